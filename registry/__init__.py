@@ -1,0 +1,119 @@
+"""A registry of adapters: names, versions, bytes and lineage. Loads no torch.
+
+Start with `open_catalog`; `registry.search.search` finds what is in it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import (
+    AdapterError,
+    AliasNotFoundError,
+    BaseModelError,
+    BaseModelMismatchError,
+    BaseModelNotFoundError,
+    CompositionError,
+    ConflictError,
+    CorruptBlobError,
+    DatabaseError,
+    DataError,
+    FolderError,
+    HubkitError,
+    InvalidNameError,
+    LabelError,
+    ManifestError,
+    NewerDatabaseError,
+    NotFoundError,
+    ParentNotFoundError,
+    RefNotFoundError,
+    RegistryNotFoundError,
+    StorageError,
+    TrainingError,
+    UnsupportedModelError,
+    VersionNotFoundError,
+)
+from registry.refs import AdapterRef
+
+if TYPE_CHECKING:
+    from registry.catalog import Catalog
+    from registry.files import FileInfo
+    from registry.folders import Folder, read_folder, write_manifest
+    from registry.home import default_home, open_catalog
+    from registry.lineage import Lineage, ParentLink
+    from registry.manifest import BaseModelInfo, Manifest, Method, Metric, Parent, Training
+    from registry.search import Page
+    from registry.versions import Version
+
+__all__ = [
+    "AdapterError",
+    "AdapterRef",
+    "AliasNotFoundError",
+    "BaseModelError",
+    "BaseModelInfo",
+    "BaseModelMismatchError",
+    "BaseModelNotFoundError",
+    "Catalog",
+    "CompositionError",
+    "ConflictError",
+    "CorruptBlobError",
+    "DataError",
+    "DatabaseError",
+    "FileInfo",
+    "Folder",
+    "FolderError",
+    "HubkitError",
+    "InvalidNameError",
+    "LabelError",
+    "Lineage",
+    "Manifest",
+    "ManifestError",
+    "Method",
+    "Metric",
+    "NewerDatabaseError",
+    "NotFoundError",
+    "Page",
+    "Parent",
+    "ParentLink",
+    "ParentNotFoundError",
+    "RefNotFoundError",
+    "RegistryNotFoundError",
+    "StorageError",
+    "Training",
+    "TrainingError",
+    "UnsupportedModelError",
+    "Version",
+    "VersionNotFoundError",
+    "default_home",
+    "open_catalog",
+    "read_folder",
+    "write_manifest",
+]
+
+# pydantic and SQLAlchemy take a third of a second to load, which a command that only prints its
+# help should not pay: these come when they are first asked for.
+_LAZY = {
+    "BaseModelInfo": "manifest",
+    "Catalog": "catalog",
+    "FileInfo": "files",
+    "Folder": "folders",
+    "Lineage": "lineage",
+    "Manifest": "manifest",
+    "Method": "manifest",
+    "Metric": "manifest",
+    "Page": "search",
+    "Parent": "manifest",
+    "ParentLink": "lineage",
+    "Training": "manifest",
+    "Version": "versions",
+    "default_home": "home",
+    "open_catalog": "home",
+    "read_folder": "folders",
+    "write_manifest": "folders",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module it lives in."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,313 @@
+"""The catalog: everything a registry can be asked or told, and its only write transactions.
+
+A registry is a folder:
+
+    hubkit.db    what exists
+    blobs/       every byte, by digest; a version's manifest too
+    cache/       folders written out for loading; may be deleted at any time
+    tmp/         blobs being written
+"""
+
+import getpass
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from sqlalchemy.orm import Session
+
+from registry.blobs import BlobStore
+from registry.checkout import cached_folder, write_folder
+from registry.database import Database
+from registry.durable import storage_errors
+from registry.errors import ConflictError, InvalidNameError
+from registry.files import MANIFEST_NAME
+from registry.folders import Folder
+from registry.lineage import Lineage, find_lineage
+from registry.lookup import alias_not_found, find_repository, find_revision
+from registry.manifest import MAX_BYTES, Manifest
+from registry.models import NamedRef, Revision
+from registry.recording import Publication, check_text, record_version, require_publishable
+from registry.refs import LATEST, AdapterRef
+from registry.versions import Version, load_digests, load_versions, select_versions
+
+DATABASE_NAME = "hubkit.db"
+
+
+class Catalog:
+    """One registry; use `registry.open_catalog` to get one.
+
+    Args:
+        home: The registry's folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        """Open nothing yet."""
+        self.home = home
+        self.database = Database(home / DATABASE_NAME)
+        self.blobs = BlobStore(home)
+
+    def publish(
+        self,
+        ref: AdapterRef,
+        folder: Folder,
+        *,
+        message: str = "",
+        author: str | None = None,
+        number: int | None = None,
+    ) -> Version:
+        """Make a folder the next version of an adapter; it is visible when all of it is safe.
+
+        Publishing the same content under the same name again returns the earlier version.
+
+        Args:
+            ref: The adapter's name, without version or alias; a new name is taken.
+            folder: What `read_folder` returned.
+            message: What to say about the version.
+            author: Who publishes; default: the user of this process.
+            number: The version number it must get; default: the next one, never used before.
+
+        Raises:
+            InvalidNameError: `ref` has a version or an alias.
+            ParentNotFoundError: A parent is not in this registry.
+            ConflictError: `number` holds other content, or the name was deleted.
+            CorruptBlobError: A file changed since the folder was read.
+            StorageError: The disk is full or not writable.
+        """
+        publication = Publication(
+            author=_user() if author is None else author,
+            message=message,
+            created_at=datetime.now(UTC),
+            number=number,
+        )
+        return self.store(
+            ref, folder.manifest, lambda path: (folder.path / path).open("rb"), publication
+        )
+
+    def store(
+        self,
+        ref: AdapterRef,
+        manifest: Manifest,
+        open_file: Callable[[str], BinaryIO],
+        publication: Publication,
+    ) -> Version:
+        """Publish from any source of bytes: what `publish` and `pull` have in common.
+
+        Args:
+            ref: The adapter's name, without version or alias.
+            manifest: What the version is.
+            open_file: Opens the file of a path that the manifest lists.
+            publication: The rest that is known about the version.
+
+        Raises:
+            HubkitError: As `publish`.
+        """
+        if ref != ref.repository:
+            raise InvalidNameError(
+                f"Publish to a name without version or alias, such as {ref.repository}, not {ref}: "
+                "the registry numbers versions itself.",
+                ref,
+            )
+        if publication.number is not None:
+            ref.at(publication.number)
+        with self.database.read() as session:
+            require_publishable(session, ref, manifest)
+        # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
+        # version whose bytes are missing.
+        for path, info in sorted(manifest.files.items()):
+            label = f"{ref}: {path}"
+            with storage_errors("read", Path(path)), open_file(path) as stream:
+                self.blobs.put(stream, info, label=label)
+        self.blobs.put(io.BytesIO(manifest.to_json()), label=f"{ref}: {MANIFEST_NAME}")
+        with self.database.write() as session:
+            require_publishable(session, ref, manifest)
+            revision_id = record_version(session, ref, manifest, publication)
+            return _load(session, revision_id)
+
+    def resolve(self, ref: AdapterRef) -> Version:
+        """Return the version a ref names; without version or alias, the latest.
+
+        Raises:
+            RefNotFoundError: There is no adapter of that name; near matches are named.
+            VersionNotFoundError: There is no such version, or only a yanked one, which nothing
+                but its number finds.
+            AliasNotFoundError: There is no such alias.
+        """
+        with self.database.read() as session:
+            return _load(session, find_revision(session, ref).id)
+
+    def find_digest(self, manifest_digest: str) -> Version | None:
+        """Return the version with this manifest, the first published one of several, or None."""
+        with self.database.read() as session:
+            return load_digests(session, [manifest_digest]).get(manifest_digest)
+
+    def versions(self, ref: AdapterRef) -> list[Version]:
+        """Return all versions of an adapter, yanked ones too, newest first.
+
+        Raises:
+            RefNotFoundError: There is no adapter of that name.
+        """
+        with self.database.read() as session:
+            repository = find_repository(session, ref)
+            statement = (
+                select_versions()
+                .where(Revision.repository_id == repository.id)
+                .order_by(Revision.number.desc())
+            )
+            return [version for _, version in load_versions(session, statement)]
+
+    def manifest(self, version: Version) -> Manifest:
+        """Return a version's manifest, verified against its digest.
+
+        Raises:
+            CorruptBlobError: It is missing or altered.
+            ManifestError: It is of a schema that only a newer hubkit reads.
+        """
+        label = f"{version.ref}: {MANIFEST_NAME}"
+        content = self.blobs.read(version.manifest_digest, most=MAX_BYTES, label=label)
+        return Manifest.from_json(content, label)
+
+    def materialize(self, version: Version, destination: Path) -> Manifest:
+        """Write a version to a new folder, verified: all of it, or nothing.
+
+        Args:
+            version: What to write.
+            destination: The folder to make; it may exist if it is empty.
+
+        Raises:
+            FolderError: `destination` is a file, or holds something.
+            CorruptBlobError: Stored bytes are missing, truncated or altered.
+            StorageError: The disk is full or not writable.
+        """
+        manifest = self.manifest(version)
+        write_folder(self.blobs, manifest, destination, str(version.ref))
+        return manifest
+
+    def folder(self, version: Version) -> Path:
+        """Return a folder to load a version from; every byte in it is verified by this call.
+
+        It belongs to the registry: read it, do not write to it.
+
+        Raises:
+            CorruptBlobError: Stored bytes are missing, truncated or altered.
+            StorageError: The disk is full or not writable.
+        """
+        manifest = self.manifest(version)
+        return cached_folder(self.blobs, manifest, self.home / "cache", str(version.ref))
+
+    def set_alias(self, ref: AdapterRef, alias: str) -> Version:
+        """Make ``name@alias`` mean the version that `ref` names now, and return that version.
+
+        Raises:
+            InvalidNameError: `alias` is misspelled, or is ``latest``, which is computed.
+            NotFoundError: As `resolve`.
+            ConflictError: The version is yanked.
+        """
+        named = AdapterRef(ref.owner, ref.name, alias=alias)
+        if alias == LATEST:
+            raise InvalidNameError(
+                f"{named} cannot be set: it always is the newest version that is not yanked. "
+                "Choose another alias.",
+                named,
+            )
+        with self.database.write() as session:
+            revision = find_revision(session, ref)
+            if revision.yanked_at is not None:
+                raise ConflictError(
+                    f"{ref} is yanked ({revision.yank_reason}), so an alias to it would find "
+                    "nothing. Choose another version, or unyank this one.",
+                    ref,
+                )
+            session.merge(
+                NamedRef(repository_id=revision.repository_id, name=alias, revision_id=revision.id)
+            )
+            session.flush()
+            return _load(session, revision.id)
+
+    def remove_alias(self, ref: AdapterRef, alias: str) -> None:
+        """Forget an alias of the adapter that `ref` names; the version stays.
+
+        Raises:
+            RefNotFoundError: There is no adapter of that name.
+            AliasNotFoundError: There is no such alias.
+        """
+        named = AdapterRef(ref.owner, ref.name, alias=alias)
+        with self.database.write() as session:
+            repository = find_repository(session, named)
+            row = session.get(NamedRef, (repository.id, alias))
+            if row is None:
+                raise alias_not_found(session, repository, named)
+            session.delete(row)
+
+    def yank(self, ref: AdapterRef, reason: str) -> Version:
+        """Hide a version from everyone who does not ask for its number; its bytes stay.
+
+        Args:
+            ref: The adapter with a version number.
+            reason: Shown to whoever meets the version.
+
+        Raises:
+            InvalidNameError: `ref` has no number.
+            NotFoundError: As `resolve`.
+        """
+        return self._set_yank(ref, datetime.now(UTC), check_text("reason", reason))
+
+    def unyank(self, ref: AdapterRef) -> Version:
+        """Undo `yank`.
+
+        Raises:
+            InvalidNameError: `ref` has no number.
+            NotFoundError: As `resolve`.
+        """
+        return self._set_yank(ref, None, None)
+
+    def lineage(self, version: Version) -> Lineage:
+        """Return what a version is made of, and what in this registry is made of it."""
+        with self.database.read() as session:
+            return find_lineage(session, version.manifest_digest)
+
+    def pull(
+        self, ref: AdapterRef, source: "Catalog", *, name: AdapterRef | None = None
+    ) -> Version:
+        """Copy a version, and first all it is made of, from another registry on this machine.
+
+        Names, numbers, authors and dates stay; every byte is verified; a rerun changes nothing.
+
+        Args:
+            ref: What to copy.
+            source: Where from.
+            name: What to call it here, under the next number; default: as it is called there.
+
+        Raises:
+            NotFoundError: As `resolve`, in `source`.
+            ConflictError: The name and number hold other content here.
+            CorruptBlobError: Bytes in `source` are missing, truncated or altered.
+            StorageError: The disk is full or not writable.
+        """
+        from registry.pulling import pull
+
+        return pull(ref, source, self, name=name)
+
+    def _set_yank(self, ref: AdapterRef, at: datetime | None, reason: str | None) -> Version:
+        if ref.version is None:
+            raise InvalidNameError(
+                f"Say which version of {ref.repository} is meant, as in {ref.at(1)}.", ref
+            )
+        with self.database.write() as session:
+            revision = find_revision(session, ref)
+            revision.yanked_at, revision.yank_reason = at, reason
+            session.flush()
+            return _load(session, revision.id)
+
+
+def _load(session: Session, revision_id: int) -> Version:
+    ((_, version),) = load_versions(session, select_versions().where(Revision.id == revision_id))
+    return version
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return "unknown"

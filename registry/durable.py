@@ -1,0 +1,96 @@
+"""Writing files so that a crash leaves either what was there before or what was meant."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.errors import StorageError
+
+_CURES = {
+    errno.ENOSPC: "Free some disk space and run it again.",
+    errno.EDQUOT: "Free some of your disk quota and run it again.",
+    errno.EFBIG: "Raise the file size limit (ulimit -f) and run it again.",
+    errno.EACCES: "Check who may write there.",
+    errno.EPERM: "Check who may write there.",
+    errno.EROFS: "The file system is read-only; choose a folder on another one.",
+}
+
+
+@contextmanager
+def storage_errors(action: str, path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a StorageError that says "Cannot `action` `path`".
+
+    Raises:
+        StorageError: With `path` as its subject and a cure that fits the errno.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        cure = _CURES.get(error.errno or 0, "Check the path and the disk, then run it again.")
+        raise StorageError(f"Cannot {action} {path}: {reason}. {cure}", path) from error
+
+
+@contextmanager
+def scratch_file(folder: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Yield a new file in `folder`, and remove it afterwards unless `settle` moved it.
+
+    Args:
+        folder: Must be on the file system of the place the file will settle in.
+        mode: Permissions, before the umask; default: the owner's eyes only.
+    """
+    path = folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def flush(file: BinaryIO) -> None:
+    """Return once the bytes of `file` are on the disk."""
+    # A failed fsync may have dropped the dirty pages, so a second one would lie: never retry.
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def settle(file: BinaryIO, target: Path) -> None:
+    """Make a flushed scratch file appear at `target`, whole, and stay there after a crash."""
+    os.replace(file.name, target)
+    fsync_folder(target.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Return once the names in `folder` are on the disk."""
+    if os.name == "nt":  # where a folder cannot be opened, and NTFS journals its names
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folders(folder: Path) -> None:
+    """Create `folder` and its missing parents; the new names are on the disk on return."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    fsync_folder(folder.parent)
+
+
+def write_file(target: Path, content: bytes) -> None:
+    """Replace `target` by `content`: a reader sees all of the old bytes or all of the new.
+
+    Raises:
+        StorageError: The file system refused; `target` is as it was.
+    """
+    with storage_errors("write", target), scratch_file(target.parent, mode=0o666) as file:
+        file.write(content)
+        flush(file)
+        settle(file, target)

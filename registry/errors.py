@@ -1,0 +1,151 @@
+"""Every error hubkit raises on purpose.
+
+HubkitError
+├── InvalidNameError
+├── NotFoundError
+│   ├── RegistryNotFoundError
+│   ├── RefNotFoundError
+│   ├── VersionNotFoundError
+│   ├── AliasNotFoundError
+│   └── ParentNotFoundError
+├── ConflictError
+├── ManifestError
+├── FolderError
+├── CorruptBlobError
+├── StorageError
+├── DatabaseError
+│   └── NewerDatabaseError
+├── BaseModelError
+│   ├── BaseModelNotFoundError
+│   └── BaseModelMismatchError
+├── AdapterError
+├── CompositionError
+├── UnsupportedModelError
+├── DataError
+│   └── LabelError
+└── TrainingError
+
+A message names the thing, what was expected, what was found and what to do about it.
+"""
+
+from collections.abc import Iterable
+
+
+class HubkitError(Exception):
+    """Something hubkit refuses to do; the command line prints it and exits with 1.
+
+    Args:
+        message: The whole sentence a person reads.
+        subject: The offending object: a ref, a path, a digest, a field.
+    """
+
+    def __init__(self, message: str, subject: object = None) -> None:
+        """Keep the offending object beside the message."""
+        super().__init__(message)
+        self.subject = subject
+
+
+class InvalidNameError(HubkitError):
+    """A name, ref, digest, path or line of text is not spelled the way hubkit spells them."""
+
+
+class NotFoundError(HubkitError):
+    """Something asked for by name is not there."""
+
+
+class RegistryNotFoundError(NotFoundError):
+    """A folder holds no registry."""
+
+
+class RefNotFoundError(NotFoundError):
+    """No adapter has this name."""
+
+
+class VersionNotFoundError(NotFoundError):
+    """The adapter exists, but has no usable version like the one asked for."""
+
+
+class AliasNotFoundError(NotFoundError):
+    """The adapter exists, but has no such alias."""
+
+
+class ParentNotFoundError(NotFoundError):
+    """A fusion, stack or mix is made of an adapter that this registry does not have."""
+
+
+class ConflictError(HubkitError):
+    """A name or number is already taken by something else."""
+
+
+class ManifestError(HubkitError):
+    """A manifest is malformed, or of a schema this hubkit does not read."""
+
+
+class FolderError(HubkitError):
+    """A folder does not hold what its manifest says, or holds no adapter."""
+
+
+class CorruptBlobError(HubkitError):
+    """Stored or received bytes are not the ones their digest promises."""
+
+
+class StorageError(HubkitError):
+    """The file system refused: disk full, no permission, read-only."""
+
+
+class DatabaseError(HubkitError):
+    """The registry's database cannot be used."""
+
+
+class NewerDatabaseError(DatabaseError):
+    """The registry's database was written by a newer hubkit."""
+
+
+class BaseModelError(HubkitError):
+    """Something is wrong with the base model of an adapter."""
+
+
+class BaseModelNotFoundError(BaseModelError):
+    """The base model cannot be loaded from where it was looked for."""
+
+
+class BaseModelMismatchError(BaseModelError):
+    """Adapters, or an adapter and a model, do not share a base model."""
+
+
+class AdapterError(HubkitError):
+    """The tensors of an adapter are missing, unexpected or of the wrong shape."""
+
+
+class CompositionError(HubkitError):
+    """A composition cannot be parsed, or combines what cannot be combined."""
+
+
+class UnsupportedModelError(HubkitError):
+    """hubkit knows no sites for this model architecture."""
+
+
+class DataError(HubkitError):
+    """A data set lacks a column, has no rows, or holds values of the wrong kind."""
+
+
+class LabelError(DataError):
+    """The labels of a data set and of an adapter differ."""
+
+
+class TrainingError(HubkitError):
+    """Training cannot start, or went wrong."""
+
+
+def did_you_mean(text: str, candidates: Iterable[str]) -> str:
+    """Return `` Did you mean a, b or c?`` for the nearest of `candidates`, or an empty string.
+
+    Starts with a space, so that it can be appended to a sentence as it is.
+    """
+    from difflib import get_close_matches  # only needed once something already went wrong
+
+    near = get_close_matches(text, sorted(set(candidates)), n=3, cutoff=0.6)
+    if not near:
+        return ""
+    listed = near[0] if len(near) == 1 else f"{', '.join(near[:-1])} or {near[-1]}"
+    return f" Did you mean {listed}?"

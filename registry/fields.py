@@ -1,0 +1,49 @@
+"""The kinds of value that a manifest's fields take."""
+
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+
+from registry.errors import InvalidNameError
+from registry.refs import AdapterRef
+
+_MAX_DEPTH = 16
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("expected text without control characters or line breaks")
+    return text
+
+
+def _check_json(value: JsonValue, depth: int = 0) -> JsonValue:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"expected at most {_MAX_DEPTH} nested levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("expected a finite number")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("expected an integer of at most 64 bits")
+    if isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_json(item, depth + 1)
+    return value
+
+
+def _check_ref(text: str) -> str:
+    try:
+        return str(AdapterRef.parse(text))
+    except InvalidNameError as error:
+        raise ValueError(str(error)) from error
+
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_printable)]
+"""One line of 1 to 256 printable characters."""
+
+Text = Annotated[str, StringConstraints(max_length=65536)]
+Json = Annotated[JsonValue, AfterValidator(_check_json)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Ref = Annotated[str, AfterValidator(_check_ref)]
+"""An adapter's ref, as `AdapterRef.parse` reads it."""

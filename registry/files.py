@@ -1,0 +1,134 @@
+"""The only spellings of bytes and places that reach the store: digests and relative paths."""
+
+import hashlib
+import re
+from typing import Annotated, BinaryIO
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from registry.errors import InvalidNameError
+
+MANIFEST_NAME = "hubkit.json"
+"""The file of an adapter's folder that lists all others; written last, never listed itself."""
+
+CHUNK = 1024 * 1024
+"""Bytes read, hashed and written at a time."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MAX_PATH_BYTES = 512
+_MAX_PART_BYTES = 255
+
+
+def parse_digest(text: str) -> str:
+    """Return `text` if it is a SHA-256 in 64 lower-case hexadecimal digits.
+
+    Raises:
+        InvalidNameError: It is not.
+    """
+    if not _DIGEST.fullmatch(text):
+        raise InvalidNameError(
+            f"A digest is 64 lower-case hexadecimal digits (SHA-256), not {text!r}.", text
+        )
+    return text
+
+
+def parse_path(text: str) -> str:
+    """Return `text` if it is a relative POSIX path that stays inside its folder on any system.
+
+    Raises:
+        InvalidNameError: It is absolute, climbs with ``..``, has a backslash, drive, control
+            character or empty part, is longer than 512 bytes, or names the manifest itself.
+    """
+    problem = _path_problem(text)
+    if problem:
+        raise InvalidNameError(
+            f"The path {text!r} {problem}: expected a relative path such as 'head/weights.json'.",
+            text,
+        )
+    return text
+
+
+def _path_problem(text: str) -> str:
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+    if not text or len(encoded) > _MAX_PATH_BYTES:
+        return f"has {len(encoded)} bytes, not 1 to {_MAX_PATH_BYTES}"
+    if text.startswith("/"):
+        return "is absolute"
+    if not text.isprintable() or any(character in text for character in '\\:<>"|?*'):
+        return "has a character that some system does not allow in a file name"
+    for part in text.split("/"):
+        if part in ("", ".", ".."):
+            return f"has the part {part!r}"
+        # Windows drops these, so two paths would name one file.
+        if part[-1] in ". ":
+            return f"has the part {part!r}, which ends in {part[-1]!r}"
+        if len(part.encode()) > _MAX_PART_BYTES:
+            return f"has a part longer than {_MAX_PART_BYTES} bytes"
+    if text.casefold() == MANIFEST_NAME:
+        return "is the manifest's own"
+    return ""
+
+
+def _as_value_error(text: str, problem: str) -> str:
+    if problem:
+        raise ValueError(problem)
+    return text
+
+
+Digest = Annotated[
+    str,
+    AfterValidator(
+        lambda text: _as_value_error(
+            text, "" if _DIGEST.fullmatch(text) else "expected 64 lower-case hexadecimal digits"
+        )
+    ),
+]
+"""A SHA-256 as `parse_digest` accepts it, for use in pydantic models."""
+
+RelPath = Annotated[str, AfterValidator(lambda text: _as_value_error(text, _path_problem(text)))]
+"""A path as `parse_path` accepts it, for use in pydantic models."""
+
+
+class FileInfo(BaseModel):
+    """What identifies the bytes of a file.
+
+    Attributes:
+        sha256: Their digest.
+        size: How many there are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Digest
+    size: Annotated[int, Field(ge=0, lt=2**63)]
+
+    def __str__(self) -> str:
+        """Return size and digest, for messages."""
+        return f"{self.size} bytes with SHA-256 {self.sha256}"
+
+
+def hash_stream(
+    source: BinaryIO, *, most: int | None = None, target: BinaryIO | None = None
+) -> FileInfo:
+    """Read `source` to its end and return what it held.
+
+    Args:
+        source: Where the bytes come from.
+        most: Stop one byte after this many, so that an endless source costs nothing;
+            default: no bound.
+        target: Gets the very bytes that are hashed; default: nothing does.
+    """
+    sha256 = hashlib.sha256()
+    size = 0
+    while most is None or size <= most:
+        chunk = source.read(CHUNK if most is None else min(CHUNK, most + 1 - size))
+        if not chunk:
+            break
+        sha256.update(chunk)
+        size += len(chunk)
+        if target is not None:
+            target.write(chunk)
+    return FileInfo(sha256=sha256.hexdigest(), size=size)

@@ -1,0 +1,127 @@
+"""The header of a safetensors file, read and checked without loading a tensor.
+
+The format (https://github.com/huggingface/safetensors, "Format"): 8 bytes, the header's length as
+an unsigned little-endian integer; that many bytes of JSON; then the tensors' bytes, which the
+header's offsets must cover from first to last without holes or overlap.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.errors import FolderError
+
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+"""The longest header accepted, enough for about 150,000 tensors."""
+
+_BITS = {
+    "BOOL": 8,
+    "U8": 8,
+    "I8": 8,
+    "F8_E4M3": 8,
+    "F8_E5M2": 8,
+    "U16": 16,
+    "I16": 16,
+    "F16": 16,
+    "BF16": 16,
+    "U32": 32,
+    "I32": 32,
+    "F32": 32,
+    "U64": 64,
+    "I64": 64,
+    "F64": 64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """What a header says about one tensor.
+
+    Attributes:
+        dtype: In the format's spelling, for example ``F32``.
+        shape: Its dimensions.
+        start: Offset of its first byte, counted from the end of the header.
+        end: Offset after its last byte.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Return the tensors of a safetensors file by name.
+
+    Raises:
+        FolderError: The file breaks a rule of the format; the message says which.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as stream:
+        size = path.stat().st_size
+        prefix = stream.read(8)
+        length = int.from_bytes(prefix, "little")
+        if len(prefix) < 8 or length > size - 8:
+            raise _broken(path, f"its header would end beyond the file's {size} bytes")
+        if length > MAX_HEADER_BYTES:
+            raise _broken(path, f"its header has {length} bytes, more than {MAX_HEADER_BYTES}")
+        header = stream.read(length)
+    try:
+        content = json.loads(header, object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise _broken(path, f"its header is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise _broken(path, "its header is not a JSON object")
+    metadata = content.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _broken(path, "its __metadata__ is not an object of strings")
+    tensors = {name: _tensor(path, name, value) for name, value in content.items()}
+    _require_full_cover(path, tensors, size - 8 - length)
+    return tensors
+
+
+def _tensor(path: Path, name: str, value: Any) -> TensorInfo:
+    match value:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end], **rest}:
+            pass
+        case _:
+            raise _broken(path, f"tensor {name!r} needs a dtype, a shape and two data_offsets")
+    if rest:
+        raise _broken(path, f"tensor {name!r} has unknown fields: {', '.join(map(str, rest))}")
+    if dtype not in _BITS:
+        raise _broken(path, f"tensor {name!r} has the unknown dtype {dtype!r}")
+    # bool is a subclass of int, and JSON's true is no number.
+    if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
+        raise _broken(path, f"tensor {name!r} has a dimension or offset that is no whole number")
+    expected = math.prod(shape) * _BITS[dtype] // 8
+    if end - start != expected:
+        raise _broken(
+            path, f"tensor {name!r} needs {expected} bytes for {dtype} {shape}, got {end - start}"
+        )
+    return TensorInfo(dtype, tuple(shape), start, end)
+
+
+def _require_full_cover(path: Path, tensors: dict[str, TensorInfo], size: int) -> None:
+    position = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
+        if tensor.start != position:
+            problem = "overlaps the one before it" if tensor.start < position else "leaves a hole"
+            raise _broken(path, f"tensor {name!r} starts at {tensor.start} and {problem}")
+        position = tensor.end
+    if position != size:
+        raise _broken(path, f"its tensors end at byte {position} of {size}")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key appears twice")
+    return content
+
+
+def _broken(path: Path, problem: str) -> FolderError:
+    return FolderError(
+        f"{path} is not a sound safetensors file: {problem}. Save the adapter again.", path
+    )

@@ -1,0 +1,42 @@
+"""Where a registry is, and how to open it."""
+
+import os
+from pathlib import Path
+
+from platformdirs import user_data_dir
+
+from registry.catalog import DATABASE_NAME, Catalog
+from registry.durable import make_folders, storage_errors
+from registry.errors import RegistryNotFoundError
+
+
+def default_home() -> Path:
+    """Return the folder of the user's registry: HUBKIT_HOME, else where the system keeps data."""
+    return Path(os.environ.get("HUBKIT_HOME") or user_data_dir("hubkit")).expanduser()
+
+
+def open_catalog(home: Path | None = None, *, create: bool = True) -> Catalog:
+    """Open a registry, bringing its database up to date.
+
+    Args:
+        home: Its folder; default: `default_home()`.
+        create: Whether to start an empty registry where there is none; default: yes.
+
+    Raises:
+        RegistryNotFoundError: There is none, and `create` is False.
+        DatabaseError: Its database is of a newer hubkit, or not a database.
+        StorageError: The folder cannot be written.
+    """
+    home = default_home() if home is None else home
+    if create:
+        with storage_errors("make a registry in", home):
+            make_folders(home)
+    elif not (home / DATABASE_NAME).is_file():
+        raise RegistryNotFoundError(
+            f"There is no registry in {home}: expected {DATABASE_NAME} there, found none. "
+            "Check the path: it is what HUBKIT_HOME was when the adapters were published.",
+            home,
+        )
+    catalog = Catalog(home)
+    catalog.database.upgrade()
+    return catalog

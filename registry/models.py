@@ -1,0 +1,164 @@
+"""The tables. A repository holds revisions; a version is a numbered revision; refs name them.
+
+What identifies a version is its manifest, which is a blob. The columns here repeat the parts of
+it that people search and list by, so the database can be rebuilt from the blobs.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Dialect,
+    ForeignKey,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy import DateTime as SqlDateTime
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, stored as UTC without a zone, which sorts the same in every database."""
+
+    impl = SqlDateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to UTC and drop the zone."""
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Put the zone back."""
+        return value.replace(tzinfo=UTC) if value else None
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that a migration on any database can refer to it."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def _digest_check(column: str) -> CheckConstraint:
+    return CheckConstraint(f"length({column}) = 64 AND {column} = lower({column})", name=column)
+
+
+class Repository(Base):
+    """An adapter under its name. Never removed: a deleted one keeps its name from others."""
+
+    __tablename__ = "repositories"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(96))
+    name: Mapped[str] = mapped_column(String(96))
+    folded: Mapped[str] = mapped_column(String(193), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # A counter rather than max(number) + 1, so that no number is ever used twice.
+    next_number: Mapped[int] = mapped_column(default=1)
+
+
+class Revision(Base):
+    """One immutable state of a repository; numbered when it is a complete adapter."""
+
+    __tablename__ = "revisions"
+    __table_args__ = (
+        UniqueConstraint("repository_id", "number"),
+        UniqueConstraint("repository_id", "manifest_digest"),
+        CheckConstraint("number >= 1", name="number"),
+        CheckConstraint("size >= 0", name="size"),
+        _digest_check("manifest_digest"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"))
+    number: Mapped[int | None]
+    manifest_digest: Mapped[str] = mapped_column(String(64), index=True)
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("revisions.id"), index=True)
+    author: Mapped[str] = mapped_column(String(256))
+    message: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    yanked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    yank_reason: Mapped[str | None] = mapped_column(Text)
+
+    kind: Mapped[str] = mapped_column(String(16), index=True)
+    method: Mapped[str] = mapped_column(String(256), index=True)
+    base_model: Mapped[str] = mapped_column(String(256), index=True)
+    # The id's last component, by which people remember a base model.
+    base_name: Mapped[str] = mapped_column(String(256), index=True)
+    base_fingerprint: Mapped[str | None] = mapped_column(String(64), index=True)
+    task: Mapped[str | None] = mapped_column(String(256), index=True)
+    task_type: Mapped[str | None] = mapped_column(String(256), index=True)
+    language: Mapped[str | None] = mapped_column(String(256))
+    license: Mapped[str | None] = mapped_column(String(256))
+    description: Mapped[str] = mapped_column(Text)
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class RevisionFile(Base):
+    """A file of a revision and the blob with its bytes."""
+
+    __tablename__ = "files"
+    __table_args__ = (_digest_check("sha256"), CheckConstraint("size >= 0", name="size"))
+
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(String(512), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class RevisionMetric(Base):
+    """A measured number of a revision."""
+
+    __tablename__ = "metrics"
+
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    dataset: Mapped[str] = mapped_column(String(256))
+    split: Mapped[str] = mapped_column(String(256))
+    name: Mapped[str] = mapped_column(String(256))
+    value: Mapped[float]
+    higher_is_better: Mapped[bool]
+
+
+class RevisionTag(Base):
+    """A word to find a revision by."""
+
+    __tablename__ = "tags"
+
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tag: Mapped[str] = mapped_column(String(256), index=True)
+
+
+class RevisionParent(Base):
+    """An adapter that a revision is made of, pinned by digest as its manifest pins it."""
+
+    __tablename__ = "parents"
+    __table_args__ = (_digest_check("digest"),)
+
+    child_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    ref: Mapped[str] = mapped_column(String(256))
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+
+
+class NamedRef(Base):
+    """A movable name for a revision: an alias such as ``best``."""
+
+    __tablename__ = "refs"
+
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(48), primary_key=True)
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), index=True)

@@ -1,0 +1,122 @@
+"""The name of an adapter: ``[owner/]name[@version|@alias]``."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Self
+
+from registry.errors import InvalidNameError
+
+LATEST = "latest"
+"""The alias nobody sets: the highest numbered version that is not yanked."""
+
+MAX_NUMBER = 2**31 - 1
+"""The highest version number, which is what an INTEGER column holds in every database."""
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?")
+_ALIAS = re.compile(r"[a-z](?:[a-z0-9_-]{0,46}[a-z0-9])?")
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+_SEPARATORS = re.compile(r"[-_.]+")
+
+_NAME_RULE = (
+    "1 to 96 ASCII letters, digits, '-', '_' or '.', starting with a letter or digit, "
+    "without '..' and not ending in '.' or '.lock'"
+)
+_ALIAS_RULE = (
+    "1 to 48 of a-z, 0-9, '-' or '_', starting with a letter and ending in a letter or digit"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRef:
+    """Names an adapter, or one version of it by number or by alias.
+
+    An instance is always well formed: the constructor checks what `parse` checks.
+
+    Attributes:
+        owner: Who it belongs to; None in a registry used by one person.
+        name: The adapter's name, in the spelling it was given.
+        version: A version number, from 1 to `MAX_NUMBER`.
+        alias: A movable name for a version, such as ``best``; never together with `version`.
+
+    Raises:
+        InvalidNameError: A part breaks its rule; the message quotes the rule.
+    """
+
+    owner: str | None
+    name: str
+    version: int | None = None
+    alias: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a part that breaks its rule."""
+        if self.owner is not None:
+            _check_name("owner", self.owner)
+        _check_name("name", self.name)
+        if self.version is not None and self.alias is not None:
+            raise InvalidNameError(
+                f"A ref has a version or an alias, not both: {self.version} and {self.alias!r}.",
+                self.name,
+            )
+        if self.version is not None and not 1 <= self.version <= MAX_NUMBER:
+            raise InvalidNameError(
+                f"A version number is from 1 to {MAX_NUMBER}, but {self.name} got {self.version}.",
+                self.version,
+            )
+        if self.alias is not None and not _ALIAS.fullmatch(self.alias):
+            raise InvalidNameError(f"An alias is {_ALIAS_RULE}, not {self.alias!r}.", self.alias)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``name``, ``name@3``, ``name@best`` or any of them after ``owner/``.
+
+        Raises:
+            InvalidNameError: `text` is none of these.
+        """
+        path, at, selector = text.partition("@")
+        owner, slash, name = path.rpartition("/")
+        if at and not selector:
+            raise InvalidNameError(
+                f"{text!r} ends in '@': expected a version number or an alias after it.", text
+            )
+        if selector[:1].isdigit():
+            if not _NUMBER.fullmatch(selector):
+                raise InvalidNameError(
+                    f"{text!r}: a version is a whole number from 1 to {MAX_NUMBER}, "
+                    f"without leading zeros, not {selector!r}.",
+                    text,
+                )
+            return cls(owner if slash else None, name, version=int(selector))
+        return cls(owner if slash else None, name, alias=selector or None)
+
+    def __str__(self) -> str:
+        """Return the text that `parse` reads back as this ref."""
+        owner = f"{self.owner}/" if self.owner is not None else ""
+        selector = self.version if self.version is not None else self.alias
+        return f"{owner}{self.name}" + (f"@{selector}" if selector is not None else "")
+
+    @property
+    def repository(self) -> Self:
+        """The ref without version and alias."""
+        return replace(self, version=None, alias=None)
+
+    @property
+    def folded(self) -> str:
+        """The same for all spellings that name the same adapter; ignores version and alias.
+
+        Case does not count, and neither does which of ``-``, ``_`` and ``.`` separates words,
+        or how many of them, so that no two adapters differ only in how they look.
+        """
+        return "/".join(_fold(part) for part in (self.owner, self.name) if part is not None)
+
+    def at(self, version: int) -> Self:
+        """Return the ref of this adapter's version number `version`."""
+        return replace(self, version=version, alias=None)
+
+
+def _fold(part: str) -> str:
+    return _SEPARATORS.sub("-", part.lower())
+
+
+def _check_name(role: str, text: str) -> None:
+    if not _NAME.fullmatch(text) or ".." in text or text.lower().endswith(".lock"):
+        raise InvalidNameError(f"An adapter's {role} is {_NAME_RULE}, not {text!r}.", text)

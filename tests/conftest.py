@@ -1,0 +1,14 @@
+"""What every test gets: a registry of its own, and no network."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def hubkit_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point HUBKIT_HOME into the test's own folder and keep the Hugging Face client offline."""
+    home = tmp_path / "hubkit-home"
+    monkeypatch.setenv("HUBKIT_HOME", str(home))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return home
