@@ -1,0 +1,109 @@
+"""Load base models, and say what they are."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from hubkit.nn.fingerprint import fingerprint
+from hubkit.nn.layout import backbone, hidden_size, num_layers
+from registry.errors import BaseModelMismatchError, BaseModelNotFoundError
+from registry.manifest import BaseModelInfo
+
+
+def normalize(base: str) -> str:
+    """How a base model is named in manifests: a hub id as it is, a local folder as an absolute path."""
+    return str(Path(base).resolve()) if Path(base).is_dir() else base
+
+
+def describe(model: PreTrainedModel) -> BaseModelInfo:
+    """What ``model`` is, its weights included, as the manifest stores it."""
+    return BaseModelInfo(
+        id=normalize(model.config.name_or_path or type(backbone(model)).__name__),
+        revision=getattr(model.config, "_commit_hash", None),
+        architecture=type(backbone(model)).__name__,
+        hidden_size=hidden_size(model),
+        num_layers=num_layers(model),
+        fingerprint=fingerprint(model),
+    )
+
+
+def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:
+    """Load a base model with ``auto_class.from_pretrained``.
+
+    Args:
+        base: A hub id, or a folder that ``save_pretrained`` wrote.
+        auto_class: Such as ``AutoModelForSequenceClassification``.
+        settings: Passed on, such as ``num_labels``.
+
+    Raises:
+        BaseModelNotFoundError: It is not there, or cannot be read.
+    """
+    with _base_model_errors(base), _quiet():
+        model: PreTrainedModel = auto_class.from_pretrained(base, **settings)
+    return model
+
+
+def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that belongs to a base model.
+
+    Raises:
+        BaseModelNotFoundError: It is not there, or cannot be read.
+    """
+    with _base_model_errors(base), _quiet():
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+    return tokenizer
+
+
+def check_base(adapter: str, expected: BaseModelInfo, model: PreTrainedModel) -> None:
+    """Make sure that ``model`` has the weights that an adapter was trained on.
+
+    Raises:
+        BaseModelMismatchError: It has others; the message names both.
+    """
+    found = describe(model)
+    if expected.fingerprint and expected.fingerprint != found.fingerprint:
+        raise BaseModelMismatchError(
+            f"{adapter} was trained on {expected.id} with weights "
+            f"{expected.fingerprint[:12]}, but {found.id} has {(found.fingerprint or '')[:12]}. "
+            "Pass the base model that it was trained on with --base."
+        )
+
+
+@contextlib.contextmanager
+def _base_model_errors(base: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        where = (
+            "the folder holds no model that transformers can read"
+            if Path(base).is_dir()
+            else "it is neither a folder here nor a model that the Hugging Face Hub gave us"
+        )
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BaseModelNotFoundError(
+            f"The base model {base!r} cannot be loaded: {where} ({reason}). Pass a folder or a hub "
+            "id with --base; a private model needs HF_TOKEN.",
+            base,
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No report of the head's missing weights: a head that is not in the base is what we train."""
+    level = logging.get_verbosity()
+    bar = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,89 @@
+"""AdapterHub head folders, as the ``adapters`` library saves the heads of transformers' own classes.
+
+``head_config.json`` names the class and the labels, ``model_head.safetensors`` holds every
+parameter outside the backbone under its name in the model (``classifier.weight``). The library's
+own "flex" heads, which no transformers class has, are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
+from registry.errors import AdapterError
+from registry.manifest import BaseModelInfo
+
+VERSION = "adapters.1.3.0"
+"""The version of the library whose format this is."""
+
+_CONFIG = "head_config.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The weights and the labels of a head.
+
+    Attributes:
+        model_class: The class whose head it is, such as ``BertForSequenceClassification``.
+        labels: Label names; the position is the label id. Empty for a head without labels.
+        tensors: By parameter name inside the model, such as ``classifier.weight``.
+    """
+
+    model_class: str
+    labels: tuple[str, ...]
+    tensors: Mapping[str, Tensor]
+
+
+def read_head(folder: Path) -> Head | None:
+    """The head in ``folder``; None where it has none.
+
+    Raises:
+        AdapterError: A file is missing or malformed, or the head is none of transformers' own.
+    """
+    if not (folder / _CONFIG).exists():
+        return None
+    config = read_json(folder / _CONFIG)
+    if config.get("config") is not None:
+        kind = config["config"].get("head_type", "unknown")
+        raise AdapterError(
+            f"{folder / _CONFIG} describes a flexible head ({kind}), which no transformers class "
+            "has. Move the two head files away to use the adapter without its head."
+        )
+    label_ids = config.get("label2id") or {}
+    labels = tuple(sorted(label_ids, key=lambda label: label_ids[label]))
+    if [label_ids[label] for label in labels] != list(range(len(labels))):
+        raise AdapterError(
+            f"{folder / _CONFIG}: label2id must number its labels from 0, found {label_ids}."
+        )
+    return Head(
+        model_class=str(config.get("model_class")),
+        labels=labels,
+        tensors=read_tensors(folder, "model_head.safetensors", "pytorch_model_head.bin"),
+    )
+
+
+def write_head(folder: Path, head: Head, *, model_type: str, base: BaseModelInfo) -> None:
+    """Write a head beside its adapter, so that ``load_adapter`` takes both.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    write_tensors(folder / "model_head.safetensors", head.tensors)
+    write_json(
+        folder / _CONFIG,
+        {
+            "config": None,
+            "hidden_size": base.hidden_size,
+            "label2id": {label: index for index, label in enumerate(head.labels)},
+            "model_class": head.model_class,
+            "model_name": base.id,
+            "model_type": model_type,
+            "name": None,
+            "num_labels": len(head.labels),
+            "version": VERSION,
+        },
+    )

@@ -1,0 +1,84 @@
+"""For research code: insert an adapter into any supported model, train it with any loop, save it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from hubkit.adapter import Adapter
+from hubkit.attach import Attached, attach, attached_to
+from hubkit.base_models import describe
+from hubkit.head import head_of, head_parameters
+from hubkit.methods import Method
+from hubkit.nn.layout import hidden_size
+from hubkit.tasks import task_type_of
+from registry.errors import AdapterError
+from registry.folders import write_manifest
+from registry.manifest import Manifest
+from registry.manifest import Method as ManifestMethod
+from registry.refs import AdapterRef
+
+
+def insert_adapter(
+    model: PreTrainedModel,
+    name: str,
+    *,
+    method: str = "seq_bn",
+    bottleneck_size: int | None = None,
+) -> Attached:
+    """Insert a new adapter into ``model``, and leave only it and the head trainable.
+
+    The model then trains with the stock ``transformers.Trainer`` or any other loop, and is saved
+    with :func:`save_adapter`. ``Attached.detach()`` takes the adapter out.
+
+    Args:
+        model: A model of a supported architecture, with or without a head.
+        name: What to call the adapter.
+        method: ``seq_bn`` (Pfeiffer), ``double_seq_bn`` (Houlsby) or ``par_bn`` (parallel).
+        bottleneck_size: Width of the bottleneck; default: hidden size / 16 (``par_bn``: / 2).
+
+    Raises:
+        UnsupportedModelError: hubkit knows no sites for this architecture.
+        AdapterError: Unknown method, or a size or probability out of range.
+        CompositionError: The model carries adapters already.
+        InvalidNameError: ``name`` is not an adapter's name.
+    """
+    name = AdapterRef.parse(name).name
+    settings = Method.default(method, hidden_size(model), bottleneck_size)
+    adapter = Adapter.create(model, name, settings)
+    attached = attach(model, adapter)
+    train_only(model, (p for delta in adapter.deltas.values() for p in delta.parameters()))
+    return attached
+
+
+def save_adapter(model: PreTrainedModel, name: str, folder: str | Path) -> None:
+    """Write the adapter that :func:`insert_adapter` put into ``model``, with the model's head.
+
+    The folder is an AdapterHub folder with safetensors, and ``hubkit.json``; ``hubkit publish``
+    takes it as it is.
+
+    Raises:
+        AdapterError: ``model`` carries no adapter of that name.
+        StorageError: The folder cannot be written.
+    """
+    adapter = attached_to(model)
+    if not isinstance(adapter, Adapter) or adapter.name != name:
+        found = "it carries none" if adapter is None else f"it carries {adapter}"
+        raise AdapterError(
+            f"This {type(model).__name__} carries no adapter {name!r}: {found}. "
+            "hubkit.insert_adapter(model, name) inserts one."
+        )
+    complete = replace(adapter, base=describe(model), head=head_of(model))
+    complete.save(folder)
+    write_manifest(Path(folder), manifest_of(complete, task_type=task_type_of(model)))
+
+
+def train_only(model: PreTrainedModel, parameters: Iterable[nn.Parameter]) -> None:
+    """Freeze all of ``model`` but ``parameters`` and its head."""
+    trained = {id(parameter) for parameter in (*parameters, *head_parameters(model).values())}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in trained)

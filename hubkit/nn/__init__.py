@@ -1,0 +1,1 @@
+"""The mathematics: deltas, sites, fusion, and how they enter a frozen model."""
