@@ -111,7 +111,7 @@ class BlobStore:
         """
         source = self.open(digest, label=label)
         with source, storage_errors("read", self.path(digest)):
-            content = source.read(most + 1)
+            content = source.read(most)
         found = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
         self._require_intact(label, FileInfo(sha256=digest, size=found.size), found)
         return content

@@ -57,6 +57,7 @@ class Database:
         asks for the lock later fails without waiting when another process wrote in between.
         """
         with self._errors(), Session(self._writing_engine) as session, session.begin():
+            session.connection()  # else the lock is taken by whichever statement comes first
             yield session
 
     def upgrade(self) -> None:
@@ -102,6 +103,7 @@ class Database:
     def _is_current(self) -> bool:
         with self._errors(), self._engine.begin() as connection:
             tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
+            journal_mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
             if not tables:
                 return False
             if VERSION_TABLE not in tables:
@@ -120,15 +122,12 @@ class Database:
                 "(pip install --upgrade hubkit) and try again.",
                 self.path,
             )
-        return bool(found == known[-1])
+        return found == known[-1] and journal_mode == _journal_mode()
 
     def _set_journal_mode(self) -> None:
-        # WAL lets readers and a writer work at once, but before the fix of its "WAL-reset" bug
-        # SQLite can corrupt a database when one connection checkpoints while another commits.
-        wanted = "wal" if has_wal_reset_fix(sqlite3.sqlite_version_info) else "delete"
         with self._engine.connect() as connection:
             connection.exec_driver_sql("ROLLBACK")  # the mode cannot change in a transaction
-            connection.exec_driver_sql(f"PRAGMA journal_mode={wanted}")
+            connection.exec_driver_sql(f"PRAGMA journal_mode={_journal_mode()}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -146,6 +145,12 @@ def has_wal_reset_fix(version: tuple[int, int, int]) -> bool:
     major, minor, patch = version
     fixed_in = {(3, 44): 6, (3, 50): 7, (3, 51): 3}.get((major, minor))
     return patch >= fixed_in if fixed_in is not None else (major, minor) > (3, 51)
+
+
+def _journal_mode() -> str:
+    # WAL lets readers and a writer work at once, but before the fix of its "WAL-reset" bug SQLite
+    # can corrupt a database when one connection checkpoints while another commits.
+    return "wal" if has_wal_reset_fix(sqlite3.sqlite_version_info) else "delete"
 
 
 def migrations_folder() -> Path:

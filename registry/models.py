@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Dialect,
+    Double,
     ForeignKey,
     MetaData,
     String,
@@ -128,7 +129,7 @@ class RevisionMetric(Base):
     dataset: Mapped[str] = mapped_column(String(256))
     split: Mapped[str] = mapped_column(String(256))
     name: Mapped[str] = mapped_column(String(256))
-    value: Mapped[float]
+    value: Mapped[float] = mapped_column(Double)
     higher_is_better: Mapped[bool]
 
 

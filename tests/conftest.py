@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine pauses a test for longer than any deadline that would mean something.
+settings.register_profile("hubkit", deadline=None)
+settings.load_profile("hubkit")
 
 
 @pytest.fixture(autouse=True)

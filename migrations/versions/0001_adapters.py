@@ -107,7 +107,7 @@ def upgrade() -> None:
         sa.Column("dataset", sa.String(256), nullable=False),
         sa.Column("split", sa.String(256), nullable=False),
         sa.Column("name", sa.String(256), nullable=False),
-        sa.Column("value", sa.Float(), nullable=False),
+        sa.Column("value", sa.Double(), nullable=False),
         sa.Column("higher_is_better", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["revision_id"], ["revisions.id"], name=op.f("fk_metrics_revision_id")
