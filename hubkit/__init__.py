@@ -1,1 +1,68 @@
-"""hubkit."""
+"""Train, publish, find, fuse and run adapters for frozen transformers models.
+
+Names are loaded when they are first used: ``import hubkit`` alone loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hubkit.adapter import Adapter
+    from hubkit.attach import Attached, attach
+    from hubkit.composition import Fuse, Stack
+    from hubkit.fusion import Fusion
+    from hubkit.inference import AdaptedModel, load
+    from hubkit.insert import insert_adapter, save_adapter
+    from hubkit.nn.layout import Layout, SubBlock, register_layout
+    from hubkit.tasks import Prediction
+    from registry import AdapterRef, HubkitError
+
+__all__ = [
+    "AdaptedModel",
+    "Adapter",
+    "AdapterRef",
+    "Attached",
+    "Fuse",
+    "Fusion",
+    "HubkitError",
+    "Layout",
+    "Prediction",
+    "Stack",
+    "SubBlock",
+    "attach",
+    "insert_adapter",
+    "load",
+    "register_layout",
+    "save_adapter",
+]
+
+_HOMES = {
+    "AdaptedModel": "hubkit.inference",
+    "Adapter": "hubkit.adapter",
+    "AdapterRef": "registry",
+    "Attached": "hubkit.attach",
+    "Fuse": "hubkit.composition",
+    "Fusion": "hubkit.fusion",
+    "HubkitError": "registry",
+    "Layout": "hubkit.nn.layout",
+    "Prediction": "hubkit.tasks",
+    "Stack": "hubkit.composition",
+    "SubBlock": "hubkit.nn.layout",
+    "attach": "hubkit.attach",
+    "insert_adapter": "hubkit.insert",
+    "load": "hubkit.inference",
+    "register_layout": "hubkit.nn.layout",
+    "save_adapter": "hubkit.insert",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hubkit' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

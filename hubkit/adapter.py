@@ -17,7 +17,7 @@ from hubkit.nn.delta import Delta
 from hubkit.nn.layout import hidden_size, sites
 from hubkit.sites import Site
 from registry.errors import AdapterError
-from registry.manifest import BaseModelInfo, Parent
+from registry.manifest import BaseModelInfo
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +31,6 @@ class Adapter:
         deltas: Its delta at each of its sites.
         base: The base model it was trained on; None if its folder does not say.
         head: The head it was trained with; None if it has none.
-        source: Its name and digest in the registry it came from; None if it came from a folder.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Adapter:
     deltas: Mapping[Site, Delta]
     base: BaseModelInfo | None = None
     head: Head | None = None
-    source: Parent | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -67,7 +65,6 @@ class Adapter:
         *,
         name: str | None = None,
         base: BaseModelInfo | None = None,
-        source: Parent | None = None,
     ) -> Adapter:
         """Read an AdapterHub folder, frozen.
 
@@ -76,7 +73,6 @@ class Adapter:
                 beside them.
             name: Default: the name in the file.
             base: The base model, when a manifest names it.
-            source: The registry's name for it, when it comes from one.
 
         Raises:
             AdapterError: A file is missing or malformed, or its tensors are missing, unexpected,
@@ -94,7 +90,6 @@ class Adapter:
             deltas=deltas,
             base=base,
             head=read_head(Path(folder)),
-            source=source,
         )
 
     def save(self, folder: str | Path) -> None:

@@ -69,7 +69,9 @@ def attach(model: PreTrainedModel, composition: Adapter | Fusion | Stack | Fuse)
     if isinstance(composition, Fuse):
         composition = Fusion.create(composition)
     if any(isinstance(part, Fuse) for part in getattr(composition, "parts", ())):
-        raise CompositionError(f"{composition} holds a fusion without weights: train that one first.")
+        raise CompositionError(
+            f"{composition} holds a fusion without weights: train that one first."
+        )
     check_one_base(composition)
     for adapter in adapters_of(composition):
         _check_fits(model, adapter)

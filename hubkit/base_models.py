@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hubkit.nn.fingerprint import fingerprint
 from hubkit.nn.layout import backbone, hidden_size, num_layers
-from registry.errors import BaseModelMismatchError, BaseModelNotFoundError
+from registry.errors import BaseModelNotFoundError
 from registry.manifest import BaseModelInfo
 
 
@@ -40,7 +39,7 @@ def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:
     Args:
         base: A hub id, or a folder that ``save_pretrained`` wrote.
         auto_class: Such as ``AutoModelForSequenceClassification``.
-        settings: Passed on, such as ``num_labels``.
+        settings: Passed on to it, such as ``num_labels``.
 
     Raises:
         BaseModelNotFoundError: It is not there, or cannot be read.
@@ -59,21 +58,6 @@ def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
     with _base_model_errors(base), _quiet():
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
     return tokenizer
-
-
-def check_base(adapter: str, expected: BaseModelInfo, model: PreTrainedModel) -> None:
-    """Make sure that ``model`` has the weights that an adapter was trained on.
-
-    Raises:
-        BaseModelMismatchError: It has others; the message names both.
-    """
-    found = describe(model)
-    if expected.fingerprint and expected.fingerprint != found.fingerprint:
-        raise BaseModelMismatchError(
-            f"{adapter} was trained on {expected.id} with weights "
-            f"{expected.fingerprint[:12]}, but {found.id} has {(found.fingerprint or '')[:12]}. "
-            "Pass the base model that it was trained on with --base."
-        )
 
 
 @contextlib.contextmanager

@@ -35,7 +35,9 @@ class Composition:
         for index, part in enumerate(parts):
             # Identity for loaded adapters, whose tensors have no useful equality.
             if any(part is other or (_is_name(part) and part == other) for other in parts[:index]):
-                raise CompositionError(f"{self.verb.capitalize()} was given {part} twice; each adapter once.")
+                raise CompositionError(
+                    f"{self.verb.capitalize()} was given {part} twice; each adapter once."
+                )
         object.__setattr__(self, "parts", parts)
 
     def __str__(self) -> str:
@@ -85,14 +87,18 @@ def parse(text: str) -> Composition | AdapterRef:
 def _parse(tokens: list[str], text: str, depth: int) -> tuple[Composition | AdapterRef, list[str]]:
     if not tokens or tokens[0] in "(),":
         found = repr(tokens[0]) if tokens else "the end"
-        raise CompositionError(f"Cannot read {text!r}: expected an adapter or a verb, found {found}.")
+        raise CompositionError(
+            f"Cannot read {text!r}: expected an adapter or a verb, found {found}."
+        )
     if depth > _MAX_DEPTH:
         raise CompositionError(f"{text!r} nests deeper than {_MAX_DEPTH} levels.")
     head, rest = tokens[0], tokens[1:]
     if rest[:1] != ["("]:
         return AdapterRef.parse(head), rest
     if head not in _VERBS:
-        raise CompositionError(f"Unknown verb {head!r} in {text!r}; hubkit knows {', '.join(_VERBS)}.")
+        raise CompositionError(
+            f"Unknown verb {head!r} in {text!r}; hubkit knows {', '.join(_VERBS)}."
+        )
     parts: list[Composition | AdapterRef] = []
     while True:
         part, rest = _parse(rest[1:], text, depth + 1)

@@ -17,7 +17,7 @@ from hubkit.formats.heads import Head, read_head, write_head
 from hubkit.nn.fusion import FusionLayer
 from hubkit.sites import Site
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
-from registry.manifest import BaseModelInfo, Parent
+from registry.manifest import BaseModelInfo
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,14 +29,12 @@ class Fusion:
         parts: What it fuses, in order.
         layers: Its fusion layer at each site where a part has a delta.
         head: The head it was trained with; None if it has none.
-        source: Its name and digest in the registry it came from; None if it came from elsewhere.
     """
 
     name: str
     parts: tuple[Any, ...]
     layers: Mapping[Site, FusionLayer]
     head: Head | None = None
-    source: Parent | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -72,7 +70,6 @@ class Fusion:
         adapters: tuple[Any, ...] | list[Any],
         *,
         name: str | None = None,
-        source: Parent | None = None,
     ) -> Fusion:
         """Read an AdapterHub fusion folder, frozen, over ``adapters`` in the folder's order.
 
@@ -101,7 +98,6 @@ class Fusion:
                 for site, tensors in stored.tensors.items()
             },
             head=read_head(Path(folder)),
-            source=source,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -115,7 +111,8 @@ class Fusion:
             raise AdapterError(f"Fusion {self.name!r} names no base model, so it cannot be saved.")
         adapterhub.write_fusion(
             Path(folder),
-            adapter_names=[str(part) for part in self.parts],
+            # As the library does, a stack goes by its last adapter.
+            adapter_names=[list(adapters_of(part))[-1].name for part in self.parts],
             value=any(layer.value is not None for layer in self.layers.values()),
             model_type=first.model_type,
             base=first.base,
@@ -187,9 +184,7 @@ def sites_of(composition: Any) -> dict[Site, int]:
     }
 
 
-def _layer(
-    fusion: str, site: Site, width: int, tensors: Mapping[str, Tensor]
-) -> FusionLayer:
+def _layer(fusion: str, site: Site, width: int, tensors: Mapping[str, Tensor]) -> FusionLayer:
     with torch.device("meta"):
         layer = FusionLayer(width, value="value.weight" in tensors)
     check_tensors(f"Fusion {fusion!r} at {site}", layer, tensors)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from hubkit.adapter import Adapter
 from hubkit.attach import Attached, attach, attached_to
 from hubkit.base_models import describe
-from hubkit.head import head_of, head_parameters
+from hubkit.freezing import train_only
+from hubkit.head import head_of
+from hubkit.manifests import manifest_of
 from hubkit.methods import Method
 from hubkit.nn.layout import hidden_size
+from hubkit.saving import save_folder
 from hubkit.tasks import task_type_of
 from registry.errors import AdapterError
-from registry.folders import write_manifest
-from registry.manifest import Manifest
-from registry.manifest import Method as ManifestMethod
 from registry.refs import AdapterRef
 
 
@@ -73,12 +71,4 @@ def save_adapter(model: PreTrainedModel, name: str, folder: str | Path) -> None:
             "hubkit.insert_adapter(model, name) inserts one."
         )
     complete = replace(adapter, base=describe(model), head=head_of(model))
-    complete.save(folder)
-    write_manifest(Path(folder), manifest_of(complete, task_type=task_type_of(model)))
-
-
-def train_only(model: PreTrainedModel, parameters: Iterable[nn.Parameter]) -> None:
-    """Freeze all of ``model`` but ``parameters`` and its head."""
-    trained = {id(parameter) for parameter in (*parameters, *head_parameters(model).values())}
-    for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) in trained)
+    save_folder(complete, manifest_of(complete, task_type=task_type_of(model)), Path(folder))

@@ -165,6 +165,7 @@ def write_adapter(
     Raises:
         StorageError: The folder cannot be written.
     """
+    name = foreign_name(name)
     row = METHODS[method.type]
     config = {
         **_DEFAULTS,
@@ -229,6 +230,7 @@ def write_fusion(
     Raises:
         StorageError: The folder cannot be written.
     """
+    adapter_names = [foreign_name(adapter) for adapter in adapter_names]
     name = ",".join(adapter_names)
     write_tensors(
         folder / "model_adapter_fusion.safetensors",
@@ -242,6 +244,11 @@ def write_fusion(
             **_outer(name, model_type, base),
         },
     )
+
+
+def foreign_name(name: str) -> str:
+    """``name`` without the characters that separate names in the library's files and modules."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
 
 
 def reduction_factor(hidden_size: int, bottleneck_size: int) -> float:

@@ -27,7 +27,9 @@ class Delta(nn.Module):
         super().__init__()
         self.reads = method.reads
         self.scaling = method.scaling
-        self.activation = nn.LeakyReLU() if method.activation == "leakyrelu" else ACT2FN[method.activation]
+        self.activation = (
+            nn.LeakyReLU() if method.activation == "leakyrelu" else ACT2FN[method.activation]
+        )
         self.down = nn.Linear(hidden_size, method.bottleneck_size)
         self.up = nn.Linear(method.bottleneck_size, hidden_size)
         for projection in (self.down, self.up):
@@ -46,4 +48,3 @@ class Delta(nn.Module):
         z: Tensor = self.up(self.activation(self.down(x)))
         # A multiplication by one would still cost a pass over (batch, length, d).
         return z if self.scaling == 1.0 else self.scaling * z
-

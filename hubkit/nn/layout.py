@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from hubkit.sites import Place, Site
 from registry.errors import UnsupportedModelError
 
+
 @dataclass(frozen=True)
 class SubBlock:
     """One sub-block of a layer; module paths are relative to the layer.
@@ -48,7 +49,9 @@ class Layout:
 
 _BERT = Layout(
     layers=("encoder.layer",),
-    attention=SubBlock("attention.output.dropout", "attention.output", 1, "attention.output.LayerNorm"),
+    attention=SubBlock(
+        "attention.output.dropout", "attention.output", 1, "attention.output.LayerNorm"
+    ),
     feed_forward=SubBlock("output.dropout", "output", 1, "output.LayerNorm"),
 )
 _DISTILBERT = Layout(

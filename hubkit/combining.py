@@ -1,0 +1,85 @@
+"""Choose published adapters to combine, and publish a stack of them. Loads no torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from hubkit.composition import Composition, Stack
+from registry import AdapterRef, Catalog, Manifest, Parent, Version
+from registry.errors import BaseModelMismatchError
+from registry.folders import read_folder, write_manifest
+from registry.manifest import BaseModelInfo, Method
+
+
+def choose(
+    catalog: Catalog, refs: Sequence[AdapterRef], verb: type[Composition]
+) -> list[tuple[Version, Manifest]]:
+    """Resolve what is to be combined, and make sure that it can be.
+
+    Args:
+        refs: Published adapters, fusions or stacks.
+        verb: How they are to be combined.
+
+    Raises:
+        NotFoundError: One of them is not in the registry.
+        CompositionError: Fewer than two, or one of them twice.
+        BaseModelMismatchError: Two of them belong to different base models.
+    """
+    versions = [catalog.resolve(ref) for ref in refs]
+    verb(*(version.ref for version in versions))
+    chosen = [(version, catalog.manifest(version)) for version in versions]
+    first_version, first = chosen[0]
+    for version, manifest in chosen[1:]:
+        if not same_base(first.base_model, manifest.base_model):
+            raise BaseModelMismatchError(
+                f"{first_version.ref} and {version.ref} belong to different base models: "
+                f"{describe_base(first.base_model)} and {describe_base(manifest.base_model)}. "
+                "Adapters combine on one base model only."
+            )
+    return chosen
+
+
+def pins(chosen: Sequence[tuple[Version, Manifest]]) -> list[Parent]:
+    """How a manifest names what it is made of."""
+    return [Parent(ref=str(version.ref), digest=version.manifest_digest) for version, _ in chosen]
+
+
+def publish_stack(catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef]) -> Version:
+    """Publish adapters one after the other as one adapter, with the head of the last.
+
+    Raises:
+        HubkitError: As :func:`choose` and ``Catalog.publish``.
+    """
+    chosen = choose(catalog, refs, Stack)
+    last = chosen[-1][1]
+    manifest = Manifest(
+        kind="stack",
+        method=Method(type="stack"),
+        base_model=last.base_model,
+        task=last.task,
+        task_type=last.task_type,
+        labels=last.labels,
+        language=last.language,
+        parents=tuple(pins(chosen)),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_manifest(Path(folder), manifest)
+        return catalog.publish(name, read_folder(Path(folder)))
+
+
+def same_base(one: BaseModelInfo, other: BaseModelInfo) -> bool:
+    """Whether two base models have the same weights, or as far as is known the same name and shape."""
+    if one.fingerprint and other.fingerprint:
+        return one.fingerprint == other.fingerprint
+    return (one.id, one.hidden_size, one.num_layers) == (
+        other.id,
+        other.hidden_size,
+        other.num_layers,
+    )
+
+
+def describe_base(base: BaseModelInfo) -> str:
+    """A base model in a message."""
+    return f"{base.id} (fingerprint {(base.fingerprint or 'unknown')[:12]})"

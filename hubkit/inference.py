@@ -1,0 +1,159 @@
+"""Run a published adapter: ``hubkit.load("team/sentiment").predict([...])``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hubkit.attach import attach
+from hubkit.attention import SiteAttention, mean_attention
+from hubkit.base_models import load_model, load_tokenizer
+from hubkit.fusion import Fusion
+from hubkit.head import set_head
+from hubkit.loading import Published, load_published
+from hubkit.tasks import Prediction, TaskType, task_type
+from registry import AdapterRef, Catalog, open_catalog
+from registry.errors import AdapterError, CompositionError, DataError
+
+_MAX_LENGTH = 128
+
+
+class AdaptedModel:
+    """A frozen base model that runs one adapter, fusion or stack, in eval mode.
+
+    Attributes:
+        model: The base model with the adapter attached and its head in place.
+        tokenizer: The base model's tokenizer.
+        labels: Label names; the position is the label id.
+        published: What the registry holds of the adapter.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        published: Published,
+        task: TaskType,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.published = published
+        self.labels = published.manifest.labels
+        self._task = task
+
+    def predict(self, texts: Sequence[str], *, batch_size: int = 32) -> list[Prediction]:
+        """The label of each text, with its score and those of the others.
+
+        Args:
+            texts: One text or more; what is longer than in training is cut off.
+            batch_size: Texts at a time.
+
+        Raises:
+            DataError: ``texts`` is a single string, or holds something other than text.
+        """
+        return self._task.decode(self.logits(texts, batch_size=batch_size), self.labels)
+
+    def logits(self, texts: Sequence[str], *, batch_size: int = 32) -> Tensor:
+        """The head's raw scores. *Shape:* ``(len(texts), labels)``, float32, on the CPU.
+
+        Raises:
+            DataError: As :meth:`predict`.
+        """
+        if isinstance(texts, str):
+            raise DataError("predict takes a list of texts; put the one text in a list.", texts)
+        for number, text in enumerate(texts, start=1):
+            if not isinstance(text, str):
+                raise DataError(
+                    f"Text {number} is {text!r} ({type(text).__name__}), not text.", text
+                )
+        result = torch.empty(len(texts), len(self.labels))
+        for rows, inputs in self._batches(texts, batch_size):
+            with torch.inference_mode():
+                result[rows] = self.model(**inputs).logits.float().cpu()
+        return result
+
+    def attention(self, texts: Sequence[str], *, batch_size: int = 32) -> SiteAttention:
+        """The mean weight that a fusion gives to each of its adapters, over the tokens of ``texts``.
+
+        Raises:
+            CompositionError: The adapter is no fusion.
+        """
+        fusion = self.published.composition
+        if not isinstance(fusion, Fusion):
+            raise CompositionError(
+                f"{self.published.version.ref} is a {self.published.manifest.kind}; only a fusion "
+                "pays attention to adapters."
+            )
+        batches = (inputs for _, inputs in self._batches(texts, batch_size))
+        return mean_attention(self.model, fusion, batches)
+
+    def _batches(
+        self, texts: Sequence[str], batch_size: int
+    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Rows of about the same length together, so that little is padded."""
+        training = self.published.manifest.training
+        max_length = training.arguments.get("max_length") if training else None
+        # Characters are near enough to tokens for this.
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        starts = range(0, len(order), batch_size)
+        # Shown on a terminal only, and only when there is something to wait for.
+        for start in tqdm(starts, unit="batch", disable=None, delay=1, leave=False):
+            rows = order[start : start + batch_size]
+            inputs = self.tokenizer(
+                [texts[row] for row in rows],
+                padding=True,
+                truncation=True,
+                max_length=max_length or _MAX_LENGTH,
+                return_tensors="pt",
+            )
+            yield rows, dict(inputs.to(self.model.device))
+
+
+def load(
+    ref: str | AdapterRef, *, base: str | None = None, catalog: Catalog | None = None
+) -> AdaptedModel:
+    """Load a published adapter, fusion or stack, ready to predict.
+
+    Every byte is checked against its digest, and the base model against its fingerprint.
+
+    Args:
+        ref: ``[owner/]name[@version|@alias]``.
+        base: Where the base model is now, when it is not where it was in training: a hub id, or a
+            folder.
+        catalog: The registry; default: the user's.
+
+    Raises:
+        NotFoundError: There is no such adapter, version or alias.
+        BaseModelNotFoundError: The base model cannot be loaded.
+        BaseModelMismatchError: The base model is not the one that the adapter was trained on.
+        CorruptBlobError: Stored bytes are not those that were published.
+        AdapterError: The adapter has no head, or a task type that hubkit does not run.
+    """
+    published = load_published(catalog or open_catalog(), ref)
+    manifest = published.manifest
+    name = str(published.version.ref)
+    task = task_type(manifest.task_type, name)
+    if published.head is None:
+        raise AdapterError(
+            f"{name} has no head, so it cannot predict by itself. Attach it to a model of your own "
+            "with hubkit.attach, or stack it under an adapter that has one."
+        )
+    where = base or manifest.base_model.id
+    model = load_model(
+        where,
+        task.load_class(),
+        num_labels=len(manifest.labels),
+        id2label=dict(enumerate(manifest.labels)),
+        label2id={label: index for index, label in enumerate(manifest.labels)},
+    )
+    attach(model, published.composition)
+    set_head(model, published.head)
+    model.requires_grad_(False)
+    model.eval()
+    if torch.cuda.is_available():
+        model.cuda()
+    return AdaptedModel(model, load_tokenizer(where), published, task)

@@ -1,0 +1,69 @@
+"""Pictures, as PNG bytes: training curves and the attention of a fusion."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+
+def training_curves(history: Sequence[Mapping[str, float]]) -> bytes:
+    """Losses, and the validation metrics, over the epochs.
+
+    Args:
+        history: What a ``Trainer`` logged: entries with ``epoch`` and ``loss`` or ``eval_*``.
+    """
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    _curve(losses, history, "loss", "training")
+    _curve(losses, history, "eval_loss", "validation")
+    losses.set(xlabel="epoch", ylabel="loss", title="Loss")
+    names = {name for entry in history for name in entry if name.startswith("eval_")}
+    for name in sorted(names - {"eval_loss"}):
+        if not name.endswith(("runtime", "per_second")):
+            _curve(scores, history, name, name.removeprefix("eval_"))
+    scores.set(xlabel="epoch", ylabel="score", ylim=(0, 1.02), title="Validation")
+    for axes in (losses, scores):
+        if axes.lines:
+            axes.legend(frameon=False)
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def attention_heat_map(attention: Mapping[str, Mapping[str, float]], title: str) -> bytes:
+    """The weight that each site of a fusion gives to each adapter.
+
+    Args:
+        attention: By site, then by adapter, as ``AdaptedModel.attention`` returns it. An adapter
+            that is absent at a site is left out there.
+        title: What to write above.
+    """
+    adapters = list(dict.fromkeys(name for row in attention.values() for name in row))
+    weights = [[row.get(name, float("nan")) for name in adapters] for row in attention.values()]
+    figure = Figure(
+        figsize=(2.5 + 1.3 * len(adapters), 1.6 + 0.4 * len(attention)), layout="constrained"
+    )
+    axes = figure.subplots()
+    image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(adapters)), adapters, rotation=30, ha="right")
+    axes.set_yticks(range(len(attention)), list(attention))
+    axes.set_title(title)
+    for row, values in enumerate(weights):
+        for column, weight in enumerate(values):
+            color = "black" if weight > 0.6 else "white"
+            axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
+    figure.colorbar(image, label="mean attention")
+    return _png(figure)
+
+
+def _curve(axes: object, history: Sequence[Mapping[str, float]], name: str, label: str) -> None:
+    points = [(entry["epoch"], entry[name]) for entry in history if name in entry]
+    if points:
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)  # type: ignore[attr-defined]
+
+
+def _png(figure: Figure) -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    return picture.getvalue()

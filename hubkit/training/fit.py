@@ -1,0 +1,203 @@
+"""One training run with the stock ``Trainer``: early stopping, best checkpoint, resumed if broken off."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
+
+from hubkit.tasks import TaskType
+from hubkit.training.data import LabelledText
+from registry.errors import StorageError, TrainingError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the data, at most.
+        learning_rate: At the first step; it falls to zero in a straight line.
+        batch_size: Texts in a step.
+        max_length: Tokens of a text; the rest is cut off.
+        patience: Epochs without a better validation loss before training stops.
+        seed: Of every random generator.
+    """
+
+    epochs: int = 20
+    learning_rate: float
+    batch_size: int = 32
+    max_length: int = 128
+    patience: int = 5
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a run gave; the model holds the weights of its best epoch.
+
+    Attributes:
+        metrics: Of the best epoch on the validation rows; ``loss`` is among them.
+        history: What the trainer logged, an entry for each epoch and kind.
+        seconds: Wall-clock time of this process.
+    """
+
+    metrics: dict[str, float]
+    history: list[dict[str, float]]
+    seconds: float
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: TaskType,
+    train: LabelledText,
+    validation: LabelledText,
+    labels: tuple[str, ...],
+    settings: Settings,
+    checkpoints: Path,
+) -> Fit:
+    """Train the parameters of ``model`` that require gradients.
+
+    Args:
+        labels: Label names; the position is the label id.
+        checkpoints: A folder for this run alone. When it holds a checkpoint, the run goes on
+            from there.
+
+    Raises:
+        LabelError: A row has a label outside ``labels``.
+        TrainingError: The loss is not a number.
+        StorageError: The disk is full or not writable; a later run goes on from the last checkpoint.
+    """
+    trainer = _trainer(
+        model,
+        tokenizer,
+        task,
+        settings,
+        checkpoints,
+        tokenized(train, tokenizer, labels, settings.max_length),
+        tokenized(validation, tokenizer, labels, settings.max_length),
+    )
+    # The frozen base is on disk already: a checkpoint holds what is trained.
+    model._keys_to_ignore_on_save = {
+        name for name, parameter in model.named_parameters() if not parameter.requires_grad
+    }
+    resumed = last_checkpoint(checkpoints)
+    if resumed:
+        logger.warning("Going on from %s, epoch by epoch as before.", resumed.name)
+    started = time.monotonic()
+    try:
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise
+        raise StorageError(
+            f"Training broke off, because {checkpoints} cannot be written: {error}. Make room and "
+            "run the same command again: it goes on from the last checkpoint.",
+            checkpoints,
+        ) from error
+    history = [dict(entry) for entry in trainer.state.log_history]
+    evaluations = [entry for entry in history if "eval_loss" in entry]
+    best = min(evaluations, key=lambda entry: entry["eval_loss"])
+    if not best["eval_loss"] < float("inf"):
+        raise TrainingError(
+            f"The validation loss is {best['eval_loss']}: training diverged. Try a smaller "
+            f"--learning-rate than {settings.learning_rate}."
+        )
+    metrics = {
+        name.removeprefix("eval_"): value
+        for name, value in best.items()
+        if name.startswith("eval_") and not name.endswith(("runtime", "per_second"))
+    }
+    return Fit(metrics, history, time.monotonic() - started)
+
+
+def tokenized(
+    data: LabelledText, tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...], max_length: int
+) -> Dataset:
+    """Rows of token ids and label ids."""
+    ids = data.label_ids(labels)
+    encoded = tokenizer(list(data.texts), truncation=True, max_length=max_length)
+    return Dataset.from_dict({**encoded, "labels": ids})
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint in ``folder``; those broken off while being written are removed."""
+    whole = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            # The trainer writes this file last.
+            json.loads((path / "trainer_state.json").read_text())
+            whole.append(path)
+        except (OSError, ValueError):
+            shutil.rmtree(path)
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: TaskType,
+    settings: Settings,
+    checkpoints: Path,
+    train: Dataset,
+    validation: Dataset,
+) -> Trainer:
+    interactive = sys.stderr.isatty()
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=2 * settings.batch_size,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        seed=settings.seed,
+        report_to="none",
+        disable_tqdm=not interactive,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        logits: Any = prediction.predictions
+        return task.metrics(prediction.label_ids, logits.argmax(-1))
+
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=validation,
+        processing_class=tokenizer,
+        data_collator=task.collator(tokenizer),
+        compute_metrics=compute_metrics,
+        callbacks=[EarlyStoppingCallback(settings.patience)],
+    )
+    if not interactive:
+        # Quiet in pipes and logs: the result is what the caller prints.
+        trainer.remove_callback(PrinterCallback)
+    return trainer

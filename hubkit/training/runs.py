@@ -1,0 +1,52 @@
+"""Where a training run keeps its checkpoints until its adapter is published."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from registry.durable import storage_errors
+from registry.errors import TrainingError
+
+
+@contextmanager
+def run_folder(home: Path, identity: dict[str, Any]) -> Iterator[Path]:
+    """A folder for the run that ``identity`` describes, for this process alone.
+
+    The same description finds the same folder again, and in it the checkpoints of a run that broke
+    off. When the block ends without an error, the folder goes.
+
+    Args:
+        home: The registry's folder.
+        identity: All that decides what the run computes; JSON.
+
+    Raises:
+        TrainingError: Another process is at the same run.
+        StorageError: The disk is full or not writable.
+    """
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    runs = home / "runs"
+    folder = runs / key
+    with storage_errors("write", runs):
+        runs.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(runs / f"{key}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise TrainingError(
+                f"Another process is training {identity.get('name')} with the same data and "
+                "settings. Wait for it, or give this run another --name or --seed."
+            ) from None
+    try:
+        folder.mkdir(exist_ok=True)
+        yield folder
+        shutil.rmtree(folder)
+    finally:
+        lock.release()

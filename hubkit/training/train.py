@@ -1,0 +1,202 @@
+"""Train an adapter, or a fusion of adapters, and publish it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version as installed_version
+
+from transformers import PreTrainedModel, set_seed
+
+from hubkit.adapter import Adapter
+from hubkit.attach import attach
+from hubkit.base_models import describe, load_model, load_tokenizer
+from hubkit.combining import choose, pins
+from hubkit.composition import Fuse
+from hubkit.freezing import train_only
+from hubkit.fusion import Fusion
+from hubkit.head import head_of
+from hubkit.loading import load_published
+from hubkit.manifests import manifest_of
+from hubkit.methods import Method
+from hubkit.nn.layout import hidden_size
+from hubkit.plots import training_curves
+from hubkit.saving import save_folder
+from hubkit.tasks import TASK_TYPES
+from hubkit.training.data import LabelledText, check_trainable
+from hubkit.training.fit import Fit, Settings, fit
+from hubkit.training.runs import run_folder
+from registry import AdapterRef, Catalog, Metric, Parent, Training, Version
+from registry.folders import read_folder
+
+_LIBRARIES = ("hubkit", "torch", "transformers")
+ADAPTER_LEARNING_RATE = 1e-3
+FUSION_LEARNING_RATE = 5e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be trained on, and how the result is to be called.
+
+    Attributes:
+        name: The name to publish under.
+        task: What the adapter does, for example ``sentiment``.
+        data: The labelled texts.
+        validation: Labelled texts to choose the best epoch by; None holds out part of ``data``.
+        settings: How to train.
+        tags: Words to find it by.
+        description: For people.
+        task_type: A key of ``hubkit.tasks.TASK_TYPES``.
+    """
+
+    name: AdapterRef
+    task: str
+    data: LabelledText
+    validation: LabelledText | None
+    settings: Settings
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    task_type: str = "text-classification"
+
+
+def train_adapter(
+    catalog: Catalog,
+    job: Job,
+    *,
+    base: str,
+    method: str = "seq_bn",
+    bottleneck_size: int | None = None,
+) -> Version:
+    """Train a new adapter and a head on a frozen base model, and publish them.
+
+    Args:
+        base: A hub id, or a folder that holds a model.
+        method: A key of ``hubkit.methods.METHODS``.
+        bottleneck_size: Width of the bottleneck; default: hidden size / 16 (``par_bn``: / 2).
+
+    Raises:
+        BaseModelNotFoundError: The base model cannot be loaded.
+        DataError: The data cannot be trained on.
+        HubkitError: As ``fit`` and ``Catalog.publish``.
+    """
+    model = _load_model(job, base)
+    adapter = Adapter.create(
+        model, str(job.name), Method.default(method, hidden_size(model), bottleneck_size)
+    )
+    attach(model, adapter)
+    train_only(model, [p for delta in adapter.deltas.values() for p in delta.parameters()])
+    adapter = replace(adapter, base=describe(model))
+    return _run(catalog, job, model, adapter, ())
+
+
+def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef]) -> Version:
+    """Train AdapterFusion over published adapters and a new head, and publish them.
+
+    The base model and the adapters stay frozen; the result pins the adapters by digest.
+
+    Args:
+        refs: The adapters to fuse, two or more on one base model.
+
+    Raises:
+        CompositionError: Fewer than two adapters, or one of them twice.
+        BaseModelMismatchError: The adapters belong to different base models, or the base model is
+            not the one that they were trained on.
+        HubkitError: As :func:`train_adapter`.
+    """
+    chosen = choose(catalog, refs, Fuse)
+    base = chosen[0][1].base_model
+    published = [load_published(catalog, version.ref) for version, _ in chosen]
+    model = _load_model(job, base.id)
+    fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
+    attach(model, fusion)
+    train_only(model, [p for layer in fusion.layers.values() for p in layer.parameters()])
+    return _run(catalog, job, model, fusion, tuple(pins(chosen)))
+
+
+def _load_model(job: Job, base: str) -> PreTrainedModel:
+    """The base model with a new head for the labels of the job's data."""
+    check_trainable(job.data)
+    labels = job.data.label_names
+    # The head starts at random weights.
+    set_seed(job.settings.seed)
+    return load_model(
+        base,
+        TASK_TYPES[job.task_type].load_class(),
+        num_labels=len(labels),
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+    )
+
+
+def _run(
+    catalog: Catalog,
+    job: Job,
+    model: PreTrainedModel,
+    composition: Adapter | Fusion,
+    parents: tuple[Parent, ...],
+) -> Version:
+    """Train what ``composition`` has attached to ``model``, and publish it."""
+    if job.validation is None:
+        train, validation = job.data.split(job.settings.seed)
+    else:
+        train, validation = job.data, job.validation
+    arguments = asdict(job.settings)
+    plan = manifest_of(
+        composition,
+        parents=parents,
+        task=job.task,
+        task_type=job.task_type,
+        tags=job.tags,
+        description=job.description,
+    )
+    identity = {
+        "name": str(job.name),
+        "plan": plan.digest,
+        "train": train.sha256,
+        "validation": validation.sha256,
+        "settings": arguments,
+    }
+    with run_folder(catalog.home, identity) as folder:
+        result = fit(
+            model,
+            load_tokenizer(model.config.name_or_path),
+            TASK_TYPES[job.task_type],
+            train,
+            validation,
+            job.data.label_names,
+            job.settings,
+            folder / "checkpoints",
+        )
+        composition = replace(composition, head=head_of(model))
+        manifest = plan.model_copy(
+            update={
+                "labels": job.data.label_names,
+                "metrics": _metrics(result, validation.name),
+                "training": Training(
+                    arguments=arguments,
+                    seed=job.settings.seed,
+                    examples=len(train),
+                    data_sha256=train.sha256,
+                    seconds=round(result.seconds, 1),
+                    library_versions={name: installed_version(name) for name in _LIBRARIES},
+                ),
+            }
+        )
+        finished = folder / "finished"
+        save_folder(
+            composition, manifest, finished, {"training.png": training_curves(result.history)}
+        )
+        return catalog.publish(job.name, read_folder(finished))
+
+
+def _metrics(result: Fit, dataset: str) -> tuple[Metric, ...]:
+    return tuple(
+        Metric(
+            dataset=dataset,
+            split="validation",
+            name=name,
+            value=value,
+            higher_is_better=name != "loss",
+        )
+        for name, value in result.metrics.items()
+    )
