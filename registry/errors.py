@@ -144,7 +144,7 @@ def did_you_mean(text: str, candidates: Iterable[str]) -> str:
     """
     from difflib import get_close_matches  # only needed once something already went wrong
 
-    near = get_close_matches(text, sorted(set(candidates)), n=3, cutoff=0.6)
+    near = get_close_matches(text, sorted(set(candidates)), n=3, cutoff=0.7)
     if not near:
         return ""
     listed = near[0] if len(near) == 1 else f"{', '.join(near[:-1])} or {near[-1]}"

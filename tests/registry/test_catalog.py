@@ -1,0 +1,361 @@
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from registry import (
+    AdapterRef,
+    AliasNotFoundError,
+    Catalog,
+    ConflictError,
+    CorruptBlobError,
+    Folder,
+    FolderError,
+    InvalidNameError,
+    ParentNotFoundError,
+    RefNotFoundError,
+    Version,
+    VersionNotFoundError,
+    read_folder,
+)
+
+MakeFolder = Callable[..., Folder]
+REF = AdapterRef.parse("alice/sst2")
+
+
+def parent(version: Version) -> dict[str, str]:
+    return {"ref": str(version.ref), "digest": version.manifest_digest}
+
+
+def stored_files(catalog: Catalog) -> set[Path]:
+    return {path for path in (catalog.home / "blobs").rglob("*") if path.is_file()}
+
+
+def test_a_published_version_tells_what_its_manifest_says(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    metric = {
+        "dataset": "sst2",
+        "split": "test",
+        "name": "accuracy",
+        "value": 0.9,
+        "higher_is_better": True,
+    }
+    folder = make_folder(
+        task="sentiment",
+        task_type="text-classification",
+        language="en",
+        license="apache-2.0",
+        description="Reviews",
+        tags=["b", "a"],
+        metrics=[metric],
+    )
+    before = datetime.now(UTC)
+    version = catalog.publish(REF, folder, message="first", author="Alice")
+    assert before <= version.created_at <= datetime.now(UTC)
+    assert (str(version.ref), version.author, version.message) == ("alice/sst2@1", "Alice", "first")
+    assert version.manifest_digest == folder.manifest.digest
+    assert (version.kind, version.method) == ("adapter", "seq_bn")
+    assert version.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert version.base_fingerprint == "ab" * 32
+    assert (version.task, version.task_type) == ("sentiment", "text-classification")
+    assert (version.language, version.license) == ("en", "apache-2.0")
+    assert (version.description, version.tags) == ("Reviews", ("b", "a"))
+    assert version.metrics == folder.manifest.metrics
+    assert version.size == sum(info.size for info in folder.manifest.files.values())
+    assert (version.aliases, version.yanked) == ((), False)
+    assert catalog.resolve(version.ref) == version
+    assert catalog.manifest(version) == folder.manifest
+
+
+def test_versions_are_numbered_from_one_and_listed_newest_first(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    published = [catalog.publish(REF, make_folder()) for _ in range(3)]
+    assert [version.number for version in published] == [1, 2, 3]
+    assert catalog.versions(REF) == published[::-1]
+
+
+def test_publishing_the_same_content_again_returns_the_earlier_version(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    folder = make_folder()
+    first = catalog.publish(REF, folder, message="first")
+    catalog.publish(REF, make_folder())
+    assert catalog.publish(REF, folder, message="again") == first
+    assert len(catalog.versions(REF)) == 2
+
+
+def test_the_same_content_under_two_names_is_two_versions_of_one_set_of_blobs(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    folder = make_folder()
+    first = catalog.publish(REF, folder)
+    blobs = stored_files(catalog)
+    second = catalog.publish(AdapterRef.parse("bob/copy"), folder)
+    assert (str(first.ref), str(second.ref)) == ("alice/sst2@1", "bob/copy@1")
+    assert stored_files(catalog) == blobs
+    assert catalog.find_digest(folder.manifest.digest) == first
+
+
+def test_a_name_keeps_its_first_spelling_and_is_found_by_any(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    catalog.publish(AdapterRef.parse("Alice/My-Adapter"), make_folder())
+    second = catalog.publish(AdapterRef.parse("alice/my_adapter"), make_folder())
+    assert str(second.ref) == "Alice/My-Adapter@2"
+    assert catalog.resolve(AdapterRef.parse("ALICE/my.adapter")) == second
+
+
+@pytest.mark.parametrize("ref", ["sst2@1", "sst2@best", "sst2@latest"])
+def test_publishing_to_a_version_or_alias_is_refused(
+    catalog: Catalog, make_folder: MakeFolder, ref: str
+) -> None:
+    with pytest.raises(InvalidNameError, match="Publish to a name without version or alias"):
+        catalog.publish(AdapterRef.parse(ref), make_folder())
+    assert stored_files(catalog) == set()
+
+
+def test_a_given_number_is_kept_and_counted_from(catalog: Catalog, make_folder: MakeFolder) -> None:
+    assert catalog.publish(REF, make_folder(), number=7).number == 7
+    assert catalog.publish(REF, make_folder(), number=3).number == 3
+    assert catalog.publish(REF, make_folder()).number == 8
+
+
+def test_a_number_with_other_content_is_a_conflict(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    first = catalog.publish(REF, make_folder())
+    with pytest.raises(ConflictError, match=r"alice/sst2@1 already exists with other content"):
+        catalog.publish(REF, make_folder(), number=1)
+    assert catalog.versions(REF) == [first]
+    assert catalog.publish(REF, make_folder()).number == 2
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31])
+def test_a_number_out_of_range_is_refused(
+    catalog: Catalog, make_folder: MakeFolder, number: int
+) -> None:
+    with pytest.raises(InvalidNameError, match="from 1 to"):
+        catalog.publish(REF, make_folder(), number=number)
+
+
+@pytest.mark.parametrize(
+    ("author", "message", "problem"),
+    [("a\nb", "", "one printable line"), ("x" * 257, "", "257"), ("a", "\ud800", "valid Unicode")],
+)
+def test_what_the_database_would_not_keep_as_it_is_is_refused(
+    catalog: Catalog, make_folder: MakeFolder, author: str, message: str, problem: str
+) -> None:
+    with pytest.raises(InvalidNameError, match=problem):
+        catalog.publish(REF, make_folder(), author=author, message=message)
+
+
+def test_the_author_is_the_user_by_default(
+    catalog: Catalog, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "carol")
+    assert catalog.publish(REF, make_folder()).author == "carol"
+
+
+def test_a_file_that_changed_since_it_was_read_is_not_published(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    folder = make_folder()
+    (folder.path / "head" / "weights.bin").write_bytes(b"changed")
+    with pytest.raises(CorruptBlobError, match=r"alice/sst2: head/weights\.bin: expected"):
+        catalog.publish(REF, folder)
+    with pytest.raises(RefNotFoundError):
+        catalog.versions(REF)
+
+
+def test_a_missing_parent_is_named_before_a_byte_is_stored(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    here = catalog.publish(REF, make_folder())
+    blobs = stored_files(catalog)
+    missing = {"ref": "bob/gone@2", "digest": "c" * 64}
+    with pytest.raises(ParentNotFoundError, match=r"not in this registry: bob/gone@2 \(cccccc"):
+        catalog.publish(
+            AdapterRef.parse("fused"), make_folder(kind="fusion", parents=[parent(here), missing])
+        )
+    assert stored_files(catalog) == blobs
+
+
+def test_lineage_links_parents_in_order_and_children(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    one = catalog.publish(AdapterRef.parse("one"), make_folder())
+    two = catalog.publish(AdapterRef.parse("two"), make_folder())
+    fused = catalog.publish(
+        AdapterRef.parse("fused"), make_folder(kind="fusion", parents=[parent(two), parent(one)])
+    )
+    lineage = catalog.lineage(fused)
+    assert [(link.ref, link.version) for link in lineage.parents] == [
+        ("two@1", two),
+        ("one@1", one),
+    ]
+    assert lineage.children == ()
+    assert catalog.lineage(one).children == (fused,)
+    assert catalog.lineage(one).parents == ()
+
+
+def test_a_missing_name_suggests_near_ones(catalog: Catalog, make_folder: MakeFolder) -> None:
+    catalog.publish(REF, make_folder())
+    catalog.publish(AdapterRef.parse("alice/mnli"), make_folder())
+    with pytest.raises(RefNotFoundError, match=r"called alice/sst1\. Did you mean alice/sst2\?$"):
+        catalog.resolve(AdapterRef.parse("alice/sst1@3"))
+    with pytest.raises(RefNotFoundError, match=r"called SST2\. Did you mean alice/sst2\?$"):
+        catalog.resolve(AdapterRef.parse("SST2"))
+    with pytest.raises(RefNotFoundError, match=r"called zzz\.$"):
+        catalog.resolve(AdapterRef.parse("zzz"))
+
+
+def test_a_missing_version_tells_which_there_are(catalog: Catalog, make_folder: MakeFolder) -> None:
+    for _ in range(12):
+        catalog.publish(REF, make_folder())
+    with pytest.raises(VersionNotFoundError, match=r"no version 13; it has \.\.\., 3, 4, .*, 12\."):
+        catalog.resolve(REF.at(13))
+
+
+def test_a_missing_alias_tells_which_there_are(catalog: Catalog, make_folder: MakeFolder) -> None:
+    catalog.publish(REF, make_folder())
+    best = AdapterRef.parse("alice/sst2@best")
+    with pytest.raises(AliasNotFoundError, match="no alias 'best'; it has none besides latest"):
+        catalog.resolve(best)
+    catalog.set_alias(REF, "stable")
+    with pytest.raises(AliasNotFoundError, match="no alias 'best'; it has stable"):
+        catalog.remove_alias(REF, "best")
+
+
+def test_an_alias_moves_and_is_removed(catalog: Catalog, make_folder: MakeFolder) -> None:
+    first, second = (catalog.publish(REF, make_folder()) for _ in range(2))
+    best = AdapterRef.parse("alice/sst2@best")
+    assert catalog.set_alias(first.ref, "best").aliases == ("best",)
+    assert catalog.resolve(best).ref == first.ref
+    catalog.set_alias(REF, "best")
+    assert catalog.resolve(best).ref == second.ref
+    assert catalog.resolve(first.ref).aliases == ()
+    catalog.remove_alias(best, "best")
+    assert catalog.resolve(second.ref).aliases == ()
+
+
+def test_latest_is_computed_and_cannot_be_set(catalog: Catalog, make_folder: MakeFolder) -> None:
+    first, second = (catalog.publish(REF, make_folder()) for _ in range(2))
+    latest = AdapterRef.parse("alice/sst2@latest")
+    assert catalog.resolve(latest) == catalog.resolve(REF) == second
+    with pytest.raises(InvalidNameError, match="cannot be set"):
+        catalog.set_alias(first.ref, "latest")
+
+
+def test_a_yanked_version_is_found_only_by_its_number(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    first, second = (catalog.publish(REF, make_folder()) for _ in range(2))
+    catalog.set_alias(second.ref, "best")
+    assert catalog.yank(second.ref, "wrong labels").yank_reason == "wrong labels"
+    assert catalog.resolve(REF) == first
+    assert catalog.resolve(second.ref).yanked
+    with pytest.raises(VersionNotFoundError, match="version 2, which is yanked: wrong labels"):
+        catalog.resolve(AdapterRef.parse("alice/sst2@best"))
+    with pytest.raises(ConflictError, match="is yanked"):
+        catalog.set_alias(second.ref, "stable")
+    catalog.yank(first.ref, "too")
+    with pytest.raises(VersionNotFoundError, match=r"all its versions are yanked \(1, 2\)"):
+        catalog.resolve(REF)
+    assert not catalog.unyank(second.ref).yanked
+    assert catalog.resolve(REF).ref == second.ref
+
+
+def test_yanking_asks_for_a_number(catalog: Catalog, make_folder: MakeFolder) -> None:
+    catalog.publish(REF, make_folder())
+    with pytest.raises(InvalidNameError, match="Say which version of alice/sst2 is meant"):
+        catalog.yank(REF, "oops")
+
+
+def test_the_name_of_a_deleted_adapter_stays_taken(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    version = catalog.publish(REF, make_folder())
+    with catalog.database.write() as session:
+        session.execute(text("UPDATE repositories SET deleted_at = '2026-01-02 00:00:00'"))
+    with pytest.raises(RefNotFoundError, match="was deleted on 2026-01-02"):
+        catalog.resolve(version.ref)
+    with pytest.raises(ConflictError, match=r"was deleted on 2026-01-02.*Choose another name"):
+        catalog.publish(AdapterRef.parse("ALICE/sst2"), make_folder())
+
+
+def test_a_materialized_version_is_the_folder_that_was_published(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    folder = make_folder()
+    version = catalog.publish(REF, folder)
+    destination = tmp_path / "deep" / "out"
+    assert catalog.materialize(version, destination) == folder.manifest
+    assert read_folder(destination).manifest == folder.manifest
+    weights = Path("head") / "weights.bin"
+    assert (destination / weights).read_bytes() == (folder.path / weights).read_bytes()
+    assert catalog.publish(REF, read_folder(destination)) == version
+
+
+def test_materialize_writes_into_an_empty_folder_but_over_nothing(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    version = catalog.publish(REF, make_folder())
+    (tmp_path / "out").mkdir()
+    catalog.materialize(version, tmp_path / "out")
+    with pytest.raises(FolderError, match="is in the way"):
+        catalog.materialize(version, tmp_path / "out")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FolderError, match="is in the way"):
+        catalog.materialize(version, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("damage", [b"", b"weights 2", b"weights 1 and more", None])
+def test_a_damaged_blob_is_named_with_its_version_and_file_and_nothing_is_written(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path, damage: bytes | None
+) -> None:
+    folder = make_folder(content=b"weights 1")
+    version = catalog.publish(REF, folder)
+    blob = catalog.blobs.path(folder.manifest.files["head/weights.bin"].sha256)
+    blob.chmod(0o600)
+    blob.unlink() if damage is None else blob.write_bytes(damage)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(
+        CorruptBlobError, match=r"alice/sst2@1: head/weights\.bin: .*[Pp]ublish or pull"
+    ):
+        catalog.materialize(version, tmp_path / "out")
+    with pytest.raises(CorruptBlobError, match=r"alice/sst2@1: head/weights\.bin"):
+        catalog.folder(version)
+    assert set(tmp_path.iterdir()) == before
+    assert list((catalog.home / "cache").iterdir()) == []
+    # The cure in the message works.
+    blob.unlink(missing_ok=True)
+    assert catalog.publish(REF, folder) == version
+    catalog.folder(version)
+
+
+def test_a_damaged_manifest_is_named(catalog: Catalog, make_folder: MakeFolder) -> None:
+    version = catalog.publish(REF, make_folder())
+    blob = catalog.blobs.path(version.manifest_digest)
+    blob.chmod(0o600)
+    blob.write_bytes(blob.read_bytes().replace(b"adapter", b"fusions"))
+    with pytest.raises(CorruptBlobError, match=r"alice/sst2@1: hubkit\.json: expected"):
+        catalog.manifest(version)
+
+
+def test_folder_is_written_once_and_repaired_when_somebody_damaged_it(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    version = catalog.publish(REF, make_folder(content=b"right"))
+    path = catalog.folder(version)
+    written = path.stat().st_ino
+    assert catalog.folder(version) == path
+    assert path.stat().st_ino == written
+    (path / "head" / "weights.bin").write_bytes(b"wrong")
+    assert (catalog.folder(version) / "head" / "weights.bin").read_bytes() == b"right"
+    (path / "extra").touch()
+    assert not (catalog.folder(version) / "extra").exists()

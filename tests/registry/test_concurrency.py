@@ -1,0 +1,73 @@
+"""Real processes that want the same thing at the same time."""
+
+import multiprocessing
+from collections.abc import Callable
+
+import pytest
+
+from registry import AdapterRef, Catalog, Folder, read_folder
+
+REF = AdapterRef.parse("alice/sst2")
+FORK = multiprocessing.get_context("fork")
+
+
+def at_once(work: Callable[[int], None], processes: int) -> None:
+    """Run `work` in that many processes that start together, and expect no error in any."""
+    barrier = FORK.Barrier(processes)
+
+    def run(number: int) -> None:
+        barrier.wait()
+        work(number)
+
+    started = [FORK.Process(target=run, args=(number,)) for number in range(processes)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    assert [process.exitcode for process in started] == [0] * processes
+
+
+@pytest.mark.parametrize("processes", [2, 8])
+def test_versions_published_at_once_are_all_there_with_numbers_of_their_own(
+    catalog: Catalog, make_folder: Callable[..., Folder], processes: int
+) -> None:
+    each = 5
+    folders = [[make_folder() for _ in range(each)] for _ in range(processes)]
+
+    def publish(number: int) -> None:
+        for folder in folders[number]:
+            version = catalog.publish(REF, folder)
+            assert catalog.resolve(version.ref) == version
+
+    at_once(publish, processes)
+    versions = catalog.versions(REF)
+    total = processes * each
+    assert [version.number for version in versions] == list(range(total, 0, -1))
+    published = {folder.manifest.digest for some in folders for folder in some}
+    assert {version.manifest_digest for version in versions} == published
+    for version in versions:
+        assert read_folder(catalog.folder(version)).manifest.digest == version.manifest_digest
+
+
+def test_the_same_content_published_at_once_is_one_version(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    folder = make_folder()
+    at_once(lambda _: _expect_number_one(catalog, folder), 8)
+    assert len(catalog.versions(REF)) == 1
+
+
+def _expect_number_one(catalog: Catalog, folder: Folder) -> None:
+    assert catalog.publish(REF, folder).number == 1
+
+
+def test_a_version_loaded_at_once_is_whole_for_everyone(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    version = catalog.publish(REF, make_folder(content=b"x" * 100_000))
+
+    def load(_: int) -> None:
+        assert (catalog.folder(version) / "head" / "weights.bin").stat().st_size == 100_000
+
+    at_once(load, 8)
+    assert [path.name for path in (catalog.home / "cache").iterdir()] == [version.manifest_digest]
