@@ -98,17 +98,17 @@ def _check_fits(model: PreTrainedModel, adapter: Adapter) -> None:
             f"Adapter {adapter} has width {width}; {type(model).__name__} has hidden size "
             f"{hidden_size(model)}."
         )
-    known = adapter.base.fingerprint if adapter.base else None
-    if known and known != (found := fingerprint(model)):
+    base = adapter.base
+    if base and base.fingerprint and base.fingerprint != (found := fingerprint(model)):
         raise BaseModelMismatchError(
-            f"Adapter {adapter} was trained on {adapter.base.id} with weights {known[:12]}, but "
+            f"Adapter {adapter} was trained on {base.id} with weights {base.fingerprint[:12]}, but "
             f"this {type(model).__name__} ({model.config.name_or_path or 'unnamed'}) has "
             f"{found[:12]}. Load the base model that the adapter was trained on."
         )
 
 
 def _node_at(site: Site, composition: Any, weight: Tensor) -> Node:
-    """What ``composition`` computes at ``site``, where it has something, in the form of ``weight``."""
+    """What ``composition`` computes at a ``site`` that it has, on the device of ``weight``."""
     if isinstance(composition, Adapter):
         return DeltaNode(_placed(composition.deltas[site], weight))
     parts = [part for part in composition.parts if site in sites_of(part)]

@@ -17,7 +17,7 @@ from registry.manifest import BaseModelInfo
 
 
 def normalize(base: str) -> str:
-    """How a base model is named in manifests: a hub id as it is, a local folder as an absolute path."""
+    """How manifests name a base model: its hub id, or the absolute path of its folder."""
     return str(Path(base).resolve()) if Path(base).is_dir() else base
 
 

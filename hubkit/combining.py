@@ -70,7 +70,7 @@ def publish_stack(catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef]
 
 
 def same_base(one: BaseModelInfo, other: BaseModelInfo) -> bool:
-    """Whether two base models have the same weights, or as far as is known the same name and shape."""
+    """Whether two base models have the same weights, or else the same name and shape."""
     if one.fingerprint and other.fingerprint:
         return one.fingerprint == other.fingerprint
     return (one.id, one.hidden_size, one.num_layers) == (

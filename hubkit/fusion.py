@@ -155,7 +155,8 @@ def check_one_base(composition: Any) -> None:
         if _identity(first, other) != _identity(other, first):
             raise BaseModelMismatchError(
                 f"{first} and {other} belong to different base models: "
-                f"{_describe(first)} and {_describe(other)}. Adapters combine on one base model only."
+                f"{_describe(first)} and {_describe(other)}. "
+                "Adapters combine on one base model only."
             )
 
 

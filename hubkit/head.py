@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -16,7 +18,7 @@ def head_of(model: PreTrainedModel) -> Head | None:
     parameters = head_parameters(model)
     if not parameters:
         return None
-    labels = model.config.id2label
+    labels: dict[Any, str] = dict(model.config.id2label or {})
     return Head(
         model_class=type(model).__name__,
         labels=tuple(labels[index] for index in sorted(labels)),

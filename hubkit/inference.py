@@ -77,7 +77,7 @@ class AdaptedModel:
         return result
 
     def attention(self, texts: Sequence[str], *, batch_size: int = 32) -> SiteAttention:
-        """The mean weight that a fusion gives to each of its adapters, over the tokens of ``texts``.
+        """The mean weight that a fusion gives to each adapter, over the tokens of ``texts``.
 
         Raises:
             CompositionError: The adapter is no fusion.
@@ -153,7 +153,7 @@ def load(
     attach(model, published.composition)
     set_head(model, published.head)
     model.requires_grad_(False)
-    model.eval()
+    model.train(False)
     if torch.cuda.is_available():
-        model.cuda()
+        model.to("cuda")  # type: ignore[arg-type]
     return AdaptedModel(model, load_tokenizer(where), published, task)

@@ -1,4 +1,4 @@
-"""For research code: insert an adapter into any supported model, train it with any loop, save it."""
+"""For research code: insert an adapter into a model, train it with any loop, save it."""
 
 from __future__ import annotations
 

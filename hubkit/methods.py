@@ -66,7 +66,8 @@ class Method:
             raise AdapterError(f"bottleneck_size must be at least 1, not {self.bottleneck_size}.")
         if self.activation not in ACTIVATIONS:
             raise AdapterError(
-                f"Unknown activation {self.activation!r}; hubkit knows {', '.join(sorted(ACTIVATIONS))}."
+                f"Unknown activation {self.activation!r}; "
+                f"hubkit knows {', '.join(sorted(ACTIVATIONS))}."
             )
 
     @classmethod

@@ -252,7 +252,7 @@ def foreign_name(name: str) -> str:
 
 
 def reduction_factor(hidden_size: int, bottleneck_size: int) -> float:
-    """The number from which the library gets ``bottleneck_size`` back: ``int(hidden_size // x)``."""
+    """The ``x`` for which the library's ``int(hidden_size // x)`` is ``bottleneck_size``."""
     factor = hidden_size / bottleneck_size
     if int(hidden_size // factor) != bottleneck_size:
         factor = math.nextafter(factor, 0.0)
@@ -298,8 +298,8 @@ def _method(config: Any, bottleneck_size: int, folder: Path) -> Method:
                 scaling=float(scaling),
             )
     raise AdapterError(
-        f"{folder}: adapters at {sorted(places)} that read the {reads} are none of the methods that "
-        f"hubkit computes: {', '.join(METHODS)}."
+        f"{folder}: adapters at {sorted(places)} that read the {reads} are none of the methods "
+        f"that hubkit computes: {', '.join(METHODS)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""AdapterHub head folders, as the ``adapters`` library saves the heads of transformers' own classes.
+"""AdapterHub head folders, as the ``adapters`` library saves the heads of stock models.
 
 ``head_config.json`` names the class and the labels, ``model_head.safetensors`` holds every
 parameter outside the backbone under its name in the model (``classifier.weight``). The library's

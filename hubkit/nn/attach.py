@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from hubkit.nn.fusion import FusionLayer
 from hubkit.nn.layout import layout_of, module_at
@@ -32,8 +32,8 @@ class Attachment:
     def __init__(self, model: PreTrainedModel, nodes: Mapping[Site, Node]) -> None:
         if hasattr(model, SUBMODULE):
             raise CompositionError(
-                f"this {type(model).__name__} carries adapters already; detach them first, or attach "
-                "both at once with hubkit.Stack or hubkit.Fuse."
+                f"This {type(model).__name__} carries adapters already; detach them first, or "
+                "attach both at once with hubkit.Stack or hubkit.Fuse."
             )
         self.model = model
         # Module names hold no dots.

@@ -22,8 +22,9 @@ class Fused(NamedTuple):
 class FusionLayer(nn.Module):
     """Attention, at one site, of the hidden state over the deltas of ``N`` adapters.
 
-    With the query input ``x`` and the deltas ``z_n``: ``Q = Wq x + bq``, ``s_n = Q . (Wk z_n + bk)``
-    (one head, no scaling), ``p = softmax(s)``, and the result is ``Wv sum_n p_n z_n``.
+    With the query input ``x`` and the deltas ``z_n``: ``Q = Wq x + bq``,
+    ``s_n = Q . (Wk z_n + bk)`` (one head, no scaling), ``p = softmax(s)``, and the result is
+    ``Wv sum_n p_n z_n``.
 
     The layer is computed re-associated: ``Wk`` multiplies the query once in place of ``N`` deltas,
     and ``Wv`` multiplies their sum, which is the same function for ``3 d**2`` instead of

@@ -76,7 +76,8 @@ def register_layout(model_type: str, layout: Layout) -> None:
 
 def backbone(model: PreTrainedModel) -> PreTrainedModel:
     """The base model without its head: ``model`` itself where it has none."""
-    base: PreTrainedModel = model.base_model
+    base = model.base_model
+    assert isinstance(base, PreTrainedModel)
     return base
 
 
@@ -92,7 +93,7 @@ def layout_of(model: PreTrainedModel) -> Layout:
     except KeyError:
         raise UnsupportedModelError(
             f"No layout for the architecture {model_type!r} ({type(model).__name__}); hubkit knows "
-            f"{', '.join(sorted(_LAYOUTS))}. Describe where its layers, residuals and LayerNorms are "
+            f"{', '.join(sorted(_LAYOUTS))}. Say where its layers, residuals and LayerNorms are "
             f"with hubkit.register_layout({model_type!r}, Layout(...))."
         ) from None
 

@@ -191,5 +191,5 @@ def _reason(error: BaseException) -> str:
     """The first line of what lies at the bottom of ``error``."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text: Any = str(error).strip() or type(error).__name__
+    text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].rstrip(".") + "."

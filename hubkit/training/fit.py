@@ -1,4 +1,4 @@
-"""One training run with the stock ``Trainer``: early stopping, best checkpoint, resumed if broken off."""
+"""One run of the stock ``Trainer``: early stopping, best checkpoint, resumed if broken off."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def fit(
     Raises:
         LabelError: A row has a label outside ``labels``.
         TrainingError: The loss is not a number.
-        StorageError: The disk is full or not writable; a later run goes on from the last checkpoint.
+        StorageError: The disk is full or not writable; the next run goes on from there.
     """
     trainer = _trainer(
         model,
@@ -142,7 +142,7 @@ def tokenized(
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in ``folder``; those broken off while being written are removed."""
+    """The newest whole checkpoint in ``folder``; one that broke off half-written is removed."""
     whole = []
     for path in folder.glob("checkpoint-*"):
         try:
@@ -185,7 +185,8 @@ def _trainer(
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         logits: Any = prediction.predictions
-        return task.metrics(prediction.label_ids, logits.argmax(-1))
+        label_ids: Any = prediction.label_ids
+        return task.metrics(label_ids, logits.argmax(-1))
 
     trainer = Trainer(
         model=model,

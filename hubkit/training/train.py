@@ -159,7 +159,7 @@ def _run(
     with run_folder(catalog.home, identity) as folder:
         result = fit(
             model,
-            load_tokenizer(model.config.name_or_path),
+            load_tokenizer(str(model.config.name_or_path)),
             TASK_TYPES[job.task_type],
             train,
             validation,
