@@ -60,7 +60,8 @@ class BlobStore:
                 most = None if expected is None else expected.size
                 found = hash_stream(stream, most=most, target=file)
                 if expected is not None:
-                    _require_same(label, expected, found)
+                    cure = " Nothing was stored: copy, pull or write the file again."
+                    _require_same(label, expected, found, cure)
                 flush(file)
                 if not self._holds(found):
                     os.chmod(file.name, 0o444)
@@ -157,7 +158,7 @@ class BlobStore:
         _require_same(label, expected, found, cure)
 
 
-def _require_same(label: str, expected: FileInfo, found: FileInfo, cure: str = "") -> None:
+def _require_same(label: str, expected: FileInfo, found: FileInfo, cure: str) -> None:
     if found.size > expected.size:
         raise CorruptBlobError(f"{label}: expected {expected}, found more bytes.{cure}", label)
     if found != expected:

@@ -1,4 +1,4 @@
-"""The catalog: everything a registry can be asked or told, and its only write transactions.
+"""The catalog: everything a registry can be asked or told.
 
 A registry is a folder:
 
@@ -9,18 +9,12 @@ A registry is a folder:
 """
 
 import getpass
-import io
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
-
-from sqlalchemy.orm import Session
 
 from registry.blobs import BlobStore
 from registry.checkout import cached_folder, write_folder
 from registry.database import Database
-from registry.durable import storage_errors
 from registry.errors import ConflictError, InvalidNameError
 from registry.files import MANIFEST_NAME
 from registry.folders import Folder
@@ -28,9 +22,11 @@ from registry.lineage import Lineage, find_lineage
 from registry.lookup import alias_not_found, find_repository, find_revision
 from registry.manifest import MAX_BYTES, Manifest
 from registry.models import NamedRef, Revision
-from registry.recording import Publication, check_text, record_version, require_publishable
+from registry.publishing import publish_version
+from registry.pulling import pull_version
+from registry.recording import Publication, check_text
 from registry.refs import LATEST, AdapterRef
-from registry.versions import Version, load_digests, load_versions, select_versions
+from registry.versions import Version, load_digests, load_version, load_versions, select_versions
 
 DATABASE_NAME = "hubkit.db"
 
@@ -81,49 +77,14 @@ class Catalog:
             created_at=datetime.now(UTC),
             number=number,
         )
-        return self.store(
-            ref, folder.manifest, lambda path: (folder.path / path).open("rb"), publication
+        return publish_version(
+            self.database,
+            self.blobs,
+            ref,
+            folder.manifest,
+            lambda path: (folder.path / path).open("rb"),
+            publication,
         )
-
-    def store(
-        self,
-        ref: AdapterRef,
-        manifest: Manifest,
-        open_file: Callable[[str], BinaryIO],
-        publication: Publication,
-    ) -> Version:
-        """Publish from any source of bytes: what `publish` and `pull` have in common.
-
-        Args:
-            ref: The adapter's name, without version or alias.
-            manifest: What the version is.
-            open_file: Opens the file of a path that the manifest lists.
-            publication: The rest that is known about the version.
-
-        Raises:
-            HubkitError: As `publish`.
-        """
-        if ref != ref.repository:
-            raise InvalidNameError(
-                f"Publish to a name without version or alias, such as {ref.repository}, not {ref}: "
-                "the registry numbers versions itself.",
-                ref,
-            )
-        if publication.number is not None:
-            ref.at(publication.number)
-        with self.database.read() as session:
-            require_publishable(session, ref, manifest)
-        # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
-        # version whose bytes are missing.
-        for path, info in sorted(manifest.files.items()):
-            label = f"{ref}: {path}"
-            with storage_errors("read", Path(path)), open_file(path) as stream:
-                self.blobs.put(stream, info, label=label)
-        self.blobs.put(io.BytesIO(manifest.to_json()), label=f"{ref}: {MANIFEST_NAME}")
-        with self.database.write() as session:
-            require_publishable(session, ref, manifest)
-            revision_id = record_version(session, ref, manifest, publication)
-            return _load(session, revision_id)
 
     def resolve(self, ref: AdapterRef) -> Version:
         """Return the version a ref names; without version or alias, the latest.
@@ -135,7 +96,7 @@ class Catalog:
             AliasNotFoundError: There is no such alias.
         """
         with self.database.read() as session:
-            return _load(session, find_revision(session, ref).id)
+            return load_version(session, find_revision(session, ref).id)
 
     def find_digest(self, manifest_digest: str) -> Version | None:
         """Return the version with this manifest, the first published one of several, or None."""
@@ -223,7 +184,7 @@ class Catalog:
                 NamedRef(repository_id=revision.repository_id, name=alias, revision_id=revision.id)
             )
             session.flush()
-            return _load(session, revision.id)
+            return load_version(session, revision.id)
 
     def remove_alias(self, ref: AdapterRef, alias: str) -> None:
         """Forget an alias of the adapter that `ref` names; the version stays.
@@ -285,9 +246,7 @@ class Catalog:
             CorruptBlobError: Bytes in `source` are missing, truncated or altered.
             StorageError: The disk is full or not writable.
         """
-        from registry.pulling import pull
-
-        return pull(ref, source, self, name=name)
+        return pull_version(ref, source, self, name=name)
 
     def _set_yank(self, ref: AdapterRef, at: datetime | None, reason: str | None) -> Version:
         if ref.version is None:
@@ -298,12 +257,7 @@ class Catalog:
             revision = find_revision(session, ref)
             revision.yanked_at, revision.yank_reason = at, reason
             session.flush()
-            return _load(session, revision.id)
-
-
-def _load(session: Session, revision_id: int) -> Version:
-    ((_, version),) = load_versions(session, select_versions().where(Revision.id == revision_id))
-    return version
+            return load_version(session, revision.id)
 
 
 def _user() -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from registry.errors import ParentNotFoundError
 from registry.manifest import Manifest
+from registry.publishing import publish_version
 from registry.recording import Publication
 from registry.refs import AdapterRef
 from registry.versions import Version
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from registry.catalog import Catalog
 
 
-def pull(
+def pull_version(
     ref: AdapterRef, source: "Catalog", target: "Catalog", *, name: AdapterRef | None = None
 ) -> Version:
     """Copy a version to `target`, after everything it is made of; see `Catalog.pull`."""
@@ -38,7 +39,14 @@ def _copy(
         yanked_at=version.yanked_at,
         yank_reason=version.yank_reason,
     )
-    return target.store(name, manifest, partial(_open, source, version, manifest), publication)
+    return publish_version(
+        target.database,
+        target.blobs,
+        name,
+        manifest,
+        partial(_open, source, version, manifest),
+        publication,
+    )
 
 
 def _open(source: "Catalog", version: Version, manifest: Manifest, path: str) -> BinaryIO:

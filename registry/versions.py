@@ -125,6 +125,12 @@ def load_versions(session: Session, statement: VersionSelect) -> list[tuple[int,
     ]
 
 
+def load_version(session: Session, revision_id: int) -> Version:
+    """Return one version, which must exist."""
+    ((_, version),) = load_versions(session, select_versions().where(Revision.id == revision_id))
+    return version
+
+
 def load_digests(session: Session, digests: Collection[str]) -> dict[str, Version]:
     """Return the versions with these manifests by digest, the first published of several."""
     statement = (

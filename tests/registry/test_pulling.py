@@ -122,7 +122,7 @@ def test_altered_bytes_in_the_source_are_not_registered(
     blob = other_catalog.blobs.path(folder.manifest.files["head/weights.bin"].sha256)
     blob.chmod(0o600)
     blob.write_bytes(b"wrong")
-    with pytest.raises(CorruptBlobError, match=r"alice/sst2: head/weights\.bin: expected"):
+    with pytest.raises(CorruptBlobError, match=r"alice/sst2@1: head/weights\.bin: expected"):
         catalog.pull(REF, other_catalog)
     with pytest.raises(RefNotFoundError):
         catalog.resolve(REF)

@@ -1,0 +1,61 @@
+"""The steps of a publish, in the order that makes it safe."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.blobs import BlobStore
+from registry.database import Database
+from registry.durable import storage_errors
+from registry.errors import InvalidNameError
+from registry.files import MANIFEST_NAME
+from registry.manifest import Manifest
+from registry.recording import Publication, record_version, require_publishable
+from registry.refs import AdapterRef
+from registry.versions import Version, load_version
+
+
+def publish_version(
+    database: Database,
+    blobs: BlobStore,
+    ref: AdapterRef,
+    manifest: Manifest,
+    open_file: Callable[[str], BinaryIO],
+    publication: Publication,
+) -> Version:
+    """Make a version visible once all of it is safe, and return it.
+
+    Args:
+        database: Gets the rows.
+        blobs: Gets the bytes.
+        ref: The adapter's name, without version or alias.
+        manifest: What the version is.
+        open_file: Opens the file of a path that the manifest lists.
+        publication: What else is known about the version.
+
+    Raises:
+        InvalidNameError: `ref` has a version or an alias, or the number is out of range.
+        ParentNotFoundError: A parent is not in this registry.
+        ConflictError: The number holds other content, or the name was deleted.
+        CorruptBlobError: The bytes of a file are not those that the manifest lists.
+        StorageError: The disk is full or not writable.
+    """
+    if ref != ref.repository:
+        raise InvalidNameError(
+            f"Publish to a name without version or alias, such as {ref.repository}, not {ref}: "
+            "the registry numbers versions itself.",
+            ref,
+        )
+    named = ref if publication.number is None else ref.at(publication.number)
+    with database.read() as session:
+        require_publishable(session, ref, manifest)
+    # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
+    # version whose bytes are missing.
+    for path, info in sorted(manifest.files.items()):
+        with storage_errors("read", Path(path)), open_file(path) as stream:
+            blobs.put(stream, info, label=f"{named}: {path}")
+    blobs.put(io.BytesIO(manifest.to_json()), label=f"{named}: {MANIFEST_NAME}")
+    with database.write() as session:
+        require_publishable(session, ref, manifest)
+        return load_version(session, record_version(session, ref, manifest, publication))
