@@ -104,13 +104,14 @@ def test_whenever_the_disk_is_full_nothing_is_registered_and_no_scratch_file_is_
     tmp_path: Path, make_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_folder()
+    empty = open_catalog(tmp_path / "empty").home
 
     def fail() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     failures = 0
     while True:
-        catalog = open_catalog(tmp_path / f"registry-{failures}")
+        catalog = Catalog(shutil.copytree(empty, tmp_path / f"registry-{failures}"))
         with monkeypatch.context() as patch:
             before_each_step(patch, count_down(failures + 1, fail))
             try:
