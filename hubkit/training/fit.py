@@ -26,30 +26,10 @@ from transformers import (
 
 from hubkit.tasks import TaskType
 from hubkit.training.data import LabelledText
+from hubkit.training.settings import Settings
 from registry.errors import StorageError, TrainingError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to train.
-
-    Attributes:
-        epochs: Passes over the data, at most.
-        learning_rate: At the first step; it falls to zero in a straight line.
-        batch_size: Texts in a step.
-        max_length: Tokens of a text; the rest is cut off.
-        patience: Epochs without a better validation loss before training stops.
-        seed: Of every random generator.
-    """
-
-    epochs: int = 20
-    learning_rate: float
-    batch_size: int = 32
-    max_length: int = 128
-    patience: int = 5
-    seed: int = 42
 
 
 @dataclass(frozen=True)

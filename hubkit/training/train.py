@@ -24,14 +24,13 @@ from hubkit.plots import training_curves
 from hubkit.saving import save_folder
 from hubkit.tasks import TASK_TYPES
 from hubkit.training.data import LabelledText, check_trainable
-from hubkit.training.fit import Fit, Settings, fit
+from hubkit.training.fit import Fit, fit
 from hubkit.training.runs import run_folder
+from hubkit.training.settings import Settings
 from registry import AdapterRef, Catalog, Metric, Parent, Training, Version
 from registry.folders import read_folder
 
 _LIBRARIES = ("hubkit", "torch", "transformers")
-ADAPTER_LEARNING_RATE = 1e-3
-FUSION_LEARNING_RATE = 5e-4
 
 
 @dataclass(frozen=True, kw_only=True)

