@@ -10,15 +10,11 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from hubkit.base_names import normalize
 from hubkit.nn.fingerprint import fingerprint
 from hubkit.nn.layout import backbone, hidden_size, num_layers
 from registry.errors import BaseModelNotFoundError
 from registry.manifest import BaseModelInfo
-
-
-def normalize(base: str) -> str:
-    """How manifests name a base model: its hub id, or the absolute path of its folder."""
-    return str(Path(base).resolve()) if Path(base).is_dir() else base
 
 
 def describe(model: PreTrainedModel) -> BaseModelInfo:

@@ -1,4 +1,4 @@
-"""How to train: light enough to be shown by ``--help``."""
+"""How to train, and the defaults. Loads no torch, so that the command line can show them."""
 
 from __future__ import annotations
 
