@@ -12,7 +12,7 @@ class Fused(NamedTuple):
     """What a fusion layer returns.
 
     ``delta`` is what is added at the site, *shape* ``(..., d)``; ``attention`` is the weight of
-    each adapter, *shape* ``(..., N)``, float32, and sums to one.
+    each adapter, *shape* ``(..., N)``, float32 or wider, and sums to one.
     """
 
     delta: Tensor
@@ -56,12 +56,15 @@ class FusionLayer(nn.Module):
             deltas: One delta for each adapter. *Shape:* ``(..., N, d)``.
         """
         query = self.query(x)
-        scores = torch.einsum("...d,...nd->...n", query @ self.key.weight, deltas)
+        # |Q| is not normalised, so scores in half precision would overflow or tie.
+        wide = torch.promote_types(deltas.dtype, torch.float32)
+        scores = torch.einsum(
+            "...d,...nd->...n", (query @ self.key.weight).to(wide), deltas.to(wide)
+        )
         # The softmax cancels this shift. It keeps the key's bias in the graph, with its true
         # gradient of zero, so that distributed training finds no unused parameter.
-        scores = scores + (query @ self.key.bias).unsqueeze(-1)
-        # |Q| is not normalised, so scores in half precision would overflow or tie.
-        attention = torch.softmax(scores.float(), dim=-1)
+        scores = scores + (query.to(wide) @ self.key.bias.to(wide)).unsqueeze(-1)
+        attention = torch.softmax(scores, dim=-1)
         mixed = torch.einsum("...n,...nd->...d", attention.to(deltas.dtype), deltas)
         return Fused(mixed if self.value is None else self.value(mixed), attention)
 
