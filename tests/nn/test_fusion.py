@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hubkit.nn.fusion import FusionLayer
+from tests.support.models import randomize
+
+WIDTH = 8
+
+
+def naive(layer: FusionLayer, x: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+    """The formula of the paper, token by token and adapter by adapter."""
+    rows, attentions = [], []
+    for query_input, of_token in zip(
+        x.reshape(-1, WIDTH), deltas.reshape(-1, *deltas.shape[-2:]), strict=True
+    ):
+        query = layer.query.weight @ query_input + layer.query.bias
+        keys = [layer.key.weight @ z + layer.key.bias for z in of_token]
+        values = [z if layer.value is None else layer.value.weight @ z for z in of_token]
+        exponents = torch.stack([(query * key).sum() for key in keys]).exp()
+        attention = exponents / exponents.sum()
+        rows.append(sum(p * value for p, value in zip(attention, values, strict=True)))
+        attentions.append(attention)
+    return torch.stack(rows).reshape(x.shape), torch.stack(attentions).reshape(deltas.shape[:-1])
+
+
+def make(count: int, *, value: bool, seed: int = 0) -> tuple[FusionLayer, Tensor, Tensor]:
+    layer = FusionLayer(WIDTH, value=value).double()
+    randomize(layer, seed, sigma=0.4)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, 3, WIDTH, dtype=torch.double, generator=generator)
+    deltas = torch.randn(2, 3, count, WIDTH, dtype=torch.double, generator=generator)
+    return layer, x, deltas
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_outputs_and_all_gradients_equal_those_of_the_formula(count: int, value: bool) -> None:
+    layer, x, deltas = make(count, value=value)
+    x.requires_grad_()
+    deltas.requires_grad_()
+    trained = [*layer.parameters(), x, deltas]
+    weights = torch.randn(x.shape, dtype=torch.double, generator=torch.Generator().manual_seed(9))
+
+    fused = layer(x, deltas)
+    expected, attention = naive(layer, x, deltas)
+    torch.testing.assert_close(fused.delta, expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(fused.attention, attention, rtol=0, atol=1e-10)
+
+    gradients = torch.autograd.grad((fused.delta * weights).sum(), trained)
+    expected_gradients = torch.autograd.grad((expected * weights).sum(), trained)
+    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-10)
+
+
+def test_the_bias_of_the_key_has_a_gradient_and_it_is_zero() -> None:
+    layer, x, deltas = make(3, value=True)
+    layer(x, deltas).delta.square().sum().backward()
+    assert layer.key.bias.grad is not None
+    assert layer.key.bias.grad.abs().max().item() < 1e-10
+    assert layer.key.weight.grad is not None
+    assert layer.key.weight.grad.abs().max().item() > 1e-3
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 6), st.integers(0, 2**32), st.floats(0.01, 30.0))
+def test_attention_is_a_distribution_whatever_the_scores(
+    count: int, seed: int, sigma: float
+) -> None:
+    layer, x, deltas = make(count, value=True, seed=seed)
+    attention = layer.float()(sigma * x.float(), sigma * deltas.float()).attention
+    assert bool((attention >= 0).all())
+    torch.testing.assert_close(attention.sum(-1), torch.ones(2, 3), rtol=0, atol=1e-6)
+
+
+@settings(max_examples=30)
+@given(st.permutations(range(4)), st.booleans(), st.integers(0, 2**32))
+def test_permuting_adapters_permutes_the_attention_and_nothing_else(
+    order: list[int], value: bool, seed: int
+) -> None:
+    layer, x, deltas = make(4, value=value, seed=seed)
+    before, after = layer(x, deltas), layer(x, deltas[..., order, :])
+    torch.testing.assert_close(after.attention, before.attention[..., order], rtol=0, atol=1e-12)
+    torch.testing.assert_close(after.delta, before.delta, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 6), st.integers(0, 2**32))
+def test_copies_of_one_delta_fuse_to_that_delta(count: int, seed: int) -> None:
+    static, x, deltas = make(1, value=False, seed=seed)
+    copies = deltas.expand(-1, -1, count, -1)
+    torch.testing.assert_close(static(x, copies).delta, deltas[..., 0, :], rtol=0, atol=1e-12)
+    torch.manual_seed(seed)
+    dynamic = FusionLayer(WIDTH).double()
+    torch.testing.assert_close(dynamic(x, copies).delta, deltas[..., 0, :], rtol=0, atol=2e-5)
+
+
+def identical_scores_layer(dtype: torch.dtype) -> FusionLayer:
+    """Its scores are ten times the inner product of query input and delta."""
+    layer = FusionLayer(WIDTH, value=False).to(dtype)
+    with torch.no_grad():
+        layer.query.weight.copy_(10 * torch.eye(WIDTH))
+        layer.key.weight.copy_(torch.eye(WIDTH))
+    return layer
+
+
+def test_scores_beyond_the_range_of_half_precision_do_not_overflow() -> None:
+    x = torch.full((1, WIDTH), 30.0, dtype=torch.float16)
+    fused = identical_scores_layer(torch.float16)(x, torch.stack([x, x], dim=-2))
+    assert fused.delta.dtype == torch.float16
+    assert torch.equal(fused.delta, x)
+    assert fused.attention.tolist() == [[0.5, 0.5]]
+
+
+def test_scores_keep_what_bfloat16_would_round_away() -> None:
+    x = torch.full((1, WIDTH), 4.0, dtype=torch.bfloat16)
+    nearly = x.clone()
+    nearly[0, 0] = 4.03125  # the next number above
+    attention = identical_scores_layer(torch.bfloat16)(
+        x, torch.stack([x, nearly], dim=-2)
+    ).attention
+    # The scores are 1280 and 1281.25, which are the same number in bfloat16.
+    assert attention[0, 1].item() == pytest.approx(torch.sigmoid(torch.tensor(1.25)).item())
+
+
+def test_new_layers_start_near_a_weighted_sum() -> None:
+    torch.manual_seed(0)
+    layer = FusionLayer(128)
+    assert layer.value is not None
+    off_diagonal = layer.value.weight.detach() - torch.eye(128)
+    torch.testing.assert_close(off_diagonal, 1e-6 * (1 - torch.eye(128)))
+    for projection in (layer.query, layer.key):
+        assert projection.weight.std().item() == pytest.approx(0.02, rel=0.03)
+        assert not projection.bias.any()
+
+
+def test_regularization_is_a_hundredth_of_the_squared_distance_to_the_identity() -> None:
+    layer = FusionLayer(2)
+    assert layer.value is not None
+    with torch.no_grad():
+        layer.value.weight.copy_(torch.tensor([[1.5, 2.0], [-1.0, 1.0]]))
+    assert layer.regularization().item() == pytest.approx(0.01 * (0.25 + 4.0 + 1.0))
+    layer.regularization().backward()
+    torch.testing.assert_close(
+        layer.value.weight.grad, 0.02 * torch.tensor([[0.5, 2.0], [-1.0, 0.0]])
+    )
+
+
+def test_a_static_layer_has_neither_values_nor_a_penalty() -> None:
+    layer = FusionLayer(4, value=False)
+    assert [name for name, _ in layer.named_parameters() if "value" in name] == []
+    assert layer.regularization().item() == 0.0
