@@ -1,8 +1,9 @@
 """Sentiment rated by people in four domains, from the data published with VADER.
 
 Sentences from movie reviews, product reviews (amazon), newspaper editorials (nyt) and tweets, each
-rated by twenty people from -4 to 4 (C.J. Hutto and E. Gilbert, ICWSM 2014, MIT licence). They lie in
-the source archive of the PyPI package vaderSentiment 0.5, which pip fetches and checks by SHA-256.
+rated by twenty people from -4 to 4 (C.J. Hutto and E. Gilbert, ICWSM 2014, MIT licence). They are
+in the source archive of the PyPI package vaderSentiment 0.5, which pip fetches and checks by
+SHA-256.
 """
 
 from __future__ import annotations
@@ -57,11 +58,9 @@ def _fetch() -> dict[str, list[tuple[float, str]]]:
     with tempfile.TemporaryDirectory() as scratch:
         requirements = Path(scratch, "requirements.txt")
         requirements.write_text(f"{_PACKAGE} --hash=sha256:{_SHA256}\n")
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-            + ["--no-deps", "--no-binary=:all:", "--dest", scratch, "-r", str(requirements)],
-            check=True,
-        )
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary=:all:"]
+        command = [sys.executable, "-m", "pip", "download", *options]
+        subprocess.run([*command, "--dest", scratch, "-r", str(requirements)], check=True)
         (archive,) = Path(scratch).glob("vaderSentiment-0.5.*")
         with zipfile.ZipFile(archive) as outer:
             inner = io.BytesIO(outer.read(_INNER))

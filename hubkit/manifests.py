@@ -8,7 +8,7 @@ from typing import Any
 from hubkit.adapter import Adapter
 from hubkit.fusion import Fusion, adapters_of
 from registry.errors import AdapterError
-from registry.manifest import Kind, Manifest, Method, Parent
+from registry.manifest import Kind, Manifest, Method, Parent, manifest_errors
 
 
 def manifest_of(composition: Any, *, parents: Sequence[Parent] = (), **facts: Any) -> Manifest:
@@ -29,13 +29,14 @@ def manifest_of(composition: Any, *, parents: Sequence[Parent] = (), **facts: An
     kind, method = _kind(composition)
     head = getattr(composition, "head", None)
     labels = head.labels if head is not None else ()
-    return Manifest(
-        kind=kind,
-        method=method,
-        base_model=base,
-        parents=tuple(parents),
-        **{"labels": labels, **facts},
-    )
+    with manifest_errors(f"What is said of {composition}"):
+        return Manifest(
+            kind=kind,
+            method=method,
+            base_model=base,
+            parents=tuple(parents),
+            **{"labels": labels, **facts},
+        )
 
 
 def _kind(composition: Any) -> tuple[Kind, Method]:

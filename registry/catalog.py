@@ -24,7 +24,7 @@ from registry.manifest import MAX_BYTES, Manifest
 from registry.models import NamedRef, Revision
 from registry.publishing import publish_version
 from registry.pulling import pull_version
-from registry.recording import Publication, check_text
+from registry.recording import Publication, check_text, require_publishable
 from registry.refs import LATEST, AdapterRef
 from registry.versions import Version, load_digests, load_version, load_versions, select_versions
 
@@ -85,6 +85,21 @@ class Catalog:
             lambda path: (folder.path / path).open("rb"),
             publication,
         )
+
+    def check(self, ref: AdapterRef, manifest: Manifest) -> None:
+        """Make sure that a version could be published, before the work of making it is done.
+
+        Args:
+            ref: The name that it is to get.
+            manifest: What is known of it; `files` may be empty still.
+
+        Raises:
+            InvalidNameError: `ref` has a version or an alias.
+            ParentNotFoundError: A parent is not in this registry.
+            ConflictError: The name was deleted.
+        """
+        with self.database.read() as session:
+            require_publishable(session, ref, manifest)
 
     def resolve(self, ref: AdapterRef) -> Version:
         """Return the version a ref names; without version or alias, the latest.

@@ -8,7 +8,6 @@ from typing import BinaryIO
 from registry.blobs import BlobStore
 from registry.database import Database
 from registry.durable import storage_errors
-from registry.errors import InvalidNameError
 from registry.files import MANIFEST_NAME
 from registry.manifest import Manifest
 from registry.recording import Publication, record_version, require_publishable
@@ -41,12 +40,6 @@ def publish_version(
         CorruptBlobError: The bytes of a file are not those that the manifest lists.
         StorageError: The disk is full or not writable.
     """
-    if ref != ref.repository:
-        raise InvalidNameError(
-            f"Publish to a name without version or alias, such as {ref.repository}, not {ref}: "
-            "the registry numbers versions itself.",
-            ref,
-        )
     named = ref if publication.number is None else ref.at(publication.number)
     with database.read() as session:
         require_publishable(session, ref, manifest)

@@ -75,9 +75,16 @@ def require_publishable(session: Session, ref: AdapterRef, manifest: Manifest) -
     """Check all that can be checked before a byte is stored.
 
     Raises:
+        InvalidNameError: `ref` has a version or an alias.
         ConflictError: The name belonged to an adapter that was deleted.
         ParentNotFoundError: A parent is not in this registry.
     """
+    if ref != ref.repository:
+        raise InvalidNameError(
+            f"Publish to a name without version or alias, such as {ref.repository}, not {ref}: "
+            "the registry numbers versions itself.",
+            ref,
+        )
     repository = session.scalar(select(Repository).where(Repository.folded == ref.folded))
     if repository is not None and repository.deleted_at is not None:
         raise ConflictError(

@@ -9,7 +9,7 @@ from importlib.metadata import version as installed_version
 from transformers import PreTrainedModel, set_seed
 
 from hubkit.adapter import Adapter
-from hubkit.attach import attach
+from hubkit.attaching import attach
 from hubkit.base_models import describe, load_model, load_tokenizer
 from hubkit.combining import choose, pins
 from hubkit.composition import Fuse
@@ -147,7 +147,9 @@ def _run(
         task_type=job.task_type,
         tags=job.tags,
         description=job.description,
+        labels=job.data.label_names,
     )
+    catalog.check(job.name, plan)
     identity = {
         "name": str(job.name),
         "plan": plan.digest,
@@ -169,7 +171,6 @@ def _run(
         composition = replace(composition, head=head_of(model))
         manifest = plan.model_copy(
             update={
-                "labels": job.data.label_names,
                 "metrics": _metrics(result, validation.name),
                 "training": Training(
                     arguments=arguments,
