@@ -1,0 +1,62 @@
+"""The command line: a file a command, each of which parses, makes one library call, and prints.
+
+What a command runs is imported inside its body, so that ``hubkit --help`` is there at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hubkit.cli import (
+    alias,
+    evaluate,
+    fuse,
+    list,
+    predict,
+    publish,
+    pull,
+    show,
+    stack,
+    train,
+    yank,
+)
+from registry.errors import HubkitError
+
+
+class _Hubkit(click.Group):
+    """Lists the commands as they were added, and prints what hubkit refuses to do."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # type: ignore[valid-type]
+        return [*self.commands]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HubkitError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise click.ClickException(
+                "Interrupted. Run the same command again to go on."
+            ) from error
+
+
+@click.group(cls=_Hubkit, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hubkit", message="hubkit %(version)s")
+def main() -> None:
+    """Train, publish, find, fuse and run adapters for frozen transformers models.
+
+    The registry is the folder HUBKIT_HOME; by default, it is where your system keeps the data of
+    applications.
+
+    \b
+    Example:
+      hubkit train reviews.csv --base bert-base-uncased --task sentiment --name reviews
+      hubkit fuse reviews tweets --data mixed.csv --name all-round
+      hubkit predict all-round "What a film!"
+    """
+
+
+for _module in (train, fuse, stack, predict, evaluate, list, show, publish, pull, alias, yank):
+    main.add_command(_module.command)

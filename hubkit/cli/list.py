@@ -1,0 +1,103 @@
+"""hubkit list."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from hubkit.base_names import normalize
+from hubkit.cli.options import json_option
+from hubkit.cli.output import print_json, print_table, version_json
+
+if TYPE_CHECKING:
+    from registry.versions import Version
+
+KINDS = ("adapter", "fusion", "stack", "mix")
+"""The values of `registry.manifest.Kind`, which takes pydantic to import; a test compares them."""
+
+
+@click.command("list")
+@click.argument("words", nargs=-1)
+@click.option("--base", help="Base model: its hub id or folder, its name, or its fingerprint.")
+@click.option("--task", help="What it does, such as sentiment.")
+@click.option("--task-type", help="How, such as text-classification.")
+@click.option("--method", help="Such as seq_bn, fusion or stack.")
+@click.option("--kind", type=click.Choice(KINDS), help="One adapter, or a combination of several.")
+@click.option("--tag", help="One of its tags.")
+@click.option("--owner", help="Whose adapters.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=50,
+    show_default=True,
+    help="At most this many.",
+)
+@json_option
+def command(
+    words: tuple[str, ...],
+    base: str | None,
+    task: str | None,
+    task_type: str | None,
+    method: str | None,
+    kind: str | None,
+    tag: str | None,
+    owner: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List the adapters that match everything given, the latest first.
+
+    WORDS are looked for in name, task, base model, tags and description. Of each adapter, the
+    newest version that is not yanked is shown.
+
+    \b
+    Example:
+      hubkit list
+      hubkit list film reviews --task sentiment --base bert-base-uncased
+    """
+    from registry import open_catalog
+    from registry.search import search
+
+    page = search(
+        open_catalog(),
+        text=" ".join(words) if words else None,
+        base=None if base is None else normalize(base),
+        task=task,
+        task_type=task_type,
+        method=method,
+        kind=kind,
+        tag=tag,
+        owner=owner,
+        limit=limit,
+    )
+    more = page.next is not None
+    if as_json:
+        print_json({"adapters": [version_json(version) for version in page.items], "more": more})
+        return
+    if page.items:
+        print_table(
+            ("adapter", "task", "method", "base model", "score", "published"),
+            [_row(version) for version in page.items],
+        )
+    else:
+        click.echo("No adapters found.", err=True)
+    if more:
+        click.echo(f"There are more than {limit}: say which, or raise --limit.", err=True)
+
+
+def _row(version: Version) -> tuple[str, ...]:
+    from registry.recording import base_name
+
+    # A folder's path says little about a model, and would leave no room for the rest.
+    base = base_name(version.base_model) if sys.stdout.isatty() else version.base_model
+    best = next((metric for metric in version.metrics if metric.higher_is_better), None)
+    return (
+        str(version.ref),
+        version.task or "-",
+        version.method,
+        base,
+        f"{best.name} {best.value:.3f}" if best else "-",
+        f"{version.created_at:%Y-%m-%d}",
+    )

@@ -1,0 +1,135 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from hubkit.cli.params import NAME
+from hubkit.training.settings import Settings
+
+if TYPE_CHECKING:
+    from hubkit.training.train import Job
+    from registry.refs import AdapterRef
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Decorator = Callable[[_Command], _Command]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+name_option = click.option(
+    "--name", type=NAME, required=True, help="What to call it: NAME or OWNER/NAME."
+)
+
+base_option = click.option(
+    "--base",
+    metavar="BASE",
+    help="Where the base model is, if no longer where it was: a folder or a hub id.",
+)
+
+
+def data_options(command: _Command) -> _Command:
+    """Which part of the labelled data is meant."""
+    return _all(
+        command,
+        click.option(
+            "--text-column",
+            default="text",
+            show_default=True,
+            metavar="COLUMN",
+            help="Column of the texts.",
+        ),
+        click.option(
+            "--label-column",
+            default="label",
+            show_default=True,
+            metavar="COLUMN",
+            help="Column of the labels.",
+        ),
+        click.option(
+            "--split",
+            default="train",
+            show_default=True,
+            help="Split of a data set; a file has only one.",
+        ),
+    )
+
+
+def training_options(learning_rate: float) -> Callable[[_Command], _Command]:
+    """What `train` and `fuse` have in common; `read_job` takes all of it but the task.
+
+    Args:
+        learning_rate: The default.
+    """
+    defaults = Settings(learning_rate=learning_rate)
+    count = click.IntRange(min=1)
+
+    def setting(name: str, type: click.ParamType[Any], help: str) -> Callable[[Any], Any]:
+        return click.option(
+            f"--{name.replace('_', '-')}",
+            type=type,
+            default=getattr(defaults, name),
+            show_default=True,
+            help=help,
+        )
+
+    def decorate(command: _Command) -> _Command:
+        return _all(
+            command,
+            name_option,
+            click.option(
+                "--validation",
+                metavar="FILE",
+                help="Data to choose the best epoch by; default: a fifth of the data, held out.",
+            ),
+            data_options,
+            setting("epochs", count, "Passes over the data, at most."),
+            setting("learning_rate", click.FloatRange(min=0, min_open=True), "At the first step."),
+            setting("batch_size", count, "Texts in a step."),
+            setting("max_length", count, "Tokens of a text; the rest is cut off."),
+            setting("patience", count, "Epochs without a better validation loss, then stop."),
+            setting("seed", click.IntRange(0, 2**32 - 1), "Of every random generator."),
+            click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable."),
+            click.option("--description", default="", help="For people."),
+            json_option,
+        )
+
+    return decorate
+
+
+def read_job(
+    data: str,
+    name: AdapterRef,
+    task: str,
+    *,
+    validation: str | None,
+    split: str,
+    text_column: str,
+    label_column: str,
+    tags: tuple[str, ...],
+    description: str,
+    **settings: Any,
+) -> Job:
+    """Read the data that the options name, and put the rest beside it."""
+    from hubkit.training.data import read_labelled_text
+    from hubkit.training.train import Job
+
+    columns = {"split": split, "text_column": text_column, "label_column": label_column}
+    return Job(
+        name=name,
+        task=task,
+        data=read_labelled_text(data, **columns),
+        validation=None if validation is None else read_labelled_text(validation, **columns),
+        settings=Settings(**settings),
+        tags=tags,
+        description=description,
+    )
+
+
+def _all(command: _Command, *decorators: Callable[[Any], Any]) -> _Command:
+    # A decorator that comes first in the source, and in --help, is the last to be applied.
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command

@@ -1,0 +1,120 @@
+"""Printing: tables for people on a terminal, plain lines in a pipe, JSON for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from registry.versions import Version
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what the libraries print out of the result: notes go to stderr, chatter nowhere."""
+    from datasets.utils.logging import disable_progress_bar
+    from transformers.utils import logging
+
+    disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    # The trainer prints its progress to stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; ASCII, so that it survives every terminal and pipe."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows that fit the terminal; in a pipe, whole, with tabs and without a header."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(map(one_line, row)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(one_line(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
+    """Print names and values in two columns under a title, leaving out what is empty."""
+    known = [(name, value) for name, value in facts if value]
+    if not known:
+        return
+    if title:
+        click.echo(f"\n{title}")
+    width = max(len(name) for name, _ in known)
+    for name, value in known:
+        click.echo(f"  {name:<{width}}  {one_line(value)}".rstrip())
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks and control characters, which could take over a terminal."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def print_published(version: Version, *, as_json: bool, then: str) -> None:
+    """Print what was published, and where to go next."""
+    if as_json:
+        print_json(version_json(version))
+        return
+    click.echo(str(version.ref))
+    print_facts(
+        [
+            (metric.name, f"{metric.value:.4f}  ({metric.dataset}, {metric.split})")
+            for metric in version.metrics
+        ]
+    )
+    if sys.stdout.isatty():
+        click.echo(f"Next: {then}", err=True)
+
+
+def version_json(version: Version) -> dict[str, Any]:
+    """What every command says of a version; the keys are in docs/cli.md."""
+    return {
+        "ref": str(version.ref),
+        "digest": version.manifest_digest,
+        "kind": version.kind,
+        "method": version.method,
+        "base_model": version.base_model,
+        "base_fingerprint": version.base_fingerprint,
+        "task": version.task,
+        "task_type": version.task_type,
+        "language": version.language,
+        "license": version.license,
+        "description": version.description,
+        "tags": [*version.tags],
+        "metrics": [metric.model_dump() for metric in version.metrics],
+        "size": version.size,
+        "aliases": [*version.aliases],
+        "author": version.author,
+        "message": version.message,
+        "created_at": version.created_at.isoformat(),
+        "yanked_at": version.yanked_at.isoformat() if version.yanked_at else None,
+        "yank_reason": version.yank_reason,
+    }

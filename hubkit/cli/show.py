@@ -1,0 +1,139 @@
+"""hubkit show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hubkit.cli.options import json_option
+from hubkit.cli.output import one_line, print_facts, print_json, size, version_json
+from hubkit.cli.params import REF
+from registry.refs import AdapterRef
+
+if TYPE_CHECKING:
+    from registry import Lineage, Manifest, Version
+
+
+@click.command("show")
+@click.argument("ref", type=REF)
+@json_option
+def command(ref: AdapterRef, as_json: bool) -> None:
+    """Show all that is known of one version of an adapter.
+
+    What it does and on which base model, its metrics, labels and files, how it was trained, what
+    it is made of and what is made of it, and the other versions.
+
+    \b
+    Example:
+      hubkit show reviews
+      hubkit show reviews@2 --json
+    """
+    from registry import open_catalog
+
+    catalog = open_catalog()
+    version = catalog.resolve(ref)
+    manifest, lineage = catalog.manifest(version), catalog.lineage(version)
+    versions = catalog.versions(ref)
+    if as_json:
+        print_json(
+            {
+                **version_json(version),
+                "manifest": manifest.model_dump(mode="json", by_alias=True),
+                "parents": [
+                    {
+                        "ref": parent.ref,
+                        "digest": parent.digest,
+                        "here": str(parent.version.ref) if parent.version else None,
+                    }
+                    for parent in lineage.parents
+                ],
+                "used_by": [str(child.ref) for child in lineage.children],
+                "versions": [version_json(other) for other in versions],
+            }
+        )
+        return
+    _print(version, manifest, lineage, versions)
+
+
+def _print(version: Version, manifest: Manifest, lineage: Lineage, versions: list[Version]) -> None:
+    base, training = manifest.base_model, manifest.training
+    click.echo(str(version.ref))
+    print_facts(
+        [
+            ("kind", version.kind),
+            ("method", " ".join([version.method, *_pairs(manifest.method.parameters)])),
+            ("task", version.task or ""),
+            ("task type", version.task_type or ""),
+            ("labels", ", ".join(manifest.labels)),
+            ("base model", f"{base.id}{f' at {base.revision}' if base.revision else ''}"),
+            ("", f"{base.architecture}, {base.num_layers} layers of {base.hidden_size}"),
+            ("", f"fingerprint {base.fingerprint}" if base.fingerprint else ""),
+            ("language", version.language or ""),
+            ("license", version.license or ""),
+            ("tags", ", ".join(version.tags)),
+            ("description", version.description),
+            ("published", f"{_date(version)} by {version.author}"),
+            ("message", version.message),
+            ("yanked", _yank(version)),
+            ("digest", version.manifest_digest),
+        ]
+    )
+    print_facts(
+        [
+            (metric.name, f"{metric.value:.4f}  ({metric.dataset}, {metric.split})")
+            for metric in manifest.metrics
+        ],
+        title="Metrics",
+    )
+    if training:
+        print_facts(
+            [
+                ("examples", str(training.examples)),
+                ("seconds", f"{training.seconds:.1f}"),
+                ("arguments", " ".join(_pairs(training.arguments))),
+                ("libraries", " ".join(_pairs(training.library_versions))),
+            ],
+            title="Training",
+        )
+    print_facts(
+        [
+            (parent.ref, parent.digest + _here(parent.ref, parent.version))
+            for parent in lineage.parents
+        ],
+        title="Made of",
+    )
+    print_facts([(str(child.ref), child.kind) for child in lineage.children], title="Used by")
+    print_facts(
+        [
+            (
+                str(other.number),
+                "  ".join(filter(None, [_date(other), ", ".join(other.aliases), _yank(other)])),
+            )
+            for other in versions
+        ],
+        title="Versions",
+    )
+    print_facts(
+        [(one_line(path), size(info.size)) for path, info in sorted(manifest.files.items())],
+        title="Files",
+    )
+
+
+def _pairs(values: object) -> list[str]:
+    assert isinstance(values, dict)
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def _date(version: Version) -> str:
+    return f"{version.created_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _yank(version: Version) -> str:
+    return f"yanked: {version.yank_reason}" if version.yanked else ""
+
+
+def _here(ref: str, version: Version | None) -> str:
+    if version is None:
+        return "  (not in this registry)"
+    return "" if str(version.ref) == ref else f"  (here {version.ref})"

@@ -1,0 +1,61 @@
+"""hubkit train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hubkit.cli.options import read_job, training_options
+from hubkit.cli.output import print_published, quiet
+from hubkit.training.settings import ADAPTER_LEARNING_RATE
+from registry.refs import AdapterRef
+
+METHODS = ("seq_bn", "double_seq_bn", "par_bn")
+"""The keys of `hubkit.methods.METHODS`, which takes seconds to import; a test compares them."""
+
+
+@click.command("train")
+@click.argument("data")
+@click.option("--base", required=True, help="Base model: a folder, or a hub id.")
+@click.option("--task", required=True, help="What the adapter does, such as sentiment.")
+@click.option(
+    "--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True, help="Adapter."
+)
+@click.option(
+    "--bottleneck-size",
+    type=click.IntRange(min=1),
+    help="Width of the adapter; default: hidden size / 16 (par_bn: / 2).",
+)
+@training_options(ADAPTER_LEARNING_RATE)
+def command(
+    data: str,
+    base: str,
+    task: str,
+    method: str,
+    bottleneck_size: int | None,
+    name: AdapterRef,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train an adapter on DATA with a frozen base model, and publish it.
+
+    DATA is a .csv, .json, .jsonl or .parquet file with a text and a label column, or the id of a
+    data set. A run that was broken off goes on when the same command is given again.
+
+    \b
+    Example:
+      hubkit train reviews.csv --base bert-base-uncased --task sentiment --name reviews
+    """
+    with quiet():
+        from hubkit.training.train import train_adapter
+        from registry import open_catalog
+
+        version = train_adapter(
+            open_catalog(),
+            read_job(data, name, task, **options),
+            base=base,
+            method=method,
+            bottleneck_size=bottleneck_size,
+        )
+    print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
