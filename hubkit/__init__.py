@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hubkit.adapter import Adapter
-    from hubkit.attach import Attached, attach
+    from hubkit.attaching import Attached, attach
     from hubkit.composition import Fuse, Stack
     from hubkit.fusion import Fusion
     from hubkit.inference import AdaptedModel, load
@@ -42,7 +42,7 @@ _HOMES = {
     "AdaptedModel": "hubkit.inference",
     "Adapter": "hubkit.adapter",
     "AdapterRef": "registry",
-    "Attached": "hubkit.attach",
+    "Attached": "hubkit.attaching",
     "Fuse": "hubkit.composition",
     "Fusion": "hubkit.fusion",
     "HubkitError": "registry",
@@ -50,7 +50,7 @@ _HOMES = {
     "Prediction": "hubkit.tasks",
     "Stack": "hubkit.composition",
     "SubBlock": "hubkit.nn.layout",
-    "attach": "hubkit.attach",
+    "attach": "hubkit.attaching",
     "insert_adapter": "hubkit.insert",
     "load": "hubkit.inference",
     "register_layout": "hubkit.nn.layout",

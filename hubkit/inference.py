@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.attach import attach
+from hubkit.attaching import attach
 from hubkit.attention import SiteAttention, mean_attention
 from hubkit.base_models import load_model, load_tokenizer
 from hubkit.fusion import Fusion

@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from hubkit.adapter import Adapter
-from hubkit.attach import Attached, attach, attached_to
+from hubkit.attaching import Attached, attach, attached_to
 from hubkit.base_models import describe
 from hubkit.freezing import train_only
 from hubkit.head import head_of
