@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForTokenClassification, PreTrainedModel
+
+from hubkit import Layout, SubBlock, attach, register_layout
+from hubkit.nn import layout
+from hubkit.nn.layout import hidden_size, layout_of, num_layers, sites
+from hubkit.sites import Place, Site
+from registry.errors import UnsupportedModelError
+from tests.support.models import random_adapter, run, tiny_model
+
+# MPNet normalises after attention in the attention module itself, unlike BERT.
+MPNET = Layout(
+    layers=("encoder.layer",),
+    attention=SubBlock("attention.dropout", "attention", 0, "attention.LayerNorm"),
+    feed_forward=SubBlock("output.dropout", "output", 1, "output.LayerNorm"),
+)
+# The dense layer whose bias is added to h at each place.
+DENSE: dict[str, dict[Place, str]] = {
+    "bert": {"attention": "attention.output.dense", "feed_forward": "output.dense"},
+    "distilbert": {"attention": "attention.out_lin", "feed_forward": "ffn.lin2"},
+    "mpnet": {"attention": "attention.attn.o", "feed_forward": "output.dense"},
+}
+DENSE |= dict.fromkeys(("roberta", "xlm-roberta", "electra"), DENSE["bert"])
+
+
+@pytest.fixture(autouse=True)
+def _own_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers ends with it."""
+    monkeypatch.setattr(layout, "_LAYOUTS", dict(layout._LAYOUTS))
+
+
+@pytest.mark.parametrize("architecture", DENSE)
+def test_a_constant_delta_is_a_bias_of_the_layer_that_ends_the_sub_block(architecture: str) -> None:
+    register_layout("mpnet", MPNET)
+    model, expected = tiny_model(architecture), tiny_model(architecture)
+    adapter = random_adapter(model, method="double_seq_bn")
+    for site, delta in adapter.deltas.items():
+        delta.up.weight.zero_()
+        dense = expected.get_submodule(f"{site.layer}.{DENSE[architecture][site.place]}")
+        with torch.no_grad():
+            dense.bias += delta.up.bias
+    before = run(model)
+    with attach(model, adapter):
+        after = run(model)
+    torch.testing.assert_close(after, run(expected), rtol=0, atol=1e-5)
+    assert (after - before).abs().max().item() > 0.1
+
+
+@pytest.mark.parametrize("architecture", DENSE)
+def test_what_a_parallel_adapter_reads_is_the_input_of_the_feed_forward_block(
+    architecture: str,
+) -> None:
+    register_layout("mpnet", MPNET)
+    model = tiny_model(architecture)
+    adapter = random_adapter(model, method="par_bn")
+    read, normed = [], []
+    place = next(iter(adapter.deltas)).layer
+    attention_norm = layout_of(model).attention.norm
+    assert attention_norm is not None
+    norm = model.get_submodule(f"{place}.{attention_norm}")
+    with attach(model, adapter):
+        norm.register_forward_hook(lambda _module, _inputs, output: normed.append(output))
+        delta = adapter.deltas[Site(place, "feed_forward")]
+        delta.register_forward_hook(lambda _module, inputs, _output: read.append(inputs[0]))
+        run(model)
+    assert torch.equal(read[0], normed[0])
+
+
+def test_sites_run_from_the_first_layer_to_the_last() -> None:
+    model = tiny_model("bert", num_hidden_layers=11)
+    found = list(sites(model, ("attention", "feed_forward")))
+    assert [str(site) for site in found[:3]] == [
+        "encoder.layer.0.attention",
+        "encoder.layer.0.feed_forward",
+        "encoder.layer.1.attention",
+    ]
+    assert [site.layer for site in found[::2]] == [f"encoder.layer.{i}" for i in range(11)]
+    assert (num_layers(model), hidden_size(model)) == (11, 16)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "electra"])
+def test_a_head_does_not_change_the_sites(architecture: str) -> None:
+    bare = tiny_model(architecture)
+    headed: PreTrainedModel = tiny_model(architecture, AutoModelForTokenClassification)
+    assert list(sites(bare, ("feed_forward",))) == list(sites(headed, ("feed_forward",)))
+    assert hidden_size(bare) == 16
+
+
+def test_an_unknown_architecture_is_refused_with_the_way_to_add_it() -> None:
+    model = tiny_model("mpnet")
+    with pytest.raises(UnsupportedModelError) as caught:
+        layout_of(model)
+    message = str(caught.value)
+    assert "'mpnet' (MPNetModel)" in message
+    assert "bert, distilbert, electra, roberta, xlm-roberta" in message
+    assert "hubkit.register_layout('mpnet', Layout(...))" in message
+
+
+def test_a_layout_without_a_norm_reads_the_plain_sum() -> None:
+    model = tiny_model("mpnet")
+    block = replace(MPNET.feed_forward, norm=None)
+    register_layout("mpnet", replace(MPNET, feed_forward=block))
+    adapter = random_adapter(model, method="seq_bn")
+    read, summed = [], []
+    with attach(model, adapter):
+        site = next(iter(adapter.deltas))
+        adapter.deltas[site].register_forward_hook(lambda _m, inputs, _o: read.append(inputs[0]))
+        norm = model.get_submodule(f"{site.layer}.output.LayerNorm")
+        norm.register_forward_pre_hook(lambda _m, inputs: summed.append(inputs[0]))
+        run(model)
+    delta = adapter.deltas[site]
+    # The norm sees h + delta + residual, the delta sees h + residual.
+    torch.testing.assert_close(summed[0] - delta(read[0]), read[0], rtol=0, atol=1e-5)
