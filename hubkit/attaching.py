@@ -68,7 +68,7 @@ def attach(model: PreTrainedModel, composition: Adapter | Fusion | Stack | Fuse)
     """
     if isinstance(composition, Fuse):
         composition = Fusion.create(composition)
-    if any(isinstance(part, Fuse) for part in getattr(composition, "parts", ())):
+    if _holds_fuse(composition):
         raise CompositionError(
             f"{composition} holds a fusion without weights: train that one first."
         )
@@ -83,6 +83,11 @@ def attach(model: PreTrainedModel, composition: Adapter | Fusion | Stack | Fuse)
 def attached_to(model: PreTrainedModel) -> Any:
     """The composition that ``model`` carries; None if it carries none."""
     return getattr(getattr(model, SUBMODULE, None), "composition", None)
+
+
+def _holds_fuse(composition: Any) -> bool:
+    parts = getattr(composition, "parts", ())
+    return any(isinstance(part, Fuse) or _holds_fuse(part) for part in parts)
 
 
 def _check_fits(model: PreTrainedModel, adapter: Adapter) -> None:
