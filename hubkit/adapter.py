@@ -113,7 +113,9 @@ class Adapter:
 
 
 def _delta(adapter: str, method: Method, site: Site, tensors: Mapping[str, Tensor]) -> Delta:
-    width = tensors["up.bias"].shape[0] if "up.bias" in tensors else 0
+    # Of what is there: check_tensors names what is missing or has another shape.
+    known = (tensors[name] for name in ("up.bias", "down.weight") if name in tensors)
+    width = next((tensor.shape[-1] for tensor in known if tensor.ndim), 1)
     with torch.device("meta"):
         delta = Delta(method, width)
     check_tensors(f"Adapter {adapter!r} at {site}", delta, tensors)

@@ -142,7 +142,7 @@ def read_adapter(folder: Path) -> StoredAdapter:
         model_type,
         _DELTA_NAMES,
     )
-    sizes = {len(site["down.bias"]) for site in tensors.values() if "down.bias" in site}
+    sizes = {site["down.bias"].numel() for site in tensors.values() if "down.bias" in site}
     if len(sizes) != 1:
         raise AdapterError(
             f"{folder} holds deltas of bottleneck sizes {sorted(sizes) or 'none'}; "
