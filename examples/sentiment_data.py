@@ -4,12 +4,18 @@ Sentences from movie reviews, product reviews (amazon), newspaper editorials (ny
 rated by twenty people from -4 to 4 (C.J. Hutto and E. Gilbert, ICWSM 2014, MIT licence). They are
 in the source archive of the PyPI package vaderSentiment 0.5, which pip fetches and checks by
 SHA-256.
+
+    python examples/sentiment_data.py FOLDER
+
+writes the files of README's quickstart: movie.csv and tweets.csv with 1,200 sentences each,
+amazon-100.csv with 100, and amazon.test.csv.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import random
 import subprocess
 import sys
@@ -89,3 +95,25 @@ def _write_splits(rows: list[tuple[float, str]], files: dict[str, Path]) -> None
                 (text, "positive" if rating > 0 else "negative") for rating, text in part
             )
         scratch.rename(files[split])
+
+
+def write_quickstart(folder: Path) -> None:
+    """Write the files that README's quickstart uses."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = sentiment_files()
+    for name, domain, split, rows in (
+        ("movie.csv", "movie", "train", 1200),
+        ("tweets.csv", "tweets", "train", 1200),
+        ("amazon-100.csv", "amazon", "train", 100),
+        ("amazon.test.csv", "amazon", "test", 1000),
+    ):
+        with files[domain][split].open(newline="", encoding="utf-8") as source:
+            kept = itertools.islice(csv.reader(source), rows + 1)
+            with (folder / name).open("w", newline="", encoding="utf-8") as target:
+                csv.writer(target).writerows(kept)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/sentiment_data.py FOLDER")
+    write_quickstart(Path(sys.argv[1]))

