@@ -8,6 +8,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+try:
+    from registry import HubkitError
+except ImportError as error:
+    import registry
+
+    # A generic name: something else that is called so may come first on the path.
+    raise ImportError(
+        f"hubkit needs the package 'registry' that is installed with it, but found {registry}. "
+        "Rename that module, or run Python from another folder."
+    ) from error
+
 if TYPE_CHECKING:
     from hubkit.adapter import Adapter
     from hubkit.attaching import Attached, attach
@@ -17,7 +28,7 @@ if TYPE_CHECKING:
     from hubkit.insert import insert_adapter, save_adapter
     from hubkit.nn.layout import Layout, SubBlock, register_layout
     from hubkit.tasks import Prediction
-    from registry import AdapterRef, HubkitError
+    from registry import AdapterRef
 
 __all__ = [
     "AdaptedModel",
@@ -45,7 +56,6 @@ _HOMES = {
     "Attached": "hubkit.attaching",
     "Fuse": "hubkit.composition",
     "Fusion": "hubkit.fusion",
-    "HubkitError": "registry",
     "Layout": "hubkit.nn.layout",
     "Prediction": "hubkit.tasks",
     "Stack": "hubkit.composition",
