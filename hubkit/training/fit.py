@@ -7,7 +7,7 @@ import logging
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
+    TrainerState,
     TrainingArguments,
 )
 
@@ -69,11 +70,12 @@ def fit(
         TrainingError: The loss is not a number.
         StorageError: The disk is full or not writable; the next run goes on from there.
     """
+    resumed = last_checkpoint(checkpoints)
     trainer = _trainer(
         model,
         tokenizer,
         task,
-        settings,
+        replace(settings, epochs=_epochs(settings, resumed)),
         checkpoints,
         tokenized(train, tokenizer, labels, settings.max_length),
         tokenized(validation, tokenizer, labels, settings.max_length),
@@ -82,7 +84,6 @@ def fit(
     model._keys_to_ignore_on_save = {
         name for name, parameter in model.named_parameters() if not parameter.requires_grad
     }
-    resumed = last_checkpoint(checkpoints)
     if resumed:
         logger.warning("Going on from %s, epoch by epoch as before.", resumed.name)
     started = time.monotonic()
@@ -134,6 +135,16 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
+def _epochs(settings: Settings, resumed: Path | None) -> int:
+    """The epochs of the run: no more, where it broke off when it had just stopped early."""
+    if resumed is None:
+        return settings.epochs
+    state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
+    stopping = state.stateful_callbacks["EarlyStoppingCallback"]["attributes"]
+    stopped = stopping["early_stopping_patience_counter"] >= settings.patience
+    return round(state.epoch or 0) if stopped else settings.epochs
+
+
 def _trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -156,6 +167,8 @@ def _trainer(
         logging_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=True,
+        # Early stopping counts on where the run broke off.
+        restore_callback_states_from_checkpoint=True,
         metric_for_best_model="eval_loss",
         seed=settings.seed,
         report_to="none",
