@@ -180,6 +180,9 @@ def _load(source: str, split: str) -> Dataset:
     except DataError:
         raise
     except (DatasetsError, OSError, ValueError) as error:
+        # datasets has no exception of its own for a header with nothing under it.
+        if "corresponds to no data" in str(error):
+            raise DataError(f"{source} has no rows.", source) from error
         raise DataError(
             f"{source} cannot be read: {_reason(error)} Expected a {', '.join(_READERS)} file with "
             "a text and a label column, or the id of a data set.",
