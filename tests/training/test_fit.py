@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel, set_seed
+
+from hubkit import attach
+from hubkit.freezing import train_only
+from hubkit.nn.attach import SUBMODULE
+from hubkit.tasks import TASK_TYPES
+from hubkit.training import fit as module
+from hubkit.training.data import LabelledText
+from hubkit.training.fit import Fit, Settings, fit, last_checkpoint, tokenized
+from registry.errors import LabelError, StorageError, TrainingError
+from tests.support.data import labelled_text
+from tests.support.models import random_adapter, same, snapshot, tiny_classifier, tokenizer
+
+LABELS = ("negative", "positive")
+TASK = TASK_TYPES["text-classification"]
+
+
+class Broken(BaseException):
+    """Ends a run the way a signal does: nothing in hubkit catches it."""
+
+
+def settings(**changes: Any) -> Settings:
+    values = {"epochs": 3, "learning_rate": 1e-2, "batch_size": 8, "max_length": 16}
+    return Settings(**{**values, **changes})
+
+
+def start() -> PreTrainedModel:
+    """A classifier with an adapter to train."""
+    set_seed(0)
+    model = tiny_classifier(pad_token_id=1)
+    adapter = random_adapter(model)
+    attach(model, adapter)
+    train_only(model, [p for delta in adapter.deltas.values() for p in delta.parameters()])
+    return model
+
+
+def train(
+    model: PreTrainedModel, folder: Path, validation: LabelledText | None = None, **changes: Any
+) -> Fit:
+    data, held_out = labelled_text(24).split(0)
+    held_out = validation or held_out
+    return fit(model, tokenizer(), TASK, data, held_out, LABELS, settings(**changes), folder)
+
+
+def misleading() -> LabelledText:
+    """Validation rows with the wrong labels: the more is learned, the worse the loss."""
+    right = labelled_text(12)
+    return LabelledText(
+        "wrong", right.texts, [LABELS[label == LABELS[0]] for label in right.labels]
+    )
+
+
+def break_after(checkpoints: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs end without a word after so many checkpoints."""
+    saved = []
+
+    class EarlyStoppingCallback(module.EarlyStoppingCallback):  # type: ignore[misc,name-defined]
+        def on_save(self, *_: Any, **__: Any) -> None:
+            saved.append(1)
+            if len(saved) == checkpoints:
+                raise Broken
+
+    monkeypatch.setattr(module, "EarlyStoppingCallback", EarlyStoppingCallback)
+
+
+def evaluations(result: Fit) -> list[tuple[float, float]]:
+    return [
+        (entry["epoch"], entry["eval_loss"]) for entry in result.history if "eval_loss" in entry
+    ]
+
+
+def test_the_model_ends_with_the_weights_of_its_best_epoch(tmp_path: Path) -> None:
+    model = start()
+    result = train(model, tmp_path)
+    losses = [loss for _, loss in evaluations(result)]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    assert result.metrics["loss"] == min(losses)
+    assert set(result.metrics) == {"loss", "accuracy", "f1_macro"}
+    assert result.seconds > 0
+    validation = labelled_text(24).split(0)[1]
+    encoded = tokenizer()(list(validation.texts), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        loss = model.eval()(**encoded, labels=torch.tensor(validation.label_ids(LABELS))).loss
+    assert loss.item() == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_training_stops_when_the_validation_loss_only_grows(tmp_path: Path) -> None:
+    result = train(start(), tmp_path, misleading(), epochs=9, patience=2, learning_rate=0.1)
+    found = evaluations(result)
+    assert [epoch for epoch, _ in found] == [1.0, 2.0, 3.0]
+    assert result.metrics["loss"] == found[0][1]
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2])
+def test_a_run_that_broke_off_goes_on_as_if_it_had_not(
+    checkpoints: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = start()
+    expected = train(straight, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        break_after(checkpoints, patch)
+        with pytest.raises(Broken):
+            train(start(), tmp_path / "broken")
+    resumed = start()
+    result = train(resumed, tmp_path / "broken")
+    assert evaluations(result) == evaluations(expected)
+    assert result.metrics == expected.metrics
+    assert same(snapshot(resumed), snapshot(straight))
+
+
+@pytest.mark.parametrize("checkpoints", [2, 3])
+def test_a_run_that_broke_off_keeps_count_of_the_epochs_that_were_no_better(
+    checkpoints: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {"epochs": 9, "patience": 2, "learning_rate": 0.1}
+    arguments |= {"validation": misleading()}
+    straight = start()
+    expected = train(straight, tmp_path / "straight", **arguments)
+    with monkeypatch.context() as patch:
+        break_after(checkpoints, patch)
+        with pytest.raises(Broken):
+            train(start(), tmp_path / "broken", **arguments)
+    resumed = start()
+    result = train(resumed, tmp_path / "broken", **arguments)
+    assert evaluations(result) == evaluations(expected)
+    assert same(snapshot(resumed), snapshot(straight))
+
+
+def test_a_checkpoint_holds_only_what_is_trained(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    train(start(), tmp_path)
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint is not None
+    names = set(load_file(checkpoint / "model.safetensors"))
+    assert {name for name in names if not name.startswith(SUBMODULE)} == {
+        "classifier.weight",
+        "classifier.bias",
+    }
+    assert len(names) == 2 + 2 * 4
+
+
+def test_a_checkpoint_that_was_not_finished_is_dropped(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    for number, state in (("9", "{}"), ("10", "{}"), ("11", '{"epoch": 1'), ("12", None)):
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"half")
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-9"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/1"),
+    ],
+)
+def test_a_full_disk_is_a_storage_error_and_the_next_run_goes_on(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = train(start(), tmp_path / "straight")
+    saves = []
+    save = module.Trainer._save_checkpoint  # type: ignore[attr-defined]
+
+    def fail_second(self: Any, *arguments: Any, **named: Any) -> None:
+        saves.append(1)
+        if len(saves) == 2:
+            raise error
+        save(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Trainer, "_save_checkpoint", fail_second)  # type: ignore[attr-defined]
+        with pytest.raises(StorageError) as caught:
+            train(start(), tmp_path / "full")
+    assert str(tmp_path / "full") in str(caught.value)
+    assert "run the same command again" in str(caught.value)
+    assert train(start(), tmp_path / "full").metrics == expected.metrics
+
+
+def test_other_runtime_errors_are_not_taken_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(module.Trainer, "training_step", fail)  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="multiplied"):
+        train(start(), tmp_path)
+
+
+def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
+    model = start()
+    with torch.no_grad():
+        model.classifier.bias.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"validation loss is nan.*--learning-rate than 0\.01"):
+        train(model, tmp_path, epochs=1)
+
+
+def test_only_what_requires_gradients_is_changed(tmp_path: Path) -> None:
+    model = start()
+    before = snapshot(model)
+    train(model, tmp_path, epochs=1)
+    after = snapshot(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+def test_rows_are_cut_at_the_maximum_length_and_carry_label_ids() -> None:
+    data = LabelledText("x", ["the film was very good", "bad"], ["positive", "negative"])
+    rows = tokenized(data, tokenizer(), LABELS, 4)
+    assert [len(ids) for ids in rows["input_ids"]] == [4, 3]
+    assert rows["labels"][:] == [1, 0]
+    with pytest.raises(LabelError, match=r"x has the label 'positive' \(1 of 2 rows\)"):
+        tokenized(data, tokenizer(), ("negative", "neutral"), 4)
