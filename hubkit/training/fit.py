@@ -107,7 +107,9 @@ def fit(
         )
     metrics = {
         name.removeprefix("eval_"): value
-        for name, value in best.items()
+        # Sorted, as they are once they have been through a checkpoint: a run that broke off
+        # gives the same manifest.
+        for name, value in sorted(best.items())
         if name.startswith("eval_") and not name.endswith(("runtime", "per_second"))
     }
     return Fit(metrics, history, time.monotonic() - started)
