@@ -85,8 +85,8 @@ class AdaptedModel:
         fusion = self.published.composition
         if not isinstance(fusion, Fusion):
             raise CompositionError(
-                f"{self.published.version.ref} is a {self.published.manifest.kind}; only a fusion "
-                "pays attention to adapters."
+                f"{self.published.version.ref} is of the kind {self.published.manifest.kind!r}; "
+                "only a fusion pays attention to adapters."
             )
         batches = (inputs for _, inputs in self._batches(texts, batch_size))
         return mean_attention(self.model, fusion, batches)
