@@ -86,7 +86,7 @@ def print_published(version: Version, *, as_json: bool, then: str) -> None:
     click.echo(str(version.ref))
     print_facts(
         [
-            (metric.name, f"{metric.value:.4f}  ({metric.dataset}, {metric.split})")
+            (metric.name, f"{metric.value:.4f} ({metric.dataset}, {metric.split})")
             for metric in version.metrics
         ]
     )

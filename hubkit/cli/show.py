@@ -81,7 +81,7 @@ def _print(version: Version, manifest: Manifest, lineage: Lineage, versions: lis
     )
     print_facts(
         [
-            (metric.name, f"{metric.value:.4f}  ({metric.dataset}, {metric.split})")
+            (metric.name, f"{metric.value:.4f} ({metric.dataset}, {metric.split})")
             for metric in manifest.metrics
         ],
         title="Metrics",
@@ -108,7 +108,7 @@ def _print(version: Version, manifest: Manifest, lineage: Lineage, versions: lis
         [
             (
                 str(other.number),
-                "  ".join(filter(None, [_date(other), ", ".join(other.aliases), _yank(other)])),
+                ", ".join(filter(None, [_date(other), *other.aliases, _yank(other)])),
             )
             for other in versions
         ],
@@ -135,5 +135,5 @@ def _yank(version: Version) -> str:
 
 def _here(ref: str, version: Version | None) -> str:
     if version is None:
-        return "  (not in this registry)"
-    return "" if str(version.ref) == ref else f"  (here {version.ref})"
+        return " (not in this registry)"
+    return "" if str(version.ref) == ref else f" (here {version.ref})"

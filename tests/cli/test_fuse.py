@@ -1,0 +1,75 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from registry import AdapterRef, Catalog, Version
+from tests.cli.conftest import write_csv
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def fuse(run: Run, data: Path) -> Run:
+    """Call `hubkit fuse` on the common data, for an epoch, to make `both`."""
+
+    def call(*arguments: object, status: int = 0) -> Result:
+        return run(
+            *("fuse", "--data", data, "--name", "both", "--epochs", 1, *arguments), status=status
+        )
+
+    return call
+
+
+def test_publishes_a_fusion_that_pins_its_parents(fuse: Run, trained: Catalog) -> None:
+    assert fuse("film", "book@1").stdout.startswith("both@1\n  loss ")
+    version = trained.resolve(AdapterRef.parse("both"))
+    assert (version.kind, version.task) == ("fusion", "sentiment")
+    assert [parent.ref for parent in trained.lineage(version).parents] == ["film@1", "book@1"]
+
+
+def test_json_is_one_document(fuse: Run, trained: Catalog) -> None:
+    document = json.loads(fuse("film", "book", "--task", "opinion", "--json").stdout)
+    assert (document["ref"], document["kind"], document["task"]) == ("both@1", "fusion", "opinion")
+
+
+def test_task_is_asked_for_when_the_adapters_differ(
+    fuse: Run, publish: Callable[..., Version]
+) -> None:
+    publish("one", task="sentiment")
+    publish("two", task="topic")
+    publish("three")
+    result = fuse("one", "two", "three", status=2)
+    assert "(one: sentiment, two: topic, three: none)" in result.stderr
+    assert "--task" in result.stderr
+
+
+def test_one_adapter_is_not_enough(fuse: Run, trained: Catalog) -> None:
+    result = fuse("film", status=1)
+    assert result.stderr.startswith("Error: Fuse needs at least two adapters, found 1")
+
+
+def test_same_adapter_twice(fuse: Run, trained: Catalog) -> None:
+    result = fuse("film", "film@1", status=1)
+    assert result.stderr == "Error: Fuse was given film@1 twice; each adapter once.\n"
+
+
+def test_different_base_models(fuse: Run, trained: Catalog, base: Path, other_base: Path) -> None:
+    result = fuse("film", "foreign", status=1)
+    assert result.stderr.startswith(
+        f"Error: film@1 and foreign@1 belong to different base models: {base} (fingerprint "
+    )
+    assert str(other_base) in result.stderr
+
+
+def test_unknown_adapter_has_near_matches(fuse: Run, trained: Catalog) -> None:
+    result = fuse("film", "boook", status=1)
+    assert result.stderr == "Error: No adapter is called boook. Did you mean book?\n"
+
+
+def test_data_without_the_label_column(run: Run, trained: Catalog, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "data.csv", ["good,1"], header="text,stars")
+    result = run("fuse", "film", "book", "--data", source, "--name", "both", status=1)
+    assert "has no column 'label'; it has text, stars." in result.stderr

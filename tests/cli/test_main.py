@@ -1,0 +1,129 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hubkit.cli import main
+from registry import Version
+
+Run = Callable[..., Result]
+HEAVY = ("torch", "transformers", "datasets", "numpy")
+
+
+def loaded(*arguments: object, status: int = 0) -> set[str]:
+    """The modules that a process has loaded when its hubkit command ends."""
+    script = (
+        "import json, sys\n"
+        "from hubkit.cli import main\n"
+        "status = 0\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    status = end.code\n"
+        "print(json.dumps([status, sorted(sys.modules)]), file=sys.stderr)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ),
+    )
+    found, modules = json.loads(result.stderr.splitlines()[-1])
+    assert (found or 0) == status, result.stderr
+    return set(modules)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_loads_next_to_nothing(arguments: list[str]) -> None:
+    assert not loaded(*arguments) & {*HEAVY, "pydantic", "sqlalchemy", "rich"}
+
+
+def test_what_computes_nothing_loads_no_torch(
+    publish: Callable[..., Version], folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    publish("one")
+    publish("two")
+    home = Path(os.environ["HUBKIT_HOME"])
+    for arguments in (
+        ("list", "--base", tmp_path),
+        ("show", "one"),
+        ("publish", folder(), "--name", "three"),
+        ("pull", "one", "--from", home, "--name", "four"),
+        ("stack", "one", "two", "--name", "both"),
+        ("alias", "one", "best"),
+        ("yank", "two@1", "--reason", "leaked"),
+    ):
+        assert not loaded(*arguments) & {*HEAVY, "rich"}, arguments
+
+
+def test_version_is_that_of_the_distribution(run: Run) -> None:
+    assert run("--version").stdout == f"hubkit {version('hubkit')}\n"
+
+
+def test_commands_are_listed_in_the_order_of_use(run: Run) -> None:
+    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == [*main.commands]
+
+
+def test_unknown_command_is_a_usage_error(run: Run) -> None:
+    assert "No such command 'push'" in run("push", status=2).stderr
+
+
+def test_error_of_hubkit_is_a_sentence(run: Run) -> None:
+    result = run("show", "film", status=1)
+    assert (result.stdout, result.stderr) == ("", "Error: No adapter is called film.\n")
+
+
+def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("registry.open_catalog", interrupt, raising=False)
+    result = CliRunner().invoke(main, ["list"])
+    assert result.exit_code == 1
+    assert result.stderr == "Error: Interrupted. Run the same command again to go on.\n"
+
+
+def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("registry.open_catalog", fail, raising=False)
+    assert isinstance(CliRunner().invoke(main, ["list"]).exception, RuntimeError)
+
+
+def test_registry_that_cannot_be_made(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run("list", status=1, HUBKIT_HOME=str(tmp_path / "file" / "home"))
+    assert result.stderr.startswith("Error: Cannot make a registry in ")
+
+
+def test_shell_completes_names_of_adapters(publish: Callable[..., Version]) -> None:
+    for name in ("film", "ada/film", "book"):
+        publish(name)
+    result = CliRunner().invoke(
+        main,
+        [],
+        prog_name="hubkit",
+        env={
+            "_HUBKIT_COMPLETE": "bash_complete",
+            "COMP_WORDS": "hubkit show fi",
+            "COMP_CWORD": "2",
+        },
+    )
+    assert result.stdout == "plain,film\n"
+
+
+def test_shell_completion_makes_no_registry(hubkit_home: Path) -> None:
+    CliRunner().invoke(
+        main,
+        [],
+        prog_name="hubkit",
+        env={"_HUBKIT_COMPLETE": "bash_complete", "COMP_WORDS": "hubkit show ", "COMP_CWORD": "2"},
+    )
+    assert not hubkit_home.exists()

@@ -1,0 +1,150 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from hubkit.cli.train import METHODS
+from registry import AdapterRef, open_catalog
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def train(run: Run, base: Path, data: Path) -> Run:
+    """Call `hubkit train` on the common data, for an epoch."""
+
+    def call(
+        *more: object, source: Path | str = data, where: object = base, status: int = 0
+    ) -> Result:
+        return run(
+            *("train", source, "--base", where, "--task", "sentiment", "--epochs", 1, *more),
+            status=status,
+        )
+
+    return call
+
+
+def test_choices_are_the_methods_that_hubkit_trains() -> None:
+    from hubkit import methods
+
+    assert list(METHODS) == list(methods.METHODS)
+
+
+def test_prints_the_version_and_its_validation_metrics(train: Run) -> None:
+    result = train("--name", "ada/film")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "ada/film@1"
+    assert [line.split()[0] for line in lines[1:]] == ["loss", "accuracy", "f1_macro"]
+    assert lines[2].endswith("(reviews.csv, validation)")
+
+
+def test_is_quiet_on_stderr_in_a_pipe(train: Run) -> None:
+    assert train("--name", "film").stderr == ""
+
+
+def test_json_is_one_document(train: Run, base: Path) -> None:
+    document = json.loads(train("--name", "film", "--json").stdout)
+    assert document["ref"] == "film@1"
+    assert document["task"] == "sentiment"
+    assert document["base_model"] == str(base)
+    assert [metric["name"] for metric in document["metrics"]] == ["loss", "accuracy", "f1_macro"]
+
+
+def test_every_option_arrives_in_the_manifest(train: Run, data: Path) -> None:
+    train(
+        *("--name", "film", "--method", "double_seq_bn", "--bottleneck-size", 3),
+        *("--learning-rate", 0.002, "--batch-size", 7, "--max-length", 9, "--patience", 2),
+        *("--seed", 5, "--validation", data, "--tag", "en", "--tag", "small"),
+        *("--description", "Films"),
+    )
+    catalog = open_catalog()
+    version = catalog.resolve(AdapterRef.parse("film"))
+    manifest = catalog.manifest(version)
+    assert (version.method, version.tags, version.description) == (
+        "double_seq_bn",
+        ("en", "small"),
+        "Films",
+    )
+    assert manifest.method.parameters["bottleneck_size"] == 3
+    assert manifest.training is not None
+    assert manifest.training.arguments == {
+        "epochs": 1,
+        "learning_rate": 0.002,
+        "batch_size": 7,
+        "max_length": 9,
+        "patience": 2,
+        "seed": 5,
+    }
+    assert manifest.training.examples == 60  # nothing was held out
+
+
+def test_reads_the_columns_it_is_told(train: Run, tmp_path: Path, data: Path) -> None:
+    renamed = tmp_path / "renamed.csv"
+    renamed.write_text(data.read_text().replace("text,label", "review,stars", 1))
+    result = train(
+        *("--name", "film", "--text-column", "review", "--label-column", "stars"), source=renamed
+    )
+    assert result.stdout.startswith("film@1\n")
+
+
+def test_missing_base_model(train: Run, tmp_path: Path) -> None:
+    where = tmp_path / "absent"
+    result = train("--name", "film", where=where, status=1)
+    assert result.stderr.startswith(f"Error: The base model {str(where)!r} cannot be loaded: ")
+    assert "--base" in result.stderr
+
+
+def test_bad_name_is_refused_before_training(train: Run) -> None:
+    result = train("--name", "no spaces", status=1)
+    assert result.stderr.startswith("Error: An adapter's name is ")
+    assert result.stderr.endswith("not 'no spaces'.\n")
+
+
+def test_name_with_a_version_is_refused_before_training(train: Run) -> None:
+    result = train("--name", "film@2", status=1)
+    assert "expected film, found film@2" in result.stderr
+
+
+def test_data_without_the_text_column(train: Run, tmp_path: Path) -> None:
+    source = _write(tmp_path, "txt,label", "good,a", "bad,b")
+    result = train("--name", "film", source=source, status=1)
+    assert result.stderr == (
+        f"Error: {source} has no column 'text'; it has txt, label. Did you mean txt? "
+        "Name it with --text-column.\n"
+    )
+
+
+def test_data_with_one_class(train: Run, tmp_path: Path) -> None:
+    source = _write(tmp_path, "text,label", *["good,a"] * 6)
+    result = train("--name", "film", source=source, status=1)
+    assert result.stderr == (
+        "Error: data.csv has only the label 'a'; a classifier needs at least two. "
+        "Check --label-column.\n"
+    )
+
+
+def test_data_that_is_not_there(train: Run, tmp_path: Path) -> None:
+    result = train("--name", "film", source=tmp_path / "absent.csv", status=1)
+    assert "absent.csv does not exist" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--epochs", 0), ("--learning-rate", 0), ("--batch-size", -1), ("--method", "lora")],
+)
+def test_value_out_of_range_is_a_usage_error(train: Run, option: str, value: object) -> None:
+    result = train("--name", "film", option, value, status=2)
+    assert f"Invalid value for '{option}'" in result.stderr
+
+
+def test_duplicate_tags_are_an_error_without_traceback(train: Run) -> None:
+    result = train("--name", "film", "--tag", "en", "--tag", "en", status=1)
+    assert "expected no duplicates" in result.stderr
+
+
+def _write(folder: Path, *rows: str) -> Path:
+    path = folder / "data.csv"
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
