@@ -47,7 +47,12 @@ def save_folder(
             write_manifest(new, manifest)
             if folder.exists():
                 shutil.move(folder, old)
-            new.rename(folder)
+            try:
+                new.rename(folder)
+            except OSError:
+                if old.exists():
+                    shutil.move(old, folder)
+                raise
 
 
 def _is_empty(folder: Path) -> bool:
