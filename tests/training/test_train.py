@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel, Trainer
+
+import hubkit
+from hubkit.attaching import attached_to
+from hubkit.fusion import adapters_of
+from hubkit.training import train as module
+from hubkit.training.data import LabelledText
+from hubkit.training.evaluate import evaluate
+from hubkit.training.train import Job, train_adapter, train_fusion
+from registry import AdapterRef, Catalog, open_catalog
+from registry.errors import (
+    BaseModelMismatchError,
+    CompositionError,
+    LabelError,
+    RefNotFoundError,
+    StorageError,
+)
+from registry.search import search
+from tests.support.data import TEXTS, job, labelled_text
+from tests.support.models import base_folder, same, snapshot
+
+pytest_plugins = ("tests.support.published",)
+
+# Ends itself by a signal right after the second checkpoint.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hubkit.training import fit
+from hubkit.training.train import train_adapter
+from registry import open_catalog
+from tests.support.data import job
+
+saved = []
+
+class EarlyStoppingCallback(fit.EarlyStoppingCallback):
+    def on_save(self, *arguments, **named):
+        saved.append(1)
+        if len(saved) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+fit.EarlyStoppingCallback = EarlyStoppingCallback
+train_adapter(open_catalog(Path(sys.argv[1])), job("a", epochs=4), base=sys.argv[2])
+"""
+
+
+def refs(*names: str) -> list[AdapterRef]:
+    return [AdapterRef.parse(name) for name in names]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def weights(catalog: Catalog, ref: str) -> dict[str, str]:
+    manifest = catalog.manifest(catalog.resolve(AdapterRef.parse(ref)))
+    return {
+        name: info.sha256 for name, info in manifest.files.items() if name.endswith(".safetensors")
+    }
+
+
+def published(catalog: Catalog) -> list[str]:
+    return [str(version.ref) for version in search(catalog).items]
+
+
+def trained_models(monkeypatch: pytest.MonkeyPatch) -> list[PreTrainedModel]:
+    """The models whose heads are read at the end of training."""
+    models: list[PreTrainedModel] = []
+    head_of = module.head_of  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "head_of", lambda model: (models.append(model), head_of(model))[1])
+    return models
+
+
+def test_a_trained_adapter_is_published_with_all_that_describes_it(
+    catalog: Catalog, base: Path
+) -> None:
+    version = catalog.resolve(AdapterRef.parse("a"))
+    manifest = catalog.manifest(version)
+    assert (version.number, manifest.kind, manifest.method.type) == (1, "adapter", "seq_bn")
+    assert manifest.method.parameters["bottleneck_size"] == 4
+    assert manifest.labels == ("negative", "positive")
+    assert (manifest.task, manifest.task_type) == ("sentiment", "text-classification")
+    assert manifest.parents == ()
+    assert manifest.base_model.id == str(base)
+    assert manifest.base_model.architecture == "BertModel"
+    assert (manifest.base_model.hidden_size, manifest.base_model.num_layers) == (16, 2)
+    metrics = {metric.name: metric for metric in manifest.metrics}
+    assert set(metrics) == {"loss", "accuracy", "f1_macro"}
+    assert [metrics[name].higher_is_better for name in ("loss", "accuracy")] == [False, True]
+    assert {(m.dataset, m.split) for m in manifest.metrics} == {("films.csv", "validation")}
+    training = manifest.training
+    assert training is not None
+    assert training.arguments == {
+        "epochs": 2,
+        "learning_rate": 1e-2,
+        "batch_size": 8,
+        "max_length": 16,
+        "patience": 5,
+        "seed": 42,
+    }
+    train, _ = labelled_text().split(42)
+    assert (training.examples, training.data_sha256) == (len(train), train.sha256)
+    assert set(manifest.files) == {
+        "adapter.safetensors",
+        "adapter_config.json",
+        "head_config.json",
+        "model_head.safetensors",
+        "training.png",
+    }
+
+
+def test_the_metrics_are_those_of_the_published_weights(catalog: Catalog) -> None:
+    _, validation = labelled_text().split(42)
+    for name in ("a", "both"):
+        model = hubkit.load(name, catalog=catalog)
+        recorded = {m.name: m.value for m in model.published.manifest.metrics if m.name != "loss"}
+        assert evaluate(model, validation) == pytest.approx(recorded)
+
+
+def test_evaluating_on_a_label_that_the_adapter_does_not_know_is_refused(catalog: Catalog) -> None:
+    data = LabelledText("other.csv", ["the film"], ["neutral"])
+    with pytest.raises(LabelError, match=r"other\.csv has the label 'neutral'"):
+        evaluate(hubkit.load("a", catalog=catalog), data)
+
+
+def test_a_fusion_pins_the_versions_it_was_trained_on(catalog: Catalog, base: Path) -> None:
+    train_adapter(catalog, job("a", epochs=1), base=str(base))  # a second version
+    manifest = catalog.manifest(catalog.resolve(AdapterRef.parse("both")))
+    first = [catalog.resolve(AdapterRef.parse(name)) for name in ("a@1", "b@1")]
+    assert manifest.kind == "fusion"
+    assert [(parent.ref, parent.digest) for parent in manifest.parents] == [
+        (str(version.ref), version.manifest_digest) for version in first
+    ]
+    loaded = hubkit.load("both", catalog=catalog)
+    donor = hubkit.load("a@1", catalog=catalog).published.composition
+    part = next(adapters_of(loaded.published.composition))
+    for site, delta in next(adapters_of(donor)).deltas.items():
+        assert same(snapshot(part.deltas[site]), snapshot(delta))
+
+
+@pytest.mark.parametrize("kind", ["adapter", "fusion"])
+def test_what_is_loaded_gives_the_bits_that_were_trained(
+    kind: str, catalog: Catalog, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = trained_models(monkeypatch)
+    if kind == "adapter":
+        version = train_adapter(catalog, job("new"), base=str(base), method="par_bn")
+    else:
+        version = train_fusion(catalog, job("new"), refs=refs("a", "b"))
+    once, twice = (hubkit.load(version.ref, catalog=catalog) for _ in range(2))
+    logits = once.logits(TEXTS)
+    assert torch.equal(logits, twice.logits(TEXTS))
+    trained = models[0].eval()
+    encoded = once.tokenizer(TEXTS[1:2], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(trained(**encoded).logits, once.logits(TEXTS[1:2]))
+
+
+def test_training_a_fusion_changes_neither_the_base_nor_the_donors(
+    catalog: Catalog, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = trained_models(monkeypatch)
+    stored, of_base = digests(catalog.home / "blobs"), digests(base)
+    assert stored
+    train_fusion(catalog, job("again", learning_rate=0.1), refs=refs("a", "b"))
+    after = digests(catalog.home / "blobs")
+    assert {name: after[name] for name in stored} == stored
+    assert digests(base) == of_base
+    (model,) = models
+    for adapter, name in zip(adapters_of(attached_to(model)), ("a", "b"), strict=True):
+        (donor,) = adapters_of(hubkit.load(name, catalog=catalog).published.composition)
+        for site, delta in donor.deltas.items():
+            assert same(snapshot(adapter.deltas[site]), snapshot(delta))
+    plain = hubkit.load("a", catalog=catalog).model
+    for name, parameter in model.base_model.named_parameters():
+        if "hubkit_adapters" not in name:
+            assert torch.equal(parameter, plain.base_model.get_parameter(name)), name
+
+
+def test_the_same_job_gives_the_same_weights(trained: Path, tmp_path: Path, base: Path) -> None:
+    again = open_catalog(tmp_path / "again")
+    train_adapter(again, job("a"), base=str(base), bottleneck_size=4)
+    assert weights(again, "a") == weights(open_catalog(trained), "a")
+    train_adapter(again, job("a", seed=1), base=str(base), bottleneck_size=4)
+    assert weights(again, "a@2") != weights(again, "a@1")
+
+
+def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
+    tmp_path: Path, base: Path, empty_catalog: Catalog
+) -> None:
+    train_adapter(empty_catalog, job("a", epochs=4), base=str(base))
+
+    broken = open_catalog(tmp_path / "broken")
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(broken.home), str(base)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert published(broken) == []
+    (run,) = (path for path in (broken.home / "runs").iterdir() if path.is_dir())
+    assert len(list(run.rglob("checkpoint-*"))) == 2
+    # What a checkpoint looks like that the kill hit half-way.
+    (run / "checkpoints" / "checkpoint-9999").mkdir()
+    (run / "checkpoints" / "checkpoint-9999" / "model.safetensors").write_bytes(b"half")
+
+    version = train_adapter(broken, job("a", epochs=4), base=str(base))
+    assert published(broken) == ["a@1"]
+    assert weights(broken, "a") == weights(empty_catalog, "a")
+    expected = empty_catalog.resolve(AdapterRef.parse("a"))
+    assert version.metrics == expected.metrics
+    assert [path for path in (broken.home / "runs").iterdir() if path.is_dir()] == []
+
+
+def test_nothing_is_published_when_the_disk_is_full(
+    tmp_path: Path, base: Path, empty_catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save_checkpoint", fail)
+        with pytest.raises(StorageError, match="No space left on device"):
+            train_adapter(empty_catalog, job("a"), base=str(base))
+    assert published(empty_catalog) == []
+    train_adapter(empty_catalog, job("a"), base=str(base))
+    assert published(empty_catalog) == ["a@1"]
+
+
+def test_the_folder_of_a_run_is_removed_at_its_end(catalog: Catalog) -> None:
+    assert [path for path in (catalog.home / "runs").iterdir() if path.is_dir()] == []
+
+
+def test_one_label_is_refused_before_anything_is_loaded(empty_catalog: Catalog) -> None:
+    data = LabelledText("one.csv", ["a", "b"], ["x", "x"])
+    with pytest.raises(LabelError, match="only the label 'x'"):
+        train_adapter(empty_catalog, with_data(job("a"), data), base="does/not-exist")
+
+
+def with_data(made: Job, data: LabelledText, validation: LabelledText | None = None) -> Job:
+    return replace(made, data=data, validation=validation)
+
+
+def test_validation_rows_can_be_given(empty_catalog: Catalog, base: Path) -> None:
+    validation = labelled_text(8, "held-out.csv")
+    version = train_adapter(
+        empty_catalog, with_data(job("a"), labelled_text(), validation), base=str(base)
+    )
+    manifest = empty_catalog.manifest(version)
+    assert {metric.dataset for metric in manifest.metrics} == {"held-out.csv"}
+    assert manifest.training is not None
+    assert manifest.training.examples == 24
+    unknown = LabelledText("held-out.csv", ["a"], ["neutral"])
+    with pytest.raises(LabelError, match=r"held-out\.csv has the label 'neutral'"):
+        train_adapter(empty_catalog, with_data(job("b"), labelled_text(), unknown), base=str(base))
+    assert published(empty_catalog) == ["a@1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        (["a"], CompositionError, "Fuse needs at least two adapters, found 1"),
+        (["a", "a"], CompositionError, "Fuse was given a@1 twice"),
+        (["a", "b", "a@1"], CompositionError, "Fuse was given a@1 twice"),
+        (["a", "nobody"], RefNotFoundError, "nobody"),
+    ],
+)
+def test_what_cannot_be_fused_is_refused(
+    names: list[str], error: type[Exception], message: str, catalog: Catalog
+) -> None:
+    before = published(catalog)
+    with pytest.raises(error, match=message):
+        train_fusion(catalog, job("new"), refs=refs(*names))
+    assert published(catalog) == before
+
+
+def test_adapters_of_different_bases_are_not_fused(catalog: Catalog, tmp_path: Path) -> None:
+    other = base_folder(tmp_path / "other", seed=1)
+    train_adapter(catalog, job("other", epochs=1), base=str(other))
+    with pytest.raises(BaseModelMismatchError) as caught:
+        train_fusion(catalog, job("new"), refs=refs("a", "other"))
+    message = str(caught.value)
+    assert "a@1 and other@1 belong to different base models" in message
+    assert str(other) in message
+
+
+def test_a_base_that_has_changed_since_is_noticed_before_training(
+    tmp_path: Path, base: Path, empty_catalog: Catalog
+) -> None:
+    moved = Path(shutil.copytree(base, tmp_path / "moved"))
+    for name in ("a", "b"):
+        train_adapter(empty_catalog, job(name, epochs=1), base=str(moved))
+    base_folder(moved, seed=5)
+    with pytest.raises(BaseModelMismatchError, match=r"a was trained on .*moved with weights"):
+        train_fusion(empty_catalog, job("new"), refs=refs("a", "b"))
