@@ -13,7 +13,7 @@ from hubkit.cli import (
     alias,
     evaluate,
     fuse,
-    list,
+    listing,
     predict,
     publish,
     pull,
@@ -28,8 +28,15 @@ from registry.errors import HubkitError
 class _Hubkit(click.Group):
     """Lists the commands as they were added, and prints what hubkit refuses to do."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # type: ignore[valid-type]
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.commands]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Neither a database nor a tokenizer takes what is not Unicode.
+        for argument in args:
+            if not argument.isascii() and any("\ud800" <= c <= "\udfff" for c in argument):
+                raise click.UsageError(f"{argument!a} is not valid UTF-8.", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -58,5 +65,5 @@ def main() -> None:
     """
 
 
-for _module in (train, fuse, stack, predict, evaluate, list, show, publish, pull, alias, yank):
+for _module in (train, fuse, stack, predict, evaluate, listing, show, publish, pull, alias, yank):
     main.add_command(_module.command)

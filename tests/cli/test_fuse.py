@@ -24,7 +24,7 @@ def fuse(run: Run, data: Path) -> Run:
 
 
 def test_publishes_a_fusion_that_pins_its_parents(fuse: Run, trained: Catalog) -> None:
-    assert fuse("film", "book@1").stdout.startswith("both@1\n  loss ")
+    assert fuse("film", "book@1").stdout.startswith("both@1\n  ")
     version = trained.resolve(AdapterRef.parse("both"))
     assert (version.kind, version.task) == ("fusion", "sentiment")
     assert [parent.ref for parent in trained.lineage(version).parents] == ["film@1", "book@1"]

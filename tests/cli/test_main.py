@@ -74,6 +74,12 @@ def test_unknown_command_is_a_usage_error(run: Run) -> None:
     assert "No such command 'push'" in run("push", status=2).stderr
 
 
+@pytest.mark.parametrize("command", ["list", "show", "predict"])
+def test_argument_that_is_not_unicode_is_a_usage_error(run: Run, command: str) -> None:
+    result = run(command, "film", os.fsdecode(b"\xff"), status=2)
+    assert "Error: '\\udcff' is not valid UTF-8.\n" in result.stderr
+
+
 def test_error_of_hubkit_is_a_sentence(run: Run) -> None:
     result = run("show", "film", status=1)
     assert (result.stdout, result.stderr) == ("", "Error: No adapter is called film.\n")

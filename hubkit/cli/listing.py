@@ -1,4 +1,4 @@
-"""hubkit list."""
+"""hubkit list; as a module called list, it would hide the builtin from its package."""
 
 from __future__ import annotations
 
