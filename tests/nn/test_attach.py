@@ -154,15 +154,16 @@ def unused(model: nn.Module) -> int:
     return sum(parameter.grad is None for parameter in model.parameters())
 
 
-def test_no_graph_outlives_its_forward_pass() -> None:
+def test_no_tensor_outlives_its_forward_pass() -> None:
     model = tiny_classifier()
+    seen: list[ref[Tensor]] = []
     with attach(model, random_fusion(model)):
-        deltas: list[ref[Tensor]] = []
         for node in getattr(model, SUBMODULE).values():
-            node.layer.register_forward_hook(lambda _m, _i, fused: deltas.append(ref(fused.delta)))
+            node.register_forward_hook(lambda _m, _i, output: seen.append(ref(output[1])))
+            node.register_forward_pre_hook(lambda _m, inputs: seen.append(ref(inputs[0].residual)))
         model(**tiny_batch())
         gc.collect()
-        assert [delta() for delta in deltas] == [None, None]
+        assert [tensor() for tensor in seen] == [None] * 4
 
 
 @torch.no_grad()

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hubkit.methods import METHODS, Method
 from hubkit.nn.delta import Delta
+from hubkit.nn.methods import METHODS, Method
 from tests.support.models import randomize
 
 

@@ -8,8 +8,9 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from hubkit import Layout, SubBlock, attach, register_layout
 from hubkit.nn import layout
+from hubkit.nn.attach import SUBMODULE
 from hubkit.nn.layout import hidden_size, layout_of, num_layers, sites
-from hubkit.sites import Place, Site
+from hubkit.nn.sites import Place, Site
 from registry.errors import UnsupportedModelError
 from tests.support.models import random_adapter, run, tiny_model
 
@@ -69,6 +70,31 @@ def test_what_a_parallel_adapter_reads_is_the_input_of_the_feed_forward_block(
         delta.register_forward_hook(lambda _module, inputs, _output: read.append(inputs[0]))
         run(model)
     assert torch.equal(read[0], normed[0])
+
+
+@pytest.mark.parametrize("architecture", DENSE)
+def test_what_a_node_reads_as_normed_is_what_the_norm_of_the_model_gives(
+    architecture: str,
+) -> None:
+    register_layout("mpnet", MPNET)
+    model = tiny_model(architecture)
+    adapter = random_adapter(model, method="double_seq_bn")
+    for delta in adapter.deltas.values():
+        delta.up.weight.zero_()
+        delta.up.bias.zero_()
+    readings, normed = [], []
+    with attach(model, adapter):
+        for site, node in zip(adapter.deltas, getattr(model, SUBMODULE).values(), strict=True):
+            node.register_forward_pre_hook(lambda _m, inputs: readings.append(inputs[0]))
+            path = layout_of(model).sub_block(site.place).norm
+            assert path is not None
+            norm = model.get_submodule(f"{site.layer}.{path}")
+            norm.register_forward_hook(lambda _m, _i, output: normed.append(output))
+        run(model)
+        expected = [*normed]
+        assert len(readings) == len(expected) == 4
+        for reading, output in zip(readings, expected, strict=True):
+            torch.testing.assert_close(reading.read("norm"), output, rtol=0, atol=1e-6)
 
 
 def test_sites_run_from_the_first_layer_to_the_last() -> None:

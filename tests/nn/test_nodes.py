@@ -3,9 +3,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hubkit.methods import Method
 from hubkit.nn.delta import Delta
 from hubkit.nn.fusion import FusionLayer
+from hubkit.nn.methods import Method
 from hubkit.nn.nodes import DeltaNode, FusionNode, Reading, StackNode
 from tests.support.models import randomize
 
