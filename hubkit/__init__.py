@@ -20,12 +20,12 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from hubkit.adapter import Adapter
-    from hubkit.attaching import Attached, attach
+    from hubkit.adapters.adapter import Adapter
+    from hubkit.adapters.attach import Attached, attach
+    from hubkit.adapters.fusion import Fusion
+    from hubkit.adapters.insert import insert_adapter, save_adapter
     from hubkit.composition import Fuse, Stack
-    from hubkit.fusion import Fusion
     from hubkit.inference import AdaptedModel, load
-    from hubkit.insert import insert_adapter, save_adapter
     from hubkit.nn.layout import Layout, SubBlock, register_layout
     from hubkit.tasks import Prediction
     from registry import AdapterRef
@@ -51,20 +51,20 @@ __all__ = [
 
 _HOMES = {
     "AdaptedModel": "hubkit.inference",
-    "Adapter": "hubkit.adapter",
+    "Adapter": "hubkit.adapters.adapter",
     "AdapterRef": "registry",
-    "Attached": "hubkit.attaching",
+    "Attached": "hubkit.adapters.attach",
     "Fuse": "hubkit.composition",
-    "Fusion": "hubkit.fusion",
+    "Fusion": "hubkit.adapters.fusion",
     "Layout": "hubkit.nn.layout",
     "Prediction": "hubkit.tasks",
     "Stack": "hubkit.composition",
     "SubBlock": "hubkit.nn.layout",
-    "attach": "hubkit.attaching",
-    "insert_adapter": "hubkit.insert",
+    "attach": "hubkit.adapters.attach",
+    "insert_adapter": "hubkit.adapters.insert",
     "load": "hubkit.inference",
     "register_layout": "hubkit.nn.layout",
-    "save_adapter": "hubkit.insert",
+    "save_adapter": "hubkit.adapters.insert",
 }
 
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.attaching import attach
-from hubkit.attention import SiteAttention, mean_attention
+from hubkit.adapters.attach import attach
+from hubkit.adapters.attention import SiteAttention, mean_attention
+from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.head import set_head
+from hubkit.adapters.loading import Published, load_published
 from hubkit.base_models import load_model, load_tokenizer
-from hubkit.fusion import Fusion
-from hubkit.head import set_head
-from hubkit.loading import Published, load_published
 from hubkit.tasks import Prediction, TaskType, task_type
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError

@@ -1,6 +1,6 @@
 """How Alembic reaches the registry's database.
 
-`registry.database` hands over a connection that is already inside one write transaction with
+`registry.tables.database` hands over a connection that is already inside one write transaction with
 foreign keys off; on the command line the registry under HUBKIT_HOME is used the same way.
 """
 
@@ -8,9 +8,9 @@ from alembic import context
 from sqlalchemy import Connection
 
 from registry.catalog import DATABASE_NAME
-from registry.database import VERSION_TABLE, Database, is_model_table
 from registry.home import default_home
-from registry.models import Base
+from registry.tables.database import VERSION_TABLE, Database, is_model_table
+from registry.tables.models import Base
 
 
 def migrate(connection: Connection) -> None:

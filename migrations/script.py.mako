@@ -1,6 +1,6 @@
 """${message}
 
-House rule: literal columns and plain SQL, never registry.models, which moves on while this file
+House rule: literal columns and plain SQL, never registry.tables.models, which moves on while this file
 must not. Undo everything in downgrade(). Change a table inside op.batch_alter_table(). A migration
 runs in one transaction with all others that are due, so it must not commit.
 The file is named by its number, the highest of which is what this hubkit calls current.

@@ -36,13 +36,13 @@ from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
     from registry.catalog import Catalog
-    from registry.files import FileInfo
     from registry.folders import Folder, read_folder, write_manifest
     from registry.home import default_home, open_catalog
-    from registry.lineage import Lineage, ParentLink
     from registry.manifest import BaseModelInfo, Manifest, Method, Metric, Parent, Training
     from registry.search import Page
-    from registry.versions import Version
+    from registry.storage.files import FileInfo
+    from registry.tables.lineage import Lineage, ParentLink
+    from registry.tables.versions import Version
 
 __all__ = [
     "AdapterError",
@@ -94,17 +94,17 @@ __all__ = [
 _LAZY = {
     "BaseModelInfo": "manifest",
     "Catalog": "catalog",
-    "FileInfo": "files",
+    "FileInfo": "storage.files",
     "Folder": "folders",
-    "Lineage": "lineage",
+    "Lineage": "tables.lineage",
     "Manifest": "manifest",
     "Method": "manifest",
     "Metric": "manifest",
     "Page": "search",
     "Parent": "manifest",
-    "ParentLink": "lineage",
+    "ParentLink": "tables.lineage",
     "Training": "manifest",
-    "Version": "versions",
+    "Version": "tables.versions",
     "default_home": "home",
     "open_catalog": "home",
     "read_folder": "folders",

@@ -12,21 +12,27 @@ import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from registry.blobs import BlobStore
-from registry.checkout import cached_folder, write_folder
-from registry.database import Database
 from registry.errors import ConflictError, InvalidNameError
-from registry.files import MANIFEST_NAME
 from registry.folders import Folder
-from registry.lineage import Lineage, find_lineage
-from registry.lookup import alias_not_found, find_repository, find_revision
 from registry.manifest import MAX_BYTES, Manifest
-from registry.models import NamedRef, Revision
 from registry.publishing import publish_version
 from registry.pulling import pull_version
-from registry.recording import Publication, check_text, require_publishable
 from registry.refs import LATEST, AdapterRef
-from registry.versions import Version, load_digests, load_version, load_versions, select_versions
+from registry.storage.blobs import BlobStore
+from registry.storage.checkout import cached_folder, write_folder
+from registry.storage.files import MANIFEST_NAME
+from registry.tables.database import Database
+from registry.tables.lineage import Lineage, find_lineage
+from registry.tables.lookup import alias_not_found, find_repository, find_revision
+from registry.tables.models import NamedRef, Revision
+from registry.tables.recording import Publication, check_text, require_publishable
+from registry.tables.versions import (
+    Version,
+    load_digests,
+    load_version,
+    load_versions,
+    select_versions,
+)
 
 DATABASE_NAME = "hubkit.db"
 

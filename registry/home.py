@@ -6,8 +6,8 @@ from pathlib import Path
 from platformdirs import user_data_dir
 
 from registry.catalog import DATABASE_NAME, Catalog
-from registry.durable import make_folders, storage_errors
 from registry.errors import RegistryNotFoundError
+from registry.storage.durable import make_folders, storage_errors
 
 
 def default_home() -> Path:

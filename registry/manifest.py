@@ -22,7 +22,7 @@ from pydantic import (
 
 from registry.errors import ManifestError
 from registry.fields import Count, Finite, Json, Positive, Ref, Text, Word
-from registry.files import Digest, FileInfo, RelPath
+from registry.storage.files import Digest, FileInfo, RelPath
 
 SCHEMA: Literal[1] = 1
 """The schema this hubkit reads and writes."""

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.blobs import BlobStore
-from registry.database import Database
-from registry.durable import storage_errors
-from registry.files import MANIFEST_NAME
 from registry.manifest import Manifest
-from registry.recording import Publication, record_version, require_publishable
 from registry.refs import AdapterRef
-from registry.versions import Version, load_version
+from registry.storage.blobs import BlobStore
+from registry.storage.durable import storage_errors
+from registry.storage.files import MANIFEST_NAME
+from registry.tables.database import Database
+from registry.tables.recording import Publication, record_version, require_publishable
+from registry.tables.versions import Version, load_version
 
 
 def publish_version(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from registry.errors import ParentNotFoundError
 from registry.manifest import Manifest
 from registry.publishing import publish_version
-from registry.recording import Publication
 from registry.refs import AdapterRef
-from registry.versions import Version
+from registry.tables.recording import Publication
+from registry.tables.versions import Version
 
 if TYPE_CHECKING:
     from registry.catalog import Catalog

@@ -8,10 +8,10 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import aliased
 
 from registry.errors import InvalidNameError
-from registry.models import Repository, Revision, RevisionTag
 from registry.refs import AdapterRef
-from registry.text_index import matching_ids
-from registry.versions import Version, load_versions, select_versions
+from registry.tables.models import Repository, Revision, RevisionTag
+from registry.tables.text_index import matching_ids
+from registry.tables.versions import Version, load_versions, select_versions
 
 if TYPE_CHECKING:
     from registry.catalog import Catalog

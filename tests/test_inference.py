@@ -9,9 +9,9 @@ from torch import nn
 
 import hubkit
 from hubkit import AdaptedModel, Stack, attach
-from hubkit.attaching import attached_to
+from hubkit.adapters.attach import attached_to
+from hubkit.adapters.fusion import Fusion
 from hubkit.combining import publish_stack
-from hubkit.fusion import Fusion
 from hubkit.nn.attach import SUBMODULE
 from registry import AdapterRef, Catalog
 from registry.errors import (

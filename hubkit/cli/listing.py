@@ -12,7 +12,7 @@ from hubkit.cli.options import json_option
 from hubkit.cli.output import print_json, print_table, version_json
 
 if TYPE_CHECKING:
-    from registry.versions import Version
+    from registry.tables.versions import Version
 
 KINDS = ("adapter", "fusion", "stack", "mix")
 """The values of `registry.manifest.Kind`, which takes pydantic to import; a test compares them."""
@@ -88,7 +88,7 @@ def command(
 
 
 def _row(version: Version) -> tuple[str, ...]:
-    from registry.recording import base_name
+    from registry.tables.recording import base_name
 
     # A folder's path says little about a model, and would leave no room for the rest.
     base = base_name(version.base_model) if sys.stdout.isatty() else version.base_model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from registry.versions import Version
+    from registry.tables.versions import Version
 
 
 @contextlib.contextmanager

@@ -8,11 +8,9 @@ import click
 
 from hubkit.cli.options import read_job, training_options
 from hubkit.cli.output import print_published, quiet
+from hubkit.nn.methods import METHODS
 from hubkit.training.settings import ADAPTER_LEARNING_RATE
 from registry.refs import AdapterRef
-
-METHODS = ("seq_bn", "double_seq_bn", "par_bn")
-"""The keys of `hubkit.methods.METHODS`, which takes seconds to import; a test compares them."""
 
 
 @click.command("train")
@@ -20,7 +18,7 @@ METHODS = ("seq_bn", "double_seq_bn", "par_bn")
 @click.option("--base", required=True, help="Base model: a folder, or a hub id.")
 @click.option("--task", required=True, help="What the adapter does, such as sentiment.")
 @click.option(
-    "--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True, help="Adapter."
+    "--method", type=click.Choice([*METHODS]), default="seq_bn", show_default=True, help="Adapter."
 )
 @click.option(
     "--bottleneck-size",

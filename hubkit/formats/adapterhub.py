@@ -20,8 +20,8 @@ from torch import Tensor
 
 from hubkit.formats.heads import VERSION
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
-from hubkit.methods import METHODS, Method
-from hubkit.sites import Place, Site
+from hubkit.nn.methods import METHODS, Method
+from hubkit.nn.sites import Place, Site
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo
 

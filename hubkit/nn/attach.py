@@ -19,7 +19,7 @@ from transformers.utils.generic import ModelOutput
 from hubkit.nn.fusion import FusionLayer
 from hubkit.nn.layout import layout_of, module_at
 from hubkit.nn.nodes import Node, Norm, Reading
-from hubkit.sites import Site
+from hubkit.nn.sites import Site
 from registry.errors import CompositionError
 
 SUBMODULE = "hubkit_adapters"

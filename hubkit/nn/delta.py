@@ -5,7 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from hubkit.methods import Method, Reads
+from hubkit.nn.methods import Method, Reads
+from registry.errors import AdapterError
+
+# Those with weights of their own are left out: no adapter file holds them.
+ACTIVATIONS = frozenset({*ACT2FN, "leakyrelu"} - {"prelu", "xielu"})
+"""The activations of a bottleneck, by the names that transformers gives them."""
 
 
 class Delta(nn.Module):
@@ -19,6 +24,9 @@ class Delta(nn.Module):
     Args:
         method: Size, activation, scale, and what the delta reads.
         hidden_size: The width ``d``.
+
+    Raises:
+        AdapterError: The activation is none of :data:`ACTIVATIONS`.
     """
 
     reads: Reads
@@ -27,9 +35,7 @@ class Delta(nn.Module):
         super().__init__()
         self.reads = method.reads
         self.scaling = method.scaling
-        self.activation = (
-            nn.LeakyReLU() if method.activation == "leakyrelu" else ACT2FN[method.activation]
-        )
+        self.activation = _activation(method.activation)
         self.down = nn.Linear(hidden_size, method.bottleneck_size)
         self.up = nn.Linear(method.bottleneck_size, hidden_size)
         for projection in (self.down, self.up):
@@ -48,3 +54,12 @@ class Delta(nn.Module):
         z: Tensor = self.up(self.activation(self.down(x)))
         # A multiplication by one would still cost a pass over (batch, length, d).
         return z if self.scaling == 1.0 else self.scaling * z
+
+
+def _activation(name: str) -> nn.Module:
+    if name not in ACTIVATIONS:
+        raise AdapterError(
+            f"Unknown activation {name!r}; hubkit knows {', '.join(sorted(ACTIVATIONS))}."
+        )
+    activation: nn.Module = nn.LeakyReLU() if name == "leakyrelu" else ACT2FN[name]
+    return activation

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from hubkit.sites import Place, Site
+from hubkit.nn.sites import Place, Site
 from registry.errors import UnsupportedModelError
 
 

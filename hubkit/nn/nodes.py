@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from hubkit.methods import Reads
 from hubkit.nn.delta import Delta
 from hubkit.nn.fusion import FusionLayer
+from hubkit.nn.methods import Reads
 
 Norm = Callable[[Tensor], Tensor]
 

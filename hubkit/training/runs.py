@@ -12,8 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from registry.durable import storage_errors
 from registry.errors import TrainingError
+from registry.storage.durable import storage_errors
 
 
 @contextmanager

@@ -8,20 +8,20 @@ from importlib.metadata import version as installed_version
 
 from transformers import PreTrainedModel, set_seed
 
-from hubkit.adapter import Adapter
-from hubkit.attaching import attach
+from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.attach import attach
+from hubkit.adapters.freezing import train_only
+from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.head import head_of
+from hubkit.adapters.loading import load_published
+from hubkit.adapters.manifests import manifest_of
+from hubkit.adapters.saving import save_folder
 from hubkit.base_models import describe, load_model, load_tokenizer
 from hubkit.combining import choose, pins
 from hubkit.composition import Fuse
-from hubkit.freezing import train_only
-from hubkit.fusion import Fusion
-from hubkit.head import head_of
-from hubkit.loading import load_published
-from hubkit.manifests import manifest_of
-from hubkit.methods import Method
 from hubkit.nn.layout import hidden_size
+from hubkit.nn.methods import Method
 from hubkit.plots import training_curves
-from hubkit.saving import save_folder
 from hubkit.tasks import TASK_TYPES
 from hubkit.training.data import LabelledText, check_trainable
 from hubkit.training.fit import Fit, fit
@@ -70,7 +70,7 @@ def train_adapter(
 
     Args:
         base: A hub id, or a folder that holds a model.
-        method: A key of ``hubkit.methods.METHODS``.
+        method: A key of ``hubkit.nn.methods.METHODS``.
         bottleneck_size: Width of the bottleneck; default: hidden size / 16 (``par_bn``: / 2).
 
     Raises:

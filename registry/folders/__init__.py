@@ -7,11 +7,11 @@ the kind away, and the function that turns such a folder into a `Folder`.
 from collections.abc import Callable
 from pathlib import Path
 
-from registry.durable import storage_errors
 from registry.errors import FolderError
-from registry.files import MANIFEST_NAME
 from registry.folders.hubkit import Folder, read_hubkit_folder, write_manifest
 from registry.folders.unknown import describe
+from registry.storage.durable import storage_errors
+from registry.storage.files import MANIFEST_NAME
 
 __all__ = ["Folder", "read_folder", "write_manifest"]
 

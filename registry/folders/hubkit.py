@@ -4,11 +4,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.durable import storage_errors, write_file
 from registry.errors import CorruptBlobError, FolderError, InvalidNameError
-from registry.files import MANIFEST_NAME, FileInfo, hash_stream, parse_path
 from registry.folders.safetensors import read_header
 from registry.manifest import MAX_BYTES, Manifest
+from registry.storage.durable import storage_errors, write_file
+from registry.storage.files import MANIFEST_NAME, FileInfo, hash_stream, parse_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from hubkit.cli.train import METHODS
 from registry import AdapterRef, open_catalog
 
 Run = Callable[..., Result]
@@ -24,12 +23,6 @@ def train(run: Run, base: Path, data: Path) -> Run:
         )
 
     return call
-
-
-def test_choices_are_the_methods_that_hubkit_trains() -> None:
-    from hubkit import methods
-
-    assert list(METHODS) == list(methods.METHODS)
 
 
 def test_prints_the_version_and_its_validation_metrics(train: Run) -> None:

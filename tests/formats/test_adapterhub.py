@@ -18,7 +18,7 @@ from hubkit import Adapter, Fusion, attach
 from hubkit.base_models import describe
 from hubkit.formats.adapterhub import foreign_name, read_adapter, reduction_factor
 from hubkit.formats.tensor_files import read_tensors
-from hubkit.methods import Method
+from hubkit.nn.methods import Method
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo
 from tests.support.models import (

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubkit.nn.delta import Delta
-from hubkit.nn.methods import ACTIVATIONS, METHODS, Method
+from hubkit.nn.delta import ACTIVATIONS, Delta
+from hubkit.nn.methods import METHODS, Method
 from registry.errors import AdapterError
 
 methods = st.builds(
@@ -46,7 +46,7 @@ def test_what_is_unknown_is_refused_with_what_is_known() -> None:
     with pytest.raises(AdapterError, match="Unknown method 'lora'; hubkit composes seq_bn, double"):
         Method.default("lora", 8)
     with pytest.raises(AdapterError, match=r"Unknown activation 'prelu'; hubkit knows .*relu"):
-        Method(type="seq_bn", bottleneck_size=1, activation="prelu", scaling=1.0)
+        Delta(Method(type="seq_bn", bottleneck_size=1, activation="prelu", scaling=1.0), 4)
     with pytest.raises(AdapterError, match=r"has the parameters .*; found rank"):
         Method.from_parameters("seq_bn", {"rank": 8})
     with pytest.raises(AdapterError, match="found none"):

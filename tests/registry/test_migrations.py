@@ -12,14 +12,14 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.schema import CreateTable
 
 from registry import AdapterRef, Catalog, DatabaseError, Folder, open_catalog
-from registry.database import (
+from registry.tables.database import (
     VERSION_TABLE,
     alembic_config,
     is_model_table,
     known_revisions,
     migrations_folder,
 )
-from registry.models import Base
+from registry.tables.models import Base
 
 
 def schema(connection: Connection) -> dict[str, str]:
@@ -117,4 +117,4 @@ def test_two_processes_can_upgrade_at_once(
 
 def test_migrations_know_nothing_of_the_models() -> None:
     for file in (migrations_folder() / "versions").glob("*.py"):
-        assert "registry" not in file.read_text().replace("registry.models, which", "")
+        assert "registry" not in file.read_text().replace("registry.tables.models, which", "")

@@ -22,9 +22,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from hubkit.adapter import Adapter
-from hubkit.methods import Method
+from hubkit.adapters.adapter import Adapter
 from hubkit.nn.layout import hidden_size
+from hubkit.nn.methods import Method
 
 REFERENCES = Path(__file__).parents[1] / "fixtures" / "adapterhub"
 ARCHITECTURES = ("bert", "roberta", "distilbert")

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, set_seed
 
 from hubkit import attach
-from hubkit.freezing import train_only
+from hubkit.adapters.freezing import train_only
 from hubkit.nn.attach import SUBMODULE
 from hubkit.tasks import TASK_TYPES
 from hubkit.training import fit as module

@@ -14,8 +14,8 @@ import torch
 from transformers import PreTrainedModel, Trainer
 
 import hubkit
-from hubkit.attaching import attached_to
-from hubkit.fusion import adapters_of
+from hubkit.adapters.attach import attached_to
+from hubkit.adapters.fusion import adapters_of
 from hubkit.training import train as module
 from hubkit.training.data import LabelledText
 from hubkit.training.evaluate import evaluate

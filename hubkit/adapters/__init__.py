@@ -1,0 +1,1 @@
+"""Adapters and fusions as values: made, attached, saved and loaded."""

@@ -1,0 +1,74 @@
+"""For research code: insert an adapter into a model, train it with any loop, save it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.attach import Attached, attach, attached_to
+from hubkit.adapters.freezing import train_only
+from hubkit.adapters.head import head_of
+from hubkit.adapters.manifests import manifest_of
+from hubkit.adapters.saving import save_folder
+from hubkit.base_models import describe
+from hubkit.nn.layout import hidden_size
+from hubkit.nn.methods import Method
+from hubkit.tasks import task_type_of
+from registry.errors import AdapterError
+from registry.refs import AdapterRef
+
+
+def insert_adapter(
+    model: PreTrainedModel,
+    name: str,
+    *,
+    method: str = "seq_bn",
+    bottleneck_size: int | None = None,
+) -> Attached:
+    """Insert a new adapter into ``model``, and leave only it and the head trainable.
+
+    The model then trains with the stock ``transformers.Trainer`` or any other loop, and is saved
+    with :func:`save_adapter`. ``Attached.detach()`` takes the adapter out.
+
+    Args:
+        model: A model of a supported architecture, with or without a head.
+        name: What to call the adapter.
+        method: ``seq_bn`` (Pfeiffer), ``double_seq_bn`` (Houlsby) or ``par_bn`` (parallel).
+        bottleneck_size: Width of the bottleneck; default: hidden size / 16 (``par_bn``: / 2).
+
+    Raises:
+        UnsupportedModelError: hubkit knows no sites for this architecture.
+        AdapterError: Unknown method, or a size or probability out of range.
+        CompositionError: The model carries adapters already.
+        InvalidNameError: ``name`` is not an adapter's name.
+    """
+    name = AdapterRef.parse(name).name
+    settings = Method.default(method, hidden_size(model), bottleneck_size)
+    adapter = Adapter.create(model, name, settings)
+    attached = attach(model, adapter)
+    train_only(model, (p for delta in adapter.deltas.values() for p in delta.parameters()))
+    return attached
+
+
+def save_adapter(model: PreTrainedModel, name: str, folder: str | Path) -> None:
+    """Write the adapter that :func:`insert_adapter` put into ``model``, with the model's head.
+
+    The folder is an AdapterHub folder with safetensors, and ``hubkit.json``; ``hubkit publish``
+    takes it as it is.
+
+    Raises:
+        AdapterError: ``model`` carries no adapter of that name.
+        StorageError: The folder cannot be written.
+    """
+    adapter = attached_to(model)
+    if not isinstance(adapter, Adapter) or adapter.name != name:
+        found = "it carries none" if adapter is None else f"it carries {adapter}"
+        raise AdapterError(
+            f"This {type(model).__name__} carries no adapter {name!r}: {found}. "
+            "hubkit.insert_adapter(model, name) inserts one."
+        )
+    complete = replace(adapter, base=describe(model), head=head_of(model))
+    save_folder(complete, manifest_of(complete, task_type=task_type_of(model)), Path(folder))

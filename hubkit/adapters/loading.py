@@ -1,0 +1,84 @@
+"""From a name in the registry, or a folder, to adapters that can be attached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.fusion import Fusion
+from hubkit.composition import Stack
+from hubkit.formats.heads import Head
+from registry import AdapterRef, Catalog, Manifest, Parent, Version
+from registry.errors import AdapterError, ParentNotFoundError
+
+
+@dataclass(frozen=True)
+class Published:
+    """A version of an adapter, fusion or stack, with its tensors.
+
+    Attributes:
+        version: What the registry knows of it.
+        manifest: Its manifest.
+        composition: Its tensors, frozen, ready to be attached.
+        head: The head it predicts with; None if it has none.
+    """
+
+    version: Version
+    manifest: Manifest
+    composition: Adapter | Fusion | Stack
+    head: Head | None
+
+    @property
+    def pin(self) -> Parent:
+        """How a fusion or stack names it as a parent."""
+        return Parent(ref=str(self.version.ref), digest=self.version.manifest_digest)
+
+
+def load_published(catalog: Catalog, ref: AdapterRef | str) -> Published:
+    """Load what ``ref`` names, every byte checked against its digest, with all it is made of.
+
+    Raises:
+        NotFoundError: There is no such adapter, version or alias.
+        ParentNotFoundError: Something that it is made of is not in the registry.
+        CorruptBlobError: Stored bytes are not those that were published.
+        AdapterError: Its files are not what its manifest says.
+    """
+    ref = AdapterRef.parse(ref) if isinstance(ref, str) else ref
+    return _load(catalog, catalog.resolve(ref))
+
+
+def _load(catalog: Catalog, version: Version) -> Published:
+    folder = catalog.folder(version)
+    manifest = catalog.manifest(version)
+    parts = [_parent(catalog, version, parent) for parent in manifest.parents]
+    name = str(version.ref.repository)
+    composition: Adapter | Fusion | Stack
+    if manifest.kind == "adapter":
+        composition = Adapter.load(folder, name=name, base=manifest.base_model)
+        head = composition.head
+    elif manifest.kind == "fusion":
+        composition = Fusion.load(folder, [part.composition for part in parts], name=name)
+        head = composition.head
+    elif manifest.kind == "stack":
+        composition = Stack(*(part.composition for part in parts))
+        # The last one has the task; those before it prepare for it, as in MAD-X.
+        head = parts[-1].head
+    else:
+        raise AdapterError(f"{version.ref} is a {manifest.kind}, which hubkit does not run yet.")
+    if head is not None and head.labels != manifest.labels:
+        raise AdapterError(
+            f"The head of {version.ref} has the labels {head.labels}, but its manifest says "
+            f"{manifest.labels}."
+        )
+    return Published(version, manifest, composition, head)
+
+
+def _parent(catalog: Catalog, child: Version, parent: Parent) -> Published:
+    version = catalog.find_digest(parent.digest)
+    if version is None:
+        raise ParentNotFoundError(
+            f"{child.ref} is made of {parent.ref} ({parent.digest[:12]}), which this registry does "
+            f"not have. Pull {child.ref} again to bring it.",
+            parent,
+        )
+    return _load(catalog, version)

@@ -1,0 +1,172 @@
+"""Content-addressed bytes: a blob's path is its SHA-256, so it can never be changed, only lost.
+
+blobs/sha256/ab/cd/abcd...    whole, verified, read-only
+tmp/                          being written; nothing in it is ever read back
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.errors import CorruptBlobError
+from registry.storage.durable import (
+    flush,
+    fsync_folder,
+    make_folders,
+    scratch_file,
+    settle,
+    storage_errors,
+)
+from registry.storage.files import FileInfo, hash_stream, parse_digest
+
+
+class BlobStore:
+    """The blobs of one registry.
+
+    Args:
+        root: Folder that holds ``blobs/`` and ``tmp/``; both are made when first needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Touch nothing on disk yet."""
+        self._root = root / "blobs" / "sha256"
+        self._scratch = root / "tmp"
+
+    def path(self, digest: str) -> Path:
+        """Return where the blob is, or would be.
+
+        Raises:
+            InvalidNameError: `digest` is not 64 lower-case hexadecimal digits.
+        """
+        parse_digest(digest)
+        return self._root / digest[:2] / digest[2:4] / digest
+
+    def put(
+        self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
+    ) -> FileInfo:
+        """Store the bytes of `stream`, once, and return what identifies them.
+
+        Bytes are hashed while they are copied and appear under their digest only when all of
+        them are on the disk, so a crash at any moment leaves no blob or a whole one.
+
+        Args:
+            stream: Read to its end, unless a blob like `expected` is already there.
+            expected: What the bytes must be; default: whatever they are.
+            label: What the bytes are, for messages.
+
+        Raises:
+            CorruptBlobError: The bytes are not the expected ones; nothing was stored.
+            StorageError: The disk is full or not writable; nothing was stored.
+        """
+        with storage_errors(f"store {label} in", self._root.parent):
+            if expected is not None and self._holds(expected):
+                return expected
+            make_folders(self._scratch)
+            with scratch_file(self._scratch) as file:
+                most = None if expected is None else expected.size
+                found = hash_stream(stream, most=most, target=file)
+                if expected is not None:
+                    cure = " Nothing was stored: copy, pull or write the file again."
+                    _require_same(label, expected, found, cure)
+                flush(file)
+                if not self._holds(found):
+                    os.chmod(file.name, 0o444)
+                    target = self.path(found.sha256)
+                    make_folders(target.parent)
+                    settle(file, target)
+        return found
+
+    def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
+        """Open the blob for reading; whoever reads it checks the digest.
+
+        Raises:
+            CorruptBlobError: It is not there.
+            StorageError: It cannot be read.
+        """
+        path = self.path(digest)
+        with storage_errors("read", path):
+            try:
+                return path.open("rb")
+            except FileNotFoundError as error:
+                raise CorruptBlobError(
+                    f"{label}: the registry lost its bytes: expected them in {path}, found no "
+                    "file. Publish or pull the same adapter again.",
+                    label,
+                ) from error
+
+    def verify(self, info: FileInfo, *, label: str = "the blob") -> None:
+        """Read the whole blob and compare it with what it should be.
+
+        Raises:
+            CorruptBlobError: It is missing, truncated or altered.
+        """
+        source = self.open(info.sha256, label=label)
+        with source, storage_errors("read", self.path(info.sha256)):
+            found = hash_stream(source, most=info.size)
+        self._require_intact(label, info, found)
+
+    def read(self, digest: str, *, most: int, label: str = "the blob") -> bytes:
+        """Return the bytes of a small blob, verified.
+
+        Args:
+            digest: What the bytes must hash to.
+            most: The largest size accepted, in bytes.
+            label: What the bytes are, for messages.
+
+        Raises:
+            CorruptBlobError: It is missing, larger than `most`, truncated or altered.
+        """
+        source = self.open(digest, label=label)
+        with source, storage_errors("read", self.path(digest)):
+            content = source.read(most)
+        found = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        self._require_intact(label, FileInfo(sha256=digest, size=found.size), found)
+        return content
+
+    def copy_to(self, info: FileInfo, destination: Path, *, label: str = "the blob") -> None:
+        """Write the blob to a file outside the registry, verified while it is copied.
+
+        Args:
+            info: What the bytes must be.
+            destination: The file to create or replace; its folder must exist.
+            label: What the bytes are, for messages.
+
+        Raises:
+            CorruptBlobError: It is missing, truncated or altered; `destination` is as it was.
+            StorageError: The disk is full or not writable; `destination` is as it was.
+        """
+        with (
+            self.open(info.sha256, label=label) as source,
+            storage_errors("write", destination),
+            scratch_file(destination.parent, mode=0o666) as file,
+        ):
+            found = hash_stream(source, most=info.size, target=file)
+            self._require_intact(label, info, found)
+            flush(file)
+            settle(file, destination)
+
+    def _holds(self, info: FileInfo) -> bool:
+        path = self.path(info.sha256)
+        try:
+            if path.stat().st_size != info.size:
+                return False
+        except FileNotFoundError:
+            return False
+        # Whoever renamed it here may not have come to this yet, and we are about to rely on it.
+        fsync_folder(path.parent)
+        return True
+
+    def _require_intact(self, label: str, expected: FileInfo, found: FileInfo) -> None:
+        cure = (
+            f" The stored file is {self.path(expected.sha256)}. "
+            "Delete it, then publish or pull the same adapter again."
+        )
+        _require_same(label, expected, found, cure)
+
+
+def _require_same(label: str, expected: FileInfo, found: FileInfo, cure: str) -> None:
+    if found.size > expected.size:
+        raise CorruptBlobError(f"{label}: expected {expected}, found more bytes.{cure}", label)
+    if found != expected:
+        raise CorruptBlobError(f"{label}: expected {expected}, found {found}.{cure}", label)

@@ -1,0 +1,149 @@
+"""From a ref to its row, with an error that helps when there is none."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.errors import (
+    AliasNotFoundError,
+    RefNotFoundError,
+    VersionNotFoundError,
+    did_you_mean,
+)
+from registry.refs import LATEST, AdapterRef
+from registry.tables.models import NamedRef, Repository, Revision
+
+_MOST_NAMES = 5000
+
+
+def find_repository(session: Session, ref: AdapterRef) -> Repository:
+    """Return the repository of `ref`, however it is spelled.
+
+    Raises:
+        RefNotFoundError: There is none, or it was deleted; the message has near matches.
+    """
+    row = session.scalar(select(Repository).where(Repository.folded == ref.folded))
+    if row is None:
+        raise RefNotFoundError(f"No adapter is called {ref.repository}.{_near(session, ref)}", ref)
+    if row.deleted_at is not None:
+        raise RefNotFoundError(
+            f"{ref.repository} was deleted on {row.deleted_at:%Y-%m-%d}; its name stays taken.", ref
+        )
+    return row
+
+
+def find_revision(session: Session, ref: AdapterRef) -> Revision:
+    """Return the version `ref` names: by number, by alias, or the latest.
+
+    Raises:
+        RefNotFoundError: There is no adapter of that name.
+        VersionNotFoundError: There is no such version, or only a yanked one, which nothing but
+            its number finds.
+        AliasNotFoundError: There is no such alias.
+    """
+    repository = find_repository(session, ref)
+    if ref.version is not None:
+        return _by_number(session, repository, ref)
+    if ref.alias in (None, LATEST):
+        return _latest(session, repository, ref)
+    return _by_alias(session, repository, ref)
+
+
+def _by_number(session: Session, repository: Repository, ref: AdapterRef) -> Revision:
+    row = session.scalar(
+        select(Revision).where(
+            Revision.repository_id == repository.id, Revision.number == ref.version
+        )
+    )
+    if row is None:
+        numbers = _numbers(session, repository)
+        raise VersionNotFoundError(
+            f"{ref.repository} has no version {ref.version}; it has {_listed(numbers)}.", ref
+        )
+    return row
+
+
+def _latest(session: Session, repository: Repository, ref: AdapterRef) -> Revision:
+    row = session.scalar(
+        select(Revision)
+        .where(
+            Revision.repository_id == repository.id,
+            Revision.number.is_not(None),
+            Revision.yanked_at.is_(None),
+        )
+        .order_by(Revision.number.desc())
+        .limit(1)
+    )
+    if row is None:
+        numbers = _numbers(session, repository)
+        problem = f"all its versions are yanked ({_listed(numbers)})" if numbers else "it is empty"
+        raise VersionNotFoundError(
+            f"{ref.repository} has no latest version: {problem}. "
+            "Name a version by its number to use it anyway, or publish a new one.",
+            ref,
+        )
+    return row
+
+
+def _by_alias(session: Session, repository: Repository, ref: AdapterRef) -> Revision:
+    row = session.scalar(
+        select(Revision)
+        .join(NamedRef, NamedRef.revision_id == Revision.id)
+        .where(NamedRef.repository_id == repository.id, NamedRef.name == ref.alias)
+    )
+    if row is None:
+        raise alias_not_found(session, repository, ref)
+    if row.yanked_at is not None:
+        raise VersionNotFoundError(
+            f"{ref} is version {row.number}, which is yanked: {row.yank_reason}. "
+            f"Move the alias, or use {ref.at(row.number or 0)} to take it anyway.",
+            ref,
+        )
+    return row
+
+
+def alias_not_found(
+    session: Session, repository: Repository, ref: AdapterRef
+) -> AliasNotFoundError:
+    """Return the error for an alias that is not there, naming those that are."""
+    known = session.scalars(
+        select(NamedRef.name).where(NamedRef.repository_id == repository.id).order_by(NamedRef.name)
+    ).all()
+    has = f"it has {', '.join(known)}" if known else "it has none besides latest"
+    return AliasNotFoundError(f"{ref.repository} has no alias {ref.alias!r}; {has}.", ref)
+
+
+def _numbers(session: Session, repository: Repository) -> list[int]:
+    return [
+        number
+        for number in session.scalars(
+            select(Revision.number)
+            .where(Revision.repository_id == repository.id)
+            .order_by(Revision.number)
+        )
+        if number is not None
+    ]
+
+
+def _listed(numbers: list[int]) -> str:
+    if not numbers:
+        return "none"
+    shown = ", ".join(map(str, numbers[-10:]))
+    return f"..., {shown}" if len(numbers) > 10 else shown
+
+
+def _near(session: Session, ref: AdapterRef) -> str:
+    rows = session.execute(
+        select(Repository.owner, Repository.name)
+        .where(Repository.deleted_at.is_(None))
+        .order_by(Repository.id.desc())
+        .limit(_MOST_NAMES)
+    ).all()
+    known = [AdapterRef(owner, name) for owner, name in rows]
+    namesakes = sorted(str(other) for other in known if _same_name(other, ref))
+    if namesakes:
+        return f" Did you mean {' or '.join(namesakes[:3])}?"
+    return did_you_mean(str(ref.repository), map(str, known))
+
+
+def _same_name(one: AdapterRef, other: AdapterRef) -> bool:
+    return AdapterRef(None, one.name).folded == AdapterRef(None, other.name).folded

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+)
+
+import hubkit
+from hubkit import Fuse, Fusion, attach
+from hubkit.adapters.freezing import train_only
+from hubkit.adapters.insert import insert_adapter, save_adapter
+from hubkit.nn.attach import SUBMODULE
+from hubkit.publishing import publish_folder
+from hubkit.tasks import task_type_of
+from registry import AdapterRef, Catalog, open_catalog, read_folder
+from registry.errors import (
+    AdapterError,
+    CompositionError,
+    FolderError,
+    InvalidNameError,
+    UnsupportedModelError,
+)
+from tests.support.data import TEXTS, labelled_text
+from tests.support.models import (
+    ARCHITECTURES,
+    METHODS,
+    base_folder,
+    random_adapter,
+    run,
+    same,
+    snapshot,
+    tiny_batch,
+    tiny_classifier,
+    tiny_model,
+    tokenizer,
+)
+
+LABELS = {0: "negative", 1: "positive"}
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return open_catalog(tmp_path / "home")
+
+
+def classifier(folder: Path) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        folder, id2label=LABELS, label2id={name: index for index, name in LABELS.items()}
+    )
+    return model
+
+
+def train(model: PreTrainedModel, folder: Path, **arguments: Any) -> Trainer:
+    """With nothing of hubkit: the stock trainer, as in anyone's script."""
+    data = labelled_text(16)
+    rows = tokenizer()(list(data.texts))
+    dataset = Dataset.from_dict({**rows, "labels": data.label_ids(list(LABELS.values()))})
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=2,
+            learning_rate=1e-2,
+            report_to="none",
+            disable_tqdm=True,
+            save_strategy="no",
+            logging_strategy="no",
+            dataloader_pin_memory=False,
+            **arguments,
+        ),
+        train_dataset=dataset,
+        data_collator=DataCollatorWithPadding(tokenizer()),
+    )
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_adapter_trained_with_the_stock_trainer_is_saved_published_and_loaded_to_the_bit(
+    architecture: str, tmp_path: Path, catalog: Catalog
+) -> None:
+    base = base_folder(tmp_path / "base", architecture)
+    model = classifier(base)
+    before = snapshot(model.base_model)
+    insert_adapter(model, "adapter", bottleneck_size=64)
+    train(model, tmp_path / "out")
+    save_adapter(model, "adapter", tmp_path / "saved")
+
+    manifest = read_folder(tmp_path / "saved").manifest
+    assert manifest.method.parameters["bottleneck_size"] == 64
+    assert manifest.labels == ("negative", "positive")
+    assert manifest.task_type == "text-classification"
+    version = publish_folder(catalog, tmp_path / "saved", AdapterRef.parse("team/films"), task="t")
+    loaded = hubkit.load(version.ref, catalog=catalog)
+    model.eval()
+    for text in TEXTS:
+        with torch.no_grad():
+            logits = model(**tokenizer()([text], return_tensors="pt")).logits
+        assert torch.equal(loaded.logits([text]), logits)
+
+    after = {k: v for k, v in snapshot(model.base_model).items() if SUBMODULE not in k}
+    assert same(after, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_just_the_adapter_and_the_head_are_trained(method: str) -> None:
+    model = tiny_classifier().train()
+    insert_adapter(model, "mine", method=method, bottleneck_size=4)
+    expected = {
+        name for name in model.state_dict() if name.startswith((f"{SUBMODULE}.", "classifier."))
+    }
+    assert len(expected) == 2 + 4 * (4 if method == "double_seq_bn" else 2)
+    check_that_only_these_train(model, expected)
+
+
+def check_that_only_these_train(model: PreTrainedModel, expected: set[str]) -> None:
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == expected
+    before = snapshot(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    # Two steps: an up-projection bias at zero takes one to move what is below it.
+    for seed in range(2):
+        optimizer.zero_grad()
+        model(**tiny_batch(seed)).loss.backward()
+        optimizer.step()
+    found = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert found == expected
+    after = snapshot(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    # The bias of a key has a gradient of zero, and starts at zero.
+    assert expected - changed <= {name for name in expected if name.endswith("key.bias")}
+    assert changed <= expected
+
+
+def test_of_a_fusion_just_its_layers_and_the_head_are_trained() -> None:
+    model = tiny_classifier().train()
+    adapters = [random_adapter(model, name, seed=seed) for seed, name in enumerate("ab")]
+    fusion = Fusion.create(Fuse(*adapters))
+    attach(model, fusion)
+    train_only(model, [p for layer in fusion.layers.values() for p in layer.parameters()])
+    expected = {
+        name
+        for name in model.state_dict()
+        if (name.startswith(SUBMODULE) and ".layer." in name) or name.startswith("classifier.")
+    }
+    assert len(expected) == 2 + 2 * 5
+    check_that_only_these_train(model, expected)
+
+
+def test_a_bare_backbone_trains_the_adapter_alone() -> None:
+    model = tiny_model()
+    insert_adapter(model, "mine")
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(name.startswith(SUBMODULE) for name in trained)
+
+
+def test_the_stock_trainer_can_checkpoint_its_activations(tmp_path: Path) -> None:
+    folder = base_folder(tmp_path / "base")
+    weights = []
+    for checkpointing in (False, True):
+        model = classifier(folder)
+        torch.manual_seed(3)
+        insert_adapter(model, "mine")
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        train(model, tmp_path / "out", activation_checkpointing=checkpointing)
+        weights.append(snapshot(getattr(model, SUBMODULE)))
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("method", "size"), [("seq_bn", 1), ("double_seq_bn", 1), ("par_bn", 8)])
+def test_the_size_of_the_bottleneck_is_by_default_that_of_the_method(
+    method: str, size: int
+) -> None:
+    attached = insert_adapter(tiny_model(), "mine", method=method)
+    assert attached.composition.method.bottleneck_size == size
+    attached.detach()
+
+
+def test_detaching_takes_the_adapter_out() -> None:
+    model = tiny_classifier()
+    outputs, state = run(model), snapshot(model)
+    attached = insert_adapter(model, "mine")
+    assert not torch.equal(run(model), outputs)
+    attached.detach()
+    assert torch.equal(run(model), outputs)
+    assert same(snapshot(model), state)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"name": "two words"}, InvalidNameError, "two words"),
+        ({"method": "lora"}, AdapterError, "Unknown method 'lora'"),
+        ({"bottleneck_size": 0}, AdapterError, "bottleneck_size must be at least 1, not 0"),
+    ],
+)
+def test_bad_arguments_leave_the_model_trainable_and_bare(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    model = tiny_classifier()
+    with pytest.raises(error, match=message):
+        insert_adapter(model, **{"name": "mine", **arguments})
+    assert not hasattr(model, SUBMODULE)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_second_adapter_is_refused_and_the_first_stays_trainable() -> None:
+    model = tiny_classifier()
+    insert_adapter(model, "mine")
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    with pytest.raises(CompositionError):
+        insert_adapter(model, "other")
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == trained
+
+
+def test_an_unsupported_architecture_is_left_as_it_was() -> None:
+    model = tiny_model("gpt2", n_embd=16, n_layer=1, n_head=2)
+    with pytest.raises(UnsupportedModelError, match="'gpt2'"):
+        insert_adapter(model, "mine")
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_saving_needs_the_adapter_of_that_name(tmp_path: Path) -> None:
+    model = tiny_classifier()
+    with pytest.raises(AdapterError, match="carries no adapter 'mine': it carries none"):
+        save_adapter(model, "mine", tmp_path / "saved")
+    insert_adapter(model, "mine")
+    with pytest.raises(AdapterError, match="carries no adapter 'other': it carries mine"):
+        save_adapter(model, "other", tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_untouched(tmp_path: Path) -> None:
+    model = tiny_classifier()
+    insert_adapter(model, "mine")
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter.txt").write_text("years of work")
+    with pytest.raises(FolderError, match="holds no adapter"):
+        save_adapter(model, "mine", foreign)
+    with pytest.raises(FolderError, match="holds no adapter"):
+        save_adapter(model, "mine", foreign / "chapter.txt")
+    assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "chapter.txt"]
+    assert (foreign / "chapter.txt").read_text() == "years of work"
+
+
+def test_saving_again_replaces_the_adapter(tmp_path: Path) -> None:
+    model = tiny_classifier()
+    insert_adapter(model, "mine")
+    (tmp_path / "saved").mkdir()
+    save_adapter(model, "mine", tmp_path / "saved")
+    first = read_folder(tmp_path / "saved").manifest.digest
+    save_adapter(model, "mine", tmp_path / "saved")
+    assert read_folder(tmp_path / "saved").manifest.digest == first
+    with torch.no_grad():
+        model.classifier.bias.add_(1)
+    save_adapter(model, "mine", tmp_path / "saved")
+    assert read_folder(tmp_path / "saved").manifest.digest != first
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_a_head_that_no_task_knows_is_saved_without_a_task_type(tmp_path: Path) -> None:
+    model = tiny_model("bert", AutoModelForTokenClassification)
+    assert task_type_of(model) is None
+    insert_adapter(model, "mine")
+    save_adapter(model, "mine", tmp_path / "saved")
+    assert read_folder(tmp_path / "saved").manifest.task_type is None
+    found = hubkit.Adapter.load(tmp_path / "saved")
+    assert found.head is not None
+    assert found.head.model_class == "BertForTokenClassification"
+
+
+def test_what_is_saved_can_be_attached_to_the_same_base_and_to_no_other(tmp_path: Path) -> None:
+    model = tiny_classifier()
+    insert_adapter(model, "mine", method="double_seq_bn")
+    expected = run(model)
+    save_adapter(model, "mine", tmp_path / "saved")
+    base = read_folder(tmp_path / "saved").manifest.base_model
+    adapter = hubkit.Adapter.load(tmp_path / "saved", base=base)
+    with attach(tiny_classifier(), adapter) as attached:
+        assert torch.equal(run(attached.model), expected)
+    with pytest.raises(hubkit.HubkitError, match="was trained on"):
+        attach(tiny_classifier(seed=1), adapter)

@@ -1,0 +1,83 @@
+import hashlib
+import io
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry import FileInfo, InvalidNameError
+from registry.storage.files import CHUNK, hash_stream, parse_digest, parse_path
+
+
+@pytest.mark.parametrize(
+    "path", ["a", "a/b.json", "ünï/code", "a b/c", ".gitattributes", "x" * 255]
+)
+def test_a_relative_path_is_accepted_as_it_is(path: str) -> None:
+    assert parse_path(path) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("", "has 0 bytes"),
+        ("a/" * 300, "has 600 bytes"),
+        ("/etc/passwd", "is absolute"),
+        ("//server/share", "is absolute"),
+        ("../up", r"has the part '\.\.'"),
+        ("a/../b", r"has the part '\.\.'"),
+        ("./a", r"has the part '\.'"),
+        ("a//b", "has the part ''"),
+        ("a/", "has the part ''"),
+        ("a\\b", "some system does not allow"),
+        ("C:file", "some system does not allow"),
+        ("a\nb", "some system does not allow"),
+        ("a\0b", "some system does not allow"),
+        ("a./b", r"ends in '\.'"),
+        ("a ", "ends in ' '"),
+        ("x" * 256, "longer than 255 bytes"),
+        ("hubkit.json", "is the manifest's own"),
+        ("HubKit.JSON", "is the manifest's own"),
+        ("\ud800", "is not valid Unicode"),
+    ],
+)
+def test_a_path_that_could_leave_its_folder_or_not_travel_is_refused(
+    path: str, problem: str
+) -> None:
+    with pytest.raises(InvalidNameError, match=problem):
+        parse_path(path)
+
+
+@given(st.text(st.sampled_from("ab./\\: ~\0"), max_size=12))
+def test_an_accepted_path_stays_inside_its_folder(text: str) -> None:
+    try:
+        path = PurePosixPath("root") / parse_path(text)
+    except InvalidNameError:
+        return
+    assert path.parts[0] == "root"
+    assert ".." not in path.parts
+    assert str(path) == f"root/{text}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ab", "A" * 64, "g" * 64, "a" * 65, "../" + "a" * 61, "a" * 64 + "\n"]
+)
+def test_a_digest_is_64_lower_case_hexadecimal_digits(text: str) -> None:
+    with pytest.raises(InvalidNameError, match="64 lower-case hexadecimal digits"):
+        parse_digest(text)
+
+
+@given(st.binary(max_size=200), st.integers(0, 300))
+def test_hashing_reads_no_further_than_one_byte_past_the_bound(content: bytes, most: int) -> None:
+    stream, copy = io.BytesIO(content), io.BytesIO()
+    info = hash_stream(stream, most=most, target=copy)
+    read = content[: most + 1]
+    assert stream.tell() == len(read)
+    assert copy.getvalue() == read
+    assert info == FileInfo(sha256=hashlib.sha256(read).hexdigest(), size=len(read))
+
+
+def test_hashing_spans_chunks() -> None:
+    content = b"x" * (2 * CHUNK + 1)
+    info = hash_stream(io.BytesIO(content))
+    assert info == FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))

@@ -1,0 +1,196 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from registry import (
+    Catalog,
+    DatabaseError,
+    NewerDatabaseError,
+    RegistryNotFoundError,
+    StorageError,
+    open_catalog,
+)
+from registry.tables import database
+from registry.tables.database import Database, has_wal_reset_fix
+from registry.tables.models import Repository
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 7, 0), False),
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 9), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 52, 0), True),
+        ((4, 0, 0), True),
+    ],
+)
+def test_wal_is_safe_only_with_the_fix(version: tuple[int, int, int], safe: bool) -> None:
+    assert has_wal_reset_fix(version) == safe
+
+
+@pytest.mark.parametrize(("fixed", "mode"), [(True, "wal"), (False, "delete")])
+def test_the_journal_is_wal_only_where_that_is_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fixed: bool, mode: str
+) -> None:
+    monkeypatch.setattr(database, "has_wal_reset_fix", lambda version: fixed)
+    catalog = open_catalog(tmp_path)
+    with catalog.database.read() as session:
+        assert session.scalar(text("PRAGMA journal_mode")) == mode
+
+
+def test_a_sqlite_without_the_fix_takes_a_database_out_of_wal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "has_wal_reset_fix", lambda version: True)
+    open_catalog(tmp_path)
+    monkeypatch.setattr(database, "has_wal_reset_fix", lambda version: False)
+    with open_catalog(tmp_path).database.read() as session:
+        assert session.scalar(text("PRAGMA journal_mode")) == "delete"
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("foreign_keys", 1), ("busy_timeout", 10000), ("synchronous", 2), ("trusted_schema", 0)],
+)
+def test_every_connection_has_the_pragmas(catalog: Catalog, pragma: str, value: int) -> None:
+    with catalog.database.read() as session:
+        assert session.scalar(text(f"PRAGMA {pragma}")) == value
+
+
+def test_an_error_in_a_write_undoes_all_of_it(catalog: Catalog) -> None:
+    def write_and_fail() -> None:
+        with catalog.database.write() as session:
+            session.execute(text("INSERT INTO revision_text (name) VALUES ('x')"))
+            raise KeyError("boom")
+
+    with pytest.raises(KeyError, match="boom"):
+        write_and_fail()
+    with catalog.database.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM revision_text")) == 0
+
+
+def test_a_read_sees_one_state_while_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "has_wal_reset_fix", lambda version: True)
+    catalog = open_catalog(tmp_path)
+    count = text("SELECT count(*) FROM revision_text")
+    with catalog.database.read() as session:
+        assert session.scalar(count) == 0
+        with catalog.database.write() as writer:
+            writer.execute(text("INSERT INTO revision_text (name) VALUES ('x')"))
+        assert session.scalar(count) == 0
+    with catalog.database.read() as session:
+        assert session.scalar(count) == 1
+
+
+def test_a_database_that_stays_locked_says_who_to_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0)
+    catalog = open_catalog(tmp_path)
+    with (
+        catalog.database.write(),
+        pytest.raises(DatabaseError, match="another process has been writing to it"),
+        catalog.database.write(),
+    ):
+        pass
+
+
+def test_a_full_disk_is_a_storage_error_and_nothing_is_written(catalog: Catalog) -> None:
+    def fill() -> None:
+        with catalog.database.write() as session:
+            session.execute(text("PRAGMA max_page_count = 1"))
+            for number in range(1000):
+                session.execute(
+                    text("INSERT INTO revision_text (name, description) VALUES (:n, :d)"),
+                    {"n": str(number), "d": f"word{number} " * 1000},
+                )
+
+    with pytest.raises(StorageError, match="Free some disk space"):
+        fill()
+    with catalog.database.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM revision_text")) == 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all, " * 100, b"SQLite format 3\0 or so" * 99]
+)
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "hubkit.db"
+    path.write_bytes(content)
+    with pytest.raises(DatabaseError, match=r"hubkit\.db cannot be read as a SQLite database"):
+        open_catalog(tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "hubkit.db")
+    connection.execute("CREATE TABLE songs (title)")
+    connection.close()
+    with pytest.raises(DatabaseError, match="not one of hubkit's"):
+        open_catalog(tmp_path)
+
+
+def test_a_newer_database_is_refused_with_both_revisions(catalog: Catalog) -> None:
+    with catalog.database.write() as session:
+        session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
+    with pytest.raises(NewerDatabaseError, match=r"migration 9999, .* up to 0001: .* Upgrade"):
+        open_catalog(catalog.home)
+
+
+def test_home_is_hubkit_home_by_default(hubkit_home: Path) -> None:
+    assert open_catalog().home == hubkit_home
+    assert (hubkit_home / "hubkit.db").is_file()
+
+
+def test_without_create_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(RegistryNotFoundError, match=r"expected hubkit\.db there"):
+        open_catalog(tmp_path / "missing", create=False)
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_home_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    with pytest.raises(StorageError, match="Cannot make a registry in"):
+        open_catalog(tmp_path / "home")
+
+
+def test_a_path_with_odd_characters_is_one_file(tmp_path: Path) -> None:
+    home = tmp_path / "a?b#c%d e"
+    open_catalog(home)
+    assert (home / "hubkit.db").is_file()
+
+
+def test_foreign_keys_hold(catalog: Catalog) -> None:
+    with (
+        pytest.raises(DatabaseError, match="FOREIGN KEY constraint failed"),
+        catalog.database.write() as session,
+    ):
+        session.execute(text("INSERT INTO refs VALUES (1, 'best', 1)"))
+
+
+def test_columns_hold_aware_times(catalog: Catalog) -> None:
+    from datetime import UTC, datetime, timedelta, timezone
+
+    noon = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    with catalog.database.write() as session:
+        session.add(Repository(name="a", folded="a", created_at=noon))
+    with catalog.database.read() as session:
+        row = session.get_one(Repository, 1)
+        assert row.created_at == noon
+        assert row.created_at.tzinfo is UTC
+
+
+def test_opening_nothing_does_not_touch_the_disk(tmp_path: Path) -> None:
+    Database(tmp_path / "hubkit.db")
+    assert list(tmp_path.iterdir()) == []
