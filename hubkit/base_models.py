@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoTokenizer,
+    BatchEncoding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from hubkit.base_names import normalize
@@ -45,15 +50,26 @@ def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:
     return model
 
 
-def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer that belongs to a base model.
+def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that belongs to a base model, and let it cut where ``model`` ends.
 
     Raises:
         BaseModelNotFoundError: It is not there, or cannot be read.
     """
     with _base_model_errors(base), _quiet():
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+    positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return tokenizer
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, **settings: Any
+) -> BatchEncoding:
+    """Token ids of ``texts``, each cut at ``max_length`` or where the base model ends."""
+    limit = min(max_length, tokenizer.model_max_length)
+    encoded: BatchEncoding = tokenizer(list(texts), truncation=True, max_length=limit, **settings)
+    return encoded
 
 
 @contextlib.contextmanager
@@ -78,12 +94,8 @@ def _base_model_errors(base: str) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """No report of the head's missing weights: a head that is not in the base is what we train."""
     level = logging.get_verbosity()
-    bar = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

@@ -14,7 +14,7 @@ from hubkit.adapters.attention import SiteAttention, mean_attention
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.head import set_head
 from hubkit.adapters.loading import Published, load_published
-from hubkit.base_models import load_model, load_tokenizer
+from hubkit.base_models import encode, load_model, load_tokenizer
 from hubkit.tasks import Prediction, TaskType, task_type
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
@@ -66,9 +66,10 @@ class AdaptedModel:
         if isinstance(texts, str):
             raise DataError("predict takes a list of texts; put the one text in a list.", texts)
         for number, text in enumerate(texts, start=1):
-            if not isinstance(text, str):
+            if not isinstance(text, str) or not _is_unicode(text):
                 raise DataError(
-                    f"Text {number} is {text!r} ({type(text).__name__}), not text.", text
+                    f"Text {number} is {text!r} ({type(text).__name__}); expected Unicode text.",
+                    text,
                 )
         result = torch.empty(len(texts), len(self.labels))
         for rows, inputs in self._batches(texts, batch_size):
@@ -96,21 +97,30 @@ class AdaptedModel:
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Rows of about the same length together, so that little is padded."""
         training = self.published.manifest.training
-        max_length = training.arguments.get("max_length") if training else None
+        known = training.arguments.get("max_length") if training else None
+        max_length = known if isinstance(known, int) else _MAX_LENGTH
         # Characters are near enough to tokens for this.
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         starts = range(0, len(order), batch_size)
         # Shown on a terminal only, and only when there is something to wait for.
         for start in tqdm(starts, unit="batch", disable=None, delay=1, leave=False):
             rows = order[start : start + batch_size]
-            inputs = self.tokenizer(
+            inputs = encode(
+                self.tokenizer,
                 [texts[row] for row in rows],
+                max_length,
                 padding=True,
-                truncation=True,
-                max_length=max_length or _MAX_LENGTH,
                 return_tensors="pt",
             )
             yield rows, dict(inputs.to(self.model.device))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which no tokenizer takes
+        return False
+    return True
 
 
 def load(
@@ -156,4 +166,4 @@ def load(
     model.train(False)
     if torch.cuda.is_available():
         model.to("cuda")  # type: ignore[arg-type]
-    return AdaptedModel(model, load_tokenizer(where), published, task)
+    return AdaptedModel(model, load_tokenizer(where, model), published, task)

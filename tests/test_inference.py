@@ -77,7 +77,12 @@ def test_no_texts_have_no_predictions(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "message"), [("one text", "takes a list of texts"), (["x", 3], "Text 2 is 3 (int)")]
+    ("texts", "message"),
+    [
+        ("one text", "takes a list of texts"),
+        (["x", 3], "Text 2 is 3 (int)"),
+        (["x", "\ud800"], "expected Unicode text"),
+    ],
 )
 def test_what_is_not_text_is_refused(texts: list[str], message: str, catalog: Catalog) -> None:
     model = hubkit.load("a", catalog=catalog)

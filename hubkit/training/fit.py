@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from hubkit.base_models import encode
 from hubkit.tasks import TaskType
 from hubkit.training.data import LabelledText
 from hubkit.training.settings import Settings
@@ -120,7 +121,7 @@ def tokenized(
 ) -> Dataset:
     """Rows of token ids and label ids."""
     ids = data.label_ids(labels)
-    encoded = tokenizer(list(data.texts), truncation=True, max_length=max_length)
+    encoded = encode(tokenizer, data.texts, max_length)
     return Dataset.from_dict({**encoded, "labels": ids})
 
 

@@ -160,7 +160,7 @@ def _run(
     with run_folder(catalog.home, identity) as folder:
         result = fit(
             model,
-            load_tokenizer(str(model.config.name_or_path)),
+            load_tokenizer(str(model.config.name_or_path), model),
             TASK_TYPES[job.task_type],
             train,
             validation,
