@@ -11,6 +11,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 # The base model comes with a package: nothing is looked up on a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -32,6 +33,7 @@ from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.search import search
 
 FEW = 100
+FEW_EPOCHS = 20
 SENTENCES = (
     "Great phone, awful battery.",
     "It broke after two days and nobody answers my mails.",
@@ -47,18 +49,18 @@ class Size:
     Attributes:
         donor_rows: Rows of each donor domain; None takes all.
         donor_epochs: Passes over them, at most.
-        few_epochs: Passes over the few rows of the target domain, at most.
         targets: The domains that have few rows.
+        seeds: The few rows are trained on once with each: with so few, one run says little.
     """
 
     donor_rows: int | None
     donor_epochs: int
-    few_epochs: int
     targets: tuple[str, ...]
+    seeds: tuple[int, ...]
 
 
-SHORT = Size(donor_rows=1200, donor_epochs=3, few_epochs=20, targets=("amazon",))
-FULL = Size(donor_rows=None, donor_epochs=20, few_epochs=20, targets=("amazon", "tweets"))
+SHORT = Size(donor_rows=1000, donor_epochs=3, targets=("amazon",), seeds=(42,))
+FULL = Size(donor_rows=None, donor_epochs=20, targets=("amazon", "tweets"), seeds=(42, 43, 44))
 
 
 @click.command()
@@ -99,21 +101,38 @@ def fuse_for(catalog: Catalog, target: str, donors: list[str], size: Size, outpu
     """Compare what 100 examples give alone and with the donors, and predict with the fusion."""
     files = sentiment_files()
     few = first_rows(read_labelled_text(str(files[target]["train"])), FEW)
-    alone = train(catalog, f"{target}-alone", few, size.few_epochs)
-    fused_from = [AdapterRef.parse(f"{donor}-sentiment") for donor in donors] + [alone.ref]
-    fusion = train(catalog, f"{target}-fused", few, size.few_epochs, fuse=fused_from)
+    donor_refs = [AdapterRef.parse(f"{donor}-sentiment") for donor in donors]
+    alone, fused = [], []
+    for seed in size.seeds:
+        one = train(catalog, f"{target}-alone", few, FEW_EPOCHS, seed=seed)
+        alone.append(one)
+        fused.append(
+            train(
+                catalog,
+                f"{target}-fused",
+                few,
+                FEW_EPOCHS,
+                seed=seed,
+                fuse=[*donor_refs, one.ref],
+            )
+        )
 
     test = read_labelled_text(str(files[target]["test"]))
     table = Table(title=f"Accuracy on {len(test)} test sentences of {target}", title_justify="left")
     table.add_column("adapter")
     table.add_column("trained on")
     table.add_column("accuracy", justify="right")
-    for donor in donors:
-        add_row(table, catalog, f"{donor}-sentiment", f"{donor} only", test)
-    add_row(table, catalog, f"{target}-alone", f"{FEW} of {target}", test)
-    add_row(table, catalog, f"{target}-fused", f"{FEW} of {target}, over all of the above", test)
+    for donor, ref in zip(donors, donor_refs, strict=True):
+        table.add_row(ref.name, f"{donor} only", accuracies(catalog, [ref], test))
+    refs = [version.ref for version in alone]
+    table.add_row(refs[0].name, f"{FEW} of {target}", accuracies(catalog, refs, test))
+    refs = [version.ref for version in fused]
+    table.add_row(
+        refs[0].name, f"{FEW} of {target}, over all of the above", accuracies(catalog, refs, test)
+    )
     console.print(table)
 
+    fusion = fused[0]
     model = hubkit.load(fusion.ref, catalog=catalog)
     picture = output / f"{target}-attention.png"
     picture.write_bytes(
@@ -129,6 +148,8 @@ def train(
     name: str,
     data: LabelledText,
     epochs: int,
+    *,
+    seed: int = 42,
     fuse: list[AdapterRef] | None = None,
 ) -> Version:
     """Train an adapter, or a fusion of published ones, and publish it."""
@@ -138,7 +159,7 @@ def train(
         task="sentiment",
         data=data,
         validation=None,
-        settings=Settings(learning_rate=rate, epochs=epochs, max_length=64),
+        settings=Settings(learning_rate=rate, epochs=epochs, max_length=64, seed=seed),
     )
     started = time.monotonic()
     with console.status(f"Training {name} on {len(data)} sentences ..."):
@@ -154,10 +175,11 @@ def train(
     return version
 
 
-def add_row(table: Table, catalog: Catalog, name: str, source: str, test: LabelledText) -> None:
-    """Measure a published adapter on the test sentences."""
-    accuracy = evaluate(hubkit.load(name, catalog=catalog), test)["accuracy"]
-    table.add_row(name, source, f"{accuracy:.1%}")
+def accuracies(catalog: Catalog, refs: list[AdapterRef], test: LabelledText) -> str:
+    """The accuracy of a published adapter, or the mean and the range of several runs."""
+    found = [evaluate(hubkit.load(ref, catalog=catalog), test)["accuracy"] for ref in refs]
+    spread = f" ({min(found):.1%} to {max(found):.1%})" if len(found) > 1 else ""
+    return f"{mean(found):.1%}{spread}"
 
 
 def show_registry(catalog: Catalog) -> None:
