@@ -19,7 +19,7 @@ setup: $(READY)  ## Install everything into .venv.
 demo: $(READY)  ## Train, publish, fuse and predict on real text: under 6 minutes on 2 cores.
 	$(BIN)/python examples/sentiment_demo.py
 
-demo-full: $(READY)  ## The same on all the data: an hour or so on 2 cores.
+demo-full: $(READY)  ## The same with more data and three seeds: half an hour on 2 cores.
 	$(BIN)/python examples/sentiment_demo.py --full
 
 test: $(READY)  ## Run the tests.

@@ -47,24 +47,24 @@ class Size:
     """How much is trained.
 
     Attributes:
-        donor_rows: Rows of each donor domain; None takes all.
+        donor_rows: Rows of each donor domain, at most.
         donor_epochs: Passes over them, at most.
         targets: The domains that have few rows.
         seeds: The few rows are trained on once with each: with so few, one run says little.
     """
 
-    donor_rows: int | None
+    donor_rows: int
     donor_epochs: int
     targets: tuple[str, ...]
     seeds: tuple[int, ...]
 
 
 SHORT = Size(donor_rows=1000, donor_epochs=3, targets=("amazon",), seeds=(42,))
-FULL = Size(donor_rows=None, donor_epochs=20, targets=("amazon", "tweets"), seeds=(42, 43, 44))
+FULL = Size(donor_rows=2500, donor_epochs=6, targets=("amazon", "tweets"), seeds=(42, 43, 44))
 
 
 @click.command()
-@click.option("--full", is_flag=True, help="All the data, and tweets as a second target.")
+@click.option("--full", is_flag=True, help="More data, longer, and tweets as a second target.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -188,8 +188,8 @@ def show_registry(catalog: Catalog) -> None:
         console.print(f"  {version.ref}  {version.method}  {version.size / 1e6:.1f} MB")
 
 
-def first_rows(data: LabelledText, rows: int | None) -> LabelledText:
-    """The first ``rows`` of ``data``; all of it for None."""
+def first_rows(data: LabelledText, rows: int) -> LabelledText:
+    """The first ``rows`` of ``data``, or all it has."""
     return LabelledText(data.name, data.texts[:rows], data.labels[:rows])
 
 

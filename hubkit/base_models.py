@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import is_offline_mode
 from transformers import (
     AutoTokenizer,
     BatchEncoding,
@@ -77,15 +78,17 @@ def _base_model_errors(base: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
-        where = (
-            "the folder holds no model that transformers can read"
-            if Path(base).is_dir()
-            else "it is neither a folder here nor a model that the Hugging Face Hub gave us"
-        )
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if Path(base).is_dir():
+            where = f"the folder holds no model that transformers can read ({reason})"
+        elif base.startswith(("/", ".", "~")) or base.count("/") > 1:
+            where = "there is no such folder"
+        else:
+            where = f"it is neither a folder here nor a model that the Hub gave us ({reason})"
+        offline = " HF_HUB_OFFLINE is set: the Hub was not asked." if is_offline_mode() else ""
         raise BaseModelNotFoundError(
-            f"The base model {base!r} cannot be loaded: {where} ({reason}). Pass a folder or a hub "
-            "id with --base; a private model needs HF_TOKEN.",
+            f"The base model {base!r} cannot be loaded: {where}. Pass a folder or a hub id with "
+            f"--base; a private model needs HF_TOKEN.{offline}",
             base,
         ) from error
 

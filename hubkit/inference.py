@@ -63,6 +63,8 @@ class AdaptedModel:
         Raises:
             DataError: As :meth:`predict`.
         """
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
         if isinstance(texts, str):
             raise DataError("predict takes a list of texts; put the one text in a list.", texts)
         for number, text in enumerate(texts, start=1):
@@ -146,12 +148,12 @@ def load(
     published = load_published(catalog or open_catalog(), ref)
     manifest = published.manifest
     name = str(published.version.ref)
-    task = task_type(manifest.task_type, name)
     if published.head is None:
         raise AdapterError(
             f"{name} has no head, so it cannot predict by itself. Attach it to a model of your own "
             "with hubkit.attach, or stack it under an adapter that has one."
         )
+    task = task_type(manifest.task_type, name)
     where = base or manifest.base_model.id
     model = load_model(
         where,

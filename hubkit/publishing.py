@@ -48,5 +48,5 @@ def publish_folder(
     given = {fact: value for fact, value in facts.items() if value is not None}
     changed = folder.manifest.model_copy(update=given)
     # Through JSON, as a copy is not checked.
-    manifest = Manifest.from_json(changed.to_json(), f"{path} with {', '.join(given) or 'nothing'}")
+    manifest = Manifest.from_json(changed.to_json(), f"What is to be published from {path}")
     return catalog.publish(name, Folder(manifest, path), message=message)

@@ -5,6 +5,7 @@ A registry is a folder:
     hubkit.db    what exists
     blobs/       every byte, by digest; a version's manifest too
     cache/       folders written out for loading; may be deleted at any time
+    runs/        checkpoints of training that broke off; deleted, it starts anew
     tmp/         blobs being written
 """
 

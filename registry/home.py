@@ -6,7 +6,7 @@ from pathlib import Path
 from platformdirs import user_data_dir
 
 from registry.catalog import DATABASE_NAME, Catalog
-from registry.errors import RegistryNotFoundError
+from registry.errors import RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
 
 
@@ -25,9 +25,13 @@ def open_catalog(home: Path | None = None, *, create: bool = True) -> Catalog:
     Raises:
         RegistryNotFoundError: There is none, and `create` is False.
         DatabaseError: Its database is of a newer hubkit, or not a database.
-        StorageError: The folder cannot be written.
+        StorageError: It is a file, or a folder that cannot be written.
     """
     home = default_home() if home is None else home
+    if home.is_file():
+        raise StorageError(
+            f"{home} is a file, but a registry is a folder. Set HUBKIT_HOME to a folder.", home
+        )
     if create:
         with storage_errors("make a registry in", home):
             make_folders(home)

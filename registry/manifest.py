@@ -265,7 +265,8 @@ def manifest_errors(source: str) -> Iterator[None]:
             field = ".".join(str(step) for step in problem["loc"]) or "the manifest"
             found = ascii(problem["input"])
             shown = found if len(found) <= 80 else f"{found[:77]}..."
-            lines.append(f"  {field}: {problem['msg']}; found {shown}")
+            expected = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"  {field}: {expected}; found {shown}")
         if len(problems) > _SHOWN_PROBLEMS:
             lines.append(f"  and {len(problems) - _SHOWN_PROBLEMS} more")
         raise ManifestError(

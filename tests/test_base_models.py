@@ -36,7 +36,7 @@ def test_what_a_base_model_is_comes_from_its_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("exists", "message"),
-    [(False, "neither a folder here nor a model"), (True, "no model that transformers can read")],
+    [(False, "there is no such folder"), (True, "no model that transformers can read")],
 )
 def test_a_base_model_that_cannot_be_loaded_is_named(
     exists: bool, message: str, tmp_path: Path

@@ -31,7 +31,7 @@ FLOORS: tuple[set[str], ...] = (
 )
 HEIGHT = {module: height for height, floor in enumerate(FLOORS) for module in floor}
 # Take no part in the house: the door, and its key.
-DOORS = {"__init__", "__main__"}
+DOORS = {"__init__"}
 # May be used where no torch is installed.
 LIGHT = ("base_names", "cli", "combining", "composition", "publishing")
 

@@ -83,7 +83,7 @@ def run(command: list[str], place: Path) -> str:
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "HUBKIT_HOME": str(place / "registry"),
+        "HUBKIT_HOME": str(place / "home"),
         "BASE": str(place / "base"),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",

@@ -17,7 +17,7 @@ from hubkit.nn.fingerprint import fingerprint
 from hubkit.nn.layout import backbone, hidden_size, sites
 from hubkit.nn.nodes import DeltaNode, FusionNode, Node, StackNode
 from hubkit.nn.sites import Site
-from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
+from registry.errors import BaseModelMismatchError, CompositionError
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -57,13 +57,13 @@ def attach(model: PreTrainedModel, composition: Adapter | Fusion | Stack | Fuse)
 
     ``with attach(model, adapter): model(**inputs)`` takes it out at the end of the block. Weights
     are shared with the adapters, not copied, unless the model has another dtype or device. A
-    :class:`~hubkit.composition.Fuse` becomes a new :class:`~hubkit.fusion.Fusion` to train, found
-    as ``attach(...).composition``.
+    :class:`~hubkit.composition.Fuse` becomes a new :class:`~hubkit.adapters.fusion.Fusion` to
+    train, found as ``attach(...).composition``.
 
     Raises:
         UnsupportedModelError: hubkit knows no sites for this architecture.
-        BaseModelMismatchError: An adapter was trained on other weights.
-        AdapterError: An adapter has sites or widths that the model has not, or lacks some.
+        BaseModelMismatchError: An adapter was trained on other weights, or on a model of another
+            architecture, depth or width.
         CompositionError: The model carries adapters already, or a leaf is not a loaded adapter.
     """
     if isinstance(composition, Fuse):
@@ -93,15 +93,16 @@ def _holds_fuse(composition: Any) -> bool:
 def _check_fits(model: PreTrainedModel, adapter: Adapter) -> None:
     expected = set(sites(model, adapter.method.places))
     if adapter.model_type != model.config.model_type or expected != set(adapter.deltas):
-        raise AdapterError(
+        raise BaseModelMismatchError(
             f"Adapter {adapter} fits a {adapter.model_type} with deltas at {len(adapter.deltas)} "
-            f"sites; {type(model).__name__} is a {model.config.model_type} with {len(expected)}."
+            f"sites; {type(model).__name__} is a {model.config.model_type} with {len(expected)}. "
+            "Load the base model that the adapter was trained on."
         )
     width = next(iter(adapter.deltas.values())).up.out_features
     if width != hidden_size(model):
-        raise AdapterError(
+        raise BaseModelMismatchError(
             f"Adapter {adapter} has width {width}; {type(model).__name__} has hidden size "
-            f"{hidden_size(model)}."
+            f"{hidden_size(model)}. Load the base model that the adapter was trained on."
         )
     base = adapter.base
     if base and base.fingerprint and base.fingerprint != (found := fingerprint(model)):

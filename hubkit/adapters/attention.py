@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hubkit.adapters.fusion import Fusion, sites_of
-from hubkit.nn.attach import SUBMODULE
+from hubkit.nn.attach import SUBMODULE, node_name
 from hubkit.nn.fusion import Fused
 
 SiteAttention = dict[str, dict[str, float]]
@@ -36,10 +36,10 @@ def mean_attention(
 
         return hook
 
-    nodes = getattr(model, SUBMODULE).values()
+    nodes = getattr(model, SUBMODULE)
     hooks = [
-        node.layer.register_forward_hook(add_to(str(site)))
-        for site, node in zip(sites_of(fusion), nodes, strict=True)
+        nodes[node_name(site)].layer.register_forward_hook(add_to(str(site)))
+        for site in sites_of(fusion)
     ]
     try:
         for inputs in batches:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hubkit.adapters.adapter import Adapter, check_tensors
+from hubkit.combining import describe_base, same_base
 from hubkit.composition import Fuse, leaves
 from hubkit.formats import adapterhub
 from hubkit.formats.heads import Head, read_head, write_head
@@ -152,28 +153,26 @@ def check_one_base(composition: Any) -> None:
     """
     first, *others = adapters_of(composition)
     for other in others:
-        if _identity(first, other) != _identity(other, first):
+        if first.base is None or other.base is None:
+            agree = _shape(first) == _shape(other)
+        else:
+            agree = same_base(first.base, other.base)
+        if not agree:
             raise BaseModelMismatchError(
-                f"{first} and {other} belong to different base models: "
-                f"{_describe(first)} and {_describe(other)}. "
-                "Adapters combine on one base model only."
+                f"{first} and {other} belong to different base models: {_describe(first)} and "
+                f"{_describe(other)}. Adapters combine on one base model only."
             )
 
 
-def _identity(adapter: Adapter, other: Adapter) -> tuple[object, ...]:
-    """What must agree: the weights where both sides know them, else the shape."""
-    shape = (adapter.model_type, next(iter(adapter.deltas.values())).up.out_features)
-    if adapter.base is None or other.base is None:
-        return shape
-    if adapter.base.fingerprint and other.base.fingerprint:
-        return (adapter.base.fingerprint,)
-    return (*shape, adapter.base.id)
+def _shape(adapter: Adapter) -> tuple[str, int]:
+    return adapter.model_type, next(iter(adapter.deltas.values())).up.out_features
 
 
 def _describe(adapter: Adapter) -> str:
     if adapter.base is None:
-        return f"an unnamed {adapter.model_type}"
-    return f"{adapter.base.id} (fingerprint {(adapter.base.fingerprint or 'unknown')[:12]})"
+        model_type, width = _shape(adapter)
+        return f"an unnamed {model_type} of width {width}"
+    return describe_base(adapter.base)
 
 
 def sites_of(composition: Any) -> dict[Site, int]:

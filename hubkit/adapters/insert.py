@@ -41,11 +41,12 @@ def insert_adapter(
 
     Raises:
         UnsupportedModelError: hubkit knows no sites for this architecture.
-        AdapterError: Unknown method, or a size or probability out of range.
+        AdapterError: Unknown method, or a size out of range.
         CompositionError: The model carries adapters already.
-        InvalidNameError: ``name`` is not an adapter's name.
+        InvalidNameError: ``name`` is not an adapter's name, or has an owner or a version, which
+            it gets when it is published.
     """
-    name = AdapterRef.parse(name).name
+    AdapterRef(None, name)
     settings = Method.default(method, hidden_size(model), bottleneck_size)
     adapter = Adapter.create(model, name, settings)
     attached = attach(model, adapter)

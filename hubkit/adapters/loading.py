@@ -28,11 +28,6 @@ class Published:
     composition: Adapter | Fusion | Stack
     head: Head | None
 
-    @property
-    def pin(self) -> Parent:
-        """How a fusion or stack names it as a parent."""
-        return Parent(ref=str(self.version.ref), digest=self.version.manifest_digest)
-
 
 def load_published(catalog: Catalog, ref: AdapterRef | str) -> Published:
     """Load what ``ref`` names, every byte checked against its digest, with all it is made of.

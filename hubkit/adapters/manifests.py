@@ -6,29 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.fusion import Fusion, adapters_of
+from hubkit.adapters.fusion import Fusion
 from registry.errors import AdapterError
 from registry.manifest import Kind, Manifest, Method, Parent, manifest_errors
 
 
-def manifest_of(composition: Any, *, parents: Sequence[Parent] = (), **facts: Any) -> Manifest:
-    """The manifest of an adapter, a fusion or a stack, without its files.
+def manifest_of(
+    composition: Adapter | Fusion, *, parents: Sequence[Parent] = (), **facts: Any
+) -> Manifest:
+    """The manifest of an adapter or a fusion, without its files.
 
     Args:
-        composition: An ``Adapter``, a ``Fusion`` or a ``Stack``.
-        parents: What a fusion or stack is made of, pinned by digest, in its order.
+        composition: What the manifest is to describe.
+        parents: What a fusion is made of, pinned by digest, in its order.
         facts: Other fields, such as ``task``, ``metrics`` and ``training``.
 
     Raises:
         AdapterError: Nothing says which base model it belongs to.
         ManifestError: A fact is none that a manifest holds.
     """
-    base = next(adapters_of(composition)).base
+    base = composition.base
     if base is None:
         raise AdapterError(f"{composition} names no base model, so it cannot be published.")
     kind, method = _kind(composition)
-    head = getattr(composition, "head", None)
-    labels = head.labels if head is not None else ()
+    labels = composition.head.labels if composition.head is not None else ()
     with manifest_errors(f"What is said of {composition}"):
         return Manifest(
             kind=kind,
@@ -39,11 +40,9 @@ def manifest_of(composition: Any, *, parents: Sequence[Parent] = (), **facts: An
         )
 
 
-def _kind(composition: Any) -> tuple[Kind, Method]:
+def _kind(composition: Adapter | Fusion) -> tuple[Kind, Method]:
     if isinstance(composition, Adapter):
         method = composition.method
         return "adapter", Method(type=method.type, parameters=method.parameters)
-    if isinstance(composition, Fusion):
-        value = any(layer.value is not None for layer in composition.layers.values())
-        return "fusion", Method(type="fusion", parameters={"value": value})
-    return "stack", Method(type="stack")
+    value = any(layer.value is not None for layer in composition.layers.values())
+    return "fusion", Method(type="fusion", parameters={"value": value})

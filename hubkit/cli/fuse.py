@@ -38,14 +38,19 @@ def command(
     Example:
       hubkit fuse reviews tweets@2 --data mixed.csv --name all-round
     """
+    from hubkit.combining import choose
+    from hubkit.composition import Fuse
     from registry import open_catalog
 
     catalog = open_catalog()
+    # Checked before the rest is loaded, which takes seconds: a slip is told at once.
+    choose(catalog, refs, Fuse)
     task = task or _common_task(catalog, refs)
     with quiet():
+        job = read_job(data, name, task, **options)
         from hubkit.training.train import train_fusion
 
-        version = train_fusion(catalog, read_job(data, name, task, **options), refs=refs)
+        version = train_fusion(catalog, job, refs=refs)
     print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
 
 

@@ -11,7 +11,7 @@ from hubkit.cli.params import NAME
 from hubkit.training.settings import Settings
 
 if TYPE_CHECKING:
-    from hubkit.training.train import Job
+    from hubkit.training.job import Job
     from registry.refs import AdapterRef
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -114,7 +114,7 @@ def read_job(
 ) -> Job:
     """Read the data that the options name, and put the rest beside it."""
     from hubkit.training.data import read_labelled_text
-    from hubkit.training.train import Job
+    from hubkit.training.job import Job
 
     columns = {"split": split, "text_column": text_column, "label_column": label_column}
     return Job(

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep what the libraries print out of the result: notes go to stderr, chatter nowhere."""
-    from datasets.utils.logging import disable_progress_bar
+    from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
     from transformers.utils import logging
 
     disable_progress_bar()
+    # What cannot be read is said once, by the error that follows.
+    set_verbosity(CRITICAL)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     # The trainer prints its progress to stdout.

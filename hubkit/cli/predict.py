@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Predict the label of each TEXT.
 
-    Prints the label, its probability and the text. The texts are arguments, or the lines of a
-    file or of standard input; empty lines are left out.
+    Prints the label, its score (a probability) and the text. The texts are arguments, or the
+    lines of a file or of standard input; empty lines are left out.
 
     \b
     Example:
@@ -51,6 +51,8 @@ def command(
     """
     if texts == ("-",) and file is None:
         texts, file = (), click.open_file("-", encoding="utf-8")
+    if "-" in texts or any(not text.strip() for text in texts):
+        raise click.UsageError("A text is empty, or - stands beside others.")
     if bool(texts) == (file is not None):
         raise click.UsageError("Give the texts as arguments, or with --file; - is standard input.")
     if file is not None:

@@ -46,12 +46,14 @@ def command(
       hubkit train reviews.csv --base bert-base-uncased --task sentiment --name reviews
     """
     with quiet():
+        # Read before the rest is loaded, which takes seconds: a slip is told at once.
+        job = read_job(data, name, task, **options)
         from hubkit.training.train import train_adapter
         from registry import open_catalog
 
         version = train_adapter(
             open_catalog(),
-            read_job(data, name, task, **options),
+            job,
             base=base,
             method=method,
             bottleneck_size=bottleneck_size,

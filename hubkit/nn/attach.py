@@ -26,6 +26,11 @@ SUBMODULE = "hubkit_adapters"
 """The name under which a model carries what is attached to it."""
 
 
+def node_name(site: Site) -> str:
+    """The name of a site's node inside the submodule; module names hold no dots."""
+    return str(site).replace(".", "-")
+
+
 class Attachment:
     """Nodes at work in a model, until :meth:`detach`."""
 
@@ -36,10 +41,9 @@ class Attachment:
                 "attach both at once with hubkit.Stack or hubkit.Fuse."
             )
         self.model = model
-        # Module names hold no dots.
-        self.nodes = nn.ModuleDict(
-            {str(site).replace(".", "-"): node for site, node in nodes.items()}
-        ).train(model.training)
+        self.nodes = nn.ModuleDict({node_name(site): node for site, node in nodes.items()}).train(
+            model.training
+        )
         model.add_module(SUBMODULE, self.nodes)
         self._hooks: list[RemovableHandle] = []
         for site, node in nodes.items():

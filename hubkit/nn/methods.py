@@ -16,6 +16,9 @@ from registry.errors import AdapterError
 Reads = Literal["norm", "output", "residual"]
 """What a delta reads at its site: LN(h + residual), h, or the residual."""
 
+MAX_BOTTLENECK_SIZE = 65536
+"""Wider than any model is, so that a slip of the finger does not ask for all the memory."""
+
 
 @dataclass(frozen=True)
 class MethodRow:
@@ -56,8 +59,12 @@ class Method:
 
     def __post_init__(self) -> None:
         _row(self.type)
-        if self.bottleneck_size < 1:
-            raise AdapterError(f"bottleneck_size must be at least 1, not {self.bottleneck_size}.")
+        size = self.bottleneck_size
+        if not isinstance(size, int) or not 1 <= size <= MAX_BOTTLENECK_SIZE:
+            raise AdapterError(
+                f"bottleneck_size must be a whole number from 1 to {MAX_BOTTLENECK_SIZE}, "
+                f"not {size!r}."
+            )
 
     @classmethod
     def default(cls, type: str, hidden_size: int, bottleneck_size: int | None = None) -> Method:

@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from registry.errors import DataError, LabelError, did_you_mean
 
 _READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    # A text that reads "NA" or "null" is a text.
+    # A text that reads "NA" is a text.
     ".csv": ("csv", {"keep_default_na": False}),
     ".json": ("json", {}),
     ".jsonl": ("json", {}),
@@ -26,6 +26,8 @@ _READERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _VALIDATION_FRACTION = 0.2
 _VALIDATION_MOST = 500
+# What a manifest holds.
+_LABEL_MOST = 256
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def read_labelled_text(
         DataError: There is no such data, it cannot be read, has no rows, lacks a column, or a row
             lacks its text or label.
     """
-    dataset = _load(source, split)
+    dataset = _load(source, split, (text_column, label_column))
     for column, option in ((text_column, "--text-column"), (label_column, "--label-column")):
         if column not in dataset.column_names:
             raise DataError(
@@ -136,9 +138,10 @@ def read_labelled_text(
             raise DataError(
                 f"{source}, row {number}: expected text in {text_column!r}, found {text!r}.", source
             )
-        if label is None or not str(label).strip():
+        if not _is_label(label):
             raise DataError(
-                f"{source}, row {number}: expected a label in {label_column!r}, found {label!r}.",
+                f"{source}, row {number}: expected a label in {label_column!r} (one line of text, "
+                f"at most {_LABEL_MOST} characters, or a whole number), found {label!r}.",
                 source,
             )
     if isinstance(feature, ClassLabel):
@@ -160,7 +163,13 @@ def check_trainable(data: LabelledText) -> None:
         )
 
 
-def _load(source: str, split: str) -> Dataset:
+def _is_label(label: object) -> bool:
+    if isinstance(label, str):
+        return label.isprintable() and 0 < len(label.strip()) <= _LABEL_MOST
+    return isinstance(label, int)
+
+
+def _load(source: str, split: str, columns: tuple[str, str]) -> Dataset:
     disable_progress_bar()
     path = Path(source)
     reader = _READERS.get(path.suffix.lower())
@@ -169,9 +178,14 @@ def _load(source: str, split: str) -> Dataset:
             if path.stat().st_size == 0:
                 raise DataError(f"{source} is an empty file.", source)
             name, settings = reader
+            if name == "csv":
+                # As they are written: a label that reads "01" is not the number 1.
+                settings = {**settings, "converters": dict.fromkeys(columns, str)}
             return load_dataset(name, data_files=str(path), split="train", **settings)
         if reader or path.exists():
-            found = "is not a file" if path.exists() else "does not exist"
+            found = "does not exist"
+            if path.exists():
+                found = "is a folder" if path.is_dir() else f"has the ending {path.suffix!r}"
             raise DataError(
                 f"{source} {found}; expected a {', '.join(_READERS)} file, or a data set id.",
                 source,

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from registry.errors import TrainingError
+from registry.errors import DataError, TrainingError
 from registry.storage.durable import storage_errors
 
 
@@ -21,7 +21,8 @@ def run_folder(home: Path, identity: dict[str, Any]) -> Iterator[Path]:
     """A folder for the run that ``identity`` describes, for this process alone.
 
     The same description finds the same folder again, and in it the checkpoints of a run that broke
-    off. When the block ends without an error, the folder goes.
+    off. When the block ends, or ends in an error that the same run would meet again, the folder
+    goes; an interruption or a full disk leaves it.
 
     Args:
         home: The registry's folder.
@@ -41,12 +42,16 @@ def run_folder(home: Path, identity: dict[str, Any]) -> Iterator[Path]:
             lock.acquire()
         except Timeout:
             raise TrainingError(
-                f"Another process is training {identity.get('name')} with the same data and "
+                f"Another process is training {identity['name']} with the same data and "
                 "settings. Wait for it, or give this run another --name or --seed."
             ) from None
     try:
         folder.mkdir(exist_ok=True)
-        yield folder
+        try:
+            yield folder
+        except (DataError, TrainingError):
+            shutil.rmtree(folder)
+            raise
         shutil.rmtree(folder)
     finally:
         lock.release()

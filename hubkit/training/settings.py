@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from registry.errors import TrainingError
 
 ADAPTER_LEARNING_RATE = 1e-3
 FUSION_LEARNING_RATE = 5e-4
@@ -19,6 +22,9 @@ class Settings:
         max_length: Tokens of a text; the rest is cut off.
         patience: Epochs without a better validation loss before training stops.
         seed: Of every random generator.
+
+    Raises:
+        TrainingError: One of them is out of range.
     """
 
     epochs: int = 20
@@ -27,3 +33,13 @@ class Settings:
     max_length: int = 128
     patience: int = 5
     seed: int = 42
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise TrainingError(
+                f"The learning rate must be a number over 0, not {self.learning_rate}; "
+                f"{ADAPTER_LEARNING_RATE} is usual."
+            )
+        for name in ("epochs", "batch_size", "max_length", "patience"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version as installed_version
 
 from transformers import PreTrainedModel, set_seed
@@ -23,39 +23,14 @@ from hubkit.nn.layout import hidden_size
 from hubkit.nn.methods import Method
 from hubkit.plots import training_curves
 from hubkit.tasks import TASK_TYPES
-from hubkit.training.data import LabelledText, check_trainable
+from hubkit.training.data import check_trainable
 from hubkit.training.fit import Fit, fit
+from hubkit.training.job import Job
 from hubkit.training.runs import run_folder
-from hubkit.training.settings import Settings
 from registry import AdapterRef, Catalog, Metric, Parent, Training, Version
 from registry.folders import read_folder
 
 _LIBRARIES = ("hubkit", "torch", "transformers")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is to be trained on, and how the result is to be called.
-
-    Attributes:
-        name: The name to publish under.
-        task: What the adapter does, for example ``sentiment``.
-        data: The labelled texts.
-        validation: Labelled texts to choose the best epoch by; None holds out part of ``data``.
-        settings: How to train.
-        tags: Words to find it by.
-        description: For people.
-        task_type: A key of ``hubkit.tasks.TASK_TYPES``.
-    """
-
-    name: AdapterRef
-    task: str
-    data: LabelledText
-    validation: LabelledText | None
-    settings: Settings
-    tags: tuple[str, ...] = ()
-    description: str = ""
-    task_type: str = "text-classification"
 
 
 def train_adapter(
@@ -139,6 +114,7 @@ def _run(
         train, validation = job.data.split(job.settings.seed)
     else:
         train, validation = job.data, job.validation
+    validation.label_ids(job.data.label_names)
     arguments = asdict(job.settings)
     plan = manifest_of(
         composition,

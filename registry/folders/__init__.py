@@ -37,6 +37,6 @@ def read_folder(path: Path) -> Folder:
                 return read(path)
         raise FolderError(
             f"{path} is not an adapter's folder: it has no {MANIFEST_NAME}. {describe(path)} "
-            "Load it and write it with hubkit.save_adapter(), then publish what that wrote.",
+            "hubkit.save_adapter() in Python writes a folder that can be published.",
             path,
         )

@@ -183,6 +183,10 @@ def is_model_table(name: str | None, kind: str, parents: Any) -> bool:
     return kind != "table" or not (name or "").startswith(TEXT_TABLE)
 
 
+# Of an extended result code, the part that says what kind of error it is.
+_PRIMARY = 0xFF
+
+
 def _engine(path: Path, *, foreign_keys: bool) -> Engine:
     # No pool: a connection costs 0.2 ms, and one that outlives its transaction would be shared
     # with a forked process, which SQLite forbids.
@@ -220,11 +224,14 @@ def _translate(error: DBAPIError, path: Path) -> DatabaseError | StorageError:
             "backup, or move it away to start an empty registry.",
             path,
         )
-    if "full" in reason:
+    code = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return StorageError(
-            f"Cannot write {path}: {reason}. Free some disk space and run it again.", path
+            f"Cannot write {path}: {reason}. Free some disk space, or raise the file size limit "
+            "(ulimit -f), and run it again.",
+            path,
         )
-    if "readonly" in reason or "unable to open" in reason:
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         return StorageError(f"Cannot open {path}: {reason}. Check who may write there.", path)
     return DatabaseError(
         f"The database {path} refused a statement: {reason}. Please report this as a bug of "

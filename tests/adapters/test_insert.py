@@ -205,7 +205,10 @@ def test_detaching_takes_the_adapter_out() -> None:
     [
         ({"name": "two words"}, InvalidNameError, "two words"),
         ({"method": "lora"}, AdapterError, "Unknown method 'lora'"),
-        ({"bottleneck_size": 0}, AdapterError, "bottleneck_size must be at least 1, not 0"),
+        ({"name": "team/a@3"}, InvalidNameError, "team/a@3"),
+        ({"bottleneck_size": 0}, AdapterError, "whole number from 1 to 65536, not 0"),
+        ({"bottleneck_size": 8.5}, AdapterError, "whole number from 1 to 65536, not 8.5"),
+        ({"bottleneck_size": 10**11}, AdapterError, "whole number from 1 to 65536"),
     ],
 )
 def test_bad_arguments_leave_the_model_trainable_and_bare(

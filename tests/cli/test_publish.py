@@ -50,7 +50,7 @@ def test_same_content_twice_is_one_version(run: Run, folder: MakeFolder) -> None
 def test_fact_that_no_manifest_holds(run: Run, folder: MakeFolder) -> None:
     path = folder()
     result = run("publish", path, "--name", "film", "--task", "", status=1)
-    assert result.stderr.startswith(f"Error: {path} with task is not a manifest of schema 1:\n")
+    assert result.stderr.startswith(f"Error: What is to be published from {path} is not")
     assert "task: " in result.stderr
 
 

@@ -52,6 +52,26 @@ def test_numbers_become_the_names_of_labels(tmp_path: Path) -> None:
     assert read_labelled_text(str(write(tmp_path, ".csv", rows))).labels == ["1", "0"]
 
 
+def test_a_csv_is_read_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("text,label\n1,01\n2,true\nNA,1.0\n")
+    data = read_labelled_text(str(tmp_path / "d.csv"))
+    assert list(data.texts) == ["1", "2", "NA"]
+    assert data.labels == ["01", "true", "1.0"]
+
+
+@pytest.mark.parametrize("label", [["x"], 1.5, {"a": 1}])
+def test_a_label_that_is_no_name_is_refused(label: object, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text(json.dumps({"text": "fine", "label": label}) + "\n")
+    with pytest.raises(DataError, match=r"row 1: expected a label in 'label' .*whole number"):
+        read_labelled_text(str(tmp_path / "d.jsonl"))
+
+
+def test_an_ending_that_nothing_reads_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d.tsv").write_text("text\tlabel\n")
+    with pytest.raises(DataError, match=r"d\.tsv has the ending '\.tsv'; expected a \.csv"):
+        read_labelled_text(str(tmp_path / "d.tsv"))
+
+
 def test_class_labels_keep_their_names(tmp_path: Path) -> None:
     features = Features({"text": Value("string"), "label": ClassLabel(names=["bad", "good"])})
     table = Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
@@ -81,9 +101,9 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
          "with --label-column"),
         ("txt,label\na,b\n", "no column 'text'; it has txt, label."),
         ("text,label\nfine,a\n,b\n", "row 2: expected text in 'text', found ''"),
-        ("text,label\nfine,a\nb,\n", "row 2: expected a label in 'label', found ''"),
+        ("text,label\nfine,a\nb,\n", "row 2: expected a label in 'label' (one line of"),
         ('text,label\n"  ",a\n', "row 1: expected text in 'text', found '  '"),
-        ("text,label\n1,a\n", "row 1: expected text in 'text', found 1"),
+        ('text,label\nfine,"a\nb"\n', "whole number), found 'a\\nb'"),
     ],
 )  # fmt: skip
 def test_a_bad_csv_is_refused_with_the_place(content: str, message: str, tmp_path: Path) -> None:
@@ -96,7 +116,7 @@ def test_a_bad_csv_is_refused_with_the_place(content: str, message: str, tmp_pat
 
 def test_a_missing_value_is_refused_with_the_row(tmp_path: Path) -> None:
     path = write(tmp_path, ".jsonl", [("a", "x"), ("b", None)])
-    with pytest.raises(DataError, match="row 2: expected a label in 'label', found None"):
+    with pytest.raises(DataError, match=r"row 2: expected a label in 'label' .*, found None"):
         read_labelled_text(str(path))
     path = write(tmp_path, ".jsonl", [("a", "x"), ("b", "y"), (None, "z")])
     with pytest.raises(DataError, match="row 3: expected text in 'text', found None"):
@@ -118,7 +138,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv does not exist; expected a \.csv"):
         read_labelled_text(str(tmp_path / "none.csv"))
-    with pytest.raises(DataError, match="is not a file"):
+    with pytest.raises(DataError, match="is a folder"):
         read_labelled_text(str(tmp_path))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hubkit.training.runs import run_folder
-from registry.errors import StorageError, TrainingError
+from registry.errors import HubkitError, LabelError, StorageError, TrainingError
 
 IDENTITY = {"name": "a", "seed": 1}
 HOLD = """
@@ -34,6 +34,16 @@ def test_the_folder_stays_after_an_error_and_is_found_again(tmp_path: Path) -> N
     with run_folder(tmp_path, dict(reversed(IDENTITY.items()))) as again:
         assert again == folder
         assert (again / "kept").read_text() == "x"
+
+
+@pytest.mark.parametrize("error", [LabelError, TrainingError])
+def test_an_error_that_would_come_again_leaves_nothing(
+    error: type[HubkitError], tmp_path: Path
+) -> None:
+    with pytest.raises(error), run_folder(tmp_path, IDENTITY) as folder:  # noqa: PT012
+        (folder / "checkpoint").mkdir()
+        raise error("no use")
+    assert not folder.exists()
 
 
 def test_another_identity_has_another_folder(tmp_path: Path) -> None:

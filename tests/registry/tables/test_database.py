@@ -161,7 +161,7 @@ def test_without_create_nothing_is_made(tmp_path: Path) -> None:
 
 def test_a_home_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
-    with pytest.raises(StorageError, match="Cannot make a registry in"):
+    with pytest.raises(StorageError, match="home is a file, but a registry is a folder"):
         open_catalog(tmp_path / "home")
 
 
