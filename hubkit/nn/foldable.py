@@ -36,45 +36,22 @@ class Foldable(nn.Module):
             layer: The fusion layer over them.
             reads: What the query reads.
         """
-        if not self._may_fold(deltas, layer):
+        if self.training or not _is_usual(self, deltas, layer):
             return None
         weights = list(_weights(deltas, layer))
+        if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
+            return None
         constants = [reads, *((one.reads, one.scaling, one.activation) for one in deltas)]
         kept = self._kept
-        if kept is None or not kept[0].is_of(weights, constants):
-            # Tensors made in inference mode would be of no use outside of it.
-            with torch.inference_mode(False):
-                kept = _Snapshot(weights, constants), Folded(deltas, layer, reads)
-            self._kept = kept
+        if kept is not None and kept[0].is_of(weights, constants):
+            return kept[1]
+        if not _is_foldable(deltas, layer, weights):
+            return None
+        # Tensors made in inference mode would be of no use outside of it.
+        with torch.inference_mode(False):
+            kept = _Snapshot(weights, constants), Folded(deltas, layer, reads)
+        self._kept = kept
         return kept[1]
-
-    def _may_fold(self, deltas: Sequence[Delta], layer: FusionLayer) -> bool:
-        if self.training or torch.compiler.is_compiling():
-            return False
-        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-            return False
-        # The copy calls no module inside but the activations: who listens to one would hear
-        # nothing, and what replaces one would be passed over.
-        if any(_is_altered(module) for child in self.children() for module in child.modules()):
-            return False
-        if not (all(type(one) is Delta for one in deltas) and type(layer) is FusionLayer):
-            return False
-        if not all(type(one) is nn.Linear for one in _projections(deltas, layer)):
-            return False
-        first = layer.query.weight
-        # From there on, the fusion layer's own three products are the cheaper ones.
-        if sum(map(width, deltas)) >= 3 * layer.query.out_features:
-            return False
-        if first.dtype not in _DTYPES or torch.is_autocast_enabled(first.device.type):
-            return False
-        gradients = torch.is_grad_enabled()
-        return all(
-            _is_tracked(weight)
-            and weight.dtype == first.dtype
-            and weight.device == first.device
-            and not (gradients and weight.requires_grad)
-            for weight in _weights(deltas, layer)
-        )
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode, and let go of the folded copy."""
@@ -117,6 +94,49 @@ class _Snapshot:
         )
 
 
+def _is_usual(node: nn.Module, deltas: Sequence[Delta], layer: FusionLayer) -> bool:
+    """Whether nothing but the classes themselves says what is computed, and how."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(layer.query.weight.device.type):
+        return False
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return False
+    if not (all(type(one) is Delta for one in deltas) and type(layer) is FusionLayer):
+        return False
+    if not all(type(one) is nn.Linear for one in _projections(deltas, layer)):
+        return False
+    # The copy calls no module inside but the activations: who listens to one would hear nothing,
+    # and what replaces one would be passed over.
+    return not any(
+        module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+        for module in _inside(node)
+    )
+
+
+def _is_foldable(deltas: Sequence[Delta], layer: FusionLayer, weights: Sequence[Tensor]) -> bool:
+    """Whether a copy is cheaper, exact enough, and can be told when a weight is written to."""
+    first = weights[0]
+    return (
+        # From there on, the fusion layer's own three products are the cheaper ones.
+        sum(map(width, deltas)) < 3 * layer.query.out_features
+        and first.dtype in _DTYPES
+        and all(
+            type(weight) in (Tensor, nn.Parameter)
+            and not weight.is_inference()
+            and weight.dtype == first.dtype
+            and weight.device == first.device
+            for weight in weights
+        )
+    )
+
+
+def _inside(module: nn.Module) -> Iterator[nn.Module]:
+    # Much faster than modules(), which makes names; this runs in every forward pass.
+    for child in module._modules.values():
+        if child is not None:
+            yield child
+            yield from _inside(child)
+
+
 def _projections(deltas: Iterable[Delta], layer: FusionLayer) -> Iterator[nn.Linear]:
     for delta in deltas:
         yield delta.down
@@ -132,13 +152,3 @@ def _weights(deltas: Iterable[Delta], layer: FusionLayer) -> Iterator[Tensor]:
         yield projection.weight
         if projection.bias is not None:
             yield projection.bias
-
-
-def _is_altered(module: nn.Module) -> bool:
-    """Whether something hooks into the module, or has put another function in its place."""
-    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
-
-
-def _is_tracked(weight: Tensor) -> bool:
-    """Whether torch counts the writes to it."""
-    return type(weight) in (Tensor, nn.Parameter) and not weight.is_inference()
