@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hubkit.nn.delta import Delta
+from hubkit.nn.foldable import Foldable
+from hubkit.nn.folded import Folded
 from hubkit.nn.fusion import FusionLayer
 from hubkit.nn.methods import Reads
 
@@ -80,7 +82,7 @@ class StackNode(nn.Module):
         return reading, delta
 
 
-class FusionNode(nn.Module):
+class FusionNode(Foldable):
     """Attention over adapters; of a stack among them, the last stage is what is mixed."""
 
     def __init__(
@@ -94,13 +96,24 @@ class FusionNode(nn.Module):
 
     def forward(self, reading: Reading) -> tuple[Reading, Tensor]:
         """Mix what the branches would add."""
-        deltas = torch.stack([branch(reading)[1] for branch in self.branches], dim=-2)
-        delta = self.layer(reading.read(self.reads), deltas).delta
+        folded = self._fold()
+        delta = self._mix(reading) if folded is None else folded(reading)
         if self.reads == "residual":
             # Parallel adapters were trained, in the library they come from, with a fusion that
             # adds the residual once more.
             delta = delta + reading.residual
         return reading, delta
+
+    def _mix(self, reading: Reading) -> Tensor:
+        deltas = torch.stack([branch(reading)[1] for branch in self.branches], dim=-2)
+        mixed: Tensor = self.layer(reading.read(self.reads), deltas).delta
+        return mixed
+
+    def _fold(self) -> Folded | None:
+        deltas = [branch.delta for branch in self.branches if type(branch) is DeltaNode]
+        if len(deltas) < len(self.branches):
+            return None
+        return self.folded(deltas, self.layer, self.reads)
 
 
 Node = DeltaNode | StackNode | FusionNode
