@@ -23,7 +23,8 @@ def find_repository(session: Session, ref: AdapterRef) -> Repository:
     """
     row = session.scalar(select(Repository).where(Repository.folded == ref.folded))
     if row is None:
-        raise RefNotFoundError(f"No adapter is called {ref.repository}.{_near(session, ref)}", ref)
+        cure = _near(session, ref) or " `hubkit list` shows those that there are."
+        raise RefNotFoundError(f"No adapter is called {ref.repository}.{cure}", ref)
     if row.deleted_at is not None:
         raise RefNotFoundError(
             f"{ref.repository} was deleted on {row.deleted_at:%Y-%m-%d}; its name stays taken.", ref
@@ -74,8 +75,18 @@ def _latest(session: Session, repository: Repository, ref: AdapterRef) -> Revisi
         .limit(1)
     )
     if row is None:
-        numbers = _numbers(session, repository)
-        problem = f"all its versions are yanked ({_listed(numbers)})" if numbers else "it is empty"
+        newest = session.scalar(
+            select(Revision)
+            .where(Revision.repository_id == repository.id, Revision.number.is_not(None))
+            .order_by(Revision.number.desc())
+            .limit(1)
+        )
+        problem = "it is empty"
+        if newest is not None:
+            problem = (
+                f"all its versions are yanked ({_listed(_numbers(session, repository))}), "
+                f"version {newest.number} because: {newest.yank_reason}"
+            )
         raise VersionNotFoundError(
             f"{ref.repository} has no latest version: {problem}. "
             "Name a version by its number to use it anyway, or publish a new one.",

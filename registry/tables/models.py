@@ -1,5 +1,8 @@
 """The tables. A repository holds revisions; a version is a numbered revision; refs name them.
 
+A revision without a number, the parent of a revision and a deleted repository come with the hub, to
+which clients commit one file at a time; the schema has room for them from the first migration on.
+
 What identifies a version is its manifest, which is a blob. The columns here repeat the parts of
 it that people search and list by, so the database can be rebuilt from the blobs.
 """

@@ -82,7 +82,10 @@ def test_argument_that_is_not_unicode_is_a_usage_error(run: Run, command: str) -
 
 def test_error_of_hubkit_is_a_sentence(run: Run) -> None:
     result = run("show", "film", status=1)
-    assert (result.stdout, result.stderr) == ("", "Error: No adapter is called film.\n")
+    assert (result.stdout, result.stderr) == (
+        "",
+        "Error: No adapter is called film. `hubkit list` shows those that there are.\n",
+    )
 
 
 def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
