@@ -9,7 +9,7 @@ import click
 from hubkit.cli.options import read_job, training_options
 from hubkit.cli.output import print_published, quiet
 from hubkit.cli.params import REF
-from hubkit.training.settings import FUSION_LEARNING_RATE
+from hubkit.training.settings import FUSION_BATCH_SIZE, FUSION_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("refs", nargs=-1, required=True, type=REF, metavar="REF REF...")
 @click.option("--data", required=True, help="Labelled texts: a file, or the id of a data set.")
 @click.option("--task", help="What the fusion does; default: what all the adapters do.")
-@training_options(FUSION_LEARNING_RATE)
+@training_options(Settings(learning_rate=FUSION_LEARNING_RATE, batch_size=FUSION_BATCH_SIZE))
 def command(
     refs: tuple[AdapterRef, ...],
     data: str,

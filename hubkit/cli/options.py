@@ -57,13 +57,12 @@ def data_options(command: _Command) -> _Command:
     )
 
 
-def training_options(learning_rate: float) -> Callable[[_Command], _Command]:
+def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
     """What `train` and `fuse` have in common; `read_job` takes all of it but the task.
 
     Args:
-        learning_rate: The default.
+        defaults: What is not said otherwise.
     """
-    defaults = Settings(learning_rate=learning_rate)
     count = click.IntRange(min=1)
 
     def setting(name: str, type: click.ParamType[Any], help: str) -> Callable[[Any], Any]:

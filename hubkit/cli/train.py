@@ -9,7 +9,7 @@ import click
 from hubkit.cli.options import read_job, training_options
 from hubkit.cli.output import print_published, quiet
 from hubkit.nn.methods import METHODS
-from hubkit.training.settings import ADAPTER_LEARNING_RATE
+from hubkit.training.settings import ADAPTER_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
 
 
@@ -25,7 +25,7 @@ from registry.refs import AdapterRef
     type=click.IntRange(min=1),
     help="Width of the adapter; default: hidden size / 16 (par_bn: / 2).",
 )
-@training_options(ADAPTER_LEARNING_RATE)
+@training_options(Settings(learning_rate=ADAPTER_LEARNING_RATE))
 def command(
     data: str,
     base: str,

@@ -9,6 +9,7 @@ from registry.errors import TrainingError
 
 ADAPTER_LEARNING_RATE = 1e-3
 FUSION_LEARNING_RATE = 5e-4
+FUSION_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,8 @@ class Settings:
     Attributes:
         epochs: Passes over the data, at most.
         learning_rate: At the first step; it falls to zero in a straight line.
-        batch_size: Texts in a step.
+        batch_size: Texts in a step. The default lets an adapter take enough steps on few texts;
+            a fusion starts from trained adapters and needs fewer (`FUSION_BATCH_SIZE`).
         max_length: Tokens of a text; the rest is cut off.
         patience: Epochs without a better validation loss before training stops.
         seed: Of every random generator.
@@ -29,7 +31,7 @@ class Settings:
 
     epochs: int = 20
     learning_rate: float
-    batch_size: int = 32
+    batch_size: int = 16
     max_length: int = 128
     patience: int = 5
     seed: int = 42
