@@ -18,41 +18,16 @@ from typing import Any
 
 from torch import Tensor
 
+from hubkit.formats.families import family
 from hubkit.formats.heads import VERSION
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
 from hubkit.nn.methods import METHODS, Method
-from hubkit.nn.sites import Place, Site
+from hubkit.nn.sites import Site
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo
 
 SiteTensors = dict[Site, dict[str, Tensor]]
 
-
-@dataclass(frozen=True)
-class Family:
-    """How the library names the sites of one architecture.
-
-    Attributes:
-        prefix: The backbone's name inside a model with a head.
-        paths: Where each place's adapters are, relative to the layer.
-    """
-
-    prefix: str
-    paths: Mapping[Place, str]
-
-
-_BERT_PATHS: dict[Place, str] = {"attention": "attention.output", "feed_forward": "output"}
-_LAYER_PATHS: dict[Place, str] = {
-    "attention": "attention_adapters",
-    "feed_forward": "output_adapters",
-}
-_FAMILIES = {
-    "bert": Family("bert", _BERT_PATHS),
-    "roberta": Family("roberta", _BERT_PATHS),
-    "xlm-roberta": Family("roberta", _BERT_PATHS),
-    "electra": Family("electra", _BERT_PATHS),
-    "distilbert": Family("distilbert", _LAYER_PATHS),
-}
 
 _DELTA_NAMES = {
     "down.weight": "adapter_down.0.weight",
@@ -312,16 +287,6 @@ def _refuse_others(config: Mapping[str, Any], computed: Mapping[str, Any], folde
             )
 
 
-def _family(model_type: str) -> Family:
-    try:
-        return _FAMILIES[model_type]
-    except KeyError:
-        raise AdapterError(
-            f"hubkit knows no AdapterHub names for the architecture {model_type!r}; "
-            f"it knows {', '.join(sorted(_FAMILIES))}."
-        ) from None
-
-
 def _by_site(
     folder: Path,
     tensors: Mapping[str, Tensor],
@@ -330,26 +295,24 @@ def _by_site(
     names: Mapping[str, str],
     others: str | None = None,
 ) -> SiteTensors:
-    places = {path: place for place, path in _family(model_type).paths.items()}
+    names_of_sites = family(model_type)
     ours = {foreign: name for name, foreign in names.items()}
-    pattern = re.compile(
-        r"(?:\w+\.)?((?:encoder|transformer)\.layer\.\d+)\."
-        rf"({'|'.join(map(re.escape, places))})\.{re.escape(owner)}(.+)"
-    )
     skipped = re.compile(rf".*\.{others}.+") if others else None
     found: SiteTensors = {}
     for key, tensor in tensors.items():
-        match = pattern.fullmatch(key)
-        if match and match[3] in ours:
-            found.setdefault(Site(match[1], places[match[2]]), {})[ours[match[3]]] = tensor
-        elif match or not (skipped and skipped.fullmatch(key)):
+        site, rest = names_of_sites.site(key) or (None, "")
+        name = ours.get(rest.removeprefix(owner)) if rest.startswith(owner) else None
+        if site and name:
+            found.setdefault(site, {})[name] = tensor
+        elif rest.startswith(owner) or not (skipped and skipped.fullmatch(key)):
+            example = f"{names_of_sites.first()}.{owner}{next(iter(names.values()))}"
             raise AdapterError(
                 f"{folder}: the tensor {key!r} fits no site of a {model_type}; expected names such "
-                f"as {next(iter(_example(model_type, owner, names)))!r}."
+                f"as {example!r}."
             )
     if not found:
         raise AdapterError(f"{folder} holds no tensor of {owner.rstrip('.')!r}.")
-    return dict(sorted(found.items(), key=lambda item: _layer_order(item[0])))
+    return dict(sorted(found.items(), key=lambda item: names_of_sites.order(item[0])))
 
 
 def _flat(
@@ -358,20 +321,9 @@ def _flat(
     model_type: str,
     names: Mapping[str, str],
 ) -> dict[str, Tensor]:
-    family = _family(model_type)
+    names_of_sites = family(model_type)
     return {
-        f"{family.prefix}.{site.layer}.{family.paths[site.place]}.{owner}{names[name]}": tensor
+        f"{names_of_sites.name(site)}.{owner}{names[name]}": tensor
         for site, of_site in tensors.items()
         for name, tensor in of_site.items()
     }
-
-
-def _example(model_type: str, owner: str, names: Mapping[str, str]) -> list[str]:
-    family = _family(model_type)
-    layers = "transformer.layer.0" if model_type == "distilbert" else "encoder.layer.0"
-    return [f"{layers}.{path}.{owner}{names[next(iter(names))]}" for path in family.paths.values()]
-
-
-def _layer_order(site: Site) -> tuple[str, int, str]:
-    path, _, index = site.layer.rpartition(".")
-    return path, int(index), site.place

@@ -9,6 +9,7 @@ them. Taking it out restores the model to the bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from hubkit.nn.fusion import FusionLayer
-from hubkit.nn.layout import layout_of, module_at
+from hubkit.nn.layout import module_at, sub_block_at
 from hubkit.nn.nodes import Node, Norm, Reading
 from hubkit.nn.sites import Site
 from registry.errors import CompositionError
@@ -60,12 +61,17 @@ class Attachment:
         self._hooks.clear()
 
     def _hook(self, site: Site, node: Node) -> None:
-        block = layout_of(self.model).sub_block(site.place)
+        block = sub_block_at(self.model, site)
         norm: Norm | None = module_at(self.model, site, block.norm) if block.norm else None
+        residual = module_at(self.model, site, block.residual)
+        position = block.residual_argument
+        name = list(signature(residual.forward).parameters)[position]
         residuals: list[Tensor] = []
 
-        def keep_residual(_module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            residuals[:] = [arguments[block.residual_argument]]
+        def keep_residual(
+            _module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+        ) -> None:
+            residuals[:] = [arguments[position] if position < len(arguments) else named[name]]
 
         def add_delta(_module: nn.Module, _arguments: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, tuple) else output
@@ -74,9 +80,8 @@ class Attachment:
             changed = reading.output + delta
             return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-        residual = module_at(self.model, site, block.residual)
         output = module_at(self.model, site, block.output)
-        self._hooks.append(residual.register_forward_pre_hook(keep_residual))
+        self._hooks.append(residual.register_forward_pre_hook(keep_residual, with_kwargs=True))
         self._hooks.append(output.register_forward_hook(add_delta))
 
 

@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 from hubkit.nn.attach import SUBMODULE
 from hubkit.nn.layout import backbone
 
-# A pooler is part of some head classes and not of others.
-_NOT_BACKBONE = ("pooler.", f"{SUBMODULE}.")
+# A pooler is part of some head classes and not of others; T5's language model holds its head beside
+# the backbone's own modules.
+_NOT_BACKBONE = ("pooler.", "lm_head.", f"{SUBMODULE}.")
 _State = tuple[tuple[str, int, int], ...]
 _cache: WeakKeyDictionary[PreTrainedModel, tuple[_State, str]] = WeakKeyDictionary()
 

@@ -3,8 +3,8 @@
 A *site* is a place in a frozen base model where deltas are added: the output of a layer's attention
 sub-block or of its feed-forward sub-block. A row of the table names, for both, the module whose
 output is ``h``, the module that receives the residual, and the LayerNorm that follows the sum
-(``None`` in pre-LN models). No model code is copied, so a new release of transformers needs at most
-a new row. Add one at run time with :func:`register_layout`.
+(``None`` in pre-LN models, where a delta may read the plain sum). No model code is copied, so a new
+release of transformers needs at most a new row. Add one at run time with :func:`register_layout`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class SubBlock:
     """One sub-block of a layer; module paths are relative to the layer.
 
     ``output`` is the module that returns ``h`` (a tensor, or a tuple that starts with it);
-    ``residual`` is called with the residual as its positional argument number
-    ``residual_argument``; ``norm`` is the LayerNorm applied to ``h + residual``.
+    ``residual`` is called with the residual as the parameter number ``residual_argument`` of its
+    ``forward``, by position or by name; ``norm`` is the LayerNorm applied to ``h + residual``.
     """
 
     output: str
@@ -36,7 +36,10 @@ class SubBlock:
 
 @dataclass(frozen=True)
 class Layout:
-    """One architecture family: its lists of layers (paths inside the backbone) and sub-blocks."""
+    """Layers that are built alike: where their lists are inside the backbone, and their sub-blocks.
+
+    A list that a model class lacks (the decoder of an encoder-decoder, say) has no sites.
+    """
 
     layers: tuple[str, ...]
     attention: SubBlock
@@ -59,19 +62,85 @@ _DISTILBERT = Layout(
     attention=SubBlock("attention", "attention", 0, "sa_layer_norm"),
     feed_forward=SubBlock("ffn", "ffn", 0, "output_layer_norm"),
 )
+_MPNET = Layout(
+    layers=("encoder.layer",),
+    attention=SubBlock("attention.dropout", "attention", 0, "attention.LayerNorm"),
+    feed_forward=SubBlock("output.dropout", "output", 1, "output.LayerNorm"),
+)
+_MODERNBERT = Layout(
+    layers=("layers",),
+    attention=SubBlock("attn", "attn_norm", 0, None),
+    feed_forward=SubBlock("mlp", "mlp_norm", 0, None),
+)
+_GPT2 = Layout(
+    layers=("h",),
+    attention=SubBlock("attn", "ln_1", 0, None),
+    feed_forward=SubBlock("mlp", "ln_2", 0, None),
+)
+_LLAMA = Layout(
+    layers=("layers",),
+    attention=SubBlock("self_attn", "input_layernorm", 0, None),
+    feed_forward=SubBlock("mlp", "post_attention_layernorm", 0, None),
+)
+_VIT = Layout(
+    layers=("layers",),
+    attention=SubBlock("attention", "layernorm_before", 0, None),
+    feed_forward=SubBlock("mlp", "layernorm_after", 0, None),
+)
+_T5_ATTENTION = SubBlock("layer.0.dropout", "layer.0.layer_norm", 0, None)
+_T5 = (
+    Layout(
+        layers=("encoder.block",),
+        attention=_T5_ATTENTION,
+        feed_forward=SubBlock("layer.1.dropout", "layer.1.layer_norm", 0, None),
+    ),
+    # A decoder's second sub-layer attends to the encoder.
+    Layout(
+        layers=("decoder.block",),
+        attention=_T5_ATTENTION,
+        feed_forward=SubBlock("layer.2.dropout", "layer.2.layer_norm", 0, None),
+    ),
+)
+_BART = Layout(
+    layers=("encoder.layers", "decoder.layers"),
+    attention=SubBlock("self_attn", "self_attn", 0, "self_attn_layer_norm"),
+    feed_forward=SubBlock("fc2", "fc1", 0, "final_layer_norm"),
+)
+_MBART = Layout(
+    layers=("encoder.layers", "decoder.layers"),
+    attention=SubBlock("self_attn", "self_attn_layer_norm", 0, None),
+    feed_forward=SubBlock("fc2", "final_layer_norm", 0, None),
+)
 
-_LAYOUTS: dict[str, Layout] = {
-    "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "electra": _BERT,
-    "distilbert": _DISTILBERT,
+_LAYOUTS: dict[str, tuple[Layout, ...]] = {
+    "bert": (_BERT,),
+    "roberta": (_BERT,),
+    "xlm-roberta": (_BERT,),
+    "electra": (_BERT,),
+    "deberta-v2": (_BERT,),
+    "distilbert": (_DISTILBERT,),
+    "mpnet": (_MPNET,),
+    "modernbert": (_MODERNBERT,),
+    "gpt2": (_GPT2,),
+    "llama": (_LLAMA,),
+    "mistral": (_LLAMA,),
+    "qwen2": (_LLAMA,),
+    "qwen3": (_LLAMA,),
+    "gemma": (_LLAMA,),
+    "vit": (_VIT,),
+    "t5": _T5,
+    "mt5": _T5,
+    "bart": (_BART,),
+    "mbart": (_MBART,),
 }
 
 
-def register_layout(model_type: str, layout: Layout) -> None:
-    """Teach hubkit the architecture whose ``config.json`` says ``"model_type": model_type``."""
-    _LAYOUTS[model_type] = layout
+def register_layout(model_type: str, *layouts: Layout) -> None:
+    """Teach hubkit the architecture whose ``config.json`` says ``"model_type": model_type``.
+
+    One layout does, unless the layers are not all built alike.
+    """
+    _LAYOUTS[model_type] = layouts
 
 
 def backbone(model: PreTrainedModel) -> PreTrainedModel:
@@ -81,8 +150,8 @@ def backbone(model: PreTrainedModel) -> PreTrainedModel:
     return base
 
 
-def layout_of(model: PreTrainedModel) -> Layout:
-    """The layout of ``model``.
+def layouts_of(model: PreTrainedModel) -> tuple[Layout, ...]:
+    """The layouts of ``model``.
 
     Raises:
         UnsupportedModelError: No row for its ``model_type``; the message says how to add one.
@@ -100,12 +169,20 @@ def layout_of(model: PreTrainedModel) -> Layout:
 
 def sites(model: PreTrainedModel, places: tuple[Place, ...]) -> Iterator[Site]:
     """Every site of ``model`` at one of ``places``, from the first layer to the last."""
-    layout = layout_of(model)
-    base = backbone(model)
-    for path in layout.layers:
-        for index, _ in enumerate(base.get_submodule(path).children()):
-            for place in places:
-                yield Site(f"{path}.{index}", place)
+    modules = dict(backbone(model).named_modules())
+    for layout in layouts_of(model):
+        for path in layout.layers:
+            layers = modules[path].children() if path in modules else ()
+            for index, _ in enumerate(layers):
+                for place in places:
+                    yield Site(f"{path}.{index}", place)
+
+
+def sub_block_at(model: PreTrainedModel, site: Site) -> SubBlock:
+    """The sub-block of ``model`` at ``site``."""
+    path = site.layer.rpartition(".")[0]
+    layout = next(layout for layout in layouts_of(model) if path in layout.layers)
+    return layout.sub_block(site.place)
 
 
 def hidden_size(model: PreTrainedModel) -> int:

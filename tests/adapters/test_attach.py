@@ -25,8 +25,8 @@ from registry.errors import (
     UnsupportedModelError,
 )
 from tests.support.models import (
-    ARCHITECTURES,
     METHODS,
+    REFERENCED,
     REFERENCES,
     random_adapter,
     randomize,
@@ -57,7 +57,7 @@ CASES: dict[str, Load] = {
 
 
 def reference_cases() -> Iterator[Any]:
-    for architecture, method, case in product(ARCHITECTURES, METHODS, CASES):
+    for architecture, method, case in product(REFERENCED, METHODS, CASES):
         # The reference library drops the first of two stacked parallel adapters.
         if (method, case) != ("par_bn", "stack"):
             yield pytest.param(architecture, method, case, id=f"{architecture}-{method}-{case}")
@@ -72,9 +72,10 @@ def test_outputs_equal_those_of_the_reference_library(
     model = reference_base(architecture)
     with attach(model, CASES[case](folder)), torch.no_grad():
         found = model(**inputs).last_hidden_state
-    torch.testing.assert_close(found, expected[case], rtol=0, atol=1e-5)
+    for output, reference in ((found, expected[case]), (run(model, inputs), expected["base"])):
+        tolerance = 1e-5 * max(1.0, reference.abs().max().item())
+        torch.testing.assert_close(output, reference, rtol=0, atol=tolerance)
     assert (found - expected["base"]).abs().max().item() > 0.1
-    torch.testing.assert_close(run(model, inputs), expected["base"], rtol=0, atol=1e-5)
 
 
 @cache
@@ -312,9 +313,9 @@ def test_an_adapter_of_one_bit_less_is_another_base() -> None:
 
 
 def test_an_unsupported_model_is_refused_untouched() -> None:
-    model = tiny_model("gpt2", n_embd=16, n_layer=1, n_head=2)
+    model = tiny_model("albert")
     state = snapshot(model)
-    with pytest.raises(UnsupportedModelError, match="No layout for the architecture 'gpt2'"):
+    with pytest.raises(UnsupportedModelError, match="No layout for the architecture 'albert'"):
         attach(model, random_adapter(tiny_model()))
     assert same(snapshot(model), state)
 

@@ -4,29 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification, PreTrainedModel
+from transformers import AutoModelForTokenClassification, PreTrainedModel, T5EncoderModel
 
-from hubkit import Layout, SubBlock, attach, register_layout
+from hubkit import attach, register_layout
 from hubkit.nn import layout
 from hubkit.nn.attach import SUBMODULE
-from hubkit.nn.layout import hidden_size, layout_of, num_layers, sites
+from hubkit.nn.layout import hidden_size, layouts_of, num_layers, sites, sub_block_at
 from hubkit.nn.sites import Place, Site
 from registry.errors import UnsupportedModelError
-from tests.support.models import random_adapter, run, tiny_model
+from tests.support.models import random_adapter, run, tiny_config, tiny_model
 
-# MPNet normalises after attention in the attention module itself, unlike BERT.
-MPNET = Layout(
-    layers=("encoder.layer",),
-    attention=SubBlock("attention.dropout", "attention", 0, "attention.LayerNorm"),
-    feed_forward=SubBlock("output.dropout", "output", 1, "output.LayerNorm"),
-)
 # The dense layer whose bias is added to h at each place.
 DENSE: dict[str, dict[Place, str]] = {
     "bert": {"attention": "attention.output.dense", "feed_forward": "output.dense"},
     "distilbert": {"attention": "attention.out_lin", "feed_forward": "ffn.lin2"},
     "mpnet": {"attention": "attention.attn.o", "feed_forward": "output.dense"},
 }
-DENSE |= dict.fromkeys(("roberta", "xlm-roberta", "electra"), DENSE["bert"])
+DENSE |= dict.fromkeys(("roberta", "xlm-roberta", "electra", "deberta-v2"), DENSE["bert"])
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +31,6 @@ def _own_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("architecture", DENSE)
 def test_a_constant_delta_is_a_bias_of_the_layer_that_ends_the_sub_block(architecture: str) -> None:
-    register_layout("mpnet", MPNET)
     model, expected = tiny_model(architecture), tiny_model(architecture)
     adapter = random_adapter(model, method="double_seq_bn")
     for site, delta in adapter.deltas.items():
@@ -56,12 +49,11 @@ def test_a_constant_delta_is_a_bias_of_the_layer_that_ends_the_sub_block(archite
 def test_what_a_parallel_adapter_reads_is_the_input_of_the_feed_forward_block(
     architecture: str,
 ) -> None:
-    register_layout("mpnet", MPNET)
     model = tiny_model(architecture)
     adapter = random_adapter(model, method="par_bn")
     read, normed = [], []
     place = next(iter(adapter.deltas)).layer
-    attention_norm = layout_of(model).attention.norm
+    attention_norm = sub_block_at(model, Site(place, "attention")).norm
     assert attention_norm is not None
     norm = model.get_submodule(f"{place}.{attention_norm}")
     with attach(model, adapter):
@@ -76,7 +68,6 @@ def test_what_a_parallel_adapter_reads_is_the_input_of_the_feed_forward_block(
 def test_what_a_node_reads_as_normed_is_what_the_norm_of_the_model_gives(
     architecture: str,
 ) -> None:
-    register_layout("mpnet", MPNET)
     model = tiny_model(architecture)
     adapter = random_adapter(model, method="double_seq_bn")
     for delta in adapter.deltas.values():
@@ -86,7 +77,7 @@ def test_what_a_node_reads_as_normed_is_what_the_norm_of_the_model_gives(
     with attach(model, adapter):
         for site, node in zip(adapter.deltas, getattr(model, SUBMODULE).values(), strict=True):
             node.register_forward_pre_hook(lambda _m, inputs: readings.append(inputs[0]))
-            path = layout_of(model).sub_block(site.place).norm
+            path = sub_block_at(model, site).norm
             assert path is not None
             norm = model.get_submodule(f"{site.layer}.{path}")
             norm.register_forward_hook(lambda _m, _i, output: normed.append(output))
@@ -117,20 +108,27 @@ def test_a_head_does_not_change_the_sites(architecture: str) -> None:
     assert hidden_size(bare) == 16
 
 
+def test_a_list_of_layers_that_the_model_class_lacks_has_no_sites() -> None:
+    whole, encoder = tiny_model("t5"), T5EncoderModel(tiny_config("t5"))
+    lists = [{site.layer for site in sites(model, ("attention",))} for model in (whole, encoder)]
+    blocks = {f"encoder.block.{index}" for index in range(2)}
+    assert lists == [blocks | {"decoder.block.0"}, blocks]
+
+
 def test_an_unknown_architecture_is_refused_with_the_way_to_add_it() -> None:
-    model = tiny_model("mpnet")
+    model = tiny_model("albert")
     with pytest.raises(UnsupportedModelError) as caught:
-        layout_of(model)
+        layouts_of(model)
     message = str(caught.value)
-    assert "'mpnet' (MPNetModel)" in message
-    assert "bert, distilbert, electra, roberta, xlm-roberta" in message
-    assert "hubkit.register_layout('mpnet', Layout(...))" in message
+    assert "'albert' (AlbertModel)" in message
+    assert "hubkit knows bart, bert, deberta-v2, distilbert, electra, " in message
+    assert "hubkit.register_layout('albert', Layout(...))" in message
 
 
 def test_a_layout_without_a_norm_reads_the_plain_sum() -> None:
-    model = tiny_model("mpnet")
-    block = replace(MPNET.feed_forward, norm=None)
-    register_layout("mpnet", replace(MPNET, feed_forward=block))
+    model = tiny_model()
+    (row,) = layouts_of(model)
+    register_layout("bert", replace(row, feed_forward=replace(row.feed_forward, norm=None)))
     adapter = random_adapter(model, method="seq_bn")
     read, summed = [], []
     with attach(model, adapter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,37 @@ from hubkit.nn.methods import Method
 
 REFERENCES = Path(__file__).parents[1] / "fixtures" / "adapterhub"
 ARCHITECTURES = ("bert", "roberta", "distilbert")
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma")
+ENCODER_DECODERS = ("t5", "mt5", "bart", "mbart")
+REFERENCED = (*ARCHITECTURES, "deberta-v2", "mpnet", "modernbert", "vit")
+REFERENCED += DECODERS + ENCODER_DECODERS
 METHODS = ("seq_bn", "double_seq_bn", "par_bn")
 WORDS = ("the", "film", "was", "very", "good", "bad", "dull", "great", "plot", "a", "not", "ball")
 
 
 def tiny_config(architecture: str = "bert", **changes: Any) -> PreTrainedConfig:
-    """A configuration with hidden size 16, two layers and a vocabulary of 40."""
+    """A configuration with hidden size 16, two layers, one decoder layer, a vocabulary of 40."""
     if architecture == "distilbert":
         sizes = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+    elif architecture == "gpt2":
+        sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "bos_token_id": 2, "eos_token_id": 3}
+    elif architecture in ("t5", "mt5"):
+        sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "num_layers": 2}
+        sizes |= {"num_decoder_layers": 1}
+    elif architecture in ("bart", "mbart"):
+        sizes = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 1}
+        sizes |= {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+        sizes |= {f"{side}_ffn_dim": 32 for side in ("encoder", "decoder")}
     else:
         sizes = {"hidden_size": 16, "num_hidden_layers": 2}
         sizes |= {"num_attention_heads": 2, "intermediate_size": 32}
+    if architecture in ("llama", "mistral", "qwen2", "qwen3", "gemma"):
+        sizes |= {"num_key_value_heads": 1, "head_dim": 8}
+    if architecture == "vit":
+        sizes |= {"image_size": 8, "patch_size": 4}
+    if architecture == "modernbert":
+        sizes |= dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 2)
+        sizes |= {"pad_token_id": 1, "local_attention": 4}
     sizes |= {"vocab_size": 40, "max_position_embeddings": 40}
     return AutoConfig.for_model(architecture, **{**sizes, **changes})
 
@@ -65,13 +86,13 @@ def tiny_classifier(
 
 
 def randomize(module: nn.Module, seed: int, sigma: float = 0.2) -> None:
-    """Fill every parameter with noise; scales of a LayerNorm are around one."""
+    """Fill every parameter with noise; scales of a norm are around one."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            is_scale = name.lower().replace("_", "").endswith("layernorm.weight")
+            is_scale = re.search(r"(norm|\bln)[^.]*\.weight$", name.lower())
             noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-            parameter.copy_(sigma * noise + float(is_scale))
+            parameter.copy_(sigma * noise + float(bool(is_scale)))
 
 
 def random_adapter(
@@ -98,6 +119,18 @@ def tiny_inputs(rows: int = 3, length: int = 7, seed: int = 0) -> dict[str, Tens
     mask[-1, length // 2 :] = 0
     ids = torch.randint(2, 40, (rows, length), generator=generator)
     return {"input_ids": ids.masked_fill(mask == 0, 1), "attention_mask": mask}
+
+
+def inputs_for(model: PreTrainedModel) -> dict[str, Tensor]:
+    """What `model` takes: text, images, or text for an encoder and for a decoder."""
+    if model.config.model_type == "vit":
+        generator = torch.Generator().manual_seed(0)
+        size = model.config.image_size
+        return {"pixel_values": torch.randn(3, 3, size, size, generator=generator)}
+    inputs = tiny_inputs()
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = tiny_inputs(seed=1)["input_ids"]
+    return inputs
 
 
 def tiny_batch(seed: int = 0) -> dict[str, Tensor]:

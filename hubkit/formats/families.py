@@ -1,0 +1,120 @@
+"""How the ``adapters`` library names the sites of each architecture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hubkit.nn.sites import Place, Site
+from registry.errors import AdapterError
+
+
+@dataclass(frozen=True)
+class Family:
+    """The library's names for one architecture, in both directions.
+
+    Attributes:
+        prefix: The backbone's name inside a model with a head.
+        paths: By list of layers and place, where its adapters are; ``{}`` is the layer's index.
+    """
+
+    prefix: str
+    paths: Mapping[tuple[str, Place], str]
+
+    def name(self, site: Site) -> str:
+        """The path of ``site`` in the library's files, with the prefix."""
+        layers, _, index = site.layer.rpartition(".")
+        return f"{self.prefix}.{self.paths[layers, site.place].format(index)}"
+
+    def site(self, name: str) -> tuple[Site, str] | None:
+        """The site that a tensor belongs to, and what follows the site's path in its name."""
+        for (layers, place), path in self.paths.items():
+            own = re.escape(path).replace(r"\{\}", r"(\d+)")
+            if match := re.fullmatch(rf"(?:\w+\.)?{own}\.(.+)", name):
+                return Site(f"{layers}.{match[1]}", place), match[2]
+        return None
+
+    def order(self, site: Site) -> tuple[int, int, str]:
+        """What sorts sites from the first layer to the last."""
+        layers, _, index = site.layer.rpartition(".")
+        return [own for own, _ in self.paths].index(layers), int(index), site.place
+
+    def first(self) -> str:
+        """The path of the first site, for messages."""
+        return next(iter(self.paths.values())).format(0)
+
+
+def family(model_type: str) -> Family:
+    """The names for an architecture.
+
+    Raises:
+        AdapterError: None are known.
+    """
+    try:
+        return _FAMILIES[model_type]
+    except KeyError:
+        raise AdapterError(
+            f"hubkit knows no AdapterHub names for the architecture {model_type!r}; "
+            f"it knows {', '.join(sorted(_FAMILIES))}."
+        ) from None
+
+
+def _alike(prefix: str, layers: str, attention: str, feed_forward: str) -> Family:
+    """A family whose lists of layers, separated by blanks, are those of the base model."""
+    return Family(
+        prefix,
+        {
+            key: path
+            for one in layers.split()
+            for key, path in (
+                ((one, "attention"), f"{one}.{{}}.{attention}"),
+                ((one, "feed_forward"), f"{one}.{{}}.{feed_forward}"),
+            )
+        },
+    )
+
+
+_BERT_PATHS = ("attention.output", "output")
+# What the library also calls them in a model that it knows through its plug-in interface only.
+_LAYER_PATHS = ("attention_adapters", "output_adapters")
+_T5 = Family(
+    "transformer",
+    {
+        ("encoder.block", "attention"): "encoder.block.{}.layer.0",
+        ("encoder.block", "feed_forward"): "encoder.block.{}.layer.1",
+        ("decoder.block", "attention"): "decoder.block.{}.layer.0",
+        ("decoder.block", "feed_forward"): "decoder.block.{}.layer.2",
+    },
+)
+_BART = _alike("model", "encoder.layers decoder.layers", *_LAYER_PATHS)
+_LLAMA = _alike("model", "layers", *_LAYER_PATHS)
+
+_FAMILIES = {
+    "bert": _alike("bert", "encoder.layer", *_BERT_PATHS),
+    "roberta": _alike("roberta", "encoder.layer", *_BERT_PATHS),
+    "xlm-roberta": _alike("roberta", "encoder.layer", *_BERT_PATHS),
+    "electra": _alike("electra", "encoder.layer", *_BERT_PATHS),
+    "deberta-v2": _alike("deberta", "encoder.layer", *_BERT_PATHS),
+    "distilbert": _alike("distilbert", "transformer.layer", *_LAYER_PATHS),
+    "mpnet": _alike("mpnet", "encoder.layer", *_LAYER_PATHS),
+    "modernbert": _LLAMA,
+    "gpt2": _alike("transformer", "h", *_LAYER_PATHS),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma": _LLAMA,
+    # The library knows the module names of transformers 4.
+    "vit": Family(
+        "vit",
+        {
+            ("layers", "attention"): "encoder.layer.{}.attention_adapters",
+            ("layers", "feed_forward"): "encoder.layer.{}.output.output_adapters",
+        },
+    ),
+    "t5": _T5,
+    "mt5": _T5,
+    "bart": _BART,
+    "mbart": _BART,
+}
