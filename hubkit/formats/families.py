@@ -62,17 +62,11 @@ def family(model_type: str) -> Family:
 
 def _alike(prefix: str, layers: str, attention: str, feed_forward: str) -> Family:
     """A family whose lists of layers, separated by blanks, are those of the base model."""
-    return Family(
-        prefix,
-        {
-            key: path
-            for one in layers.split()
-            for key, path in (
-                ((one, "attention"), f"{one}.{{}}.{attention}"),
-                ((one, "feed_forward"), f"{one}.{{}}.{feed_forward}"),
-            )
-        },
-    )
+    paths: dict[tuple[str, Place], str] = {}
+    for one in layers.split():
+        paths[one, "attention"] = f"{one}.{{}}.{attention}"
+        paths[one, "feed_forward"] = f"{one}.{{}}.{feed_forward}"
+    return Family(prefix, paths)
 
 
 _BERT_PATHS = ("attention.output", "output")

@@ -20,7 +20,7 @@ from hubkit.formats.adapterhub import foreign_name, read_adapter, reduction_fact
 from hubkit.formats.tensor_files import read_tensors
 from hubkit.nn.layout import hidden_size
 from hubkit.nn.methods import Method
-from registry.errors import AdapterError
+from registry.errors import AdapterError, BaseModelMismatchError
 from registry.manifest import BaseModelInfo
 from tests.support.models import (
     METHODS,
@@ -343,7 +343,9 @@ def test_a_missing_layer_is_noticed_when_the_adapter_is_attached(folder: Path) -
         folder,
         lambda tensors: [tensors.pop(k) for k in list(tensors) if ".layer.1." in k] and None,
     )
-    with pytest.raises(AdapterError, match=r"deltas at 1 sites; DistilBertModel .* with 2"):
+    with pytest.raises(
+        BaseModelMismatchError, match=r"deltas at 1 sites; DistilBertModel .* with 2"
+    ):
         attach(reference_base("distilbert"), Adapter.load(folder))
 
 
