@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
@@ -57,10 +58,11 @@ def attention_heat_map(attention: Mapping[str, Mapping[str, float]], title: str)
     return _png(figure)
 
 
-def _curve(axes: object, history: Sequence[Mapping[str, float]], name: str, label: str) -> None:
+def _curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, label: str) -> None:
     points = [(entry["epoch"], entry[name]) for entry in history if name in entry]
     if points:
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)  # type: ignore[attr-defined]
+        epochs, values = zip(*points, strict=True)
+        axes.plot(epochs, values, marker="o", markersize=3, label=label)
 
 
 def _png(figure: Figure) -> bytes:
