@@ -1,0 +1,41 @@
+"""The adapter methods that hubkit composes, by name.
+
+Names and defaults are those of the libraries they come from. Bottlenecks, as in AdapterHub:
+``seq_bn`` of Pfeiffer et al. 2021 (arXiv 2005.00247), ``double_seq_bn`` of Houlsby et al. 2019
+(arXiv 1902.00751), ``par_bn`` of He et al. 2022 (arXiv 2110.04366); ``*_inv`` adds the invertible
+adapter of MAD-X (Pfeiffer et al. 2020, arXiv 2005.00052). As in PEFT: ``lora`` of Hu et al. 2021
+(arXiv 2106.09685).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hubkit.methods.bottleneck import ROWS, Bottleneck
+from hubkit.methods.lora import LoRA
+from hubkit.methods.method import Host, Method
+from registry.errors import AdapterError, did_you_mean
+
+METHODS: dict[str, type[Method]] = {**dict.fromkeys(ROWS, Bottleneck), "lora": LoRA}
+"""By name, the class that says where a method's deltas are and what they compute."""
+
+
+def new_method(type: str, host: Host, **parameters: Any) -> Method:
+    """The method for a new adapter of ``host``; what is not given has its published default.
+
+    Args:
+        type: A key of :data:`METHODS`.
+        host: The base model, as ``hubkit.nn.layout.host`` describes it.
+        parameters: Those of the method.
+
+    Raises:
+        AdapterError: An unknown method, or a parameter that is unknown or out of range.
+    """
+    try:
+        method = METHODS[type]
+    except KeyError:
+        raise AdapterError(
+            f"Unknown method {type!r}; hubkit composes {', '.join(METHODS)}."
+            f"{did_you_mean(type, METHODS)}"
+        ) from None
+    return method.create(type, host, **parameters)
