@@ -7,38 +7,61 @@ be attached to a model, and references (:class:`registry.AdapterRef`) where it i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from hubkit.methods.method import is_finite
 from registry.errors import CompositionError
 from registry.refs import AdapterRef
+
+MAX_DEPTH = 8
+"""How deep compositions may nest."""
+
+_NAME = re.compile(r"[^\s(),*=]+")
 
 
 @dataclass(frozen=True, init=False)
 class Composition:
-    """Two or more parts, each an adapter or another composition.
+    """Parts, each an adapter or another composition.
 
     Raises:
-        CompositionError: Fewer than two parts, or the same part twice.
+        CompositionError: Too few parts, the same part twice, a part that makes no sense there, or
+            one that nests too deep.
     """
 
     verb: ClassVar[str]
+    least: ClassVar[int] = 2
     parts: tuple[Any, ...]
 
     def __init__(self, *parts: Any) -> None:
-        if len(parts) < 2:
+        if len(parts) < self.least:
             raise CompositionError(
-                f"{self.verb.capitalize()} needs at least two adapters, found {len(parts)}; "
-                "a single adapter is used as it is."
+                f"{self.verb.capitalize()} needs at least {_spelled(self.least)}, found "
+                f"{len(parts)}; a single adapter is used as it is."
             )
-        for index, part in enumerate(parts):
-            # Identity for loaded adapters, whose tensors have no useful equality.
-            if any(part is other or (_is_name(part) and part == other) for other in parts[:index]):
+        seen = set()
+        for part in parts:
+            if _key(part) in seen:
                 raise CompositionError(
                     f"{self.verb.capitalize()} was given {part} twice; each adapter once."
                 )
+            seen.add(_key(part))
+            self._check(part)
         object.__setattr__(self, "parts", parts)
+        if depth(self) > MAX_DEPTH:
+            raise CompositionError(
+                f"The {self.verb} of {len(parts)} parts nests deeper than {MAX_DEPTH} levels."
+            )
+
+    def _check(self, part: Any) -> None:
+        """Refuse what makes no sense as a part."""
+        for rows in inside(part):
+            if isinstance(rows, Batch | Parallel):
+                raise CompositionError(
+                    f"{rows} in a {self.verb}: the rows of a {rows.verb} are told apart by what "
+                    f"each adds at the end. Put the {self.verb} into the {rows.verb} instead."
+                )
 
     def __str__(self) -> str:
         return f"{self.verb}({', '.join(map(str, self.parts))})"
@@ -49,11 +72,120 @@ class Stack(Composition):
 
     verb = "stack"
 
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        by_rows = [part for part in inside(self) if isinstance(part, Batch | Parallel)]
+        if len(by_rows) > 1:
+            raise CompositionError(
+                f"The stack holds {by_rows[0]} and {by_rows[1]}: only one may choose by rows. "
+                "Use one batch of stacks."
+            )
+
+    def _check(self, part: Any) -> None:
+        # One language adapter for all, then another task adapter for each row.
+        pass
+
 
 class Fuse(Composition):
     """AdapterFusion: learned attention over what the parts would each add."""
 
     verb = "fuse"
+
+
+@dataclass(frozen=True, init=False)
+class Mix(Composition):
+    """A weighted sum of what the parts would each add.
+
+    Attributes:
+        weights: A number for each part; None for weights to be learned, one for each part and site
+            (Frohmann et al. 2024, arXiv 2310.01217), which start equal.
+    """
+
+    verb = "mix"
+    least = 1
+    weights: tuple[float, ...] | None
+
+    def __init__(self, *parts: Any, weights: Sequence[float] | None = None) -> None:
+        super().__init__(*parts)
+        if weights is not None:
+            if isinstance(weights, str) or not isinstance(weights, Iterable):
+                raise CompositionError(f"Mix takes a list with a weight for each, not {weights!r}.")
+            weights = tuple(weights)
+            if len(weights) != len(parts):
+                raise CompositionError(
+                    f"Mix has {len(parts)} parts, but {len(weights)} weights; one for each."
+                )
+            for weight in weights:
+                if not is_finite(weight):
+                    raise CompositionError(f"A weight of a mix is a finite number, not {weight!r}.")
+            weights = tuple(map(float, weights))
+        object.__setattr__(self, "weights", weights)
+
+    def __str__(self) -> str:
+        if self.weights is None:
+            return super().__str__()
+        terms = (f"{w!r}*{part}" for w, part in zip(self.weights, self.parts, strict=True))
+        return f"{self.verb}({', '.join(terms)})"
+
+
+@dataclass(frozen=True, init=False)
+class Batch(Composition):
+    """Another composition, or none, for every row of the input.
+
+    Args:
+        rows: A list with an entry for each row; or named entries, from which
+            ``attached.rows([...])`` chooses for every call.
+
+    Attributes:
+        parts: The different entries.
+        rows: For each row its place in ``parts``, or None; None where they are named.
+        names: Names with their places in ``parts``; None where each row has its own.
+    """
+
+    verb = "batch"
+    least = 1
+    rows: tuple[int | None, ...] | None
+    names: tuple[tuple[str, int], ...] | None
+
+    def __init__(self, rows: Sequence[Any] | Mapping[str, Any]) -> None:
+        if isinstance(rows, str | Composition) or not isinstance(rows, Sequence | Mapping):
+            raise CompositionError(f"Batch takes a list with an entry for each row, not {rows!r}.")
+        named = isinstance(rows, Mapping)
+        entries = list(rows.values()) if isinstance(rows, Mapping) else list(rows)
+        if named and (bad := [name for name in rows if not isinstance(name, str)]):
+            raise CompositionError(f"The names in a batch are text, not {bad[0]!r}.")
+        if named and (bad := [name for name in rows if not _NAME.fullmatch(name)]):
+            raise CompositionError(
+                f"A name in a batch has no blanks and none of (),*= in it, not {bad[0]!r}."
+            )
+        if named and any(entry is None for entry in entries):
+            raise CompositionError("A row without an adapter is chosen with None; name none.")
+        parts: dict[Any, Any] = {}
+        for entry in entries:
+            if entry is not None:
+                parts.setdefault(_key(entry), entry)
+        if not parts:
+            raise CompositionError("Batch needs at least one adapter, found none.")
+        super().__init__(*parts.values())
+        numbers = {key: place for place, key in enumerate(parts)}
+        places = [None if entry is None else numbers[_key(entry)] for entry in entries]
+        object.__setattr__(self, "rows", None if named else tuple(places))
+        object.__setattr__(self, "names", tuple(zip(rows, places, strict=True)) if named else None)
+
+    def __str__(self) -> str:
+        if self.names is not None:
+            return f"batch({', '.join(f'{name}={self.parts[i]}' for name, i in self.names)})"
+        assert self.rows is not None
+        return f"batch({', '.join('-' if i is None else str(self.parts[i]) for i in self.rows)})"
+
+
+class Parallel(Composition):
+    """One input through several parts at once: the output has a copy of the rows for each.
+
+    All below the first layer that a part changes runs once.
+    """
+
+    verb = "parallel"
 
 
 def leaves(composition: Any) -> Iterator[Any]:
@@ -65,50 +197,27 @@ def leaves(composition: Any) -> Iterator[Any]:
         yield composition
 
 
-_VERBS: dict[str, type[Composition]] = {cls.verb: cls for cls in (Stack, Fuse)}
-_TOKEN = re.compile(r"\s*([(),]|[^\s(),]+)")
-_MAX_DEPTH = 8
+def inside(composition: Any) -> Iterator[Composition]:
+    """The compositions in ``composition``, itself first."""
+    if isinstance(composition, Composition):
+        yield composition
+        for part in composition.parts:
+            yield from inside(part)
 
 
-def parse(text: str) -> Composition | AdapterRef:
-    """Read the text form of a composition.
-
-    Raises:
-        CompositionError: Bad syntax; the message shows where.
-        InvalidNameError: A leaf is no adapter reference.
-    """
-    tokens = _TOKEN.findall(text)
-    composition, rest = _parse(tokens, text, depth=0)
-    if rest:
-        raise CompositionError(f"Cannot read {text!r}: nothing may follow at {rest[0]!r}.")
-    return composition
+def depth(composition: Any) -> int:
+    """How deep ``composition`` nests, trained fusions in it included; an adapter does not."""
+    parts = getattr(composition, "parts", ())
+    return 1 + max(map(depth, parts)) if parts else 0
 
 
-def _parse(tokens: list[str], text: str, depth: int) -> tuple[Composition | AdapterRef, list[str]]:
-    if not tokens or tokens[0] in "(),":
-        found = repr(tokens[0]) if tokens else "the end"
-        raise CompositionError(
-            f"Cannot read {text!r}: expected an adapter or a verb, found {found}."
-        )
-    if depth > _MAX_DEPTH:
-        raise CompositionError(f"{text!r} nests deeper than {_MAX_DEPTH} levels.")
-    head, rest = tokens[0], tokens[1:]
-    if rest[:1] != ["("]:
-        return AdapterRef.parse(head), rest
-    if head not in _VERBS:
-        raise CompositionError(
-            f"Unknown verb {head!r} in {text!r}; hubkit knows {', '.join(_VERBS)}."
-        )
-    parts: list[Composition | AdapterRef] = []
-    while True:
-        part, rest = _parse(rest[1:], text, depth + 1)
-        parts.append(part)
-        if rest[:1] == [")"]:
-            return _VERBS[head](*parts), rest[1:]
-        if rest[:1] != [","]:
-            found = repr(rest[0]) if rest else "the end"
-            raise CompositionError(f"Cannot read {text!r}: expected ',' or ')', found {found}.")
+def _key(part: Any) -> Any:
+    """What is equal for equal parts: loaded adapters have no equality but their identity."""
+    if isinstance(part, Composition):
+        others = (getattr(part, name, None) for name in ("weights", "rows", "names"))
+        return type(part), *others, *map(_key, part.parts)
+    return part if isinstance(part, str | AdapterRef) else id(part)
 
 
-def _is_name(part: Any) -> bool:
-    return isinstance(part, (str, AdapterRef, Composition))
+def _spelled(least: int) -> str:
+    return "one adapter" if least == 1 else "two adapters"
