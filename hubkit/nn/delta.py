@@ -2,64 +2,152 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout, linear
 from transformers.activations import ACT2FN
 
-from hubkit.nn.methods import Method, Reads
+from hubkit.methods.method import DeltaForm, DeltaShape
 from registry.errors import AdapterError
 
 # Those with weights of their own are left out: no adapter file holds them.
 ACTIVATIONS = frozenset({*ACT2FN, "leakyrelu"} - {"prelu", "xielu"})
 """The activations of a bottleneck, by the names that transformers gives them."""
 
+_TABLES: dict[str, Callable[[], Any]] = {
+    name: type(table)
+    for name, table in vars(nn.Module()).items()
+    if name.endswith("_hooks") or name == "_non_persistent_buffers_set"
+}
+"""What a module makes for its hooks, and of what type."""
+
 
 class Delta(nn.Module):
     """A low-rank change at one site of the base model.
 
-    ``delta(x) = s * (U @ act(D @ x + b) + c)``, with the down-projection ``D`` (r, d) and its bias
-    ``b`` (r), the up-projection ``U`` (d, r) and its bias ``c`` (d), and a constant scale ``s``.
+    ``delta(x) = s * (U @ act(D @ x + b) + c)``. The parameters are ``down`` for ``D``, *shape*
+    ``(r, d_in)``, ``up`` for ``U``, *shape* ``(d_out, r)``, ``down_bias`` and ``up_bias`` for ``b``
+    and ``c`` where the method has them, and ``scale`` for ``s``, *shape* ``(1)`` or ``(d_out)``,
+    where it is learned. They are held without modules of their own: a server holds thousands.
 
-    Weights start as in BERT, N(0, 0.02 ** 2) with biases at zero (Pfeiffer et al. 2021).
+    Bottlenecks start as in BERT, N(0, 0.02 ** 2) with biases at zero (Pfeiffer et al. 2021); LoRA
+    starts with ``U = 0`` (Hu et al. 2021).
 
     Args:
-        method: Size, activation, scale, and what the delta reads.
-        hidden_size: The width ``d``.
+        shape: Its three sizes.
+        form: All that it computes but its weights.
 
     Raises:
         AdapterError: The activation is none of :data:`ACTIVATIONS`.
     """
 
-    reads: Reads
-
-    def __init__(self, method: Method, hidden_size: int) -> None:
+    def __init__(self, shape: DeltaShape, form: DeltaForm) -> None:
         super().__init__()
-        self.reads = method.reads
-        self.scaling = method.scaling
-        self.activation = _activation(method.activation)
-        self.down = nn.Linear(hidden_size, method.bottleneck_size)
-        self.up = nn.Linear(method.bottleneck_size, hidden_size)
-        for projection in (self.down, self.up):
-            nn.init.normal_(projection.weight, std=0.02)
-            nn.init.zeros_(projection.bias)
+        self.form = form = _shared(form)
+        self.activation = activation(form.activation)
+        self.down = nn.Parameter(torch.empty(shape.rank, shape.inputs))
+        self.up = nn.Parameter(torch.empty(shape.outputs, shape.rank))
+        self.down_bias = nn.Parameter(torch.zeros(shape.rank)) if form.down_bias else None
+        self.up_bias = nn.Parameter(torch.zeros(shape.outputs)) if form.up_bias else None
+        if isinstance(form.scaling, str):
+            size = 1 if form.scaling == "learned" else shape.outputs
+            self.scale: Tensor | float = nn.Parameter(torch.ones(size))
+        else:
+            self.scale = form.scaling
+        if form.starts_at_zero:
+            nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+            nn.init.zeros_(self.up)
+        else:
+            nn.init.normal_(self.down, std=0.02)
+            nn.init.normal_(self.up, std=0.02)
+
+        for table in _TABLES:
+            vars(self).pop(table, None)
+
+    def __getattr__(self, name: str) -> Any:
+        # The tables that every module has for its hooks weigh as much as a small delta; they are
+        # made when first used, so that thousands of adapters cost little but their weights.
+        if name in _TABLES:
+            return vars(self).setdefault(name, _TABLES[name]())
+        return super().__getattr__(name)
+
+    @property
+    def shape(self) -> DeltaShape:
+        """Its three sizes."""
+        return DeltaShape(self.down.shape[1], self.down.shape[0], self.up.shape[0])
+
+    @property
+    def dropping(self) -> float:
+        """The probability of its dropout now.
+
+        Dropout is for what learns: a frozen adapter has none, whatever the mode of the model.
+        """
+        return self.form.dropout if self.training and self.up.requires_grad else 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         """What is added at the site.
 
         Args:
-            x: What :attr:`reads` names. *Shape:* ``(..., d)``.
+            x: What ``form.reads`` names. *Shape:* ``(..., d_in)``.
 
         Returns:
-            *Shape:* ``(..., d)``.
+            *Shape:* ``(..., d_out)``.
         """
-        z: Tensor = self.up(self.activation(self.down(x)))
-        # A multiplication by one would still cost a pass over (batch, length, d).
-        return z if self.scaling == 1.0 else self.scaling * z
+        p = self.dropping
+        if p and self.form.reads == "input":
+            x = dropout(x, p)
+        a = linear(x, self.down, self.down_bias)
+        if self.activation is not None:
+            a = self.activation(a)
+        if self.up_bias is None and isinstance(self.scale, float):
+            # Scaled where it is narrow.
+            z = linear(a if self.scale == 1.0 else self.scale * a, self.up)
+        else:
+            z = linear(a, self.up, self.up_bias)
+            # A multiplication by one would still cost a pass over (batch, length, d).
+            z = z if isinstance(self.scale, float) and self.scale == 1.0 else self.scale * z
+        return dropout(z, p) if p and self.form.reads != "input" else z
 
 
-def _activation(name: str) -> nn.Module:
+@lru_cache(maxsize=1024)
+def _shared(form: DeltaForm) -> DeltaForm:
+    """One object for all deltas of a form."""
+    return form
+
+
+@cache
+def activation(name: str) -> Callable[[Tensor], Tensor] | None:
+    """The activation of that name, one object for all deltas; None for the identity.
+
+    Raises:
+        AdapterError: It is none of :data:`ACTIVATIONS`.
+    """
     if name not in ACTIVATIONS:
         raise AdapterError(
             f"Unknown activation {name!r}; hubkit knows {', '.join(sorted(ACTIVATIONS))}."
         )
-    activation: nn.Module = nn.LeakyReLU() if name == "leakyrelu" else ACT2FN[name]
-    return activation
+    if name == "linear":
+        return None
+    module: Any = nn.LeakyReLU() if name == "leakyrelu" else ACT2FN[name]
+    return _Activation(name, module)
+
+
+class _Activation:
+    """A module without weights, kept out of the module tree of each of the deltas that share it."""
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self._name = name
+        self._module = module
+
+    def __call__(self, x: Tensor) -> Tensor:
+        result: Tensor = self._module(x)
+        return result
+
+    def __reduce__(self) -> Any:
+        # A copy is the same object, so that activations are told apart by identity.
+        return activation, (self._name,)

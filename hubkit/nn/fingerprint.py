@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit.nn.attach import SUBMODULE
-from hubkit.nn.layout import backbone
+from hubkit.nn.host import backbone
 
 # A pooler is part of some head classes and not of others; T5's language model holds its head beside
 # the backbone's own modules.

@@ -14,10 +14,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from hubkit.methods.method import Reads
 from hubkit.nn.delta import Delta
-from hubkit.nn.folded import Folded, width
+from hubkit.nn.folded import Folded
 from hubkit.nn.fusion import FusionLayer
-from hubkit.nn.methods import Reads
+from hubkit.nn.joined import can_join
 
 # float16 is not among them: a part of a score can be beyond its range where the score is not.
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -28,24 +29,50 @@ class Foldable(nn.Module):
 
     _kept: tuple[_Snapshot, Folded] | None = None
 
+    def joins(self, branches: Sequence[nn.Module], layer: FusionLayer) -> bool:
+        """Whether the fusion may be computed from the weights, without a call of its modules.
+
+        So it may where all it mixes are deltas that can be joined, narrow enough that this is
+        cheaper, and where nothing but the classes says what is computed and nobody listens.
+        """
+        if type(layer) is not FusionLayer or not can_join(branches):
+            return False
+        if not all(type(one) is nn.Linear for one in _projections(layer)):
+            return False
+        if not _are_narrow(branches, layer):
+            return False
+        weight = layer.query.weight
+        device = weight.device.type
+        computed = (
+            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        )
+        return computed in _DTYPES and not any(
+            module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+            for module in (layer, *_projections(layer))
+        )
+
     def folded(self, deltas: Sequence[Delta], layer: FusionLayer, reads: Reads) -> Folded | None:
-        """The fusion as its weights are now; None where it must be computed plainly.
+        """The fusion as its weights are now; None where it is not to be folded.
 
         Args:
-            deltas: All that the fusion mixes.
+            deltas: All that the fusion mixes; it :meth:`joins` them.
             layer: The fusion layer over them.
             reads: What the query reads.
         """
-        if self.training or not _is_usual(self, deltas, layer):
+        if self.training or torch.compiler.is_compiling():
+            return None
+        if torch.is_autocast_enabled(layer.query.weight.device.type):
+            return None
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return None
         weights = list(_weights(deltas, layer))
         if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
             return None
-        constants = [reads, *((one.reads, one.scaling, one.activation) for one in deltas)]
+        constants = [reads, *map(_constants, deltas)]
         kept = self._kept
         if kept is not None and kept[0].is_of(weights, constants):
             return kept[1]
-        if not _is_foldable(deltas, layer, weights):
+        if not _are_alike(weights):
             return None
         # Tensors made in inference mode would be of no use outside of it.
         with torch.inference_mode(False):
@@ -94,53 +121,31 @@ class _Snapshot:
         )
 
 
-def _is_usual(node: nn.Module, deltas: Sequence[Delta], layer: FusionLayer) -> bool:
-    """Whether nothing but the classes themselves says what is computed, and how."""
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled(layer.query.weight.device.type):
-        return False
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        return False
-    if not (all(type(one) is Delta for one in deltas) and type(layer) is FusionLayer):
-        return False
-    if not all(type(one) is nn.Linear for one in _projections(deltas, layer)):
-        return False
-    # The copy calls no module inside but the activations: who listens to one would hear nothing,
-    # and what replaces one would be passed over.
-    return not any(
-        module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
-        for module in _inside(node)
-    )
-
-
-def _is_foldable(deltas: Sequence[Delta], layer: FusionLayer, weights: Sequence[Tensor]) -> bool:
-    """Whether a copy is cheaper, exact enough, and can be told when a weight is written to."""
+def _are_alike(weights: Sequence[Tensor]) -> bool:
+    """Whether a copy would be exact, and can be told when one of ``weights`` is written to."""
     first = weights[0]
-    return (
-        # From there on, the fusion layer's own three products are the cheaper ones.
-        sum(map(width, deltas)) < 3 * layer.query.out_features
-        and first.dtype in _DTYPES
-        and all(
-            type(weight) in (Tensor, nn.Parameter)
-            and not weight.is_inference()
-            and weight.dtype == first.dtype
-            and weight.device == first.device
-            for weight in weights
-        )
+    return all(
+        type(weight) in (Tensor, nn.Parameter)
+        and not weight.is_inference()
+        and weight.dtype == first.dtype
+        and weight.device == first.device
+        for weight in weights
     )
 
 
-def _inside(module: nn.Module) -> Iterator[nn.Module]:
-    # Much faster than modules(), which makes names; this runs in every forward pass.
-    for child in module._modules.values():
-        if child is not None:
-            yield child
-            yield from _inside(child)
+def _are_narrow(deltas: Sequence[Any], layer: FusionLayer) -> bool:
+    """Whether a folded token costs fewer multiplications; for a square query, ``R < 3 d``."""
+    size, query_size = layer.query.weight.shape
+    rank: int = sum(delta.down.shape[0] for delta in deltas)
+    return bool(rank * query_size < size * (query_size + 2 * size))
 
 
-def _projections(deltas: Iterable[Delta], layer: FusionLayer) -> Iterator[nn.Linear]:
-    for delta in deltas:
-        yield delta.down
-        yield delta.up
+def _constants(delta: Delta) -> tuple[Any, ...]:
+    scale = None if isinstance(delta.scale, Tensor) else delta.scale
+    return delta.form.reads, scale, delta.activation
+
+
+def _projections(layer: FusionLayer) -> Iterator[nn.Module]:
     yield layer.query
     yield layer.key
     if layer.value is not None:
@@ -148,7 +153,7 @@ def _projections(deltas: Iterable[Delta], layer: FusionLayer) -> Iterator[nn.Lin
 
 
 def _weights(deltas: Iterable[Delta], layer: FusionLayer) -> Iterator[Tensor]:
-    for projection in _projections(deltas, layer):
-        yield projection.weight
-        if projection.bias is not None:
-            yield projection.bias
+    for module in (*deltas, *_projections(layer)):
+        for weight in module._parameters.values():
+            if weight is not None:
+                yield weight

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from hubkit.methods.method import Reads
+from hubkit.nn.delta import Delta
+from hubkit.nn.joined import Inputs, JoinedDeltas
 
 
 class Fused(NamedTuple):
@@ -31,15 +37,16 @@ class FusionLayer(nn.Module):
     ``(2 N + 1) d**2`` multiplications.
 
     Args:
-        hidden_size: The width ``d``.
+        size: The width ``d`` of the deltas.
+        query_size: The width of the query input; default: ``size``.
         value: False leaves out ``Wv`` (the "static" variant of the AdapterHub library).
     """
 
-    def __init__(self, hidden_size: int, *, value: bool = True) -> None:
+    def __init__(self, size: int, query_size: int | None = None, *, value: bool = True) -> None:
         super().__init__()
-        self.query = nn.Linear(hidden_size, hidden_size)
-        self.key = nn.Linear(hidden_size, hidden_size)
-        self.value = nn.Linear(hidden_size, hidden_size, bias=False) if value else None
+        self.query = nn.Linear(size if query_size is None else query_size, size)
+        self.key = nn.Linear(size, size)
+        self.value = nn.Linear(size, size, bias=False) if value else None
         for projection in (self.query, self.key):
             nn.init.normal_(projection.weight, std=0.02)
             nn.init.zeros_(projection.bias)
@@ -49,24 +56,37 @@ class FusionLayer(nn.Module):
             self.value.weight.data.fill_diagonal_(1.0)
 
     def forward(self, x: Tensor, deltas: Tensor) -> Fused:
-        """Attend from ``x`` over ``deltas``.
+        """Attend from ``x`` over ``deltas``, whatever has computed them.
 
         Args:
-            x: The query input. *Shape:* ``(..., d)``.
+            x: The query input. *Shape:* ``(..., query_size)``.
             deltas: One delta for each adapter. *Shape:* ``(..., N, d)``.
         """
-        query = self.query(x)
-        # |Q| is not normalised, so scores in half precision would overflow or tie.
-        wide = torch.promote_types(deltas.dtype, torch.float32)
+        asked, shift = self._ask(x)
+        wide = torch.promote_types(asked.dtype, torch.float32)
         # A product and a sum: on a CPU, twice as fast as a matrix product for each token.
-        folded_query = (query @ self.key.weight).to(wide).unsqueeze(-2)
-        scores = (folded_query * deltas.to(wide)).sum(-1)
-        # The softmax cancels this shift. It keeps the key's bias in the graph, with its true
-        # gradient of zero, so that distributed training finds no unused parameter.
-        scores = scores + (query.to(wide) @ self.key.bias.to(wide)).unsqueeze(-1)
+        scores = (asked.to(wide).unsqueeze(-2) * deltas.to(wide)).sum(-1) + shift
         attention = torch.softmax(scores, dim=-1)
         mixed = (attention.to(deltas.dtype).unsqueeze(-1) * deltas).sum(-2)
-        return Fused(mixed if self.value is None else self.value(mixed), attention)
+        return Fused(self._valued(mixed), attention)
+
+    def over(self, deltas: Sequence[Delta], inputs: Inputs, reads: Reads) -> Tensor:
+        """The same function of plain deltas, without a tensor of *shape* ``(..., N, d)``.
+
+        Training takes this form: a tenth as much has to be kept for the backward pass.
+
+        Args:
+            deltas: Those of the ``N`` adapters.
+            inputs: The site.
+            reads: What the query reads.
+        """
+        joined = JoinedDeltas(deltas, reads)
+        asked, shift = self._ask(inputs.read(reads))
+        wide = torch.promote_types(asked.dtype, torch.float32)
+        bottlenecks = joined.bottlenecks(inputs)
+        columns = linear(asked, joined.matrix.T).to(wide)
+        weights, _ = joined.attend(bottlenecks.to(wide), columns, shift)
+        return self._valued(linear(weights.to(bottlenecks.dtype), joined.matrix))
 
     def regularization(self) -> Tensor:
         """``0.01 * ||I - Wv||**2``, the paper's regulariser. *Shape:* ``()``."""
@@ -75,3 +95,20 @@ class FusionLayer(nn.Module):
         weight = self.value.weight
         identity = torch.eye(len(weight), device=weight.device, dtype=weight.dtype)
         return 0.01 * (identity - weight).square().sum()
+
+    def _ask(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        """``Wk^T Q``, *shape* ``(..., d)``, and ``Q . bk``, *shape* ``(..., 1)``.
+
+        Scores are float32 or wider: |Q| is not normalised, so in half precision they would overflow
+        or tie. The softmax cancels ``Q . bk``. It is there while ``bk`` is trained, to keep it in
+        the graph with its true gradient of zero: distributed training wants no unused parameter.
+        """
+        query = self.query(x)
+        shift: Tensor | float = 0.0
+        if self.key.bias.requires_grad:
+            wide = torch.promote_types(query.dtype, torch.float32)
+            shift = (query.to(wide) * self.key.bias.to(wide)).sum(-1, keepdim=True)
+        return query @ self.key.weight, shift
+
+    def _valued(self, mixed: Tensor) -> Tensor:
+        return mixed if self.value is None else self.value(mixed)

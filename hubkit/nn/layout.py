@@ -9,13 +9,11 @@ release of transformers needs at most a new row. Add one at run time with :func:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from torch import nn
 from transformers import PreTrainedModel
 
-from hubkit.nn.sites import Place, Site
+from hubkit.methods.sites import Place
 from registry.errors import UnsupportedModelError
 
 
@@ -39,11 +37,22 @@ class Layout:
     """Layers that are built alike: where their lists are inside the backbone, and their sub-blocks.
 
     A list that a model class lacks (the decoder of an encoder-decoder, say) has no sites.
+
+    Attributes:
+        layers: Module paths of the lists of layers, inside the backbone.
+        attention: The attention sub-block of each layer.
+        feed_forward: The feed-forward sub-block of each layer.
+        embeddings: The module that returns the embedded input, through which an invertible adapter
+            goes; None where there is none.
+        queries_and_values: How the paths of the linear layers end that make the queries and the
+            values of attention, which LoRA adapts by default.
     """
 
     layers: tuple[str, ...]
     attention: SubBlock
     feed_forward: SubBlock
+    embeddings: str | None = None
+    queries_and_values: tuple[str, ...] = ()
 
     def sub_block(self, place: Place) -> SubBlock:
         """The sub-block at ``place``."""
@@ -56,36 +65,50 @@ _BERT = Layout(
         "attention.output.dropout", "attention.output", 1, "attention.output.LayerNorm"
     ),
     feed_forward=SubBlock("output.dropout", "output", 1, "output.LayerNorm"),
+    embeddings="embeddings",
+    queries_and_values=("query", "value"),
 )
 _DISTILBERT = Layout(
     layers=("transformer.layer",),
     attention=SubBlock("attention", "attention", 0, "sa_layer_norm"),
     feed_forward=SubBlock("ffn", "ffn", 0, "output_layer_norm"),
+    embeddings="embeddings",
+    queries_and_values=("q_lin", "v_lin"),
 )
 _MPNET = Layout(
     layers=("encoder.layer",),
     attention=SubBlock("attention.dropout", "attention", 0, "attention.LayerNorm"),
     feed_forward=SubBlock("output.dropout", "output", 1, "output.LayerNorm"),
+    embeddings="embeddings",
+    queries_and_values=("attn.q", "attn.v"),
 )
 _MODERNBERT = Layout(
     layers=("layers",),
     attention=SubBlock("attn", "attn_norm", 0, None),
     feed_forward=SubBlock("mlp", "mlp_norm", 0, None),
+    embeddings="embeddings",
+    queries_and_values=("Wqkv",),
 )
 _GPT2 = Layout(
     layers=("h",),
     attention=SubBlock("attn", "ln_1", 0, None),
     feed_forward=SubBlock("mlp", "ln_2", 0, None),
+    embeddings="drop",
+    queries_and_values=("c_attn",),
 )
 _LLAMA = Layout(
     layers=("layers",),
     attention=SubBlock("self_attn", "input_layernorm", 0, None),
     feed_forward=SubBlock("mlp", "post_attention_layernorm", 0, None),
+    embeddings="embed_tokens",
+    queries_and_values=("q_proj", "v_proj"),
 )
 _VIT = Layout(
     layers=("layers",),
     attention=SubBlock("attention", "layernorm_before", 0, None),
     feed_forward=SubBlock("mlp", "layernorm_after", 0, None),
+    embeddings="embeddings",
+    queries_and_values=("q_proj", "v_proj"),
 )
 _T5_ATTENTION = SubBlock("layer.0.dropout", "layer.0.layer_norm", 0, None)
 _T5 = (
@@ -93,23 +116,30 @@ _T5 = (
         layers=("encoder.block",),
         attention=_T5_ATTENTION,
         feed_forward=SubBlock("layer.1.dropout", "layer.1.layer_norm", 0, None),
+        embeddings="encoder.embed_tokens",
+        queries_and_values=("q", "v"),
     ),
     # A decoder's second sub-layer attends to the encoder.
     Layout(
         layers=("decoder.block",),
         attention=_T5_ATTENTION,
         feed_forward=SubBlock("layer.2.dropout", "layer.2.layer_norm", 0, None),
+        queries_and_values=("q", "v"),
     ),
 )
 _BART = Layout(
     layers=("encoder.layers", "decoder.layers"),
     attention=SubBlock("self_attn", "self_attn", 0, "self_attn_layer_norm"),
     feed_forward=SubBlock("fc2", "fc1", 0, "final_layer_norm"),
+    embeddings="encoder.layernorm_embedding",
+    queries_and_values=("q_proj", "v_proj"),
 )
 _MBART = Layout(
     layers=("encoder.layers", "decoder.layers"),
     attention=SubBlock("self_attn", "self_attn_layer_norm", 0, None),
     feed_forward=SubBlock("fc2", "final_layer_norm", 0, None),
+    embeddings="encoder.layernorm_embedding",
+    queries_and_values=("q_proj", "v_proj"),
 )
 
 _LAYOUTS: dict[str, tuple[Layout, ...]] = {
@@ -117,7 +147,7 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "roberta": (_BERT,),
     "xlm-roberta": (_BERT,),
     "electra": (_BERT,),
-    "deberta-v2": (_BERT,),
+    "deberta-v2": (replace(_BERT, queries_and_values=("query_proj", "value_proj")),),
     "distilbert": (_DISTILBERT,),
     "mpnet": (_MPNET,),
     "modernbert": (_MODERNBERT,),
@@ -143,13 +173,6 @@ def register_layout(model_type: str, *layouts: Layout) -> None:
     _LAYOUTS[model_type] = layouts
 
 
-def backbone(model: PreTrainedModel) -> PreTrainedModel:
-    """The base model without its head: ``model`` itself where it has none."""
-    base = model.base_model
-    assert isinstance(base, PreTrainedModel)
-    return base
-
-
 def layouts_of(model: PreTrainedModel) -> tuple[Layout, ...]:
     """The layouts of ``model``.
 
@@ -165,37 +188,3 @@ def layouts_of(model: PreTrainedModel) -> tuple[Layout, ...]:
             f"{', '.join(sorted(_LAYOUTS))}. Say where its layers, residuals and LayerNorms are "
             f"with hubkit.register_layout({model_type!r}, Layout(...))."
         ) from None
-
-
-def sites(model: PreTrainedModel, places: tuple[Place, ...]) -> Iterator[Site]:
-    """Every site of ``model`` at one of ``places``, from the first layer to the last."""
-    modules = dict(backbone(model).named_modules())
-    for layout in layouts_of(model):
-        for path in layout.layers:
-            layers = modules[path].children() if path in modules else ()
-            for index, _ in enumerate(layers):
-                for place in places:
-                    yield Site(f"{path}.{index}", place)
-
-
-def sub_block_at(model: PreTrainedModel, site: Site) -> SubBlock:
-    """The sub-block of ``model`` at ``site``."""
-    path = site.layer.rpartition(".")[0]
-    layout = next(layout for layout in layouts_of(model) if path in layout.layers)
-    return layout.sub_block(site.place)
-
-
-def hidden_size(model: PreTrainedModel) -> int:
-    """The width ``d`` of the vectors at every site."""
-    size: int = model.config.hidden_size
-    return size
-
-
-def num_layers(model: PreTrainedModel) -> int:
-    """How many layers can carry adapters."""
-    return len(list(sites(model, ("feed_forward",))))
-
-
-def module_at(model: PreTrainedModel, site: Site, path: str) -> nn.Module:
-    """The module at ``path``, which is relative to the layer of ``site``."""
-    return backbone(model).get_submodule(f"{site.layer}.{path}")

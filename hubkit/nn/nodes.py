@@ -1,119 +1,176 @@
 """What a composition computes at one site.
 
 Each node takes a :class:`Reading` of the site and returns the reading it adds to and the delta that
-it adds. Only a stack moves on to another reading; a delta and a fusion add to the one they got.
+it adds. Only a stack moves on to another reading; a delta, a mix and a fusion add to the one they
+got. The leaves are the deltas themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hubkit.methods.method import Reads
 from hubkit.nn.delta import Delta
 from hubkit.nn.foldable import Foldable
-from hubkit.nn.folded import Folded
-from hubkit.nn.fusion import FusionLayer
-from hubkit.nn.methods import Reads
+from hubkit.nn.fusion import Fused, FusionLayer
+from hubkit.nn.joined import JoinedDeltas, can_join
 
 Norm = Callable[[Tensor], Tensor]
 
 
 class Reading:
-    """What deltas can read at a site, for one value of the sub-block's output.
+    """What deltas can read at a site, for one value of what they add to.
 
     Args:
-        output: ``h``. *Shape:* ``(batch, length, d)``.
-        residual: The sub-block's input that the base model adds to ``h``. *Shape:* as ``h``.
-        norm: The LayerNorm that follows the sum; None in pre-LN models.
+        output: ``h``: what the sub-block or the linear layer returned. *Shape:* ``(..., d_out)``.
+        entered: What entered it: the residual that the base model adds to ``h``, or the input of
+            the linear layer. *Shape:* ``(..., d_in)``.
+        norm: The LayerNorm that follows the sum; None in pre-LN models and at linear layers.
     """
 
-    def __init__(self, output: Tensor, residual: Tensor, norm: Norm | None) -> None:
+    def __init__(self, output: Tensor, entered: Tensor, norm: Norm | None) -> None:
         self.output = output
-        self.residual = residual
-        self._norm = norm
+        self.entered = entered
+        self.norm = norm
         self._normed: Tensor | None = None
 
     def read(self, reads: Reads) -> Tensor:
-        """The tensor that ``reads`` names. *Shape:* ``(batch, length, d)``."""
+        """The tensor that ``reads`` names. *Shape:* ``(..., d_in)``."""
         if reads == "output":
             return self.output
-        if reads == "residual":
-            return self.residual
+        if reads != "norm":
+            return self.entered
         if self._normed is None:
             # Once for all the adapters of a fusion.
-            total = self.output + self.residual
-            self._normed = total if self._norm is None else self._norm(total)
+            total = self.output + self.entered
+            self._normed = total if self.norm is None else self.norm(total)
         return self._normed
 
     def plus(self, delta: Tensor) -> Reading:
         """The same site after ``delta`` has been added."""
-        return Reading(self.output + delta, self.residual, self._norm)
+        return Reading(self.output + delta, self.entered, self.norm)
 
 
-class DeltaNode(nn.Module):
-    """One adapter."""
+def add(node: nn.Module, reading: Reading) -> tuple[Reading, Tensor]:
+    """What ``node`` adds, and to which reading."""
+    if isinstance(node, Delta):
+        return reading, node(reading.read(node.form.reads))
+    added: tuple[Reading, Tensor] = node(reading)
+    return added
 
-    def __init__(self, delta: Delta) -> None:
-        super().__init__()
-        self.delta = delta
-        self.reads: Reads = delta.reads
 
-    def forward(self, reading: Reading) -> tuple[Reading, Tensor]:
-        """Add the adapter's delta."""
-        return reading, self.delta(reading.read(self.reads))
+def reads_of(node: nn.Module) -> Reads:
+    """What ``node`` reads first of all."""
+    reads: Reads = node.form.reads if isinstance(node, Delta) else node.reads  # type: ignore[assignment]
+    return reads
+
+
+def common_reads(nodes: Sequence[nn.Module]) -> Reads:
+    """What all of ``nodes`` read; the normed state, where they do not agree."""
+    reads = {reads_of(node) for node in nodes}
+    return reads.pop() if len(reads) == 1 else "norm"
 
 
 class StackNode(nn.Module):
     """Adapters in sequence; the last one's delta is what the stack adds to its own reading."""
 
-    def __init__(self, stages: Sequence[DeltaNode | StackNode | FusionNode]) -> None:
+    def __init__(self, stages: Sequence[nn.Module]) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
-        self.reads: Reads = stages[-1].reads
+        self.reads: Reads = reads_of(stages[-1])
 
     def forward(self, reading: Reading) -> tuple[Reading, Tensor]:
         """Let each stage read what the one before it has changed."""
         first, *others = self.stages
-        reading, delta = first(reading)
+        reading, delta = add(first, reading)
         for stage in others:
-            reading, delta = stage(reading.plus(delta))
+            if isinstance(stage, Delta) and stage.form.chained:
+                delta = stage(delta)
+            else:
+                reading, delta = add(stage, reading.plus(delta))
         return reading, delta
 
 
-class FusionNode(Foldable):
-    """Attention over adapters; of a stack among them, the last stage is what is mixed."""
+class MixWeights(nn.Module):
+    """The learned weights of a mix at one site, *shape* ``(N,)``.
+
+    Args:
+        count: ``N``; they start equal, with a sum of one.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.full((count,), 1.0 / count))
+
+
+class MixNode(nn.Module):
+    """A weighted sum of what adapters add; of a stack among them, the last stage is what is mixed.
+
+    Args:
+        branches: The adapters.
+        weights: One constant for each, or what is learned.
+    """
 
     def __init__(
-        self, branches: Sequence[DeltaNode | StackNode | FusionNode], layer: FusionLayer
+        self, branches: Sequence[nn.Module], weights: Sequence[float] | MixWeights
     ) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
+        self.weights = weights
+        self.reads: Reads = common_reads(branches)
+
+    def forward(self, reading: Reading) -> tuple[Reading, Tensor]:
+        """Sum what the branches would add."""
+        weights: Any = self.weights
+        if isinstance(weights, MixWeights):
+            weights = weights.values
+        if can_join(self.branches):
+            joined = JoinedDeltas(list(self.branches), self.reads)  # type: ignore[arg-type]
+            return reading, joined.mix(joined.bottlenecks(reading), weights)
+        terms = [
+            weight * add(branch, reading)[1]
+            for weight, branch in zip(weights, self.branches, strict=True)
+        ]
+        return reading, sum(terms[1:], terms[0])
+
+
+class FusionNode(Foldable):
+    """Attention over adapters; of a stack among them, the last stage is what is mixed.
+
+    Attributes:
+        listener: Is given the attention, *shape* ``(..., N)``, of every pass.
+    """
+
+    listener: Callable[[Tensor], object] | None = None
+
+    def __init__(self, branches: Sequence[nn.Module], layer: FusionLayer) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
         self.layer = layer
-        reads = {branch.reads for branch in branches}
-        self.reads: Reads = reads.pop() if len(reads) == 1 else "norm"
+        self.reads: Reads = common_reads(branches)
 
     def forward(self, reading: Reading) -> tuple[Reading, Tensor]:
         """Mix what the branches would add."""
-        folded = self._fold()
-        delta = self._mix(reading) if folded is None else folded(reading)
+        delta = self._mix(reading)
         if self.reads == "residual":
             # Parallel adapters were trained, in the library they come from, with a fusion that
             # adds the residual once more.
-            delta = delta + reading.residual
+            delta = delta + reading.entered
         return reading, delta
 
     def _mix(self, reading: Reading) -> Tensor:
-        deltas = torch.stack([branch(reading)[1] for branch in self.branches], dim=-2)
-        mixed: Tensor = self.layer(reading.read(self.reads), deltas).delta
-        return mixed
-
-    def _fold(self) -> Folded | None:
-        deltas = [branch.delta for branch in self.branches if type(branch) is DeltaNode]
-        if len(deltas) < len(self.branches):
-            return None
-        return self.folded(deltas, self.layer, self.reads)
-
-
-Node = DeltaNode | StackNode | FusionNode
+        branches: list[Any] = list(self.branches)
+        if self.listener is None and self.joins(branches, self.layer):
+            folded = self.folded(branches, self.layer, self.reads)
+            if folded is not None:
+                return folded(reading)
+            return self.layer.over(branches, reading, self.reads)
+        deltas = torch.stack([add(branch, reading)[1] for branch in branches], dim=-2)
+        fused: Fused = self.layer(reading.read(self.reads), deltas)
+        if self.listener is not None:
+            self.listener(fused.attention)
+        return fused.delta

@@ -160,7 +160,7 @@ def test_no_tensor_outlives_its_forward_pass() -> None:
     with attach(model, random_fusion(model)):
         for node in getattr(model, SUBMODULE).values():
             node.register_forward_hook(lambda _m, _i, output: seen.append(ref(output[1])))
-            node.register_forward_pre_hook(lambda _m, inputs: seen.append(ref(inputs[0].residual)))
+            node.register_forward_pre_hook(lambda _m, inputs: seen.append(ref(inputs[0].entered)))
         model(**tiny_batch())
         gc.collect()
         assert [tensor() for tensor in seen] == [None] * 4

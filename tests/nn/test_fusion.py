@@ -6,26 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hubkit.nn.delta import Delta
 from hubkit.nn.fusion import FusionLayer
+from hubkit.nn.nodes import common_reads
+from tests.nn.samples import Part, by_hand, delta, naive_fusion, reading
 from tests.support.models import randomize
 
 WIDTH = 8
-
-
-def naive(layer: FusionLayer, x: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
-    """The formula of the paper, token by token and adapter by adapter."""
-    rows, attentions = [], []
-    for query_input, of_token in zip(
-        x.reshape(-1, WIDTH), deltas.reshape(-1, *deltas.shape[-2:]), strict=True
-    ):
-        query = layer.query.weight @ query_input + layer.query.bias
-        keys = [layer.key.weight @ z + layer.key.bias for z in of_token]
-        values = [z if layer.value is None else layer.value.weight @ z for z in of_token]
-        exponents = torch.stack([(query * key).sum() for key in keys]).exp()
-        attention = exponents / exponents.sum()
-        rows.append(sum(p * value for p, value in zip(attention, values, strict=True)))
-        attentions.append(attention)
-    return torch.stack(rows).reshape(x.shape), torch.stack(attentions).reshape(deltas.shape[:-1])
 
 
 def make(count: int, *, value: bool, seed: int = 0) -> tuple[FusionLayer, Tensor, Tensor]:
@@ -47,7 +34,7 @@ def test_outputs_and_all_gradients_equal_those_of_the_formula(count: int, value:
     weights = torch.randn(x.shape, dtype=torch.double, generator=torch.Generator().manual_seed(9))
 
     fused = layer(x, deltas)
-    expected, attention = naive(layer, x, deltas)
+    expected, attention = naive_fusion(layer, x, deltas)
     torch.testing.assert_close(fused.delta, expected, rtol=0, atol=1e-10)
     torch.testing.assert_close(fused.attention, attention, rtol=0, atol=1e-10)
 
@@ -55,6 +42,84 @@ def test_outputs_and_all_gradients_equal_those_of_the_formula(count: int, value:
     expected_gradients = torch.autograd.grad((expected * weights).sum(), trained)
     for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-10)
+
+
+PARTS = st.builds(
+    Part,
+    method=st.sampled_from(["seq_bn", "double_seq_bn", "par_bn"]),
+    rank=st.integers(1, 5),
+    activation=st.sampled_from(["relu", "swish", "gelu", "tanh", "linear"]),
+    scaling=st.sampled_from([1.0, 4.0, -0.7, "learned", "channel"]),
+    biased=st.booleans(),
+)
+
+
+def check_over(deltas: list[Delta], *, inputs: int | None = None, value: bool, seed: int) -> None:
+    """Hold the form that trains to the paper's formula: its output and every gradient."""
+    layer = FusionLayer(WIDTH, inputs, value=value).double()
+    randomize(layer, seed, sigma=0.3)
+    site, reads = reading(WIDTH, inputs=inputs, seed=seed), common_reads(deltas)
+    trained = [*layer.parameters(), site.entered]
+    if inputs is None:
+        trained.append(site.output)
+    for one in deltas:
+        trained += one.requires_grad_(True).parameters()
+    for tensor in trained:
+        tensor.requires_grad_(True)
+    weights = torch.randn(2, 3, WIDTH, generator=torch.Generator().manual_seed(seed)).double()
+
+    found = layer.over(deltas, site, reads)
+    site._normed = None
+    z = torch.stack([by_hand(one, site) for one in deltas], dim=-2)
+    expected, _ = naive_fusion(layer, site.read(reads), z)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    # A tensor that a fusion of these parts does not read has no gradient in either.
+    gradients, of_formula = (
+        torch.autograd.grad((output * weights).sum(), trained, allow_unused=True)
+        for output in (found, expected)
+    )
+    for one, other in zip(gradients, of_formula, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@settings(max_examples=30)
+@given(st.lists(PARTS, min_size=1, max_size=5), st.booleans(), st.integers(0, 2**32))
+def test_the_form_that_trains_equals_the_formula_and_so_do_all_its_gradients(
+    parts: list[Part], value: bool, seed: int
+) -> None:
+    check_over([delta(part, WIDTH, seed=i) for i, part in enumerate(parts)], value=value, seed=seed)
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    st.sampled_from([3, WIDTH, 13]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_so_it_does_over_lora_on_a_matrix_of_any_shape(
+    ranks: list[int], inputs: int, biased: bool, value: bool, seed: int
+) -> None:
+    deltas = [
+        delta(Part("lora", rank, "linear", 8 / rank, biased), WIDTH, inputs=inputs, seed=i)
+        for i, rank in enumerate(ranks)
+    ]
+    check_over(deltas, inputs=inputs, value=value, seed=seed)
+
+
+def test_the_form_that_trains_makes_no_tensor_for_every_adapter_and_output() -> None:
+    deltas = [delta(Part(rank=1), WIDTH, seed=seed).requires_grad_(True) for seed in range(5)]
+    layer, kept = FusionLayer(WIDTH).double(), []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: (kept.append(tensor.shape), tensor)[1], lambda tensor: tensor
+    ):
+        layer.over(deltas, reading(WIDTH), "norm")
+    assert kept
+    # Two rows of three tokens; five adapters of width eight.
+    assert max(shape.numel() // 6 for shape in kept if shape[:2] == (2, 3)) < 5 * WIDTH
 
 
 def test_the_bias_of_the_key_has_a_gradient_and_it_is_zero() -> None:
