@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import transformers
 from torch import Tensor
 
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
@@ -28,14 +29,17 @@ class Head:
     """The weights and the labels of a head.
 
     Attributes:
-        model_class: The class whose head it is, such as ``BertForSequenceClassification``.
+        model_class: The class whose head it is, such as ``BertForSequenceClassification``; None
+            where the files do not say.
         labels: Label names; the position is the label id. Empty for a head without labels.
         tensors: By parameter name inside the model, such as ``classifier.weight``.
+        backbone: What the model calls its backbone, such as ``bert``.
     """
 
-    model_class: str
+    model_class: str | None
     labels: tuple[str, ...]
     tensors: Mapping[str, Tensor]
+    backbone: str
 
 
 def read_head(folder: Path) -> Head | None:
@@ -59,10 +63,12 @@ def read_head(folder: Path) -> Head | None:
         raise AdapterError(
             f"{folder / _CONFIG}: label2id must number its labels from 0, found {label_ids}."
         )
+    model_class = str(config.get("model_class"))
     return Head(
-        model_class=str(config.get("model_class")),
+        model_class=model_class,
         labels=labels,
         tensors=read_tensors(folder, "model_head.safetensors", "pytorch_model_head.bin"),
+        backbone=getattr(getattr(transformers, model_class, None), "base_model_prefix", ""),
     )
 
 

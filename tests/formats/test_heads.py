@@ -49,7 +49,9 @@ def test_a_flexible_head_is_refused_with_a_way_out() -> None:
 
 def written(tmp_path: Path, labels: tuple[str, ...] = ("no", "yes")) -> Path:
     model = tiny_classifier()
-    head = Head("BertForSequenceClassification", labels, {"classifier.bias": torch.zeros(2)})
+    head = Head(
+        "BertForSequenceClassification", labels, {"classifier.bias": torch.zeros(2)}, "bert"
+    )
     write_head(tmp_path, head, model_type="bert", base=describe(model))
     return tmp_path / "head_config.json"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-from hubkit.nn.sites import Place, Site
+from hubkit.methods.sites import BlockSite, LinearSite, Place, Site
 from registry.errors import AdapterError
 
 
@@ -17,28 +17,57 @@ class Family:
     Attributes:
         prefix: The backbone's name inside a model with a head.
         paths: By list of layers and place, where its adapters are; ``{}`` is the layer's index.
+        linears: Where the library spells the paths of linear layers in another way: regular
+            expressions for its own, with what replaces them in ours.
+        couplings: Where its invertible adapters are.
+        merged: How the paths of the linear layers end that make queries, keys and values at once.
     """
 
     prefix: str
     paths: Mapping[tuple[str, Place], str]
+    linears: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = ()
+    couplings: str = "invertible_adapters"
+    merged: str | None = None
 
     def name(self, site: Site) -> str:
-        """The path of ``site`` in the library's files, with the prefix."""
+        """The path of ``site`` in the library's files, with the prefix.
+
+        The library has no fusions at linear layers, so those go by their own path.
+        """
+        if isinstance(site, LinearSite):
+            return f"{self.prefix}.{site.path}"
         layers, _, index = site.layer.rpartition(".")
         return f"{self.prefix}.{self.paths[layers, site.place].format(index)}"
 
-    def site(self, name: str) -> tuple[Site, str] | None:
-        """The site that a tensor belongs to, and what follows the site's path in its name."""
+    def block(self, name: str) -> tuple[BlockSite, str] | None:
+        """The sub-block that a tensor belongs to, and what follows its path in the name."""
         for (layers, place), path in self.paths.items():
             own = re.escape(path).replace(r"\{\}", r"(\d+)")
             if match := re.fullmatch(rf"(?:\w+\.)?{own}\.(.+)", name):
-                return Site(f"{layers}.{match[1]}", place), match[2]
+                return BlockSite(f"{layers}.{match[1]}", place), match[2]
         return None
+
+    def linear(self, path: str) -> LinearSite:
+        """The linear layer at a path of the library's."""
+        path = path.removeprefix(f"{self.prefix}.")
+        for theirs, ours in self.linears:
+            path = re.sub(theirs, ours, path)
+        return LinearSite(path)
 
     def order(self, site: Site) -> tuple[int, int, str]:
         """What sorts sites from the first layer to the last."""
-        layers, _, index = site.layer.rpartition(".")
-        return [own for own, _ in self.paths].index(layers), int(index), site.place
+        lists = list(dict.fromkeys(layers for layers, _ in self.paths))
+        for place, layers in enumerate(lists):
+            if match := re.fullmatch(rf"{re.escape(layers)}\.(\d+)\.(.+)", str(site)):
+                return place, int(match[1]), match[2]
+        return len(lists), 0, str(site)
+
+    def layer_of(self, site: Site) -> str:
+        """The path of the layer that holds ``site``; empty where none does."""
+        for layers, _ in self.paths:
+            if match := re.match(rf"{re.escape(layers)}\.\d+(?=\.)", str(site)):
+                return match[0]
+        return ""
 
     def first(self) -> str:
         """The path of the first site, for messages."""
@@ -58,6 +87,10 @@ def family(model_type: str) -> Family:
             f"hubkit knows no AdapterHub names for the architecture {model_type!r}; "
             f"it knows {', '.join(sorted(_FAMILIES))}."
         ) from None
+
+
+def _first_letter(match: re.Match[str]) -> str:
+    return f".attention.{match[1][0]}_proj"
 
 
 def _alike(prefix: str, layers: str, attention: str, feed_forward: str) -> Family:
@@ -80,8 +113,12 @@ _T5 = Family(
         ("decoder.block", "attention"): "decoder.block.{}.layer.0",
         ("decoder.block", "feed_forward"): "decoder.block.{}.layer.2",
     },
+    couplings="encoder.invertible_adapters",
 )
-_BART = _alike("model", "encoder.layers decoder.layers", *_LAYER_PATHS)
+_BART = replace(
+    _alike("model", "encoder.layers decoder.layers", *_LAYER_PATHS),
+    couplings="encoder.invertible_adapters",
+)
 _LLAMA = _alike("model", "layers", *_LAYER_PATHS)
 
 _FAMILIES = {
@@ -93,7 +130,7 @@ _FAMILIES = {
     "distilbert": _alike("distilbert", "transformer.layer", *_LAYER_PATHS),
     "mpnet": _alike("mpnet", "encoder.layer", *_LAYER_PATHS),
     "modernbert": _LLAMA,
-    "gpt2": _alike("transformer", "h", *_LAYER_PATHS),
+    "gpt2": replace(_alike("transformer", "h", *_LAYER_PATHS), merged="c_attn"),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
@@ -106,6 +143,13 @@ _FAMILIES = {
             ("layers", "attention"): "encoder.layer.{}.attention_adapters",
             ("layers", "feed_forward"): "encoder.layer.{}.output.output_adapters",
         },
+        linears=(
+            (r"^encoder\.layer\.", "layers."),
+            (r"\.attention\.attention\.(query|key|value)$", _first_letter),
+            (r"\.attention\.output\.dense$", ".attention.o_proj"),
+            (r"\.intermediate\.dense$", ".mlp.fc1"),
+            (r"\.output\.dense$", ".mlp.fc2"),
+        ),
     ),
     "t5": _T5,
     "mt5": _T5,

@@ -1,0 +1,285 @@
+"""Adapters in AdapterHub folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hubkit.formats.adapterhub.config import bottleneck, bottleneck_config, refuse_others
+from hubkit.formats.adapterhub.names import Family, family
+from hubkit.formats.heads import VERSION, read_head
+from hubkit.formats.stored import SiteTensors, StoredAdapter
+from hubkit.formats.tensor_files import read_tensors, write_json, write_tensors
+from hubkit.methods.bottleneck import Bottleneck
+from hubkit.methods.lora import LoRA
+from hubkit.methods.sites import BlockSite, Site
+from registry.errors import AdapterError
+from registry.manifest import BaseModelInfo
+
+CONFIG = "adapter_config.json"
+
+_DELTA_NAMES = {
+    "down": "adapter_down.0.weight",
+    "down_bias": "adapter_down.0.bias",
+    "up": "adapter_up.weight",
+    "up_bias": "adapter_up.bias",
+    "scale": "scaling",
+}
+_LORA_NAMES = {"down": "lora_A", "up": "lora_B"}
+_COUPLING_NAMES = {
+    f"{network}.{ours}.{kind}": f"{network}.{theirs}.{kind}"
+    for network in "FG"
+    for ours, theirs in ((0, 0), (1, 2))
+    for kind in ("weight", "bias")
+}
+_LORA_COMPUTED = {"composition_mode": "add", "use_dora": False, "use_gating": False}
+
+
+def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
+    """Read an adapter folder.
+
+    Args:
+        folder: Where it is.
+        source: What its configuration file holds.
+
+    Raises:
+        AdapterError: A file is missing or malformed, the method is none that hubkit computes, or
+            a tensor is unexpected.
+    """
+    try:
+        name, model_type, config = source["name"], source["model_type"], source["config"]
+    except KeyError as error:
+        raise AdapterError(f"{folder / CONFIG} lacks the key {error}.") from None
+    names = family(model_type)
+    tensors = read_tensors(folder, "adapter.safetensors", "pytorch_adapter.bin")
+    coupling, tensors = _couplings(tensors, f"{names.couplings}.{name}.")
+    if isinstance(config, dict) and config.get("architecture") is not None:
+        sites = _by_linear(folder, tensors, name, names)
+        lora, sites = _lora(config, sites, names, source.get("version"), folder)
+        return StoredAdapter(name, lora, model_type, sites, coupling, read_head(folder))
+    sites = by_site(folder, tensors, f"adapters.{name}.", model_type, _DELTA_NAMES)
+    sizes: dict[str, int] = {}
+    for site, found in sites.items():
+        assert isinstance(site, BlockSite)
+        size = found["down_bias"].numel() if "down_bias" in found else 1
+        if sizes.setdefault(site.layer, size) != size:
+            raise AdapterError(
+                f"{folder} holds deltas of bottleneck sizes {sizes[site.layer]} and {size} in "
+                f"{site.layer}; hubkit computes one size for a layer."
+            )
+    method = bottleneck(config, sizes, folder)
+    return StoredAdapter(name, method, model_type, sites, coupling, read_head(folder))
+
+
+def write_adapter(
+    folder: Path,
+    *,
+    name: str,
+    method: Bottleneck,
+    model_type: str,
+    base: BaseModelInfo,
+    tensors: Mapping[Site, Mapping[str, Tensor]],
+    coupling: Mapping[str, Tensor],
+) -> None:
+    """Write an adapter folder that ``load_adapter(folder, use_safetensors=True)`` takes.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    name, names = foreign_name(name), family(model_type)
+    layers = list(dict.fromkeys(site.layer for site in tensors if isinstance(site, BlockSite)))
+    flat = flat_tensors(tensors, f"adapters.{name}.", names, _DELTA_NAMES)
+    flat |= {
+        f"{names.prefix}.{names.couplings}.{name}.{_COUPLING_NAMES[ours]}": tensor
+        for ours, tensor in coupling.items()
+    }
+    write_tensors(folder / "adapter.safetensors", flat)
+    config = bottleneck_config(method, base.hidden_size, layers)
+    write_json(folder / CONFIG, {"config": config, **outer(name, model_type, base)})
+
+
+def foreign_name(name: str) -> str:
+    """``name`` without the characters that separate names in the library's files and modules."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
+
+
+def outer(name: str, model_type: str, base: BaseModelInfo) -> dict[str, Any]:
+    """What the library writes beside every configuration."""
+    return {
+        "hidden_size": base.hidden_size,
+        "model_class": base.architecture,
+        "model_name": base.id,
+        "model_type": model_type,
+        "name": name,
+        "version": VERSION,
+    }
+
+
+def by_site(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    owner: str,
+    model_type: str,
+    names: Mapping[str, str],
+    others: str | None = None,
+) -> SiteTensors:
+    """Tensors by the site that their names say.
+
+    Args:
+        folder: Where they were found, for messages.
+        tensors: By their name in the file.
+        owner: What follows the site's path in the names, such as ``adapters.NAME.``.
+        model_type: The architecture.
+        names: What follows ``owner``, by our name for it.
+        others: A regular expression for owners whose tensors may be there, and are skipped.
+
+    Raises:
+        AdapterError: A name fits no site, or there are no tensors.
+    """
+    sites = family(model_type)
+    ours = {foreign: name for name, foreign in names.items()}
+    skipped = re.compile(rf".*\.{others}.+") if others else None
+    found: SiteTensors = {}
+    for key, tensor in tensors.items():
+        site, rest = _site(key, owner, sites)
+        name = ours.get(rest.removeprefix(owner)) if rest.startswith(owner) else None
+        if site and name:
+            found.setdefault(site, {})[name] = tensor
+        elif rest.startswith(owner) or not (skipped and skipped.fullmatch(key)):
+            example = f"{sites.first()}.{owner}{next(iter(names.values()))}"
+            raise AdapterError(
+                f"{folder}: the tensor {key!r} fits no site of a {model_type}; expected names such "
+                f"as {example!r}."
+            )
+    if not found:
+        raise AdapterError(f"{folder} holds no tensor of {owner.rstrip('.')!r}.")
+    return dict(sorted(found.items(), key=lambda item: sites.order(item[0])))
+
+
+def flat_tensors(
+    tensors: Mapping[Site, Mapping[str, Tensor]],
+    owner: str,
+    family_names: Family,
+    names: Mapping[str, str],
+) -> dict[str, Tensor]:
+    """The inverse of :func:`by_site`."""
+    return {
+        f"{family_names.name(site)}.{owner}{names[name]}": tensor
+        for site, of_site in tensors.items()
+        for name, tensor in of_site.items()
+    }
+
+
+def _site(key: str, owner: str, names: Family) -> tuple[Site | None, str]:
+    block = names.block(key)
+    if block is not None and block[1].startswith(owner):
+        return block
+    # A fusion of LoRA, which only hubkit writes.
+    path, found, rest = key.partition(f".{owner}")
+    if found and owner.startswith("adapter_fusion_layer."):
+        return names.linear(path), f"{owner}{rest}"
+    return None, ""
+
+
+def _couplings(
+    tensors: Mapping[str, Tensor], owner: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The parameters of the invertible adapter, and all other tensors."""
+    ours = {foreign: name for name, foreign in _COUPLING_NAMES.items()}
+    coupling, others = {}, {}
+    for key, tensor in tensors.items():
+        _, found, rest = f".{key}".partition(f".{owner}")
+        if found and rest in ours:
+            coupling[ours[rest]] = tensor
+        else:
+            others[key] = tensor
+    return coupling, others
+
+
+def _by_linear(
+    folder: Path, tensors: Mapping[str, Tensor], name: str, names: Family
+) -> SiteTensors:
+    ours = {foreign: own for own, foreign in _LORA_NAMES.items()}
+    found: SiteTensors = {}
+    for key, tensor in tensors.items():
+        path, owner, rest = key.partition(f".loras.{name}.")
+        if not owner or rest not in ours:
+            raise AdapterError(
+                f"{folder}: the tensor {key!r} is none of a LoRA {name!r}; expected names that end "
+                f"in '.loras.{name}.lora_A' or '.lora_B'."
+            )
+        found.setdefault(names.linear(path), {})[ours[rest]] = tensor
+    return dict(sorted(found.items(), key=lambda item: names.order(item[0])))
+
+
+def _lora(
+    config: Mapping[str, Any], sites: SiteTensors, names: Family, version: Any, folder: Path
+) -> tuple[LoRA, SiteTensors]:
+    """The method, and the tensors with one output for each of the linear layer's."""
+    if config["architecture"] != "lora":
+        raise AdapterError(
+            f"{folder}: hubkit does not compose the method {config['architecture']!r}, only "
+            "bottleneck adapters and LoRA."
+        )
+    refuse_others(config, _LORA_COMPUTED, folder)
+    rank, alpha = config.get("r"), config.get("alpha")
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
+        raise AdapterError(f"{folder}: r = {rank!r} and alpha = {alpha!r} are no rank and scale.")
+    if _is_before(version, (1, 1)):
+        # The library loads what its older versions saved without their scale.
+        alpha = rank
+    matrices = [index for index, key in enumerate("qkv") if key in config["attn_matrices"]]
+    ranks, alphas, widened = {}, {}, {}
+    for site, found in sites.items():
+        if names.merged and str(site).endswith(f".{names.merged}"):
+            found = _unmerged(found, matrices, rank, f"{folder}: {site}")
+            ranks[str(site)], alphas[str(site)] = rank * len(matrices), alpha * len(matrices)
+        widened[site] = found
+    ends = {str(site).removeprefix(f"{names.layer_of(site)}.") for site in sites}
+    lists = {names.layer_of(site).rpartition(".")[0] for site in sites}
+    method = LoRA(
+        rank=rank,
+        alpha=alpha,
+        # The whole path: an end such as output.dense is that of other layers, too.
+        target_modules=rf"({_either(lists)})\.\d+\.({_either(ends)})",
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
+        dropout=config.get("dropout") or 0.0,
+        leave_out=tuple(config.get("leave_out") or ()),
+        chained=True,
+    )
+    return method, widened
+
+
+def _either(words: set[str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words))
+
+
+def _is_before(version: Any, release: tuple[int, ...]) -> bool:
+    """Whether the library was older that wrote ``adapters.1.0.1``, say."""
+    match = re.match(r"(?:adapters\.)?(\d+)\.(\d+)", str(version))
+    return match is not None and (int(match[1]), int(match[2])) < release
+
+
+def _unmerged(
+    found: Mapping[str, Tensor], matrices: list[int], rank: int, where: str
+) -> dict[str, Tensor]:
+    """A delta of the whole layer from those of its parts, of queries, keys and values.
+
+    Each part has its own rows of ``lora_A`` and ``lora_B``; the rest of ``U`` is zero.
+    """
+    count = len(matrices)
+    down, up = found.get("down"), found.get("up")
+    if down is None or up is None or len(down) != rank * count or len(up) % count:
+        shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+        raise AdapterError(f"{where}: expected lora_A and lora_B of {count} parts, found {shapes}.")
+    size = len(up) // count
+    wide = up.new_zeros(3 * size, rank * count)
+    for part, matrix in enumerate(matrices):
+        columns = slice(part * rank, (part + 1) * rank)
+        wide[matrix * size : (matrix + 1) * size, columns] = up[part * size : (part + 1) * size]
+    return {"down": down, "up": wide}

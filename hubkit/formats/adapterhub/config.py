@@ -1,0 +1,174 @@
+"""The configuration of an AdapterHub adapter, from and to a method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hubkit.methods.bottleneck import ROWS, Bottleneck
+from hubkit.methods.method import Scaling
+from registry.errors import AdapterError
+
+# The library's defaults for what a configuration leaves out.
+DEFAULTS: dict[str, Any] = {
+    "original_ln_before": False,
+    "original_ln_after": True,
+    "residual_before_ln": True,
+    "adapter_residual_before_ln": False,
+    "ln_before": False,
+    "ln_after": False,
+    "use_gating": False,
+    "phm_layer": False,
+    "inv_adapter": None,
+    "inv_adapter_reduction_factor": None,
+    "cross_adapter": False,
+    "leave_out": [],
+    "is_parallel": False,
+    "scaling": 1.0,
+    "dropout": 0.0,
+}
+# Which values the methods that hubkit computes have in common.
+_COMPUTED = {
+    key: DEFAULTS[key]
+    for key in (
+        "original_ln_after",
+        "residual_before_ln",
+        "adapter_residual_before_ln",
+        "ln_before",
+        "ln_after",
+        "use_gating",
+        "phm_layer",
+        "cross_adapter",
+    )
+}
+
+
+def bottleneck(config: Any, sizes: Mapping[str, int], folder: Path) -> Bottleneck:
+    """The method that a configuration describes.
+
+    Args:
+        config: The object under ``config``, or the name of a configuration.
+        sizes: The bottleneck size of each layer, by module path, as the tensors have it.
+        folder: Where it was found, for messages.
+
+    Raises:
+        AdapterError: It is none of the methods that hubkit computes.
+    """
+    if isinstance(config, str):
+        if config not in ROWS:
+            raise AdapterError(
+                f"{folder}: the configuration {config!r} is none of the methods that hubkit "
+                f"computes: {', '.join(ROWS)}."
+            )
+        row = ROWS[config]
+        method = Bottleneck(
+            type=config, bottleneck_size=1, activation=row.activation, scaling=row.scaling
+        )
+        return method.with_sizes(sizes)
+    refuse_others(config, _COMPUTED, folder)
+    given = {**DEFAULTS, **config}
+    places = {
+        place
+        for place, key in (("attention", "mh_adapter"), ("feed_forward", "output_adapter"))
+        if given.get(key)
+    }
+    if given["is_parallel"]:
+        reads = "residual"
+    else:
+        reads = "norm" if given["original_ln_before"] else "output"
+    coupling = given["inv_adapter"]
+    if coupling not in (None, "nice"):
+        raise AdapterError(
+            f"{folder}: the invertible adapter is of the kind {coupling!r}; hubkit computes "
+            "'nice' only."
+        )
+    for type, row in ROWS.items():
+        if (row.reads, set(row.places), row.invertible) == (reads, places, coupling is not None):
+            return Bottleneck(
+                type=type,
+                bottleneck_size=1,
+                activation=str(given.get("non_linearity")).lower(),
+                scaling=_scaling(given["scaling"], folder),
+                dropout=given["dropout"] or 0.0,
+                leave_out=tuple(given["leave_out"] or ()),
+                coupling_factor=given["inv_adapter_reduction_factor"] or 2,
+            ).with_sizes(sizes)
+    raise AdapterError(
+        f"{folder}: {'invertible ' * (coupling is not None)}adapters at {sorted(places)} that read "
+        f"the {reads} are none of the methods that hubkit computes: {', '.join(ROWS)}."
+    )
+
+
+def bottleneck_config(method: Bottleneck, hidden_size: int, layers: list[str]) -> dict[str, Any]:
+    """What the library calls ``method``.
+
+    Args:
+        method: The method.
+        hidden_size: The width ``d`` of the base model.
+        layers: The layers that carry it, from the first to the last.
+    """
+    row = ROWS[method.type]
+    return {
+        **DEFAULTS,
+        "dropout": method.dropout,
+        "init_weights": "bert",
+        "inv_adapter": "nice" if row.invertible else None,
+        "inv_adapter_reduction_factor": method.coupling_factor if row.invertible else None,
+        "is_parallel": row.reads == "residual",
+        "leave_out": list(method.leave_out),
+        "mh_adapter": "attention" in row.places,
+        "non_linearity": method.activation,
+        "original_ln_before": row.reads == "norm",
+        "output_adapter": "feed_forward" in row.places,
+        "reduction_factor": _reduction_factors(method, hidden_size, layers),
+        # The library refuses an integer here.
+        "scaling": method.scaling if isinstance(method.scaling, str) else float(method.scaling),
+    }
+
+
+def reduction_factor(hidden_size: int, bottleneck_size: int) -> float:
+    """The ``x`` for which the library's ``int(hidden_size // x)`` is ``bottleneck_size``."""
+    factor = hidden_size / bottleneck_size
+    if int(hidden_size // factor) != bottleneck_size:
+        factor = math.nextafter(factor, 0.0)
+    return factor
+
+
+def refuse_others(config: Mapping[str, Any], computed: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a configuration with another value than ``computed`` has.
+
+    Raises:
+        AdapterError: Names the option, what it is and what hubkit computes.
+    """
+    for key, value in computed.items():
+        if (config.get(key, value) or None) != (value or None):
+            raise AdapterError(
+                f"{folder}: the option {key} is {config[key]!r}, which changes what is computed; "
+                f"hubkit computes {key} = {value!r} only."
+            )
+
+
+def _reduction_factors(method: Bottleneck, hidden_size: int, layers: list[str]) -> Any:
+    sizes = method.bottleneck_size
+    if isinstance(sizes, int):
+        return reduction_factor(hidden_size, sizes)
+    count = len(layers) + len(method.leave_out)
+    numbers = [number for number in range(count) if number not in method.leave_out]
+    factors: dict[str, float] = {
+        str(number): reduction_factor(hidden_size, sizes[layer])
+        for number, layer in zip(numbers, layers, strict=True)
+    }
+    # The library wants one for the layers that it names no other for.
+    return {**factors, "default": ROWS[method.type].reduction_factor}
+
+
+def _scaling(value: Any, folder: Path) -> Scaling:
+    if value in ("learned", "channel"):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        raise AdapterError(
+            f"{folder}: scaling is {value!r}; expected a number, 'learned' or 'channel'."
+        )
+    return float(value)

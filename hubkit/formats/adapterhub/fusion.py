@@ -1,0 +1,137 @@
+"""Fusions in AdapterHub folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hubkit.formats.adapterhub.adapter import by_site, flat_tensors, foreign_name, outer
+from hubkit.formats.adapterhub.config import refuse_others
+from hubkit.formats.adapterhub.names import family
+from hubkit.formats.stored import SiteTensors
+from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
+from hubkit.methods.sites import Site
+from registry.errors import AdapterError
+from registry.manifest import BaseModelInfo
+
+_CONFIG_FILE = "adapter_fusion_config.json"
+_NAMES = {
+    name: name for name in ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight")
+}
+_CONFIG: dict[str, Any] = {
+    "dropout_prob": None,
+    "key": True,
+    "query": True,
+    "query_before_ln": False,
+    "regularization": True,
+    "residual_before": False,
+    "temperature": False,
+    "value_before_softmax": True,
+    "value_initialized": True,
+}
+# The rest concerns training only, or where the same sum is taken.
+_COMPUTED = {
+    key: _CONFIG[key]
+    for key in ("key", "query", "query_before_ln", "residual_before", "temperature")
+}
+_KEPT = "kept"
+"""What hubkit adds beside the configuration of a pruned fusion; the library ignores it."""
+
+
+@dataclass(frozen=True)
+class StoredFusion:
+    """What a fusion folder holds.
+
+    Attributes:
+        name: What the files call it.
+        adapter_names: In the order of the attention.
+        tensors: The parameters of the fusion layer at each site.
+        kept: By site, the numbers of the adapters that a pruned fusion still attends to.
+    """
+
+    name: str
+    adapter_names: tuple[str, ...]
+    tensors: SiteTensors
+    kept: Mapping[str, tuple[int, ...]]
+
+
+def read_fusion(folder: Path) -> StoredFusion:
+    """Read a fusion folder.
+
+    Raises:
+        AdapterError: A file is missing or malformed, an option changes the numbers in a way that
+            hubkit does not compute, or a tensor is unexpected.
+    """
+    source = read_json(folder / _CONFIG_FILE)
+    if "name" not in source or "config" not in source:
+        raise AdapterError(f"{folder / _CONFIG_FILE} lacks the key 'name' or 'config'.")
+    name, config = source["name"], source["config"]
+    if isinstance(config, dict):
+        refuse_others(config, _COMPUTED, folder)
+    adapter_names = tuple(source.get("adapter_names") or name.split(","))
+    tensors = by_site(
+        folder,
+        read_tensors(
+            folder, "model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin"
+        ),
+        f"adapter_fusion_layer.{name}.",
+        source.get("model_type", ""),
+        _NAMES,
+        # The library writes the fusion 'a,b,c' into the folder of 'a,b' too.
+        others=r"adapter_fusion_layer\.[^.]+\.",
+    )
+    kept = _kept(source.get(_KEPT, {}), len(adapter_names), folder)
+    return StoredFusion(name, adapter_names, tensors, kept)
+
+
+def write_fusion(
+    folder: Path,
+    *,
+    adapter_names: list[str],
+    value: bool,
+    model_type: str,
+    base: BaseModelInfo,
+    tensors: Mapping[Site, Mapping[str, Tensor]],
+    kept: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Write a fusion folder that ``load_adapter_fusion(folder, use_safetensors=True)`` takes.
+
+    A fusion over LoRA adapters, or a pruned one, is for hubkit alone.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    adapter_names = [foreign_name(adapter) for adapter in adapter_names]
+    name = ",".join(adapter_names)
+    owner = f"adapter_fusion_layer.{name}."
+    write_tensors(
+        folder / "model_adapter_fusion.safetensors",
+        flat_tensors(tensors, owner, family(model_type), _NAMES),
+    )
+    content = {
+        "adapter_names": adapter_names,
+        "config": {**_CONFIG, "value": value},
+        **outer(name, model_type, base),
+    }
+    if kept:
+        content[_KEPT] = {site: list(numbers) for site, numbers in kept.items()}
+    write_json(folder / _CONFIG_FILE, content)
+
+
+def _kept(given: Any, count: int, folder: Path) -> dict[str, tuple[int, ...]]:
+    usable = isinstance(given, dict) and all(
+        isinstance(numbers, list)
+        and numbers
+        and all(isinstance(number, int) and 0 <= number < count for number in numbers)
+        for numbers in given.values()
+    )
+    if not usable:
+        raise AdapterError(
+            f"{folder / _CONFIG_FILE}: {_KEPT!r} must list, by site, numbers of adapters from 0 to "
+            f"{count - 1}; found {given!r}."
+        )
+    return {site: tuple(numbers) for site, numbers in given.items()}

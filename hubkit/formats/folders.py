@@ -1,0 +1,75 @@
+"""Read an adapter's folder in whichever format it is, and write one in the format of its method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from hubkit.formats import peft
+from hubkit.formats.adapterhub import adapter as adapterhub
+from hubkit.formats.heads import Head, write_head
+from hubkit.formats.stored import StoredAdapter
+from hubkit.formats.tensor_files import read_json
+from hubkit.methods.bottleneck import Bottleneck
+from hubkit.methods.lora import LoRA
+from hubkit.methods.method import Method
+from hubkit.methods.sites import Site
+from registry.errors import AdapterError
+from registry.manifest import BaseModelInfo
+
+CONFIG = "adapter_config.json"
+
+
+def read_adapter(folder: Path) -> StoredAdapter:
+    """Read a PEFT or an AdapterHub folder; the same with ``hubkit.json`` is a hubkit folder.
+
+    Raises:
+        AdapterError: It is neither, or a file is missing or malformed, or the method is none that
+            hubkit composes.
+    """
+    source = read_json(folder / CONFIG)
+    if "peft_type" in source:
+        return peft.read_adapter(folder, source)
+    if "config" in source:
+        return adapterhub.read_adapter(folder, source)
+    raise AdapterError(
+        f"{folder / CONFIG} is neither of PEFT, with a 'peft_type', nor of AdapterHub, with a "
+        f"'config'; found the keys {', '.join(sorted(source)) or 'none'}."
+    )
+
+
+def write_adapter(
+    folder: Path,
+    *,
+    name: str,
+    method: Method,
+    model_type: str | None,
+    base: BaseModelInfo,
+    tensors: Mapping[Site, Mapping[str, Tensor]],
+    coupling: Mapping[str, Tensor],
+    head: Head | None,
+) -> None:
+    """Write an adapter so that the library of its method reads it.
+
+    Raises:
+        AdapterError: The library has no name for what it holds.
+        StorageError: The folder cannot be written.
+    """
+    if isinstance(method, LoRA):
+        peft.write_adapter(folder, method=method, base=base, tensors=tensors, head=head)
+        return
+    if not isinstance(method, Bottleneck) or model_type is None:
+        raise AdapterError(f"Adapter {name!r} of the method {method.type} has no folder format.")
+    adapterhub.write_adapter(
+        folder,
+        name=name,
+        method=method,
+        model_type=model_type,
+        base=base,
+        tensors=tensors,
+        coupling=coupling,
+    )
+    if head is not None:
+        write_head(folder, head, model_type=model_type, base=base)

@@ -1,0 +1,277 @@
+"""LoRA adapters in PEFT folders: what ``peft`` writes, and ``PeftModel.from_pretrained`` reads.
+
+``adapter_config.json`` has a ``peft_type``; ``adapter_model.safetensors`` names its tensors by the
+path of the linear layer in the model that was trained,
+``base_model.model.PATH.lora_A.weight`` (r, d_in) and ``.lora_B.weight`` (d_out, r), and those of a
+head by their own path. The adapter's name is not in the files. In a model with a head, the paths
+start with the backbone's name there (``bert.``), which is left out inside hubkit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import transformers
+from torch import Tensor
+
+from hubkit.formats.adapterhub.names import family
+from hubkit.formats.heads import Head
+from hubkit.formats.stored import SiteTensors, StoredAdapter
+from hubkit.formats.tensor_files import read_tensors, write_json, write_tensors
+from hubkit.methods.lora import LoRA
+from hubkit.methods.sites import LinearSite, Site
+from registry.errors import AdapterError
+from registry.manifest import BaseModelInfo
+
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_OWNER = "base_model.model."
+_NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bias"}
+_CHAINED = "chained"
+"""What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
+
+# What changes the numbers in a way that a low-rank delta does not have.
+_COMPUTED: dict[str, Any] = {
+    "bias": "none",
+    "use_dora": False,
+    "use_qalora": False,
+    "use_bdlora": None,
+    "layer_replication": None,
+    "trainable_token_indices": None,
+    "target_parameters": None,
+    "alora_invocation_tokens": None,
+    "arrow_config": None,
+    "kasa_config": None,
+    "velora_config": None,
+    "monteclora_config": None,
+}
+_TASK_TYPES = {
+    "ForSequenceClassification": "SEQ_CLS",
+    "ForTokenClassification": "TOKEN_CLS",
+    "ForQuestionAnswering": "QUESTION_ANS",
+    "ForCausalLM": "CAUSAL_LM",
+    "LMHeadModel": "CAUSAL_LM",
+    "ForConditionalGeneration": "SEQ_2_SEQ_LM",
+}
+# How lists of layers are called in any architecture: what stands before one is the backbone's name.
+_LAYERS = re.compile(
+    r"^(?:(.+?)\.)??((?:encoder|decoder)\.(?:layer|layers|block)|transformer\.layer|layers|h)\.\d+\."
+)
+
+
+def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
+    """Read a LoRA adapter and the head that was trained with it.
+
+    Args:
+        folder: Where it is; its name is the adapter's.
+        source: What its ``adapter_config.json`` holds.
+
+    Raises:
+        AdapterError: A file is missing or malformed, the method is none that hubkit composes, or a
+            tensor is unexpected or has another rank than the configuration says.
+    """
+    if source.get("peft_type") != "LORA":
+        raise AdapterError(
+            f"{folder}: hubkit does not compose the method {source.get('peft_type')!r}; of those "
+            "of peft, it composes LORA."
+        )
+    _refuse_others(source, folder)
+    found, others = _split(read_tensors(folder, *_WEIGHTS), folder)
+    prefix = _prefix(found)
+    alphas = _pattern(source, "alpha_pattern", folder)
+    ranks = _pattern(source, "rank_pattern", folder)
+    # Patterns are written for the paths that the trained model had.
+    given = LoRA(
+        rank=_number(source, "r", folder),
+        alpha=_number(source, "lora_alpha", folder),
+        target_modules=(),
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
+    )
+    sites: SiteTensors = {}
+    rank_at: dict[str, int] = {}
+    alpha_at: dict[str, float] = {}
+    # Vision transformers had other module names in transformers 4.
+    old = any(".attention.attention." in path for path in found)
+    site_at = family("vit").linear if old else LinearSite
+    for path, tensors in found.items():
+        site = site_at(path.removeprefix(prefix))
+        sites[site] = tensors
+        rank = given.rank_at(path)
+        own = tensors["down"].shape[0] if "down" in tensors and tensors["down"].ndim else None
+        if own is not None and own != rank:
+            raise AdapterError(
+                f"{folder}: the configuration says rank {rank} for {path}, but its lora_A has "
+                f"{own} rows. The configuration belongs to other weights."
+            )
+        if rank != given.rank:
+            rank_at[site.path] = rank
+        if (alpha := given.alpha_at(path)) != given.alpha:
+            alpha_at[site.path] = alpha
+    method = LoRA(
+        rank=given.rank,
+        alpha=given.alpha,
+        use_rslora=bool(source.get("use_rslora")),
+        target_modules=_targets(source, sites),
+        rank_pattern=rank_at,
+        alpha_pattern=alpha_at,
+        bias=bool(source.get("lora_bias")),
+        chained=bool(source.get(_CHAINED)),
+        dropout=source.get("lora_dropout") or 0.0,
+    )
+    head = None
+    if others:
+        head = Head(model_class=None, labels=(), tensors=others, backbone=prefix.rstrip("."))
+    return StoredAdapter(folder.name, method, _model_type(source), sites, head=head)
+
+
+def write_adapter(
+    folder: Path,
+    *,
+    method: LoRA,
+    base: BaseModelInfo,
+    tensors: Mapping[Site, Mapping[str, Tensor]],
+    head: Head | None,
+) -> None:
+    """Write a folder that ``PeftModel.from_pretrained(model, folder)`` takes.
+
+    Args:
+        folder: Where to.
+        method: The method.
+        base: The base model.
+        tensors: The deltas.
+        head: The head; ``model`` is then of its class, else a model without a head.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    model_class = head.model_class if head is not None else base.architecture
+    prefix = f"{head.backbone}." if head is not None and head.backbone else ""
+    weights = {
+        f"{_OWNER}{prefix}{site}.{_NAMES[name]}": tensor
+        for site, of_site in tensors.items()
+        for name, tensor in of_site.items()
+    }
+    if head is not None:
+        weights |= {f"{_OWNER}{name}": tensor for name, tensor in head.tensors.items()}
+    write_tensors(folder / _WEIGHTS[0], weights)
+    paths = [f"{prefix}{site}" for site in tensors]
+    modules = [] if head is None else sorted({name.partition(".")[0] for name in head.tensors})
+    # What a stack of them would otherwise compute is another thing.
+    chained = {_CHAINED: True} if method.chained else {}
+    write_json(
+        folder / "adapter_config.json",
+        {
+            **chained,
+            "alpha_pattern": {
+                path: alpha
+                for path, site in zip(paths, tensors, strict=True)
+                if (alpha := method.alpha_at(str(site))) != method.alpha
+            },
+            "auto_mapping": {"base_model_class": model_class, "parent_library": "transformers"},
+            "base_model_name_or_path": base.id,
+            "bias": "none",
+            "fan_in_fan_out": base.architecture.startswith("GPT2"),
+            "inference_mode": True,
+            "lora_alpha": method.alpha,
+            "lora_bias": method.bias,
+            "lora_dropout": method.dropout,
+            "modules_to_save": modules or None,
+            "peft_type": "LORA",
+            "r": method.rank,
+            "rank_pattern": {
+                path: rank
+                for path, of_site in zip(paths, tensors.values(), strict=True)
+                if (rank := of_site["down"].shape[0]) != method.rank
+            },
+            "revision": base.revision,
+            "target_modules": paths,
+            "task_type": _task_type(model_class),
+            "use_dora": False,
+            "use_rslora": method.use_rslora,
+        },
+    )
+
+
+def _split(
+    tensors: Mapping[str, Tensor], folder: Path
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """The tensors of the deltas by the path of their layer, and those of the head by name."""
+    ours = {foreign: name for name, foreign in _NAMES.items()}
+    found: dict[str, dict[str, Tensor]] = {}
+    others: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        path, name = key.removeprefix(_OWNER), None
+        for foreign, own in ours.items():
+            if path.endswith(f".{foreign}"):
+                path, name = path.removesuffix(f".{foreign}"), own
+        if not key.startswith(_OWNER) or (name is None and "lora_" in path):
+            raise AdapterError(
+                f"{folder}: the tensor {key!r} is none of a LoRA; expected names such as "
+                f"'{_OWNER}encoder.layer.0.attention.self.query.lora_A.weight'."
+            )
+        if name is None:
+            others[path] = tensor
+        else:
+            found.setdefault(path, {})[name] = tensor
+    if not found:
+        raise AdapterError(f"{folder} holds no tensor of a LoRA.")
+    return found, others
+
+
+def _prefix(paths: Iterable[str]) -> str:
+    """What the paths start with that is not the backbone's own: ``bert.``, or nothing."""
+    prefixes = Counter(match[1] for path in paths if (match := _LAYERS.match(path)))
+    [(prefix, _)] = prefixes.most_common(1) or [(None, 0)]
+    return f"{prefix}." if prefix else ""
+
+
+def _targets(source: Mapping[str, Any], sites: SiteTensors) -> tuple[str, ...]:
+    """Which layers are adapted, as ends of paths inside the backbone."""
+    given = source.get("target_modules")
+    paths = tuple(sorted(str(site) for site in sites))
+    if source.get("layers_to_transform") is not None or not isinstance(given, list):
+        return paths
+    ends = tuple(sorted(map(str, given)))
+    # Ends of the trained model's paths may be longer than ours.
+    reached = all(any(path == end or path.endswith(f".{end}") for end in ends) for path in paths)
+    return ends if reached and not source.get("exclude_modules") else paths
+
+
+def _model_type(source: Mapping[str, Any]) -> str | None:
+    name = (source.get("auto_mapping") or {}).get("base_model_class")
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    return getattr(getattr(found, "config_class", None), "model_type", None)
+
+
+def _refuse_others(source: Mapping[str, Any], folder: Path) -> None:
+    for key, value in _COMPUTED.items():
+        if (source.get(key, value) or None) != (value or None):
+            raise AdapterError(
+                f"{folder}: the option {key} is {source[key]!r}, which changes what is computed; "
+                f"hubkit composes LoRA with {key} = {value!r} only."
+            )
+
+
+def _number(source: Mapping[str, Any], key: str, folder: Path) -> Any:
+    value = source.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise AdapterError(f"{folder}: expected a number for {key}, found {value!r}.")
+    return value
+
+
+def _pattern(source: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
+    pattern = source.get(key) or {}
+    if not isinstance(pattern, dict):
+        raise AdapterError(f"{folder}: expected numbers by module for {key}, found {pattern!r}.")
+    return pattern
+
+
+def _task_type(model_class: str | None) -> str | None:
+    for end, task_type in _TASK_TYPES.items():
+        if model_class is not None and model_class.endswith(end):
+            return task_type
+    return None
