@@ -22,11 +22,16 @@ except ImportError as error:
 if TYPE_CHECKING:
     from hubkit.adapters.adapter import Adapter
     from hubkit.adapters.attach import Attached, attach
+    from hubkit.adapters.attention import mean_attention
+    from hubkit.adapters.freezing import train_only
     from hubkit.adapters.fusion import Fusion
     from hubkit.adapters.insert import insert_adapter, save_adapter
-    from hubkit.composition import Fuse, Stack
+    from hubkit.adapters.merge import Merged, merge
+    from hubkit.adapters.mix import LearnedMix, collapse
+    from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
     from hubkit.inference import AdaptedModel, load
     from hubkit.nn.layout import Layout, SubBlock, register_layout
+    from hubkit.notation import parse
     from hubkit.tasks import Prediction
     from registry import AdapterRef
 
@@ -35,18 +40,28 @@ __all__ = [
     "Adapter",
     "AdapterRef",
     "Attached",
+    "Batch",
     "Fuse",
     "Fusion",
     "HubkitError",
     "Layout",
+    "LearnedMix",
+    "Merged",
+    "Mix",
+    "Parallel",
     "Prediction",
     "Stack",
     "SubBlock",
     "attach",
+    "collapse",
     "insert_adapter",
     "load",
+    "mean_attention",
+    "merge",
+    "parse",
     "register_layout",
     "save_adapter",
+    "train_only",
 ]
 
 _HOMES = {
@@ -54,17 +69,27 @@ _HOMES = {
     "Adapter": "hubkit.adapters.adapter",
     "AdapterRef": "registry",
     "Attached": "hubkit.adapters.attach",
+    "Batch": "hubkit.composition",
     "Fuse": "hubkit.composition",
     "Fusion": "hubkit.adapters.fusion",
     "Layout": "hubkit.nn.layout",
+    "LearnedMix": "hubkit.adapters.mix",
+    "Merged": "hubkit.adapters.merge",
+    "Mix": "hubkit.composition",
+    "Parallel": "hubkit.composition",
     "Prediction": "hubkit.tasks",
     "Stack": "hubkit.composition",
     "SubBlock": "hubkit.nn.layout",
     "attach": "hubkit.adapters.attach",
+    "collapse": "hubkit.adapters.mix",
     "insert_adapter": "hubkit.adapters.insert",
     "load": "hubkit.inference",
+    "mean_attention": "hubkit.adapters.attention",
+    "merge": "hubkit.adapters.merge",
+    "parse": "hubkit.notation",
     "register_layout": "hubkit.nn.layout",
     "save_adapter": "hubkit.adapters.insert",
+    "train_only": "hubkit.adapters.freezing",
 }
 
 

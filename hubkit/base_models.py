@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from hubkit.base_names import normalize
 from hubkit.nn.fingerprint import fingerprint
-from hubkit.nn.layout import backbone, hidden_size, num_layers
+from hubkit.nn.host import backbone, hidden_size, num_layers
 from registry.errors import BaseModelNotFoundError
 from registry.manifest import BaseModelInfo
 

@@ -1,12 +1,13 @@
-"""Choose published adapters to combine, and publish a stack of them. Loads no torch."""
+"""Choose published adapters to combine, and publish stacks and mixes. Loads no torch."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
-from hubkit.composition import Composition, Stack
+from hubkit.composition import Composition, Mix, Stack
 from registry import AdapterRef, Catalog, Manifest, Parent, Version
 from registry.errors import BaseModelMismatchError
 from registry.folders import read_folder, write_manifest
@@ -52,11 +53,40 @@ def publish_stack(catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef]
     Raises:
         HubkitError: As :func:`choose` and ``Catalog.publish``.
     """
-    chosen = choose(catalog, refs, Stack)
+    return _publish(catalog, name, choose(catalog, refs, Stack), "stack", {})
+
+
+def publish_mix(
+    catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef], weights: Sequence[float] = ()
+) -> Version:
+    """Publish the weighted sum of adapters as one adapter, with the head of the last.
+
+    Args:
+        catalog: The registry.
+        name: What to call it.
+        refs: Published adapters, fusions or stacks.
+        weights: A number for each; none for equal ones that add up to one.
+
+    Raises:
+        HubkitError: As :func:`choose` and ``Catalog.publish``.
+    """
+    chosen = choose(catalog, refs, Mix)
+    mix = Mix(*refs, weights=weights or [1.0 / len(refs)] * len(refs))
+    assert mix.weights is not None
+    return _publish(catalog, name, chosen, "mix", {"weights": list(mix.weights)})
+
+
+def _publish(
+    catalog: Catalog,
+    name: AdapterRef,
+    chosen: Sequence[tuple[Version, Manifest]],
+    kind: Literal["stack", "mix"],
+    parameters: dict[str, Any],
+) -> Version:
     last = chosen[-1][1]
     manifest = Manifest(
-        kind="stack",
-        method=Method(type="stack"),
+        kind=kind,
+        method=Method(type=kind, parameters=parameters),
         base_model=last.base_model,
         task=last.task,
         task_type=last.task_type,

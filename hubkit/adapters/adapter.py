@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hubkit.formats import adapterhub
-from hubkit.formats.heads import Head, read_head, write_head
+from hubkit.formats import folders
+from hubkit.formats.heads import Head
+from hubkit.formats.stored import StoredAdapter
+from hubkit.methods.method import DeltaShape, Method
+from hubkit.methods.sites import LinearSite, Site
 from hubkit.nn.delta import Delta
-from hubkit.nn.layout import hidden_size, sites
-from hubkit.nn.methods import Method
-from hubkit.nn.sites import Site
-from registry.errors import AdapterError
+from hubkit.nn.host import BaseModel
+from hubkit.nn.invertible import Coupling
+from registry.errors import AdapterError, InvalidNameError
+from registry.folders import read_folder
 from registry.manifest import BaseModelInfo
+from registry.refs import AdapterRef
+from registry.storage.files import MANIFEST_NAME
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,16 +32,19 @@ class Adapter:
     Attributes:
         name: What it is called in messages, tables and files.
         method: Its method and sizes.
-        model_type: The architecture it fits, as ``config.json`` spells it (``bert``).
+        model_type: The architecture it fits, as ``config.json`` spells it (``bert``); None if its
+            folder does not say.
         deltas: Its delta at each of its sites.
+        coupling: Its invertible adapter; None for a method without one.
         base: The base model it was trained on; None if its folder does not say.
         head: The head it was trained with; None if it has none.
     """
 
     name: str
     method: Method
-    model_type: str
+    model_type: str | None
     deltas: Mapping[Site, Delta]
+    coupling: Coupling | None = None
     base: BaseModelInfo | None = None
     head: Head | None = None
 
@@ -49,36 +57,55 @@ class Adapter:
 
         Raises:
             UnsupportedModelError: hubkit knows no sites for this architecture.
+            AdapterError: A parameter of the method does not fit ``model``.
         """
-        width = hidden_size(model)
+        host, form = BaseModel(model), method.coupling()
         return cls(
             name=name,
             method=method,
             model_type=model.config.model_type,
-            deltas={site: Delta(method, width) for site in sites(model, method.places)},
+            deltas={
+                site: Delta(shape, method.form(site, shape.rank))
+                for site, shape in method.shapes(host).items()
+            },
+            coupling=None if form is None else Coupling(host.embedding_size, form),
         )
 
     @classmethod
     def load(
         cls,
-        folder: str | Path,
+        source: str | Path,
         *,
         name: str | None = None,
         base: BaseModelInfo | None = None,
     ) -> Adapter:
-        """Read an AdapterHub folder, frozen.
+        """Read an adapter, frozen.
 
         Args:
-            folder: Holds ``adapter_config.json`` and its weights; a head folder's files may lie
-                beside them.
-            name: Default: the name in the file.
-            base: The base model, when a manifest names it.
+            source: A PEFT or an AdapterHub folder, with or without ``hubkit.json``; or the name of
+                a published adapter, ``[owner/]name[@version|@alias]``.
+            name: What to call it; default: the name in the files, or that of a PEFT folder.
+            base: The base model, where that is known; default: what ``hubkit.json`` says.
 
         Raises:
-            AdapterError: A file is missing or malformed, or its tensors are missing, unexpected,
-                of the wrong shape, or not finite.
+            AdapterError: There is no such adapter; a file is missing or malformed; or its tensors
+                are missing, unexpected, of the wrong shape, or not finite.
+            CorruptBlobError: A file is not what ``hubkit.json`` or the registry says.
         """
-        stored = adapterhub.read_adapter(Path(folder))
+        folder = Path(source)
+        if not folder.is_dir() and _is_reference(source):
+            # A published version is made of adapters, so that module rests on this one.
+            from hubkit.adapters.loading import load_adapter
+
+            return load_adapter(str(source))
+        labels: tuple[str, ...] = ()
+        if base is None and (folder / MANIFEST_NAME).is_file():
+            manifest = read_folder(folder).manifest
+            base, labels = manifest.base_model, manifest.labels
+        return cls._from(folders.read_adapter(folder), name, base).labelled(labels)
+
+    @classmethod
+    def _from(cls, stored: StoredAdapter, name: str | None, base: BaseModelInfo | None) -> Adapter:
         deltas = {
             site: _delta(stored.name, stored.method, site, tensors)
             for site, tensors in stored.tensors.items()
@@ -88,58 +115,118 @@ class Adapter:
             method=stored.method,
             model_type=stored.model_type,
             deltas=deltas,
+            coupling=_coupling(stored),
             base=base,
-            head=read_head(Path(folder)),
+            head=stored.head,
         )
 
+    def labelled(self, labels: tuple[str, ...]) -> Adapter:
+        """The same, with the labels of a head whose files do not name them."""
+        if self.head is None or self.head.labels or not labels:
+            return self
+        return replace(self, head=replace(self.head, labels=labels))
+
     def save(self, folder: str | Path) -> None:
-        """Write the adapter and its head as an AdapterHub folder with safetensors.
+        """Write the adapter and its head, with safetensors, as the library of its method does.
+
+        LoRA becomes a PEFT folder, everything else an AdapterHub folder.
 
         Raises:
+            AdapterError: Nothing says which base model it belongs to.
             StorageError: The folder cannot be written.
         """
         if self.base is None:
             raise AdapterError(f"Adapter {self.name!r} names no base model, so it cannot be saved.")
-        adapterhub.write_adapter(
+        folders.write_adapter(
             Path(folder),
             name=self.name,
             method=self.method,
             model_type=self.model_type,
             base=self.base,
             tensors={site: _tensors(delta) for site, delta in self.deltas.items()},
+            coupling={} if self.coupling is None else _tensors(self.coupling),
+            head=self.head,
         )
-        if self.head is not None:
-            write_head(Path(folder), self.head, model_type=self.model_type, base=self.base)
+
+    def modules(self) -> Iterator[nn.Module]:
+        """All that has weights, but for the head."""
+        yield from self.deltas.values()
+        if self.coupling is not None:
+            yield self.coupling
+
+
+def _is_reference(source: str | Path) -> bool:
+    """Whether ``source`` is the name of an adapter rather than the path of a missing folder."""
+    if not isinstance(source, str):
+        return False
+    try:
+        AdapterRef.parse(source)
+    except InvalidNameError:
+        return False
+    return True
+
+
+_RANKS = (("down", 0), ("up", -1), ("down_bias", 0))
+"""Where the tensors of a delta have its rank."""
 
 
 def _delta(adapter: str, method: Method, site: Site, tensors: Mapping[str, Tensor]) -> Delta:
     # Of what is there: check_tensors names what is missing or has another shape.
-    known = (tensors[name] for name in ("up.bias", "down.weight") if name in tensors)
-    width = next((tensor.shape[-1] for tensor in known if tensor.ndim), 1)
+    ranks = [tensors[n].shape[axis] for n, axis in _RANKS if n in tensors and tensors[n].ndim]
+    sizes = [tensors[n].shape[0] for n in ("up", "up_bias") if n in tensors and tensors[n].ndim]
+    rank, outputs = next(iter(ranks), 1), next(iter(sizes), 1)
+    down = tensors.get("down")
+    # A sub-block's width is that of what it reads.
+    is_free = isinstance(site, LinearSite) and down is not None and down.ndim == 2
+    inputs = down.shape[1] if is_free and down is not None else outputs
     with torch.device("meta"):
-        delta = Delta(method, width)
+        delta = Delta(DeltaShape(inputs, rank, outputs), method.form(site, rank))
     check_tensors(f"Adapter {adapter!r} at {site}", delta, tensors)
     delta.load_state_dict(dict(tensors), assign=True)
     return delta.requires_grad_(False).eval()
 
 
+def _coupling(stored: StoredAdapter) -> Coupling | None:
+    form, tensors = stored.method.coupling(), stored.coupling
+    owner = f"The invertible part of adapter {stored.name!r}"
+    if form is None:
+        if tensors:
+            raise AdapterError(
+                f"{owner} is in the file, but the method {stored.method.type} has none."
+            )
+        return None
+    halves = [len(tensors[n]) for n in ("F.1.bias", "G.1.bias") if n in tensors]
+    with torch.device("meta"):
+        coupling = Coupling(max(2, sum(halves)), form)
+    check_tensors(owner, coupling, tensors)
+    coupling.load_state_dict(dict(tensors), assign=True)
+    return coupling.requires_grad_(False).eval()
+
+
 def check_tensors(owner: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Make sure that ``tensors`` are just those of ``module``, and finite.
+    """Make sure that ``tensors`` are just those of ``module``, and finite floating-point numbers.
 
     Args:
         owner: Whose tensors they are, for messages.
+        module: What they are for.
+        tensors: By name.
 
     Raises:
-        AdapterError: One is missing, unexpected, of another shape, or holds NaN or infinity.
+        AdapterError: One is missing, unexpected, of another shape or type, or holds NaN or
+            infinity.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
         raise AdapterError(f"{owner}: expected the tensors {expected}, found {found}.")
     for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise AdapterError(
+                f"{owner}: {name} is of the type {tensor.dtype}; expected floating-point numbers."
+            )
         if not bool(torch.isfinite(tensor).all()):
             raise AdapterError(f"{owner}: {name} holds NaN or infinite weights.")
 
 
-def _tensors(delta: Delta) -> dict[str, Tensor]:
-    return {name: tensor.detach() for name, tensor in delta.state_dict().items()}
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in module.state_dict().items()}

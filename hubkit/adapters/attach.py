@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.fusion import Fusion, adapters_of, check_one_base, sites_of
-from hubkit.composition import Fuse, Stack
+from hubkit.adapters.build import Builder
+from hubkit.adapters.fitting import Fitting
+from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.mix import LearnedMix
+from hubkit.adapters.parts import adapters_of, check_one_base, sites_of
+from hubkit.composition import Batch, Composition, Fuse, Mix, Parallel, inside
+from hubkit.methods.sites import BlockSite
 from hubkit.nn.attach import SUBMODULE, Attachment
-from hubkit.nn.fingerprint import fingerprint
-from hubkit.nn.layout import backbone, hidden_size, sites
-from hubkit.nn.nodes import DeltaNode, FusionNode, Node, StackNode
-from hubkit.nn.sites import Site
-from registry.errors import BaseModelMismatchError, CompositionError
-
-_Module = TypeVar("_Module", bound=nn.Module)
+from hubkit.nn.batch import Rows
+from hubkit.nn.copies import batch_size, repeat_rows
+from hubkit.nn.host import BaseModel, backbone
+from registry.errors import CompositionError, did_you_mean
 
 
 class Attached:
@@ -30,15 +34,46 @@ class Attached:
         composition: What it carries.
     """
 
-    def __init__(self, attachment: Attachment, composition: Any) -> None:
+    def __init__(self, attachment: Attachment, composition: Any, rows: Rows | None) -> None:
         self.model = attachment.model
         self.composition = composition
         self._attachment = attachment
+        self._rows = rows
         attachment.nodes.composition = composition
 
     def detach(self) -> None:
         """Leave the model as it was, to the bit. A second call does nothing."""
         self._attachment.detach()
+
+    @contextmanager
+    def rows(self, names: Sequence[str | None]) -> Iterator[None]:
+        """Choose a named entry of a batch for every row of the input, inside the block.
+
+        Args:
+            names: For each row the name of an entry, or None for the base model as it is.
+
+        Raises:
+            CompositionError: The composition holds no batch with named entries, or has none of
+                that name.
+        """
+        if isinstance(names, str):
+            raise CompositionError(f"Rows are a list with a name for each, not {names!r}.")
+        batches = (one for one in inside(self.composition) if isinstance(one, Batch))
+        batch = next(batches, None)
+        if batch is None or batch.names is None or self._rows is None:
+            raise CompositionError(
+                f"Rows are chosen in a batch with names, such as hubkit.Batch({{'u1': a, 'u2': b}})"
+                f"; this model carries {self.composition}."
+            )
+        places = dict(batch.names)
+        for row, name in enumerate(names):
+            if name is not None and name not in places:
+                raise CompositionError(
+                    f"Row {row} asks for {name!r}, which is none of the {len(places)} names of the "
+                    f"batch.{did_you_mean(str(name), places)}"
+                )
+        with self._rows.chosen([None if name is None else places[name] for name in names]):
+            yield
 
     def __enter__(self) -> Self:
         return self
@@ -52,32 +87,43 @@ class Attached:
         self.detach()
 
 
-def attach(model: PreTrainedModel, composition: Adapter | Fusion | Stack | Fuse) -> Attached:
+def attach(
+    model: PreTrainedModel, composition: Adapter | Fusion | LearnedMix | Composition
+) -> Attached:
     """Let ``model`` run with ``composition``, until it is detached.
 
     ``with attach(model, adapter): model(**inputs)`` takes it out at the end of the block. Weights
     are shared with the adapters, not copied, unless the model has another dtype or device. A
     :class:`~hubkit.composition.Fuse` becomes a new :class:`~hubkit.adapters.fusion.Fusion` to
-    train, found as ``attach(...).composition``.
+    train, and a :class:`~hubkit.composition.Mix` without weights a new
+    :class:`~hubkit.adapters.mix.LearnedMix`, found as ``attach(...).composition``.
 
     Raises:
         UnsupportedModelError: hubkit knows no sites for this architecture.
         BaseModelMismatchError: An adapter was trained on other weights, or on a model of another
             architecture, depth or width.
-        CompositionError: The model carries adapters already, or a leaf is not a loaded adapter.
+        CompositionError: The model carries adapters already, a leaf is not a loaded adapter, or the
+            composition makes no sense.
     """
     if isinstance(composition, Fuse):
         composition = Fusion.create(composition)
-    if _holds_fuse(composition):
-        raise CompositionError(
-            f"{composition} holds a fusion without weights: train that one first."
-        )
+    elif isinstance(composition, Mix) and composition.weights is None:
+        composition = LearnedMix.create(composition)
+    _check_is_trained(composition)
+    _check_weights(composition)
     check_one_base(composition)
-    for adapter in adapters_of(composition):
-        _check_fits(model, adapter)
-    weight = next(backbone(model).parameters())
-    nodes = {site: _node_at(site, composition, weight) for site in sites_of(composition)}
-    return Attached(Attachment(model, nodes), composition)
+    fitting = Fitting(model)
+    for adapter in {id(one): one for one in adapters_of(composition)}.values():
+        fitting.check(adapter)
+    builder = Builder(model, composition)
+    attachment = Attachment(model, builder.nodes(), builder.couplings())
+    if builder.rows is not None:
+        attachment.keep(_check_rows(model, builder.rows))
+    for part in inside(composition):
+        if isinstance(part, Parallel):
+            for hook in repeat_rows(model, _layers_of(fitting.host, part), len(part.parts)):
+                attachment.keep(hook)
+    return Attached(attachment, composition, builder.rows)
 
 
 def attached_to(model: PreTrainedModel) -> Any:
@@ -85,51 +131,49 @@ def attached_to(model: PreTrainedModel) -> Any:
     return getattr(getattr(model, SUBMODULE, None), "composition", None)
 
 
-def _holds_fuse(composition: Any) -> bool:
-    parts = getattr(composition, "parts", ())
-    return any(isinstance(part, Fuse) or _holds_fuse(part) for part in parts)
+def _check_is_trained(composition: Any) -> None:
+    for part in getattr(composition, "parts", ()):
+        for one in inside(part):
+            if isinstance(one, Fuse) or (isinstance(one, Mix) and one.weights is None):
+                kind = "a fusion" if isinstance(one, Fuse) else "a mix"
+                raise CompositionError(
+                    f"{composition} holds {kind} without weights: train that one first."
+                )
+        _check_is_trained(part)
 
 
-def _check_fits(model: PreTrainedModel, adapter: Adapter) -> None:
-    expected = set(sites(model, adapter.method.places))
-    if adapter.model_type != model.config.model_type or expected != set(adapter.deltas):
-        raise BaseModelMismatchError(
-            f"Adapter {adapter} fits a {adapter.model_type} with deltas at {len(adapter.deltas)} "
-            f"sites; {type(model).__name__} is a {model.config.model_type} with {len(expected)}. "
-            "Load the base model that the adapter was trained on."
+def _check_weights(composition: Any) -> None:
+    """Make sure that what is trained has weights at the sites of its parts, and only there."""
+    if isinstance(composition, Fusion | LearnedMix):
+        weights = composition.layers if isinstance(composition, Fusion) else composition.weights
+        if odd := weights.keys() ^ sites_of(composition).keys():
+            raise CompositionError(
+                f"{composition} and its parts do not have the same sites: "
+                f"{', '.join(sorted(map(str, odd)))}. Give it the parts that it was trained over."
+            )
+    for part in getattr(composition, "parts", ()):
+        _check_weights(part)
+
+
+def _check_rows(model: PreTrainedModel, rows: Rows) -> RemovableHandle:
+    """Before a forward pass begins, look whether each row of its input has an entry."""
+
+    def check(model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        rows.check(batch_size(model, arguments, named))
+
+    return backbone(model).register_forward_pre_hook(check, with_kwargs=True)
+
+
+def _layers_of(host: BaseModel, composition: Any) -> list[str]:
+    """The layers that ``composition`` changes."""
+    sites = [site for adapter in adapters_of(composition) for site in adapter.deltas]
+    return [
+        layer
+        for layer in host.layers
+        if any(
+            site.layer == layer
+            if isinstance(site, BlockSite)
+            else site.path.startswith(f"{layer}.")
+            for site in sites
         )
-    width = next(iter(adapter.deltas.values())).up.out_features
-    if width != hidden_size(model):
-        raise BaseModelMismatchError(
-            f"Adapter {adapter} has width {width}; {type(model).__name__} has hidden size "
-            f"{hidden_size(model)}. Load the base model that the adapter was trained on."
-        )
-    base = adapter.base
-    if base and base.fingerprint and base.fingerprint != (found := fingerprint(model)):
-        raise BaseModelMismatchError(
-            f"Adapter {adapter} was trained on {base.id} with weights {base.fingerprint[:12]}, but "
-            f"this {type(model).__name__} ({model.config.name_or_path or 'unnamed'}) has "
-            f"{found[:12]}. Load the base model that the adapter was trained on."
-        )
-
-
-def _node_at(site: Site, composition: Any, weight: Tensor) -> Node:
-    """What ``composition`` computes at a ``site`` that it has, on the device of ``weight``."""
-    if isinstance(composition, Adapter):
-        return DeltaNode(_placed(composition.deltas[site], weight))
-    parts = [part for part in composition.parts if site in sites_of(part)]
-    nodes = [_node_at(site, part, weight) for part in parts]
-    if isinstance(composition, Fusion):
-        return FusionNode(nodes, _placed(composition.layers[site], weight))
-    return StackNode(nodes) if len(nodes) > 1 else nodes[0]
-
-
-def _placed(module: _Module, weight: Tensor) -> _Module:
-    """``module`` on the device and in the dtype of ``weight``."""
-    own = next(module.parameters())
-    if own.device == weight.device and own.dtype == weight.dtype:
-        return module
-    # What is to be trained must stay the one that its owner saves. A frozen adapter keeps its own
-    # precision: another model may still want it.
-    target = module if own.requires_grad else deepcopy(module)
-    return target.to(device=weight.device, dtype=weight.dtype)
+    ]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hubkit.adapters.adapter import Adapter, check_tensors
-from hubkit.combining import describe_base, same_base
-from hubkit.composition import Fuse, leaves
-from hubkit.formats import adapterhub
+from hubkit.adapters.adapter import check_tensors
+from hubkit.adapters.parts import adapters_of, check_one_base, has_site, sites_of
+from hubkit.composition import Fuse
+from hubkit.formats.adapterhub.fusion import read_fusion, write_fusion
 from hubkit.formats.heads import Head, read_head, write_head
+from hubkit.methods.method import DeltaShape
+from hubkit.methods.sites import Site
 from hubkit.nn.fusion import FusionLayer
-from hubkit.nn.sites import Site
-from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
+from registry.errors import AdapterError, CompositionError
 from registry.manifest import BaseModelInfo
 
 
@@ -29,12 +30,15 @@ class Fusion:
         name: What it is called in messages, tables and files.
         parts: What it fuses, in order.
         layers: Its fusion layer at each site where a part has a delta.
+        kept: By site, the numbers of the parts that it still attends to after :meth:`prune`; all
+            of them at a site that is not there.
         head: The head it was trained with; None if it has none.
     """
 
     name: str
     parts: tuple[Any, ...]
     layers: Mapping[Site, FusionLayer]
+    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     head: Head | None = None
 
     def __str__(self) -> str:
@@ -43,7 +47,13 @@ class Fusion:
     @property
     def base(self) -> BaseModelInfo | None:
         """The base model of its adapters."""
-        return next(adapters_of(self)).base
+        return next((one.base for one in adapters_of(self) if one.base is not None), None)
+
+    @property
+    def model_type(self) -> str | None:
+        """The architecture of its adapters."""
+        types = (one.model_type for one in adapters_of(self))
+        return next((one for one in types if one is not None), None)
 
     @classmethod
     def create(cls, fuse: Fuse, name: str = "fusion", *, value: bool = True) -> Fusion:
@@ -57,11 +67,13 @@ class Fusion:
             CompositionError: A part is only the name of an adapter.
         """
         check_one_base(fuse)
-        widths = sites_of(fuse)
         return cls(
             name=name,
             parts=fuse.parts,
-            layers={site: FusionLayer(width, value=value) for site, width in widths.items()},
+            layers={
+                site: FusionLayer(shape.outputs, shape.inputs, value=value)
+                for site, shape in sites_of(fuse).items()
+            },
         )
 
     @classmethod
@@ -72,22 +84,27 @@ class Fusion:
         *,
         name: str | None = None,
     ) -> Fusion:
-        """Read an AdapterHub fusion folder, frozen, over ``adapters`` in the folder's order.
+        """Read an AdapterHub fusion folder, frozen.
+
+        Args:
+            folder: Where it is.
+            adapters: What it fuses, in the folder's order.
+            name: What to call it; default: the name in the file.
 
         Raises:
             AdapterError: A file is missing or malformed, or its tensors do not fit the adapters.
         """
         fuse = Fuse(*adapters)
         check_one_base(fuse)
-        stored = adapterhub.read_fusion(Path(folder))
+        stored = read_fusion(Path(folder))
         if len(stored.adapter_names) != len(adapters):
             raise AdapterError(
                 f"Fusion {stored.name!r} was trained on {len(stored.adapter_names)} adapters "
                 f"({', '.join(stored.adapter_names)}), but {len(adapters)} were given."
             )
-        widths = sites_of(fuse)
-        if set(widths) != set(stored.tensors):
-            odd = ", ".join(map(str, sorted(set(widths) ^ set(stored.tensors))))
+        shapes = sites_of(fuse)
+        if set(shapes) != set(stored.tensors):
+            odd = ", ".join(sorted(map(str, set(shapes) ^ set(stored.tensors))))
             raise AdapterError(
                 f"Fusion {stored.name!r} and its adapters do not have the same sites: {odd}."
             )
@@ -95,9 +112,10 @@ class Fusion:
             name=name or stored.name,
             parts=fuse.parts,
             layers={
-                site: _layer(stored.name, site, widths[site], tensors)
+                site: _layer(stored.name, site, shapes[site], tensors)
                 for site, tensors in stored.tensors.items()
             },
+            kept=stored.kept,
             head=read_head(Path(folder)),
         )
 
@@ -107,86 +125,74 @@ class Fusion:
         Raises:
             StorageError: The folder cannot be written.
         """
-        first = next(adapters_of(self))
-        if first.base is None:
+        base, model_type = self.base, self.model_type
+        if base is None or model_type is None:
             raise AdapterError(f"Fusion {self.name!r} names no base model, so it cannot be saved.")
-        adapterhub.write_fusion(
+        write_fusion(
             Path(folder),
             # As the library does, a stack goes by its last adapter.
             adapter_names=[list(adapters_of(part))[-1].name for part in self.parts],
             value=any(layer.value is not None for layer in self.layers.values()),
-            model_type=first.model_type,
-            base=first.base,
+            model_type=model_type,
+            base=base,
             tensors={
                 site: {name: tensor.detach() for name, tensor in layer.state_dict().items()}
                 for site, layer in self.layers.items()
             },
+            kept=self.kept,
         )
         if self.head is not None:
-            write_head(Path(folder), self.head, model_type=first.model_type, base=first.base)
+            write_head(Path(folder), self.head, model_type=model_type, base=base)
+
+    def prune(self, attention: Mapping[str, Mapping[str, float]], keep: int) -> Fusion:
+        """The same fusion over the ``keep`` most attended parts at each site.
+
+        The others are not computed any more there (AdapterDrop, Rücklé et al. 2021). Nothing is
+        trained anew, and the weights are shared with this fusion.
+
+        Args:
+            attention: The mean weight of each part, by site and by name, as
+                ``AdaptedModel.attention`` and ``hubkit.mean_attention`` give it.
+            keep: How many, at least one.
+
+        Raises:
+            CompositionError: ``keep`` is under one, or ``attention`` is of another fusion.
+        """
+        if keep < 1:
+            raise CompositionError(f"A fusion keeps at least one adapter, not {keep}.")
+        names = [str(part) for part in self.parts]
+        kept = {}
+        for site in self.layers:
+            numbers = self.present(site)
+            weights = attention.get(str(site), {})
+            if set(weights) != {names[number] for number in numbers}:
+                raise CompositionError(
+                    f"At {site}, {self} attends to {', '.join(names[n] for n in numbers)}; the "
+                    f"attention given is that of {', '.join(weights) or 'nothing'}."
+                )
+            best = sorted(numbers, key=lambda number: -weights[names[number]])[:keep]
+            kept[str(site)] = tuple(sorted(best))
+        return replace(self, kept=kept)
+
+    def present(self, site: Site) -> list[int]:
+        """The numbers of the parts that it attends to at ``site``."""
+        kept = self.kept.get(str(site))
+        return [
+            number
+            for number, part in enumerate(self.parts)
+            if has_site(part, site) and (kept is None or number in kept)
+        ]
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Its own modules with weights, without those of its parts."""
+        yield from self.layers.values()
 
 
-def adapters_of(composition: Any) -> Iterator[Adapter]:
-    """Every adapter in ``composition``, those inside fusions included.
-
-    Raises:
-        CompositionError: A leaf is only the name of an adapter, or something else.
-    """
-    for leaf in leaves(composition):
-        if isinstance(leaf, Fusion):
-            for part in leaf.parts:
-                yield from adapters_of(part)
-        elif isinstance(leaf, Adapter):
-            yield leaf
-        else:
-            raise CompositionError(
-                f"Expected loaded adapters, found {leaf!r} ({type(leaf).__name__}); "
-                "load it first with hubkit.Adapter.load."
-            )
-
-
-def check_one_base(composition: Any) -> None:
-    """Make sure that all adapters in ``composition`` belong to one base model.
-
-    Raises:
-        BaseModelMismatchError: Two of them do not; the message names both.
-    """
-    first, *others = adapters_of(composition)
-    for other in others:
-        if first.base is None or other.base is None:
-            agree = _shape(first) == _shape(other)
-        else:
-            agree = same_base(first.base, other.base)
-        if not agree:
-            raise BaseModelMismatchError(
-                f"{first} and {other} belong to different base models: {_describe(first)} and "
-                f"{_describe(other)}. Adapters combine on one base model only."
-            )
-
-
-def _shape(adapter: Adapter) -> tuple[str, int]:
-    return adapter.model_type, next(iter(adapter.deltas.values())).up.out_features
-
-
-def _describe(adapter: Adapter) -> str:
-    if adapter.base is None:
-        model_type, width = _shape(adapter)
-        return f"an unnamed {model_type} of width {width}"
-    return describe_base(adapter.base)
-
-
-def sites_of(composition: Any) -> dict[Site, int]:
-    """The sites where ``composition`` adds something, with the width of each, in layer order."""
-    return {
-        site: delta.up.out_features
-        for adapter in adapters_of(composition)
-        for site, delta in adapter.deltas.items()
-    }
-
-
-def _layer(fusion: str, site: Site, width: int, tensors: Mapping[str, Tensor]) -> FusionLayer:
+def _layer(
+    fusion: str, site: Site, shape: DeltaShape, tensors: Mapping[str, Tensor]
+) -> FusionLayer:
     with torch.device("meta"):
-        layer = FusionLayer(width, value="value.weight" in tensors)
+        layer = FusionLayer(shape.outputs, shape.inputs, value="value.weight" in tensors)
     check_tensors(f"Fusion {fusion!r} at {site}", layer, tensors)
     layer.load_state_dict(dict(tensors), assign=True)
     return layer.requires_grad_(False).eval()

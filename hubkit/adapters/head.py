@@ -23,6 +23,7 @@ def head_of(model: PreTrainedModel) -> Head | None:
         model_class=type(model).__name__,
         labels=tuple(labels[index] for index in sorted(labels)),
         tensors={name: tensor.detach().cpu().clone() for name, tensor in parameters.items()},
+        backbone=model.base_model_prefix,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -14,10 +15,10 @@ from hubkit.adapters.head import head_of
 from hubkit.adapters.manifests import manifest_of
 from hubkit.adapters.saving import save_folder
 from hubkit.base_models import describe
-from hubkit.nn.layout import hidden_size
-from hubkit.nn.methods import Method
+from hubkit.methods.table import new_method
+from hubkit.nn.host import BaseModel
 from hubkit.tasks import task_type_of
-from registry.errors import AdapterError
+from registry.errors import AdapterError, InvalidNameError
 from registry.refs import AdapterRef
 
 
@@ -26,7 +27,7 @@ def insert_adapter(
     name: str,
     *,
     method: str = "seq_bn",
-    bottleneck_size: int | None = None,
+    **parameters: Any,
 ) -> Attached:
     """Insert a new adapter into ``model``, and leave only it and the head trainable.
 
@@ -36,21 +37,26 @@ def insert_adapter(
     Args:
         model: A model of a supported architecture, with or without a head.
         name: What to call the adapter.
-        method: ``seq_bn`` (Pfeiffer), ``double_seq_bn`` (Houlsby) or ``par_bn`` (parallel).
-        bottleneck_size: Width of the bottleneck; default: hidden size / 16 (``par_bn``: / 2).
+        method: ``seq_bn`` (Pfeiffer), ``double_seq_bn`` (Houlsby), ``par_bn`` (parallel),
+            ``seq_bn_inv`` or ``double_seq_bn_inv`` (with an invertible adapter), or ``lora``.
+        parameters: What the method takes, such as ``bottleneck_size`` (default: hidden size / 16,
+            ``par_bn``: / 2) or ``rank`` (default: 8): see ``hubkit.methods.bottleneck.Bottleneck``
+            and ``hubkit.methods.lora.LoRA``.
 
     Raises:
         UnsupportedModelError: hubkit knows no sites for this architecture.
-        AdapterError: Unknown method, or a size out of range.
+        AdapterError: Unknown method or parameter, or one out of range.
         CompositionError: The model carries adapters already.
         InvalidNameError: ``name`` is not an adapter's name, or has an owner or a version, which
             it gets when it is published.
     """
+    if not isinstance(name, str):
+        raise InvalidNameError(f"An adapter's name is text, not {name!r}.", name)
     AdapterRef(None, name)
-    settings = Method.default(method, hidden_size(model), bottleneck_size)
+    settings = new_method(method, BaseModel(model), **parameters)
     adapter = Adapter.create(model, name, settings)
     attached = attach(model, adapter)
-    train_only(model, (p for delta in adapter.deltas.values() for p in delta.parameters()))
+    train_only(model, adapter)
     return attached
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
-from hubkit.composition import Stack
+from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head
-from registry import AdapterRef, Catalog, Manifest, Parent, Version
-from registry.errors import AdapterError, ParentNotFoundError
+from registry import AdapterRef, Catalog, Manifest, Parent, Version, open_catalog
+from registry.errors import AdapterError, NotFoundError, ParentNotFoundError
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Published:
 
     version: Version
     manifest: Manifest
-    composition: Adapter | Fusion | Stack
+    composition: Adapter | Fusion | Stack | Mix
     head: Head | None
 
 
@@ -42,14 +43,34 @@ def load_published(catalog: Catalog, ref: AdapterRef | str) -> Published:
     return _load(catalog, catalog.resolve(ref))
 
 
+def load_adapter(name: str) -> Adapter:
+    """Load a published adapter from the user's registry.
+
+    Raises:
+        AdapterError: There is none of that name, or what has that name is a combination of several.
+        CorruptBlobError: Stored bytes are not those that were published.
+    """
+    try:
+        published = load_published(open_catalog(create=False), name)
+    except NotFoundError as error:
+        raise AdapterError(f"{name!r} is no folder, and no published adapter: {error}") from error
+    if not isinstance(published.composition, Adapter):
+        raise AdapterError(
+            f"{name} is a {published.manifest.kind}, not a single adapter; hubkit.load({name!r}) "
+            "runs it."
+        )
+    return published.composition
+
+
 def _load(catalog: Catalog, version: Version) -> Published:
     folder = catalog.folder(version)
     manifest = catalog.manifest(version)
     parts = [_parent(catalog, version, parent) for parent in manifest.parents]
     name = str(version.ref.repository)
-    composition: Adapter | Fusion | Stack
+    composition: Adapter | Fusion | Stack | Mix
     if manifest.kind == "adapter":
         composition = Adapter.load(folder, name=name, base=manifest.base_model)
+        composition = composition.labelled(manifest.labels)
         head = composition.head
     elif manifest.kind == "fusion":
         composition = Fusion.load(folder, [part.composition for part in parts], name=name)
@@ -59,7 +80,9 @@ def _load(catalog: Catalog, version: Version) -> Published:
         # The last one has the task; those before it prepare for it, as in MAD-X.
         head = parts[-1].head
     else:
-        raise AdapterError(f"{version.ref} is a {manifest.kind}, which hubkit does not run yet.")
+        weights: Any = manifest.method.parameters.get("weights")
+        composition = Mix(*(part.composition for part in parts), weights=weights)
+        head = parts[-1].head
     if head is not None and head.labels != manifest.labels:
         raise AdapterError(
             f"The head of {version.ref} has the labels {head.labels}, but its manifest says "

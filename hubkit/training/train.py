@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version as installed_version
+from typing import Any
 
 from transformers import PreTrainedModel, set_seed
 
@@ -19,8 +20,8 @@ from hubkit.adapters.saving import save_folder
 from hubkit.base_models import describe, load_model, load_tokenizer
 from hubkit.combining import choose, pins
 from hubkit.composition import Fuse
-from hubkit.nn.layout import hidden_size
-from hubkit.nn.methods import Method
+from hubkit.methods.table import new_method
+from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
 from hubkit.tasks import TASK_TYPES
 from hubkit.training.data import check_trainable
@@ -39,14 +40,14 @@ def train_adapter(
     *,
     base: str,
     method: str = "seq_bn",
-    bottleneck_size: int | None = None,
+    **parameters: Any,
 ) -> Version:
     """Train a new adapter and a head on a frozen base model, and publish them.
 
     Args:
         base: A hub id, or a folder that holds a model.
-        method: A key of ``hubkit.nn.methods.METHODS``.
-        bottleneck_size: Width of the bottleneck; default: hidden size / 16 (``par_bn``: / 2).
+        method: A key of ``hubkit.methods.table.METHODS``.
+        parameters: What the method takes, such as ``bottleneck_size`` or ``rank``.
 
     Raises:
         BaseModelNotFoundError: The base model cannot be loaded.
@@ -55,10 +56,10 @@ def train_adapter(
     """
     model = _load_model(job, base)
     adapter = Adapter.create(
-        model, str(job.name), Method.default(method, hidden_size(model), bottleneck_size)
+        model, str(job.name), new_method(method, BaseModel(model), **parameters)
     )
     attach(model, adapter)
-    train_only(model, [p for delta in adapter.deltas.values() for p in delta.parameters()])
+    train_only(model, adapter)
     adapter = replace(adapter, base=describe(model))
     return _run(catalog, job, model, adapter, ())
 
@@ -83,7 +84,7 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef]) -> V
     model = _load_model(job, base.id)
     fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
     attach(model, fusion)
-    train_only(model, [p for layer in fusion.layers.values() for p in layer.parameters()])
+    train_only(model, fusion)
     return _run(catalog, job, model, fusion, tuple(pins(chosen)))
 
 

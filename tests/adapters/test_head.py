@@ -62,6 +62,6 @@ def test_a_head_of_another_form_is_refused_and_nothing_written(
     model = tiny_classifier()
     before = snapshot(model)
     with pytest.raises(AdapterError, match="The head of BertForSequenceClassification has") as info:
-        set_head(model, Head("OtherForSequenceClassification", ("x", "y"), tensors))
+        set_head(model, Head("OtherForSequenceClassification", ("x", "y"), tensors, "bert"))
     assert "OtherForSequenceClassification" in str(info.value)
     assert same(snapshot(model), before)

@@ -16,8 +16,7 @@ from transformers import (
 )
 
 import hubkit
-from hubkit import Fuse, Fusion, attach
-from hubkit.adapters.freezing import train_only
+from hubkit import attach
 from hubkit.adapters.insert import insert_adapter, save_adapter
 from hubkit.nn.attach import SUBMODULE
 from hubkit.publishing import publish_folder
@@ -27,19 +26,15 @@ from registry.errors import (
     AdapterError,
     CompositionError,
     FolderError,
-    InvalidNameError,
     UnsupportedModelError,
 )
 from tests.support.data import TEXTS, labelled_text
 from tests.support.models import (
     ARCHITECTURES,
-    METHODS,
     base_folder,
-    random_adapter,
     run,
     same,
     snapshot,
-    tiny_batch,
     tiny_classifier,
     tiny_model,
     tokenizer,
@@ -113,58 +108,6 @@ def test_an_adapter_trained_with_the_stock_trainer_is_saved_published_and_loaded
     assert same(after, before)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_just_the_adapter_and_the_head_are_trained(method: str) -> None:
-    model = tiny_classifier().train()
-    insert_adapter(model, "mine", method=method, bottleneck_size=4)
-    expected = {
-        name for name in model.state_dict() if name.startswith((f"{SUBMODULE}.", "classifier."))
-    }
-    assert len(expected) == 2 + 4 * (4 if method == "double_seq_bn" else 2)
-    check_that_only_these_train(model, expected)
-
-
-def check_that_only_these_train(model: PreTrainedModel, expected: set[str]) -> None:
-    assert {name for name, p in model.named_parameters() if p.requires_grad} == expected
-    before = snapshot(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
-    # Two steps: an up-projection bias at zero takes one to move what is below it.
-    for seed in range(2):
-        optimizer.zero_grad()
-        model(**tiny_batch(seed)).loss.backward()
-        optimizer.step()
-    found = {name for name, p in model.named_parameters() if p.grad is not None}
-    assert found == expected
-    after = snapshot(model)
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    # The bias of a key has a gradient of zero, and starts at zero.
-    assert expected - changed <= {name for name in expected if name.endswith("key.bias")}
-    assert changed <= expected
-
-
-def test_of_a_fusion_just_its_layers_and_the_head_are_trained() -> None:
-    model = tiny_classifier().train()
-    adapters = [random_adapter(model, name, seed=seed) for seed, name in enumerate("ab")]
-    fusion = Fusion.create(Fuse(*adapters))
-    attach(model, fusion)
-    train_only(model, [p for layer in fusion.layers.values() for p in layer.parameters()])
-    expected = {
-        name
-        for name in model.state_dict()
-        if (name.startswith(SUBMODULE) and ".layer." in name) or name.startswith("classifier.")
-    }
-    assert len(expected) == 2 + 2 * 5
-    check_that_only_these_train(model, expected)
-
-
-def test_a_bare_backbone_trains_the_adapter_alone() -> None:
-    model = tiny_model()
-    insert_adapter(model, "mine")
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert trained
-    assert all(name.startswith(SUBMODULE) for name in trained)
-
-
 def test_the_stock_trainer_can_checkpoint_its_activations(tmp_path: Path) -> None:
     folder = base_folder(tmp_path / "base")
     weights = []
@@ -198,27 +141,6 @@ def test_detaching_takes_the_adapter_out() -> None:
     attached.detach()
     assert torch.equal(run(model), outputs)
     assert same(snapshot(model), state)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"name": "two words"}, InvalidNameError, "two words"),
-        ({"method": "lora"}, AdapterError, "Unknown method 'lora'"),
-        ({"name": "team/a@3"}, InvalidNameError, "team/a@3"),
-        ({"bottleneck_size": 0}, AdapterError, "whole number from 1 to 65536, not 0"),
-        ({"bottleneck_size": 8.5}, AdapterError, "whole number from 1 to 65536, not 8.5"),
-        ({"bottleneck_size": 10**11}, AdapterError, "whole number from 1 to 65536"),
-    ],
-)
-def test_bad_arguments_leave_the_model_trainable_and_bare(
-    arguments: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    model = tiny_classifier()
-    with pytest.raises(error, match=message):
-        insert_adapter(model, **{"name": "mine", **arguments})
-    assert not hasattr(model, SUBMODULE)
-    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_a_second_adapter_is_refused_and_the_first_stays_trainable() -> None:

@@ -8,14 +8,13 @@ import pytest
 
 import hubkit
 from hubkit import Adapter, Stack
-from hubkit.adapters.fusion import adapters_of
 from hubkit.adapters.head import head_of
 from hubkit.adapters.loading import load_published
 from hubkit.adapters.manifests import manifest_of
+from hubkit.adapters.parts import adapters_of
 from hubkit.adapters.saving import save_folder
 from hubkit.base_models import describe
 from hubkit.combining import publish_stack
-from hubkit.formats.heads import Head
 from registry import AdapterRef, Catalog, open_catalog, read_folder
 from registry.errors import (
     AdapterError,
@@ -47,7 +46,7 @@ def adapter(
     model.config.name_or_path = str(folder)
     head = head_of(model)
     assert head is not None
-    head = Head(head.model_class, labels, head.tensors)
+    head = replace(head, labels=labels)
     return replace(random_adapter(model, name, seed=seed), base=describe(model), head=head)
 
 

@@ -24,14 +24,15 @@ from transformers import (
 )
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.nn.layout import hidden_size
-from hubkit.nn.methods import Method
+from hubkit.methods.table import new_method
+from hubkit.nn.host import BaseModel
 
 REFERENCES = Path(__file__).parents[1] / "fixtures" / "adapterhub"
+PEFT_REFERENCES = REFERENCES.parent / "peft"
 ARCHITECTURES = ("bert", "roberta", "distilbert")
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma")
 ENCODER_DECODERS = ("t5", "mt5", "bart", "mbart")
-REFERENCED = (*ARCHITECTURES, "deberta-v2", "mpnet", "modernbert", "vit")
+REFERENCED = (*ARCHITECTURES, "xlm-roberta", "electra", "deberta-v2", "mpnet", "modernbert", "vit")
 REFERENCED += DECODERS + ENCODER_DECODERS
 METHODS = ("seq_bn", "double_seq_bn", "par_bn")
 WORDS = ("the", "film", "was", "very", "good", "bad", "dull", "great", "plot", "a", "not", "ball")
@@ -100,15 +101,16 @@ def random_adapter(
     name: str = "a",
     method: str = "seq_bn",
     *,
-    bottleneck_size: int = 4,
+    bottleneck_size: Any = 4,
     seed: int = 1,
+    **parameters: Any,
 ) -> Adapter:
     """A frozen adapter for `model` in which no tensor has its initial value."""
-    settings = Method.default(method, hidden_size(model), bottleneck_size)
-    adapter = Adapter.create(model, name, settings)
-    for index, delta in enumerate(adapter.deltas.values()):
-        randomize(delta, 100 * seed + index)
-        delta.requires_grad_(False).eval()
+    parameters["rank" if method == "lora" else "bottleneck_size"] = bottleneck_size
+    adapter = Adapter.create(model, name, new_method(method, BaseModel(model), **parameters))
+    for index, module in enumerate(adapter.modules()):
+        randomize(module, 100 * seed + index)
+        module.requires_grad_(False).eval()
     return adapter
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, Trainer
 
 import hubkit
 from hubkit.adapters.attach import attached_to
-from hubkit.adapters.fusion import adapters_of
+from hubkit.adapters.parts import adapters_of
 from hubkit.training import train as module
 from hubkit.training.data import LabelledText
 from hubkit.training.evaluate import evaluate

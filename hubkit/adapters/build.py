@@ -1,0 +1,149 @@
+"""From a composition to what it computes at each site, for one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.mix import LearnedMix, fixed_weights_at
+from hubkit.adapters.parts import adapters_of, has_site, sites_of
+from hubkit.composition import Batch, Mix, Parallel, Stack, inside
+from hubkit.methods.sites import Site
+from hubkit.nn.batch import BatchNode, Copies, Rows
+from hubkit.nn.delta import Delta
+from hubkit.nn.fusion import FusionLayer
+from hubkit.nn.host import backbone
+from hubkit.nn.invertible import Coupling, CouplingNode
+from hubkit.nn.nodes import FusionNode, MixNode, StackNode
+from registry.errors import CompositionError
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+class Builder:
+    """Makes the nodes of one composition.
+
+    Args:
+        model: Says on which device and in which dtype.
+        composition: Of loaded adapters, with all their weights.
+    """
+
+    def __init__(self, model: PreTrainedModel, composition: Any) -> None:
+        self._weight: Tensor = next(backbone(model).parameters())
+        self._composition = composition
+        self.rows = _rows(composition)
+
+    def nodes(self) -> dict[Site, nn.Module]:
+        """What is added at each site of the composition."""
+        return {site: self._node(site, self._composition) for site in sites_of(self._composition)}
+
+    def couplings(self) -> CouplingNode | None:
+        """What the embeddings go through; None where no adapter is invertible.
+
+        Raises:
+            CompositionError: What is added up or chosen by rows too late has different ones.
+        """
+        by_rows = self._by_rows()
+        numbers: list[int | None] = [0]
+        if isinstance(by_rows, Batch):
+            # Rows without an entry still go through what the batch stands in.
+            numbers = [None, *range(len(by_rows.parts))]
+        entries = {number: _chain(self._composition, number) for number in numbers}
+        placed = {i: [self._placed(one) for one in chain] for i, chain in entries.items() if chain}
+        if not placed:
+            return None
+        return CouplingNode(placed, self.rows if isinstance(by_rows, Batch) else None)
+
+    def _by_rows(self) -> Batch | Parallel | None:
+        found = (one for one in inside(self._composition) if isinstance(one, Batch | Parallel))
+        return next(found, None)
+
+    def _node(self, site: Site, composition: Any) -> nn.Module:
+        """What ``composition`` computes at a ``site`` that it has."""
+        if isinstance(composition, Adapter):
+            return self._placed(composition.deltas[site])
+        numbers = [n for n, part in enumerate(composition.parts) if has_site(part, site)]
+        if isinstance(composition, Fusion):
+            numbers = composition.present(site)
+        nodes = {number: self._node(site, composition.parts[number]) for number in numbers}
+        if isinstance(composition, Fusion):
+            layer: FusionLayer = self._placed(composition.layers[site])
+            return FusionNode(list(nodes.values()), layer)
+        if isinstance(composition, LearnedMix):
+            return MixNode(list(nodes.values()), self._placed(composition.weights[site]))
+        if isinstance(composition, Mix):
+            return MixNode(list(nodes.values()), fixed_weights_at(composition, site))
+        if isinstance(composition, Batch | Parallel):
+            assert self.rows is not None
+            return BatchNode(nodes, self.rows)
+        assert isinstance(composition, Stack)
+        for node in list(nodes.values())[1:]:
+            _check_chained(node, site)
+        return StackNode(list(nodes.values())) if len(nodes) > 1 else nodes[numbers[0]]
+
+    def _placed(self, module: _Module) -> _Module:
+        """``module`` on the device and in the dtype of the model."""
+        own = next(module.parameters())
+        if own.device == self._weight.device and own.dtype == self._weight.dtype:
+            return module
+        # What is to be trained must stay the one that its owner saves. A frozen adapter keeps its
+        # own precision: another model may still want it.
+        target = module if own.requires_grad else deepcopy(module)
+        return target.to(device=self._weight.device, dtype=self._weight.dtype)
+
+
+def _check_chained(node: nn.Module, site: Site) -> None:
+    """Make sure that ``node`` can read what the one before it in a stack gives."""
+    if isinstance(node, Delta) and node.form.chained and node.shape.inputs != node.shape.outputs:
+        raise CompositionError(
+            f"The layer {site} maps {node.shape.inputs} inputs to {node.shape.outputs} outputs, so "
+            "LoRAs of AdapterHub, of which each reads what the one before it gives, cannot be "
+            "stacked there. A hubkit.Mix with weights of one adds them up."
+        )
+
+
+def _rows(composition: Any) -> Rows | None:
+    """Which entry each row uses, shared by all nodes; None where rows make no difference."""
+    for one in inside(composition):
+        if isinstance(one, Batch):
+            return Rows(one.rows)
+        if isinstance(one, Parallel):
+            return Copies(len(one.parts))
+    return None
+
+
+def _chain(composition: Any, entry: int | None) -> list[Coupling]:
+    """The couplings of ``composition``, in the order in which they are applied.
+
+    Args:
+        composition: What may hold some.
+        entry: Which entry of a batch in it is asked for; None for the base model there.
+    """
+    if isinstance(composition, Adapter):
+        return [] if composition.coupling is None else [composition.coupling]
+    if isinstance(composition, Batch):
+        return [] if entry is None else _chain(composition.parts[entry], entry)
+    chains = [_chain(part, entry) for part in composition.parts]
+    if isinstance(composition, Stack):
+        return [coupling for chain in chains for coupling in chain]
+    return _only(composition, [chain for chain in chains if chain])
+
+
+def _only(composition: Any, chains: Iterable[list[Coupling]]) -> list[Coupling]:
+    first: list[Coupling] = []
+    for chain in chains:
+        if first and [id(one) for one in chain] != [id(one) for one in first]:
+            names = ", ".join(str(a) for a in adapters_of(composition) if a.coupling is not None)
+            raise CompositionError(
+                f"{composition} holds the invertible adapters {names}: embeddings go through one, "
+                "which cannot be added up or chosen later. Stack the other adapters on the one "
+                "that is meant, or use a Batch."
+            )
+        first = chain
+    return first

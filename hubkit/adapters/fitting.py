@@ -1,0 +1,101 @@
+"""Whether adapters belong to a model: its architecture, depth, sizes, and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from transformers import PreTrainedModel
+
+from hubkit.adapters.adapter import Adapter
+from hubkit.methods.method import DeltaShape, Method
+from hubkit.methods.sites import BlockSite, Site
+from hubkit.nn.fingerprint import fingerprint
+from hubkit.nn.host import BaseModel, embedding_size, embeddings, site_sizes
+from registry.errors import AdapterError, BaseModelMismatchError
+
+_CURE = "Load the base model that the adapter was trained on."
+
+
+class Fitting:
+    """Checks adapters against one model; what they have in common is looked up once.
+
+    Args:
+        model: The model.
+
+    Raises:
+        UnsupportedModelError: hubkit knows no sites for this architecture.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.host = BaseModel(model)
+        self._known: tuple[Method, Mapping[Site, DeltaShape]] | None = None
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.model)
+
+    def check(self, adapter: Adapter) -> None:
+        """Make sure that ``adapter`` has a delta of the right size at each of its sites, no other.
+
+        Raises:
+            BaseModelMismatchError: It belongs to another base model.
+        """
+        self._check_sites(adapter)
+        self._check_coupling(adapter)
+        base = adapter.base
+        if base and base.fingerprint and base.fingerprint != self._fingerprint:
+            raise BaseModelMismatchError(
+                f"Adapter {adapter} was trained on {base.id} with weights {base.fingerprint[:12]}, "
+                f"but this {self._name} ({self.model.config.name_or_path or 'unnamed'}) has "
+                f"{self._fingerprint[:12]}. {_CURE}"
+            )
+
+    @property
+    def _name(self) -> str:
+        return type(self.model).__name__
+
+    def _check_sites(self, adapter: Adapter) -> None:
+        try:
+            expected = self._expected(adapter.method)
+        except AdapterError as error:
+            raise BaseModelMismatchError(
+                f"Adapter {adapter} does not fit this {self._name}: {error} {_CURE}"
+            ) from error
+        model_type = self.model.config.model_type
+        if adapter.model_type not in (None, model_type) or expected.keys() != adapter.deltas.keys():
+            raise BaseModelMismatchError(
+                f"Adapter {adapter} fits a {adapter.model_type or 'model'} with deltas at "
+                f"{len(adapter.deltas)} sites; {self._name} is a {model_type} with "
+                f"{len(expected)}. {_CURE}"
+            )
+        for site, delta in adapter.deltas.items():
+            inputs, outputs = site_sizes(self.model, site)
+            found = (delta.shape.inputs, delta.shape.outputs)
+            if found == (inputs, outputs):
+                continue
+            if isinstance(site, BlockSite):
+                raise BaseModelMismatchError(
+                    f"Adapter {adapter} has width {found[0]}; {self._name} has hidden size "
+                    f"{outputs}. {_CURE}"
+                )
+            raise BaseModelMismatchError(
+                f"Adapter {adapter} maps {found[0]} inputs to {found[1]} outputs at {site}; that "
+                f"layer of {self._name} maps {inputs} to {outputs}. {_CURE}"
+            )
+
+    def _expected(self, method: Method) -> Mapping[Site, DeltaShape]:
+        if self._known is None or self._known[0] != method:
+            self._known = method, method.shapes(self.host)
+        return self._known[1]
+
+    def _check_coupling(self, adapter: Adapter) -> None:
+        if adapter.coupling is None:
+            return
+        embeddings(self.model)
+        if adapter.coupling.width != embedding_size(self.model):
+            raise BaseModelMismatchError(
+                f"The invertible part of adapter {adapter} has width {adapter.coupling.width}; the "
+                f"embeddings of {self._name} have {embedding_size(self.model)}. {_CURE}"
+            )

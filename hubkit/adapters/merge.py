@@ -1,0 +1,117 @@
+"""LoRA in the weights of the base model: nothing is computed beside it, and it can be taken out."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.fitting import Fitting
+from hubkit.adapters.mix import LearnedMix, collapse
+from hubkit.composition import Mix
+from hubkit.methods.sites import LinearSite
+from hubkit.nn.attach import SUBMODULE
+from hubkit.nn.delta import Delta
+from hubkit.nn.host import linear_at
+from registry.errors import AdapterError, CompositionError
+
+
+class Merged:
+    """An adapter in the weights of a model: a context manager, or until :meth:`unmerge`.
+
+    Attributes:
+        model: The model; its state_dict has the same keys as before, and the merged weights.
+        adapter: What has been merged.
+    """
+
+    def __init__(self, model: PreTrainedModel, adapter: Adapter) -> None:
+        self.model = model
+        self.adapter = adapter
+        self._originals: list[tuple[nn.Module, str, nn.Parameter]] = []
+
+    def unmerge(self) -> None:
+        """Put the weights back that were there, to the bit. A second call does nothing."""
+        for module, name, parameter in self._originals:
+            setattr(module, name, parameter)
+        self._originals.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.unmerge()
+
+    def _replace(self, module: nn.Module, name: str, value: Tensor) -> None:
+        old: nn.Parameter = getattr(module, name)
+        self._originals.append((module, name, old))
+        setattr(module, name, nn.Parameter(value, requires_grad=old.requires_grad))
+
+
+def merge(model: PreTrainedModel, adapter: Adapter | Mix | LearnedMix) -> Merged:
+    """Add LoRA, or a mix of LoRA, to the weights of ``model``.
+
+    The model then runs at the speed of the bare one, and ``save_pretrained`` writes a model that
+    needs no adapter. ``with merge(model, adapter): ...`` takes it out again; the old weights are
+    kept meanwhile, so this is exact.
+
+    Args:
+        model: The base model, with or without a head, and without adapters attached.
+        adapter: A LoRA adapter, or a mix of some.
+
+    Raises:
+        AdapterError: The adapter is none of linear layers, or a layer lacks what it adds to.
+        BaseModelMismatchError: The adapter belongs to another base model.
+        CompositionError: The model carries adapters, or the mix does not collapse into one.
+    """
+    if hasattr(model, SUBMODULE):
+        raise CompositionError(
+            f"This {type(model).__name__} carries adapters; detach them before merging others."
+        )
+    if not isinstance(adapter, Adapter):
+        adapter = collapse(adapter)
+    if not all(isinstance(site, LinearSite) for site in adapter.deltas) or adapter.coupling:
+        raise AdapterError(
+            f"{adapter} is of the method {adapter.method.type}: only LoRA is linear in what it "
+            "reads, so only LoRA can be merged into weights."
+        )
+    Fitting(model).check(adapter)
+    merged = Merged(model, adapter)
+    changed: list[tuple[nn.Module, str, Tensor]] = []
+    with torch.no_grad():
+        for site, delta in adapter.deltas.items():
+            assert isinstance(site, LinearSite)
+            changed += _sums(linear_at(model, site), delta, f"{adapter} at {site}")
+    for module, name, value in changed:
+        merged._replace(module, name, value)
+    return merged
+
+
+def _sums(module: Any, delta: Delta, where: str) -> list[tuple[nn.Module, str, Tensor]]:
+    """The weights of a linear layer with those of a delta added, in float32 or wider."""
+    weight: Tensor = module.weight
+    wide = torch.promote_types(weight.dtype, torch.float32)
+
+    def placed(tensor: Tensor) -> Tensor:
+        return tensor.to(device=weight.device, dtype=wide)
+
+    scale = delta.scale if isinstance(delta.scale, float) else placed(delta.scale).reshape(-1, 1)
+    update = scale * (placed(delta.up) @ placed(delta.down))
+    # GPT-2 stores its weights transposed.
+    update = update.T if isinstance(module, Conv1D) else update
+    sums = [(module, "weight", (weight.to(wide) + update).to(weight.dtype))]
+    if delta.up_bias is not None:
+        if module.bias is None:
+            raise AdapterError(f"{where} has a bias, but the linear layer has none to add it to.")
+        shift = delta.scale * placed(delta.up_bias)
+        sums.append((module, "bias", (module.bias.to(wide) + shift).to(module.bias.dtype)))
+    return sums

@@ -1,0 +1,65 @@
+"""Publish a fusion over fewer adapters: those that it attends to most."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.manifests import manifest_of
+from hubkit.adapters.saving import save_folder
+from hubkit.inference import load
+from registry import AdapterRef, Catalog, Version
+from registry.errors import CompositionError
+from registry.folders import read_folder
+
+
+def publish_pruned(
+    catalog: Catalog,
+    name: AdapterRef,
+    ref: AdapterRef,
+    texts: Sequence[str],
+    keep: int,
+    *,
+    base: str | None = None,
+    batch_size: int = 32,
+) -> Version:
+    """Publish the fusion ``ref`` over the ``keep`` most attended adapters at each site.
+
+    Args:
+        catalog: The registry.
+        name: What to call it.
+        ref: A fusion.
+        texts: What the attention is averaged over.
+        keep: How many adapters stay.
+        base: Where the base model is, if no longer where it was.
+        batch_size: Texts at a time.
+
+    Raises:
+        CompositionError: ``ref`` is no fusion, or ``keep`` is under one.
+        HubkitError: As ``hubkit.load`` and ``Catalog.publish``.
+    """
+    model = load(ref, base=base, catalog=catalog)
+    fusion, manifest = model.published.composition, model.published.manifest
+    if not isinstance(fusion, Fusion):
+        raise CompositionError(
+            f"{ref} is of the kind {manifest.kind!r}; only a fusion can be pruned."
+        )
+    pruned = fusion.prune(model.attention(texts, batch_size=batch_size), keep)
+    plan = manifest_of(
+        replace(pruned, name=str(name)),
+        parents=manifest.parents,
+        task=manifest.task,
+        task_type=manifest.task_type,
+        language=manifest.language,
+        license=manifest.license,
+        tags=manifest.tags,
+        description=f"{model.published.version.ref}, of which each layer attends to {keep} "
+        "adapters.",
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "fusion")
+        save_folder(pruned, plan, folder)
+        return catalog.publish(name, read_folder(folder))

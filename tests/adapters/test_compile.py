@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from hubkit import Adapter, Batch, Stack, attach
+from tests.support.compositions import adapter_of_kind, random_fusion
+from tests.support.models import inputs_for, run, tiny_model
+
+# One layer, since it takes seconds to compile two.
+SIZES = {
+    "bert": {"num_hidden_layers": 1},
+    "gpt2": {"n_layer": 1},
+    "llama": {"num_hidden_layers": 1},
+    "t5": {"num_layers": 1, "num_decoder_layers": 1},
+}
+COMPOSITIONS: dict[str, Callable[[Adapter, Adapter, Adapter], Any]] = {
+    "single": lambda block, _other, _lora: block,
+    "stack": lambda block, other, lora: Stack(block, other, lora),
+    "fuse": lambda block, other, lora: random_fusion([block, other, lora]),
+    "batch": lambda block, _other, lora: Batch([block, lora, None]),
+}
+
+
+@pytest.mark.parametrize("architecture", SIZES)
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_a_compiled_model_is_one_graph_with_the_same_output(
+    architecture: str, composition: str
+) -> None:
+    model = tiny_model(architecture, **SIZES[architecture])
+    parts = [adapter_of_kind(model, kind) for kind in ("seq_bn", "channel", "lora")]
+    inputs, plain = inputs_for(model), run(model, inputs_for(model))
+    torch.compiler.reset()
+    with attach(model, COMPOSITIONS[composition](*parts)):
+        expected = run(model, inputs)
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        with torch.no_grad():
+            found = compiled(**inputs)[0]
+    # A fusion is folded in the plain model alone.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert (found - plain).abs().max().item() > 0.01

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from hubkit import Adapter, Fusion, LearnedMix, Stack, attach, insert_adapter, train_only
+from hubkit.nn.attach import SUBMODULE
+from hubkit.nn.foldable import Foldable
+from tests.support.compositions import (
+    KINDS,
+    adapter_of_kind,
+    random_fusion,
+    random_mix,
+)
+from tests.support.models import (
+    METHODS,
+    run,
+    same,
+    snapshot,
+    tiny_batch,
+    tiny_classifier,
+    tiny_model,
+)
+
+
+def parts_of(model: PreTrainedModel) -> list[Adapter]:
+    kinds = ("seq_bn", "lora", "channel", "all_linear")
+    return [adapter_of_kind(model, kind, seed=s) for s, kind in enumerate(kinds)]
+
+
+def weights_of(*values: Any) -> set[int]:
+    """The parameters that training the values is to change."""
+    found = set()
+    for value in values:
+        modules = [*value.deltas.values(), value.coupling] if isinstance(value, Adapter) else []
+        if isinstance(value, Fusion):
+            modules = [*value.layers.values()]
+        if isinstance(value, LearnedMix):
+            modules = [*value.weights.values()]
+        found |= {id(p) for module in modules if module is not None for p in module.parameters()}
+    return found
+
+
+def check_that_only_these_train(model: PreTrainedModel, *values: Any) -> None:
+    """In two steps of an optimiser that is given all there is."""
+    ids = weights_of(*values)
+    trained = {
+        name
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if id(parameter) in ids or name.startswith("classifier.")
+    }
+    assert ids
+    assert {n for n, p in model.named_parameters(remove_duplicate=False) if p.requires_grad} == (
+        trained
+    )
+    before = snapshot(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.1)
+    # Two steps: with one matrix at zero it takes one to move the other.
+    for seed in range(2):
+        optimizer.zero_grad()
+        model(**tiny_batch(seed)).loss.backward()
+        optimizer.step()
+    named = dict(model.named_parameters(remove_duplicate=False))
+    assert {name for name, parameter in named.items() if parameter.grad is not None} == trained
+    after = snapshot(model)
+    assert {name for name in before if not torch.equal(before[name], after[name])} == trained
+
+
+COMPOSITIONS: dict[str, Callable[[list[Adapter]], tuple[Any, list[Any]]]] = {
+    "adapter": lambda parts: (parts[0], [parts[0]]),
+    "lora": lambda parts: (parts[1], [parts[1]]),
+    "fusion": lambda parts: _with(random_fusion(parts)),
+    "fusion and one of its adapters": lambda parts: _with(random_fusion(parts), parts[2]),
+    "fusion and its lora": lambda parts: _with(random_fusion(parts), parts[1]),
+    "one adapter in a fusion": lambda parts: (random_fusion(parts), [parts[0]]),
+    "mix": lambda parts: _with(random_mix(parts)),
+    "mix and one of its adapters": lambda parts: _with(random_mix(parts), parts[3]),
+    "top of a stack": lambda parts: (Stack(parts[1], parts[0]), [parts[0]]),
+    "fusion on a stack": lambda parts: _in_stack(random_fusion(parts[:2]), parts[3]),
+}
+
+
+def _with(value: Any, *others: Any) -> tuple[Any, list[Any]]:
+    return value, [value, *others]
+
+
+def _in_stack(fusion: Fusion, adapter: Adapter) -> tuple[Any, list[Any]]:
+    return Stack(adapter, fusion), [fusion]
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_just_what_is_named_and_the_head_get_gradients_and_change(composition: str) -> None:
+    model = tiny_classifier().train()
+    made, trained = COMPOSITIONS[composition](parts_of(model))
+    with attach(model, made):
+        train_only(model, *trained)
+        check_that_only_these_train(model, *trained)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_weight_of_an_adapter_of_every_method_is_trained(kind: str) -> None:
+    model = tiny_classifier().train()
+    adapter = adapter_of_kind(model, kind)
+    with attach(model, adapter):
+        train_only(model, adapter)
+        check_that_only_these_train(model, adapter)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "lora", "seq_bn_inv"])
+def test_a_new_adapter_and_the_head_are_trained_and_nothing_else(method: str) -> None:
+    model = tiny_classifier().train()
+    # Of so many units, some are alive from the start.
+    size = {} if method == "lora" else {"bottleneck_size": 8}
+    attached = insert_adapter(model, "mine", method=method, **size)
+    check_that_only_these_train(model, attached.composition)
+
+
+def test_without_values_only_the_head_is_trained() -> None:
+    model = tiny_classifier()
+    with attach(model, parts_of(model)[0]):
+        train_only(model)
+        trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"classifier.weight", "classifier.bias"}
+
+
+def test_what_was_trained_can_be_frozen_again() -> None:
+    model = tiny_classifier()
+    one, other = parts_of(model)[:2]
+    with attach(model, Stack(one, other)):
+        train_only(model, one)
+        train_only(model, other)
+        check_that_only_these_train(model.train(), other)
+
+
+def test_a_folded_model_is_unfolded_and_trained() -> None:
+    model = tiny_classifier()
+    fusion = random_fusion(parts_of(model))
+    with attach(model, fusion):
+        run(model)
+        nodes = [m for m in getattr(model, SUBMODULE).modules() if isinstance(m, Foldable)]
+        assert nodes
+        assert all(node._kept is not None for node in nodes)
+        outputs, state = run(model), snapshot(model)
+        train_only(model, fusion)
+        check_that_only_these_train(model.train(), fusion)
+        assert all(node._kept is None for node in nodes)
+        # What is folded anew is what has been learned.
+        trained = run(model.eval())
+        assert (trained - outputs).abs().max().item() > 0.01
+        assert not same(snapshot(model), state)
+    unfolded = tiny_classifier()
+    unfolded.load_state_dict(
+        {n: t for n, t in snapshot(model).items() if not n.startswith(SUBMODULE)}
+    )
+    for node in fusion.layers.values():
+        node.query.register_forward_hook(lambda *_: None)  # Whoever listens sees the plain form.
+    with attach(unfolded, fusion):
+        torch.testing.assert_close(run(unfolded), trained, rtol=0, atol=1e-5)
+
+
+def test_in_eval_mode_a_folded_model_is_trained_too() -> None:
+    model = tiny_classifier()
+    fusion = random_fusion(parts_of(model))
+    with attach(model, fusion):
+        run(model)
+        train_only(model, fusion)
+        check_that_only_these_train(model, fusion)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "t5", "llama", "vit"])
+def test_a_bare_backbone_trains_what_is_named_alone(architecture: str) -> None:
+    model = tiny_model(architecture)
+    parts = parts_of(model)
+    fusion = random_fusion(parts)
+    with attach(model, fusion):
+        train_only(model, fusion, parts[1])
+        trained = {id(p) for p in model.parameters() if p.requires_grad}
+        assert trained == weights_of(fusion, parts[1])
