@@ -11,10 +11,13 @@ import click
 
 from hubkit.cli import (
     alias,
+    attention,
     evaluate,
     fuse,
     listing,
+    mix,
     predict,
+    prune,
     publish,
     pull,
     show,
@@ -65,5 +68,11 @@ def main() -> None:
     """
 
 
-for _module in (train, fuse, stack, predict, evaluate, listing, show, publish, pull, alias, yank):
+for _module in (
+    *(train, fuse, stack, mix, prune),
+    *(predict, evaluate, attention),
+    *(listing, show),
+    *(publish, pull),
+    *(alias, yank),
+):
     main.add_command(_module.command)

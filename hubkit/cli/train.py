@@ -8,9 +8,15 @@ import click
 
 from hubkit.cli.options import read_job, training_options
 from hubkit.cli.output import print_published, quiet
-from hubkit.nn.methods import METHODS
+from hubkit.methods.table import METHODS
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
+
+_PARAMETERS = (
+    *("bottleneck_size", "activation", "rank", "alpha"),
+    *("target_modules", "dropout", "leave_out"),
+)
+"""The options that are passed on to the method."""
 
 
 @click.command("train")
@@ -23,7 +29,27 @@ from registry.refs import AdapterRef
 @click.option(
     "--bottleneck-size",
     type=click.IntRange(min=1),
-    help="Width of the adapter; default: hidden size / 16 (par_bn: / 2).",
+    help="Width of a bottleneck; default: hidden size / 16 (par_bn: / 2).",
+)
+@click.option("--activation", help="Of a bottleneck; default: relu (double_seq_bn: swish).")
+@click.option("--rank", type=click.IntRange(min=1), help="Of LoRA; default: 8.")
+@click.option("--alpha", type=float, help="Of LoRA, which is scaled by alpha / rank; default: 8.")
+@click.option(
+    "--target-module",
+    "target_modules",
+    multiple=True,
+    help="End of the names of the linear layers for LoRA; repeatable; default: query and value.",
+)
+@click.option(
+    "--dropout",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Of the adapter, while it is trained; default: none.",
+)
+@click.option(
+    "--leave-out",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Number of a layer that gets no adapter, from 0; repeatable.",
 )
 @training_options(Settings(learning_rate=ADAPTER_LEARNING_RATE))
 def command(
@@ -31,7 +57,6 @@ def command(
     base: str,
     task: str,
     method: str,
-    bottleneck_size: int | None,
     name: AdapterRef,
     as_json: bool,
     **options: Any,
@@ -45,6 +70,7 @@ def command(
     Example:
       hubkit train reviews.csv --base bert-base-uncased --task sentiment --name reviews
     """
+    parameters = {key: options.pop(key) for key in _PARAMETERS}
     with quiet():
         # Read before the rest is loaded, which takes seconds: a slip is told at once.
         job = read_job(data, name, task, **options)
@@ -56,6 +82,6 @@ def command(
             job,
             base=base,
             method=method,
-            bottleneck_size=bottleneck_size,
+            **{key: value for key, value in parameters.items() if value not in (None, ())},
         )
     print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')

@@ -125,11 +125,33 @@ def test_data_that_is_not_there(train: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--epochs", 0), ("--learning-rate", 0), ("--batch-size", -1), ("--method", "lora")],
+    [("--epochs", 0), ("--learning-rate", 0), ("--batch-size", -1), ("--method", "ia3")],
 )
 def test_value_out_of_range_is_a_usage_error(train: Run, option: str, value: object) -> None:
     result = train("--name", "film", option, value, status=2)
     assert f"Invalid value for '{option}'" in result.stderr
+
+
+def test_lora_is_trained_with_its_own_parameters_and_predicts(train: Run, run: Run) -> None:
+    options = ("--method", "lora", "--rank", 2, "--alpha", 4, "--target-module", "key")
+    train("--name", "film", *options, "--leave-out", 0, "--dropout", 0.1)
+    catalog = open_catalog()
+    version = catalog.resolve(AdapterRef.parse("film"))
+    assert catalog.manifest(version).method.model_dump()["parameters"] == {
+        "rank": 2,
+        "alpha": 4.0,
+        "target_modules": ["key"],
+        "leave_out": [0],
+        "dropout": 0.1,
+    }
+    files = {path.name for path in catalog.folder(version).iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json"} <= files
+    assert run("predict", "film", "good").stdout.split("\t")[0] in ("positive", "negative")
+
+
+def test_a_parameter_of_another_method_is_named(train: Run) -> None:
+    result = train("--name", "film", "--rank", 4, status=1)
+    assert "The method seq_bn has no parameter 'rank'" in result.stderr
 
 
 def test_duplicate_tags_are_an_error_without_traceback(train: Run) -> None:

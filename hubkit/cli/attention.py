@@ -1,0 +1,66 @@
+"""hubkit attention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import click
+
+from hubkit.cli.options import base_option, json_option
+from hubkit.cli.output import print_json, print_table, quiet
+from hubkit.cli.params import REF
+from hubkit.cli.texts import read_texts, text_options
+from registry.refs import AdapterRef
+from registry.storage.durable import storage_errors
+
+
+@click.command("attention")
+@click.argument("ref", type=REF)
+@text_options
+@click.option(
+    "--heat-map",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw it, too, as a PNG file.",
+)
+@base_option
+@json_option
+def command(
+    ref: AdapterRef,
+    texts: tuple[str, ...],
+    file: IO[str] | None,
+    batch_size: int,
+    heat_map: Path | None,
+    base: str | None,
+    as_json: bool,
+) -> None:
+    """Show what a fusion attends to.
+
+    Prints the mean weight of each adapter at each site, over all tokens of the texts.
+
+    \b
+    Example:
+      hubkit attention all-round "What a film!" "Great phone"
+      hubkit attention all-round --file lines.txt --heat-map attention.png
+    """
+    given = read_texts(texts, file)
+    with quiet():
+        from hubkit.inference import load
+        from hubkit.plots import attention_heat_map
+
+        attention = load(ref, base=base).attention(given, batch_size=batch_size)
+        if heat_map is not None:
+            with storage_errors("write", heat_map):
+                heat_map.write_bytes(attention_heat_map(attention, str(ref)))
+    if as_json:
+        print_json(attention)
+        return
+    names = list(dict.fromkeys(name for weights in attention.values() for name in weights))
+    print_table(
+        ("site", *names),
+        [
+            (site, *(f"{weights[name]:.3f}" if name in weights else "-" for name in names))
+            for site, weights in attention.items()
+        ],
+    )

@@ -1,0 +1,54 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from click.testing import Result
+
+import hubkit
+from registry import AdapterRef, Catalog, Version, open_catalog
+
+Run = Callable[..., Result]
+Publish = Callable[..., Version]
+TEXTS = ["the film was good", "a dull plot"]
+
+
+def test_a_mix_predicts_what_the_weighted_sum_gives(run: Run, trained: Catalog) -> None:
+    run("mix", "film", "book", "--weight", "0.3", "--weight", "0.7", "--name", "both")
+    book = hubkit.load("book")
+    both: Any = hubkit.load("both").published.composition
+    assert (both.weights, [str(part) for part in both.parts]) == ((0.3, 0.7), ["film", "book"])
+    before = book.logits(TEXTS)
+    mixed = hubkit.load("both").logits(TEXTS)
+    assert not torch.equal(mixed, before)
+    for weights, name in (((1.0, 0.0), "film"), ((0.0, 1.0), "book")):
+        run("mix", "film", "book", *_weights(weights), "--name", f"only-{name}")
+    torch.testing.assert_close(hubkit.load("only-book").logits(TEXTS), before)
+
+
+def test_without_weights_they_are_equal(run: Run, trained: Catalog) -> None:
+    document = json.loads(run("mix", "film", "book", "--name", "both", "--json").stdout)
+    assert (document["ref"], document["kind"]) == ("both@1", "mix")
+    version = trained.resolve(AdapterRef.parse("both"))
+    assert trained.manifest(version).method.parameters == {"weights": [0.5, 0.5]}
+    assert [parent.ref for parent in trained.lineage(version).parents] == ["film@1", "book@1"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [((1.0,), "Mix has 2 parts, but 1 weights"), ((1.0, float("nan")), "finite number, not nan")],
+)
+def test_bad_weights_publish_nothing(
+    run: Run, publish: Publish, weights: tuple[float, ...], message: str
+) -> None:
+    publish("german")
+    publish("film")
+    result = run("mix", "german", "film", *_weights(weights), "--name", "both", status=1)
+    assert message in result.stderr
+    with pytest.raises(hubkit.HubkitError):
+        open_catalog().resolve(AdapterRef.parse("both"))
+
+
+def _weights(weights: tuple[float, ...]) -> list[object]:
+    return [part for weight in weights for part in ("--weight", weight)]
