@@ -51,26 +51,44 @@ def test_the_quickstart_of_the_readme_runs_as_printed(quickstart: str) -> None:
 @pytest.mark.usefixtures("quickstart")
 def test_the_examples_of_the_library_guide_run_as_printed(place: Path) -> None:
     prologue = (
-        "import os\nfrom datasets import Dataset\nfrom transformers import AutoTokenizer\n"
+        "import os\nimport torch\nfrom datasets import Dataset\n"
+        "from transformers import AutoTokenizer\n"
         "BASE = os.environ['BASE']\n"
         "encoded = AutoTokenizer.from_pretrained(BASE)(['good film', 'dull film'] * 4)\n"
         "dataset = Dataset.from_dict({**encoded, 'labels': [1, 0] * 4})\n"
     )
     examples = [code for language, code in blocks(ROOT / "docs/library.md") if language == "python"]
-    assert len(examples) >= 4
-    attaching = next(code for code in examples if "hubkit.Stack" in code)
+    assert len(examples) >= 7
     train = next(code for code in examples if "save_adapter" in code)
-    # The guide goes on with a second folder and the model as it was before.
+    # The guide goes on with a second folder, a new model and one more.
+    model = "AutoModelForSequenceClassification.from_pretrained(BASE, num_labels=2)\n"
     between = (
         "hubkit.save_adapter(hf_model, 'adapter', './other')\n"
-        "hf_model = AutoModelForSequenceClassification.from_pretrained(BASE, num_labels=2)\n"
+        f"hf_model = {model}other_model = {model}"
     )
     script = prologue + "\n".join(
-        code.replace("...", "pass") if code == attaching else code + between * (code == train)
+        # An ellipsis that is a statement of its own does nothing.
+        code + between * (code == train)
         for code in examples
     )
     printed = run([sys.executable, "-W", "ignore", "-c", script], place)
     assert printed.startswith(("positive", "negative"))
+    assert "encoder.layer.0.feed_forward torch.Size([4, " in printed
+
+
+def test_the_examples_of_new_methods_run_as_printed(place: Path) -> None:
+    prologue = (
+        "import os, hubkit\nfrom transformers import AutoModel\n"
+        "model, other_model = (AutoModel.from_pretrained(os.environ['BASE']) for _ in range(2))\n"
+    )
+    examples = [code for language, code in blocks(ROOT / "docs/composition.md") if language]
+    assert len(examples) == 2
+    epilogue = (
+        "for one in (model, other_model):\n"
+        "    print(*(p.shape[0] for n, p in one.named_parameters() if n.endswith('.down')))\n"
+    )
+    printed = run([sys.executable, "-c", prologue + "\n".join(examples) + epilogue], place)
+    assert printed == "8 8\n2 2\n"
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:
