@@ -101,6 +101,10 @@ class Database:
             self.backend.label,
         )
 
+    def exists(self) -> bool:
+        """Whether there is one, of hubkit or not."""
+        return self.backend.exists() and self.migration() is not None
+
     def close(self) -> None:
         """Close the connections that are kept for the next transaction."""
         self.backend.engine.dispose()

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
+from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import (
     Origin,
     Repository,
@@ -144,6 +145,7 @@ def record_version(
         method=manifest.method.type,
         base_model=manifest.base_model.id,
         base_name=base_name(manifest.base_model.id),
+        base_family=base_family(manifest.base_model.architecture),
         base_fingerprint=manifest.base_model.fingerprint,
         task=manifest.task,
         task_type=manifest.task_type,
@@ -158,12 +160,8 @@ def record_version(
     if publication.origin is not None:
         session.add(Origin(revision_id=revision.id, location=publication.origin))
     add_text(session, revision.id, ref, manifest)
+    list_newest(session, repository.id)
     return revision.id, True
-
-
-def base_name(base_model: str) -> str:
-    """Return the last component of a base model's id: what people call it."""
-    return base_model.rstrip("/").rpartition("/")[2] or base_model
 
 
 def _claim(session: Session, ref: AdapterRef, now: datetime) -> Repository:
