@@ -1,6 +1,7 @@
 """Full-text search over versions, with SQLite's FTS5."""
 
 import re
+from collections.abc import Mapping
 
 from sqlalchemy import Select, column, select, table
 from sqlalchemy.orm import Session
@@ -24,16 +25,17 @@ _MOST_WORDS = 16
 
 def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
-    session.execute(
-        _INDEX.insert().values(
-            rowid=revision_id,
-            name=str(ref.repository),
-            task=f"{manifest.task or ''} {manifest.task_type or ''} {manifest.method.type}",
-            base_model=manifest.base_model.id,
-            tags=" ".join(manifest.tags),
-            description=manifest.description,
-        )
-    )
+    session.execute(_INDEX.insert().values(rowid=revision_id, **_words(ref, manifest)))
+
+
+def indexed_ids(session: Session, versions: Mapping[int, tuple[AdapterRef, Manifest]]) -> set[int]:
+    """Return the revisions for which the index holds what `add_text` put there."""
+    rows = session.execute(select(*_INDEX.c).where(_INDEX.c.rowid.in_(versions)))
+    return {
+        row.rowid
+        for row in rows
+        if row._asdict() == {"rowid": row.rowid, **_words(*versions[row.rowid])}
+    }
 
 
 def remove_text(session: Session, revision_ids: "Select[int]") -> None:
@@ -52,3 +54,13 @@ def matching_ids(text: str) -> "Select[int] | None":
     # Quoted, because to FTS5 a bare AND, NEAR, * or : is an operator.
     query = " ".join(f'"{word}"' for word in words) + "*"
     return select(_INDEX.c.rowid).where(column(TEXT_TABLE).op("MATCH")(query))
+
+
+def _words(ref: AdapterRef, manifest: Manifest) -> dict[str, str]:
+    return {
+        "name": str(ref.repository),
+        "task": f"{manifest.task or ''} {manifest.task_type or ''} {manifest.method.type}",
+        "base_model": manifest.base_model.id,
+        "tags": " ".join(manifest.tags),
+        "description": manifest.description,
+    }
