@@ -1,23 +1,20 @@
-"""The SQLite database of a registry: connections, transactions, upgrade."""
+"""The database of a registry: transactions and upgrades, on SQLite or PostgreSQL."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, Pool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from registry.errors import DatabaseError, NewerDatabaseError, StorageError
-from registry.storage.durable import storage_errors
-from registry.tables.journal import (
-    checkpoint,
-    checkpoint_is_due,
-    has_wal_reset_fix,
-    journal_mode,
-)
+from registry.tables.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -26,47 +23,134 @@ VERSION_TABLE = "hubkit_version"
 """Where Alembic notes which migration the database is at."""
 
 TEXT_TABLE = "revision_text"
-"""The full-text index, which only its migration and `registry.search` know."""
+"""The full-text index, which only its migrations and `registry.tables.text_index` know."""
 
-BUSY_SECONDS = 10
-"""How long a statement waits for another process to finish writing."""
+_MOST_TRIES = 8
+_FIRST_PAUSE = 0.01
+
+Result = TypeVar("Result")
+
+
+class Backend(Protocol):
+    """What differs between the databases, save for the text index.
+
+    Attributes:
+        label: What messages call the database.
+        engine: Keeps connections for the next transaction.
+        reading_engine: The same, for transactions that see one state and change nothing.
+        writing_engine: The same, for transactions that write.
+    """
+
+    label: str
+    engine: Engine
+    reading_engine: Engine
+    writing_engine: Engine
+
+    def exists(self) -> bool:
+        """Whether connecting would make no new, empty database."""
+
+    def is_prepared(self, connection: Connection) -> bool:
+        """Whether everything beside the tables is as it should be."""
+
+    def table_names(self, connection: Connection) -> set[str]:
+        """Return the names of all tables."""
+
+    def preparing(self) -> AbstractContextManager[None]:
+        """Prepare what `is_prepared` asks for, and stay ready for `migrating`."""
+
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """Yield a connection in one transaction, in which migrations can run."""
+
+    def after_write(self) -> None:
+        """Do what is due after a transaction that wrote."""
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Whether the transaction, run again, can succeed."""
+
+    def translate(self, error: Exception) -> DatabaseError | StorageError:
+        """Return the error of hubkit for one of the driver."""
 
 
 class Database:
     """The database of one registry.
 
     Args:
-        path: The SQLite file; its folder must exist before `upgrade`.
+        where: The SQLite file, whose folder must exist before `upgrade`, or a PostgreSQL URL.
 
     Every method raises:
-        DatabaseError: The file is no database, or stays locked for `BUSY_SECONDS`.
-        StorageError: The disk is full, or the file cannot be written.
+        DatabaseError: It is no database or cannot be reached, or stays locked for ten seconds.
+        StorageError: The disk is full, or the database cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, where: Path | str) -> None:
         """Open nothing yet."""
-        self.path = path
-        self._engine = _engine(path, foreign_keys=True)
-        self._writing_engine = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self.backend = _backend(where)
+        _ENGINES.add(self.backend.engine)
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file.
+
+        Raises:
+            DatabaseError: The database is on a server.
+        """
+        if isinstance(self.backend, Sqlite):
+            return self.backend.path
+        raise DatabaseError(
+            f"{self.backend.label} is no file: use the tools of PostgreSQL, such as pg_dump.",
+            self.backend.label,
+        )
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next transaction."""
+        self.backend.engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Yield a session that sees one unchanging state of the database."""
-        with self._errors(), Session(self._engine) as session, session.begin():
+        with (
+            self._errors(),
+            Session(self.backend.reading_engine) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """Yield a session in a write transaction: committed at the end, undone on any error.
+    def look_up(self) -> Iterator[Connection]:
+        """As `read`, without the ORM, which costs a lookup as much as the database does."""
+        with self._errors(), self.backend.reading_engine.begin() as connection:
+            yield connection
 
-        The transaction takes the write lock at once (BEGIN IMMEDIATE). One that reads first and
-        asks for the lock later fails without waiting when another process wrote in between.
-        """
-        with self._errors(), Session(self._writing_engine) as session, session.begin():
-            session.connection()  # else the lock is taken by whichever statement comes first
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Yield a session in a write transaction: committed at the end, undone on any error."""
+        with (
+            self._errors(),
+            Session(self.backend.writing_engine) as session,
+            session.begin(),
+        ):
+            session.connection()  # else SQLite's lock is taken by whichever statement comes first
             yield session
-        if checkpoint_is_due(self.path):
-            checkpoint(self.path)
+        self.backend.after_write()
+
+    def transact(self, work: Callable[[Session], Result]) -> Result:
+        """Run `work` in a write transaction, and again if it collided with another one.
+
+        Args:
+            work: Must do nothing but use its session, as it may be called several times.
+        """
+        pause = _FIRST_PAUSE
+        for _ in range(_MOST_TRIES - 1):
+            try:
+                with self.write() as session:
+                    return work(session)
+            except DatabaseError as error:
+                if not self._is_transient(error):
+                    raise
+                time.sleep(random.uniform(0, pause))
+                pause *= 2
+        with self.write() as session:
+            return work(session)
 
     def upgrade(self) -> None:
         """Create the tables, or bring them to the newest migration; cheap when they are there.
@@ -77,72 +161,99 @@ class Database:
         Raises:
             NewerDatabaseError: A newer hubkit has upgraded this database.
         """
-        if self.path.exists() and self._is_current():
+        if self.backend.exists() and self.is_current():
             return
         from alembic import command
-        from filelock import FileLock
 
-        lock = self.path.with_name(f"{self.path.name}.lock")
-        with storage_errors("lock", lock), FileLock(lock), self._errors():
-            if self._is_current():
+        with self._errors(), self.backend.preparing():
+            if self.is_current():
                 return
-            self._set_journal_mode()
-            with self.migrating() as connection:
+            with self.backend.migrating() as connection:
                 command.upgrade(alembic_config(connection), "head")
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """Yield a connection on which migrations can run: one transaction, no foreign keys.
-
-        With foreign keys on, copying a table to alter it deletes the rows that refer to it.
-        """
-        engine = _engine(self.path, foreign_keys=False).execution_options(begin="BEGIN IMMEDIATE")
-        with self._errors(), engine.begin() as connection:
+        """Yield a connection on which migrations can run, in one transaction."""
+        with self._errors(), self.backend.migrating() as connection:
             yield connection
-            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-            if broken:
-                raise DatabaseError(
-                    f"Migrating {self.path} would leave {len(broken)} rows that refer to nothing, "
-                    f"the first in the table {broken[0][0]}. Nothing was changed; please report "
-                    "this as a bug of hubkit.",
-                    self.path,
-                )
 
-    def _is_current(self) -> bool:
-        with self._errors(), self._engine.begin() as connection:
-            tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
-            mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
-            if not tables:
-                return False
-            if VERSION_TABLE not in tables:
-                raise DatabaseError(
-                    f"{self.path} is a SQLite database, but not one of hubkit's: it has no table "
-                    f"{VERSION_TABLE}. Move it away, or choose another HUBKIT_HOME.",
-                    self.path,
-                )
-            row = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").first()
-        found = row[0] if row else None
+    def migration(self) -> str | None:
+        """Return the number of the migration the database is at; None if it is empty.
+
+        Raises:
+            DatabaseError: Its tables are somebody else's.
+        """
+        with self.look_up() as connection:
+            return self._migration(connection)
+
+    def is_current(self) -> bool:
+        """Whether nothing is left for `upgrade` to do.
+
+        Raises:
+            NewerDatabaseError: A newer hubkit has upgraded this database.
+        """
+        with self.look_up() as connection:
+            found = self._migration(connection)
+            prepared = self.backend.is_prepared(connection)
         known = known_revisions()
         if found is not None and found not in known:
+            label = self.backend.label
             raise NewerDatabaseError(
-                f"{self.path} is at migration {found}, but this hubkit only knows up to "
-                f"{known[-1]}: a newer hubkit has used it. Upgrade hubkit "
-                "(pip install --upgrade hubkit) and try again.",
-                self.path,
+                f"{label} is at migration {found}, but this hubkit only knows up to {known[-1]}: "
+                "a newer hubkit has used it. Upgrade hubkit (pip install --upgrade hubkit) and "
+                "try again.",
+                label,
             )
-        return found == known[-1] and mode == journal_mode(self.path)
+        return found == known[-1] and prepared
 
-    def _set_journal_mode(self) -> None:
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("ROLLBACK")  # the mode cannot change in a transaction
-            connection.exec_driver_sql(f"PRAGMA journal_mode={journal_mode(self.path)}")
+    def _migration(self, connection: Connection) -> str | None:
+        tables = self.backend.table_names(connection)
+        if not tables:
+            return None
+        if VERSION_TABLE not in tables:
+            label = self.backend.label
+            raise DatabaseError(
+                f"{label} is a database, but not one of hubkit's: it has tables, and no "
+                f"{VERSION_TABLE} among them. Choose an empty one, or another HUBKIT_HOME.",
+                label,
+            )
+        row = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").first()
+        return row[0] if row else None
+
+    def _is_transient(self, error: DatabaseError) -> bool:
+        return error.__cause__ is not None and self.backend.is_transient(error.__cause__)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except DBAPIError as error:
-            raise _translate(error, self.path) from error
+            # The driver's own error is the cause; SQLAlchemy's repeats it with the statement.
+            assert isinstance(error.orig, Exception)
+            raise self.backend.translate(error.orig) from error.orig
+
+
+def _backend(where: Path | str) -> Backend:
+    if isinstance(where, Path):
+        return Sqlite(where)
+    from registry.tables.postgresql import Postgresql
+
+    return Postgresql(where)
+
+
+_ENGINES: WeakSet[Engine] = WeakSet()
+_INHERITED: list[Pool] = []
+
+
+def _forget_connections() -> None:
+    # A connection must not be shared with a forked process, nor closed by it.
+    for engine in _ENGINES:
+        _INHERITED.append(engine.pool)
+        engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections)
 
 
 def migrations_folder() -> Path:
@@ -173,63 +284,3 @@ def alembic_config(connection: Connection) -> "Config":
 def is_model_table(name: str | None, kind: str, parents: Any) -> bool:
     """Tell Alembic which tables `registry.tables.models` describes: all but the full-text index."""
     return kind != "table" or not (name or "").startswith(TEXT_TABLE)
-
-
-# Of an extended result code, the part that says what kind of error it is.
-_PRIMARY = 0xFF
-
-
-def _engine(path: Path, *, foreign_keys: bool) -> Engine:
-    # No pool: a connection costs 0.2 ms, and one that outlives its transaction would be shared
-    # with a forked process, which SQLite forbids.
-    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, record: object) -> None:
-        connection.isolation_level = None  # else sqlite3 decides by itself when to BEGIN
-        for pragma in (
-            f"busy_timeout={BUSY_SECONDS * 1000}",
-            f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
-            "synchronous=FULL",
-            "trusted_schema=OFF",
-            "mmap_size=0",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-        if not has_wal_reset_fix(sqlite3.sqlite_version_info):
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-    return engine
-
-
-def _translate(error: DBAPIError, path: Path) -> DatabaseError | StorageError:
-    reason = str(error.orig)
-    if "locked" in reason or "busy" in reason:
-        return DatabaseError(
-            f"{path} is in use: another process has been writing to it for more than "
-            f"{BUSY_SECONDS} seconds. Try again when it has finished.",
-            path,
-        )
-    if "not a database" in reason or "malformed" in reason:
-        return DatabaseError(
-            f"{path} cannot be read as a SQLite database: {reason}. Restore it from a "
-            "backup, or move it away to start an empty registry.",
-            path,
-        )
-    code = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return StorageError(
-            f"Cannot write {path}: {reason}. Free some disk space, or raise the file size limit "
-            "(ulimit -f), and run it again.",
-            path,
-        )
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-        return StorageError(f"Cannot open {path}: {reason}. Check who may write there.", path)
-    return DatabaseError(
-        f"The database {path} refused a statement: {reason}. Please report this as a bug of "
-        "hubkit.",
-        path,
-    )

@@ -1,0 +1,153 @@
+"""The database of a registry as a SQLite file."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
+
+from registry.errors import DatabaseError, StorageError
+from registry.storage.durable import storage_errors
+from registry.tables.journal import (
+    checkpoint,
+    checkpoint_is_due,
+    has_wal_reset_fix,
+    journal_mode,
+)
+
+BUSY_SECONDS = 10
+"""How long a statement waits for another process to finish writing."""
+
+# Of an extended result code, the part that says what kind of error it is.
+_PRIMARY = 0xFF
+
+
+class Sqlite:
+    """What is particular to SQLite; `registry.tables.database.Backend` says what each part is for.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open nothing yet."""
+        self.path = path
+        self.label = str(path)
+        self.engine = _engine(path)
+        self.reading_engine = self.engine
+        # A transaction that reads first and asks for the write lock later fails without waiting
+        # when another process wrote in between.
+        self.writing_engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+
+    def exists(self) -> bool:
+        """Whether there is a file; connecting would make one."""
+        return self.path.exists()
+
+    def is_prepared(self, connection: Connection) -> bool:
+        """Whether the journal is the one that is safe here."""
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+        return mode == journal_mode(self.path)
+
+    def table_names(self, connection: Connection) -> set[str]:
+        """Return the names of all tables."""
+        return set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Keep other processes from upgrading, with the safe journal switched on."""
+        from filelock import FileLock
+
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        with storage_errors("lock", lock), FileLock(lock):
+            with self.engine.connect() as connection:
+                if not self.is_prepared(connection):
+                    # The mode changes neither in a transaction nor while one is open elsewhere.
+                    connection.exec_driver_sql("ROLLBACK")
+                    connection.exec_driver_sql(f"PRAGMA journal_mode={journal_mode(self.path)}")
+            yield
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction without foreign keys, which are checked at its end.
+
+        With them on, copying a table to alter it deletes the rows that refer to it.
+        """
+        engine = _engine(self.path, migrating=True).execution_options(begin="BEGIN IMMEDIATE")
+        with engine.begin() as connection:
+            yield connection
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+            if broken:
+                raise DatabaseError(
+                    f"Migrating {self.path} would leave {len(broken)} rows that refer to nothing, "
+                    f"the first in the table {broken[0][0]}. Nothing was changed; please report "
+                    "this as a bug of hubkit.",
+                    self.path,
+                )
+
+    def after_write(self) -> None:
+        """Move the write-ahead log into the database where SQLite must not do it itself."""
+        if checkpoint_is_due(self.path):
+            checkpoint(self.path)
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Never: who holds the write lock from the start cannot collide."""
+        return False
+
+    def translate(self, error: Exception) -> DatabaseError | StorageError:
+        """Return the error of hubkit for one of the driver."""
+        reason, path = str(error), self.path
+        if "locked" in reason or "busy" in reason:
+            return DatabaseError(
+                f"{path} is in use: another process has been writing to it for more than "
+                f"{BUSY_SECONDS} seconds. Try again when it has finished.",
+                path,
+            )
+        if "not a database" in reason or "malformed" in reason:
+            return DatabaseError(
+                f"{path} cannot be read as a SQLite database: {reason}. Restore it from a "
+                "backup, or move it away to start an empty registry.",
+                path,
+            )
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            return StorageError(
+                f"Cannot write {path}: {reason}. Free some disk space, or raise the file size "
+                "limit (ulimit -f), and run it again.",
+                path,
+            )
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+            return StorageError(f"Cannot open {path}: {reason}. Check who may write there.", path)
+        return DatabaseError(
+            f"The database {path} refused a statement: {reason}. Please report this as a bug of "
+            "hubkit.",
+            path,
+        )
+
+
+def _engine(path: Path, *, migrating: bool = False) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        # Opening a connection costs ten times what a lookup does.
+        **({"poolclass": NullPool} if migrating else {"poolclass": QueuePool, "max_overflow": -1}),
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, record: object) -> None:
+        connection.isolation_level = None  # else sqlite3 decides by itself when to BEGIN
+        for pragma in (
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+            f"foreign_keys={'OFF' if migrating else 'ON'}",
+            "synchronous=FULL",
+            "trusted_schema=OFF",
+            "mmap_size=0",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        if not has_wal_reset_fix(sqlite3.sqlite_version_info):
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
