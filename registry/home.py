@@ -6,7 +6,7 @@ from pathlib import Path
 from platformdirs import user_data_dir
 
 from registry.catalog import DATABASE_NAME, Catalog
-from registry.errors import RegistryNotFoundError, StorageError
+from registry.errors import DatabaseError, RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
 
 
@@ -42,5 +42,24 @@ def open_catalog(home: Path | None = None, *, create: bool = True) -> Catalog:
             home,
         )
     catalog = Catalog(home)
+    _require_database(catalog)
     catalog.database.upgrade()
     return catalog
+
+
+def _require_database(catalog: Catalog) -> None:
+    """Refuse to start an empty database beside the bytes of one that was lost.
+
+    It would give out names and numbers again, and write over the records of the lost one.
+    """
+    path = catalog.database.path
+    if path.exists() and path.stat().st_size > 0:
+        return
+    if catalog.log.records.has(1) or catalog.blobs.root.exists():
+        found = "an empty file" if path.exists() else "none"
+        raise DatabaseError(
+            f"{catalog.home} has lost its database: expected {path.name} there, found {found}, but "
+            "there are blobs. `hubkit rebuild` makes it anew from them and the records; `hubkit "
+            "restore` brings back a backup.",
+            path,
+        )

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from registry.errors import DatabaseError, StorageError
 

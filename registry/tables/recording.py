@@ -152,6 +152,13 @@ def record_version(
     return revision.id, True
 
 
+def reserve_number(session: Session, ref: AdapterRef, number: int, now: datetime) -> None:
+    """Take a name and a number, so that nothing else ever gets them."""
+    repository = _claim(session, ref, now)
+    repository.next_number = max(repository.next_number, number + 1)
+    session.flush()
+
+
 def columns(manifest: Manifest) -> dict[str, Any]:
     """Return the columns of a revision that repeat what its manifest says."""
     return {
