@@ -6,7 +6,7 @@ from pathlib import Path
 from platformdirs import user_data_dir
 
 from registry.catalog import DATABASE_NAME, Catalog
-from registry.errors import RegistryNotFoundError, StorageError
+from registry.errors import DatabaseError, RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
 
 DATABASE_VARIABLE = "HUBKIT_DATABASE_URL"
@@ -58,6 +58,7 @@ def open_catalog(
             "Check the path: it is what HUBKIT_HOME was when the adapters were published.",
             home,
         )
+    _require_database(catalog)
     catalog.database.upgrade()
     return catalog
 
@@ -70,3 +71,21 @@ def find_catalog(
         database = database or os.environ.get(DATABASE_VARIABLE) or None
         storage = storage or os.environ.get(STORAGE_VARIABLE) or None
     return Catalog(home or default_home(), database=database, storage=storage)
+
+
+def _require_database(catalog: Catalog) -> None:
+    """Refuse to start an empty database beside the bytes of one that was lost.
+
+    It would give out names and numbers again, and write over the records of the lost one.
+    """
+    if catalog.database.exists():
+        return
+    label = catalog.database.backend.label
+    if catalog.log.records.has(1) or catalog.blobs.root.exists():
+        found = "an empty one" if catalog.database.backend.exists() else "none"
+        raise DatabaseError(
+            f"{catalog.home} has lost its database: expected {label}, found {found}, but "
+            "there are blobs. `hubkit rebuild` makes it anew from them and the records; `hubkit "
+            "restore` brings back a backup.",
+            label,
+        )

@@ -10,7 +10,7 @@ from registry.manifest import Metric
 from registry.tables.base import Base
 from registry.tables.conditions import has_base, versions_of
 from registry.tables.listings import LISTINGS
-from registry.tables.versions import Version, load_versions
+from registry.tables.versions import Version, load_rows
 
 if TYPE_CHECKING:
     from registry.catalog import Catalog
@@ -87,7 +87,7 @@ def leaderboard(
             .order_by(*(c.desc() if kind.higher_is_better else c.asc() for c in order))
             .limit(limit)
         )
-        rows = load_versions(
+        rows = load_rows(
             connection, versions_of(page, ascending=not kind.higher_is_better, extra="position")
         )
     return tuple(Rank(version, version.metrics[row.position]) for row, version in rows)

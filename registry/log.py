@@ -9,7 +9,7 @@ made anew from blobs and entries; see `registry.maintenance.rebuild`.
 import getpass
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from registry.refs import AdapterRef
 from registry.storage.files import Digest
 from registry.storage.records import RecordStore
 from registry.tables.models import LogEntry
+from registry.tables.versions import Version
 
 Action = Literal[
     "publish",
@@ -123,6 +124,18 @@ class Log:
         """Touch nothing yet."""
         self.records = RecordStore(root)
 
+    @staticmethod
+    def head(session: Session) -> tuple[int, str]:
+        """Return the number of the last entry, 0 if there is none, and its hash."""
+        row = session.execute(select(_HEAD)).first()
+        return (row.sequence, row.hash) if row else (0, START)
+
+    @staticmethod
+    def holds(session: Session, sequence: int, hash: str) -> bool:
+        """Whether the log has this entry, so that what ends with it is an earlier state."""
+        found = session.scalar(select(_LOG.c.hash).where(_LOG.c.sequence == sequence))
+        return sequence == 0 or found == hash
+
     def append(
         self, session: Session, action: Action, ref: AdapterRef | None = None, **details: Any
     ) -> None:
@@ -153,18 +166,39 @@ class Log:
             details={key: value for key, value in details.items() if value is not None},
             previous=head.hash,
         )
-        self.write(session, entry)
-        if head.sequence > 1 and not self.records.has(head.sequence - 1):
-            self.write_missing_records(session, head.sequence - 1)
+        if self.records.has(entry.sequence + 1):
+            raise DatabaseError(
+                f"The database is older than the records beside it: its log ends with entry "
+                f"{entry.sequence - 1}, but there are later ones in {self.records.root}. Run "
+                "`hubkit rebuild` to bring it up to date.",
+                self.records.root,
+            )
+        self.insert(session, entry)
+        self.records.put(entry.sequence, entry.to_json())
+        self.write_missing_records(session, entry.sequence - 1)
 
-    def write(self, session: Session, entry: Entry) -> None:
-        """Make `entry` the last one: its row, the head and its file.
+    def append_publication(
+        self, session: Session, version: Version, *, origin: str | None = None
+    ) -> None:
+        """Add the entry of a new version, with all that its manifest does not say."""
+        self.append(
+            session,
+            "publish",
+            version.ref,
+            number=version.number,
+            digest=version.manifest_digest,
+            author=version.author,
+            message=version.message,
+            created_at=version.created_at.isoformat(),
+            yanked_at=version.yanked_at.isoformat() if version.yanked_at else None,
+            yank_reason=version.yank_reason,
+            origin=origin,
+        )
 
-        Raises:
-            StorageError: The entry's file cannot be written.
-        """
-        content = entry.to_json()
-        digest = hashlib.sha256(content).hexdigest()
+    @staticmethod
+    def insert(session: Session, entry: Entry) -> None:
+        """Make the row of `entry`, and make it the last one."""
+        digest = entry.hash
         session.execute(
             insert(_LOG).values(
                 sequence=entry.sequence,
@@ -179,7 +213,6 @@ class Log:
             )
         )
         session.execute(update(_HEAD).values(sequence=entry.sequence, hash=digest))
-        self.records.put(entry.sequence, content)
 
     def entries(self, session: Session, ref: AdapterRef | None = None) -> Iterator[Entry]:
         """Yield the entries about an adapter, or all of them, oldest first.
@@ -222,17 +255,26 @@ class Log:
             if self.records.get(entry.sequence) != entry.to_json()
         ]
 
+    def write_records(self, session: Session, sequences: Iterable[int]) -> None:
+        """Write the files of these entries again.
+
+        Raises:
+            StorageError: A file cannot be written.
+        """
+        for sequence in sequences:
+            row = session.execute(select(_LOG).where(_LOG.c.sequence == sequence)).one()
+            self.records.put(sequence, _entry(row).to_json())
+
     def write_missing_records(self, session: Session, last: int) -> None:
         """Write the files of the entries up to `last`, back to the first that is there.
 
         Raises:
             StorageError: A file cannot be written.
         """
-        while last >= 1 and not self.records.has(last):
-            row = session.execute(select(_LOG).where(_LOG.c.sequence == last)).first()
-            if row is not None:
-                self.records.put(last, _entry(row).to_json())
-            last -= 1
+        first = last + 1
+        while first > 1 and not self.records.has(first - 1):
+            first -= 1
+        self.write_records(session, range(first, last + 1))
 
 
 def current_user() -> str:

@@ -69,7 +69,7 @@ def publish_version(
                 revision, new = record_version(session, ref, manifest, publication)
                 version = load_version(session, revision)
                 if new:
-                    _log_publication(log, session, version, publication)
+                    log.append_publication(session, version, origin=publication.origin)
                 _keep_from_collection(session, blobs, manifest)
                 return version
         except _BlobsGoneError:
@@ -78,24 +78,6 @@ def publish_version(
         f"{named}: its bytes vanished from {blobs.root} as often as they were stored. Find out "
         "what removes files there, then publish again.",
         named,
-    )
-
-
-def _log_publication(
-    log: Log, session: Session, version: Version, publication: Publication
-) -> None:
-    log.append(
-        session,
-        "publish",
-        version.ref,
-        number=version.number,
-        digest=version.manifest_digest,
-        author=publication.author,
-        message=publication.message,
-        created_at=version.created_at.isoformat(),
-        yanked_at=version.yanked_at.isoformat() if version.yanked_at else None,
-        yank_reason=version.yank_reason,
-        origin=publication.origin,
     )
 
 

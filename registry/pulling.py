@@ -20,7 +20,7 @@ def pull_version(
 ) -> Version:
     """Copy a version to `target`, after everything it is made of; see `Catalog.pull`."""
     wanted = source.resolve(ref)
-    for ancestor in _ancestors(source, wanted):
+    for ancestor in ancestors(source, wanted):
         if target.find_digest(ancestor.manifest_digest) is None:
             _copy(ancestor, source, target, ancestor.ref.repository, ancestor.number)
     if name is not None:
@@ -61,7 +61,7 @@ def _open(source: "Catalog", version: Version, manifest: Manifest, path: str) ->
     return source.blobs.open(manifest.files[path].sha256, label=f"{version.ref}: {path}")
 
 
-def _ancestors(source: "Catalog", version: Version) -> list[Version]:
+def ancestors(source: "Catalog", version: Version) -> list[Version]:
     """Return all that a version is made of, directly or not, each after its own parents."""
     ordered: dict[str, Version] = {}
     pending = [(version, False)]

@@ -17,7 +17,7 @@ from registry.tables.base import Base
 from registry.tables.conditions import has_base, is_measured, versions_of
 from registry.tables.listings import LISTINGS, NO_SCORE
 from registry.tables.text_index import MOST_CANDIDATES, candidates
-from registry.tables.versions import Version, load_versions
+from registry.tables.versions import Version, load_rows
 
 if TYPE_CHECKING:
     from registry.catalog import Catalog
@@ -145,7 +145,7 @@ def search(
             .order_by(*(column.desc() for column in order))
             .limit(limit + 1)
         )
-        rows = load_versions(connection, versions_of(page))
+        rows = load_rows(connection, versions_of(page))
         if len(rows) > limit:
             last = rows[limit - 1][0]
             following = str(last.id) if sort == "date" else f"{last.key!r}:{last.id}"

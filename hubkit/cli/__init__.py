@@ -11,12 +11,22 @@ import click
 
 from hubkit.cli import (
     alias,
+    backup,
+    delete,
+    doctor,
     evaluate,
+    exporting,
+    fsck,
     fuse,
+    gc,
+    importing,
     listing,
+    log,
     predict,
     publish,
     pull,
+    rebuild,
+    restore,
     show,
     stack,
     train,
@@ -65,5 +75,8 @@ def main() -> None:
     """
 
 
-for _module in (train, fuse, stack, predict, evaluate, listing, show, publish, pull, alias, yank):
+for _module in (
+    *(train, fuse, stack, predict, evaluate, listing, show, publish, pull, exporting, importing),
+    *(alias, yank, delete, log, gc, fsck, backup, restore, rebuild, doctor),
+):
     main.add_command(_module.command)

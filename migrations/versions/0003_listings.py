@@ -135,7 +135,8 @@ def fill_text() -> None:
     rows = connection.execute(
         sa.text(
             "SELECT revisions.id, concat_ws(' ', owner, name, task, task_type, method, base_model,"
-            " description, (SELECT string_agg(tag, ' ') FROM tags WHERE revision_id = revisions.id))"
+            " description,"
+            " (SELECT string_agg(tag, ' ') FROM tags WHERE revision_id = revisions.id))"
             " FROM revisions JOIN repositories ON repositories.id = repository_id"
             " WHERE number IS NOT NULL"
         )

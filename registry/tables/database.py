@@ -2,6 +2,7 @@
 
 import os
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from registry.errors import DatabaseError, NewerDatabaseError, StorageError
-from registry.tables.sqlite import Sqlite
+from registry.tables.sqlite import Sqlite, copy_database
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -156,6 +157,18 @@ class Database:
         with self.write() as session:
             return work(session)
 
+    def copy_to(self, path: Path) -> None:
+        """Write the database, as it is at this moment, to a new SQLite file.
+
+        Raises:
+            DatabaseError: The database is on a server.
+        """
+        source = self.path
+        try:
+            copy_database(source, path)
+        except sqlite3.Error as error:
+            raise self.backend.translate(error) from error
+
     def upgrade(self) -> None:
         """Create the tables, or bring them to the newest migration; cheap when they are there.
 
@@ -233,8 +246,8 @@ class Database:
             yield
         except DBAPIError as error:
             # The driver's own error is the cause; SQLAlchemy's repeats it with the statement.
-            assert isinstance(error.orig, Exception)
-            raise self.backend.translate(error.orig) from error.orig
+            cause = error.orig if isinstance(error.orig, Exception) else error
+            raise self.backend.translate(cause) from cause
 
 
 def _backend(where: Path | str) -> Backend:

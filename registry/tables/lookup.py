@@ -17,8 +17,8 @@ from registry.tables.versions import (
     REPOSITORIES,
     REVISIONS,
     Version,
+    load_rows,
     load_version,
-    load_versions,
     select_versions,
 )
 
@@ -46,7 +46,7 @@ def find_version(database: Database, ref: AdapterRef) -> Version:
     if ref.version is not None:
         statement = _NUMBERED
     with database.look_up() as connection:
-        found = load_versions(connection, statement, parameters)
+        found = load_rows(connection, statement, parameters)
     if found:
         return found[0][1]
     with database.read() as session:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -141,27 +142,41 @@ def record_version(
         created_at=publication.created_at,
         yanked_at=publication.yanked_at,
         yank_reason=publication.yank_reason,
-        kind=manifest.kind,
-        method=manifest.method.type,
-        base_model=manifest.base_model.id,
-        base_name=base_name(manifest.base_model.id),
-        base_family=base_family(manifest.base_model.architecture),
-        base_fingerprint=manifest.base_model.fingerprint,
-        task=manifest.task,
-        task_type=manifest.task_type,
-        language=manifest.language,
-        license=manifest.license,
-        description=manifest.description,
-        size=manifest.size,
+        **columns(manifest),
     )
     session.add(revision)
     session.flush()
-    _add_parts(session, revision.id, manifest)
+    add_parts(session, revision.id, manifest)
     if publication.origin is not None:
         session.add(Origin(revision_id=revision.id, location=publication.origin))
     add_text(session, revision.id, ref, manifest)
     list_newest(session, repository.id)
     return revision.id, True
+
+
+def reserve_number(session: Session, ref: AdapterRef, number: int, now: datetime) -> None:
+    """Take a name and a number, so that nothing else ever gets them."""
+    repository = _claim(session, ref, now)
+    repository.next_number = max(repository.next_number, number + 1)
+    session.flush()
+
+
+def columns(manifest: Manifest) -> dict[str, Any]:
+    """Return the columns of a revision that repeat what its manifest says."""
+    return {
+        "kind": manifest.kind,
+        "method": manifest.method.type,
+        "base_model": manifest.base_model.id,
+        "base_name": base_name(manifest.base_model.id),
+        "base_family": base_family(manifest.base_model.architecture),
+        "base_fingerprint": manifest.base_model.fingerprint,
+        "task": manifest.task,
+        "task_type": manifest.task_type,
+        "language": manifest.language,
+        "license": manifest.license,
+        "description": manifest.description,
+        "size": manifest.size,
+    }
 
 
 def _claim(session: Session, ref: AdapterRef, now: datetime) -> Repository:
@@ -196,7 +211,8 @@ def _take_number(
     return number
 
 
-def _add_parts(session: Session, revision_id: int, manifest: Manifest) -> None:
+def add_parts(session: Session, revision_id: int, manifest: Manifest) -> None:
+    """Insert the files, metrics, tags and parents of a revision."""
     session.add_all(
         RevisionFile(revision_id=revision_id, path=path, sha256=info.sha256, size=info.size)
         for path, info in manifest.files.items()

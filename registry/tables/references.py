@@ -6,7 +6,7 @@ Asked of the rows each time rather than counted, so that no count can be wrong.
 from collections.abc import Collection, Iterator
 from datetime import datetime
 
-from sqlalchemy import CompoundSelect, delete, select, union
+from sqlalchemy import CompoundSelect, delete, insert, select, union
 from sqlalchemy.orm import Session
 
 from registry.tables.models import CondemnedBlob, Revision, RevisionFile
@@ -36,16 +36,22 @@ def referenced_between(session: Session, first: str, last: str) -> set[str]:
     )
 
 
-def condemn(session: Session, digests: Collection[str], at: datetime) -> list[str]:
-    """Note that nothing refers to these blobs; return those that were not noted before."""
-    known: set[str] = set()
+def unnoticed(session: Session, digests: Collection[str]) -> list[str]:
+    """Return those of `digests` that nothing refers to and that are not condemned yet, sorted."""
+    known = referenced(session, digests)
     for batch in _batches(sorted(digests)):
         known.update(
             session.scalars(select(CondemnedBlob.sha256).where(CondemnedBlob.sha256.in_(batch)))
         )
-    new = sorted(set(digests) - known - referenced(session, digests))
-    session.add_all(CondemnedBlob(sha256=digest, condemned_at=at) for digest in new)
-    session.flush()
+    return sorted(set(digests) - known)
+
+
+def condemn(session: Session, digests: Collection[str], at: datetime) -> list[str]:
+    """Note which of these blobs nothing refers to; return those that were not noted before."""
+    new = unnoticed(session, digests)
+    if new:
+        rows = [{"sha256": digest, "condemned_at": at} for digest in new]
+        session.execute(insert(CondemnedBlob), rows)
     return new
 
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
@@ -123,6 +123,18 @@ class Sqlite:
             "hubkit.",
             path,
         )
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Write a database, as it is at this moment, to a new file that needs no other beside it."""
+    with (
+        closing(sqlite3.connect(source, timeout=BUSY_SECONDS)) as reader,
+        closing(sqlite3.connect(target, isolation_level=None)) as writer,
+    ):
+        reader.execute("PRAGMA wal_autocheckpoint=0")
+        writer.execute("PRAGMA synchronous=FULL")
+        reader.backup(writer)
+        writer.execute("PRAGMA journal_mode=delete")
 
 
 def _engine(path: Path, *, migrating: bool = False) -> Engine:

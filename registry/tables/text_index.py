@@ -5,6 +5,8 @@ Both find the same: words of letters and digits, whatever their case and accents
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Select, cast, column, func, select, table
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
@@ -32,23 +34,7 @@ _MOST_WORDS = 16
 _SHORTEST_PREFIX = 2
 # In the description of nearly every adapter, so that they tell none from another.
 _COMMON = frozenset(
-    [
-        "a",
-        "adapter",
-        "adapters",
-        "an",
-        "and",
-        "fine",
-        "for",
-        "lora",
-        "model",
-        "of",
-        "on",
-        "the",
-        "to",
-        "trained",
-        "tuned",
-    ]
+    ("a", "adapter", "adapters", "an", "and", "for", "lora", "model", "of", "on", "the", "to")
 )
 
 MOST_CANDIDATES = 10_000
@@ -57,19 +43,20 @@ MOST_CANDIDATES = 10_000
 
 def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
-    columns = {
-        "name": str(ref.repository),
-        "task": f"{manifest.task or ''} {manifest.task_type or ''} {manifest.method.type}",
-        "base_model": manifest.base_model.id,
-        "tags": " ".join(manifest.tags),
-        "description": manifest.description,
-    }
-    if _is_postgresql(session):
-        words = sorted({_fold(word) for word in _words(" ".join(columns.values()))})
-        vector = func.array_to_tsvector(cast(words, ARRAY(Text)))
-        session.execute(_POSTGRESQL.insert().values(rowid=revision_id, words=vector))
-    else:
-        session.execute(_SQLITE.insert().values(rowid=revision_id, **columns))
+    index, columns = _entry(session, ref, manifest)
+    session.execute(index.insert().values(rowid=revision_id, **columns))
+
+
+def indexed_ids(session: Session, versions: Mapping[int, tuple[AdapterRef, Manifest]]) -> set[int]:
+    """Return the revisions for which the index holds what `add_text` put there."""
+    found: set[int] = set()
+    for revision_id, (ref, manifest) in versions.items():
+        index, columns = _entry(session, ref, manifest)
+        same = [index.c[name] == value for name, value in columns.items()]
+        found.update(
+            session.scalars(select(index.c.rowid).where(index.c.rowid == revision_id, *same))
+        )
+    return found
 
 
 def remove_text(session: Session, revision_ids: "Select[int]") -> None:
@@ -110,6 +97,23 @@ def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select
     return found if before is None else found.where(rowid < before)
 
 
+def _entry(
+    session: Session, ref: AdapterRef, manifest: Manifest
+) -> tuple[TableClause, dict[str, Any]]:
+    """Return the index of this database and what it holds of a version."""
+    columns = {
+        "name": str(ref.repository),
+        "task": f"{manifest.task or ''} {manifest.task_type or ''} {manifest.method.type}",
+        "base_model": manifest.base_model.id,
+        "tags": " ".join(manifest.tags),
+        "description": manifest.description,
+    }
+    if session.get_bind().dialect.name == "sqlite":
+        return _SQLITE, columns
+    words = sorted({_fold(word) for word in _words(" ".join(columns.values()))})
+    return _POSTGRESQL, {"words": func.array_to_tsvector(cast(words, ARRAY(Text)))}
+
+
 def _words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", text))
 
@@ -118,7 +122,3 @@ def _fold(word: str) -> str:
     """Do what FTS5 does by itself."""
     plain = unicodedata.normalize("NFD", word.lower())
     return unicodedata.normalize("NFC", "".join(c for c in plain if not unicodedata.combining(c)))
-
-
-def _is_postgresql(session: Session) -> bool:
-    return session.get_bind().dialect.name == "postgresql"

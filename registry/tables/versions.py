@@ -103,28 +103,23 @@ _COLUMNS = (
     REVISIONS.c.id,
     REPOSITORIES.c.owner,
     REPOSITORIES.c.name,
-    *(
-        REVISIONS.c[name]
-        for name in [
-            "number",
-            "manifest_digest",
-            "created_at",
-            "author",
-            "message",
-            "kind",
-            "method",
-            "base_model",
-            "base_fingerprint",
-            "task",
-            "task_type",
-            "language",
-            "license",
-            "description",
-            "size",
-            "yanked_at",
-            "yank_reason",
-        ]
-    ),
+    REVISIONS.c.number,
+    REVISIONS.c.manifest_digest,
+    REVISIONS.c.created_at,
+    REVISIONS.c.author,
+    REVISIONS.c.message,
+    REVISIONS.c.kind,
+    REVISIONS.c.method,
+    REVISIONS.c.base_model,
+    REVISIONS.c.base_fingerprint,
+    REVISIONS.c.task,
+    REVISIONS.c.task_type,
+    REVISIONS.c.language,
+    REVISIONS.c.license,
+    REVISIONS.c.description,
+    REVISIONS.c.size,
+    REVISIONS.c.yanked_at,
+    REVISIONS.c.yank_reason,
 )
 
 
@@ -137,10 +132,15 @@ def select_versions() -> VersionSelect:
     )
 
 
-def load_versions(
+def load_versions(reader: Reader, statement: VersionSelect) -> list[tuple[int, Version]]:
+    """Return revision ids and versions in the statement's order, with two queries in all."""
+    return [(row.id, version) for row, version in load_rows(reader, statement)]
+
+
+def load_rows(
     reader: Reader, statement: VersionSelect, parameters: dict[str, Any] | None = None
 ) -> list[tuple[Row[Any], Version]]:
-    """Return rows and versions in the statement's order, with two queries in all."""
+    """As `load_versions`, with the rows, which may have more columns than a version needs."""
     rows = reader.execute(statement, parameters or {}).all()
     if not rows:
         return []
@@ -150,7 +150,7 @@ def load_versions(
 
 def load_version(reader: Reader, revision_id: int) -> Version:
     """Return one version, which must exist."""
-    ((_, version),) = load_versions(reader, _BY_ID, {"id": revision_id})
+    ((_, version),) = load_rows(reader, _BY_ID, {"id": revision_id})
     return version
 
 
