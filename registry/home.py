@@ -32,6 +32,8 @@ def open_catalog(home: Path | None = None, *, create: bool = True) -> Catalog:
         raise StorageError(
             f"{home} is a file, but a registry is a folder. Set HUBKIT_HOME to a folder.", home
         )
+    catalog = Catalog(home)
+    _require_database(catalog)
     if create:
         with storage_errors("make a registry in", home):
             make_folders(home)
@@ -41,8 +43,6 @@ def open_catalog(home: Path | None = None, *, create: bool = True) -> Catalog:
             "Check the path: it is what HUBKIT_HOME was when the adapters were published.",
             home,
         )
-    catalog = Catalog(home)
-    _require_database(catalog)
     catalog.database.upgrade()
     return catalog
 
@@ -53,8 +53,9 @@ def _require_database(catalog: Catalog) -> None:
     It would give out names and numbers again, and write over the records of the lost one.
     """
     path = catalog.database.path
-    if path.exists() and path.stat().st_size > 0:
-        return
+    with storage_errors("read", path):
+        if path.exists() and path.stat().st_size > 0:
+            return
     if catalog.log.records.has(1) or catalog.blobs.root.exists():
         found = "an empty file" if path.exists() else "none"
         raise DatabaseError(

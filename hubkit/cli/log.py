@@ -9,7 +9,7 @@ import click
 
 from hubkit.cli.options import json_option
 from hubkit.cli.output import print_json, print_table
-from hubkit.cli.params import NAME
+from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("log")
-@click.argument("name", type=NAME, required=False)
+@click.argument("name", type=REF, required=False)
 @json_option
 def command(name: AdapterRef | None, as_json: bool) -> None:
     """Show who did what to which adapter, and when; of NAME, or of all.

@@ -114,11 +114,8 @@ def _check_blob(
         what = describe(found, size)
     else:
         path = catalog.blobs.path(digest)
-        try:
-            with storage_errors("look at", path):
-                there = path.stat().st_size
-        except FileNotFoundError:
-            there = -1
+        with storage_errors("look at", path):
+            there = path.stat().st_size if path.is_file() else -1
         sound = there == size or (size is None and there > 0)
         what = "no file" if there < 0 else f"{there} bytes instead of {size}"
     if sound:

@@ -105,8 +105,8 @@ class Sqlite:
             )
         if "not a database" in reason or "malformed" in reason:
             return DatabaseError(
-                f"{path} cannot be read as a SQLite database: {reason}. Restore it from a "
-                "backup, or move it away to start an empty registry.",
+                f"{path} cannot be read as a SQLite database: {reason}. `hubkit rebuild` makes it "
+                "anew from blobs and records; `hubkit restore` brings back a backup.",
                 path,
             )
         code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
