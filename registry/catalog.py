@@ -24,13 +24,13 @@ from registry.manifest import MAX_BYTES, Manifest
 from registry.publishing import publish_version
 from registry.pulling import pull_version
 from registry.refs import AdapterRef
-from registry.storage.blobs import BlobStore
+from registry.storage.blobs import open_blobs
 from registry.storage.checkout import cached_folder, write_folder
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.changing import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.database import Database
 from registry.tables.lineage import Lineage, find_lineage
-from registry.tables.lookup import find_repository, find_revision
+from registry.tables.lookup import find_repository, find_version
 from registry.tables.models import Revision
 from registry.tables.recording import Publication, check_text, require_publishable
 from registry.tables.versions import (
@@ -49,14 +49,26 @@ class Catalog:
 
     Args:
         home: The registry's folder.
+        database: URL of the PostgreSQL database in place of ``hubkit.db``; default: that file.
+        storage: URL of the object storage in place of ``blobs/``; default: that folder.
+
+    Raises:
+        DatabaseError: `database` is malformed, or its driver is not installed.
+        StorageError: The same of `storage`.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(
+        self, home: Path, *, database: str | None = None, storage: str | None = None
+    ) -> None:
         """Open nothing yet."""
         self.home = home
-        self.database = Database(home / DATABASE_NAME)
-        self.blobs = BlobStore(home)
+        self.database = Database(database or home / DATABASE_NAME)
+        self.blobs = open_blobs(home, storage)
         self.log = Log(home)
+
+    def close(self) -> None:
+        """Close the connections to the database; they are opened again when one is needed."""
+        self.database.close()
 
     def publish(
         self,
@@ -125,8 +137,7 @@ class Catalog:
                 but its number finds.
             AliasNotFoundError: There is no such alias.
         """
-        with self.database.read() as session:
-            return load_version(session, find_revision(session, ref).id)
+        return find_version(self.database, ref)
 
     def find_digest(self, manifest_digest: str) -> Version | None:
         """Return the version with this manifest, the first published one of several, or None."""

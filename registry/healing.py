@@ -38,7 +38,7 @@ class Damage:
     label: str
     digest: str
     found: str
-    kept: Path | None = None
+    kept: str | None = None
     origin: str | None = None
     tried: tuple[str, ...] = ()
 
@@ -119,7 +119,9 @@ def heal_blob(catalog: "Catalog", digest: str, size: int | None, label: str) -> 
             break
     with catalog.database.write() as session:
         if kept is not None:
-            catalog.log.append(session, "quarantine", sha256=digest, label=label, kept=kept.name)
+            catalog.log.append(
+                session, "quarantine", sha256=digest, label=label, kept=Path(kept).name
+            )
         if fetched is not None:
             catalog.log.append(session, "fetch", sha256=digest, label=label, origin=fetched)
     return Damage(label, digest, describe(found, size), kept, fetched, tuple(tried))

@@ -88,7 +88,7 @@ def command(
 
 
 def _row(version: Version) -> tuple[str, ...]:
-    from registry.tables.recording import base_name
+    from registry.tables.listings import base_name
 
     # A folder's path says little about a model, and would leave no room for the rest.
     base = base_name(version.base_model) if sys.stdout.isatty() else version.base_model

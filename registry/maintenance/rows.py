@@ -12,6 +12,7 @@ from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.integrity import unlogged_ids
+from registry.tables.listings import list_newest
 from registry.tables.models import (
     Revision,
     RevisionFile,
@@ -114,6 +115,12 @@ def _rewrite(session: Session, revision_id: int, ref: AdapterRef, manifest: Mani
     add_parts(session, revision_id, manifest)
     remove_text(session, select(Revision.id).where(Revision.id == revision_id))
     add_text(session, revision_id, ref, manifest)
+    list_newest(
+        session,
+        session.execute(
+            select(Revision.repository_id).where(Revision.id == revision_id)
+        ).scalar_one(),
+    )
 
 
 def _check_publications(catalog: Catalog, repair: bool) -> Iterator[Found]:

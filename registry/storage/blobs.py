@@ -9,6 +9,7 @@ tmp/                          being written; nothing in it is ever read back
 import hashlib
 import os
 import uuid
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,7 @@ from registry.storage.durable import (
 )
 from registry.storage.files import FileInfo, hash_stream, parse_digest
 
-_CURE = "Run `hubkit fsck --repair`, then publish or pull the same adapter again if need be."
+CURE = "Run `hubkit fsck --repair`, then publish or pull the same adapter again if need be."
 
 
 class BlobStore:
@@ -49,6 +50,10 @@ class BlobStore:
         parse_digest(digest)
         return self.root / digest[:2] / digest[2:4] / digest
 
+    def location(self, digest: str) -> str:
+        """Return where people find the blob, or would."""
+        return str(self.path(digest))
+
     def has(self, digest: str) -> bool:
         """Whether there is a file of this name; what is in it is not looked at."""
         return self.path(digest).is_file()
@@ -72,7 +77,7 @@ class BlobStore:
             except FileNotFoundError:
                 return None
 
-    def set_aside(self, digest: str) -> Path | None:
+    def set_aside(self, digest: str) -> str | None:
         """Move a damaged blob to the quarantine; return where it is now, None if it is intact.
 
         Raises:
@@ -88,7 +93,7 @@ class BlobStore:
             os.replace(source, target)
             fsync_folder(self.quarantine)
             fsync_folder(source.parent)
-        return target
+        return str(target)
 
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
@@ -116,7 +121,7 @@ class BlobStore:
                 found = hash_stream(stream, most=most, target=file)
                 if expected is not None:
                     cure = " Nothing was stored: copy, pull or write the file again."
-                    _require_same(label, expected, found, cure)
+                    require_same(label, expected, found, cure)
                 flush(file)
                 if not self._holds(found):
                     os.chmod(file.name, 0o444)
@@ -139,7 +144,7 @@ class BlobStore:
             except FileNotFoundError as error:
                 raise CorruptBlobError(
                     f"{label}: the registry lost its bytes: expected them in {path}, found no "
-                    f"file. {_CURE}",
+                    f"file. {CURE}",
                     label,
                 ) from error
 
@@ -150,7 +155,7 @@ class BlobStore:
             CorruptBlobError: It is missing, truncated or altered.
         """
         source = self.open(info.sha256, label=label)
-        with source, storage_errors("read", self.path(info.sha256)):
+        with source, self._reading(info.sha256):
             found = hash_stream(source, most=info.size)
         self._require_intact(label, info, found)
 
@@ -166,7 +171,7 @@ class BlobStore:
             CorruptBlobError: It is missing, larger than `most`, truncated or altered.
         """
         source = self.open(digest, label=label)
-        with source, storage_errors("read", self.path(digest)):
+        with source, self._reading(digest):
             content = source.read(most)
         found = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
         self._require_intact(label, FileInfo(sha256=digest, size=found.size), found)
@@ -194,6 +199,9 @@ class BlobStore:
             flush(file)
             settle(file, destination)
 
+    def _reading(self, digest: str) -> AbstractContextManager[None]:
+        return storage_errors("read", self.path(digest))
+
     def _holds(self, info: FileInfo) -> bool:
         path = self.path(info.sha256)
         try:
@@ -206,11 +214,29 @@ class BlobStore:
         return True
 
     def _require_intact(self, label: str, expected: FileInfo, found: FileInfo) -> None:
-        cure = f" The stored file is {self.path(expected.sha256)}. {_CURE}"
-        _require_same(label, expected, found, cure)
+        cure = f" They are stored in {self.location(expected.sha256)}. {CURE}"
+        require_same(label, expected, found, cure)
 
 
-def _require_same(label: str, expected: FileInfo, found: FileInfo, cure: str) -> None:
+def open_blobs(root: Path, url: str | None = None) -> BlobStore:
+    """Return the blobs of a registry.
+
+    Args:
+        root: The registry's folder.
+        url: Where the blobs are, such as ``s3://bucket/folder``; default: in `root`.
+
+    Raises:
+        StorageError: `url` is malformed, or its client is not installed.
+    """
+    if url is None:
+        return BlobStore(root)
+    from registry.storage.objects import ObjectBlobStore
+
+    return ObjectBlobStore(root, url)
+
+
+def require_same(label: str, expected: FileInfo, found: FileInfo, cure: str) -> None:
+    """Raise a CorruptBlobError that ends in `cure` unless both are the same."""
     if found.size > expected.size:
         raise CorruptBlobError(f"{label}: expected {expected}, found more bytes.{cure}", label)
     if found != expected:

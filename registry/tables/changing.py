@@ -7,8 +7,10 @@ from sqlalchemy.orm import Session, aliased
 
 from registry.errors import ConflictError, InvalidNameError
 from registry.refs import LATEST, AdapterRef
+from registry.tables.listings import list_newest
 from registry.tables.lookup import alias_not_found, find_repository, find_revision
 from registry.tables.models import (
+    Listing,
     NamedRef,
     Origin,
     Repository,
@@ -87,6 +89,7 @@ def set_yank(
     revision = find_revision(session, ref)
     revision.yanked_at, revision.yank_reason = at, reason
     session.flush()
+    list_newest(session, revision.repository_id)
     return revision
 
 
@@ -124,6 +127,7 @@ def delete_adapter(session: Session, ref: AdapterRef, at: datetime) -> list[int]
         if number is not None
     ]
     remove_text(session, ids)
+    session.execute(delete(Listing).where(Listing.repository_id == repository.id))
     for table, column in (
         (NamedRef, NamedRef.revision_id),
         (Origin, Origin.revision_id),

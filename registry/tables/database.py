@@ -102,6 +102,10 @@ class Database:
             self.backend.label,
         )
 
+    def exists(self) -> bool:
+        """Whether there is one, of hubkit or not."""
+        return self.backend.exists() and self.migration() is not None
+
     def close(self) -> None:
         """Close the connections that are kept for the next transaction."""
         self.backend.engine.dispose()
@@ -242,8 +246,8 @@ class Database:
             yield
         except DBAPIError as error:
             # The driver's own error is the cause; SQLAlchemy's repeats it with the statement.
-            assert isinstance(error.orig, Exception)
-            raise self.backend.translate(error.orig) from error.orig
+            cause = error.orig if isinstance(error.orig, Exception) else error
+            raise self.backend.translate(cause) from cause
 
 
 def _backend(where: Path | str) -> Backend:

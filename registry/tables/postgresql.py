@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -44,10 +44,10 @@ class Postgresql:
                 "Run: pip install 'hubkit[postgres]'",
                 self.label,
             ) from error
-        self.reading_engine = self.engine.execution_options(
+        self.reading_engine: Engine = self.engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-        self.writing_engine = self.engine
+        self.writing_engine: Engine = self.engine
 
         @event.listens_for(self.engine, "connect")
         def configure(connection: Any, record: object) -> None:

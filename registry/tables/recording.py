@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
+from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import (
     Origin,
     Repository,
@@ -150,6 +151,7 @@ def record_version(
         session.add(Origin(revision_id=revision.id, location=publication.origin))
     named = AdapterRef(repository.owner, repository.name)  # as first spelled
     add_text(session, revision.id, named, manifest)
+    list_newest(session, repository.id)
     return revision.id, True
 
 
@@ -167,6 +169,7 @@ def columns(manifest: Manifest) -> dict[str, Any]:
         "method": manifest.method.type,
         "base_model": manifest.base_model.id,
         "base_name": base_name(manifest.base_model.id),
+        "base_family": base_family(manifest.base_model.architecture),
         "base_fingerprint": manifest.base_model.fingerprint,
         "task": manifest.task,
         "task_type": manifest.task_type,
@@ -175,11 +178,6 @@ def columns(manifest: Manifest) -> dict[str, Any]:
         "description": manifest.description,
         "size": manifest.size,
     }
-
-
-def base_name(base_model: str) -> str:
-    """Return the last component of a base model's id: what people call it."""
-    return base_model.rstrip("/").rpartition("/")[2] or base_model
 
 
 def _claim(session: Session, ref: AdapterRef, now: datetime) -> Repository:

@@ -35,10 +35,10 @@ class Sqlite:
         self.path = path
         self.label = str(path)
         self.engine = _engine(path)
-        self.reading_engine = self.engine
+        self.reading_engine: Engine = self.engine
         # A transaction that reads first and asks for the write lock later fails without waiting
         # when another process wrote in between.
-        self.writing_engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        self.writing_engine: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
 
     def exists(self) -> bool:
         """Whether there is a file; connecting would make one."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.schema import CreateTable
 
 from registry import AdapterRef, Catalog, DatabaseError, Folder, open_catalog
+from registry.tables.base import Base
 from registry.tables.database import (
     VERSION_TABLE,
     alembic_config,
@@ -19,7 +20,6 @@ from registry.tables.database import (
     known_revisions,
     migrations_folder,
 )
-from registry.tables.models import Base
 
 
 def schema(connection: Connection) -> dict[str, str]:

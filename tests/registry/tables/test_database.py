@@ -107,7 +107,7 @@ def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
 def test_a_newer_database_is_refused_with_both_revisions(catalog: Catalog) -> None:
     with catalog.database.write() as session:
         session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
-    with pytest.raises(NewerDatabaseError, match=r"migration 9999, .* up to 0002: .* Upgrade"):
+    with pytest.raises(NewerDatabaseError, match=r"migration 9999, .* up to 0003: .* Upgrade"):
         open_catalog(catalog.home)
 
 
