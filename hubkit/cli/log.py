@@ -13,7 +13,7 @@ from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
-    from registry.log import Entry
+    from registry.entries import Entry
 
 
 @click.command("log")

@@ -126,15 +126,24 @@ class Sqlite:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Write a database, as it is at this moment, to a new file that needs no other beside it."""
-    with (
-        closing(sqlite3.connect(source, timeout=BUSY_SECONDS)) as reader,
-        closing(sqlite3.connect(target, isolation_level=None)) as writer,
-    ):
-        reader.execute("PRAGMA wal_autocheckpoint=0")
-        writer.execute("PRAGMA synchronous=FULL")
-        reader.backup(writer)
-        writer.execute("PRAGMA journal_mode=delete")
+    """Write a database, as it is at this moment, to a new file that needs no other beside it.
+
+    Raises:
+        DatabaseError: `source` cannot be read.
+        StorageError: `target` cannot be written.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(source, timeout=BUSY_SECONDS)) as reader,
+            closing(sqlite3.connect(target, isolation_level=None)) as writer,
+        ):
+            if not has_wal_reset_fix(sqlite3.sqlite_version_info):
+                reader.execute("PRAGMA wal_autocheckpoint=0")
+            writer.execute("PRAGMA synchronous=FULL")
+            reader.backup(writer)
+            writer.execute("PRAGMA journal_mode=delete")
+    except sqlite3.Error as error:
+        raise Sqlite(source).translate(error) from error
 
 
 def _engine(path: Path, *, migrating: bool = False) -> Engine:

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, ConflictError, DatabaseError, Folder, InvalidNameError
-from registry.log import START, Entry
+from registry.entries import Entry
+from registry.log import START
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")

@@ -18,6 +18,7 @@ from registry import (
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
 from registry.tables.models import Base
+from registry.tables.sqlite import copy_database
 
 MakeFolder = Callable[..., Folder]
 ONE, TWO, GONE = map(AdapterRef.parse, ("alice/One", "two", "gone"))
@@ -126,7 +127,7 @@ def test_a_sound_database_is_left_as_it_is(busy: Catalog) -> None:
 def test_a_database_out_of_a_backup_is_brought_up_to_date(
     busy: Catalog, make_folder: MakeFolder, tmp_path: Path
 ) -> None:
-    busy.database.copy_to(tmp_path / "old.db")
+    copy_database(busy.database.path, tmp_path / "old.db")
     later = [busy.publish(ONE, make_folder()) for _ in range(2)]
     lose(busy, (tmp_path / "old.db").read_bytes())
     assert check_registry(busy, full=True).status == 2
