@@ -17,6 +17,7 @@ What keeps all this whole (garbage collection, checks, backups) is in `registry.
 from datetime import UTC, datetime
 from pathlib import Path
 
+from registry import changes
 from registry.folders import Folder
 from registry.healing import healing
 from registry.log import Log, current_user
@@ -27,7 +28,6 @@ from registry.refs import AdapterRef
 from registry.storage.blobs import open_blobs
 from registry.storage.checkout import cached_folder, write_folder
 from registry.storage.files import MANIFEST_NAME
-from registry.tables.changing import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.database import Database
 from registry.tables.lineage import Lineage, find_lineage
 from registry.tables.lookup import find_repository, find_version
@@ -36,7 +36,6 @@ from registry.tables.recording import Publication, check_text, require_publishab
 from registry.tables.versions import (
     Version,
     load_digests,
-    load_version,
     load_versions,
     select_versions,
 )
@@ -211,11 +210,9 @@ class Catalog:
             NotFoundError: As `resolve`.
             ConflictError: The version is yanked.
         """
-        with self.database.write() as session:
-            revision, new = point_alias(session, ref, alias)
-            if new:
-                self.log.append(session, "alias", ref, alias=alias, number=revision.number)
-            return load_version(session, revision.id)
+        return self.database.transact(
+            lambda session: changes.set_alias(session, self.log, ref, alias)
+        )
 
     def remove_alias(self, ref: AdapterRef, alias: str) -> None:
         """Forget an alias of the adapter that `ref` names; the version stays.
@@ -224,9 +221,7 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
             AliasNotFoundError: There is no such alias.
         """
-        with self.database.write() as session:
-            drop_alias(session, ref, alias)
-            self.log.append(session, "unalias", ref, alias=alias)
+        self.database.transact(lambda session: changes.remove_alias(session, self.log, ref, alias))
 
     def yank(self, ref: AdapterRef, reason: str) -> Version:
         """Hide a version from everyone who does not ask for its number; its bytes stay.
@@ -239,12 +234,8 @@ class Catalog:
             InvalidNameError: `ref` has no number.
             NotFoundError: As `resolve`.
         """
-        at = datetime.now(UTC)
-        with self.database.write() as session:
-            revision = set_yank(session, ref, at, check_text("reason", reason))
-            details = {"number": revision.number, "reason": reason, "yanked_at": at.isoformat()}
-            self.log.append(session, "yank", ref, **details)
-            return load_version(session, revision.id)
+        check_text("reason", reason)
+        return self.database.transact(lambda session: changes.yank(session, self.log, ref, reason))
 
     def unyank(self, ref: AdapterRef) -> Version:
         """Undo `yank`.
@@ -253,10 +244,7 @@ class Catalog:
             InvalidNameError: `ref` has no number.
             NotFoundError: As `resolve`.
         """
-        with self.database.write() as session:
-            revision = set_yank(session, ref, None, None)
-            self.log.append(session, "unyank", ref, number=revision.number)
-            return load_version(session, revision.id)
+        return self.database.transact(lambda session: changes.unyank(session, self.log, ref))
 
     def delete(self, ref: AdapterRef) -> list[int]:
         """Delete an adapter with all its versions; its name is never given to another.
@@ -274,11 +262,7 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
             ConflictError: Another adapter is made of it.
         """
-        at = datetime.now(UTC)
-        with self.database.write() as session:
-            numbers = delete_adapter(session, ref, at)
-            self.log.append(session, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
-            return numbers
+        return self.database.transact(lambda session: changes.delete(session, self.log, ref))
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""

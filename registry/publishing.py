@@ -53,6 +53,16 @@ def publish_version(
         CorruptBlobError: The bytes of a file are not those that the manifest lists.
         StorageError: The disk is full or not writable.
     """
+
+    def record(session: Session) -> Version:
+        require_publishable(session, ref, manifest)
+        revision, new = record_version(session, ref, manifest, publication)
+        version = load_version(session, revision)
+        if new:
+            log.append_publication(session, version, origin=publication.origin)
+        _keep_from_collection(session, blobs, manifest)
+        return version
+
     named = ref if publication.number is None else ref.at(publication.number)
     with database.read() as session:
         require_publishable(session, ref, manifest)
@@ -64,14 +74,7 @@ def publish_version(
                 blobs.put(stream, info, label=f"{named}: {path}")
         blobs.put(io.BytesIO(manifest.to_json()), label=f"{named}: {MANIFEST_NAME}")
         try:
-            with database.write() as session:
-                require_publishable(session, ref, manifest)
-                revision, new = record_version(session, ref, manifest, publication)
-                version = load_version(session, revision)
-                if new:
-                    log.append_publication(session, version, origin=publication.origin)
-                _keep_from_collection(session, blobs, manifest)
-                return version
+            return database.transact(record)
         except _BlobsGoneError:
             continue
     raise CorruptBlobError(

@@ -4,16 +4,16 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, Pool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from registry.errors import DatabaseError, NewerDatabaseError, StorageError
+from registry.errors import DatabaseError, NewerDatabaseError
 from registry.tables.sqlite import Sqlite
 
 if TYPE_CHECKING:
@@ -29,46 +29,6 @@ _MOST_TRIES = 8
 _FIRST_PAUSE = 0.01
 
 Result = TypeVar("Result")
-
-
-class Backend(Protocol):
-    """What differs between the databases, save for the text index.
-
-    Attributes:
-        label: What messages call the database.
-        engine: Keeps connections for the next transaction.
-        reading_engine: The same, for transactions that see one state and change nothing.
-        writing_engine: The same, for transactions that write.
-    """
-
-    label: str
-    engine: Engine
-    reading_engine: Engine
-    writing_engine: Engine
-
-    def exists(self) -> bool:
-        """Whether connecting would make no new, empty database."""
-
-    def is_prepared(self, connection: Connection) -> bool:
-        """Whether everything beside the tables is as it should be."""
-
-    def table_names(self, connection: Connection) -> set[str]:
-        """Return the names of all tables."""
-
-    def preparing(self) -> AbstractContextManager[None]:
-        """Prepare what `is_prepared` asks for, and stay ready for `migrating`."""
-
-    def migrating(self) -> AbstractContextManager[Connection]:
-        """Yield a connection in one transaction, in which migrations can run."""
-
-    def after_write(self) -> None:
-        """Do what is due after a transaction that wrote."""
-
-    def is_transient(self, error: BaseException) -> bool:
-        """Whether the transaction, run again, can succeed."""
-
-    def translate(self, error: Exception) -> DatabaseError | StorageError:
-        """Return the error of hubkit for one of the driver."""
 
 
 class Database:
@@ -127,13 +87,17 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Yield a session in a write transaction: committed at the end, undone on any error."""
+        """Yield a session in a write transaction: committed at the end, undone on any error.
+
+        One process writes at a time: entries of the log follow each other, and what is collected
+        as garbage is not published at the same moment.
+        """
         with (
             self._errors(),
             Session(self.backend.writing_engine) as session,
             session.begin(),
         ):
-            session.connection()  # else SQLite's lock is taken by whichever statement comes first
+            self.backend.lock(session.connection())
             yield session
         self.backend.after_write()
 

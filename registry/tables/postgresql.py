@@ -18,10 +18,11 @@ _SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
 _LOCK_NOT_AVAILABLE = "55P03"
 _NO_SPACE = {"53100", "53200"}
 _NO_PERMISSION = {"42501", "25006"}
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('hubkit ' || current_schema(), 0))"
 
 
 class Postgresql:
-    """What is particular to PostgreSQL; `registry.tables.database.Backend` says what each part is.
+    """What is particular to PostgreSQL; `registry.tables.backend.Backend` says what each part is.
 
     Args:
         url: ``postgresql://[user[:password]@]host[:port]/database[?options]``, as libpq takes it.
@@ -79,10 +80,12 @@ class Postgresql:
     def migrating(self) -> Iterator[Connection]:
         """Yield a connection in a transaction that no other migration runs beside."""
         with self.engine.begin() as connection:
-            connection.exec_driver_sql(
-                "SELECT pg_advisory_xact_lock(hashtextextended('hubkit ' || current_schema(), 0))"
-            )
+            self.lock(connection)
             yield connection
+
+    def lock(self, connection: Connection) -> None:
+        """Wait for the lock that every writer of this schema holds until its transaction ends."""
+        connection.exec_driver_sql(_LOCK)
 
     def after_write(self) -> None:
         """Do nothing: the server looks after itself."""

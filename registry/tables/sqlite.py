@@ -24,7 +24,7 @@ _PRIMARY = 0xFF
 
 
 class Sqlite:
-    """What is particular to SQLite; `registry.tables.database.Backend` says what each part is for.
+    """What is particular to SQLite; `registry.tables.backend.Backend` says what each part is for.
 
     Args:
         path: The file.
@@ -84,6 +84,9 @@ class Sqlite:
                     "this as a bug of hubkit.",
                     self.path,
                 )
+
+    def lock(self, connection: Connection) -> None:
+        """Do nothing: BEGIN IMMEDIATE has taken the lock."""
 
     def after_write(self) -> None:
         """Move the write-ahead log into the database where SQLite must not do it itself."""

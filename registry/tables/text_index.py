@@ -86,13 +86,14 @@ def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select
         telling.append(words[-1])
     unfinished = telling[-1] == words[-1] and len(words[-1]) >= _SHORTEST_PREFIX
     # Only letters and digits are left, and quoted, as AND or NEAR are operators to FTS5.
+    index = _POSTGRESQL if dialect == "postgresql" else _SQLITE
     if dialect == "postgresql":
         query = " & ".join(f"'{_fold(word)}'" for word in telling) + (":*" if unfinished else "")
-        matches = _POSTGRESQL.c.words.op("@@")(cast(query, TSQUERY))
+        matches = index.c.words.op("@@")(cast(query, TSQUERY))
     else:
         query = " ".join(f'"{word}"' for word in telling) + ("*" if unfinished else "")
         matches = column(TEXT_TABLE).op("MATCH")(query)
-    rowid = _SQLITE.c.rowid
+    rowid = index.c.rowid
     found = select(rowid).where(matches).order_by(rowid.desc()).limit(MOST_CANDIDATES)
     return found if before is None else found.where(rowid < before)
 

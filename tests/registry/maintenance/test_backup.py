@@ -9,6 +9,7 @@ from registry.maintenance.backup import back_up, restore
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
 
+pytestmark = pytest.mark.sqlite
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")
 

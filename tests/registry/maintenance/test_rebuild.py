@@ -20,6 +20,7 @@ from registry.maintenance.rebuild import rebuild
 from registry.tables.models import Base
 from registry.tables.sqlite import copy_database
 
+pytestmark = pytest.mark.sqlite
 MakeFolder = Callable[..., Folder]
 ONE, TWO, GONE = map(AdapterRef.parse, ("alice/One", "two", "gone"))
 

@@ -27,11 +27,13 @@ from registry.tables.models import Repository
         ("mmap_size", 0),
     ],
 )
+@pytest.mark.sqlite
 def test_every_connection_has_the_pragmas(catalog: Catalog, pragma: str, value: int) -> None:
     with catalog.database.read() as session:
         assert session.scalar(text(f"PRAGMA {pragma}")) == value
 
 
+@pytest.mark.sqlite
 def test_an_error_in_a_write_undoes_all_of_it(catalog: Catalog) -> None:
     def write_and_fail() -> None:
         with catalog.database.write() as session:
@@ -69,6 +71,7 @@ def test_a_database_that_stays_locked_says_who_to_wait_for(
         pass
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_is_a_storage_error_and_nothing_is_written(catalog: Catalog) -> None:
     def fill() -> None:
         with catalog.database.write() as session:
@@ -108,7 +111,7 @@ def test_a_newer_database_is_refused_with_both_revisions(catalog: Catalog) -> No
     with catalog.database.write() as session:
         session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
     with pytest.raises(NewerDatabaseError, match=r"migration 9999, .* up to 0003: .* Upgrade"):
-        open_catalog(catalog.home)
+        catalog.database.upgrade()
 
 
 def test_home_is_hubkit_home_by_default(hubkit_home: Path) -> None:
@@ -136,7 +139,7 @@ def test_a_path_with_odd_characters_is_one_file(tmp_path: Path) -> None:
 
 def test_foreign_keys_hold(catalog: Catalog) -> None:
     with (
-        pytest.raises(DatabaseError, match="FOREIGN KEY constraint failed"),
+        pytest.raises(DatabaseError, match=r"(?i)foreign key constraint"),
         catalog.database.write() as session,
     ):
         session.execute(text("INSERT INTO refs VALUES (1, 'best', 1)"))

@@ -15,6 +15,8 @@ from registry.tables.journal import (
     log_path,
 )
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.mark.parametrize(
     ("version", "safe"),
