@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from registry.errors import DatabaseError, NewerDatabaseError
+from registry.tables.backend import Backend
 from registry.tables.sqlite import Sqlite
 
 if TYPE_CHECKING:
