@@ -49,6 +49,7 @@ def open_catalog(
         raise StorageError(
             f"{home} is a file, but a registry is a folder. Set HUBKIT_HOME to a folder.", home
         )
+    _require_database(catalog)
     if create:
         with storage_errors("make a registry in", home):
             make_folders(home)
@@ -58,7 +59,6 @@ def open_catalog(
             "Check the path: it is what HUBKIT_HOME was when the adapters were published.",
             home,
         )
-    _require_database(catalog)
     catalog.database.upgrade()
     return catalog
 

@@ -7,38 +7,22 @@ made anew from blobs and entries; see `registry.maintenance.rebuild`.
 """
 
 import getpass
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sqlalchemy import Row, Table, insert, select, update
 from sqlalchemy.orm import Session
 
-from registry.errors import DatabaseError, ManifestError
-from registry.fields import Json
+from registry.entries import Action, Entry, canonical
+from registry.errors import DatabaseError
 from registry.refs import AdapterRef
-from registry.storage.files import Digest
 from registry.storage.records import RecordStore
 from registry.tables.models import LogEntry
 from registry.tables.versions import Version
-
-Action = Literal[
-    "publish",
-    "alias",
-    "unalias",
-    "yank",
-    "unyank",
-    "delete",
-    "gc",
-    "quarantine",
-    "fetch",
-    "rebuild",
-]
 
 START = "0" * 64
 """What the first entry has for the hash of the one before it."""
@@ -48,54 +32,6 @@ _BATCH = 1000
 # Without the ORM: a registry may have a million entries, and each is read or written once.
 _LOG: Table = LogEntry.metadata.tables["log"]
 _HEAD: Table = LogEntry.metadata.tables["log_head"]
-
-
-class Entry(BaseModel):
-    """One change of the catalog.
-
-    Attributes:
-        record: Always 1: the schema of this.
-        sequence: Its place in the log, from 1 on without a gap.
-        at: When, in UTC.
-        actor: Who: the user of the process.
-        action: What.
-        name: To which adapter, without version; empty if to none.
-        details: What else there is to know; enough to do it again.
-        previous: The hash of the entry before.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    record: Literal[1] = 1
-    sequence: Annotated[int, Field(ge=1, lt=2**63)]
-    at: str
-    actor: Annotated[str, StringConstraints(max_length=256)]
-    action: Action
-    name: Annotated[str, StringConstraints(max_length=256)]
-    details: Mapping[str, Json]
-    previous: Digest
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of `to_json()`."""
-        return hashlib.sha256(self.to_json()).hexdigest()
-
-    def to_json(self) -> bytes:
-        """Return the canonical bytes of the entry's file."""
-        return _canonical(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_json(cls, content: bytes, source: str) -> Self:
-        """Read an entry's file.
-
-        Raises:
-            ManifestError: It is not one.
-        """
-        try:
-            return cls.model_validate_json(content)
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]["msg"]
-            raise ManifestError(f"{source} is no entry of a log: {problem}.", source) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +143,7 @@ class Log:
                 action=entry.action,
                 name=entry.name,
                 folded=AdapterRef.parse(entry.name).folded if entry.name else "",
-                details=_canonical(entry.details).decode(),
+                details=canonical(entry.details).decode(),
                 previous=entry.previous,
                 hash=digest,
             )
@@ -315,16 +251,6 @@ def _entry(row: Row[Any]) -> Entry:
             "restore a backup, or run `hubkit rebuild`.",
             row.sequence,
         ) from error
-
-
-def _canonical(value: object) -> bytes:
-    return json.dumps(
-        dict(value) if isinstance(value, Mapping) else value,
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-    ).encode()
 
 
 def _span(first: int, last: int) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from hubkit.cli.params import NAME
+from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 
 @click.command("delete")
-@click.argument("name", type=NAME)
+@click.argument("name", type=REF)
 @click.confirmation_option(
     prompt="Delete it with all its versions? Nothing else ever gets the name",
     help="Do not ask whether that is meant.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import click
 
@@ -32,7 +33,7 @@ def command(bundle: str, as_json: bool) -> None:
         storage_errors("read", Path(bundle)),
         click.open_file(bundle, "rb") as source,
     ):
-        versions = import_bundle(open_catalog(), source)
+        versions = import_bundle(open_catalog(), cast(BinaryIO, source))
     if as_json:
         print_json([version_json(version) for version in versions])
         return

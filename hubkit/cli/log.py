@@ -9,15 +9,15 @@ import click
 
 from hubkit.cli.options import json_option
 from hubkit.cli.output import print_json, print_table
-from hubkit.cli.params import NAME
+from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
-    from registry.log import Entry
+    from registry.entries import Entry
 
 
 @click.command("log")
-@click.argument("name", type=NAME, required=False)
+@click.argument("name", type=REF, required=False)
 @json_option
 def command(name: AdapterRef | None, as_json: bool) -> None:
     """Show who did what to which adapter, and when; of NAME, or of all.

@@ -19,7 +19,8 @@ from registry.storage.blobs import BlobStore
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
 from registry.storage.files import FileInfo
 from registry.tables.database import Database
-from registry.tables.integrity import expected_sizes, label
+from registry.tables.integrity import expected_blobs, label
+from registry.tables.sqlite import copy_database
 
 Progress = Callable[[float], None]
 
@@ -115,7 +116,7 @@ def _copy(catalog: Catalog, destination: Path, progress: Progress) -> Copied:
         make_folders(target.scratch)
         snapshot.unlink(missing_ok=True)
     with storage_errors("lock", catalog.home), collection_lock(catalog):
-        catalog.database.copy_to(snapshot)
+        copy_database(catalog.database.path, snapshot)
         copied = _copy_blobs(catalog, Database(snapshot), target, progress)
         _write_records(Database(snapshot), Log(destination))
     with storage_errors("write", destination):
@@ -132,18 +133,17 @@ def _copy_blobs(
 ) -> Copied:
     blobs = size = 0
     damaged = []
-    for shard in range(256):
-        progress(shard / 256)
+    for digest, expected in expected_blobs(snapshot):
+        progress(int(digest[:4], 16) / 0x10000)
+        if target.has(digest):
+            continue
         with snapshot.read() as session:
-            expected = expected_sizes(session, f"{shard:02x}{'0' * 62}", f"{shard:02x}{'f' * 62}")
-            missing = [digest for digest in sorted(expected) if not target.has(digest)]
-            names = {digest: label(session, digest) for digest in missing}
-        for digest in missing:
-            try:
-                size += _copy_blob(catalog.blobs, target, digest, expected[digest], names[digest])
-                blobs += 1
-            except CorruptBlobError as error:
-                damaged.append(str(error))
+            named = label(session, digest)
+        try:
+            size += _copy_blob(catalog.blobs, target, digest, expected, named)
+            blobs += 1
+        except CorruptBlobError as error:
+            damaged.append(str(error))
     return Copied(blobs, size, tuple(damaged))
 
 

@@ -12,7 +12,7 @@ from registry.healing import describe, heal_blob
 from registry.maintenance.rows import check_rows
 from registry.storage.durable import storage_errors
 from registry.tables.integrity import (
-    expected_sizes,
+    expected_blobs,
     label,
     stray_aliases,
     structure_problems,
@@ -84,16 +84,13 @@ def check_registry(
         return Report(0, 0, (Finding(f"{catalog.database.path} is damaged: {listed}. {cure}"),))
     findings = []
     blobs = hashed = 0
-    for shard in range(256):
-        progress(shard / 256)
-        with catalog.database.read() as session:
-            expected = expected_sizes(session, f"{shard:02x}{'0' * 62}", f"{shard:02x}{'f' * 62}")
-        for digest, size in sorted(expected.items()):
-            blobs += 1
-            finding, read = _check_blob(catalog, digest, size, full, repair)
-            hashed += read
-            if finding is not None:
-                findings.append(finding)
+    for digest, size in expected_blobs(catalog.database):
+        progress(int(digest[:4], 16) / 0x10000)
+        blobs += 1
+        finding, read = _check_blob(catalog, digest, size, full, repair)
+        hashed += read
+        if finding is not None:
+            findings.append(finding)
     progress(1.0)
     findings += _check_aliases(catalog)
     findings += _check_log(catalog, full, repair)
@@ -114,11 +111,8 @@ def _check_blob(
         what = describe(found, size)
     else:
         path = catalog.blobs.path(digest)
-        try:
-            with storage_errors("look at", path):
-                there = path.stat().st_size
-        except FileNotFoundError:
-            there = -1
+        with storage_errors("look at", path):
+            there = path.stat().st_size if path.is_file() else -1
         sound = there == size or (size is None and there > 0)
         what = "no file" if there < 0 else f"{there} bytes instead of {size}"
     if sound:

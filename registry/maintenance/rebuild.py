@@ -21,17 +21,19 @@ from pathlib import Path
 from filelock import FileLock
 
 from registry.catalog import Catalog
+from registry.entries import Entry
 from registry.errors import (
     DatabaseError,
     ManifestError,
     NewerDatabaseError,
     RegistryNotFoundError,
 )
-from registry.log import Entry, Log
+from registry.log import Log
 from registry.maintenance.replay import Replay
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
 from registry.tables.database import Database
 from registry.tables.integrity import structure_problems
+from registry.tables.sqlite import copy_database
 
 _BATCH = 500
 
@@ -105,7 +107,7 @@ def _replace(catalog: Catalog, progress: Callable[[float], None]) -> Rebuilt:
     new.upgrade()
     rebuilt = _replay(catalog, new, progress)
     whole = scratch / "whole.db"
-    new.copy_to(whole)
+    copy_database(new.path, whole)
     new.close()
     catalog.database.close()
     with storage_errors("replace", path):

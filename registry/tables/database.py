@@ -2,7 +2,6 @@
 
 import os
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import DatabaseError, NewerDatabaseError
 from registry.tables.backend import Backend
-from registry.tables.sqlite import Sqlite, copy_database
+from registry.tables.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -121,18 +120,6 @@ class Database:
                 pause *= 2
         with self.write() as session:
             return work(session)
-
-    def copy_to(self, path: Path) -> None:
-        """Write the database, as it is at this moment, to a new SQLite file.
-
-        Raises:
-            DatabaseError: The database is on a server.
-        """
-        source = self.path
-        try:
-            copy_database(source, path)
-        except sqlite3.Error as error:
-            raise self.backend.translate(error) from error
 
     def upgrade(self) -> None:
         """Create the tables, or bring them to the newest migration; cheap when they are there.

@@ -1,15 +1,18 @@
 """What the rows alone tell about the state of a registry."""
 
 import json
+from collections.abc import Iterator
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
+from registry.tables.database import Database
 from registry.tables.models import LogEntry, NamedRef, Repository, Revision, RevisionFile
 
 _SHOWN = 3
+_PAGE = 1000
 
 
 def structure_problems(session: Session) -> list[str]:
@@ -23,24 +26,46 @@ def structure_problems(session: Session) -> list[str]:
     return problems
 
 
-def expected_sizes(session: Session, first: str, last: str) -> dict[str, int | None]:
-    """Return the blobs that versions refer to, from one digest to another, and their sizes.
+def expected_blobs(database: Database) -> Iterator[tuple[str, int | None]]:
+    """Yield the digests of all blobs that versions refer to, in order, and their sizes.
 
-    The size of a manifest is not known here, and None.
+    The size of a manifest is not known here, and None. Others may write meanwhile: no transaction
+    lasts longer than a page.
     """
-    sizes: dict[str, int | None] = dict.fromkeys(
-        session.scalars(
-            select(Revision.manifest_digest).where(Revision.manifest_digest.between(first, last))
-        )
-    )
-    rows = session.execute(
-        select(RevisionFile.sha256, RevisionFile.size).where(
-            RevisionFile.sha256.between(first, last)
-        )
-    )
-    for digest, size in rows:
-        sizes[digest] = size
-    return sizes
+    last = ""
+    while True:
+        with database.read() as session:
+            page, complete = _page(session, last)
+        yield from sorted(page.items())
+        if complete:
+            return
+        last = max(page)
+
+
+def _page(session: Session, after: str) -> tuple[dict[str, int | None], bool]:
+    """Return the next blobs, and whether they are the last."""
+    manifests = session.scalars(
+        select(Revision.manifest_digest)
+        .where(Revision.manifest_digest > after)
+        .distinct()
+        .order_by(Revision.manifest_digest)
+        .limit(_PAGE)
+    ).all()
+    files = session.execute(
+        select(RevisionFile.sha256, RevisionFile.size)
+        .where(RevisionFile.sha256 > after)
+        .distinct()
+        .order_by(RevisionFile.sha256)
+        .limit(_PAGE)
+    ).all()
+    page: dict[str, int | None] = dict.fromkeys(manifests)
+    for digest, size in files:
+        page[digest] = size
+    # Beyond the end of a full list there may be more of its kind.
+    ends = [rows[-1] for rows in (manifests, [row[0] for row in files]) if len(rows) == _PAGE]
+    if not ends:
+        return page, True
+    return {digest: size for digest, size in page.items() if digest <= min(ends)}, False
 
 
 def label(session: Session, digest: str) -> str:

@@ -149,7 +149,8 @@ def record_version(
     add_parts(session, revision.id, manifest)
     if publication.origin is not None:
         session.add(Origin(revision_id=revision.id, location=publication.origin))
-    add_text(session, revision.id, ref, manifest)
+    named = AdapterRef(repository.owner, repository.name)  # as first spelled
+    add_text(session, revision.id, named, manifest)
     list_newest(session, repository.id)
     return revision.id, True
 

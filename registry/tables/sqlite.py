@@ -108,8 +108,8 @@ class Sqlite:
             )
         if "not a database" in reason or "malformed" in reason:
             return DatabaseError(
-                f"{path} cannot be read as a SQLite database: {reason}. Restore it from a "
-                "backup, or move it away to start an empty registry.",
+                f"{path} cannot be read as a SQLite database: {reason}. `hubkit rebuild` makes it "
+                "anew from blobs and records; `hubkit restore` brings back a backup.",
                 path,
             )
         code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
@@ -129,15 +129,24 @@ class Sqlite:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Write a database, as it is at this moment, to a new file that needs no other beside it."""
-    with (
-        closing(sqlite3.connect(source, timeout=BUSY_SECONDS)) as reader,
-        closing(sqlite3.connect(target, isolation_level=None)) as writer,
-    ):
-        reader.execute("PRAGMA wal_autocheckpoint=0")
-        writer.execute("PRAGMA synchronous=FULL")
-        reader.backup(writer)
-        writer.execute("PRAGMA journal_mode=delete")
+    """Write a database, as it is at this moment, to a new file that needs no other beside it.
+
+    Raises:
+        DatabaseError: `source` cannot be read.
+        StorageError: `target` cannot be written.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(source, timeout=BUSY_SECONDS)) as reader,
+            closing(sqlite3.connect(target, isolation_level=None)) as writer,
+        ):
+            if not has_wal_reset_fix(sqlite3.sqlite_version_info):
+                reader.execute("PRAGMA wal_autocheckpoint=0")
+            writer.execute("PRAGMA synchronous=FULL")
+            reader.backup(writer)
+            writer.execute("PRAGMA journal_mode=delete")
+    except sqlite3.Error as error:
+        raise Sqlite(source).translate(error) from error
 
 
 def _engine(path: Path, *, migrating: bool = False) -> Engine:
