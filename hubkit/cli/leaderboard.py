@@ -13,7 +13,7 @@ from hubkit.cli.output import print_json, print_table, version_json
 @click.option("--dataset", required=True, help="What the adapters were measured on.")
 @click.option("--task", help="What they do, such as sentiment.")
 @click.option("--base", help="Base model: hub id or folder, name, family or fingerprint.")
-@click.option("--metric", help="Name of the metric; default: the one last measured there.")
+@click.option("--metric", help="Name of the metric; default: the first in the alphabet.")
 @click.option("--split", help="Part of the data set; default: all.")
 @click.option(
     "--limit",

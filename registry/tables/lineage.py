@@ -1,7 +1,6 @@
 """What a version is made of, and what is made of it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
@@ -83,7 +82,7 @@ class Relative:
 def find_ancestors(session: Session, manifest_digest: str) -> tuple[Relative, ...]:
     """Return all that a version is made of, directly or not: two queries, and one a level."""
     made, used = aliased(Revision), RevisionParent
-    links: Select[Any] = (
+    links = (
         select(made.manifest_digest, used.digest, used.ref)
         .join(used, used.child_id == made.id)
         .order_by(used.position)
@@ -94,7 +93,7 @@ def find_ancestors(session: Session, manifest_digest: str) -> tuple[Relative, ..
 def find_descendants(session: Session, manifest_digest: str) -> tuple[Relative, ...]:
     """Return all that is made of a version, directly or not: two queries, and one a level."""
     made, used = aliased(Revision), RevisionParent
-    links: Select[Any] = (
+    links = (
         select(used.digest, made.manifest_digest, Repository.name)
         .join(made, used.child_id == made.id)
         .join(Repository, Repository.id == made.repository_id)
@@ -106,7 +105,7 @@ def find_descendants(session: Session, manifest_digest: str) -> tuple[Relative, 
 def _tree(
     session: Session,
     root: str,
-    links: "Select[Any]",
+    links: "Select[str, str, str]",
     start: "InstrumentedAttribute[str]",
 ) -> tuple[Relative, ...]:
     found: dict[str, dict[str, str]] = {}

@@ -172,6 +172,12 @@ def _engine(path: Path, *, migrating: bool = False) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        statement = connection.get_execution_options().get("begin", "BEGIN")
+        if statement == "BEGIN":
+            # Past SQLAlchemy, to which a statement costs more than a lookup does to SQLite. It
+            # takes no lock yet, so it cannot fail.
+            connection.connection.cursor().execute(statement)
+        else:
+            connection.exec_driver_sql(statement)
 
     return engine
