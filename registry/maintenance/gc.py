@@ -111,6 +111,7 @@ def _sweep(catalog: Catalog, before: datetime, dry_run: bool) -> list[int]:
             moved = [blobs.path(digest) for digest in garbage if blobs.has(digest)]
         else:
             with catalog.database.write() as session:
+                catalog.log.lock(session)  # held, too, by whoever is about to end a publish
                 batch = condemned(session, before=before, after=last, limit=_BATCH)
                 garbage = set(batch) - referenced(session, batch)
                 moved = [_discard(catalog, digest) for digest in garbage if blobs.has(digest)]
