@@ -53,10 +53,10 @@ class Check:
 def examine(home: Path) -> list[Check]:
     """Look at everything that the registry in `home` rests on; there need not be one."""
     checks = [_programs(), _sqlite(), *_folder(home)]
-    if all(check.state != "problem" for check in checks) and home.is_dir():
+    if home.is_dir() and all(check.state != "problem" for check in checks):
+        catalog = Catalog(home)
         checks += [_file_system(home), _space(home), _fsync(home)]
-    if home.is_dir():
-        checks += [*_database(Catalog(home)), _leftovers(Catalog(home))]
+        checks += [*_database(catalog), _leftovers(catalog)]
     return checks
 
 
@@ -147,6 +147,8 @@ def _space(home: Path) -> Check:
 
 def _fsync(home: Path) -> Check:
     path = home / f".{uuid.uuid4().hex}.tmp"
+    if not os.access(home, os.W_OK):
+        return Check("writing", "note", "Nothing can be written there; see above.")
     try:
         start = time.perf_counter()
         with path.open("xb") as file:
@@ -155,10 +157,9 @@ def _fsync(home: Path) -> Check:
             os.fsync(file.fileno())
         fsync_folder(home)
         seconds = time.perf_counter() - start
+        path.unlink()
     except OSError as error:
         return Check("writing", "problem", f"Cannot write in {home}: {error.strerror}.")
-    finally:
-        path.unlink(missing_ok=True)
     return Check("writing", "ok", f"A file is on the disk after {seconds * 1000:.1f} ms.")
 
 
