@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry import AdapterRef, Folder, ManifestError, StorageError, open_catalog, read_folder
+from registry.home import find_catalog
 from registry.maintenance.backup import restore
 from registry.maintenance.doctor import examine
 from registry.maintenance.fsck import check_registry
@@ -35,11 +36,18 @@ def read_only(home: Path) -> Iterator[Path]:
     """The same, where nothing can be written; to root, only another user can be refused."""
     for folder in (home, *(path for path in home.rglob("*") if path.is_dir())):
         folder.chmod(0o555)
-    for parent in home.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
+    _let_pass(home.parent)
     yield home
     for folder in (home, *(path for path in home.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
+
+
+def _let_pass(folder: Path) -> None:
+    """Let other users get to a folder."""
+    for parent in (folder, *folder.parents):
+        mode = parent.stat().st_mode
+        if mode & 0o055 != 0o055:
+            parent.chmod(mode | 0o055)
 
 
 def as_another_user(work: Callable[[], None]) -> None:
@@ -96,7 +104,7 @@ def test_a_registry_that_can_only_be_read_refuses_changes_in_a_sentence(
         ):
             with pytest.raises(StorageError, match=r"^Cannot .* Check who may write there\.$"):
                 work()
-        checks = {check.name: check for check in examine(read_only)}
+        checks = {check.name: check for check in examine(find_catalog(read_only))}
         assert checks["folder"].state == "note"
         assert "you can only read it" in checks["folder"].text
 
@@ -124,10 +132,10 @@ def test_a_registry_that_cannot_even_be_read_is_a_storage_error(home: Path) -> N
     def look() -> None:
         with pytest.raises(StorageError, match="Permission denied"):
             open_catalog(home)
-        assert [check.state for check in examine(home)][-1] == "problem"
+        assert [check.state for check in examine(find_catalog(home))][-1] == "problem"
 
     if os.getuid() == 0:
-        home.parent.chmod(0o755)
+        _let_pass(home.parent)
         as_another_user(look)
 
 
@@ -146,7 +154,7 @@ def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"is a link to .*nowhere, which is not there"):
         open_catalog(link)
     assert not (tmp_path / "nowhere").exists()
-    assert examine(link)[-1].state == "problem"
+    assert examine(find_catalog(link))[-1].state == "problem"
 
 
 def test_another_programs_lock_does_not_keep_readers_out(home: Path) -> None:
