@@ -49,6 +49,12 @@ def open_catalog(
         raise StorageError(
             f"{home} is a file, but a registry is a folder. Set HUBKIT_HOME to a folder.", home
         )
+    if home.is_symlink() and not home.exists():
+        raise StorageError(
+            f"{home} is a link to {os.readlink(home)}, which is not there. Make that folder, or "
+            "set HUBKIT_HOME to another one.",
+            home,
+        )
     _require_database(catalog)
     if create:
         with storage_errors("make a registry in", home):

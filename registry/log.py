@@ -67,6 +67,11 @@ class Log:
         return (row.sequence, row.hash) if row else (0, START)
 
     @staticmethod
+    def lock(session: Session) -> None:
+        """Let nobody append an entry before the end of this transaction."""
+        session.execute(select(_HEAD).with_for_update())
+
+    @staticmethod
     def holds(session: Session, sequence: int, hash: str) -> bool:
         """Whether the log has this entry, so that what ends with it is an earlier state."""
         found = session.scalar(select(_LOG.c.hash).where(_LOG.c.sequence == sequence))

@@ -23,10 +23,10 @@ def command(as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from registry import default_home
+    from registry.home import find_catalog
     from registry.maintenance.doctor import examine
 
-    checks = examine(default_home())
+    checks = examine(find_catalog())
     if as_json:
         print_json([asdict(check) for check in checks])
     else:

@@ -25,10 +25,10 @@ def command(as_json: bool) -> None:
       hubkit rebuild
       hubkit fsck --full
     """
-    from registry import Catalog, default_home
+    from registry.home import find_catalog
     from registry.maintenance.rebuild import rebuild
 
-    catalog = Catalog(default_home())
+    catalog = find_catalog()
     with progress_bar("Doing it again") as progress:
         done = rebuild(catalog, progress=progress)
     if as_json:

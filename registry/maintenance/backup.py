@@ -7,6 +7,7 @@ are stored before they are referred to and not collected meanwhile, so all of th
 import io
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +116,9 @@ def _copy(catalog: Catalog, destination: Path, progress: Progress) -> Copied:
     with storage_errors("write", destination):
         make_folders(target.scratch)
         snapshot.unlink(missing_ok=True)
-    with storage_errors("lock", catalog.home), collection_lock(catalog):
+    # A backup on a disk that can only be read needs no lock, and could not have one.
+    writable = os.access(catalog.home, os.W_OK)
+    with collection_lock(catalog) if writable else nullcontext():
         copy_database(catalog.database.path, snapshot)
         copied = _copy_blobs(catalog, Database(snapshot), target, progress)
         _write_records(Database(snapshot), Log(destination))

@@ -128,8 +128,8 @@ def import_bundle(catalog: Catalog, source: BinaryIO) -> list[Version]:
                     catalog.blobs.put(cast(BinaryIO, member), info, label=f"{ref}: {path}")
                     member.finish()
         versions.append(_publish(catalog, ref, manifest, packed))
-    end = source.read(_BLOCK)
-    if len(end) < _BLOCK or end.strip(b"\0"):
+    end = source.read(2 * _BLOCK)
+    if len(end) < 2 * _BLOCK or end.strip(b"\0"):
         raise _broken("it does not end after the last version that it lists")
     return versions
 

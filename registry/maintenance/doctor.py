@@ -26,8 +26,8 @@ from registry.tables.journal import (
     file_system,
     has_wal_reset_fix,
     is_network,
-    journal_mode,
 )
+from registry.tables.sqlite import Sqlite
 
 State = Literal["ok", "note", "problem"]
 
@@ -50,13 +50,17 @@ class Check:
     text: str
 
 
-def examine(home: Path) -> list[Check]:
-    """Look at everything that the registry in `home` rests on; there need not be one."""
+def examine(catalog: Catalog) -> list[Check]:
+    """Look at everything that a registry rests on; there need not be one yet.
+
+    Args:
+        catalog: What `registry.home.find_catalog` returned, which touches nothing.
+    """
+    home = catalog.home
     checks = [_programs(), _sqlite(), *_folder(home)]
-    if all(check.state != "problem" for check in checks) and home.is_dir():
+    if home.is_dir() and all(check.state != "problem" for check in checks):
         checks += [_file_system(home), _space(home), _fsync(home)]
-    if home.is_dir():
-        checks += [*_database(Catalog(home)), _leftovers(Catalog(home))]
+        checks += [*_database(catalog), _leftovers(catalog)]
     return checks
 
 
@@ -147,6 +151,8 @@ def _space(home: Path) -> Check:
 
 def _fsync(home: Path) -> Check:
     path = home / f".{uuid.uuid4().hex}.tmp"
+    if not os.access(home, os.W_OK):
+        return Check("writing", "note", "Nothing can be written there; see above.")
     try:
         start = time.perf_counter()
         with path.open("xb") as file:
@@ -155,43 +161,44 @@ def _fsync(home: Path) -> Check:
             os.fsync(file.fileno())
         fsync_folder(home)
         seconds = time.perf_counter() - start
+        path.unlink()
     except OSError as error:
         return Check("writing", "problem", f"Cannot write in {home}: {error.strerror}.")
-    finally:
-        path.unlink(missing_ok=True)
     return Check("writing", "ok", f"A file is on the disk after {seconds * 1000:.1f} ms.")
 
 
 def _database(catalog: Catalog) -> Iterator[Check]:
-    path = catalog.database.path
-    if not path.exists() or path.stat().st_size == 0:
-        if catalog.blobs.root.exists() or catalog.log.records.has(1):
-            text = f"{path} is lost, but there are blobs. Run `hubkit rebuild` or `hubkit restore`."
-            yield Check("database", "problem", text)
-        else:
-            yield Check("database", "note", f"There is none in {catalog.home} yet.")
-        return
+    database = catalog.database
+    label = database.backend.label
     try:
-        found = catalog.database.migration()
-        catalog.database.is_current()
-        mode = _journal(path)
+        found = database.migration() if database.backend.exists() else None
+        if found is None:
+            yield _no_database(catalog)
+            return
+        current = database.is_current()  # refuses one of a newer hubkit
+        with database.read() as session:
+            sequence, hash = Log.head(session) if current else (0, "")
     except (DatabaseError, StorageError) as error:
         yield Check("database", "problem", str(error))
         return
-    newest = known_revisions()[-1]
-    size = path.stat().st_size / 1e6
-    text = f"{path}, {size:.1f} MB, migration {found}, journal {mode}."
-    if found != newest:
-        yield Check("database", "note", f"{text} The next command brings it to {newest}.")
+    text = f"{label}, migration {found}"
+    if isinstance(database.backend, Sqlite):
+        path = database.path
+        text += f", {path.stat().st_size / 1e6:.1f} MB, journal {_journal(path)}"
+    if not current:
+        newest = known_revisions()[-1]
+        cure = f"The next command brings it to migration {newest} and to the journal safe here."
+        yield Check("database", "note", f"{text}. {cure}")
         return
-    if mode != journal_mode(path):
-        text += f" Safe here is {journal_mode(path)}, to which the next command changes it."
-        yield Check("database", "note", text)
-        return
-    yield Check("database", "ok", text)
-    with catalog.database.read() as session:
-        sequence, hash = Log.head(session)
+    yield Check("database", "ok", f"{text}.")
     yield Check("log", "ok", f"{sequence} entries; the hash of the last is {hash}.")
+
+
+def _no_database(catalog: Catalog) -> Check:
+    if catalog.blobs.root.exists() or catalog.log.records.has(1):
+        text = f"{catalog.database.backend.label} is lost, but there are blobs and records."
+        return Check("database", "problem", f"{text} Run `hubkit rebuild` or `hubkit restore`.")
+    return Check("database", "note", f"There is none in {catalog.home} yet.")
 
 
 def _journal(path: Path) -> JournalMode:

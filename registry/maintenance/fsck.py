@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from registry.catalog import Catalog
 from registry.healing import describe, heal_blob
 from registry.maintenance.rows import check_rows
-from registry.storage.durable import storage_errors
 from registry.tables.integrity import (
     expected_blobs,
     label,
@@ -110,11 +109,9 @@ def _check_blob(
         sound = found is not None and found.sha256 == digest
         what = describe(found, size)
     else:
-        path = catalog.blobs.path(digest)
-        with storage_errors("look at", path):
-            there = path.stat().st_size if path.is_file() else -1
-        sound = there == size or (size is None and there > 0)
-        what = "no file" if there < 0 else f"{there} bytes instead of {size}"
+        there = catalog.blobs.size(digest)
+        sound = there is not None and (there > 0 if size is None else there == size)
+        what = "no file" if there is None else f"{there} bytes instead of {size}"
     if sound:
         return None, hashed
     with catalog.database.read() as session:
@@ -125,8 +122,8 @@ def _check_blob(
             return Finding(str(damage), damage.origin is not None), hashed
         return None, hashed
     cure = "`hubkit fsck --repair` sets it aside, and fetches it again if it was pulled."
-    path = catalog.blobs.path(digest)
-    return Finding(f"{named}: expected SHA-256 {digest}, found {what} at {path}. {cure}"), hashed
+    place = catalog.blobs.location(digest)
+    return Finding(f"{named}: expected SHA-256 {digest}, found {what} at {place}. {cure}"), hashed
 
 
 def _check_aliases(catalog: Catalog) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ between leaves it in the trash, which the next collection empties.
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,7 +79,7 @@ def collect_garbage(
         StorageError: A file cannot be moved or removed.
         DatabaseError: The database cannot be used.
     """
-    with storage_errors("lock", catalog.home), collection_lock(catalog):
+    with collection_lock(catalog):
         now = datetime.now(UTC)
         removed = _sweep(catalog, now - grace, dry_run)
         marked = _condemn(catalog, now - grace, now, dry_run, progress)
@@ -90,9 +91,15 @@ def collect_garbage(
         return Collection(len(removed), sum(removed), len(marked), sum(marked), leftovers)
 
 
-def collection_lock(catalog: Catalog) -> FileLock:
-    """Return the lock that keeps blobs from being collected while it is held."""
-    return FileLock(catalog.home / LOCK_NAME)
+@contextmanager
+def collection_lock(catalog: Catalog) -> Iterator[None]:
+    """Keep others from collecting garbage during the block.
+
+    Raises:
+        StorageError: The registry's folder cannot be written.
+    """
+    with storage_errors("lock", catalog.home), FileLock(catalog.home / LOCK_NAME):
+        yield
 
 
 def _sweep(catalog: Catalog, before: datetime, dry_run: bool) -> list[int]:
@@ -111,6 +118,7 @@ def _sweep(catalog: Catalog, before: datetime, dry_run: bool) -> list[int]:
             moved = [blobs.path(digest) for digest in garbage if blobs.has(digest)]
         else:
             with catalog.database.write() as session:
+                catalog.log.lock(session)  # held, too, by whoever is about to end a publish
                 batch = condemned(session, before=before, after=last, limit=_BATCH)
                 garbage = set(batch) - referenced(session, batch)
                 moved = [_discard(catalog, digest) for digest in garbage if blobs.has(digest)]

@@ -58,6 +58,19 @@ class BlobStore:
         """Whether there is a file of this name; what is in it is not looked at."""
         return self.path(digest).is_file()
 
+    def size(self, digest: str) -> int | None:
+        """Return how many bytes the blob's file has; None if there is no file.
+
+        Raises:
+            StorageError: It cannot be looked at.
+        """
+        path = self.path(digest)
+        with storage_errors("look at", path):
+            try:
+                return path.stat().st_size
+            except FileNotFoundError:
+                return None
+
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
         """Return what the blob's file holds now, right or wrong; None if there is no file.
 

@@ -78,12 +78,12 @@ class ObjectBlobStore(BlobStore):
 
     def has(self, digest: str) -> bool:
         """Whether there is an object of this name; what is in it is not looked at."""
-        return self._size(digest) is not None
+        return self.size(digest) is not None
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
         """As `BlobStore.examine`."""
         with self._errors("read"):
-            if self._size(digest) is None:
+            if self.size(digest) is None:
                 return None
             with self._read(digest) as stream:
                 return hash_stream(stream, most=size)
@@ -112,7 +112,7 @@ class ObjectBlobStore(BlobStore):
             expected = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
             stream = io.BytesIO(content)
         with self._errors(f"store {label} in"):
-            if self._size(expected.sha256) == expected.size:
+            if self.size(expected.sha256) == expected.size:
                 return expected
             if expected.size <= PART:
                 content = stream.read(expected.size + 1)
@@ -121,7 +121,7 @@ class ObjectBlobStore(BlobStore):
                 try:
                     self._obstore.put(self._store, _key(found.sha256), content, mode="create")
                 except self._obstore.exceptions.AlreadyExistsError:
-                    if self._size(found.sha256) != found.size:
+                    if self.size(found.sha256) != found.size:
                         self._obstore.put(self._store, _key(found.sha256), content)
             else:
                 failures: list[CorruptBlobError] = []
@@ -159,7 +159,8 @@ class ObjectBlobStore(BlobStore):
     def _reading(self, digest: str) -> AbstractContextManager[None]:
         return self._errors("read")
 
-    def _size(self, digest: str) -> int | None:
+    def size(self, digest: str) -> int | None:
+        """As `BlobStore.size`."""
         with self._errors("read"):
             try:
                 return self._obstore.head(self._store, _key(digest))["size"]

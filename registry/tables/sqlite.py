@@ -1,11 +1,12 @@
 """The database of a registry as a SQLite file."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
 
 from registry.errors import DatabaseError, StorageError
 from registry.storage.durable import storage_errors
@@ -14,6 +15,7 @@ from registry.tables.journal import (
     checkpoint_is_due,
     has_wal_reset_fix,
     journal_mode,
+    log_path,
 )
 
 BUSY_SECONDS = 10
@@ -42,10 +44,13 @@ class Sqlite:
 
     def exists(self) -> bool:
         """Whether there is a file; connecting would make one."""
-        return self.path.exists()
+        with storage_errors("read", self.path):
+            return self.path.exists()
 
     def is_prepared(self, connection: Connection) -> bool:
-        """Whether the journal is the one that is safe here."""
+        """Whether the journal is the one that is safe here, or cannot be changed."""
+        if can_only_be_read(self.path):
+            return True
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
         return mode == journal_mode(self.path)
 
@@ -137,7 +142,7 @@ def copy_database(source: Path, target: Path) -> None:
     """
     try:
         with (
-            closing(sqlite3.connect(source, timeout=BUSY_SECONDS)) as reader,
+            closing(_connect(source)) as reader,
             closing(sqlite3.connect(target, isolation_level=None)) as writer,
         ):
             if not has_wal_reset_fix(sqlite3.sqlite_version_info):
@@ -149,9 +154,26 @@ def copy_database(source: Path, target: Path) -> None:
         raise Sqlite(source).translate(error) from error
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    # A pool hands a connection from one thread to the next, never to two at once.
+    if not can_only_be_read(path):
+        return sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+    # SQLite reads a WAL database only where it can make a file beside it, or if it may rely on
+    # nobody writing. Somebody may, in the folder of another user; but then there is a log.
+    unchanging = "" if log_path(path).exists() else "&immutable=1"
+    place = f"{path.absolute().as_uri()}?mode=ro{unchanging}"
+    return sqlite3.connect(place, timeout=BUSY_SECONDS, check_same_thread=False, uri=True)
+
+
+def can_only_be_read(path: Path) -> bool:
+    """Whether there is a database in a folder, or on a file system, that cannot be written."""
+    return path.exists() and not os.access(path.parent, os.W_OK)
+
+
 def _engine(path: Path, *, migrating: bool = False) -> Engine:
     engine = create_engine(
-        URL.create("sqlite", database=str(path)),
+        "sqlite://",
+        creator=lambda: _connect(path),
         # Opening a connection costs ten times what a lookup does.
         **({"poolclass": NullPool} if migrating else {"poolclass": QueuePool, "max_overflow": -1}),
     )

@@ -100,8 +100,6 @@ def test_repair_fetches_again_what_was_pulled(
         ("DELETE FROM tags", "tags"),
         ("UPDATE metrics SET value = 1.0", "metrics"),
         ("UPDATE parents SET ref = 'other@1'", "parents"),
-        ("DELETE FROM revision_text WHERE rowid = 2", "the search index"),
-        ("UPDATE revision_text SET name = 'x' WHERE rowid = 2", "the search index"),
     ],
 )
 def test_rows_that_say_something_else_than_the_manifest_are_written_again(
@@ -117,6 +115,24 @@ def test_rows_that_say_something_else_than_the_manifest_are_written_again(
     assert check_registry(catalog, full=True, repair=True).status == 1
     assert check_registry(catalog, full=True).status == 0
     assert catalog.resolve(REF) == version
+    assert search(catalog, text="sst2").items == (version,)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM revision_text WHERE rowid = 2",
+        "UPDATE revision_text SET name = 'x' WHERE rowid = 2",
+    ],
+)
+def test_the_search_index_is_written_again(
+    catalog: Catalog, version: Version, statement: str
+) -> None:
+    with catalog.database.write() as session:
+        session.execute(text(statement))
+    assert "alice/sst2@1: what the search index say" in texts(check_registry(catalog, full=True))
+    assert check_registry(catalog, full=True, repair=True).status == 1
     assert search(catalog, text="sst2").items == (version,)
 
 
@@ -168,6 +184,7 @@ def test_versions_from_before_there_was_a_log_are_added_to_it(
     assert told == [("publish", "one"), ("publish", "alice/sst2"), ("alias", "alice/sst2")]
 
 
+@pytest.mark.sqlite
 def test_a_row_that_refers_to_nothing_is_damage(catalog: Catalog, version: Version) -> None:
     import sqlite3
 
@@ -180,6 +197,7 @@ def test_a_row_that_refers_to_nothing_is_damage(catalog: Catalog, version: Versi
     assert "hubkit rebuild" in texts(report)
 
 
+@pytest.mark.sqlite
 def test_a_file_that_is_no_database_is_an_error(catalog: Catalog, version: Version) -> None:
     catalog.database.close()
     catalog.database.path.write_bytes(b"not a database at all" * 100)

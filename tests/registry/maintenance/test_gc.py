@@ -87,7 +87,7 @@ def test_a_blob_that_is_removed_while_it_is_published_is_stored_again(
 
     def collect_first() -> object:
         if next(collections, False):
-            removed = collect_garbage(open_catalog(catalog.home), grace=AT_ONCE).removed
+            removed = collect_garbage(catalog, grace=AT_ONCE).removed
             assert removed == 2
         return write()
 
