@@ -14,7 +14,7 @@ LOCK_SECONDS = 10
 """How long a statement waits for what another transaction has locked."""
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
+_SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 _LOCK_NOT_AVAILABLE = "55P03"
 _NO_SPACE = {"53100", "53200"}
 _NO_PERMISSION = {"42501", "25006"}
@@ -92,8 +92,7 @@ class Postgresql:
 
     def is_transient(self, error: BaseException) -> bool:
         """Whether the same transaction, run again, can succeed."""
-        # Two that take one new name at once: the second finds the name when it tries again.
-        return _state(error) in (_SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION)
+        return _state(error) in (_SERIALIZATION_FAILURE, _DEADLOCK)
 
     def translate(self, error: Exception) -> DatabaseError | StorageError:
         """Return the error of hubkit for one of the driver."""
