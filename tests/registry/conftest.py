@@ -31,11 +31,11 @@ BASE = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what uses a registry on both databases, unless it is marked as being about SQLite."""
+    """Run what uses a registry on both databases, unless it is marked as being about one."""
     if "database" in metafunc.fixturenames:
-        marked = metafunc.definition.get_closest_marker("sqlite")
-        databases = ["sqlite"] if marked else ["sqlite", "postgresql"]
-        metafunc.parametrize("database", databases, indirect=True)
+        both = ["sqlite", "postgresql"]
+        marked = [name for name in both if metafunc.definition.get_closest_marker(name)]
+        metafunc.parametrize("database", marked or both, indirect=True)
 
 
 @pytest.fixture

@@ -10,10 +10,7 @@ from registry import Catalog, DatabaseError, StorageError
 from registry.tables import postgresql as module
 from registry.tables.database import Database
 
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "database" in metafunc.fixturenames:
-        metafunc.parametrize("database", ["postgresql"], indirect=True)
+pytestmark = pytest.mark.postgresql
 
 
 @pytest.fixture
