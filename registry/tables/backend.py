@@ -12,12 +12,14 @@ class Backend(Protocol):
     """What differs between the databases, save for the text index.
 
     Attributes:
+        driver_error: What its driver raises.
         label: What messages call the database.
         engine: Keeps connections for the next transaction.
         reading_engine: The same, for transactions that see one state and change nothing.
         writing_engine: The same, for transactions that write.
     """
 
+    driver_error: type[Exception]
     label: str
     engine: Engine
     reading_engine: Engine

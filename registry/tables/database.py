@@ -200,6 +200,8 @@ class Database:
             # The driver's own error is the cause; SQLAlchemy's repeats it with the statement.
             cause = error.orig if isinstance(error.orig, Exception) else error
             raise self.backend.translate(cause) from cause
+        except self.backend.driver_error as error:
+            raise self.backend.translate(error) from error
 
 
 def _backend(where: Path | str) -> Backend:

@@ -13,12 +13,13 @@ from registry.refs import LATEST, AdapterRef
 from registry.tables.base import Base
 from registry.tables.database import Database
 from registry.tables.models import NamedRef, Repository, Revision
+from registry.tables.prepared import Prepared
 from registry.tables.versions import (
     REPOSITORIES,
     REVISIONS,
     Version,
-    load_rows,
     load_version,
+    look_up,
     select_versions,
 )
 
@@ -26,13 +27,16 @@ _MOST_NAMES = 5000
 _MOST_NUMBERS = 10
 _REFS = Base.metadata.tables["refs"]
 
-# Made once, so that SQLAlchemy need not find out each time which of its compiled statements to use.
 _NAMED = select_versions().where(REPOSITORIES.c.folded == bindparam("folded"))
-_NUMBERED = _NAMED.where(REVISIONS.c.number == bindparam("number"))
-_ALIASED = _NAMED.join(_REFS, _REFS.c.revision_id == REVISIONS.c.id).where(
-    _REFS.c.name == bindparam("alias"), REVISIONS.c.yanked_at.is_(None)
+_NUMBERED = Prepared(_NAMED.where(REVISIONS.c.number == bindparam("number")))
+_ALIASED = Prepared(
+    _NAMED.join(_REFS, _REFS.c.revision_id == REVISIONS.c.id).where(
+        _REFS.c.name == bindparam("alias"), REVISIONS.c.yanked_at.is_(None)
+    )
 )
-_NEWEST = _NAMED.where(REVISIONS.c.yanked_at.is_(None)).order_by(REVISIONS.c.number.desc()).limit(1)
+_NEWEST = Prepared(
+    _NAMED.where(REVISIONS.c.yanked_at.is_(None)).order_by(REVISIONS.c.number.desc()).limit(1)
+)
 
 
 def find_version(database: Database, ref: AdapterRef) -> Version:
@@ -41,14 +45,15 @@ def find_version(database: Database, ref: AdapterRef) -> Version:
     Raises:
         NotFoundError: As `find_revision`.
     """
-    parameters = {"folded": ref.folded, "number": ref.version, "alias": ref.alias}
-    statement = _NEWEST if ref.alias in (None, LATEST) else _ALIASED
-    if ref.version is not None:
-        statement = _NUMBERED
     with database.look_up() as connection:
-        found = load_rows(connection, statement, parameters)
-    if found:
-        return found[0][1]
+        if ref.version is not None:
+            found = look_up(connection, _NUMBERED, folded=ref.folded, number=ref.version)
+        elif ref.alias in (None, LATEST):
+            found = look_up(connection, _NEWEST, folded=ref.folded)
+        else:
+            found = look_up(connection, _ALIASED, folded=ref.folded, alias=ref.alias)
+    if found is not None:
+        return found
     with database.read() as session:
         return load_version(session, find_revision(session, ref).id)
 

@@ -45,6 +45,7 @@ class Postgresql:
                 "Run: pip install 'hubkit[postgres]'",
                 self.label,
             ) from error
+        self.driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
         self.reading_engine: Engine = self.engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )

@@ -32,6 +32,8 @@ class Sqlite:
         path: The file.
     """
 
+    driver_error: type[Exception] = sqlite3.Error
+
     def __init__(self, path: Path) -> None:
         """Open nothing yet."""
         self.path = path

@@ -1,8 +1,8 @@
 """A published version as people list it, and how to load many without a query for each."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 from registry.manifest import Metric
 from registry.refs import AdapterRef
 from registry.tables.base import Base
+from registry.tables.prepared import Prepared
 
 # Without the ORM, which takes longer to make objects of a page of rows than to find them.
 REPOSITORIES = Base.metadata.tables["repositories"]
@@ -149,6 +150,17 @@ def load_rows(
     return [(row, _version(row, parts[row.id])) for row in rows]
 
 
+def look_up(connection: Connection, statement: Prepared, **values: Any) -> Version | None:
+    """Return the version that a prepared statement finds first, or None, in two queries."""
+    rows = statement.rows(connection, **values)
+    if not rows:
+        return None
+    row = rows[0]
+    parts: dict[int, _Parts] = {row[0]: ([], [], [])}
+    _add_parts(parts, _PARTS_OF_ONE.rows(connection, id=row[0]))
+    return _version(row, parts[row[0]])
+
+
 def load_version(reader: Reader, revision_id: int) -> Version:
     """Return one version, which must exist."""
     ((_, version),) = load_rows(reader, _BY_ID, {"id": revision_id})
@@ -209,7 +221,7 @@ def _select_parts(condition: Callable[[ColumnElement[int]], ColumnElement[bool]]
 
 
 # For one revision by itself, as a list of ids is written into the statement anew each time.
-_PARTS_OF_ONE = _select_parts(lambda column: column == bindparam("id", type_=Integer))
+_PARTS_OF_ONE = Prepared(_select_parts(lambda column: column == bindparam("id", type_=Integer)))
 _PARTS = _select_parts(lambda column: column.in_(bindparam("ids", expanding=True)))
 
 _Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metric]]]
@@ -218,10 +230,11 @@ _Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metr
 def _load_parts(reader: Reader, ids: Sequence[int]) -> dict[int, _Parts]:
     """Return aliases, and tags and metrics with their positions, of every revision."""
     parts: dict[int, _Parts] = {revision_id: ([], [], []) for revision_id in ids}
-    if len(ids) == 1:
-        rows = reader.execute(_PARTS_OF_ONE, {"id": ids[0]}).all()
-    else:
-        rows = reader.execute(_PARTS, {"ids": ids}).all()
+    _add_parts(parts, reader.execute(_PARTS, {"ids": ids}).all())
+    return parts
+
+
+def _add_parts(parts: dict[int, _Parts], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         revision_id, kind, position, name, dataset, split, value, higher_is_better = row
         aliases, tags, metrics = parts[revision_id]
@@ -238,10 +251,9 @@ def _load_parts(reader: Reader, ids: Sequence[int]) -> dict[int, _Parts]:
                 higher_is_better=higher_is_better,
             )
             metrics.append((position, metric))
-    return parts
 
 
-def _version(row: Row[Any], parts: _Parts) -> Version:
+def _version(row: Sequence[Any], parts: _Parts) -> Version:
     aliases, tags, metrics = parts
     (
         _id, owner, name, number, manifest_digest, created_at, author, message, kind, method,
@@ -251,7 +263,7 @@ def _version(row: Row[Any], parts: _Parts) -> Version:
     return Version(
         ref=AdapterRef(owner, name, version=number),
         manifest_digest=manifest_digest,
-        created_at=created_at,
+        created_at=_time(created_at),
         author=author,
         message=message,
         kind=kind,
@@ -267,6 +279,12 @@ def _version(row: Row[Any], parts: _Parts) -> Version:
         tags=tuple(tag for _, tag in sorted(tags)),
         metrics=tuple(metric for _, metric in sorted(metrics, key=lambda pair: pair[0])),
         aliases=tuple(sorted(aliases)),
-        yanked_at=yanked_at,
+        yanked_at=None if yanked_at is None else _time(yanked_at),
         yank_reason=yank_reason,
     )
+
+
+def _time(value: datetime | str) -> datetime:
+    """Return what a database stored as UTC; SQLite's driver returns the text."""
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return time.replace(tzinfo=UTC)
