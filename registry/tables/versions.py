@@ -1,42 +1,27 @@
 """A published version as people list it, and how to load many without a query for each."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
-    Boolean,
-    ColumnElement,
     Connection,
-    Double,
-    Integer,
     Row,
     Select,
-    String,
     bindparam,
-    cast,
-    literal,
-    null,
     select,
-    union_all,
 )
-from sqlalchemy.orm import Session
 
 from registry.manifest import Metric
 from registry.refs import AdapterRef
 from registry.tables.base import Base
+from registry.tables.parts import Parts, Reader, load_parts
 from registry.tables.prepared import Prepared
 
 # Without the ORM, which takes longer to make objects of a page of rows than to find them.
 REPOSITORIES = Base.metadata.tables["repositories"]
 REVISIONS = Base.metadata.tables["revisions"]
-_TAGS = Base.metadata.tables["tags"]
-_METRICS = Base.metadata.tables["metrics"]
-_REFS = Base.metadata.tables["refs"]
-
-Reader: TypeAlias = Connection | Session
-"""What reads: a connection, or a session in the middle of a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +131,7 @@ def load_rows(
     rows = reader.execute(statement, parameters or {}).all()
     if not rows:
         return []
-    parts = _load_parts(reader, [row.id for row in rows])
+    parts = load_parts(reader, [row.id for row in rows])
     return [(row, _version(row, parts[row.id])) for row in rows]
 
 
@@ -156,9 +141,7 @@ def look_up(connection: Connection, statement: Prepared, **values: Any) -> Versi
     if not rows:
         return None
     row = rows[0]
-    parts: dict[int, _Parts] = {row[0]: ([], [], [])}
-    _add_parts(parts, _PARTS_OF_ONE.rows(connection, id=row[0]))
-    return _version(row, parts[row[0]])
+    return _version(row, load_parts(connection, [row[0]])[row[0]])
 
 
 def load_version(reader: Reader, revision_id: int) -> Version:
@@ -180,80 +163,8 @@ def load_digests(reader: Reader, digests: Collection[str]) -> dict[str, Version]
 
 _BY_ID = select_versions().where(REVISIONS.c.id == bindparam("id"))
 
-_ALIAS, _TAG, _METRIC = range(3)
-_NO_TEXT, _NO_NUMBER, _NO_TRUTH = (cast(null(), kind) for kind in (String, Double, Boolean))
 
-
-def _select_parts(condition: Callable[[ColumnElement[int]], ColumnElement[bool]]) -> Any:
-    """Select what there may be several of in one query: aliases, tags and metrics."""
-    return union_all(
-        select(
-            _REFS.c.revision_id.label("revision_id"),
-            literal(_ALIAS).label("kind"),
-            literal(0).label("position"),
-            _REFS.c.name.label("name"),
-            _NO_TEXT.label("dataset"),
-            _NO_TEXT.label("split"),
-            _NO_NUMBER.label("value"),
-            _NO_TRUTH.label("higher_is_better"),
-        ).where(condition(_REFS.c.revision_id)),
-        select(
-            _TAGS.c.revision_id,
-            literal(_TAG),
-            _TAGS.c.position,
-            _TAGS.c.tag,
-            _NO_TEXT,
-            _NO_TEXT,
-            _NO_NUMBER,
-            _NO_TRUTH,
-        ).where(condition(_TAGS.c.revision_id)),
-        select(
-            _METRICS.c.revision_id,
-            literal(_METRIC),
-            _METRICS.c.position,
-            _METRICS.c.name,
-            _METRICS.c.dataset,
-            _METRICS.c.split,
-            _METRICS.c.value,
-            _METRICS.c.higher_is_better,
-        ).where(condition(_METRICS.c.revision_id)),
-    )
-
-
-# For one revision by itself, as a list of ids is written into the statement anew each time.
-_PARTS_OF_ONE = Prepared(_select_parts(lambda column: column == bindparam("id", type_=Integer)))
-_PARTS = _select_parts(lambda column: column.in_(bindparam("ids", expanding=True)))
-
-_Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metric]]]
-
-
-def _load_parts(reader: Reader, ids: Sequence[int]) -> dict[int, _Parts]:
-    """Return aliases, and tags and metrics with their positions, of every revision."""
-    parts: dict[int, _Parts] = {revision_id: ([], [], []) for revision_id in ids}
-    _add_parts(parts, reader.execute(_PARTS, {"ids": ids}).all())
-    return parts
-
-
-def _add_parts(parts: dict[int, _Parts], rows: Iterable[Sequence[Any]]) -> None:
-    for row in rows:
-        revision_id, kind, position, name, dataset, split, value, higher_is_better = row
-        aliases, tags, metrics = parts[revision_id]
-        if kind == _ALIAS:
-            aliases.append(name)
-        elif kind == _TAG:
-            tags.append((position, name))
-        else:
-            metric = Metric(
-                dataset=dataset,
-                split=split,
-                name=name,
-                value=value,
-                higher_is_better=higher_is_better,
-            )
-            metrics.append((position, metric))
-
-
-def _version(row: Sequence[Any], parts: _Parts) -> Version:
+def _version(row: Sequence[Any], parts: Parts) -> Version:
     aliases, tags, metrics = parts
     (
         _id, owner, name, number, manifest_digest, created_at, author, message, kind, method,
