@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
 from registry.errors import InvalidNameError
 from registry.manifest import Metric
@@ -46,7 +46,7 @@ def leaderboard(
     Args:
         catalog: Where to look.
         dataset: What they were measured on.
-        metric: The metric's name; default: the one of the latest measurement on `dataset`.
+        metric: The metric's name; default: of those on `dataset`, the first in the alphabet.
         split: The part of the data set; default: all, so that an adapter may be there twice.
         task: The exact task; default: any.
         base: As in `search`; default: any.
@@ -63,14 +63,13 @@ def leaderboard(
     if metric is not None:
         measured = measured.where(_METRICS.c.name == metric)
     with catalog.database.look_up() as connection:
-        kind = connection.execute(
-            measured.order_by(_METRICS.c.revision_id.desc(), _METRICS.c.position).limit(1)
-        ).first()
+        kind = connection.execute(measured.order_by(_METRICS.c.name).limit(1)).first()
         if kind is None:
             return ()
-        conditions = [_METRICS.c.dataset == dataset, _METRICS.c.name == kind.name]
+        measured_so = [_METRICS.c.dataset == dataset, _METRICS.c.name == kind.name]
         if split is not None:
-            conditions.append(_METRICS.c.split == split)
+            measured_so.append(_METRICS.c.split == split)
+        conditions = [LISTINGS.c.revision_id == _METRICS.c.revision_id]
         if task is not None:
             conditions.append(LISTINGS.c.task == task)
         if base is not None:
@@ -82,8 +81,8 @@ def leaderboard(
                 _METRICS.c.value.label("key"),
                 _METRICS.c.position,
             )
-            .join(LISTINGS, LISTINGS.c.revision_id == _METRICS.c.revision_id)
-            .where(*conditions)
+            # Not a join, lest all adapters of the task be sorted to find the few best.
+            .where(*measured_so, exists().where(*conditions).correlate(_METRICS))
             .order_by(*(c.desc() if kind.higher_is_better else c.asc() for c in order))
             .limit(limit)
         )

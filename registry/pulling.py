@@ -1,13 +1,15 @@
 """Copying versions from one registry to another on the same machine."""
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from registry.errors import ParentNotFoundError
+from registry.errors import DatabaseError, ParentNotFoundError, StorageError
 from registry.healing import healing
 from registry.manifest import Manifest
 from registry.publishing import publish_version
 from registry.refs import AdapterRef
+from registry.tables.listings import count_download
 from registry.tables.recording import Publication
 from registry.tables.versions import Version
 
@@ -20,12 +22,19 @@ def pull_version(
 ) -> Version:
     """Copy a version to `target`, after everything it is made of; see `Catalog.pull`."""
     wanted = source.resolve(ref)
+    is_new = target.find_digest(wanted.manifest_digest) is None
     for ancestor in ancestors(source, wanted):
         if target.find_digest(ancestor.manifest_digest) is None:
             _copy(ancestor, source, target, ancestor.ref.repository, ancestor.number)
     if name is not None:
-        return _copy(wanted, source, target, name, None)
-    return _copy(wanted, source, target, wanted.ref.repository, wanted.number)
+        pulled = _copy(wanted, source, target, name, None)
+    else:
+        pulled = _copy(wanted, source, target, wanted.ref.repository, wanted.number)
+    if is_new:
+        # Whoever may only read the source pulls all the same, uncounted.
+        with suppress(DatabaseError, StorageError):
+            source.database.transact(lambda session: count_download(session, wanted.ref))
+    return pulled
 
 
 def _copy(

@@ -6,7 +6,7 @@ page costs what the first one does, in a registry of a million adapters as in on
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, exists, func, literal, select
 from sqlalchemy import tuple_ as row_of
@@ -109,6 +109,8 @@ def search(
     if metric is not None or dataset is not None:
         conditions.append(is_measured(metric, dataset))
     with catalog.database.look_up() as connection:
+        if base is not None:
+            conditions.append(has_base(connection, base))
         source: FromClause = LISTINGS
         newest: ColumnElement[int] = LISTINGS.c.revision_id
         words = None
@@ -121,39 +123,49 @@ def search(
             found = words.subquery()
             newest = found.c.rowid
             source = found.join(LISTINGS, LISTINGS.c.revision_id == found.c.rowid)
-        if tag is not None and words is None:
+        elif tag is not None:
             newest = _TAGS.c.revision_id
             source = _TAGS.join(LISTINGS, LISTINGS.c.revision_id == _TAGS.c.revision_id)
             conditions.append(_TAGS.c.tag == tag)
-        elif tag is not None:
-            conditions.append(
-                exists().where(_TAGS.c.revision_id == LISTINGS.c.revision_id, _TAGS.c.tag == tag)
-            )
-        if base is not None:
-            conditions.append(has_base(connection, base))
-        order = [newest] if sort == "date" else [LISTINGS.c[sort], newest]
+        if text is not None and tag is not None:
+            tagged = exists().where(_TAGS.c.revision_id == newest, _TAGS.c.tag == tag)
+            conditions.append(tagged)
+        by_date = sort == "date"
+        is_alone = words is not None and by_date and not conditions
+        order = [newest] if by_date else [LISTINGS.c[sort], newest]
         if number is not None:
-            bounds = [number] if sort == "date" else [key, number]
+            bounds = [number] if by_date else [key, number]
             conditions.append(row_of(*order) < row_of(*map(literal, bounds)))
         page = (
             select(
                 newest.label("revision_id"),
-                (literal(0) if sort == "date" else LISTINGS.c[sort]).label("key"),
+                (literal(0) if by_date else LISTINGS.c[sort]).label("key"),
             )
             .select_from(source)
             .where(*conditions)
             .order_by(*(column.desc() for column in order))
             .limit(limit + 1)
         )
+        if words is not None and is_alone:
+            page = _first_listed(words, limit + 1)
         rows = load_rows(connection, versions_of(page))
+        following = None
         if len(rows) > limit:
             last = rows[limit - 1][0]
-            following = str(last.id) if sort == "date" else f"{last.key!r}:{last.id}"
-        else:
-            following = None
-            if words is not None and sort == "date":
-                following = _rest(connection, words)
+            following = str(last.id) if by_date else f"{last.key!r}:{last.id}"
+        elif words is not None and by_date and not is_alone:
+            following = _rest(connection, words)
     return Page(tuple(version for _, version in rows[:limit]), following)
+
+
+def _first_listed(words: "Select[int]", limit: int) -> "Select[Any]":
+    """Take candidates one by one until there are enough, however many more there would be."""
+    (rowid,) = words.selected_columns
+    return (
+        words.with_only_columns(rowid.label("revision_id"), literal(0).label("key"))
+        .where(exists().where(LISTINGS.c.revision_id == rowid).correlate(rowid.table))
+        .limit(limit)
+    )
 
 
 def _rest(connection: Connection, words: "Select[int]") -> str | None:

@@ -12,7 +12,9 @@ import click
 from hubkit.cli import (
     alias,
     backup,
+    db,
     delete,
+    diff,
     doctor,
     evaluate,
     exporting,
@@ -20,6 +22,8 @@ from hubkit.cli import (
     fuse,
     gc,
     importing,
+    leaderboard,
+    lineage,
     listing,
     log,
     predict,
@@ -65,7 +69,8 @@ def main() -> None:
     """Train, publish, find, fuse and run adapters for frozen transformers models.
 
     The registry is the folder HUBKIT_HOME; by default, it is where your system keeps the data of
-    applications.
+    applications. HUBKIT_DATABASE_URL and HUBKIT_STORAGE_URL keep its database on a PostgreSQL
+    server, and its bytes in object storage.
 
     \b
     Example:
@@ -76,7 +81,9 @@ def main() -> None:
 
 
 for _module in (
-    *(train, fuse, stack, predict, evaluate, listing, show, publish, pull, exporting, importing),
-    *(alias, yank, delete, log, gc, fsck, backup, restore, rebuild, doctor),
+    *(train, fuse, stack, predict, evaluate),
+    *(listing, leaderboard, show, lineage, diff),
+    *(publish, pull, exporting, importing, alias, yank, delete),
+    *(log, gc, fsck, backup, restore, rebuild, doctor, db),
 ):
     main.add_command(_module.command)

@@ -5,6 +5,7 @@ import re
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from registry.refs import AdapterRef
 from registry.tables.base import Base
 
 LISTINGS = Base.metadata.tables["listings"]
@@ -88,8 +89,11 @@ def list_newest(session: Session, repository_id: int) -> None:
     )
 
 
-def count_download(session: Session, repository_id: int) -> None:
-    """Note that a version of an adapter was pulled."""
+def count_download(session: Session, ref: AdapterRef) -> None:
+    """Note that a version of an adapter, which must exist, was pulled."""
+    repository_id = session.execute(
+        select(_REPOSITORIES.c.id).where(_REPOSITORIES.c.folded == ref.folded)
+    ).scalar_one()
     counted = session.execute(
         update(_DOWNLOADS)
         .where(_DOWNLOADS.c.repository_id == repository_id)

@@ -201,7 +201,9 @@ def _engine(path: Path, *, migrating: bool = False) -> Engine:
     def begin(connection: Connection) -> None:
         statement = connection.get_execution_options().get("begin", "BEGIN")
         if statement == "BEGIN":
-            connection.exec_driver_sql(statement)
+            # Past SQLAlchemy, to which a statement costs more than a lookup does to SQLite. It
+            # takes no lock yet, so it cannot fail.
+            connection.connection.cursor().execute(statement)
         else:
             _begin_writing(connection, statement)
 

@@ -43,7 +43,7 @@ MOST_CANDIDATES = 10_000
 
 def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
-    index, columns = _entry(session, ref, manifest)
+    index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
     session.execute(index.insert().values(rowid=revision_id, **columns))
 
 
@@ -51,7 +51,7 @@ def indexed_ids(session: Session, versions: Mapping[int, tuple[AdapterRef, Manif
     """Return the revisions for which the index holds what `add_text` put there."""
     found: set[int] = set()
     for revision_id, (ref, manifest) in versions.items():
-        index, columns = _entry(session, ref, manifest)
+        index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
         same = [index.c[name] == value for name, value in columns.items()]
         found.update(
             session.scalars(select(index.c.rowid).where(index.c.rowid == revision_id, *same))
@@ -98,10 +98,10 @@ def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select
     return found if before is None else found.where(rowid < before)
 
 
-def _entry(
-    session: Session, ref: AdapterRef, manifest: Manifest
+def text_entry(
+    dialect: str, ref: AdapterRef, manifest: Manifest
 ) -> tuple[TableClause, dict[str, Any]]:
-    """Return the index of this database and what it holds of a version."""
+    """Return the index of a database, by its dialect, and what it holds of a version."""
     columns = {
         "name": str(ref.repository),
         "task": f"{manifest.task or ''} {manifest.task_type or ''} {manifest.method.type}",
@@ -109,7 +109,7 @@ def _entry(
         "tags": " ".join(manifest.tags),
         "description": manifest.description,
     }
-    if session.get_bind().dialect.name == "sqlite":
+    if dialect == "sqlite":
         return _SQLITE, columns
     words = sorted({_fold(word) for word in _words(" ".join(columns.values()))})
     return _POSTGRESQL, {"words": func.array_to_tsvector(cast(words, ARRAY(Text)))}

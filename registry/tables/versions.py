@@ -1,15 +1,16 @@
 """A published version as people list it, and how to load many without a query for each."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
-    BindParameter,
     Boolean,
+    ColumnElement,
     Connection,
     Double,
+    Integer,
     Row,
     Select,
     String,
@@ -168,42 +169,48 @@ def load_digests(reader: Reader, digests: Collection[str]) -> dict[str, Version]
 _BY_ID = select_versions().where(REVISIONS.c.id == bindparam("id"))
 
 _ALIAS, _TAG, _METRIC = range(3)
-_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _NO_TEXT, _NO_NUMBER, _NO_TRUTH = (cast(null(), kind) for kind in (String, Double, Boolean))
-# One query for what there may be several of: (revision, kind, position, four columns of text, two
-# of other types).
-_PARTS = union_all(
-    select(
-        _REFS.c.revision_id.label("revision_id"),
-        literal(_ALIAS).label("kind"),
-        literal(0).label("position"),
-        _REFS.c.name.label("name"),
-        _NO_TEXT.label("dataset"),
-        _NO_TEXT.label("split"),
-        _NO_NUMBER.label("value"),
-        _NO_TRUTH.label("higher_is_better"),
-    ).where(_REFS.c.revision_id.in_(_IDS)),
-    select(
-        _TAGS.c.revision_id,
-        literal(_TAG),
-        _TAGS.c.position,
-        _TAGS.c.tag,
-        _NO_TEXT,
-        _NO_TEXT,
-        _NO_NUMBER,
-        _NO_TRUTH,
-    ).where(_TAGS.c.revision_id.in_(_IDS)),
-    select(
-        _METRICS.c.revision_id,
-        literal(_METRIC),
-        _METRICS.c.position,
-        _METRICS.c.name,
-        _METRICS.c.dataset,
-        _METRICS.c.split,
-        _METRICS.c.value,
-        _METRICS.c.higher_is_better,
-    ).where(_METRICS.c.revision_id.in_(_IDS)),
-)
+
+
+def _select_parts(condition: Callable[[ColumnElement[int]], ColumnElement[bool]]) -> Any:
+    """Select what there may be several of in one query: aliases, tags and metrics."""
+    return union_all(
+        select(
+            _REFS.c.revision_id.label("revision_id"),
+            literal(_ALIAS).label("kind"),
+            literal(0).label("position"),
+            _REFS.c.name.label("name"),
+            _NO_TEXT.label("dataset"),
+            _NO_TEXT.label("split"),
+            _NO_NUMBER.label("value"),
+            _NO_TRUTH.label("higher_is_better"),
+        ).where(condition(_REFS.c.revision_id)),
+        select(
+            _TAGS.c.revision_id,
+            literal(_TAG),
+            _TAGS.c.position,
+            _TAGS.c.tag,
+            _NO_TEXT,
+            _NO_TEXT,
+            _NO_NUMBER,
+            _NO_TRUTH,
+        ).where(condition(_TAGS.c.revision_id)),
+        select(
+            _METRICS.c.revision_id,
+            literal(_METRIC),
+            _METRICS.c.position,
+            _METRICS.c.name,
+            _METRICS.c.dataset,
+            _METRICS.c.split,
+            _METRICS.c.value,
+            _METRICS.c.higher_is_better,
+        ).where(condition(_METRICS.c.revision_id)),
+    )
+
+
+# For one revision by itself, as a list of ids is written into the statement anew each time.
+_PARTS_OF_ONE = _select_parts(lambda column: column == bindparam("id", type_=Integer))
+_PARTS = _select_parts(lambda column: column.in_(bindparam("ids", expanding=True)))
 
 _Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metric]]]
 
@@ -211,7 +218,11 @@ _Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metr
 def _load_parts(reader: Reader, ids: Sequence[int]) -> dict[int, _Parts]:
     """Return aliases, and tags and metrics with their positions, of every revision."""
     parts: dict[int, _Parts] = {revision_id: ([], [], []) for revision_id in ids}
-    for row in reader.execute(_PARTS, {"ids": ids}):
+    if len(ids) == 1:
+        rows = reader.execute(_PARTS_OF_ONE, {"id": ids[0]}).all()
+    else:
+        rows = reader.execute(_PARTS, {"ids": ids}).all()
+    for row in rows:
         revision_id, kind, position, name, dataset, split, value, higher_is_better = row
         aliases, tags, metrics = parts[revision_id]
         if kind == _ALIAS:
