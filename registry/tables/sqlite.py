@@ -228,7 +228,7 @@ def _begin_writing(connection: Connection, statement: str) -> None:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
                     break
-            time.sleep(random.uniform(0.0005, 0.004))
+            time.sleep(random.uniform(0.001, 0.006))
         connection.exec_driver_sql(statement)  # for its error, as SQLAlchemy wraps it
     finally:
         driver.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
