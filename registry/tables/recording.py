@@ -98,6 +98,8 @@ def require_publishable(session: Session, ref: AdapterRef, manifest: Manifest) -
             ref,
         )
     wanted = {parent.digest: parent.ref for parent in manifest.parents}
+    if not wanted:
+        return
     present = session.scalars(
         select(Revision.manifest_digest).where(Revision.manifest_digest.in_(wanted))
     )
@@ -196,7 +198,10 @@ def _claim(session: Session, ref: AdapterRef, now: datetime) -> Repository:
 def _take_number(
     session: Session, repository: Repository, ref: AdapterRef, digest: str, wanted: int | None
 ) -> int:
-    number = repository.next_number if wanted is None else wanted
+    if wanted is None:  # the counter is beyond every number that is taken
+        repository.next_number += 1
+        return repository.next_number - 1
+    number = wanted
     holder = session.scalar(
         select(Revision.manifest_digest).where(
             Revision.repository_id == repository.id, Revision.number == number

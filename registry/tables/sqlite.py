@@ -1,7 +1,9 @@
 """The database of a registry as a SQLite file."""
 
 import os
+import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, e
 from registry.errors import DatabaseError, StorageError
 from registry.storage.durable import storage_errors
 from registry.tables.journal import (
+    CHECKPOINT_BYTES,
     checkpoint,
     checkpoint_is_due,
     has_wal_reset_fix,
@@ -193,6 +196,8 @@ def _engine(path: Path, *, migrating: bool = False) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
         if not has_wal_reset_fix(sqlite3.sqlite_version_info):
             connection.execute("PRAGMA wal_autocheckpoint=0")
+        # The log's file is cut to this when it starts anew, so that its size tells how full it is.
+        connection.execute(f"PRAGMA journal_size_limit={CHECKPOINT_BYTES // 4}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -202,6 +207,30 @@ def _engine(path: Path, *, migrating: bool = False) -> Engine:
             # takes no lock yet, so it cannot fail.
             connection.connection.cursor().execute(statement)
         else:
-            connection.exec_driver_sql(statement)
+            _begin_writing(connection, statement)
 
     return engine
+
+
+def _begin_writing(connection: Connection, statement: str) -> None:
+    """Take the write lock, asking every few milliseconds.
+
+    SQLite itself asks less and less often, up to ten times a second, and so leaves the lock unused
+    for most of the time when many processes want it.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    end = time.monotonic() + BUSY_SECONDS
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while time.monotonic() < end:
+            try:
+                driver.execute(statement)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
+                    break
+            time.sleep(random.uniform(0.001, 0.006))
+        connection.exec_driver_sql(statement)  # for its error, as SQLAlchemy wraps it
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")

@@ -8,6 +8,7 @@ from registry import Catalog, open_catalog
 from registry.tables import journal, sqlite
 from registry.tables.journal import (
     checkpoint,
+    checkpoint_is_due,
     file_system,
     has_wal_reset_fix,
     is_network,
@@ -95,6 +96,9 @@ def test_a_log_that_grew_is_moved_into_the_database_and_starts_anew(
         keeper.execute("SELECT * FROM log_head").fetchall()
         fill(catalog, 12_000)
         assert log_path(path).stat().st_size < 2 * journal.CHECKPOINT_BYTES
+        checkpoint(path)
+        fill(catalog, 100)
+        assert not checkpoint_is_due(path)
         assert path.stat().st_size > journal.CHECKPOINT_BYTES
     keeper.close()
 
