@@ -33,7 +33,7 @@ HEIGHT = {module: height for height, floor in enumerate(FLOORS) for module in fl
 # Take no part in the house: the door, and its key.
 DOORS = {"__init__"}
 # May be used where no torch is installed.
-LIGHT = ("base_names", "cli", "combining", "comparing", "composition", "publishing")
+LIGHT = ("base_names", "cli", "combining", "composition", "publishing")
 
 
 def imports(path: Path) -> Iterator[str]:
