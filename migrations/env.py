@@ -7,10 +7,9 @@ foreign keys off; on the command line the registry under HUBKIT_HOME is used the
 from alembic import context
 from sqlalchemy import Connection
 
-from registry.catalog import DATABASE_NAME
-from registry.home import default_home
-from registry.tables.database import VERSION_TABLE, Database, is_model_table
-from registry.tables.models import Base
+from registry.home import find_catalog
+from registry.tables.base import Base
+from registry.tables.database import VERSION_TABLE, is_model_table
 
 
 def migrate(connection: Connection) -> None:
@@ -31,5 +30,5 @@ given = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
 else:
-    with Database(default_home() / DATABASE_NAME).migrating() as connection:
+    with find_catalog().database.migrating() as connection:
         migrate(connection)

@@ -12,6 +12,7 @@ HubkitError
 ├── ManifestError
 ├── FolderError
 ├── CorruptBlobError
+├── BundleError
 ├── StorageError
 ├── DatabaseError
 │   └── NewerDatabaseError
@@ -87,6 +88,10 @@ class FolderError(HubkitError):
 
 class CorruptBlobError(HubkitError):
     """Stored or received bytes are not the ones their digest promises."""
+
+
+class BundleError(HubkitError):
+    """A bundle is malformed, cut off, or holds something else than it says."""
 
 
 class StorageError(HubkitError):

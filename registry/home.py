@@ -6,8 +6,14 @@ from pathlib import Path
 from platformdirs import user_data_dir
 
 from registry.catalog import DATABASE_NAME, Catalog
-from registry.errors import RegistryNotFoundError, StorageError
+from registry.errors import DatabaseError, RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
+
+DATABASE_VARIABLE = "HUBKIT_DATABASE_URL"
+"""Names the PostgreSQL database of the user's registry, in place of a file in its folder."""
+
+STORAGE_VARIABLE = "HUBKIT_STORAGE_URL"
+"""Names the object storage of the user's registry, in place of a folder in its folder."""
 
 
 def default_home() -> Path:
@@ -15,32 +21,77 @@ def default_home() -> Path:
     return Path(os.environ.get("HUBKIT_HOME") or user_data_dir("hubkit")).expanduser()
 
 
-def open_catalog(home: Path | None = None, *, create: bool = True) -> Catalog:
+def open_catalog(
+    home: Path | None = None,
+    *,
+    create: bool = True,
+    database: str | None = None,
+    storage: str | None = None,
+) -> Catalog:
     """Open a registry, bringing its database up to date.
 
     Args:
-        home: Its folder; default: `default_home()`.
+        home: Its folder; default: `default_home()`, with the database and the storage that the
+            environment variables HUBKIT_DATABASE_URL and HUBKIT_STORAGE_URL name.
         create: Whether to start an empty registry where there is none; default: yes.
+        database: URL of a PostgreSQL database; default: a SQLite file in `home`.
+        storage: URL of an object storage, such as ``s3://bucket/folder``; default: a folder in
+            `home`.
 
     Raises:
         RegistryNotFoundError: There is none, and `create` is False.
         DatabaseError: Its database is of a newer hubkit, or not a database.
         StorageError: It is a file, or a folder that cannot be written.
     """
-    home = default_home() if home is None else home
+    catalog = find_catalog(home, database=database, storage=storage)
+    home = catalog.home
     if home.is_file():
         raise StorageError(
             f"{home} is a file, but a registry is a folder. Set HUBKIT_HOME to a folder.", home
         )
+    if home.is_symlink() and not home.exists():
+        raise StorageError(
+            f"{home} is a link to {os.readlink(home)}, which is not there. Make that folder, or "
+            "set HUBKIT_HOME to another one.",
+            home,
+        )
+    _require_database(catalog)
     if create:
         with storage_errors("make a registry in", home):
             make_folders(home)
-    elif not (home / DATABASE_NAME).is_file():
+    elif not catalog.database.exists():
         raise RegistryNotFoundError(
             f"There is no registry in {home}: expected {DATABASE_NAME} there, found none. "
             "Check the path: it is what HUBKIT_HOME was when the adapters were published.",
             home,
         )
-    catalog = Catalog(home)
     catalog.database.upgrade()
     return catalog
+
+
+def find_catalog(
+    home: Path | None = None, *, database: str | None = None, storage: str | None = None
+) -> Catalog:
+    """Return the same registry without touching it, so that it may not be there or be outdated."""
+    if home is None:
+        database = database or os.environ.get(DATABASE_VARIABLE) or None
+        storage = storage or os.environ.get(STORAGE_VARIABLE) or None
+    return Catalog(home or default_home(), database=database, storage=storage)
+
+
+def _require_database(catalog: Catalog) -> None:
+    """Refuse to start an empty database beside the bytes of one that was lost.
+
+    It would give out names and numbers again, and write over the records of the lost one.
+    """
+    if catalog.database.exists():
+        return
+    label = catalog.database.backend.label
+    if catalog.log.records.has(1) or catalog.blobs.root.exists():
+        found = "an empty one" if catalog.database.backend.exists() else "none"
+        raise DatabaseError(
+            f"{catalog.home} has lost its database: expected {label}, found {found}, but "
+            "there are blobs. `hubkit rebuild` makes it anew from them and the records; `hubkit "
+            "restore` brings back a backup.",
+            label,
+        )

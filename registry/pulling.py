@@ -1,12 +1,15 @@
 """Copying versions from one registry to another on the same machine."""
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from registry.errors import ParentNotFoundError
+from registry.errors import DatabaseError, ParentNotFoundError, StorageError
+from registry.healing import healing
 from registry.manifest import Manifest
 from registry.publishing import publish_version
 from registry.refs import AdapterRef
+from registry.tables.listings import count_download
 from registry.tables.recording import Publication
 from registry.tables.versions import Version
 
@@ -19,12 +22,19 @@ def pull_version(
 ) -> Version:
     """Copy a version to `target`, after everything it is made of; see `Catalog.pull`."""
     wanted = source.resolve(ref)
-    for ancestor in _ancestors(source, wanted):
+    is_new = target.find_digest(wanted.manifest_digest) is None
+    for ancestor in ancestors(source, wanted):
         if target.find_digest(ancestor.manifest_digest) is None:
             _copy(ancestor, source, target, ancestor.ref.repository, ancestor.number)
     if name is not None:
-        return _copy(wanted, source, target, name, None)
-    return _copy(wanted, source, target, wanted.ref.repository, wanted.number)
+        pulled = _copy(wanted, source, target, name, None)
+    else:
+        pulled = _copy(wanted, source, target, wanted.ref.repository, wanted.number)
+    if is_new:
+        # Whoever may only read the source pulls all the same, uncounted.
+        with suppress(DatabaseError, StorageError):
+            source.database.transact(lambda session: count_download(session, wanted.ref))
+    return pulled
 
 
 def _copy(
@@ -38,14 +48,21 @@ def _copy(
         number=number,
         yanked_at=version.yanked_at,
         yank_reason=version.yank_reason,
+        origin=str(source.home.resolve()),
     )
-    return publish_version(
-        target.database,
-        target.blobs,
-        name,
-        manifest,
-        partial(_open, source, version, manifest),
-        publication,
+    # The bytes are checked where they arrive; if they were damaged in the source, that is mended.
+    return healing(
+        source,
+        version,
+        lambda: publish_version(
+            target.database,
+            target.blobs,
+            target.log,
+            name,
+            manifest,
+            partial(_open, source, version, manifest),
+            publication,
+        ),
     )
 
 
@@ -53,7 +70,7 @@ def _open(source: "Catalog", version: Version, manifest: Manifest, path: str) ->
     return source.blobs.open(manifest.files[path].sha256, label=f"{version.ref}: {path}")
 
 
-def _ancestors(source: "Catalog", version: Version) -> list[Version]:
+def ancestors(source: "Catalog", version: Version) -> list[Version]:
     """Return all that a version is made of, directly or not, each after its own parents."""
     ordered: dict[str, Version] = {}
     pending = [(version, False)]

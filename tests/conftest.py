@@ -19,4 +19,6 @@ def hubkit_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point HUBKIT_HOME into the test's own folder."""
     home = tmp_path / "hubkit-home"
     monkeypatch.setenv("HUBKIT_HOME", str(home))
+    for name in ("HUBKIT_DATABASE_URL", "HUBKIT_STORAGE_URL"):
+        monkeypatch.delenv(name, raising=False)
     return home

@@ -20,7 +20,7 @@ HEAVY = {"torch", "numpy", "transformers", "datasets", "sklearn", "matplotlib", 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[set[str], ...] = (
     {"base_names", "composition", "methods"},
-    {"combining", "notation", "publishing"},
+    {"combining", "comparing", "notation", "publishing"},
     {"nn"},
     {"formats"},
     {"base_models", "plots", "tasks"},

@@ -12,14 +12,28 @@ import click
 from hubkit.cli import (
     alias,
     attention,
+    backup,
+    db,
+    delete,
+    diff,
+    doctor,
     evaluate,
+    exporting,
+    fsck,
     fuse,
+    gc,
+    importing,
+    leaderboard,
+    lineage,
     listing,
+    log,
     mix,
     predict,
     prune,
     publish,
     pull,
+    rebuild,
+    restore,
     show,
     stack,
     train,
@@ -58,7 +72,8 @@ def main() -> None:
     """Train, publish, find, fuse and run adapters for frozen transformers models.
 
     The registry is the folder HUBKIT_HOME; by default, it is where your system keeps the data of
-    applications.
+    applications. HUBKIT_DATABASE_URL and HUBKIT_STORAGE_URL keep its database on a PostgreSQL
+    server, and its bytes in object storage.
 
     \b
     Example:
@@ -69,10 +84,9 @@ def main() -> None:
 
 
 for _module in (
-    *(train, fuse, stack, mix, prune),
-    *(predict, evaluate, attention),
-    *(listing, show),
-    *(publish, pull),
-    *(alias, yank),
+    *(train, fuse, stack, mix, prune, predict, evaluate, attention),
+    *(listing, leaderboard, show, lineage, diff),
+    *(publish, pull, exporting, importing, alias, yank, delete),
+    *(log, gc, fsck, backup, restore, rebuild, doctor, db),
 ):
     main.add_command(_module.command)

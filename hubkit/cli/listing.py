@@ -10,23 +10,40 @@ import click
 from hubkit.base_names import normalize
 from hubkit.cli.options import json_option
 from hubkit.cli.output import print_json, print_table, version_json
+from hubkit.cli.params import SIZE
 
 if TYPE_CHECKING:
+    from registry.search import Sort
     from registry.tables.versions import Version
 
 KINDS = ("adapter", "fusion", "stack", "mix")
 """The values of `registry.manifest.Kind`, which takes pydantic to import; a test compares them."""
 
+SORTS = ("date", "score", "downloads")
+"""The values of `registry.search.Sort`, likewise."""
+
 
 @click.command("list")
 @click.argument("words", nargs=-1)
-@click.option("--base", help="Base model: its hub id or folder, its name, or its fingerprint.")
+@click.option("--base", help="Base model: hub id or folder, name, family or fingerprint.")
 @click.option("--task", help="What it does, such as sentiment.")
 @click.option("--task-type", help="How, such as text-classification.")
 @click.option("--method", help="Such as seq_bn, fusion or stack.")
 @click.option("--kind", type=click.Choice(KINDS), help="One adapter, or a combination of several.")
 @click.option("--tag", help="One of its tags.")
 @click.option("--owner", help="Whose adapters.")
+@click.option("--language", help="BCP 47 tag, such as en.")
+@click.option("--license", help="SPDX identifier, such as apache-2.0.")
+@click.option("--max-size", type=SIZE, help="At most this large, such as 500kB or 20MB.")
+@click.option("--metric", help="A bound, such as 'accuracy>=0.9'.")
+@click.option("--dataset", help="Measured on it; with --metric, the bound holds there.")
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default="date",
+    show_default=True,
+    help="Latest, best or most pulled first.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(1, 1000),
@@ -44,10 +61,16 @@ def command(
     kind: str | None,
     tag: str | None,
     owner: str | None,
+    language: str | None,
+    license: str | None,
+    max_size: int | None,
+    metric: str | None,
+    dataset: str | None,
+    sort: Sort,
     limit: int,
     as_json: bool,
 ) -> None:
-    """List the adapters that match everything given, the latest first.
+    """List the adapters that match everything given.
 
     WORDS are looked for in name, task, base model, tags and description. Of each adapter, the
     newest version that is not yanked is shown.
@@ -56,30 +79,45 @@ def command(
     Example:
       hubkit list
       hubkit list film reviews --task sentiment --base bert-base-uncased
+      hubkit list --metric "accuracy>=0.9" --sort score --limit 10
     """
     from registry import open_catalog
     from registry.search import search
 
-    page = search(
-        open_catalog(),
-        text=" ".join(words) if words else None,
-        base=None if base is None else normalize(base),
-        task=task,
-        task_type=task_type,
-        method=method,
-        kind=kind,
-        tag=tag,
-        owner=owner,
-        limit=limit,
-    )
-    more = page.next is not None
+    catalog, after = open_catalog(), None
+    items: list[Version] = []
+    while True:
+        page = search(
+            catalog,
+            text=" ".join(words) if words else None,
+            base=None if base is None else normalize(base),
+            task=task,
+            task_type=task_type,
+            method=method,
+            kind=kind,
+            language=language,
+            license=license,
+            tag=tag,
+            owner=owner,
+            max_size=max_size,
+            metric=metric,
+            dataset=dataset,
+            sort=sort,
+            limit=limit - len(items),
+            after=after,
+        )
+        items += page.items
+        after = page.next
+        if after is None or len(items) == limit:
+            break
+    more = after is not None
     if as_json:
-        print_json({"adapters": [version_json(version) for version in page.items], "more": more})
+        print_json({"adapters": [version_json(version) for version in items], "more": more})
         return
-    if page.items:
+    if items:
         print_table(
             ("adapter", "task", "method", "base model", "score", "published"),
-            [_row(version) for version in page.items],
+            [_row(version) for version in items],
         )
     else:
         click.echo("No adapters found.", err=True)
@@ -88,7 +126,7 @@ def command(
 
 
 def _row(version: Version) -> tuple[str, ...]:
-    from registry.tables.recording import base_name
+    from registry.tables.listings import base_name
 
     # A folder's path says little about a model, and would leave no room for the rest.
     base = base_name(version.base_model) if sys.stdout.isatty() else version.base_model

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,6 +64,31 @@ def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
     width = max(len(name) for name, _ in known)
     for name, value in known:
         click.echo(f"  {name:<{width}}  {one_line(value)}".rstrip())
+
+
+@contextlib.contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """Yield what to tell the part that is done, from 0 to 1; shown on a terminal after a second."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    start = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        shown: list[Progress] = []
+
+        def tell(done: float) -> None:
+            if not shown and time.monotonic() - start > 1:
+                shown.append(
+                    stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+                )
+                shown[0].add_task(title, total=1.0)
+            for bar in shown:
+                bar.update(bar.task_ids[0], completed=done)
+
+        yield tell
 
 
 def one_line(text: str) -> str:

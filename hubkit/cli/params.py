@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 from click.shell_completion import CompletionItem
 
@@ -51,5 +53,20 @@ class _Name(click.ParamType[AdapterRef]):
         return ref
 
 
+class _Size(click.ParamType[int]):
+    """A number of bytes, with or without a unit: 20000, 20kB, 1.5 MB."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([kMG]?)B?", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no size: expected one like 500kB or 20MB.", param, ctx)
+        return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])
+
+
 REF = _Ref()
+SIZE = _Size()
 NAME = _Name()

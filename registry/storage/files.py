@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, BinaryIO
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -123,12 +124,24 @@ def hash_stream(
     """
     sha256 = hashlib.sha256()
     size = 0
-    while most is None or size <= most:
-        chunk = source.read(CHUNK if most is None else min(CHUNK, most + 1 - size))
-        if not chunk:
-            break
-        sha256.update(chunk)
-        size += len(chunk)
-        if target is not None:
-            target.write(chunk)
+    # A chunk is hashed while it is written and the next one is read, so that hashing hides behind
+    # the disk; memory stays at two chunks. What fits one chunk starts no thread.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        hashing: Future[None] | None = None
+        while most is None or size <= most:
+            chunk = source.read(CHUNK if most is None else min(CHUNK, most + 1 - size))
+            if hashing is not None:
+                hashing.result()
+                hashing = None
+            if not chunk:
+                break
+            if target is None or len(chunk) < CHUNK:
+                sha256.update(chunk)
+            else:
+                hashing = beside.submit(sha256.update, chunk)
+            size += len(chunk)
+            if target is not None:
+                target.write(chunk)
+        if hashing is not None:
+            hashing.result()
     return FileInfo(sha256=sha256.hexdigest(), size=size)

@@ -1,17 +1,21 @@
-"""The SQLite database of a registry: connections, transactions, upgrade."""
+"""The database of a registry: transactions and upgrades, on SQLite or PostgreSQL."""
 
-import sqlite3
-from collections.abc import Iterator
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, Pool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from registry.errors import DatabaseError, NewerDatabaseError, StorageError
-from registry.storage.durable import storage_errors
+from registry.errors import DatabaseError, NewerDatabaseError
+from registry.tables.backend import Backend
+from registry.tables.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -20,45 +24,102 @@ VERSION_TABLE = "hubkit_version"
 """Where Alembic notes which migration the database is at."""
 
 TEXT_TABLE = "revision_text"
-"""The full-text index, which only its migration and `registry.search` know."""
+"""The full-text index, which only its migrations and `registry.tables.text_index` know."""
 
-BUSY_SECONDS = 10
-"""How long a statement waits for another process to finish writing."""
+_MOST_TRIES = 8
+_FIRST_PAUSE = 0.01
+
+Result = TypeVar("Result")
 
 
 class Database:
     """The database of one registry.
 
     Args:
-        path: The SQLite file; its folder must exist before `upgrade`.
+        where: The SQLite file, whose folder must exist before `upgrade`, or a PostgreSQL URL.
 
     Every method raises:
-        DatabaseError: The file is no database, or stays locked for `BUSY_SECONDS`.
-        StorageError: The disk is full, or the file cannot be written.
+        DatabaseError: It is no database or cannot be reached, or stays locked for ten seconds.
+        StorageError: The disk is full, or the database cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, where: Path | str) -> None:
         """Open nothing yet."""
-        self.path = path
-        self._engine = _engine(path, foreign_keys=True)
-        self._writing_engine = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self.backend = _backend(where)
+        _ENGINES.add(self.backend.engine)
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file.
+
+        Raises:
+            DatabaseError: The database is on a server.
+        """
+        if isinstance(self.backend, Sqlite):
+            return self.backend.path
+        raise DatabaseError(
+            f"{self.backend.label} is no file: use the tools of PostgreSQL, such as pg_dump.",
+            self.backend.label,
+        )
+
+    def exists(self) -> bool:
+        """Whether there is one, of hubkit or not."""
+        return self.backend.exists() and self.migration() is not None
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next transaction."""
+        self.backend.engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Yield a session that sees one unchanging state of the database."""
-        with self._errors(), Session(self._engine) as session, session.begin():
+        with (
+            self._errors(),
+            Session(self.backend.reading_engine) as session,
+            session.begin(),
+        ):
             yield session
+
+    @contextmanager
+    def look_up(self) -> Iterator[Connection]:
+        """As `read`, without the ORM, which costs a lookup as much as the database does."""
+        with self._errors(), self.backend.reading_engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Yield a session in a write transaction: committed at the end, undone on any error.
 
-        The transaction takes the write lock at once (BEGIN IMMEDIATE). One that reads first and
-        asks for the lock later fails without waiting when another process wrote in between.
+        One process writes at a time: entries of the log follow each other, and what is collected
+        as garbage is not published at the same moment.
         """
-        with self._errors(), Session(self._writing_engine) as session, session.begin():
-            session.connection()  # else the lock is taken by whichever statement comes first
+        with (
+            self._errors(),
+            Session(self.backend.writing_engine) as session,
+            session.begin(),
+        ):
+            self.backend.lock(session.connection())
             yield session
+        self.backend.after_write()
+
+    def transact(self, work: Callable[[Session], Result]) -> Result:
+        """Run `work` in a write transaction, and again if it collided with another one.
+
+        Args:
+            work: Must do nothing but use its session, as it may be called several times.
+        """
+        pause = _FIRST_PAUSE
+        for _ in range(_MOST_TRIES - 1):
+            try:
+                with self.write() as session:
+                    return work(session)
+            except DatabaseError as error:
+                if not self._is_transient(error):
+                    raise
+                time.sleep(random.uniform(0, pause))
+                pause *= 2
+        with self.write() as session:
+            return work(session)
 
     def upgrade(self) -> None:
         """Create the tables, or bring them to the newest migration; cheap when they are there.
@@ -69,88 +130,101 @@ class Database:
         Raises:
             NewerDatabaseError: A newer hubkit has upgraded this database.
         """
-        if self.path.exists() and self._is_current():
+        if self.backend.exists() and self.is_current():
             return
         from alembic import command
-        from filelock import FileLock
 
-        lock = self.path.with_name(f"{self.path.name}.lock")
-        with storage_errors("lock", lock), FileLock(lock), self._errors():
-            if self._is_current():
+        with self._errors(), self.backend.preparing():
+            if self.is_current():
                 return
-            self._set_journal_mode()
-            with self.migrating() as connection:
+            with self.backend.migrating() as connection:
                 command.upgrade(alembic_config(connection), "head")
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """Yield a connection on which migrations can run: one transaction, no foreign keys.
-
-        With foreign keys on, copying a table to alter it deletes the rows that refer to it.
-        """
-        engine = _engine(self.path, foreign_keys=False).execution_options(begin="BEGIN IMMEDIATE")
-        with self._errors(), engine.begin() as connection:
+        """Yield a connection on which migrations can run, in one transaction."""
+        with self._errors(), self.backend.migrating() as connection:
             yield connection
-            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-            if broken:
-                raise DatabaseError(
-                    f"Migrating {self.path} would leave {len(broken)} rows that refer to nothing, "
-                    f"the first in the table {broken[0][0]}. Nothing was changed; please report "
-                    "this as a bug of hubkit.",
-                    self.path,
-                )
 
-    def _is_current(self) -> bool:
-        with self._errors(), self._engine.begin() as connection:
-            tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
-            journal_mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
-            if not tables:
-                return False
-            if VERSION_TABLE not in tables:
-                raise DatabaseError(
-                    f"{self.path} is a SQLite database, but not one of hubkit's: it has no table "
-                    f"{VERSION_TABLE}. Move it away, or choose another HUBKIT_HOME.",
-                    self.path,
-                )
-            row = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").first()
-        found = row[0] if row else None
+    def migration(self) -> str | None:
+        """Return the number of the migration the database is at; None if it is empty.
+
+        Raises:
+            DatabaseError: Its tables are somebody else's.
+        """
+        with self.look_up() as connection:
+            return self._migration(connection)
+
+    def is_current(self) -> bool:
+        """Whether nothing is left for `upgrade` to do.
+
+        Raises:
+            NewerDatabaseError: A newer hubkit has upgraded this database.
+        """
+        with self.look_up() as connection:
+            found = self._migration(connection)
+            prepared = self.backend.is_prepared(connection)
         known = known_revisions()
         if found is not None and found not in known:
+            label = self.backend.label
             raise NewerDatabaseError(
-                f"{self.path} is at migration {found}, but this hubkit only knows up to "
-                f"{known[-1]}: a newer hubkit has used it. Upgrade hubkit "
-                "(pip install --upgrade hubkit) and try again.",
-                self.path,
+                f"{label} is at migration {found}, but this hubkit only knows up to {known[-1]}: "
+                "a newer hubkit has used it. Upgrade hubkit (pip install --upgrade hubkit) and "
+                "try again.",
+                label,
             )
-        return found == known[-1] and journal_mode == _journal_mode()
+        return found == known[-1] and prepared
 
-    def _set_journal_mode(self) -> None:
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("ROLLBACK")  # the mode cannot change in a transaction
-            connection.exec_driver_sql(f"PRAGMA journal_mode={_journal_mode()}")
+    def _migration(self, connection: Connection) -> str | None:
+        tables = self.backend.table_names(connection)
+        if not tables:
+            return None
+        if VERSION_TABLE not in tables:
+            label = self.backend.label
+            raise DatabaseError(
+                f"{label} is a database, but not one of hubkit's: it has tables, and no "
+                f"{VERSION_TABLE} among them. Choose an empty one, or another HUBKIT_HOME.",
+                label,
+            )
+        row = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").first()
+        return row[0] if row else None
+
+    def _is_transient(self, error: DatabaseError) -> bool:
+        return error.__cause__ is not None and self.backend.is_transient(error.__cause__)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except DBAPIError as error:
-            raise _translate(error, self.path) from error
+            # The driver's own error is the cause; SQLAlchemy's repeats it with the statement.
+            cause = error.orig if isinstance(error.orig, Exception) else error
+            raise self.backend.translate(cause) from cause
+        except self.backend.driver_error as error:
+            raise self.backend.translate(error) from error
 
 
-def has_wal_reset_fix(version: tuple[int, int, int]) -> bool:
-    """Whether this SQLite can use write-ahead logging without risk to the data.
+def _backend(where: Path | str) -> Backend:
+    if isinstance(where, Path):
+        return Sqlite(where)
+    from registry.tables.postgresql import Postgresql
 
-    The bug came with WAL in 3.7.0 and was fixed in 3.51.3, 3.50.7 and 3.44.6.
-    """
-    major, minor, patch = version
-    fixed_in = {(3, 44): 6, (3, 50): 7, (3, 51): 3}.get((major, minor))
-    return patch >= fixed_in if fixed_in is not None else (major, minor) > (3, 51)
+    return Postgresql(where)
 
 
-def _journal_mode() -> str:
-    # WAL lets readers and a writer work at once, but before the fix of its "WAL-reset" bug SQLite
-    # can corrupt a database when one connection checkpoints while another commits.
-    return "wal" if has_wal_reset_fix(sqlite3.sqlite_version_info) else "delete"
+_ENGINES: WeakSet[Engine] = WeakSet()
+_INHERITED: list[Pool] = []
+
+
+def _forget_connections() -> None:
+    # A connection must not be shared with a forked process, nor closed by it.
+    for engine in _ENGINES:
+        _INHERITED.append(engine.pool)
+        engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections)
 
 
 def migrations_folder() -> Path:
@@ -181,60 +255,3 @@ def alembic_config(connection: Connection) -> "Config":
 def is_model_table(name: str | None, kind: str, parents: Any) -> bool:
     """Tell Alembic which tables `registry.tables.models` describes: all but the full-text index."""
     return kind != "table" or not (name or "").startswith(TEXT_TABLE)
-
-
-# Of an extended result code, the part that says what kind of error it is.
-_PRIMARY = 0xFF
-
-
-def _engine(path: Path, *, foreign_keys: bool) -> Engine:
-    # No pool: a connection costs 0.2 ms, and one that outlives its transaction would be shared
-    # with a forked process, which SQLite forbids.
-    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, record: object) -> None:
-        connection.isolation_level = None  # else sqlite3 decides by itself when to BEGIN
-        for pragma in (
-            f"busy_timeout={BUSY_SECONDS * 1000}",
-            f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
-            "synchronous=FULL",
-            "trusted_schema=OFF",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-    return engine
-
-
-def _translate(error: DBAPIError, path: Path) -> DatabaseError | StorageError:
-    reason = str(error.orig)
-    if "locked" in reason or "busy" in reason:
-        return DatabaseError(
-            f"{path} is in use: another process has been writing to it for more than "
-            f"{BUSY_SECONDS} seconds. Try again when it has finished.",
-            path,
-        )
-    if "not a database" in reason or "malformed" in reason:
-        return DatabaseError(
-            f"{path} cannot be read as a SQLite database: {reason}. Restore it from a "
-            "backup, or move it away to start an empty registry.",
-            path,
-        )
-    code = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return StorageError(
-            f"Cannot write {path}: {reason}. Free some disk space, or raise the file size limit "
-            "(ulimit -f), and run it again.",
-            path,
-        )
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-        return StorageError(f"Cannot open {path}: {reason}. Check who may write there.", path)
-    return DatabaseError(
-        f"The database {path} refused a statement: {reason}. Please report this as a bug of "
-        "hubkit.",
-        path,
-    )

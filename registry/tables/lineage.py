@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from registry.tables.models import Revision, RevisionParent
+from registry.tables.models import Repository, Revision, RevisionParent
 from registry.tables.versions import Version, load_digests, load_versions, select_versions
 
 
@@ -58,3 +58,77 @@ def find_lineage(session: Session, manifest_digest: str) -> Lineage:
         parents=tuple(ParentLink(ref, digest, here.get(digest)) for ref, digest in pinned),
         children=tuple(version for _, version in children),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """An adapter in a tree of what others are made of.
+
+    Attributes:
+        ref: What it is called here; if it is not here, what it was called.
+        digest: Its manifest's digest.
+        version: The version here with that digest; None if there is none.
+        relatives: What it is made of, or is used by; empty where it was in the tree before.
+        repeated: Whether it was in the tree before, with its relatives.
+    """
+
+    ref: str
+    digest: str
+    version: Version | None
+    relatives: tuple["Relative", ...]
+    repeated: bool = False
+
+
+def find_ancestors(session: Session, manifest_digest: str) -> tuple[Relative, ...]:
+    """Return all that a version is made of, directly or not: two queries, and one a level."""
+    made, used = aliased(Revision), RevisionParent
+    links = (
+        select(made.manifest_digest, used.digest, used.ref)
+        .join(used, used.child_id == made.id)
+        .order_by(used.position)
+    )
+    return _tree(session, manifest_digest, links, made.manifest_digest)
+
+
+def find_descendants(session: Session, manifest_digest: str) -> tuple[Relative, ...]:
+    """Return all that is made of a version, directly or not: two queries, and one a level."""
+    made, used = aliased(Revision), RevisionParent
+    links = (
+        select(used.digest, made.manifest_digest, Repository.name)
+        .join(made, used.child_id == made.id)
+        .join(Repository, Repository.id == made.repository_id)
+        .order_by(made.id)
+    )
+    return _tree(session, manifest_digest, links, used.digest)
+
+
+def _tree(
+    session: Session,
+    root: str,
+    links: "Select[str, str, str]",
+    start: "InstrumentedAttribute[str]",
+) -> tuple[Relative, ...]:
+    found: dict[str, dict[str, str]] = {}
+    level = {root}
+    while level:
+        following: set[str] = set()
+        for one, other, ref in session.execute(links.where(start.in_(level))):
+            found.setdefault(one, {})[other] = ref
+            following.add(other)
+        level = following - found.keys()
+    digests = {digest for others in found.values() for digest in others}
+    here = load_digests(session, digests) if digests else {}
+    seen: set[str] = set()
+
+    def relatives(digest: str) -> tuple[Relative, ...]:
+        result = []
+        for other, ref in found.get(digest, {}).items():
+            version = here.get(other)
+            name = ref if version is None else str(version.ref)
+            repeated = other in seen and other in found
+            seen.add(other)
+            below = () if repeated else relatives(other)
+            result.append(Relative(name, other, version, below, repeated))
+        return tuple(result)
+
+    return relatives(root)

@@ -1,6 +1,6 @@
 """From a ref to its row, with an error that helps when there is none."""
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from registry.errors import (
@@ -10,9 +10,52 @@ from registry.errors import (
     did_you_mean,
 )
 from registry.refs import LATEST, AdapterRef
+from registry.tables.base import Base
+from registry.tables.database import Database
 from registry.tables.models import NamedRef, Repository, Revision
+from registry.tables.prepared import Prepared
+from registry.tables.versions import (
+    REPOSITORIES,
+    REVISIONS,
+    Version,
+    load_version,
+    look_up,
+    select_versions,
+)
 
 _MOST_NAMES = 5000
+_MOST_NUMBERS = 10
+_REFS = Base.metadata.tables["refs"]
+
+_NAMED = select_versions().where(REPOSITORIES.c.folded == bindparam("folded"))
+_NUMBERED = Prepared(_NAMED.where(REVISIONS.c.number == bindparam("number")))
+_ALIASED = Prepared(
+    _NAMED.join(_REFS, _REFS.c.revision_id == REVISIONS.c.id).where(
+        _REFS.c.name == bindparam("alias"), REVISIONS.c.yanked_at.is_(None)
+    )
+)
+_NEWEST = Prepared(
+    _NAMED.where(REVISIONS.c.yanked_at.is_(None)).order_by(REVISIONS.c.number.desc()).limit(1)
+)
+
+
+def find_version(database: Database, ref: AdapterRef) -> Version:
+    """Return the version `ref` names, in two statements if it is there.
+
+    Raises:
+        NotFoundError: As `find_revision`.
+    """
+    with database.look_up() as connection:
+        if ref.version is not None:
+            found = look_up(connection, _NUMBERED, folded=ref.folded, number=ref.version)
+        elif ref.alias in (None, LATEST):
+            found = look_up(connection, _NEWEST, folded=ref.folded)
+        else:
+            found = look_up(connection, _ALIASED, folded=ref.folded, alias=ref.alias)
+    if found is not None:
+        return found
+    with database.read() as session:
+        return load_version(session, find_revision(session, ref).id)
 
 
 def find_repository(session: Session, ref: AdapterRef) -> Repository:
@@ -124,22 +167,21 @@ def alias_not_found(
 
 
 def _numbers(session: Session, repository: Repository) -> list[int]:
-    return [
-        number
-        for number in session.scalars(
-            select(Revision.number)
-            .where(Revision.repository_id == repository.id)
-            .order_by(Revision.number)
-        )
-        if number is not None
-    ]
+    """Return the highest numbers, one more than are shown."""
+    newest = session.scalars(
+        select(Revision.number)
+        .where(Revision.repository_id == repository.id, Revision.number.is_not(None))
+        .order_by(Revision.number.desc())
+        .limit(_MOST_NUMBERS + 1)
+    )
+    return [number for number in newest if number is not None][::-1]
 
 
 def _listed(numbers: list[int]) -> str:
     if not numbers:
         return "none"
-    shown = ", ".join(map(str, numbers[-10:]))
-    return f"..., {shown}" if len(numbers) > 10 else shown
+    shown = ", ".join(map(str, numbers[-_MOST_NUMBERS:]))
+    return f"..., {shown}" if len(numbers) > _MOST_NUMBERS else shown
 
 
 def _near(session: Session, ref: AdapterRef) -> str:

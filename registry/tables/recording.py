@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -9,7 +10,9 @@ from sqlalchemy.orm import Session
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
+from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import (
+    Origin,
     Repository,
     Revision,
     RevisionFile,
@@ -31,6 +34,7 @@ class Publication:
         number: The number it must get; None for the next free one.
         yanked_at: When it was yanked where it comes from; None if it was not.
         yank_reason: Why.
+        origin: Where it was pulled from; None if it was published here.
 
     Raises:
         InvalidNameError: `author` is no printable line of at most 256 characters, or a text is
@@ -43,6 +47,7 @@ class Publication:
     number: int | None = None
     yanked_at: datetime | None = None
     yank_reason: str | None = None
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the database would not store as it is."""
@@ -93,6 +98,8 @@ def require_publishable(session: Session, ref: AdapterRef, manifest: Manifest) -
             ref,
         )
     wanted = {parent.digest: parent.ref for parent in manifest.parents}
+    if not wanted:
+        return
     present = session.scalars(
         select(Revision.manifest_digest).where(Revision.manifest_digest.in_(wanted))
     )
@@ -108,8 +115,8 @@ def require_publishable(session: Session, ref: AdapterRef, manifest: Manifest) -
 
 def record_version(
     session: Session, ref: AdapterRef, manifest: Manifest, publication: Publication
-) -> int:
-    """Insert a version with all its rows and return its revision's id.
+) -> tuple[int, bool]:
+    """Insert a version with all its rows; return its revision's id, and whether it is new.
 
     The same manifest is recorded once in a repository: again, and the earlier id is returned.
 
@@ -124,7 +131,7 @@ def record_version(
         )
     )
     if earlier is not None:
-        return earlier
+        return earlier, False
     revision = Revision(
         repository_id=repository.id,
         number=_take_number(session, repository, ref, digest, publication.number),
@@ -137,28 +144,42 @@ def record_version(
         created_at=publication.created_at,
         yanked_at=publication.yanked_at,
         yank_reason=publication.yank_reason,
-        kind=manifest.kind,
-        method=manifest.method.type,
-        base_model=manifest.base_model.id,
-        base_name=base_name(manifest.base_model.id),
-        base_fingerprint=manifest.base_model.fingerprint,
-        task=manifest.task,
-        task_type=manifest.task_type,
-        language=manifest.language,
-        license=manifest.license,
-        description=manifest.description,
-        size=manifest.size,
+        **columns(manifest),
     )
     session.add(revision)
     session.flush()
-    _add_parts(session, revision.id, manifest)
-    add_text(session, revision.id, ref, manifest)
-    return revision.id
+    add_parts(session, revision.id, manifest)
+    if publication.origin is not None:
+        session.add(Origin(revision_id=revision.id, location=publication.origin))
+    named = AdapterRef(repository.owner, repository.name)  # as first spelled
+    add_text(session, revision.id, named, manifest)
+    list_newest(session, repository.id)
+    return revision.id, True
 
 
-def base_name(base_model: str) -> str:
-    """Return the last component of a base model's id: what people call it."""
-    return base_model.rstrip("/").rpartition("/")[2] or base_model
+def reserve_number(session: Session, ref: AdapterRef, number: int, now: datetime) -> None:
+    """Take a name and a number, so that nothing else ever gets them."""
+    repository = _claim(session, ref, now)
+    repository.next_number = max(repository.next_number, number + 1)
+    session.flush()
+
+
+def columns(manifest: Manifest) -> dict[str, Any]:
+    """Return the columns of a revision that repeat what its manifest says."""
+    return {
+        "kind": manifest.kind,
+        "method": manifest.method.type,
+        "base_model": manifest.base_model.id,
+        "base_name": base_name(manifest.base_model.id),
+        "base_family": base_family(manifest.base_model.architecture),
+        "base_fingerprint": manifest.base_model.fingerprint,
+        "task": manifest.task,
+        "task_type": manifest.task_type,
+        "language": manifest.language,
+        "license": manifest.license,
+        "description": manifest.description,
+        "size": manifest.size,
+    }
 
 
 def _claim(session: Session, ref: AdapterRef, now: datetime) -> Repository:
@@ -177,7 +198,10 @@ def _claim(session: Session, ref: AdapterRef, now: datetime) -> Repository:
 def _take_number(
     session: Session, repository: Repository, ref: AdapterRef, digest: str, wanted: int | None
 ) -> int:
-    number = repository.next_number if wanted is None else wanted
+    if wanted is None:  # the counter is beyond every number that is taken
+        repository.next_number += 1
+        return repository.next_number - 1
+    number = wanted
     holder = session.scalar(
         select(Revision.manifest_digest).where(
             Revision.repository_id == repository.id, Revision.number == number
@@ -193,7 +217,8 @@ def _take_number(
     return number
 
 
-def _add_parts(session: Session, revision_id: int, manifest: Manifest) -> None:
+def add_parts(session: Session, revision_id: int, manifest: Manifest) -> None:
+    """Insert the files, metrics, tags and parents of a revision."""
     session.add_all(
         RevisionFile(revision_id=revision_id, path=path, sha256=info.sha256, size=info.size)
         for path, info in manifest.files.items()

@@ -1,15 +1,24 @@
-"""Full-text search over versions, with SQLite's FTS5."""
+"""Full-text search over versions: SQLite's FTS5, or PostgreSQL's tsvector with a GIN index.
+
+Both find the same: words of letters and digits, whatever their case and accents.
+"""
 
 import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import Select, column, select, table
+from sqlalchemy import Select, cast, column, func, select, table
+from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import TableClause
+from sqlalchemy.types import Text
 
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.database import TEXT_TABLE
 
-_INDEX = table(
+_SQLITE: TableClause = table(
     TEXT_TABLE,
     column("rowid"),
     column("name"),
@@ -18,32 +27,99 @@ _INDEX = table(
     column("tags"),
     column("description"),
 )
-_WORD = re.compile(r"\w+")
+_POSTGRESQL: TableClause = table(TEXT_TABLE, column("rowid"), column("words"))
+
+_WORD = re.compile(r"[^\W_]+")
 _MOST_WORDS = 16
+_SHORTEST_PREFIX = 2
+# In the description of nearly every adapter, so that they tell none from another.
+_COMMON = frozenset(
+    ("a", "adapter", "adapters", "an", "and", "for", "lora", "model", "of", "on", "the", "to")
+)
+
+MOST_CANDIDATES = 10_000
+"""How many of the newest versions with the words a page looks through."""
 
 
 def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
-    session.execute(
-        _INDEX.insert().values(
-            rowid=revision_id,
-            name=str(ref.repository),
-            task=f"{manifest.task or ''} {manifest.task_type or ''} {manifest.method.type}",
-            base_model=manifest.base_model.id,
-            tags=" ".join(manifest.tags),
-            description=manifest.description,
+    index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
+    session.execute(index.insert().values(rowid=revision_id, **columns))
+
+
+def indexed_ids(session: Session, versions: Mapping[int, tuple[AdapterRef, Manifest]]) -> set[int]:
+    """Return the revisions for which the index holds what `add_text` put there."""
+    found: set[int] = set()
+    for revision_id, (ref, manifest) in versions.items():
+        index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
+        same = [index.c[name] == value for name, value in columns.items()]
+        found.update(
+            session.scalars(select(index.c.rowid).where(index.c.rowid == revision_id, *same))
         )
-    )
+    return found
 
 
-def matching_ids(text: str) -> "Select[int] | None":
-    """Select the ids of revisions with all words of `text`, or None if it has no word.
+def remove_text(session: Session, revision_ids: "Select[int]") -> None:
+    """Take revisions out of the index."""
+    session.execute(_SQLITE.delete().where(_SQLITE.c.rowid.in_(revision_ids)))
 
-    The last word may be unfinished: ``senti`` finds ``sentiment``.
+
+def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select[int] | None":
+    """Select the ids of the newest revisions with all words of `text`; None if it has no word.
+
+    The last word may be unfinished: ``senti`` finds ``sentiment``. Words that nearly every
+    adapter has are left out, unless there are no others.
+
+    Args:
+        dialect: ``sqlite`` or ``postgresql``.
+        text: What somebody typed.
+        before: Only ids lower than this one.
+
+    Returns:
+        At most `MOST_CANDIDATES`, the highest first, in a column called ``rowid``.
     """
-    words = _WORD.findall(text)[:_MOST_WORDS]
+    words = _words(text)[:_MOST_WORDS]
     if not words:
         return None
-    # Quoted, because to FTS5 a bare AND, NEAR, * or : is an operator.
-    query = " ".join(f'"{word}"' for word in words) + "*"
-    return select(_INDEX.c.rowid).where(column(TEXT_TABLE).op("MATCH")(query))
+    telling = [word for word in words[:-1] if word.lower() not in _COMMON]
+    if words[-1].lower() not in _COMMON or not telling:
+        telling.append(words[-1])
+    unfinished = telling[-1] == words[-1] and len(words[-1]) >= _SHORTEST_PREFIX
+    # Only letters and digits are left, and quoted, as AND or NEAR are operators to FTS5.
+    index = _POSTGRESQL if dialect == "postgresql" else _SQLITE
+    if dialect == "postgresql":
+        query = " & ".join(f"'{_fold(word)}'" for word in telling) + (":*" if unfinished else "")
+        matches = index.c.words.op("@@")(cast(query, TSQUERY))
+    else:
+        query = " ".join(f'"{word}"' for word in telling) + ("*" if unfinished else "")
+        matches = column(TEXT_TABLE).op("MATCH")(query)
+    rowid = index.c.rowid
+    found = select(rowid).where(matches).order_by(rowid.desc()).limit(MOST_CANDIDATES)
+    return found if before is None else found.where(rowid < before)
+
+
+def text_entry(
+    dialect: str, ref: AdapterRef, manifest: Manifest
+) -> tuple[TableClause, dict[str, Any]]:
+    """Return the index of a database, by its dialect, and what it holds of a version."""
+    columns = {
+        "name": str(ref.repository),
+        "task": f"{manifest.task or ''} {manifest.task_type or ''} {manifest.method.type}",
+        "base_model": manifest.base_model.id,
+        "tags": " ".join(manifest.tags),
+        "description": manifest.description,
+    }
+    if dialect == "sqlite":
+        return _SQLITE, columns
+    words = sorted({_fold(word) for word in _words(" ".join(columns.values()))})
+    return _POSTGRESQL, {"words": func.array_to_tsvector(cast(words, ARRAY(Text)))}
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFC", text))
+
+
+def _fold(word: str) -> str:
+    """Do what FTS5 does by itself."""
+    plain = unicodedata.normalize("NFD", word.lower())
+    return unicodedata.normalize("NFC", "".join(c for c in plain if not unicodedata.combining(c)))

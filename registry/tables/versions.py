@@ -1,19 +1,27 @@
 """A published version as people list it, and how to load many without a query for each."""
 
-from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
-from sqlalchemy import Select, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    select,
+)
 
 from registry.manifest import Metric
 from registry.refs import AdapterRef
-from registry.tables.models import NamedRef, Repository, Revision, RevisionMetric, RevisionTag
+from registry.tables.base import Base
+from registry.tables.parts import Parts, Reader, load_parts
+from registry.tables.prepared import Prepared
 
-Part = TypeVar("Part", RevisionTag, RevisionMetric, NamedRef)
+# Without the ORM, which takes longer to make objects of a page of rows than to find them.
+REPOSITORIES = Base.metadata.tables["repositories"]
+REVISIONS = Base.metadata.tables["revisions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,84 +84,118 @@ class Version:
         return self.yanked_at is not None
 
 
-VersionSelect: TypeAlias = "Select[Revision, Repository]"
+VersionSelect: TypeAlias = "Select[Any]"
+
+_COLUMNS = (
+    REVISIONS.c.id,
+    REPOSITORIES.c.owner,
+    REPOSITORIES.c.name,
+    REVISIONS.c.number,
+    REVISIONS.c.manifest_digest,
+    REVISIONS.c.created_at,
+    REVISIONS.c.author,
+    REVISIONS.c.message,
+    REVISIONS.c.kind,
+    REVISIONS.c.method,
+    REVISIONS.c.base_model,
+    REVISIONS.c.base_fingerprint,
+    REVISIONS.c.task,
+    REVISIONS.c.task_type,
+    REVISIONS.c.language,
+    REVISIONS.c.license,
+    REVISIONS.c.description,
+    REVISIONS.c.size,
+    REVISIONS.c.yanked_at,
+    REVISIONS.c.yank_reason,
+)
 
 
 def select_versions() -> VersionSelect:
     """Select all versions; add conditions, an order and a limit, then `load_versions`."""
     return (
-        select(Revision, Repository)
-        .join(Repository, Revision.repository_id == Repository.id)
-        .where(Revision.number.is_not(None), Repository.deleted_at.is_(None))
+        select(*_COLUMNS)
+        .join_from(REVISIONS, REPOSITORIES, REVISIONS.c.repository_id == REPOSITORIES.c.id)
+        .where(REVISIONS.c.number.is_not(None), REPOSITORIES.c.deleted_at.is_(None))
     )
 
 
-def load_versions(session: Session, statement: VersionSelect) -> list[tuple[int, Version]]:
-    """Return revision ids and versions in the statement's order, with four queries in all."""
-    rows = session.execute(statement).all()
-    ids = [revision.id for revision, _ in rows]
-    tags = _by_revision(session, RevisionTag, RevisionTag.position, ids)
-    metrics = _by_revision(session, RevisionMetric, RevisionMetric.position, ids)
-    aliases = _by_revision(session, NamedRef, NamedRef.name, ids)
-    return [
-        (
-            revision.id,
-            Version(
-                ref=AdapterRef(repository.owner, repository.name, version=revision.number),
-                manifest_digest=revision.manifest_digest,
-                created_at=revision.created_at,
-                author=revision.author,
-                message=revision.message,
-                kind=revision.kind,
-                method=revision.method,
-                base_model=revision.base_model,
-                base_fingerprint=revision.base_fingerprint,
-                task=revision.task,
-                task_type=revision.task_type,
-                language=revision.language,
-                license=revision.license,
-                description=revision.description,
-                size=revision.size,
-                tags=tuple(row.tag for row in tags[revision.id]),
-                metrics=tuple(_metric(row) for row in metrics[revision.id]),
-                aliases=tuple(row.name for row in aliases[revision.id]),
-                yanked_at=revision.yanked_at,
-                yank_reason=revision.yank_reason,
-            ),
-        )
-        for revision, repository in rows
-    ]
+def load_versions(reader: Reader, statement: VersionSelect) -> list[tuple[int, Version]]:
+    """Return revision ids and versions in the statement's order, with two queries in all."""
+    return [(row.id, version) for row, version in load_rows(reader, statement)]
 
 
-def load_version(session: Session, revision_id: int) -> Version:
+def load_rows(
+    reader: Reader, statement: VersionSelect, parameters: dict[str, Any] | None = None
+) -> list[tuple[Row[Any], Version]]:
+    """As `load_versions`, with the rows, which may have more columns than a version needs."""
+    rows = reader.execute(statement, parameters or {}).all()
+    if not rows:
+        return []
+    parts = load_parts(reader, [row.id for row in rows])
+    return [(row, _version(row, parts[row.id])) for row in rows]
+
+
+def look_up(connection: Connection, statement: Prepared, **values: Any) -> Version | None:
+    """Return the version that a prepared statement finds first, or None, in two queries."""
+    rows = statement.rows(connection, **values)
+    if not rows:
+        return None
+    row = rows[0]
+    return _version(row, load_parts(connection, [row[0]])[row[0]])
+
+
+def load_version(reader: Reader, revision_id: int) -> Version:
     """Return one version, which must exist."""
-    ((_, version),) = load_versions(session, select_versions().where(Revision.id == revision_id))
+    ((_, version),) = load_rows(reader, _BY_ID, {"id": revision_id})
     return version
 
 
-def load_digests(session: Session, digests: Collection[str]) -> dict[str, Version]:
+def load_digests(reader: Reader, digests: Collection[str]) -> dict[str, Version]:
     """Return the versions with these manifests by digest, the first published of several."""
     statement = (
-        select_versions().where(Revision.manifest_digest.in_(digests)).order_by(Revision.id.desc())
+        select_versions()
+        .where(REVISIONS.c.manifest_digest.in_(digests))
+        .order_by(REVISIONS.c.id.desc())
     )
     # Newest first, so that the first published one is the one that stays.
-    return {version.manifest_digest: version for _, version in load_versions(session, statement)}
+    return {version.manifest_digest: version for _, version in load_versions(reader, statement)}
 
 
-def _by_revision(
-    session: Session, table: type[Part], order: InstrumentedAttribute[Any], ids: list[int]
-) -> dict[int, list[Part]]:
-    grouped: dict[int, list[Part]] = defaultdict(list)
-    for row in session.scalars(select(table).where(table.revision_id.in_(ids)).order_by(order)):
-        grouped[row.revision_id].append(row)
-    return grouped
+_BY_ID = select_versions().where(REVISIONS.c.id == bindparam("id"))
 
 
-def _metric(row: RevisionMetric) -> Metric:
-    return Metric(
-        dataset=row.dataset,
-        split=row.split,
-        name=row.name,
-        value=row.value,
-        higher_is_better=row.higher_is_better,
+def _version(row: Sequence[Any], parts: Parts) -> Version:
+    aliases, tags, metrics = parts
+    (
+        _id, owner, name, number, manifest_digest, created_at, author, message, kind, method,
+        base_model, base_fingerprint, task, task_type, language, license, description, size,
+        yanked_at, yank_reason,
+    ) = row[: len(_COLUMNS)]  # fmt: skip
+    return Version(
+        ref=AdapterRef(owner, name, version=number),
+        manifest_digest=manifest_digest,
+        created_at=_time(created_at),
+        author=author,
+        message=message,
+        kind=kind,
+        method=method,
+        base_model=base_model,
+        base_fingerprint=base_fingerprint,
+        task=task,
+        task_type=task_type,
+        language=language,
+        license=license,
+        description=description,
+        size=size,
+        tags=tuple(tag for _, tag in sorted(tags)),
+        metrics=tuple(metric for _, metric in sorted(metrics, key=lambda pair: pair[0])),
+        aliases=tuple(sorted(aliases)),
+        yanked_at=None if yanked_at is None else _time(yanked_at),
+        yank_reason=yank_reason,
     )
+
+
+def _time(value: datetime | str) -> datetime:
+    """Return what a database stored as UTC; SQLite's driver returns the text."""
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return time.replace(tzinfo=UTC)

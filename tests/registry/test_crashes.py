@@ -1,150 +1,209 @@
-"""A process that is killed, or a disk that fills up, at any step of a publish."""
+"""A process that is killed, a machine that loses power, or a disk that fails, at any step."""
 
+import contextlib
 import errno
-import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
 from registry import (
     AdapterRef,
     Catalog,
     Folder,
+    NotFoundError,
     RefNotFoundError,
     StorageError,
-    VersionNotFoundError,
+    Version,
     open_catalog,
     read_folder,
 )
+from registry.maintenance.fsck import check_registry
+from registry.maintenance.gc import GRACE, collect_garbage
+from tests.support.power import PowerCut, before_each_step, failing_at
 
-REF = AdapterRef.parse("alice/sst2")
-FORK = multiprocessing.get_context("fork")
-CALLS = ("open", "fsync", "replace", "rename", "mkdir", "chmod", "unlink")
-
-
-def before_each_step(patch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
-    """Call `action` before each change of the file system."""
-
-    def stepping(call: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            action()
-            return call(*args, **kwargs)
-
-        return wrapper
-
-    for name in CALLS:
-        patch.setattr(os, name, stepping(getattr(os, name)))
+ONE, TWO = AdapterRef.parse("alice/one"), AdapterRef.parse("two")
+AT_ONCE = timedelta(0)
 
 
-def before_each_statement(action: Callable[[], None]) -> None:
-    """Call `action` before each statement and commit of any database."""
-    for name in ("before_cursor_execute", "commit"):
-        event.listen(Engine, name, lambda *_: action())
+@dataclass(frozen=True)
+class Stage:
+    """A registry in which something is about to happen.
+
+    Attributes:
+        catalog: The registry.
+        kept: What must be there whatever happens.
+        new: A folder to publish.
+    """
+
+    catalog: Catalog
+    kept: tuple[Version, ...]
+    new: Folder
 
 
-def count_down(steps: int, end: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that calls `end` the `steps`-th time it is called."""
-    left = steps
-
-    def step() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            end()
-
-    return step
+def publish(catalog: Catalog, stage: Stage) -> None:
+    catalog.publish(ONE, stage.new)
 
 
-def kill_publish_at(catalog: Catalog, folder: Folder, steps: int) -> bool:
-    """Publish in another process that is killed at that step; return whether it got there."""
-
-    def run() -> None:
-        step = count_down(steps, lambda: os.kill(os.getpid(), signal.SIGKILL))
-        before_each_step(pytest.MonkeyPatch(), step)
-        before_each_statement(step)
-        catalog.publish(REF, folder)
-
-    process = FORK.Process(target=run)
-    process.start()
-    process.join(60)
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
+def alias(catalog: Catalog, stage: Stage) -> None:
+    catalog.set_alias(ONE.at(1), "best")
 
 
-def files(root: Path) -> set[Path]:
-    return {path for path in root.rglob("*") if path.is_file()}
+def yank(catalog: Catalog, stage: Stage) -> None:
+    catalog.yank(ONE.at(1), "wrong labels")
 
 
-def test_whenever_a_publish_is_killed_the_registry_is_whole(
-    tmp_path: Path, make_folder: Callable[..., Folder]
+def delete(catalog: Catalog, stage: Stage) -> None:
+    with contextlib.suppress(RefNotFoundError):  # it may be done, and not acknowledged
+        catalog.delete(TWO)
+
+
+def condemn(catalog: Catalog, stage: Stage) -> None:
+    collect_garbage(catalog)
+
+
+def collect(catalog: Catalog, stage: Stage) -> None:
+    collect_garbage(catalog, grace=AT_ONCE)
+
+
+OPERATIONS = (publish, alias, yank, delete, condemn, collect)
+Operation = Callable[[Catalog, Stage], None]
+
+
+@pytest.fixture
+def stage(tmp_path: Path, make_folder: Callable[..., Folder]) -> Callable[[Operation], Stage]:
+    def prepare(operation: Operation) -> Stage:
+        catalog = open_catalog(tmp_path / "registry")
+        kept = [catalog.publish(ONE, make_folder()) for _ in range(2)]
+        catalog.publish(TWO, make_folder())
+        if operation in (condemn, collect):
+            catalog.delete(TWO)
+            for path in (catalog.home / "blobs").rglob("*"):
+                os.utime(path, (0, 0))
+        if operation is collect:
+            assert collect_garbage(catalog, grace=GRACE).condemned == 2
+        return Stage(catalog, tuple(kept), make_folder())
+
+    return prepare
+
+
+def require_whole(catalog: Catalog, stage: Stage, image: object) -> None:
+    report = check_registry(catalog, full=True)
+    assert report.status == 0, (image, report.findings)
+    for version in stage.kept:
+        found = catalog.resolve(version.ref)
+        assert found.manifest_digest == version.manifest_digest, image
+        catalog.manifest(found)
+    numbers = [version.number for version in catalog.versions(ONE)]
+    assert numbers in ([2, 1], [3, 2, 1]), image
+    if numbers == [3, 2, 1]:
+        assert catalog.resolve(ONE.at(3)).manifest_digest == stage.new.manifest.digest
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_whatever_step_a_kill_or_a_power_cut_comes_before_the_registry_is_whole(
+    tmp_path: Path, stage: Callable[[Operation], Stage], operation: Operation
 ) -> None:
-    catalog = open_catalog(tmp_path / "registry")
-    acknowledged = [catalog.publish(REF, make_folder())]
-    steps = 1
-    while kill_publish_at(catalog, folder := make_folder(), steps):
-        assert catalog.versions(REF) == acknowledged[::-1]
-        with pytest.raises(VersionNotFoundError):
-            catalog.resolve(REF.at(len(acknowledged) + 1))
-        # What was interrupted is simply done again, under the number it would have had.
-        acknowledged.append(catalog.publish(REF, folder))
-        assert acknowledged[-1].number == len(acknowledged)
-        steps += 1
-    assert steps > 40
-    for version in catalog.versions(REF):
-        catalog.folder(version)
+    prepared = stage(operation)
+    cut = PowerCut(prepared.catalog.home, tmp_path / "images")
+    with cut.watching():
+        operation(prepared.catalog, prepared)
+    prepared.catalog.close()
+    assert cut.steps > 10
+    assert len(cut.taken) > 2
+    for image in cut.taken:
+        catalog = open_catalog(image)
+        require_whole(catalog, prepared, image)
+        # What was interrupted is simply done again, and is whole then.
+        operation(catalog, prepared)
+        require_whole(catalog, prepared, image)
+        if operation is publish:
+            assert catalog.resolve(ONE).number == 3
+        catalog.close()
+        shutil.rmtree(image)
 
 
-def test_whenever_the_disk_is_full_nothing_is_registered_and_no_scratch_file_is_left(
-    tmp_path: Path, make_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
+def test_what_was_acknowledged_survives_a_power_cut_right_after(
+    tmp_path: Path, stage: Callable[[Operation], Stage]
 ) -> None:
-    folder = make_folder()
-    empty = open_catalog(tmp_path / "empty").home
+    prepared = stage(publish)
+    cut = PowerCut(prepared.catalog.home, tmp_path / "images")
+    with cut.watching():
+        for operation in (publish, alias, yank, delete):
+            operation(prepared.catalog, prepared)
+    for image in cut.final:
+        catalog = open_catalog(image)
+        require_whole(catalog, prepared, image)
+        assert catalog.resolve(ONE).number == 3
+        first = catalog.resolve(ONE.at(1))
+        assert (first.aliases, first.yank_reason) == (("best",), "wrong labels")
+        with pytest.raises(NotFoundError, match="was deleted"):
+            catalog.resolve(TWO)
+        catalog.close()
 
-    def fail() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+@pytest.mark.parametrize(
+    "codes",
+    [
+        (errno.ENOSPC, errno.EIO),
+        pytest.param((errno.EIO, errno.ENOSPC), marks=pytest.mark.torture),
+    ],
+    ids=["full-broken", "broken-full"],
+)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_whatever_step_the_disk_fails_at_is_an_error_that_leaves_nothing_half_done(
+    tmp_path: Path,
+    stage: Callable[[Operation], Stage],
+    operation: Operation,
+    codes: tuple[int, int],
+) -> None:
+    prepared = stage(operation)
+    prepared.catalog.close()
     failures = 0
     while True:
-        catalog = Catalog(shutil.copytree(empty, tmp_path / f"registry-{failures}"))
-        with monkeypatch.context() as patch:
-            before_each_step(patch, count_down(failures + 1, fail))
+        home = Path(shutil.copytree(prepared.catalog.home, tmp_path / "copy"))
+        catalog = open_catalog(home)
+        error = None
+        with failing_at(failures + 1, codes[failures % 2]) as reached:
             try:
-                catalog.publish(REF, folder)
-            except StorageError as error:
-                message = str(error)
-            else:
-                break
-        assert message.endswith("Free some disk space and run it again.")
-        with pytest.raises(RefNotFoundError):
-            catalog.versions(REF)
-        assert files(catalog.home / "tmp") == set()
-        assert catalog.publish(REF, folder).number == 1
+                operation(catalog, prepared)
+            except StorageError as caught:
+                error = caught
+        if not reached:
+            assert error is None
+            break
+        if error is not None:
+            assert str(error).startswith("Cannot ")
+            assert [version.number for version in catalog.versions(ONE)] == [2, 1]
+            assert not [*(home / "tmp").glob("*")]
+        require_whole(catalog, prepared, failures)
+        operation(catalog, prepared)
+        catalog.close()
+        shutil.rmtree(home)
         failures += 1
-    assert failures > 20
+    assert failures > 10
 
 
 def test_whenever_the_disk_is_full_a_destination_is_whole_or_not_there(
-    catalog: Catalog,
-    make_folder: Callable[..., Folder],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    catalog: Catalog, make_folder: Callable[..., Folder], tmp_path: Path
 ) -> None:
-    version = catalog.publish(REF, make_folder())
+    version = catalog.publish(ONE, make_folder())
     destination = tmp_path / "out" / "folder"
-
-    def fail() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     failures = 0
     while True:
-        with monkeypatch.context() as patch:
-            before_each_step(patch, count_down(failures + 1, fail))
+        left = failures + 1
+
+        def fail(name: str) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with before_each_step(fail, statements=False):
             try:
                 catalog.materialize(version, destination)
             except StorageError:
@@ -154,5 +213,5 @@ def test_whenever_the_disk_is_full_a_destination_is_whole_or_not_there(
         if destination.exists():  # only the last step failed, which makes the rename durable
             assert read_folder(destination).manifest.digest == version.manifest_digest
             shutil.rmtree(destination)
-        assert files(tmp_path / "out") == set()
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert failures > 10

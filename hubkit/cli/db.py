@@ -1,0 +1,113 @@
+"""hubkit db."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from registry.tables.database import Database
+
+
+@click.group("db")
+def command() -> None:
+    """Look at the database of the registry, or take it to another version of its tables.
+
+    hubkit brings its database up to date by itself; these are for whoever looks after a shared one.
+
+    \b
+    Example:
+      hubkit db current
+      hubkit db check
+    """
+
+
+@command.command()
+def upgrade() -> None:
+    """Make the tables, or bring them up to date.
+
+    \b
+    Example:
+      hubkit db upgrade
+    """
+    from registry import open_catalog
+
+    database = open_catalog().database
+    click.echo(f"{database.backend.label} is at migration {database.migration()}.")
+
+
+@command.command()
+@click.argument("migration")
+def downgrade(migration: str) -> None:
+    """Take the tables back to an earlier MIGRATION, for an older hubkit; make a backup first.
+
+    This hubkit brings them up to date again as soon as it uses them.
+
+    \b
+    Example:
+      hubkit db downgrade 0002
+    """
+    from registry.tables.schema import downgrade as take_back
+
+    database = _existing()
+    take_back(database, migration)
+    click.echo(f"{database.backend.label} is at migration {database.migration()}.")
+
+
+@command.command()
+def current() -> None:
+    """Say which migration the database is at, and which is the newest that this hubkit knows.
+
+    \b
+    Example:
+      hubkit db current
+    """
+    from registry.tables.database import known_revisions
+
+    database = _existing()
+    click.echo(
+        f"{database.backend.label} is at migration {database.migration()}; "
+        f"the newest is {known_revisions()[-1]}."
+    )
+
+
+@command.command()
+def check() -> None:
+    """Compare the tables with those that this hubkit knows; exit with 1 if they differ.
+
+    \b
+    Example:
+      hubkit db check
+    """
+    from registry import DatabaseError
+    from registry.tables.schema import differences
+
+    database = _existing()
+    label = database.backend.label
+    if not database.is_current():
+        raise DatabaseError(
+            f"{label} is at migration {database.migration()}: run `hubkit db upgrade`.", label
+        )
+    found = differences(database)
+    if found:
+        listed = "\n".join(f"  {line}" for line in found)
+        raise DatabaseError(
+            f"The tables of {label} are not those of its migration. To make them so would take:\n"
+            f"{listed}\nSomebody altered them: restore a backup, or run `hubkit rebuild`.",
+            label,
+        )
+    click.echo(f"{label} has the tables of migration {database.migration()}.")
+
+
+def _existing() -> Database:
+    from registry import RegistryNotFoundError
+    from registry.home import find_catalog
+
+    database = find_catalog().database
+    if not database.exists():
+        label = database.backend.label
+        raise RegistryNotFoundError(
+            f"{label} has no tables of hubkit. `hubkit db upgrade` makes them.", label
+        )
+    return database

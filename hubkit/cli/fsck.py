@@ -1,0 +1,55 @@
+"""hubkit fsck."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hubkit.cli.options import json_option
+from hubkit.cli.output import print_json, progress_bar, size
+from registry.errors import DatabaseError
+
+
+@click.command("fsck")
+@click.option("--full", is_flag=True, help="Hash every byte; compare every row and the log, too.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@json_option
+def command(full: bool, repair: bool, as_json: bool) -> None:
+    """Check the registry: is everything there, and is it what it should be?
+
+    Without --full, it looks at the database's structure, and whether each file is there with the
+    right size. With --repair, damaged bytes are set aside and fetched again from where they were
+    pulled from, and what can be derived is written again; nothing is deleted.
+
+    The exit status is 0 if all is sound, 1 if all that was not is mended, 2 if something is
+    damaged.
+
+    \b
+    Example:
+      hubkit fsck
+      hubkit fsck --full --repair
+    """
+    from dataclasses import asdict
+
+    from registry import open_catalog
+    from registry.maintenance.fsck import check_registry
+
+    try:
+        catalog = open_catalog(create=False)
+        with progress_bar("Checking") as progress:
+            report = check_registry(catalog, full=full, repair=repair, progress=progress)
+    except DatabaseError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    if as_json:
+        print_json({**asdict(report), "status": report.status})
+    else:
+        for finding in report.findings:
+            click.echo(f"{'repaired' if finding.repaired else 'DAMAGED'}: {finding.text}")
+        read = f", {size(report.bytes)} hashed" if full else ""
+        verdict = ("sound", "sound again", "damaged")[report.status]
+        click.echo(f"{catalog.home} is {verdict}: {report.blobs} blobs looked at{read}.")
+        if report.status == 0 and not full:
+            click.echo("Whether their bytes are right, `hubkit fsck --full` tells.", err=True)
+    sys.exit(report.status)

@@ -1,0 +1,80 @@
+"""hubkit leaderboard."""
+
+from __future__ import annotations
+
+import click
+
+from hubkit.base_names import normalize
+from hubkit.cli.options import json_option
+from hubkit.cli.output import print_json, print_table, version_json
+
+
+@click.command("leaderboard")
+@click.option("--dataset", required=True, help="What the adapters were measured on.")
+@click.option("--task", help="What they do, such as sentiment.")
+@click.option("--base", help="Base model: hub id or folder, name, family or fingerprint.")
+@click.option("--metric", help="Name of the metric; default: the first in the alphabet.")
+@click.option("--split", help="Part of the data set; default: all.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    help="At most this many.",
+)
+@json_option
+def command(
+    dataset: str,
+    task: str | None,
+    base: str | None,
+    metric: str | None,
+    split: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Rank adapters by what was measured on one data set, the best first.
+
+    Of each adapter, the newest version that is not yanked counts.
+
+    \b
+    Example:
+      hubkit leaderboard --task sentiment --base bert-base-uncased --dataset imdb
+    """
+    from registry import open_catalog
+    from registry.leaderboard import leaderboard
+
+    ranks = leaderboard(
+        open_catalog(),
+        dataset,
+        metric=metric,
+        split=split,
+        task=task,
+        base=None if base is None else normalize(base),
+        limit=limit,
+    )
+    if as_json:
+        print_json(
+            [
+                {"rank": number, **rank.metric.model_dump(), "adapter": version_json(rank.version)}
+                for number, rank in enumerate(ranks, 1)
+            ]
+        )
+        return
+    if not ranks:
+        click.echo(f"Nothing that matches was measured on {dataset}.", err=True)
+        return
+    name = ranks[0].metric.name
+    print_table(
+        ("rank", "adapter", name, "split", "method", "base model"),
+        [
+            (
+                str(number),
+                str(rank.version.ref),
+                f"{rank.metric.value:.4f}",
+                rank.metric.split,
+                rank.version.method,
+                rank.version.base_model,
+            )
+            for number, rank in enumerate(ranks, 1)
+        ],
+    )

@@ -1,0 +1,106 @@
+"""hubkit log."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from hubkit.cli.options import json_option
+from hubkit.cli.output import print_json, print_table
+from hubkit.cli.params import REF
+from registry.refs import AdapterRef
+
+if TYPE_CHECKING:
+    from registry.entries import Entry
+
+
+@click.command("log")
+@click.argument("name", type=REF, required=False)
+@json_option
+def command(name: AdapterRef | None, as_json: bool) -> None:
+    """Show who did what to which adapter, and when; of NAME, or of all.
+
+    Every entry's hash covers the one before it. That of the last one is printed, so that whoever
+    notes it can tell later that nothing up to it was changed. The whole log is verified each time;
+    if somebody altered it, this says where, and the exit status is 1.
+
+    \b
+    Example:
+      hubkit log
+      hubkit log reviews --json
+    """
+    from registry import open_catalog
+
+    catalog = open_catalog(create=False)
+    with catalog.database.read() as session:
+        chain = catalog.log.verify(session)
+        entries = [] if chain.problems else [*catalog.log.entries(session, name)]
+    if as_json:
+        print_json(
+            {
+                "entries": [
+                    {
+                        "sequence": entry.sequence,
+                        "at": entry.at,
+                        "actor": entry.actor,
+                        "action": entry.action,
+                        "name": entry.name or None,
+                        "details": dict(entry.details),
+                        "hash": entry.hash,
+                    }
+                    for entry in entries
+                ],
+                "length": chain.length,
+                "hash": chain.hash,
+                "problems": [*chain.problems],
+            }
+        )
+    else:
+        if entries:
+            print_table(("entry", "when", "who", "what", "adapter", "more"), map_rows(entries))
+        for problem in chain.problems:
+            click.echo(problem, err=True)
+        if not chain.problems:
+            click.echo(f"{chain.length} entries, verified; last hash {chain.hash}", err=True)
+    if chain.problems:
+        sys.exit(1)
+
+
+def map_rows(entries: list[Entry]) -> list[tuple[str, ...]]:
+    """The entries as rows of a table."""
+    return [
+        (
+            str(entry.sequence),
+            f"{entry.at[:16].replace('T', ' ')}",
+            entry.actor,
+            entry.action,
+            _adapter(entry),
+            _more(entry),
+        )
+        for entry in entries
+    ]
+
+
+def _adapter(entry: Entry) -> str:
+    number = entry.details.get("number")
+    return f"{entry.name}@{number}" if entry.name and number else entry.name or "-"
+
+
+def _more(entry: Entry) -> str:
+    details = entry.details
+    match entry.action:
+        case "publish":
+            origin = details.get("origin")
+            return f"from {origin}" if origin else str(details.get("message") or "-")
+        case "yank":
+            return str(details.get("reason"))
+        case "alias" | "unalias":
+            return str(details.get("alias"))
+        case "quarantine" | "fetch":
+            return str(details.get("label"))
+        case "gc":
+            return f"{details.get('removed')} blobs removed, {details.get('condemned')} condemned"
+        case _:
+            return "-"

@@ -1,0 +1,84 @@
+"""One entry of the log, and the file that holds it beside the blobs."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from registry.errors import ManifestError
+from registry.fields import Json
+from registry.storage.files import Digest
+
+Action = Literal[
+    "publish",
+    "alias",
+    "unalias",
+    "yank",
+    "unyank",
+    "delete",
+    "gc",
+    "quarantine",
+    "fetch",
+    "rebuild",
+]
+
+
+class Entry(BaseModel):
+    """One change of the catalog.
+
+    Attributes:
+        record: Always 1: the schema of this.
+        sequence: Its place in the log, from 1 on without a gap.
+        at: When, in UTC.
+        actor: Who: the user of the process.
+        action: What.
+        name: To which adapter, without version; empty if to none.
+        details: What else there is to know; enough to do it again.
+        previous: The hash of the entry before.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    record: Literal[1] = 1
+    sequence: Annotated[int, Field(ge=1, lt=2**63)]
+    at: str
+    actor: Annotated[str, StringConstraints(max_length=256)]
+    action: Action
+    name: Annotated[str, StringConstraints(max_length=256)]
+    details: Mapping[str, Json]
+    previous: Digest
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of `to_json()`."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def to_json(self) -> bytes:
+        """Return the canonical bytes of the entry's file."""
+        return canonical(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_json(cls, content: bytes, source: str) -> Self:
+        """Read an entry's file.
+
+        Raises:
+            ManifestError: It is not one.
+        """
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]["msg"]
+            raise ManifestError(f"{source} is no entry of a log: {problem}.", source) from error
+
+
+def canonical(value: object) -> bytes:
+    """Return JSON of which there is one spelling."""
+    return json.dumps(
+        dict(value) if isinstance(value, Mapping) else value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    ).encode()

@@ -1,0 +1,262 @@
+"""The log: who did what to which name, and when; every entry's hash covers the one before it.
+
+An entry is appended in the transaction of the change it tells of, so neither is there without the
+other. The hash makes alterations show: whoever notes the last one can tell later that nothing up to
+it was changed. Each entry is written to a file too, before the commit, so that the database can be
+made anew from blobs and entries; see `registry.maintenance.rebuild`.
+"""
+
+import getpass
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, Table, insert, select, update
+from sqlalchemy.orm import Session
+
+from registry.entries import Action, Entry, canonical
+from registry.errors import DatabaseError
+from registry.refs import AdapterRef
+from registry.storage.records import RecordStore
+from registry.tables.models import LogEntry
+from registry.tables.versions import Version
+
+START = "0" * 64
+"""What the first entry has for the hash of the one before it."""
+
+_BATCH = 1000
+
+# Without the ORM: a registry may have a million entries, and each is read or written once.
+_LOG: Table = LogEntry.metadata.tables["log"]
+_HEAD: Table = LogEntry.metadata.tables["log_head"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What is wrong with a log.
+
+    Attributes:
+        length: How many entries it should have.
+        hash: The hash of the last one, to compare with what was noted earlier.
+        problems: Sentences, each of which names an entry; none if the log is sound.
+    """
+
+    length: int
+    hash: str
+    problems: tuple[str, ...]
+
+
+class Log:
+    """The log of one registry.
+
+    Args:
+        root: The registry's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Touch nothing yet."""
+        self.records = RecordStore(root)
+
+    @staticmethod
+    def head(session: Session) -> tuple[int, str]:
+        """Return the number of the last entry, 0 if there is none, and its hash."""
+        row = session.execute(select(_HEAD)).first()
+        return (row.sequence, row.hash) if row else (0, START)
+
+    @staticmethod
+    def lock(session: Session) -> None:
+        """Let nobody append an entry before the end of this transaction."""
+        session.execute(select(_HEAD).with_for_update())
+
+    @staticmethod
+    def holds(session: Session, sequence: int, hash: str) -> bool:
+        """Whether the log has this entry, so that what ends with it is an earlier state."""
+        found = session.scalar(select(_LOG.c.hash).where(_LOG.c.sequence == sequence))
+        return sequence == 0 or found == hash
+
+    def append(
+        self, session: Session, action: Action, ref: AdapterRef | None = None, **details: Any
+    ) -> None:
+        """Add an entry; the last thing to do in a write transaction.
+
+        From here to the commit, others wait: the entry's place in the log is taken.
+
+        Args:
+            session: The transaction of the change.
+            action: What was done.
+            ref: To which adapter; default: to none.
+            details: JSON values; those that are None are left out.
+
+        Raises:
+            StorageError: The entry's file cannot be written.
+        """
+        head = session.execute(
+            update(_HEAD)
+            .values(sequence=_HEAD.c.sequence + 1)
+            .returning(_HEAD.c.sequence, _HEAD.c.hash)
+        ).one()
+        entry = Entry(
+            sequence=head.sequence,
+            at=datetime.now(UTC).isoformat(),
+            actor=current_user(),
+            action=action,
+            name=str(ref.repository) if ref else "",
+            details={key: value for key, value in details.items() if value is not None},
+            previous=head.hash,
+        )
+        if self.records.has(entry.sequence + 1):
+            raise DatabaseError(
+                f"The database is older than the records beside it: its log ends with entry "
+                f"{entry.sequence - 1}, but there are later ones in {self.records.root}. Run "
+                "`hubkit rebuild` to bring it up to date.",
+                self.records.root,
+            )
+        self.insert(session, entry)
+        self.records.put(entry.sequence, entry.to_json())
+        self.write_missing_records(session, entry.sequence - 1)
+
+    def append_publication(
+        self, session: Session, version: Version, *, origin: str | None = None
+    ) -> None:
+        """Add the entry of a new version, with all that its manifest does not say."""
+        self.append(
+            session,
+            "publish",
+            version.ref,
+            number=version.number,
+            digest=version.manifest_digest,
+            author=version.author,
+            message=version.message,
+            created_at=version.created_at.isoformat(),
+            yanked_at=version.yanked_at.isoformat() if version.yanked_at else None,
+            yank_reason=version.yank_reason,
+            origin=origin,
+        )
+
+    @staticmethod
+    def insert(session: Session, entry: Entry) -> None:
+        """Make the row of `entry`, and make it the last one."""
+        digest = entry.hash
+        session.execute(
+            insert(_LOG).values(
+                sequence=entry.sequence,
+                at=datetime.fromisoformat(entry.at),
+                actor=entry.actor,
+                action=entry.action,
+                name=entry.name,
+                folded=AdapterRef.parse(entry.name).folded if entry.name else "",
+                details=canonical(entry.details).decode(),
+                previous=entry.previous,
+                hash=digest,
+            )
+        )
+        session.execute(update(_HEAD).values(sequence=entry.sequence, hash=digest))
+
+    def entries(self, session: Session, ref: AdapterRef | None = None) -> Iterator[Entry]:
+        """Yield the entries about an adapter, or all of them, oldest first.
+
+        Raises:
+            DatabaseError: An entry cannot be read, because somebody altered it.
+        """
+        return map(_entry, _rows(session, ref))
+
+    def verify(self, session: Session) -> Chain:
+        """Follow the chain from the first entry to the last."""
+        head = session.execute(select(_HEAD)).first()
+        if head is None:
+            return Chain(0, START, ("The log has lost its head, the row of the table log_head.",))
+        problems = []
+        expected, previous = 1, START
+        for row in _rows(session):
+            if row.sequence != expected:
+                problems.append(f"{_span(expected, row.sequence - 1)} missing from the log.")
+            elif row.previous != previous:
+                problems.append(f"Entry {row.sequence} does not follow the one before it.")
+            try:
+                intact = _entry(row).hash == row.hash
+            except DatabaseError:
+                intact = False
+            if not intact:
+                problems.append(f"Entry {row.sequence} was altered: its hash is another.")
+            expected, previous = row.sequence + 1, row.hash
+        if expected <= head.sequence:
+            problems.append(f"{_span(expected, head.sequence)} missing from the end of the log.")
+        elif (expected - 1, previous) != (head.sequence, head.hash):
+            problems.append(f"Entry {expected - 1} is not the one that the log's head names.")
+        return Chain(head.sequence, head.hash, tuple(problems))
+
+    def missing_records(self, session: Session) -> list[int]:
+        """Return the entries whose file is missing, or holds something else."""
+        return [
+            entry.sequence
+            for entry in self.entries(session)
+            if self.records.get(entry.sequence) != entry.to_json()
+        ]
+
+    def write_records(self, session: Session, sequences: Iterable[int]) -> None:
+        """Write the files of these entries again.
+
+        Raises:
+            StorageError: A file cannot be written.
+        """
+        for sequence in sequences:
+            row = session.execute(select(_LOG).where(_LOG.c.sequence == sequence)).one()
+            self.records.put(sequence, _entry(row).to_json())
+
+    def write_missing_records(self, session: Session, last: int) -> None:
+        """Write the files of the entries up to `last`, back to the first that is there.
+
+        Raises:
+            StorageError: A file cannot be written.
+        """
+        first = last + 1
+        while first > 1 and not self.records.has(first - 1):
+            first -= 1
+        self.write_records(session, range(first, last + 1))
+
+
+def current_user() -> str:
+    """Return the name of the user of this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return "unknown"
+
+
+def _rows(session: Session, ref: AdapterRef | None = None) -> Iterator[Row[Any]]:
+    after = 0
+    while True:
+        statement = select(_LOG).where(_LOG.c.sequence > after)
+        if ref is not None:
+            statement = statement.where(_LOG.c.folded == ref.folded)
+        rows = session.execute(statement.order_by(_LOG.c.sequence).limit(_BATCH)).all()
+        if not rows:
+            return
+        yield from rows
+        after = rows[-1].sequence
+
+
+def _entry(row: Row[Any]) -> Entry:
+    try:
+        return Entry(
+            sequence=row.sequence,
+            at=row.at.isoformat(),
+            actor=row.actor,
+            action=row.action,
+            name=row.name,
+            details=json.loads(row.details),
+            previous=row.previous,
+        )
+    except ValueError as error:
+        raise DatabaseError(
+            f"Entry {row.sequence} of the log cannot be read: {error}. Somebody altered it; "
+            "restore a backup, or run `hubkit rebuild`.",
+            row.sequence,
+        ) from error
+
+
+def _span(first: int, last: int) -> str:
+    return f"Entry {first} is" if first == last else f"Entries {first} to {last} are"

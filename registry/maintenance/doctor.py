@@ -1,0 +1,220 @@
+"""A look at the machine and the programs that a registry rests on, before the registry itself.
+
+Changes nothing but a scratch file, which it removes.
+"""
+
+import os
+import platform
+import shutil
+import sqlite3
+import stat
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from registry.catalog import Catalog
+from registry.errors import DatabaseError, StorageError
+from registry.log import Log
+from registry.storage.durable import fsync_folder
+from registry.tables.database import known_revisions
+from registry.tables.journal import (
+    JournalMode,
+    file_system,
+    has_wal_reset_fix,
+    is_network,
+)
+from registry.tables.sqlite import Sqlite
+
+State = Literal["ok", "note", "problem"]
+
+_LIBRARIES = ("hubkit", "sqlalchemy", "alembic", "pydantic", "filelock", "safetensors")
+_LOW_SPACE, _NO_SPACE = 5_000_000_000, 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        state: ``ok``; ``note`` if there is something to know; ``problem`` if hubkit cannot work.
+        text: What was found, and what follows.
+    """
+
+    name: str
+    state: State
+    text: str
+
+
+def examine(catalog: Catalog) -> list[Check]:
+    """Look at everything that a registry rests on; there need not be one yet.
+
+    Args:
+        catalog: What `registry.home.find_catalog` returned, which touches nothing.
+    """
+    home = catalog.home
+    checks = [_programs(), _sqlite(), *_folder(home)]
+    if home.is_dir() and all(check.state != "problem" for check in checks):
+        checks += [_file_system(home), _space(home), _fsync(home)]
+        checks += [*_database(catalog), _leftovers(catalog)]
+    return checks
+
+
+def _programs() -> Check:
+    found = [f"Python {platform.python_version()}"]
+    for name in _LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return Check("programs", "ok", f"{', '.join(found)} on {platform.platform()}.")
+
+
+def _sqlite() -> Check:
+    found = f"SQLite {sqlite3.sqlite_version}"
+    if has_wal_reset_fix(sqlite3.sqlite_version_info):
+        return Check("sqlite", "ok", f"{found}, which has the fix of the WAL-reset bug.")
+    return Check(
+        "sqlite",
+        "note",
+        f"{found} can corrupt a database when two programs write its log to it at once (the "
+        "WAL-reset bug, fixed in 3.51.3, 3.50.7 and 3.44.6). hubkit keeps clear of it by doing "
+        "that itself while nobody can write. Other programs do not: open hubkit.db with them only "
+        "while hubkit does not run.",
+    )
+
+
+def _folder(home: Path) -> Iterator[Check]:
+    if home.is_symlink() and not home.exists():
+        text = f"{home} is a link to {os.readlink(home)}, which is not there. Make it, or set "
+        yield Check("folder", "problem", f"{text}HUBKIT_HOME to another folder.")
+        return
+    if not home.exists():
+        yield Check("folder", "note", f"{home} is not there; it is made when it is first needed.")
+        return
+    if not home.is_dir():
+        text = f"{home} is a file, but a registry is a folder. Set HUBKIT_HOME to a folder."
+        yield Check("folder", "problem", text)
+        return
+    state = home.stat()
+    link = f" (a link to {home.resolve()})" if home.is_symlink() else ""
+    mode = stat.filemode(state.st_mode)
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        can = "only read" if os.access(home, os.R_OK | os.X_OK) else "not even read"
+        yield Check(
+            "folder",
+            "problem" if can != "only read" else "note",
+            f"{home}{link} belongs to {_owner(home)} ({mode}), and you can {can} it: `hubkit pull "
+            "--from` works with a registry that can be read, publishing does not.",
+        )
+        return
+    if state.st_mode & stat.S_IWOTH:
+        text = f"{home}{link} can be written by everybody ({mode}): run chmod o-w on it."
+        yield Check("folder", "note", text)
+        return
+    yield Check("folder", "ok", f"{home}{link}, of {_owner(home)} ({mode}).")
+
+
+def _owner(home: Path) -> str:
+    try:
+        return home.owner()
+    except (KeyError, NotImplementedError):
+        return f"user {home.stat().st_uid}"
+
+
+def _file_system(home: Path) -> Check:
+    kind = file_system(home)
+    if is_network(kind):
+        return Check(
+            "file system",
+            "note",
+            f"{kind}, which machines share. SQLite's write-ahead log is not safe there, so hubkit "
+            "uses a rollback journal, which is slower; locks must work. If several machines "
+            "publish, keep the database in PostgreSQL.",
+        )
+    return Check("file system", "ok", f"{kind or 'of a kind this system does not tell'}.")
+
+
+def _space(home: Path) -> Check:
+    free = shutil.disk_usage(home).free
+    text = f"{free / 1e9:.1f} GB free."
+    if free < _NO_SPACE:
+        return Check("space", "problem", f"{text} Free some: `hubkit gc` removes what is unused.")
+    if free < _LOW_SPACE:
+        return Check("space", "note", f"{text} That is little.")
+    return Check("space", "ok", text)
+
+
+def _fsync(home: Path) -> Check:
+    path = home / f".{uuid.uuid4().hex}.tmp"
+    if not os.access(home, os.W_OK):
+        return Check("writing", "note", "Nothing can be written there; see above.")
+    try:
+        start = time.perf_counter()
+        with path.open("xb") as file:
+            file.write(b"x")
+            file.flush()
+            os.fsync(file.fileno())
+        fsync_folder(home)
+        seconds = time.perf_counter() - start
+        path.unlink()
+    except OSError as error:
+        return Check("writing", "problem", f"Cannot write in {home}: {error.strerror}.")
+    return Check("writing", "ok", f"A file is on the disk after {seconds * 1000:.1f} ms.")
+
+
+def _database(catalog: Catalog) -> Iterator[Check]:
+    database = catalog.database
+    label = database.backend.label
+    try:
+        found = database.migration() if database.backend.exists() else None
+        if found is None:
+            yield _no_database(catalog)
+            return
+        current = database.is_current()  # refuses one of a newer hubkit
+        with database.read() as session:
+            sequence, hash = Log.head(session) if current else (0, "")
+    except (DatabaseError, StorageError) as error:
+        yield Check("database", "problem", str(error))
+        return
+    text = f"{label}, migration {found}"
+    if isinstance(database.backend, Sqlite):
+        path = database.path
+        text += f", {path.stat().st_size / 1e6:.1f} MB, journal {_journal(path)}"
+    if not current:
+        newest = known_revisions()[-1]
+        cure = f"The next command brings it to migration {newest} and to the journal safe here."
+        yield Check("database", "note", f"{text}. {cure}")
+        return
+    yield Check("database", "ok", f"{text}.")
+    yield Check("log", "ok", f"{sequence} entries; the hash of the last is {hash}.")
+
+
+def _no_database(catalog: Catalog) -> Check:
+    if catalog.blobs.root.exists() or catalog.log.records.has(1):
+        text = f"{catalog.database.backend.label} is lost, but there are blobs and records."
+        return Check("database", "problem", f"{text} Run `hubkit rebuild` or `hubkit restore`.")
+    return Check("database", "note", f"There is none in {catalog.home} yet.")
+
+
+def _journal(path: Path) -> JournalMode:
+    # The header says it too, and reading that needs no lock: bytes 18 and 19 are 2 for WAL.
+    with path.open("rb") as file:
+        return "wal" if file.read(20)[18:] == b"\2\2" else "delete"
+
+
+def _leftovers(catalog: Catalog) -> Check:
+    scratch = len([*catalog.blobs.scratch.glob(".*.tmp")])
+    damaged = len([*catalog.blobs.quarantine.glob("*")])
+    parts = []
+    if scratch:
+        parts.append(f"{scratch} unfinished files, which `hubkit gc` removes when they are old")
+    if damaged:
+        parts.append(f"{damaged} damaged files in {catalog.blobs.quarantine}")
+    if not parts:
+        return Check("leftovers", "ok", "None.")
+    return Check("leftovers", "note", f"{' and '.join(parts)}.")

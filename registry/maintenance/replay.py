@@ -1,0 +1,95 @@
+"""Doing again, in a new database, what the entries of a log tell."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from registry.entries import Entry
+from registry.errors import CorruptBlobError, HubkitError, ManifestError, NotFoundError
+from registry.manifest import MAX_BYTES, Manifest
+from registry.refs import AdapterRef
+from registry.storage.blobs import BlobStore
+from registry.storage.files import MANIFEST_NAME
+from registry.tables.changing import delete_adapter, drop_alias, point_alias, set_yank
+from registry.tables.recording import Publication, record_version, reserve_number
+
+
+class Replay:
+    """Applies entries, and collects what cannot be done again.
+
+    Args:
+        blobs: Where the manifests are.
+        entries: All entries that there will be, to know which adapters are deleted later: the
+            bytes of those may be gone, and are not missed.
+    """
+
+    def __init__(self, blobs: BlobStore, entries: Iterable[Entry]) -> None:
+        """Look for deletions."""
+        self._blobs = blobs
+        self._deleted = {
+            AdapterRef.parse(entry.name).folded: entry.sequence
+            for entry in entries
+            if entry.action == "delete"
+        }
+        self.problems: list[str] = []
+
+    def apply(self, session: Session, entry: Entry) -> None:
+        """Do what an entry tells; what cannot be done becomes one of the `problems`."""
+        if not entry.name:
+            return
+        ref = AdapterRef.parse(entry.name)
+        try:
+            with session.begin_nested():
+                self._apply(session, entry, ref, dict(entry.details))
+        except (HubkitError, KeyError, TypeError, ValueError) as error:
+            if not isinstance(error, NotFoundError):  # of what could not be published, and is told
+                self.problems.append(f"Entry {entry.sequence} ({entry.action} {ref}): {error}")
+
+    def _apply(
+        self, session: Session, entry: Entry, ref: AdapterRef, details: dict[str, Any]
+    ) -> None:
+        match entry.action:
+            case "publish":
+                self._publish(session, entry, ref, details)
+            case "alias":
+                point_alias(session, ref.at(details["number"]), details["alias"])
+            case "unalias":
+                drop_alias(session, ref, details["alias"])
+            case "yank":
+                at = datetime.fromisoformat(details["yanked_at"])
+                set_yank(session, ref.at(details["number"]), at, details["reason"])
+            case "unyank":
+                set_yank(session, ref.at(details["number"]), None, None)
+            case "delete":
+                delete_adapter(session, ref, datetime.fromisoformat(details["deleted_at"]))
+            case _:
+                pass
+
+    def _publish(
+        self, session: Session, entry: Entry, ref: AdapterRef, details: dict[str, Any]
+    ) -> None:
+        created_at, number = datetime.fromisoformat(details["created_at"]), details["number"]
+        # Whatever becomes of it, its name and number are taken.
+        reserve_number(session, ref, number, created_at)
+        if self._deleted.get(ref.folded, 0) > entry.sequence:
+            return
+        label = f"{ref.at(number)}: {MANIFEST_NAME}"
+        try:
+            content = self._blobs.read(details["digest"], most=MAX_BYTES, label=label)
+            manifest = Manifest.from_json(content, label)
+        except (CorruptBlobError, ManifestError) as error:
+            self.problems.append(f"{ref.at(number)} cannot be brought back. {error}")
+            return
+        yanked_at = details.get("yanked_at")
+        publication = Publication(
+            author=details["author"],
+            message=details["message"],
+            created_at=created_at,
+            number=number,
+            yanked_at=datetime.fromisoformat(yanked_at) if yanked_at else None,
+            yank_reason=details.get("yank_reason"),
+            origin=details.get("origin"),
+        )
+        record_version(session, ref, manifest, publication)

@@ -1,0 +1,235 @@
+"""Blobs in object storage: S3, Google Cloud Storage or Azure, by URL.
+
+<url>/sha256/ab/cd/abcd...         whole and verified: an upload that fails leaves no object
+<url>/quarantine/abcd...-1f2e3d4c  found damaged; kept for people to look at, never read back
+
+Credentials, region and endpoint come from the environment, as the provider's own tools read them
+(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, ...).
+"""
+
+import hashlib
+import io
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from registry.errors import CorruptBlobError, StorageError
+from registry.storage.blobs import CURE, BlobStore, require_same
+from registry.storage.files import CHUNK, FileInfo, hash_stream, parse_digest
+
+if TYPE_CHECKING:
+    from obstore import ReadableFile
+    from obstore.store import RetryConfig, S3Config
+
+PART = 8 * 1024 * 1024
+"""Bytes of a part of a larger blob, each of which is uploaded, and repeated, by itself."""
+
+_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https")
+_RETRYING: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+
+
+class ObjectBlobStore(BlobStore):
+    """The blobs of one registry, in object storage.
+
+    Args:
+        root: The registry's folder, for what is kept on this machine.
+        url: ``s3://bucket/folder``, ``gs://...`` or ``az://...``.
+
+    Raises:
+        StorageError: `url` is malformed, or the client is not installed.
+    """
+
+    def __init__(self, root: Path, url: str) -> None:
+        """Connect to nothing yet."""
+        super().__init__(root)
+        self.url = url.rstrip("/")
+        scheme = url.partition("://")[0]
+        if scheme not in _SCHEMES:
+            raise StorageError(
+                f"{url!r} names no object storage: expected s3://bucket/folder, gs://... or "
+                "az://... Check HUBKIT_STORAGE_URL.",
+                url,
+            )
+        try:
+            import obstore
+        except ModuleNotFoundError as error:
+            raise StorageError(
+                f"{url} needs the object storage client, which is not installed. "
+                "Run: pip install 'hubkit[storage]'",
+                url,
+            ) from error
+        self._obstore = obstore
+        with self._errors("open"):
+            from obstore.store import from_url
+
+            if scheme.startswith("s3"):
+                # The server then checks every part that it receives.
+                config: S3Config = {"checksum_algorithm": "SHA256"}
+                self._store = from_url(url, config=config, retry_config=_RETRYING)
+            else:
+                self._store = from_url(url, retry_config=_RETRYING)
+
+    def location(self, digest: str) -> str:
+        """Return the URL of a blob, for messages."""
+        return f"{self.url}/{_key(digest)}"
+
+    def has(self, digest: str) -> bool:
+        """Whether there is an object of this name; what is in it is not looked at."""
+        return self.size(digest) is not None
+
+    def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
+        """As `BlobStore.examine`."""
+        with self._errors("read"):
+            if self.size(digest) is None:
+                return None
+            with self._read(digest) as stream:
+                return hash_stream(stream, most=size)
+
+    def set_aside(self, digest: str) -> str | None:
+        """As `BlobStore.set_aside`."""
+        found = self.examine(digest)
+        if found is None or found.sha256 == digest:
+            return None
+        target = f"quarantine/{digest}-{uuid.uuid4().hex[:8]}"
+        with self._errors("move a damaged blob in"):
+            self._obstore.copy(self._store, _key(digest), target)
+            self._obstore.delete(self._store, _key(digest))
+        return f"{self.url}/{target}"
+
+    def put(
+        self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
+    ) -> FileInfo:
+        """As `BlobStore.put`; what is larger than a part is uploaded in parts while it is hashed.
+
+        An object appears when its last byte is there, which is only sent when the digest is right.
+        """
+        if expected is None:
+            # Its name is only known at its end: such bytes, as of a manifest, are few.
+            content = stream.read()
+            expected = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+            stream = io.BytesIO(content)
+        with self._errors(f"store {label} in"):
+            if self.size(expected.sha256) == expected.size:
+                return expected
+            if expected.size <= PART:
+                content = stream.read(expected.size + 1)
+                found = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+                _require_sent(label, expected, found)
+                try:
+                    self._obstore.put(self._store, _key(found.sha256), content, mode="create")
+                except self._obstore.exceptions.AlreadyExistsError:
+                    if self.size(found.sha256) != found.size:
+                        self._obstore.put(self._store, _key(found.sha256), content)
+            else:
+                failures: list[CorruptBlobError] = []
+                try:
+                    self._obstore.put(
+                        self._store,
+                        _key(expected.sha256),
+                        _checked(stream, expected, label, failures),
+                        use_multipart=True,
+                        chunk_size=PART,
+                        max_concurrency=4,
+                    )
+                except Exception as error:
+                    if failures:  # the client wraps what its source raises
+                        raise failures[0] from error
+                    raise
+        return expected
+
+    def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
+        """As `BlobStore.open`; only the ranges that are read are fetched."""
+        with self._errors("read"):
+            try:
+                return self._read(digest)
+            except FileNotFoundError as error:
+                raise CorruptBlobError(
+                    f"{label}: the registry lost its bytes: expected them in "
+                    f"{self.location(digest)}, found nothing. {CURE}",
+                    label,
+                ) from error
+
+    def _read(self, digest: str) -> BinaryIO:
+        reader = self._obstore.open_reader(self._store, _key(digest), buffer_size=4 * CHUNK)
+        return cast(BinaryIO, io.BufferedReader(_Stream(reader), CHUNK))
+
+    def _reading(self, digest: str) -> AbstractContextManager[None]:
+        return self._errors("read")
+
+    def size(self, digest: str) -> int | None:
+        """As `BlobStore.size`."""
+        with self._errors("read"):
+            try:
+                return self._obstore.head(self._store, _key(digest))["size"]
+            except FileNotFoundError:
+                return None
+
+    @contextmanager
+    def _errors(self, action: str) -> Iterator[None]:
+        """Turn what the client raises into a StorageError."""
+        try:
+            yield
+        except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise StorageError(
+                f"Cannot {action} {self.url}: {reason}. Check the URL, the credentials and the "
+                "network, then run it again.",
+                self.url,
+            ) from error
+
+
+class _Stream(io.RawIOBase):
+    """What `obstore` reads, as a file of the standard library."""
+
+    def __init__(self, reader: "ReadableFile") -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._reader.tell()
+
+    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
+        content = self._reader.read(len(buffer))
+        buffer[: len(content)] = memoryview(content)
+        return len(content)
+
+
+def _checked(
+    stream: BinaryIO, expected: FileInfo, label: str, failures: list[CorruptBlobError]
+) -> Iterator[bytes]:
+    """Yield the bytes of `stream`, all but the last of them before it is sure they are right."""
+    sha256 = hashlib.sha256()
+    size, held = 0, b""
+    while size <= expected.size and (chunk := stream.read(CHUNK)):
+        sha256.update(chunk)
+        size += len(chunk)
+        if held:
+            yield held
+        held = chunk
+    try:
+        _require_sent(label, expected, FileInfo(sha256=sha256.hexdigest(), size=size))
+    except CorruptBlobError as error:
+        failures.append(error)
+        raise
+    yield held
+
+
+def _require_sent(label: str, expected: FileInfo, found: FileInfo) -> None:
+    cure = " Nothing was stored: copy, pull or write the file again."
+    require_same(label, expected, found, cure)
+
+
+def _key(digest: str) -> str:
+    parse_digest(digest)
+    return f"sha256/{digest[:2]}/{digest[2:4]}/{digest}"

@@ -1,0 +1,53 @@
+"""What a database must offer; `registry.tables.sqlite` and `registry.tables.postgresql` do."""
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+
+from registry.errors import DatabaseError, StorageError
+
+
+class Backend(Protocol):
+    """What differs between the databases, save for the text index.
+
+    Attributes:
+        driver_error: What its driver raises.
+        label: What messages call the database.
+        engine: Keeps connections for the next transaction.
+        reading_engine: The same, for transactions that see one state and change nothing.
+        writing_engine: The same, for transactions that write.
+    """
+
+    driver_error: type[Exception]
+    label: str
+    engine: Engine
+    reading_engine: Engine
+    writing_engine: Engine
+
+    def exists(self) -> bool:
+        """Whether connecting would make no new, empty database."""
+
+    def is_prepared(self, connection: Connection) -> bool:
+        """Whether everything beside the tables is as it should be."""
+
+    def table_names(self, connection: Connection) -> set[str]:
+        """Return the names of all tables."""
+
+    def preparing(self) -> AbstractContextManager[None]:
+        """Prepare what `is_prepared` asks for, and stay ready for `migrating`."""
+
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """Yield a connection in one transaction, in which migrations can run."""
+
+    def lock(self, connection: Connection) -> None:
+        """Keep other writers waiting until the connection's transaction ends."""
+
+    def after_write(self) -> None:
+        """Do what is due after a transaction that wrote."""
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Whether the transaction, run again, can succeed."""
+
+    def translate(self, error: Exception) -> DatabaseError | StorageError:
+        """Return the error of hubkit for one of the driver."""

@@ -1,0 +1,118 @@
+"""Keeping the listings: one row an adapter, for the newest version that is not yanked."""
+
+import re
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from registry.refs import AdapterRef
+from registry.tables.base import Base
+
+LISTINGS = Base.metadata.tables["listings"]
+_REPOSITORIES = Base.metadata.tables["repositories"]
+_REVISIONS = Base.metadata.tables["revisions"]
+_METRICS = Base.metadata.tables["metrics"]
+_DOWNLOADS = Base.metadata.tables["downloads"]
+
+NO_SCORE = float("-inf")
+"""The score of an adapter without a metric that is better when higher: lower than any other."""
+
+_COPIED = (
+    "kind",
+    "method",
+    "base_model",
+    "base_name",
+    "base_family",
+    "base_fingerprint",
+    "task",
+    "task_type",
+    "language",
+    "license",
+    "size",
+)
+# The end of a class's name in transformers, such as ForSequenceClassification.
+_CLASS_ENDING = re.compile(
+    r"(?:LMHead|Double|Encoder|Decoder)*(?:Pre[A-Z]\w*)?(?:Model|For[A-Z].*)$"
+)
+
+
+def base_name(base_model: str) -> str:
+    """Return the last component of a base model's id: what people call it."""
+    return base_model.rstrip("/").rpartition("/")[2] or base_model
+
+
+def base_family(architecture: str) -> str:
+    """Return the family of a class of transformers: ``xlmroberta`` for ``XLMRobertaModel``."""
+    return fold_family(_CLASS_ENDING.sub("", architecture)) or fold_family(architecture)
+
+
+def fold_family(text: str) -> str:
+    """Return what spellings of a family have in common: XLM-RoBERTa and xlm_roberta."""
+    return re.sub(r"[-_. ]", "", text.lower())
+
+
+def list_newest(session: Session, repository_id: int) -> None:
+    """Bring the listing of an adapter up to date; call it whenever a version comes or is yanked."""
+    session.execute(delete(LISTINGS).where(LISTINGS.c.repository_id == repository_id))
+    row = session.execute(
+        select(
+            _REVISIONS.c.id,
+            *(_REVISIONS.c[name] for name in _COPIED),
+            _REPOSITORIES.c.owner,
+            _REPOSITORIES.c.folded,
+            select(_DOWNLOADS.c.count)
+            .where(_DOWNLOADS.c.repository_id == repository_id)
+            .scalar_subquery()
+            .label("downloads"),
+        )
+        .join(_REPOSITORIES, _REPOSITORIES.c.id == _REVISIONS.c.repository_id)
+        .where(
+            _REVISIONS.c.repository_id == repository_id,
+            _REVISIONS.c.number.is_not(None),
+            _REVISIONS.c.yanked_at.is_(None),
+            _REPOSITORIES.c.deleted_at.is_(None),
+        )
+        .order_by(_REVISIONS.c.number.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return
+    session.execute(
+        insert(LISTINGS).values(
+            repository_id=repository_id,
+            revision_id=row.id,
+            owner=None if row.owner is None else row.folded.partition("/")[0],
+            score=_score(session, row.id),
+            downloads=row.downloads or 0,
+            **{name: row._mapping[name] for name in _COPIED},
+        )
+    )
+
+
+def count_download(session: Session, ref: AdapterRef) -> None:
+    """Note that a version of an adapter, which must exist, was pulled."""
+    repository_id = session.execute(
+        select(_REPOSITORIES.c.id).where(_REPOSITORIES.c.folded == ref.folded)
+    ).scalar_one()
+    counted = session.execute(
+        update(_DOWNLOADS)
+        .where(_DOWNLOADS.c.repository_id == repository_id)
+        .values(count=_DOWNLOADS.c.count + 1)
+    )
+    if counted.rowcount == 0:  # type: ignore[attr-defined]
+        session.execute(insert(_DOWNLOADS).values(repository_id=repository_id, count=1))
+    session.execute(
+        update(LISTINGS)
+        .where(LISTINGS.c.repository_id == repository_id)
+        .values(downloads=LISTINGS.c.downloads + 1)
+    )
+
+
+def _score(session: Session, revision_id: int) -> float:
+    value = session.scalar(
+        select(_METRICS.c.value)
+        .where(_METRICS.c.revision_id == revision_id, _METRICS.c.higher_is_better)
+        .order_by(_METRICS.c.position)
+        .limit(1)
+    )
+    return NO_SCORE if value is None else value

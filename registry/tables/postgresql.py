@@ -1,0 +1,147 @@
+"""The database of a registry as a schema of a PostgreSQL server."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from registry.errors import DatabaseError, StorageError
+
+LOCK_SECONDS = 10
+"""How long a statement waits for what another transaction has locked."""
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
+_LOCK_NOT_AVAILABLE = "55P03"
+_NO_SPACE = {"53100", "53200"}
+_NO_PERMISSION = {"42501", "25006"}
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('hubkit ' || current_schema(), 0))"
+
+
+class Postgresql:
+    """What is particular to PostgreSQL; `registry.tables.backend.Backend` says what each part is.
+
+    Args:
+        url: ``postgresql://[user[:password]@]host[:port]/database[?options]``, as libpq takes it.
+
+    Raises:
+        DatabaseError: `url` is malformed, or the driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Connect to nothing yet."""
+        parsed = _parse(url)
+        self.label = parsed.render_as_string(hide_password=True)
+        try:
+            self.engine = create_engine(
+                parsed.set(drivername="postgresql+psycopg"), max_overflow=-1, pool_pre_ping=True
+            )
+        except ModuleNotFoundError as error:
+            raise DatabaseError(
+                f"{self.label} needs the PostgreSQL driver, which is not installed. "
+                "Run: pip install 'hubkit[postgres]'",
+                self.label,
+            ) from error
+        self.driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
+        self.reading_engine: Engine = self.engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        self.writing_engine: Engine = self.engine
+
+        @event.listens_for(self.engine, "connect")
+        def configure(connection: Any, record: object) -> None:
+            connection.execute(f"SET lock_timeout = {LOCK_SECONDS * 1000}")
+            connection.commit()
+
+    def exists(self) -> bool:
+        """Whether connecting would change nothing: always."""
+        return True
+
+    def is_prepared(self, connection: Connection) -> bool:
+        """Whether everything beside the tables is as it should be: always."""
+        return True
+
+    def table_names(self, connection: Connection) -> set[str]:
+        """Return the names of all tables of the schema that is in use."""
+        return set(
+            connection.exec_driver_sql(
+                "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+            ).scalars()
+        )
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Do nothing: `migrating` holds the lock."""
+        yield
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction that no other migration runs beside."""
+        with self.engine.begin() as connection:
+            self.lock(connection)
+            yield connection
+
+    def lock(self, connection: Connection) -> None:
+        """Wait for the lock that every writer of this schema holds until its transaction ends."""
+        connection.exec_driver_sql(_LOCK)
+
+    def after_write(self) -> None:
+        """Do nothing: the server looks after itself."""
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Whether the same transaction, run again, can succeed."""
+        return _state(error) in (_SERIALIZATION_FAILURE, _DEADLOCK)
+
+    def translate(self, error: Exception) -> DatabaseError | StorageError:
+        """Return the error of hubkit for one of the driver."""
+        state, reason = _state(error), " ".join(str(error).split())
+        if state is None:
+            return DatabaseError(
+                f"Cannot use {self.label}: {reason}. Check that the server runs, and the URL.",
+                self.label,
+            )
+        if state == _LOCK_NOT_AVAILABLE:
+            return DatabaseError(
+                f"{self.label} is in use: another process has been writing to it for more than "
+                f"{LOCK_SECONDS} seconds. Try again when it has finished.",
+                self.label,
+            )
+        if state in _NO_SPACE:
+            return StorageError(
+                f"Cannot write to {self.label}: {reason}. Free some space on the server.",
+                self.label,
+            )
+        if state in _NO_PERMISSION:
+            return StorageError(
+                f"Cannot write to {self.label}: {reason}. Check what this user may do there.",
+                self.label,
+            )
+        return DatabaseError(
+            f"The database {self.label} refused a statement: {reason}. Please report this as a "
+            "bug of hubkit.",
+            self.label,
+        )
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise DatabaseError(
+            "The database's URL cannot be read: expected postgresql://user@host/database. "
+            "Check HUBKIT_DATABASE_URL.",
+        ) from error
+    if parsed.drivername not in ("postgresql", "postgres"):
+        raise DatabaseError(
+            f"A registry's database is a SQLite file in its folder, or postgresql://..., not "
+            f"{parsed.drivername}://... Check HUBKIT_DATABASE_URL.",
+            parsed.drivername,
+        )
+    return parsed
+
+
+def _state(error: BaseException | None) -> str | None:
+    return getattr(error, "sqlstate", None)

@@ -1,0 +1,54 @@
+"""Going to other migrations, and whether the tables are those that hubkit knows."""
+
+from registry.errors import DatabaseError
+from registry.tables.base import Base
+from registry.tables.database import (
+    VERSION_TABLE,
+    Database,
+    alembic_config,
+    is_model_table,
+    known_revisions,
+)
+
+
+def downgrade(database: Database, target: str) -> None:
+    """Take a database back to an earlier migration, in one transaction.
+
+    What the later ones made room for is lost: a backup comes first.
+
+    Args:
+        database: Which one.
+        target: The number of a migration, such as ``0002``.
+
+    Raises:
+        DatabaseError: There is no such migration, or it is not an earlier one.
+    """
+    current, known = database.migration(), known_revisions()
+    earlier = [number for number in known if current is not None and number < current]
+    if target not in earlier:
+        listed = ", ".join(earlier) or "none"
+        raise DatabaseError(
+            f"{database.backend.label} is at migration {current} and cannot go back to {target!r}: "
+            f"expected an earlier one, of which there are {listed}.",
+            target,
+        )
+    from alembic import command
+
+    with database.migrating() as connection:
+        command.downgrade(alembic_config(connection), target)
+    database.close()  # connections remember statements about the tables as they were
+
+
+def differences(database: Database) -> list[str]:
+    """Return how the tables differ from those that this hubkit knows, a sentence each."""
+    from alembic.autogenerate import produce_migrations, render_python_code
+    from alembic.migration import MigrationContext
+
+    with database.migrating() as connection:
+        options = {"version_table": VERSION_TABLE, "include_name": is_model_table}
+        context = MigrationContext.configure(connection, opts=options)
+        operations = produce_migrations(context, Base.metadata).upgrade_ops
+        if operations is None or operations.is_empty():
+            return []
+        code = render_python_code(operations, migration_context=context)
+        return [line.strip() for line in code.splitlines() if line.strip().startswith("op.")]

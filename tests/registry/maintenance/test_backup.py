@@ -1,0 +1,142 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from registry import AdapterRef, Catalog, ConflictError, Folder, RegistryNotFoundError, open_catalog
+from registry.maintenance.backup import back_up, restore
+from registry.maintenance.fsck import check_registry
+from registry.maintenance.rebuild import rebuild
+
+pytestmark = pytest.mark.sqlite
+MakeFolder = Callable[..., Folder]
+REF = AdapterRef.parse("alice/sst2")
+
+
+def files(root: Path) -> dict[Path, bytes]:
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_backup_is_a_registry_with_the_same_content(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    versions = [catalog.publish(REF, make_folder()) for _ in range(2)]
+    catalog.set_alias(versions[0].ref, "best")
+    copied = back_up(catalog, tmp_path / "backup")
+    assert (copied.blobs, copied.damaged) == (5, ())
+    backup = open_catalog(tmp_path / "backup", create=False)
+    assert backup.versions(REF) == catalog.versions(REF)
+    assert check_registry(backup, full=True).status == 0
+    assert files(backup.blobs.root) == files(catalog.blobs.root)
+
+
+def test_the_next_backup_copies_what_is_new(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    assert back_up(catalog, tmp_path / "backup").blobs == 0
+    catalog.publish(REF, make_folder())
+    assert back_up(catalog, tmp_path / "backup").blobs == 2
+    backup = open_catalog(tmp_path / "backup", create=False)
+    assert len(backup.versions(REF)) == 2
+    assert check_registry(backup, full=True).status == 0
+
+
+def test_another_registry_is_never_written_over(
+    catalog: Catalog, other_catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    catalog.publish(REF, make_folder())
+    other_catalog.publish(REF, make_folder())
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").write_bytes(b"jpg")
+    (tmp_path / "file").touch()
+    for place in (other_catalog.home, catalog.home, tmp_path / "photos", tmp_path / "file"):
+        with pytest.raises(ConflictError, match="something else than an earlier backup"):
+            back_up(catalog, place)
+    assert check_registry(other_catalog, full=True).status == 0
+
+
+def test_a_registry_that_went_another_way_is_no_earlier_backup(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    open_catalog(tmp_path / "backup").publish(REF, make_folder())
+    catalog.publish(REF, make_folder())
+    with pytest.raises(ConflictError):
+        back_up(catalog, tmp_path / "backup")
+
+
+def test_what_is_damaged_is_named_and_the_rest_is_copied(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    folder = make_folder()
+    catalog.publish(REF, folder)
+    lost = catalog.blobs.path(folder.manifest.files["head/weights.bin"].sha256)
+    lost.unlink()
+    copied = back_up(catalog, tmp_path / "backup")
+    assert copied.blobs == 2
+    assert len(copied.damaged) == 1
+    assert copied.damaged[0].startswith("alice/sst2@1: head/weights.bin: ")
+
+
+def test_bytes_are_checked_on_the_way(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    folder = make_folder(content=b"right")
+    catalog.publish(REF, folder)
+    path = catalog.blobs.path(folder.manifest.files["head/weights.bin"].sha256)
+    path.chmod(0o600)
+    path.write_bytes(b"wrong")
+    assert len(back_up(catalog, tmp_path / "backup").damaged) == 1
+    assert path.name not in {found.name for found in files(tmp_path / "backup")}
+
+
+def test_a_restored_registry_goes_on_where_the_backup_was_made(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    shutil.rmtree(catalog.home)
+    restore(tmp_path / "backup", catalog.home)
+    again = open_catalog(catalog.home)
+    assert again.publish(REF, make_folder()).number == 2
+    assert check_registry(again, full=True).status == 0
+    again.database.close()
+    again.database.path.unlink()
+    rebuild(again)  # its records came along
+    assert len(again.versions(REF)) == 2
+
+
+def test_nothing_is_restored_over_a_registry_or_from_none(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    with pytest.raises(ConflictError, match="is in the way"):
+        restore(tmp_path / "backup", catalog.home)
+    with pytest.raises(RegistryNotFoundError, match="no backup in"):
+        restore(tmp_path / "nowhere", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_interrupted_restoration_is_finished_by_the_next(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from registry.maintenance import backup as module
+
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_write_records", stop)
+        with pytest.raises(KeyboardInterrupt):
+            restore(tmp_path / "backup", tmp_path / "new")
+    assert not (tmp_path / "new" / "hubkit.db").exists()
+    restore(tmp_path / "backup", tmp_path / "new")
+    assert check_registry(open_catalog(tmp_path / "new"), full=True).status == 0

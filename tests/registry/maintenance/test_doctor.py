@@ -1,0 +1,97 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from registry import AdapterRef, Catalog, Folder
+from registry.home import find_catalog
+from registry.maintenance import doctor
+from registry.maintenance.doctor import Check, examine
+from registry.tables import journal
+
+MakeFolder = Callable[..., Folder]
+
+
+def found(catalog: Catalog) -> dict[str, Check]:
+    return {check.name: check for check in examine(catalog)}
+
+
+def test_a_sound_registry_has_no_problems(catalog: Catalog, make_folder: MakeFolder) -> None:
+    catalog.publish(AdapterRef.parse("sst2"), make_folder())
+    checks = found(catalog)
+    assert "problem" not in {check.state for check in checks.values()}
+    assert checks["database"].state == "ok"
+    with catalog.database.read() as session:
+        assert catalog.log.head(session)[1] in checks["log"].text
+    assert [path for path in catalog.home.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_looking_makes_nothing(tmp_path: Path) -> None:
+    checks = found(find_catalog(tmp_path / "none"))
+    assert checks["folder"].state == "note"
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(("fixed", "state"), [(True, "ok"), (False, "note")])
+def test_the_bug_of_the_write_ahead_log_is_told_by_version(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, fixed: bool, state: str
+) -> None:
+    monkeypatch.setattr(doctor, "has_wal_reset_fix", lambda version: fixed)
+    assert found(catalog)["sqlite"].state == state
+
+
+@pytest.mark.sqlite
+def test_a_network_file_system_recommends_postgresql(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (doctor, journal):
+        monkeypatch.setattr(module, "file_system", lambda folder: "nfs4")
+    checks = found(catalog)
+    assert checks["file system"].state == "note"
+    assert "PostgreSQL" in checks["file system"].text
+    assert checks["database"].state == "note"  # it has the other journal still
+
+
+@pytest.mark.parametrize(("free", "state"), [(10**11, "ok"), (10**9, "note"), (10**6, "problem")])
+def test_a_disk_that_fills_up_is_told(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, free: int, state: str
+) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("", (), {"free": free}))
+    assert found(catalog)["space"].state == state
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("content", [None, b"", b"rubbish" * 99])
+def test_a_lost_or_damaged_database_is_a_problem(
+    catalog: Catalog, make_folder: MakeFolder, content: bytes | None
+) -> None:
+    catalog.publish(AdapterRef.parse("sst2"), make_folder())
+    catalog.close()
+    path = catalog.database.path
+    path.unlink() if content is None else path.write_bytes(content)
+    check = found(find_catalog(catalog.home))["database"]
+    assert check.state == "problem"
+    assert "hubkit rebuild" in check.text
+
+
+def test_a_newer_database_is_a_problem(catalog: Catalog) -> None:
+    with catalog.database.write() as session:
+        session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
+    check = found(catalog)["database"]
+    assert check.state == "problem"
+    assert "newer hubkit" in check.text
+
+
+def test_a_folder_that_everybody_can_write_is_told(catalog: Catalog) -> None:
+    catalog.home.chmod(0o777)
+    assert "chmod o-w" in found(catalog)["folder"].text
+
+
+def test_what_was_left_is_counted(catalog: Catalog) -> None:
+    for folder, name in (("tmp", ".a.tmp"), ("quarantine", "b")):
+        (catalog.home / folder).mkdir(exist_ok=True)
+        (catalog.home / folder / name).touch()
+    check = found(catalog)["leftovers"]
+    assert check.text.startswith("1 unfinished files, which `hubkit gc` removes")
+    assert "1 damaged files in" in check.text

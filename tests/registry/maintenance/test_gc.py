@@ -1,0 +1,195 @@
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from registry import AdapterRef, Catalog, Folder, open_catalog
+from registry.maintenance import gc
+from registry.maintenance.gc import GRACE, Collection, collect_garbage
+from registry.tables.references import condemn
+
+MakeFolder = Callable[..., Folder]
+REF = AdapterRef.parse("alice/sst2")
+AT_ONCE = timedelta(0)
+
+
+def stored(catalog: Catalog) -> set[str]:
+    return {path.name for path in (catalog.home / "blobs").rglob("*") if path.is_file()}
+
+
+def grow_old(catalog: Catalog, age: timedelta) -> None:
+    past = time.time() - age.total_seconds()
+    for folder in ("blobs", "tmp", "cache"):
+        for path in (catalog.home / folder).rglob("*"):
+            os.utime(path, (past, past))
+
+
+@pytest.fixture
+def deleted(catalog: Catalog, make_folder: MakeFolder) -> Folder:
+    """A folder that was published under a name that was deleted, beside one that stays."""
+    catalog.publish(AdapterRef.parse("stays"), make_folder())
+    folder = make_folder()
+    catalog.publish(REF, folder)
+    catalog.delete(REF)
+    return folder
+
+
+def test_what_nothing_refers_to_goes_with_the_second_collection_after_the_grace_period(
+    catalog: Catalog, deleted: Folder
+) -> None:
+    before = stored(catalog)
+    gone = {deleted.manifest.digest, deleted.manifest.files["head/weights.bin"].sha256}
+    assert collect_garbage(catalog) == Collection()  # younger than the grace period
+    grow_old(catalog, 2 * GRACE)
+    first = collect_garbage(catalog)
+    assert (first.condemned, first.removed) == (2, 0)
+    assert collect_garbage(catalog) == Collection()  # condemned, but not for long enough
+    assert stored(catalog) == before
+    second = collect_garbage(catalog, grace=AT_ONCE)
+    assert (second.condemned, second.removed) == (0, 2)
+    assert stored(catalog) == before - gone
+    assert second.removed_bytes == first.condemned_bytes > 0
+    catalog.folder(catalog.resolve(AdapterRef.parse("stays")))
+    assert [*catalog.blobs.trash.iterdir()] == []
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(catalog: Catalog, deleted: Folder) -> None:
+    grow_old(catalog, 2 * GRACE)
+    before = stored(catalog)
+    planned = collect_garbage(catalog, dry_run=True)
+    assert planned == collect_garbage(catalog, dry_run=True) == collect_garbage(catalog)
+    planned = collect_garbage(catalog, dry_run=True, grace=AT_ONCE)
+    assert stored(catalog) == before
+    assert planned == collect_garbage(catalog, grace=AT_ONCE)
+    assert stored(catalog) < before
+
+
+def test_a_blob_that_is_published_again_is_spared(catalog: Catalog, deleted: Folder) -> None:
+    grow_old(catalog, 2 * GRACE)
+    collect_garbage(catalog)
+    version = catalog.publish(AdapterRef.parse("again"), deleted)
+    assert collect_garbage(catalog, grace=AT_ONCE).removed == 0
+    catalog.folder(version)
+
+
+def test_a_blob_that_is_removed_while_it_is_published_is_stored_again(
+    catalog: Catalog, deleted: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collection comes between the bytes and the rows of a publish that found the bytes."""
+    grow_old(catalog, 2 * GRACE)
+    collect_garbage(catalog)
+    collections = iter([True])
+    write = catalog.database.write
+
+    def collect_first() -> object:
+        if next(collections, False):
+            removed = collect_garbage(catalog, grace=AT_ONCE).removed
+            assert removed == 2
+        return write()
+
+    monkeypatch.setattr(catalog.database, "write", collect_first)
+    version = catalog.publish(AdapterRef.parse("again"), deleted)
+    catalog.folder(version)
+
+
+def test_a_condemned_blob_that_a_version_refers_to_stays(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    from sqlalchemy import text
+
+    version = catalog.publish(REF, make_folder())
+    with catalog.database.write() as session:
+        session.execute(
+            text("INSERT INTO condemned VALUES (:digest, '2020-01-01 00:00:00.000000')"),
+            {"digest": version.manifest_digest},
+        )
+    assert collect_garbage(catalog, grace=AT_ONCE).removed == 0
+    assert catalog.manifest(version)
+    with catalog.database.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM condemned")) == 0
+
+
+def test_nothing_that_is_referred_to_is_condemned(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    from datetime import UTC, datetime
+
+    version = catalog.publish(REF, make_folder())
+    with catalog.database.write() as session:
+        assert condemn(session, [version.manifest_digest], datetime.now(UTC)) == []
+
+
+def test_what_killed_processes_left_goes_when_it_is_old(
+    catalog: Catalog, deleted: Folder, make_folder: MakeFolder
+) -> None:
+    kept = catalog.folder(catalog.resolve(AdapterRef.parse("stays")))
+    scratch = catalog.home / "tmp" / ".0123.tmp"
+    scratch.write_bytes(b"half")
+    half = catalog.home / "cache" / ".4567.tmp"
+    half.mkdir()
+    orphan = catalog.home / "cache" / deleted.manifest.digest
+    orphan.mkdir()
+    stranger = catalog.home / "tmp" / "mine.txt"
+    stranger.write_text("not hubkit's")
+    assert collect_garbage(catalog).leftovers == 0
+    grow_old(catalog, 2 * GRACE)
+    assert collect_garbage(catalog).leftovers == 3
+    assert not any(path.exists() for path in (scratch, half, orphan))
+    assert kept.exists()
+    assert stranger.exists()
+
+
+def test_files_that_are_not_hubkits_are_left_alone(catalog: Catalog, deleted: Folder) -> None:
+    stranger = catalog.blobs.path(deleted.manifest.digest).with_name("README")
+    stranger.write_text("hello")
+    grow_old(catalog, 2 * GRACE)
+    collect_garbage(catalog)
+    collect_garbage(catalog, grace=AT_ONCE)
+    assert stranger.exists()
+
+
+def test_a_registry_without_blobs_has_no_garbage(catalog: Catalog) -> None:
+    assert collect_garbage(catalog) == Collection()
+
+
+def test_many_blobs_go_in_small_batches(
+    catalog: Catalog, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gc, "_BATCH", 3)
+    for _ in range(5):
+        catalog.publish(REF, make_folder())
+    catalog.delete(REF)
+    grow_old(catalog, 2 * GRACE)
+    collect_garbage(catalog)
+    assert collect_garbage(catalog, grace=AT_ONCE).removed == 11
+    assert stored(catalog) == set()
+
+
+def test_one_collection_waits_for_another(catalog: Catalog) -> None:
+    with gc.collection_lock(catalog):
+        thread = threading.Thread(target=collect_garbage, args=(open_catalog(catalog.home),))
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_it_is_told_in_the_log(catalog: Catalog, deleted: Folder) -> None:
+    grow_old(catalog, 2 * GRACE)
+    collect_garbage(catalog)
+    with catalog.database.read() as session:
+        last = [*catalog.log.entries(session)][-1]
+    assert (last.action, last.details["condemned"]) == ("gc", 2)
+
+
+def test_a_home_that_cannot_be_written_is_a_storage_error(catalog: Catalog, tmp_path: Path) -> None:
+    from registry import StorageError
+
+    (catalog.home / "trash").write_text("in the way")
+    with pytest.raises(StorageError, match="trash"):
+        collect_garbage(catalog)

@@ -1,0 +1,214 @@
+"""Blobs in object storage, against a server that speaks the protocol of S3 over HTTP."""
+
+import hashlib
+import io
+import os
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from registry import AdapterRef, CorruptBlobError, Folder, StorageError, open_catalog, read_folder
+from registry.storage.blobs import BlobStore, open_blobs
+from registry.storage.files import FileInfo
+from registry.storage.objects import PART, ObjectBlobStore
+
+BUCKET = "adapters"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["boto3.client"]:
+    """Amazon's own client, on a bucket that is empty for each test."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        client.delete_object(Bucket=BUCKET, Key=item["Key"])
+    client.delete_bucket(Bucket=BUCKET)
+    client.close()
+
+
+@pytest.fixture
+def blobs(s3: object, tmp_path: Path) -> BlobStore:
+    return open_blobs(tmp_path, f"s3://{BUCKET}/team")
+
+
+def info(content: bytes) -> FileInfo:
+    return FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def keys(s3: "boto3.client") -> list[str]:
+    return [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+
+def uploads(s3: "boto3.client") -> list[str]:
+    return [item["Key"] for item in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])]
+
+
+@pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 2 * PART + 12345])
+def test_bytes_come_back_as_they_were_put_under_their_digest(
+    s3: "boto3.client", blobs: BlobStore, size: int
+) -> None:
+    content = os.urandom(size)
+    expected = info(content)
+    assert blobs.put(io.BytesIO(content), expected) == expected
+    digest = expected.sha256
+    (key,) = keys(s3)
+    assert key == f"team/sha256/{digest[:2]}/{digest[2:4]}/{digest}"
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == content
+    with blobs.open(digest) as stream:
+        assert stream.read() == content
+    blobs.verify(expected)
+    assert blobs.has(digest)
+    assert blobs.examine(digest) == expected
+    assert uploads(s3) == []
+
+
+def test_bytes_of_unknown_digest_are_named_by_it(s3: "boto3.client", blobs: BlobStore) -> None:
+    assert blobs.put(io.BytesIO(b"manifest")) == info(b"manifest")
+    assert blobs.read(info(b"manifest").sha256, most=100) == b"manifest"
+
+
+@pytest.mark.parametrize("size", [10, 2 * PART])
+@pytest.mark.parametrize("change", [lambda c: c[:-1], lambda c: c + b"x", lambda c: b"x" + c[1:]])
+def test_wrong_bytes_are_never_there(
+    s3: "boto3.client", blobs: BlobStore, size: int, change: Callable[[bytes], bytes]
+) -> None:
+    content = bytes(size)
+    with pytest.raises(CorruptBlobError, match="weights: expected"):
+        blobs.put(io.BytesIO(change(content)), info(content), label="weights")
+    assert keys(s3) == uploads(s3) == []
+
+
+def test_what_is_there_is_not_sent_again(s3: "boto3.client", blobs: BlobStore) -> None:
+    content = b"once"
+    blobs.put(io.BytesIO(content), info(content))
+    unread = io.BytesIO(content)
+    blobs.put(unread, info(content))
+    assert unread.tell() == 0
+
+
+def test_an_object_of_the_wrong_size_is_replaced(s3: "boto3.client", blobs: BlobStore) -> None:
+    content = b"right"
+    blobs.put(io.BytesIO(content))
+    (key,) = keys(s3)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=b"cut")
+    blobs.put(io.BytesIO(content), info(content))
+    blobs.verify(info(content))
+
+
+class _Recorder(BaseHTTPRequestHandler):
+    """Says that there is nothing, takes everything, and keeps the headers it came with."""
+
+    puts: ClassVar[list[Message]] = []
+
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.puts.append(self.headers)
+        self.send_response(200)
+        self.send_header("ETag", '"x"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_upload_tells_the_server_its_checksum_and_to_overwrite_nothing(
+    s3: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Recorder) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        Thread(target=server.serve_forever, daemon=True).start()
+        open_blobs(tmp_path, f"s3://{BUCKET}").put(io.BytesIO(b"checked"))
+        server.shutdown()
+    (headers,) = _Recorder.puts
+    assert headers["If-None-Match"] == "*"
+    checksum = b64decode(headers["x-amz-checksum-sha256"])
+    assert checksum == hashlib.sha256(b"checked").digest()
+
+
+def test_a_part_of_a_blob_is_read_without_the_rest(s3: "boto3.client", blobs: BlobStore) -> None:
+    content = os.urandom(PART + 100)
+    digest = blobs.put(io.BytesIO(content), info(content)).sha256
+    with blobs.open(digest) as stream:
+        stream.seek(-50, io.SEEK_END)
+        assert stream.read() == content[-50:]
+        stream.seek(1234)
+        assert stream.read(10) == content[1234:1244]
+
+
+def test_a_damaged_object_is_named_and_set_aside(s3: "boto3.client", blobs: BlobStore) -> None:
+    content = b"right"
+    expected = blobs.put(io.BytesIO(content))
+    (key,) = keys(s3)
+    assert blobs.set_aside(expected.sha256) is None
+    s3.put_object(Bucket=BUCKET, Key=key, Body=b"wrong")
+    with pytest.raises(CorruptBlobError, match=rf"s3://{BUCKET}/team/sha256/"):
+        blobs.verify(expected)
+    kept = blobs.set_aside(expected.sha256)
+    assert kept is not None
+    assert kept.startswith(f"s3://{BUCKET}/team/quarantine/{expected.sha256}-")
+    assert not blobs.has(expected.sha256)
+
+
+def test_a_missing_object_is_a_lost_blob(s3: "boto3.client", blobs: BlobStore) -> None:
+    digest = info(b"never put").sha256
+    assert (blobs.has(digest), blobs.examine(digest)) == (False, None)
+    with pytest.raises(CorruptBlobError, match="weights: the registry lost its bytes"):
+        blobs.open(digest, label="weights")
+
+
+def test_a_bucket_that_is_not_there_is_a_storage_error(s3: "boto3.client", tmp_path: Path) -> None:
+    blobs = open_blobs(tmp_path, "s3://nowhere/team")
+    with pytest.raises(StorageError, match=r"Cannot store .* s3://nowhere/team: .* Check the URL"):
+        blobs.put(io.BytesIO(b"x"))
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "bucket", "s3:bucket"])
+def test_a_url_that_names_no_storage_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StorageError, match="Check HUBKIT_STORAGE_URL"):
+        ObjectBlobStore(tmp_path, url)
+
+
+def test_a_registry_publishes_to_and_loads_from_object_storage(
+    s3: "boto3.client", tmp_path: Path, make_folder: Callable[..., Folder]
+) -> None:
+    folder = make_folder(content=os.urandom(PART + 1))
+    ref = AdapterRef.parse("alice/sst2")
+    catalog = open_catalog(tmp_path / "home", storage=f"s3://{BUCKET}")
+    version = catalog.publish(ref, folder)
+    assert not (tmp_path / "home" / "blobs").exists()
+    assert len(keys(s3)) == len(folder.manifest.files) + 1
+    # Another machine has the database, and an empty cache.
+    assert read_folder(catalog.folder(version)).manifest == folder.manifest
+    copy = open_catalog(tmp_path / "copy")
+    assert copy.pull(ref, catalog).manifest_digest == version.manifest_digest
+    assert read_folder(copy.folder(copy.resolve(ref))).manifest == folder.manifest

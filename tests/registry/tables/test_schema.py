@@ -1,0 +1,40 @@
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from registry import AdapterRef, Catalog, DatabaseError, Folder
+from registry.tables.database import known_revisions
+from registry.tables.schema import differences, downgrade
+
+
+def test_tables_that_nobody_altered_do_not_differ(catalog: Catalog) -> None:
+    assert differences(catalog.database) == []
+
+
+def test_what_somebody_altered_is_told(catalog: Catalog) -> None:
+    with catalog.database.write() as session:
+        session.execute(text("DROP INDEX ix_files_sha256"))
+    assert "ix_files_sha256" in "".join(differences(catalog.database))
+    with catalog.database.write() as session:
+        session.execute(text("CREATE INDEX ix_files_sha256 ON files (sha256)"))
+
+
+def test_a_database_goes_back_and_is_brought_up_again(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    ref = catalog.publish(AdapterRef.parse("one"), make_folder()).ref
+    *_, earlier, newest = known_revisions()
+    downgrade(catalog.database, earlier)
+    assert catalog.database.migration() == earlier
+    assert not catalog.database.is_current()
+    catalog.database.upgrade()
+    assert catalog.database.migration() == newest
+    assert catalog.resolve(ref).ref == ref
+
+
+@pytest.mark.parametrize("target", ["9999", "", "head", "base", known_revisions()[-1]])
+def test_only_an_earlier_migration_is_gone_back_to(catalog: Catalog, target: str) -> None:
+    with pytest.raises(DatabaseError, match="expected an earlier one, of which there are 0001"):
+        downgrade(catalog.database, target)
+    assert catalog.database.is_current()

@@ -1,0 +1,83 @@
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from registry import (
+    AdapterRef,
+    Catalog,
+    ConflictError,
+    Folder,
+    InvalidNameError,
+    RefNotFoundError,
+    Version,
+)
+from registry.search import search
+
+MakeFolder = Callable[..., Folder]
+REF = AdapterRef.parse("alice/sst2")
+
+
+def parent(version: Version) -> dict[str, str]:
+    return {"ref": str(version.ref), "digest": version.manifest_digest}
+
+
+def test_a_deleted_adapter_is_found_by_nothing(catalog: Catalog, make_folder: MakeFolder) -> None:
+    versions = [catalog.publish(REF, make_folder(tags=["t"])) for _ in range(2)]
+    catalog.set_alias(versions[0].ref, "best")
+    assert catalog.delete(REF) == [1, 2]
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    for ref in (REF, versions[0].ref, AdapterRef.parse("alice/sst2@best")):
+        with pytest.raises(RefNotFoundError, match=f"was deleted on {today}; its name stays"):
+            catalog.resolve(ref)
+    assert catalog.find_digest(versions[0].manifest_digest) is None
+    assert search(catalog).items == search(catalog, text="sst2").items == ()
+
+
+def test_its_name_is_never_handed_on(
+    catalog: Catalog, other_catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    folder = make_folder()
+    catalog.publish(REF, folder)
+    catalog.delete(REF)
+    with pytest.raises(ConflictError, match="was deleted"):
+        catalog.publish(AdapterRef.parse("Alice/SST2"), make_folder())
+    other_catalog.publish(REF, folder)
+    with pytest.raises(ConflictError, match="was deleted"):
+        catalog.pull(REF, other_catalog)
+    with pytest.raises(RefNotFoundError, match="was deleted"):
+        catalog.delete(REF)
+    assert str(catalog.publish(AdapterRef.parse("alice/again"), folder).ref) == "alice/again@1"
+
+
+def test_what_another_adapter_is_made_of_stays(catalog: Catalog, make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    one = catalog.publish(REF, folder)
+    fused = catalog.publish(
+        AdapterRef.parse("fused"), make_folder(kind="fusion", parents=[parent(one)])
+    )
+    with pytest.raises(ConflictError, match="fused@1 would lose what it is made of"):
+        catalog.delete(REF)
+    assert catalog.resolve(REF) == one
+    copy = catalog.publish(AdapterRef.parse("bob/copy"), folder)
+    catalog.delete(REF)
+    assert catalog.lineage(fused).parents[0].version == copy
+    catalog.delete(AdapterRef.parse("fused"))
+    catalog.delete(copy.ref.repository)
+
+
+def test_an_adapter_made_of_its_own_earlier_version_is_deleted_whole(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    one = catalog.publish(REF, make_folder())
+    catalog.publish(REF, make_folder(kind="stack", parents=[parent(one)]))
+    assert catalog.delete(REF) == [1, 2]
+
+
+def test_only_a_whole_adapter_can_be_deleted(catalog: Catalog, make_folder: MakeFolder) -> None:
+    version = catalog.publish(REF, make_folder())
+    with pytest.raises(InvalidNameError, match=r"hubkit yank alice/sst2@1"):
+        catalog.delete(version.ref)
+    with pytest.raises(RefNotFoundError, match="No adapter is called"):
+        catalog.delete(AdapterRef.parse("alice/none"))
+    assert catalog.resolve(REF) == version
