@@ -142,6 +142,7 @@ def write_adapter(
     """
     name = foreign_name(name)
     row = METHODS[method.type]
+    width = next(iter(tensors.values()))["up.bias"].numel()
     config = {
         **_DEFAULTS,
         "dropout": 0.0,
@@ -151,7 +152,7 @@ def write_adapter(
         "non_linearity": method.activation,
         "original_ln_before": row.reads == "norm",
         "output_adapter": "feed_forward" in row.places,
-        "reduction_factor": reduction_factor(base.hidden_size, method.bottleneck_size),
+        "reduction_factor": reduction_factor(width, method.bottleneck_size),
         # The library refuses an integer here.
         "scaling": float(method.scaling),
     }
