@@ -12,6 +12,12 @@ from sqlalchemy.orm import Session
 
 from registry.errors import DatabaseError, NewerDatabaseError, StorageError
 from registry.storage.durable import storage_errors
+from registry.tables.journal import (
+    checkpoint,
+    checkpoint_is_due,
+    has_wal_reset_fix,
+    journal_mode,
+)
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -59,6 +65,8 @@ class Database:
         with self._errors(), Session(self._writing_engine) as session, session.begin():
             session.connection()  # else the lock is taken by whichever statement comes first
             yield session
+        if checkpoint_is_due(self.path):
+            checkpoint(self.path)
 
     def upgrade(self) -> None:
         """Create the tables, or bring them to the newest migration; cheap when they are there.
@@ -103,7 +111,7 @@ class Database:
     def _is_current(self) -> bool:
         with self._errors(), self._engine.begin() as connection:
             tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
-            journal_mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
             if not tables:
                 return False
             if VERSION_TABLE not in tables:
@@ -122,12 +130,12 @@ class Database:
                 "(pip install --upgrade hubkit) and try again.",
                 self.path,
             )
-        return found == known[-1] and journal_mode == _journal_mode()
+        return found == known[-1] and mode == journal_mode(self.path)
 
     def _set_journal_mode(self) -> None:
         with self._engine.connect() as connection:
             connection.exec_driver_sql("ROLLBACK")  # the mode cannot change in a transaction
-            connection.exec_driver_sql(f"PRAGMA journal_mode={_journal_mode()}")
+            connection.exec_driver_sql(f"PRAGMA journal_mode={journal_mode(self.path)}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -135,22 +143,6 @@ class Database:
             yield
         except DBAPIError as error:
             raise _translate(error, self.path) from error
-
-
-def has_wal_reset_fix(version: tuple[int, int, int]) -> bool:
-    """Whether this SQLite can use write-ahead logging without risk to the data.
-
-    The bug came with WAL in 3.7.0 and was fixed in 3.51.3, 3.50.7 and 3.44.6.
-    """
-    major, minor, patch = version
-    fixed_in = {(3, 44): 6, (3, 50): 7, (3, 51): 3}.get((major, minor))
-    return patch >= fixed_in if fixed_in is not None else (major, minor) > (3, 51)
-
-
-def _journal_mode() -> str:
-    # WAL lets readers and a writer work at once, but before the fix of its "WAL-reset" bug SQLite
-    # can corrupt a database when one connection checkpoints while another commits.
-    return "wal" if has_wal_reset_fix(sqlite3.sqlite_version_info) else "delete"
 
 
 def migrations_folder() -> Path:
@@ -200,8 +192,11 @@ def _engine(path: Path, *, foreign_keys: bool) -> Engine:
             f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
             "synchronous=FULL",
             "trusted_schema=OFF",
+            "mmap_size=0",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        if not has_wal_reset_fix(sqlite3.sqlite_version_info):
+            connection.execute("PRAGMA wal_autocheckpoint=0")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
+    Index,
     MetaData,
     String,
     Text,
@@ -166,3 +167,73 @@ class NamedRef(Base):
     repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"), primary_key=True)
     name: Mapped[str] = mapped_column(String(48), primary_key=True)
     revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), index=True)
+
+
+class Origin(Base):
+    """Where a revision was pulled from, so that lost bytes can be fetched again."""
+
+    __tablename__ = "origins"
+
+    revision_id: Mapped[int] = mapped_column(
+        ForeignKey("revisions.id"), primary_key=True, autoincrement=False
+    )
+    location: Mapped[str] = mapped_column(Text)
+
+
+class Downloads(Base):
+    """How often versions of a repository were pulled; no row means never."""
+
+    __tablename__ = "downloads"
+    __table_args__ = (
+        CheckConstraint("count >= 0", name="count"),
+        Index(None, "count", "repository_id"),
+    )
+
+    repository_id: Mapped[int] = mapped_column(
+        ForeignKey("repositories.id"), primary_key=True, autoincrement=False
+    )
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class CondemnedBlob(Base):
+    """A blob that nothing referred to when garbage was last looked for; the next time it goes."""
+
+    __tablename__ = "condemned"
+    __table_args__ = (_digest_check("sha256"),)
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    condemned_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class LogEntry(Base):
+    """One change of the catalog, never altered; its hash covers the entry before it."""
+
+    __tablename__ = "log"
+    __table_args__ = (
+        CheckConstraint("sequence >= 1", name="sequence"),
+        _digest_check("previous"),
+        _digest_check("hash"),
+        Index(None, "folded", "sequence"),
+    )
+
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    actor: Mapped[str] = mapped_column(String(256))
+    action: Mapped[str] = mapped_column(String(16))
+    # The ref as people read it, and the name to look it up by; both empty for what has no name.
+    name: Mapped[str] = mapped_column(String(256))
+    folded: Mapped[str] = mapped_column(String(193))
+    details: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class LogHead(Base):
+    """The last entry of the log, in the one row of its table, which every writer locks."""
+
+    __tablename__ = "log_head"
+    __table_args__ = (CheckConstraint("id = 1", name="id"), _digest_check("hash"))
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))

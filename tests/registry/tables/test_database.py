@@ -13,53 +13,19 @@ from registry import (
     open_catalog,
 )
 from registry.tables import database
-from registry.tables.database import Database, has_wal_reset_fix
+from registry.tables.database import Database
 from registry.tables.models import Repository
 
 
 @pytest.mark.parametrize(
-    ("version", "safe"),
-    [
-        ((3, 7, 0), False),
-        ((3, 40, 1), False),
-        ((3, 44, 5), False),
-        ((3, 44, 6), True),
-        ((3, 45, 9), False),
-        ((3, 50, 6), False),
-        ((3, 50, 7), True),
-        ((3, 51, 2), False),
-        ((3, 51, 3), True),
-        ((3, 52, 0), True),
-        ((4, 0, 0), True),
-    ],
-)
-def test_wal_is_safe_only_with_the_fix(version: tuple[int, int, int], safe: bool) -> None:
-    assert has_wal_reset_fix(version) == safe
-
-
-@pytest.mark.parametrize(("fixed", "mode"), [(True, "wal"), (False, "delete")])
-def test_the_journal_is_wal_only_where_that_is_safe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fixed: bool, mode: str
-) -> None:
-    monkeypatch.setattr(database, "has_wal_reset_fix", lambda version: fixed)
-    catalog = open_catalog(tmp_path)
-    with catalog.database.read() as session:
-        assert session.scalar(text("PRAGMA journal_mode")) == mode
-
-
-def test_a_sqlite_without_the_fix_takes_a_database_out_of_wal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "has_wal_reset_fix", lambda version: True)
-    open_catalog(tmp_path)
-    monkeypatch.setattr(database, "has_wal_reset_fix", lambda version: False)
-    with open_catalog(tmp_path).database.read() as session:
-        assert session.scalar(text("PRAGMA journal_mode")) == "delete"
-
-
-@pytest.mark.parametrize(
     ("pragma", "value"),
-    [("foreign_keys", 1), ("busy_timeout", 10000), ("synchronous", 2), ("trusted_schema", 0)],
+    [
+        ("foreign_keys", 1),
+        ("busy_timeout", 10000),
+        ("synchronous", 2),
+        ("trusted_schema", 0),
+        ("mmap_size", 0),
+    ],
 )
 def test_every_connection_has_the_pragmas(catalog: Catalog, pragma: str, value: int) -> None:
     with catalog.database.read() as session:
@@ -78,10 +44,7 @@ def test_an_error_in_a_write_undoes_all_of_it(catalog: Catalog) -> None:
         assert session.scalar(text("SELECT count(*) FROM revision_text")) == 0
 
 
-def test_a_read_sees_one_state_while_another_process_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "has_wal_reset_fix", lambda version: True)
+def test_a_read_sees_one_state_while_another_process_writes(tmp_path: Path) -> None:
     catalog = open_catalog(tmp_path)
     count = text("SELECT count(*) FROM revision_text")
     with catalog.database.read() as session:
@@ -144,7 +107,7 @@ def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
 def test_a_newer_database_is_refused_with_both_revisions(catalog: Catalog) -> None:
     with catalog.database.write() as session:
         session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
-    with pytest.raises(NewerDatabaseError, match=r"migration 9999, .* up to 0001: .* Upgrade"):
+    with pytest.raises(NewerDatabaseError, match=r"migration 9999, .* up to 0002: .* Upgrade"):
         open_catalog(catalog.home)
 
 
