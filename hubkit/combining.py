@@ -73,11 +73,13 @@ def same_base(one: BaseModelInfo, other: BaseModelInfo) -> bool:
     """Whether two base models have the same weights, or else the same name and shape."""
     if one.fingerprint and other.fingerprint:
         return one.fingerprint == other.fingerprint
-    return (one.id, one.hidden_size, one.num_layers) == (
-        other.id,
-        other.hidden_size,
-        other.num_layers,
-    )
+    return one.id == other.id and same_sizes(one, other)
+
+
+def same_sizes(one: BaseModelInfo, other: BaseModelInfo) -> bool:
+    """Whether two base models are of one width and depth, as far as both are known."""
+    pairs = ((one.hidden_size, other.hidden_size), (one.num_layers, other.num_layers))
+    return all(mine is None or yours is None or mine == yours for mine, yours in pairs)
 
 
 def describe_base(base: BaseModelInfo) -> str:

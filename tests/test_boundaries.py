@@ -20,11 +20,14 @@ HEAVY = {"torch", "numpy", "transformers", "datasets", "sklearn", "matplotlib", 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[set[str], ...] = (
     {"base_names", "composition"},
-    {"combining", "publishing"},
+    {"combining"},
     {"nn"},
     {"formats"},
     {"base_models", "plots", "tasks"},
+    {"converting", "stored_bases"},
     {"adapters"},
+    {"fitting"},
+    {"publishing"},
     {"inference"},
     {"training"},
     {"cli"},
@@ -33,7 +36,15 @@ HEIGHT = {module: height for height, floor in enumerate(FLOORS) for module in fl
 # Take no part in the house: the door, and its key.
 DOORS = {"__init__"}
 # May be used where no torch is installed.
-LIGHT = ("base_names", "cli", "combining", "composition", "publishing")
+LIGHT = (
+    "base_names",
+    "cli",
+    "combining",
+    "composition",
+    "converting",
+    "publishing",
+    "stored_bases",
+)
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -58,9 +58,9 @@ def find_parts(path: Path) -> tuple[Part, ...]:
     weighted = {part for part in PARTS if part.weights in names or part.pickle in names}
     if not configured and not weighted:
         raise FolderError(
-            f"{path} is not an adapter's folder: it has no {MANIFEST_NAME}, and no configuration "
-            f"of PEFT or AdapterHub. {_describe(names)} hubkit.save_adapter() in Python writes a "
-            "folder that can be published.",
+            f"{path} is not an adapter's folder: it has no {MANIFEST_NAME}. {_describe(names)} "
+            "Expected what hubkit.save_adapter(), PEFT's save_pretrained() or AdapterHub's "
+            "save_adapter() writes.",
             path,
         )
     adapters = configured - {HEAD}
