@@ -4,28 +4,34 @@ A registry is a folder:
 
     hubkit.db    what exists
     blobs/       every byte, by digest; a version's manifest too
+    records/     the log's entries, from which the database can be made anew
+    quarantine/  bytes that were found damaged
+    trash/       blobs that nothing refers to, on their way out
     cache/       folders written out for loading; may be deleted at any time
     runs/        checkpoints of training that broke off; deleted, it starts anew
-    tmp/         blobs being written
+    tmp/         what is being written
+
+What keeps all this whole (garbage collection, checks, backups) is in `registry.maintenance`.
 """
 
-import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from registry.errors import ConflictError, InvalidNameError
 from registry.folders import Folder
+from registry.healing import healing
+from registry.log import Log, current_user
 from registry.manifest import MAX_BYTES, Manifest
 from registry.publishing import publish_version
 from registry.pulling import pull_version
-from registry.refs import LATEST, AdapterRef
+from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
 from registry.storage.checkout import cached_folder, write_folder
 from registry.storage.files import MANIFEST_NAME
+from registry.tables.changing import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.database import Database
 from registry.tables.lineage import Lineage, find_lineage
-from registry.tables.lookup import alias_not_found, find_repository, find_revision
-from registry.tables.models import NamedRef, Revision
+from registry.tables.lookup import find_repository, find_revision
+from registry.tables.models import Revision
 from registry.tables.recording import Publication, check_text, require_publishable
 from registry.tables.versions import (
     Version,
@@ -50,6 +56,7 @@ class Catalog:
         self.home = home
         self.database = Database(home / DATABASE_NAME)
         self.blobs = BlobStore(home)
+        self.log = Log(home)
 
     def publish(
         self,
@@ -79,7 +86,7 @@ class Catalog:
             StorageError: The disk is full or not writable.
         """
         publication = Publication(
-            author=_user() if author is None else author,
+            author=current_user() if author is None else author,
             message=message,
             created_at=datetime.now(UTC),
             number=number,
@@ -87,6 +94,7 @@ class Catalog:
         return publish_version(
             self.database,
             self.blobs,
+            self.log,
             ref,
             folder.manifest,
             lambda path: (folder.path / path).open("rb"),
@@ -148,7 +156,10 @@ class Catalog:
             ManifestError: It is of a schema that only a newer hubkit reads.
         """
         label = f"{version.ref}: {MANIFEST_NAME}"
-        content = self.blobs.read(version.manifest_digest, most=MAX_BYTES, label=label)
+        digest = version.manifest_digest
+        content = healing(
+            self, version, lambda: self.blobs.read(digest, most=MAX_BYTES, label=label)
+        )
         return Manifest.from_json(content, label)
 
     def materialize(self, version: Version, destination: Path) -> Manifest:
@@ -164,7 +175,8 @@ class Catalog:
             StorageError: The disk is full or not writable.
         """
         manifest = self.manifest(version)
-        write_folder(self.blobs, manifest, destination, str(version.ref))
+        label = str(version.ref)
+        healing(self, version, lambda: write_folder(self.blobs, manifest, destination, label))
         return manifest
 
     def folder(self, version: Version) -> Path:
@@ -177,7 +189,8 @@ class Catalog:
             StorageError: The disk is full or not writable.
         """
         manifest = self.manifest(version)
-        return cached_folder(self.blobs, manifest, self.home / "cache", str(version.ref))
+        label, cache = str(version.ref), self.home / "cache"
+        return healing(self, version, lambda: cached_folder(self.blobs, manifest, cache, label))
 
     def set_alias(self, ref: AdapterRef, alias: str) -> Version:
         """Make ``name@alias`` mean the version that `ref` names now, and return that version.
@@ -187,25 +200,10 @@ class Catalog:
             NotFoundError: As `resolve`.
             ConflictError: The version is yanked.
         """
-        named = AdapterRef(ref.owner, ref.name, alias=alias)
-        if alias == LATEST:
-            raise InvalidNameError(
-                f"{named} cannot be set: it always is the newest version that is not yanked. "
-                "Choose another alias.",
-                named,
-            )
         with self.database.write() as session:
-            revision = find_revision(session, ref)
-            if revision.yanked_at is not None:
-                raise ConflictError(
-                    f"{ref} is yanked ({revision.yank_reason}), so an alias to it would find "
-                    "nothing. Choose another version, or unyank this one.",
-                    ref,
-                )
-            session.merge(
-                NamedRef(repository_id=revision.repository_id, name=alias, revision_id=revision.id)
-            )
-            session.flush()
+            revision, new = point_alias(session, ref, alias)
+            if new:
+                self.log.append(session, "alias", ref, alias=alias, number=revision.number)
             return load_version(session, revision.id)
 
     def remove_alias(self, ref: AdapterRef, alias: str) -> None:
@@ -215,13 +213,9 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
             AliasNotFoundError: There is no such alias.
         """
-        named = AdapterRef(ref.owner, ref.name, alias=alias)
         with self.database.write() as session:
-            repository = find_repository(session, named)
-            row = session.get(NamedRef, (repository.id, alias))
-            if row is None:
-                raise alias_not_found(session, repository, named)
-            session.delete(row)
+            drop_alias(session, ref, alias)
+            self.log.append(session, "unalias", ref, alias=alias)
 
     def yank(self, ref: AdapterRef, reason: str) -> Version:
         """Hide a version from everyone who does not ask for its number; its bytes stay.
@@ -234,7 +228,12 @@ class Catalog:
             InvalidNameError: `ref` has no number.
             NotFoundError: As `resolve`.
         """
-        return self._set_yank(ref, datetime.now(UTC), check_text("reason", reason))
+        at = datetime.now(UTC)
+        with self.database.write() as session:
+            revision = set_yank(session, ref, at, check_text("reason", reason))
+            details = {"number": revision.number, "reason": reason, "yanked_at": at.isoformat()}
+            self.log.append(session, "yank", ref, **details)
+            return load_version(session, revision.id)
 
     def unyank(self, ref: AdapterRef) -> Version:
         """Undo `yank`.
@@ -243,7 +242,32 @@ class Catalog:
             InvalidNameError: `ref` has no number.
             NotFoundError: As `resolve`.
         """
-        return self._set_yank(ref, None, None)
+        with self.database.write() as session:
+            revision = set_yank(session, ref, None, None)
+            self.log.append(session, "unyank", ref, number=revision.number)
+            return load_version(session, revision.id)
+
+    def delete(self, ref: AdapterRef) -> list[int]:
+        """Delete an adapter with all its versions; its name is never given to another.
+
+        The bytes go with the next garbage collections; see `registry.maintenance.gc`.
+
+        Args:
+            ref: The adapter's name, without version or alias.
+
+        Returns:
+            The numbers of the versions that were deleted.
+
+        Raises:
+            InvalidNameError: `ref` has a version or an alias.
+            RefNotFoundError: There is no adapter of that name.
+            ConflictError: Another adapter is made of it.
+        """
+        at = datetime.now(UTC)
+        with self.database.write() as session:
+            numbers = delete_adapter(session, ref, at)
+            self.log.append(session, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
+            return numbers
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""
@@ -269,21 +293,3 @@ class Catalog:
             StorageError: The disk is full or not writable.
         """
         return pull_version(ref, source, self, name=name)
-
-    def _set_yank(self, ref: AdapterRef, at: datetime | None, reason: str | None) -> Version:
-        if ref.version is None:
-            raise InvalidNameError(
-                f"Say which version of {ref.repository} is meant, as in {ref.at(1)}.", ref
-            )
-        with self.database.write() as session:
-            revision = find_revision(session, ref)
-            revision.yanked_at, revision.yank_reason = at, reason
-            session.flush()
-            return load_version(session, revision.id)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a number without a name
-        return "unknown"

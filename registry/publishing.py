@@ -5,6 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from sqlalchemy.orm import Session
+
+from registry.errors import CorruptBlobError
+from registry.log import Log
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
@@ -12,12 +16,20 @@ from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.database import Database
 from registry.tables.recording import Publication, record_version, require_publishable
+from registry.tables.references import spare
 from registry.tables.versions import Version, load_version
+
+_TRIES = 5
+
+
+class _BlobsGoneError(Exception):
+    """Garbage collection took bytes that were there when they should have been stored."""
 
 
 def publish_version(
     database: Database,
     blobs: BlobStore,
+    log: Log,
     ref: AdapterRef,
     manifest: Manifest,
     open_file: Callable[[str], BinaryIO],
@@ -28,9 +40,10 @@ def publish_version(
     Args:
         database: Gets the rows.
         blobs: Gets the bytes.
+        log: Gets an entry.
         ref: The adapter's name, without version or alias.
         manifest: What the version is.
-        open_file: Opens the file of a path that the manifest lists.
+        open_file: Opens the file of a path that the manifest lists; may be asked again.
         publication: What else is known about the version.
 
     Raises:
@@ -43,12 +56,53 @@ def publish_version(
     named = ref if publication.number is None else ref.at(publication.number)
     with database.read() as session:
         require_publishable(session, ref, manifest)
-    # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
-    # version whose bytes are missing.
-    for path, info in sorted(manifest.files.items()):
-        with storage_errors("read", Path(path)), open_file(path) as stream:
-            blobs.put(stream, info, label=f"{named}: {path}")
-    blobs.put(io.BytesIO(manifest.to_json()), label=f"{named}: {MANIFEST_NAME}")
-    with database.write() as session:
-        require_publishable(session, ref, manifest)
-        return load_version(session, record_version(session, ref, manifest, publication))
+    for _ in range(_TRIES):
+        # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
+        # version whose bytes are missing.
+        for path, info in sorted(manifest.files.items()):
+            with storage_errors("read", Path(path)), open_file(path) as stream:
+                blobs.put(stream, info, label=f"{named}: {path}")
+        blobs.put(io.BytesIO(manifest.to_json()), label=f"{named}: {MANIFEST_NAME}")
+        try:
+            with database.write() as session:
+                require_publishable(session, ref, manifest)
+                revision, new = record_version(session, ref, manifest, publication)
+                version = load_version(session, revision)
+                if new:
+                    _log_publication(log, session, version, publication)
+                _keep_from_collection(session, blobs, manifest)
+                return version
+        except _BlobsGoneError:
+            continue
+    raise CorruptBlobError(
+        f"{named}: its bytes vanished from {blobs.root} as often as they were stored. Find out "
+        "what removes files there, then publish again.",
+        named,
+    )
+
+
+def _log_publication(
+    log: Log, session: Session, version: Version, publication: Publication
+) -> None:
+    log.append(
+        session,
+        "publish",
+        version.ref,
+        number=version.number,
+        digest=version.manifest_digest,
+        author=publication.author,
+        message=publication.message,
+        created_at=version.created_at.isoformat(),
+        yanked_at=version.yanked_at.isoformat() if version.yanked_at else None,
+        yank_reason=version.yank_reason,
+        origin=publication.origin,
+    )
+
+
+def _keep_from_collection(session: Session, blobs: BlobStore, manifest: Manifest) -> None:
+    # A blob that was there already may have been condemned, or removed just now. Both are settled
+    # here, because garbage is removed inside a write transaction too: before this one or after it.
+    digests = {manifest.digest, *(info.sha256 for info in manifest.files.values())}
+    spare(session, digests)
+    if not all(map(blobs.has, digests)):
+        raise _BlobsGoneError

@@ -4,6 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from registry.errors import ParentNotFoundError
+from registry.healing import healing
 from registry.manifest import Manifest
 from registry.publishing import publish_version
 from registry.refs import AdapterRef
@@ -38,14 +39,21 @@ def _copy(
         number=number,
         yanked_at=version.yanked_at,
         yank_reason=version.yank_reason,
+        origin=str(source.home.resolve()),
     )
-    return publish_version(
-        target.database,
-        target.blobs,
-        name,
-        manifest,
-        partial(_open, source, version, manifest),
-        publication,
+    # The bytes are checked where they arrive; if they were damaged in the source, that is mended.
+    return healing(
+        source,
+        version,
+        lambda: publish_version(
+            target.database,
+            target.blobs,
+            target.log,
+            name,
+            manifest,
+            partial(_open, source, version, manifest),
+            publication,
+        ),
     )
 
 

@@ -1,11 +1,14 @@
 """Content-addressed bytes: a blob's path is its SHA-256, so it can never be changed, only lost.
 
 blobs/sha256/ab/cd/abcd...    whole, verified, read-only
+quarantine/abcd...-1f2e3d4c   found damaged; kept for people to look at, never read back
+trash/abcd...                 nothing referred to it; on its way out
 tmp/                          being written; nothing in it is ever read back
 """
 
 import hashlib
 import os
+import uuid
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,18 +23,22 @@ from registry.storage.durable import (
 )
 from registry.storage.files import FileInfo, hash_stream, parse_digest
 
+_CURE = "Run `hubkit fsck --repair`, then publish or pull the same adapter again if need be."
+
 
 class BlobStore:
     """The blobs of one registry.
 
     Args:
-        root: Folder that holds ``blobs/`` and ``tmp/``; both are made when first needed.
+        root: Folder that holds ``blobs/`` and the others; each is made when first needed.
     """
 
     def __init__(self, root: Path) -> None:
         """Touch nothing on disk yet."""
-        self._root = root / "blobs" / "sha256"
-        self._scratch = root / "tmp"
+        self.root = root / "blobs" / "sha256"
+        self.quarantine = root / "quarantine"
+        self.trash = root / "trash"
+        self.scratch = root / "tmp"
 
     def path(self, digest: str) -> Path:
         """Return where the blob is, or would be.
@@ -40,7 +47,48 @@ class BlobStore:
             InvalidNameError: `digest` is not 64 lower-case hexadecimal digits.
         """
         parse_digest(digest)
-        return self._root / digest[:2] / digest[2:4] / digest
+        return self.root / digest[:2] / digest[2:4] / digest
+
+    def has(self, digest: str) -> bool:
+        """Whether there is a file of this name; what is in it is not looked at."""
+        return self.path(digest).is_file()
+
+    def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
+        """Return what the blob's file holds now, right or wrong; None if there is no file.
+
+        Args:
+            digest: Whose file.
+            size: How many bytes it should have, so that no more than one beyond them is read;
+                default: no bound.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        path = self.path(digest)
+        with storage_errors("read", path):
+            try:
+                with path.open("rb") as stream:
+                    return hash_stream(stream, most=size)
+            except FileNotFoundError:
+                return None
+
+    def set_aside(self, digest: str) -> Path | None:
+        """Move a damaged blob to the quarantine; return where it is now, None if it is intact.
+
+        Raises:
+            StorageError: It cannot be read or moved.
+        """
+        found = self.examine(digest)
+        if found is None or found.sha256 == digest:
+            return None
+        source = self.path(digest)
+        target = self.quarantine / f"{digest}-{uuid.uuid4().hex[:8]}"
+        with storage_errors("move the damaged blob", source):
+            make_folders(self.quarantine)
+            os.replace(source, target)
+            fsync_folder(self.quarantine)
+            fsync_folder(source.parent)
+        return target
 
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
@@ -59,11 +107,11 @@ class BlobStore:
             CorruptBlobError: The bytes are not the expected ones; nothing was stored.
             StorageError: The disk is full or not writable; nothing was stored.
         """
-        with storage_errors(f"store {label} in", self._root.parent):
+        with storage_errors(f"store {label} in", self.root.parent):
             if expected is not None and self._holds(expected):
                 return expected
-            make_folders(self._scratch)
-            with scratch_file(self._scratch) as file:
+            make_folders(self.scratch)
+            with scratch_file(self.scratch) as file:
                 most = None if expected is None else expected.size
                 found = hash_stream(stream, most=most, target=file)
                 if expected is not None:
@@ -91,7 +139,7 @@ class BlobStore:
             except FileNotFoundError as error:
                 raise CorruptBlobError(
                     f"{label}: the registry lost its bytes: expected them in {path}, found no "
-                    "file. Publish or pull the same adapter again.",
+                    f"file. {_CURE}",
                     label,
                 ) from error
 
@@ -158,10 +206,7 @@ class BlobStore:
         return True
 
     def _require_intact(self, label: str, expected: FileInfo, found: FileInfo) -> None:
-        cure = (
-            f" The stored file is {self.path(expected.sha256)}. "
-            "Delete it, then publish or pull the same adapter again."
-        )
+        cure = f" The stored file is {self.path(expected.sha256)}. {_CURE}"
         _require_same(label, expected, found, cure)
 
 

@@ -11,6 +11,7 @@ A write-ahead log (WAL) lets readers and a writer work at once and costs one fsy
 """
 
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -21,35 +22,8 @@ JournalMode = Literal["wal", "delete"]
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 """The size from which a write-ahead log is moved into the database: SQLite's own default."""
 
-_NETWORK = frozenset(
-    [
-        "9p",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "fuse.ceph",
-        "fuse.gcsfuse",
-        "fuse.glusterfs",
-        "fuse.rclone",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "ocfs2",
-        "panfs",
-        "pvfs2",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "vboxsf",
-        "virtiofs",
-    ]
+_NETWORK = re.compile(
+    r"9p|afs|beegfs|ceph|cifs|fuse\..*|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs4?|ocfs2|panfs|smb.*|vboxsf"
 )
 
 
@@ -91,7 +65,7 @@ def file_system(folder: Path) -> str:
 
 def is_network(file_system: str) -> bool:
     """Whether files of this type of file system are shared by machines."""
-    return file_system in _NETWORK
+    return _NETWORK.fullmatch(file_system) is not None
 
 
 def log_path(database: Path) -> Path:

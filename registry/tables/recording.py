@@ -10,6 +10,7 @@ from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.models import (
+    Origin,
     Repository,
     Revision,
     RevisionFile,
@@ -31,6 +32,7 @@ class Publication:
         number: The number it must get; None for the next free one.
         yanked_at: When it was yanked where it comes from; None if it was not.
         yank_reason: Why.
+        origin: Where it was pulled from; None if it was published here.
 
     Raises:
         InvalidNameError: `author` is no printable line of at most 256 characters, or a text is
@@ -43,6 +45,7 @@ class Publication:
     number: int | None = None
     yanked_at: datetime | None = None
     yank_reason: str | None = None
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the database would not store as it is."""
@@ -108,8 +111,8 @@ def require_publishable(session: Session, ref: AdapterRef, manifest: Manifest) -
 
 def record_version(
     session: Session, ref: AdapterRef, manifest: Manifest, publication: Publication
-) -> int:
-    """Insert a version with all its rows and return its revision's id.
+) -> tuple[int, bool]:
+    """Insert a version with all its rows; return its revision's id, and whether it is new.
 
     The same manifest is recorded once in a repository: again, and the earlier id is returned.
 
@@ -124,7 +127,7 @@ def record_version(
         )
     )
     if earlier is not None:
-        return earlier
+        return earlier, False
     revision = Revision(
         repository_id=repository.id,
         number=_take_number(session, repository, ref, digest, publication.number),
@@ -152,8 +155,10 @@ def record_version(
     session.add(revision)
     session.flush()
     _add_parts(session, revision.id, manifest)
+    if publication.origin is not None:
+        session.add(Origin(revision_id=revision.id, location=publication.origin))
     add_text(session, revision.id, ref, manifest)
-    return revision.id
+    return revision.id, True
 
 
 def base_name(base_model: str) -> str:

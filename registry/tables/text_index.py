@@ -36,6 +36,11 @@ def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Mani
     )
 
 
+def remove_text(session: Session, revision_ids: "Select[int]") -> None:
+    """Take revisions out of the index."""
+    session.execute(_INDEX.delete().where(_INDEX.c.rowid.in_(revision_ids)))
+
+
 def matching_ids(text: str) -> "Select[int] | None":
     """Select the ids of revisions with all words of `text`, or None if it has no word.
 

@@ -1,0 +1,143 @@
+"""Mending damaged bytes: they are set aside, and fetched again from where they came from.
+
+Damage shows when bytes are read, since every read compares them with their digest.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from registry.errors import CorruptBlobError, HubkitError, StorageError
+from registry.manifest import MAX_BYTES, Manifest
+from registry.origins import find_origins, open_origin
+from registry.storage.blobs import BlobStore
+from registry.storage.files import MANIFEST_NAME, FileInfo
+from registry.tables.versions import Version
+
+if TYPE_CHECKING:
+    from registry.catalog import Catalog
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A blob that was missing, truncated or altered.
+
+    Attributes:
+        label: What it is: a version and a path.
+        digest: What its bytes should hash to.
+        found: What there was instead, for people.
+        kept: Where the damaged bytes are now; None if there were none.
+        origin: Where it was fetched from again; None if it is still not there.
+        tried: Why it could not be fetched from elsewhere, a sentence an origin.
+    """
+
+    label: str
+    digest: str
+    found: str
+    kept: Path | None = None
+    origin: str | None = None
+    tried: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return what happened, in sentences."""
+        text = f"{self.label}: expected SHA-256 {self.digest}, found {self.found}."
+        if self.kept is not None:
+            text += f" The damaged bytes are kept as {self.kept}."
+        if self.origin is not None:
+            return f"{text} Fetched again from {self.origin}."
+        cure = "Publish or pull the same adapter again, or restore a backup."
+        return " ".join([text, *self.tried, cure])
+
+
+def healing(catalog: "Catalog", version: Version, read: Callable[[], Result]) -> Result:
+    """Return what `read` returns; if a version's bytes are damaged, mend them and read again.
+
+    Raises:
+        CorruptBlobError: They are damaged, and cannot be fetched from where they came from; the
+            message names what was damaged and where the damaged bytes are kept now.
+    """
+    try:
+        return read()
+    except CorruptBlobError as error:
+        try:
+            lost = [damage for damage in heal(catalog, version) if damage.origin is None]
+        except StorageError as refused:  # a registry that one may only read
+            raise CorruptBlobError(f"{error} (It was left as it is. {refused})") from error
+        if lost:
+            raise CorruptBlobError("\n".join(map(str, lost)), error.subject) from error
+    return read()
+
+
+def heal(catalog: "Catalog", version: Version) -> list[Damage]:
+    """Look at all blobs of a version, mend what can be mended, and return what was damaged.
+
+    Raises:
+        StorageError: A blob cannot be read, or the registry cannot be written.
+    """
+    label = f"{version.ref}: {MANIFEST_NAME}"
+    damage = heal_blob(catalog, version.manifest_digest, None, label)
+    if damage is not None and damage.origin is None:
+        return [damage]  # without a manifest nobody knows what else there should be
+    found = [damage]
+    content = catalog.blobs.read(version.manifest_digest, most=MAX_BYTES, label=label)
+    for path, info in sorted(Manifest.from_json(content, label).files.items()):
+        found.append(heal_blob(catalog, info.sha256, info.size, f"{version.ref}: {path}"))
+    return [damage for damage in found if damage is not None]
+
+
+def heal_blob(catalog: "Catalog", digest: str, size: int | None, label: str) -> Damage | None:
+    """Set a damaged blob aside and fetch it again; return None if it is intact.
+
+    Args:
+        catalog: Whose blob.
+        digest: What its bytes should hash to.
+        size: How many bytes it should have; None for a manifest.
+        label: What it is: a version and a path.
+
+    Raises:
+        StorageError: It cannot be read, or the registry cannot be written.
+    """
+    blobs = catalog.blobs
+    found = blobs.examine(digest, size=size)
+    if found is not None and found.sha256 == digest:
+        return None
+    kept = blobs.set_aside(digest)
+    with catalog.database.read() as session:
+        origins = find_origins(session, digest)
+    fetched, tried = None, []
+    for location in origins:
+        try:
+            _fetch(blobs, digest, size, location, label)
+        except HubkitError as error:
+            tried.append(f"It came from {location}, but: {error}")
+        else:
+            fetched = location
+            break
+    with catalog.database.write() as session:
+        if kept is not None:
+            catalog.log.append(session, "quarantine", sha256=digest, label=label, kept=kept.name)
+        if fetched is not None:
+            catalog.log.append(session, "fetch", sha256=digest, label=label, origin=fetched)
+    return Damage(label, digest, describe(found, size), kept, fetched, tuple(tried))
+
+
+def describe(found: FileInfo | None, size: int | None) -> str:
+    """Return what a blob's file holds, for people."""
+    if found is None:
+        return "no file"
+    if size is not None and found.size != size:
+        return f"{'more than' if found.size > size else f'{found.size} of'} {size} bytes"
+    return f"SHA-256 {found.sha256}"
+
+
+def _fetch(blobs: BlobStore, digest: str, size: int | None, location: str, label: str) -> None:
+    with open_origin(location).open(digest, label=label) as stream:
+        if size is not None:
+            blobs.put(stream, FileInfo(sha256=digest, size=size), label=label)
+            return
+        content = stream.read(MAX_BYTES)
+    blobs.put(BytesIO(content), FileInfo(sha256=digest, size=len(content)), label=label)

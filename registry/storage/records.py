@@ -1,0 +1,84 @@
+"""The log's entries as files beside the blobs, so that the database can be made anew from them.
+
+records/000/000000012.json    entry 12, whole, read-only
+
+They lie apart from the blobs because blobs hold whatever people publish: a file that looks like an
+entry must never pass for one.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from registry.storage.durable import flush, make_folders, scratch_file, settle, storage_errors
+
+MAX_BYTES = 1024 * 1024
+"""The longest entry read back, several times what the longest message needs."""
+
+_PER_FOLDER = 1000_000
+
+
+class RecordStore:
+    """The entries' files of one registry.
+
+    Args:
+        root: Folder that holds ``records/`` and ``tmp/``; both are made when first needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Touch nothing on disk yet."""
+        self.root = root / "records"
+        self._scratch = root / "tmp"
+
+    def path(self, sequence: int) -> Path:
+        """Return where the file of an entry is, or would be."""
+        return self.root / f"{sequence // _PER_FOLDER:03d}" / f"{sequence:09d}.json"
+
+    def put(self, sequence: int, content: bytes) -> None:
+        """Write an entry's file; it is on the disk on return.
+
+        It replaces what a transaction that was never committed left under the same number.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        target = self.path(sequence)
+        with storage_errors("write", target):
+            make_folders(self._scratch)
+            make_folders(target.parent)
+            with scratch_file(self._scratch) as file:
+                file.write(content)
+                flush(file)
+                os.chmod(file.name, 0o444)
+                settle(file, target)
+
+    def has(self, sequence: int) -> bool:
+        """Whether there is a file of this entry."""
+        return self.path(sequence).is_file()
+
+    def get(self, sequence: int) -> bytes | None:
+        """Return the file of an entry, at most `MAX_BYTES` of it, or None if there is none.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        path = self.path(sequence)
+        with storage_errors("read", path):
+            try:
+                with path.open("rb") as file:
+                    return file.read(MAX_BYTES)
+            except FileNotFoundError:
+                return None
+
+    def sequences(self) -> Iterator[int]:
+        """Yield the numbers of all files, lowest first.
+
+        Raises:
+            StorageError: The folder cannot be read.
+        """
+        if not self.root.is_dir():
+            return
+        with storage_errors("read", self.root):
+            for folder in sorted(self.root.iterdir()):
+                names = sorted(path.stem for path in folder.glob("*.json"))
+                yield from (int(name) for name in names if name.isdecimal())

@@ -1,0 +1,83 @@
+"""Which blobs the catalog refers to: the versions' manifests, and their files.
+
+Asked of the rows each time rather than counted, so that no count can be wrong.
+"""
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+
+from sqlalchemy import CompoundSelect, delete, select, union
+from sqlalchemy.orm import Session
+
+from registry.tables.models import CondemnedBlob, Revision, RevisionFile
+
+_BATCH = 500
+
+
+def referenced(session: Session, digests: Collection[str]) -> set[str]:
+    """Return those of `digests` that a version refers to."""
+    found: set[str] = set()
+    for batch in _batches(sorted(digests)):
+        found.update(session.scalars(_references_in(batch)))
+    return found
+
+
+def referenced_between(session: Session, first: str, last: str) -> set[str]:
+    """Return all digests that a version refers to, from `first` to `last` inclusive."""
+    return set(
+        session.scalars(
+            union(
+                select(Revision.manifest_digest).where(
+                    Revision.manifest_digest.between(first, last)
+                ),
+                select(RevisionFile.sha256).where(RevisionFile.sha256.between(first, last)),
+            )
+        )
+    )
+
+
+def condemn(session: Session, digests: Collection[str], at: datetime) -> list[str]:
+    """Note that nothing refers to these blobs; return those that were not noted before."""
+    known: set[str] = set()
+    for batch in _batches(sorted(digests)):
+        known.update(
+            session.scalars(select(CondemnedBlob.sha256).where(CondemnedBlob.sha256.in_(batch)))
+        )
+    new = sorted(set(digests) - known - referenced(session, digests))
+    session.add_all(CondemnedBlob(sha256=digest, condemned_at=at) for digest in new)
+    session.flush()
+    return new
+
+
+def condemned(session: Session, *, before: datetime, after: str = "", limit: int) -> list[str]:
+    """Return blobs condemned before a time, in the order of their digests, those after `after`."""
+    return [
+        *session.scalars(
+            select(CondemnedBlob.sha256)
+            .where(CondemnedBlob.condemned_at < before, CondemnedBlob.sha256 > after)
+            .order_by(CondemnedBlob.sha256)
+            .limit(limit)
+        )
+    ]
+
+
+def spare(session: Session, digests: Collection[str]) -> None:
+    """Take back that blobs are condemned: a version is about to refer to them, or they are gone."""
+    for batch in _batches(sorted(digests)):
+        session.execute(
+            delete(CondemnedBlob)
+            .where(CondemnedBlob.sha256.in_(batch))
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _references_in(batch: list[str]) -> CompoundSelect[str]:
+    return union(
+        select(Revision.manifest_digest).where(Revision.manifest_digest.in_(batch)),
+        select(RevisionFile.sha256).where(RevisionFile.sha256.in_(batch)),
+    )
+
+
+def _batches(digests: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(digests), _BATCH):
+        yield digests[start : start + _BATCH]
