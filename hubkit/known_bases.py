@@ -5,7 +5,7 @@ that it is attached to is taken to be the right one, and noted in the registry's
 on another one is an error, as it is for adapters that came with a fingerprint. So is noted who was
 told to go on with another base model all the same.
 
-    known-bases/MANIFEST-DIGEST.json    {"first": FINGERPRINT or null, "allowed": [FINGERPRINT, ...]}
+    known-bases/MANIFEST-DIGEST.json    {"first": FINGERPRINT|null, "allowed": [FINGERPRINT, ...]}
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from registry.folders import Folder
 from registry.healing import healing
 from registry.log import Log, current_user
 from registry.manifest import MAX_BYTES, Manifest
+from registry.origins import find_origins
 from registry.publishing import publish_version
 from registry.pulling import pull_version
 from registry.refs import AdapterRef
@@ -66,6 +67,7 @@ class Catalog:
         message: str = "",
         author: str | None = None,
         number: int | None = None,
+        origin: str | None = None,
     ) -> Version:
         """Make a folder the next version of an adapter; it is visible when all of it is safe.
 
@@ -77,6 +79,7 @@ class Catalog:
             message: What to say about the version.
             author: Who publishes; default: the user of this process.
             number: The version number it must get; default: the next one, never used before.
+            origin: Where it was pulled from; default: nowhere, it is published here.
 
         Raises:
             InvalidNameError: `ref` has a version or an alias.
@@ -90,6 +93,7 @@ class Catalog:
             message=message,
             created_at=datetime.now(UTC),
             number=number,
+            origin=origin,
         )
         return publish_version(
             self.database,
@@ -268,6 +272,11 @@ class Catalog:
             numbers = delete_adapter(session, ref, at)
             self.log.append(session, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
             return numbers
+
+    def origins(self, version: Version) -> list[str]:
+        """Return the folders and URLs that a version was pulled from, the first one first."""
+        with self.database.read() as session:
+            return find_origins(session, version.manifest_digest)
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""

@@ -19,7 +19,7 @@ HEAVY = {"torch", "numpy", "transformers", "datasets", "sklearn", "matplotlib", 
 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[set[str], ...] = (
-    {"base_names", "composition"},
+    {"base_names", "composition", "known_bases", "scratch"},
     {"combining"},
     {"nn"},
     {"formats"},
@@ -28,6 +28,8 @@ FLOORS: tuple[set[str], ...] = (
     {"adapters"},
     {"fitting"},
     {"publishing"},
+    {"remote"},
+    {"pulling"},
     {"inference"},
     {"training"},
     {"cli"},

@@ -14,9 +14,11 @@ from hubkit.cli import (
     evaluate,
     fuse,
     listing,
+    login,
     predict,
     publish,
     pull,
+    search,
     show,
     stack,
     train,
@@ -65,5 +67,19 @@ def main() -> None:
     """
 
 
-for _module in (train, fuse, stack, predict, evaluate, listing, show, publish, pull, alias, yank):
+for _module in (
+    train,
+    fuse,
+    stack,
+    predict,
+    evaluate,
+    listing,
+    show,
+    search,
+    publish,
+    pull,
+    login,
+    alias,
+    yank,
+):
     main.add_command(_module.command)

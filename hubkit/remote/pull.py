@@ -15,6 +15,7 @@ from hubkit.remote.layout import number_of, tag_of
 from hubkit.remote.session import open_hub
 from hubkit.remote.snapshot import cached_revisions, copy_files, copy_version, fetch, read_manifest
 from hubkit.scratch import scratch_folder
+from hubkit.stored_bases import describe_stored, require_base
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import (
     HubkitError,
@@ -74,10 +75,13 @@ def pull_remote(
     if is_offline_mode() and (here := _registered(catalog, target, number)):
         return here
     hub = None if is_offline_mode() else open_hub(address.endpoint)
+    found = None if base is None else describe_stored(base, catalog.home / "cache" / "bases")
     with scratch_folder(catalog.home) as scratch:
         wanted = _fetch(hub, address, number, scratch)
         if wanted.manifest is None:
             return _register_foreign(catalog, wanted, target, name is not None, base)
+        if found and not allow_base_mismatch:
+            require_base(address.url, wanted.manifest.base_model, found)
         ordered: list[_Fetched] = []
         _fetch_parents(hub, catalog, wanted, scratch, ordered)
         for parent in ordered:

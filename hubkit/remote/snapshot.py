@@ -89,7 +89,9 @@ def fetch(hub: HfApi | None, address: RemoteAddress) -> Path:
 def cached_revisions(address: RemoteAddress) -> list[str]:
     """Return the branches and tags of a repository that the client's cache knows."""
     assert address.repository is not None
-    folder = cache_of(address.endpoint) / repo_folder_name(repo_id=address.repository, repo_type="model")
+    folder = cache_of(address.endpoint) / repo_folder_name(
+        repo_id=address.repository, repo_type="model"
+    )
     refs = folder / "refs"
     return [path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file()]
 
