@@ -6,9 +6,11 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from huggingface_hub import is_offline_mode
+from safetensors import SafetensorError
 from transformers import (
     AutoTokenizer,
     BatchEncoding,
@@ -86,7 +88,7 @@ def encode(
 def _base_model_errors(base: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if Path(base).is_dir():
             where = f"the folder holds no model that transformers can read ({reason})"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hubkit.composition import Composition, Stack
+from hubkit.nn.methods import METHODS
 from registry import AdapterRef, Catalog, Manifest, Parent, Version
-from registry.errors import BaseModelMismatchError
+from registry.errors import BaseModelMismatchError, CompositionError
 from registry.folders import read_folder, write_manifest
 from registry.manifest import BaseModelInfo, Method
 
@@ -24,11 +25,20 @@ def choose(
 
     Raises:
         NotFoundError: One of them is not in the registry.
-        CompositionError: Fewer than two, or one of them twice.
+        CompositionError: Fewer than two, one of them twice, or one of a method that hubkit does
+            not compose.
         BaseModelMismatchError: Two of them belong to different base models.
     """
     versions = [catalog.resolve(ref) for ref in refs]
     verb(*(version.ref for version in versions))
+    for version in versions:
+        if version.kind == "adapter" and version.method not in METHODS:
+            raise CompositionError(
+                f"{version.ref} is of the method {version.method}, which hubkit keeps and runs by "
+                f"itself, but does not combine with others. It combines {', '.join(METHODS)}, and "
+                "what is made of them.",
+                version.ref,
+            )
     chosen = [(version, catalog.manifest(version)) for version in versions]
     first_version, first = chosen[0]
     for version, manifest in chosen[1:]:

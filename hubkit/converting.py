@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def without_pickles(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _convert(folder: Path, name: str, target: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from hubkit.formats.tensor_files import read_tensors
 
@@ -65,8 +66,18 @@ def _convert(folder: Path, name: str, target: Path) -> None:
     tensors = read_tensors(folder, target.name, name)
     if not tensors:
         raise AdapterError(f"{folder / name} holds no tensor. Save the adapter again.", folder)
-    metadata = {"format": "pt", "converted_from": name, "sha256": original.sha256}
     # Copied, because tensors that share memory are refused, and pickles may hold such.
     separate = {key: tensor.clone().contiguous() for key, tensor in sorted(tensors.items())}
+    metadata = {"format": "pt", "converted_from": name, "sha256": original.sha256}
     with storage_errors("write", target):
-        save_file(separate, target, metadata=metadata)
+        target.write_bytes(_in_order(save(separate, metadata=metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same safetensors with a header in one order: the library writes its metadata in any."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)  # tensors start at a multiple of 8
+    return len(encoded).to_bytes(8, "little") + encoded + content[end:]

@@ -95,9 +95,9 @@ def require_known_base(
     if not allow_mismatch:
         since = "was trained on" if manifest.base_model.fingerprint else "was first attached to"
         raise BaseModelMismatchError(
-            f"{version.ref} {since} {manifest.base_model.id} with the weights {expected[:12]}, but "
-            f"{base} has {fingerprint[:12]}. Load the right base model with --base, or pass "
-            "--allow-base-mismatch to go on all the same, which is noted.",
+            f"{version.ref} {since} {manifest.base_model.id} with weights {expected[:12]}, but "
+            f"{base} has {fingerprint[:12]}. Name the right base model with --base. With "
+            "--allow-base-mismatch it goes on all the same, and that is noted.",
             version.ref,
         )
     _note(home, version, KnownBases(known.first, (*known.allowed, fingerprint)))

@@ -21,7 +21,6 @@ from registry.folders import Folder
 from registry.healing import healing
 from registry.log import Log, current_user
 from registry.manifest import MAX_BYTES, Manifest
-from registry.origins import find_origins
 from registry.publishing import publish_version
 from registry.pulling import pull_version
 from registry.refs import AdapterRef
@@ -272,11 +271,6 @@ class Catalog:
             numbers = delete_adapter(session, ref, at)
             self.log.append(session, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
             return numbers
-
-    def origins(self, version: Version) -> list[str]:
-        """Return the folders and URLs that a version was pulled from, the first one first."""
-        with self.database.read() as session:
-            return find_origins(session, version.manifest_digest)
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""

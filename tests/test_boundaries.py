@@ -20,8 +20,8 @@ HEAVY = {"torch", "numpy", "transformers", "datasets", "sklearn", "matplotlib", 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[set[str], ...] = (
     {"base_names", "composition", "known_bases", "scratch"},
-    {"combining"},
     {"nn"},
+    {"combining"},
     {"formats"},
     {"base_models", "plots", "tasks"},
     {"converting", "stored_bases"},
@@ -30,6 +30,7 @@ FLOORS: tuple[set[str], ...] = (
     {"publishing"},
     {"remote"},
     {"pulling"},
+    {"peft_models"},
     {"inference"},
     {"training"},
     {"cli"},

@@ -7,7 +7,7 @@ from typing import IO
 
 import click
 
-from hubkit.cli.options import base_option, json_option
+from hubkit.cli.options import allow_base_mismatch_option, base_option, json_option
 from hubkit.cli.output import print_json, print_table, quiet
 from hubkit.cli.params import REF
 from registry.errors import DataError
@@ -23,6 +23,7 @@ from registry.refs import AdapterRef
     help="Read the texts from a file, one a line; - for standard input.",
 )
 @base_option
+@allow_base_mismatch_option
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -36,6 +37,7 @@ def command(
     texts: tuple[str, ...],
     file: IO[str] | None,
     base: str | None,
+    allow_base_mismatch: bool,
     batch_size: int,
     as_json: bool,
 ) -> None:
@@ -60,7 +62,9 @@ def command(
     with quiet():
         from hubkit.inference import load
 
-        predictions = load(ref, base=base).predict(texts, batch_size=batch_size)
+        predictions = load(ref, base=base, allow_base_mismatch=allow_base_mismatch).predict(
+            texts, batch_size=batch_size
+        )
     found = zip(texts, predictions, strict=True)
     if as_json:
         print_json([{"text": text, **asdict(prediction)} for text, prediction in found])

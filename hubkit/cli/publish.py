@@ -72,7 +72,7 @@ def command(
     """
     from registry import open_catalog
 
-    given = {fact: value for fact, value in facts.items() if value}
+    given = {fact: value for fact, value in facts.items() if value not in (None, ())}
     if to is None:
         if name is None or private:
             raise click.UsageError(

@@ -13,6 +13,7 @@ from registry.errors import FolderError
 from registry.folders.card import read_card
 from registry.folders.configs import count_of, read_config, text_of
 from registry.folders.folder import Folder, Given, choose_labels, find_base, make_folder
+from registry.folders.heads import read_head
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, Part
 from registry.folders.safetensors import TensorInfo, read_header
 from registry.manifest import Kind, Method, manifest_errors
@@ -32,25 +33,7 @@ _BOTTLENECKS = {
     (True, True, False, False): "double_seq_bn",
     (False, True, True, False): "par_bn",
 }
-_TASK_TYPES = {
-    "classification": "text-classification",
-    "multilabel_classification": "text-classification",
-    "tagging": "token-classification",
-    "question_answering": "question-answering",
-    "causal_lm": "text-generation",
-    "seq2seq_lm": "text2text-generation",
-    "masked_lm": "fill-mask",
-    "image_classification": "image-classification",
-    "ForSequenceClassification": "text-classification",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForCausalLM": "text-generation",
-    "ForConditionalGeneration": "text2text-generation",
-    "ForImageClassification": "image-classification",
-}
 _DOWN = re.compile(r".+\.adapters\.(?P<name>[^.]+)\.adapter_down\.0\.weight")
-_HEAD_LAYER = re.compile(r"heads\.[^.]+\.(\d+)\.weight")
-_OUTPUTS = ("classifier.out_proj.weight", "classifier.weight", "score.weight", "out_proj.weight")
 
 
 def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folder:
@@ -72,7 +55,7 @@ def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) ->
         where,
         card,
         given,
-        architecture=text_of(config, "model_class", where),
+        architecture=_backbone_class(config, where),
         hidden_size=count_of(config, "hidden_size", where),
     )
     kind: Kind = "adapter"
@@ -86,7 +69,7 @@ def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) ->
     else:
         method = Method(type="head")
     if HEAD in parts:
-        facts = _head(path, configs[HEAD], tensors[HEAD], given)
+        facts = read_head(path, configs[HEAD], tensors[HEAD], given)
     else:
         facts = {"labels": choose_labels(path, (), None, given)}
     return make_folder(path, method=method, base=base, card=card, given=given, kind=kind, **facts)
@@ -111,6 +94,13 @@ def fused_adapters(path: Path) -> tuple[str, ...]:
             where,
         )
     return tuple(names)
+
+
+def _backbone_class(config: dict[str, Any], where: Path) -> str | None:
+    # Saved from a model with a head, the class says nothing of the backbone's own.
+    name = text_of(config, "model_class", where)
+    bare = name and name.endswith("Model") and not name.endswith("AdapterModel")
+    return name if bare else None
 
 
 def _header(path: Path, part: Part) -> dict[str, TensorInfo]:
@@ -260,36 +250,3 @@ def _check_fusion(
                 name,
             )
     return {"value": any(name.endswith(".value.weight") for name in own)}
-
-
-def _head(
-    path: Path, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
-) -> dict[str, Any]:
-    """Return labels and task type of a head, held to its weights."""
-    where = path / HEAD.config
-    flexible = config.get("config") if isinstance(config.get("config"), dict) else None
-    labels = (flexible or {}).get("label2id") or config.get("label2id") or {}
-    if not isinstance(labels, dict) or sorted(labels.values(), key=str) != sorted(
-        range(len(labels)), key=str
-    ):
-        raise FolderError(
-            f"{where}: label2id must number its labels from 0, found {labels}. Mend the file.",
-            where,
-        )
-    names = tuple(sorted(labels, key=labels.__getitem__))
-    rows = _classes(tensors)
-    kind = str((flexible or {}).get("head_type") or config.get("model_class") or "")
-    types = [type for end, type in _TASK_TYPES.items() if kind.endswith(end)]
-    facts: dict[str, Any] = {"task_type": types[0]} if types else {}
-    if rows is None:  # a head whose weights do not show what it tells apart
-        return {**facts, "labels": given.labels or names}
-    return {**facts, "labels": choose_labels(path, names, rows, given)}
-
-
-def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
-    """Return the rows of a head's last layer, None if it is not known which that is."""
-    layers = {int(match[1]): name for name in tensors if (match := _HEAD_LAYER.fullmatch(name))}
-    last = (
-        layers[max(layers)] if layers else next((one for one in _OUTPUTS if one in tensors), None)
-    )
-    return tensors[last].shape[0] if last and tensors[last].shape else None

@@ -59,7 +59,7 @@ def test_base_model_that_moved(run: Run, trained: Catalog, base: Path, tmp_path:
 
 def test_wrong_base_model(run: Run, trained: Catalog, other_base: Path) -> None:
     result = run("predict", "film", "good", "--base", other_base, status=1)
-    assert result.stderr.startswith("Error: Adapter film was trained on ")
+    assert result.stderr.startswith("Error: film@1 was trained on ")
     assert str(other_base) in result.stderr
 
 

@@ -45,10 +45,11 @@ def test_folder_that_is_no_registry(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "hubkit.db").exists()
 
 
-def test_url_is_refused(run: Run) -> None:
-    result = run("pull", "film", "--from", "https://huggingface.co", status=2)
-    assert "https://huggingface.co is a URL; hubkit pulls from a registry's folder." in (
-        result.stderr
+def test_a_hub_has_no_adapters_without_owner(run: Run) -> None:
+    result = run("pull", "film", "--from", "https://huggingface.co", status=1)
+    assert result.stderr == (
+        "Error: On a hub, an adapter is called owner/name, and --from names the hub alone: found "
+        "film from https://huggingface.co.\n"
     )
 
 

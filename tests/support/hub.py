@@ -141,7 +141,9 @@ class Hub:
         name = f"{owner}/{wanted['name']}"
         if name in self.repos:
             return JSONResponse({"error": "exists", "url": f"{self.url}/{name}"}, 409)
-        self.create(name, private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
+        self.create(
+            name, private=wanted.get("visibility") == "private" or bool(wanted.get("private"))
+        )
         return JSONResponse({"url": f"{self.url}/{name}"})
 
     def _list(self, user: str | None, request: Request) -> Response:
@@ -313,9 +315,7 @@ class Hub:
         if request.method == "GET" and self.cut.get(path):
             self.cut[path] -= 1
             return StreamingResponse(broken(sent), 206 if start else 200, headers)
-        return Response(
-            b"" if request.method == "HEAD" else sent, 206 if start else 200, headers
-        )
+        return Response(b"" if request.method == "HEAD" else sent, 206 if start else 200, headers)
 
 
 async def broken(content: bytes) -> Any:
@@ -360,7 +360,9 @@ def entry(path: str, content: bytes, repo: Repo) -> dict[str, Any]:
 def serve() -> Iterator[Hub]:
     """Run a hub on a free port of 127.0.0.1."""
     hub = Hub()
-    config = uvicorn.Config(hub.app(), host="127.0.0.1", port=0, log_level="critical", lifespan="off")
+    config = uvicorn.Config(
+        hub.app(), host="127.0.0.1", port=0, log_level="critical", lifespan="off"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
