@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-full test lint format clean
+.PHONY: help setup demo demo-full test test-stock lint format clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ demo-full: $(READY)  ## The same with more data and three seeds: half an hour on
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-stock: $(READY)  ## Test what hubkit writes with the `adapters` library, in its own environment.
+	$(BIN)/python -m pytest -m own_environment
 
 lint: $(READY)  ## Check style and types.
 	$(BIN)/ruff check .

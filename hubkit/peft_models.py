@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ def attach_peft(model: PreTrainedModel, folder: Path, name: str) -> PreTrainedMo
             "which is not installed. Install it with: pip install 'hubkit[peft]'"
         ) from error
     try:
-        adapted = peft.PeftModel.from_pretrained(model, str(folder))
+        with warnings.catch_warnings():
+            # What it would warn of is checked below, or is about its own use of transformers.
+            warnings.simplefilter("ignore")
+            adapted = peft.PeftModel.from_pretrained(model, str(folder))
     except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:400]
         raise AdapterError(
