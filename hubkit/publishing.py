@@ -42,8 +42,8 @@ def publish_folder(
     Args:
         base: The base model, in place of the one that the folder names: a folder, or a hub id.
         parents: What a fusion is made of, in its order; default: what is called so here.
-        labels: Label names by label id; this and the next five default to what the folder says.
-        task: What the adapter does.
+        labels: Label names by label id, for a head whose files do not name them.
+        task: What the adapter does; this and the next four default to what the folder says.
         tags: Words to find it by, in place of those in the manifest.
         license: SPDX identifier.
         language: BCP 47 tag.
@@ -60,7 +60,6 @@ def publish_folder(
     """
     facts = {
         "task": task,
-        "labels": tuple(labels) or None,
         "tags": None if tags is None else tuple(tags),
         "license": license,
         "language": language,
@@ -119,6 +118,12 @@ def checked_folder(
             require_base(str(path), manifest.base_model, found)
             if manifest.base_model.fingerprint is None:
                 manifest = manifest.model_copy(update={"base_model": found})
+        if labels and tuple(labels) != manifest.labels:
+            raise FolderError(
+                f"{path} has the labels {', '.join(manifest.labels) or 'none'}, but "
+                f"{', '.join(labels)} were given. Leave --label out.",
+                path,
+            )
         if foreign:
             _check_tensors(catalog, clean, manifest, where)
         if left_out:

@@ -24,7 +24,7 @@ from registry.refs import AdapterRef
     help="Its base model, in place of the one that the folder names: a folder or a hub id.",
 )
 @click.option(
-    "--label", "labels", multiple=True, help="A label of its head; once for each, in id order."
+    "--label", "labels", multiple=True, help="A label of a head that names none; once for each."
 )
 @click.option(
     "--parent",

@@ -72,7 +72,7 @@ def pull_remote(
     """
     assert address.repository is not None
     target = name or AdapterRef.parse(address.repository)
-    if is_offline_mode() and (here := _registered(catalog, target, number)):
+    if is_offline_mode() and (here := _registered(catalog, address, number, target)):
         return here
     hub = None if is_offline_mode() else open_hub(address.endpoint)
     found = None if base is None else describe_stored(base, catalog.home / "cache" / "bases")
@@ -91,7 +91,14 @@ def pull_remote(
         return _register(catalog, wanted, target, wanted.number if name is None else None)
 
 
-def _registered(catalog: Catalog, target: AdapterRef, number: int | None) -> Version | None:
+def _registered(
+    catalog: Catalog, address: RemoteAddress, number: int | None, target: AdapterRef
+) -> Version | None:
+    """What is registered under the name already, unless a branch or commit is asked for."""
+    if address.revision is not None:
+        number = number_of(address.revision)
+        if number is None:
+            return None
     try:
         return catalog.resolve(target if number is None else target.at(number))
     except NotFoundError:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.hf_api import RepoFile
 
 from hubkit.remote.address import RemoteAddress
 from hubkit.remote.layout import OWN_CARD, path_there
 from hubkit.remote.session import cache_of
 from registry import Manifest
 from registry.errors import CorruptBlobError, FolderError, RemoteNotFoundError
-from registry.folders.contents import PICKLES
+from registry.folders.contents import PICKLES, listed
 from registry.folders.kinds import PARTS
 from registry.manifest import MAX_BYTES
 from registry.storage.durable import make_folders, storage_errors, write_file
@@ -43,12 +44,13 @@ def fetch(hub: HfApi | None, address: RemoteAddress) -> Path:
 
     Raises:
         RemoteNotFoundError: The repository goes by another name now.
+        FolderError: It holds no adapter; nothing is fetched.
         CorruptBlobError: The hub sends bytes that are not those of its own hash.
     """
     repository, revision = address.repository, address.revision
     assert repository is not None
     if hub is not None:
-        _require_same_name(hub, address)
+        _require_adapter(hub, address)
     snapshot = Path(
         snapshot_download(
             repository,
@@ -60,10 +62,13 @@ def fetch(hub: HfApi | None, address: RemoteAddress) -> Path:
             local_files_only=hub is None,
         )
     )
+    hashes = {} if hub is None else _hashes(hub, repository, snapshot.name)
     for path in sorted(path for path in snapshot.rglob("*") if path.is_file()):
-        if _is_intact(path):
-            continue
         name = path.relative_to(snapshot).as_posix()
+        # Offline there is only the name of the blob, which is its hash where the system has links.
+        expected = hashes.get(name) or path.resolve().name
+        if _is_intact(path, expected):
+            continue
         _forget(path)
         if hub is not None:
             hf_hub_download(
@@ -75,7 +80,7 @@ def fetch(hub: HfApi | None, address: RemoteAddress) -> Path:
                 cache_dir=cache_of(address.endpoint),
                 force_download=True,
             )
-            if _is_intact(path):
+            if _is_intact(path, expected):
                 continue
             _forget(path)
         raise CorruptBlobError(
@@ -149,33 +154,50 @@ def copy_files(snapshot: Path, folder: Path) -> None:
             shutil.copyfile(source, folder / name)
 
 
-def _require_same_name(hub: HfApi, address: RemoteAddress) -> None:
+def _require_adapter(hub: HfApi, address: RemoteAddress) -> None:
+    """Look at a repository before any of it is fetched: its name, and what it holds."""
     assert address.repository is not None
-    found = hub.model_info(address.repository, revision=address.revision).id
-    if found != address.repository:
+    found = hub.model_info(address.repository, revision=address.revision)
+    if found.id != address.repository:
         raise RemoteNotFoundError(
-            f"{address.url} is called {found} now. Pull that, if it is what you mean: a name that "
-            "was given up may be taken by someone else.",
+            f"{address.url} is called {found.id} now. Pull that, if it is what you mean: a name "
+            "that was given up may be taken by someone else.",
+            address.url,
+        )
+    names = sorted(sibling.rfilename for sibling in found.siblings or ())
+    known = {MANIFEST_NAME, *(name for part in PARTS for name in (part.config, part.weights))}
+    if known.isdisjoint(names):
+        raise FolderError(
+            f"{address.url} holds no adapter: expected {MANIFEST_NAME}, or a configuration of PEFT "
+            f"or AdapterHub such as {PARTS[0].config}; found {listed(names) or 'nothing'}. Check "
+            "the name: this may be a base model.",
             address.url,
         )
 
 
-def _is_intact(path: Path) -> bool:
-    """Whether a file holds the bytes that its blob is named by: SHA-256, or git's SHA-1."""
-    blob = path.resolve()
-    if not path.is_symlink():  # a system without links, where the cache names nothing by hash
-        return True
-    if len(blob.name) == 64:
+def _hashes(hub: HfApi, repository: str, commit: str) -> dict[str, str]:
+    """What the hub says of the files: SHA-256 of large ones, git's SHA-1 of the others."""
+    entries = hub.list_repo_tree(repository, revision=commit, recursive=True)
+    return {
+        entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
+        for entry in entries
+        if isinstance(entry, RepoFile)
+    }
+
+
+def _is_intact(path: Path, expected: str) -> bool:
+    """Whether a file has a hash: SHA-256 in 64 digits, git's SHA-1 in 40; True for other texts."""
+    if len(expected) == 64:
         digest = hashlib.sha256()
-    elif len(blob.name) == 40:
+    elif len(expected) == 40:
         digest = hashlib.sha1(usedforsecurity=False)
-        digest.update(b"blob %d\0" % blob.stat().st_size)
+        digest.update(b"blob %d\0" % path.stat().st_size)
     else:
         return True
-    with blob.open("rb") as stream:
+    with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
-    return digest.hexdigest() == blob.name
+    return digest.hexdigest() == expected
 
 
 def _forget(path: Path) -> None:

@@ -30,7 +30,7 @@ class Given:
 
     Attributes:
         base: The base model, in place of the one that its files name.
-        labels: Label names by label id, in place of those that its files name.
+        labels: Label names by label id, for a head whose files do not name them.
         parents: What a fusion is made of, in the order of its attention.
     """
 
@@ -110,12 +110,18 @@ def choose_labels(
         path: The folder.
         found: The labels that its files name.
         rows: Classes that the head's weights tell apart; None if it has no such weights.
-        given: Its `labels` stand in place of `found`.
+        given: Its `labels` name those of a head whose files do not.
 
     Raises:
-        FolderError: There are more or fewer labels than classes.
+        FolderError: There are more or fewer labels than classes, or the head names others.
     """
     labels = given.labels or found
+    if found and labels != found:
+        raise FolderError(
+            f"{path}: the head names its labels {', '.join(found)}, but {', '.join(labels)} were "
+            "given. Leave --label out.",
+            path,
+        )
     if rows is None:
         if given.labels:
             raise FolderError(

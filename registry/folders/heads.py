@@ -41,7 +41,7 @@ def read_head(
         config: Its ``head_config.json``: of a flexible head, which the library builds itself, or
             of that of a transformers class.
         tensors: The header of the head's weights.
-        given: Its `labels` stand in place of those that the configuration names.
+        given: Its `labels` name those of a head whose configuration does not.
 
     Raises:
         FolderError: The labels are not numbered from 0, or not as many as the head has classes.

@@ -32,7 +32,7 @@ TASK_TYPES = {
 _PARAMETERS = {
     "r": "rank",
     "lora_alpha": "alpha",
-    "use_rslora": "rslora",
+    "use_rslora": "use_rslora",
     "num_virtual_tokens": "virtual_tokens",
 }
 _PREFIX = "base_model.model."

@@ -156,20 +156,31 @@ def test_a_plain_repository_that_changed_is_the_next_version(catalog: Catalog, h
     assert pull(catalog, hub, "bob/film").number == 2
 
 
-def test_a_repository_that_is_no_adapter_is_refused(catalog: Catalog, hub: Hub) -> None:
+def test_a_repository_that_is_no_adapter_is_refused_before_any_of_it_is_fetched(
+    catalog: Catalog, hub: Hub
+) -> None:
     hub.create("bob/model", {"config.json": b"{}", "model.safetensors": b"x"})
-    with pytest.raises(FolderError, match="looks like a whole model"):
+    with pytest.raises(FolderError, match=r"bob/model holds no adapter: .*may be a base model"):
         pull(catalog, hub, "bob/model")
+    assert not any("/resolve/" in path for _, _, path in hub.requests)
+
+
+def test_a_repository_with_an_unsound_adapter_is_refused(catalog: Catalog, hub: Hub) -> None:
     hub.create("bob/code", {**LORA, "README.md": b"\xff\xfe"})
     with pytest.raises(FolderError, match="is not UTF-8"):
         pull(catalog, hub, "bob/code")
+    hub.create("bob/half", {WEIGHTS: LORA[WEIGHTS]})
+    with pytest.raises(FolderError, match="not its configuration"):
+        pull(catalog, hub, "bob/half")
     assert nothing_in(catalog)
 
 
+@pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("lfs", [False, True])
 def test_a_file_that_is_not_what_its_hash_says_is_refused(
-    catalog: Catalog, hub: Hub, lfs: bool
+    catalog: Catalog, hub: Hub, lfs: bool, links: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", not links)
     repo = hub.create("bob/film", LORA)
     repo.lfs = {WEIGHTS} if lfs else set()
     hub.corrupt = {WEIGHTS}
@@ -290,6 +301,18 @@ def test_what_was_pulled_outlives_the_repository_and_the_hub(
     assert pull(catalog, hub, "bob/film") == here
     assert pull(catalog, hub, "bob/film@1") == here
     assert hub.requests == []
+
+
+def test_offline_a_branch_is_not_taken_for_the_newest_version(
+    catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = hub.create("bob/film", LORA)
+    pull(catalog, hub, "bob/film")
+    other = (PEFT / "lora" / "b" / WEIGHTS).read_bytes()
+    repo.commit("next", repo.files() | {WEIGHTS: other}, "on another branch")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(RemoteUnreachableError):
+        pull(catalog, hub, "bob/film@next")
 
 
 def test_offline_the_cache_of_the_client_is_enough(

@@ -155,7 +155,12 @@ def test_labels_that_disagree_with_the_head_are_refused(
         read_folder(head)
 
 
-def test_given_labels_stand_in_place_of_those_in_the_head(head: Path) -> None:
+def test_given_labels_name_those_of_a_head_that_does_not(head: Path) -> None:
+    with pytest.raises(FolderError, match="names its labels no, yes, but n, y were given"):
+        read_folder(head, Given(labels=("n", "y")))
+    assert read_folder(head, Given(labels=("no", "yes"))).manifest.labels == ("no", "yes")
+    edit(head / "head_config.json", lambda config: config["config"].pop("label2id") and None)
+    assert read_folder(head).manifest.labels == ("LABEL_0", "LABEL_1")
     assert read_folder(head, Given(labels=("n", "y"))).manifest.labels == ("n", "y")
     with pytest.raises(FolderError, match="2 classes apart, but there are 1 labels"):
         read_folder(head, Given(labels=("n",)))

@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     ("variant", "parameters"),
     [
         ("lora", {"rank": 4, "alpha": 8}),
-        ("rslora", {"rank": 4, "alpha": 8, "rslora": True}),
+        ("rslora", {"rank": 4, "alpha": 8, "use_rslora": True}),
         ("rank_pattern", {"rank": 4, "alpha": 8}),
         ("all_linear", {"rank": 2, "alpha": 8}),
     ],
