@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hubkit.converting import without_pickles
-from hubkit.stored_bases import describe_stored, find_base_folder, require_base
+from hubkit.stored_bases import cache_in, describe_stored, find_base_folder, require_base
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import FolderError, NotFoundError, ParentNotFoundError
 from registry.folders import Given
@@ -102,7 +102,7 @@ def checked_folder(
     Raises:
         HubkitError: As :func:`publish_folder`.
     """
-    cache = catalog.home / "cache" / "bases"
+    cache = cache_in(catalog.home)
     foreign = not (path / MANIFEST_NAME).is_file()
     with without_pickles(path) as (clean, left_out):
         given = Given(

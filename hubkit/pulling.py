@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hubkit.known_bases import require_known_base
-from hubkit.stored_bases import describe_stored, require_base
+from hubkit.stored_bases import cache_in, describe_stored, require_base
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import InvalidNameError
 
@@ -45,10 +45,10 @@ def pull(
         other = open_catalog(Path(where), create=False)
         if base is not None and not allow_base_mismatch:
             trained_on = other.manifest(other.resolve(ref)).base_model
-            require_base(str(ref), trained_on, describe_stored(base, _cache(catalog)))
+            require_base(str(ref), trained_on, describe_stored(base, cache_in(catalog.home)))
         version = catalog.pull(ref, other, name=name)
     if base is not None:
-        found = describe_stored(base, _cache(catalog))
+        found = describe_stored(base, cache_in(catalog.home))
         assert found.fingerprint is not None
         require_known_base(
             catalog.home,
@@ -95,7 +95,3 @@ def _pull_remote(
         base=base,
         allow_base_mismatch=allow_base_mismatch,
     )
-
-
-def _cache(catalog: Catalog) -> Path:
-    return catalog.home / "cache" / "bases"

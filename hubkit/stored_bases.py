@@ -23,6 +23,11 @@ _READ = ("config.json", "*.index.json", "*.safetensors", "*.bin")
 _TICK = 20_000_000
 
 
+def cache_in(home: Path) -> Path:
+    """Where a registry keeps what was found of base models; it may be deleted at any time."""
+    return home / "cache" / "bases"
+
+
 def find_base_folder(base: str) -> Path | None:
     """The folder of a base model on this machine: ``base`` itself, or the Hub's cache of it."""
     if Path(base).is_dir():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from hubkit import attach
 from hubkit.adapters.loading import load_published
 from hubkit.publishing import publish_folder
-from hubkit.stored_bases import describe_stored
+from hubkit.stored_bases import cache_in, describe_stored
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import (
     AdapterError,
@@ -46,7 +46,7 @@ def test_a_peft_folder_is_published_as_it_is_and_held_to_its_base_model(
     version = publish(catalog, folder, base=str(BASE))
     assert (version.kind, version.method, version.task) == ("adapter", "lora", "film")
     base = catalog.manifest(version).base_model
-    assert base == describe_stored(str(BASE), catalog.home / "cache" / "bases")
+    assert base == describe_stored(str(BASE), cache_in(catalog.home))
     assert version.base_fingerprint == base.fingerprint is not None
     written = catalog.folder(version)
     for path in folder.iterdir():

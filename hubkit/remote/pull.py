@@ -12,10 +12,10 @@ from hubkit.publishing import checked_folder
 from hubkit.remote.address import RemoteAddress
 from hubkit.remote.errors import remote_errors
 from hubkit.remote.layout import number_of, tag_of
+from hubkit.remote.scratch import scratch_folder
 from hubkit.remote.session import open_hub
 from hubkit.remote.snapshot import cached_revisions, copy_files, copy_version, fetch, read_manifest
-from hubkit.scratch import scratch_folder
-from hubkit.stored_bases import describe_stored, require_base
+from hubkit.stored_bases import cache_in, describe_stored, require_base
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import (
     HubkitError,
@@ -75,7 +75,7 @@ def pull_remote(
     if is_offline_mode() and (here := _registered(catalog, address, number, target)):
         return here
     hub = None if is_offline_mode() else open_hub(address.endpoint)
-    found = None if base is None else describe_stored(base, catalog.home / "cache" / "bases")
+    found = None if base is None else describe_stored(base, cache_in(catalog.home))
     with scratch_folder(catalog.home) as scratch:
         wanted = _fetch(hub, address, number, scratch)
         if wanted.manifest is None:

@@ -202,6 +202,8 @@ def _check_bottlenecks(
             expected = (size, hidden_size)
         elif name.endswith(".adapter_up.weight"):
             expected = (hidden_size, size)
+        elif name.endswith(".lora_A") and isinstance(rank, int) and _is_merged(tensor, rank):
+            continue
         elif name.endswith(".lora_A") and isinstance(rank, int):
             expected = (rank, None)
         elif name.endswith(".lora_B") and isinstance(rank, int):
@@ -213,6 +215,11 @@ def _check_bottlenecks(
                 "are not of the same adapter; copy both again.",
                 name,
             )
+
+
+def _is_merged(tensor: TensorInfo, rank: int) -> bool:
+    """Whether one matrix holds those of query, key and value, as in GPT-2, or of two of them."""
+    return len(tensor.shape) == 2 and rank > 0 and tensor.shape[0] in (2 * rank, 3 * rank)
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCardData
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hubkit.publishing import publish_folder
 from hubkit.remote.card import hub_id, write_card
@@ -123,3 +126,58 @@ def test_a_path_on_a_machine_is_no_id(base: str) -> None:
 @pytest.mark.parametrize("base", ["bert-base-uncased", "team/bert"])
 def test_an_id_is_one(base: str) -> None:
     assert hub_id(base) == base
+
+
+WORD = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
+
+
+@given(
+    tags=st.lists(WORD, max_size=4, unique=True),
+    license=WORD,
+    task=WORD,
+    labels=st.lists(WORD, min_size=1, max_size=3, unique=True),
+    description=st.text(max_size=80),
+)
+def test_whatever_the_manifest_says_the_card_says_the_same(
+    tags: list[str], license: str, task: str, labels: list[str], description: str
+) -> None:
+    manifest = Manifest.model_validate(
+        {
+            "kind": "adapter",
+            "method": {"type": "lora"},
+            "base_model": BASE,
+            "tags": tags,
+            "license": license,
+            "task": task,
+            "labels": labels,
+            "description": description,
+        }
+    )
+    version = Version(
+        ref=AdapterRef.parse("film@1"),
+        manifest_digest=manifest.digest,
+        created_at=datetime.now(UTC),
+        author="ada",
+        message="",
+        base_model="team/bert",
+        base_fingerprint=None,
+        size=0,
+        metrics=(),
+        aliases=(),
+        yanked_at=None,
+        yank_reason=None,
+        kind="adapter",
+        method="lora",
+        task=task,
+        task_type=None,
+        language=None,
+        license=license,
+        description=description,
+        tags=tuple(tags),
+    )
+    text = write_card(version, manifest, "ada/film", revision="v1")
+    card = parse_card(text, Path("README.md"))
+    assert card.license == license
+    assert card.base_models == ("team/bert",)
+    assert set(card.tags) == {"adapter", "hubkit", "lora", task, *tags}
+    assert "## This version" in card.text

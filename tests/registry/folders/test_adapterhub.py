@@ -191,3 +191,28 @@ def test_a_reduction_factor_that_disagrees_with_the_weights_is_refused(folder: P
         read_folder(folder)
     edit(folder / CONFIG, lambda config: config["config"].update(reduction_factor={"default": 4}))
     assert read_folder(folder).manifest.method.parameters["bottleneck_size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sound"),
+    [
+        (((4, 32), (32, 4)), True),
+        (((8, 32), (64, 4)), True),  # of query and value in one matrix, as in GPT-2
+        (((12, 32), (96, 4)), True),
+        (((6, 32), (32, 4)), False),
+        (((4, 32), (32, 5)), False),
+    ],
+)
+def test_lora_is_held_to_its_rank(
+    folder: Path, shapes: tuple[tuple[int, int], tuple[int, int]], sound: bool
+) -> None:
+    settings = {"architecture": "lora", "r": 4, "alpha": 8}
+    edit(folder / CONFIG, lambda config: config | {"config": settings})
+    names = [f"h.0.attn.c_attn.loras.a.lora_{side}" for side in "AB"]
+    reshape(folder / WEIGHTS, lambda _: dict(zip(names, shapes, strict=True)))
+    if sound:
+        method = read_folder(folder).manifest.method
+        assert (method.type, method.parameters) == ("lora", {"rank": 4, "alpha": 8})
+    else:
+        with pytest.raises(FolderError, match=r"lora_[AB] has the shape"):
+            read_folder(folder)
