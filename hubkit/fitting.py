@@ -12,10 +12,12 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.loading import load_published
 from hubkit.formats import adapterhub
+from hubkit.formats.families import family
 from hubkit.nn.layout import hidden_size, sites
 from hubkit.nn.methods import METHODS
 from registry import Catalog, Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, did_you_mean
+from registry.folders.configs import read_config
 from registry.folders.kinds import ADAPTER, FUSION, PEFT
 from registry.folders.safetensors import TensorInfo, read_header
 from registry.refs import AdapterRef
@@ -33,13 +35,14 @@ _PEFT_SHAPES = {
 _PEFT_NAME = re.compile(rf"base_model\.model\.(?P<module>.+)\.(?P<leaf>{'|'.join(_PEFT_SHAPES)})")
 
 
-def check_fit(folder: Path, manifest: Manifest, base: Path) -> None:
-    """Make sure that every tensor of an adapter's folder has its place in a base model.
+def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
+    """Make sure that every tensor of an adapter's folder has its place in its base model.
 
     Args:
         folder: Holds the weights as safetensors.
         manifest: What the folder is.
-        base: The folder of the base model; its weights are not read.
+        base: The folder of the base model, whose weights are not read; None if it is not at hand:
+            then the names of bottleneck adapters are held to their architecture alone.
 
     Raises:
         BaseModelMismatchError: A tensor has another shape than its place, or the base model is of
@@ -47,9 +50,14 @@ def check_fit(folder: Path, manifest: Manifest, base: Path) -> None:
         AdapterError: A tensor's name fits no place; the message has near ones.
     """
     if (folder / PEFT.weights).is_file():
-        _check_peft(folder / PEFT.weights, _skeleton(base))
+        if base is not None:
+            _check_peft(folder / PEFT.weights, _skeleton(base))
     elif (folder / ADAPTER.weights).is_file() and manifest.method.type in METHODS:
-        _check_bottlenecks(folder, _skeleton(base))
+        if not _knows_names(read_config(folder / ADAPTER.config).get("model_type")):
+            return  # an adapter that hubkit only keeps may be of any architecture
+        stored = adapterhub.read_adapter(folder)
+        if base is not None:
+            _check_bottlenecks(folder, stored, _skeleton(base))
 
 
 def check_fusion(catalog: Catalog, folder: Path, manifest: Manifest) -> None:
@@ -76,8 +84,17 @@ def _skeleton(base: Path) -> PreTrainedModel:
     return model
 
 
-def _check_bottlenecks(folder: Path, model: PreTrainedModel) -> None:
-    stored = adapterhub.read_adapter(folder)
+def _knows_names(model_type: object) -> bool:
+    try:
+        family(str(model_type))
+    except AdapterError:
+        return False
+    return True
+
+
+def _check_bottlenecks(
+    folder: Path, stored: adapterhub.StoredAdapter, model: PreTrainedModel
+) -> None:
     expected = set(sites(model, stored.method.places))
     if stored.model_type != model.config.model_type or set(stored.tensors) != expected:
         raise BaseModelMismatchError(

@@ -13,6 +13,7 @@ from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, rea
 from registry.errors import FolderError, NotFoundError, ParentNotFoundError
 from registry.folders import Given
 from registry.folders.adapterhub import fused_adapters
+from registry.folders.kinds import PEFT
 from registry.storage.files import MANIFEST_NAME
 
 _log = logging.getLogger(__name__)
@@ -135,13 +136,12 @@ def checked_folder(
 
 
 def _check_tensors(catalog: Catalog, folder: Path, manifest: Manifest, base: Path | None) -> None:
-    if manifest.kind != "fusion" and base is None:
-        return
+    if base is None and (folder / PEFT.weights).is_file():
+        return  # all that can be said of it without torch is said already
     from hubkit.fitting import check_fit, check_fusion
 
     check_fusion(catalog, folder, manifest)
-    if base is not None:
-        check_fit(folder, manifest, base)
+    check_fit(folder, manifest, base)
 
 
 def _find_parents(

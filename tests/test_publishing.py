@@ -172,6 +172,20 @@ def test_a_name_that_fits_no_module_is_told_with_near_ones(
         publish(catalog, folder, base=str(BASE))
 
 
+def test_names_of_adapterhub_are_held_to_the_architecture_without_a_base_model(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    folder = copy(FIXTURES / "adapterhub" / "distilbert" / "seq_bn" / "a", tmp_path / "a")
+    reshape(
+        folder / "adapter.safetensors",
+        lambda shapes: {name.replace("layer.0.", "layers.0."): s for name, s in shapes.items()},
+    )
+    with pytest.raises(AdapterError, match="fits no site of a distilbert; expected names such as"):
+        publish(catalog, folder)
+    edit(folder / "adapter_config.json", lambda config: config | {"model_type": "novel"})
+    assert publish(catalog, folder).method == "seq_bn", "kept, whatever its architecture"
+
+
 @pytest.mark.parametrize(
     "folder", [PEFT / "lora" / "a", BERT / "seq_bn" / "a", HEAD], ids=["peft", "adapterhub", "head"]
 )
