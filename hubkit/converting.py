@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hubkit.messages import told_as
 from registry.errors import AdapterError
 from registry.folders.contents import PICKLES, examine, list_files
 from registry.folders.kinds import PARTS
@@ -53,7 +54,8 @@ def without_pickles(folder: Path) -> Iterator[tuple[Path, list[str]]]:
             if weights[name] not in files:
                 _convert(folder, name, clean / weights[name])
                 left_out.remove(name)
-        yield clean, left_out
+        with told_as(clean, folder):
+            yield clean, left_out
 
 
 def _convert(folder: Path, name: str, target: Path) -> None:

@@ -19,7 +19,7 @@ HEAVY = {"torch", "numpy", "transformers", "datasets", "sklearn", "matplotlib", 
 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[set[str], ...] = (
-    {"base_names", "composition", "known_bases"},
+    {"base_names", "composition", "known_bases", "messages"},
     {"nn"},
     {"combining"},
     {"formats"},

@@ -138,3 +138,12 @@ def test_a_link_is_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "link").symlink_to(tmp_path)
     with pytest.raises(FolderError, match="is a link"), without_pickles(folder):
         pass
+
+
+def test_errors_name_the_folder_that_the_user_knows(folder: Path) -> None:
+    with (
+        pytest.raises(FolderError) as caught,
+        without_pickles(folder) as (clean, _),
+    ):
+        raise FolderError(f"{clean / 'x'} is odd", "x")
+    assert (str(caught.value), caught.value.subject) == (f"{folder / 'x'} is odd", "x")

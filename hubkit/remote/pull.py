@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, is_offline_mode
 
+from hubkit.messages import told_as
 from hubkit.publishing import checked_folder
 from hubkit.remote.address import RemoteAddress
 from hubkit.remote.errors import remote_errors
@@ -183,13 +184,17 @@ def _fetch_parent(hub: HfApi | None, child: _Fetched, parent: Parent, scratch: P
 
 
 def _register(catalog: Catalog, fetched: _Fetched, name: AdapterRef, number: int | None) -> Version:
-    return _publish(catalog, read_folder(fetched.folder), fetched, name, number)
+    with told_as(fetched.folder, fetched.address.url):
+        return _publish(catalog, read_folder(fetched.folder), fetched, name, number)
 
 
 def _register_foreign(
     catalog: Catalog, fetched: _Fetched, target: AdapterRef, renamed: bool, base: str | None
 ) -> Version:
-    with checked_folder(catalog, fetched.folder, target, base=base) as folder:
+    with (
+        told_as(fetched.folder, fetched.address.url),
+        checked_folder(catalog, fetched.folder, target, base=base) as folder,
+    ):
         return _publish(catalog, folder, fetched, target, None if renamed else fetched.number)
 
 
