@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
 from hubkit.base_models import describe
 from hubkit.nn.fingerprint import fingerprint
@@ -41,11 +47,22 @@ def test_it_is_that_of_the_loaded_model(architecture: str, tmp_path: Path, cache
     assert describe_stored(str(tmp_path / "base"), cache) == describe(loaded)
 
 
-@pytest.mark.parametrize("auto_class", [AutoModelForMaskedLM, AutoModelForSequenceClassification])
-def test_it_is_the_same_under_any_head_class(auto_class: type, tmp_path: Path, cache: Path) -> None:
-    model = tiny_model(auto_class=auto_class)
-    model.save_pretrained(tmp_path / "headed")
-    model.base_model.save_pretrained(tmp_path / "bare")
+@pytest.mark.parametrize(
+    ("architecture", "auto_class"),
+    [
+        ("bert", AutoModelForMaskedLM),
+        ("deberta-v2", AutoModelForSequenceClassification),
+        ("gpt2", AutoModelForCausalLM),
+        ("llama", AutoModelForSequenceClassification),
+        ("t5", AutoModelForSeq2SeqLM),
+        ("bart", AutoModelForSeq2SeqLM),
+    ],
+)
+def test_it_is_the_same_under_any_head_class(
+    architecture: str, auto_class: type, tmp_path: Path, cache: Path
+) -> None:
+    tiny_model(architecture, auto_class).save_pretrained(tmp_path / "headed")
+    AutoModel.from_pretrained(tmp_path / "headed").save_pretrained(tmp_path / "bare")
     headed = stored_fingerprint(tmp_path / "headed", cache)
     assert headed == stored_fingerprint(tmp_path / "bare", cache)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,8 +24,7 @@ from registry.errors import (
     RemoteAccessError,
     RemoteNotFoundError,
 )
-
-_log = logging.getLogger(__name__)
+from registry.storage.files import MANIFEST_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +137,17 @@ def _choose(
         names = cached_revisions(address)
     else:
         with remote_errors(address.endpoint, address.repository):
-            names = [tag.name for tag in hub.list_repo_refs(address.repository).tags]
+            names = _version_tags(hub, address.repository)
     newest = max((found for name in names if (found := number_of(name))), default=None)
     return replace(address, revision=tag_of(newest) if newest else "main"), newest
+
+
+def _version_tags(hub: HfApi, repository: str) -> list[str]:
+    """The tags of a repository that hubkit made; in others, a tag ``v2`` may mean anything."""
+    siblings = hub.model_info(repository).siblings or ()
+    if not any(sibling.rfilename == MANIFEST_NAME for sibling in siblings):
+        return []
+    return [tag.name for tag in hub.list_repo_refs(repository).tags]
 
 
 def _fetch_parents(

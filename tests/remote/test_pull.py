@@ -139,6 +139,15 @@ def test_a_plain_peft_repository_is_registered_too(catalog: Catalog, hub: Hub, l
     assert not any("training_args" in path for _, _, path in hub.requests)
 
 
+def test_the_tags_of_a_plain_repository_are_no_versions(catalog: Catalog, hub: Hub) -> None:
+    repo = hub.create("bob/film", dict.fromkeys(LORA, b"old"))
+    repo.tags["v7"] = repo.branches["main"]
+    repo.commit("main", LORA, "new")
+    here = pull(catalog, hub, "bob/film")
+    assert here.number == 1
+    assert (catalog.folder(here) / WEIGHTS).read_bytes() == LORA[WEIGHTS]
+
+
 def test_a_plain_adapterhub_repository_is_converted(catalog: Catalog, hub: Hub) -> None:
     folder = BERT / "seq_bn" / "a"
     hub.create("bob/film", {path.name: path.read_bytes() for path in folder.iterdir()})
