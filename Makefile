@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-full test torture lint format clean
+.PHONY: help setup demo demo-full test test-stock torture lint format clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test: $(READY)  ## Run the tests.
 
 torture: $(READY)  ## Kill processes 1,000 times and feed 1 M cases to each parser: an hour on 2 cores.
 	TMPDIR=$(firstword $(wildcard /dev/shm) /tmp) $(BIN)/python -m pytest -m torture --numprocesses 2 --dist worksteal
+
+test-stock: $(READY)  ## Test what hubkit writes with the `adapters` library, in its own environment.
+	$(BIN)/python -m pytest -m own_environment
 
 lint: $(READY)  ## Check style and types.
 	$(BIN)/ruff check .

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from huggingface_hub import is_offline_mode
+from safetensors import SafetensorError
 from transformers import (
     AutoTokenizer,
     BatchEncoding,
@@ -18,8 +21,8 @@ from transformers.utils import logging
 
 from hubkit.base_names import normalize
 from hubkit.nn.fingerprint import fingerprint
-from hubkit.nn.host import backbone, hidden_size, num_layers
-from registry.errors import BaseModelNotFoundError
+from hubkit.nn.host import backbone, num_layers
+from registry.errors import BaseModelNotFoundError, UnsupportedModelError
 from registry.manifest import BaseModelInfo
 
 
@@ -29,10 +32,18 @@ def describe(model: PreTrainedModel) -> BaseModelInfo:
         id=normalize(model.config.name_or_path or type(backbone(model)).__name__),
         revision=getattr(model.config, "_commit_hash", None),
         architecture=type(backbone(model)).__name__,
-        hidden_size=hidden_size(model),
-        num_layers=num_layers(model),
+        hidden_size=getattr(model.config, "hidden_size", None),
+        num_layers=_num_layers(model),
         fingerprint=fingerprint(model),
     )
+
+
+def _num_layers(model: PreTrainedModel) -> int | None:
+    try:
+        return num_layers(model)
+    except UnsupportedModelError:  # an adapter that hubkit only keeps may be of any architecture
+        count: int | None = getattr(model.config, "num_hidden_layers", None)
+        return count
 
 
 def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:
@@ -77,7 +88,7 @@ def encode(
 def _base_model_errors(base: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if Path(base).is_dir():
             where = f"the folder holds no model that transformers can read ({reason})"
@@ -96,9 +107,13 @@ def _base_model_errors(base: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """No report of the head's missing weights: a head that is not in the base is what we train."""
-    level = logging.get_verbosity()
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    if bar and not sys.stderr.isatty():
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hubkit.composition import Composition, Mix, Stack
+from hubkit.methods.table import METHODS
 from registry import AdapterRef, Catalog, Manifest, Parent, Version
-from registry.errors import BaseModelMismatchError
+from registry.errors import BaseModelMismatchError, CompositionError
 from registry.folders import read_folder, write_manifest
 from registry.manifest import BaseModelInfo, Method
 
@@ -25,11 +26,20 @@ def choose(
 
     Raises:
         NotFoundError: One of them is not in the registry.
-        CompositionError: Fewer than two, or one of them twice.
+        CompositionError: Fewer than two, one of them twice, or one of a method that hubkit does
+            not compose.
         BaseModelMismatchError: Two of them belong to different base models.
     """
     versions = [catalog.resolve(ref) for ref in refs]
     verb(*(version.ref for version in versions))
+    for version in versions:
+        if version.kind == "adapter" and version.method not in METHODS:
+            raise CompositionError(
+                f"{version.ref} is of the method {version.method}, which hubkit keeps and runs by "
+                f"itself, but does not combine with others. It combines {', '.join(METHODS)}, and "
+                "what is made of them.",
+                version.ref,
+            )
     chosen = [(version, catalog.manifest(version)) for version in versions]
     first_version, first = chosen[0]
     for version, manifest in chosen[1:]:
@@ -103,11 +113,13 @@ def same_base(one: BaseModelInfo, other: BaseModelInfo) -> bool:
     """Whether two base models have the same weights, or else the same name and shape."""
     if one.fingerprint and other.fingerprint:
         return one.fingerprint == other.fingerprint
-    return (one.id, one.hidden_size, one.num_layers) == (
-        other.id,
-        other.hidden_size,
-        other.num_layers,
-    )
+    return one.id == other.id and same_sizes(one, other)
+
+
+def same_sizes(one: BaseModelInfo, other: BaseModelInfo) -> bool:
+    """Whether two base models are of one width and depth, as far as both are known."""
+    pairs = ((one.hidden_size, other.hidden_size), (one.num_layers, other.num_layers))
+    return all(mine is None or yours is None or mine == yours for mine, yours in pairs)
 
 
 def describe_base(base: BaseModelInfo) -> str:

@@ -14,7 +14,11 @@ from hubkit.adapters.attention import SiteAttention, mean_attention
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.head import set_head
 from hubkit.adapters.loading import Published, load_published
-from hubkit.base_models import encode, load_model, load_tokenizer
+from hubkit.adapters.rebasing import rebased
+from hubkit.base_models import describe, encode, load_model, load_tokenizer
+from hubkit.known_bases import require_known_base
+from hubkit.nn.fingerprint import fingerprint
+from hubkit.peft_models import attach_peft, runs_through_peft
 from hubkit.tasks import Prediction, TaskType, task_type
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
@@ -126,16 +130,22 @@ def _is_unicode(text: str) -> bool:
 
 
 def load(
-    ref: str | AdapterRef, *, base: str | None = None, catalog: Catalog | None = None
+    ref: str | AdapterRef,
+    *,
+    base: str | None = None,
+    allow_base_mismatch: bool = False,
+    catalog: Catalog | None = None,
 ) -> AdaptedModel:
     """Load a published adapter, fusion or stack, ready to predict.
 
-    Every byte is checked against its digest, and the base model against its fingerprint.
+    Every byte is checked against its digest, and the base model against its fingerprint. A PEFT
+    adapter of a method that hubkit does not compose runs through PEFT, if that is installed.
 
     Args:
         ref: ``[owner/]name[@version|@alias]``.
         base: Where the base model is now, when it is not where it was in training: a hub id, or a
             folder.
+        allow_base_mismatch: Go on with another base model than it was trained on, and note that.
         catalog: The registry; default: the user's.
 
     Raises:
@@ -145,10 +155,12 @@ def load(
         CorruptBlobError: Stored bytes are not those that were published.
         AdapterError: The adapter has no head, or a task type that hubkit does not run.
     """
-    published = load_published(catalog or open_catalog(), ref)
-    manifest = published.manifest
-    name = str(published.version.ref)
-    if published.head is None:
+    catalog = catalog or open_catalog()
+    published = _load_published(catalog, ref)
+    version, manifest = published.version, published.manifest
+    name = str(version.ref)
+    through_peft = published.composition is None
+    if (not manifest.labels) if through_peft else (published.head is None):
         raise AdapterError(
             f"{name} has no head, so it cannot predict by itself. Attach it to a model of your own "
             "with hubkit.attach, or stack it under an adapter that has one."
@@ -162,10 +174,30 @@ def load(
         id2label=dict(enumerate(manifest.labels)),
         label2id={label: index for index, label in enumerate(manifest.labels)},
     )
-    attach(model, published.composition)
-    set_head(model, published.head)
+    found = fingerprint(model)
+    require_known_base(
+        catalog.home, version, manifest, found, base=where, allow_mismatch=allow_base_mismatch
+    )
+    tokenizer = load_tokenizer(where, model)
+    if published.composition is None:
+        model = attach_peft(model, catalog.folder(version), name)
+    else:
+        composition = published.composition
+        if manifest.base_model.fingerprint not in (None, found):  # which was allowed just now
+            composition = rebased(composition, describe(model))
+        attach(model, composition)
+        assert published.head is not None
+        set_head(model, published.head)
     model.requires_grad_(False)
     model.train(False)
     if torch.cuda.is_available():
         model.to("cuda")  # type: ignore[arg-type]
-    return AdaptedModel(model, load_tokenizer(where, model), published, task)
+    return AdaptedModel(model, tokenizer, published, task)
+
+
+def _load_published(catalog: Catalog, ref: str | AdapterRef) -> Published:
+    version = catalog.resolve(AdapterRef.parse(ref) if isinstance(ref, str) else ref)
+    manifest = catalog.manifest(version)
+    if runs_through_peft(manifest):
+        return Published(version, manifest, composition=None, head=None)
+    return load_published(catalog, version.ref)

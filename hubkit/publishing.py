@@ -1,11 +1,22 @@
-"""Publish a finished folder. Loads no torch."""
+"""Publish a finished folder. Loads torch only for weights to convert or a base model to check."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from registry import AdapterRef, Catalog, Folder, Manifest, Version, read_folder
+from hubkit.converting import without_pickles
+from hubkit.stored_bases import cache_in, describe_stored, find_base_folder, require_base
+from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
+from registry.errors import FolderError, NotFoundError, ParentNotFoundError
+from registry.folders import Given
+from registry.folders.adapterhub import fused_adapters
+from registry.folders.kinds import PEFT
+from registry.storage.files import MANIFEST_NAME
+
+_log = logging.getLogger(__name__)
 
 
 def publish_folder(
@@ -13,6 +24,9 @@ def publish_folder(
     path: Path,
     name: AdapterRef,
     *,
+    base: str | None = None,
+    parents: Sequence[AdapterRef] = (),
+    labels: Sequence[str] = (),
     task: str | None = None,
     tags: Sequence[str] | None = None,
     license: str | None = None,
@@ -20,12 +34,17 @@ def publish_folder(
     description: str | None = None,
     message: str = "",
 ) -> Version:
-    """Publish what ``save_adapter`` wrote, with facts that its manifest lacks or has differently.
+    """Publish a folder of hubkit, PEFT or AdapterHub, with facts that it lacks or has differently.
 
-    The folder is not changed: what is given here stands only in the published manifest.
+    The folder is not changed: what is given here stands only in the published manifest. Pickled
+    weights are published as safetensors. When the base model is at hand (a folder, or in the
+    Hub's cache), every tensor is held to it, and its fingerprint is published.
 
     Args:
-        task: What the adapter does; this and the next four default to what the manifest says.
+        base: The base model, in place of the one that the folder names: a folder, or a hub id.
+        parents: What a fusion is made of, in its order; default: what is called so here.
+        labels: Label names by label id, for a head whose files do not name them.
+        task: What the adapter does; this and the next four default to what the folder says.
         tags: Words to find it by, in place of those in the manifest.
         license: SPDX identifier.
         language: BCP 47 tag.
@@ -33,11 +52,13 @@ def publish_folder(
         message: What to say about this version.
 
     Raises:
-        FolderError: ``path`` is no adapter's folder, or not the one its manifest describes.
+        FolderError: ``path`` is no adapter's folder, its files contradict each other, or
+            something has to be said that it does not say; the message names the option.
+        AdapterError: Its weights need code to load, or fit no place in the base model.
+        BaseModelMismatchError: The base model is not the one that it was trained on.
         ManifestError: A fact is none that a manifest holds.
         HubkitError: As ``Catalog.publish``.
     """
-    folder = read_folder(path)
     facts = {
         "task": task,
         "tags": None if tags is None else tuple(tags),
@@ -45,8 +66,107 @@ def publish_folder(
         "language": language,
         "description": description,
     }
-    given = {fact: value for fact, value in facts.items() if value is not None}
-    changed = folder.manifest.model_copy(update=given)
-    # Through JSON, as a copy is not checked.
-    manifest = Manifest.from_json(changed.to_json(), f"What is to be published from {path}")
-    return catalog.publish(name, Folder(manifest, path), message=message)
+    changes = {fact: value for fact, value in facts.items() if value is not None}
+    with checked_folder(catalog, path, name, base=base, parents=parents, labels=labels) as folder:
+        # Through JSON, as a copy is not checked.
+        manifest = Manifest.from_json(
+            folder.manifest.model_copy(update=changes).to_json(),
+            f"What is to be published from {path}",
+        )
+        if manifest.task is None and not (path / MANIFEST_NAME).is_file():
+            raise FolderError(
+                f"{path} does not say what the adapter does. Say it with --task, such as "
+                "--task sentiment.",
+                path,
+            )
+        return catalog.publish(name, Folder(manifest, folder.path), message=message)
+
+
+@contextmanager
+def checked_folder(
+    catalog: Catalog,
+    path: Path,
+    name: AdapterRef,
+    *,
+    base: str | None = None,
+    parents: Sequence[AdapterRef] = (),
+    labels: Sequence[str] = (),
+) -> Iterator[Folder]:
+    """Yield a folder as it is to be published: without pickles, and held to its base model.
+
+    Args:
+        catalog: Where a fusion's parents are looked for.
+        path: A folder of hubkit, PEFT or AdapterHub.
+        name: What it is to be called; a fusion's parents are looked for under its owner first.
+        base: As in :func:`publish_folder`, and so are the others.
+
+    Raises:
+        HubkitError: As :func:`publish_folder`.
+    """
+    cache = cache_in(catalog.home)
+    foreign = not (path / MANIFEST_NAME).is_file()
+    with without_pickles(path) as (clean, left_out):
+        given = Given(
+            base=None if base is None else describe_stored(base, cache),
+            labels=tuple(labels),
+            parents=_find_parents(catalog, clean, name, parents) if foreign else (),
+        )
+        folder = read_folder(clean, given)
+        manifest = folder.manifest
+        where = find_base_folder(base or manifest.base_model.id)
+        if base is not None or (foreign and where is not None):
+            found = given.base or describe_stored(manifest.base_model.id, cache)
+            require_base(str(path), manifest.base_model, found)
+            if manifest.base_model.fingerprint is None:
+                manifest = manifest.model_copy(update={"base_model": found})
+        if labels and tuple(labels) != manifest.labels:
+            raise FolderError(
+                f"{path} has the labels {', '.join(manifest.labels) or 'none'}, but "
+                f"{', '.join(labels)} were given. Leave --label out.",
+                path,
+            )
+        if foreign:
+            _check_tensors(catalog, clean, manifest, where)
+        if left_out:
+            _log.warning(
+                "Left out, because a pickle can run code: %s. All else is published.",
+                ", ".join(left_out),
+            )
+        yield Folder(manifest, clean)
+
+
+def _check_tensors(catalog: Catalog, folder: Path, manifest: Manifest, base: Path | None) -> None:
+    if base is None and (folder / PEFT.weights).is_file():
+        return  # all that can be said of it without torch is said already
+    from hubkit.fitting import check_fit, check_fusion
+
+    check_fusion(catalog, folder, manifest)
+    check_fit(folder, manifest, base)
+
+
+def _find_parents(
+    catalog: Catalog, folder: Path, name: AdapterRef, given: Sequence[AdapterRef]
+) -> tuple[Parent, ...]:
+    """Pin what a fusion folder is made of: what is given, or what is called so here."""
+    names = fused_adapters(folder) if folder.is_dir() else ()
+    if not names or given:
+        versions = [catalog.resolve(ref) for ref in given]
+    else:
+        versions = [_find_parent(catalog, folder, name, adapter) for adapter in names]
+    return tuple(
+        Parent(ref=str(version.ref), digest=version.manifest_digest) for version in versions
+    )
+
+
+def _find_parent(catalog: Catalog, folder: Path, name: AdapterRef, adapter: str) -> Version:
+    owners = [name.owner] if name.owner is None else [name.owner, None]
+    for owner in owners:
+        try:
+            return catalog.resolve(AdapterRef(owner, adapter))
+        except NotFoundError:
+            continue
+    raise ParentNotFoundError(
+        f"{folder} is a fusion of adapters, one of which it calls {adapter!r}; nothing here is "
+        "called so. Publish it first, or name all of them in the fusion's order with --parent.",
+        adapter,
+    )

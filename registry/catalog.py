@@ -77,6 +77,7 @@ class Catalog:
         message: str = "",
         author: str | None = None,
         number: int | None = None,
+        origin: str | None = None,
     ) -> Version:
         """Make a folder the next version of an adapter; it is visible when all of it is safe.
 
@@ -88,6 +89,7 @@ class Catalog:
             message: What to say about the version.
             author: Who publishes; default: the user of this process.
             number: The version number it must get; default: the next one, never used before.
+            origin: Where it was pulled from; default: nowhere, it is published here.
 
         Raises:
             InvalidNameError: `ref` has a version or an alias.
@@ -101,6 +103,7 @@ class Catalog:
             message=message,
             created_at=datetime.now(UTC),
             number=number,
+            origin=origin,
         )
         return publish_version(
             self.database,

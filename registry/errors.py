@@ -24,7 +24,11 @@ HubkitError
 ├── UnsupportedModelError
 ├── DataError
 │   └── LabelError
-└── TrainingError
+├── TrainingError
+└── RemoteError
+    ├── RemoteNotFoundError
+    ├── RemoteAccessError
+    └── RemoteUnreachableError
 
 A message names the thing, what was expected, what was found and what to do about it.
 """
@@ -140,6 +144,22 @@ class LabelError(DataError):
 
 class TrainingError(HubkitError):
     """Training cannot start, or went wrong."""
+
+
+class RemoteError(HubkitError):
+    """A hub does not do what it is asked."""
+
+
+class RemoteNotFoundError(RemoteError):
+    """A hub has no such repository, revision or file, or hides it."""
+
+
+class RemoteAccessError(RemoteError):
+    """A hub wants a token, or one with more rights."""
+
+
+class RemoteUnreachableError(RemoteError):
+    """A hub does not answer, or stops half-way."""
 
 
 def did_you_mean(text: str, candidates: Iterable[str]) -> str:

@@ -58,7 +58,8 @@ class BaseModelInfo(_Part):
     Attributes:
         id: Its hub id, or the path it was loaded from.
         revision: The commit of that id; None if unknown.
-        architecture: Its class name, for example ``BertModel``.
+        architecture: Its class name, for example ``BertModel``; this and the two sizes are None
+            where the files of the adapter do not say, and the base model was not at hand.
         hidden_size: Features per token.
         num_layers: Transformer layers.
         fingerprint: Digest of the backbone's stored tensors; None if never computed.
@@ -66,9 +67,9 @@ class BaseModelInfo(_Part):
 
     id: Word
     revision: Word | None = None
-    architecture: Word
-    hidden_size: Positive
-    num_layers: Positive
+    architecture: Word | None = None
+    hidden_size: Positive | None = None
+    num_layers: Positive | None = None
     fingerprint: Digest | None = None
 
 

@@ -6,7 +6,7 @@ Locations come from pulls of this registry only, never from a manifest or a bund
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -15,6 +15,10 @@ from registry.errors import StorageError
 from registry.storage.blobs import BlobStore
 from registry.tables.models import Origin as OriginRow
 from registry.tables.models import Revision, RevisionFile
+from registry.tables.versions import Version
+
+if TYPE_CHECKING:
+    from registry.catalog import Catalog
 
 
 class Origin(Protocol):
@@ -59,3 +63,9 @@ def find_origins(session: Session, digest: str) -> list[str]:
         .order_by(OriginRow.revision_id)
     )
     return [*dict.fromkeys(rows)]
+
+
+def pulled_from(catalog: "Catalog", version: Version) -> list[str]:
+    """Return the folders and URLs that a version was pulled from, the first one first."""
+    with catalog.database.read() as session:
+        return find_origins(session, version.manifest_digest)

@@ -1,10 +1,17 @@
-"""What every test gets: a registry of its own, and no network."""
+"""What every test gets: a registry of its own, and no network; and a hub for those that ask."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.hub import Hub
 
 # The Hugging Face client reads this once, when a test module imports it.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,3 +29,21 @@ def hubkit_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HUBKIT_DATABASE_URL", "HUBKIT_STORAGE_URL"):
         monkeypatch.delenv(name, raising=False)
     return home
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub on loopback; HF_HOME is the test's own, HF_TOKEN is Ada's, and the network is on."""
+    from huggingface_hub import constants
+
+    from tests.support.hub import serve
+
+    home = tmp_path / "hf-home"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HOME", str(home))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
+    monkeypatch.setenv("HF_TOKEN", "ada-writes")
+    with serve() as hub:
+        yield hub

@@ -19,12 +19,18 @@ HEAVY = {"torch", "numpy", "transformers", "datasets", "sklearn", "matplotlib", 
 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[set[str], ...] = (
-    {"base_names", "composition", "methods"},
-    {"combining", "comparing", "notation", "publishing"},
+    {"base_names", "composition", "known_bases", "messages", "methods", "notation"},
     {"nn"},
+    {"combining", "comparing"},
     {"formats"},
     {"base_models", "plots", "tasks"},
+    {"converting", "stored_bases"},
     {"adapters"},
+    {"fitting"},
+    {"publishing"},
+    {"remote"},
+    {"pulling"},
+    {"peft_models"},
     {"inference"},
     {"pruning"},
     {"training"},
@@ -34,7 +40,18 @@ HEIGHT = {module: height for height, floor in enumerate(FLOORS) for module in fl
 # Take no part in the house: the door, and its key.
 DOORS = {"__init__"}
 # May be used where no torch is installed.
-LIGHT = ("base_names", "cli", "combining", "composition", "methods.table", "notation", "publishing")
+LIGHT = (
+    "base_names",
+    "cli",
+    "combining",
+    "comparing",
+    "composition",
+    "converting",
+    "methods.table",
+    "notation",
+    "publishing",
+    "stored_bases",
+)
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -144,7 +144,7 @@ def test_another_base_model_is_refused(catalog: Catalog, tmp_path: Path) -> None
     for name in ("a", "both"):
         with pytest.raises(BaseModelMismatchError) as caught:
             hubkit.load(name, base=str(other), catalog=catalog)
-        assert "Adapter a was trained on" in str(caught.value)
+        assert f"{name}@1 was trained on" in str(caught.value)
         assert str(other) in str(caught.value)
 
 

@@ -20,13 +20,14 @@ class Published:
     Attributes:
         version: What the registry knows of it.
         manifest: Its manifest.
-        composition: Its tensors, frozen, ready to be attached.
-        head: The head it predicts with; None if it has none.
+        composition: Its tensors, frozen, ready to be attached; None for a method that hubkit does
+            not compose, which another library runs.
+        head: The head it predicts with; None if it has none, or the other library keeps it.
     """
 
     version: Version
     manifest: Manifest
-    composition: Adapter | Fusion | Stack | Mix
+    composition: Adapter | Fusion | Stack | Mix | None
     head: Head | None
 
 

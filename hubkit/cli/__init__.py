@@ -5,6 +5,7 @@ What a command runs is imported inside its body, so that ``hubkit --help`` is th
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ from hubkit.cli import (
     lineage,
     listing,
     log,
+    login,
     mix,
     predict,
     prune,
@@ -34,11 +36,13 @@ from hubkit.cli import (
     pull,
     rebuild,
     restore,
+    search,
     show,
     stack,
     train,
     yank,
 )
+from hubkit.cli.output import one_line
 from registry.errors import HubkitError
 
 
@@ -56,6 +60,8 @@ class _Hubkit(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        notes = logging.getLogger("hubkit")
+        notes.addHandler(handler := _Notes(logging.WARNING))
         try:
             return super().invoke(ctx)
         except HubkitError as error:
@@ -64,6 +70,15 @@ class _Hubkit(click.Group):
             raise click.ClickException(
                 "Interrupted. Run the same command again to go on."
             ) from error
+        finally:
+            notes.removeHandler(handler)
+
+
+class _Notes(logging.Handler):
+    """Tells people what the library noted, beside the result."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"Note: {one_line(record.getMessage())}", err=True)
 
 
 @click.group(cls=_Hubkit, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,8 +100,8 @@ def main() -> None:
 
 for _module in (
     *(train, fuse, stack, mix, prune, predict, evaluate, attention),
-    *(listing, leaderboard, show, lineage, diff),
-    *(publish, pull, exporting, importing, alias, yank, delete),
+    *(listing, leaderboard, show, lineage, diff, search),
+    *(publish, pull, login, exporting, importing, alias, yank, delete),
     *(log, gc, fsck, backup, restore, rebuild, doctor, db),
 ):
     main.add_command(_module.command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hubkit.cli.options import base_option, data_options, json_option
+from hubkit.cli.options import allow_base_mismatch_option, base_option, data_options, json_option
 from hubkit.cli.output import print_facts, print_json, quiet
 from hubkit.cli.params import REF
 from registry.refs import AdapterRef
@@ -14,12 +14,14 @@ from registry.refs import AdapterRef
 @click.argument("ref", type=REF)
 @click.argument("data")
 @base_option
+@allow_base_mismatch_option
 @data_options
 @json_option
 def command(
     ref: AdapterRef,
     data: str,
     base: str | None,
+    allow_base_mismatch: bool,
     split: str,
     text_column: str,
     label_column: str,
@@ -40,7 +42,7 @@ def command(
         labelled = read_labelled_text(
             data, split=split, text_column=text_column, label_column=label_column
         )
-        model = load(ref, base=base)
+        model = load(ref, base=base, allow_base_mismatch=allow_base_mismatch)
         metrics = evaluate(model, labelled)
     version = model.published.version
     if as_json:

@@ -29,6 +29,12 @@ base_option = click.option(
     help="Where the base model is, if no longer where it was: a folder or a hub id.",
 )
 
+allow_base_mismatch_option = click.option(
+    "--allow-base-mismatch",
+    is_flag=True,
+    help="Go on with another base model than it was trained on; that is noted.",
+)
+
 
 def data_options(command: _Command) -> _Command:
     """Which part of the labelled data is meant."""

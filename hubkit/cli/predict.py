@@ -7,7 +7,7 @@ from typing import IO
 
 import click
 
-from hubkit.cli.options import base_option, json_option
+from hubkit.cli.options import allow_base_mismatch_option, base_option, json_option
 from hubkit.cli.output import print_json, print_table, quiet
 from hubkit.cli.params import REF
 from hubkit.cli.texts import read_texts, text_options
@@ -18,6 +18,7 @@ from registry.refs import AdapterRef
 @click.argument("ref", type=REF)
 @text_options
 @base_option
+@allow_base_mismatch_option
 @json_option
 def command(
     ref: AdapterRef,
@@ -25,6 +26,7 @@ def command(
     file: IO[str] | None,
     batch_size: int,
     base: str | None,
+    allow_base_mismatch: bool,
     as_json: bool,
 ) -> None:
     """Predict the label of each TEXT.
@@ -41,7 +43,8 @@ def command(
     with quiet():
         from hubkit.inference import load
 
-        predictions = load(ref, base=base).predict(given, batch_size=batch_size)
+        model = load(ref, base=base, allow_base_mismatch=allow_base_mismatch)
+        predictions = model.predict(given, batch_size=batch_size)
     found = zip(given, predictions, strict=True)
     if as_json:
         print_json([{"text": text, **asdict(prediction)} for text, prediction in found])

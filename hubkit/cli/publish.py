@@ -3,56 +3,106 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from hubkit.cli.options import json_option, name_option
-from hubkit.cli.output import print_published
+from hubkit.cli.options import json_option
+from hubkit.cli.output import print_json, print_published, version_json
+from hubkit.cli.params import NAME, REF
+from hubkit.remote.address import DEFAULT, is_remote
 from registry.refs import AdapterRef
 
 
 @click.command("publish")
-@click.argument("folder", type=click.Path(path_type=Path))
-@name_option
+@click.argument("source", metavar="FOLDER|REF")
+@click.option("--name", type=NAME, help="What to call it: NAME or OWNER/NAME.")
 @click.option("--task", help="What the adapter does, such as sentiment.")
+@click.option(
+    "--base",
+    metavar="BASE",
+    help="Its base model, in place of the one that the folder names: a folder or a hub id.",
+)
+@click.option(
+    "--label", "labels", multiple=True, help="A label of a head that names none; once for each."
+)
+@click.option(
+    "--parent",
+    "parents",
+    type=REF,
+    multiple=True,
+    help="What a fusion is made of; once for each, in its order.",
+)
 @click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable.")
 @click.option("--license", help="SPDX identifier, such as apache-2.0.")
 @click.option("--language", help="BCP 47 tag, such as en.")
 @click.option("--description", help="For people.")
-@click.option("--message", default="", help="What to say about this version.")
+@click.option("--message", help="What to say about this version.")
+@click.option(
+    "--to",
+    metavar="URL",
+    is_flag=False,
+    flag_value="hf:",
+    help=f"Publish REF to a hub: its address, or hf:OWNER/NAME. Alone: {DEFAULT}.",
+)
+@click.option("--private", is_flag=True, help="With --to: make a new repository private.")
 @json_option
 def command(
-    folder: Path,
-    name: AdapterRef,
-    task: str | None,
-    tags: tuple[str, ...],
-    license: str | None,
-    language: str | None,
-    description: str | None,
-    message: str,
+    source: str,
+    name: AdapterRef | None,
+    to: str | None,
+    private: bool,
     as_json: bool,
+    **facts: Any,
 ) -> None:
-    """Publish the adapter in FOLDER as the next version of a name.
+    """Publish the adapter in FOLDER here, or what is called REF here to a hub.
 
-    FOLDER is what hubkit.save_adapter wrote. What is given here stands in the published manifest
-    in place of what the folder says; the folder itself is not changed.
+    FOLDER is one of hubkit, PEFT or AdapterHub. What is given here stands in the published manifest
+    in place of what the folder says; the folder itself is not changed. Pickled weights are
+    published as safetensors.
+
+    With --to, a version in this registry becomes a repository on huggingface.co or on a hub of
+    one's own: one commit, with a model card and a tag for the version. What it is made of goes
+    first.
 
     \b
     Example:
       hubkit publish my-adapter --name reviews --task sentiment --license apache-2.0
+      hubkit publish reviews --to https://huggingface.co
     """
-    from hubkit.publishing import publish_folder
     from registry import open_catalog
 
-    version = publish_folder(
+    given = {fact: value for fact, value in facts.items() if value not in (None, ())}
+    if to is None:
+        if name is None or private:
+            raise click.UsageError(
+                "A folder needs a --name; --private is for a hub."
+                if name is None
+                else "--private is for a hub: say which with --to."
+            )
+        from hubkit.publishing import publish_folder
+
+        version = publish_folder(open_catalog(), Path(source), name, **given)
+        print_published(version, as_json=as_json, then=f"hubkit show {version.ref}")
+        return
+    if given:
+        options = ", ".join(f"--{fact.removesuffix('s')}" for fact in given)
+        raise click.UsageError(f"{options}: what is published already does not change.")
+    if not is_remote(to):
+        raise click.BadParameter(
+            f"{to} is not a hub's address, such as https://huggingface.co.", param_hint="--to"
+        )
+    from hubkit.remote.address import RemoteAddress
+    from hubkit.remote.publish import publish_remote
+
+    pushed = publish_remote(
         open_catalog(),
-        folder,
-        name,
-        task=task,
-        tags=tags or None,
-        license=license,
-        language=language,
-        description=description,
-        message=message,
+        AdapterRef.parse(source),
+        RemoteAddress.parse(to),
+        name=name,
+        private=private,
     )
-    print_published(version, as_json=as_json, then=f"hubkit show {version.ref}")
+    if as_json:
+        print_json({**version_json(pushed.version), "url": pushed.url, "new": pushed.new})
+        return
+    click.echo(pushed.url if pushed.new else f"{pushed.url} (there already)")

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from hubkit.cli.options import json_option
+from hubkit.cli.options import allow_base_mismatch_option, json_option
 from hubkit.cli.output import print_published
-from hubkit.cli.params import NAME, REF
+from hubkit.cli.params import NAME
 from registry.refs import AdapterRef
 
 
 @click.command("pull")
-@click.argument("ref", type=REF)
+@click.argument("ref", metavar="REF")
 @click.option(
     "--from",
     "source",
-    required=True,
-    metavar="FOLDER",
-    help="The other registry: the folder that is its HUBKIT_HOME.",
+    metavar="URL|FOLDER",
+    help="A hub, or the folder that is another registry's HUBKIT_HOME; default: huggingface.co.",
 )
 @click.option("--name", type=NAME, help="What to call it here; default: as it is called there.")
+@click.option(
+    "--base",
+    metavar="BASE",
+    help="The base model that it is to run on: a folder or a hub id. Its weights are checked.",
+)
+@allow_base_mismatch_option
 @json_option
-def command(ref: AdapterRef, source: str, name: AdapterRef | None, as_json: bool) -> None:
-    """Copy an adapter, and all it is made of, from another registry.
+def command(
+    ref: str,
+    source: str | None,
+    name: AdapterRef | None,
+    base: str | None,
+    allow_base_mismatch: bool,
+    as_json: bool,
+) -> None:
+    """Copy an adapter, and all it is made of, from a hub or from another registry.
 
-    Every byte is checked against its digest. Giving the command again changes nothing.
+    Every byte is checked against its digest. Giving the command again changes nothing. A
+    repository on a hub may be one that hubkit, PEFT or AdapterHub made. REF may say where it is:
+    hf:OWNER/NAME@REVISION.
 
     \b
     Example:
+      hubkit pull ada/reviews@2
+      hubkit pull hf:ada/reviews@main --name reviews
       hubkit pull reviews@best --from /shared/hubkit
     """
+    from hubkit.pulling import pull
     from registry import open_catalog
 
-    if "://" in source:
-        raise click.BadParameter(
-            f"{source} is a URL; hubkit pulls from a registry's folder.", param_hint="--from"
-        )
-    version = open_catalog().pull(ref, open_catalog(Path(source), create=False), name=name)
+    version = pull(
+        open_catalog(),
+        ref,
+        source,
+        name=name,
+        base=base,
+        allow_base_mismatch=allow_base_mismatch,
+    )
     print_published(version, as_json=as_json, then=f"hubkit show {version.ref}")

@@ -12,6 +12,7 @@ from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
+    from hubkit.known_bases import KnownBases
     from registry import Lineage, Manifest, Version
 
 
@@ -29,12 +30,15 @@ def command(ref: AdapterRef, as_json: bool) -> None:
       hubkit show reviews
       hubkit show reviews@2 --json
     """
+    from hubkit.known_bases import known_bases
     from registry import open_catalog
+    from registry.origins import pulled_from
 
     catalog = open_catalog()
     version = catalog.resolve(ref)
     manifest, lineage = catalog.manifest(version), catalog.lineage(version)
     versions = catalog.versions(ref)
+    origins, known = pulled_from(catalog, version), known_bases(catalog.home, version)
     if as_json:
         print_json(
             {
@@ -50,13 +54,22 @@ def command(ref: AdapterRef, as_json: bool) -> None:
                 ],
                 "used_by": [str(child.ref) for child in lineage.children],
                 "versions": [version_json(other) for other in versions],
+                "pulled_from": origins,
+                "known_bases": {"first": known.first, "allowed": [*known.allowed]},
             }
         )
         return
-    _print(version, manifest, lineage, versions)
+    _print(version, manifest, lineage, versions, origins, known)
 
 
-def _print(version: Version, manifest: Manifest, lineage: Lineage, versions: list[Version]) -> None:
+def _print(
+    version: Version,
+    manifest: Manifest,
+    lineage: Lineage,
+    versions: list[Version],
+    origins: list[str],
+    known: KnownBases,
+) -> None:
     base, training = manifest.base_model, manifest.training
     click.echo(str(version.ref))
     print_facts(
@@ -67,13 +80,16 @@ def _print(version: Version, manifest: Manifest, lineage: Lineage, versions: lis
             ("task type", version.task_type or ""),
             ("labels", ", ".join(manifest.labels)),
             ("base model", f"{base.id}{f' at {base.revision}' if base.revision else ''}"),
-            ("", f"{base.architecture}, {base.num_layers} layers of {base.hidden_size}"),
+            ("", _shape(manifest)),
             ("", f"fingerprint {base.fingerprint}" if base.fingerprint else ""),
+            ("", f"fingerprint {known.first}, where it was first attached" if known.first else ""),
+            ("", f"also allowed: {', '.join(known.allowed)}" if known.allowed else ""),
             ("language", version.language or ""),
             ("license", version.license or ""),
             ("tags", ", ".join(version.tags)),
             ("description", version.description),
             ("published", f"{_date(version)} by {version.author}"),
+            ("pulled from", ", ".join(origins)),
             ("message", version.message),
             ("yanked", _yank(version)),
             ("digest", version.manifest_digest),
@@ -118,6 +134,13 @@ def _print(version: Version, manifest: Manifest, lineage: Lineage, versions: lis
         [(one_line(path), size(info.size)) for path, info in sorted(manifest.files.items())],
         title="Files",
     )
+
+
+def _shape(manifest: Manifest) -> str:
+    base = manifest.base_model
+    layers = f"{base.num_layers} layers" if base.num_layers else ""
+    size = f"of {base.hidden_size}" if base.hidden_size else ""
+    return ", ".join(filter(None, (base.architecture, f"{layers} {size}".strip())))
 
 
 def _pairs(values: object) -> list[str]:

@@ -174,7 +174,7 @@ def write_adapter(
             "auto_mapping": {"base_model_class": model_class, "parent_library": "transformers"},
             "base_model_name_or_path": base.id,
             "bias": "none",
-            "fan_in_fan_out": base.architecture.startswith("GPT2"),
+            "fan_in_fan_out": (base.architecture or "").startswith("GPT2"),
             "inference_mode": True,
             "lora_alpha": method.alpha,
             "lora_bias": method.bias,

@@ -20,7 +20,9 @@ from hubkit.adapters.saving import save_folder
 from hubkit.base_models import describe, load_model, load_tokenizer
 from hubkit.combining import choose, pins
 from hubkit.composition import Fuse
+from hubkit.known_bases import require_known_base
 from hubkit.methods.table import new_method
+from hubkit.nn.fingerprint import fingerprint
 from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
 from hubkit.tasks import TASK_TYPES
@@ -82,6 +84,8 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef]) -> V
     base = chosen[0][1].base_model
     published = [load_published(catalog, version.ref) for version, _ in chosen]
     model = _load_model(job, base.id)
+    for version, manifest in chosen:
+        require_known_base(catalog.home, version, manifest, fingerprint(model), base=base.id)
     fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
     attach(model, fusion)
     train_only(model, fusion)

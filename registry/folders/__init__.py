@@ -1,30 +1,36 @@
 """What a folder is: its files and the manifest that describes them.
 
-Each kind of folder has a file here with a reader, and a row in `_READERS`: the file that gives
-the kind away, and the function that turns such a folder into a `Folder`.
+Each kind of folder has a file here with its reader: ``hubkit.py`` for folders with a manifest,
+``peft.py`` and ``adapterhub.py`` for what those libraries write. Only configurations, the model
+card and the headers of safetensors files are read, so that it needs no torch.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from registry.errors import FolderError
-from registry.folders.hubkit import Folder, read_hubkit_folder, write_manifest
-from registry.folders.unknown import describe
+from registry.folders.adapterhub import read_adapterhub_folder
+from registry.folders.folder import Folder, Given
+from registry.folders.hubkit import read_hubkit_folder, write_manifest
+from registry.folders.kinds import PEFT, find_parts
+from registry.folders.peft import read_peft_folder
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
-__all__ = ["Folder", "read_folder", "write_manifest"]
-
-_READERS: tuple[tuple[str, Callable[[Path], Folder]], ...] = ((MANIFEST_NAME, read_hubkit_folder),)
+__all__ = ["Folder", "Given", "read_folder", "write_manifest"]
 
 
-def read_folder(path: Path) -> Folder:
-    """Read an adapter's folder and check every byte that its manifest lists.
+def read_folder(path: Path, given: Given | None = None) -> Folder:
+    """Read an adapter's folder and check all that can be checked without loading a tensor.
+
+    Args:
+        path: A folder with a manifest, every byte of which is checked, or one that PEFT or the
+            AdapterHub library wrote.
+        given: What is known beside it; without meaning for a folder with a manifest.
 
     Raises:
-        FolderError: There is no such folder, or it holds no adapter, or not the files its
-            manifest lists.
-        ManifestError: Its manifest is malformed.
+        FolderError: There is no such folder, or it holds no adapter, or several, or files that
+            contradict each other or its manifest.
+        ManifestError: Its manifest is malformed, or what its files say does not fit into one.
         CorruptBlobError: A file has another size or digest than its manifest says.
         StorageError: A file cannot be read.
     """
@@ -32,11 +38,8 @@ def read_folder(path: Path) -> Folder:
         if not path.is_dir():
             found = "a file" if path.exists() else "nothing"
             raise FolderError(f"Expected an adapter's folder at {path}, found {found}.", path)
-        for marker, read in _READERS:
-            if (path / marker).is_file():
-                return read(path)
-        raise FolderError(
-            f"{path} is not an adapter's folder: it has no {MANIFEST_NAME}. {describe(path)} "
-            "hubkit.save_adapter() in Python writes a folder that can be published.",
-            path,
-        )
+        if (path / MANIFEST_NAME).is_file():
+            return read_hubkit_folder(path)
+        parts = find_parts(path)
+        read = read_peft_folder if parts == (PEFT,) else read_adapterhub_folder
+        return read(path, parts, given or Given())

@@ -41,8 +41,10 @@ def base_name(base_model: str) -> str:
     return base_model.rstrip("/").rpartition("/")[2] or base_model
 
 
-def base_family(architecture: str) -> str:
+def base_family(architecture: str | None) -> str | None:
     """Return the family of a class of transformers: ``xlmroberta`` for ``XLMRobertaModel``."""
+    if architecture is None:
+        return None
     return fold_family(_CLASS_ENDING.sub("", architecture)) or fold_family(architecture)
 
 

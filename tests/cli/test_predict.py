@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from transformers import AutoModelForSequenceClassification
 
 import hubkit
+from hubkit import insert_adapter, save_adapter
 from registry import AdapterRef, Catalog
+from tests.support.foreign import edit
 
 Run = Callable[..., Result]
 
@@ -59,7 +62,7 @@ def test_base_model_that_moved(run: Run, trained: Catalog, base: Path, tmp_path:
 
 def test_wrong_base_model(run: Run, trained: Catalog, other_base: Path) -> None:
     result = run("predict", "film", "good", "--base", other_base, status=1)
-    assert result.stderr.startswith("Error: Adapter film was trained on ")
+    assert result.stderr.startswith("Error: film@1 was trained on ")
     assert str(other_base) in result.stderr
 
 
@@ -98,3 +101,37 @@ def test_file_that_is_not_utf8(run: Run, tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("bäd\n".encode("latin-1"))
     result = run("predict", "film", "--file", tmp_path / "latin.txt", status=1)
     assert f"Error: {tmp_path / 'latin.txt'} is not UTF-8 text" in result.stderr
+
+
+def test_a_base_model_that_could_not_be_checked_is_noted_and_then_expected(
+    run: Run, base: Path, other_base: Path, tmp_path: Path
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+    insert_adapter(model, "mine", bottleneck_size=4)
+    save_adapter(model, "mine", tmp_path / "saved")
+    (tmp_path / "saved" / "hubkit.json").unlink()  # what is left is a folder of AdapterHub
+    for path in (tmp_path / "saved").glob("*_config.json"):
+        edit(path, lambda config: config | {"model_name": "team/unknown"})
+    run("publish", tmp_path / "saved", "--name", "mine", "--task", "film")
+    predict = ("predict", "mine", "good film", "--base")
+    noted = run(*predict, base)
+    assert noted.stderr.startswith("Note: mine@1 came without the fingerprint of its base model.")
+    assert f"Not checked: that {base} has the weights" in noted.stderr
+    again = run(*predict, base)
+    assert (again.stdout, again.stderr) == (noted.stdout, "")
+    assert "fingerprint" in run("show", "mine").stdout
+    refused = run(*predict, other_base, status=1).stderr
+    assert "mine@1 was first attached to team/unknown with weights" in refused
+    allowed = run(*predict, other_base, "--allow-base-mismatch")
+    assert "although it belongs to team/unknown" in allowed.stderr
+    assert run(*predict, other_base).stdout == allowed.stdout != noted.stdout
+
+
+def test_an_adapter_with_a_fingerprint_runs_on_another_base_model_only_when_allowed(
+    run: Run, trained: Catalog, other_base: Path, data: Path
+) -> None:
+    evaluate = ("evaluate", "film", data, "--base", other_base)
+    assert "--allow-base-mismatch" in run(*evaluate, status=1).stderr
+    assert "runs on" in run(*evaluate, "--allow-base-mismatch").stderr
+    run(*evaluate)
+    assert "also allowed" in run("show", "film").stdout

@@ -2,9 +2,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 from registry import AdapterRef, open_catalog
+from tests.support.foreign import BASE, BERT, PEFT
+from tests.support.hub import Hub
 
 Run = Callable[..., Result]
 MakeFolder = Callable[..., Path]
@@ -79,3 +82,47 @@ def test_folder_whose_file_was_edited(run: Run, folder: MakeFolder) -> None:
 def test_bad_name(run: Run, folder: MakeFolder) -> None:
     assert "not 'a b'" in run("publish", folder(), "--name", "a b", status=1).stderr
     assert "found a@1" in run("publish", folder(), "--name", "a@1", status=1).stderr
+
+
+def test_a_folder_of_another_library_needs_only_a_name_and_a_task(run: Run) -> None:
+    lora = PEFT / "seq_cls" / "a"
+    assert "--task sentiment" in run("publish", lora, "--name", "film", status=1).stderr
+    facts = ("--task", "film", "--label", "neg", "--label", "neu", "--label", "pos")
+    document = json.loads(
+        run("publish", lora, "--name", "film", *facts, "--base", BASE, "--json").stdout
+    )
+    assert (document["method"], document["base_model"]) == ("lora", str(BASE))
+    manifest = json.loads(run("show", "film", "--json").stdout)["manifest"]
+    assert manifest["labels"] == ["neg", "neu", "pos"]
+
+
+def test_a_fusion_names_its_parents(run: Run) -> None:
+    for name in "ab":
+        run("publish", BERT / "seq_bn" / name, "--name", f"my-{name}", "--task", "film")
+    fusion = ("publish", BERT / "seq_bn" / "fusion_ab_static", "--name", "both", "--task", "film")
+    assert "--parent" in run(*fusion, status=1).stderr
+    assert run(*fusion, "--parent", "my-a", "--parent", "my-b").stdout == "both@1\n"
+
+
+def test_a_name_goes_to_a_hub(run: Run, hub: Hub) -> None:
+    run("publish", PEFT / "lora" / "a", "--name", "film", "--task", "film")
+    url = f"{hub.url}/ada/film/tree/v1"
+    assert run("publish", "film", "--to", hub.url).stdout == f"{url}\n"
+    assert run("publish", "film", "--to", hub.url).stdout == f"{url} (there already)\n"
+    document = json.loads(run("publish", "film@1", "--to", hub.url, "--json").stdout)
+    assert (document["ref"], document["url"], document["new"]) == ("film@1", url, False)
+    run("publish", "film", "--to", f"{hub.url}/ada/other", "--private")
+    assert hub.repos["ada/other"].private
+
+
+def test_what_does_not_go_together_is_a_usage_error(
+    run: Run, folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "A folder needs a --name" in run("publish", folder(), status=2).stderr
+    assert "--private is for a hub" in (
+        run("publish", folder(), "--name", "a", "--private", status=2).stderr
+    )
+    assert "--task, --tag: what is published already does not change" in (
+        run("publish", "a", "--to", "hf:", "--task", "x", "--tag", "y", status=2).stderr
+    )
+    assert "is not a hub's address" in run("publish", "a", "--to", "/shared", status=2).stderr

@@ -6,6 +6,9 @@ import pytest
 from click.testing import Result
 
 from registry import AdapterRef, Version, open_catalog
+from tests.support.foreign import BASE, PEFT
+from tests.support.hub import Hub
+from tests.support.models import base_folder
 
 Run = Callable[..., Result]
 Publish = Callable[..., Version]
@@ -45,13 +48,63 @@ def test_folder_that_is_no_registry(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "hubkit.db").exists()
 
 
-def test_url_is_refused(run: Run) -> None:
-    result = run("pull", "film", "--from", "https://huggingface.co", status=2)
-    assert "https://huggingface.co is a URL; hubkit pulls from a registry's folder." in (
-        result.stderr
+def test_a_hub_has_no_adapters_without_owner(run: Run) -> None:
+    result = run("pull", "film", "--from", "https://huggingface.co", status=1)
+    assert result.stderr == (
+        "Error: On a hub, an adapter is called owner/name, and --from names the hub alone: found "
+        "film from https://huggingface.co.\n"
     )
 
 
 def test_unknown_adapter(run: Run, other: Path) -> None:
     result = run("pull", "flim", "--from", other, status=1)
     assert result.stderr == "Error: No adapter is called flim. Did you mean film?\n"
+
+
+def lora(hub: Hub, name: str) -> None:
+    hub.create(name, {path.name: path.read_bytes() for path in (PEFT / "lora" / "a").iterdir()})
+
+
+def test_a_hub_is_told_from_a_folder(run: Run, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    lora(hub, "bob/film")
+    assert run("pull", "bob/film", "--from", hub.url).stdout == "bob/film@1\n"
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    assert run("pull", "hf:bob/film@main", "--name", "film").stdout == "film@1\n"
+    shown = json.loads(run("show", "film", "--json").stdout)
+    commit = hub.repos["bob/film"].branches["main"]
+    assert shown["pulled_from"] == [f"{hub.url}/bob/film@{commit}"]
+    assert f"pulled from  {hub.url}/bob/film@" in run("show", "film").stdout
+
+
+def test_what_is_no_address_is_told(run: Run, hub: Hub) -> None:
+    assert "expected a URL" in run("pull", "hf:film", status=1).stderr
+    assert "names the hub alone" in (
+        run("pull", "bob/film", "--from", f"{hub.url}/bob/film", status=1).stderr
+    )
+    assert "There is no repository" in run("pull", "bob/film", "--from", hub.url, status=1).stderr
+
+
+def test_base_is_checked_and_a_mismatch_noted_when_allowed(
+    run: Run, hub: Hub, tmp_path: Path
+) -> None:
+    run("publish", PEFT / "lora" / "a", "--name", "film", "--task", "film", "--base", BASE)
+    run("publish", "film", "--to", hub.url)
+    other = base_folder(tmp_path / "other")
+    pull = ("pull", "ada/film", "--from", hub.url, "--base")
+    assert "ada/film was trained on weights" in run(*pull, other, status=1).stderr
+    assert run("list").stdout.count("\n") == 1
+    run(*pull, other, "--allow-base-mismatch")
+    known = json.loads(run("show", "ada/film", "--json").stdout)["known_bases"]
+    assert known["first"] is None
+    assert len(known["allowed"]) == 1
+    assert run(*pull, BASE).stdout == "ada/film@1\n"
+
+
+def test_base_is_checked_from_a_folder_too(run: Run, hub: Hub, tmp_path: Path) -> None:
+    run("publish", PEFT / "lora" / "a", "--name", "film", "--task", "film", "--base", BASE)
+    home, mine = open_catalog().home, str(tmp_path / "mine")
+    other = base_folder(tmp_path / "other")
+    pull = ("pull", "film", "--from", home, "--base")
+    assert "film was trained on" in run(*pull, other, status=1, HUBKIT_HOME=mine).stderr
+    assert run("list", HUBKIT_HOME=mine).stdout == ""
+    assert run(*pull, BASE, HUBKIT_HOME=mine).stdout == "film@1\n"

@@ -309,5 +309,5 @@ def test_a_base_that_has_changed_since_is_noticed_before_training(
     for name in ("a", "b"):
         train_adapter(empty_catalog, job(name, epochs=1), base=str(moved))
     base_folder(moved, seed=5)
-    with pytest.raises(BaseModelMismatchError, match=r"a was trained on .*moved with weights"):
+    with pytest.raises(BaseModelMismatchError, match=r"a@1 was trained on .*moved with weights"):
         train_fusion(empty_catalog, job("new"), refs=refs("a", "b"))

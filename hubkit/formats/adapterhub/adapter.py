@@ -98,7 +98,8 @@ def write_adapter(
         for ours, tensor in coupling.items()
     }
     write_tensors(folder / "adapter.safetensors", flat)
-    config = bottleneck_config(method, base.hidden_size, layers)
+    width = next(iter(tensors.values()))["up"].shape[0]
+    config = bottleneck_config(method, width, layers)
     write_json(folder / CONFIG, {"config": config, **outer(name, model_type, base)})
 
 

@@ -1,0 +1,32 @@
+"""hubkit login."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command("login")
+@click.option("--to", metavar="URL", help="The hub; default: huggingface.co, or HF_ENDPOINT.")
+@click.option("--token", help="An access token; default: asked for, or read from standard input.")
+def command(to: str | None, token: str | None) -> None:
+    """Keep an access token for a hub, after checking it there.
+
+    That of the default hub is kept where the stock client keeps its own, so `hf` and transformers
+    are logged in too. A token is shown to the hub that it is for, and to no other. HF_TOKEN stands
+    in place of it.
+
+    \b
+    Example:
+      hubkit login
+      hubkit login --to https://hub.example.org < token.txt
+    """
+    from hubkit.remote.address import RemoteAddress, default_endpoint
+    from hubkit.remote.tokens import log_in
+
+    endpoint = RemoteAddress.parse(to).endpoint if to else default_endpoint()
+    if token is None and sys.stdin.isatty():
+        token = click.prompt(f"Token for {endpoint}", hide_input=True)
+    user = log_in(endpoint, token if token is not None else sys.stdin.read())
+    click.echo(f"Logged in to {endpoint} as {user}.")

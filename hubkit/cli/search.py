@@ -1,0 +1,93 @@
+"""hubkit search."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from hubkit.cli.options import json_option
+from hubkit.cli.output import print_json, print_table
+
+
+@click.command("search")
+@click.argument("words", nargs=-1)
+@click.option("--base", help="Base model: its hub id.")
+@click.option("--task", help="What it does, such as sentiment, or how: text-classification.")
+@click.option("--tag", "tags", multiple=True, help="One of its tags; repeatable.")
+@click.option("--owner", help="Whose adapters.")
+@click.option(
+    "--remote",
+    metavar="URL",
+    is_flag=False,
+    flag_value="hf:",
+    default="hf:",
+    help="The hub; default: huggingface.co, or HF_ENDPOINT.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=50,
+    show_default=True,
+    help="At most this many.",
+)
+@json_option
+def command(
+    words: tuple[str, ...],
+    base: str | None,
+    task: str | None,
+    tags: tuple[str, ...],
+    owner: str | None,
+    remote: str,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Find adapters on a hub, the most downloaded first; `hubkit list` looks in this registry.
+
+    WORDS are looked for in the names. All that is given must match.
+
+    \b
+    Example:
+      hubkit search --remote --base google-bert/bert-base-uncased --task sentiment
+      hubkit search reviews --remote https://hub.example.org
+    """
+    from hubkit.remote.address import RemoteAddress
+    from hubkit.remote.search import search_remote
+
+    found = search_remote(
+        RemoteAddress.parse(remote),
+        text=" ".join(words) or None,
+        base=base,
+        task=task,
+        owner=owner,
+        tags=tags,
+        limit=limit,
+    )
+    if as_json:
+        print_json(
+            [
+                {
+                    **asdict(one),
+                    "updated_at": one.updated_at.isoformat() if one.updated_at else None,
+                }
+                for one in found
+            ]
+        )
+        return
+    if not found:
+        click.echo("No adapters found.", err=True)
+        return
+    print_table(
+        ("adapter", "task type", "base model", "library", "downloads", "updated"),
+        [
+            (
+                one.repository,
+                one.task_type or "-",
+                ", ".join(one.base_models) or "-",
+                one.library or "-",
+                str(one.downloads),
+                f"{one.updated_at:%Y-%m-%d}" if one.updated_at else "-",
+            )
+            for one in found
+        ],
+    )

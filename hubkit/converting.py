@@ -1,0 +1,85 @@
+"""Pickled weights become safetensors before anything of them is published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hubkit.messages import told_as
+from registry.errors import AdapterError
+from registry.folders.contents import PICKLES, examine, list_files
+from registry.folders.kinds import PARTS
+from registry.storage.durable import storage_errors
+from registry.storage.files import MANIFEST_NAME
+
+
+@contextmanager
+def without_pickles(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder with the same files, but safetensors for pickled weights.
+
+    The copy of the weights notes in its metadata which file it was made of (``converted_from``)
+    and that file's digest (``sha256``). Other pickles, such as ``training_args.bin``, and hidden
+    files are left out. Where there is nothing to change, it is the folder itself.
+
+    Yields:
+        The folder, and the names of what was left out for being a pickle.
+
+    Raises:
+        AdapterError: The weights cannot be loaded without running code.
+        FolderError: The folder holds a link or a special file.
+        StorageError: The disk is full or not writable.
+    """
+    with storage_errors("read", folder):
+        foreign = folder.is_dir() and not (folder / MANIFEST_NAME).is_file()
+        files = list_files(folder) if foreign else set()
+    hidden = {name for name in files if any(part.startswith(".") for part in name.split("/"))}
+    pickles = {name for name in files - hidden if name.endswith(PICKLES)}
+    if not pickles and not hidden:
+        yield folder, []
+        return
+    with TemporaryDirectory() as scratch:
+        clean = Path(scratch)
+        for name in sorted(files - hidden - pickles):
+            target = clean / name
+            with storage_errors("copy", folder / name):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, target)
+        weights = {part.pickle: part.weights for part in PARTS}
+        left_out = sorted(pickles)
+        for name in sorted(pickles & weights.keys()):
+            if weights[name] not in files:
+                _convert(folder, name, clean / weights[name])
+                left_out.remove(name)
+        with told_as(clean, folder):
+            yield clean, left_out
+
+
+def _convert(folder: Path, name: str, target: Path) -> None:
+    from safetensors.torch import save
+
+    from hubkit.formats.tensor_files import read_tensors
+
+    with storage_errors("read", folder / name):
+        original = examine(folder / name)
+    tensors = read_tensors(folder, target.name, name)
+    if not tensors:
+        raise AdapterError(f"{folder / name} holds no tensor. Save the adapter again.", folder)
+    # Copied, because tensors that share memory are refused, and pickles may hold such.
+    separate = {key: tensor.clone().contiguous() for key, tensor in sorted(tensors.items())}
+    metadata = {"format": "pt", "converted_from": name, "sha256": original.sha256}
+    with storage_errors("write", target):
+        target.write_bytes(_in_order(save(separate, metadata=metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same safetensors with a header in one order: the library writes its metadata in any."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)  # tensors start at a multiple of 8
+    return len(encoded).to_bytes(8, "little") + encoded + content[end:]

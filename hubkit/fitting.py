@@ -1,0 +1,144 @@
+"""Hold the tensors of a folder to a base model, of which only the configuration is loaded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.fitting import Fitting
+from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.loading import load_published
+from hubkit.formats.adapterhub.names import family
+from hubkit.methods.table import METHODS
+from registry import Catalog, Manifest
+from registry.errors import AdapterError, BaseModelMismatchError, did_you_mean
+from registry.folders.configs import read_config
+from registry.folders.kinds import ADAPTER, FUSION, PEFT
+from registry.folders.safetensors import TensorInfo, read_header
+from registry.refs import AdapterRef
+
+# The name of a tensor inside its module, and which of its dimensions is an input (i), an output
+# (o), either (e), or its own (.).
+_PEFT_SHAPES = {
+    r"lora_A\.weight": ".i",
+    r"lora_B\.weight": "o.",
+    r"lora_magnitude_vector(\.weight)?": "o",
+    r"ia3_l": "ee",
+    r"vera_lambda_b": "o",
+    r"vera_lambda_d": ".",
+}
+_PEFT_NAME = re.compile(rf"base_model\.model\.(?P<module>.+)\.(?P<leaf>{'|'.join(_PEFT_SHAPES)})")
+
+
+def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
+    """Make sure that every tensor of an adapter's folder has its place in its base model.
+
+    Args:
+        folder: Holds the weights as safetensors.
+        manifest: What the folder is.
+        base: The folder of the base model, whose weights are not read; None if it is not at hand:
+            then the names of bottleneck adapters are held to their architecture alone.
+
+    Raises:
+        BaseModelMismatchError: A tensor has another shape than its place, or the base model is of
+            another architecture, depth or width.
+        AdapterError: A tensor's name fits no place; the message has near ones.
+    """
+    if (folder / PEFT.weights).is_file():
+        if base is not None:
+            _check_peft(folder / PEFT.weights, _skeleton(base))
+    elif (folder / ADAPTER.weights).is_file() and manifest.method.type in METHODS:
+        if not _knows_names(read_config(folder / ADAPTER.config).get("model_type")):
+            return  # an adapter that hubkit only keeps may be of any architecture
+        adapter = Adapter.load(folder)
+        if base is not None:
+            Fitting(_skeleton(base)).check(adapter)
+
+
+def check_fusion(catalog: Catalog, folder: Path, manifest: Manifest) -> None:
+    """Make sure that a fusion folder fits the adapters it is said to be made of.
+
+    Does nothing for other folders, and for fusions of what hubkit does not compose.
+
+    Raises:
+        AdapterError: Its layers are at other sites, or of another width, than the adapters.
+        BaseModelMismatchError: The adapters belong to different base models.
+    """
+    if not (folder / FUSION.weights).is_file():
+        return
+    parents = [AdapterRef.parse(parent.ref) for parent in manifest.parents]
+    if all(catalog.resolve(parent).method in METHODS for parent in parents):
+        Fusion.load(folder, [load_published(catalog, parent).composition for parent in parents])
+
+
+def _skeleton(base: Path) -> PreTrainedModel:
+    """The base model without weights."""
+    with torch.device("meta"):
+        model = AutoModel.from_config(AutoConfig.from_pretrained(base))
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def _knows_names(model_type: object) -> bool:
+    try:
+        family(str(model_type))
+    except AdapterError:
+        return False
+    return True
+
+
+def _check_peft(weights: Path, model: PreTrainedModel) -> None:
+    modules = dict(model.named_modules())
+    for name, tensor in read_header(weights).items():
+        found = _PEFT_NAME.fullmatch(name)
+        if found is None:
+            continue
+        module = _find(found["module"], modules)
+        if module is None:
+            raise AdapterError(
+                f"{weights}: the tensor {name!r} fits no module of a {type(model).__name__}."
+                f"{did_you_mean(found['module'], modules)} Name the base model that the adapter "
+                "was trained on.",
+                name,
+            )
+        sizes = _sizes(module)
+        rule = next(
+            rule for leaf, rule in _PEFT_SHAPES.items() if re.fullmatch(leaf, found["leaf"])
+        )
+        if sizes is not None and not _fits(tensor, rule, *sizes):
+            raise BaseModelMismatchError(
+                f"{weights}: the tensor {name!r} has the shape {list(tensor.shape)}, but that "
+                f"module of the {type(model).__name__} has {sizes[0]} inputs and {sizes[1]} "
+                "outputs. Name the base model that the adapter was trained on.",
+                name,
+            )
+
+
+def _find(path: str, modules: dict[str, nn.Module]) -> nn.Module | None:
+    """The module of the backbone that a path inside a model with any head means."""
+    while path not in modules:
+        _, dot, path = path.partition(".")
+        if not dot:
+            return None
+    return modules[path]
+
+
+def _sizes(module: nn.Module) -> tuple[int, int] | None:
+    """Inputs and outputs of a linear module, as it is called in torch and in GPT-2."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if hasattr(module, "nx") and hasattr(module, "nf"):
+        return int(str(module.nx)), int(str(module.nf))
+    return None
+
+
+def _fits(tensor: TensorInfo, rule: str, inputs: int, outputs: int) -> bool:
+    allowed = {"i": (inputs,), "o": (outputs,), "e": (inputs, outputs, 1)}
+    return len(tensor.shape) == len(rule) and all(
+        one == "." or size in allowed[one] for size, one in zip(tensor.shape, rule, strict=True)
+    )

@@ -1,0 +1,64 @@
+"""Run the methods that hubkit does not compose through PEFT itself, which is an optional extra."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from hubkit.methods.table import METHODS
+from registry import Manifest
+from registry.errors import AdapterError
+from registry.folders.kinds import PEFT
+from registry.folders.safetensors import read_header
+
+
+def runs_through_peft(manifest: Manifest) -> bool:
+    """Whether a version is a PEFT folder of a method that hubkit does not compute itself."""
+    return PEFT.weights in manifest.files and manifest.method.type not in METHODS
+
+
+def attach_peft(model: PreTrainedModel, folder: Path, name: str) -> PreTrainedModel:
+    """Return `model` with the adapter of a PEFT folder, its head included.
+
+    Args:
+        model: The base model, with the head class that the adapter was trained with.
+        folder: Holds the configuration and the weights as safetensors.
+        name: What the adapter is called, for messages.
+
+    Raises:
+        AdapterError: PEFT is not installed, refuses the folder, or finds tensors missing or left
+            over.
+    """
+    try:
+        peft: Any = import_module("peft")
+    except ImportError as error:
+        raise AdapterError(
+            f"{name} is of a method that hubkit does not compute itself, but runs through PEFT, "
+            "which is not installed. Install it with: pip install 'hubkit[peft]'"
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            # What it would warn of is checked below, or is about its own use of transformers.
+            warnings.simplefilter("ignore")
+            adapted = peft.PeftModel.from_pretrained(model, str(folder))
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise AdapterError(
+            f"PEFT {peft.__version__} cannot run {name} on this {type(model).__name__}: {reason}. "
+            "Load the base model that the adapter was trained on."
+        ) from error
+    expected = peft.get_peft_model_state_dict(adapted).keys()
+    found = read_header(folder / PEFT.weights).keys()
+    if expected != found:
+        odd = ", ".join(sorted(expected ^ found)[:5])
+        raise AdapterError(
+            f"{name} has {len(found)} tensors, but on this {type(model).__name__} PEFT expects "
+            f"{len(expected)}; only one of both has {odd}. Load the base model that the adapter "
+            "was trained on."
+        )
+    result: PreTrainedModel = adapted
+    return result

@@ -1,0 +1,184 @@
+"""The model card of a version: what the Hub's filters know it by, and how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from registry import Manifest, Version
+from registry.folders.card import Card
+from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
+
+_AUTO_CLASSES = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "text-generation": "AutoModelForCausalLM",
+    "text2text-generation": "AutoModelForSeq2SeqLM",
+    "fill-mask": "AutoModelForMaskedLM",
+}
+
+
+def write_card(
+    version: Version,
+    manifest: Manifest,
+    repository: str,
+    *,
+    revision: str,
+    parents: Sequence[tuple[str, str]] = (),
+    own: Card | None = None,
+) -> str:
+    """Return the text of ``README.md`` for a version on a hub.
+
+    Args:
+        version: The version in this registry.
+        manifest: Its manifest.
+        repository: Where it is going: ``owner/name``.
+        revision: The tag it gets there.
+        parents: Repository and tag of all that it is made of.
+        own: The card that the version came with; what it says stays, unless the manifest has it
+            differently.
+    """
+    own = own or Card()
+    data: dict[str, Any] = {**own.data, **_fields(version, manifest, repository)}
+    data["tags"] = list(dict.fromkeys([*own.tags, *_tags(manifest)]))
+    fields = ModelCardData(**data, ignore_metadata_errors=True).to_yaml()
+    body = own.text.strip() or f"# {repository}\n\n{manifest.description}".strip()
+    sections = [
+        body,
+        _facts(version, manifest, revision),
+        _usage(manifest, repository, revision),
+        _lineage(manifest, parents),
+    ]
+    return f"---\n{fields}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
+
+
+def hub_id(base: str) -> str | None:
+    """Return the id of a base model if it is one, and not a path on somebody's machine."""
+    local = base.startswith(("/", ".", "~")) or "\\" in base or base.count("/") > 1
+    return None if local else base
+
+
+def library_of(manifest: Manifest) -> str:
+    """Return which stock library reads the version's folder, as the Hub calls it."""
+    if PEFT.weights in manifest.files:
+        return "peft"
+    if any(part.weights in manifest.files for part in (ADAPTER, FUSION, HEAD)):
+        return "adapter-transformers"
+    return "hubkit"
+
+
+def _fields(version: Version, manifest: Manifest, repository: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "library_name": library_of(manifest),
+        "pipeline_tag": manifest.task_type,
+        "language": manifest.language if manifest.language != "mul" else None,
+        "license": manifest.license,
+    }
+    if base := hub_id(manifest.base_model.id):
+        fields |= {"base_model": base, "base_model_relation": "adapter"}
+    if manifest.metrics:
+        fields |= {
+            "model_name": repository,
+            "eval_results": [
+                EvalResult(
+                    task_type=manifest.task_type or "other",
+                    task_name=manifest.task,
+                    dataset_type=metric.dataset,
+                    dataset_name=metric.dataset,
+                    dataset_split=metric.split,
+                    metric_type=metric.name,
+                    metric_name=metric.name,
+                    metric_value=metric.value,
+                )
+                for metric in manifest.metrics
+            ],
+        }
+        fields["model-index"] = None
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _tags(manifest: Manifest) -> list[str]:
+    words = ["adapter", "hubkit", manifest.kind, manifest.method.type, manifest.task]
+    return [*dict.fromkeys(word for word in (*words, *manifest.tags) if word)]
+
+
+def _facts(version: Version, manifest: Manifest, revision: str) -> str:
+    base = manifest.base_model
+    named = hub_id(base.id) or f"{Path(base.id).name} (not named by a hub id)"
+    rows = [
+        ("Kind", manifest.kind),
+        ("Method", manifest.method.type),
+        ("Base model", named),
+        ("Fingerprint of its weights", f"`{base.fingerprint}`" if base.fingerprint else ""),
+        ("Task", ", ".join(filter(None, (manifest.task, manifest.task_type)))),
+        ("Labels", ", ".join(manifest.labels)),
+        ("Version", f"{revision} (manifest `{version.manifest_digest}`)"),
+    ]
+    table = [f"| {name} | {_cell(value)} |" for name, value in rows if value]
+    return "\n".join(["## This version", "", "| | |", "|---|---|", *table])
+
+
+def _usage(manifest: Manifest, repository: str, revision: str) -> str:
+    number = revision.removeprefix("v")
+    lines = [
+        "## Use it",
+        "",
+        "```bash",
+        f"hubkit pull {repository}@{number}",
+        *([f'hubkit predict {repository}@{number} "some text"'] if manifest.labels else []),
+        "```",
+    ]
+    stock = _stock(manifest, repository, revision)
+    if stock:
+        lines += ["", "Or with the stock library:", "", "```python", *stock, "```"]
+    return "\n".join(lines)
+
+
+def _stock(manifest: Manifest, repository: str, revision: str) -> list[str]:
+    base = hub_id(manifest.base_model.id) or "path/to/the/base-model"
+    if PEFT.weights in manifest.files:
+        auto_class = _AUTO_CLASSES.get(manifest.task_type or "", "AutoModel")
+        labels = f", num_labels={len(manifest.labels)}" if manifest.labels else ""
+        return [
+            "from peft import PeftModel",
+            f"from transformers import {auto_class}",
+            "",
+            f'model = {auto_class}.from_pretrained("{base}"{labels})',
+            f'model = PeftModel.from_pretrained(model, "{repository}", revision="{revision}")',
+        ]
+    start = [
+        "import adapters",
+        "from transformers import AutoModel",
+        "",
+        f'model = AutoModel.from_pretrained("{base}")',
+        "adapters.init(model)",
+    ]
+    if FUSION.weights in manifest.files:
+        return [
+            "from huggingface_hub import snapshot_download",
+            *start,
+            "# first load_adapter() what it is made of, under the names in its configuration",
+            f'folder = snapshot_download("{repository}", revision="{revision}")',
+            "model.load_adapter_fusion(folder, use_safetensors=True)",
+        ]
+    if ADAPTER.weights in manifest.files:
+        call = f'"{repository}", version="{revision}", use_safetensors=True, set_active=True'
+        return [*start, f"model.load_adapter({call})"]
+    return []
+
+
+def _lineage(manifest: Manifest, parents: Sequence[tuple[str, str]]) -> str:
+    if not manifest.parents:
+        return ""
+    lines = ["## Made of", ""]
+    for parent, (repository, revision) in zip(manifest.parents, parents, strict=True):
+        lines.append(f"- [{repository}](/{repository}) {revision} (manifest `{parent.digest}`)")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

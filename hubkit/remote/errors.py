@@ -1,0 +1,153 @@
+"""What a hub or the way to it says no with, as one tree of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    FileMetadataError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    IncompleteSnapshotError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from registry.errors import (
+    HubkitError,
+    InvalidNameError,
+    RemoteAccessError,
+    RemoteError,
+    RemoteNotFoundError,
+    RemoteUnreachableError,
+    StorageError,
+)
+
+_LOGIN = "Log in with `hubkit login`, or set HF_TOKEN"
+
+
+@contextmanager
+def remote_errors(endpoint: str, repository: str | None = None) -> Iterator[None]:
+    """Turn whatever the stock client raises into an error that says what to do.
+
+    Args:
+        endpoint: The hub that is asked.
+        repository: ``owner/name``, if one is asked for.
+
+    Raises:
+        RemoteNotFoundError: There is no such repository, revision or file, or it is hidden.
+        RemoteAccessError: The token is missing, unknown, or has no right to it.
+        RemoteUnreachableError: Nobody answers, the connection stops half-way, or the client is
+            told to stay offline.
+        RemoteError: The hub refuses for another reason.
+        StorageError: The client's cache cannot be written.
+    """
+    try:
+        yield
+    except HubkitError:
+        raise
+    except Exception as error:
+        translated = _translate(error, endpoint, repository)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def _translate(error: Exception, endpoint: str, repository: str | None) -> HubkitError | None:
+    what = f"{endpoint}/{repository}" if repository else endpoint
+    # The client wraps what stopped a download; the reason says more than the wrapping.
+    wrapped = isinstance(error, LocalEntryNotFoundError | IncompleteSnapshotError)
+    if (
+        wrapped
+        and isinstance(error.__cause__, Exception)
+        and (found := _translate(error.__cause__, endpoint, repository))
+    ):
+        return found
+    match error:
+        case GatedRepoError():
+            return RemoteAccessError(
+                f"{what} is gated: its owner decides who may read it. Ask for access on its page, "
+                f"then come with your token. {_LOGIN}.",
+                what,
+            )
+        case RevisionNotFoundError():
+            return RemoteNotFoundError(
+                f"{what} has no such revision: {_said(error)}. Leave the version out for the "
+                "newest.",
+                what,
+            )
+        case RepositoryNotFoundError():
+            return RemoteNotFoundError(
+                f"There is no repository {what}, or it is private and your token does not open it. "
+                f"Check the name. {_LOGIN} if it is private.",
+                what,
+            )
+        case OfflineModeIsEnabled() | IncompleteSnapshotError() | LocalEntryNotFoundError():
+            return RemoteUnreachableError(
+                f"{what} cannot be asked, and what is here of it is not complete. Unset "
+                "HF_HUB_OFFLINE, check the connection, and run it again.",
+                what,
+            )
+        case EntryNotFoundError():
+            return RemoteNotFoundError(f"{what} lacks a file: {_said(error)}.", what)
+        case HFValidationError():
+            return InvalidNameError(f"A hub has no repository of that name: {error}", what)
+        case HfHubHTTPError():
+            return _refusal(error, what)
+        case httpx2.HTTPError() | ConnectionError() | TimeoutError() | FileMetadataError():
+            return RemoteUnreachableError(
+                f"The connection to {endpoint} failed: {_said(error)}. What arrived whole is kept; "
+                "run it again to go on.",
+                endpoint,
+            )
+        case OSError() if "Consistency check failed" in str(error):
+            return RemoteUnreachableError(
+                f"{what} sent a file that is not whole: {_said(error)}. Run it again.", what
+            )
+        case OSError() if error.errno is not None:
+            return StorageError(
+                f"The client's cache cannot be used: {error}. Free some space, or set HF_HOME to "
+                "another folder, and run it again.",
+                what,
+            )
+        case ValueError() | OSError() | RuntimeError():
+            return RemoteError(f"{what}: {_said(error)}.", what)
+    return None
+
+
+def _refusal(error: HfHubHTTPError, what: str) -> RemoteError:
+    status = error.response.status_code if error.response is not None else None
+    said = _said(error)
+    if status == 401:
+        return RemoteAccessError(f"{what} does not know you: {said}. {_LOGIN}.", what)
+    if status == 403:
+        return RemoteAccessError(
+            f"{what} refuses: {said}. Your token has no right to do this; make one with write "
+            f"access, or ask the owner. {_LOGIN}.",
+            what,
+        )
+    if status == 412:
+        return RemoteError(
+            f"{what} was changed by someone else in the meantime; nothing was published. Run it "
+            "again.",
+            what,
+        )
+    if status is not None and status >= 500:
+        return RemoteUnreachableError(
+            f"{what} failed with status {status}: {said}. Run it again later.", what
+        )
+    return RemoteError(f"{what} refuses with status {status}: {said}.", what)
+
+
+def _said(error: BaseException) -> str:
+    """The reason in one line: what the server said, or else the client."""
+    server = getattr(error, "server_message", None)
+    lines = str(server or error).strip().splitlines()
+    text = " ".join((lines[0] if lines else type(error).__name__).split())
+    return "".join(c if c.isprintable() else " " for c in text).rstrip(".")

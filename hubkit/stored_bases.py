@@ -1,0 +1,112 @@
+"""What a base model on disk is, its fingerprint included. Loads no torch when nothing changed.
+
+The stock loader reads the tensors, so sharding, file format and head class make no difference; what
+they amount to is kept in the registry's cache for as long as the very same files are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+
+from hubkit.base_names import normalize
+from hubkit.combining import same_sizes
+from registry.errors import BaseModelMismatchError
+from registry.manifest import BaseModelInfo, manifest_errors
+from registry.storage.durable import make_folders, write_file
+
+_READ = ("config.json", "*.index.json", "*.safetensors", "*.bin")
+# A file written again within one tick of the clock has the same time stamps.
+_TICK = 20_000_000
+
+
+def cache_in(home: Path) -> Path:
+    """Where a registry keeps what was found of base models; it may be deleted at any time."""
+    return home / "cache" / "bases"
+
+
+def find_base_folder(base: str) -> Path | None:
+    """The folder of a base model on this machine: ``base`` itself, or the Hub's cache of it."""
+    if Path(base).is_dir():
+        return Path(base) if (Path(base) / "config.json").is_file() else None
+    try:
+        config = try_to_load_from_cache(base, "config.json")
+    except ValueError:  # what cannot be a hub id is not in its cache
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def describe_stored(base: str, cache: Path) -> BaseModelInfo:
+    """What the base model is, from its files.
+
+    Args:
+        base: A hub id, or a folder that ``save_pretrained`` wrote.
+        cache: Where what was found is kept, by the identity of the files it was found in.
+
+    Raises:
+        BaseModelNotFoundError: It is not there, or cannot be read.
+    """
+    folder = find_base_folder(base)
+    before = None if folder is None else _identity(folder)
+    known = None if before is None else cache / before[0]
+    if known is not None and known.is_file():
+        with manifest_errors(str(known)):
+            found = BaseModelInfo.model_validate_json(known.read_bytes())
+        return found.model_copy(update={"id": normalize(base)})
+    from transformers import AutoModel
+
+    from hubkit.base_models import describe, load_model
+
+    started = time.time_ns()
+    found = describe(load_model(base, AutoModel))
+    if known is not None and before is not None and folder is not None:
+        unchanged = _identity(folder) == before and before[1] < started - _TICK
+        if unchanged:
+            make_folders(cache)
+            write_file(known, found.model_dump_json().encode())
+    return found
+
+
+def require_base(adapter: str, trained_on: BaseModelInfo, found: BaseModelInfo) -> None:
+    """Make sure that a base model is the one that an adapter was trained on.
+
+    Args:
+        adapter: Which adapter, for the message.
+        trained_on: The base model in its manifest.
+        found: The base model at hand.
+
+    Raises:
+        BaseModelMismatchError: It has other weights. Where the manifest has no fingerprint, only
+            the sizes are compared.
+    """
+    same = (
+        trained_on.fingerprint == found.fingerprint
+        if trained_on.fingerprint and found.fingerprint
+        else same_sizes(trained_on, found)
+    )
+    if not same:
+        raise BaseModelMismatchError(
+            f"{adapter} was trained on {_told(trained_on)}, but {found.id} is {_told(found)}. "
+            "Name the base model that it was trained on with --base.",
+            found.id,
+        )
+
+
+def _told(base: BaseModelInfo) -> str:
+    if base.fingerprint:
+        return f"weights {base.fingerprint[:12]} of {base.architecture or base.id}"
+    return f"{base.id} ({base.num_layers or 'some'} layers of {base.hidden_size or 'some size'})"
+
+
+def _identity(folder: Path) -> tuple[str, int]:
+    """A digest that changes when any file of the model does, and the newest time stamp (ns)."""
+    digest, newest = hashlib.sha256(), 0
+    for path in sorted({path for pattern in _READ for path in folder.glob(pattern)}):
+        status = path.stat()
+        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        digest.update(f"{path.name}|{state}|{status.st_ctime_ns}\n".encode())
+        newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
+    return digest.hexdigest(), newest

@@ -1,0 +1,259 @@
+"""Folders of the AdapterHub library ``adapters``: an adapter, a fusion, or a head.
+
+An adapter's ``adapter_config.json`` and a fusion's ``adapter_fusion_config.json`` name the base
+model and its hidden size; a head's files may lie beside either, or alone.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from registry.errors import FolderError
+from registry.folders.card import read_card
+from registry.folders.configs import count_of, read_config, text_of
+from registry.folders.folder import Folder, Given, choose_labels, find_base, make_folder
+from registry.folders.heads import read_head
+from registry.folders.kinds import ADAPTER, FUSION, HEAD, Part
+from registry.folders.safetensors import TensorInfo, read_header
+from registry.manifest import Kind, Method, manifest_errors
+
+# The library's older names for the same configurations.
+_NAMES = {
+    "pfeiffer": "seq_bn",
+    "houlsby": "double_seq_bn",
+    "parallel": "par_bn",
+    "pfeiffer+inv": "seq_bn_inv",
+    "houlsby+inv": "double_seq_bn_inv",
+    "scaled_parallel": "par_bn",
+}
+# Where a bottleneck is (mh_adapter, output_adapter), and whether it is parallel or reads the norm.
+_BOTTLENECKS = {
+    (False, True, False, True): "seq_bn",
+    (True, True, False, False): "double_seq_bn",
+    (False, True, True, False): "par_bn",
+}
+_DOWN = re.compile(r".+\.adapters\.(?P<name>[^.]+)\.adapter_down\.0\.weight")
+
+
+def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folder:
+    """Read a folder that holds an adapter, a fusion or a head, or one of the first two with a head.
+
+    Raises:
+        FolderError: The weights contradict the configuration, the card or the labels; or the base
+            model, or what a fusion is made of, is not named.
+        ManifestError: A fact is none that a manifest holds.
+        OSError: A file cannot be read.
+    """
+    tensors = {part: _header(path, part) for part in parts}
+    configs = {part: read_config(path / part.config) for part in parts}
+    main = parts[0]
+    where, config, card = path / main.config, configs[main], read_card(path)
+    base = find_base(
+        config,
+        "model_name",
+        where,
+        card,
+        given,
+        architecture=_backbone_class(config, where),
+        hidden_size=count_of(config, "hidden_size", where),
+    )
+    kind: Kind = "adapter"
+    if main is ADAPTER:
+        method = _adapter_method(config, tensors[main], where)
+    elif main is FUSION:
+        kind, method = (
+            "fusion",
+            Method(type="fusion", parameters=_check_fusion(path, config, tensors[main], given)),
+        )
+    else:
+        method = Method(type="head")
+    if HEAD in parts:
+        facts = read_head(path, configs[HEAD], tensors[HEAD], given)
+    else:
+        facts = {"labels": choose_labels(path, (), None, given)}
+    return make_folder(path, method=method, base=base, card=card, given=given, kind=kind, **facts)
+
+
+def fused_adapters(path: Path) -> tuple[str, ...]:
+    """Return what a fusion folder calls the adapters it was trained on, in its order.
+
+    Empty for a folder that holds no AdapterHub fusion.
+
+    Raises:
+        FolderError: Its configuration is malformed.
+    """
+    where = path / FUSION.config
+    if not where.is_file():
+        return ()
+    config = read_config(where)
+    names = config.get("adapter_names") or (text_of(config, "name", where) or "").split(",")
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise FolderError(
+            f"{where}: adapter_names is {names!r}; expected the names of two adapters or more.",
+            where,
+        )
+    return tuple(names)
+
+
+def _backbone_class(config: dict[str, Any], where: Path) -> str | None:
+    # Saved from a model with a head, the class says nothing of the backbone's own.
+    name = text_of(config, "model_class", where)
+    bare = name and name.endswith("Model") and not name.endswith("AdapterModel")
+    return name if bare else None
+
+
+def _header(path: Path, part: Part) -> dict[str, TensorInfo]:
+    weights = path / part.weights
+    if not weights.is_file():
+        raise FolderError(
+            f"{path} holds its weights as a pickle, {part.pickle}; expected {part.weights}. "
+            "`hubkit publish` converts it.",
+            path,
+        )
+    tensors = read_header(weights)
+    if not tensors:
+        raise FolderError(f"{weights} holds no tensor. Save the adapter again.", path)
+    return tensors
+
+
+def _adapter_method(
+    config: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Path
+) -> Method:
+    given = config.get("config")
+    settings: dict[str, Any] = given if isinstance(given, dict) else {}
+    if isinstance(given, str):
+        type = _NAMES.get(given, given)
+    elif isinstance(given, dict):
+        type = _type(settings)
+    else:
+        raise FolderError(
+            f"{where}: config is {given!r}; expected the name or the options of a method.", where
+        )
+    downs = {
+        match["name"]: tensor
+        for name, tensor in tensors.items()
+        if (match := _DOWN.fullmatch(name))
+    }
+    _check_name(config, tensors, where)
+    parameters: dict[str, Any] = {}
+    sizes = {tensor.shape[0] for tensor in downs.values() if tensor.shape}
+    if len(sizes) == 1:
+        parameters["bottleneck_size"] = sizes.pop()
+    _check_bottlenecks(config, settings, tensors, where)
+    for theirs, ours in (
+        ("r", "rank"),
+        ("alpha", "alpha"),
+        ("non_linearity", "activation"),
+        ("scaling", "scaling"),
+    ):
+        if (value := settings.get(theirs)) is not None:
+            parameters[ours] = value.lower() if isinstance(value, str) else value
+    with manifest_errors(f"The method in {where}"):
+        return Method(type=type, parameters=parameters)
+
+
+def _type(settings: dict[str, Any]) -> str:
+    architecture = settings.get("architecture")
+    if isinstance(architecture, str) and architecture:
+        return "dora" if settings.get("use_dora") else architecture
+    if settings.get("phm_layer"):
+        return "compacter"
+    where = (
+        bool(settings.get("mh_adapter")),
+        bool(settings.get("output_adapter")),
+        bool(settings.get("is_parallel")),
+        bool(settings.get("original_ln_before")) and not settings.get("is_parallel"),
+    )
+    # One that is at no usual place is listed as what it is, if not run.
+    return _BOTTLENECKS.get(where, "bottleneck") + ("_inv" if settings.get("inv_adapter") else "")
+
+
+def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Path) -> None:
+    name = text_of(config, "name", where)
+    if name is None:
+        raise FolderError(f"{where} lacks the adapter's name.", where)
+    found = {
+        match[1] for key in tensors if (match := re.search(r"\.(?:adapters|loras)\.([^.]+)\.", key))
+    }
+    if found and name not in found:
+        raise FolderError(
+            f"{where} is of the adapter {name!r}, but the weights beside it are of "
+            f"{', '.join(sorted(found))}. Copy both files from one adapter.",
+            where,
+        )
+
+
+def _check_bottlenecks(
+    config: dict[str, Any],
+    settings: dict[str, Any],
+    tensors: Mapping[str, TensorInfo],
+    where: Path,
+) -> None:
+    """Hold the shapes of bottlenecks and LoRA deltas to the sizes in the configuration."""
+    hidden_size = count_of(config, "hidden_size", where)
+    factor, rank = settings.get("reduction_factor"), settings.get("r")
+    size = None
+    if hidden_size and isinstance(factor, int | float) and factor > 0:
+        size = int(hidden_size // factor)
+    for name, tensor in tensors.items():
+        expected: tuple[int | None, ...] | None = None
+        if name.endswith(".adapter_down.0.weight"):
+            expected = (size, hidden_size)
+        elif name.endswith(".adapter_up.weight"):
+            expected = (hidden_size, size)
+        elif name.endswith(".lora_A") and isinstance(rank, int) and _is_merged(tensor, rank):
+            continue
+        elif name.endswith(".lora_A") and isinstance(rank, int):
+            expected = (rank, None)
+        elif name.endswith(".lora_B") and isinstance(rank, int):
+            expected = (None, rank)
+        if expected is not None and not _fits(tensor.shape, expected):
+            raise FolderError(
+                f"{where.parent}: {name} has the shape {list(tensor.shape)}, but {where.name} "
+                f"says {[one if one else 'any' for one in expected]}. Weights and configuration "
+                "are not of the same adapter; copy both again.",
+                name,
+            )
+
+
+def _is_merged(tensor: TensorInfo, rank: int) -> bool:
+    """Whether one matrix holds those of query, key and value, as in GPT-2, or of two of them."""
+    return len(tensor.shape) == 2 and rank > 0 and tensor.shape[0] in (2 * rank, 3 * rank)
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        size is None or found == size for found, size in zip(shape, expected, strict=True)
+    )
+
+
+def _check_fusion(
+    path: Path, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
+) -> dict[str, Any]:
+    names = fused_adapters(path)
+    if len(given.parents) != len(names):
+        found = ", ".join(parent.ref for parent in given.parents) or "none"
+        raise FolderError(
+            f"{path} is a fusion of {len(names)} adapters ({', '.join(names)}), which a fusion "
+            f"folder does not hold; found {found}. Publish them, and name them in this order with "
+            "--parent, once for each.",
+            path,
+        )
+    owner = f".adapter_fusion_layer.{','.join(names)}."
+    own = {name: tensor for name, tensor in tensors.items() if owner in name}
+    if not own:
+        raise FolderError(
+            f"{path / FUSION.weights} holds no tensor of the fusion {','.join(names)!r}; found "
+            f"{next(iter(tensors))!r}. Copy both files from one fusion.",
+            path,
+        )
+    hidden_size = count_of(config, "hidden_size", path / FUSION.config)
+    for name, tensor in own.items():
+        if name.endswith(".weight") and not _fits(tensor.shape, (hidden_size, hidden_size)):
+            raise FolderError(
+                f"{path}: {name} has the shape {list(tensor.shape)}, but {FUSION.config} says "
+                f"that the hidden size is {hidden_size}. Copy both files from one fusion.",
+                name,
+            )
+    return {"value": any(name.endswith(".value.weight") for name in own)}

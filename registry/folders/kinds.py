@@ -1,0 +1,107 @@
+"""Which kind of folder it is, by the names of its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import FolderError
+from registry.folders.configs import read_config
+from registry.storage.files import MANIFEST_NAME
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that a library saves: a configuration with its weights.
+
+    Attributes:
+        name: What it is, for messages.
+        config: Its configuration file.
+        weights: Its safetensors file.
+        pickle: What older releases of the library wrote instead.
+    """
+
+    name: str
+    config: str
+    weights: str
+    pickle: str
+
+
+PEFT = Part(
+    "a PEFT adapter", "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+)
+ADAPTER = Part(
+    "an AdapterHub adapter", "adapter_config.json", "adapter.safetensors", "pytorch_adapter.bin"
+)
+FUSION = Part(
+    "an AdapterHub fusion",
+    "adapter_fusion_config.json",
+    "model_adapter_fusion.safetensors",
+    "pytorch_model_adapter_fusion.bin",
+)
+HEAD = Part(
+    "an AdapterHub head", "head_config.json", "model_head.safetensors", "pytorch_model_head.bin"
+)
+PARTS = (PEFT, ADAPTER, FUSION, HEAD)
+
+
+def find_parts(path: Path) -> tuple[Part, ...]:
+    """Return what a folder without a manifest holds: one part, or one and the head beside it.
+
+    Raises:
+        FolderError: Nothing that is an adapter, or two that are; a configuration without its
+            weights, or the reverse.
+        OSError: The folder cannot be read.
+    """
+    names = {entry.name for entry in path.iterdir()}
+    configured = {part for part in PARTS if part.config in names and _is_meant(part, path)}
+    weighted = {part for part in PARTS if part.weights in names or part.pickle in names}
+    if not configured and not weighted:
+        raise FolderError(
+            f"{path} is not an adapter's folder: it has no {MANIFEST_NAME}. {_describe(names)} "
+            "Expected what hubkit.save_adapter(), PEFT's save_pretrained() or AdapterHub's "
+            "save_adapter() writes.",
+            path,
+        )
+    adapters = configured - {HEAD}
+    strays = weighted - configured - {HEAD}
+    if len(adapters) > 1 or (adapters & weighted and strays):
+        both = " and ".join(part.name for part in PARTS if part in adapters | strays)
+        raise FolderError(
+            f"{path} holds {both}; expected one. Move one of them to a folder of its own.", path
+        )
+    for part in sorted(configured - weighted, key=PARTS.index):
+        raise FolderError(
+            f"{path} holds {part.config} of {part.name}, but not its weights: expected "
+            f"{part.weights} (or {part.pickle}), found neither. Copy the whole folder.",
+            path,
+        )
+    for part in sorted(weighted - configured, key=PARTS.index):
+        found = part.weights if part.weights in names else part.pickle
+        raise FolderError(
+            f"{path} holds {found} of {part.name}, but not its configuration: expected "
+            f"{part.config}, found none. Copy the whole folder.",
+            path,
+        )
+    if PEFT in configured and HEAD in configured:
+        raise FolderError(
+            f"{path} holds {PEFT.name} and {HEAD.name}; expected one. A PEFT adapter keeps its "
+            "head in its own weights (modules_to_save).",
+            path,
+        )
+    return tuple(part for part in PARTS if part in configured)
+
+
+def _is_meant(part: Part, path: Path) -> bool:
+    """Tell PEFT's adapter_config.json from AdapterHub's."""
+    if part not in (PEFT, ADAPTER):
+        return True
+    return ("peft_type" in read_config(path / part.config)) == (part is PEFT)
+
+
+def _describe(names: set[str]) -> str:
+    if not names:
+        return "It is empty."
+    listed = ", ".join(sorted(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    guess = "looks like a whole model, not an adapter: it " if "config.json" in names else ""
+    return f"It {guess}holds {listed}."

@@ -1,0 +1,31 @@
+import json
+from collections.abc import Callable
+
+from click.testing import Result
+
+from tests.support.hub import Hub
+
+Run = Callable[..., Result]
+CARD = b"---\nbase_model: team/bert\nlibrary_name: peft\npipeline_tag: text-classification\n---\n"
+
+
+def test_adapters_of_a_base_model_on_a_hub(run: Run, hub: Hub) -> None:
+    hub.create("bob/film", {"README.md": CARD})
+    wanted = ("search", "--remote", hub.url, "--base", "team/bert")
+    shown = run(*wanted, "--task", "text-classification").stdout
+    expected = ("bob/film", "text-classification", "team/bert", "peft", "7", "2026-11-01")
+    assert shown == "\t".join(expected) + "\n"
+    (document,) = json.loads(run(*wanted, "film", "--json").stdout)
+    assert document["repository"] == "bob/film"
+    assert document["updated_at"].startswith("2026-11-01T12:00:00")
+
+
+def test_nothing_found_is_told(run: Run, hub: Hub) -> None:
+    result = run("search", "--remote", hub.url, "--base", "team/bert")
+    assert (result.stdout, result.stderr) == ("", "No adapters found.\n")
+
+
+def test_the_default_hub_is_that_of_the_stock_client(run: Run, hub: Hub) -> None:
+    hub.create("bob/film", {"README.md": CARD})
+    for words in (("search", "--base", "team/bert"), ("search", "--base", "team/bert", "--remote")):
+        assert run(*words, HF_ENDPOINT=hub.url).stdout.startswith("bob/film\t")

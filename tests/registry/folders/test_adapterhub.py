@@ -1,0 +1,218 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry import FolderError, Parent, read_folder
+from registry.folders import Given
+from registry.folders.adapterhub import fused_adapters
+from tests.support.foreign import ADAPTERHUB, HEAD, copy, edit, reshape
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter.safetensors"
+FUSION = "adapter_fusion_config.json"
+PARENTS = tuple(Parent(ref=f"{name}@1", digest=name * 64) for name in "abc")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return copy(ADAPTERHUB / "seq_bn" / "a", tmp_path / "a")
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Path:
+    return copy(HEAD, tmp_path / "topic")
+
+
+@pytest.mark.parametrize(
+    ("method", "activation", "scaling"),
+    [("seq_bn", "relu", 1.0), ("double_seq_bn", "swish", 1.0), ("par_bn", "relu", 4.0)],
+)
+def test_method_and_base_model_are_read(method: str, activation: str, scaling: float) -> None:
+    manifest = read_folder(ADAPTERHUB / method / "a").manifest
+    assert (manifest.kind, manifest.method.type) == ("adapter", method)
+    assert manifest.method.parameters == {
+        "bottleneck_size": 8,
+        "activation": activation,
+        "scaling": scaling,
+    }
+    base = manifest.base_model
+    assert (base.id, base.architecture, base.hidden_size) == ("tiny-roberta", None, 32)
+    assert manifest.files.keys() == {CONFIG, WEIGHTS}
+
+
+@pytest.mark.parametrize(
+    ("changes", "method"),
+    [
+        ({"inv_adapter": "nice"}, "seq_bn_inv"),
+        ({"phm_layer": True}, "compacter"),
+        ({"original_ln_before": False}, "bottleneck"),
+        ({"architecture": "prefix_tuning"}, "prefix_tuning"),
+        ({"architecture": "lora", "use_dora": True}, "dora"),
+    ],
+)
+def test_other_methods_have_their_own_names(
+    folder: Path, changes: dict[str, Any], method: str
+) -> None:
+    edit(folder / CONFIG, lambda config: config["config"].update(changes))
+    assert read_folder(folder).manifest.method.type == method
+
+
+def test_the_class_of_a_bare_base_model_is_read(folder: Path) -> None:
+    edit(folder / CONFIG, lambda config: config | {"model_class": "RobertaModel"})
+    assert read_folder(folder).manifest.base_model.architecture == "RobertaModel"
+
+
+def test_the_names_of_older_releases_are_known(folder: Path) -> None:
+    edit(folder / CONFIG, lambda config: config | {"config": "pfeiffer"})
+    assert read_folder(folder).manifest.method.type == "seq_bn"
+
+
+def test_a_fusion_is_read_over_its_parents() -> None:
+    folder = ADAPTERHUB / "seq_bn" / "fusion_abc"
+    assert fused_adapters(folder) == ("a", "b", "c")
+    manifest = read_folder(folder, Given(parents=PARENTS)).manifest
+    assert (manifest.kind, manifest.method.parameters) == ("fusion", {"value": True})
+    assert manifest.parents == PARENTS
+    static = read_folder(ADAPTERHUB / "seq_bn" / "fusion_ab_static", Given(parents=PARENTS[:2]))
+    assert static.manifest.method.parameters == {"value": False}
+
+
+def test_a_fusion_asks_for_what_it_is_made_of() -> None:
+    folder = ADAPTERHUB / "seq_bn" / "fusion_abc"
+    with pytest.raises(
+        FolderError, match=r"fusion of 3 adapters \(a, b, c\).*found none.*--parent"
+    ):
+        read_folder(folder)
+    with pytest.raises(FolderError, match="found a@1, b@1"):
+        read_folder(folder, Given(parents=PARENTS[:2]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adapter_names": ["x", "y", "z"]}, "holds no tensor of the fusion 'x,y,z'"),
+        ({"hidden_size": 64}, "but adapter_fusion_config.json says that the hidden size is 64"),
+        ({"adapter_names": "abc"}, "adapter_names is 'abc'"),
+        ({"model_name": None}, "--base"),
+    ],
+)
+def test_a_fusion_that_contradicts_its_weights_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    folder = copy(ADAPTERHUB / "seq_bn" / "fusion_abc", tmp_path / "f")
+    edit(folder / FUSION, lambda config: config | changes)
+    with pytest.raises(FolderError, match=message):
+        read_folder(folder, Given(parents=PARENTS))
+
+
+def test_a_head_beside_an_adapter_brings_its_labels() -> None:
+    manifest = read_folder(HEAD).manifest
+    assert (manifest.method.type, manifest.labels) == ("seq_bn", ("no", "yes"))
+    assert manifest.task_type == "text-classification"
+
+
+def test_a_head_alone_is_published_too(head: Path) -> None:
+    for name in (CONFIG, WEIGHTS):
+        (head / name).unlink()
+    manifest = read_folder(head).manifest
+    assert (manifest.kind, manifest.method.type) == ("adapter", "head")
+    assert manifest.labels == ("no", "yes")
+
+
+def test_the_head_of_a_transformers_class_is_read(head: Path) -> None:
+    edit(
+        head / "head_config.json",
+        lambda config: {
+            **config,
+            "config": None,
+            "label2id": {"b": 1, "a": 0},
+            "model_class": "BertForTokenClassification",
+        },
+    )
+    reshape(
+        head / "model_head.safetensors",
+        lambda _: {"classifier.bias": (2,), "classifier.weight": (2, 32)},
+    )
+    manifest = read_folder(head).manifest
+    assert (manifest.labels, manifest.task_type) == (("a", "b"), "token-classification")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"no": 0, "yes": 1, "maybe": 2}, "tells 2 classes apart, but there are 3 labels"),
+        ({"no": 1, "yes": 2}, "label2id must number its labels from 0"),
+        ({"no": "0", "yes": "1"}, "label2id must number its labels from 0"),
+        (["no", "yes"], "label2id must number its labels from 0"),
+    ],
+)
+def test_labels_that_disagree_with_the_head_are_refused(
+    head: Path, labels: Any, message: str
+) -> None:
+    edit(head / "head_config.json", lambda config: config["config"].update(label2id=labels))
+    with pytest.raises(FolderError, match=message):
+        read_folder(head)
+
+
+def test_given_labels_name_those_of_a_head_that_does_not(head: Path) -> None:
+    with pytest.raises(FolderError, match="names its labels no, yes, but n, y were given"):
+        read_folder(head, Given(labels=("n", "y")))
+    assert read_folder(head, Given(labels=("no", "yes"))).manifest.labels == ("no", "yes")
+    edit(head / "head_config.json", lambda config: config["config"].pop("label2id") and None)
+    assert read_folder(head).manifest.labels == ("LABEL_0", "LABEL_1")
+    assert read_folder(head, Given(labels=("n", "y"))).manifest.labels == ("n", "y")
+    with pytest.raises(FolderError, match="2 classes apart, but there are 1 labels"):
+        read_folder(head, Given(labels=("n",)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 64}, r"has the shape .*, but adapter_config.json says"),
+        ({"name": "b"}, "is of the adapter 'b', but the weights beside it are of a"),
+        ({"name": None}, "lacks the adapter's name"),
+        ({"config": None}, "config is None; expected the name or the options"),
+        ({"model_name": ""}, "does not name its base model.*--base"),
+        ({"hidden_size": -1}, "hidden_size is -1"),
+    ],
+)
+def test_a_config_that_contradicts_the_weights_is_refused(
+    folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    edit(folder / CONFIG, lambda config: config | changes)
+    with pytest.raises(FolderError, match=message):
+        read_folder(folder)
+
+
+def test_a_reduction_factor_that_disagrees_with_the_weights_is_refused(folder: Path) -> None:
+    edit(folder / CONFIG, lambda config: config["config"].update(reduction_factor=8))
+    with pytest.raises(FolderError, match=r"has the shape \[8\S* 32\].* says \[4, 32\]"):
+        read_folder(folder)
+    edit(folder / CONFIG, lambda config: config["config"].update(reduction_factor={"default": 4}))
+    assert read_folder(folder).manifest.method.parameters["bottleneck_size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sound"),
+    [
+        (((4, 32), (32, 4)), True),
+        (((8, 32), (64, 4)), True),  # of query and value in one matrix, as in GPT-2
+        (((12, 32), (96, 4)), True),
+        (((6, 32), (32, 4)), False),
+        (((4, 32), (32, 5)), False),
+    ],
+)
+def test_lora_is_held_to_its_rank(
+    folder: Path, shapes: tuple[tuple[int, int], tuple[int, int]], sound: bool
+) -> None:
+    settings = {"architecture": "lora", "r": 4, "alpha": 8}
+    edit(folder / CONFIG, lambda config: config | {"config": settings})
+    names = [f"h.0.attn.c_attn.loras.a.lora_{side}" for side in "AB"]
+    reshape(folder / WEIGHTS, lambda _: dict(zip(names, shapes, strict=True)))
+    if sound:
+        method = read_folder(folder).manifest.method
+        assert (method.type, method.parameters) == ("lora", {"rank": 4, "alpha": 8})
+    else:
+        with pytest.raises(FolderError, match=r"lora_[AB] has the shape"):
+            read_folder(folder)

@@ -1,0 +1,170 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry import BaseModelInfo, FolderError, ManifestError, read_folder
+from registry.folders import Given
+from tests.support.foreign import PEFT, copy, edit, reshape
+
+BASE = BaseModelInfo(id="team/other")
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+QUERY = "base_model.model.encoder.layer.0.attention.self.query"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return copy(PEFT / "lora" / "a", tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("variant", "parameters"),
+    [
+        ("lora", {"rank": 4, "alpha": 8}),
+        ("rslora", {"rank": 4, "alpha": 8, "use_rslora": True}),
+        ("rank_pattern", {"rank": 4, "alpha": 8}),
+        ("all_linear", {"rank": 2, "alpha": 8}),
+    ],
+)
+def test_method_and_base_model_are_read(variant: str, parameters: dict[str, Any]) -> None:
+    manifest = read_folder(PEFT / variant / "a").manifest
+    assert (manifest.kind, manifest.method.type) == ("adapter", "lora")
+    assert manifest.method.parameters == parameters
+    assert (manifest.base_model.id, manifest.base_model.architecture) == ("tiny-bert", "BertModel")
+    assert manifest.base_model.fingerprint is None
+    assert manifest.files.keys() == {CONFIG, WEIGHTS}
+
+
+def test_a_head_is_read_with_its_classes() -> None:
+    manifest = read_folder(PEFT / "seq_cls" / "a").manifest
+    assert manifest.task_type == "text-classification"
+    assert manifest.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    given = Given(labels=("neg", "neu", "pos"))
+    assert read_folder(PEFT / "seq_cls" / "a", given).manifest.labels == ("neg", "neu", "pos")
+
+
+def test_labels_that_disagree_with_the_head_are_refused(folder: Path) -> None:
+    with pytest.raises(FolderError, match=r"3 classes apart, but there are 2 labels .*--label"):
+        read_folder(PEFT / "seq_cls" / "a", Given(labels=("neg", "pos")))
+    with pytest.raises(FolderError, match="no classification head, so it takes no labels"):
+        read_folder(folder, Given(labels=("neg", "pos")))
+
+
+def test_the_card_adds_what_it_says(folder: Path) -> None:
+    (folder / "README.md").write_text(
+        "---\nbase_model: team/Tiny-BERT\nlicense: mit\nlanguage: de\ntags: [lora, film]\n---\n"
+    )
+    manifest = read_folder(folder).manifest
+    assert (manifest.license, manifest.language, manifest.tags) == ("mit", "de", ("lora", "film"))
+    assert manifest.base_model.id == "tiny-bert"
+    assert "README.md" in manifest.files
+
+
+def test_a_card_that_claims_another_base_is_refused_unless_one_is_given(folder: Path) -> None:
+    (folder / "README.md").write_text("---\nbase_model: team/tiny-roberta\n---\n")
+    with pytest.raises(
+        FolderError, match=r"is tiny-bert, but the card .* team/tiny-roberta.*--base"
+    ):
+        read_folder(folder)
+    assert read_folder(folder, Given(base=BASE)).manifest.base_model == BASE
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_base_model_that_nothing_names_is_asked_for(folder: Path, value: str | None) -> None:
+    edit(folder / CONFIG, lambda config: config | {"base_model_name_or_path": value})
+    with pytest.raises(FolderError, match=r"does not name its base model.*--base"):
+        read_folder(folder)
+    (folder / "README.md").write_text("---\nbase_model: team/tiny-bert\n---\n")
+    assert read_folder(folder).manifest.base_model.id == "team/tiny-bert"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"r": 8}, "query.lora_A.weight has the shape .4, 32., but .* says rank 8"),
+        ({"rank_pattern": {"value": 2}}, "value.lora_A.weight has the shape .4, 32., .* rank 2"),
+        ({"target_modules": ["queri"]}, r"fit none of the modules .*queri.*Did you mean queri"),
+        ({"r": 0}, "r is 0; expected a whole number from 1"),
+        ({"r": "4"}, "r is '4'"),
+        ({"peft_type": None}, "peft_type is empty"),
+        ({"peft_type": 3}, "peft_type is 3; expected a text"),
+        ({"base_model_name_or_path": ["a"]}, "base_model_name_or_path is .*; expected a text"),
+    ],
+)
+def test_a_config_that_contradicts_the_weights_is_refused(
+    folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    edit(folder / CONFIG, lambda config: config | changes)
+    with pytest.raises(FolderError, match=message):
+        read_folder(folder)
+
+
+def test_a_rank_of_another_shape_than_its_pattern_is_refused(tmp_path: Path) -> None:
+    folder = copy(PEFT / "rank_pattern" / "a", tmp_path / "a")
+    edit(folder / CONFIG, lambda config: config | {"rank_pattern": {}})
+    with pytest.raises(FolderError, match=r"query.lora_A.weight has the shape .2, 32., .* rank 4"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        (f"{QUERY}.lora_A.weight", None, "query has no lora_A.weight"),
+        (f"{QUERY}.lora_B.weight", (32,), "lora_B.weight has the shape .32."),
+        ("encoder.layer.0.attention.self.query.lora_A.weight", (4, 32), f"Did you mean {QUERY}"),
+    ],
+)
+def test_tensors_that_are_no_lora_are_named(
+    folder: Path, name: str, shape: tuple[int, ...] | None, message: str
+) -> None:
+    def change(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        shapes.pop(name, None)
+        return shapes | ({name: shape} if shape else {})
+
+    reshape(folder / WEIGHTS, change)
+    with pytest.raises(FolderError, match=message):
+        read_folder(folder)
+
+
+def test_weights_without_any_tensor_are_refused(folder: Path) -> None:
+    reshape(folder / WEIGHTS, lambda _: {"base_model.model.x.weight": (1,)})
+    with pytest.raises(FolderError, match="holds no LoRA tensor"):
+        read_folder(folder)
+    (folder / WEIGHTS).write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(FolderError, match="holds no tensor"):
+        read_folder(folder)
+
+
+def test_a_header_that_lies_is_refused(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content[:-4])
+    with pytest.raises(FolderError, match="is not a sound safetensors file"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "method"),
+    [
+        ({"use_dora": True}, "dora"),
+        ({"peft_type": "IA3"}, "ia3"),
+        ({"peft_type": "PREFIX_TUNING"}, "prefix_tuning"),
+    ],
+)
+def test_every_method_has_a_name(folder: Path, changes: dict[str, Any], method: str) -> None:
+    edit(folder / CONFIG, lambda config: config | changes)
+    assert read_folder(folder).manifest.method.type == method
+
+
+def test_prompt_methods_say_how_large_the_base_model_is(folder: Path) -> None:
+    changes = {"peft_type": "PROMPT_TUNING", "token_dim": 64, "num_layers": 3}
+    edit(folder / CONFIG, lambda config: config | changes | {"num_virtual_tokens": 5})
+    manifest = read_folder(folder).manifest
+    assert (manifest.base_model.hidden_size, manifest.base_model.num_layers) == (64, 3)
+    assert manifest.method.parameters["virtual_tokens"] == 5
+
+
+def test_a_name_that_no_manifest_holds_is_refused(folder: Path) -> None:
+    edit(folder / CONFIG, lambda config: config | {"base_model_name_or_path": "a\nb"})
+    with pytest.raises(ManifestError, match="without control characters"):
+        read_folder(folder)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCardData
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubkit.publishing import publish_folder
+from hubkit.remote.card import hub_id, write_card
+from registry import AdapterRef, Catalog, Manifest, Version, read_folder, write_manifest
+from registry.folders.card import Card, parse_card
+from tests.support.foreign import BERT, PEFT
+
+METRIC = {
+    "dataset": "films.csv",
+    "split": "validation",
+    "name": "accuracy",
+    "value": 0.875,
+    "higher_is_better": True,
+}
+BASE = {"id": "team/bert", "fingerprint": "ab" * 32}
+Publish = Callable[..., tuple[Version, Manifest]]
+
+
+@pytest.fixture
+def publish(catalog: Catalog, tmp_path: Path) -> Publish:
+    def publish(file: str, **fields: Any) -> tuple[Version, Manifest]:
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        (folder / file).write_text("{}")
+        defaults = {"kind": "adapter", "method": {"type": "lora"}, "base_model": BASE}
+        write_manifest(folder, Manifest.model_validate(defaults | fields))
+        read = read_folder(folder)
+        return catalog.publish(AdapterRef.parse("film"), read), read.manifest
+
+    return publish
+
+
+def test_metrics_become_a_model_index_that_the_stock_client_reads(publish: Publish) -> None:
+    version, manifest = publish(
+        "notes.json", metrics=[METRIC], task="film", task_type="text-classification"
+    )
+    card = parse_card(write_card(version, manifest, "ada/film", revision="v1"), Path("README.md"))
+    (result,) = ModelCardData(**card.data).eval_results or []
+    assert (result.metric_type, result.metric_value) == ("accuracy", 0.875)
+    assert (result.dataset_name, result.dataset_split) == ("films.csv", "validation")
+    assert (result.task_type, result.task_name) == ("text-classification", "film")
+
+
+def test_facts_labels_and_usage_stand_in_the_text(publish: Publish) -> None:
+    version, manifest = publish(
+        "notes.json", labels=["a|b", "c"], description="Short films.", language="en"
+    )
+    text = write_card(version, manifest, "ada/film", revision="v3")
+    assert "# ada/film\n\nShort films." in text
+    assert "| Labels | a\\|b, c |" in text
+    assert "hubkit pull ada/film@3\n" in text
+    assert version.manifest_digest in text
+    assert "ab" * 32 in text
+
+
+@pytest.mark.parametrize(
+    ("source", "library", "line"),
+    [
+        (
+            PEFT / "lora" / "a",
+            "peft",
+            'PeftModel.from_pretrained(model, "ada/film", revision="v1")',
+        ),
+        (
+            BERT / "seq_bn" / "a",
+            "adapter-transformers",
+            'model.load_adapter("ada/film", version="v1", use_safetensors=True, set_active=True)',
+        ),
+    ],
+)
+def test_the_stock_library_that_reads_the_files_is_named_with_a_line_that_loads_them(
+    catalog: Catalog, source: Path, library: str, line: str
+) -> None:
+    version = publish_folder(catalog, source, AdapterRef.parse("film"), task="film")
+    text = write_card(version, catalog.manifest(version), "ada/film", revision="v1")
+    assert f"library_name: {library}" in text
+    assert line in text
+
+
+def test_the_same_version_has_the_same_card(publish: Publish) -> None:
+    version, manifest = publish("notes.json", metrics=[METRIC], tags=["b", "a"])
+    cards = {write_card(version, manifest, "ada/film", revision="v1") for _ in range(5)}
+    assert len(cards) == 1
+
+
+def test_what_its_own_card_says_stays_unless_the_manifest_has_it_differently(
+    publish: Publish,
+) -> None:
+    version, manifest = publish("notes.json", license="mit", tags=["new"])
+    own = Card(
+        tags=("old",),
+        data={
+            "license": "gpl-3.0",
+            "tags": ["old"],
+            "thumbnail": "x.png",
+            "widget": [{"text": "a"}],
+        },
+        text="# Mine",
+    )
+    card = parse_card(
+        write_card(version, manifest, "ada/film", revision="v1", own=own), Path("README.md")
+    )
+    assert card.license == "mit"
+    assert card.data["thumbnail"] == "x.png"
+    assert card.data["widget"] == [{"text": "a"}]
+    assert card.tags == ("old", "adapter", "hubkit", "lora", "new")
+    assert card.text.startswith("# Mine\n\n## This version")
+
+
+@pytest.mark.parametrize("base", ["/models/bert", "./bert", "~/bert", "a/b/c", "C:\\bert"])
+def test_a_path_on_a_machine_is_no_id(base: str) -> None:
+    assert hub_id(base) is None
+
+
+@pytest.mark.parametrize("base", ["bert-base-uncased", "team/bert"])
+def test_an_id_is_one(base: str) -> None:
+    assert hub_id(base) == base
+
+
+WORD = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
+
+
+@given(
+    tags=st.lists(WORD, max_size=4, unique=True),
+    license=WORD,
+    task=WORD,
+    labels=st.lists(WORD, min_size=1, max_size=3, unique=True),
+    description=st.text(max_size=80),
+)
+def test_whatever_the_manifest_says_the_card_says_the_same(
+    tags: list[str], license: str, task: str, labels: list[str], description: str
+) -> None:
+    manifest = Manifest.model_validate(
+        {
+            "kind": "adapter",
+            "method": {"type": "lora"},
+            "base_model": BASE,
+            "tags": tags,
+            "license": license,
+            "task": task,
+            "labels": labels,
+            "description": description,
+        }
+    )
+    version = Version(
+        ref=AdapterRef.parse("film@1"),
+        manifest_digest=manifest.digest,
+        created_at=datetime.now(UTC),
+        author="ada",
+        message="",
+        base_model="team/bert",
+        base_fingerprint=None,
+        size=0,
+        metrics=(),
+        aliases=(),
+        yanked_at=None,
+        yank_reason=None,
+        kind="adapter",
+        method="lora",
+        task=task,
+        task_type=None,
+        language=None,
+        license=license,
+        description=description,
+        tags=tuple(tags),
+    )
+    text = write_card(version, manifest, "ada/film", revision="v1")
+    card = parse_card(text, Path("README.md"))
+    assert card.license == license
+    assert card.base_models == ("team/bert",)
+    assert set(card.tags) == {"adapter", "hubkit", "lora", task, *tags}
+    assert "## This version" in card.text

@@ -1,0 +1,266 @@
+"""Publishing to a hub, with the stock client, over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from hubkit.combining import publish_stack
+from hubkit.publishing import publish_folder
+from hubkit.remote.address import RemoteAddress
+from hubkit.remote.layout import OWN_CARD
+from hubkit.remote.publish import Pushed, publish_remote
+from registry import AdapterRef, Catalog, Manifest, Version
+from registry.errors import (
+    ConflictError,
+    InvalidNameError,
+    RefNotFoundError,
+    RemoteAccessError,
+    RemoteError,
+    RemoteUnreachableError,
+)
+from registry.folders.card import parse_card
+from tests.support.foreign import BASE, BERT, PEFT, copy
+from tests.support.hub import Hub
+from tests.support.shelf import publish_fusion, publish_head, publish_lora
+
+
+def push(
+    catalog: Catalog, hub: Hub, ref: str, name: str | None = None, *, private: bool = False
+) -> Pushed:
+    named = AdapterRef.parse(name) if name else None
+    address = RemoteAddress.parse(hub.url)
+    return publish_remote(catalog, AdapterRef.parse(ref), address, name=named, private=private)
+
+
+def commits(hub: Hub, name: str) -> int:
+    return len(hub.repos[name].commits)
+
+
+def test_a_version_becomes_a_repository_with_one_commit_and_a_tag(
+    catalog: Catalog, hub: Hub
+) -> None:
+    version = publish_lora(catalog)
+    pushed = push(catalog, hub, "film")
+    assert (pushed.repository, pushed.tag, pushed.new) == ("ada/film", "v1", True)
+    assert pushed.url == f"{hub.url}/ada/film/tree/v1"
+    repo = hub.repos["ada/film"]
+    assert commits(hub, "ada/film") == 2, "the one that a hub makes, and ours"
+    assert repo.tags == {"v1": repo.branches["main"]}
+    files = repo.files("v1")
+    for path in (PEFT / "lora" / "a").iterdir():
+        assert files[path.name] == path.read_bytes()
+    manifest = Manifest.from_json(files["hubkit.json"], "hubkit.json")
+    assert manifest.digest == version.manifest_digest
+    assert files.keys() == {".gitattributes", "README.md", "hubkit.json", *manifest.files}
+
+
+def test_again_changes_nothing(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    push(catalog, hub, "film")
+    before = dict(hub.repos["ada/film"].commits)
+    hub.requests.clear()
+    assert push(catalog, hub, "film@1").new is False
+    assert hub.repos["ada/film"].commits == before
+    assert {method for _, method, _ in hub.requests} <= {"GET", "HEAD"}
+
+
+def test_the_next_version_replaces_the_files_and_keeps_the_old_tag(
+    catalog: Catalog, hub: Hub, tmp_path: Path
+) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    (folder / "notes.txt").write_text("once")
+    publish_folder(catalog, folder, AdapterRef.parse("film"), task="film")
+    push(catalog, hub, "film")
+    publish_lora(catalog, which="b")
+    push(catalog, hub, "film")
+    repo = hub.repos["ada/film"]
+    assert set(repo.tags) == {"v1", "v2"}
+    assert repo.branches["main"] == repo.tags["v2"]
+    assert "notes.txt" in repo.files("v1")
+    assert "notes.txt" not in repo.files("v2")
+    expected = (PEFT / "lora" / "b" / "adapter_model.safetensors").read_bytes()
+    assert repo.files()["adapter_model.safetensors"] == expected
+
+
+def test_an_older_version_published_late_does_not_become_the_newest(
+    catalog: Catalog, hub: Hub
+) -> None:
+    publish_lora(catalog)
+    publish_lora(catalog, which="b")
+    push(catalog, hub, "film@2")
+    push(catalog, hub, "film@1")
+    repo = hub.repos["ada/film"]
+    assert repo.branches == {"main": repo.tags["v2"]}
+    for tag, which in (("v1", "a"), ("v2", "b")):
+        expected = (PEFT / "lora" / which / "adapter_model.safetensors").read_bytes()
+        assert repo.files(tag)["adapter_model.safetensors"] == expected
+
+
+def test_what_a_fusion_is_made_of_goes_first(catalog: Catalog, hub: Hub) -> None:
+    publish_fusion(catalog)
+    push(catalog, hub, "both", "ada/fused")
+    assert list(hub.repos) == ["ada/a", "ada/b", "ada/fused"]
+    card = hub.repos["ada/fused"].files()["README.md"].decode()
+    assert "## Made of" in card
+    assert "[ada/a](/ada/a) v1" in card
+
+
+def test_a_parent_of_someone_else_is_left_with_them_if_it_is_there(
+    catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_head(catalog, "bob/x")
+    folder = BERT / "seq_bn" / "b"
+    publish_folder(catalog, folder, AdapterRef.parse("y"), task="film", base=str(BASE))
+    parts = [AdapterRef.parse("bob/x"), AdapterRef.parse("y")]
+    publish_stack(catalog, AdapterRef.parse("z"), parts)
+    monkeypatch.setenv("HF_TOKEN", "bob-writes")
+    push(catalog, hub, "bob/x")
+    monkeypatch.setenv("HF_TOKEN", "ada-writes")
+    push(catalog, hub, "z")
+    assert sorted(hub.repos) == ["ada/y", "ada/z", "bob/x"]
+
+
+def test_a_private_repository_is_made_private(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    push(catalog, hub, "film", private=True)
+    assert hub.repos["ada/film"].private
+
+
+def test_the_card_says_what_the_filters_of_a_hub_know(catalog: Catalog, hub: Hub) -> None:
+    publish_head(catalog)
+    push(catalog, hub, "topic")
+    card = parse_card(hub.repos["ada/topic"].files()["README.md"].decode(), Path("README.md"))
+    assert card.license == "mit"
+    assert card.task_type == "text-classification"
+    assert {"adapter", "topic", "seq_bn"} <= set(card.tags)
+    assert card.data["library_name"] == "adapter-transformers"
+    assert "base_model" not in card.data, "a folder on this machine is no id"
+    info = HfApi(endpoint=hub.url, token="ada-writes").model_info("ada/topic")
+    assert info.pipeline_tag == "text-classification"
+
+
+def test_a_card_of_its_own_is_kept_to_the_byte_and_its_text_shown(
+    catalog: Catalog, hub: Hub, tmp_path: Path
+) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    own = "---\nlicense: mit\ncustom: kept\ntags: [mine]\n---\n\n# My own words\n"
+    (folder / "README.md").write_text(own)
+    publish_folder(catalog, folder, AdapterRef.parse("film"), task="film")
+    push(catalog, hub, "film")
+    files = hub.repos["ada/film"].files()
+    assert files[OWN_CARD].decode() == own
+    card = parse_card(files["README.md"].decode(), Path("README.md"))
+    assert card.text.startswith("# My own words")
+    assert (card.license, card.data["custom"], card.data["base_model"]) == (
+        "mit",
+        "kept",
+        "tiny-bert",
+    )
+    assert card.tags[0] == "mine"
+
+
+def test_a_tag_that_holds_something_else_is_a_conflict(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    repo = hub.create("ada/film", {"other.txt": b"x"})
+    repo.tags["v1"] = repo.branches["main"]
+    with pytest.raises(ConflictError, match=r"has something else under v1: .* found none"):
+        push(catalog, hub, "film")
+    assert repo.files() == {".gitattributes": b"* text\n", "other.txt": b"x"}
+
+
+def test_a_commit_in_between_is_noticed_and_nothing_is_published(
+    catalog: Catalog, hub: Hub
+) -> None:
+    publish_lora(catalog)
+    repo = hub.create("ada/film")
+
+    def interfere(method: str, path: str) -> None:
+        if path.endswith("/preupload/main") and "theirs" not in repo.files():
+            repo.commit("main", {"theirs": b"x"}, "in between")
+
+    hub.before = interfere
+    with pytest.raises(RemoteError, match="was changed by someone else in the meantime"):
+        push(catalog, hub, "film")
+    assert (repo.files(), repo.tags) == ({"theirs": b"x"}, {})
+
+
+@pytest.mark.parametrize("where", ["/commit/main", "/tag/"])
+def test_a_publication_that_broke_off_is_completed_by_the_next(
+    catalog: Catalog, hub: Hub, where: str
+) -> None:
+    publish_lora(catalog)
+    hub.refuse = {where: 507}
+    with pytest.raises(RemoteUnreachableError, match="failed with status 507"):
+        push(catalog, hub, "film")
+    assert hub.repos["ada/film"].tags == {}
+    hub.refuse = {}
+    assert push(catalog, hub, "film").new
+    assert commits(hub, "ada/film") == 2
+    assert set(hub.repos["ada/film"].tags) == {"v1"}
+
+
+@pytest.mark.parametrize(
+    ("token", "name", "message"),
+    [
+        ("ada-reads", "ada/film", "Your token has no right to do this"),
+        ("ada-writes", "bob/film", "Your token has no right to do this"),
+        ("unknown", "ada/film", "does not know you: Invalid credentials"),
+        ("", None, "does not know you. Log in"),
+    ],
+)
+def test_a_token_without_the_right_is_refused(
+    catalog: Catalog,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str,
+    name: str | None,
+    message: str,
+) -> None:
+    publish_lora(catalog)
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(RemoteAccessError, match=message):
+        push(catalog, hub, "film", name)
+    assert hub.repos == {}
+
+
+def test_a_hub_that_nobody_runs_cannot_be_reached(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    hub.url = "http://127.0.0.1:9"
+    with pytest.raises(
+        RemoteUnreachableError, match=r"The connection to http://127.0.0.1:9 failed"
+    ):
+        push(catalog, hub, "film")
+
+
+def test_offline_no_hub_is_asked(
+    catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_lora(catalog)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(RemoteUnreachableError, match="HF_HUB_OFFLINE is set"):
+        push(catalog, hub, "film")
+    assert hub.requests == []
+
+
+def test_what_is_not_here_cannot_be_published(catalog: Catalog, hub: Hub) -> None:
+    with pytest.raises(RefNotFoundError):
+        push(catalog, hub, "film")
+    publish_lora(catalog)
+    with pytest.raises(InvalidNameError, match="A hub has no repository of that name"):
+        push(catalog, hub, "film", "ada/a--b")
+
+
+def test_the_manifest_lists_what_is_there(catalog: Catalog, hub: Hub) -> None:
+    version: Version = publish_head(catalog)
+    push(catalog, hub, "topic")
+    files = hub.repos["ada/topic"].files()
+    listed = json.loads(files["hubkit.json"])["files"]
+    assert {name: one["sha256"] for name, one in listed.items()} == {
+        name: hashlib.sha256(files[name]).hexdigest() for name in listed
+    }
+    assert version.size == sum(len(files[name]) for name in listed)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from hubkit.remote.address import RemoteAddress
+from hubkit.remote.publish import publish_remote
+from hubkit.remote.search import search_remote
+from registry import AdapterRef, Catalog
+from tests.support.hub import Hub
+from tests.support.shelf import publish_lora
+
+PEFT_CARD = b"---\nbase_model: team/bert\nlibrary_name: peft\n---\n"
+
+
+def found(hub: Hub, **wanted: object) -> list[str]:
+    address = RemoteAddress.parse(hub.url)
+    return [one.repository for one in search_remote(address, **wanted)]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def filled(catalog: Catalog, hub: Hub) -> Hub:
+    """With an adapter of hubkit, one of PEFT, a private one, and a model that is none."""
+    publish_lora(catalog, tags=["short"])
+    publish_remote(catalog, AdapterRef.parse("film"), RemoteAddress.parse(hub.url))
+    hub.create("bob/peft-film", {"README.md": PEFT_CARD})
+    hub.create("bob/secret", {"README.md": PEFT_CARD}, private=True)
+    hub.create("bob/model", {"README.md": b"---\npipeline_tag: fill-mask\n---\n"})
+    return hub
+
+
+def test_adapters_of_a_base_model_are_found_whoever_made_them(filled: Hub) -> None:
+    assert found(filled, base="tiny-bert") == ["ada/film"]
+    assert found(filled, base="team/bert") == ["bob/peft-film"]
+    assert found(filled, base="team/bert", text="film", owner="bob") == ["bob/peft-film"]
+    assert found(filled, base="team/roberta") == []
+
+
+def test_adapters_are_found_by_task_tag_and_name(filled: Hub) -> None:
+    assert found(filled) == ["ada/film"]
+    assert found(filled, task="film") == ["ada/film"]
+    assert found(filled, task="weather") == []
+    assert found(filled, tags=["short", "lora"]) == ["ada/film"]
+    assert found(filled, text="nothing") == []
+    assert found(filled, base="tiny-bert", limit=1) == ["ada/film"]
+
+
+def test_what_is_found_says_what_it_is(filled: Hub) -> None:
+    (one,) = search_remote(RemoteAddress.parse(filled.url), base="tiny-bert")
+    assert (one.base_models, one.library, one.downloads) == (("tiny-bert",), "peft", 7)
+    assert one.updated_at is not None
+    assert {"adapter", "hubkit", "lora", "film"} <= set(one.tags)

@@ -1,0 +1,149 @@
+"""Methods that hubkit does not compose: published, listed, run through PEFT, never combined."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import hubkit
+from hubkit.combining import publish_stack
+from hubkit.inference import load
+from hubkit.peft_models import attach_peft
+from hubkit.publishing import publish_folder
+from registry import AdapterRef, Catalog, open_catalog
+from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
+from registry.search import search
+from tests.support.foreign import PEFT
+from tests.support.models import base_folder
+
+# PEFT asks transformers by a name that is to go.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+LABELS = ("bad", "good", "dull")
+TEXTS = ["the film was good", "a very dull plot", "great"]
+TARGETS = {"target_modules": ["query", "value"]}
+CONFIGS: dict[str, Any] = {
+    "lora": lambda: peft.LoraConfig(task_type="SEQ_CLS", r=2, **TARGETS),
+    "dora": lambda: peft.LoraConfig(task_type="SEQ_CLS", r=2, use_dora=True, **TARGETS),
+    "ia3": lambda: peft.IA3Config(
+        task_type="SEQ_CLS",
+        target_modules=["key", "value", "output.dense"],
+        feedforward_modules=["output.dense"],
+    ),
+    "vera": lambda: peft.VeraConfig(task_type="SEQ_CLS", r=4, **TARGETS),
+    "prefix_tuning": lambda: peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3),
+    "prompt_tuning": lambda: peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return base_folder(tmp_path_factory.mktemp("peft") / "base")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return open_catalog(tmp_path / "home")
+
+
+def classifier(base: Path) -> Any:
+    return AutoModelForSequenceClassification.from_pretrained(base, num_labels=len(LABELS))
+
+
+def save(method: str, base: Path, folder: Path, seed: int = 3) -> Tensor:
+    """Write a PEFT folder with PEFT itself, and return its logits for TEXTS."""
+    model = peft.get_peft_model(classifier(base), CONFIGS[method]())
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    assert trained
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, parameter in trained:
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    model.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT looks for the base model's configuration on the Hub
+        model.save_pretrained(folder)
+    inputs = AutoTokenizer.from_pretrained(base)(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits: Tensor = model(**inputs).logits
+    return logits
+
+
+@pytest.mark.parametrize("method", CONFIGS)
+def test_what_peft_saved_is_published_listed_and_run_to_the_same_outputs(
+    catalog: Catalog, base: Path, tmp_path: Path, method: str
+) -> None:
+    expected = save(method, base, tmp_path / "a")
+    version = publish_folder(
+        catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS
+    )
+    assert version.method == method
+    assert version.base_fingerprint is not None, "the base model is at hand, and named"
+    assert search(catalog, method=method, task="film").items == (version,)
+    model = load("a", catalog=catalog)
+    found = model.logits(TEXTS)
+    assert (found - expected).abs().max() <= 1e-5
+    assert [one.label for one in model.predict(TEXTS)] == [
+        LABELS[index] for index in expected.argmax(-1)
+    ]
+    assert not any(parameter.requires_grad for parameter in model.model.parameters())
+
+
+def test_composing_it_is_an_error_that_says_what_can_be_composed(
+    catalog: Catalog, base: Path, tmp_path: Path
+) -> None:
+    for seed, name in enumerate("ab"):
+        save("ia3", base, tmp_path / name, seed)
+        publish_folder(catalog, tmp_path / name, AdapterRef.parse(name), task="film", labels=LABELS)
+    expected = "a@1 is of the method ia3, .* It combines seq_bn, double_seq_bn, par_bn"
+    with pytest.raises(CompositionError, match=expected):
+        publish_stack(catalog, AdapterRef.parse("s"), [AdapterRef.parse(name) for name in "ab"])
+    assert len(search(catalog).items) == 2
+
+
+def test_without_peft_the_extra_is_named(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(AdapterError, match=r"pip install 'hubkit\[peft\]'"):
+        attach_peft(classifier(base), tmp_path, "a@1")
+
+
+def test_tensors_that_are_missing_or_left_over_are_refused(base: Path, tmp_path: Path) -> None:
+    save("ia3", base, tmp_path / "a")
+    path = tmp_path / "a" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    lost = next(iter(tensors))
+    save_file({name: one for name, one in tensors.items() if name != lost}, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT warns, hubkit refuses
+        with pytest.raises(AdapterError, match="only one of both has"):
+            attach_peft(classifier(base), tmp_path / "a", "a@1")
+
+
+def test_another_base_model_is_refused_by_its_fingerprint(
+    catalog: Catalog, base: Path, tmp_path: Path
+) -> None:
+    save("ia3", base, tmp_path / "a")
+    publish_folder(catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS)
+    other = str(base_folder(tmp_path / "other", seed=9))
+    with pytest.raises(BaseModelMismatchError, match="a@1 was trained on"):
+        load("a", base=other, catalog=catalog)
+    allowed = load("a", base=other, allow_base_mismatch=True, catalog=catalog)
+    assert allowed.logits(TEXTS).shape == (3, 3)
+    assert torch.equal(load("a", base=other, catalog=catalog).logits(TEXTS), allowed.logits(TEXTS))
+
+
+def test_a_peft_adapter_without_head_says_that_it_cannot_predict(catalog: Catalog) -> None:
+    publish_folder(catalog, PEFT / "lora" / "a", AdapterRef.parse("a"), task="film")
+    with pytest.raises(AdapterError, match="a@1 has no head"):
+        hubkit.load("a", catalog=catalog)

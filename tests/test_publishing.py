@@ -1,0 +1,223 @@
+"""Every kind of folder, published: what stands in the manifest, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hubkit import attach
+from hubkit.adapters.loading import load_published
+from hubkit.publishing import publish_folder
+from hubkit.stored_bases import cache_in, describe_stored
+from registry import AdapterRef, Catalog, Version, open_catalog
+from registry.errors import (
+    AdapterError,
+    BaseModelMismatchError,
+    FolderError,
+    HubkitError,
+    ParentNotFoundError,
+)
+from registry.search import search
+from tests.support.foreign import BASE, BERT, FIXTURES, HEAD, PEFT, copy, edit, reshape
+from tests.support.models import METHODS, reference_base, reference_outputs, run
+
+PEFT_FOLDERS = sorted(path.parent for path in PEFT.rglob("adapter_config.json"))
+LLAMA = FIXTURES / "adapterhub" / "llama" / "base"
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return open_catalog(tmp_path / "home")
+
+
+def publish(catalog: Catalog, folder: Path, name: str = "a", **facts: object) -> Version:
+    facts = {"task": "film", **facts}
+    return publish_folder(catalog, folder, AdapterRef.parse(name), **facts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("folder", PEFT_FOLDERS, ids=lambda path: "-".join(path.parts[-3:]))
+def test_a_peft_folder_is_published_as_it_is_and_held_to_its_base_model(
+    catalog: Catalog, folder: Path
+) -> None:
+    version = publish(catalog, folder, base=str(BASE))
+    assert (version.kind, version.method, version.task) == ("adapter", "lora", "film")
+    base = catalog.manifest(version).base_model
+    assert base == describe_stored(str(BASE), cache_in(catalog.home))
+    assert version.base_fingerprint == base.fingerprint is not None
+    written = catalog.folder(version)
+    for path in folder.iterdir():
+        assert (written / path.name).read_bytes() == path.read_bytes()
+    assert version.size == sum(path.stat().st_size for path in folder.iterdir())
+    assert search(catalog, base=base.id, method="lora").items == (version,)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fusion_gives_the_outputs_of_its_own_library(catalog: Catalog, method: str) -> None:
+    for name in "abc":
+        publish(catalog, BERT / method / name, name, base=str(BASE))
+    for name, case in (("fusion_abc", "fuse_dynamic"), ("fusion_ab_static", "fuse_static")):
+        version = publish(catalog, BERT / method / name, case.replace("_", "-"), base=str(BASE))
+        assert version.kind == "fusion"
+        refs = [parent.ref for parent in catalog.manifest(version).parents]
+        assert refs == [f"{one}@1" for one in name.split("_")[1]]
+        inputs, outputs = reference_outputs(BERT / method)
+        model = reference_base("bert")
+        composition = load_published(catalog, version.ref).composition
+        assert composition is not None
+        with attach(model, composition):
+            assert (run(model, inputs) - outputs[case]).abs().max() <= 1e-5
+
+
+def test_parents_are_looked_for_under_the_own_name_first(catalog: Catalog) -> None:
+    for name in ("a", "b", "ada/a"):
+        publish(catalog, BERT / "seq_bn" / name[-1], name, base=str(BASE))
+    fusion = BERT / "seq_bn" / "fusion_ab_static"
+    version = publish(catalog, fusion, "ada/f", base=str(BASE))
+    assert [parent.ref for parent in catalog.manifest(version).parents] == ["ada/a@1", "b@1"]
+    given = [AdapterRef.parse("a"), AdapterRef.parse("b")]
+    version = publish(catalog, fusion, "ada/f", base=str(BASE), parents=given)
+    assert [parent.ref for parent in catalog.manifest(version).parents] == ["a@1", "b@1"]
+
+
+def test_a_fusion_without_its_parents_is_refused(catalog: Catalog) -> None:
+    publish(catalog, BERT / "seq_bn" / "a", "a")
+    fusion = BERT / "seq_bn" / "fusion_ab_static"
+    with pytest.raises(ParentNotFoundError, match=r"calls 'b'; nothing here .*--parent"):
+        publish(catalog, fusion, "f")
+    with pytest.raises(FolderError, match="fusion of 2 adapters"):
+        publish(catalog, fusion, "f", parents=[AdapterRef.parse("a")])
+
+
+def test_a_fusion_over_the_wrong_parents_is_refused(catalog: Catalog) -> None:
+    publish(catalog, BERT / "seq_bn" / "a", "a")
+    publish(catalog, BERT / "double_seq_bn" / "b", "b")
+    with pytest.raises(AdapterError, match="do not have the same sites"):
+        publish(catalog, BERT / "seq_bn" / "fusion_ab_static", "f")
+    assert [version.ref.name for version in search(catalog).items] == ["b", "a"]
+
+
+def test_pickles_are_published_as_safetensors_once(catalog: Catalog) -> None:
+    version = publish(catalog, BERT / "seq_bn" / "a")
+    assert catalog.manifest(version).files.keys() == {
+        "adapter_config.json",
+        "adapter.safetensors",
+    }
+    found = load_file(catalog.folder(version) / "adapter.safetensors")
+    expected = torch.load(BERT / "seq_bn" / "a" / "pytorch_adapter.bin", weights_only=True)
+    assert all(torch.equal(found[name], expected[name]) for name in found | expected)
+    assert publish(catalog, BERT / "seq_bn" / "a") == version
+
+
+def test_what_is_left_out_is_told(
+    catalog: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    (folder / "training_args.bin").write_bytes(b"x")
+    with caplog.at_level(logging.WARNING):
+        version = publish(catalog, folder)
+    assert "Left out, because a pickle can run code: training_args.bin" in caplog.text
+    assert "training_args.bin" not in catalog.manifest(version).files
+
+
+def test_labels_and_head_travel_along(catalog: Catalog) -> None:
+    version = publish(catalog, HEAD, "topic", base=str(BASE))
+    assert catalog.manifest(version).labels == ("no", "yes")
+    assert version.task_type == "text-classification"
+    named = publish(catalog, PEFT / "seq_cls" / "a", "cls", labels=["neg", "neu", "pos"])
+    assert catalog.manifest(named).labels == ("neg", "neu", "pos")
+
+
+def test_what_is_missing_is_asked_for_by_its_option(catalog: Catalog, tmp_path: Path) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    with pytest.raises(FolderError, match=r"does not say what the adapter does.*--task"):
+        publish(catalog, folder, task=None)
+    edit(folder / "adapter_config.json", lambda c: c | {"base_model_name_or_path": None})
+    with pytest.raises(FolderError, match=r"does not name its base model.*--base"):
+        publish(catalog, folder)
+    assert publish(catalog, folder, base=str(BASE)).base_model == str(BASE)
+
+
+def test_a_base_model_at_hand_is_used_without_being_named(catalog: Catalog, tmp_path: Path) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    edit(folder / "adapter_config.json", lambda c: c | {"base_model_name_or_path": str(BASE)})
+    assert publish(catalog, folder).base_fingerprint is not None
+
+
+def test_the_wrong_base_model_is_refused(catalog: Catalog, tmp_path: Path) -> None:
+    with pytest.raises((AdapterError, BaseModelMismatchError), match="fits no module"):
+        publish(catalog, PEFT / "lora" / "a", base=str(LLAMA))
+    with pytest.raises(BaseModelMismatchError, match="fits a bert with deltas at 2 sites"):
+        publish(catalog, BERT / "seq_bn" / "a", base=str(LLAMA))
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    key = "base_model.model.encoder.layer.0.attention.self.query.lora_A.weight"
+    reshape(folder / "adapter_model.safetensors", lambda shapes: shapes | {key: (4, 33)})
+    with pytest.raises(BaseModelMismatchError, match=r"the shape \[4, 33\], .*32 inputs"):
+        publish(catalog, folder, base=str(BASE))
+    assert search(catalog).items == ()
+
+
+def test_a_name_that_fits_no_module_is_told_with_near_ones(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    reshape(
+        folder / "adapter_model.safetensors",
+        lambda shapes: {name.replace("layer.0", "layer.7"): s for name, s in shapes.items()},
+    )
+    with pytest.raises(AdapterError, match=r"fits no module of a BertModel.* Did you mean enc\S+"):
+        publish(catalog, folder, base=str(BASE))
+
+
+def test_names_of_adapterhub_are_held_to_the_architecture_without_a_base_model(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    folder = copy(FIXTURES / "adapterhub" / "distilbert" / "seq_bn" / "a", tmp_path / "a")
+    reshape(
+        folder / "adapter.safetensors",
+        lambda shapes: {name.replace("layer.0.", "layers.0."): s for name, s in shapes.items()},
+    )
+    with pytest.raises(AdapterError, match="fits no site of a distilbert; expected names such as"):
+        publish(catalog, folder)
+    edit(folder / "adapter_config.json", lambda config: config | {"model_type": "novel"})
+    assert publish(catalog, folder).method == "seq_bn", "kept, whatever its architecture"
+
+
+@pytest.mark.parametrize(
+    "folder", [PEFT / "lora" / "a", BERT / "seq_bn" / "a", HEAD], ids=["peft", "adapterhub", "head"]
+)
+@pytest.mark.parametrize("damage", ["config", "weights", "card", "link"])
+def test_nothing_is_registered_when_anything_is_wrong(
+    catalog: Catalog, tmp_path: Path, folder: Path, damage: str
+) -> None:
+    broken = copy(folder, tmp_path / "broken")
+    if damage == "config":
+        (broken / "adapter_config.json").write_text("{")
+    elif damage == "card":
+        (broken / "README.md").write_bytes(b"\xff")
+    elif damage == "link":
+        (broken / "link").symlink_to(folder)
+    else:
+        for path in broken.iterdir():
+            if path.suffix in (".safetensors", ".bin"):
+                path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(HubkitError):
+        publish(catalog, broken)
+    assert search(catalog).items == ()
+    assert not any(path.is_file() for path in (catalog.home / "blobs").rglob("*"))
+
+
+def test_a_hubkit_folder_is_held_to_a_base_model_that_is_named(catalog: Catalog) -> None:
+    first = publish(catalog, BERT / "seq_bn" / "a", base=str(BASE))
+    written = catalog.folder(first)
+    again = publish_folder(catalog, written, AdapterRef.parse("b"), base=str(BASE))
+    assert again.manifest_digest == first.manifest_digest
+    with pytest.raises(BaseModelMismatchError, match="was trained on weights"):
+        publish_folder(catalog, written, AdapterRef.parse("b"), base=str(LLAMA))
+    late = publish(catalog, BERT / "seq_bn" / "b", "late")
+    assert late.base_fingerprint is None
+    found = publish_folder(catalog, catalog.folder(late), AdapterRef.parse("late"), base=str(BASE))
+    assert found.base_fingerprint == first.base_fingerprint
