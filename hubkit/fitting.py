@@ -55,7 +55,7 @@ def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
     elif (folder / ADAPTER.weights).is_file() and manifest.method.type in METHODS:
         if not _knows_names(read_config(folder / ADAPTER.config).get("model_type")):
             return  # an adapter that hubkit only keeps may be of any architecture
-        adapter = Adapter.load(folder)
+        adapter = Adapter.load(folder, with_head=False)
         if base is not None:
             Fitting(_skeleton(base)).check(adapter)
 

@@ -7,15 +7,15 @@ from sqlalchemy import exists, select
 
 from registry.errors import InvalidNameError
 from registry.manifest import Metric
-from registry.tables.base import Base
 from registry.tables.conditions import has_base, versions_of
 from registry.tables.listings import LISTINGS
+from registry.tables.models import table
 from registry.tables.versions import Version, load_rows
 
 if TYPE_CHECKING:
     from registry.catalog import Catalog
 
-_METRICS = Base.metadata.tables["metrics"]
+_METRICS = table("metrics")
 
 
 @dataclass(frozen=True, slots=True)

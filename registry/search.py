@@ -13,9 +13,9 @@ from sqlalchemy import tuple_ as row_of
 
 from registry.errors import InvalidNameError
 from registry.refs import AdapterRef
-from registry.tables.base import Base
 from registry.tables.conditions import has_base, is_measured, versions_of
 from registry.tables.listings import LISTINGS, NO_SCORE
+from registry.tables.models import table
 from registry.tables.text_index import MOST_CANDIDATES, candidates
 from registry.tables.versions import Version, load_rows
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Sort = Literal["date", "score", "downloads"]
 
-_TAGS = Base.metadata.tables["tags"]
+_TAGS = table("tags")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,6 @@ LIGHT = (
     "base_names",
     "cli",
     "combining",
-    "comparing",
     "composition",
     "converting",
     "methods.table",

@@ -78,6 +78,7 @@ class Adapter:
         *,
         name: str | None = None,
         base: BaseModelInfo | None = None,
+        with_head: bool = True,
     ) -> Adapter:
         """Read an adapter, frozen.
 
@@ -86,6 +87,7 @@ class Adapter:
                 a published adapter, ``[owner/]name[@version|@alias]``.
             name: What to call it; default: the name in the files, or that of a PEFT folder.
             base: The base model, where that is known; default: what ``hubkit.json`` says.
+            with_head: Whether to read the head of a folder, too.
 
         Raises:
             AdapterError: There is no such adapter; a file is missing or malformed; or its tensors
@@ -102,7 +104,8 @@ class Adapter:
         if base is None and (folder / MANIFEST_NAME).is_file():
             manifest = read_folder(folder).manifest
             base, labels = manifest.base_model, manifest.labels
-        return cls._from(folders.read_adapter(folder), name, base).labelled(labels)
+        stored = folders.read_adapter(folder, with_head=with_head)
+        return cls._from(stored, name, base).labelled(labels)
 
     @classmethod
     def _from(cls, stored: StoredAdapter, name: str | None, base: BaseModelInfo | None) -> Adapter:

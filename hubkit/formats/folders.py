@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from hubkit.formats import peft
 from hubkit.formats.adapterhub import adapter as adapterhub
-from hubkit.formats.heads import Head, write_head
+from hubkit.formats.heads import Head, read_head, write_head
 from hubkit.formats.stored import StoredAdapter
 from hubkit.formats.tensor_files import read_json
 from hubkit.methods.bottleneck import Bottleneck
@@ -22,8 +23,12 @@ from registry.manifest import BaseModelInfo
 CONFIG = "adapter_config.json"
 
 
-def read_adapter(folder: Path) -> StoredAdapter:
+def read_adapter(folder: Path, *, with_head: bool = True) -> StoredAdapter:
     """Read a PEFT or an AdapterHub folder; the same with ``hubkit.json`` is a hubkit folder.
+
+    Args:
+        folder: Where it is.
+        with_head: Whether to read its head, too, if it has one.
 
     Raises:
         AdapterError: It is neither, or a file is missing or malformed, or the method is none that
@@ -31,9 +36,11 @@ def read_adapter(folder: Path) -> StoredAdapter:
     """
     source = read_json(folder / CONFIG)
     if "peft_type" in source:
-        return peft.read_adapter(folder, source)
+        stored = peft.read_adapter(folder, source)
+        return stored if with_head else replace(stored, head=None)
     if "config" in source:
-        return adapterhub.read_adapter(folder, source)
+        stored = adapterhub.read_adapter(folder, source)
+        return replace(stored, head=read_head(folder)) if with_head else stored
     raise AdapterError(
         f"{folder / CONFIG} is neither of PEFT, with a 'peft_type', nor of AdapterHub, with a "
         f"'config'; found the keys {', '.join(sorted(source)) or 'none'}."

@@ -55,7 +55,7 @@ def read_head(folder: Path) -> Head | None:
         kind = config["config"].get("head_type", "unknown")
         raise AdapterError(
             f"{folder / _CONFIG} describes a flexible head ({kind}), which no transformers class "
-            "has. Move the two head files away to use the adapter without its head."
+            "has. Adapter.load(folder, with_head=False) reads the adapter alone."
         )
     label_ids = config.get("label2id") or {}
     labels = tuple(sorted(label_ids, key=lambda label: label_ids[label]))

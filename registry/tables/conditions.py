@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, false, func, or_, select
 
 from registry.errors import InvalidNameError
-from registry.tables.base import Base
 from registry.tables.listings import LISTINGS, base_name, fold_family
+from registry.tables.models import table
 from registry.tables.versions import REVISIONS, select_versions
 
-_METRICS = Base.metadata.tables["metrics"]
+_METRICS = table("metrics")
 _FINGERPRINT_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _THRESHOLD = re.compile(r"\s*([^<>=]+?)\s*(>=|<=|>|<)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*")
 _SQL_COMPARISONS: dict[str, Any] = {

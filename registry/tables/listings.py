@@ -6,13 +6,13 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from registry.refs import AdapterRef
-from registry.tables.base import Base
+from registry.tables.models import table
 
-LISTINGS = Base.metadata.tables["listings"]
-_REPOSITORIES = Base.metadata.tables["repositories"]
-_REVISIONS = Base.metadata.tables["revisions"]
-_METRICS = Base.metadata.tables["metrics"]
-_DOWNLOADS = Base.metadata.tables["downloads"]
+LISTINGS = table("listings")
+_REPOSITORIES = table("repositories")
+_REVISIONS = table("revisions")
+_METRICS = table("metrics")
+_DOWNLOADS = table("downloads")
 
 NO_SCORE = float("-inf")
 """The score of an adapter without a metric that is better when higher: lower than any other."""

@@ -10,9 +10,8 @@ from registry.errors import (
     did_you_mean,
 )
 from registry.refs import LATEST, AdapterRef
-from registry.tables.base import Base
 from registry.tables.database import Database
-from registry.tables.models import NamedRef, Repository, Revision
+from registry.tables.models import NamedRef, Repository, Revision, table
 from registry.tables.prepared import Prepared
 from registry.tables.versions import (
     REPOSITORIES,
@@ -25,7 +24,7 @@ from registry.tables.versions import (
 
 _MOST_NAMES = 5000
 _MOST_NUMBERS = 10
-_REFS = Base.metadata.tables["refs"]
+_REFS = table("refs")
 
 _NAMED = select_versions().where(REPOSITORIES.c.folded == bindparam("folded"))
 _NUMBERED = Prepared(_NAMED.where(REVISIONS.c.number == bindparam("number")))

@@ -21,15 +21,15 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from registry.manifest import Metric
-from registry.tables.base import Base
+from registry.tables.models import table
 from registry.tables.prepared import Prepared
 
 Reader: TypeAlias = Connection | Session
 """What reads: a connection, or a session in the middle of a write."""
 
-_TAGS = Base.metadata.tables["tags"]
-_METRICS = Base.metadata.tables["metrics"]
-_REFS = Base.metadata.tables["refs"]
+_TAGS = table("tags")
+_METRICS = table("metrics")
+_REFS = table("refs")
 
 _ALIAS, _TAG, _METRIC = range(3)
 _NO_TEXT, _NO_NUMBER, _NO_TRUTH = (cast(null(), kind) for kind in (String, Double, Boolean))

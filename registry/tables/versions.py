@@ -15,13 +15,13 @@ from sqlalchemy import (
 
 from registry.manifest import Metric
 from registry.refs import AdapterRef
-from registry.tables.base import Base
+from registry.tables.models import table
 from registry.tables.parts import Parts, Reader, load_parts
 from registry.tables.prepared import Prepared
 
 # Without the ORM, which takes longer to make objects of a page of rows than to find them.
-REPOSITORIES = Base.metadata.tables["repositories"]
-REVISIONS = Base.metadata.tables["revisions"]
+REPOSITORIES = table("repositories")
+REVISIONS = table("revisions")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def test_a_flexible_head_is_refused_with_a_way_out() -> None:
     message = str(caught.value)
     assert str(folder / "head_config.json") in message
     assert "a flexible head (classification)" in message
-    assert "Move the two head files away" in message
+    assert "with_head=False" in message
 
 
 def written(tmp_path: Path, labels: tuple[str, ...] = ("no", "yes")) -> Path:

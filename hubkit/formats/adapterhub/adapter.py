@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hubkit.formats.adapterhub.config import bottleneck, bottleneck_config, refuse_others
 from hubkit.formats.adapterhub.names import Family, family
-from hubkit.formats.heads import VERSION, read_head
+from hubkit.formats.heads import VERSION
 from hubkit.formats.stored import SiteTensors, StoredAdapter
 from hubkit.formats.tensor_files import read_tensors, write_json, write_tensors
 from hubkit.methods.bottleneck import Bottleneck
@@ -60,7 +60,7 @@ def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
     if isinstance(config, dict) and config.get("architecture") is not None:
         sites = _by_linear(folder, tensors, name, names)
         lora, sites = _lora(config, sites, names, source.get("version"), folder)
-        return StoredAdapter(name, lora, model_type, sites, coupling, read_head(folder))
+        return StoredAdapter(name, lora, model_type, sites, coupling)
     sites = by_site(folder, tensors, f"adapters.{name}.", model_type, _DELTA_NAMES)
     sizes: dict[str, int] = {}
     for site, found in sites.items():
@@ -72,7 +72,7 @@ def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
                 f"{site.layer}; hubkit computes one size for a layer."
             )
     method = bottleneck(config, sizes, folder)
-    return StoredAdapter(name, method, model_type, sites, coupling, read_head(folder))
+    return StoredAdapter(name, method, model_type, sites, coupling)
 
 
 def write_adapter(
