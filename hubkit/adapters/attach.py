@@ -158,10 +158,15 @@ def _check_weights(composition: Any) -> None:
 def _check_rows(model: PreTrainedModel, rows: Rows) -> RemovableHandle:
     """Before a forward pass begins, look whether each row of its input has an entry."""
 
-    def check(model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        rows.check(batch_size(model, arguments, named))
+    return backbone(model).register_forward_pre_hook(_CheckRows(rows), with_kwargs=True)
 
-    return backbone(model).register_forward_pre_hook(check, with_kwargs=True)
+
+class _CheckRows:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __call__(self, model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._rows.check(batch_size(model, arguments, named))
 
 
 def _layers_of(host: BaseModel, composition: Any) -> list[str]:

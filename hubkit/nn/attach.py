@@ -4,14 +4,19 @@ Hooks do it. At a sub-block, one sees the residual that it receives, another add
 output; at a linear layer, one sees both. The base model's modules, classes and state_dict keys stay
 as they are; the deltas become the submodule ``hubkit_adapters``, so that optimisers, ``.to()`` and
 checkpoints find them. Taking it out restores the model to the bit.
+
+The hooks are objects that hold their nodes as attributes, so that a deep copy or a pickle of the
+model has its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
@@ -19,11 +24,19 @@ from transformers.utils.generic import ModelOutput
 
 from hubkit.methods.sites import BlockSite, LinearSite, Site
 from hubkit.nn.fusion import FusionLayer
-from hubkit.nn.host import embeddings, linear_at, module_at, output_embeddings, sub_block_at
+from hubkit.nn.host import (
+    backbone,
+    embeddings,
+    linear_at,
+    module_at,
+    output_embeddings,
+    sub_block_at,
+)
 from hubkit.nn.invertible import CouplingNode
-from hubkit.nn.nodes import Norm, Reading, add
+from hubkit.nn.nodes import Reading, add
+from hubkit.nn.per_thread import PerThread
 from hubkit.nn.recording import answer_for_attention
-from registry.errors import CompositionError
+from registry.errors import CompositionError, UnsupportedModelError
 
 SUBMODULE = "hubkit_adapters"
 """The name under which a model carries what is attached to it."""
@@ -31,10 +44,26 @@ SUBMODULE = "hubkit_adapters"
 EMBEDDINGS = "embeddings"
 """The name of the node of the invertible adapters inside the submodule."""
 
+_CARRIES = "_hubkit_carries"
+"""Marks a backbone, whichever model with it adapters were attached to."""
+
 
 def node_name(site: Site) -> str:
     """The name of a site's node inside the submodule; module names hold no dots."""
     return str(site).replace(".", "-")
+
+
+def require_bare(model: PreTrainedModel) -> None:
+    """Make sure that ``model`` carries nothing.
+
+    Raises:
+        CompositionError: It carries adapters, or another model with its backbone does.
+    """
+    if getattr(backbone(model), _CARRIES, False):
+        raise CompositionError(
+            f"This {type(model).__name__} carries adapters already; detach them first, or "
+            "attach both at once with hubkit.Stack or hubkit.Fuse."
+        )
 
 
 class Attachment:
@@ -48,6 +77,7 @@ class Attachment:
     Raises:
         CompositionError: The model carries adapters already.
         BaseModelMismatchError: It has no such site.
+        UnsupportedModelError: Its layout names modules that it does not have.
     """
 
     def __init__(
@@ -56,11 +86,7 @@ class Attachment:
         nodes: Mapping[Site, nn.Module],
         couplings: CouplingNode | None = None,
     ) -> None:
-        if hasattr(model, SUBMODULE):
-            raise CompositionError(
-                f"This {type(model).__name__} carries adapters already; detach them first, or "
-                "attach both at once with hubkit.Stack or hubkit.Fuse."
-            )
+        require_bare(model)
         self.model = model
         self.nodes = nn.ModuleDict({node_name(site): node for site, node in nodes.items()})
         if couplings is not None:
@@ -71,26 +97,34 @@ class Attachment:
             # What a sub-block returns is what its linear layers have become.
             for site in sorted(nodes, key=lambda site: isinstance(site, BlockSite)):
                 if isinstance(site, LinearSite):
-                    self._hook_linear(site, nodes[site])
+                    hook = _AddToLinear(nodes[site])
+                    self.keep(linear_at(model, site).register_forward_hook(hook))
                 else:
                     self._hook_block(site, nodes[site])
             if couplings is not None:
-                self._hook_embeddings(couplings)
+                self.keep(embeddings(model).register_forward_hook(_MapEmbeddings(couplings)))
+                head = output_embeddings(model)
+                if head is not None:
+                    self.keep(head.register_forward_pre_hook(_MapBack(couplings)))
         except BaseException:
             self._unhook()
             raise
-        for hook in answer_for_attention(model, nodes):
-            self.keep(hook)
+        for handle in answer_for_attention(model, nodes):
+            self.keep(handle)
         layers = [module for module in self.nodes.modules() if isinstance(module, FusionLayer)]
         if layers:
-            self._hooks.append(model.register_forward_hook(_add_regularization(layers)))
+            self.keep(model.register_forward_hook(_AddRegularization(layers)))
         model.add_module(SUBMODULE, self.nodes)
+        setattr(backbone(model), _CARRIES, True)
+        _forget_compiled()
 
     def detach(self) -> None:
         """Leave the model as it was. A second call does nothing."""
         self._unhook()
         if getattr(self.model, SUBMODULE, None) is self.nodes:
             delattr(self.model, SUBMODULE)
+            delattr(backbone(self.model), _CARRIES)
+            _forget_compiled()
 
     def keep(self, hook: RemovableHandle) -> None:
         """Remove ``hook``, too, when the nodes are taken out."""
@@ -101,62 +135,110 @@ class Attachment:
             hook.remove()
         self._hooks.clear()
 
-    def _hook_linear(self, site: LinearSite, node: nn.Module) -> None:
-        def add_delta(_module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            reading, delta = add(node, Reading(output, arguments[0], None))
-            return reading.output + delta
-
-        self.keep(linear_at(self.model, site).register_forward_hook(add_delta))
-
     def _hook_block(self, site: BlockSite, node: nn.Module) -> None:
         block = sub_block_at(self.model, site)
-        norm: Norm | None = module_at(self.model, site, block.norm) if block.norm else None
+        norm = module_at(self.model, site, block.norm) if block.norm else None
         residual = module_at(self.model, site, block.residual)
-        position = block.residual_argument
-        name = list(signature(residual.forward).parameters)[position]
-        residuals: list[Tensor] = []
-
-        def keep_residual(
-            _module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
-        ) -> None:
-            residuals[:] = [arguments[position] if position < len(arguments) else named[name]]
-
-        def add_delta(_module: nn.Module, _arguments: Any, output: Any) -> Any:
-            hidden = output[0] if isinstance(output, tuple) else output
-            # Taken out, so that no graph outlives its forward pass.
-            reading, delta = add(node, Reading(hidden, residuals.pop(), norm))
-            changed = reading.output + delta
-            return (changed, *output[1:]) if isinstance(output, tuple) else changed
-
         output = module_at(self.model, site, block.output)
-        self.keep(residual.register_forward_pre_hook(keep_residual, with_kwargs=True))
-        self.keep(output.register_forward_hook(add_delta))
-
-    def _hook_embeddings(self, couplings: CouplingNode) -> None:
-        def map_embeddings(_module: nn.Module, _arguments: Any, output: Any) -> Any:
-            mapped: Tensor = couplings(output)
-            return mapped
-
-        def map_back(_module: nn.Module, arguments: tuple[Any, ...]) -> Any:
-            return (couplings(arguments[0], inverse=True), *arguments[1:])
-
-        self.keep(embeddings(self.model).register_forward_hook(map_embeddings))
-        head = output_embeddings(self.model)
-        if head is not None:
-            self.keep(head.register_forward_pre_hook(map_back))
+        position, names = block.residual_argument, list(signature(residual.forward).parameters)
+        if position >= len(names):
+            raise UnsupportedModelError(
+                f"The layout of {self.model.config.model_type!r} takes argument {position} of "
+                f"{site.layer}.{block.residual} for the residual, but it has {len(names)}: "
+                f"{', '.join(names)}. Register another layout."
+            )
+        residuals = _Residuals()
+        keep = _KeepResidual(position, names[position], residuals)
+        self.keep(residual.register_forward_pre_hook(keep, with_kwargs=True))
+        self.keep(output.register_forward_hook(_AddToBlock(node, norm, residuals)))
 
 
-def _add_regularization(layers: list[FusionLayer]) -> Callable[..., None]:
+class _Residuals:
+    """What a sub-block was given, from its entry to its exit, for each thread that runs it."""
+
+    def __init__(self) -> None:
+        self._per_thread = PerThread()
+        self._traced: list[Tensor] = []
+
+    def _here(self) -> list[Tensor]:
+        # The compiler follows lists, and traces in one thread at a time.
+        return self._traced if torch.compiler.is_compiling() else self._per_thread.items
+
+    def put(self, residual: Tensor) -> None:
+        self._here()[:] = [residual]
+
+    def take(self) -> Tensor:
+        """The residual; it is let go of, so that no graph outlives its forward pass."""
+        return self._here().pop()
+
+
+class _KeepResidual:
+    def __init__(self, position: int, name: str, residuals: _Residuals) -> None:
+        self._position = position
+        self._name = name
+        self._residuals = residuals
+
+    def __call__(self, _module: nn.Module, arguments: tuple[Any, ...], named: Any) -> None:
+        given = self._position < len(arguments)
+        self._residuals.put(arguments[self._position] if given else named[self._name])
+
+
+class _AddToBlock:
+    def __init__(self, node: nn.Module, norm: nn.Module | None, residuals: _Residuals) -> None:
+        self._node = node
+        self._norm = norm
+        self._residuals = residuals
+
+    def __call__(self, _module: nn.Module, _arguments: Any, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        reading, delta = add(self._node, Reading(hidden, self._residuals.take(), self._norm))
+        changed = reading.output + delta
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+
+class _AddToLinear:
+    def __init__(self, node: nn.Module) -> None:
+        self._node = node
+
+    def __call__(self, _module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+        reading, delta = add(self._node, Reading(output, arguments[0], None))
+        return reading.output + delta
+
+
+class _MapEmbeddings:
+    def __init__(self, couplings: CouplingNode) -> None:
+        self._couplings = couplings
+
+    def __call__(self, _module: nn.Module, _arguments: Any, output: Tensor) -> Any:
+        return self._couplings(output)
+
+
+class _MapBack:
+    def __init__(self, couplings: CouplingNode) -> None:
+        self._couplings = couplings
+
+    def __call__(self, _module: nn.Module, arguments: tuple[Any, ...]) -> Any:
+        return (self._couplings(arguments[0], inverse=True), *arguments[1:])
+
+
+class _AddRegularization:
     """Add the fusion regulariser to the loss that the model itself computes while training.
 
     As a hook it is there in any training loop, the stock ``Trainer`` included.
     """
 
-    def hook(model: nn.Module, _arguments: Any, output: Any) -> None:
-        trained = [layer for layer in layers if layer.query.weight.requires_grad]
+    def __init__(self, layers: Sequence[FusionLayer]) -> None:
+        self._layers = list(layers)
+
+    def __call__(self, model: nn.Module, _arguments: Any, output: Any) -> None:
+        trained = [layer for layer in self._layers if layer.query.weight.requires_grad]
         if not (model.training and trained and isinstance(output, ModelOutput)):
             return
         if output.get("loss") is not None:
             output["loss"] = output["loss"] + sum(layer.regularization() for layer in trained)
 
-    return hook
+
+def _forget_compiled() -> None:
+    """Let the compiler look at models anew: it takes hooks for as constant as code."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()

@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from hubkit.nn.delta import Delta
 from hubkit.nn.joined import can_join
 from hubkit.nn.nodes import Reading, add, reads_of
+from hubkit.nn.per_thread import PerThread
 from registry.errors import CompositionError
 
 Entry = int | None
@@ -27,21 +28,29 @@ Entry = int | None
 class Rows:
     """Which entry each row of the input uses; all the nodes of an attachment share one.
 
+    What is chosen holds for the thread that chooses: others may run the model at the same time.
+
     Args:
         fixed: An entry for each row, or None where they are chosen for every call.
     """
 
     def __init__(self, fixed: Sequence[Entry] | None = None) -> None:
-        self._entries = None if fixed is None else list(fixed)
+        self._fixed = None if fixed is None else list(fixed)
+        self._chosen = PerThread()
 
     @contextmanager
     def chosen(self, entries: Sequence[Entry]) -> Iterator[None]:
         """Use ``entries`` inside the block."""
-        before, self._entries = self._entries, list(entries)
+        self._chosen.items.append(list(entries))
         try:
             yield
         finally:
-            self._entries = before
+            self._chosen.items.pop()
+
+    def _entries(self) -> list[Entry] | None:
+        if self._fixed is not None:
+            return self._fixed
+        return self._chosen.items[-1] if self._chosen.items else None
 
     def check(self, batch_size: int) -> None:
         """Make sure that there is an entry for each of the ``batch_size`` rows of an input.
@@ -49,15 +58,16 @@ class Rows:
         Raises:
             CompositionError: None are chosen, or for another number of rows.
         """
-        if self._entries is None:
+        entries = self._entries()
+        if entries is None:
             raise CompositionError(
                 "The rows of this batch have no adapters yet: run the model inside "
                 "`with attached.rows([...]):`, with the name of an adapter, or None, for each row."
             )
-        if len(self._entries) != batch_size:
+        if len(entries) != batch_size:
             raise CompositionError(
-                f"The batch names an adapter for {len(self._entries)} rows, but the model was "
-                f"given {batch_size}. Give one for each row; with several beams, one for each beam."
+                f"The batch names an adapter for {len(entries)} rows, but the model was given "
+                f"{batch_size}. Give one for each row; in beam search, one for each beam."
             )
 
     def of(self, batch_size: int) -> Sequence[Entry]:
@@ -66,7 +76,7 @@ class Rows:
         Raises:
             CompositionError: It has another number of rows than the input.
         """
-        entries = self._entries or []
+        entries = self._entries() or []
         _check_shared(len(entries), batch_size)
         return entries
 
@@ -81,16 +91,16 @@ class Copies(Rows):
     def __init__(self, count: int) -> None:
         super().__init__()
         self._count = count
-        self._input_rows = 0
 
     def check(self, batch_size: int) -> None:
         """Any number of rows will do; it is remembered."""
-        self._input_rows = batch_size
+        self._chosen.items[:] = [batch_size]
 
     def of(self, batch_size: int) -> Sequence[Entry]:
         """The first copy of the input uses the first entry, and so on."""
-        _check_shared(self._count * self._input_rows, batch_size)
-        return [row // self._input_rows for row in range(batch_size)]
+        rows = self._chosen.items[0] if self._chosen.items else 0
+        _check_shared(self._count * rows, batch_size)
+        return [row // rows for row in range(batch_size)]
 
 
 def _check_shared(expected: int, found: int) -> None:

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from hubkit.nn.host import backbone, sites
+from hubkit.nn.per_thread import PerThread
 from registry.errors import CompositionError
 
 
@@ -34,39 +35,8 @@ def repeat_rows(
         The hooks, to be removed.
     """
     base = backbone(model)
-    rows: list[int] = []
-
-    def count_rows(model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        rows[:] = [batch_size(model, arguments, named)]
-
-    def repeated(value: Any, least: int = 1) -> Any:
-        """``value`` with a copy of its rows for each task, if it has rows and at least so many."""
-        if isinstance(value, tuple):
-            return tuple(repeated(one, least) for one in value)
-        batched = isinstance(value, Tensor) and value.ndim > 1 and len(value) == rows[0] >= least
-        return torch.cat([value] * count) if batched else value
-
-    def enter_layer(
-        _layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if not rows:
-            raise CompositionError(
-                "Parallel runs one input through several adapters in a call of the model; "
-                "generation takes a hubkit.Batch, with the input repeated."
-            )
-        # Of masks and positions, a single row stands for all, and is left to broadcast.
-        hidden, *others = arguments or [named["hidden_states"]]
-        changed = {name: repeated(value, least=2) for name, value in named.items()}
-        if not arguments:
-            return arguments, {**changed, "hidden_states": repeated(hidden)}
-        return (repeated(hidden), *(repeated(one, least=2) for one in others)), changed
-
-    def enter_decoder(
-        _decoder: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return repeated(arguments), {name: repeated(value) for name, value in named.items()}
-
-    yield base.register_forward_pre_hook(count_rows, with_kwargs=True)
+    rows = PerThread()
+    yield base.register_forward_pre_hook(_CountRows(rows), with_kwargs=True)
     layers = [site.layer for site in sites(model, ("feed_forward",))]
     encoder = layers[0].rpartition(".")[0]
     have_parted = False
@@ -75,12 +45,66 @@ def repeat_rows(
         path = layer.rpartition(".")[0]
         if have_parted and path == encoder:
             module = base.get_submodule(layer)
-            yield module.register_forward_pre_hook(enter_layer, with_kwargs=True)
+            yield module.register_forward_pre_hook(_EnterLayer(rows, count), with_kwargs=True)
         elif path != encoder:
             # What it is given for each row of the encoder must be as many from the start.
             module = base.get_submodule(path.rpartition(".")[0])
-            yield module.register_forward_pre_hook(enter_decoder, with_kwargs=True)
+            yield module.register_forward_pre_hook(_EnterDecoder(rows, count), with_kwargs=True)
             return
+
+
+_Given = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class _CountRows:
+    def __init__(self, rows: PerThread) -> None:
+        self._rows = rows
+
+    def __call__(self, model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._rows.items[:] = [batch_size(model, arguments, named)]
+
+
+class _Repeat:
+    def __init__(self, rows: PerThread, count: int) -> None:
+        self._rows = rows
+        self._count = count
+
+    def _repeated(self, value: Any, least: int = 1) -> Any:
+        """``value`` with a copy of its rows for each task, if it has rows and at least so many.
+
+        What layers are given and is as long as the batch is batched: all else that they take, of
+        two axes or more, has one row or is a weight, of which only its first rows are read.
+        """
+        if isinstance(value, tuple):
+            return tuple(self._repeated(one, least) for one in value)
+        rows = self._rows.items[0]
+        batched = isinstance(value, Tensor) and value.ndim > 1 and len(value) == rows >= least
+        return torch.cat([value] * self._count) if batched else value
+
+
+class _EnterLayer(_Repeat):
+    def __call__(
+        self, _layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> _Given:
+        if not self._rows.items:
+            raise CompositionError(
+                "Parallel runs one input through several adapters in a call of the model; "
+                "generation takes a hubkit.Batch, with the input repeated."
+            )
+        # Of masks and positions, a single row stands for all, and is left to broadcast.
+        hidden, *others = arguments or [named["hidden_states"]]
+        changed = {name: self._repeated(value, least=2) for name, value in named.items()}
+        if not arguments:
+            return arguments, {**changed, "hidden_states": self._repeated(hidden)}
+        return (self._repeated(hidden), *(self._repeated(one, least=2) for one in others)), changed
+
+
+class _EnterDecoder(_Repeat):
+    def __call__(
+        self, _decoder: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> _Given:
+        changed = {name: self._repeated(value) for name, value in named.items()}
+        return self._repeated(arguments), changed
 
 
 def batch_size(model: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> int:

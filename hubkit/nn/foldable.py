@@ -66,7 +66,9 @@ class Foldable(nn.Module):
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return None
         weights = list(_weights(deltas, layer))
-        if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
+        if any(weight.requires_grad for weight in weights):
+            # What an optimiser writes in a fused step, torch does not count.
+            self._kept = None
             return None
         constants = [reads, *map(_constants, deltas)]
         kept = self._kept

@@ -18,6 +18,7 @@ from hubkit.nn.delta import Delta
 from hubkit.nn.foldable import Foldable
 from hubkit.nn.fusion import Fused, FusionLayer
 from hubkit.nn.joined import JoinedDeltas, can_join
+from hubkit.nn.per_thread import PerThread
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -139,19 +140,31 @@ class MixNode(nn.Module):
 
 
 class FusionNode(Foldable):
-    """Attention over adapters; of a stack among them, the last stage is what is mixed.
-
-    Attributes:
-        listener: Is given the attention, *shape* ``(..., N)``, of every pass.
-    """
-
-    listener: Callable[[Tensor], object] | None = None
+    """Attention over adapters; of a stack among them, the last stage is what is mixed."""
 
     def __init__(self, branches: Sequence[nn.Module], layer: FusionLayer) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
         self.layer = layer
         self.reads: Reads = common_reads(branches)
+        self._listeners = 0
+        self._heard = PerThread()
+
+    def listen(self) -> None:
+        """Keep the attention of this thread's passes, until it is :meth:`heard`."""
+        self._listeners += 1
+        self._heard.items[:] = [None]
+
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether this thread listens."""
+        return self._listeners > 0 and bool(self._heard.items)
+
+    def heard(self) -> Tensor | None:
+        """The attention of the last pass, *shape* ``(..., N)``; nobody listens any more."""
+        self._listeners -= 1
+        attention: Tensor | None = self._heard.items.pop()
+        return attention
 
     def forward(self, reading: Reading) -> tuple[Reading, Tensor]:
         """Mix what the branches would add."""
@@ -164,13 +177,14 @@ class FusionNode(Foldable):
 
     def _mix(self, reading: Reading) -> Tensor:
         branches: list[Any] = list(self.branches)
-        if self.listener is None and self.joins(branches, self.layer):
+        listened_to = self._listeners > 0 and self.is_listened_to
+        if not listened_to and self.joins(branches, self.layer):
             folded = self.folded(branches, self.layer, self.reads)
             if folded is not None:
                 return folded(reading)
             return self.layer.over(branches, reading, self.reads)
         deltas = torch.stack([add(branch, reading)[1] for branch in branches], dim=-2)
         fused: Fused = self.layer(reading.read(self.reads), deltas)
-        if self.listener is not None:
-            self.listener(fused.attention)
+        if listened_to:
+            self._heard.items[:] = [fused.attention]
         return fused.delta

@@ -8,11 +8,10 @@ the rows that use it. While it is asked for, fusions are computed plainly, not f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
@@ -29,7 +28,7 @@ ATTRIBUTE = "fusion_attention"
 
 def answer_for_attention(
     model: PreTrainedModel, nodes: Mapping[Site, nn.Module]
-) -> list[RemovableHandle]:
+) -> Iterator[RemovableHandle]:
     """Let ``model`` take the argument :data:`ARGUMENT`.
 
     Returns:
@@ -41,34 +40,38 @@ def answer_for_attention(
         for path, module in node.named_modules()
         if isinstance(module, FusionNode)
     }
-    if not fusions:
-        return []
-    heard: dict[str, Tensor] = {}
+    if fusions:
+        yield model.register_forward_pre_hook(_Start(fusions), with_kwargs=True)
+        # After an error, too: nothing may go on listening.
+        yield model.register_forward_hook(_Finish(fusions), always_call=True)
 
-    def start(
-        _model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+
+class _Start:
+    def __init__(self, fusions: Mapping[str, FusionNode]) -> None:
+        self._fusions = dict(fusions)
+
+    def __call__(self, _model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if ARGUMENT not in named:
             return None
         if named.pop(ARGUMENT):
-            heard.clear()
-            for name, fusion in fusions.items():
-                fusion.listener = partial(heard.__setitem__, name)
+            for fusion in self._fusions.values():
+                fusion.listen()
         return arguments, named
 
-    def finish(_model: nn.Module, _arguments: Any, output: Any) -> Any:
-        if all(fusion.listener is None for fusion in fusions.values()):
+
+class _Finish:
+    def __init__(self, fusions: Mapping[str, FusionNode]) -> None:
+        self._fusions = dict(fusions)
+
+    def __call__(self, _model: nn.Module, _arguments: Any, output: Any) -> Any:
+        if not any(fusion.is_listened_to for fusion in self._fusions.values()):
             return None
-        for fusion in fusions.values():
-            fusion.listener = None
-        attention = {name: heard.pop(name) for name in fusions if name in heard}
+        attention = {}
+        for name, fusion in self._fusions.items():
+            heard = fusion.heard()
+            if heard is not None:
+                attention[name] = heard
         if isinstance(output, ModelOutput):
             output[ATTRIBUTE] = attention
             return output
         return (*output, attention) if isinstance(output, tuple) else output
-
-    return [
-        model.register_forward_pre_hook(start, with_kwargs=True),
-        # After an error, too: nothing may go on listening.
-        model.register_forward_hook(finish, always_call=True),
-    ]
