@@ -59,8 +59,8 @@ class Composition:
         for rows in inside(part):
             if isinstance(rows, Batch | Parallel):
                 raise CompositionError(
-                    f"{rows} in a {self.verb}: the rows of a {rows.verb} are told apart by what "
-                    f"each adds at the end. Put the {self.verb} into the {rows.verb} instead."
+                    f"A {rows.verb} cannot stand in a {self.verb}: which row uses what is chosen "
+                    f"last. Put each {self.verb} into the {rows.verb} instead."
                 )
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.adapters.attach import attach
+from hubkit.adapters.attach import attach, attached_to
 from hubkit.adapters.attention import SiteAttention, mean_attention
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.head import set_head
@@ -89,7 +89,7 @@ class AdaptedModel:
         Raises:
             CompositionError: The adapter is no fusion.
         """
-        fusion = self.published.composition
+        fusion = attached_to(self.model)
         if not isinstance(fusion, Fusion):
             raise CompositionError(
                 f"{self.published.version.ref} is of the kind {self.published.manifest.kind!r}; "

@@ -32,6 +32,8 @@ def parse(text: str) -> Composition | AdapterRef:
         CompositionError: Bad syntax, with the place; or a composition that makes no sense.
         InvalidNameError: A leaf is no adapter reference.
     """
+    if not isinstance(text, str):
+        raise CompositionError(f"A composition is read from text, not from {text!r}.")
     parser = _Parser(text)
     composition = parser.composition(depth=0)
     if parser.next is not None:
@@ -55,7 +57,8 @@ class _Parser:
 
     def composition(self, depth: int) -> Composition | AdapterRef:
         if depth > MAX_DEPTH:
-            raise CompositionError(f"{self._text!r} nests deeper than {MAX_DEPTH} levels.")
+            shown = f"{self._text[:60]}..." if len(self._text) > 60 else self._text
+            raise CompositionError(f"{shown!r} nests deeper than {MAX_DEPTH} levels.")
         head = self._word("an adapter or a verb")
         if self.next != "(":
             return AdapterRef.parse(head)

@@ -94,6 +94,10 @@ class Adapter:
                 are missing, unexpected, of the wrong shape, or not finite.
             CorruptBlobError: A file is not what ``hubkit.json`` or the registry says.
         """
+        if not isinstance(source, str | Path):
+            raise AdapterError(
+                f"An adapter is loaded from a folder or by its name, not {source!r}."
+            )
         folder = Path(source)
         if not folder.is_dir() and _is_reference(source):
             # A published version is made of adapters, so that module rests on this one.

@@ -56,7 +56,7 @@ class Attached:
             CompositionError: The composition holds no batch with named entries, or has none of
                 that name.
         """
-        if isinstance(names, str):
+        if isinstance(names, str) or not isinstance(names, Sequence):
             raise CompositionError(f"Rows are a list with a name for each, not {names!r}.")
         batches = (one for one in inside(self.composition) if isinstance(one, Batch))
         batch = next(batches, None)
@@ -88,7 +88,10 @@ class Attached:
 
 
 def attach(
-    model: PreTrainedModel, composition: Adapter | Fusion | LearnedMix | Composition
+    model: PreTrainedModel,
+    composition: Adapter | Fusion | LearnedMix | Composition,
+    *,
+    allow_base_mismatch: bool = False,
 ) -> Attached:
     """Let ``model`` run with ``composition``, until it is detached.
 
@@ -98,8 +101,14 @@ def attach(
     train, and a :class:`~hubkit.composition.Mix` without weights a new
     :class:`~hubkit.adapters.mix.LearnedMix`, found as ``attach(...).composition``.
 
+    Args:
+        model: A transformers model of a known architecture, with or without a head.
+        composition: Adapters, or how they combine.
+        allow_base_mismatch: Go on with other weights than those that an adapter was trained on, or
+            with the same in another dtype.
+
     Raises:
-        UnsupportedModelError: hubkit knows no sites for this architecture.
+        UnsupportedModelError: ``model`` is none, or hubkit knows no sites for its architecture.
         BaseModelMismatchError: An adapter was trained on other weights, or on a model of another
             architecture, depth or width.
         CompositionError: The model carries adapters already, a leaf is not a loaded adapter, or the
@@ -112,7 +121,7 @@ def attach(
     _check_is_trained(composition)
     _check_weights(composition)
     check_one_base(composition)
-    fitting = Fitting(model)
+    fitting = Fitting(model, allow_base_mismatch=allow_base_mismatch)
     for adapter in {id(one): one for one in adapters_of(composition)}.values():
         fitting.check(adapter)
     builder = Builder(model, composition)

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from hubkit.adapters.attach import attached_to
 from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.parts import names_of
+from registry.errors import CompositionError
 
 SiteAttention = dict[str, dict[str, float]]
 """By site (``encoder.layer.0.feed_forward``), then by adapter; each site sums to one."""
@@ -24,7 +27,14 @@ def mean_attention(
         model: Carries ``fusion`` and nothing else.
         batches: Inputs of the model, with an ``attention_mask`` of *shape* ``(batch, length)``;
             without one, all tokens count.
+
+    Raises:
+        CompositionError: ``model`` does not carry ``fusion``, or there are no batches.
     """
+    if attached_to(model) is not fusion:
+        raise CompositionError(
+            f"This {type(model).__name__} does not carry {fusion}; attach that, and nothing else."
+        )
     totals: dict[str, Tensor] = {}
     for inputs in batches:
         with torch.inference_mode():
@@ -35,7 +45,9 @@ def mean_attention(
             if mask is not None and mask.shape == weights.shape[:-1]:
                 counted = weights[mask.bool()]
             totals[site] = totals.get(site, 0.0) + counted.double().sum(0).cpu()
-    names = [str(part) for part in fusion.parts]
+    if not totals:
+        raise CompositionError("The attention is a mean over batches, but none was given.")
+    names = names_of(fusion.parts)
     return {
         str(site): dict(
             zip(

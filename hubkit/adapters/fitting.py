@@ -12,7 +12,7 @@ from hubkit.methods.method import DeltaShape, Method
 from hubkit.methods.sites import BlockSite, Site
 from hubkit.nn.fingerprint import fingerprint
 from hubkit.nn.host import BaseModel, embedding_size, embeddings, site_sizes
-from registry.errors import AdapterError, BaseModelMismatchError
+from registry.errors import AdapterError, BaseModelMismatchError, UnsupportedModelError
 
 _CURE = "Load the base model that the adapter was trained on."
 
@@ -22,13 +22,20 @@ class Fitting:
 
     Args:
         model: The model.
+        allow_base_mismatch: Whether to take a model with other weights, or the same ones in
+            another dtype, of which nothing can be said.
 
     Raises:
-        UnsupportedModelError: hubkit knows no sites for this architecture.
+        UnsupportedModelError: It is no transformers model, or hubkit knows no sites for it.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, allow_base_mismatch: bool = False) -> None:
+        if not isinstance(model, PreTrainedModel):
+            raise UnsupportedModelError(
+                f"Adapters are attached to a transformers model, not to a {type(model).__name__}."
+            )
         self.model = model
+        self._allow_base_mismatch = allow_base_mismatch
         self.host = BaseModel(model)
         self._known: tuple[Method, Mapping[Site, DeltaShape]] | None = None
 
@@ -45,11 +52,14 @@ class Fitting:
         self._check_sites(adapter)
         self._check_coupling(adapter)
         base = adapter.base
-        if base and base.fingerprint and base.fingerprint != self._fingerprint:
+        if self._allow_base_mismatch or not base or not base.fingerprint:
+            return
+        if base.fingerprint != self._fingerprint:
             raise BaseModelMismatchError(
                 f"Adapter {adapter} was trained on {base.id} with weights {base.fingerprint[:12]}, "
                 f"but this {self._name} ({self.model.config.name_or_path or 'unnamed'}) has "
-                f"{self._fingerprint[:12]}. {_CURE}"
+                f"{self._fingerprint[:12]} in {self.model.dtype}. {_CURE} The same weights in "
+                "another dtype are others: attach(..., allow_base_mismatch=True) takes them."
             )
 
     @property

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hubkit.adapters.head import head_parameters
+from registry.errors import CompositionError
 
 
 class Trainable(Protocol):
@@ -27,9 +28,24 @@ def train_only(model: PreTrainedModel, *values: Trainable) -> None:
     Args:
         model: A model with adapters attached.
         values: Adapters, fusions and learned mixes to train.
+
+    Raises:
+        CompositionError: ``model`` does not carry the weights of one of them.
     """
     trained = {id(parameter) for parameter in head_parameters(model).values()}
+    carried = {id(parameter) for parameter in model.parameters()}
     for value in values:
-        trained |= {id(p) for module in value.modules() for p in module.parameters()}
+        if not hasattr(value, "modules"):
+            raise CompositionError(
+                f"Expected an adapter, a fusion or a learned mix to train, found {value!r}."
+            )
+        own = {id(p) for module in value.modules() for p in module.parameters()}
+        if not own <= carried:
+            raise CompositionError(
+                f"This {type(model).__name__} does not carry the weights of {value}: attach it "
+                "first. Where the model has another dtype or device, a frozen adapter is copied; "
+                "call requires_grad_() on its deltas before attaching it to have it moved instead."
+            )
+        trained |= own
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in trained)

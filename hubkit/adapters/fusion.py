@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from hubkit.adapters.adapter import check_tensors
-from hubkit.adapters.parts import adapters_of, check_one_base, has_site, sites_of
+from hubkit.adapters.parts import adapters_of, check_one_base, has_site, names_of, sites_of
 from hubkit.composition import Fuse
+from hubkit.formats.adapterhub.adapter import foreign_name
 from hubkit.formats.adapterhub.fusion import read_fusion, write_fusion
 from hubkit.formats.heads import Head, read_head, write_head
 from hubkit.methods.method import DeltaShape
@@ -66,6 +67,10 @@ class Fusion:
             BaseModelMismatchError: The parts belong to different base models.
             CompositionError: A part is only the name of an adapter.
         """
+        if not isinstance(fuse, Fuse):
+            raise CompositionError(
+                f"A fusion is made of a hubkit.Fuse, not of {type(fuse).__name__}."
+            )
         check_one_base(fuse)
         return cls(
             name=name,
@@ -102,6 +107,13 @@ class Fusion:
                 f"Fusion {stored.name!r} was trained on {len(stored.adapter_names)} adapters "
                 f"({', '.join(stored.adapter_names)}), but {len(adapters)} were given."
             )
+        given = [foreign_name(one) for one in _names(adapters)]
+        wanted = list(stored.adapter_names)
+        if given != wanted and sorted(given) == sorted(wanted):
+            raise AdapterError(
+                f"Fusion {stored.name!r} was trained on its adapters in the order "
+                f"{', '.join(wanted)}, but they were given as {', '.join(given)}."
+            )
         shapes = sites_of(fuse)
         if set(shapes) != set(stored.tensors):
             odd = ", ".join(sorted(map(str, set(shapes) ^ set(stored.tensors))))
@@ -123,6 +135,7 @@ class Fusion:
         """Write the fusion layers and the head as an AdapterHub folder; the adapters stay apart.
 
         Raises:
+            AdapterError: Nothing says which base model its adapters belong to.
             StorageError: The folder cannot be written.
         """
         base, model_type = self.base, self.model_type
@@ -131,7 +144,7 @@ class Fusion:
         write_fusion(
             Path(folder),
             # As the library does, a stack goes by its last adapter.
-            adapter_names=[list(adapters_of(part))[-1].name for part in self.parts],
+            adapter_names=_names(self.parts),
             value=any(layer.value is not None for layer in self.layers.values()),
             model_type=model_type,
             base=base,
@@ -158,9 +171,9 @@ class Fusion:
         Raises:
             CompositionError: ``keep`` is under one, or ``attention`` is of another fusion.
         """
-        if keep < 1:
-            raise CompositionError(f"A fusion keeps at least one adapter, not {keep}.")
-        names = [str(part) for part in self.parts]
+        if not isinstance(keep, int) or keep < 1:
+            raise CompositionError(f"A fusion keeps one adapter or more at a site, not {keep!r}.")
+        names = names_of(self.parts)
         kept = {}
         for site in self.layers:
             numbers = self.present(site)
@@ -186,6 +199,10 @@ class Fusion:
     def modules(self) -> Iterator[nn.Module]:
         """Its own modules with weights, without those of its parts."""
         yield from self.layers.values()
+
+
+def _names(parts: Sequence[Any]) -> list[str]:
+    return names_of([list(adapters_of(part))[-1].name for part in parts])
 
 
 def _layer(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,15 @@ from hubkit.adapters.fitting import Fitting
 from hubkit.adapters.mix import LearnedMix, collapse
 from hubkit.composition import Mix
 from hubkit.methods.sites import LinearSite
-from hubkit.nn.attach import SUBMODULE
+from hubkit.nn.attach import require_bare
 from hubkit.nn.delta import Delta
-from hubkit.nn.host import linear_at
+from hubkit.nn.host import backbone, linear_at
 from registry.errors import AdapterError, CompositionError
+
+_Change = tuple[nn.Module, str, Tensor]
+
+_merged: WeakSet[PreTrainedModel] = WeakSet()
+"""The backbones that have something merged into them."""
 
 
 class Merged:
@@ -29,16 +36,37 @@ class Merged:
         adapter: What has been merged.
     """
 
-    def __init__(self, model: PreTrainedModel, adapter: Adapter) -> None:
+    def __init__(
+        self, model: PreTrainedModel, adapter: Adapter, changes: Sequence[_Change]
+    ) -> None:
         self.model = model
         self.adapter = adapter
-        self._originals: list[tuple[nn.Module, str, nn.Parameter]] = []
+        self._swaps: list[tuple[nn.Module, str, nn.Parameter, nn.Parameter, int]] = []
+        for module, name, value in changes:
+            old: nn.Parameter = getattr(module, name)
+            new = nn.Parameter(value, requires_grad=old.requires_grad)
+            setattr(module, name, new)
+            self._swaps.append((module, name, old, new, new._version))
+        _merged.add(backbone(model))
 
     def unmerge(self) -> None:
-        """Put the weights back that were there, to the bit. A second call does nothing."""
-        for module, name, parameter in self._originals:
-            setattr(module, name, parameter)
-        self._originals.clear()
+        """Put the weights back that were there, to the bit. A second call does nothing.
+
+        Raises:
+            CompositionError: The model's weights were changed since; it is left as it is.
+        """
+        for module, name, old, new, version in self._swaps:
+            now = getattr(module, name)
+            if now is not new or now._version != version or now.dtype != old.dtype:
+                raise CompositionError(
+                    f"The weights of this {type(self.model).__name__} were changed since "
+                    f"{self.adapter} was merged, so those from before would not belong to them. "
+                    "Load the base model again."
+                )
+        for module, name, old, _, _ in self._swaps:
+            setattr(module, name, old)
+        self._swaps.clear()
+        _merged.discard(backbone(self.model))
 
     def __enter__(self) -> Self:
         return self
@@ -50,11 +78,6 @@ class Merged:
         _traceback: TracebackType | None,
     ) -> None:
         self.unmerge()
-
-    def _replace(self, module: nn.Module, name: str, value: Tensor) -> None:
-        old: nn.Parameter = getattr(module, name)
-        self._originals.append((module, name, old))
-        setattr(module, name, nn.Parameter(value, requires_grad=old.requires_grad))
 
 
 def merge(model: PreTrainedModel, adapter: Adapter | Mix | LearnedMix) -> Merged:
@@ -71,11 +94,14 @@ def merge(model: PreTrainedModel, adapter: Adapter | Mix | LearnedMix) -> Merged
     Raises:
         AdapterError: The adapter is none of linear layers, or a layer lacks what it adds to.
         BaseModelMismatchError: The adapter belongs to another base model.
-        CompositionError: The model carries adapters, or the mix does not collapse into one.
+        CompositionError: The model carries adapters or has one merged into it, or the mix does not
+            collapse into one.
     """
-    if hasattr(model, SUBMODULE):
+    require_bare(model)
+    if backbone(model) in _merged:
         raise CompositionError(
-            f"This {type(model).__name__} carries adapters; detach them before merging others."
+            f"This {type(model).__name__} has an adapter merged into it: unmerge that first, or "
+            "merge both at once, as a hubkit.Mix with weights of one."
         )
     if not isinstance(adapter, Adapter):
         adapter = collapse(adapter)
@@ -85,18 +111,15 @@ def merge(model: PreTrainedModel, adapter: Adapter | Mix | LearnedMix) -> Merged
             "reads, so only LoRA can be merged into weights."
         )
     Fitting(model).check(adapter)
-    merged = Merged(model, adapter)
-    changed: list[tuple[nn.Module, str, Tensor]] = []
+    changes: list[_Change] = []
     with torch.no_grad():
         for site, delta in adapter.deltas.items():
             assert isinstance(site, LinearSite)
-            changed += _sums(linear_at(model, site), delta, f"{adapter} at {site}")
-    for module, name, value in changed:
-        merged._replace(module, name, value)
-    return merged
+            changes += _sums(linear_at(model, site), delta, f"{adapter} at {site}")
+    return Merged(model, adapter, changes)
 
 
-def _sums(module: Any, delta: Delta, where: str) -> list[tuple[nn.Module, str, Tensor]]:
+def _sums(module: Any, delta: Delta, where: str) -> list[_Change]:
     """The weights of a linear layer with those of a delta added, in float32 or wider."""
     weight: Tensor = module.weight
     wide = torch.promote_types(weight.dtype, torch.float32)

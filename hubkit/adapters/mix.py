@@ -76,6 +76,8 @@ def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
             types or activations, LoRA beside a bottleneck, or invertible adapters.
         BaseModelMismatchError: The parts belong to different base models.
     """
+    if not isinstance(mix, Mix | LearnedMix):
+        raise CompositionError(f"Only a mix collapses, not a {type(mix).__name__}.")
     check_one_base(mix)
     parts = [part for part in mix.parts if isinstance(part, Adapter)]
     if len(parts) < len(mix.parts):
@@ -91,7 +93,7 @@ def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
                 [(part, part.deltas[site]) for part in parts if site in part.deltas],
                 mix.weights[site].values
                 if isinstance(mix, LearnedMix)
-                else torch.tensor(fixed_weights_at(mix, site)),
+                else torch.tensor(fixed_weights_at(mix, site), dtype=torch.float64),
             )
             for site in sites_of(mix)
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from hubkit.adapters.adapter import Adapter
@@ -38,6 +38,18 @@ def adapters_of(composition: Any) -> Iterator[Adapter]:
             f"Expected loaded adapters, found {composition!r} ({type(composition).__name__}); "
             "load it first with hubkit.Adapter.load."
         )
+
+
+def names_of(parts: Sequence[Any]) -> list[str]:
+    """What the parts of a fusion or a mix are called: by themselves, or with a number if alike."""
+    names: list[str] = []
+    for part in parts:
+        name, number = str(part), 1
+        while name in names:
+            number += 1
+            name = f"{part}#{number}"
+        names.append(name)
+    return names
 
 
 def sites_of(composition: Any) -> dict[Site, DeltaShape]:

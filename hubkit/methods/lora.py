@@ -76,6 +76,9 @@ class LoRA(Method):
                     f"{name} is a number for each end of a path, such as {{'query': 4}}, not "
                     f"{getattr(self, name)!r}."
                 )
+        for name in ("bias", "use_rslora", "chained"):
+            if not isinstance(getattr(self, name), bool):
+                raise AdapterError(f"{name} is true or false, not {getattr(self, name)!r}.")
         if not isinstance(self.target_modules, str):
             if not isinstance(self.target_modules, Iterable):
                 raise AdapterError(

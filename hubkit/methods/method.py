@@ -67,7 +67,7 @@ class CouplingForm(NamedTuple):
 
 
 class Host(Protocol):
-    """What a method asks of a base model; ``hubkit.nn.layout`` answers."""
+    """What a method asks of a base model; ``hubkit.nn.host.BaseModel`` answers."""
 
     @property
     def hidden_size(self) -> int:

@@ -25,7 +25,7 @@ def new_method(type: str, host: Host, **parameters: Any) -> Method:
 
     Args:
         type: A key of :data:`METHODS`.
-        host: The base model, as ``hubkit.nn.layout.host`` describes it.
+        host: The base model, as ``hubkit.nn.host.BaseModel`` describes it.
         parameters: Those of the method.
 
     Raises:

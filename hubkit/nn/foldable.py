@@ -2,8 +2,8 @@
 
 A folded copy is not a weight: it is never trained, saved, copied or pickled, and is made anew as
 soon as a weight that it was made of is another or was written to. What torch does not count as a
-write, one through ``weight.data`` or ``weight.numpy()``, is seen only after the next ``train()``,
-``eval()``, ``to()`` or ``load_state_dict()`` of the model.
+write to a frozen weight, one through ``weight.data``, ``weight.numpy()`` or DLPack, is seen only
+after the next ``train()``, ``eval()``, ``to()`` or ``load_state_dict()`` of the model.
 """
 
 from __future__ import annotations

@@ -41,7 +41,15 @@ class BaseModel:
     @cached_property
     def layers(self) -> list[str]:
         """The module paths of the layers, from the first to the last."""
-        return [site.layer for site in sites(self._model, ("feed_forward",))]
+        found = [site.layer for site in sites(self._model, ("feed_forward",))]
+        if not found:
+            lists = ", ".join(path for layout in self._layouts for path in layout.layers)
+            raise UnsupportedModelError(
+                f"The layout of {self._model.config.model_type!r} has its layers at {lists}, where "
+                f"{type(self._model).__name__} has none. Register another layout with "
+                "hubkit.register_layout."
+            )
+        return found
 
     @cached_property
     def linears(self) -> dict[str, tuple[int, int]]:
@@ -131,8 +139,19 @@ def num_layers(model: PreTrainedModel) -> int:
 
 
 def module_at(model: PreTrainedModel, site: BlockSite, path: str) -> nn.Module:
-    """The module at ``path``, which is relative to the layer of ``site``."""
-    return backbone(model).get_submodule(f"{site.layer}.{path}")
+    """The module at ``path``, which is relative to the layer of ``site``.
+
+    Raises:
+        UnsupportedModelError: There is none: the layout is that of another architecture.
+    """
+    try:
+        return backbone(model).get_submodule(f"{site.layer}.{path}")
+    except AttributeError:
+        raise UnsupportedModelError(
+            f"The layout of {model.config.model_type!r} names {path!r} in each layer, but "
+            f"{type(model).__name__} has no module {site.layer}.{path}. Register another layout "
+            "with hubkit.register_layout."
+        ) from None
 
 
 def linear_at(model: PreTrainedModel, site: LinearSite) -> nn.Module:

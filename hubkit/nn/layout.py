@@ -168,8 +168,29 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
 def register_layout(model_type: str, *layouts: Layout) -> None:
     """Teach hubkit the architecture whose ``config.json`` says ``"model_type": model_type``.
 
-    One layout does, unless the layers are not all built alike.
+    Args:
+        model_type: The architecture.
+        layouts: One does, unless the layers are not all built alike.
+
+    Raises:
+        UnsupportedModelError: They are no layouts, or a path in one is no text.
     """
+    if not isinstance(model_type, str) or not layouts:
+        raise UnsupportedModelError(
+            f"register_layout takes a model type and layouts, not {model_type!r} and {layouts!r}."
+        )
+    for layout in layouts:
+        if not isinstance(layout, Layout) or isinstance(layout.layers, str):
+            raise UnsupportedModelError(
+                f"The layout of {model_type!r} is a hubkit.Layout whose layers are a tuple of "
+                f"paths, not {layout!r}."
+            )
+        for block in (layout.attention, layout.feed_forward):
+            if not isinstance(block, SubBlock) or not isinstance(block.residual_argument, int):
+                raise UnsupportedModelError(
+                    f"A sub-block of {model_type!r} is a hubkit.SubBlock with the number of an "
+                    f"argument, not {block!r}."
+                )
     _LAYOUTS[model_type] = layouts
 
 
