@@ -58,9 +58,11 @@ class Composition:
         """Refuse what makes no sense as a part."""
         for rows in inside(part):
             if isinstance(rows, Batch | Parallel):
+                by_rows = isinstance(self, Batch | Parallel)
+                cure = "Use one batch" if by_rows else f"Put the {self.verb} into the {rows.verb}"
                 raise CompositionError(
-                    f"A {rows.verb} cannot stand in a {self.verb}: which row uses what is chosen "
-                    f"last. Put each {self.verb} into the {rows.verb} instead."
+                    f"A {rows.verb} cannot stand in a {self.verb}, which needs to know what each "
+                    f"row uses. {cure} instead."
                 )
 
     def __str__(self) -> str:

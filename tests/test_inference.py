@@ -106,6 +106,7 @@ def test_a_stack_predicts_with_the_head_of_its_last_adapter(catalog: Catalog) ->
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
     delattr(last.model, SUBMODULE)
+    delattr(last.model.base_model, "_hubkit_carries")
     with attach(last.model, composition):
         assert torch.equal(last.logits(TEXTS), stacked.logits(TEXTS))
     assert not torch.allclose(

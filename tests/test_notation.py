@@ -131,7 +131,7 @@ def test_the_text_form_is_the_documented_one() -> None:
         ("batch(u=a, u=b)", "Cannot read 'batch(u=a, u=b)': a name stands twice."),
         ("batch(=a)", "expected an adapter or a verb, found '='."),
         ("batch(u=)", "expected an adapter or a verb, found ')'."),
-        ("batch(a, batch(b, -))", "in a batch: the rows of a batch"),
+        ("batch(a, batch(b, -))", "A batch cannot stand in a batch"),
         ("fuse(a, batch(b, -))", "Put the fuse into the batch instead."),
         ("stack(batch(a, -), parallel(b, c))", "only one may choose by rows."),
     ],

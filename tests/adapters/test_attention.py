@@ -189,7 +189,7 @@ def test_a_pruned_fusion_computes_what_it_keeps_alone() -> None:
 def test_a_fusion_keeps_at_least_one_adapter(keep: int) -> None:
     model = tiny_model()
     fusion = fusion_on(model)
-    with pytest.raises(CompositionError, match=f"at least one adapter, not {keep}"):
+    with pytest.raises(CompositionError, match=f"one adapter or more at a site, not {keep}"):
         fusion.prune(attention_of(fusion, model), keep)
 
 
