@@ -181,9 +181,9 @@ def test_what_chooses_by_rows_cannot_be_added_up(verb: Any, rows: Composition) -
 def test_rows_are_chosen_once() -> None:
     rows = Batch(["a", None])
     for bad in (rows, Parallel("a", "c"), Stack("x", rows)):
-        with pytest.raises(CompositionError, match="stand in a parallel.* Use one batch instead"):
+        with pytest.raises(CompositionError, match=r"stand in a parallel.* Use one batch instead"):
             Parallel(bad, "b")
-        with pytest.raises(CompositionError, match="stand in a batch.* Use one batch instead"):
+        with pytest.raises(CompositionError, match=r"stand in a batch.* Use one batch instead"):
             Batch([bad, "b"])
         with pytest.raises(CompositionError, match=r"only one may choose by rows\. Use"):
             Stack(bad, Batch(["d", None]))
