@@ -10,6 +10,7 @@ time does not depend on them. Other libraries take their turns in environments o
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
@@ -22,17 +23,21 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from support.attaching import (
+
+# A script finds its own folder first, and there, registry is another benchmark.
+sys.path[0] = str(Path(__file__).parents[1])
+
+from benchmarks.support.attaching import (
     HELD,
     batch_seconds,
     held_adapters,
     memory_over_bytes,
     one_more_seconds,
 )
-from support.hubkit_subject import Hubkit
-from support.peer import Peer
-from support.rows import Method, Row, rows_on
-from support.subject import BASE_SIZED, Timing, base_model, measure
+from benchmarks.support.hubkit_subject import Hubkit
+from benchmarks.support.peer import Peer
+from benchmarks.support.rows import Method, Row, rows_on
+from benchmarks.support.subject import BASE_SIZED, Timing, base_model, measure
 
 Peers = dict[str, Peer]
 METHODS: tuple[Method, ...] = ("seq_bn", "lora")

@@ -207,6 +207,11 @@ def inside(composition: Any) -> Iterator[Composition]:
             yield from inside(part)
 
 
+def row_choice(composition: Any) -> Batch | Parallel | None:
+    """What in ``composition`` chooses by rows; there is one at most."""
+    return next((one for one in inside(composition) if isinstance(one, Batch | Parallel)), None)
+
+
 def depth(composition: Any) -> int:
     """How deep ``composition`` nests, trained fusions in it included; an adapter does not."""
     parts = getattr(composition, "parts", ())

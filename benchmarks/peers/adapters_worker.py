@@ -16,9 +16,10 @@ from adapters.composition import (  # type: ignore[import-not-found]
     Parallel,
     Stack,
 )
-from support.peer import serve
-from support.rows import BOTTLENECK_SIZE, LORA_RANK, Row
-from support.subject import Forward, NotOfferedError, PeerSubject, randomized, seconds
+
+from benchmarks.support.peer import serve
+from benchmarks.support.rows import BOTTLENECK_SIZE, LORA_RANK, Row
+from benchmarks.support.subject import Forward, NotOfferedError, PeerSubject, randomized, seconds
 
 
 class AdapterHub(PeerSubject):

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from peft import LoraConfig, get_peft_model  # type: ignore[import-not-found]
-from support.peer import serve
-from support.rows import LORA_RANK, Row
-from support.subject import Forward, NotOfferedError, PeerSubject, randomized, seconds
+
+from benchmarks.support.peer import serve
+from benchmarks.support.rows import LORA_RANK, Row
+from benchmarks.support.subject import Forward, NotOfferedError, PeerSubject, randomized, seconds
 
 
 class Peft(PeerSubject):

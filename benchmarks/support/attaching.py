@@ -10,10 +10,10 @@ from time import perf_counter
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
-from support.hubkit_subject import named_batch, random_adapter
-from support.rows import Method
-from support.subject import base_model, seconds
 
+from benchmarks.support.hubkit_subject import named_batch, random_adapter
+from benchmarks.support.rows import Method
+from benchmarks.support.subject import base_model, seconds
 from hubkit import Adapter, attach
 
 HELD = 1000

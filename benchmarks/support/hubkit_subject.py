@@ -7,9 +7,8 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
-from support.rows import BOTTLENECK_SIZE, LORA_RANK, Method, Row
-from support.subject import Forward, Subject, randomized
-
+from benchmarks.support.rows import BOTTLENECK_SIZE, LORA_RANK, Method, Row
+from benchmarks.support.subject import Forward, Subject, randomized
 from hubkit import Adapter, Batch, Fuse, Fusion, Mix, Parallel, Stack, attach, train_only
 from hubkit.methods.table import new_method
 from hubkit.nn.foldable import Foldable

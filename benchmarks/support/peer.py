@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from support.rows import Method, Row
-from support.subject import NotOfferedError, PeerSubject, Timing, base_model, measure
+
+from benchmarks.support.rows import Method, Row
+from benchmarks.support.subject import NotOfferedError, PeerSubject, Timing, base_model, measure
 
 BENCHMARKS = Path(__file__).parents[1]
 
@@ -44,7 +45,7 @@ class Peer:
                 device,
                 str(torch.get_num_threads()),
             ],
-            env={**os.environ, **quiet, "PYTHONPATH": str(BENCHMARKS)},
+            env={**os.environ, **quiet, "PYTHONPATH": str(BENCHMARKS.parent)},
             stdin=PIPE,
             stdout=PIPE,
             text=True,

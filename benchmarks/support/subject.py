@@ -13,12 +13,13 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from support.rows import Row
 from torch import Tensor, nn
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import profile
 from transformers import AutoModel, BertConfig, BertModel
 from transformers.utils import logging
+
+from benchmarks.support.rows import Row
 
 BASE_SIZED = "base-sized"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from registry.folders import read_folder
 from registry.manifest import BaseModelInfo
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,11 +189,9 @@ def _delta(adapter: str, method: Method, site: Site, tensors: Mapping[str, Tenso
     # A sub-block's width is that of what it reads.
     is_free = isinstance(site, LinearSite) and down is not None and down.ndim == 2
     inputs = down.shape[1] if is_free and down is not None else outputs
-    with torch.device("meta"):
-        delta = Delta(DeltaShape(inputs, rank, outputs), method.form(site, rank))
-    check_tensors(f"Adapter {adapter!r} at {site}", delta, tensors)
-    delta.load_state_dict(dict(tensors), assign=True)
-    return delta.requires_grad_(False).eval()
+    shape = DeltaShape(inputs, rank, outputs)
+    owner = f"Adapter {adapter!r} at {site}"
+    return frozen(owner, lambda: Delta(shape, method.form(site, rank)), tensors)
 
 
 def _coupling(stored: StoredAdapter) -> Coupling | None:
@@ -203,11 +204,25 @@ def _coupling(stored: StoredAdapter) -> Coupling | None:
             )
         return None
     halves = [len(tensors[n]) for n in ("F.1.bias", "G.1.bias") if n in tensors]
+    return frozen(owner, lambda: Coupling(max(2, sum(halves)), form), tensors)
+
+
+def frozen(owner: str, make: Callable[[], _Module], tensors: Mapping[str, Tensor]) -> _Module:
+    """What ``make`` makes, frozen, in eval mode and with ``tensors`` as its weights.
+
+    Args:
+        owner: Whose tensors they are, for messages.
+        make: Is called once, and need not draw weights.
+        tensors: By name; they are shared, not copied.
+
+    Raises:
+        AdapterError: As :func:`check_tensors`.
+    """
     with torch.device("meta"):
-        coupling = Coupling(max(2, sum(halves)), form)
-    check_tensors(owner, coupling, tensors)
-    coupling.load_state_dict(dict(tensors), assign=True)
-    return coupling.requires_grad_(False).eval()
+        module = make()
+    check_tensors(owner, module, tensors)
+    module.load_state_dict(dict(tensors), assign=True)
+    return module.requires_grad_(False).eval()
 
 
 def check_tensors(owner: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ from hubkit.adapters.fitting import Fitting
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.mix import LearnedMix
 from hubkit.adapters.parts import adapters_of, check_one_base, sites_of
-from hubkit.composition import Batch, Composition, Fuse, Mix, Parallel, inside
+from hubkit.composition import Batch, Composition, Fuse, Mix, Parallel, inside, row_choice
 from hubkit.methods.sites import BlockSite
 from hubkit.nn.attach import SUBMODULE, Attachment
 from hubkit.nn.batch import Rows
@@ -58,9 +58,8 @@ class Attached:
         """
         if isinstance(names, str) or not isinstance(names, Sequence):
             raise CompositionError(f"Rows are a list with a name for each, not {names!r}.")
-        batches = (one for one in inside(self.composition) if isinstance(one, Batch))
-        batch = next(batches, None)
-        if batch is None or batch.names is None or self._rows is None:
+        batch = row_choice(self.composition)
+        if not isinstance(batch, Batch) or batch.names is None or self._rows is None:
             raise CompositionError(
                 f"Rows are chosen in a batch with names, such as hubkit.Batch({{'u1': a, 'u2': b}})"
                 f"; this model carries {self.composition}."
@@ -128,10 +127,10 @@ def attach(
     attachment = Attachment(model, builder.nodes(), builder.couplings())
     if builder.rows is not None:
         attachment.keep(_check_rows(model, builder.rows))
-    for part in inside(composition):
-        if isinstance(part, Parallel):
-            for hook in repeat_rows(model, _layers_of(fitting.host, part), len(part.parts)):
-                attachment.keep(hook)
+    part = row_choice(composition)
+    if isinstance(part, Parallel):
+        for hook in repeat_rows(model, _layers_of(fitting.host, part), len(part.parts)):
+            attachment.keep(hook)
     return Attached(attachment, composition, builder.rows)
 
 

@@ -13,7 +13,7 @@ from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.mix import LearnedMix, fixed_weights_at
 from hubkit.adapters.parts import adapters_of, has_site, sites_of
-from hubkit.composition import Batch, Mix, Parallel, Stack, inside
+from hubkit.composition import Batch, Mix, Parallel, Stack, row_choice
 from hubkit.methods.sites import Site
 from hubkit.nn.batch import BatchNode, Copies, Rows
 from hubkit.nn.delta import Delta
@@ -49,7 +49,7 @@ class Builder:
         Raises:
             CompositionError: What is added up or chosen by rows too late has different ones.
         """
-        by_rows = self._by_rows()
+        by_rows = row_choice(self._composition)
         numbers: list[int | None] = [0]
         if isinstance(by_rows, Batch):
             # Rows without an entry still go through what the batch stands in.
@@ -59,10 +59,6 @@ class Builder:
         if not placed:
             return None
         return CouplingNode(placed, self.rows if isinstance(by_rows, Batch) else None)
-
-    def _by_rows(self) -> Batch | Parallel | None:
-        found = (one for one in inside(self._composition) if isinstance(one, Batch | Parallel))
-        return next(found, None)
 
     def _node(self, site: Site, composition: Any) -> nn.Module:
         """What ``composition`` computes at a ``site`` that it has."""
@@ -110,12 +106,10 @@ def _check_chained(node: nn.Module, site: Site) -> None:
 
 def _rows(composition: Any) -> Rows | None:
     """Which entry each row uses, shared by all nodes; None where rows make no difference."""
-    for one in inside(composition):
-        if isinstance(one, Batch):
-            return Rows(one.rows)
-        if isinstance(one, Parallel):
-            return Copies(len(one.parts))
-    return None
+    by_rows = row_choice(composition)
+    if isinstance(by_rows, Batch):
+        return Rows(by_rows.rows)
+    return None if by_rows is None else Copies(len(by_rows.parts))
 
 
 def _chain(composition: Any, entry: int | None) -> list[Coupling]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from hubkit.adapters.adapter import check_tensors
+from hubkit.adapters.adapter import frozen
 from hubkit.adapters.parts import adapters_of, check_one_base, has_site, names_of, sites_of
 from hubkit.composition import Fuse
 from hubkit.formats.adapterhub.adapter import foreign_name
@@ -208,8 +207,9 @@ def _names(parts: Sequence[Any]) -> list[str]:
 def _layer(
     fusion: str, site: Site, shape: DeltaShape, tensors: Mapping[str, Tensor]
 ) -> FusionLayer:
-    with torch.device("meta"):
-        layer = FusionLayer(shape.outputs, shape.inputs, value="value.weight" in tensors)
-    check_tensors(f"Fusion {fusion!r} at {site}", layer, tensors)
-    layer.load_state_dict(dict(tensors), assign=True)
-    return layer.requires_grad_(False).eval()
+    value = "value.weight" in tensors
+    return frozen(
+        f"Fusion {fusion!r} at {site}",
+        lambda: FusionLayer(shape.outputs, shape.inputs, value=value),
+        tensors,
+    )

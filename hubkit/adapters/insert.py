@@ -63,8 +63,8 @@ def insert_adapter(
 def save_adapter(model: PreTrainedModel, name: str, folder: str | Path) -> None:
     """Write the adapter that :func:`insert_adapter` put into ``model``, with the model's head.
 
-    The folder is an AdapterHub folder with safetensors, and ``hubkit.json``; ``hubkit publish``
-    takes it as it is.
+    The folder is a PEFT folder for LoRA and else an AdapterHub folder, with safetensors and
+    ``hubkit.json``; ``hubkit publish`` takes it as it is.
 
     Raises:
         AdapterError: ``model`` carries no adapter of that name.

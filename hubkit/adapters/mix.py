@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.adapter import Adapter, frozen
 from hubkit.adapters.parts import check_one_base, has_site, sites_of
 from hubkit.composition import Mix
 from hubkit.methods.bottleneck import ROWS, Bottleneck
@@ -178,9 +178,7 @@ def _method(methods: list[Method], deltas: Mapping[Site, _Tensors]) -> Method:
 
 def _delta(method: Method, site: Site, tensors: _Tensors) -> Delta:
     shape = DeltaShape(tensors["down"].shape[1], *tensors["up"].T.shape)
-    with torch.device("meta"):
-        delta = Delta(shape, method.form(site, shape.rank))
-    if delta.up_bias is not None and "up_bias" not in tensors:
+    form = method.form(site, shape.rank)
+    if form.up_bias and "up_bias" not in tensors:
         tensors = {**tensors, "up_bias": tensors["up"].new_zeros(shape.outputs)}
-    delta.load_state_dict(tensors, assign=True)
-    return delta.requires_grad_(False).eval()
+    return frozen(f"The sum at {site}", lambda: Delta(shape, form), tensors)
