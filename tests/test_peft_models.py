@@ -34,6 +34,14 @@ TARGETS = {"target_modules": ["query", "value"]}
 CONFIGS: dict[str, Any] = {
     "lora": lambda: peft.LoraConfig(task_type="SEQ_CLS", r=2, **TARGETS),
     "dora": lambda: peft.LoraConfig(task_type="SEQ_CLS", r=2, use_dora=True, **TARGETS),
+    # Initialisations that change the base model's weights, and biases of its layers.
+    "olora": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, init_lora_weights="olora", **TARGETS
+    ),
+    "lora_with_biases": lambda: peft.LoraConfig(task_type="SEQ_CLS", r=2, bias="all", **TARGETS),
+    "lora_with_embeddings": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, target_modules=["query", "word_embeddings"]
+    ),
     "ia3": lambda: peft.IA3Config(
         task_type="SEQ_CLS",
         target_modules=["key", "value", "output.dense"],

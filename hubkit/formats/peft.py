@@ -30,6 +30,9 @@ from registry.manifest import BaseModelInfo
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _OWNER = "base_model.model."
 _NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bias"}
+_STARTS = ("gaussian", "eva", "orthogonal")
+"""The initialisations that leave the base model's weights alone."""
+
 _CHAINED = "chained"
 """What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
 
@@ -40,6 +43,9 @@ _COMPUTED: dict[str, Any] = {
     "use_qalora": False,
     "use_bdlora": None,
     "layer_replication": None,
+    "loftq_config": None,
+    "corda_config": None,
+    "lora_ga_config": None,
     "trainable_token_indices": None,
     "target_parameters": None,
     "alora_invocation_tokens": None,
@@ -254,6 +260,13 @@ def _refuse_others(source: Mapping[str, Any], folder: Path) -> None:
                 f"{folder}: the option {key} is {source[key]!r}, which changes what is computed; "
                 f"hubkit composes LoRA with {key} = {value!r} only."
             )
+    start = source.get("init_lora_weights", True)
+    if isinstance(start, str) and start.lower() not in _STARTS:
+        raise AdapterError(
+            f"{folder}: the option init_lora_weights is {start!r}, with which peft changes the "
+            "base model's own weights; hubkit does not compose such an adapter. Published, it runs "
+            "through peft."
+        )
 
 
 def _number(source: Mapping[str, Any], key: str, folder: Path) -> Any:

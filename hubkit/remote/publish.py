@@ -157,6 +157,7 @@ class _Push:
         try:
             with remote_errors(self._endpoint, repository):
                 refs = self._hub.list_repo_refs(repository)
+                self._require_private(repository)
         except RemoteNotFoundError:
             private = self._private or None  # None leaves it to what the owner has chosen
             self._hub.create_repo(repository, private=private, exist_ok=True)
@@ -164,11 +165,15 @@ class _Push:
         return {tag.name: tag.target_commit for tag in refs.tags}
 
     def _digest(self, repository: str, tag: str) -> str | None:
+        manifest = self._manifest(repository, tag)
+        return None if manifest is None else manifest.digest
+
+    def _manifest(self, repository: str, revision: str) -> Manifest | None:
         try:
             path = hf_hub_download(
                 repository,
                 MANIFEST_NAME,
-                revision=tag,
+                revision=revision,
                 endpoint=self._endpoint,
                 token=self._hub.token,
                 cache_dir=cache_of(self._endpoint),
@@ -177,7 +182,35 @@ class _Push:
             return None
         with Path(path).open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-        return Manifest.from_json(content, f"{repository}: {MANIFEST_NAME}").digest
+        return Manifest.from_json(content, f"{repository}: {MANIFEST_NAME}")
+
+    def _own_files(self, repository: str, revision: str | None, there: set[str]) -> set[str]:
+        """What an earlier version has put into a repository; nothing else in it is hubkit's.
+
+        Raises:
+            ConflictError: It holds files, but no version.
+        """
+        others = there - set(_KEPT)
+        if MANIFEST_NAME not in there:
+            if others:
+                raise ConflictError(
+                    f"{self._endpoint}/{repository} holds {', '.join(sorted(others)[:5])}, which "
+                    "hubkit did not put there, and nothing of hubkit's. Publish under another "
+                    "name: --to HUB/OWNER/NAME.",
+                    repository,
+                )
+            return set()
+        earlier = self._manifest(repository, revision or "main")
+        assert earlier is not None
+        return {*map(path_there, earlier.files), MANIFEST_NAME, CARD_NAME} & others
+
+    def _require_private(self, repository: str) -> None:
+        if self._private and not self._hub.model_info(repository).private:
+            raise ConflictError(
+                f"{self._endpoint}/{repository} is there already, and public; --private makes a "
+                "new one private. Change it in its settings, or publish under another name.",
+                repository,
+            )
 
     def _require_same(self, version: Version, repository: str, tag: str) -> None:
         found = self._digest(repository, tag)
@@ -214,7 +247,7 @@ class _Push:
         }
         head = self._hub.model_info(repository)
         there = {sibling.rfilename for sibling in head.siblings or ()}
-        gone = sorted(there - contents.keys() - set(_KEPT))
+        gone = sorted(self._own_files(repository, head.sha, there) - contents.keys())
         # An older version, published late, must not become what others get by default.
         newer = any((number_of(other) or 0) > version.number for other in tags)
         branch = f"hubkit-{tag}" if newer else "main"

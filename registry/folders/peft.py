@@ -28,6 +28,14 @@ TASK_TYPES = {
 }
 """From PEFT's task types to those of the Hugging Face Hub."""
 
+# The initialisations that leave the base model's weights alone.
+_STARTS = ("gaussian", "eva", "orthogonal")
+# What else makes a LoRA another method.
+_SWITCHES = (
+    *("use_qalora", "use_bdlora", "layer_replication", "trainable_token_indices", "loftq_config"),
+    *("target_parameters", "alora_invocation_tokens", "arrow_config", "kasa_config"),
+    *("velora_config", "monteclora_config", "corda_config", "lora_ga_config"),
+)
 # What says how large the method is, and what it is called in a manifest.
 _PARAMETERS = {
     "r": "rank",
@@ -61,7 +69,9 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     tensors = read_header(path / PEFT.weights)
     if not tensors:
         raise FolderError(f"{path / PEFT.weights} holds no tensor. Save the adapter again.", path)
-    if config["peft_type"] == "LORA":
+    if any(".lora_embedding_" in name for name in tensors):
+        method = Method(type="lora_with_embeddings", parameters=method.parameters)
+    elif config["peft_type"] == "LORA":
         _check_lora(tensors, config, path / PEFT.weights)
     base = find_base(
         config,
@@ -88,13 +98,28 @@ def _method(config: dict[str, Any], where: Path) -> Method:
     type = text_of(config, "peft_type", where)
     if type is None:
         raise FolderError(f"{where}: peft_type is empty; expected a method such as LORA.", where)
-    # DoRA is a switch of LoRA there, but another method: it cannot be added up.
-    name = "dora" if config.get("use_dora") else type.lower()
+    name = _variant(config) or type.lower() if type == "LORA" else type.lower()
     parameters = {
         ours: config[theirs] for theirs, ours in _PARAMETERS.items() if config.get(theirs)
     }
     with manifest_errors(f"The method in {where}"):
         return Method(type=name, parameters=parameters)
+
+
+def _variant(config: dict[str, Any]) -> str | None:
+    """What a LoRA is called that is more than low-rank updates of linear layers.
+
+    It runs in PEFT, but cannot be added up: DoRA scales columns, some initialisations change the
+    base model's own weights, and others train biases or whole tokens.
+    """
+    if config.get("use_dora"):
+        return "dora"
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower() not in _STARTS:
+        return start.lower()
+    if config.get("bias", "none") != "none":
+        return "lora_with_biases"
+    return "lora_variant" if any(config.get(key) for key in _SWITCHES) else None
 
 
 def _base_class(config: dict[str, Any], where: Path) -> str | None:

@@ -264,3 +264,34 @@ def test_the_manifest_lists_what_is_there(catalog: Catalog, hub: Hub) -> None:
         name: hashlib.sha256(files[name]).hexdigest() for name in listed
     }
     assert version.size == sum(len(files[name]) for name in listed)
+
+
+def test_a_repository_of_something_else_is_left_alone(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    client = HfApi(endpoint=hub.url)
+    client.create_repo("ada/film")
+    client.upload_file(path_or_fileobj=b"mine", path_in_repo="train.py", repo_id="ada/film")
+    before = dict(hub.repos["ada/film"].commits)
+    with pytest.raises(ConflictError, match=r"holds train\.py, which hubkit did not put there"):
+        push(catalog, hub, "film")
+    assert hub.repos["ada/film"].commits == before
+
+
+def test_files_that_others_added_stay(catalog: Catalog, hub: Hub, tmp_path: Path) -> None:
+    publish_lora(catalog)
+    push(catalog, hub, "film")
+    client = HfApi(endpoint=hub.url)
+    client.upload_file(path_or_fileobj=b"mine", path_in_repo="train.py", repo_id="ada/film")
+    folder = copy(PEFT / "lora" / "a", tmp_path / "again")
+    (folder / "notes.txt").write_text("another version")
+    publish_folder(catalog, folder, AdapterRef.parse("film"), base=str(BASE), task="sentiment")
+    assert push(catalog, hub, "film").tag == "v2"
+    assert hub.repos["ada/film"].files("v2")["train.py"] == b"mine"
+
+
+def test_what_is_public_is_not_taken_for_private(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    HfApi(endpoint=hub.url).create_repo("ada/film")
+    with pytest.raises(ConflictError, match="is there already, and public"):
+        push(catalog, hub, "film", private=True)
+    assert commits(hub, "ada/film") == 1

@@ -166,7 +166,8 @@ def test_what_is_loaded_gives_the_bits_that_were_trained(
     once, twice = (hubkit.load(version.ref, catalog=catalog) for _ in range(2))
     logits = once.logits(TEXTS)
     assert torch.equal(logits, twice.logits(TEXTS))
-    trained = models[0].eval()
+    # Frozen, as what is loaded is: a fusion that can still be trained is not folded.
+    trained = models[0].eval().requires_grad_(False)
     encoded = once.tokenizer(TEXTS[1:2], return_tensors="pt")
     with torch.no_grad():
         assert torch.equal(trained(**encoded).logits, once.logits(TEXTS[1:2]))
