@@ -25,14 +25,12 @@ from hubkit.formats.tensor_files import read_tensors, write_json, write_tensors
 from hubkit.methods.lora import LoRA
 from hubkit.methods.sites import LinearSite, Site
 from registry.errors import AdapterError
+from registry.folders.peft import PLAIN_STARTS
 from registry.manifest import BaseModelInfo
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _OWNER = "base_model.model."
 _NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bias"}
-_STARTS = ("gaussian", "eva", "orthogonal")
-"""The initialisations that leave the base model's weights alone."""
-
 _CHAINED = "chained"
 """What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
 
@@ -261,7 +259,7 @@ def _refuse_others(source: Mapping[str, Any], folder: Path) -> None:
                 f"hubkit composes LoRA with {key} = {value!r} only."
             )
     start = source.get("init_lora_weights", True)
-    if isinstance(start, str) and start.lower() not in _STARTS:
+    if isinstance(start, str) and start.lower() not in PLAIN_STARTS:
         raise AdapterError(
             f"{folder}: the option init_lora_weights is {start!r}, with which peft changes the "
             "base model's own weights; hubkit does not compose such an adapter. Published, it runs "

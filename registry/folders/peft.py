@@ -28,8 +28,9 @@ TASK_TYPES = {
 }
 """From PEFT's task types to those of the Hugging Face Hub."""
 
-# The initialisations that leave the base model's weights alone.
-_STARTS = ("gaussian", "eva", "orthogonal")
+PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
+"""The named initialisations of LoRA that leave the base model's weights alone."""
+
 # What else makes a LoRA another method.
 _SWITCHES = (
     *("use_qalora", "use_bdlora", "layer_replication", "trainable_token_indices", "loftq_config"),
@@ -115,7 +116,7 @@ def _variant(config: dict[str, Any]) -> str | None:
     if config.get("use_dora"):
         return "dora"
     start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower() not in _STARTS:
+    if isinstance(start, str) and start.lower() not in PLAIN_STARTS:
         return start.lower()
     if config.get("bias", "none") != "none":
         return "lora_with_biases"
