@@ -17,7 +17,7 @@ from hubkit.methods.bottleneck import Bottleneck
 from hubkit.methods.lora import LoRA
 from hubkit.methods.method import Method
 from hubkit.methods.sites import Site
-from registry.errors import AdapterError
+from registry.errors import AdapterError, FolderError
 from registry.manifest import BaseModelInfo
 
 CONFIG = "adapter_config.json"
@@ -36,7 +36,10 @@ def read_adapter(folder: Path, *, with_head: bool = True) -> StoredAdapter:
     """
     source = read_json(folder / CONFIG)
     if "peft_type" in source:
-        stored = peft.read_adapter(folder, source)
+        try:
+            stored = peft.read_adapter(folder, source)
+        except FolderError as error:  # of the reader that the registry has, too
+            raise AdapterError(str(error), error.subject) from error
         return stored if with_head else replace(stored, head=None)
     if "config" in source:
         stored = adapterhub.read_adapter(folder, source)

@@ -25,7 +25,7 @@ from hubkit.formats.tensor_files import read_tensors, write_json, write_tensors
 from hubkit.methods.lora import LoRA
 from hubkit.methods.sites import LinearSite, Site
 from registry.errors import AdapterError
-from registry.folders.peft import PLAIN_STARTS
+from registry.folders.lora import LoraConfig, read_lora
 from registry.manifest import BaseModelInfo
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -34,24 +34,6 @@ _NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bia
 _CHAINED = "chained"
 """What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
 
-# What changes the numbers in a way that a low-rank delta does not have.
-_COMPUTED: dict[str, Any] = {
-    "bias": "none",
-    "use_dora": False,
-    "use_qalora": False,
-    "use_bdlora": None,
-    "layer_replication": None,
-    "loftq_config": None,
-    "corda_config": None,
-    "lora_ga_config": None,
-    "trainable_token_indices": None,
-    "target_parameters": None,
-    "alora_invocation_tokens": None,
-    "arrow_config": None,
-    "kasa_config": None,
-    "velora_config": None,
-    "monteclora_config": None,
-}
 _TASK_TYPES = {
     "ForSequenceClassification": "SEQ_CLS",
     "ForTokenClassification": "TOKEN_CLS",
@@ -76,25 +58,21 @@ def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
     Raises:
         AdapterError: A file is missing or malformed, the method is none that hubkit composes, or a
             tensor is unexpected or has another rank than the configuration says.
+        FolderError: An option of the configuration has a value without meaning.
     """
     if source.get("peft_type") != "LORA":
         raise AdapterError(
             f"{folder}: hubkit does not compose the method {source.get('peft_type')!r}; of those "
             "of peft, it composes LORA."
         )
-    _refuse_others(source, folder)
+    config = read_lora(source, folder / "adapter_config.json")
+    if config.variant is not None:
+        raise AdapterError(
+            f"{folder}: {config.variant.reason}; hubkit does not compose such an adapter. "
+            "Published, it runs through PEFT."
+        )
     found, others = _split(read_tensors(folder, *_WEIGHTS), folder)
     prefix = _prefix(found)
-    alphas = _pattern(source, "alpha_pattern", folder)
-    ranks = _pattern(source, "rank_pattern", folder)
-    # Patterns are written for the paths that the trained model had.
-    given = LoRA(
-        rank=_number(source, "r", folder),
-        alpha=_number(source, "lora_alpha", folder),
-        target_modules=(),
-        rank_pattern=ranks,
-        alpha_pattern=alphas,
-    )
     sites: SiteTensors = {}
     rank_at: dict[str, int] = {}
     alpha_at: dict[str, float] = {}
@@ -104,27 +82,28 @@ def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
     for path, tensors in found.items():
         site = site_at(path.removeprefix(prefix))
         sites[site] = tensors
-        rank = given.rank_at(path)
+        # Patterns are written for the paths that the trained model had.
+        rank = config.rank_at(path)
         own = tensors["down"].shape[0] if "down" in tensors and tensors["down"].ndim else None
         if own is not None and own != rank:
             raise AdapterError(
                 f"{folder}: the configuration says rank {rank} for {path}, but its lora_A has "
                 f"{own} rows. The configuration belongs to other weights."
             )
-        if rank != given.rank:
+        if rank != config.rank:
             rank_at[site.path] = rank
-        if (alpha := given.alpha_at(path)) != given.alpha:
+        if (alpha := config.alpha_at(path)) != config.alpha:
             alpha_at[site.path] = alpha
     method = LoRA(
-        rank=given.rank,
-        alpha=given.alpha,
-        use_rslora=bool(source.get("use_rslora")),
-        target_modules=_targets(source, sites),
+        rank=config.rank,
+        alpha=config.alpha,
+        use_rslora=config.use_rslora,
+        target_modules=_targets(source, config, sites),
         rank_pattern=rank_at,
         alpha_pattern=alpha_at,
-        bias=bool(source.get("lora_bias")),
+        bias=config.bias,
         chained=bool(source.get(_CHAINED)),
-        dropout=source.get("lora_dropout") or 0.0,
+        dropout=config.dropout,
     )
     head = None
     if others:
@@ -233,13 +212,12 @@ def _prefix(paths: Iterable[str]) -> str:
     return f"{prefix}." if prefix else ""
 
 
-def _targets(source: Mapping[str, Any], sites: SiteTensors) -> tuple[str, ...]:
+def _targets(source: Mapping[str, Any], config: LoraConfig, sites: SiteTensors) -> tuple[str, ...]:
     """Which layers are adapted, as ends of paths inside the backbone."""
-    given = source.get("target_modules")
     paths = tuple(sorted(str(site) for site in sites))
-    if source.get("layers_to_transform") is not None or not isinstance(given, list):
+    if source.get("layers_to_transform") is not None or not isinstance(config.targets, tuple):
         return paths
-    ends = tuple(sorted(map(str, given)))
+    ends = tuple(sorted(config.targets))
     # Ends of the trained model's paths may be longer than ours.
     reached = all(any(path == end or path.endswith(f".{end}") for end in ends) for path in paths)
     return ends if reached and not source.get("exclude_modules") else paths
@@ -249,36 +227,6 @@ def _model_type(source: Mapping[str, Any]) -> str | None:
     name = (source.get("auto_mapping") or {}).get("base_model_class")
     found = getattr(transformers, name, None) if isinstance(name, str) else None
     return getattr(getattr(found, "config_class", None), "model_type", None)
-
-
-def _refuse_others(source: Mapping[str, Any], folder: Path) -> None:
-    for key, value in _COMPUTED.items():
-        if (source.get(key, value) or None) != (value or None):
-            raise AdapterError(
-                f"{folder}: the option {key} is {source[key]!r}, which changes what is computed; "
-                f"hubkit composes LoRA with {key} = {value!r} only."
-            )
-    start = source.get("init_lora_weights", True)
-    if isinstance(start, str) and start.lower() not in PLAIN_STARTS:
-        raise AdapterError(
-            f"{folder}: the option init_lora_weights is {start!r}, with which peft changes the "
-            "base model's own weights; hubkit does not compose such an adapter. Published, it runs "
-            "through peft."
-        )
-
-
-def _number(source: Mapping[str, Any], key: str, folder: Path) -> Any:
-    value = source.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AdapterError(f"{folder}: expected a number for {key}, found {value!r}.")
-    return value
-
-
-def _pattern(source: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
-    pattern = source.get(key) or {}
-    if not isinstance(pattern, dict):
-        raise AdapterError(f"{folder}: expected numbers by module for {key}, found {pattern!r}.")
-    return pattern
 
 
 def _task_type(model_class: str | None) -> str | None:

@@ -15,7 +15,8 @@ from registry.folders.card import read_card
 from registry.folders.configs import count_of, read_config, text_of
 from registry.folders.folder import Folder, Given, choose_labels, find_base, make_folder
 from registry.folders.kinds import PEFT, Part
-from registry.folders.safetensors import TensorInfo, read_header
+from registry.folders.lora import LoraConfig, read_lora
+from registry.folders.safetensors import TensorInfo, read_header, require_floats
 from registry.manifest import Method, manifest_errors
 
 TASK_TYPES = {
@@ -28,14 +29,13 @@ TASK_TYPES = {
 }
 """From PEFT's task types to those of the Hugging Face Hub."""
 
-PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
-"""The named initialisations of LoRA that leave the base model's weights alone."""
-
-# What else makes a LoRA another method.
-_SWITCHES = (
-    *("use_qalora", "use_bdlora", "layer_replication", "trainable_token_indices", "loftq_config"),
-    *("target_parameters", "alora_invocation_tokens", "arrow_config", "kasa_config"),
-    *("velora_config", "monteclora_config", "corda_config", "lora_ga_config"),
+_METHODS = (
+    *("LORA", "ADALORA", "DELORA", "GLORA", "GRALORA", "HIRA", "RANDLORA", "TINYLORA", "UNILORA"),
+    *("VBLORA", "XLORA", "LOHA", "LOKR", "VERA", "PVERA", "IA3", "OFT", "BOFT", "HRA", "POLY"),
+    *("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE"),
+    *("ADAPTION_PROMPT", "LN_TUNING", "TRAINABLE_TOKENS", "FOURIERFT", "WAVEFT", "C3A", "ROAD"),
+    *("BONE", "MISS", "SHIRA", "OSF", "ADAMSS", "BEFT", "LILY", "FROD", "PSOFT", "PEANUT"),
+    *("SHADOW", "SUPERTUNING", "DEFT"),
 )
 # What says how large the method is, and what it is called in a manifest.
 _PARAMETERS = {
@@ -45,7 +45,8 @@ _PARAMETERS = {
     "num_virtual_tokens": "virtual_tokens",
 }
 _PREFIX = "base_model.model."
-_LORA = re.compile(r"(?P<module>.+)\.(?P<side>lora_[AB])\.weight")
+_EXAMPLE = f"{_PREFIX}encoder.layer.0.attention.self.query.lora_A.weight"
+_LORA = re.compile(r"(?P<module>.+)\.(?P<leaf>lora_[AB]\.weight|lora_B\.bias)")
 _HEAD = re.compile(r"(?:.+\.)?(?:classifier|score)(?:\.out_proj)?\.weight")
 
 
@@ -60,7 +61,8 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     """
     where = path / PEFT.config
     config, card = read_config(where), read_card(path)
-    method = _method(config, where)
+    lora = read_lora(config, where) if config["peft_type"] == "LORA" else None
+    method = _method(config, lora, where)
     if not (path / PEFT.weights).is_file():
         raise FolderError(
             f"{path} holds its weights as a pickle, {PEFT.pickle}; expected {PEFT.weights}. "
@@ -70,10 +72,12 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     tensors = read_header(path / PEFT.weights)
     if not tensors:
         raise FolderError(f"{path / PEFT.weights} holds no tensor. Save the adapter again.", path)
-    if any(".lora_embedding_" in name for name in tensors):
-        method = Method(type="lora_with_embeddings", parameters=method.parameters)
-    elif config["peft_type"] == "LORA":
-        _check_lora(tensors, config, path / PEFT.weights)
+    if lora is not None:
+        require_floats(tensors, path / PEFT.weights)
+        if any(".lora_embedding_" in name for name in tensors):
+            method = Method(type="lora_with_embeddings", parameters=method.parameters)
+        else:
+            _check_lora(tensors, lora, path / PEFT.weights)
     base = find_base(
         config,
         "base_model_name_or_path",
@@ -95,32 +99,22 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     )
 
 
-def _method(config: dict[str, Any], where: Path) -> Method:
+def _method(config: dict[str, Any], lora: LoraConfig | None, where: Path) -> Method:
     type = text_of(config, "peft_type", where)
     if type is None:
         raise FolderError(f"{where}: peft_type is empty; expected a method such as LORA.", where)
-    name = _variant(config) or type.lower() if type == "LORA" else type.lower()
+    if type not in _METHODS:
+        raise FolderError(
+            f"{where}: peft_type is {type!r}; expected a method of PEFT, such as LORA or IA3."
+            f"{did_you_mean(type.upper(), _METHODS)} Mend the file.",
+            where,
+        )
+    name = lora.variant.method if lora is not None and lora.variant else type.lower()
     parameters = {
         ours: config[theirs] for theirs, ours in _PARAMETERS.items() if config.get(theirs)
     }
     with manifest_errors(f"The method in {where}"):
         return Method(type=name, parameters=parameters)
-
-
-def _variant(config: dict[str, Any]) -> str | None:
-    """What a LoRA is called that is more than low-rank updates of linear layers.
-
-    It runs in PEFT, but cannot be added up: DoRA scales columns, some initialisations change the
-    base model's own weights, and others train biases or whole tokens.
-    """
-    if config.get("use_dora"):
-        return "dora"
-    start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower() not in PLAIN_STARTS:
-        return start.lower()
-    if config.get("bias", "none") != "none":
-        return "lora_with_biases"
-    return "lora_variant" if any(config.get(key) for key in _SWITCHES) else None
 
 
 def _base_class(config: dict[str, Any], where: Path) -> str | None:
@@ -139,65 +133,63 @@ def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
     return rows[max(rows)] if rows else None
 
 
-def _check_lora(tensors: Mapping[str, TensorInfo], config: dict[str, Any], path: Path) -> None:
+def _check_lora(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Path) -> None:
     """Hold every delta to the configuration: its module, its rank, and both of its sides."""
-    default = count_of(config, "r", path.with_name(PEFT.config))
-    sides: dict[str, dict[str, TensorInfo]] = {}
+    deltas: dict[str, dict[str, TensorInfo]] = {}
     for name, tensor in tensors.items():
-        if not name.startswith(_PREFIX):
+        found = _LORA.fullmatch(name.removeprefix(_PREFIX))
+        stray = lora.variant is None and found is None and ".lora_" in name
+        if stray or not name.startswith(_PREFIX):
             raise FolderError(
-                f"{path}: the tensor {name!r} fits no module: expected a name that starts with "
-                f"{_PREFIX!r}.{did_you_mean(_PREFIX + name, tensors)} Save the adapter with PEFT's "
-                "save_pretrained.",
+                f"{path}: the tensor {name!r} is none of a LoRA: expected names such as "
+                f"{_EXAMPLE!r}.{did_you_mean(_PREFIX + name, tensors)} Save the adapter with "
+                "PEFT's save_pretrained.",
                 name,
             )
-        if found := _LORA.fullmatch(name.removeprefix(_PREFIX)):
-            sides.setdefault(found["module"], {})[found["side"]] = tensor
-    if not sides and not any(".lora_" in name for name in tensors):
+        if found:
+            deltas.setdefault(found["module"], {})[found["leaf"]] = tensor
+    if not deltas and not any(".lora_" in name for name in tensors):
         raise FolderError(
-            f"{path} holds no LoRA tensor: expected names such as "
-            f"{_PREFIX + 'encoder.layer.0.attention.self.query.lora_A.weight'!r}, found "
+            f"{path} holds no LoRA tensor: expected names such as {_EXAMPLE!r}, found "
             f"{next(iter(tensors))!r}.",
             path,
         )
-    for module, delta in sides.items():
-        _require_target(module, config, path)
-        expected = _rank(module, config, default)
-        for side in ("lora_A", "lora_B"):
-            if side not in delta:
-                raise FolderError(f"{path}: {module} has no {side}.weight. Copy it again.", module)
-            shape = delta[side].shape
-            rank = (shape[0] if side == "lora_A" else shape[1]) if len(shape) >= 2 else None
-            if rank is None or (expected is not None and rank != expected):
-                raise FolderError(
-                    f"{path}: {module}.{side}.weight has the shape {list(shape)}, but "
-                    f"{PEFT.config} says rank {expected}. Weights and configuration are not of "
-                    "the same adapter; copy both again.",
-                    module,
-                )
+    for module, delta in deltas.items():
+        _require_target(module, lora, path)
+        _check_delta(module, delta, lora, path)
 
 
-def _require_target(module: str, config: dict[str, Any], path: Path) -> None:
-    targets = config.get("target_modules")
-    # Anything but a list of names is a pattern, which PEFT matches against the model.
-    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
-        return
-    if not any(f".{module}".endswith(f".{target}") for target in targets):
-        last = module.rpartition(".")[2]
+def _check_delta(
+    module: str, delta: Mapping[str, TensorInfo], lora: LoraConfig, path: Path
+) -> None:
+    rank = lora.rank_at(module)
+    for leaf, axis in (("lora_A.weight", 0), ("lora_B.weight", 1)):
+        if leaf not in delta:
+            raise FolderError(f"{path}: {module} has no {leaf}. Copy it again.", module)
+        shape = delta[leaf].shape
+        if len(shape) < 2 or shape[axis] != rank:
+            raise FolderError(
+                f"{path}: {module}.{leaf} has the shape {list(shape)}, but {PEFT.config} says "
+                f"rank {rank}. Weights and configuration are not of the same adapter; copy both "
+                "again.",
+                module,
+            )
+    if lora.variant is None and ("lora_B.bias" in delta) != lora.bias:
         raise FolderError(
-            f"{path}: the tensors of {module!r} fit none of the modules that {PEFT.config} "
-            f"targets: {', '.join(sorted(targets)[:8]) or 'none'}.{did_you_mean(last, targets)}",
+            f"{path}: {module} has {'no' if lora.bias else 'a'} lora_B.bias, but {PEFT.config} "
+            f"says lora_bias is {lora.bias}. Weights and configuration are not of the same "
+            "adapter; copy both again.",
             module,
         )
 
 
-def _rank(module: str, config: dict[str, Any], default: int | None) -> int | None:
-    """Return the rank of a module, as PEFT finds it: the first pattern that ends its name."""
-    patterns = config.get("rank_pattern") or {}
-    for pattern, rank in patterns.items() if isinstance(patterns, dict) else ():
-        try:
-            if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", module):
-                return int(rank)
-        except (re.error, TypeError, ValueError):
-            return None
-    return default
+def _require_target(module: str, lora: LoraConfig, path: Path) -> None:
+    if lora.is_target(module):
+        return
+    targets = [lora.targets] if isinstance(lora.targets, str) else sorted(lora.targets or ())
+    raise FolderError(
+        f"{path}: the tensors of {module!r} fit none of the modules that {PEFT.config} "
+        f"targets: {', '.join(targets[:8]) or 'none'}."
+        f"{did_you_mean(module.rpartition('.')[2], targets)}",
+        module,
+    )

@@ -7,6 +7,7 @@ header's offsets must cover from first to last without holes or overlap.
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ _BITS = {
     "I64": 64,
     "F64": 64,
 }
+_FLOATS = {"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32", "F64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,21 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     tensors = {name: _tensor(path, name, value) for name, value in content.items()}
     _require_full_cover(path, tensors, size - 8 - length)
     return tensors
+
+
+def require_floats(tensors: Mapping[str, TensorInfo], path: Path) -> None:
+    """Make sure that all of a file's tensors are of floating-point numbers, as weights are.
+
+    Raises:
+        FolderError: One is not; the message names it.
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _FLOATS:
+            raise FolderError(
+                f"{path}: the tensor {name!r} is of the type {tensor.dtype}; expected "
+                "floating-point numbers, such as F32. Save the adapter again.",
+                name,
+            )
 
 
 def _tensor(path: Path, name: str, value: Any) -> TensorInfo:

@@ -189,7 +189,7 @@ def test_an_option_that_changes_the_numbers_is_refused_by_name(
     folder: Path, option: str, value: Any
 ) -> None:
     edit_json(folder, **{option: value})
-    with pytest.raises(AdapterError, match=f"the option {option} is "):
+    with pytest.raises(AdapterError, match=f"the option {option} is .*through PEFT"):
         Adapter.load(folder)
 
 
@@ -204,19 +204,9 @@ def test_another_method_of_the_library_is_named(folder: Path, kind: Any) -> None
     ("options", "words"),
     [
         ({"r": 5}, ("rank 5", "4 rows")),
-        ({"r": 0}, ("rank must be a whole number", "not 0")),
-        ({"r": "4"}, ("expected a number for r", "'4'")),
-        ({"r": 4.5}, ("rank must be a whole number", "4.5")),
-        ({"r": None}, ("expected a number for r", "None")),
-        ({"lora_alpha": None}, ("expected a number for lora_alpha", "None")),
-        ({"lora_alpha": float("nan")}, ("alpha must be a number", "nan")),
+        ({"r": 0}, ("adapter_config.json: r is 0", "a whole number from 1")),
+        ({"lora_alpha": "x"}, ("adapter_config.json: lora_alpha is 'x'", "a number")),
         ({"rank_pattern": {"query": 3}}, ("rank 3", "query", "4 rows")),
-        ({"rank_pattern": ["query"]}, ("rank_pattern", "query")),
-        ({"rank_pattern": {"(": 3}}, ("'('", "regular expression")),
-        ({"rank_pattern": {"query": "3"}}, ("rank must be a whole number", "'3'")),
-        ({"alpha_pattern": {"query": "x"}}, ("alpha must be a number", "'x'")),
-        ({"lora_dropout": 1.5}, ("dropout", "1.5")),
-        ({"lora_dropout": "x"}, ("dropout", "'x'")),
         ({"lora_bias": True}, ("self.query", "'up_bias'")),
     ],
 )

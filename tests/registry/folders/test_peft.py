@@ -86,9 +86,13 @@ def test_a_base_model_that_nothing_names_is_asked_for(folder: Path, value: str |
         ({"rank_pattern": {"value": 2}}, "value.lora_A.weight has the shape .4, 32., .* rank 2"),
         ({"target_modules": ["queri"]}, r"fit none of the modules .*queri.*Did you mean queri"),
         ({"r": 0}, "r is 0; expected a whole number from 1"),
-        ({"r": "4"}, "r is '4'"),
         ({"peft_type": None}, "peft_type is empty"),
         ({"peft_type": 3}, "peft_type is 3; expected a text"),
+        ({"peft_type": "FOO"}, "adapter_config.json: peft_type is 'FOO'; expected a method of"),
+        ({"peft_type": "lora"}, "peft_type is 'lora'; .* Did you mean LORA"),
+        ({"lora_alpha": "x"}, "adapter_config.json: lora_alpha is 'x'; expected a number"),
+        ({"target_modules": "nothing"}, "fit none of the modules .* targets: nothing"),
+        ({"lora_bias": True}, "query has no lora_B.bias, but .* says lora_bias is True"),
         ({"base_model_name_or_path": ["a"]}, "base_model_name_or_path is .*; expected a text"),
     ],
 )
@@ -112,6 +116,8 @@ def test_a_rank_of_another_shape_than_its_pattern_is_refused(tmp_path: Path) -> 
     [
         (f"{QUERY}.lora_A.weight", None, "query has no lora_A.weight"),
         (f"{QUERY}.lora_B.weight", (32,), "lora_B.weight has the shape .32."),
+        (f"{QUERY}.lora_B.bias", (32,), "query has a lora_B.bias, but .* says lora_bias is False"),
+        (f"{QUERY}.lora_magnitude_vector", (32,), "lora_magnitude_vector' is none of a LoRA"),
         ("encoder.layer.0.attention.self.query.lora_A.weight", (4, 32), f"Did you mean {QUERY}"),
     ],
 )
@@ -133,6 +139,13 @@ def test_weights_without_any_tensor_are_refused(folder: Path) -> None:
         read_folder(folder)
     (folder / WEIGHTS).write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(FolderError, match="holds no tensor"):
+        read_folder(folder)
+
+
+def test_weights_that_are_no_floating_point_numbers_are_refused(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content.replace(b'"F32"', b'"I32"'))
+    with pytest.raises(FolderError, match=rf"{WEIGHTS}: the tensor .* is of the type I32; expec"):
         read_folder(folder)
 
 

@@ -1,0 +1,210 @@
+"""What PEFT's configuration of a LoRA says, and whether it is one that can be added up.
+
+A LoRA of rank r adds ``alpha / r * B A`` to a linear layer. Options that make it something else,
+such as DoRA, leave it a method of its own, which PEFT runs and nothing else composes.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from registry.errors import FolderError
+from registry.folders.configs import count_of
+
+ALL_LINEAR = "all-linear"
+PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
+"""The named initialisations that leave the base model's weights alone."""
+
+# Each makes a method of its own when it is switched on.
+_SWITCHES = (
+    *("use_qalora", "use_bdlora", "layer_replication", "trainable_token_indices", "loftq_config"),
+    *("target_parameters", "alora_invocation_tokens", "arrow_config", "kasa_config"),
+    *("velora_config", "monteclora_config", "corda_config", "lora_ga_config"),
+)
+
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Why a LoRA is more than low-rank updates of linear layers.
+
+    Attributes:
+        method: What it is called instead of ``lora``.
+        reason: The option that makes it one, and what that does.
+    """
+
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoraConfig:
+    """The options that change what a LoRA computes, checked.
+
+    Attributes:
+        rank: ``r``.
+        alpha: ``lora_alpha``.
+        use_rslora: Whether alpha is divided by the root of the rank.
+        bias: Whether each ``B`` has a bias.
+        dropout: While it is trained.
+        targets: The ends of the paths of the adapted layers, or an expression for whole paths;
+            None where the configuration leaves that to PEFT.
+        rank_pattern: Other ranks, by an expression for the end of a path.
+        alpha_pattern: Other alphas, likewise.
+        variant: What it is instead of a plain LoRA; None for a plain one.
+    """
+
+    rank: int
+    alpha: float
+    use_rslora: bool
+    bias: bool
+    dropout: float
+    targets: tuple[str, ...] | str | None
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+    variant: Variant | None
+
+    def rank_at(self, module: str) -> int:
+        """The rank of the layer at a path inside the trained model."""
+        return _at(module, self.rank_pattern, self.rank)
+
+    def alpha_at(self, module: str) -> float:
+        """The alpha of the layer at a path inside the trained model."""
+        return _at(module, self.alpha_pattern, self.alpha)
+
+    def is_target(self, module: str) -> bool:
+        """Whether the layer at a path is one of those that it adapts, as far as it says."""
+        if self.targets is None or self.targets == ALL_LINEAR:
+            return True
+        if isinstance(self.targets, str):
+            return re.fullmatch(self.targets, module) is not None
+        return any(f".{module}".endswith(f".{target}") for target in self.targets)
+
+
+def read_lora(config: Mapping[str, Any], where: Path) -> LoraConfig:
+    """Read the configuration of a LoRA.
+
+    Args:
+        config: What ``adapter_config.json`` holds.
+        where: That file, for messages.
+
+    Raises:
+        FolderError: An option has a value that PEFT gives no meaning.
+    """
+    rank, alpha = count_of(config, "r", where), config.get("lora_alpha")
+    if rank is None:
+        raise _wrong(where, "r", None, "a whole number from 1")
+    if not _is_number(alpha):
+        raise _wrong(where, "lora_alpha", alpha, "a number")
+    dropout = config.get("lora_dropout") or 0.0
+    if not _is_number(dropout) or not 0 <= dropout < 1:
+        raise _wrong(where, "lora_dropout", dropout, "a number from 0 to below 1")
+    return LoraConfig(
+        rank=rank,
+        alpha=alpha,
+        use_rslora=_switch(config, "use_rslora", where),
+        bias=_switch(config, "lora_bias", where),
+        dropout=dropout,
+        targets=_targets(config, where),
+        rank_pattern=_pattern(config, "rank_pattern", where, "whole numbers from 1", _is_count),
+        alpha_pattern=_pattern(config, "alpha_pattern", where, "numbers", _is_number),
+        variant=_variant(config, where),
+    )
+
+
+def _variant(config: Mapping[str, Any], where: Path) -> Variant | None:
+    if _switch(config, "use_dora", where):
+        return Variant("dora", "the option use_dora is True, which scales the columns of weights")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower() not in PLAIN_STARTS:
+        return Variant(
+            start.lower(),
+            f"the option init_lora_weights is {start!r}, which changes the base model's weights",
+        )
+    bias = config.get("bias") or "none"
+    if bias not in ("none", "all", "lora_only"):
+        raise _wrong(where, "bias", bias, "none, all or lora_only")
+    if bias != "none":
+        return Variant(
+            "lora_with_biases",
+            f"the option bias is {bias!r}, which changes the base model's biases",
+        )
+    for key in _SWITCHES:
+        if config.get(key):
+            return Variant(
+                "lora_variant",
+                f"the option {key} is {config[key]!r}, which changes what is computed",
+            )
+    return None
+
+
+def _targets(config: Mapping[str, Any], where: Path) -> tuple[str, ...] | str | None:
+    targets = config.get("target_modules")
+    if targets is None:
+        return None
+    if isinstance(targets, str):
+        if targets != ALL_LINEAR:
+            _check_expression(targets, "target_modules", where)
+        return targets
+    if not isinstance(targets, list) or not all(isinstance(one, str) for one in targets):
+        raise _wrong(
+            where, "target_modules", targets, f"names of modules, an expression or {ALL_LINEAR}"
+        )
+    return tuple(targets)
+
+
+def _pattern(
+    config: Mapping[str, Any],
+    key: str,
+    where: Path,
+    expected: str,
+    is_meant: Callable[[Any], bool],
+) -> dict[str, Any]:
+    pattern = config.get(key) or {}
+    if not isinstance(pattern, dict) or not all(map(is_meant, pattern.values())):
+        raise _wrong(where, key, pattern, f"{expected} by module, such as {{'query': 4}}")
+    for expression in pattern:
+        _check_expression(expression, key, where)
+    return pattern
+
+
+def _check_expression(expression: str, key: str, where: Path) -> None:
+    try:
+        re.compile(expression)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise FolderError(
+            f"{where}: {key} holds {expression!r}, which is no regular expression: {error}. "
+            "Mend the file.",
+            where,
+        ) from error
+
+
+def _switch(config: Mapping[str, Any], key: str, where: Path) -> bool:
+    value = config.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise _wrong(where, key, value, "true or false")
+    return bool(value)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1  # bool is a subclass of int
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _at(module: str, pattern: Mapping[str, _Number], default: _Number) -> _Number:
+    """The number for a module, as PEFT finds it: that of the first pattern that ends its path."""
+    for expression, number in pattern.items():
+        if re.match(rf"(.*\.)?({expression})$", module):
+            return number
+    return default
+
+
+def _wrong(where: Path, key: str, value: Any, expected: str) -> FolderError:
+    return FolderError(f"{where}: {key} is {value!r}; expected {expected}. Mend the file.", where)
