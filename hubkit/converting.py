@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -54,7 +54,10 @@ def without_pickles(folder: Path) -> Iterator[tuple[Path, list[str]]]:
             if weights[name] not in files:
                 _convert(folder, name, clean / weights[name])
                 left_out.remove(name)
-        with told_as(clean, folder):
+        with ExitStack() as names:
+            names.enter_context(told_as(clean, folder))
+            for name in pickles - set(left_out):
+                names.enter_context(told_as(clean / weights[name], folder / name))
             yield clean, left_out
 
 

@@ -8,12 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hubkit.converting import without_pickles
-from hubkit.stored_bases import cache_in, describe_stored, find_base_folder, require_base
+from hubkit.stored_bases import (
+    cache_in,
+    describe_stored,
+    find_base_folder,
+    labels_in,
+    require_base,
+)
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import FolderError, NotFoundError, ParentNotFoundError
 from registry.folders import Given
 from registry.folders.adapterhub import fused_adapters
+from registry.folders.contents import listed
+from registry.folders.finite import require_finite
+from registry.folders.folder import numbered_labels
 from registry.folders.kinds import PEFT
+from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
 _log = logging.getLogger(__name__)
@@ -90,7 +100,7 @@ def checked_folder(
     *,
     base: str | None = None,
     parents: Sequence[AdapterRef] = (),
-    labels: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
 ) -> Iterator[Folder]:
     """Yield a folder as it is to be published: without pickles, and held to its base model.
 
@@ -99,21 +109,26 @@ def checked_folder(
         path: A folder of hubkit, PEFT or AdapterHub.
         name: What it is to be called; a fusion's parents are looked for under its owner first.
         base: As in :func:`publish_folder`, and so are the others.
+        labels: None where nobody can be asked for them: the classes of a head that nothing names
+            are then numbered, with a note.
 
     Raises:
         HubkitError: As :func:`publish_folder`.
     """
+    base_folder = None if base is None else find_base_folder(base)
     cache = cache_in(catalog.home)
     foreign = not (path / MANIFEST_NAME).is_file()
     with without_pickles(path) as (clean, left_out):
         given = Given(
             base=None if base is None else describe_stored(base, cache),
-            labels=tuple(labels),
+            labels=None if labels is None else tuple(labels),
+            base_labels=() if base_folder is None else labels_in(base_folder),
             parents=_find_parents(catalog, clean, name, parents) if foreign else (),
         )
         folder = read_folder(clean, given)
         manifest = folder.manifest
-        where = find_base_folder(base or manifest.base_model.id)
+        _require_finite(folder)
+        where = base_folder if base is not None else find_base_folder(manifest.base_model.id)
         if base is not None or (foreign and where is not None):
             found = given.base or describe_stored(manifest.base_model.id, cache)
             require_base(str(path), manifest.base_model, found)
@@ -127,12 +142,26 @@ def checked_folder(
             )
         if foreign:
             _check_tensors(catalog, clean, manifest, where)
+        numbers = numbered_labels(len(manifest.labels))
+        if foreign and labels is None and numbers and manifest.labels == numbers:
+            _log.warning(
+                "Nothing names the classes of the head, so they are called %s. "
+                "`hubkit publish FOLDER --label ...` gives them names.",
+                listed([*numbers]),
+            )
         if left_out:
             _log.warning(
                 "Left out, because a pickle can run code: %s. All else is published.",
                 ", ".join(left_out),
             )
         yield Folder(manifest, clean)
+
+
+def _require_finite(folder: Folder) -> None:
+    for name in folder.manifest.files:
+        if name.endswith(".safetensors"):
+            with storage_errors("read", folder.path / name):
+                require_finite(folder.path / name)
 
 
 def _check_tensors(catalog: Catalog, folder: Path, manifest: Manifest, base: Path | None) -> None:

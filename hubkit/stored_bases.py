@@ -7,6 +7,7 @@ they amount to is kept in the registry's cache for as long as the very same file
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 from hubkit.base_names import normalize
 from hubkit.combining import same_sizes
 from registry.errors import BaseModelMismatchError
+from registry.folders.folder import numbered_labels
 from registry.manifest import BaseModelInfo, manifest_errors
 from registry.storage.durable import make_folders, write_file
 
@@ -68,6 +70,19 @@ def describe_stored(base: str, cache: Path) -> BaseModelInfo:
             make_folders(cache)
             write_file(known, found.model_dump_json().encode())
     return found
+
+
+def labels_in(folder: Path) -> tuple[str, ...]:
+    """The labels of a base model's own head, by label id; empty where nothing names them."""
+    try:
+        given = json.loads((folder / "config.json").read_bytes()).get("id2label")
+    except (OSError, ValueError, AttributeError):  # told by what loads the base model
+        return ()
+    if not isinstance(given, dict):
+        return ()
+    labels = [given.get(str(index)) for index in range(len(given))]
+    named = tuple(label for label in labels if isinstance(label, str) and label)
+    return named if len(named) == len(labels) and named != numbered_labels(len(named)) else ()
 
 
 def require_base(adapter: str, trained_on: BaseModelInfo, found: BaseModelInfo) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from hubkit import attach
 from hubkit.adapters.loading import load_published
-from hubkit.publishing import publish_folder
+from hubkit.publishing import checked_folder, publish_folder
 from hubkit.stored_bases import cache_in, describe_stored
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import (
@@ -43,7 +44,8 @@ def publish(catalog: Catalog, folder: Path, name: str = "a", **facts: object) ->
 def test_a_peft_folder_is_published_as_it_is_and_held_to_its_base_model(
     catalog: Catalog, folder: Path
 ) -> None:
-    version = publish(catalog, folder, base=str(BASE))
+    labels = ["neg", "neu", "pos"] if "seq_cls" in folder.parts else []
+    version = publish(catalog, folder, base=str(BASE), labels=labels)
     assert (version.kind, version.method, version.task) == ("adapter", "lora", "film")
     base = catalog.manifest(version).base_model
     assert base == describe_stored(str(BASE), cache_in(catalog.home))
@@ -129,6 +131,55 @@ def test_labels_and_head_travel_along(catalog: Catalog) -> None:
     assert version.task_type == "text-classification"
     named = publish(catalog, PEFT / "seq_cls" / "a", "cls", labels=["neg", "neu", "pos"])
     assert catalog.manifest(named).labels == ("neg", "neu", "pos")
+
+
+def test_labels_come_from_a_base_model_whose_head_has_as_many(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    with pytest.raises(FolderError, match=r"nor the base model's name them.*--label NAME_OF_0"):
+        publish(catalog, PEFT / "seq_cls" / "a", base=str(BASE))
+    base = copy(BASE, tmp_path / "base")
+    names = {"0": "neg", "1": "neu", "2": "pos"}
+    edit(base / "config.json", lambda config: config | {"id2label": names})
+    version = publish(catalog, PEFT / "seq_cls" / "a", base=str(base))
+    assert catalog.manifest(version).labels == ("neg", "neu", "pos")
+
+
+def test_classes_are_numbered_with_a_note_where_nobody_can_be_asked(
+    catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = AdapterRef.parse("a")
+    with (
+        caplog.at_level(logging.WARNING),
+        checked_folder(catalog, PEFT / "seq_cls" / "a", name) as folder,
+    ):
+        assert folder.manifest.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert "so they are called LABEL_0, LABEL_1, LABEL_2. `hubkit publish" in caplog.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("folder", "weights"),
+    [
+        (PEFT / "lora" / "a", "adapter_model.safetensors"),
+        (BERT / "seq_bn" / "a", "pytorch_adapter.bin"),
+        (FIXTURES / "adapterhub" / "distilbert" / "seq_bn" / "a", "adapter.safetensors"),
+    ],
+)
+def test_weights_that_are_not_finite_are_refused(
+    catalog: Catalog, tmp_path: Path, folder: Path, weights: str, value: float
+) -> None:
+    broken = copy(folder, tmp_path / "a")
+    file = broken / weights
+    pickled = file.suffix == ".bin"
+    tensors = torch.load(file, weights_only=True) if pickled else load_file(file)
+    name = sorted(tensors)[-1]
+    tensors[name].view(-1)[-1] = value
+    (torch.save if pickled else save_file)(tensors, file)
+    message = f"{weights}: the tensor '{name}' holds NaN or infinity"
+    with pytest.raises(FolderError, match=re.escape(message)):
+        publish(catalog, broken)
+    assert search(catalog).items == ()
 
 
 def test_what_is_missing_is_asked_for_by_its_option(catalog: Catalog, tmp_path: Path) -> None:

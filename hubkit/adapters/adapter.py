@@ -112,23 +112,21 @@ class Adapter:
             manifest = read_folder(folder).manifest
             base, labels = manifest.base_model, manifest.labels
         stored = folders.read_adapter(folder, with_head=with_head)
-        return cls._from(stored, name, base).labelled(labels)
-
-    @classmethod
-    def _from(cls, stored: StoredAdapter, name: str | None, base: BaseModelInfo | None) -> Adapter:
-        deltas = {
-            site: _delta(stored.name, stored.method, site, tensors)
-            for site, tensors in stored.tensors.items()
-        }
-        return cls(
-            name=name or stored.name,
+        name = name or stored.name
+        owner = f"{folder}: adapter {name!r}"
+        adapter = cls(
+            name=name,
             method=stored.method,
             model_type=stored.model_type,
-            deltas=deltas,
-            coupling=_coupling(stored),
+            deltas={
+                site: _delta(f"{owner} at {site}", stored.method, site, tensors)
+                for site, tensors in stored.tensors.items()
+            },
+            coupling=_coupling(f"{owner}, its invertible part", stored),
             base=base,
             head=stored.head,
         )
+        return adapter.labelled(labels)
 
     def labelled(self, labels: tuple[str, ...]) -> Adapter:
         """The same, with the labels of a head whose files do not name them."""
@@ -180,7 +178,7 @@ _RANKS = (("down", 0), ("up", -1), ("down_bias", 0))
 """Where the tensors of a delta have its rank."""
 
 
-def _delta(adapter: str, method: Method, site: Site, tensors: Mapping[str, Tensor]) -> Delta:
+def _delta(owner: str, method: Method, site: Site, tensors: Mapping[str, Tensor]) -> Delta:
     # Of what is there: check_tensors names what is missing or has another shape.
     ranks = [tensors[n].shape[axis] for n, axis in _RANKS if n in tensors and tensors[n].ndim]
     sizes = [tensors[n].shape[0] for n in ("up", "up_bias") if n in tensors and tensors[n].ndim]
@@ -190,17 +188,15 @@ def _delta(adapter: str, method: Method, site: Site, tensors: Mapping[str, Tenso
     is_free = isinstance(site, LinearSite) and down is not None and down.ndim == 2
     inputs = down.shape[1] if is_free and down is not None else outputs
     shape = DeltaShape(inputs, rank, outputs)
-    owner = f"Adapter {adapter!r} at {site}"
     return frozen(owner, lambda: Delta(shape, method.form(site, rank)), tensors)
 
 
-def _coupling(stored: StoredAdapter) -> Coupling | None:
+def _coupling(owner: str, stored: StoredAdapter) -> Coupling | None:
     form, tensors = stored.method.coupling(), stored.coupling
-    owner = f"The invertible part of adapter {stored.name!r}"
     if form is None:
         if tensors:
             raise AdapterError(
-                f"{owner} is in the file, but the method {stored.method.type} has none."
+                f"{owner}, is in the file, but the method {stored.method.type} has none."
             )
         return None
     halves = [len(tensors[n]) for n in ("F.1.bias", "G.1.bias") if n in tensors]

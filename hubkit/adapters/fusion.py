@@ -101,29 +101,28 @@ class Fusion:
         fuse = Fuse(*adapters)
         check_one_base(fuse)
         stored = read_fusion(Path(folder))
+        owner = f"{folder}: fusion {stored.name!r}"
         if len(stored.adapter_names) != len(adapters):
             raise AdapterError(
-                f"Fusion {stored.name!r} was trained on {len(stored.adapter_names)} adapters "
+                f"{owner} was trained on {len(stored.adapter_names)} adapters "
                 f"({', '.join(stored.adapter_names)}), but {len(adapters)} were given."
             )
         given = [foreign_name(one) for one in _names(adapters)]
         wanted = list(stored.adapter_names)
         if given != wanted and sorted(given) == sorted(wanted):
             raise AdapterError(
-                f"Fusion {stored.name!r} was trained on its adapters in the order "
+                f"{owner} was trained on its adapters in the order "
                 f"{', '.join(wanted)}, but they were given as {', '.join(given)}."
             )
         shapes = sites_of(fuse)
         if set(shapes) != set(stored.tensors):
             odd = ", ".join(sorted(map(str, set(shapes) ^ set(stored.tensors))))
-            raise AdapterError(
-                f"Fusion {stored.name!r} and its adapters do not have the same sites: {odd}."
-            )
+            raise AdapterError(f"{owner} and its adapters do not have the same sites: {odd}.")
         return cls(
             name=name or stored.name,
             parts=fuse.parts,
             layers={
-                site: _layer(stored.name, site, shapes[site], tensors)
+                site: _layer(f"{owner} at {site}", shapes[site], tensors)
                 for site, tensors in stored.tensors.items()
             },
             kept=stored.kept,
@@ -204,12 +203,10 @@ def _names(parts: Sequence[Any]) -> list[str]:
     return names_of([list(adapters_of(part))[-1].name for part in parts])
 
 
-def _layer(
-    fusion: str, site: Site, shape: DeltaShape, tensors: Mapping[str, Tensor]
-) -> FusionLayer:
+def _layer(owner: str, shape: DeltaShape, tensors: Mapping[str, Tensor]) -> FusionLayer:
     value = "value.weight" in tensors
     return frozen(
-        f"Fusion {fusion!r} at {site}",
+        owner,
         lambda: FusionLayer(shape.outputs, shape.inputs, value=value),
         tensors,
     )

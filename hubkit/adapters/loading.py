@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head
+from hubkit.messages import told_as
 from registry import AdapterRef, Catalog, Manifest, Parent, Version, open_catalog
 from registry.errors import AdapterError, NotFoundError, ParentNotFoundError
 
@@ -67,7 +69,20 @@ def _load(catalog: Catalog, version: Version) -> Published:
     folder = catalog.folder(version)
     manifest = catalog.manifest(version)
     parts = [_parent(catalog, version, parent) for parent in manifest.parents]
-    name = str(version.ref.repository)
+    with told_as(folder, str(version.ref)):
+        composition, head = _read(folder, manifest, str(version.ref.repository), parts)
+    if head is not None and head.labels != manifest.labels:
+        raise AdapterError(
+            f"The head of {version.ref} has the labels {head.labels}, but its manifest says "
+            f"{manifest.labels}."
+        )
+    return Published(version, manifest, composition, head)
+
+
+def _read(
+    folder: Path, manifest: Manifest, name: str, parts: list[Published]
+) -> tuple[Adapter | Fusion | Stack | Mix, Head | None]:
+    """What a version computes, and the head it predicts with."""
     composition: Adapter | Fusion | Stack | Mix
     if manifest.kind == "adapter":
         composition = Adapter.load(folder, name=name, base=manifest.base_model)
@@ -84,12 +99,7 @@ def _load(catalog: Catalog, version: Version) -> Published:
         weights: Any = manifest.method.parameters.get("weights")
         composition = Mix(*(part.composition for part in parts), weights=weights)
         head = parts[-1].head
-    if head is not None and head.labels != manifest.labels:
-        raise AdapterError(
-            f"The head of {version.ref} has the labels {head.labels}, but its manifest says "
-            f"{manifest.labels}."
-        )
-    return Published(version, manifest, composition, head)
+    return composition, head
 
 
 def _parent(catalog: Catalog, child: Version, parent: Parent) -> Published:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from registry.errors import AdapterError, StorageError
+
+# How torch names what a pickle wants to call or to make.
+_CODE = re.compile(r"(?:GLOBAL|unrecognized function|object of type) ([\w.]+)")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -48,17 +53,31 @@ def read_tensors(folder: Path, name: str, pickle_name: str) -> dict[str, Tensor]
     if not path.exists():
         raise AdapterError(f"{folder} holds neither {name} nor {pickle_name}.", folder)
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it then refuses
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     # The unpickler meets damaged bytes with whatever its own code stumbles over.
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if found := _CODE.search(str(error)):
+            raise AdapterError(
+                f"{path} is refused, because loading it could run code: expected nothing but "
+                f"tensors, found {found[1]}. Save the adapter again with safetensors, on the "
+                "machine that made it.",
+                path,
+            ) from error
         raise AdapterError(
-            f"{path} cannot be read as plain weights: {reason}. A file that runs code is refused; "
-            "save the adapter again with safetensors.",
+            f"{path} is damaged, or no file of weights: expected what torch.save writes, found "
+            f"{path.stat().st_size} bytes of something else. Copy it again, or save the "
+            "adapter with safetensors.",
             path,
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise AdapterError(f"{path} does not hold named tensors.", path)
+        raise AdapterError(
+            f"{path} does not hold named tensors: expected a tensor for each name, found a "
+            f"{type(tensors).__name__}{' of other things' * isinstance(tensors, dict)}. Save the "
+            "adapter again with safetensors.",
+            path,
+        )
     return tensors
 
 

@@ -4,6 +4,7 @@ An adapter's ``adapter_config.json`` and a fusion's ``adapter_fusion_config.json
 model and its hidden size; a head's files may lie beside either, or alone.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from registry.folders.configs import count_of, read_config, text_of
 from registry.folders.folder import Folder, Given, choose_labels, find_base, make_folder
 from registry.folders.heads import read_head
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, Part
-from registry.folders.safetensors import TensorInfo, read_header
+from registry.folders.safetensors import TensorInfo, read_header, require_floats
 from registry.manifest import Kind, Method, manifest_errors
 
 # The library's older names for the same configurations.
@@ -114,6 +115,7 @@ def _header(path: Path, part: Part) -> dict[str, TensorInfo]:
     tensors = read_header(weights)
     if not tensors:
         raise FolderError(f"{weights} holds no tensor. Save the adapter again.", path)
+    require_floats(tensors, weights)
     return tensors
 
 
@@ -192,16 +194,13 @@ def _check_bottlenecks(
 ) -> None:
     """Hold the shapes of bottlenecks and LoRA deltas to the sizes in the configuration."""
     hidden_size = count_of(config, "hidden_size", where)
-    factor, rank = settings.get("reduction_factor"), settings.get("r")
-    size = None
-    if hidden_size and isinstance(factor, int | float) and factor > 0:
-        size = int(hidden_size // factor)
+    rank, sizes = settings.get("r"), _bottleneck_sizes(settings, hidden_size, where)
     for name, tensor in tensors.items():
         expected: tuple[int | None, ...] | None = None
         if name.endswith(".adapter_down.0.weight"):
-            expected = (size, hidden_size)
+            expected = (_nearest(tensor.shape[:1], sizes), hidden_size)
         elif name.endswith(".adapter_up.weight"):
-            expected = (hidden_size, size)
+            expected = (hidden_size, _nearest(tensor.shape[1:], sizes))
         elif name.endswith(".lora_A") and isinstance(rank, int) and _is_merged(tensor, rank):
             continue
         elif name.endswith(".lora_A") and isinstance(rank, int):
@@ -215,6 +214,30 @@ def _check_bottlenecks(
                 "are not of the same adapter; copy both again.",
                 name,
             )
+
+
+def _bottleneck_sizes(
+    settings: dict[str, Any], hidden_size: int | None, where: Path
+) -> list[int] | None:
+    """Return which bottleneck sizes the layers may have, None where it is not said."""
+    given = settings.get("reduction_factor")
+    if given is None:
+        return None
+    factors = list(given.values()) if isinstance(given, dict) else [given]
+    if not factors or not all(type(one) in (int, float) and 0 < one < math.inf for one in factors):
+        raise FolderError(
+            f"{where}: reduction_factor is {given!r}; expected a number above 0, or one for each "
+            "layer. Mend the file.",
+            where,
+        )
+    # The library has no bottleneck of no width.
+    return [max(1, int(hidden_size // one)) for one in factors] if hidden_size else None
+
+
+def _nearest(found: tuple[int, ...], sizes: list[int] | None) -> int | None:
+    if not sizes:
+        return None
+    return found[0] if found and found[0] in sizes else sizes[0]
 
 
 def _is_merged(tensor: TensorInfo, rank: int) -> bool:

@@ -1,6 +1,7 @@
 """The JSON files that other libraries write beside their weights."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def text_of(config: dict[str, Any], key: str, path: Path) -> str | None:
+def text_of(config: Mapping[str, Any], key: str, path: Path) -> str | None:
     """Return a text in a config, None where it is left out, null or empty.
 
     Raises:
@@ -43,7 +44,7 @@ def text_of(config: dict[str, Any], key: str, path: Path) -> str | None:
     return value or None
 
 
-def count_of(config: dict[str, Any], key: str, path: Path) -> int | None:
+def count_of(config: Mapping[str, Any], key: str, path: Path) -> int | None:
     """Return a positive whole number in a config, None where it is left out or null.
 
     Raises:

@@ -1,5 +1,6 @@
 """What reading a folder takes and gives."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from registry.folders.card import Card
 from registry.folders.configs import text_of
 from registry.folders.contents import examine_all
 from registry.manifest import BaseModelInfo, Manifest, Method, Parent, manifest_errors
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,16 @@ class Given:
 
     Attributes:
         base: The base model, in place of the one that its files name.
-        labels: Label names by label id, for a head whose files do not name them.
+        labels: Label names by label id, for a head whose files do not name them. None where nobody
+            can be asked for them: then the classes of such a head are numbered.
+        base_labels: Those of the base model's own head, for one of as many classes that nothing
+            else names.
         parents: What a fusion is made of, in the order of its attention.
     """
 
     base: BaseModelInfo | None = None
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = ()
+    base_labels: tuple[str, ...] = ()
     parents: tuple[Parent, ...] = ()
 
 
@@ -113,8 +120,14 @@ def choose_labels(
         given: Its `labels` name those of a head whose files do not.
 
     Raises:
-        FolderError: There are more or fewer labels than classes, or the head names others.
+        FolderError: There are more or fewer labels than classes, one twice, or none; or the head
+            names others.
     """
+    twice = [label for label, count in Counter(given.labels).items() if count > 1]
+    if twice:
+        raise FolderError(
+            f"{path}: --label {twice[0]} was given twice; each class has a label of its own.", path
+        )
     labels = given.labels or found
     if found and labels != found:
         raise FolderError(
@@ -130,9 +143,18 @@ def choose_labels(
                 path,
             )
         return labels
+    if not labels and len(given.base_labels) == rows:
+        return given.base_labels
+    if not labels and given.labels is None:
+        return numbered_labels(rows)
     if not labels:
-        # What transformers calls the classes of a model that does not name them.
-        return tuple(f"LABEL_{index}" for index in range(rows))
+        cure = " ".join(f"--label NAME_OF_{index}" for index in range(min(rows, _SHOWN)))
+        raise FolderError(
+            f"{path}: the head tells {rows} classes apart, and neither its files nor the base "
+            f"model's name them. Name them in the order of their ids: {cure}"
+            f"{' ...' if rows > _SHOWN else ''}",
+            path,
+        )
     if len(labels) != rows:
         raise FolderError(
             f"{path}: the head tells {rows} classes apart, but there are {len(labels)} labels "
@@ -141,6 +163,11 @@ def choose_labels(
             path,
         )
     return labels
+
+
+def numbered_labels(count: int) -> tuple[str, ...]:
+    """Return what transformers calls the classes of a model that does not name them."""
+    return tuple(f"LABEL_{index}" for index in range(count))
 
 
 def _agree(configured: str, claimed: tuple[str, ...]) -> bool:

@@ -95,7 +95,8 @@ def read_lora(config: Mapping[str, Any], where: Path) -> LoraConfig:
     Raises:
         FolderError: An option has a value that PEFT gives no meaning.
     """
-    rank, alpha = count_of(config, "r", where), config.get("lora_alpha")
+    rank = count_of(config, "r", where)
+    alpha: Any = config.get("lora_alpha")
     if rank is None:
         raise _wrong(where, "r", None, "a whole number from 1")
     if not _is_number(alpha):

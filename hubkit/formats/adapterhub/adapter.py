@@ -9,18 +9,23 @@ from typing import Any
 
 from torch import Tensor
 
-from hubkit.formats.adapterhub.config import bottleneck, bottleneck_config, refuse_others
+from hubkit.formats.adapterhub.config import (
+    CONFIG,
+    bottleneck,
+    bottleneck_config,
+    refuse_others,
+    said_in,
+)
 from hubkit.formats.adapterhub.names import Family, family
 from hubkit.formats.heads import VERSION
 from hubkit.formats.stored import SiteTensors, StoredAdapter
 from hubkit.formats.tensor_files import read_tensors, write_json, write_tensors
 from hubkit.methods.bottleneck import Bottleneck
 from hubkit.methods.lora import LoRA
+from hubkit.methods.method import is_finite
 from hubkit.methods.sites import BlockSite, Site
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo
-
-CONFIG = "adapter_config.json"
 
 _DELTA_NAMES = {
     "down": "adapter_down.0.weight",
@@ -227,13 +232,20 @@ def _lora(
             "bottleneck adapters and LoRA."
         )
     refuse_others(config, _LORA_COMPUTED, folder)
-    rank, alpha = config.get("r"), config.get("alpha")
-    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
-        raise AdapterError(f"{folder}: r = {rank!r} and alpha = {alpha!r} are no rank and scale.")
+    rank: Any = config.get("r")
+    alpha: Any = config.get("alpha")
+    parts: Any = config.get("attn_matrices") or ()
+    for key, value, meant, expected in (
+        ("r", rank, type(rank) is int and rank >= 1, "a whole number from 1"),
+        ("alpha", alpha, is_finite(alpha), "a number"),
+        ("attn_matrices", parts, isinstance(parts, list | tuple), "some of q, k and v"),
+    ):
+        if not meant:
+            raise AdapterError(f"{folder / CONFIG}: {key} is {value!r}; expected {expected}.")
     if _is_before(version, (1, 1)):
         # The library loads what its older versions saved without their scale.
         alpha = rank
-    matrices = [index for index, key in enumerate("qkv") if key in config["attn_matrices"]]
+    matrices = [index for index, key in enumerate("qkv") if key in parts]
     ranks, alphas, widened = {}, {}, {}
     for site, found in sites.items():
         if names.merged and str(site).endswith(f".{names.merged}"):
@@ -242,17 +254,18 @@ def _lora(
         widened[site] = found
     ends = {str(site).removeprefix(f"{names.layer_of(site)}.") for site in sites}
     lists = {names.layer_of(site).rpartition(".")[0] for site in sites}
-    method = LoRA(
-        rank=rank,
-        alpha=alpha,
-        # The whole path: an end such as output.dense is that of other layers, too.
-        target_modules=rf"({_either(lists)})\.\d+\.({_either(ends)})",
-        rank_pattern=ranks,
-        alpha_pattern=alphas,
-        dropout=config.get("dropout") or 0.0,
-        leave_out=tuple(config.get("leave_out") or ()),
-        chained=True,
-    )
+    with said_in(folder):
+        method = LoRA(
+            rank=rank,
+            alpha=alpha,
+            # The whole path: an end such as output.dense is that of other layers, too.
+            target_modules=rf"({_either(lists)})\.\d+\.({_either(ends)})",
+            rank_pattern=ranks,
+            alpha_pattern=alphas,
+            dropout=config.get("dropout") or 0.0,
+            leave_out=config.get("leave_out") or (),
+            chained=True,
+        )
     return method, widened
 
 

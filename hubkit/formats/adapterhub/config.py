@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hubkit.methods.bottleneck import ROWS, Bottleneck
 from hubkit.methods.method import Scaling
-from registry.errors import AdapterError
+from hubkit.nn.delta import ACTIVATIONS
+from registry.errors import AdapterError, did_you_mean
+
+CONFIG = "adapter_config.json"
 
 # The library's defaults for what a configuration leaves out.
 DEFAULTS: dict[str, Any] = {
@@ -69,6 +73,12 @@ def bottleneck(config: Any, sizes: Mapping[str, int], folder: Path) -> Bottlenec
         return method.with_sizes(sizes)
     refuse_others(config, _COMPUTED, folder)
     given = {**DEFAULTS, **config}
+    activation = str(given.get("non_linearity")).lower()
+    if activation not in ACTIVATIONS:
+        raise AdapterError(
+            f"{folder / CONFIG}: non_linearity is {given.get('non_linearity')!r}; hubkit computes "
+            f"{', '.join(sorted(ACTIVATIONS))}.{did_you_mean(activation, ACTIVATIONS)}"
+        )
     places = {
         place
         for place, key in (("attention", "mh_adapter"), ("feed_forward", "output_adapter"))
@@ -86,15 +96,16 @@ def bottleneck(config: Any, sizes: Mapping[str, int], folder: Path) -> Bottlenec
         )
     for type, row in ROWS.items():
         if (row.reads, set(row.places), row.invertible) == (reads, places, coupling is not None):
-            return Bottleneck(
-                type=type,
-                bottleneck_size=1,
-                activation=str(given.get("non_linearity")).lower(),
-                scaling=_scaling(given["scaling"], folder),
-                dropout=given["dropout"] or 0.0,
-                leave_out=tuple(given["leave_out"] or ()),
-                coupling_factor=given["inv_adapter_reduction_factor"] or 2,
-            ).with_sizes(sizes)
+            with said_in(folder):
+                return Bottleneck(
+                    type=type,
+                    bottleneck_size=1,
+                    activation=activation,
+                    scaling=_scaling(given["scaling"]),
+                    dropout=given["dropout"] or 0.0,
+                    leave_out=given["leave_out"] or (),
+                    coupling_factor=given["inv_adapter_reduction_factor"] or 2,
+                ).with_sizes(sizes)
     raise AdapterError(
         f"{folder}: {'invertible ' * (coupling is not None)}adapters at {sorted(places)} that read "
         f"the {reads} are none of the methods that hubkit computes: {', '.join(ROWS)}."
@@ -136,6 +147,19 @@ def reduction_factor(hidden_size: int, bottleneck_size: int) -> float:
     return factor
 
 
+@contextmanager
+def said_in(folder: Path) -> Iterator[None]:
+    """Name the configuration file of `folder` in errors of the block.
+
+    Raises:
+        AdapterError: Whichever the block raises, with another message.
+    """
+    try:
+        yield
+    except AdapterError as error:
+        raise AdapterError(f"{folder / CONFIG}: {error}", error.subject) from error
+
+
 def refuse_others(config: Mapping[str, Any], computed: Mapping[str, Any], folder: Path) -> None:
     """Refuse a configuration with another value than ``computed`` has.
 
@@ -164,11 +188,9 @@ def _reduction_factors(method: Bottleneck, hidden_size: int, layers: list[str]) 
     return {**factors, "default": ROWS[method.type].reduction_factor}
 
 
-def _scaling(value: Any, folder: Path) -> Scaling:
+def _scaling(value: Any) -> Scaling:
     if value in ("learned", "channel"):
         return value  # type: ignore[no-any-return]
     if isinstance(value, bool) or not isinstance(value, float | int):
-        raise AdapterError(
-            f"{folder}: scaling is {value!r}; expected a number, 'learned' or 'channel'."
-        )
+        raise AdapterError(f"scaling is {value!r}; expected a number, 'learned' or 'channel'.")
     return float(value)

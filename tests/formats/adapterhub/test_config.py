@@ -78,8 +78,11 @@ def test_an_option_that_changes_the_numbers_is_refused_by_name(
         ({"scaling": "wild"}, "scaling is 'wild'; expected a number, 'learned' or 'channel'"),
         ({"scaling": "learned"}, "'scale': (1,)"),
         ({"inv_adapter": "glow"}, "the invertible adapter is of the kind 'glow'"),
-        ({"inv_adapter": "nice"}, "The invertible part of adapter 'a'"),
-        ({"non_linearity": "wavy"}, "Unknown activation 'wavy'"),
+        ({"inv_adapter": "nice"}, "a: adapter 'a', its invertible part: expected"),
+        (
+            {"non_linearity": "wavy"},
+            "adapter_config.json: non_linearity is 'wavy'; hubkit computes gelu",
+        ),
         ({"mh_adapter": True, "output_adapter": False}, "adapters at ['attention']"),
         ({"original_ln_before": False}, "that read the output are none of the methods"),
         ({"is_parallel": True, "mh_adapter": True}, "that read the residual are none"),

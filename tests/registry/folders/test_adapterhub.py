@@ -160,7 +160,8 @@ def test_given_labels_name_those_of_a_head_that_does_not(head: Path) -> None:
         read_folder(head, Given(labels=("n", "y")))
     assert read_folder(head, Given(labels=("no", "yes"))).manifest.labels == ("no", "yes")
     edit(head / "head_config.json", lambda config: config["config"].pop("label2id") and None)
-    assert read_folder(head).manifest.labels == ("LABEL_0", "LABEL_1")
+    with pytest.raises(FolderError, match=r"2 classes apart, .* --label NAME_OF_0 --label NAME_O"):
+        read_folder(head)
     assert read_folder(head, Given(labels=("n", "y"))).manifest.labels == ("n", "y")
     with pytest.raises(FolderError, match="2 classes apart, but there are 1 labels"):
         read_folder(head, Given(labels=("n",)))
@@ -191,6 +192,27 @@ def test_a_reduction_factor_that_disagrees_with_the_weights_is_refused(folder: P
         read_folder(folder)
     edit(folder / CONFIG, lambda config: config["config"].update(reduction_factor={"default": 4}))
     assert read_folder(folder).manifest.method.parameters["bottleneck_size"] == 8
+
+
+@pytest.mark.parametrize("factor", [0, -2, "x", True, {}, {"0": 4, "default": 0}])
+def test_a_reduction_factor_without_meaning_is_refused(folder: Path, factor: Any) -> None:
+    edit(folder / CONFIG, lambda config: config["config"].update(reduction_factor=factor))
+    with pytest.raises(FolderError, match=rf"{CONFIG}: reduction_factor is .*; expected a num"):
+        read_folder(folder)
+
+
+def test_reduction_factors_of_layers_are_held_to_the_weights(folder: Path) -> None:
+    factors = {"0": 16, "default": 8}
+    edit(folder / CONFIG, lambda config: config["config"].update(reduction_factor=factors))
+    with pytest.raises(FolderError, match=r"has the shape \[8, 32\].* says \[2, 32\]"):
+        read_folder(folder)
+
+
+def test_weights_that_are_no_floating_point_numbers_are_refused(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content.replace(b'"F32"', b'"I32"'))
+    with pytest.raises(FolderError, match=rf"{WEIGHTS}: the tensor .* is of the type I32; expec"):
+        read_folder(folder)
 
 
 @pytest.mark.parametrize(

@@ -37,16 +37,30 @@ def test_method_and_base_model_are_read(variant: str, parameters: dict[str, Any]
 
 
 def test_a_head_is_read_with_its_classes() -> None:
-    manifest = read_folder(PEFT / "seq_cls" / "a").manifest
-    assert manifest.task_type == "text-classification"
-    assert manifest.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
     given = Given(labels=("neg", "neu", "pos"))
-    assert read_folder(PEFT / "seq_cls" / "a", given).manifest.labels == ("neg", "neu", "pos")
+    manifest = read_folder(PEFT / "seq_cls" / "a", given).manifest
+    assert manifest.task_type == "text-classification"
+    assert manifest.labels == ("neg", "neu", "pos")
+
+
+def test_labels_that_nothing_names_are_asked_for() -> None:
+    folder = PEFT / "seq_cls" / "a"
+    cure = "3 classes apart, and .* --label NAME_OF_0 --label NAME_OF_1 --label NAME_OF_2$"
+    with pytest.raises(FolderError, match=cure):
+        read_folder(folder)
+    own = Given(base_labels=("neg", "neu", "pos"))
+    assert read_folder(folder, own).manifest.labels == ("neg", "neu", "pos")
+    with pytest.raises(FolderError, match="3 classes apart"):
+        read_folder(folder, Given(base_labels=("neg", "pos")))
+    unasked = read_folder(folder, Given(labels=None)).manifest
+    assert unasked.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
 
 
 def test_labels_that_disagree_with_the_head_are_refused(folder: Path) -> None:
     with pytest.raises(FolderError, match=r"3 classes apart, but there are 2 labels .*--label"):
         read_folder(PEFT / "seq_cls" / "a", Given(labels=("neg", "pos")))
+    with pytest.raises(FolderError, match="--label neg was given twice"):
+        read_folder(PEFT / "seq_cls" / "a", Given(labels=("neg", "neg", "pos")))
     with pytest.raises(FolderError, match="no classification head, so it takes no labels"):
         read_folder(folder, Given(labels=("neg", "pos")))
 
