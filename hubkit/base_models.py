@@ -66,10 +66,18 @@ def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase
     """Load the tokenizer that belongs to a base model, and let it cut where ``model`` ends.
 
     Raises:
-        BaseModelNotFoundError: It is not there, or cannot be read.
+        BaseModelNotFoundError: It is not there, cannot be read, or knows no word.
     """
-    with _base_model_errors(base), _quiet():
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+    try:
+        with _quiet():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError, KeyError) as error:
+        raise _no_tokenizer(base, ["tokenizer.json"]) from error
+    # Without its files, transformers makes one that takes every word for an unknown one.
+    words = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
+    if not any(char.isalnum() for word in words for char in word):
+        files = {"tokenizer_file": "tokenizer.json", **tokenizer.vocab_files_names}
+        raise _no_tokenizer(base, sorted(files.values()))
     positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return tokenizer
@@ -84,6 +92,20 @@ def encode(
     return encoded
 
 
+def _no_tokenizer(base: str, files: list[str]) -> BaseModelNotFoundError:
+    folder = "that folder" if Path(base).is_dir() else "its repository"
+    return BaseModelNotFoundError(
+        f"The base model {base!r} has no tokenizer that transformers can read: expected the files "
+        f"of one in {folder} ({', '.join(files)}). Copy them from where the model came from, or "
+        f"name a base model that has them with --base.{_offline()}",
+        base,
+    )
+
+
+def _offline() -> str:
+    return " HF_HUB_OFFLINE is set: the Hub was not asked." if is_offline_mode() else ""
+
+
 @contextlib.contextmanager
 def _base_model_errors(base: str) -> Iterator[None]:
     try:
@@ -96,10 +118,9 @@ def _base_model_errors(base: str) -> Iterator[None]:
             where = "there is no such folder"
         else:
             where = f"it is neither a folder here nor a model that the Hub gave us ({reason})"
-        offline = " HF_HUB_OFFLINE is set: the Hub was not asked." if is_offline_mode() else ""
         raise BaseModelNotFoundError(
             f"The base model {base!r} cannot be loaded: {where}. Pass a folder or a hub id with "
-            f"--base; a private model needs HF_TOKEN.{offline}",
+            f"--base; a private model needs HF_TOKEN.{_offline()}",
             base,
         ) from error
 

@@ -7,6 +7,7 @@ from transformers import AutoModel
 
 from hubkit.base_models import describe, encode, load_model, load_tokenizer
 from registry.errors import BaseModelNotFoundError
+from tests.support.foreign import FIXTURES
 from tests.support.models import base_folder, tokenizer
 
 
@@ -25,6 +26,33 @@ def test_a_tokenizer_without_a_limit_gets_that_of_the_model(tmp_path: Path) -> N
     unlimited.save_pretrained(folder)
     model = load_model(str(folder), AutoModel)
     assert load_tokenizer(str(folder), model).model_max_length == 40
+
+
+@pytest.mark.parametrize(
+    ("model_type", "files"),
+    [
+        ("bert", "tokenizer.json, vocab.txt"),
+        ("gpt2", "merges.txt, tok.*"),
+        ("t5", "spiece.model, t.*"),
+    ],
+)
+def test_a_base_model_without_a_tokenizer_is_named_with_the_files_it_lacks(
+    model_type: str, files: str
+) -> None:
+    base = FIXTURES / "adapterhub" / model_type / "base"
+    model = load_model(str(base), AutoModel)
+    with pytest.raises(
+        BaseModelNotFoundError, match=rf"no tokenizer .* that folder \({files}\)\. "
+    ):
+        load_tokenizer(str(base), model)
+
+
+def test_a_tokenizer_that_cannot_be_read_is_told_from_the_model(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base")
+    (base / "tokenizer.json").write_text("{")
+    model = load_model(str(base), AutoModel)
+    with pytest.raises(BaseModelNotFoundError, match=rf"{base}' has no tokenizer that"):
+        load_tokenizer(str(base), model)
 
 
 def test_what_a_base_model_is_comes_from_its_folder(tmp_path: Path) -> None:

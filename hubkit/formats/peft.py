@@ -224,7 +224,8 @@ def _targets(source: Mapping[str, Any], config: LoraConfig, sites: SiteTensors) 
 
 
 def _model_type(source: Mapping[str, Any]) -> str | None:
-    name = (source.get("auto_mapping") or {}).get("base_model_class")
+    mapping = source.get("auto_mapping")
+    name = mapping.get("base_model_class") if isinstance(mapping, dict) else None
     found = getattr(transformers, name, None) if isinstance(name, str) else None
     return getattr(getattr(found, "config_class", None), "model_type", None)
 

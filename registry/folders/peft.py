@@ -119,7 +119,9 @@ def _method(config: dict[str, Any], lora: LoraConfig | None, where: Path) -> Met
 
 def _base_class(config: dict[str, Any], where: Path) -> str | None:
     mapping = config.get("auto_mapping") or {}
-    return text_of(mapping, "base_model_class", where) if isinstance(mapping, dict) else None
+    if not isinstance(mapping, dict):
+        raise FolderError(f"{where}: auto_mapping is {mapping!r}; expected an object.", where)
+    return text_of(mapping, "base_model_class", where)
 
 
 def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:

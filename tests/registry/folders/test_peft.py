@@ -103,6 +103,7 @@ def test_a_base_model_that_nothing_names_is_asked_for(folder: Path, value: str |
         ({"peft_type": None}, "peft_type is empty"),
         ({"peft_type": 3}, "peft_type is 3; expected a text"),
         ({"peft_type": "FOO"}, "adapter_config.json: peft_type is 'FOO'; expected a method of"),
+        ({"auto_mapping": "x"}, "auto_mapping is 'x'; expected an object"),
         ({"peft_type": "lora"}, "peft_type is 'lora'; .* Did you mean LORA"),
         ({"lora_alpha": "x"}, "adapter_config.json: lora_alpha is 'x'; expected a number"),
         ({"target_modules": "nothing"}, "fit none of the modules .* targets: nothing"),
