@@ -167,7 +167,7 @@ def _require_finite(folder: Folder) -> None:
 def _check_tensors(catalog: Catalog, folder: Path, manifest: Manifest, base: Path | None) -> None:
     if base is None and (folder / PEFT.weights).is_file():
         return  # all that can be said of it without torch is said already
-    from hubkit.fitting import check_fit, check_fusion
+    from hubkit.folder_fit import check_fit, check_fusion
 
     check_fusion(catalog, folder, manifest)
     check_fit(folder, manifest, base)

@@ -26,7 +26,7 @@ FLOORS: tuple[set[str], ...] = (
     {"base_models", "plots", "tasks"},
     {"converting", "stored_bases"},
     {"adapters"},
-    {"fitting"},
+    {"folder_fit"},
     {"publishing"},
     {"remote"},
     {"pulling"},

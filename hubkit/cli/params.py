@@ -67,6 +67,20 @@ class _Size(click.ParamType[int]):
         return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])
 
 
+class _Said(click.ParamType[str]):
+    """A text that says something."""
+
+    name = "text"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        if not str(value).strip():
+            self.fail("it is empty. Say something, or leave the option out.", param, ctx)
+        return str(value)
+
+
 REF = _Ref()
+SAID = _Said()
 SIZE = _Size()
 NAME = _Name()

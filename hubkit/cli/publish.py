@@ -9,7 +9,7 @@ import click
 
 from hubkit.cli.options import json_option
 from hubkit.cli.output import print_json, print_published, version_json
-from hubkit.cli.params import NAME, REF
+from hubkit.cli.params import NAME, REF, SAID
 from hubkit.remote.address import DEFAULT, is_remote
 from registry.refs import AdapterRef
 
@@ -17,14 +17,18 @@ from registry.refs import AdapterRef
 @click.command("publish")
 @click.argument("source", metavar="FOLDER|REF")
 @click.option("--name", type=NAME, help="What to call it: NAME or OWNER/NAME.")
-@click.option("--task", help="What the adapter does, such as sentiment.")
+@click.option("--task", type=SAID, help="What the adapter does, such as sentiment.")
 @click.option(
     "--base",
     metavar="BASE",
     help="Its base model, in place of the one that the folder names: a folder or a hub id.",
 )
 @click.option(
-    "--label", "labels", multiple=True, help="A label of a head that names none; once for each."
+    "--label",
+    "labels",
+    type=SAID,
+    multiple=True,
+    help="A label of a head that names none; once for each, in the order of their ids.",
 )
 @click.option(
     "--parent",
@@ -33,9 +37,9 @@ from registry.refs import AdapterRef
     multiple=True,
     help="What a fusion is made of; once for each, in its order.",
 )
-@click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable.")
-@click.option("--license", help="SPDX identifier, such as apache-2.0.")
-@click.option("--language", help="BCP 47 tag, such as en.")
+@click.option("--tag", "tags", type=SAID, multiple=True, help="A word to find it by; repeatable.")
+@click.option("--license", type=SAID, help="SPDX identifier, such as apache-2.0.")
+@click.option("--language", type=SAID, help="BCP 47 tag, such as en.")
 @click.option("--description", help="For people.")
 @click.option("--message", help="What to say about this version.")
 @click.option(
@@ -74,11 +78,12 @@ def command(
 
     given = {fact: value for fact, value in facts.items() if value not in (None, ())}
     if to is None:
-        if name is None or private:
+        if private:
+            raise click.UsageError("--private is for a hub: say which with --to.")
+        if name is None:
             raise click.UsageError(
-                "A folder needs a --name; --private is for a hub."
-                if name is None
-                else "--private is for a hub: say which with --to."
+                "Missing option '--name': what to call the adapter in the folder, such as "
+                f"--name reviews. To send {source} to a hub instead, say which with --to."
             )
         from hubkit.publishing import publish_folder
 

@@ -59,6 +59,11 @@ def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) ->
         architecture=_backbone_class(config, where),
         hidden_size=count_of(config, "hidden_size", where),
     )
+    if main is not HEAD and text_of(config, "model_type", where) is None:
+        raise FolderError(
+            f"{where} lacks model_type: expected the architecture of the base model, such as bert.",
+            where,
+        )
     kind: Kind = "adapter"
     if main is ADAPTER:
         method = _adapter_method(config, tensors[main], where)

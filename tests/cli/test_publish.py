@@ -52,9 +52,27 @@ def test_same_content_twice_is_one_version(run: Run, folder: MakeFolder) -> None
 
 def test_fact_that_no_manifest_holds(run: Run, folder: MakeFolder) -> None:
     path = folder()
-    result = run("publish", path, "--name", "film", "--task", "", status=1)
+    result = run("publish", path, "--name", "film", "--task", "a\nb", status=1)
     assert result.stderr.startswith(f"Error: What is to be published from {path} is not")
     assert "task: " in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--task", "--label", "--tag", "--license", "--language"])
+def test_option_that_says_nothing_is_named(run: Run, option: str) -> None:
+    result = run("publish", PEFT / "lora" / "a", "--name", "film", option, " ", status=2)
+    assert f"Invalid value for '{option}': it is empty." in result.stderr
+
+
+def test_folder_without_a_name_is_told_the_option(run: Run) -> None:
+    result = run("publish", PEFT / "lora" / "a", "--task", "film", status=2)
+    assert "Error: Missing option '--name': what to call the adapter" in result.stderr
+
+
+def test_label_given_twice_is_named(run: Run) -> None:
+    labels = ("--label", "bad", "--label", "bad", "--label", "good")
+    folder = PEFT / "seq_cls" / "a"
+    result = run("publish", folder, "--name", "film", "--task", "t", *labels, status=1)
+    assert result.stderr.startswith(f"Error: {folder}: --label bad was given twice")
 
 
 def test_folder_without_manifest(run: Run, tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
         name, model_type, config = source["name"], source["model_type"], source["config"]
     except KeyError as error:
         raise AdapterError(f"{folder / CONFIG} lacks the key {error}.") from None
-    names = family(model_type)
+    with said_in(folder / CONFIG):
+        names = family(model_type)
     tensors = read_tensors(folder, "adapter.safetensors", "pytorch_adapter.bin")
     coupling, tensors = _couplings(tensors, f"{names.couplings}.{name}.")
     if isinstance(config, dict) and config.get("architecture") is not None:
@@ -254,7 +255,7 @@ def _lora(
         widened[site] = found
     ends = {str(site).removeprefix(f"{names.layer_of(site)}.") for site in sites}
     lists = {names.layer_of(site).rpartition(".")[0] for site in sites}
-    with said_in(folder):
+    with said_in(folder / CONFIG):
         method = LoRA(
             rank=rank,
             alpha=alpha,

@@ -96,7 +96,7 @@ def bottleneck(config: Any, sizes: Mapping[str, int], folder: Path) -> Bottlenec
         )
     for type, row in ROWS.items():
         if (row.reads, set(row.places), row.invertible) == (reads, places, coupling is not None):
-            with said_in(folder):
+            with said_in(folder / CONFIG):
                 return Bottleneck(
                     type=type,
                     bottleneck_size=1,
@@ -148,8 +148,8 @@ def reduction_factor(hidden_size: int, bottleneck_size: int) -> float:
 
 
 @contextmanager
-def said_in(folder: Path) -> Iterator[None]:
-    """Name the configuration file of `folder` in errors of the block.
+def said_in(file: Path) -> Iterator[None]:
+    """Name a configuration file in errors of the block.
 
     Raises:
         AdapterError: Whichever the block raises, with another message.
@@ -157,7 +157,7 @@ def said_in(folder: Path) -> Iterator[None]:
     try:
         yield
     except AdapterError as error:
-        raise AdapterError(f"{folder / CONFIG}: {error}", error.subject) from error
+        raise AdapterError(f"{file}: {error}", error.subject) from error
 
 
 def refuse_others(config: Mapping[str, Any], computed: Mapping[str, Any], folder: Path) -> None:

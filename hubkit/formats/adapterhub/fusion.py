@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from hubkit.formats.adapterhub.adapter import by_site, flat_tensors, foreign_name, outer
-from hubkit.formats.adapterhub.config import refuse_others
+from hubkit.formats.adapterhub.config import refuse_others, said_in
 from hubkit.formats.adapterhub.names import family
 from hubkit.formats.stored import SiteTensors
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
@@ -73,6 +73,8 @@ def read_fusion(folder: Path) -> StoredFusion:
     if isinstance(config, dict):
         refuse_others(config, _COMPUTED, folder)
     adapter_names = tuple(source.get("adapter_names") or name.split(","))
+    with said_in(folder / _CONFIG_FILE):
+        family(source.get("model_type", ""))
     tensors = by_site(
         folder,
         read_tensors(

@@ -82,7 +82,7 @@ def family(model_type: str) -> Family:
     """
     try:
         return _FAMILIES[model_type]
-    except KeyError:
+    except (KeyError, TypeError):  # what is no text is no name either
         raise AdapterError(
             f"hubkit knows no AdapterHub names for the architecture {model_type!r}; "
             f"it knows {', '.join(sorted(_FAMILIES))}."

@@ -173,6 +173,8 @@ def test_given_labels_name_those_of_a_head_that_does_not(head: Path) -> None:
         ({"hidden_size": 64}, r"has the shape .*, but adapter_config.json says"),
         ({"name": "b"}, "is of the adapter 'b', but the weights beside it are of a"),
         ({"name": None}, "lacks the adapter's name"),
+        ({"model_type": None}, "adapter_config.json lacks model_type"),
+        ({"model_type": ["bert"]}, r"model_type is \['bert'\]; expected a text"),
         ({"config": None}, "config is None; expected the name or the options"),
         ({"model_name": ""}, "does not name its base model.*--base"),
         ({"hidden_size": -1}, "hidden_size is -1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -57,7 +58,8 @@ def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
             return  # an adapter that hubkit only keeps may be of any architecture
         adapter = Adapter.load(folder, with_head=False)
         if base is not None:
-            Fitting(_skeleton(base)).check(adapter)
+            # The name in the files says little to who has the folder at hand.
+            Fitting(_skeleton(base)).check(replace(adapter, name=str(folder)))
 
 
 def check_fusion(catalog: Catalog, folder: Path, manifest: Manifest) -> None:
