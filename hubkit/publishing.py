@@ -22,7 +22,7 @@ from registry.folders.adapterhub import fused_adapters
 from registry.folders.contents import listed
 from registry.folders.finite import require_finite
 from registry.folders.folder import numbered_labels
-from registry.folders.kinds import PEFT
+from registry.folders.kinds import FUSION, PEFT, find_parts
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
@@ -177,7 +177,8 @@ def _find_parents(
     catalog: Catalog, folder: Path, name: AdapterRef, given: Sequence[AdapterRef]
 ) -> tuple[Parent, ...]:
     """Pin what a fusion folder is made of: what is given, or what is called so here."""
-    names = fused_adapters(folder) if folder.is_dir() else ()
+    # A folder that is none, or two at once, is told as that before its parents are missed.
+    names = fused_adapters(folder) if folder.is_dir() and FUSION in find_parts(folder) else ()
     if not names or given:
         versions = [catalog.resolve(ref) for ref in given]
     else:

@@ -94,6 +94,19 @@ def test_a_fusion_without_its_parents_is_refused(catalog: Catalog) -> None:
         publish(catalog, fusion, "f", parents=[AdapterRef.parse("a")])
 
 
+def test_a_fusion_without_its_weights_is_told_before_its_parents(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    folder = copy(BERT / "seq_bn" / "fusion_abc", tmp_path / "f")
+    (folder / "pytorch_model_adapter_fusion.bin").unlink()
+    with pytest.raises(FolderError, match="of an AdapterHub fusion, but not its weights"):
+        publish(catalog, folder)
+    for file in (PEFT / "lora" / "a").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(FolderError, match="holds a PEFT adapter and an AdapterHub fusion; expect"):
+        publish(catalog, folder)
+
+
 def test_a_fusion_over_the_wrong_parents_is_refused(catalog: Catalog) -> None:
     publish(catalog, BERT / "seq_bn" / "a", "a")
     publish(catalog, BERT / "double_seq_bn" / "b", "b")
@@ -231,7 +244,10 @@ def test_names_of_adapterhub_are_held_to_the_architecture_without_a_base_model(
         folder / "adapter.safetensors",
         lambda shapes: {name.replace("layer.0.", "layers.0."): s for name, s in shapes.items()},
     )
-    with pytest.raises(AdapterError, match="fits no site of a distilbert; expected names such as"):
+    near = r"layer\.0\.output_adapters\.adapters\.a\.adapter_down\.0\."
+    with pytest.raises(
+        AdapterError, match=rf"fits no site of a distilbert; .* Did you mean .*{near}"
+    ):
         publish(catalog, folder)
     edit(folder / "adapter_config.json", lambda config: config | {"model_type": "novel"})
     assert publish(catalog, folder).method == "seq_bn", "kept, whatever its architecture"

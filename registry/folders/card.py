@@ -82,7 +82,8 @@ def parse_card(text: str, path: Path) -> Card:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise FolderError(
-            f"{path}: what stands between the lines --- is not YAML: {problem}.", path
+            f"{path}: what stands between the lines --- is not YAML: {problem}. Mend the card.",
+            path,
         ) from error
     if data is None:
         data = {}

@@ -24,7 +24,7 @@ from hubkit.methods.bottleneck import Bottleneck
 from hubkit.methods.lora import LoRA
 from hubkit.methods.method import is_finite
 from hubkit.methods.sites import BlockSite, Site
-from registry.errors import AdapterError
+from registry.errors import AdapterError, did_you_mean
 from registry.manifest import BaseModelInfo
 
 _DELTA_NAMES = {
@@ -158,9 +158,10 @@ def by_site(
             found.setdefault(site, {})[name] = tensor
         elif rest.startswith(owner) or not (skipped and skipped.fullmatch(key)):
             example = f"{sites.first()}.{owner}{next(iter(names.values()))}"
+            meant = [f"{path}.{owner}{name}" for path in sites.near(key) for name in ours]
             raise AdapterError(
                 f"{folder}: the tensor {key!r} fits no site of a {model_type}; expected names such "
-                f"as {example!r}."
+                f"as {example!r}.{did_you_mean(key, meant)}"
             )
     if not found:
         raise AdapterError(f"{folder} holds no tensor of {owner.rstrip('.')!r}.")

@@ -69,6 +69,12 @@ class Family:
                 return match[0]
         return ""
 
+    def near(self, name: str) -> list[str]:
+        """The paths that a tensor of that name may have meant, with the prefix and without."""
+        number = re.search(r"\.(\d+)\.", name)
+        paths = [path.format(number[1] if number else 0) for path in self.paths.values()]
+        return [*paths, *(f"{self.prefix}.{path}" for path in paths)]
+
     def first(self) -> str:
         """The path of the first site, for messages."""
         return next(iter(self.paths.values())).format(0)
