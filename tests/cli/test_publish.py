@@ -63,11 +63,6 @@ def test_option_that_says_nothing_is_named(run: Run, option: str) -> None:
     assert f"Invalid value for '{option}': it is empty." in result.stderr
 
 
-def test_folder_without_a_name_is_told_the_option(run: Run) -> None:
-    result = run("publish", PEFT / "lora" / "a", "--task", "film", status=2)
-    assert "Error: Missing option '--name': what to call the adapter" in result.stderr
-
-
 def test_label_given_twice_is_named(run: Run) -> None:
     labels = ("--label", "bad", "--label", "bad", "--label", "good")
     folder = PEFT / "seq_cls" / "a"
@@ -104,8 +99,10 @@ def test_bad_name(run: Run, folder: MakeFolder) -> None:
 
 def test_a_folder_of_another_library_needs_only_a_name_and_a_task(run: Run) -> None:
     lora = PEFT / "seq_cls" / "a"
-    assert "--task sentiment" in run("publish", lora, "--name", "film", status=1).stderr
-    facts = ("--task", "film", "--label", "neg", "--label", "neu", "--label", "pos")
+    labels = ("--label", "neg", "--label", "neu", "--label", "pos")
+    assert "--label NAME_OF_0" in run("publish", lora, "--name", "film", status=1).stderr
+    assert "--task sentiment" in run("publish", lora, "--name", "film", *labels, status=1).stderr
+    facts = ("--task", "film", *labels)
     document = json.loads(
         run("publish", lora, "--name", "film", *facts, "--base", BASE, "--json").stdout
     )
@@ -136,7 +133,7 @@ def test_a_name_goes_to_a_hub(run: Run, hub: Hub) -> None:
 def test_what_does_not_go_together_is_a_usage_error(
     run: Run, folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "A folder needs a --name" in run("publish", folder(), status=2).stderr
+    assert "Missing option '--name'" in run("publish", folder(), status=2).stderr
     assert "--private is for a hub" in (
         run("publish", folder(), "--name", "a", "--private", status=2).stderr
     )
