@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import hubkit
 from hubkit import Adapter, Stack
@@ -115,3 +116,15 @@ def test_what_cannot_predict_says_so(catalog: Catalog, tmp_path: Path) -> None:
 def test_the_registry_of_the_user_is_the_default(hubkit_home: Path, tmp_path: Path) -> None:
     publish(open_catalog(hubkit_home), adapter(tmp_path, "mine", ("n", "y")))
     assert hubkit.load("mine").labels == ("n", "y")
+
+
+def test_what_is_wrong_with_a_version_is_told_by_its_name(catalog: Catalog, tmp_path: Path) -> None:
+    broken = adapter(tmp_path, "broken", ("n", "y"))
+    with torch.no_grad():
+        next(iter(broken.deltas.values())).down[0, 0] = float("nan")
+    publish(catalog, broken)  # as an older release, which did not look
+    with pytest.raises(
+        AdapterError, match=r"^broken@1: adapter 'broken' at .* holds NaN"
+    ) as caught:
+        load_published(catalog, "broken")
+    assert str(catalog.home) not in str(caught.value)

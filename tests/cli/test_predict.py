@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,3 +136,14 @@ def test_an_adapter_with_a_fingerprint_runs_on_another_base_model_only_when_allo
     assert "runs on" in run(*evaluate, "--allow-base-mismatch").stderr
     run(*evaluate)
     assert "also allowed" in run("show", "film").stdout
+
+
+def test_base_without_a_tokenizer_is_named(
+    run: Run, trained: Catalog, base: Path, tmp_path: Path
+) -> None:
+    without = shutil.ignore_patterns("*token*", "vocab*")
+    bare = Path(shutil.copytree(base, tmp_path / "bare", ignore=without))
+    (tmp_path / "data.csv").write_text("text,label\ngood,positive\n")
+    for command in (("predict", "film", "good"), ("evaluate", "film", tmp_path / "data.csv")):
+        result = run(*command, "--base", bare, status=1)
+        assert f"The base model '{bare}' has no tokenizer" in result.stderr
