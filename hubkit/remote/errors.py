@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
+from huggingface_hub import is_offline_mode
 from huggingface_hub.errors import (
     EntryNotFoundError,
     FileMetadataError,
@@ -30,6 +31,19 @@ from registry.errors import (
 )
 
 _LOGIN = "Log in with `hubkit login`, or set HF_TOKEN"
+
+
+def require_online(endpoint: str) -> None:
+    """Make sure that a hub may be asked.
+
+    Raises:
+        RemoteUnreachableError: HF_HUB_OFFLINE is set.
+    """
+    if is_offline_mode():
+        raise RemoteUnreachableError(
+            f"HF_HUB_OFFLINE is set, so {endpoint} is not asked. Unset it and run it again.",
+            endpoint,
+        )
 
 
 @contextmanager
@@ -100,10 +114,16 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
             return InvalidNameError(f"A hub has no repository of that name: {error}", what)
         case HfHubHTTPError():
             return _refusal(error, what)
+        case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.UnsupportedProtocol():
+            return RemoteUnreachableError(
+                f"{endpoint} cannot be reached: {_said(error)}. Check the address and the "
+                "connection, and run it again.",
+                endpoint,
+            )
         case httpx2.HTTPError() | ConnectionError() | TimeoutError() | FileMetadataError():
             return RemoteUnreachableError(
-                f"The connection to {endpoint} failed: {_said(error)}. What arrived whole is kept; "
-                "run it again to go on.",
+                f"The connection to {endpoint} broke off: {_said(error)}. Check it, and run it "
+                "again to go on.",
                 endpoint,
             )
         case OSError() if "Consistency check failed" in str(error):

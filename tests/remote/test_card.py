@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubkit.publishing import publish_folder
-from hubkit.remote.card import hub_id, write_card
+from hubkit.remote.card import write_card
 from registry import AdapterRef, Catalog, Manifest, Version, read_folder, write_manifest
 from registry.folders.card import Card, parse_card
 from tests.support.foreign import BERT, PEFT
@@ -116,16 +116,6 @@ def test_what_its_own_card_says_stays_unless_the_manifest_has_it_differently(
     assert card.data["widget"] == [{"text": "a"}]
     assert card.tags == ("old", "adapter", "hubkit", "lora", "new")
     assert card.text.startswith("# Mine\n\n## This version")
-
-
-@pytest.mark.parametrize("base", ["/models/bert", "./bert", "~/bert", "a/b/c", "C:\\bert"])
-def test_a_path_on_a_machine_is_no_id(base: str) -> None:
-    assert hub_id(base) is None
-
-
-@pytest.mark.parametrize("base", ["bert-base-uncased", "team/bert"])
-def test_an_id_is_one(base: str) -> None:
-    assert hub_id(base) == base
 
 
 WORD = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)

@@ -11,9 +11,7 @@ from huggingface_hub import HfApi
 
 from hubkit.combining import publish_stack
 from hubkit.publishing import publish_folder
-from hubkit.remote.address import RemoteAddress
 from hubkit.remote.layout import OWN_CARD
-from hubkit.remote.publish import Pushed, publish_remote
 from registry import AdapterRef, Catalog, Manifest, Version
 from registry.errors import (
     ConflictError,
@@ -26,15 +24,8 @@ from registry.errors import (
 from registry.folders.card import parse_card
 from tests.support.foreign import BASE, BERT, PEFT, copy
 from tests.support.hub import Hub
-from tests.support.shelf import publish_fusion, publish_head, publish_lora
-
-
-def push(
-    catalog: Catalog, hub: Hub, ref: str, name: str | None = None, *, private: bool = False
-) -> Pushed:
-    named = AdapterRef.parse(name) if name else None
-    address = RemoteAddress.parse(hub.url)
-    return publish_remote(catalog, AdapterRef.parse(ref), address, name=named, private=private)
+from tests.support.roundtrip import push
+from tests.support.shelf import BASE_ID, publish_fusion, publish_head, publish_lora
 
 
 def commits(hub: Hub, name: str) -> int:
@@ -139,7 +130,7 @@ def test_the_card_says_what_the_filters_of_a_hub_know(catalog: Catalog, hub: Hub
     assert card.task_type == "text-classification"
     assert {"adapter", "topic", "seq_bn"} <= set(card.tags)
     assert card.data["library_name"] == "adapter-transformers"
-    assert "base_model" not in card.data, "a folder on this machine is no id"
+    assert card.data["base_model"] == BASE_ID
     info = HfApi(endpoint=hub.url, token="ada-writes").model_info("ada/topic")
     assert info.pipeline_tag == "text-classification"
 
@@ -189,19 +180,57 @@ def test_a_commit_in_between_is_noticed_and_nothing_is_published(
     assert (repo.files(), repo.tags) == ({"theirs": b"x"}, {})
 
 
-@pytest.mark.parametrize("where", ["/commit/main", "/tag/"])
-def test_a_publication_that_broke_off_is_completed_by_the_next(
-    catalog: Catalog, hub: Hub, where: str
+def test_a_commit_that_fails_leaves_no_empty_repository(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    hub.refuse = {"/commit/main": 507}
+    with pytest.raises(RemoteUnreachableError, match="failed with status 507"):
+        push(catalog, hub, "film")
+    assert hub.repos == {}
+    hub.create("ada/film")
+    with pytest.raises(RemoteUnreachableError):
+        push(catalog, hub, "film")
+    assert [*hub.repos] == ["ada/film"], "which was there before"
+
+
+def test_an_empty_repository_that_cannot_be_deleted_is_told(
+    catalog: Catalog, hub: Hub, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish_lora(catalog)
-    hub.refuse = {where: 507}
+    hub.refuse = {"/commit/main": 507, "/repos/delete": 403}
+    with pytest.raises(RemoteUnreachableError, match="failed with status 507"):
+        push(catalog, hub, "film")
+    assert f"{hub.url}/ada/film was made for this and may be empty still" in caplog.text
+
+
+def test_a_tag_that_fails_after_its_commit_is_set_by_the_next(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    hub.refuse = {"/tag/": 507}
     with pytest.raises(RemoteUnreachableError, match="failed with status 507"):
         push(catalog, hub, "film")
     assert hub.repos["ada/film"].tags == {}
+    assert commits(hub, "ada/film") == 2
     hub.refuse = {}
     assert push(catalog, hub, "film").new
+    repo = hub.repos["ada/film"]
     assert commits(hub, "ada/film") == 2
-    assert set(hub.repos["ada/film"].tags) == {"v1"}
+    assert repo.tags == {"v1": repo.branches["main"]}
+
+
+def test_so_it_is_for_an_older_version_that_is_published_late(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    publish_lora(catalog, which="b")
+    push(catalog, hub, "film@2")
+    hub.refuse = {"/tag/": 507}
+    with pytest.raises(RemoteUnreachableError):
+        push(catalog, hub, "film@1")
+    hub.refuse = {}
+    assert push(catalog, hub, "film@1").new
+    repo = hub.repos["ada/film"]
+    assert repo.branches == {"main": repo.tags["v2"]}
+    assert (
+        repo.files("v1")["adapter_model.safetensors"]
+        == (PEFT / "lora" / "a" / "adapter_model.safetensors").read_bytes()
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,7 +261,7 @@ def test_a_hub_that_nobody_runs_cannot_be_reached(catalog: Catalog, hub: Hub) ->
     publish_lora(catalog)
     hub.url = "http://127.0.0.1:9"
     with pytest.raises(
-        RemoteUnreachableError, match=r"The connection to http://127.0.0.1:9 failed"
+        RemoteUnreachableError, match=r"http://127.0.0.1:9 cannot be reached: .*refused"
     ):
         push(catalog, hub, "film")
 
