@@ -10,14 +10,13 @@ import pytest
 from hubkit.publishing import publish_folder
 from registry import AdapterRef, Catalog
 from registry.errors import (
-    FolderError,
     RemoteNotFoundError,
 )
 from registry.origins import pulled_from
 from registry.search import search
 from tests.support.foreign import PEFT
 from tests.support.hub import Hub
-from tests.support.roundtrip import LORA, WEIGHTS, nothing_in, pull, push
+from tests.support.roundtrip import pull, push
 from tests.support.shelf import publish_fusion, publish_head, publish_lora
 
 
@@ -81,40 +80,3 @@ def test_what_a_fusion_is_made_of_comes_along(
     pull(other_catalog, hub, "ada/both")
     names = [str(version.ref) for version in search(other_catalog).items]
     assert names == ["ada/both@1", "ada/b@1", "ada/a@1"]
-
-
-def test_the_tags_of_a_plain_repository_are_no_versions(catalog: Catalog, hub: Hub) -> None:
-    repo = hub.create("bob/film", dict.fromkeys(LORA, b"old"))
-    repo.tags["v7"] = repo.branches["main"]
-    repo.commit("main", LORA, "new")
-    here = pull(catalog, hub, "bob/film")
-    assert here.number == 1
-    assert (catalog.folder(here) / WEIGHTS).read_bytes() == LORA[WEIGHTS]
-
-
-def test_a_plain_repository_that_changed_is_the_next_version(catalog: Catalog, hub: Hub) -> None:
-    repo = hub.create("bob/film", LORA)
-    first = pull(catalog, hub, "bob/film")
-    assert pull(catalog, hub, "bob/film") == first
-    other = (PEFT / "lora" / "b" / WEIGHTS).read_bytes()
-    repo.commit("main", repo.files() | {WEIGHTS: other}, "better")
-    assert pull(catalog, hub, "bob/film").number == 2
-
-
-def test_a_repository_that_is_no_adapter_is_refused_before_any_of_it_is_fetched(
-    catalog: Catalog, hub: Hub
-) -> None:
-    hub.create("bob/model", {"config.json": b"{}", "model.safetensors": b"x"})
-    with pytest.raises(FolderError, match=r"bob/model holds no adapter: .*may be a base model"):
-        pull(catalog, hub, "bob/model")
-    assert not any("/resolve/" in path for _, _, path in hub.requests)
-
-
-def test_a_repository_with_an_unsound_adapter_is_refused(catalog: Catalog, hub: Hub) -> None:
-    hub.create("bob/code", {**LORA, "README.md": b"\xff\xfe"})
-    with pytest.raises(FolderError, match=rf"^{hub.url}/bob/code/README\.md is not UTF-8"):
-        pull(catalog, hub, "bob/code")
-    hub.create("bob/half", {WEIGHTS: LORA[WEIGHTS]})
-    with pytest.raises(FolderError, match="not its configuration"):
-        pull(catalog, hub, "bob/half")
-    assert nothing_in(catalog)

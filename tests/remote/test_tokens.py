@@ -75,5 +75,5 @@ def test_what_is_kept_is_checked_and_never_told(hub: Hub) -> None:
 
 def test_offline_nobody_can_log_in(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(RemoteUnreachableError, match="HF_HUB_OFFLINE is set, so .* is not asked"):
+    with pytest.raises(RemoteUnreachableError, match=r"HF_HUB_OFFLINE is set, so .* is not asked"):
         log_in(hub.url, "ada-writes")

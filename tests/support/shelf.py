@@ -22,17 +22,17 @@ def publish_lora(
 
 def publish_head(catalog: Catalog, name: str = "topic") -> Version:
     """An AdapterHub adapter with a head of two labels."""
-    return _publish(catalog, HEAD, name, task="topic", license="mit")
+    return publish_on_base(catalog, HEAD, name, task="topic", license="mit")
 
 
 def publish_fusion(catalog: Catalog, name: str = "both") -> Version:
     """A fusion of the adapters a and b, which are published too."""
     for part in "ab":
-        _publish(catalog, BERT / "seq_bn" / part, part, task="film")
-    return _publish(catalog, BERT / "seq_bn" / "fusion_ab_static", name, task="film")
+        publish_on_base(catalog, BERT / "seq_bn" / part, part, task="film")
+    return publish_on_base(catalog, BERT / "seq_bn" / "fusion_ab_static", name, task="film")
 
 
-def _publish(catalog: Catalog, source: Path, name: str, **facts: object) -> Version:
+def publish_on_base(catalog: Catalog, source: Path, name: str, **facts: object) -> Version:
     """Publish a folder with the base model's fingerprint, but under an id in place of its path."""
     ref = AdapterRef.parse(name)
     with checked_folder(catalog, source, ref, base=str(BASE)) as folder:
