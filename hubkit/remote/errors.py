@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hubkit.remote.address import default_endpoint
 from registry.errors import (
     HubkitError,
     InvalidNameError,
@@ -30,7 +31,11 @@ from registry.errors import (
     StorageError,
 )
 
-_LOGIN = "Log in with `hubkit login`, or set HF_TOKEN"
+
+def login_cure(endpoint: str) -> str:
+    """Return how to come with a token to a hub, as the beginning of a sentence."""
+    where = "" if endpoint == default_endpoint() else f" --to {endpoint}"
+    return f"Log in with `hubkit login{where}`, or set HF_TOKEN"
 
 
 def require_online(endpoint: str) -> None:
@@ -87,7 +92,7 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
         case GatedRepoError():
             return RemoteAccessError(
                 f"{what} is gated: its owner decides who may read it. Ask for access on its page, "
-                f"then come with your token. {_LOGIN}.",
+                f"then come with your token. {login_cure(endpoint)}.",
                 what,
             )
         case RevisionNotFoundError():
@@ -99,7 +104,7 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
         case RepositoryNotFoundError():
             return RemoteNotFoundError(
                 f"There is no repository {what}, or it is private and your token does not open it. "
-                f"Check the name. {_LOGIN} if it is private.",
+                f"Check the name. {login_cure(endpoint)} if it is private.",
                 what,
             )
         case OfflineModeIsEnabled() | IncompleteSnapshotError() | LocalEntryNotFoundError():
@@ -113,7 +118,7 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
         case HFValidationError():
             return InvalidNameError(f"A hub has no repository of that name: {error}", what)
         case HfHubHTTPError():
-            return _refusal(error, what)
+            return _refusal(error, endpoint, what)
         case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.UnsupportedProtocol():
             return RemoteUnreachableError(
                 f"{endpoint} cannot be reached: {_said(error)}. Check the address and the "
@@ -136,20 +141,26 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
                 "another folder, and run it again.",
                 what,
             )
+        case TypeError() if "ModelCardData" in str(error):
+            return RemoteError(
+                f"{what} has a card with fields that the client cannot read: {_said(error)}. Tell "
+                "its owner.",
+                what,
+            )
         case ValueError() | OSError() | RuntimeError():
             return RemoteError(f"{what}: {_said(error)}.", what)
     return None
 
 
-def _refusal(error: HfHubHTTPError, what: str) -> RemoteError:
+def _refusal(error: HfHubHTTPError, endpoint: str, what: str) -> RemoteError:
     status = error.response.status_code if error.response is not None else None
     said = _said(error)
     if status == 401:
-        return RemoteAccessError(f"{what} does not know you: {said}. {_LOGIN}.", what)
+        return RemoteAccessError(f"{what} does not know you: {said}. {login_cure(endpoint)}.", what)
     if status == 403:
         return RemoteAccessError(
             f"{what} refuses: {said}. Your token has no right to do this; make one with write "
-            f"access, or ask the owner. {_LOGIN}.",
+            f"access, or ask the owner. {login_cure(endpoint)}.",
             what,
         )
     if status == 412:

@@ -10,7 +10,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from hubkit.remote.address import RemoteAddress
 from hubkit.remote.base_ids import with_base_id
 from hubkit.remote.card import write_card
-from hubkit.remote.errors import remote_errors
+from hubkit.remote.errors import login_cure, remote_errors
 from hubkit.remote.layout import number_of, path_there, require_free_paths, tag_of
 from hubkit.remote.repository import HubRepository
 from hubkit.remote.session import open_hub
@@ -80,8 +80,7 @@ def publish_remote(
 def _user(hub: HfApi, endpoint: str) -> str:
     if not hub.token:
         raise RemoteAccessError(
-            f"{endpoint} does not know you. Log in with `hubkit login`, or set HF_TOKEN, or say "
-            "under which owner to publish with --name OWNER/NAME.",
+            f"{endpoint} does not know you. {login_cure(endpoint)}.",
             endpoint,
         )
     with remote_errors(endpoint):

@@ -46,8 +46,15 @@ def log_in(endpoint: str, token: str) -> str:
     """
     require_online(endpoint)
     token = _require_token(token.strip(), "What was given", endpoint)
-    with remote_errors(endpoint):
-        user = str(HfApi(endpoint=endpoint, token=token).whoami()["name"])
+    try:
+        with remote_errors(endpoint):
+            user = str(HfApi(endpoint=endpoint, token=token).whoami()["name"])
+    except RemoteAccessError as error:
+        raise RemoteAccessError(
+            f"{endpoint} does not know this token. Copy it again from the hub's page of access "
+            "tokens; it may have been revoked there.",
+            endpoint,
+        ) from error
     if endpoint == default_endpoint():
         # Kept by the stock client, so that all other tools are logged in as well.
         with remote_errors(endpoint), storage_errors("write", _file().parent):

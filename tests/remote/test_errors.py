@@ -80,6 +80,12 @@ def test_the_reason_behind_a_broken_download_is_told() -> None:
     assert "refused by the other side" in str(translated(error))
 
 
+def test_the_cure_names_the_hub_to_log_in_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "`hubkit login --to https://hub.example.org`" in str(translated(refusal(401)))
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
+    assert "`hubkit login`" in str(translated(refusal(401)))
+
+
 def test_errors_of_its_own_and_bugs_pass_unchanged() -> None:
     own = ConflictError("mine")
     assert translated(own) is own

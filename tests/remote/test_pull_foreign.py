@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, constants
 
+from hubkit.remote.address import RemoteAddress
+from hubkit.remote.pull import pull_remote
 from registry import AdapterRef, Catalog
 from registry.errors import FolderError, ParentNotFoundError, RemoteNotFoundError
 from registry.folders.kinds import HEAD as PART
@@ -96,7 +98,8 @@ def test_the_same_commit_is_the_same_version_with_and_without_base(
     here = pull(catalog, hub, "bob/film", base=first)
     for base in (str(BASE), None, str(BASE)):
         assert pull(catalog, hub, "bob/film", base=base) == here
-    assert pull(catalog, hub, f"bob/film@{repo.branches['main']}", base=str(BASE)) == here
+    address = RemoteAddress(hub.url, "bob/film", repo.branches["main"])
+    assert pull_remote(catalog, address, base=str(BASE)) == here
     named = pull(catalog, hub, "bob/film", base=str(BASE), name=AdapterRef.parse("mine"))
     assert str(named.ref) == "mine@1"
     assert len(catalog.versions(here.ref)) == 1

@@ -170,3 +170,57 @@ def test_the_base_model_is_checked_before_anything_is_registered(
         pull(other_catalog, hub, "ada/topic", base=other_base)
     assert nothing_in(other_catalog)
     assert pull(other_catalog, hub, "ada/topic", base=str(BASE)).number == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "message"),
+    [
+        ("deleted", RemoteNotFoundError, "There is no repository"),
+        ("gated", RemoteAccessError, "is gated"),
+        ("moved", RemoteNotFoundError, "There is no repository"),
+    ],
+)
+def test_a_repository_that_vanishes_between_two_requests_is_told(
+    catalog: Catalog, hub: Hub, what: str, error: type[HubkitError], message: str
+) -> None:
+    hub.create("bob/film", LORA)
+
+    def interfere(method: str, path: str) -> None:
+        if "/resolve/" not in path:
+            return
+        if what == "gated":
+            hub.repos["bob/film"].gated = True
+        elif "bob/film" in hub.repos:
+            gone = hub.repos.pop("bob/film")
+            if what == "moved":
+                hub.moved["bob/film"] = "bob/new"
+                hub.repos["bob/new"] = gone
+
+    hub.before = interfere
+    with pytest.raises(error, match=message):
+        pull(catalog, hub, "bob/film")
+    assert nothing_in(catalog)
+
+
+def test_a_file_that_arrived_in_part_is_gone_on_with_by_the_next_pull(
+    catalog: Catalog, hub: Hub
+) -> None:
+    hub.create("bob/film", LORA)
+    hub.cut = {WEIGHTS: 100}
+    with pytest.raises(RemoteUnreachableError):
+        pull(catalog, hub, "bob/film")
+    hub.cut, hub.ranges = {}, {}
+    here = pull(catalog, hub, "bob/film")
+    assert (catalog.folder(here) / WEIGHTS).read_bytes() == LORA[WEIGHTS]
+    (start,) = hub.ranges[WEIGHTS]
+    assert 0 < start < len(LORA[WEIGHTS])
+
+
+def test_a_part_with_other_bytes_is_not_built_upon(catalog: Catalog, hub: Hub) -> None:
+    hub.create("bob/film", LORA)
+    hub.cut, hub.corrupt = {WEIGHTS: 100}, {WEIGHTS}
+    with pytest.raises(RemoteUnreachableError):
+        pull(catalog, hub, "bob/film")
+    hub.cut, hub.corrupt = {}, set()
+    here = pull(catalog, hub, "bob/film")
+    assert (catalog.folder(here) / WEIGHTS).read_bytes() == LORA[WEIGHTS]

@@ -35,7 +35,7 @@ def test_a_token_is_kept_for_its_hub_alone(hub: Hub) -> None:
 
 
 def test_a_token_that_the_hub_does_not_know_is_not_kept(hub: Hub) -> None:
-    with pytest.raises(RemoteAccessError, match="does not know you"):
+    with pytest.raises(RemoteAccessError, match="does not know this token"):
         log_in(hub.url, "unknown")
     assert token_for(hub.url) is None
 

@@ -45,9 +45,8 @@ class Repo:
         files = self.commits[commit]
         _, _, rest = files.get("README.md", b"").decode("utf-8", "replace").partition("---\n")
         card = card_data(rest.partition("\n---")[0])
-        tags = [*card.get("tags", [])]
-        for key in ("library_name", "pipeline_tag"):
-            tags += [card[key]] if card.get(key) else []
+        tags = [tag for tag in card.get("tags", ()) if isinstance(tag, str)]
+        tags += [card[key] for key in ("library_name", "pipeline_tag") if card.get(key)]
         if base := card.get("base_model"):
             tags += [f"base_model:{base}", f"base_model:adapter:{base}"]
         return {
@@ -58,7 +57,7 @@ class Repo:
             "tags": tags,
             "pipeline_tag": card.get("pipeline_tag"),
             "library_name": card.get("library_name"),
-            "cardData": json.loads(json.dumps(card, default=str)),
+            "cardData": {str(key): json.loads(json.dumps(card[key], default=str)) for key in card},
             "siblings": [{"rfilename": path} for path in sorted(files)],
             "downloads": 7,
             "likes": 1,
@@ -87,9 +86,11 @@ class Repo:
 
 def card_data(text: str) -> dict[str, Any]:
     """The fields of a card; none where they cannot be read, as on the real hub."""
+    if "&" in text:  # what refers to itself cannot be told in JSON
+        return {}
     try:
         found = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
