@@ -202,25 +202,44 @@ def test_a_repository_that_vanishes_between_two_requests_is_told(
     assert nothing_in(catalog)
 
 
-def test_a_file_that_arrived_in_part_is_gone_on_with_by_the_next_pull(
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client keeps what arrived in whole chunks, which are larger than our files."""
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_file_that_arrived_in_part_is_gone_on_with_where_it_stopped(
     catalog: Catalog, hub: Hub
 ) -> None:
     hub.create("bob/film", LORA)
-    hub.cut = {WEIGHTS: 100}
-    with pytest.raises(RemoteUnreachableError):
-        pull(catalog, hub, "bob/film")
-    hub.cut, hub.ranges = {}, {}
+    hub.cut = {WEIGHTS: 1}
     here = pull(catalog, hub, "bob/film")
+    assert hub.ranges == {WEIGHTS: [len(LORA[WEIGHTS]) // 2 // 1000 * 1000]}
     assert (catalog.folder(here) / WEIGHTS).read_bytes() == LORA[WEIGHTS]
-    (start,) = hub.ranges[WEIGHTS]
-    assert 0 < start < len(LORA[WEIGHTS])
 
 
-def test_a_part_with_other_bytes_is_not_built_upon(catalog: Catalog, hub: Hub) -> None:
+@pytest.mark.usefixtures("small_chunks")
+def test_parts_that_do_not_belong_together_are_noticed(catalog: Catalog, hub: Hub) -> None:
     hub.create("bob/film", LORA)
-    hub.cut, hub.corrupt = {WEIGHTS: 100}, {WEIGHTS}
-    with pytest.raises(RemoteUnreachableError):
-        pull(catalog, hub, "bob/film")
-    hub.cut, hub.corrupt = {}, set()
+    hub.cut, hub.corrupt = {WEIGHTS: 1}, {WEIGHTS}
+
+    def recover(method: str, path: str) -> None:
+        if path.endswith(WEIGHTS) and not hub.cut[WEIGHTS]:
+            hub.corrupt = set()
+
+    hub.before = recover
     here = pull(catalog, hub, "bob/film")
+    assert hub.ranges == {WEIGHTS: [len(LORA[WEIGHTS]) // 2 // 1000 * 1000]}
     assert (catalog.folder(here) / WEIGHTS).read_bytes() == LORA[WEIGHTS]
+
+
+def test_what_arrived_whole_is_not_fetched_twice(catalog: Catalog, hub: Hub) -> None:
+    hub.create("bob/film", LORA)
+    hub.cut = {WEIGHTS: 100}
+    with pytest.raises(RemoteUnreachableError, match="run it again to go on"):
+        pull(catalog, hub, "bob/film")
+    hub.cut, hub.requests = {}, []
+    pull(catalog, hub, "bob/film")
+    fetched = {path for _, method, path in hub.requests if method == "GET" and "/resolve/" in path}
+    assert {path.rpartition("/")[2] for path in fetched} == {WEIGHTS}
