@@ -118,6 +118,16 @@ def test_what_its_own_card_says_stays_unless_the_manifest_has_it_differently(
     assert card.text.startswith("# Mine\n\n## This version")
 
 
+def test_metrics_stand_in_place_of_those_that_its_own_card_had(publish: Publish) -> None:
+    version, manifest = publish("notes.json", metrics=[METRIC], task_type="text-classification")
+    task = {"task": {"type": "x"}, "dataset": {"type": "y", "name": "y"}}
+    old = [{"name": "old", "results": [{**task, "metrics": [{"type": "f1", "value": 0.1}]}]}]
+    own = Card(data={"model-index": old})
+    text = write_card(version, manifest, "ada/film", revision="v1", own=own)
+    (result,) = ModelCardData(**parse_card(text, Path("README.md")).data).eval_results or []
+    assert (result.metric_type, result.metric_value) == ("accuracy", 0.875)
+
+
 WORD = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
 
 
