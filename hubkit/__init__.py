@@ -19,6 +19,8 @@ except ImportError as error:
         "Rename that module, or run Python from another folder."
     ) from error
 
+from registry.origin_kinds import Origin, add_origin_kind
+
 if TYPE_CHECKING:
     from hubkit.adapters.adapter import Adapter
     from hubkit.adapters.attach import Attached, attach
@@ -91,6 +93,16 @@ _HOMES = {
     "save_adapter": "hubkit.adapters.insert",
     "train_only": "hubkit.adapters.freezing",
 }
+
+
+def _open_hub(location: str) -> Origin:
+    from hubkit.remote.origin import HubOrigin  # only needed once bytes are lost
+
+    return HubOrigin(location)
+
+
+add_origin_kind("https", _open_hub)
+add_origin_kind("http", _open_hub)
 
 
 def __getattr__(name: str) -> Any:

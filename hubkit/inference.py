@@ -19,6 +19,7 @@ from hubkit.base_models import describe, encode, load_model, load_tokenizer
 from hubkit.known_bases import require_known_base
 from hubkit.nn.fingerprint import fingerprint
 from hubkit.peft_models import attach_peft, runs_through_peft
+from hubkit.stored_bases import cache_in, where_base_is
 from hubkit.tasks import Prediction, TaskType, task_type
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
@@ -166,7 +167,7 @@ def load(
             "with hubkit.attach, or stack it under an adapter that has one."
         )
     task = task_type(manifest.task_type, name)
-    where = base or manifest.base_model.id
+    where = base or where_base_is(manifest.base_model, cache_in(catalog.home))
     model = load_model(
         where,
         task.load_class(),

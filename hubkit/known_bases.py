@@ -3,7 +3,8 @@
 An adapter of another library does not say which weights its base model had. The first base model
 that it is attached to is taken to be the right one, and noted in the registry's folder; from then
 on another one is an error, as it is for adapters that came with a fingerprint. So is noted who was
-told to go on with another base model all the same.
+told to go on with another base model all the same. A backup has these notes, as without them the
+next base model would be taken for the right one; a bundle has not, as they tell of this registry.
 
     known-bases/MANIFEST-DIGEST.json    {"first": FINGERPRINT|null, "allowed": [FINGERPRINT, ...]}
 """
@@ -16,12 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from registry import Manifest, Version
+from registry.catalog import KNOWN_BASES_NAME
 from registry.errors import BaseModelMismatchError
 from registry.storage.durable import make_folders, storage_errors, write_file
 
 _log = logging.getLogger(__name__)
-
-_FOLDER = "known-bases"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +119,4 @@ def _note(home: Path, version: Version, known: KnownBases) -> None:
 
 
 def _path(home: Path, version: Version) -> Path:
-    return home / _FOLDER / f"{version.manifest_digest}.json"
+    return home / KNOWN_BASES_NAME / f"{version.manifest_digest}.json"

@@ -85,6 +85,25 @@ def labels_in(folder: Path) -> tuple[str, ...]:
     return named if len(named) == len(labels) and named != numbered_labels(len(named)) else ()
 
 
+def where_base_is(base: BaseModelInfo, cache: Path) -> str:
+    """Return where to load a base model from: its id, or a folder that holds the same weights.
+
+    Args:
+        base: As a manifest names it, maybe from another machine.
+        cache: As in :func:`describe_stored`, which remembers folders there.
+    """
+    if base.fingerprint is None or find_base_folder(base.id) is not None:
+        return base.id
+    for known in sorted(cache.glob("*")):
+        with manifest_errors(str(known)):
+            found = BaseModelInfo.model_validate_json(known.read_bytes())
+        folder = find_base_folder(found.id)
+        same = found.fingerprint == base.fingerprint
+        if same and folder is not None and _identity(folder)[0] == known.name:
+            return found.id
+    return base.id
+
+
 def require_base(adapter: str, trained_on: BaseModelInfo, found: BaseModelInfo) -> None:
     """Make sure that a base model is the one that an adapter was trained on.
 

@@ -8,6 +8,7 @@ A registry is a folder:
     quarantine/  bytes that were found damaged
     trash/       blobs that nothing refers to, on their way out
     cache/       folders written out for loading; may be deleted at any time
+    known-bases/ which base models adapters without a fingerprint were attached to
     runs/        checkpoints of training that broke off; deleted, it starts anew
     tmp/         what is being written
 
@@ -41,6 +42,9 @@ from registry.tables.versions import (
 )
 
 DATABASE_NAME = "hubkit.db"
+
+KNOWN_BASES_NAME = "known-bases"
+"""The folder of small files that no version holds, because they tell what was done with it here."""
 
 
 class Catalog:

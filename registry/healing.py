@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from registry.errors import CorruptBlobError, HubkitError, StorageError
 from registry.manifest import MAX_BYTES, Manifest
-from registry.origins import find_origins, open_origin
+from registry.origin_kinds import open_origin
+from registry.origins import find_origins
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.tables.versions import Version

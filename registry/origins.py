@@ -1,56 +1,27 @@
 """Where a version was pulled from, so that bytes that were lost or damaged can be fetched again.
 
-An origin is written as a location: a folder, or later a URL. Each kind has a row in `_KINDS`.
-Locations come from pulls of this registry only, never from a manifest or a bundle.
+An origin is written as a location: a folder, or a URL. What opens each kind of location is in
+`registry.origin_kinds`. Locations come from pulls of this registry only, never from a manifest or a
+bundle.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from registry.errors import StorageError
+from registry.origin_kinds import add_origin_kind
+from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
 from registry.tables.models import Origin as OriginRow
-from registry.tables.models import Revision, RevisionFile
-from registry.tables.versions import Version
+from registry.tables.models import Repository, Revision, RevisionFile
+from registry.tables.versions import Version, load_versions, select_versions
 
 if TYPE_CHECKING:
     from registry.catalog import Catalog
 
-
-class Origin(Protocol):
-    """What can give back the bytes of a blob."""
-
-    def open(self, digest: str, *, label: str) -> BinaryIO:
-        """Open a blob for reading; whoever reads it checks the digest.
-
-        Raises:
-            CorruptBlobError: It is not there.
-            StorageError: It cannot be read.
-        """
-        ...
-
-
-_KINDS: dict[str, Callable[[str], Origin]] = {"": lambda location: BlobStore(Path(location))}
-"""How to open a location, by the scheme of its URL; a folder has none."""
-
-
-def open_origin(location: str) -> Origin:
-    """Return what is at a location.
-
-    Raises:
-        StorageError: It is of a kind that this hubkit does not know.
-    """
-    scheme, separator, _ = location.partition("://")
-    kind = _KINDS.get(scheme if separator else "")
-    if kind is None:
-        raise StorageError(
-            f"{location} is no place that this hubkit can fetch from: expected a folder.", location
-        )
-    return kind(location)
+add_origin_kind("", lambda location: BlobStore(Path(location)))
 
 
 def find_origins(session: Session, digest: str) -> list[str]:
@@ -63,6 +34,28 @@ def find_origins(session: Session, digest: str) -> list[str]:
         .order_by(OriginRow.revision_id)
     )
     return [*dict.fromkeys(rows)]
+
+
+def find_pulled(catalog: "Catalog", ref: AdapterRef, location: str) -> Version | None:
+    """Return the version of an adapter that was pulled from a location.
+
+    Args:
+        catalog: The registry.
+        ref: The adapter's name.
+        location: What the pull noted: a folder, or a URL with a revision.
+
+    Returns:
+        The newest of several; None if none was, or there is no adapter of that name.
+    """
+    from_there = select(OriginRow.revision_id).where(OriginRow.location == location)
+    statement = (
+        select_versions()
+        .where(Repository.folded == ref.folded, Revision.id.in_(from_there))
+        .order_by(Revision.number.desc())
+        .limit(1)
+    )
+    with catalog.database.read() as session:
+        return next((version for _, version in load_versions(session, statement)), None)
 
 
 def pulled_from(catalog: "Catalog", version: Version) -> list[str]:

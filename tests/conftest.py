@@ -36,7 +36,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub on loopback; HF_HOME is the test's own, HF_TOKEN is Ada's, and the network is on."""
     from huggingface_hub import constants
 
-    from tests.support.hub import serve
+    from tests.support.serving import serve
 
     home = tmp_path / "hf-home"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

@@ -11,6 +11,7 @@ from hubkit.cli.options import json_option
 from hubkit.cli.output import print_json, print_published, version_json
 from hubkit.cli.params import NAME, REF, SAID
 from hubkit.remote.address import DEFAULT, is_remote
+from registry.errors import InvalidNameError, RefNotFoundError
 from registry.refs import AdapterRef
 
 
@@ -21,7 +22,8 @@ from registry.refs import AdapterRef
 @click.option(
     "--base",
     metavar="BASE",
-    help="Its base model, in place of the one that the folder names: a folder or a hub id.",
+    help="Its base model, in place of the one that FOLDER names: a folder or a hub id. With --to: "
+    "what others know it as, if REF names a folder.",
 )
 @click.option(
     "--label",
@@ -67,12 +69,14 @@ def command(
 
     With --to, a version in this registry becomes a repository on huggingface.co or on a hub of
     one's own: one commit, with a model card and a tag for the version. What it is made of goes
-    first.
+    first. If it was trained on a folder, --base says what that base model is called on the hub: the
+    version is published here again under that name, and then there.
 
     \b
     Example:
       hubkit publish my-adapter --name reviews --task sentiment --license apache-2.0
       hubkit publish reviews --to https://huggingface.co
+      hubkit publish reviews --to --base sentence-transformers/all-MiniLM-L6-v2
     """
     from registry import open_catalog
 
@@ -90,6 +94,7 @@ def command(
         version = publish_folder(open_catalog(), Path(source), name, **given)
         print_published(version, as_json=as_json, then=f"hubkit show {version.ref}")
         return
+    base = given.pop("base", None)
     if given:
         options = ", ".join(f"--{fact.removesuffix('s')}" for fact in given)
         raise click.UsageError(f"{options}: what is published already does not change.")
@@ -100,13 +105,22 @@ def command(
     from hubkit.remote.address import RemoteAddress
     from hubkit.remote.publish import publish_remote
 
-    pushed = publish_remote(
-        open_catalog(),
-        AdapterRef.parse(source),
-        RemoteAddress.parse(to),
-        name=name,
-        private=private,
-    )
+    try:
+        pushed = publish_remote(
+            open_catalog(),
+            AdapterRef.parse(source),
+            RemoteAddress.parse(to),
+            name=name,
+            base=base,
+            private=private,
+        )
+    except (InvalidNameError, RefNotFoundError) as error:
+        if not Path(source).is_dir():
+            raise
+        raise click.UsageError(
+            f"{source} is a folder, which is published here before it goes to a hub. First: hubkit "
+            f"publish {source} --name NAME. Then: hubkit publish NAME --to {to}"
+        ) from error
     if as_json:
         print_json({**version_json(pushed.version), "url": pushed.url, "new": pushed.new})
         return

@@ -17,8 +17,20 @@ _SCHEME = "hf:"
 
 
 def default_endpoint() -> str:
-    """The hub that is meant where none is named: HF_ENDPOINT, else huggingface.co."""
-    return (os.environ.get("HF_ENDPOINT") or DEFAULT).rstrip("/")
+    """The hub that is meant where none is named: HF_ENDPOINT, else huggingface.co.
+
+    Raises:
+        InvalidNameError: HF_ENDPOINT is no URL.
+    """
+    named = os.environ.get("HF_ENDPOINT") or DEFAULT
+    url = urlsplit(named)
+    if url.scheme not in ("http", "https") or not url.netloc:
+        raise InvalidNameError(
+            f"HF_ENDPOINT is {named!r}, but expected the URL of a hub, such as {DEFAULT}. Set it "
+            "to one, or unset it.",
+            named,
+        )
+    return named.rstrip("/")
 
 
 def is_remote(text: str) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from hubkit.remote.own_card import own_fields
 from registry import Manifest, Version
 from registry.folders.card import Card
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
@@ -35,7 +35,7 @@ def write_card(
 
     Args:
         version: The version in this registry.
-        manifest: Its manifest.
+        manifest: Its manifest, which names its base model by an id.
         repository: Where it is going: ``owner/name``.
         revision: The tag it gets there.
         parents: Repository and tag of all that it is made of.
@@ -43,8 +43,10 @@ def write_card(
             differently.
     """
     own = own or Card()
-    data: dict[str, Any] = {**own.data, **_fields(version, manifest, repository)}
+    data = {**own_fields(own), **_fields(manifest, repository)}
     data["tags"] = list(dict.fromkeys([*own.tags, *_tags(manifest)]))
+    if manifest.metrics:
+        data.pop("model-index", None)  # the client would take it in place of the metrics
     fields = ModelCardData(**data, ignore_metadata_errors=True).to_yaml()
     body = own.text.strip() or f"# {repository}\n\n{manifest.description}".strip()
     sections = [
@@ -56,12 +58,6 @@ def write_card(
     return f"---\n{fields}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
 
 
-def hub_id(base: str) -> str | None:
-    """Return the id of a base model if it is one, and not a path on somebody's machine."""
-    local = base.startswith(("/", ".", "~")) or "\\" in base or base.count("/") > 1
-    return None if local else base
-
-
 def library_of(manifest: Manifest) -> str:
     """Return which stock library reads the version's folder, as the Hub calls it."""
     if PEFT.weights in manifest.files:
@@ -71,15 +67,15 @@ def library_of(manifest: Manifest) -> str:
     return "hubkit"
 
 
-def _fields(version: Version, manifest: Manifest, repository: str) -> dict[str, Any]:
+def _fields(manifest: Manifest, repository: str) -> dict[str, Any]:
     fields: dict[str, Any] = {
+        "base_model": manifest.base_model.id,
+        "base_model_relation": "adapter",
         "library_name": library_of(manifest),
         "pipeline_tag": manifest.task_type,
         "language": manifest.language if manifest.language != "mul" else None,
         "license": manifest.license,
     }
-    if base := hub_id(manifest.base_model.id):
-        fields |= {"base_model": base, "base_model_relation": "adapter"}
     if manifest.metrics:
         fields |= {
             "model_name": repository,
@@ -97,7 +93,6 @@ def _fields(version: Version, manifest: Manifest, repository: str) -> dict[str, 
                 for metric in manifest.metrics
             ],
         }
-        fields["model-index"] = None
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -108,11 +103,10 @@ def _tags(manifest: Manifest) -> list[str]:
 
 def _facts(version: Version, manifest: Manifest, revision: str) -> str:
     base = manifest.base_model
-    named = hub_id(base.id) or f"{Path(base.id).name} (not named by a hub id)"
     rows = [
         ("Kind", manifest.kind),
         ("Method", manifest.method.type),
-        ("Base model", named),
+        ("Base model", base.id),
         ("Fingerprint of its weights", f"`{base.fingerprint}`" if base.fingerprint else ""),
         ("Task", ", ".join(filter(None, (manifest.task, manifest.task_type)))),
         ("Labels", ", ".join(manifest.labels)),
@@ -139,7 +133,7 @@ def _usage(manifest: Manifest, repository: str, revision: str) -> str:
 
 
 def _stock(manifest: Manifest, repository: str, revision: str) -> list[str]:
-    base = hub_id(manifest.base_model.id) or "path/to/the/base-model"
+    base = manifest.base_model.id
     if PEFT.weights in manifest.files:
         auto_class = _AUTO_CLASSES.get(manifest.task_type or "", "AutoModel")
         labels = f", num_labels={len(manifest.labels)}" if manifest.labels else ""

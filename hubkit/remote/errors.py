@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
+from huggingface_hub import is_offline_mode
 from huggingface_hub.errors import (
     EntryNotFoundError,
     FileMetadataError,
@@ -19,6 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hubkit.remote.address import default_endpoint
 from registry.errors import (
     HubkitError,
     InvalidNameError,
@@ -29,7 +31,24 @@ from registry.errors import (
     StorageError,
 )
 
-_LOGIN = "Log in with `hubkit login`, or set HF_TOKEN"
+
+def login_cure(endpoint: str) -> str:
+    """Return how to come with a token to a hub, as the beginning of a sentence."""
+    where = "" if endpoint == default_endpoint() else f" --to {endpoint}"
+    return f"Log in with `hubkit login{where}`, or set HF_TOKEN"
+
+
+def require_online(endpoint: str) -> None:
+    """Make sure that a hub may be asked.
+
+    Raises:
+        RemoteUnreachableError: HF_HUB_OFFLINE is set.
+    """
+    if is_offline_mode():
+        raise RemoteUnreachableError(
+            f"HF_HUB_OFFLINE is set, so {endpoint} is not asked. Unset it and run it again.",
+            endpoint,
+        )
 
 
 @contextmanager
@@ -73,7 +92,7 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
         case GatedRepoError():
             return RemoteAccessError(
                 f"{what} is gated: its owner decides who may read it. Ask for access on its page, "
-                f"then come with your token. {_LOGIN}.",
+                f"then come with your token. {login_cure(endpoint)}.",
                 what,
             )
         case RevisionNotFoundError():
@@ -85,7 +104,7 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
         case RepositoryNotFoundError():
             return RemoteNotFoundError(
                 f"There is no repository {what}, or it is private and your token does not open it. "
-                f"Check the name. {_LOGIN} if it is private.",
+                f"Check the name. {login_cure(endpoint)} if it is private.",
                 what,
             )
         case OfflineModeIsEnabled() | IncompleteSnapshotError() | LocalEntryNotFoundError():
@@ -99,11 +118,17 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
         case HFValidationError():
             return InvalidNameError(f"A hub has no repository of that name: {error}", what)
         case HfHubHTTPError():
-            return _refusal(error, what)
+            return _refusal(error, endpoint, what)
+        case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.UnsupportedProtocol():
+            return RemoteUnreachableError(
+                f"{endpoint} cannot be reached: {_said(error)}. Check the address and the "
+                "connection, and run it again.",
+                endpoint,
+            )
         case httpx2.HTTPError() | ConnectionError() | TimeoutError() | FileMetadataError():
             return RemoteUnreachableError(
-                f"The connection to {endpoint} failed: {_said(error)}. What arrived whole is kept; "
-                "run it again to go on.",
+                f"The connection to {endpoint} broke off: {_said(error)}. Check it, and run it "
+                "again to go on.",
                 endpoint,
             )
         case OSError() if "Consistency check failed" in str(error):
@@ -116,20 +141,26 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
                 "another folder, and run it again.",
                 what,
             )
+        case TypeError() if "ModelCardData" in str(error):
+            return RemoteError(
+                f"{what} has a card with fields that the client cannot read: {_said(error)}. Tell "
+                "its owner.",
+                what,
+            )
         case ValueError() | OSError() | RuntimeError():
             return RemoteError(f"{what}: {_said(error)}.", what)
     return None
 
 
-def _refusal(error: HfHubHTTPError, what: str) -> RemoteError:
+def _refusal(error: HfHubHTTPError, endpoint: str, what: str) -> RemoteError:
     status = error.response.status_code if error.response is not None else None
     said = _said(error)
     if status == 401:
-        return RemoteAccessError(f"{what} does not know you: {said}. {_LOGIN}.", what)
+        return RemoteAccessError(f"{what} does not know you: {said}. {login_cure(endpoint)}.", what)
     if status == 403:
         return RemoteAccessError(
             f"{what} refuses: {said}. Your token has no right to do this; make one with write "
-            f"access, or ask the owner. {_LOGIN}.",
+            f"access, or ask the owner. {login_cure(endpoint)}.",
             what,
         )
     if status == 412:

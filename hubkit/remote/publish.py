@@ -5,32 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    hf_hub_download,
-)
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hubkit.remote.address import RemoteAddress
+from hubkit.remote.base_ids import with_base_id
 from hubkit.remote.card import write_card
-from hubkit.remote.errors import remote_errors
+from hubkit.remote.errors import login_cure, remote_errors
 from hubkit.remote.layout import number_of, path_there, require_free_paths, tag_of
-from hubkit.remote.session import cache_of, open_hub
+from hubkit.remote.repository import HubRepository
+from hubkit.remote.session import open_hub
 from registry import AdapterRef, Catalog, Manifest, Version
-from registry.errors import (
-    ConflictError,
-    ParentNotFoundError,
-    RemoteAccessError,
-    RemoteError,
-    RemoteNotFoundError,
-)
+from registry.errors import ConflictError, RemoteAccessError, RemoteError
 from registry.folders.card import CARD_NAME, read_card
-from registry.manifest import MAX_BYTES
 from registry.storage.files import MANIFEST_NAME
-
-_KEPT = (".gitattributes",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +45,7 @@ def publish_remote(
     address: RemoteAddress,
     *,
     name: AdapterRef | None = None,
+    base: str | None = None,
     private: bool = False,
 ) -> Pushed:
     """Publish a version of this registry to a hub; again, and nothing changes.
@@ -68,10 +56,13 @@ def publish_remote(
         address: The hub, and maybe the repository there.
         name: The repository there; default: the one in `address`, else as it is called here, with
             the owner of the token where it has none.
+        base: The id of the base model, where the version names a folder on this machine; see
+            `hubkit.remote.base_ids`.
         private: Whether a repository that is made for it is private.
 
     Raises:
         NotFoundError: There is no such version here.
+        FolderError: It names its base model by a folder, and `base` is None.
         ConflictError: The hub has something else under this version's tag.
         RemoteError: The hub refuses, or cannot be reached; the version is not visible there.
     """
@@ -80,6 +71,7 @@ def publish_remote(
     named = AdapterRef.parse(address.repository) if address.repository else name
     named = named or version.ref.repository
     owner = named.owner or _user(hub, address.endpoint)
+    version = with_base_id(catalog, version, base)
     return _Push(catalog, hub, address.endpoint, owner, private).push(
         version, AdapterRef(owner, named.name)
     )
@@ -88,8 +80,7 @@ def publish_remote(
 def _user(hub: HfApi, endpoint: str) -> str:
     if not hub.token:
         raise RemoteAccessError(
-            f"{endpoint} does not know you. Log in with `hubkit login`, or set HF_TOKEN, or say "
-            "under which owner to publish with --name OWNER/NAME.",
+            f"{endpoint} does not know you. {login_cure(endpoint)}.",
             endpoint,
         )
     with remote_errors(endpoint):
@@ -115,28 +106,22 @@ class _Push:
             return self._done[version.manifest_digest]
         manifest = self._catalog.manifest(version)
         require_free_paths(manifest)
-        parents = [self._push_parent(version, parent.digest) for parent in manifest.parents]
-        repository, tag = str(target), tag_of(version.number)
-        url = f"{self._endpoint}/{repository}/tree/{tag}"
-        with remote_errors(self._endpoint, repository):
-            tags = self._tags(repository)
+        parents = [self._push_parent(parent.digest) for parent in manifest.parents]
+        there = HubRepository(self._hub, self._endpoint, str(target))
+        tag = tag_of(version.number)
+        with remote_errors(self._endpoint, there.name), there.taken_back():
+            tags = there.open(private=self._private)
             new = tag not in tags
             if new:
-                self._commit(version, manifest, repository, tag, tags, parents)
-            else:
-                self._require_same(version, repository, tag)
-        pushed = Pushed(version, repository, tag, url, new)
+                self._commit(version, manifest, there, tags, parents)
+            _require_same(version, there)
+        pushed = Pushed(version, there.name, tag, f"{there.url}/tree/{tag}", new)
         self._done[version.manifest_digest] = pushed
         return pushed
 
-    def _push_parent(self, child: Version, digest: str) -> Pushed:
+    def _push_parent(self, digest: str) -> Pushed:
         parent = self._catalog.find_digest(digest)
-        if parent is None:
-            raise ParentNotFoundError(
-                f"{child.ref} is made of {digest[:12]}, which this registry does not have. Pull "
-                f"{child.ref} again to bring it.",
-                digest,
-            )
+        assert parent is not None, "with_base_id has looked for it"
         own = AdapterRef(self._owner, parent.ref.name)
         if parent.ref.owner not in (None, self._owner) and self._is_there(parent):
             own = parent.ref.repository
@@ -144,98 +129,27 @@ class _Push:
 
     def _is_there(self, version: Version) -> bool:
         """Whether a hub has a version under the name that it has here, whoever owns it."""
-        repository = str(version.ref.repository)
+        there = HubRepository(self._hub, self._endpoint, str(version.ref.repository))
         try:
-            with remote_errors(self._endpoint, repository):
-                digest = self._digest(repository, tag_of(version.number))
+            with remote_errors(self._endpoint, there.name):
+                found = there.manifest(tag_of(version.number))
         except RemoteError:
             return False
-        return digest == version.manifest_digest
-
-    def _tags(self, repository: str) -> dict[str, str]:
-        """Commits by tag; the repository is made if it is not there."""
-        try:
-            with remote_errors(self._endpoint, repository):
-                refs = self._hub.list_repo_refs(repository)
-                self._require_private(repository)
-        except RemoteNotFoundError:
-            private = self._private or None  # None leaves it to what the owner has chosen
-            self._hub.create_repo(repository, private=private, exist_ok=True)
-            refs = self._hub.list_repo_refs(repository)
-        return {tag.name: tag.target_commit for tag in refs.tags}
-
-    def _digest(self, repository: str, tag: str) -> str | None:
-        manifest = self._manifest(repository, tag)
-        return None if manifest is None else manifest.digest
-
-    def _manifest(self, repository: str, revision: str) -> Manifest | None:
-        try:
-            path = hf_hub_download(
-                repository,
-                MANIFEST_NAME,
-                revision=revision,
-                endpoint=self._endpoint,
-                token=self._hub.token,
-                cache_dir=cache_of(self._endpoint),
-            )
-        except EntryNotFoundError:
-            return None
-        with Path(path).open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        return Manifest.from_json(content, f"{repository}: {MANIFEST_NAME}")
-
-    def _own_files(self, repository: str, revision: str | None, there: set[str]) -> set[str]:
-        """What an earlier version has put into a repository; nothing else in it is hubkit's.
-
-        Raises:
-            ConflictError: It holds files, but no version.
-        """
-        others = there - set(_KEPT)
-        if MANIFEST_NAME not in there:
-            if others:
-                raise ConflictError(
-                    f"{self._endpoint}/{repository} holds {', '.join(sorted(others)[:5])}, which "
-                    "hubkit did not put there, and nothing of hubkit's. Publish under another "
-                    "name: --to HUB/OWNER/NAME.",
-                    repository,
-                )
-            return set()
-        earlier = self._manifest(repository, revision or "main")
-        assert earlier is not None
-        return {*map(path_there, earlier.files), MANIFEST_NAME, CARD_NAME} & others
-
-    def _require_private(self, repository: str) -> None:
-        if self._private and not self._hub.model_info(repository).private:
-            raise ConflictError(
-                f"{self._endpoint}/{repository} is there already, and public; --private makes a "
-                "new one private. Change it in its settings, or publish under another name.",
-                repository,
-            )
-
-    def _require_same(self, version: Version, repository: str, tag: str) -> None:
-        found = self._digest(repository, tag)
-        if found != version.manifest_digest:
-            raise ConflictError(
-                f"{self._endpoint}/{repository} has something else under {tag}: expected manifest "
-                f"{version.manifest_digest[:12]}, found {found[:12] if found else 'none'}. "
-                "Versions never change; publish under another --name.",
-                version.ref,
-            )
+        return found is not None and found.digest == version.manifest_digest
 
     def _commit(
         self,
         version: Version,
         manifest: Manifest,
-        repository: str,
-        tag: str,
+        there: HubRepository,
         tags: dict[str, str],
         parents: list[Pushed],
     ) -> None:
-        folder = self._catalog.folder(version)
+        folder, tag = self._catalog.folder(version), tag_of(version.number)
         card = write_card(
             version,
             manifest,
-            repository,
+            there.name,
             revision=tag,
             parents=[(parent.repository, parent.tag) for parent in parents],
             own=read_card(folder) if CARD_NAME in manifest.files else None,
@@ -245,16 +159,14 @@ class _Push:
             MANIFEST_NAME: folder / MANIFEST_NAME,
             CARD_NAME: card.encode(),
         }
-        head = self._hub.model_info(repository)
-        there = {sibling.rfilename for sibling in head.siblings or ()}
-        gone = sorted(self._own_files(repository, head.sha, there) - contents.keys())
+        head, earlier = there.head()
         # An older version, published late, must not become what others get by default.
         newer = any((number_of(other) or 0) > version.number for other in tags)
         branch = f"hubkit-{tag}" if newer else "main"
         if newer:
-            self._hub.create_branch(repository, branch=branch, exist_ok=True)
+            self._hub.create_branch(there.name, branch=branch, exist_ok=True)
         commit = self._hub.create_commit(
-            repository,
+            there.name,
             [
                 *(
                     CommitOperationAdd(
@@ -262,14 +174,26 @@ class _Push:
                     )
                     for path, content in sorted(contents.items())
                 ),
-                *(CommitOperationDelete(path) for path in gone),
+                *(CommitOperationDelete(path) for path in sorted(earlier - contents.keys())),
             ],
             commit_message=version.message.partition("\n")[0] or f"Publish {version.ref}",
             revision=branch,
-            parent_commit=None if newer else head.sha,
+            parent_commit=None if newer else head,
         )
         # A tag that is set last: whoever sees it sees the whole version.
-        self._hub.create_tag(repository, tag=tag, revision=commit.oid, exist_ok=True)
+        self._hub.create_tag(there.name, tag=tag, revision=commit.oid, exist_ok=True)
         if newer:
-            self._hub.delete_branch(repository, branch=branch)
-        self._require_same(version, repository, tag)
+            self._hub.delete_branch(there.name, branch=branch)
+
+
+def _require_same(version: Version, there: HubRepository) -> None:
+    tag = tag_of(version.number)
+    manifest = there.manifest(tag)
+    found = "none" if manifest is None else manifest.digest[:12]
+    if manifest is None or manifest.digest != version.manifest_digest:
+        raise ConflictError(
+            f"{there.url} has something else under {tag}: expected manifest "
+            f"{version.manifest_digest[:12]}, found {found}. "
+            "Versions never change; publish under another --name.",
+            version.ref,
+        )

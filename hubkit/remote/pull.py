@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,20 +13,23 @@ from hubkit.messages import told_as
 from hubkit.publishing import checked_folder
 from hubkit.remote.address import RemoteAddress
 from hubkit.remote.errors import remote_errors
-from hubkit.remote.layout import number_of, tag_of
+from hubkit.remote.revisions import choose, version_at
 from hubkit.remote.scratch import scratch_folder
 from hubkit.remote.session import open_hub
-from hubkit.remote.snapshot import cached_revisions, copy_files, copy_version, fetch, read_manifest
+from hubkit.remote.snapshot import copy_files, copy_version, fetch, read_manifest
 from hubkit.stored_bases import cache_in, describe_stored, require_base
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import (
+    CorruptBlobError,
+    FolderError,
     HubkitError,
     NotFoundError,
     ParentNotFoundError,
     RemoteAccessError,
     RemoteNotFoundError,
 )
-from registry.storage.files import MANIFEST_NAME
+from registry.folders.adapterhub import fused_adapters
+from registry.origins import find_pulled
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def pull_remote(
     with scratch_folder(catalog.home) as scratch:
         wanted = _fetch(hub, address, number, scratch)
         if wanted.manifest is None:
-            return _register_foreign(catalog, wanted, target, name is not None, base)
+            return _register_foreign(catalog, wanted, target, base)
         if found and not allow_base_mismatch:
             require_base(address.url, wanted.manifest.base_model, found)
         ordered: list[_Fetched] = []
@@ -93,11 +98,9 @@ def pull_remote(
 def _registered(
     catalog: Catalog, address: RemoteAddress, number: int | None, target: AdapterRef
 ) -> Version | None:
-    """What is registered under the name already, unless a branch or commit is asked for."""
+    """What is registered under the name already; if a revision is asked for, what was pulled so."""
     if address.revision is not None:
-        number = number_of(address.revision)
-        if number is None:
-            return None
+        return find_pulled(catalog, target, address.origin)
     try:
         return catalog.resolve(target if number is None else target.at(number))
     except NotFoundError:
@@ -108,46 +111,19 @@ def _fetch(
     hub: HfApi | None, address: RemoteAddress, number: int | None, scratch: Path
 ) -> _Fetched:
     """Bring a repository's files into a folder below `scratch`, checked."""
-    address, number = _choose(hub, address, number)
-    assert address.repository is not None
+    address = choose(hub, address, number)
     with remote_errors(address.endpoint, address.repository):
         snapshot = fetch(hub, address)
+    manifest = read_manifest(snapshot, address)
+    number = version_at(address, manifest, number)
     folder = scratch / str(len(list(scratch.iterdir())))
     folder.mkdir()
-    manifest = read_manifest(snapshot, address)
     if manifest is None:
         copy_files(snapshot, folder)
+        address = replace(address, revision=snapshot.name)  # a branch moves, a commit does not
     else:
         copy_version(snapshot, manifest, folder, address)
-    if manifest is None:  # a branch moves, a commit does not
-        address = replace(address, revision=snapshot.name)
     return _Fetched(address, number, folder, manifest)
-
-
-def _choose(
-    hub: HfApi | None, address: RemoteAddress, number: int | None
-) -> tuple[RemoteAddress, int | None]:
-    """Find the revision of a version: its tag, else that of the newest, else the main branch."""
-    assert address.repository is not None
-    if number is not None:
-        return replace(address, revision=tag_of(number)), number
-    if address.revision is not None:
-        return address, number_of(address.revision)
-    if hub is None:
-        names = cached_revisions(address)
-    else:
-        with remote_errors(address.endpoint, address.repository):
-            names = _version_tags(hub, address.repository)
-    newest = max((found for name in names if (found := number_of(name))), default=None)
-    return replace(address, revision=tag_of(newest) if newest else "main"), newest
-
-
-def _version_tags(hub: HfApi, repository: str) -> list[str]:
-    """The tags of a repository that hubkit made; in others, a tag ``v2`` may mean anything."""
-    siblings = hub.model_info(repository).siblings or ()
-    if not any(sibling.rfilename == MANIFEST_NAME for sibling in siblings):
-        return []
-    return [tag.name for tag in hub.list_repo_refs(repository).tags]
 
 
 def _fetch_parents(
@@ -195,13 +171,44 @@ def _register(catalog: Catalog, fetched: _Fetched, name: AdapterRef, number: int
 
 
 def _register_foreign(
-    catalog: Catalog, fetched: _Fetched, target: AdapterRef, renamed: bool, base: str | None
+    catalog: Catalog, fetched: _Fetched, target: AdapterRef, base: str | None
 ) -> Version:
     with (
         told_as(fetched.folder, fetched.address.url),
+        _cures_of_a_pull(fetched),
         checked_folder(catalog, fetched.folder, target, base=base) as folder,
     ):
-        return _publish(catalog, folder, fetched, target, None if renamed else fetched.number)
+        known = find_pulled(catalog, target, fetched.address.origin)
+        # What was pulled before stays as it was described then, with or without --base. It is
+        # published again all the same, which brings back bytes that were lost.
+        if known is not None:
+            with suppress(CorruptBlobError):
+                folder = Folder(catalog.manifest(known), folder.path)
+        return _publish(catalog, folder, fetched, target, None)
+
+
+@contextmanager
+def _cures_of_a_pull(fetched: _Fetched) -> Iterator[None]:
+    """Where the cure is an option that publishing a folder has, say how to come to a folder."""
+    try:
+        yield
+    except ParentNotFoundError as error:
+        names = fused_adapters(fetched.folder)
+        raise ParentNotFoundError(
+            f"{fetched.address.url} is a fusion of the adapters {', '.join(names)}, which it does "
+            f"not hold; this registry has no {error.subject}. Pull or publish each of them first, "
+            f"under these names: hubkit pull OWNER/NAME --name {error.subject}. Then run this "
+            "again.",
+            error.subject,
+        ) from error
+    except FolderError as error:
+        if "--label" not in str(error):
+            raise
+        raise FolderError(
+            f"{error} A pull takes no labels: get the files with `hf download "
+            f"{fetched.address.repository} --local-dir FOLDER`, then `hubkit publish FOLDER`.",
+            error.subject,
+        ) from error
 
 
 def _publish(

@@ -6,12 +6,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, is_offline_mode
+from huggingface_hub import HfApi, constants
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from hubkit.remote.address import default_endpoint
+from hubkit.remote.errors import require_online
 from hubkit.remote.tokens import token_for
-from registry.errors import RemoteUnreachableError
 
 
 def open_hub(endpoint: str) -> HfApi:
@@ -19,12 +19,9 @@ def open_hub(endpoint: str) -> HfApi:
 
     Raises:
         RemoteUnreachableError: HF_HUB_OFFLINE is set.
+        RemoteAccessError: What should be a token is none.
     """
-    if is_offline_mode():
-        raise RemoteUnreachableError(
-            f"HF_HUB_OFFLINE is set, so {endpoint} is not asked. Unset it and run it again.",
-            endpoint,
-        )
+    require_online(endpoint)
     if not sys.stderr.isatty():
         disable_progress_bars()
     # False, as None would bring out the token of the default hub.

@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 
 from hubkit.remote.address import RemoteAddress
@@ -89,16 +88,6 @@ def fetch(hub: HfApi | None, address: RemoteAddress) -> Path:
             name,
         )
     return snapshot
-
-
-def cached_revisions(address: RemoteAddress) -> list[str]:
-    """Return the branches and tags of a repository that the client's cache knows."""
-    assert address.repository is not None
-    folder = cache_of(address.endpoint) / repo_folder_name(
-        repo_id=address.repository, repo_type="model"
-    )
-    refs = folder / "refs"
-    return [path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file()]
 
 
 def read_manifest(snapshot: Path, address: RemoteAddress) -> Manifest | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
-from huggingface_hub import constants, get_token, login
+from huggingface_hub import HfApi, constants, get_token, login
 
 from hubkit.remote.address import default_endpoint
-from hubkit.remote.errors import remote_errors
+from hubkit.remote.errors import remote_errors, require_online
 from registry.errors import RemoteAccessError
 from registry.storage.durable import flush, scratch_file, settle, storage_errors
 
@@ -21,36 +22,39 @@ def token_for(endpoint: str) -> str | None:
 
     HF_TOKEN is for whichever hub is named. What ``hf auth login`` stored is for the default hub
     alone, and other hubs have what :func:`log_in` stored for them.
-    """
-    import os
 
-    named = (os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or "").strip()
-    if named:
-        return named
+    Raises:
+        RemoteAccessError: What stands there cannot be a token.
+    """
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if named := os.environ.get(variable, "").strip():
+            return _require_token(named, variable, endpoint)
     if endpoint == default_endpoint():
-        return get_token()
-    return _stored().get(endpoint)
+        token, place = get_token(), constants.HF_TOKEN_PATH
+    else:
+        token, place = _stored().get(endpoint), str(_file())
+    return _require_token(token, f"What {place} holds for {endpoint}", endpoint) if token else None
 
 
 def log_in(endpoint: str, token: str) -> str:
     """Check a token with a hub, keep it, and return whose it is.
 
     Raises:
-        RemoteAccessError: The hub does not know the token.
+        RemoteAccessError: It cannot be a token, or the hub does not know it.
         RemoteError: The hub cannot be asked.
         StorageError: The token cannot be kept.
     """
-    from huggingface_hub import HfApi
-
-    token = token.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    require_online(endpoint)
+    token = _require_token(token.strip(), "What was given", endpoint)
+    try:
+        with remote_errors(endpoint):
+            user = str(HfApi(endpoint=endpoint, token=token).whoami()["name"])
+    except RemoteAccessError as error:
         raise RemoteAccessError(
-            "A token is one line of printable ASCII without blanks. Copy it again from the hub's "
-            "page of access tokens.",
+            f"{endpoint} does not know this token. Copy it again from the hub's page of access "
+            "tokens; it may have been revoked there.",
             endpoint,
-        )
-    with remote_errors(endpoint):
-        user = str(HfApi(endpoint=endpoint, token=token).whoami()["name"])
+        ) from error
     if endpoint == default_endpoint():
         # Kept by the stock client, so that all other tools are logged in as well.
         with remote_errors(endpoint), storage_errors("write", _file().parent):
@@ -66,6 +70,17 @@ def log_in(endpoint: str, token: str) -> str:
     return user
 
 
+def _require_token(token: str, what: str, endpoint: str) -> str:
+    """Return a token that a header can carry; its text is never told."""
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise RemoteAccessError(
+            f"{what} is no token: expected one line of printable ASCII without blanks. Copy it "
+            "again from the hub's page of access tokens.",
+            endpoint,
+        )
+    return token
+
+
 def _file() -> Path:
     return Path(constants.HF_HOME) / FILE_NAME
 
@@ -75,4 +90,6 @@ def _stored() -> dict[str, str]:
         content = json.loads(_file().read_bytes())
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {hub: token for hub, token in content.items() if isinstance(token, str)}

@@ -25,6 +25,7 @@ from hubkit.methods.table import new_method
 from hubkit.nn.fingerprint import fingerprint
 from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
+from hubkit.stored_bases import cache_in, where_base_is
 from hubkit.tasks import TASK_TYPES
 from hubkit.training.data import check_trainable
 from hubkit.training.fit import Fit, fit
@@ -83,9 +84,10 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef]) -> V
     chosen = choose(catalog, refs, Fuse)
     base = chosen[0][1].base_model
     published = [load_published(catalog, version.ref) for version, _ in chosen]
-    model = _load_model(job, base.id)
+    where = where_base_is(base, cache_in(catalog.home))
+    model = _load_model(job, where)
     for version, manifest in chosen:
-        require_known_base(catalog.home, version, manifest, fingerprint(model), base=base.id)
+        require_known_base(catalog.home, version, manifest, fingerprint(model), base=where)
     fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
     attach(model, fusion)
     train_only(model, fusion)

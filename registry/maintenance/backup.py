@@ -11,13 +11,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.catalog import DATABASE_NAME, Catalog
+from registry.catalog import DATABASE_NAME, KNOWN_BASES_NAME, Catalog
 from registry.errors import ConflictError, CorruptBlobError, DatabaseError, RegistryNotFoundError
 from registry.log import Log
 from registry.maintenance.gc import collection_lock
 from registry.manifest import MAX_BYTES
 from registry.storage.blobs import BlobStore
-from registry.storage.durable import fsync_folder, make_folders, storage_errors
+from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import FileInfo
 from registry.tables.database import Database
 from registry.tables.integrity import expected_blobs, label
@@ -25,7 +25,7 @@ from registry.tables.sqlite import copy_database
 
 Progress = Callable[[float], None]
 
-_PARTS = {"blobs", "records", "tmp"}
+_PARTS = {"blobs", "records", "tmp", KNOWN_BASES_NAME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ def _copy(catalog: Catalog, destination: Path, progress: Progress) -> Copied:
         copy_database(catalog.database.path, snapshot)
         copied = _copy_blobs(catalog, Database(snapshot), target, progress)
         _write_records(Database(snapshot), Log(destination))
+        _copy_known_bases(catalog.home, destination)
     with storage_errors("write", destination):
         for suffix in ("-wal", "-shm", "-journal"):  # belong to the database that is replaced
             (destination / f"{DATABASE_NAME}{suffix}").unlink(missing_ok=True)
@@ -163,3 +164,11 @@ def _copy_blob(
 def _write_records(snapshot: Database, target: Log) -> None:
     with snapshot.read() as session:
         target.write_missing_records(session, Log.head(session)[0])
+
+
+def _copy_known_bases(home: Path, destination: Path) -> None:
+    notes, copies = home / KNOWN_BASES_NAME, destination / KNOWN_BASES_NAME
+    with storage_errors("copy", notes):
+        for note in sorted(notes.glob("*.json")):
+            make_folders(copies)
+            write_file(copies / note.name, note.read_bytes())

@@ -39,7 +39,7 @@ def test_a_token_for_a_hub_of_ones_own(run: Run, hub: Hub) -> None:
     result = run("login", "--to", hub.url, text="ada-writes\n", HF_TOKEN="")
     assert result.stdout == f"Logged in to {hub.url} as ada.\n"
     result = run("login", "--to", hub.url, "--token", "nonsense", status=1)
-    assert "does not know you" in result.stderr
+    assert "does not know this token" in result.stderr
 
 
 def test_the_settings_of_the_stock_client_are_honoured(

@@ -141,3 +141,20 @@ def test_what_does_not_go_together_is_a_usage_error(
         run("publish", "a", "--to", "hf:", "--task", "x", "--tag", "y", status=2).stderr
     )
     assert "is not a hub's address" in run("publish", "a", "--to", "/shared", status=2).stderr
+
+
+def test_a_folder_is_published_here_before_it_goes_to_a_hub(run: Run, hub: Hub) -> None:
+    folder = PEFT / "lora" / "a"
+    result = run("publish", folder, "--to", hub.url, status=2)
+    assert f"First: hubkit publish {folder} --name NAME. Then: hubkit publish NAME --to" in (
+        result.stderr
+    )
+    assert hub.repos == {}
+
+
+def test_the_base_model_of_a_folder_gets_its_name_on_the_way(run: Run, hub: Hub) -> None:
+    run("publish", PEFT / "lora" / "a", "--name", "film", "--task", "film", "--base", BASE)
+    assert "with --base: OWNER/NAME" in run("publish", "film", "--to", hub.url, status=1).stderr
+    result = run("publish", "film", "--to", hub.url, "--base", "team/bert")
+    assert result.stdout == f"{hub.url}/ada/film/tree/v2\n"
+    assert result.stderr.startswith("Note: film@1 names its base model by a folder")

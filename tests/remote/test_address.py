@@ -62,6 +62,13 @@ def test_the_default_hub_is_that_of_the_stock_client(monkeypatch: pytest.MonkeyP
     assert RemoteAddress.parse("hf:ada/film").url == "https://mirror.example.org/ada/film"
 
 
+@pytest.mark.parametrize("text", ["junk", "hub.example.org", "ftp://hub.example.org", "https://"])
+def test_a_default_hub_that_is_no_url_is_told(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", text)
+    with pytest.raises(InvalidNameError, match=f"HF_ENDPOINT is '{text}', but expected the URL"):
+        default_endpoint()
+
+
 @pytest.mark.parametrize("text", ["film", "/shared/hubkit", "./hf", "C:\\hub"])
 def test_folders_and_names_are_no_addresses(text: str) -> None:
     assert not is_remote(text)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubkit.publishing import publish_folder
-from hubkit.remote.card import hub_id, write_card
+from hubkit.remote.card import write_card
 from registry import AdapterRef, Catalog, Manifest, Version, read_folder, write_manifest
 from registry.folders.card import Card, parse_card
 from tests.support.foreign import BERT, PEFT
@@ -118,14 +118,14 @@ def test_what_its_own_card_says_stays_unless_the_manifest_has_it_differently(
     assert card.text.startswith("# Mine\n\n## This version")
 
 
-@pytest.mark.parametrize("base", ["/models/bert", "./bert", "~/bert", "a/b/c", "C:\\bert"])
-def test_a_path_on_a_machine_is_no_id(base: str) -> None:
-    assert hub_id(base) is None
-
-
-@pytest.mark.parametrize("base", ["bert-base-uncased", "team/bert"])
-def test_an_id_is_one(base: str) -> None:
-    assert hub_id(base) == base
+def test_metrics_stand_in_place_of_those_that_its_own_card_had(publish: Publish) -> None:
+    version, manifest = publish("notes.json", metrics=[METRIC], task_type="text-classification")
+    task = {"task": {"type": "x"}, "dataset": {"type": "y", "name": "y"}}
+    old = [{"name": "old", "results": [{**task, "metrics": [{"type": "f1", "value": 0.1}]}]}]
+    own = Card(data={"model-index": old})
+    text = write_card(version, manifest, "ada/film", revision="v1", own=own)
+    (result,) = ModelCardData(**parse_card(text, Path("README.md")).data).eval_results or []
+    assert (result.metric_type, result.metric_value) == ("accuracy", 0.875)
 
 
 WORD = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)

@@ -54,9 +54,9 @@ def translated(error: Exception) -> HubkitError:
         (refusal(403, stock.GatedRepoError), RemoteAccessError, "is gated"),
         (stock.OfflineModeIsEnabled("x"), RemoteUnreachableError, "Unset HF_HUB_OFFLINE"),
         (stock.LocalEntryNotFoundError("x"), RemoteUnreachableError, "Unset HF_HUB_OFFLINE"),
-        (stock.FileMetadataError("no etag"), RemoteUnreachableError, "failed: no etag"),
+        (stock.FileMetadataError("no etag"), RemoteUnreachableError, "broke off: no etag"),
         (stock.HFValidationError("bad"), InvalidNameError, "no repository of that name: bad"),
-        (httpx2.ConnectError("refused"), RemoteUnreachableError, "run it again to go on"),
+        (httpx2.ConnectError("refused"), RemoteUnreachableError, "cannot be reached: refused"),
         (httpx2.ReadTimeout("slow"), RemoteUnreachableError, "run it again to go on"),
         (httpx2.RemoteProtocolError("cut"), RemoteUnreachableError, "run it again to go on"),
         (OSError(errno.ENOSPC, "No space left"), StorageError, "set HF_HOME"),
@@ -78,6 +78,12 @@ def test_the_reason_behind_a_broken_download_is_told() -> None:
     error = stock.LocalEntryNotFoundError("cannot find the file")
     error.__cause__ = httpx2.ConnectError("refused by the other side")
     assert "refused by the other side" in str(translated(error))
+
+
+def test_the_cure_names_the_hub_to_log_in_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "`hubkit login --to https://hub.example.org`" in str(translated(refusal(401)))
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
+    assert "`hubkit login`" in str(translated(refusal(401)))
 
 
 def test_errors_of_its_own_and_bugs_pass_unchanged() -> None:

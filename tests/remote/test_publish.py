@@ -11,30 +11,13 @@ from huggingface_hub import HfApi
 
 from hubkit.combining import publish_stack
 from hubkit.publishing import publish_folder
-from hubkit.remote.address import RemoteAddress
 from hubkit.remote.layout import OWN_CARD
-from hubkit.remote.publish import Pushed, publish_remote
 from registry import AdapterRef, Catalog, Manifest, Version
-from registry.errors import (
-    ConflictError,
-    InvalidNameError,
-    RefNotFoundError,
-    RemoteAccessError,
-    RemoteError,
-    RemoteUnreachableError,
-)
 from registry.folders.card import parse_card
-from tests.support.foreign import BASE, BERT, PEFT, copy
+from tests.support.foreign import BERT, PEFT, copy
 from tests.support.hub import Hub
-from tests.support.shelf import publish_fusion, publish_head, publish_lora
-
-
-def push(
-    catalog: Catalog, hub: Hub, ref: str, name: str | None = None, *, private: bool = False
-) -> Pushed:
-    named = AdapterRef.parse(name) if name else None
-    address = RemoteAddress.parse(hub.url)
-    return publish_remote(catalog, AdapterRef.parse(ref), address, name=named, private=private)
+from tests.support.roundtrip import push
+from tests.support.shelf import BASE_ID, publish_fusion, publish_head, publish_lora, publish_on_base
 
 
 def commits(hub: Hub, name: str) -> int:
@@ -114,8 +97,7 @@ def test_a_parent_of_someone_else_is_left_with_them_if_it_is_there(
     catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_head(catalog, "bob/x")
-    folder = BERT / "seq_bn" / "b"
-    publish_folder(catalog, folder, AdapterRef.parse("y"), task="film", base=str(BASE))
+    publish_on_base(catalog, BERT / "seq_bn" / "b", "y", task="film")
     parts = [AdapterRef.parse("bob/x"), AdapterRef.parse("y")]
     publish_stack(catalog, AdapterRef.parse("z"), parts)
     monkeypatch.setenv("HF_TOKEN", "bob-writes")
@@ -139,7 +121,7 @@ def test_the_card_says_what_the_filters_of_a_hub_know(catalog: Catalog, hub: Hub
     assert card.task_type == "text-classification"
     assert {"adapter", "topic", "seq_bn"} <= set(card.tags)
     assert card.data["library_name"] == "adapter-transformers"
-    assert "base_model" not in card.data, "a folder on this machine is no id"
+    assert card.data["base_model"] == BASE_ID
     info = HfApi(endpoint=hub.url, token="ada-writes").model_info("ada/topic")
     assert info.pipeline_tag == "text-classification"
 
@@ -164,97 +146,6 @@ def test_a_card_of_its_own_is_kept_to_the_byte_and_its_text_shown(
     assert card.tags[0] == "mine"
 
 
-def test_a_tag_that_holds_something_else_is_a_conflict(catalog: Catalog, hub: Hub) -> None:
-    publish_lora(catalog)
-    repo = hub.create("ada/film", {"other.txt": b"x"})
-    repo.tags["v1"] = repo.branches["main"]
-    with pytest.raises(ConflictError, match=r"has something else under v1: .* found none"):
-        push(catalog, hub, "film")
-    assert repo.files() == {".gitattributes": b"* text\n", "other.txt": b"x"}
-
-
-def test_a_commit_in_between_is_noticed_and_nothing_is_published(
-    catalog: Catalog, hub: Hub
-) -> None:
-    publish_lora(catalog)
-    repo = hub.create("ada/film")
-
-    def interfere(method: str, path: str) -> None:
-        if path.endswith("/preupload/main") and "theirs" not in repo.files():
-            repo.commit("main", {"theirs": b"x"}, "in between")
-
-    hub.before = interfere
-    with pytest.raises(RemoteError, match="was changed by someone else in the meantime"):
-        push(catalog, hub, "film")
-    assert (repo.files(), repo.tags) == ({"theirs": b"x"}, {})
-
-
-@pytest.mark.parametrize("where", ["/commit/main", "/tag/"])
-def test_a_publication_that_broke_off_is_completed_by_the_next(
-    catalog: Catalog, hub: Hub, where: str
-) -> None:
-    publish_lora(catalog)
-    hub.refuse = {where: 507}
-    with pytest.raises(RemoteUnreachableError, match="failed with status 507"):
-        push(catalog, hub, "film")
-    assert hub.repos["ada/film"].tags == {}
-    hub.refuse = {}
-    assert push(catalog, hub, "film").new
-    assert commits(hub, "ada/film") == 2
-    assert set(hub.repos["ada/film"].tags) == {"v1"}
-
-
-@pytest.mark.parametrize(
-    ("token", "name", "message"),
-    [
-        ("ada-reads", "ada/film", "Your token has no right to do this"),
-        ("ada-writes", "bob/film", "Your token has no right to do this"),
-        ("unknown", "ada/film", "does not know you: Invalid credentials"),
-        ("", None, "does not know you. Log in"),
-    ],
-)
-def test_a_token_without_the_right_is_refused(
-    catalog: Catalog,
-    hub: Hub,
-    monkeypatch: pytest.MonkeyPatch,
-    token: str,
-    name: str | None,
-    message: str,
-) -> None:
-    publish_lora(catalog)
-    monkeypatch.setenv("HF_TOKEN", token)
-    with pytest.raises(RemoteAccessError, match=message):
-        push(catalog, hub, "film", name)
-    assert hub.repos == {}
-
-
-def test_a_hub_that_nobody_runs_cannot_be_reached(catalog: Catalog, hub: Hub) -> None:
-    publish_lora(catalog)
-    hub.url = "http://127.0.0.1:9"
-    with pytest.raises(
-        RemoteUnreachableError, match=r"The connection to http://127.0.0.1:9 failed"
-    ):
-        push(catalog, hub, "film")
-
-
-def test_offline_no_hub_is_asked(
-    catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish_lora(catalog)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(RemoteUnreachableError, match="HF_HUB_OFFLINE is set"):
-        push(catalog, hub, "film")
-    assert hub.requests == []
-
-
-def test_what_is_not_here_cannot_be_published(catalog: Catalog, hub: Hub) -> None:
-    with pytest.raises(RefNotFoundError):
-        push(catalog, hub, "film")
-    publish_lora(catalog)
-    with pytest.raises(InvalidNameError, match="A hub has no repository of that name"):
-        push(catalog, hub, "film", "ada/a--b")
-
-
 def test_the_manifest_lists_what_is_there(catalog: Catalog, hub: Hub) -> None:
     version: Version = publish_head(catalog)
     push(catalog, hub, "topic")
@@ -264,34 +155,3 @@ def test_the_manifest_lists_what_is_there(catalog: Catalog, hub: Hub) -> None:
         name: hashlib.sha256(files[name]).hexdigest() for name in listed
     }
     assert version.size == sum(len(files[name]) for name in listed)
-
-
-def test_a_repository_of_something_else_is_left_alone(catalog: Catalog, hub: Hub) -> None:
-    publish_lora(catalog)
-    client = HfApi(endpoint=hub.url)
-    client.create_repo("ada/film")
-    client.upload_file(path_or_fileobj=b"mine", path_in_repo="train.py", repo_id="ada/film")
-    before = dict(hub.repos["ada/film"].commits)
-    with pytest.raises(ConflictError, match=r"holds train\.py, which hubkit did not put there"):
-        push(catalog, hub, "film")
-    assert hub.repos["ada/film"].commits == before
-
-
-def test_files_that_others_added_stay(catalog: Catalog, hub: Hub, tmp_path: Path) -> None:
-    publish_lora(catalog)
-    push(catalog, hub, "film")
-    client = HfApi(endpoint=hub.url)
-    client.upload_file(path_or_fileobj=b"mine", path_in_repo="train.py", repo_id="ada/film")
-    folder = copy(PEFT / "lora" / "a", tmp_path / "again")
-    (folder / "notes.txt").write_text("another version")
-    publish_folder(catalog, folder, AdapterRef.parse("film"), base=str(BASE), task="sentiment")
-    assert push(catalog, hub, "film").tag == "v2"
-    assert hub.repos["ada/film"].files("v2")["train.py"] == b"mine"
-
-
-def test_what_is_public_is_not_taken_for_private(catalog: Catalog, hub: Hub) -> None:
-    publish_lora(catalog)
-    HfApi(endpoint=hub.url).create_repo("ada/film")
-    with pytest.raises(ConflictError, match="is there already, and public"):
-        push(catalog, hub, "film", private=True)
-    assert commits(hub, "ada/film") == 1

@@ -1,60 +1,22 @@
 """A small hub on loopback: what publishing, pulling and searching ask of the Hugging Face protocol.
 
 It keeps everything in memory, takes uploads as "regular" (whole, in the commit), and can be told to
-misbehave. `serve()` runs one for a test.
+misbehave. `tests.support.serving` runs one.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-import uvicorn
-import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-Files = dict[str, bytes]
-
-
-@dataclass
-class Repo:
-    """A repository: its commits' files by id, and what its branches and tags point to."""
-
-    private: bool = False
-    gated: bool = False
-    commits: dict[str, Files] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    lfs: set[str] = field(default_factory=set)
-
-    def resolve(self, revision: str) -> str | None:
-        found = self.branches.get(revision) or self.tags.get(revision)
-        return found or (revision if revision in self.commits else None)
-
-    def files(self, revision: str = "main") -> Files:
-        commit = self.resolve(revision)
-        assert commit is not None
-        return self.commits[commit]
-
-    def commit(self, branch: str, files: Files, summary: str) -> str:
-        parent = self.branches.get(branch, "")
-        stamp = json.dumps([parent, summary, len(self.commits), sorted(files)]).encode()
-        oid = hashlib.sha1(stamp).hexdigest()
-        self.commits[oid] = dict(files)
-        self.branches[branch] = oid
-        return oid
+from tests.support.repos import Files, Repo, git_sha1
 
 
 class Hub:
@@ -65,6 +27,7 @@ class Hub:
         repos: By ``owner/name``.
         tokens: By token: whose it is, and whether it may write.
         requests: Method and path of all that was asked, the token's owner in front.
+        ranges: Where downloads that did not start at the first byte started, by path.
         moved: Names that were given up, and what they became.
         corrupt: Paths that are sent with other bytes of the same length.
         cut: Paths whose answers stop in the middle, and how often still.
@@ -78,6 +41,7 @@ class Hub:
         self.tokens = {"ada-writes": ("ada", True), "ada-reads": ("ada", False)}
         self.tokens |= {"bob-writes": ("bob", True)}
         self.requests: list[tuple[str | None, str, str]] = []
+        self.ranges: dict[str, list[int]] = {}
         self.moved: dict[str, str] = {}
         self.corrupt: set[str] = set()
         self.cut: dict[str, int] = {}
@@ -117,6 +81,8 @@ class Hub:
                 return JSONResponse({"errors": [], "warnings": []})
             case ("POST", "api", "repos", "create"):
                 return self._create(user, writes, json.loads(body))
+            case ("DELETE", "api", "repos", "delete"):
+                return self._delete(user, writes, json.loads(body))
             case ("GET", "api", "models"):
                 return self._list(user, request)
             case (_, "api", "models", owner, name, *rest):
@@ -146,11 +112,19 @@ class Hub:
         )
         return JSONResponse({"url": f"{self.url}/{name}"})
 
+    def _delete(self, user: str | None, writes: bool, wanted: dict[str, Any]) -> Response:
+        owner = wanted.get("organization") or user or ""
+        if refusal := self._refuse_write(owner, user, writes):
+            return refusal
+        if self.repos.pop(f"{owner}/{wanted['name']}", None) is None:
+            return error(404, "Repository not found", "RepoNotFound")
+        return JSONResponse({})
+
     def _list(self, user: str | None, request: Request) -> Response:
         query = request.query_params
         found = []
         for name, repo in self.repos.items():
-            info = self._info(name, repo, repo.branches["main"])
+            info = repo.info(name, repo.branches["main"])
             wanted = set(query.getlist("filter"))
             if repo.private and user != name.partition("/")[0]:
                 continue
@@ -160,31 +134,6 @@ class Hub:
                 continue
             found.append(info)
         return JSONResponse(found[: int(query.get("limit", 1000))])
-
-    def _info(self, name: str, repo: Repo, commit: str) -> dict[str, Any]:
-        files = repo.commits[commit]
-        _, _, rest = files.get("README.md", b"").decode("utf-8", "replace").partition("---\n")
-        card = yaml.safe_load(rest.partition("\n---")[0]) or {} if rest else {}
-        tags = [*card.get("tags", [])]
-        for key in ("library_name", "pipeline_tag"):
-            tags += [card[key]] if card.get(key) else []
-        if base := card.get("base_model"):
-            tags += [f"base_model:{base}", f"base_model:adapter:{base}"]
-        return {
-            "id": name,
-            "sha": commit,
-            "private": repo.private,
-            "gated": "manual" if repo.gated else False,
-            "tags": tags,
-            "pipeline_tag": card.get("pipeline_tag"),
-            "library_name": card.get("library_name"),
-            "cardData": json.loads(json.dumps(card, default=str)),
-            "siblings": [{"rfilename": path} for path in sorted(files)],
-            "downloads": 7,
-            "likes": 1,
-            "lastModified": "2026-11-01T12:00:00.000Z",
-            "createdAt": "2026-11-01T12:00:00.000Z",
-        }
 
     def _refuse_write(self, owner: str, user: str | None, writes: bool) -> Response | None:
         if user is None:
@@ -221,13 +170,7 @@ class Hub:
         repo = self.repos[name]
         match (request.method, *rest):
             case ("GET", "refs"):
-                return JSONResponse(
-                    {
-                        "branches": refs("heads", repo.branches),
-                        "tags": refs("tags", repo.tags),
-                        "converts": [],
-                    }
-                )
+                return JSONResponse(repo.refs())
             case ("POST", "tag", revision):
                 tag = json.loads(body)["tag"]
                 if tag in repo.tags:
@@ -249,9 +192,9 @@ class Hub:
                 if commit is None:
                     return error(404, "Revision not found", "RevisionNotFound")
                 if path[:1] != ["tree"]:
-                    return JSONResponse(self._info(name, repo, commit))
+                    return JSONResponse(repo.info(name, commit))
                 return JSONResponse(
-                    [entry(path, content, repo) for path, content in repo.commits[commit].items()]
+                    [repo.entry(path, content) for path, content in repo.commits[commit].items()]
                 )
             case ("POST", "preupload", revision):
                 there = repo.files(revision)
@@ -304,13 +247,14 @@ class Hub:
         headers = {"x-repo-commit": commit, "accept-ranges": "bytes"}
         if content is None:
             return error(404, f"{path} not found", "EntryNotFound", headers)
-        headers["etag"] = f'"{etag(path, content, repo)}"'
+        headers["etag"] = f'"{repo.etag(path, content)}"'
         start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").split("-")[0])
         if path in self.corrupt:
             content = bytes(255 - byte for byte in content)
         sent = content[start:]
         headers["content-length"] = str(len(sent))
         if start:
+            self.ranges.setdefault(path, []).append(start)
             headers["content-range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         if request.method == "GET" and self.cut.get(path):
             self.cut[path] -= 1
@@ -331,49 +275,3 @@ def error(
     if code:
         named["x-error-code"] = code
     return JSONResponse({"error": message}, status, named)
-
-
-def refs(kind: str, names: dict[str, str]) -> list[dict[str, str]]:
-    return [
-        {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
-        for name, commit in names.items()
-    ]
-
-
-def git_sha1(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def etag(path: str, content: bytes, repo: Repo) -> str:
-    return hashlib.sha256(content).hexdigest() if path in repo.lfs else git_sha1(content)
-
-
-def entry(path: str, content: bytes, repo: Repo) -> dict[str, Any]:
-    found = {"type": "file", "path": path, "size": len(content), "oid": git_sha1(content)}
-    if path in repo.lfs:
-        digest = hashlib.sha256(content).hexdigest()
-        found["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 134}
-    return found
-
-
-@contextmanager
-def serve() -> Iterator[Hub]:
-    """Run a hub on a free port of 127.0.0.1."""
-    hub = Hub()
-    config = uvicorn.Config(
-        hub.app(), host="127.0.0.1", port=0, log_level="critical", lifespan="off"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    started = datetime.now(UTC)
-    while not server.started:
-        assert (datetime.now(UTC) - started).total_seconds() < 30
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    hub.url = f"http://127.0.0.1:{port}"
-    try:
-        yield hub
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)

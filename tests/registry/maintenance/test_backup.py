@@ -140,3 +140,16 @@ def test_an_interrupted_restoration_is_finished_by_the_next(
     assert not (tmp_path / "new" / "hubkit.db").exists()
     restore(tmp_path / "backup", tmp_path / "new")
     assert check_registry(open_catalog(tmp_path / "new"), full=True).status == 0
+
+
+def test_what_was_noted_of_base_models_comes_back(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    version = catalog.publish(REF, make_folder())
+    note = catalog.home / "known-bases" / f"{version.manifest_digest}.json"
+    note.parent.mkdir()
+    for text in ("first", "then another"):
+        note.write_text(text)
+        back_up(catalog, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "home")
+    assert (tmp_path / "home" / "known-bases" / note.name).read_text() == "then another"

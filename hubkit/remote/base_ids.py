@@ -1,0 +1,153 @@
+"""What others know a base model as: its id on a hub, not a folder on this machine.
+
+A manifest is what a version is, so the name of its base model cannot be changed on the way to a
+hub: what is published there would be another version than the one that is here. Instead the same
+files are published here once more, with the id in place of the path, and that version goes out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from hubkit.remote.scratch import scratch_folder
+from hubkit.stored_bases import cache_in, describe_stored, find_base_folder, require_base
+from registry import Catalog, Parent, Version, read_folder, write_manifest
+from registry.errors import ConflictError, FolderError, InvalidNameError, ParentNotFoundError
+from registry.folders.kinds import PARTS
+from registry.manifest import BaseModelInfo
+from registry.storage.durable import storage_errors
+
+_log = logging.getLogger(__name__)
+
+# Where the configurations of other libraries name the base model.
+_KEYS = ("base_model_name_or_path", "model_name")
+
+
+def hub_id(base: BaseModelInfo) -> str | None:
+    """Return the id of a base model if it has one that a hub could know."""
+    # A model that came from nowhere is called by its class.
+    return base.id if _is_id(base.id) and base.id != base.architecture else None
+
+
+def with_base_id(catalog: Catalog, version: Version, base: str | None) -> Version:
+    """Return a version that names its base model by an id, and so do all that it is made of.
+
+    That is the version itself, or else the same under the next number.
+
+    Args:
+        catalog: Where the version is.
+        version: What is to be published.
+        base: The base model's id; may be left out if the version names one.
+
+    Raises:
+        FolderError: It names a folder, and `base` is None.
+        InvalidNameError: `base` is no id.
+        ConflictError: It names another id than `base`.
+        ParentNotFoundError: What it is made of is not here.
+    """
+    if base is not None and not _is_id(base):
+        raise InvalidNameError(
+            f"{base} is no id of a base model: expected OWNER/NAME, as on a hub, or NAME.", base
+        )
+    return _Renaming(catalog, base).rename(version)
+
+
+class _Renaming:
+    def __init__(self, catalog: Catalog, base: str | None) -> None:
+        self._catalog = catalog
+        self._base = base
+        self._done: dict[str, Version] = {}
+
+    def rename(self, version: Version) -> Version:
+        if version.manifest_digest not in self._done:
+            self._done[version.manifest_digest] = self._rename(version)
+        return self._done[version.manifest_digest]
+
+    def _rename(self, version: Version) -> Version:
+        manifest = self._catalog.manifest(version)
+        base = self._with_id(version, manifest.base_model)
+        parents = tuple(self._parent(version, parent) for parent in manifest.parents)
+        if (base, parents) == (manifest.base_model, manifest.parents):
+            return version
+        changed = manifest.model_copy(update={"base_model": base, "parents": parents})
+        with scratch_folder(self._catalog.home) as scratch:
+            folder = scratch / "version"
+            self._catalog.materialize(version, folder)
+            _name_base(folder, base.id)
+            write_manifest(folder, changed)
+            renamed = self._catalog.publish(
+                version.ref.repository,
+                read_folder(folder),
+                message=version.message,
+                author=version.author,
+            )
+        _log.warning(
+            "%s names its base model by a folder on this machine. What is published is %s: the "
+            "same, but it calls the base model %s.",
+            version.ref,
+            renamed.ref,
+            base.id,
+        )
+        return renamed
+
+    def _with_id(self, version: Version, base: BaseModelInfo) -> BaseModelInfo:
+        known = hub_id(base)
+        if known is not None:
+            if self._base not in (None, known):
+                raise ConflictError(
+                    f"{version.ref} says that its base model is {known}, not {self._base}. "
+                    "Versions never change: leave --base out.",
+                    version.ref,
+                )
+            return base
+        if self._base is None:
+            raise FolderError(
+                f"{version.ref} names its base model only as {base.id}, which means nothing "
+                "elsewhere. Say what others know it as with --base: OWNER/NAME as on a hub, or "
+                "just a NAME if it is on none.",
+                version.ref,
+            )
+        if find_base_folder(base.id) is not None:
+            # Remembered by its weights, so that what is published now finds it here, too.
+            require_base(
+                str(version.ref), base, describe_stored(base.id, cache_in(self._catalog.home))
+            )
+        return base.model_copy(update={"id": self._base})
+
+    def _parent(self, child: Version, parent: Parent) -> Parent:
+        version = self._catalog.find_digest(parent.digest)
+        if version is None:
+            raise ParentNotFoundError(
+                f"{child.ref} is made of {parent.ref} ({parent.digest[:12]}), which this registry "
+                f"does not have. Pull {child.ref} again to bring it.",
+                parent.digest,
+            )
+        renamed = self.rename(version)
+        if renamed is version:
+            return parent
+        return Parent(ref=str(renamed.ref), digest=renamed.manifest_digest)
+
+
+def _name_base(folder: Path, base: str) -> None:
+    """Put an id in place of a path into the configurations that the stock libraries read."""
+    for path in sorted({folder / part.config for part in PARTS}):
+        if not path.is_file():
+            continue
+        with storage_errors("rewrite", path):
+            config = json.loads(path.read_bytes())
+            local = [key for key in _KEYS if config.get(key) and not _is_id(str(config[key]))]
+            if local:
+                path.write_text(json.dumps({**config, **dict.fromkeys(local, base)}, indent=2))
+
+
+def _is_id(text: str) -> bool:
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return True

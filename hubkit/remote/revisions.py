@@ -1,0 +1,86 @@
+"""Which revision of a repository is which version of an adapter.
+
+In a repository that hubkit made, the tag ``v2`` is version 2. In any other, such a tag may mean
+anything: it has revisions, but no versions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from huggingface_hub import HfApi
+from huggingface_hub.file_download import repo_folder_name
+
+from hubkit.remote.address import RemoteAddress
+from hubkit.remote.errors import remote_errors
+from hubkit.remote.layout import number_of, tag_of
+from hubkit.remote.session import cache_of
+from registry import Manifest
+from registry.errors import RemoteNotFoundError
+from registry.storage.files import MANIFEST_NAME
+
+
+def choose(hub: HfApi | None, address: RemoteAddress, number: int | None) -> RemoteAddress:
+    """Find the revision that is wanted: a version's tag, else the newest's, else the main branch.
+
+    Args:
+        hub: The client; None to look at what is in its cache.
+        address: A repository, and maybe the revision already.
+        number: Which version; None for the newest, or the revision in `address`.
+
+    Raises:
+        RemoteError: The hub refuses, or cannot be reached.
+    """
+    assert address.repository is not None
+    if number is not None:
+        return replace(address, revision=tag_of(number))
+    if address.revision is not None:
+        return address
+    if hub is None:
+        names = _cached_versions(address)
+    else:
+        with remote_errors(address.endpoint, address.repository):
+            names = _versions(hub, address.repository)
+    newest = max((found for name in names if (found := number_of(name))), default=None)
+    return replace(address, revision=tag_of(newest) if newest else "main")
+
+
+def version_at(address: RemoteAddress, manifest: Manifest | None, number: int | None) -> int | None:
+    """Return the number of the version at a revision, None if it has none.
+
+    Args:
+        address: A repository and the revision that was chosen.
+        manifest: What hubkit wrote there; None where hubkit did not.
+        number: The version that was asked for, if one was.
+
+    Raises:
+        RemoteNotFoundError: A version was asked for, but the repository has none.
+    """
+    if manifest is not None:
+        return number_of(address.revision or "")
+    if number is not None:
+        raise RemoteNotFoundError(
+            f"{address.url} was not made by hubkit, so its tag {address.revision} need not be "
+            f"version {number}. To have it all the same, pull "
+            f"{address.url}/tree/{address.revision}.",
+            address.url,
+        )
+    return None
+
+
+def _versions(hub: HfApi, repository: str) -> list[str]:
+    siblings = hub.model_info(repository).siblings or ()
+    if not any(sibling.rfilename == MANIFEST_NAME for sibling in siblings):
+        return []
+    return [tag.name for tag in hub.list_repo_refs(repository).tags]
+
+
+def _cached_versions(address: RemoteAddress) -> list[str]:
+    assert address.repository is not None
+    name = repo_folder_name(repo_id=address.repository, repo_type="model")
+    folder = cache_of(address.endpoint) / name
+    return [
+        path.name
+        for path in (folder / "refs").glob("v*")
+        if (folder / "snapshots" / path.read_text().strip() / MANIFEST_NAME).is_file()
+    ]

@@ -1,0 +1,122 @@
+"""A base model that is a folder here gets an id before anything goes to a hub."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from hubkit.publishing import publish_folder
+from hubkit.remote.base_ids import hub_id
+from hubkit.stored_bases import cache_in, where_base_is
+from registry import AdapterRef, Catalog, Manifest
+from registry.errors import ConflictError, FolderError, InvalidNameError
+from registry.folders.card import parse_card
+from registry.manifest import BaseModelInfo
+from tests.support.foreign import BASE, BERT, HEAD, PEFT, copy, edit
+from tests.support.hub import Hub
+from tests.support.roundtrip import push
+from tests.support.shelf import publish_head
+
+
+def publish(catalog: Catalog, name: str, source: object = HEAD) -> None:
+    """With the base model as a folder, which is how people train without a network."""
+    ref = AdapterRef.parse(name)
+    publish_folder(catalog, source, ref, task="film", base=str(BASE))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "base", ["/models/bert", "./bert", "../bert", "~/bert", "a/b/c", "C:\\bert", "C:/bert", "bert/"]
+)
+def test_a_path_on_a_machine_is_no_id(base: str) -> None:
+    assert hub_id(BaseModelInfo(id=base)) is None
+
+
+def test_a_class_is_no_id() -> None:
+    assert hub_id(BaseModelInfo(id="BertModel", architecture="BertModel")) is None
+
+
+@pytest.mark.parametrize("base", ["bert-base-uncased", "team/bert", "Qwen/Qwen2.5-0.5B"])
+def test_an_id_is_one(base: str) -> None:
+    assert hub_id(BaseModelInfo(id=base)) == base
+
+
+def test_a_path_is_not_published_but_asked_about(catalog: Catalog, hub: Hub) -> None:
+    publish(catalog, "topic")
+    with pytest.raises(FolderError, match=r"topic@1 names its base model only as /.* with --base"):
+        push(catalog, hub, "topic")
+    assert hub.repos == {}
+
+
+def test_with_an_id_the_same_is_published_here_and_there(
+    catalog: Catalog, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(catalog, "topic")
+    with caplog.at_level(logging.WARNING):
+        pushed = push(catalog, hub, "topic", base="team/bert")
+    assert (pushed.repository, pushed.tag, str(pushed.version.ref)) == (
+        "ada/topic",
+        "v2",
+        "topic@2",
+    )
+    assert "What is published is topic@2: the same, but it calls the base model team/bert" in (
+        caplog.text
+    )
+    files = hub.repos["ada/topic"].files("v2")
+    assert not [path for path, content in files.items() if str(BASE).encode() in content]
+    there = Manifest.from_json(files["hubkit.json"], "hubkit.json")
+    assert there.digest == catalog.resolve(AdapterRef.parse("topic@2")).manifest_digest
+    first = catalog.manifest(catalog.resolve(AdapterRef.parse("topic@1")))
+    assert there.base_model == first.base_model.model_copy(update={"id": "team/bert"})
+    card = parse_card(files["README.md"].decode(), BASE)
+    assert card.base_models == ("team/bert",)
+    for ref in ("topic", "topic@1"):
+        assert push(catalog, hub, ref, base="team/bert").new is False
+    assert len(catalog.versions(AdapterRef.parse("topic"))) == 2
+
+
+def test_the_configuration_of_the_stock_library_names_the_id_too(
+    catalog: Catalog, hub: Hub, tmp_path: object
+) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")  # type: ignore[operator]
+    edit(folder / "adapter_config.json", lambda config: config | {"base_model_name_or_path": "/x"})
+    publish(catalog, "film", folder)
+    push(catalog, hub, "film", base="team/bert")
+    config = hub.repos["ada/film"].files()["adapter_config.json"]
+    assert b'"base_model_name_or_path": "team/bert"' in config
+    assert b'"/x"' not in config
+
+
+def test_a_fusion_goes_with_all_that_it_is_made_of(catalog: Catalog, hub: Hub) -> None:
+    for name, folder in (("a", "a"), ("b", "b"), ("both", "fusion_ab_static")):
+        publish(catalog, name, BERT / "seq_bn" / folder)
+    pushed = push(catalog, hub, "both", base="team/bert")
+    assert {name: [*repo.tags] for name, repo in hub.repos.items()} == {
+        "ada/a": ["v2"],
+        "ada/b": ["v2"],
+        "ada/both": ["v2"],
+    }
+    parents = catalog.manifest(pushed.version).parents
+    assert [parent.ref for parent in parents] == ["a@2", "b@2"]
+    for repo in hub.repos.values():
+        assert not any(str(BASE).encode() in content for content in repo.files().values())
+
+
+def test_an_id_is_given_once(catalog: Catalog, hub: Hub) -> None:
+    publish_head(catalog)
+    with pytest.raises(ConflictError, match="its base model is team/tiny-bert, not team/other"):
+        push(catalog, hub, "topic", base="team/other")
+    with pytest.raises(InvalidNameError, match="/models/bert is no id of a base model"):
+        push(catalog, hub, "topic", base="/models/bert")
+    assert hub.repos == {}
+    assert push(catalog, hub, "topic", base="team/tiny-bert").new
+
+
+def test_a_base_model_with_an_id_is_still_found_in_its_folder(catalog: Catalog, hub: Hub) -> None:
+    publish(catalog, "topic")
+    version = push(catalog, hub, "topic", base="team/bert").version
+    base, cache = catalog.manifest(version).base_model, cache_in(catalog.home)
+    assert where_base_is(base, cache) == str(BASE)
+    unknown = base.model_copy(update={"fingerprint": "0" * 64})
+    assert where_base_is(unknown, cache) == "team/bert"
+    assert where_base_is(base, catalog.home / "none") == "team/bert"
