@@ -95,15 +95,20 @@ def load_for_head(
 
 
 def _load(base: str, auto_class: Any, **settings: Any) -> tuple[PreTrainedModel, frozenset[str]]:
+    """The model, and the names of the parameters that have no weights in `base`."""
     with _base_model_errors(base), _quiet():
-        model, report = auto_class.from_pretrained(base, output_loading_info=True, **settings)
-    return model, frozenset(report["missing_keys"])
+        # A base model may have been trained with a head for other labels, which is of no use here.
+        model, report = auto_class.from_pretrained(
+            base, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+        )
+    mismatched = (name for name, *_ in report["mismatched_keys"])
+    return model, frozenset(report["missing_keys"]).union(mismatched)
 
 
 def _require_backbone(base: str, model: PreTrainedModel, new: frozenset[str]) -> None:
     if lost := _in_backbone(model, new):
         raise BaseModelNotFoundError(
-            f"The base model {base!r} has no weights for {len(lost)} tensors of "
+            f"The base model {base!r} has no weights of that size for {len(lost)} tensors of "
             f"{type(model).__name__}, such as {min(lost)!r}; they would be random, and others each "
             "time. Name a base model that was saved with them.",
             base,
