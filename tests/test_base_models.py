@@ -114,7 +114,5 @@ def test_a_configuration_of_other_sizes_than_the_weights_is_refused(tmp_path: Pa
     model.save_pretrained(tmp_path)
     model.config.intermediate_size = 24
     model.config.save_pretrained(tmp_path)
-    with pytest.raises(
-        BaseModelNotFoundError, match="no weights of that size for 6 tensors of BertModel"
-    ):
+    with pytest.raises(BaseModelNotFoundError, match="for 6 tensors of BertModel"):
         load_model(str(tmp_path), AutoModel)
