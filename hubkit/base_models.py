@@ -9,9 +9,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import transformers
 from huggingface_hub import is_offline_mode
 from safetensors import SafetensorError
 from transformers import (
+    AutoModel,
     AutoTokenizer,
     BatchEncoding,
     PreTrainedModel,
@@ -20,7 +22,7 @@ from transformers import (
 from transformers.utils import logging
 
 from hubkit.base_names import normalize
-from hubkit.nn.fingerprint import fingerprint
+from hubkit.nn.fingerprint import NOT_BACKBONE, fingerprint
 from hubkit.nn.host import backbone, num_layers
 from registry.errors import BaseModelNotFoundError, UnsupportedModelError
 from registry.manifest import BaseModelInfo
@@ -47,7 +49,7 @@ def _num_layers(model: PreTrainedModel) -> int | None:
 
 
 def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:
-    """Load a base model with ``auto_class.from_pretrained``.
+    """Load a base model with ``auto_class.from_pretrained``; a new head starts at random.
 
     Args:
         base: A hub id, or a folder that ``save_pretrained`` wrote.
@@ -55,11 +57,69 @@ def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:
         settings: Passed on to it, such as ``num_labels``.
 
     Raises:
-        BaseModelNotFoundError: It is not there, or cannot be read.
+        BaseModelNotFoundError: It is not there, cannot be read, or has no weights for a part of the
+            backbone.
     """
-    with _base_model_errors(base), _quiet():
-        model: PreTrainedModel = auto_class.from_pretrained(base, **settings)
+    return load_for_head(base, auto_class, **settings)[0]
+
+
+def load_backbone(base: str) -> PreTrainedModel:
+    """Load a base model to see what it is: without its head, unless only the class that it was
+    saved from finds its weights, as with an encoder that was saved without its decoder.
+
+    Raises:
+        BaseModelNotFoundError: As :func:`load_model`.
+    """
+    model, new = _load(base, AutoModel)
+    if _in_backbone(model, new):
+        for name in model.config.architectures or ():
+            if own_class := getattr(transformers, name, None):
+                model, new = _load(base, own_class)
+    _require_backbone(base, model, new)
     return model
+
+
+def load_for_head(
+    base: str, auto_class: Any, **settings: Any
+) -> tuple[PreTrainedModel, frozenset[str]]:
+    """As :func:`load_model`, and the names of the head's parameters that start at random.
+
+    A base model may hold weights for a part of the head: ModernBERT's have its first layer.
+
+    Raises:
+        BaseModelNotFoundError: As :func:`load_model`.
+    """
+    model, new = _load(base, auto_class, **settings)
+    _require_backbone(base, model, new)
+    return model, new
+
+
+def _load(base: str, auto_class: Any, **settings: Any) -> tuple[PreTrainedModel, frozenset[str]]:
+    """The model, and the names of the parameters that have no weights in `base`."""
+    with _base_model_errors(base), _quiet():
+        # A base model may have been trained with a head for other labels, which is of no use here.
+        model, report = auto_class.from_pretrained(
+            base, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+        )
+    mismatched = (name for name, *_ in report["mismatched_keys"])
+    return model, frozenset(report["missing_keys"]).union(mismatched)
+
+
+def _require_backbone(base: str, model: PreTrainedModel, new: frozenset[str]) -> None:
+    if lost := _in_backbone(model, new):
+        raise BaseModelNotFoundError(
+            f"The base model {base!r} has no weights of that size for {len(lost)} tensors of "
+            f"{type(model).__name__}, such as {min(lost)!r}; they would be random, and others each "
+            "time. Name a base model that was saved with them.",
+            base,
+        )
+
+
+def _in_backbone(model: PreTrainedModel, names: frozenset[str]) -> set[str]:
+    """Those of `names` that are weights of the backbone."""
+    if model.base_model is model:
+        return {name for name in names if not name.startswith(NOT_BACKBONE)}
+    return {name for name in names if name.startswith(f"{model.base_model_prefix}.")}
 
 
 def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:

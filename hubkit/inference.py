@@ -15,7 +15,7 @@ from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.head import set_head
 from hubkit.adapters.loading import Published, load_published
 from hubkit.adapters.rebasing import rebased
-from hubkit.base_models import describe, encode, load_model, load_tokenizer
+from hubkit.base_models import describe, encode, load_for_head, load_tokenizer
 from hubkit.known_bases import require_known_base
 from hubkit.nn.fingerprint import fingerprint
 from hubkit.peft_models import attach_peft, runs_through_peft
@@ -168,7 +168,7 @@ def load(
         )
     task = task_type(manifest.task_type, name)
     where = base or where_base_is(manifest.base_model, cache_in(catalog.home))
-    model = load_model(
+    model, new = load_for_head(
         where,
         task.load_class(),
         num_labels=len(manifest.labels),
@@ -181,14 +181,14 @@ def load(
     )
     tokenizer = load_tokenizer(where, model)
     if published.composition is None:
-        model = attach_peft(model, catalog.folder(version), name)
+        model = attach_peft(model, catalog.folder(version), name, new)
     else:
         composition = published.composition
         if manifest.base_model.fingerprint not in (None, found):  # which was allowed just now
             composition = rebased(composition, describe(model))
         attach(model, composition)
         assert published.head is not None
-        set_head(model, published.head)
+        set_head(model, published.head, new)
     model.requires_grad_(False)
     model.train(False)
     if torch.cuda.is_available():

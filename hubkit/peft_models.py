@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,21 @@ def runs_through_peft(manifest: Manifest) -> bool:
     return PEFT.weights in manifest.files and manifest.method.type not in METHODS
 
 
-def attach_peft(model: PreTrainedModel, folder: Path, name: str) -> PreTrainedModel:
+def attach_peft(
+    model: PreTrainedModel, folder: Path, name: str, new: Collection[str] = ()
+) -> PreTrainedModel:
     """Return `model` with the adapter of a PEFT folder, its head included.
 
     Args:
         model: The base model, with the head class that the adapter was trained with.
         folder: Holds the configuration and the weights as safetensors.
         name: What the adapter is called, for messages.
+        new: The parameters of the model's head that the base model has no weights for, by name:
+            the folder has to have these.
 
     Raises:
         AdapterError: PEFT is not installed, refuses the folder, or finds tensors missing or left
-            over.
+            over; or a part of the head has weights nowhere.
     """
     try:
         peft: Any = import_module("peft")
@@ -59,6 +64,12 @@ def attach_peft(model: PreTrainedModel, folder: Path, name: str) -> PreTrainedMo
             f"{name} has {len(found)} tensors, but on this {type(model).__name__} PEFT expects "
             f"{len(expected)}; only one of both has {odd}. Load the base model that the adapter "
             "was trained on."
+        )
+    # How the paths start depends on the method.
+    if missing := {name for name in new if not any(key.endswith(f".{name}") for key in found)}:
+        raise AdapterError(
+            f"{name} has no weights for {', '.join(sorted(missing))} of {type(model).__name__}, "
+            "and nor has the base model. Save the adapter with its whole head (modules_to_save)."
         )
     result: PreTrainedModel = adapted
     return result

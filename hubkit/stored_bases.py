@@ -58,12 +58,10 @@ def describe_stored(base: str, cache: Path) -> BaseModelInfo:
         with manifest_errors(str(known)):
             found = BaseModelInfo.model_validate_json(known.read_bytes())
         return found.model_copy(update={"id": normalize(base)})
-    from transformers import AutoModel
-
-    from hubkit.base_models import describe, load_model
+    from hubkit.base_models import describe, load_backbone
 
     started = time.time_ns()
-    found = describe(load_model(base, AutoModel))
+    found = describe(load_backbone(base))
     if known is not None and before is not None and folder is not None:
         unchanged = _identity(folder) == before and before[1] < started - _TICK
         if unchanged:

@@ -1,14 +1,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from transformers import AutoModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
-from hubkit.base_models import describe, encode, load_model, load_tokenizer
+from hubkit.base_models import (
+    describe,
+    encode,
+    load_backbone,
+    load_for_head,
+    load_model,
+    load_tokenizer,
+)
+from hubkit.nn.fingerprint import fingerprint
 from registry.errors import BaseModelNotFoundError
 from tests.support.foreign import FIXTURES
-from tests.support.models import base_folder, tokenizer
+from tests.support.models import base_folder, tiny_model, tokenizer
 
 
 @pytest.mark.parametrize(("max_length", "tokens"), [(8, 8), (1000, 32)])
@@ -75,3 +91,56 @@ def test_a_base_model_that_cannot_be_loaded_is_named(
     with pytest.raises(BaseModelNotFoundError, match=message) as caught:
         load_model(str(missing), AutoModel)
     assert str(missing) in str(caught.value)
+
+
+def test_weights_that_a_backbone_lacks_are_not_made_up(tmp_path: Path) -> None:
+    tiny_model("bert", AutoModelForMaskedLM).save_pretrained(tmp_path)
+    expected = (
+        r"no weights of that size for 2 tensors of BertForSequence.*'bert\.pooler\.dense\.bias'"
+    )
+    with pytest.raises(BaseModelNotFoundError, match=expected):
+        load_model(str(tmp_path), AutoModelForSequenceClassification)
+    assert load_backbone(str(tmp_path)).config.model_type == "bert"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "auto_class"),
+    [
+        ("t5", AutoModelForTokenClassification),
+        ("t5", AutoModelForQuestionAnswering),
+        ("bart", AutoModelForCausalLM),
+        ("llama", AutoModelForQuestionAnswering),
+    ],
+)
+def test_a_part_of_a_base_model_is_told_by_the_class_that_saved_it(
+    architecture: str, auto_class: Any, tmp_path: Path
+) -> None:
+    model = tiny_model(architecture, auto_class)
+    model.save_pretrained(tmp_path)
+    assert fingerprint(load_backbone(str(tmp_path))) == fingerprint(model)
+
+
+def test_what_a_base_model_has_of_a_head_is_not_new(tmp_path: Path) -> None:
+    tiny_model("modernbert", AutoModelForMaskedLM).save_pretrained(tmp_path)
+    _, new = load_for_head(str(tmp_path), AutoModelForSequenceClassification, num_labels=3)
+    assert new == {"classifier.weight", "classifier.bias"}
+
+
+def test_a_head_for_other_labels_is_new(tmp_path: Path) -> None:
+    tiny_model("bert", AutoModelForSequenceClassification, num_labels=5).save_pretrained(tmp_path)
+    head = {"classifier.weight", "classifier.bias"}
+    for labels, expected in ((5, set()), (3, head)):
+        model, new = load_for_head(
+            str(tmp_path), AutoModelForSequenceClassification, num_labels=labels
+        )
+        assert new == expected
+        assert model.get_parameter("classifier.bias").shape == (labels,)
+
+
+def test_a_configuration_of_other_sizes_than_the_weights_is_refused(tmp_path: Path) -> None:
+    model = tiny_model("bert")
+    model.save_pretrained(tmp_path)
+    model.config.intermediate_size = 24
+    model.config.save_pretrained(tmp_path)
+    with pytest.raises(BaseModelNotFoundError, match="for 6 tensors of BertModel"):
+        load_model(str(tmp_path), AutoModel)

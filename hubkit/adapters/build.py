@@ -123,6 +123,8 @@ def _chain(composition: Any, entry: int | None) -> list[Coupling]:
         return [] if composition.coupling is None else [composition.coupling]
     if isinstance(composition, Batch):
         return [] if entry is None else _chain(composition.parts[entry], entry)
+    if isinstance(composition, Fusion):  # which `adapters` trains with the coupling of the first
+        return _chain(composition.parts[0], entry)
     chains = [_chain(part, entry) for part in composition.parts]
     if isinstance(composition, Stack):
         return [coupling for chain in chains for coupling in chain]

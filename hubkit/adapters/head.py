@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel
 
 from hubkit.formats.heads import Head
 from hubkit.nn.attach import SUBMODULE
+from hubkit.nn.fingerprint import BESIDE_BACKBONE
 from registry.errors import AdapterError
 
 
@@ -27,29 +29,45 @@ def head_of(model: PreTrainedModel) -> Head | None:
     )
 
 
-def set_head(model: PreTrainedModel, head: Head) -> None:
+def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = None) -> None:
     """Write the weights of ``head`` into ``model``.
 
+    Args:
+        model: Has the head's place.
+        head: The weights.
+        new: The parameters of the model's head that the base model has no weights for, by name:
+            ``head`` has at least these. None: all of them.
+
     Raises:
-        AdapterError: The model's head has other parameters or shapes; nothing is written.
+        AdapterError: A parameter is missing, is none of the model's head, or has another shape;
+            nothing is written.
     """
     parameters = head_parameters(model)
-    expected = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in head.tensors.items()}
-    if expected != found:
+    required = parameters.keys() if new is None else parameters.keys() & set(new)
+    if missing := required - head.tensors.keys():
         raise AdapterError(
-            f"The head of {type(model).__name__} has the parameters {expected}, but the adapter's "
-            f"head ({head.model_class}) has {found}."
+            f"The adapter's head ({head.model_class or 'of an unnamed class'}) has no weights for "
+            f"{', '.join(sorted(missing))} of {type(model).__name__}; they would be random. Save "
+            "the adapter with its whole head (peft: modules_to_save)."
         )
+    for name, tensor in head.tensors.items():
+        place = parameters.get(name)
+        if place is None or place.shape != tensor.shape:
+            expected = "is no part" if place is None else f"has the shape {tuple(place.shape)}"
+            raise AdapterError(
+                f"The adapter's head ({head.model_class or 'of an unnamed class'}) has {name} of "
+                f"shape {tuple(tensor.shape)}, which {expected} in the head of "
+                f"{type(model).__name__}. Load the model class that the adapter was trained in."
+            )
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(head.tensors[name])
+        for name, tensor in head.tensors.items():
+            parameters[name].copy_(tensor)
 
 
 def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """The parameters of ``model`` outside its backbone, by name."""
-    if model.base_model is model:
-        return {}
+    if model.base_model is model:  # bare, or one that holds its head beside the backbone's modules
+        return {n: p for n, p in model.named_parameters() if n.startswith(BESIDE_BACKBONE)}
     inside = (f"{model.base_model_prefix}.", f"{SUBMODULE}.")
     return {
         name: parameter

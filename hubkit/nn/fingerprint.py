@@ -12,9 +12,12 @@ from transformers import PreTrainedModel
 from hubkit.nn.attach import SUBMODULE
 from hubkit.nn.host import backbone
 
-# A pooler is part of some head classes and not of others; T5's language model holds its head beside
-# the backbone's own modules.
-_NOT_BACKBONE = ("pooler.", "lm_head.", f"{SUBMODULE}.")
+BESIDE_BACKBONE = ("qa_outputs.",)
+"""The trained heads that T5 holds beside the backbone's own modules."""
+NOT_BACKBONE = ("pooler.", "lm_head.", *BESIDE_BACKBONE, f"{SUBMODULE}.")
+"""A pooler is part of some head classes and not of others; a language model's head is the base's,
+but not its backbone's."""
+
 _State = tuple[tuple[str, int, int], ...]
 _cache: WeakKeyDictionary[PreTrainedModel, tuple[_State, str]] = WeakKeyDictionary()
 
@@ -28,7 +31,7 @@ def fingerprint(model: PreTrainedModel) -> str:
     tensors = {
         name: tensor
         for name, tensor in sorted(backbone(model).state_dict().items())
-        if not name.startswith(_NOT_BACKBONE)
+        if not name.startswith(NOT_BACKBONE)
     }
     state = tuple((name, t.data_ptr(), t._version) for name, t in tensors.items())
     known = _cache.get(model)

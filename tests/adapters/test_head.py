@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
 
 from hubkit import attach
 from hubkit.adapters.head import head_of, head_parameters, set_head
@@ -49,19 +50,44 @@ def test_a_head_is_a_copy() -> None:
 
 
 @pytest.mark.parametrize(
-    "tensors",
+    ("tensors", "message"),
     [
-        {"classifier.weight": torch.ones(2, 16)},
-        {"classifier.weight": torch.ones(3, 16), "classifier.bias": torch.ones(3)},
-        {"classifier.weight": torch.ones(2, 16), "classifier.bais": torch.ones(2)},
+        ({"classifier.weight": (2, 16)}, "no weights for classifier.bias of BertFor"),
+        (
+            {"classifier.weight": (3, 16), "classifier.bias": (3,)},
+            r"classifier.weight of shape \(3, 16\), which has the shape \(2, 16\) in the head of",
+        ),
+        (
+            {"classifier.weight": (2, 16), "classifier.bias": (2,), "classifier.bais": (2,)},
+            r"classifier.bais of shape \(2,\), which is no part in the head of BertFor",
+        ),
     ],
+    ids=["missing", "other shape", "unknown"],
 )
 def test_a_head_of_another_form_is_refused_and_nothing_written(
-    tensors: dict[str, torch.Tensor],
+    tensors: dict[str, tuple[int, ...]], message: str
 ) -> None:
     model = tiny_classifier()
     before = snapshot(model)
-    with pytest.raises(AdapterError, match="The head of BertForSequenceClassification has") as info:
-        set_head(model, Head("OtherForSequenceClassification", ("x", "y"), tensors, "bert"))
+    weights = {name: torch.ones(shape) for name, shape in tensors.items()}
+    with pytest.raises(AdapterError, match=message) as info:
+        set_head(model, Head("OtherForSequenceClassification", ("x", "y"), weights, "bert"))
     assert "OtherForSequenceClassification" in str(info.value)
     assert same(snapshot(model), before)
+
+
+def test_what_the_base_model_has_of_a_head_need_not_be_in_the_adapter() -> None:
+    model = tiny_classifier("modernbert")
+    weights = {"classifier.weight": torch.ones(2, 16), "classifier.bias": torch.ones(2)}
+    inherited = {name: p.clone() for name, p in head_parameters(model).items()}
+    head = Head(None, ("x", "y"), weights, "model")
+    with pytest.raises(AdapterError, match=r"no weights for head\.dense\.weight, head\.norm"):
+        set_head(model, head)
+    set_head(model, head, new=weights.keys())
+    assert same(dict(head_parameters(model)), {**inherited, **weights})
+
+
+def test_t5_holds_its_head_for_answers_beside_the_backbone() -> None:
+    model = tiny_model("t5", AutoModelForQuestionAnswering)
+    assert set(head_parameters(model)) == {"qa_outputs.weight", "qa_outputs.bias"}
+    assert head_of(tiny_model("t5", AutoModelForSeq2SeqLM)) is None

@@ -144,11 +144,6 @@ def senseless() -> Iterator[Any]:
     yield case(lambda: [one()], CompositionError, "Expected loaded adapters, found [")
     yield case(lambda: Batch([one(), "b"]), CompositionError, "found 'b' (str)")
     yield case(
-        lambda: random_fusion([one("seq_bn_inv", "i"), one("double_seq_bn_inv", "j")]),
-        CompositionError,
-        "holds the invertible adapters i, j",
-    )
-    yield case(
         lambda: wrapped_in_mix([one("seq_bn_inv", "i"), one("seq_bn_inv", "j", seed=2)]),
         CompositionError,
         "holds the invertible adapters i, j",
