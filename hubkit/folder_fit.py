@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
@@ -36,6 +37,15 @@ _PEFT_SHAPES = {
 _PEFT_NAME = re.compile(rf"base_model\.model\.(?P<module>.+)\.(?P<leaf>{'|'.join(_PEFT_SHAPES)})")
 
 
+_AUTO_CLASSES = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+}
+
+
 def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
     """Make sure that every tensor of an adapter's folder has its place in its base model.
 
@@ -52,7 +62,7 @@ def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
     """
     if (folder / PEFT.weights).is_file():
         if base is not None:
-            _check_peft(folder / PEFT.weights, _skeleton(base))
+            _check_peft(folder, base)
     elif (folder / ADAPTER.weights).is_file() and manifest.method.type in METHODS:
         if not _knows_names(read_config(folder / ADAPTER.config).get("model_type")):
             return  # an adapter that hubkit only keeps may be of any architecture
@@ -94,8 +104,11 @@ def _knows_names(model_type: object) -> bool:
     return True
 
 
-def _check_peft(weights: Path, model: PreTrainedModel) -> None:
-    modules = dict(model.named_modules())
+def _check_peft(folder: Path, base: Path) -> None:
+    model, weights = _skeleton(base), folder / PEFT.weights
+    modules: dict[str, nn.Module] = {}
+    for one in (_with_head(folder, base), model):
+        modules |= {} if one is None else dict(one.named_modules())
     for name, tensor in read_header(weights).items():
         found = _PEFT_NAME.fullmatch(name)
         if found is None:
@@ -121,8 +134,25 @@ def _check_peft(weights: Path, model: PreTrainedModel) -> None:
             )
 
 
+def _with_head(folder: Path, base: Path) -> PreTrainedModel | None:
+    """The model that a PEFT adapter was trained in, without weights, as far as its folder says."""
+    config = read_config(folder / PEFT.config)
+    trained_in = (config.get("auto_mapping") or {}).get("base_model_class")
+    name = trained_in or _AUTO_CLASSES.get(str(config.get("task_type")))
+    model_class = getattr(transformers, str(name), None)
+    if model_class is None:
+        return None
+    make = getattr(model_class, "from_config", None) or model_class
+    try:
+        with torch.device("meta"):
+            model = make(AutoConfig.from_pretrained(base))
+    except ValueError:  # this architecture has no such head
+        return None
+    return model if isinstance(model, PreTrainedModel) else None
+
+
 def _find(path: str, modules: dict[str, nn.Module]) -> nn.Module | None:
-    """The module of the backbone that a path inside a model with any head means."""
+    """The module that a path inside a model with any head means: of that head, or the backbone."""
     while path not in modules:
         _, dot, path = path.partition(".")
         if not dot:

@@ -12,7 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 import hubkit
 from hubkit.combining import publish_stack
@@ -67,9 +71,9 @@ def classifier(base: Path) -> Any:
     return AutoModelForSequenceClassification.from_pretrained(base, num_labels=len(LABELS))
 
 
-def save(method: str, base: Path, folder: Path, seed: int = 3) -> Tensor:
+def save(method: str, base: Path, folder: Path, seed: int = 3, config: Any = None) -> Tensor:
     """Write a PEFT folder with PEFT itself, and return its logits for TEXTS."""
-    model = peft.get_peft_model(classifier(base), CONFIGS[method]())
+    model = peft.get_peft_model(classifier(base), config or CONFIGS[method]())
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     assert trained
     generator = torch.Generator().manual_seed(seed)
@@ -104,6 +108,23 @@ def test_what_peft_saved_is_published_listed_and_run_to_the_same_outputs(
         LABELS[index] for index in expected.argmax(-1)
     ]
     assert not any(parameter.requires_grad for parameter in model.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("targets", "method"), [(["Wqkv", "Wo"], "lora"), ("all-linear", "lora_on_head")]
+)
+def test_the_base_models_part_of_a_head_is_used_and_may_have_a_lora(
+    catalog: Catalog, tmp_path: Path, targets: Any, method: str
+) -> None:
+    base = base_folder(tmp_path / "base", "modernbert", AutoModelForMaskedLM)
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=targets)
+    expected = save(method, base, tmp_path / "a", config=config)
+    ref = AdapterRef.parse("a")
+    version = publish_folder(
+        catalog, tmp_path / "a", ref, task="film", labels=LABELS, base=str(base)
+    )
+    assert version.method == method
+    assert (load("a", catalog=catalog).logits(TEXTS) - expected).abs().max() <= 1e-5
 
 
 def test_composing_it_is_an_error_that_says_what_can_be_composed(

@@ -16,6 +16,7 @@ from registry.folders.configs import count_of, read_config, text_of
 from registry.folders.folder import Folder, Given, choose_labels, find_base, make_folder
 from registry.folders.heads import read_head
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, Part
+from registry.folders.plain import PLAIN_BOTTLENECK, PLAIN_LORA, odd_option
 from registry.folders.safetensors import TensorInfo, read_header, require_floats
 from registry.manifest import Kind, Method, manifest_errors
 
@@ -34,7 +35,8 @@ _BOTTLENECKS = {
     (True, True, False, False): "double_seq_bn",
     (False, True, True, False): "par_bn",
 }
-_DOWN = re.compile(r".+\.adapters\.(?P<name>[^.]+)\.adapter_down\.0\.weight")
+# A LayerNorm before it has the number 0.
+_DOWN = re.compile(r".+\.adapter_down\.[01]\.weight")
 
 
 def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folder:
@@ -137,14 +139,13 @@ def _adapter_method(
         raise FolderError(
             f"{where}: config is {given!r}; expected the name or the options of a method.", where
         )
-    downs = {
-        match["name"]: tensor
-        for name, tensor in tensors.items()
-        if (match := _DOWN.fullmatch(name))
-    }
     _check_name(config, tensors, where)
     parameters: dict[str, Any] = {}
-    sizes = {tensor.shape[0] for tensor in downs.values() if tensor.shape}
+    sizes = {
+        tensor.shape[0]
+        for name, tensor in tensors.items()
+        if _DOWN.fullmatch(name) and len(tensor.shape) == 2
+    }
     if len(sizes) == 1:
         parameters["bottleneck_size"] = sizes.pop()
     _check_bottlenecks(config, settings, tensors, where)
@@ -163,9 +164,14 @@ def _adapter_method(
 def _type(settings: dict[str, Any]) -> str:
     architecture = settings.get("architecture")
     if isinstance(architecture, str) and architecture:
-        return "dora" if settings.get("use_dora") else architecture
+        if architecture != "lora" or odd_option(settings, PLAIN_LORA) is None:
+            return architecture
+        return "dora" if settings.get("use_dora") else "lora_variant"
     if settings.get("phm_layer"):
         return "compacter"
+    inverse = "_inv" if settings.get("inv_adapter") else ""
+    if odd_option(settings, PLAIN_BOTTLENECK) or settings.get("inv_adapter") not in (None, "nice"):
+        return "bottleneck" + inverse
     where = (
         bool(settings.get("mh_adapter")),
         bool(settings.get("output_adapter")),
@@ -173,7 +179,7 @@ def _type(settings: dict[str, Any]) -> str:
         bool(settings.get("original_ln_before")) and not settings.get("is_parallel"),
     )
     # One that is at no usual place is listed as what it is, if not run.
-    return _BOTTLENECKS.get(where, "bottleneck") + ("_inv" if settings.get("inv_adapter") else "")
+    return _BOTTLENECKS.get(where, "bottleneck") + inverse
 
 
 def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Path) -> None:
@@ -199,10 +205,11 @@ def _check_bottlenecks(
 ) -> None:
     """Hold the shapes of bottlenecks and LoRA deltas to the sizes in the configuration."""
     hidden_size = count_of(config, "hidden_size", where)
+    down = f".adapter_down.{int(bool(settings.get('ln_before')))}.weight"
     rank, sizes = settings.get("r"), _bottleneck_sizes(settings, hidden_size, where)
     for name, tensor in tensors.items():
         expected: tuple[int | None, ...] | None = None
-        if name.endswith(".adapter_down.0.weight"):
+        if name.endswith(down):
             expected = (_nearest(tensor.shape[:1], sizes), hidden_size)
         elif name.endswith(".adapter_up.weight"):
             expected = (hidden_size, _nearest(tensor.shape[1:], sizes))

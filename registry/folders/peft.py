@@ -47,6 +47,12 @@ _PARAMETERS = {
 _PREFIX = "base_model.model."
 _EXAMPLE = f"{_PREFIX}encoder.layer.0.attention.self.query.lora_A.weight"
 _LORA = re.compile(r"(?P<module>.+)\.(?P<leaf>lora_[AB]\.weight|lora_B\.bias)")
+# What models of transformers call a head, or the first part of one.
+_HEAD_MODULES = (
+    *("classifier", "score", "qa_outputs", "lm_head", "cls", "head", "pre_classifier"),
+    *("vocab_transform", "vocab_projector", "classification_head", "generator_predictions"),
+    *("discriminator_predictions", "generator_lm_head", "lm_predictions"),
+)
 _HEAD = re.compile(r"(?:.+\.)?(?:classifier|score)(?:\.out_proj)?\.weight")
 
 
@@ -77,7 +83,9 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
         if any(".lora_embedding_" in name for name in tensors):
             method = Method(type="lora_with_embeddings", parameters=method.parameters)
         else:
-            _check_lora(tensors, lora, path / PEFT.weights)
+            deltas = _check_lora(tensors, lora, path / PEFT.weights)
+            if lora.variant is None and (type := _beyond(deltas)):
+                method = Method(type=type, parameters=method.parameters)
     base = find_base(
         config,
         "base_model_name_or_path",
@@ -135,8 +143,18 @@ def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
     return rows[max(rows)] if rows else None
 
 
-def _check_lora(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Path) -> None:
-    """Hold every delta to the configuration: its module, its rank, and both of its sides."""
+def _beyond(deltas: Mapping[str, Mapping[str, TensorInfo]]) -> str | None:
+    """Return what a LoRA is called that changes more than linear layers of the backbone."""
+    if any(module.partition(".")[0] in _HEAD_MODULES for module in deltas):
+        return "lora_on_head"
+    tensors = (tensor for delta in deltas.values() for tensor in delta.values())
+    return "lora_on_convolutions" if any(len(one.shape) > 2 for one in tensors) else None
+
+
+def _check_lora(
+    tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Path
+) -> dict[str, dict[str, TensorInfo]]:
+    """Return every delta, held to the configuration: its module, rank, and both of its sides."""
     deltas: dict[str, dict[str, TensorInfo]] = {}
     for name, tensor in tensors.items():
         found = _LORA.fullmatch(name.removeprefix(_PREFIX))
@@ -159,6 +177,7 @@ def _check_lora(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Path)
     for module, delta in deltas.items():
         _require_target(module, lora, path)
         _check_delta(module, delta, lora, path)
+    return deltas
 
 
 def _check_delta(

@@ -197,8 +197,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def base_folder(folder: Path, architecture: str = "bert", *, seed: int = 0) -> Path:
-    """A base model without a head, with its tokenizer, as `save_pretrained` writes it."""
-    tiny_model(architecture, seed=seed, pad_token_id=1).save_pretrained(folder)
+def base_folder(
+    folder: Path, architecture: str = "bert", auto_class: Any = AutoModel, *, seed: int = 0
+) -> Path:
+    """A base model, with its tokenizer, as `save_pretrained` writes it."""
+    tiny_model(architecture, auto_class, seed=seed, pad_token_id=1).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder

@@ -25,6 +25,7 @@ from hubkit.methods.lora import LoRA
 from hubkit.methods.method import is_finite
 from hubkit.methods.sites import BlockSite, Site
 from registry.errors import AdapterError, did_you_mean
+from registry.folders.plain import PLAIN_LORA
 from registry.manifest import BaseModelInfo
 
 _DELTA_NAMES = {
@@ -41,7 +42,6 @@ _COUPLING_NAMES = {
     for ours, theirs in ((0, 0), (1, 2))
     for kind in ("weight", "bias")
 }
-_LORA_COMPUTED = {"composition_mode": "add", "use_dora": False, "use_gating": False}
 
 
 def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
@@ -233,7 +233,7 @@ def _lora(
             f"{folder}: hubkit does not compose the method {config['architecture']!r}, only "
             "bottleneck adapters and LoRA."
         )
-    refuse_others(config, _LORA_COMPUTED, folder)
+    refuse_others(config, PLAIN_LORA, folder)
     rank: Any = config.get("r")
     alpha: Any = config.get("alpha")
     parts: Any = config.get("attn_matrices") or ()

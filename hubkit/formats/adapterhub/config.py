@@ -12,40 +12,20 @@ from hubkit.methods.bottleneck import ROWS, Bottleneck
 from hubkit.methods.method import Scaling
 from hubkit.nn.delta import ACTIVATIONS
 from registry.errors import AdapterError, did_you_mean
+from registry.folders.plain import PLAIN_BOTTLENECK, odd_option
 
 CONFIG = "adapter_config.json"
 
 # The library's defaults for what a configuration leaves out.
 DEFAULTS: dict[str, Any] = {
+    **PLAIN_BOTTLENECK,
     "original_ln_before": False,
-    "original_ln_after": True,
-    "residual_before_ln": True,
-    "adapter_residual_before_ln": False,
-    "ln_before": False,
-    "ln_after": False,
-    "use_gating": False,
-    "phm_layer": False,
     "inv_adapter": None,
     "inv_adapter_reduction_factor": None,
-    "cross_adapter": False,
     "leave_out": [],
     "is_parallel": False,
     "scaling": 1.0,
     "dropout": 0.0,
-}
-# Which values the methods that hubkit computes have in common.
-_COMPUTED = {
-    key: DEFAULTS[key]
-    for key in (
-        "original_ln_after",
-        "residual_before_ln",
-        "adapter_residual_before_ln",
-        "ln_before",
-        "ln_after",
-        "use_gating",
-        "phm_layer",
-        "cross_adapter",
-    )
 }
 
 
@@ -71,7 +51,7 @@ def bottleneck(config: Any, sizes: Mapping[str, int], folder: Path) -> Bottlenec
             type=config, bottleneck_size=1, activation=row.activation, scaling=row.scaling
         )
         return method.with_sizes(sizes)
-    refuse_others(config, _COMPUTED, folder)
+    refuse_others(config, PLAIN_BOTTLENECK, folder)
     given = {**DEFAULTS, **config}
     activation = str(given.get("non_linearity")).lower()
     if activation not in ACTIVATIONS:
@@ -166,12 +146,11 @@ def refuse_others(config: Mapping[str, Any], computed: Mapping[str, Any], folder
     Raises:
         AdapterError: Names the option, what it is and what hubkit computes.
     """
-    for key, value in computed.items():
-        if (config.get(key, value) or None) != (value or None):
-            raise AdapterError(
-                f"{folder}: the option {key} is {config[key]!r}, which changes what is computed; "
-                f"hubkit computes {key} = {value!r} only."
-            )
+    if key := odd_option(config, computed):
+        raise AdapterError(
+            f"{folder}: the option {key} is {config[key]!r}, which changes what is computed; "
+            f"hubkit computes {key} = {computed[key]!r} only."
+        )
 
 
 def _reduction_factors(method: Bottleneck, hidden_size: int, layers: list[str]) -> Any:

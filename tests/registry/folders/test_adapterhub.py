@@ -47,8 +47,12 @@ def test_method_and_base_model_are_read(method: str, activation: str, scaling: f
         ({"inv_adapter": "nice"}, "seq_bn_inv"),
         ({"phm_layer": True}, "compacter"),
         ({"original_ln_before": False}, "bottleneck"),
+        ({"residual_before_ln": False}, "bottleneck"),
+        ({"use_gating": True}, "bottleneck"),
+        ({"inv_adapter": "glow"}, "bottleneck_inv"),
         ({"architecture": "prefix_tuning"}, "prefix_tuning"),
         ({"architecture": "lora", "use_dora": True}, "dora"),
+        ({"architecture": "lora", "composition_mode": "scale"}, "lora_variant"),
     ],
 )
 def test_other_methods_have_their_own_names(
