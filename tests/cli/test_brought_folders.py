@@ -185,6 +185,10 @@ def check_facts_and_files(registries: Registries, folder: Path) -> None:
             "fingerprint": fingerprint(model),
         }
         assert one["size"] == check_files(registries, one["ref"], part)
+        assert [*shown["pickles"].values()] == [
+            {"name": path.name, "sha256": sha256(path.read_bytes()).hexdigest()}
+            for path in part.glob("*.bin")
+        ]
 
 
 def layers_of(config: Any) -> int:

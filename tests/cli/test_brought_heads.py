@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ def add_head(folder: Path, name: str) -> Path:
 
 def shown(run: Run, name: str) -> Any:
     return json.loads(run("show", name, "--json").stdout)
+
+
+def test_the_pickle_that_weights_were_made_of_is_shown(run: Run) -> None:
+    folder = BERT / "seq_bn" / "a"
+    run("publish", folder, "--name", "a", "--task", "film")
+    digest = sha256((folder / "pytorch_adapter.bin").read_bytes()).hexdigest()
+    assert f" kB, made of pytorch_adapter.bin (sha256 {digest})" in run("show", "a").stdout
 
 
 @pytest.mark.parametrize("name", FLEXIBLE)
