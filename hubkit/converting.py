@@ -6,15 +6,52 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hubkit.messages import told_as
-from registry.errors import AdapterError
+from registry import Catalog, Manifest
+from registry.errors import AdapterError, HubkitError
 from registry.folders.contents import PICKLES, examine, list_files
 from registry.folders.kinds import PARTS
+from registry.folders.safetensors import MAX_HEADER_BYTES
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Pickle:
+    """What published weights were made of.
+
+    Attributes:
+        name: The file's name.
+        sha256: Its digest.
+    """
+
+    name: str
+    sha256: str
+
+
+def pickles_of(catalog: Catalog, manifest: Manifest) -> dict[str, Pickle]:
+    """The pickles that a version's weights were made of, by the path of the weights.
+
+    Reads the headers of its safetensors files only. What cannot be read is left out: it is for
+    those who check bytes to say what is wrong with them.
+    """
+    found = {}
+    for path, info in sorted(manifest.files.items()):
+        if not path.endswith(".safetensors"):
+            continue
+        try:
+            with catalog.blobs.open(info.sha256, label=path) as stream:
+                length = int.from_bytes(stream.read(8), "little")
+                header = json.loads(stream.read(min(length, MAX_HEADER_BYTES)))
+            made_of = header["__metadata__"]
+            found[path] = Pickle(str(made_of["converted_from"]), str(made_of["sha256"]))
+        except (HubkitError, OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
 
 
 @contextmanager

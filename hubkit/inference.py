@@ -23,6 +23,7 @@ from hubkit.stored_bases import cache_in, where_base_is
 from hubkit.tasks import Prediction, TaskType, task_type
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
+from registry.folders.kinds import HEAD
 
 _MAX_LENGTH = 128
 
@@ -160,13 +161,7 @@ def load(
     published = _load_published(catalog, ref)
     version, manifest = published.version, published.manifest
     name = str(version.ref)
-    through_peft = published.composition is None
-    if (not manifest.labels) if through_peft else (published.head is None):
-        raise AdapterError(
-            f"{name} has no head, so it cannot predict by itself. Attach it to a model of your own "
-            "with hubkit.attach, or stack it under an adapter that has one."
-        )
-    task = task_type(manifest.task_type, name)
+    task = _require_task(published)
     where = base or where_base_is(manifest.base_model, cache_in(catalog.home))
     model, new = load_for_head(
         where,
@@ -194,6 +189,25 @@ def load(
     if torch.cuda.is_available():
         model.to("cuda")  # type: ignore[arg-type]
     return AdaptedModel(model, tokenizer, published, task)
+
+
+def _require_task(published: Published) -> TaskType:
+    """What the head of a version is for, if it has one that hubkit runs."""
+    manifest, name = published.manifest, str(published.version.ref)
+    through_peft = published.composition is None
+    if (not manifest.labels) if through_peft else (published.head is None):
+        if HEAD.config not in manifest.files:
+            raise AdapterError(
+                f"{name} has no head, so it cannot predict by itself. Attach it to a model of your "
+                "own with hubkit.attach, or stack it under an adapter that has one."
+            )
+        raise AdapterError(
+            f"{name} has a head ({manifest.task_type or 'of no task type'}) that AdapterHub's own "
+            "library builds and runs; hubkit keeps it, but predicts with heads of transformers' "
+            "classes. Attach the adapter alone: "
+            f"hubkit.attach(model, hubkit.Adapter.load({name!r}))."
+        )
+    return task_type(manifest.task_type, name)
 
 
 def _load_published(catalog: Catalog, ref: str | AdapterRef) -> Published:

@@ -87,6 +87,7 @@ class Fusion:
         adapters: tuple[Any, ...] | list[Any],
         *,
         name: str | None = None,
+        with_head: bool = True,
     ) -> Fusion:
         """Read an AdapterHub fusion folder, frozen.
 
@@ -94,6 +95,7 @@ class Fusion:
             folder: Where it is.
             adapters: What it fuses, in the folder's order.
             name: What to call it; default: the name in the file.
+            with_head: Whether to read the head of the folder, too.
 
         Raises:
             AdapterError: A file is missing or malformed, or its tensors do not fit the adapters.
@@ -126,7 +128,7 @@ class Fusion:
                 for site, tensors in stored.tensors.items()
             },
             kept=stored.kept,
-            head=read_head(Path(folder)),
+            head=read_head(Path(folder)) if with_head else None,
         )
 
     def save(self, folder: str | Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.composition import Mix, Stack
-from hubkit.formats.heads import Head
+from hubkit.formats.heads import Head, is_flexible
 from hubkit.messages import told_as
 from registry import AdapterRef, Catalog, Manifest, Parent, Version, open_catalog
 from registry.errors import AdapterError, NotFoundError, ParentNotFoundError
@@ -24,7 +24,7 @@ class Published:
         manifest: Its manifest.
         composition: Its tensors, frozen, ready to be attached; None for a method that hubkit does
             not compose, which another library runs.
-        head: The head it predicts with; None if it has none, or the other library keeps it.
+        head: The head it predicts with; None if it has none, or only another library runs it.
     """
 
     version: Version
@@ -70,7 +70,7 @@ def _load(catalog: Catalog, version: Version) -> Published:
     manifest = catalog.manifest(version)
     parts = [_parent(catalog, version, parent) for parent in manifest.parents]
     with told_as(folder, str(version.ref)):
-        composition, head = _read(folder, manifest, str(version.ref.repository), parts)
+        composition, head = _read(folder, version, manifest, parts)
     if head is not None and head.labels != manifest.labels:
         raise AdapterError(
             f"The head of {version.ref} has the labels {head.labels}, but its manifest says "
@@ -80,16 +80,24 @@ def _load(catalog: Catalog, version: Version) -> Published:
 
 
 def _read(
-    folder: Path, manifest: Manifest, name: str, parts: list[Published]
+    folder: Path, version: Version, manifest: Manifest, parts: list[Published]
 ) -> tuple[Adapter | Fusion | Stack | Mix, Head | None]:
     """What a version computes, and the head it predicts with."""
+    name, with_head = str(version.ref.repository), not is_flexible(folder)
     composition: Adapter | Fusion | Stack | Mix
+    if manifest.method.type == "head":
+        raise AdapterError(
+            f"{version.ref} is a head without an adapter, so there is nothing to attach. hubkit "
+            "keeps it for the library that saved it, which loads it with load_head."
+        )
     if manifest.kind == "adapter":
-        composition = Adapter.load(folder, name=name, base=manifest.base_model)
+        composition = Adapter.load(folder, name=name, base=manifest.base_model, with_head=with_head)
         composition = composition.labelled(manifest.labels)
         head = composition.head
     elif manifest.kind == "fusion":
-        composition = Fusion.load(folder, [part.composition for part in parts], name=name)
+        composition = Fusion.load(
+            folder, [part.composition for part in parts], name=name, with_head=with_head
+        )
         head = composition.head
     elif manifest.kind == "stack":
         composition = Stack(*(part.composition for part in parts))

@@ -12,6 +12,7 @@ from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
+    from hubkit.converting import Pickle
     from hubkit.known_bases import KnownBases
     from registry import Lineage, Manifest, Version
 
@@ -30,6 +31,7 @@ def command(ref: AdapterRef, as_json: bool) -> None:
       hubkit show reviews
       hubkit show reviews@2 --json
     """
+    from hubkit.converting import pickles_of
     from hubkit.known_bases import known_bases
     from registry import open_catalog
     from registry.origins import pulled_from
@@ -39,6 +41,7 @@ def command(ref: AdapterRef, as_json: bool) -> None:
     manifest, lineage = catalog.manifest(version), catalog.lineage(version)
     versions = catalog.versions(ref)
     origins, known = pulled_from(catalog, version), known_bases(catalog.home, version)
+    pickles = pickles_of(catalog, manifest)
     if as_json:
         print_json(
             {
@@ -54,12 +57,16 @@ def command(ref: AdapterRef, as_json: bool) -> None:
                 ],
                 "used_by": [str(child.ref) for child in lineage.children],
                 "versions": [version_json(other) for other in versions],
+                "pickles": {
+                    path: {"name": pickle.name, "sha256": pickle.sha256}
+                    for path, pickle in pickles.items()
+                },
                 "pulled_from": origins,
                 "known_bases": {"first": known.first, "allowed": [*known.allowed]},
             }
         )
         return
-    _print(version, manifest, lineage, versions, origins, known)
+    _print(version, manifest, lineage, versions, origins, known, pickles)
 
 
 def _print(
@@ -69,6 +76,7 @@ def _print(
     versions: list[Version],
     origins: list[str],
     known: KnownBases,
+    pickles: dict[str, Pickle],
 ) -> None:
     base, training = manifest.base_model, manifest.training
     click.echo(str(version.ref))
@@ -131,7 +139,10 @@ def _print(
         title="Versions",
     )
     print_facts(
-        [(one_line(path), size(info.size)) for path, info in sorted(manifest.files.items())],
+        [
+            (one_line(path), size(info.size) + _made_of(pickles.get(path)))
+            for path, info in sorted(manifest.files.items())
+        ],
         title="Files",
     )
 
@@ -154,6 +165,10 @@ def _date(version: Version) -> str:
 
 def _yank(version: Version) -> str:
     return f"yanked: {version.yank_reason}" if version.yanked else ""
+
+
+def _made_of(pickle: Pickle | None) -> str:
+    return f", made of {pickle.name} (sha256 {pickle.sha256})" if pickle else ""
 
 
 def _here(ref: str, version: Version | None) -> str:

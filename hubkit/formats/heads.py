@@ -2,7 +2,7 @@
 
 ``head_config.json`` names the class and the labels, ``model_head.safetensors`` holds every
 parameter outside the backbone under its name in the model (``classifier.weight``). The library's
-own "flex" heads, which no transformers class has, are refused.
+own "flex" heads, which no transformers class has, are kept but not read.
 """
 
 from __future__ import annotations
@@ -42,6 +42,16 @@ class Head:
     backbone: str
 
 
+def is_flexible(folder: Path) -> bool:
+    """Whether the head in ``folder`` is one that only the ``adapters`` library builds and runs.
+
+    Raises:
+        AdapterError: Its configuration is malformed.
+    """
+    path = folder / _CONFIG
+    return path.exists() and read_json(path).get("config") is not None
+
+
 def read_head(folder: Path) -> Head | None:
     """The head in ``folder``; None where it has none.
 
@@ -51,7 +61,7 @@ def read_head(folder: Path) -> Head | None:
     if not (folder / _CONFIG).exists():
         return None
     config = read_json(folder / _CONFIG)
-    if config.get("config") is not None:
+    if is_flexible(folder):
         kind = config["config"].get("head_type", "unknown")
         raise AdapterError(
             f"{folder / _CONFIG} describes a flexible head ({kind}), which no transformers class "

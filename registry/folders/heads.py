@@ -27,6 +27,7 @@ _TASK_TYPES = {
     "ForConditionalGeneration": "text2text-generation",
     "ForImageClassification": "image-classification",
 }
+_CLASSIFIES = ("text-classification", "token-classification", "image-classification")
 _HEAD_LAYER = re.compile(r"heads\.[^.]+\.(\d+)\.weight")
 _OUTPUTS = ("classifier.out_proj.weight", "classifier.weight", "score.weight", "out_proj.weight")
 
@@ -57,10 +58,12 @@ def read_head(
             where,
         )
     names = tuple(sorted(labels, key=labels.__getitem__))
-    rows = _classes(tensors)
     kind = str((flexible or {}).get("head_type") or config.get("model_class") or "")
     types = [type for end, type in _TASK_TYPES.items() if kind.endswith(end)]
     facts: dict[str, Any] = {"task_type": types[0]} if types else {}
+    if types and types[0] not in _CLASSIFIES:  # its rows are words, or the ends of an answer
+        return {**facts, "labels": choose_labels(path, (), None, given)}
+    rows = _classes(tensors)
     if rows is None:  # a head whose weights do not show what it tells apart
         return {**facts, "labels": given.labels or names}
     return {**facts, "labels": choose_labels(path, names, rows, given)}

@@ -41,6 +41,13 @@ def test_what_prints_data_has_json(command: str) -> None:
     assert ("--json" in names) == (command not in SAYS_ONE_SENTENCE | WRITES_A_FILE)
 
 
+def test_docs_say_what_each_json_document_holds() -> None:
+    table = DOCS.partition("## JSON")[2].partition("A version:")[0]
+    rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)[1:]
+    documented = {command for row in rows for command in row.split(", ")}
+    assert documented == {*COMMANDS} - SAYS_ONE_SENTENCE - WRITES_A_FILE
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_docs_have_an_example(command: str) -> None:
     assert re.search(rf"^hubkit {command} ", section(command), re.MULTILINE)
