@@ -46,7 +46,8 @@ def command(full: bool, repair: bool, as_json: bool) -> None:
         print_json({**asdict(report), "status": report.status})
     else:
         for finding in report.findings:
-            click.echo(f"{'repaired' if finding.repaired else 'DAMAGED'}: {finding.text}")
+            state = "DAMAGED" if finding.state == "damaged" else finding.state
+            click.echo(f"{state}: {finding.text}")
         read = f", {size(report.bytes)} hashed" if full else ""
         verdict = ("sound", "sound again", "damaged")[report.status]
         click.echo(f"{catalog.home} is {verdict}: {report.blobs} blobs looked at{read}.")

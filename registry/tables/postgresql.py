@@ -1,6 +1,6 @@
 """The database of a registry as a schema of a PostgreSQL server."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -94,6 +94,20 @@ class Postgresql:
     def is_transient(self, error: BaseException) -> bool:
         """Whether the same transaction, run again, can succeed."""
         return _state(error) in (_SERIALIZATION_FAILURE, _DEADLOCK)
+
+    def is_unavailable(self, error: BaseException) -> bool:
+        """Whether the server cannot be reached, or a lock is not to be had."""
+        return _state(error) in (None, _LOCK_NOT_AVAILABLE)
+
+    def set_aside(self, connection: Connection, tables: Collection[str], schema: str) -> str | None:
+        """Move tables to a new schema; return what to call it, or None if there are none."""
+        found = sorted(self.table_names(connection) & set(tables))
+        if not found:
+            return None
+        connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+        for table in found:
+            connection.exec_driver_sql(f"ALTER TABLE {table} SET SCHEMA {schema}")
+        return f"the schema {schema} of {self.label}"
 
     def translate(self, error: Exception) -> DatabaseError | StorageError:
         """Return the error of hubkit for one of the driver."""
