@@ -10,7 +10,7 @@ are stored before they are referred to and not collected meanwhile, so all of th
 import io
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,7 +159,8 @@ def _copy(source: Catalog, target: Catalog, progress: Progress) -> Copied:
         _install(copy, target)
     finally:
         for suffix in ("", "-wal", "-shm", ".lock"):
-            copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+            with suppress(OSError):
+                copy.with_name(copy.name + suffix).unlink()
     progress(1.0)
     return copied
 
