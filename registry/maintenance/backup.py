@@ -13,10 +13,18 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from registry.catalog import DATABASE_NAME, Catalog
-from registry.errors import ConflictError, CorruptBlobError, DatabaseError, RegistryNotFoundError
+from registry.errors import (
+    ConflictError,
+    CorruptBlobError,
+    DatabaseError,
+    RegistryNotFoundError,
+    StorageError,
+)
 from registry.log import Log
+from registry.maintenance.blob_check import concerns_one_file
 from registry.maintenance.gc import collection_lock
 from registry.maintenance.snapshot import snapshot
 from registry.manifest import MAX_BYTES
@@ -193,18 +201,26 @@ def _copy_blobs(
         with snapshot.read() as session:
             named = label(session, digest)
         try:
-            size += _copy_blob(catalog.blobs, target, digest, expected, named)
+            with _opened(catalog.blobs, digest, expected, named) as stream:
+                info = None if expected is None else FileInfo(sha256=digest, size=expected)
+                size += target.put(stream, info, label=named).size
             blobs += 1
         except CorruptBlobError as error:
             damaged.append(str(error))
     return Copied(blobs, size, tuple(damaged))
 
 
-def _copy_blob(
-    source: BlobStore, target: BlobStore, digest: str, size: int | None, label: str
-) -> int:
-    if size is None:
-        content = source.read(digest, most=MAX_BYTES, label=label)
-        return target.put(io.BytesIO(content), label=label).size
-    with source.open(digest, label=label) as stream:
-        return target.put(stream, FileInfo(sha256=digest, size=size), label=label).size
+def _opened(source: BlobStore, digest: str, size: int | None, label: str) -> BinaryIO:
+    """Open a blob, of which whoever reads it checks the digest if it has a size.
+
+    Raises:
+        CorruptBlobError: It is damaged, or cannot be read while others can.
+    """
+    try:
+        if size is None:
+            return io.BytesIO(source.read(digest, most=MAX_BYTES, label=label))
+        return source.open(digest, label=label)
+    except StorageError as error:
+        if concerns_one_file(error):
+            raise CorruptBlobError(f"{label}: {error}", label) from error
+        raise

@@ -80,11 +80,17 @@ def _hash(catalog: Catalog, digest: str, size: int | None) -> _Looked:
     return _Looked(found.sha256 == digest, describe(found, size), found.size)
 
 
-def _unreadable(error: StorageError) -> _Looked:
+def concerns_one_file(error: StorageError) -> bool:
+    """Whether other files may well be read."""
     cause = error.__cause__
-    if isinstance(cause, OSError) and cause.errno in _OF_ONE_FILE:
-        return _Looked(False, f"a file that cannot be read ({cause.strerror})", unreadable=True)
-    raise error
+    return isinstance(cause, OSError) and cause.errno in _OF_ONE_FILE
+
+
+def _unreadable(error: StorageError) -> _Looked:
+    if not concerns_one_file(error):
+        raise error
+    reason = getattr(error.__cause__, "strerror", None)
+    return _Looked(False, f"a file that cannot be read ({reason})", unreadable=True)
 
 
 def _finding(
@@ -94,6 +100,7 @@ def _finding(
         named = label(session, digest)
     place = catalog.blobs.location(digest)
     text = f"{named}: expected SHA-256 {digest}, found {looked.found} at {place}."
+    text += " It cannot be loaded or pulled."
     if looked.unreadable:
         return Finding(f"{text} See who owns it and its permissions, and the disk's health.")
     if repair:

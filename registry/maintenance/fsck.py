@@ -112,10 +112,11 @@ def _check_log(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         ahead = [n for n in catalog.log.records.sequences() if n > chain.length + 1]
     for problem in chain.problems:
         yield Finding(
-            f"{problem} Somebody altered the log, and hubkit does not mend that: compare it with "
-            "a backup."
+            f"{problem} Somebody altered the log; no adapter is harmed by that. What each entry "
+            f"said is in {catalog.log.records.root}: `hubkit rebuild` makes the database anew from "
+            "that, and keeps the altered one."
         )
-    if ahead:
+    if ahead and not chain.problems:
         yield Finding(
             f"{catalog.log.records.root} holds entries up to {ahead[-1]}, but the log ends at "
             f"{chain.length}: the database is older than the records. Make it anew with "

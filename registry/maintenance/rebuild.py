@@ -68,7 +68,9 @@ def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done
         StorageError: The disk is full or not writable; the database is as it was.
     """
     home, database = catalog.home, catalog.database
-    if not any(True for _ in catalog.log.records.sequences()):
+    with storage_errors("read", home):
+        has_records = any(True for _ in catalog.log.records.sequences())
+    if not has_records:
         raise RegistryNotFoundError(
             f"There is nothing to make a database from in {home}: expected records in "
             f"{catalog.log.records.root}, found none. Restore a backup.",
@@ -98,7 +100,10 @@ def _is_sound(catalog: Catalog) -> bool:
             return False
         database.upgrade()
         with database.read() as session:
-            return not structure_problems(session, full=True)
+            if structure_problems(session, full=True):
+                return False
+            # One that is older than the records is sound; one that says something else is not.
+            return not catalog.log.verify(session).problems
     except NewerDatabaseError:
         raise
     except DatabaseError as error:

@@ -34,16 +34,8 @@ def table_names() -> set[str]:
     return {*Base.metadata.tables, VERSION_TABLE, TEXT_TABLE}
 
 
-def structure_problems(session: Session, *, full: bool = False) -> list[str]:
-    """Return what is wrong with the tables: one is missing or lacks columns, or its file is broken.
-
-    A server looks after its files itself, and refuses rows that refer to nothing.
-
-    Args:
-        session: A transaction in the database.
-        full: Whether to compare SQLite's indexes with their tables, too, which takes ten times as
-            long.
-    """
+def table_problems(session: Session) -> list[str]:
+    """Return which tables, columns and rows are missing without which nothing works."""
     inspector = inspect(session.connection())
     missing = table_names() - set(inspector.get_table_names())
     problems = [f"there is no table {name}" for name in sorted(missing)]
@@ -54,6 +46,20 @@ def structure_problems(session: Session, *, full: bool = False) -> list[str]:
             problems += [f"the table {wanted.name} has no column {name}" for name in lacking]
     if not problems and session.scalar(select(func.count()).select_from(LogHead)) != 1:
         problems.append("the log has lost its head, the one row of the table log_head")
+    return problems[:_MOST]
+
+
+def structure_problems(session: Session, *, full: bool = False) -> list[str]:
+    """Return what `table_problems` does, and what SQLite says about its file.
+
+    A server looks after its files itself, and refuses rows that refer to nothing.
+
+    Args:
+        session: A transaction in the database.
+        full: Whether to compare SQLite's indexes with their tables, too, which takes ten times as
+            long.
+    """
+    problems = table_problems(session)
     if session.get_bind().dialect.name == "sqlite":
         check = "integrity_check" if full else "quick_check"
         rows = session.scalars(text(f"PRAGMA {check}({_MOST})")).all()

@@ -17,6 +17,7 @@ LOCK_SECONDS = 10
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 _LOCK_NOT_AVAILABLE = "55P03"
 _NO_SPACE = {"53100", "53200"}
+_NOT_THERE = {"42P01", "42703"}
 _NO_PERMISSION = {"42501", "25006"}
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('hubkit ' || current_schema(), 0))"
 
@@ -131,6 +132,12 @@ class Postgresql:
         if state in _NO_PERMISSION:
             return StorageError(
                 f"Cannot write to {self.label}: {reason}. Check what this user may do there.",
+                self.label,
+            )
+        if state in _NOT_THERE:
+            return DatabaseError(
+                f"{self.label} is damaged: {reason}. `hubkit rebuild` makes its tables anew from "
+                "blobs and records; `hubkit restore` brings back a backup.",
                 self.label,
             )
         return DatabaseError(

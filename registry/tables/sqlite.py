@@ -142,6 +142,12 @@ class Sqlite:
             )
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             return StorageError(f"Cannot open {path}: {reason}. Check who may write there.", path)
+        if "no such table" in reason or "no such column" in reason:
+            return DatabaseError(
+                f"{path} is damaged: {reason}. `hubkit rebuild` makes it anew from blobs and "
+                "records; `hubkit restore` brings back a backup.",
+                path,
+            )
         return DatabaseError(
             f"The database {path} refused a statement: {reason}. Please report this as a bug of "
             "hubkit.",
