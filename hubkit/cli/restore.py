@@ -17,8 +17,9 @@ from hubkit.cli.output import print_json, progress_bar, size
 def command(folder: Path, as_json: bool) -> None:
     """Bring back a registry from the backup in FOLDER.
 
-    It goes to HUBKIT_HOME, where there must be no registry: move a damaged one away first. Every
-    byte is checked on the way.
+    It goes to HUBKIT_HOME, and to the database and storage that HUBKIT_DATABASE_URL and
+    HUBKIT_STORAGE_URL name, if set. There must be no registry: move a damaged one away first.
+    Every byte is checked on the way.
 
     \b
     Example:

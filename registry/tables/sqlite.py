@@ -141,7 +141,9 @@ class Sqlite:
                 path,
             )
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-            return StorageError(f"Cannot open {path}: {reason}. Check who may write there.", path)
+            return StorageError(
+                f"Cannot open {path}: {reason}. Check its owner and permissions.", path
+            )
         if "no such table" in reason or "no such column" in reason:
             return DatabaseError(
                 f"{path} is damaged: {reason}. `hubkit rebuild` makes it anew from blobs and "
