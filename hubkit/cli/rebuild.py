@@ -16,9 +16,9 @@ def command(as_json: bool) -> None:
     """Make the registry's database anew from the blobs and records beside it.
 
     For a registry whose database is lost or damaged, or older than the records. Names, numbers,
-    aliases, yanks and deletions come back. The damaged database is kept, and this says where. A sound
-    database is left as it is. If something could not be brought back, this says what, and the exit
-    status is 1.
+    aliases, yanks and deletions come back. The damaged database is kept, and this says where. A
+    sound database is left as it is. If something could not be brought back, this says what, and the
+    exit status is 1.
 
     \b
     Example:
