@@ -84,7 +84,7 @@ def test_a_registry_that_can_only_be_read_is_read(read_only: Path, tmp_path: Pat
         catalog.materialize(version, free / "out")
         assert (free / "out" / "head" / "weights.bin").read_bytes() == b"weights"
         assert open_catalog(free / "copies").pull(REF, catalog) == version
-        assert restore(read_only, free / "restored").damaged == ()
+        assert restore(read_only, find_catalog(free / "restored")).damaged == ()
 
     as_another_user(look)
 

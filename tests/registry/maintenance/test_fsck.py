@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_looked_at(
     monkeypatch.setattr(Path, "open", refuse)
     report = check_registry(catalog, full=True, repair=True)
     assert (report.status, report.blobs) == (2, 5)
-    assert f"cannot be read (Permission denied) at {path}. See who owns it" in texts(report)
+    assert f"cannot be read (Permission denied) at {path}. It cannot" in texts(report)
 
 
 def test_large_files_are_hashed_too(
