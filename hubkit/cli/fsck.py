@@ -8,7 +8,7 @@ import click
 
 from hubkit.cli.options import json_option
 from hubkit.cli.output import print_json, progress_bar, size
-from registry.errors import DatabaseError
+from registry.errors import HubkitError
 
 
 @click.command("fsck")
@@ -22,8 +22,9 @@ def command(full: bool, repair: bool, as_json: bool) -> None:
     right size. With --repair, damaged bytes are set aside and fetched again from where they were
     pulled from, and what can be derived is written again; nothing is deleted.
 
-    The exit status is 0 if all is sound, 1 if all that was not is mended, 2 if something is
-    damaged.
+    Each line says DAMAGED, repaired or note: what a note tells of works, and could be better. The
+    exit status is 0 if all is sound, 1 if all that was not is mended, 2 if something is damaged or
+    cannot be looked at.
 
     \b
     Example:
@@ -39,14 +40,15 @@ def command(full: bool, repair: bool, as_json: bool) -> None:
         catalog = open_catalog(create=False)
         with progress_bar("Checking") as progress:
             report = check_registry(catalog, full=full, repair=repair, progress=progress)
-    except DatabaseError as error:
+    except HubkitError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     if as_json:
         print_json({**asdict(report), "status": report.status})
     else:
         for finding in report.findings:
-            click.echo(f"{'repaired' if finding.repaired else 'DAMAGED'}: {finding.text}")
+            state = "DAMAGED" if finding.state == "damaged" else finding.state
+            click.echo(f"{state}: {finding.text}")
         read = f", {size(report.bytes)} hashed" if full else ""
         verdict = ("sound", "sound again", "damaged")[report.status]
         click.echo(f"{catalog.home} is {verdict}: {report.blobs} blobs looked at{read}.")

@@ -62,6 +62,8 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
             print_table(("entry", "when", "who", "what", "adapter", "more"), map_rows(entries))
         for problem in chain.problems:
             click.echo(problem, err=True)
+        if chain.problems:
+            click.echo("Somebody altered the log: `hubkit fsck --full` says what to do.", err=True)
         if not chain.problems:
             click.echo(f"{chain.length} entries, verified; last hash {chain.hash}", err=True)
     if chain.problems:

@@ -16,9 +16,9 @@ def command(as_json: bool) -> None:
     """Make the registry's database anew from the blobs and records beside it.
 
     For a registry whose database is lost or damaged, or older than the records. Names, numbers,
-    aliases, yanks and deletions come back. The damaged database is kept in the quarantine. A sound
-    database is left as it is. If something could not be brought back, this says what, and the exit
-    status is 1.
+    aliases, yanks and deletions come back. The damaged database is kept, and this says where. A
+    sound database is left as it is. If something could not be brought back, this says what, and the
+    exit status is 1.
 
     \b
     Example:
@@ -36,16 +36,17 @@ def command(as_json: bool) -> None:
             {
                 "entries": done.entries,
                 "problems": [*done.problems],
-                "kept": str(done.kept) if done.kept else None,
+                "kept": done.kept,
             }
         )
     else:
+        label = catalog.database.backend.label
         for problem in done.problems:
             click.echo(f"LOST: {problem}")
         if done.entries:
-            click.echo(f"{catalog.database.path} is made anew: {done.entries} changes done again.")
+            click.echo(f"{label} is made anew: {done.entries} changes done again.")
         else:
-            click.echo(f"{catalog.database.path} is sound and knows all records: left as it is.")
+            click.echo(f"{label} is sound and knows all records: left as it is.")
         if done.kept:
             click.echo(f"The damaged one is kept as {done.kept}.", err=True)
     sys.exit(1 if done.problems else 0)

@@ -17,8 +17,9 @@ from hubkit.cli.output import print_json, progress_bar, size
 def command(folder: Path, as_json: bool) -> None:
     """Bring back a registry from the backup in FOLDER.
 
-    It goes to HUBKIT_HOME, where there must be no registry: move a damaged one away first. Every
-    byte is checked on the way.
+    It goes to HUBKIT_HOME, and to the database and storage that HUBKIT_DATABASE_URL and
+    HUBKIT_STORAGE_URL name, if set. There must be no registry: move a damaged one away first.
+    Every byte is checked on the way.
 
     \b
     Example:
@@ -26,17 +27,17 @@ def command(folder: Path, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from registry import default_home
+    from registry.home import find_catalog
     from registry.maintenance.backup import restore
 
-    home = default_home()
+    target = find_catalog()
     with progress_bar("Copying") as progress:
-        copied = restore(folder, home, progress=progress)
+        copied = restore(folder, target, progress=progress)
     if as_json:
         print_json(asdict(copied))
     else:
         for problem in copied.damaged:
             click.echo(f"DAMAGED: {problem}")
-        click.echo(f"{home} is what {folder} was.")
+        click.echo(f"{target.home} is what {folder} was.")
         click.echo(f"{copied.blobs} blobs copied ({size(copied.bytes)}).", err=True)
     sys.exit(1 if copied.damaged else 0)

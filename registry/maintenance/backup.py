@@ -1,4 +1,7 @@
-"""Copies of a whole registry, made while it is used. A backup is a registry's folder itself.
+"""Copies of a whole registry, made while it is used.
+
+A backup is a registry's folder itself, with a SQLite file and all bytes in it, wherever those of
+the registry are: so it is restored to any kind of database and storage, and read without a server.
 
 The database is copied first, as it is at one moment, then the blobs that this copy refers to: bytes
 are stored before they are referred to and not collected meanwhile, so all of them are there.
@@ -7,21 +10,31 @@ are stored before they are referred to and not collected meanwhile, so all of th
 import io
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from registry.catalog import DATABASE_NAME, KNOWN_BASES_NAME, Catalog
-from registry.errors import ConflictError, CorruptBlobError, DatabaseError, RegistryNotFoundError
+from registry.errors import (
+    ConflictError,
+    CorruptBlobError,
+    DatabaseError,
+    RegistryNotFoundError,
+    StorageError,
+)
 from registry.log import Log
+from registry.maintenance.blob_check import concerns_one_file
 from registry.maintenance.gc import collection_lock
+from registry.maintenance.snapshot import snapshot
 from registry.manifest import MAX_BYTES
 from registry.storage.blobs import BlobStore
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import FileInfo
+from registry.tables.copying import copy_rows, is_empty
 from registry.tables.database import Database
 from registry.tables.integrity import expected_blobs, label
-from registry.tables.sqlite import copy_database
+from registry.tables.sqlite import Sqlite
 
 Progress = Callable[[float], None]
 
@@ -58,16 +71,21 @@ def back_up(
         StorageError: The disk is full or not writable; an earlier backup is as it was.
     """
     _require_earlier(catalog, destination)
-    return _copy(catalog, destination, progress)
+    return _copy(catalog, Catalog(destination), progress)
 
 
-def restore(backup: Path, home: Path, *, progress: Progress = lambda done: None) -> Copied:
-    """Make a registry of a backup, in a folder that holds none.
+def restore(backup: Path, target: Catalog, *, progress: Progress = lambda done: None) -> Copied:
+    """Make a registry of a backup, where there is none.
+
+    Args:
+        backup: The folder that `back_up` wrote; one of an older hubkit will do.
+        target: What `registry.home.find_catalog` returned, which touches nothing.
+        progress: Told now and then which part, from 0 to 1, is done.
 
     Raises:
         RegistryNotFoundError: There is no backup in `backup`.
-        ConflictError: `home` holds a registry, or something else.
-        DatabaseError: The backup's database is damaged.
+        ConflictError: `target` holds a registry, or something else.
+        DatabaseError: The backup's database is damaged, or of a newer hubkit.
         StorageError: The disk is full or not writable.
     """
     if not (backup / DATABASE_NAME).is_file():
@@ -76,15 +94,35 @@ def restore(backup: Path, home: Path, *, progress: Progress = lambda done: None)
             "folder that `hubkit backup` wrote.",
             backup,
         )
+    _require_room(target)
+    source = Catalog(backup)
+    source.database.is_current()  # refuses one of a newer hubkit
+    return _copy(source, target, progress)
+
+
+def _require_room(target: Catalog) -> None:
+    """Refuse to restore to where there is something."""
+    home, database = target.home, target.database
     with storage_errors("read", home):
         # Blobs alone may be what an interrupted restoration left.
-        if home.exists() and (not home.is_dir() or (home / DATABASE_NAME).exists()):
-            raise ConflictError(
-                f"{home} is in the way: a backup is restored to where there is no registry. Move "
-                "it away first, or set HUBKIT_HOME to another folder.",
-                home,
-            )
-    return _copy(Catalog(backup), home, progress)
+        taken = home.exists() and (not home.is_dir() or (home / DATABASE_NAME).exists())
+    if taken:
+        raise ConflictError(
+            f"{home} is in the way: a backup is restored to where there is no registry. Move it "
+            "away first, or set HUBKIT_HOME to another folder.",
+            home,
+        )
+    if isinstance(database.backend, Sqlite) or not database.exists():
+        return
+    database.upgrade()
+    with database.read() as session:
+        empty = is_empty(session)
+    if not empty:
+        raise ConflictError(
+            f"{database.backend.label} holds a registry already: a backup is restored to a "
+            "database with nothing in it. Make an empty one, and name it in HUBKIT_DATABASE_URL.",
+            database.backend.label,
+        )
 
 
 def _require_earlier(catalog: Catalog, destination: Path) -> None:
@@ -97,7 +135,7 @@ def _require_earlier(catalog: Catalog, destination: Path) -> None:
         if destination.is_dir() and {path.name for path in destination.iterdir()} <= _PARTS:
             return
     try:
-        if other.exists() and not other.samefile(catalog.database.path):
+        if other.exists() and not destination.samefile(catalog.home):
             with Database(other).read() as theirs, catalog.database.read() as ours:
                 if catalog.log.holds(ours, *Log.head(theirs)):
                     return
@@ -110,26 +148,46 @@ def _require_earlier(catalog: Catalog, destination: Path) -> None:
     )
 
 
-def _copy(catalog: Catalog, destination: Path, progress: Progress) -> Copied:
-    target = BlobStore(destination)
-    snapshot = target.scratch / DATABASE_NAME
-    with storage_errors("write", destination):
-        make_folders(target.scratch)
-        snapshot.unlink(missing_ok=True)
+def _copy(source: Catalog, target: Catalog, progress: Progress) -> Copied:
+    scratch = target.blobs.scratch
+    copy = scratch / DATABASE_NAME
+    with storage_errors("write", target.home):
+        make_folders(scratch)
     # A backup on a disk that can only be read needs no lock, and could not have one.
-    writable = os.access(catalog.home, os.W_OK)
-    with collection_lock(catalog) if writable else nullcontext():
-        copy_database(catalog.database.path, snapshot)
-        copied = _copy_blobs(catalog, Database(snapshot), target, progress)
-        _write_records(Database(snapshot), Log(destination))
-        _copy_known_bases(catalog.home, destination)
-    with storage_errors("write", destination):
-        for suffix in ("-wal", "-shm", "-journal"):  # belong to the database that is replaced
-            (destination / f"{DATABASE_NAME}{suffix}").unlink(missing_ok=True)
-        os.replace(snapshot, destination / DATABASE_NAME)
-        fsync_folder(destination)
+    writable = os.access(source.home, os.W_OK)
+    try:
+        with collection_lock(source) if writable else nullcontext():
+            snapshot(source.database, copy)
+            rows = Database(copy)
+            rows.upgrade()
+            copied = _copy_blobs(source, rows, target.blobs, progress)
+            with rows.read() as session:
+                target.log.write_missing_records(session, Log.head(session)[0])
+            rows.close()
+            _copy_known_bases(source.home, target.home)
+        _install(copy, target)
+    finally:
+        for suffix in ("", "-wal", "-shm", ".lock"):
+            with suppress(OSError):
+                copy.with_name(copy.name + suffix).unlink()
     progress(1.0)
     return copied
+
+
+def _install(copy: Path, target: Catalog) -> None:
+    """Make a copy of a database the one of a registry: all of it, or nothing."""
+    if not isinstance(target.database.backend, Sqlite):
+        target.database.upgrade()
+        rows = Database(copy)
+        with rows.read() as source, target.database.write() as session:
+            copy_rows(source, session)
+        rows.close()
+        return
+    with storage_errors("write", target.home):
+        for suffix in ("-wal", "-shm", "-journal"):  # belong to the database that is replaced
+            (target.home / f"{DATABASE_NAME}{suffix}").unlink(missing_ok=True)
+        os.replace(copy, target.home / DATABASE_NAME)
+        fsync_folder(target.home)
 
 
 def _copy_blobs(
@@ -144,26 +202,29 @@ def _copy_blobs(
         with snapshot.read() as session:
             named = label(session, digest)
         try:
-            size += _copy_blob(catalog.blobs, target, digest, expected, named)
+            with _opened(catalog.blobs, digest, expected, named) as stream:
+                info = None if expected is None else FileInfo(sha256=digest, size=expected)
+                size += target.put(stream, info, label=named).size
             blobs += 1
         except CorruptBlobError as error:
             damaged.append(str(error))
     return Copied(blobs, size, tuple(damaged))
 
 
-def _copy_blob(
-    source: BlobStore, target: BlobStore, digest: str, size: int | None, label: str
-) -> int:
-    if size is None:
-        content = source.read(digest, most=MAX_BYTES, label=label)
-        return target.put(io.BytesIO(content), label=label).size
-    with source.open(digest, label=label) as stream:
-        return target.put(stream, FileInfo(sha256=digest, size=size), label=label).size
+def _opened(source: BlobStore, digest: str, size: int | None, label: str) -> BinaryIO:
+    """Open a blob, of which whoever reads it checks the digest if it has a size.
 
-
-def _write_records(snapshot: Database, target: Log) -> None:
-    with snapshot.read() as session:
-        target.write_missing_records(session, Log.head(session)[0])
+    Raises:
+        CorruptBlobError: It is damaged, or cannot be read while others can.
+    """
+    try:
+        if size is None:
+            return io.BytesIO(source.read(digest, most=MAX_BYTES, label=label))
+        return source.open(digest, label=label)
+    except StorageError as error:
+        if concerns_one_file(error):
+            raise CorruptBlobError(f"{label}: {error}", label) from error
+        raise
 
 
 def _copy_known_bases(home: Path, destination: Path) -> None:

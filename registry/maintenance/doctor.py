@@ -18,9 +18,10 @@ from typing import Literal
 
 from registry.catalog import Catalog
 from registry.errors import DatabaseError, StorageError
-from registry.log import Log
+from registry.log import START, Log
 from registry.storage.durable import fsync_folder
 from registry.tables.database import known_revisions
+from registry.tables.integrity import table_problems
 from registry.tables.journal import (
     JournalMode,
     file_system,
@@ -60,7 +61,7 @@ def examine(catalog: Catalog) -> list[Check]:
     checks = [_programs(), _sqlite(), *_folder(home)]
     if home.is_dir() and all(check.state != "problem" for check in checks):
         checks += [_file_system(home), _space(home), _fsync(home)]
-        checks += [*_database(catalog), _leftovers(catalog)]
+        checks += [_storage(catalog), *_database(catalog), _leftovers(catalog)]
     return checks
 
 
@@ -81,10 +82,9 @@ def _sqlite() -> Check:
     return Check(
         "sqlite",
         "note",
-        f"{found} can corrupt a database when two programs write its log to it at once (the "
-        "WAL-reset bug, fixed in 3.51.3, 3.50.7 and 3.44.6). hubkit keeps clear of it by doing "
-        "that itself while nobody can write. Other programs do not: open hubkit.db with them only "
-        "while hubkit does not run.",
+        f"{found} has the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6): programs that use "
+        "one database at once can corrupt it. hubkit keeps clear of it, so there is nothing to "
+        "do; but open hubkit.db with another program only while no hubkit runs.",
     )
 
 
@@ -104,13 +104,13 @@ def _folder(home: Path) -> Iterator[Check]:
     link = f" (a link to {home.resolve()})" if home.is_symlink() else ""
     mode = stat.filemode(state.st_mode)
     if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-        can = "only read" if os.access(home, os.R_OK | os.X_OK) else "not even read"
-        yield Check(
-            "folder",
-            "problem" if can != "only read" else "note",
-            f"{home}{link} belongs to {_owner(home)} ({mode}), and you can {can} it: `hubkit pull "
-            "--from` works with a registry that can be read, publishing does not.",
-        )
+        whose = f"{home}{link} belongs to {_owner(home)} ({mode}), and you can"
+        if os.access(home, os.R_OK | os.X_OK):
+            text = f"{whose} only read it: pulling from it works, publishing to it does not."
+            yield Check("folder", "note", text)
+        else:
+            text = f"{whose}not read it. Ask them for the right to, or set HUBKIT_HOME."
+            yield Check("folder", "problem", text)
         return
     if state.st_mode & stat.S_IWOTH:
         text = f"{home}{link} can be written by everybody ({mode}): run chmod o-w on it."
@@ -141,7 +141,7 @@ def _file_system(home: Path) -> Check:
 
 def _space(home: Path) -> Check:
     free = shutil.disk_usage(home).free
-    text = f"{free / 1e9:.1f} GB free."
+    text = f"{free / 1e9:.1f} GB free." if free > 1e9 else f"{free / 1e6:.1f} MB free."
     if free < _NO_SPACE:
         return Check("space", "problem", f"{text} Free some: `hubkit gc` removes what is unused.")
     if free < _LOW_SPACE:
@@ -163,8 +163,18 @@ def _fsync(home: Path) -> Check:
         seconds = time.perf_counter() - start
         path.unlink()
     except OSError as error:
-        return Check("writing", "problem", f"Cannot write in {home}: {error.strerror}.")
+        text = f"Cannot write in {home}: {error.strerror}. Nothing can be published until it can."
+        return Check("writing", "problem", text)
     return Check("writing", "ok", f"A file is on the disk after {seconds * 1000:.1f} ms.")
+
+
+def _storage(catalog: Catalog) -> Check:
+    try:
+        catalog.blobs.size(START)  # of which there is no blob
+    except StorageError as error:
+        return Check("storage", "problem", str(error))
+    place = catalog.blobs.location(START).partition("/sha256/")[0]
+    return Check("storage", "ok", f"{place} can be read.")
 
 
 def _database(catalog: Catalog) -> Iterator[Check]:
@@ -177,7 +187,8 @@ def _database(catalog: Catalog) -> Iterator[Check]:
             return
         current = database.is_current()  # refuses one of a newer hubkit
         with database.read() as session:
-            sequence, hash = Log.head(session) if current else (0, "")
+            broken = table_problems(session) if current else []
+            sequence, hash = Log.head(session) if current and not broken else (0, "")
     except (DatabaseError, StorageError) as error:
         yield Check("database", "problem", str(error))
         return
@@ -189,6 +200,10 @@ def _database(catalog: Catalog) -> Iterator[Check]:
         newest = known_revisions()[-1]
         cure = f"The next command brings it to migration {newest} and to the journal safe here."
         yield Check("database", "note", f"{text}. {cure}")
+        return
+    if broken:
+        cure = "Run `hubkit rebuild`, or `hubkit restore`."
+        yield Check("database", "problem", f"{text}, but {'; '.join(broken)}. {cure}")
         return
     yield Check("database", "ok", f"{text}.")
     yield Check("log", "ok", f"{sequence} entries; the hash of the last is {hash}.")
@@ -212,9 +227,14 @@ def _leftovers(catalog: Catalog) -> Check:
     damaged = len([*catalog.blobs.quarantine.glob("*")])
     parts = []
     if scratch:
-        parts.append(f"{scratch} unfinished files, which `hubkit gc` removes when they are old")
+        parts.append(f"{_files(scratch)} unfinished: `hubkit gc` removes what is old of that.")
     if damaged:
-        parts.append(f"{damaged} damaged files in {catalog.blobs.quarantine}")
+        place = catalog.blobs.quarantine
+        parts.append(f"{_files(damaged)} found damaged once, in {place}: delete them at will.")
     if not parts:
         return Check("leftovers", "ok", "None.")
-    return Check("leftovers", "note", f"{' and '.join(parts)}.")
+    return Check("leftovers", "note", " ".join(parts))
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

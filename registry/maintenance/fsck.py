@@ -5,30 +5,16 @@ and left alone.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from registry.catalog import Catalog
-from registry.healing import describe, heal_blob
-from registry.maintenance.rows import check_rows
-from registry.tables.integrity import (
-    expected_blobs,
-    label,
-    stray_aliases,
-    structure_problems,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not as it should be.
-
-    Attributes:
-        text: What was expected, what was found, and what was or can be done.
-        repaired: Whether it is mended now.
-    """
-
-    text: str
-    repaired: bool = False
+from registry.errors import StorageError
+from registry.maintenance.blob_check import check_blobs
+from registry.maintenance.findings import Finding
+from registry.maintenance.rows import check_listings, check_publications, check_rows
+from registry.tables.integrity import stray_aliases, structure_problems
+from registry.tables.text_index import is_index_sound, make_index_anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +33,9 @@ class Report:
 
     @property
     def status(self) -> int:
-        """0 if all was sound, 1 if all that was not is mended, 2 if something is damaged."""
-        if not self.findings:
-            return 0
-        return 1 if all(finding.repaired for finding in self.findings) else 2
+        """0 if all is sound, 1 if all that was not is mended, 2 if something is damaged."""
+        states = {finding.state for finding in self.findings}
+        return 2 if "damaged" in states else 1 if "repaired" in states else 0
 
 
 def check_registry(
@@ -65,65 +50,51 @@ def check_registry(
     Args:
         catalog: What to check.
         full: Whether to hash every byte, and to compare every row with its manifest, with the
-            search index and with the log; default: whether the database is sound, and every file
-            there with the right size.
+            listings, with the search index and with the log; default: whether the database is
+            sound, and every file there with the right size.
         repair: Whether to set damaged bytes aside, fetch them again from where they came from, and
             write again what can be derived; default: change nothing.
         progress: Told now and then which part, from 0 to 1, of the blobs was looked at.
 
     Raises:
         DatabaseError: The database cannot be read at all.
-        StorageError: A file cannot be read, or, with `repair`, written.
+        StorageError: The storage cannot be reached, or, with `repair`, not written.
     """
     with catalog.database.read() as session:
-        broken = structure_problems(session)
+        broken = structure_problems(session, full=full)
     if broken:  # what such a database says about the rest is worth nothing
         listed = "; ".join(broken)
-        cure = "Restore a backup, or make it anew from blobs and records with `hubkit rebuild`."
-        return Report(0, 0, (Finding(f"{catalog.database.path} is damaged: {listed}. {cure}"),))
-    findings = []
+        cure = "Make it anew from blobs and records with `hubkit rebuild`, or restore a backup."
+        label = catalog.database.backend.label
+        return Report(0, 0, (Finding(f"{label} is damaged: {listed}. {cure}"),))
+    findings = [*_check_index(catalog, repair)] if full else []
     blobs = hashed = 0
-    for digest, size in expected_blobs(catalog.database):
-        progress(int(digest[:4], 16) / 0x10000)
+    for finding, read in check_blobs(catalog, full, repair, progress):
         blobs += 1
-        finding, read = _check_blob(catalog, digest, size, full, repair)
         hashed += read
         if finding is not None:
             findings.append(finding)
-    progress(1.0)
     findings += _check_aliases(catalog)
-    findings += _check_log(catalog, full, repair)
     if full:
-        findings += [Finding(*found) for found in check_rows(catalog, repair)]
+        findings += _check_log(catalog, repair)
+        for check in (check_rows, check_listings, check_publications):
+            findings += check(catalog, repair)
     return Report(blobs, hashed, tuple(findings))
 
 
-def _check_blob(
-    catalog: Catalog, digest: str, size: int | None, full: bool, repair: bool
-) -> tuple[Finding | None, int]:
-    """Return what is wrong with a blob, and how many bytes were read to find out."""
-    hashed = 0
-    if full:
-        found = catalog.blobs.examine(digest, size=size)
-        hashed = found.size if found else 0
-        sound = found is not None and found.sha256 == digest
-        what = describe(found, size)
-    else:
-        there = catalog.blobs.size(digest)
-        sound = there is not None and (there > 0 if size is None else there == size)
-        what = "no file" if there is None else f"{there} bytes instead of {size}"
-    if sound:
-        return None, hashed
-    with catalog.database.read() as session:
-        named = label(session, digest)
-    if repair:
-        damage = heal_blob(catalog, digest, size, named)
-        if damage is not None:
-            return Finding(str(damage), damage.origin is not None), hashed
-        return None, hashed
-    cure = "`hubkit fsck --repair` sets it aside, and fetches it again if it was pulled."
-    place = catalog.blobs.location(digest)
-    return Finding(f"{named}: expected SHA-256 {digest}, found {what} at {place}. {cure}"), hashed
+def _check_index(catalog: Catalog, repair: bool) -> Iterator[Finding]:
+    # SQLite compares its index with what it indexes only where it might write.
+    with suppress(StorageError):
+        with catalog.database.write() as session:
+            if is_index_sound(session):
+                return
+        text = "The search index does not hold what it should: searches miss adapters, or fail."
+        if repair:
+            with catalog.database.write() as session:
+                make_index_anew(session)
+            yield Finding(f"{text} It is made anew.", "repaired")
+        else:
+            yield Finding(f"{text} `hubkit fsck --full --repair` makes it anew.")
 
 
 def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
@@ -134,19 +105,18 @@ def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
             )
 
 
-def _check_log(catalog: Catalog, full: bool, repair: bool) -> Iterator[Finding]:
-    if not full:
-        return
+def _check_log(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     with catalog.database.read() as session:
         chain = catalog.log.verify(session)
         missing = [] if chain.problems else catalog.log.missing_records(session)
         ahead = [n for n in catalog.log.records.sequences() if n > chain.length + 1]
     for problem in chain.problems:
         yield Finding(
-            f"{problem} Somebody altered the log, and hubkit does not mend that: compare it with "
-            "a backup."
+            f"{problem} Somebody altered the log; no adapter is harmed by that. What each entry "
+            f"said is in {catalog.log.records.root}: `hubkit rebuild` makes the database anew from "
+            "that, and keeps the altered one."
         )
-    if ahead:
+    if ahead and not chain.problems:
         yield Finding(
             f"{catalog.log.records.root} holds entries up to {ahead[-1]}, but the log ends at "
             f"{chain.length}: the database is older than the records. Make it anew with "
@@ -155,7 +125,9 @@ def _check_log(catalog: Catalog, full: bool, repair: bool) -> Iterator[Finding]:
     elif missing and repair:
         with catalog.database.write() as session:
             catalog.log.write_records(session, missing)
-        yield Finding(f"The files of {len(missing)} entries of the log are written again.", True)
+        yield Finding(
+            f"The files of {len(missing)} entries of the log are written again.", "repaired"
+        )
     elif missing:
         yield Finding(
             f"{len(missing)} entries of the log have no file in {catalog.log.records.root}, or "

@@ -7,18 +7,19 @@ names of deleted adapters stay taken, and no number is given twice. What was nev
 brought back. The one thing that may differ: a change that was interrupted at its last step, after
 its record and before its commit, is now there.
 
-A database that is sound, but older than the records (one out of a backup), is brought up to date.
+A database that is sound, but older than the records (one out of a backup), is brought up to date. A
+damaged one is kept: a SQLite file in the quarantine, tables on a server in a schema of their own.
 """
 
-import os
-import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
+from os import replace as move
 
 from filelock import FileLock
+from sqlalchemy.orm import Session
 
 from registry.catalog import Catalog
 from registry.entries import Entry
@@ -30,10 +31,11 @@ from registry.errors import (
 )
 from registry.log import Log
 from registry.maintenance.replay import Replay
+from registry.maintenance.snapshot import building
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
-from registry.tables.database import Database
-from registry.tables.integrity import structure_problems
-from registry.tables.sqlite import copy_database
+from registry.tables.database import alembic_config
+from registry.tables.integrity import structure_problems, table_names
+from registry.tables.postgresql import Postgresql
 
 _BATCH = 500
 
@@ -50,7 +52,7 @@ class Rebuilt:
 
     entries: int
     problems: tuple[str, ...]
-    kept: Path | None = None
+    kept: str | None = None
 
 
 def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done: None) -> Rebuilt:
@@ -65,78 +67,109 @@ def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done
         NewerDatabaseError: A newer hubkit has used the database.
         StorageError: The disk is full or not writable; the database is as it was.
     """
-    home, path = catalog.home, catalog.database.path
-    if not any(True for _ in catalog.log.records.sequences()):
+    home, database = catalog.home, catalog.database
+    with storage_errors("read", home):
+        has_records = any(True for _ in catalog.log.records.sequences())
+    if not has_records:
         raise RegistryNotFoundError(
             f"There is nothing to make a database from in {home}: expected records in "
             f"{catalog.log.records.root}, found none. Restore a backup.",
             home,
         )
-    if path.exists() and _is_sound(catalog):
-        rebuilt = _replay(catalog, catalog.database, progress)
+    if _is_sound(catalog):
+        rebuilt = _replay(catalog, database.write, progress)
+    elif isinstance(database.backend, Postgresql):
+        rebuilt = _replace_tables(catalog, database.backend, progress)
     else:
-        with storage_errors("lock", home), FileLock(path.with_name(f"{path.name}.lock")):
-            rebuilt = _replace(catalog, progress)
-        catalog.database.upgrade()
+        with (
+            storage_errors("lock", home),
+            FileLock(database.path.with_name(f"{database.path.name}.lock")),
+        ):
+            rebuilt = _replace_file(catalog, progress)
+        database.upgrade()
     if rebuilt.entries:
-        with catalog.database.write() as session:
+        with database.write() as session:
             catalog.log.append(session, "rebuild", entries=rebuilt.entries)
     return rebuilt
 
 
 def _is_sound(catalog: Catalog) -> bool:
+    database = catalog.database
     try:
-        if catalog.database.migration() is None:
+        if not database.exists():
             return False
-        catalog.database.upgrade()
-        with catalog.database.read() as session:
-            return not structure_problems(session)
+        database.upgrade()
+        with database.read() as session:
+            if structure_problems(session, full=True):
+                return False
+            # One that is older than the records is sound; one that says something else is not.
+            return not catalog.log.verify(session).problems
     except NewerDatabaseError:
         raise
-    except DatabaseError:
+    except DatabaseError as error:
+        if error.__cause__ is not None and database.backend.is_unavailable(error.__cause__):
+            raise  # it may be sound
         return False
 
 
-def _replace(catalog: Catalog, progress: Callable[[float], None]) -> Rebuilt:
+def _replace_file(catalog: Catalog, progress: Callable[[float], None]) -> Rebuilt:
     """Make a new database beside the damaged one, and put it in its place when it is whole."""
     path = catalog.database.path
-    scratch = catalog.blobs.scratch / f".{uuid.uuid4().hex}.tmp"
-    with storage_errors("make", scratch):
-        make_folders(scratch)
-    new = Database(scratch / path.name)
-    new.upgrade()
-    rebuilt = _replay(catalog, new, progress)
-    whole = scratch / "whole.db"
-    copy_database(new.path, whole)
-    new.close()
+    whole = catalog.blobs.scratch / f".{path.name}.tmp"
+    with storage_errors("make", catalog.blobs.scratch):
+        make_folders(catalog.blobs.scratch)
+    with building(whole) as new:
+        rebuilt = _replay(catalog, new.write, progress)
     catalog.database.close()
     with storage_errors("replace", path):
         kept = _set_aside(catalog)
-        os.replace(whole, path)
+        move(whole, path)
         fsync_folder(path.parent)
-        for leftover in scratch.iterdir():
-            leftover.unlink()
-        scratch.rmdir()
     return replace(rebuilt, kept=kept)
 
 
-def _set_aside(catalog: Catalog) -> Path | None:
+def _set_aside(catalog: Catalog) -> str | None:
     """Move the damaged database to the quarantine, with the journals that belong to it."""
     path = catalog.database.path
-    kept = catalog.blobs.quarantine / f"{path.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    kept = catalog.blobs.quarantine / f"{path.name}-{_now()}"
     make_folders(kept.parent)
     for suffix in ("-wal", "-journal", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():
-            os.replace(part, kept.with_name(kept.name + suffix))
+            move(part, kept.with_name(kept.name + suffix))
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     fsync_folder(kept.parent)
-    return kept if kept.exists() else None
+    return str(kept) if kept.exists() else None
 
 
-def _replay(catalog: Catalog, database: Database, progress: Callable[[float], None]) -> Rebuilt:
+def _replace_tables(
+    catalog: Catalog, server: Postgresql, progress: Callable[[float], None]
+) -> Rebuilt:
+    """Make new tables in place of the damaged ones, in one transaction."""
+    from alembic import command
+
+    catalog.database.migration()  # refuses a database with somebody else's tables
+    with catalog.database.migrating() as connection:
+        kept = server.set_aside(connection, table_names(), f"hubkit_damaged_{_now().lower()}")
+        command.upgrade(alembic_config(connection), "head")
+        with Session(connection) as session:
+            rebuilt = _replay(catalog, lambda: nullcontext(session), progress)
+            session.flush()
+    catalog.database.close()  # connections remember statements about the old tables
+    return replace(rebuilt, kept=kept)
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+
+
+def _replay(
+    catalog: Catalog,
+    writing: Callable[[], AbstractContextManager[Session]],
+    progress: Callable[[float], None],
+) -> Rebuilt:
     """Do again, in a sound database, what it does not know yet."""
-    with database.read() as session:
+    with writing() as session:
         known, hash = Log.head(session)
     problems: list[str] = []
     # Read twice rather than kept, as there may be millions.
@@ -146,7 +179,7 @@ def _replay(catalog: Catalog, database: Database, progress: Callable[[float], No
     entries = _entries(catalog.log, known, problems)
     while batch := list(islice(entries, _BATCH)):
         progress(batch[0].sequence / max(1, last))
-        with database.write() as session:
+        with writing() as session:
             for entry in batch:
                 if entry.previous != hash:
                     problems.append(

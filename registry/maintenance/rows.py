@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, delete, select, update
 from sqlalchemy.orm import Session
 
 from registry.catalog import Catalog
 from registry.errors import CorruptBlobError, ManifestError
+from registry.maintenance.findings import Finding
 from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
-from registry.tables.integrity import unlogged_ids
+from registry.tables.integrity import stray_listings, unlogged_ids
 from registry.tables.listings import list_newest
 from registry.tables.models import (
     Revision,
@@ -19,79 +21,126 @@ from registry.tables.models import (
     RevisionMetric,
     RevisionParent,
     RevisionTag,
+    table,
 )
 from registry.tables.recording import add_parts, columns
-from registry.tables.text_index import add_text, indexed_ids, remove_text
-from registry.tables.versions import Version, load_version, load_versions, select_versions
+from registry.tables.text_index import add_text, indexed_ids, remove_text, text_columns
+from registry.tables.versions import Version, load_rows, load_version, select_versions
 
 _BATCH = 200
+_FAMILY = "base_family"
 
-Found = tuple[str, bool]
-"""What is wrong, and whether it is mended now."""
+_REVISIONS, _FILES, _PARENTS = table("revisions"), table("files"), table("parents")
 
 
-def check_rows(catalog: Catalog, repair: bool) -> Iterator[Found]:
+def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield what is wrong with the rows of versions whose manifest is sound."""
-    last = 0
+    last = families = 0
     while True:
         with catalog.database.read() as session:
-            batch = load_versions(
+            batch = load_rows(
                 session,
-                select_versions().where(Revision.id > last).order_by(Revision.id).limit(_BATCH),
+                select_versions()
+                .add_columns(_REVISIONS.c.base_name, _REVISIONS.c.base_family)
+                .where(_REVISIONS.c.id > last)
+                .order_by(_REVISIONS.c.id)
+                .limit(_BATCH),
             )
-            wrong = [*_wrong_versions(catalog, session, dict(batch))]
+            wrong = [*_wrong_versions(catalog, session, batch)]
         for revision_id, ref, manifest, tables in wrong:
-            text = f"{ref}: what {', '.join(tables)} say is not what its manifest says."
             if repair:
                 with catalog.database.write() as session:
                     _rewrite(session, revision_id, ref, manifest)
-                yield f"{text} They are written again.", True
+            if tables == [_FAMILY]:
+                families += 1
+                continue
+            text = f"{ref}: its manifest says something else than {_listed(tables)}."
+            if repair:
+                yield Finding(f"{text} They are written again, as the manifest says.", "repaired")
             else:
-                yield f"{text} `hubkit fsck --full --repair` writes them again.", False
+                yield Finding(f"{text} `hubkit fsck --full --repair` writes them again.")
         if len(batch) < _BATCH:
             break
-        last = batch[-1][0]
-    yield from _check_publications(catalog, repair)
+        last = batch[-1][0].id
+    if families and repair:
+        yield Finding(f"The base model's family of {families} versions is noted.", "repaired")
+    elif families:
+        yield Finding(
+            f"Of {families} versions, published by an earlier hubkit, the family of the base model "
+            "is not noted, so that looking for it does not find them. Nothing is lost: `hubkit "
+            "fsck --full --repair` notes it.",
+            "note",
+        )
+
+
+def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
+    """Yield which adapters are not listed as their newest version says."""
+    with catalog.database.read() as session:
+        wrong = stray_listings(session)
+    if not wrong:
+        return
+    text = f"{len(wrong)} adapters are not listed as they are, or not at all."
+    if not repair:
+        yield Finding(f"{text} `hubkit fsck --full --repair` lists them again.")
+        return
+    for start in range(0, len(wrong), _BATCH):
+        with catalog.database.write() as session:
+            for repository_id in wrong[start : start + _BATCH]:
+                list_newest(session, repository_id)
+    yield Finding(f"{text} They are listed again.", "repaired")
 
 
 def _wrong_versions(
-    catalog: Catalog, session: Session, versions: dict[int, Version]
+    catalog: Catalog, session: Session, versions: list[tuple[Row[Any], Version]]
 ) -> Iterator[tuple[int, AdapterRef, Manifest, list[str]]]:
     """Yield the versions of which some table says something else than the manifest."""
-    ids = [*versions]
-    rows = {row.id: row for row in session.scalars(select(Revision).where(Revision.id.in_(ids)))}
+    ids = [row.id for row, _ in versions]
     files, parents = defaultdict(list), defaultdict(list)
-    for file in session.scalars(select(RevisionFile).where(RevisionFile.revision_id.in_(ids))):
-        files[file.revision_id].append((file.path, file.sha256, file.size))
-    for parent in session.scalars(
-        select(RevisionParent)
-        .where(RevisionParent.child_id.in_(ids))
-        .order_by(RevisionParent.position)
+    for row in session.execute(select(_FILES).where(_FILES.c.revision_id.in_(ids))):
+        files[row.revision_id].append((row.path, row.sha256, row.size))
+    for row in session.execute(
+        select(_PARENTS).where(_PARENTS.c.child_id.in_(ids)).order_by(_PARENTS.c.position)
     ):
-        parents[parent.child_id].append((parent.ref, parent.digest))
+        parents[row.child_id].append((row.ref, row.digest))
     manifests = {
-        revision_id: manifest
-        for revision_id, version in versions.items()
+        row.id: manifest
+        for row, version in versions
         if (manifest := _sound_manifest(catalog, version))
     }
-    indexed = indexed_ids(
-        session, {key: (versions[key].ref, manifest) for key, manifest in manifests.items()}
-    )
-    for revision_id, manifest in manifests.items():
-        version, wanted = versions[revision_id], columns(manifest)
+    texts = {
+        row.id: text_columns(version.ref, manifests[row.id])
+        for row, version in versions
+        if row.id in manifests
+    }
+    indexed = indexed_ids(session, texts)
+    for row, version in versions:
+        if row.id not in manifests:
+            continue
+        manifest = manifests[row.id]
         listed = sorted((path, info.sha256, info.size) for path, info in manifest.files.items())
+        wanted = columns(manifest)
+        rows = {name: row._mapping[name] for name in wanted}
+        if rows[_FAMILY] is None:  # published before there was this column
+            same_but_family = rows | {_FAMILY: wanted[_FAMILY]} == wanted
+        else:
+            same_but_family = rows == wanted
         same = {
-            "revisions": {name: getattr(rows[revision_id], name) for name in wanted} == wanted,
-            "files": sorted(files[revision_id]) == listed,
-            "metrics": version.metrics == manifest.metrics,
-            "tags": version.tags == manifest.tags,
-            "parents": parents[revision_id]
+            "the table revisions": same_but_family,
+            _FAMILY: not same_but_family or rows == wanted,
+            "the table files": sorted(files[row.id]) == listed,
+            "the table metrics": version.metrics == manifest.metrics,
+            "the table tags": version.tags == manifest.tags,
+            "the table parents": parents[row.id]
             == [(parent.ref, parent.digest) for parent in manifest.parents],
-            "the search index": revision_id in indexed,
+            "the search index": row.id in indexed,
         }
         tables = [name for name, is_same in same.items() if not is_same]
         if tables:
-            yield revision_id, version.ref, manifest, tables
+            yield row.id, version.ref, manifest, tables
+
+
+def _listed(tables: list[str]) -> str:
+    return " and ".join(name for name in tables if name != _FAMILY)
 
 
 def _sound_manifest(catalog: Catalog, version: Version) -> Manifest | None:
@@ -105,13 +154,13 @@ def _sound_manifest(catalog: Catalog, version: Version) -> Manifest | None:
 
 def _rewrite(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     session.execute(update(Revision).where(Revision.id == revision_id).values(**columns(manifest)))
-    for table, column in (
+    for part, column in (
         (RevisionFile, RevisionFile.revision_id),
         (RevisionMetric, RevisionMetric.revision_id),
         (RevisionTag, RevisionTag.revision_id),
         (RevisionParent, RevisionParent.child_id),
     ):
-        session.execute(delete(table).where(column == revision_id))
+        session.execute(delete(part).where(column == revision_id))
     add_parts(session, revision_id, manifest)
     remove_text(session, select(Revision.id).where(Revision.id == revision_id))
     add_text(session, revision_id, ref, manifest)
@@ -123,16 +172,18 @@ def _rewrite(session: Session, revision_id: int, ref: AdapterRef, manifest: Mani
     )
 
 
-def _check_publications(catalog: Catalog, repair: bool) -> Iterator[Found]:
+def check_publications(catalog: Catalog, repair: bool) -> Iterator[Finding]:
+    """Yield how many versions the log does not tell of."""
     with catalog.database.read() as session:
         unlogged = unlogged_ids(session)
     if not unlogged:
         return
     if not repair:
-        yield (
-            f"The log does not tell of the publication of {len(unlogged)} versions, which were "
-            "published before there was one. `hubkit fsck --full --repair` adds them.",
-            False,
+        yield Finding(
+            f"The log does not tell of {len(unlogged)} versions, which were published before there "
+            "was one: `hubkit rebuild` could not bring them back. Nothing is lost now: `hubkit "
+            "fsck --full --repair` adds them to the log.",
+            "note",
         )
         return
     with catalog.database.write() as session:
@@ -143,4 +194,4 @@ def _check_publications(catalog: Catalog, repair: bool) -> Iterator[Found]:
                 catalog.log.append(
                     session, "alias", version.ref, alias=alias, number=version.number
                 )
-    yield f"{len(unlogged)} publications are added to the log.", True
+    yield Finding(f"{len(unlogged)} publications are added to the log.", "repaired")

@@ -48,7 +48,7 @@ class BlobStore:
             InvalidNameError: `digest` is not 64 lower-case hexadecimal digits.
         """
         parse_digest(digest)
-        return self.root / digest[:2] / digest[2:4] / digest
+        return self.root.joinpath(digest[:2], digest[2:4], digest)
 
     def location(self, digest: str) -> str:
         """Return where people find the blob, or would."""

@@ -14,8 +14,8 @@ _CURES = {
     errno.ENOSPC: "Free some disk space and run it again.",
     errno.EDQUOT: "Free some of your disk quota and run it again.",
     errno.EFBIG: "Raise the file size limit (ulimit -f) and run it again.",
-    errno.EACCES: "Check who may write there.",
-    errno.EPERM: "Check who may write there.",
+    errno.EACCES: "Check its owner and permissions.",
+    errno.EPERM: "Check its owner and permissions.",
     errno.EROFS: "The file system is read-only; choose a folder on another one.",
 }
 

@@ -49,5 +49,8 @@ class Backend(Protocol):
     def is_transient(self, error: BaseException) -> bool:
         """Whether the transaction, run again, can succeed."""
 
+    def is_unavailable(self, error: BaseException) -> bool:
+        """Whether the database may be sound, but cannot be used now."""
+
     def translate(self, error: Exception) -> DatabaseError | StorageError:
         """Return the error of hubkit for one of the driver."""

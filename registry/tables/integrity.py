@@ -3,27 +3,70 @@
 import json
 from collections.abc import Iterator
 
-from sqlalchemy import select, text
+from sqlalchemy import exists, func, inspect, or_, select, text, union
 from sqlalchemy.orm import Session
 
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
-from registry.tables.database import Database
-from registry.tables.models import LogEntry, NamedRef, Repository, Revision, RevisionFile
+from registry.tables.base import Base
+from registry.tables.database import TEXT_TABLE, VERSION_TABLE, Database
+from registry.tables.listings import NO_SCORE
+from registry.tables.models import (
+    LogEntry,
+    LogHead,
+    NamedRef,
+    Repository,
+    Revision,
+    RevisionFile,
+    table,
+)
 
 _SHOWN = 3
+_MOST = 10
 _PAGE = 1000
 
+_REVISIONS, _METRICS = table("revisions"), table("metrics")
+_LISTINGS, _DOWNLOADS = table("listings"), table("downloads")
 
-def structure_problems(session: Session) -> list[str]:
-    """Return what SQLite says about its file; of another database, which checks itself, nothing."""
-    if session.get_bind().dialect.name != "sqlite":
-        return []
-    rows = session.scalars(text("PRAGMA quick_check(10)")).all()
-    problems = [str(row) for row in rows if row != "ok"]
-    broken = session.execute(text("PRAGMA foreign_key_check")).all()
-    problems += [f"row {row[1]} of {row[0]} refers to nothing in {row[2]}" for row in broken[:10]]
-    return problems
+
+def table_names() -> set[str]:
+    """Return the names of all tables that a registry's database has."""
+    return {*Base.metadata.tables, VERSION_TABLE, TEXT_TABLE}
+
+
+def table_problems(session: Session) -> list[str]:
+    """Return which tables, columns and rows are missing without which nothing works."""
+    inspector = inspect(session.connection())
+    missing = table_names() - set(inspector.get_table_names())
+    problems = [f"there is no table {name}" for name in sorted(missing)]
+    for wanted in Base.metadata.sorted_tables:
+        if wanted.name not in missing:
+            found = {column["name"] for column in inspector.get_columns(wanted.name)}
+            lacking = sorted({column.name for column in wanted.columns} - found)
+            problems += [f"the table {wanted.name} has no column {name}" for name in lacking]
+    if not problems and session.scalar(select(func.count()).select_from(LogHead)) != 1:
+        problems.append("the log has lost its head, the one row of the table log_head")
+    return problems[:_MOST]
+
+
+def structure_problems(session: Session, *, full: bool = False) -> list[str]:
+    """Return what `table_problems` does, and what SQLite says about its file.
+
+    A server looks after its files itself, and refuses rows that refer to nothing.
+
+    Args:
+        session: A transaction in the database.
+        full: Whether to compare SQLite's indexes with their tables, too, which takes ten times as
+            long.
+    """
+    problems = table_problems(session)
+    if session.get_bind().dialect.name == "sqlite":
+        check = "integrity_check" if full else "quick_check"
+        rows = session.scalars(text(f"PRAGMA {check}({_MOST})")).all()
+        problems += [str(row) for row in rows if row != "ok"]
+        broken = session.execute(text("PRAGMA foreign_key_check")).all()
+        problems += [f"row {row[1]} of {row[0]} refers to nothing in {row[2]}" for row in broken]
+    return problems[:_MOST]
 
 
 def expected_blobs(database: Database) -> Iterator[tuple[str, int | None]]:
@@ -96,6 +139,53 @@ def stray_aliases(session: Session) -> list[str]:
         .where(Revision.repository_id != NamedRef.repository_id)
     )
     return [str(AdapterRef(owner, name, alias=alias)) for owner, name, alias in rows]
+
+
+def stray_listings(session: Session) -> list[int]:
+    """Return the repositories whose listing does not say what their newest version does."""
+    newer = _REVISIONS.alias()
+    newest = (
+        select(_REVISIONS)
+        .where(
+            _REVISIONS.c.number.is_not(None),
+            _REVISIONS.c.yanked_at.is_(None),
+            ~exists().where(
+                newer.c.repository_id == _REVISIONS.c.repository_id,
+                newer.c.number > _REVISIONS.c.number,
+                newer.c.yanked_at.is_(None),
+            ),
+        )
+        .subquery()
+    )
+    score = (
+        select(_METRICS.c.value)
+        .where(_METRICS.c.revision_id == newest.c.id, _METRICS.c.higher_is_better)
+        .order_by(_METRICS.c.position)
+        .limit(1)
+        .scalar_subquery()
+    )
+    count = (
+        select(_DOWNLOADS.c.count)
+        .where(_DOWNLOADS.c.repository_id == newest.c.repository_id)
+        .scalar_subquery()
+    )
+    repeated = {*_LISTINGS.c.keys()} & {*newest.c.keys()}
+    wrong = (
+        select(newest.c.repository_id)
+        .join(_LISTINGS, _LISTINGS.c.repository_id == newest.c.repository_id, isouter=True)
+        .where(
+            or_(
+                _LISTINGS.c.revision_id.is_distinct_from(newest.c.id),
+                _LISTINGS.c.score != func.coalesce(score, NO_SCORE),
+                _LISTINGS.c.downloads != func.coalesce(count, 0),
+                *(_LISTINGS.c[name].is_distinct_from(newest.c[name]) for name in sorted(repeated)),
+            )
+        )
+    )
+    unfounded = select(_LISTINGS.c.repository_id).where(
+        _LISTINGS.c.repository_id.not_in(select(newest.c.repository_id))
+    )
+    return sorted(session.scalars(union(wrong, unfounded)))
 
 
 def unlogged_ids(session: Session) -> list[int]:

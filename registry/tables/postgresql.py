@@ -1,6 +1,6 @@
 """The database of a registry as a schema of a PostgreSQL server."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ LOCK_SECONDS = 10
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 _LOCK_NOT_AVAILABLE = "55P03"
 _NO_SPACE = {"53100", "53200"}
+_NOT_THERE = {"42P01", "42703"}
 _NO_PERMISSION = {"42501", "25006"}
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('hubkit ' || current_schema(), 0))"
 
@@ -95,6 +96,20 @@ class Postgresql:
         """Whether the same transaction, run again, can succeed."""
         return _state(error) in (_SERIALIZATION_FAILURE, _DEADLOCK)
 
+    def is_unavailable(self, error: BaseException) -> bool:
+        """Whether the server cannot be reached, or a lock is not to be had."""
+        return _state(error) in (None, _LOCK_NOT_AVAILABLE)
+
+    def set_aside(self, connection: Connection, tables: Collection[str], schema: str) -> str | None:
+        """Move tables to a new schema; return what to call it, or None if there are none."""
+        found = sorted(self.table_names(connection) & set(tables))
+        if not found:
+            return None
+        connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+        for table in found:
+            connection.exec_driver_sql(f"ALTER TABLE {table} SET SCHEMA {schema}")
+        return f"the schema {schema} of {self.label}"
+
     def translate(self, error: Exception) -> DatabaseError | StorageError:
         """Return the error of hubkit for one of the driver."""
         state, reason = _state(error), " ".join(str(error).split())
@@ -117,6 +132,12 @@ class Postgresql:
         if state in _NO_PERMISSION:
             return StorageError(
                 f"Cannot write to {self.label}: {reason}. Check what this user may do there.",
+                self.label,
+            )
+        if state in _NOT_THERE:
+            return DatabaseError(
+                f"{self.label} is damaged: {reason}. `hubkit rebuild` makes its tables anew from "
+                "blobs and records; `hubkit restore` brings back a backup.",
                 self.label,
             )
         return DatabaseError(

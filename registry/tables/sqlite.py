@@ -107,6 +107,11 @@ class Sqlite:
         """Never: who holds the write lock from the start cannot collide."""
         return False
 
+    def is_unavailable(self, error: BaseException) -> bool:
+        """Whether another process has it locked."""
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
     def translate(self, error: Exception) -> DatabaseError | StorageError:
         """Return the error of hubkit for one of the driver."""
         reason, path = str(error), self.path
@@ -114,6 +119,12 @@ class Sqlite:
             return DatabaseError(
                 f"{path} is in use: another process has been writing to it for more than "
                 f"{BUSY_SECONDS} seconds. Try again when it has finished.",
+                path,
+            )
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB:
+            return DatabaseError(
+                f"The search index in {path} is damaged; nothing else is. `hubkit fsck --full "
+                "--repair` makes it anew.",
                 path,
             )
         if "not a database" in reason or "malformed" in reason:
@@ -130,7 +141,15 @@ class Sqlite:
                 path,
             )
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-            return StorageError(f"Cannot open {path}: {reason}. Check who may write there.", path)
+            return StorageError(
+                f"Cannot open {path}: {reason}. Check its owner and permissions.", path
+            )
+        if "no such table" in reason or "no such column" in reason:
+            return DatabaseError(
+                f"{path} is damaged: {reason}. `hubkit rebuild` makes it anew from blobs and "
+                "records; `hubkit restore` brings back a backup.",
+                path,
+            )
         return DatabaseError(
             f"The database {path} refused a statement: {reason}. Please report this as a bug of "
             "hubkit.",

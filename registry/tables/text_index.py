@@ -4,12 +4,14 @@ Both find the same: words of letters and digits, whatever their case and accents
 """
 
 import re
+import sqlite3
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Select, cast, column, func, select, table
+from sqlalchemy import Select, bindparam, cast, column, func, select, table
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import TableClause
 from sqlalchemy.types import Text
@@ -17,10 +19,12 @@ from sqlalchemy.types import Text
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.database import TEXT_TABLE
+from registry.tables.versions import Version
 
 _SQLITE: TableClause = table(
     TEXT_TABLE,
     column("rowid"),
+    column(TEXT_TABLE),  # through which FTS5 is told what to do
     column("name"),
     column("task"),
     column("base_model"),
@@ -28,6 +32,8 @@ _SQLITE: TableClause = table(
     column("description"),
 )
 _POSTGRESQL: TableClause = table(TEXT_TABLE, column("rowid"), column("words"))
+
+_KEPT = select(*(kept for kept in _SQLITE.c if kept.name != TEXT_TABLE))
 
 _WORD = re.compile(r"[^\W_]+")
 _MOST_WORDS = 16
@@ -47,16 +53,59 @@ def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Mani
     session.execute(index.insert().values(rowid=revision_id, **columns))
 
 
-def indexed_ids(session: Session, versions: Mapping[int, tuple[AdapterRef, Manifest]]) -> set[int]:
-    """Return the revisions for which the index holds what `add_text` put there."""
-    found: set[int] = set()
-    for revision_id, (ref, manifest) in versions.items():
-        index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
-        same = [index.c[name] == value for name, value in columns.items()]
-        found.update(
-            session.scalars(select(index.c.rowid).where(index.c.rowid == revision_id, *same))
+def add_texts(session: Session, texts: Mapping[int, Mapping[str, str]]) -> None:
+    """Index many versions at once: the columns of `text_columns` by the revision's id."""
+    if session.get_bind().dialect.name == "sqlite":
+        rows = [{"rowid": revision_id, **columns} for revision_id, columns in texts.items()]
+        session.execute(_SQLITE.insert(), rows)
+        return
+    words = func.array_to_tsvector(bindparam("lexemes", type_=ARRAY(Text)))
+    session.execute(
+        _POSTGRESQL.insert().values(rowid=bindparam("id"), words=words),
+        [
+            {"id": revision_id, "lexemes": _lexemes(columns)}
+            for revision_id, columns in texts.items()
+        ],
+    )
+
+
+def indexed_ids(session: Session, texts: Mapping[int, Mapping[str, str]]) -> set[int]:
+    """Return the revisions for which the index holds what `text_columns` says, given by id."""
+    if session.get_bind().dialect.name == "sqlite":
+        rows = session.execute(_KEPT.where(_SQLITE.c.rowid.in_(texts))).mappings()
+        return {
+            row["rowid"]
+            for row in rows
+            if all(row[name] == value for name, value in texts[row["rowid"]].items())
+        }
+    found = session.execute(
+        select(_POSTGRESQL.c.rowid, func.tsvector_to_array(_POSTGRESQL.c.words)).where(
+            _POSTGRESQL.c.rowid.in_(texts)
         )
-    return found
+    )
+    return {rowid for rowid, words in found if sorted(words) == _lexemes(texts[rowid])}
+
+
+def is_index_sound(session: Session) -> bool:
+    """Whether SQLite's index finds what was put there; a server looks after its own.
+
+    Args:
+        session: A write transaction, in which nothing changes.
+    """
+    if session.get_bind().dialect.name != "sqlite":
+        return True
+    try:
+        session.execute(_SQLITE.insert().values({TEXT_TABLE: "integrity-check"}))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB:
+            return False
+        raise
+    return True
+
+
+def make_index_anew(session: Session) -> None:
+    """Make SQLite's index from the text that is kept in it."""
+    session.execute(_SQLITE.insert().values({TEXT_TABLE: "rebuild"}))
 
 
 def remove_text(session: Session, revision_ids: "Select[int]") -> None:
@@ -102,17 +151,29 @@ def text_entry(
     dialect: str, ref: AdapterRef, manifest: Manifest
 ) -> tuple[TableClause, dict[str, Any]]:
     """Return the index of a database, by its dialect, and what it holds of a version."""
-    columns = {
-        "name": str(ref.repository),
-        "task": f"{manifest.task or ''} {manifest.task_type or ''} {manifest.method.type}",
-        "base_model": manifest.base_model.id,
-        "tags": " ".join(manifest.tags),
-        "description": manifest.description,
-    }
+    columns = text_columns(ref, manifest)
     if dialect == "sqlite":
-        return _SQLITE, columns
-    words = sorted({_fold(word) for word in _words(" ".join(columns.values()))})
-    return _POSTGRESQL, {"words": func.array_to_tsvector(cast(words, ARRAY(Text)))}
+        return _SQLITE, {**columns}
+    return _POSTGRESQL, {"words": func.array_to_tsvector(cast(_lexemes(columns), ARRAY(Text)))}
+
+
+def text_columns(ref: AdapterRef, described: Manifest | Version) -> dict[str, str]:
+    """Return the text that a version is found by, in the columns of SQLite's index."""
+    if isinstance(described, Manifest):
+        method, base_model = described.method.type, described.base_model.id
+    else:
+        method, base_model = described.method, described.base_model
+    return {
+        "name": str(ref.repository),
+        "task": f"{described.task or ''} {described.task_type or ''} {method}",
+        "base_model": base_model,
+        "tags": " ".join(described.tags),
+        "description": described.description,
+    }
+
+
+def _lexemes(columns: Mapping[str, str]) -> list[str]:
+    return sorted({_fold(word) for word in _words(" ".join(columns.values()))})
 
 
 def _words(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from registry.tables.database import (
     known_revisions,
     migrations_folder,
 )
+from registry.tables.schema import differences
 
 
 def schema(connection: Connection) -> dict[str, object]:
@@ -146,23 +147,64 @@ def test_a_migration_that_orphans_rows_is_undone(
     assert catalog.resolve(ref).ref == ref
 
 
-def test_two_processes_can_upgrade_at_once(
-    tmp_path: Path, start_python: Callable[..., "subprocess.Popen[str]"]
+@pytest.fixture
+def nothing(
+    tmp_path: Path, open_registry: Callable[[str], Catalog]
+) -> Iterator[tuple[Path, str | None]]:
+    """A registry without a database yet: its folder, and the URL of an empty schema, or None."""
+    backend = open_registry("neighbour").database.backend
+    if backend.engine.dialect.name == "sqlite":
+        yield tmp_path / "new", None
+        return
+    url = backend.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with backend.engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA fresh"))
+    yield tmp_path / "new", f"{url}?options=-csearch_path%3Dfresh"
+    with backend.engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA fresh CASCADE"))
+
+
+def test_processes_can_upgrade_at_once(
+    nothing: tuple[Path, str | None], start_python: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     script = (
         "import sys, pathlib, registry\n"
-        "print(registry.open_catalog(pathlib.Path(sys.argv[1])).home)"
+        "home, database = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
+        "print(registry.open_catalog(home, database=database or None).home)"
     )
-    processes = [start_python(script, tmp_path / "new") for _ in range(3)]
+    home, database = nothing
+    processes = [start_python(script, home, database or "") for _ in range(3)]
     for process in processes:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")
-        assert out.strip() == str(tmp_path / "new")
-    with open_catalog(tmp_path / "new").database.read() as session:
+        assert out.strip() == str(home)
+    catalog = open_catalog(home, database=database)
+    with catalog.database.read() as session:
         assert (
             session.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()
             == known_revisions()[-1:]
         )
+    assert differences(catalog.database) == []
+    catalog.close()
+
+
+def test_a_newer_database_is_refused_by_another_process(
+    catalog: Catalog, start_python: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    with catalog.database.write() as session:
+        session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
+    script = (
+        "import sys, pathlib, registry\n"
+        "try: registry.open_catalog(pathlib.Path(sys.argv[1]), database=sys.argv[2] or None)\n"
+        "except registry.NewerDatabaseError as error: print(error)"
+    )
+    url = catalog.database.backend.engine.url.set(drivername="postgresql")
+    server = catalog.database.backend.engine.dialect.name == "postgresql"
+    database = url.render_as_string(hide_password=False) if server else ""
+    out, err = start_python(script, catalog.home, database).communicate(timeout=60)
+    assert err == ""
+    assert f"is at migration 9999, but this hubkit only knows up to {known_revisions()[-1]}" in out
+    assert "Upgrade hubkit" in out
 
 
 def test_migrations_know_nothing_of_the_models() -> None:

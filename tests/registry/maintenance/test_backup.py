@@ -1,13 +1,28 @@
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, ConflictError, Folder, RegistryNotFoundError, open_catalog
+from registry import (
+    AdapterRef,
+    Catalog,
+    ConflictError,
+    Folder,
+    NewerDatabaseError,
+    RegistryNotFoundError,
+    StorageError,
+    open_catalog,
+)
+from registry.home import find_catalog
 from registry.maintenance.backup import back_up, restore
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
+from registry.tables.database import Database
+from registry.tables.schema import downgrade
+from tests.support.power import failing_at
 
 pytestmark = pytest.mark.sqlite
 MakeFolder = Callable[..., Folder]
@@ -100,7 +115,7 @@ def test_a_restored_registry_goes_on_where_the_backup_was_made(
     catalog.publish(REF, make_folder())
     back_up(catalog, tmp_path / "backup")
     shutil.rmtree(catalog.home)
-    restore(tmp_path / "backup", catalog.home)
+    restore(tmp_path / "backup", find_catalog(catalog.home))
     again = open_catalog(catalog.home)
     assert again.publish(REF, make_folder()).number == 2
     assert check_registry(again, full=True).status == 0
@@ -116,9 +131,9 @@ def test_nothing_is_restored_over_a_registry_or_from_none(
     catalog.publish(REF, make_folder())
     back_up(catalog, tmp_path / "backup")
     with pytest.raises(ConflictError, match="is in the way"):
-        restore(tmp_path / "backup", catalog.home)
+        restore(tmp_path / "backup", find_catalog(catalog.home))
     with pytest.raises(RegistryNotFoundError, match="no backup in"):
-        restore(tmp_path / "nowhere", tmp_path / "new")
+        restore(tmp_path / "nowhere", find_catalog(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
 
 
@@ -134,11 +149,12 @@ def test_an_interrupted_restoration_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_write_records", stop)
+        patch.setattr(module, "_install", stop)
         with pytest.raises(KeyboardInterrupt):
-            restore(tmp_path / "backup", tmp_path / "new")
+            restore(tmp_path / "backup", find_catalog(tmp_path / "new"))
     assert not (tmp_path / "new" / "hubkit.db").exists()
-    restore(tmp_path / "backup", tmp_path / "new")
+    assert not [*(tmp_path / "new" / "tmp").iterdir()]
+    restore(tmp_path / "backup", find_catalog(tmp_path / "new"))
     assert check_registry(open_catalog(tmp_path / "new"), full=True).status == 0
 
 
@@ -148,8 +164,55 @@ def test_what_was_noted_of_base_models_comes_back(
     version = catalog.publish(REF, make_folder())
     note = catalog.home / "known-bases" / f"{version.manifest_digest}.json"
     note.parent.mkdir()
-    for text in ("first", "then another"):
-        note.write_text(text)
+    for written in ("first", "then another"):
+        note.write_text(written)
         back_up(catalog, tmp_path / "backup")
-    restore(tmp_path / "backup", tmp_path / "home")
+    restore(tmp_path / "backup", find_catalog(tmp_path / "home"))
     assert (tmp_path / "home" / "known-bases" / note.name).read_text() == "then another"
+
+
+def test_a_full_disk_leaves_the_earlier_backup_as_it_was(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    catalog.publish(REF, make_folder())
+    step = 0
+    while True:
+        step += 3
+        place = Path(shutil.copytree(tmp_path / "backup", tmp_path / "copy"))
+        error = None
+        with failing_at(step, errno.ENOSPC) as reached:
+            try:
+                back_up(catalog, place)
+            except StorageError as caught:
+                error = caught
+        assert not [*(place / "tmp").iterdir()] or step > 60
+        backup = Catalog(place)
+        versions = len(backup.versions(REF))
+        assert check_registry(backup).status == 0
+        backup.close()
+        shutil.rmtree(place)
+        if not reached:
+            break
+        # The last steps make it durable that the new database is there.
+        assert versions == 2 if error is None else versions == 1 or step > 60
+    assert step > 60
+
+
+def test_a_backup_of_an_older_hubkit_is_restored_and_one_of_a_newer_is_refused(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    database = Database(tmp_path / "backup" / "hubkit.db")
+    downgrade(database, "0002")
+    restore(tmp_path / "backup", find_catalog(tmp_path / "new"))
+    assert len(open_catalog(tmp_path / "new").versions(REF)) == 1
+    assert database.migration() == "0002"
+    with database.write() as session:
+        session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(NewerDatabaseError, match=r"backup/hubkit.db is at migration 9999"):
+        restore(tmp_path / "backup", find_catalog(tmp_path / "newer"))
+    assert not (tmp_path / "newer").exists()

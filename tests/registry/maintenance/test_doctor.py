@@ -1,10 +1,11 @@
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, Folder
+from registry import AdapterRef, Catalog, Folder, StorageError
 from registry.home import find_catalog
 from registry.maintenance import doctor
 from registry.maintenance.doctor import Check, examine
@@ -93,5 +94,23 @@ def test_what_was_left_is_counted(catalog: Catalog) -> None:
         (catalog.home / folder).mkdir(exist_ok=True)
         (catalog.home / folder / name).touch()
     check = found(catalog)["leftovers"]
-    assert check.text.startswith("1 unfinished files, which `hubkit gc` removes")
-    assert "1 damaged files in" in check.text
+    assert check.text.startswith("1 file unfinished: `hubkit gc` removes")
+    assert "1 file found damaged once, in" in check.text
+
+
+def test_what_somebody_took_out_of_the_database_is_a_problem(catalog: Catalog) -> None:
+    with catalog.database.write() as session:
+        session.execute(text("DELETE FROM log_head"))
+    check = found(catalog)["database"]
+    assert check.state == "problem"
+    assert "the log has lost its head" in check.text
+    assert "`hubkit rebuild`" in check.text
+
+
+def test_storage_that_cannot_be_reached_is_a_problem(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert found(catalog)["storage"].text == f"{catalog.home / 'blobs'} can be read."
+    refusal = StorageError("Cannot read s3://team: no such bucket. Check the URL.")
+    monkeypatch.setattr(catalog.blobs, "size", mock.Mock(side_effect=refusal))
+    assert found(catalog)["storage"].state == "problem"

@@ -1,6 +1,9 @@
+import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from unittest import mock
 
 import pytest
 from sqlalchemy import text
@@ -12,55 +15,24 @@ from registry import (
     DatabaseError,
     Folder,
     RegistryNotFoundError,
-    Version,
     open_catalog,
 )
+from registry.log import Log
 from registry.maintenance.fsck import check_registry
-from registry.maintenance.rebuild import rebuild
-from registry.tables.models import Base
+from registry.maintenance.rebuild import Rebuilt, rebuild
+from registry.tables import sqlite
 from registry.tables.sqlite import copy_database
+from tests.registry.maintenance.conftest import GONE, ONE, TWO, make_busy
+from tests.support.rows import Rows, rows_of, without_ids
 
-pytestmark = pytest.mark.sqlite
 MakeFolder = Callable[..., Folder]
-ONE, TWO, GONE = map(AdapterRef.parse, ("alice/One", "two", "gone"))
-
-
-def rows(catalog: Catalog) -> dict[str, set[tuple[Any, ...]]]:
-    """All rows of all tables but the last entry of the log; ids are given anew, in order."""
-    found = {}
-    with catalog.database.read() as session:
-        for table in Base.metadata.sorted_tables:
-            found[table.name] = {tuple(row) for row in session.execute(table.select())}
-        found["text"] = {tuple(row) for row in session.execute(text("SELECT * FROM revision_text"))}
-    return found
 
 
 @pytest.fixture
-def busy(catalog: Catalog, other_catalog: Catalog, make_folder: MakeFolder) -> Catalog:
-    """A registry in which everything happened that can."""
-    gone = make_folder()
-    catalog.publish(ONE, make_folder(tags=["b", "a"]), message="ünï", author="Ada")
-    version = catalog.publish(ONE, make_folder(), number=7)
-    catalog.publish(AdapterRef.parse("ALICE/one"), make_folder())
-    catalog.set_alias(version.ref, "best")
-    catalog.set_alias(ONE, "stable")
-    catalog.set_alias(ONE, "gone")
-    catalog.remove_alias(ONE, "gone")
-    catalog.yank(ONE.at(1), "wrong labels")
-    catalog.yank(ONE.at(8), "oops")
-    catalog.unyank(ONE.at(8))
-    source = other_catalog.publish(TWO, make_folder())
-    other_catalog.yank(source.ref, "leaked")
-    pulled = catalog.pull(source.ref, other_catalog)
-    parents = [_parent(pulled), _parent(version)]
-    catalog.publish(TWO, make_folder(kind="fusion", parents=parents))
-    catalog.publish(GONE, gone)
-    catalog.delete(GONE)
-    return catalog
-
-
-def _parent(version: Version) -> dict[str, str]:
-    return {"ref": str(version.ref), "digest": version.manifest_digest}
+def make_busy_registry(
+    open_registry: Callable[[str], Catalog], make_folder: MakeFolder
+) -> Callable[[str], Catalog]:
+    return lambda name: make_busy(open_registry(name), open_registry("source"), make_folder)
 
 
 def lose(catalog: Catalog, content: bytes | None = None) -> None:
@@ -69,40 +41,124 @@ def lose(catalog: Catalog, content: bytes | None = None) -> None:
     path.unlink() if content is None else path.write_bytes(content)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"rubbish" * 1000, b"SQLite format 3\0" * 500])
-def test_every_row_comes_back(busy: Catalog, content: bytes | None) -> None:
-    before = rows(busy)
-    lose(busy, content)
-    done = rebuild(busy)
+def require_all_back(catalog: Catalog, before: Rows) -> Rebuilt:
+    """Rebuild, and compare every row with those from before."""
+    done = rebuild(catalog)
     assert (done.problems, done.entries) == ((), len(before["log"]))
-    after = rows(busy)
+    after = rows_of(catalog)
     last = max(after["log"])
     assert last[3] == "rebuild"
-    # The parent of a revision is the one before it in its repository, whatever its id is.
-    for table in before.keys() - {"log", "log_head"}:
-        assert _plain(table, after) == _plain(table, before), table
     assert after["log"] - {last} == before["log"]
-    assert check_registry(busy, full=True).status == 0
-    kept = [path.read_bytes() for path in busy.blobs.quarantine.glob("hubkit.db-*")]
-    assert kept == ([] if content is None else [content])
+    # The parent of a revision is the one before it in its repository, whatever its id is.
+    then, now = without_ids(before), without_ids(after)
+    for table in before.keys() - {"log", "log_head"}:
+        assert now[table] == then[table], table
+    assert check_registry(catalog, full=True).status == 0
+    return done
 
 
-def _plain(table: str, found: dict[str, set[tuple[Any, ...]]]) -> Any:
-    """Rows with places for ids: a deleted version had one too."""
-    if table == "text":
-        return found[table]
-    order = {row[0]: place for place, row in enumerate(sorted(found["revisions"]))}
-    columns = [column.name for column in Base.metadata.tables[table].columns]
-    ids = {"revision_id", "child_id", "parent_id"} | ({"id"} if table == "revisions" else set())
-    return {
-        tuple(
-            order.get(value) if name in ids else value
-            for name, value in zip(columns, row, strict=True)
-        )
-        for row in found[table]
-    }
+@pytest.mark.sqlite
+@pytest.mark.parametrize("content", [None, b"", b"rubbish" * 1000, b"SQLite format 3\0" * 500])
+def test_every_row_comes_back(busy: Catalog, content: bytes | None) -> None:
+    before = rows_of(busy)
+    lose(busy, content)
+    done = require_all_back(busy, before)
+    kept = [*busy.blobs.quarantine.glob("hubkit.db-*")]
+    assert [path.read_bytes() for path in kept] == ([] if content is None else [content])
+    assert done.kept == (None if content is None else str(kept[0]))
+    assert not [*busy.blobs.scratch.glob("*")]
 
 
+DAMAGE = {
+    "a table is missing": "DROP TABLE tags",
+    "a column is missing": "ALTER TABLE origins DROP COLUMN location",
+    "the text index is missing": "DROP TABLE revision_text",
+    "the head of the log is missing": "DELETE FROM log_head",
+}
+
+
+@pytest.mark.parametrize("statement", DAMAGE.values(), ids=DAMAGE.keys())
+def test_tables_that_somebody_altered_are_kept_and_made_anew(
+    make_busy_registry: Callable[[str], Catalog], statement: str
+) -> None:
+    catalog = make_busy_registry("rebuilt")
+    before = rows_of(catalog)
+    with catalog.database.write() as session:
+        session.execute(text(statement))
+    (finding,) = check_registry(catalog).findings
+    assert "is damaged: " in finding.text
+    assert "`hubkit rebuild`" in finding.text
+    done = require_all_back(catalog, before)
+    assert done.kept is not None
+    schema = re.search("hubkit_damaged_[0-9t]+", done.kept)
+    if schema is not None:
+        with catalog.database.write() as session:
+            kept = session.scalars(text(f"SELECT name FROM {schema[0]}.repositories")).all()
+            assert "gone" in kept
+            session.execute(text(f"DROP SCHEMA {schema[0]} CASCADE"))
+    else:
+        assert Path(done.kept).is_file()
+
+
+@pytest.mark.postgresql
+def test_an_empty_database_on_the_server_gets_every_row(
+    make_busy_registry: Callable[[str], Catalog],
+) -> None:
+    catalog = make_busy_registry("rebuilt")
+    before = rows_of(catalog)
+    with catalog.database.write() as session:
+        session.execute(text("DROP SCHEMA public CASCADE"))
+        session.execute(text("CREATE SCHEMA public"))
+    assert require_all_back(catalog, before).kept is None
+
+
+@pytest.mark.postgresql
+def test_somebody_elses_tables_are_not_moved_away(
+    make_busy_registry: Callable[[str], Catalog],
+) -> None:
+    catalog = make_busy_registry("rebuilt")
+    with catalog.database.write() as session:
+        session.execute(text("ALTER TABLE hubkit_version RENAME TO songs"))
+    with pytest.raises(DatabaseError, match="not one of hubkit's"):
+        rebuild(catalog)
+    with catalog.database.write() as session:
+        session.execute(text("ALTER TABLE songs RENAME TO hubkit_version"))
+    assert rebuild(catalog).entries == 0
+
+
+@pytest.mark.postgresql
+def test_a_rebuild_on_the_server_that_breaks_off_leaves_all_as_it_was(
+    make_busy_registry: Callable[[str], Catalog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = make_busy_registry("rebuilt")
+    with catalog.database.write() as session:
+        session.execute(text("DELETE FROM log_head"))
+    before = rows_of(catalog)
+    with monkeypatch.context() as patch:
+        patch.setattr(Log, "insert", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(catalog)
+    assert rows_of(catalog) == before
+    with catalog.database.write() as session:
+        assert session.scalar(text("SELECT count(*) FROM pg_namespace WHERE nspname ~ 'dam'")) == 0
+
+
+@pytest.mark.sqlite
+def test_a_database_that_is_in_use_is_not_taken_for_a_damaged_one(
+    busy: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = rows_of(busy)
+    busy.close()
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(busy.database.path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=delete")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DatabaseError, match="is in use"):
+            rebuild(Catalog(busy.home))
+    assert rows_of(busy) == before
+
+
+@pytest.mark.sqlite
 def test_names_and_numbers_stay_taken(busy: Catalog, make_folder: MakeFolder) -> None:
     lose(busy)
     rebuild(busy)
@@ -111,6 +167,7 @@ def test_names_and_numbers_stay_taken(busy: Catalog, make_folder: MakeFolder) ->
     assert busy.publish(ONE, make_folder()).number == 9
 
 
+@pytest.mark.sqlite
 def test_a_lost_database_is_not_replaced_by_an_empty_one(busy: Catalog) -> None:
     for content in (None, b""):
         lose(busy, content)
@@ -119,12 +176,14 @@ def test_a_lost_database_is_not_replaced_by_an_empty_one(busy: Catalog) -> None:
                 open_catalog(busy.home, create=create)
 
 
+@pytest.mark.sqlite
 def test_a_sound_database_is_left_as_it_is(busy: Catalog) -> None:
-    before = rows(busy)
+    before = rows_of(busy)
     assert rebuild(busy).entries == 0
-    assert rows(busy) == before
+    assert rows_of(busy) == before
 
 
+@pytest.mark.sqlite
 def test_a_database_out_of_a_backup_is_brought_up_to_date(
     busy: Catalog, make_folder: MakeFolder, tmp_path: Path
 ) -> None:
@@ -137,6 +196,7 @@ def test_a_database_out_of_a_backup_is_brought_up_to_date(
     assert check_registry(busy, full=True).status == 0
 
 
+@pytest.mark.sqlite
 def test_a_version_whose_manifest_is_lost_is_named_and_its_number_stays_taken(
     busy: Catalog, make_folder: MakeFolder
 ) -> None:
@@ -150,6 +210,7 @@ def test_a_version_whose_manifest_is_lost_is_named_and_its_number_stays_taken(
     assert busy.publish(ONE, make_folder()).number == 9
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("content", [None, b"rubbish", b"{}"])
 def test_a_lost_record_is_named_and_the_rest_comes_back(
     busy: Catalog, content: bytes | None
@@ -163,6 +224,7 @@ def test_a_lost_record_is_named_and_the_rest_comes_back(
     assert len(busy.versions(ONE)) == 3
 
 
+@pytest.mark.sqlite
 def test_a_published_file_that_looks_like_a_record_is_none(
     busy: Catalog, make_folder: MakeFolder
 ) -> None:

@@ -1,0 +1,115 @@
+"""Whether every blob that a version refers to is there, and what it should be."""
+
+import errno
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from registry.catalog import Catalog
+from registry.errors import StorageError
+from registry.healing import describe, heal_blob
+from registry.maintenance.findings import Finding
+from registry.storage.files import CHUNK, FileInfo
+from registry.tables.integrity import expected_blobs, label
+
+_BATCH = 100
+_THREADS = 2
+
+# What concerns one file; anything else, such as a server that is not there, concerns all of them.
+_OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.EIO)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What was found of one blob: whether it is sound, and if not, what it is, in words."""
+
+    sound: bool
+    found: str
+    hashed: int = 0
+    unreadable: bool = False
+
+
+def check_blobs(
+    catalog: Catalog, full: bool, repair: bool, progress: Callable[[float], None]
+) -> Iterator[tuple[Finding | None, int]]:
+    """Yield for each blob what is wrong with it, or None, and how many bytes were hashed.
+
+    Raises:
+        StorageError: The storage cannot be reached, or, with `repair`, not written.
+    """
+    look = _hash if full else _measure
+    expected = expected_blobs(catalog.database)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while batch := list(islice(expected, _BATCH)):
+            progress(int(batch[0][0][:4], 16) / 0x10000)
+            # Threads hash large files side by side; to a small one, they would cost more.
+            beside = {
+                digest: pool.submit(look, catalog, digest, size)
+                for digest, size in batch
+                if full and size is not None and size >= CHUNK
+            }
+            for digest, size in batch:
+                waiting = beside.get(digest)
+                looked = look(catalog, digest, size) if waiting is None else waiting.result()
+                if looked.sound:
+                    yield None, looked.hashed
+                else:
+                    yield _finding(catalog, digest, size, looked, repair), looked.hashed
+    progress(1.0)
+
+
+def _measure(catalog: Catalog, digest: str, size: int | None) -> _Looked:
+    try:
+        there = catalog.blobs.size(digest)
+    except StorageError as error:
+        return _unreadable(error)
+    if there is None:
+        return _Looked(False, "no file")
+    sound = there > 0 if size is None else there == size
+    return _Looked(sound, f"{there} bytes" + ("" if size is None else f" instead of {size}"))
+
+
+def _hash(catalog: Catalog, digest: str, size: int | None) -> _Looked:
+    try:
+        found: FileInfo | None = catalog.blobs.examine(digest, size=size)
+    except StorageError as error:
+        return _unreadable(error)
+    if found is None:
+        return _Looked(False, "no file")
+    return _Looked(found.sha256 == digest, describe(found, size), found.size)
+
+
+def concerns_one_file(error: StorageError) -> bool:
+    """Whether other files may well be read."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _OF_ONE_FILE
+
+
+def _unreadable(error: StorageError) -> _Looked:
+    if not concerns_one_file(error):
+        raise error
+    reason = getattr(error.__cause__, "strerror", None)
+    return _Looked(False, f"a file that cannot be read ({reason})", unreadable=True)
+
+
+def _finding(
+    catalog: Catalog, digest: str, size: int | None, looked: _Looked, repair: bool
+) -> Finding | None:
+    with catalog.database.read() as session:
+        named = label(session, digest)
+    place = catalog.blobs.location(digest)
+    text = f"{named}: expected SHA-256 {digest}, found {looked.found} at {place}."
+    text += " It cannot be loaded or pulled."
+    if looked.unreadable:
+        return Finding(f"{text} See who owns it and its permissions, and the disk's health.")
+    if repair:
+        damage = heal_blob(catalog, digest, size, named)
+        if damage is None:  # mended by another process meanwhile, which may have read it, too
+            return None
+        return Finding(str(damage), "damaged" if damage.origin is None else "repaired")
+    aside = "" if looked.found == "no file" else "sets it aside, and "
+    return Finding(
+        f"{text} `hubkit fsck --repair` {aside}fetches it again if it was pulled; if not, publish "
+        "or pull the same adapter again, or restore a backup."
+    )

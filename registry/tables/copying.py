@@ -1,0 +1,69 @@
+"""All rows of one registry's database in another's: from SQLite to PostgreSQL, and back."""
+
+from collections.abc import Callable
+
+from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from registry.tables.base import Base
+from registry.tables.models import Repository, Revision, table
+from registry.tables.text_index import add_texts, text_columns
+from registry.tables.versions import load_versions, select_versions
+
+_BATCH = 1000
+
+
+def is_empty(session: Session) -> bool:
+    """Whether a database with hubkit's tables holds nothing, and never did."""
+    return not session.scalar(select(table("log_head").c.sequence)) and not session.scalar(
+        select(func.count()).select_from(select(Repository.id).limit(1).subquery())
+    )
+
+
+def copy_rows(
+    source: Session, target: Session, *, progress: Callable[[float], None] = lambda done: None
+) -> None:
+    """Copy every row, under its id, to an empty database, and index what is found by text.
+
+    Args:
+        source: A transaction that sees one unchanging state.
+        target: A transaction in a database of the same migration, for which `is_empty` holds.
+        progress: Told now and then which part, from 0 to 1, is done.
+    """
+    tables = Base.metadata.sorted_tables
+    for number, current in enumerate(tables):
+        progress(number / (len(tables) + 1))
+        target.execute(delete(current))  # a migration may have put the log's head there
+        # By its key, as a revision refers to an earlier one.
+        statement = select(current).order_by(*current.primary_key)
+        rows = source.execute(statement, execution_options={"yield_per": _BATCH})
+        for batch in rows.mappings().partitions():
+            target.execute(insert(current), [dict(row) for row in batch])
+    _copy_texts(source, target)
+    if target.get_bind().dialect.name == "postgresql":
+        _go_on_counting(target)
+    progress(1.0)
+
+
+def _copy_texts(source: Session, target: Session) -> None:
+    last = 0
+    while True:
+        batch = load_versions(
+            source, select_versions().where(Revision.id > last).order_by(Revision.id).limit(_BATCH)
+        )
+        if not batch:
+            return
+        texts = {key: text_columns(version.ref, version) for key, version in batch}
+        add_texts(target, texts)
+        last = batch[-1][0]
+
+
+def _go_on_counting(target: Session) -> None:
+    """Let the next id be beyond those that were copied."""
+    for name in ("repositories", "revisions"):
+        target.execute(
+            text(
+                f"SELECT setval(pg_get_serial_sequence('{name}', 'id'),"
+                f" (SELECT coalesce(max(id), 0) + 1 FROM {name}), false)"
+            )
+        )

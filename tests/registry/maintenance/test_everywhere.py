@@ -1,0 +1,123 @@
+"""What keeps a registry whole, on each database with each storage."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from registry import AdapterRef, Catalog, ConflictError, Folder, open_catalog, read_folder
+from registry.home import find_catalog
+from registry.maintenance.backup import back_up, restore
+from registry.maintenance.bundle import export_bundle, import_bundle
+from registry.maintenance.doctor import examine
+from registry.maintenance.fsck import check_registry
+from registry.maintenance.rebuild import rebuild
+from registry.search import search
+from registry.storage.objects import ObjectBlobStore
+from tests.registry.maintenance.conftest import GONE, ONE, make_busy
+from tests.support.object_storage import BUCKET
+from tests.support.rows import rows_of, without_ids
+
+MakeFolder = Callable[..., Folder]
+OpenAnywhere = Callable[[str], Catalog]
+
+
+@pytest.fixture
+def busy(open_anywhere: OpenAnywhere, tmp_path: Path, make_folder: MakeFolder) -> Catalog:
+    return make_busy(open_anywhere("registry"), open_catalog(tmp_path / "source"), make_folder)
+
+
+def remake(catalog: Catalog) -> Catalog:
+    """The same registry, found anew."""
+    server = getattr(catalog.database.backend, "engine", None)
+    database = None
+    if server is not None and server.dialect.name == "postgresql":
+        url = server.url.set(drivername="postgresql")
+        database = url.render_as_string(hide_password=False)
+    storage = catalog.blobs.url if isinstance(catalog.blobs, ObjectBlobStore) else None
+    return find_catalog(catalog.home, database=database, storage=storage)
+
+
+def test_a_backup_is_restored_to_where_it_came_from_and_to_a_plain_folder(
+    busy: Catalog, open_anywhere: OpenAnywhere, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    copied = back_up(busy, tmp_path / "backup")
+    assert copied.damaged == ()
+    assert back_up(busy, tmp_path / "backup").blobs == 0
+    backup = open_catalog(tmp_path / "backup", create=False)
+    assert check_registry(backup, full=True).findings == ()
+    texts = {name: rows_of(busy)[name] - rows_of(backup)[name] for name in rows_of(busy)}
+    assert not any(rows for name, rows in texts.items() if name != "text")
+    other = open_anywhere("other-registry")
+    other.close()
+    if other.database.backend.label.endswith(".db"):
+        other.database.path.unlink()
+    target = remake(other)
+    restore(tmp_path / "backup", target)
+    restore(tmp_path / "backup", find_catalog(tmp_path / "plain"))
+    for restored, compared in ((other, busy), (open_catalog(tmp_path / "plain"), backup)):
+        assert rows_of(restored) == rows_of(compared)
+        assert check_registry(restored, full=True).findings == ()
+        assert read_folder(restored.folder(restored.resolve(ONE))).manifest.kind == "adapter"
+        assert len(search(restored, text="two").items) == 1
+        with pytest.raises(ConflictError, match="was deleted"):
+            restored.publish(GONE, make_folder())
+        assert restored.publish(ONE, make_folder()).number == 9
+    with pytest.raises(ConflictError, match=r"is in the way|holds a registry already"):
+        restore(tmp_path / "backup", target)
+    for opened in (target, backup):
+        opened.close()
+
+
+def test_fsck_finds_and_mends(
+    busy: Catalog, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    assert check_registry(busy, full=True).findings == ()
+    pulled = busy.resolve(AdapterRef.parse("two@1"))
+    digest = busy.manifest(pulled).files["head/weights.bin"].sha256
+    if isinstance(busy.blobs, ObjectBlobStore):
+        s3 = request.getfixturevalue("s3")
+        key = f"registry/sha256/{digest[:2]}/{digest[2:4]}/{digest}"
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    else:
+        busy.blobs.path(digest).chmod(0o600)
+        busy.blobs.path(digest).write_bytes(b"x")
+    (finding,) = check_registry(busy).findings
+    assert f"found 1 bytes instead of 9 at {busy.blobs.location(digest)}" in finding.text
+    (finding,) = check_registry(busy, repair=True).findings
+    assert (finding.state, "quarantine/" in finding.text) == ("repaired", True)
+    assert check_registry(busy, full=True).findings == ()
+
+
+def test_the_database_is_made_anew_from_the_blobs_and_records(busy: Catalog) -> None:
+    before = without_ids(rows_of(busy))
+    server = busy.database.backend.engine.dialect.name == "postgresql"
+    if server:
+        with busy.database.write() as session:
+            session.execute(text("DROP SCHEMA public CASCADE"))
+            session.execute(text("CREATE SCHEMA public"))
+    busy.close()
+    if not server:
+        busy.database.path.unlink()
+    again = remake(busy)
+    assert "PROBLEM" in {check.state.upper() for check in examine(again)}
+    assert rebuild(again).problems == ()
+    assert check_registry(again, full=True).findings == ()
+    after = without_ids(rows_of(again))
+    for table in before.keys() - {"log", "log_head"}:
+        assert after[table] == before[table], table
+    assert "problem" not in {check.state for check in examine(again)}
+    again.close()
+
+
+def test_a_bundle_goes_from_one_to_another(busy: Catalog, open_anywhere: OpenAnywhere) -> None:
+    bundle = io.BytesIO()
+    version = export_bundle(busy, AdapterRef.parse("two"), bundle)
+    other = open_anywhere("other-registry")
+    for _ in range(2):
+        bundle.seek(0)
+        assert import_bundle(other, bundle)[-1].manifest_digest == version.manifest_digest
+    assert check_registry(other, full=True).findings == ()
+    assert other.lineage(other.resolve(version.ref)).parents[0].version is not None
