@@ -64,8 +64,8 @@ def publish_version(
         return version
 
     named = ref if publication.number is None else ref.at(publication.number)
-    with database.read() as session:
-        require_publishable(session, ref, manifest)
+    with database.look_up() as connection:
+        require_publishable(connection, ref, manifest)
     for _ in range(_TRIES):
         # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
         # version whose bytes are missing.

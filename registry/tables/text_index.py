@@ -17,6 +17,7 @@ from sqlalchemy.types import Text
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.database import TEXT_TABLE
+from registry.tables.prepared import Prepared
 
 _SQLITE: TableClause = table(
     TEXT_TABLE,
@@ -27,6 +28,7 @@ _SQLITE: TableClause = table(
     column("tags"),
     column("description"),
 )
+_ADD = Prepared(_SQLITE.insert())
 _POSTGRESQL: TableClause = table(TEXT_TABLE, column("rowid"), column("words"))
 
 _WORD = re.compile(r"[^\W_]+")
@@ -44,7 +46,10 @@ MOST_CANDIDATES = 10_000
 def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
     index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
-    session.execute(index.insert().values(rowid=revision_id, **columns))
+    if index is _SQLITE:
+        _ADD.rows(session.connection(), rowid=revision_id, **columns)
+    else:
+        session.execute(index.insert().values(rowid=revision_id, **columns))
 
 
 def indexed_ids(session: Session, versions: Mapping[int, tuple[AdapterRef, Manifest]]) -> set[int]:

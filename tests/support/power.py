@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from registry.tables.prepared import Prepared
+
 CALLS = ("open", "fsync", "replace", "rename", "link", "mkdir", "rmdir", "chmod", "unlink")
 DATABASE = "hubkit.db"
 
@@ -45,6 +47,8 @@ def before_each_step(action: Callable[[str], None], *, statements: bool = True) 
         for name in CALLS:
             patch.setattr(os, name, stepping(name, getattr(os, name)))
         if statements:
+            for name in ("rows", "each"):
+                patch.setattr(Prepared, name, stepping("statement", getattr(Prepared, name)))
             event.listen(Engine, "before_cursor_execute", statement)
             event.listen(Engine, "commit", commit)
         try:
