@@ -9,7 +9,9 @@ tmp/                          being written; nothing in it is ever read back
 import hashlib
 import os
 import uuid
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +24,10 @@ from registry.storage.durable import (
     settle,
     storage_errors,
 )
-from registry.storage.files import FileInfo, hash_stream, parse_digest
+from registry.storage.files import FileInfo, hash_stream, parse_digest, require_same
+from registry.storage.intake import Arrival, take_in
+
+_STAGED_AT_ONCE = 64
 
 CURE = "Run `hubkit fsck --repair`, then publish or pull the same adapter again if need be."
 
@@ -125,23 +130,14 @@ class BlobStore:
             CorruptBlobError: The bytes are not the expected ones; nothing was stored.
             StorageError: The disk is full or not writable; nothing was stored.
         """
-        with storage_errors(f"store {label} in", self.root.parent):
-            if expected is not None and self._holds(expected):
-                return expected
-            make_folders(self.scratch)
-            with scratch_file(self.scratch) as file:
-                most = None if expected is None else expected.size
-                found = hash_stream(stream, most=most, target=file)
-                if expected is not None:
-                    cure = " Nothing was stored: copy, pull or write the file again."
-                    require_same(label, expected, found, cure)
-                flush(file)
-                if not self._holds(found):
-                    os.chmod(file.name, 0o444)
-                    target = self.path(found.sha256)
-                    make_folders(target.parent)
-                    settle(file, target)
-        return found
+        (info,) = take_in(self, [Arrival(lambda: nullcontext(stream), expected, label)])
+        return info
+
+    def put_all(self, arrivals: Iterable[Arrival]) -> None:
+        """As `put`, with the waits for the disk of many blobs in common."""
+        remaining = iter(arrivals)
+        while batch := list(islice(remaining, _STAGED_AT_ONCE)):
+            take_in(self, batch)
 
     def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
         """Open the blob for reading; whoever reads it checks the digest.
@@ -215,16 +211,12 @@ class BlobStore:
     def _reading(self, digest: str) -> AbstractContextManager[None]:
         return storage_errors("read", self.path(digest))
 
-    def _holds(self, info: FileInfo) -> bool:
-        path = self.path(info.sha256)
+    def seems_to_hold(self, info: FileInfo) -> bool:
+        """Whether there is a file of this name and size; its name may not be on the disk yet."""
         try:
-            if path.stat().st_size != info.size:
-                return False
+            return self.path(info.sha256).stat().st_size == info.size
         except FileNotFoundError:
             return False
-        # Whoever renamed it here may not have come to this yet, and we are about to rely on it.
-        fsync_folder(path.parent)
-        return True
 
     def _require_intact(self, label: str, expected: FileInfo, found: FileInfo) -> None:
         cure = f" They are stored in {self.location(expected.sha256)}. {CURE}"
@@ -246,11 +238,3 @@ def open_blobs(root: Path, url: str | None = None) -> BlobStore:
     from registry.storage.objects import ObjectBlobStore
 
     return ObjectBlobStore(root, url)
-
-
-def require_same(label: str, expected: FileInfo, found: FileInfo, cure: str) -> None:
-    """Raise a CorruptBlobError that ends in `cure` unless both are the same."""
-    if found.size > expected.size:
-        raise CorruptBlobError(f"{label}: expected {expected}, found more bytes.{cure}", label)
-    if found != expected:
-        raise CorruptBlobError(f"{label}: expected {expected}, found {found}.{cure}", label)

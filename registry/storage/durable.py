@@ -3,8 +3,10 @@
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +20,8 @@ _CURES = {
     errno.EPERM: "Check who may write there.",
     errno.EROFS: "The file system is read-only; choose a folder on another one.",
 }
+
+_MOST_AT_ONCE = 16
 
 
 @contextmanager
@@ -77,11 +81,33 @@ def fsync_folder(folder: Path) -> None:
 
 def make_folders(folder: Path) -> None:
     """Create `folder` and its missing parents; the new names are on the disk on return."""
+    at_once([partial(fsync_folder, changed) for changed in new_folders(folder)])
+
+
+def new_folders(folder: Path) -> list[Path]:
+    """Create `folder` and its missing parents; return which must be fsynced for it."""
     if folder.is_dir():
-        return
-    make_folders(folder.parent)
+        return []
+    changed = new_folders(folder.parent)
     folder.mkdir(exist_ok=True)
-    fsync_folder(folder.parent)
+    return [*changed, folder.parent]
+
+
+def at_once(calls: Sequence[Callable[[], None]]) -> None:
+    """Do independent things, each of which mostly waits for the disk, at the same time.
+
+    A disk needs for several fsyncs at once about as long as for one. If one fails, its error is
+    raised when all have ended.
+    """
+    if len(calls) < 2:
+        for call in calls:
+            call()
+        return
+    with ThreadPoolExecutor(max_workers=min(len(calls), _MOST_AT_ONCE) - 1) as beside:
+        others = [beside.submit(call) for call in calls[1:]]
+        calls[0]()
+    for other in others:
+        other.result()
 
 
 def write_file(target: Path, content: bytes) -> None:

@@ -10,15 +10,16 @@ Credentials, region and endpoint come from the environment, as the provider's ow
 import hashlib
 import io
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from registry.errors import CorruptBlobError, StorageError
-from registry.storage.blobs import CURE, BlobStore, require_same
-from registry.storage.files import CHUNK, FileInfo, hash_stream, parse_digest
+from registry.storage.blobs import CURE, BlobStore
+from registry.storage.files import CHUNK, FileInfo, hash_stream, parse_digest, require_same
+from registry.storage.intake import Arrival
 
 if TYPE_CHECKING:
     from obstore import ReadableFile
@@ -139,6 +140,12 @@ class ObjectBlobStore(BlobStore):
                         raise failures[0] from error
                     raise
         return expected
+
+    def put_all(self, arrivals: Iterable[Arrival]) -> None:
+        """As `BlobStore.put_all`."""
+        for arrival in arrivals:
+            with arrival.open() as stream:
+                self.put(stream, arrival.expected, label=arrival.label)
 
     def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
         """As `BlobStore.open`; only the ranges that are read are fetched."""
