@@ -4,9 +4,9 @@ import errno
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -103,11 +103,23 @@ def at_once(calls: Sequence[Callable[[], None]]) -> None:
         for call in calls:
             call()
         return
-    with ThreadPoolExecutor(max_workers=min(len(calls), _MOST_AT_ONCE) - 1) as beside:
-        others = [beside.submit(call) for call in calls[1:]]
+    others = [_threads().submit(call) for call in calls[1:]]
+    try:
         calls[0]()
+    finally:
+        wait(others)
     for other in others:
         other.result()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    # Kept, as starting a thread takes as long as a good disk does.
+    return ThreadPoolExecutor(max_workers=_MOST_AT_ONCE, thread_name_prefix="hubkit-disk")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of these threads
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def write_file(target: Path, content: bytes) -> None:

@@ -42,7 +42,8 @@ def take_in(store: "BlobStore", arrivals: Sequence[Arrival]) -> list[FileInfo]:
     infos: list[FileInfo] = []
     staged: list[tuple[FileInfo, BinaryIO]] = []
     waits: list[Callable[[], None]] = []
-    with ExitStack() as scratch:
+    label = arrivals[0].label + (f" and {len(arrivals) - 1} more" if arrivals[1:] else "")
+    with _errors(store, label), ExitStack() as scratch:
         for arrival in arrivals:
             with _errors(store, arrival.label):
                 info = arrival.expected
@@ -51,18 +52,15 @@ def take_in(store: "BlobStore", arrivals: Sequence[Arrival]) -> list[FileInfo]:
                     staged.append((info, file))
                     waits.append(partial(flush, file))
                 infos.append(info)
-        label = arrivals[0].label + (f" and {len(arrivals) - 1} more" if arrivals[1:] else "")
-        with _errors(store, label):
-            targets = {store.path(info.sha256).parent for info in infos}
-            changed = {folder for target in targets for folder in new_folders(target)}
-            at_once([*waits, *(partial(fsync_folder, folder) for folder in sorted(changed))])
-            for info, file in staged:
-                if not store.seems_to_hold(info):
-                    os.chmod(file.name, 0o444)
-                    os.replace(file.name, store.path(info.sha256))
-            # Those of what is there already too: whoever renamed that to there may not have come
-            # to this yet.
-            at_once([partial(fsync_folder, target) for target in sorted(targets)])
+        targets = {store.path(info.sha256).parent for info in infos}
+        changed = {folder for target in targets for folder in new_folders(target)}
+        at_once([*waits, *(partial(fsync_folder, folder) for folder in sorted(changed))])
+        for info, file in staged:
+            if not store.seems_to_hold(info):
+                os.chmod(file.name, 0o444)
+                os.replace(file.name, store.path(info.sha256))
+        # Those of what is there already too: whoever renamed that may not have come to this yet.
+        at_once([partial(fsync_folder, target) for target in sorted(targets)])
     return infos
 
 
