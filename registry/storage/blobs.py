@@ -8,9 +8,11 @@ tmp/                          being written; nothing in it is ever read back
 
 import hashlib
 import os
+import shutil
 import uuid
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Container, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +26,14 @@ from registry.storage.durable import (
     settle,
     storage_errors,
 )
-from registry.storage.files import FileInfo, hash_stream, parse_digest, require_same
+from registry.storage.files import (
+    FileInfo,
+    Stored,
+    hash_stream,
+    is_digest,
+    parse_digest,
+    require_same,
+)
 from registry.storage.intake import Arrival, take_in
 
 _STAGED_AT_ONCE = 64
@@ -112,6 +121,50 @@ class BlobStore:
             fsync_folder(self.quarantine)
             fsync_folder(source.parent)
         return str(target)
+
+    def unknown(self, prefix: str, known: Container[str]) -> Iterator[Stored]:
+        """Yield the blobs, but those in `known`, whose digests start with two given digits.
+
+        Files of other names are not hubkit's, and are left out.
+
+        Raises:
+            StorageError: A folder cannot be read.
+        """
+        shard = self.root / prefix
+        with storage_errors("read", shard):
+            for folder in os.scandir(shard) if shard.is_dir() else ():
+                for entry in os.scandir(folder) if folder.is_dir() else ():
+                    if entry.name in known or not is_digest(entry.name):
+                        continue
+                    with suppress(FileNotFoundError):  # set aside by another process
+                        state = entry.stat()
+                        modified = datetime.fromtimestamp(state.st_mtime, UTC)
+                        yield Stored(entry.name, state.st_size, modified)
+
+    def discard(self, digests: Iterable[str]) -> None:
+        """Take away blobs that nothing refers to, in the transaction that made sure of that.
+
+        Raises:
+            StorageError: One cannot be moved to the trash.
+        """
+        for digest in digests:
+            source = self.path(digest)
+            with (
+                storage_errors("move to the trash", source),
+                suppress(FileNotFoundError),  # set aside by another process
+            ):
+                os.replace(source, self.trash / digest)
+
+    def empty_trash(self) -> None:
+        """Remove what was discarded, by this process or by one that was killed.
+
+        Raises:
+            StorageError: Something cannot be removed.
+        """
+        with storage_errors("empty", self.trash):
+            make_folders(self.trash)
+            for entry in os.scandir(self.trash):
+                shutil.rmtree(entry) if entry.is_dir() else os.unlink(entry)
 
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"

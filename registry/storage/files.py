@@ -4,6 +4,8 @@ import hashlib
 import os
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, BinaryIO
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -28,11 +30,16 @@ def parse_digest(text: str) -> str:
     Raises:
         InvalidNameError: It is not.
     """
-    if not _DIGEST.fullmatch(text):
+    if not is_digest(text):
         raise InvalidNameError(
             f"A digest is 64 lower-case hexadecimal digits (SHA-256), not {text!r}.", text
         )
     return text
+
+
+def is_digest(text: str) -> bool:
+    """Whether `parse_digest` accepts `text`."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 def parse_path(text: str) -> str:
@@ -111,6 +118,21 @@ class FileInfo(BaseModel):
     def __str__(self) -> str:
         """Return size and digest, for messages."""
         return f"{self.size} bytes with SHA-256 {self.sha256}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob that is there.
+
+    Attributes:
+        digest: Its name.
+        size: Its bytes.
+        modified: When it was written.
+    """
+
+    digest: str
+    size: int
+    modified: datetime
 
 
 def hash_stream(

@@ -59,12 +59,14 @@ def condemn(session: Session, digests: Collection[str], at: datetime) -> list[st
     return new
 
 
-def condemned(session: Session, *, before: datetime, after: str = "", limit: int) -> list[str]:
-    """Return blobs condemned before a time, in the order of their digests, those after `after`."""
+def condemned(
+    session: Session, first: str, last: str, *, before: datetime, limit: int
+) -> list[str]:
+    """Return blobs from `first` to `last`, condemned before a time, in the order of digests."""
     return [
         *session.scalars(
             select(CondemnedBlob.sha256)
-            .where(CondemnedBlob.condemned_at < before, CondemnedBlob.sha256 > after)
+            .where(CondemnedBlob.condemned_at < before, CondemnedBlob.sha256.between(first, last))
             .order_by(CondemnedBlob.sha256)
             .limit(limit)
         )
