@@ -93,13 +93,15 @@ def collect_garbage(
         before = now - grace
         if not dry_run:
             catalog.blobs.empty_trash()  # of a collection that was killed
+        prefixes = catalog.blobs.prefixes()
         for number in range(256):
             progress(number / 256)
             prefix = f"{number:02x}"
             span = prefix + "0" * 62, prefix + "f" * 62
             with catalog.database.read() as session:
                 known = referenced_between(session, *span)
-            found = {blob.digest: blob for blob in catalog.blobs.unknown(prefix, known)}
+            there = catalog.blobs.unknown(prefix, known) if prefix in prefixes else ()
+            found = {blob.digest: blob for blob in there}
             old = {digest for digest, blob in found.items() if blob.modified < before}
             gone = _sweep(catalog, span, found, before, dry_run)
             new = _condemn(catalog, sorted(old.difference(gone)), now, dry_run)

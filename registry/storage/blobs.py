@@ -122,6 +122,15 @@ class BlobStore:
             fsync_folder(source.parent)
         return str(target)
 
+    def prefixes(self) -> set[str]:
+        """Return the first two digits of the digests of all blobs, and perhaps of some more.
+
+        Raises:
+            StorageError: The folder cannot be read.
+        """
+        with storage_errors("read", self.root):
+            return {*os.listdir(self.root)} if self.root.is_dir() else set()
+
     def unknown(self, prefix: str, known: Container[str]) -> Iterator[Stored]:
         """Yield the blobs, but those in `known`, whose digests start with two given digits.
 
@@ -132,7 +141,7 @@ class BlobStore:
         """
         shard = self.root / prefix
         with storage_errors("read", shard):
-            for folder in os.scandir(shard) if shard.is_dir() else ():
+            for folder in os.scandir(shard):
                 for entry in os.scandir(folder) if folder.is_dir() else ():
                     if entry.name in known or not is_digest(entry.name):
                         continue
@@ -149,10 +158,8 @@ class BlobStore:
         """
         for digest in digests:
             source = self.path(digest)
-            with (
-                storage_errors("move to the trash", source),
-                suppress(FileNotFoundError),  # set aside by another process
-            ):
+            # Another process may have set it aside.
+            with storage_errors("move to the trash", source), suppress(FileNotFoundError):
                 os.replace(source, self.trash / digest)
 
     def empty_trash(self) -> None:

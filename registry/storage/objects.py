@@ -108,6 +108,12 @@ class ObjectBlobStore(BlobStore):
             self._obstore.delete(self._store, _key(digest))
         return f"{self.url}/{target}"
 
+    def prefixes(self) -> set[str]:
+        """As `BlobStore.prefixes`."""
+        with self._errors("list what is in"):
+            found = self._obstore.list_with_delimiter(self._store, "sha256")
+            return {path.rpartition("/")[2] for path in found["common_prefixes"]}
+
     def unknown(self, prefix: str, known: Container[str]) -> Iterator[Stored]:
         """As `BlobStore.unknown`."""
         with self._errors("list what is in"):
