@@ -12,6 +12,7 @@ Blobs are looked through by the first two digits of their digests, so that a reg
 takes little memory, and decided on in small batches with a pause after each, so that nobody waits.
 """
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Container, Iterator
@@ -28,6 +29,7 @@ from registry.storage.durable import storage_errors
 from registry.tables.references import (
     condemn,
     condemned,
+    condemned_prefixes,
     referenced,
     referenced_between,
     spare,
@@ -39,6 +41,8 @@ GRACE = timedelta(hours=24)
 
 LOCK_NAME = "gc.lock"
 """Held in the registry's folder by whoever collects garbage, or must not lose blobs to that."""
+
+_PREFIX = re.compile("[0-9a-f]{2}")
 
 _BATCH = 200
 """Blobs decided on in one write transaction: few, so that no publisher waits for long."""
@@ -93,18 +97,19 @@ def collect_garbage(
         before = now - grace
         if not dry_run:
             catalog.blobs.empty_trash()  # of a collection that was killed
-        prefixes = catalog.blobs.prefixes()
-        for number in range(256):
-            progress(number / 256)
-            prefix = f"{number:02x}"
+        with catalog.database.read() as session:
+            doomed = condemned_prefixes(session, before=before)
+        there = {prefix for prefix in catalog.blobs.prefixes() if _PREFIX.fullmatch(prefix)}
+        for prefix in sorted(there | doomed):
+            progress(int(prefix, 16) / 256)
             span = prefix + "0" * 62, prefix + "f" * 62
             with catalog.database.read() as session:
                 known = referenced_between(session, *span)
-            there = catalog.blobs.unknown(prefix, known) if prefix in prefixes else ()
-            found = {blob.digest: blob for blob in there}
-            old = {digest for digest, blob in found.items() if blob.modified < before}
-            gone = _sweep(catalog, span, found, before, dry_run)
-            new = _condemn(catalog, sorted(old.difference(gone)), now, dry_run)
+            blobs = catalog.blobs.unknown(prefix, known) if prefix in there else ()
+            found = {blob.digest: blob for blob in blobs}
+            gone = _sweep(catalog, span, found, before, dry_run) if prefix in doomed else []
+            old = [digest for digest, blob in found.items() if blob.modified < before]
+            new = _condemn(catalog, sorted({*old} - {*gone}), now, dry_run)
             removed += [found[digest].size for digest in gone]
             marked += [found[digest].size for digest in new]
         progress(1.0)

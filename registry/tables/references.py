@@ -6,7 +6,7 @@ Asked of the rows each time rather than counted, so that no count can be wrong.
 from collections.abc import Collection, Iterator
 from datetime import datetime
 
-from sqlalchemy import CompoundSelect, bindparam, delete, insert, select, union
+from sqlalchemy import CompoundSelect, bindparam, delete, func, insert, select, union
 from sqlalchemy.orm import Session
 
 from registry.tables.models import CondemnedBlob, Revision, RevisionFile, table
@@ -57,6 +57,12 @@ def condemn(session: Session, digests: Collection[str], at: datetime) -> list[st
         rows = [{"sha256": digest, "condemned_at": at} for digest in new]
         session.execute(insert(CondemnedBlob), rows)
     return new
+
+
+def condemned_prefixes(session: Session, *, before: datetime) -> set[str]:
+    """Return the first two digits of the digests of all blobs condemned before a time."""
+    prefix = func.substr(CondemnedBlob.sha256, 1, 2)
+    return {*session.scalars(select(prefix).where(CondemnedBlob.condemned_at < before).distinct())}
 
 
 def condemned(
