@@ -8,7 +8,7 @@ tmp/                          being written; nothing in it is ever read back
 
 import hashlib
 import os
-import shutil
+import re
 import uuid
 from collections.abc import Container, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -37,6 +37,7 @@ from registry.storage.files import (
 from registry.storage.intake import Arrival, take_in
 
 _STAGED_AT_ONCE = 64
+_SHARD = re.compile("[0-9a-f]{2}")
 
 CURE = "Run `hubkit fsck --repair`, then publish or pull the same adapter again if need be."
 
@@ -123,11 +124,7 @@ class BlobStore:
         return str(target)
 
     def prefixes(self) -> set[str]:
-        """Return the first two digits of the digests of all blobs, and perhaps of some more.
-
-        Raises:
-            StorageError: The folder cannot be read.
-        """
+        """Return what the digests of all blobs start with, two digits each; may be more."""
         with storage_errors("read", self.root):
             return {*os.listdir(self.root)} if self.root.is_dir() else set()
 
@@ -141,14 +138,15 @@ class BlobStore:
         """
         shard = self.root / prefix
         with storage_errors("read", shard):
-            for folder in os.scandir(shard):
-                for entry in os.scandir(folder) if folder.is_dir() else ():
-                    if entry.name in known or not is_digest(entry.name):
-                        continue
-                    with suppress(FileNotFoundError):  # set aside by another process
-                        state = entry.stat()
-                        modified = datetime.fromtimestamp(state.st_mtime, UTC)
-                        yield Stored(entry.name, state.st_size, modified)
+            for place in filter(_SHARD.fullmatch, os.listdir(shard)):
+                with os.scandir(shard / place) as entries:
+                    for entry in entries:
+                        if entry.name in known or not is_digest(entry.name):
+                            continue
+                        with suppress(FileNotFoundError):  # set aside by another process
+                            state = entry.stat()
+                            modified = datetime.fromtimestamp(state.st_mtime, UTC)
+                            yield Stored(entry.name, state.st_size, modified)
 
     def discard(self, digests: Iterable[str]) -> None:
         """Take away blobs that nothing refers to, in the transaction that made sure of that.
@@ -170,8 +168,8 @@ class BlobStore:
         """
         with storage_errors("empty", self.trash):
             make_folders(self.trash)
-            for entry in os.scandir(self.trash):
-                shutil.rmtree(entry) if entry.is_dir() else os.unlink(entry)
+            for name in os.listdir(self.trash):
+                (self.trash / name).unlink()
 
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"

@@ -93,7 +93,7 @@ def new_folders(folder: Path) -> list[Path]:
     return [*changed, folder.parent]
 
 
-def at_once(calls: Sequence[Callable[[], None]]) -> None:
+def at_once(calls: Sequence[Callable[[], object]]) -> None:
     """Do independent things, each of which mostly waits for the disk, at the same time.
 
     A disk needs for several fsyncs at once about as long as for one. If one fails, its error is
