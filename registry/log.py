@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, Table, insert, select, update
+from sqlalchemy import Row, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from registry.entries import Action, Entry, canonical
@@ -22,6 +22,7 @@ from registry.errors import DatabaseError
 from registry.refs import AdapterRef
 from registry.storage.records import RecordStore
 from registry.tables.models import LogEntry
+from registry.tables.prepared import Prepared
 from registry.tables.versions import Version
 
 START = "0" * 64
@@ -32,6 +33,11 @@ _BATCH = 1000
 # Without the ORM: a registry may have a million entries, and each is read or written once.
 _LOG: Table = LogEntry.metadata.tables["log"]
 _HEAD: Table = LogEntry.metadata.tables["log_head"]
+_TAKE_PLACE = Prepared(
+    update(_HEAD).values(sequence=_HEAD.c.sequence + 1).returning(_HEAD.c.sequence, _HEAD.c.hash)
+)
+_ADD = Prepared(insert(_LOG))
+_MOVE_HEAD = Prepared(update(_HEAD).values(sequence=bindparam("last"), hash=bindparam("digest")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +99,15 @@ class Log:
         Raises:
             StorageError: The entry's file cannot be written.
         """
-        head = session.execute(
-            update(_HEAD)
-            .values(sequence=_HEAD.c.sequence + 1)
-            .returning(_HEAD.c.sequence, _HEAD.c.hash)
-        ).one()
+        ((sequence, previous),) = _TAKE_PLACE.rows(session.connection())
         entry = Entry(
-            sequence=head.sequence,
+            sequence=sequence,
             at=datetime.now(UTC).isoformat(),
             actor=current_user(),
             action=action,
             name=str(ref.repository) if ref else "",
             details={key: value for key, value in details.items() if value is not None},
-            previous=head.hash,
+            previous=previous,
         )
         if self.records.has(entry.sequence + 1):
             raise DatabaseError(
@@ -139,21 +141,20 @@ class Log:
     @staticmethod
     def insert(session: Session, entry: Entry) -> None:
         """Make the row of `entry`, and make it the last one."""
-        digest = entry.hash
-        session.execute(
-            insert(_LOG).values(
-                sequence=entry.sequence,
-                at=datetime.fromisoformat(entry.at),
-                actor=entry.actor,
-                action=entry.action,
-                name=entry.name,
-                folded=AdapterRef.parse(entry.name).folded if entry.name else "",
-                details=canonical(entry.details).decode(),
-                previous=entry.previous,
-                hash=digest,
-            )
+        digest, connection = entry.hash, session.connection()
+        _ADD.rows(
+            connection,
+            sequence=entry.sequence,
+            at=datetime.fromisoformat(entry.at),
+            actor=entry.actor,
+            action=entry.action,
+            name=entry.name,
+            folded=AdapterRef.parse(entry.name).folded if entry.name else "",
+            details=canonical(entry.details).decode(),
+            previous=entry.previous,
+            hash=digest,
         )
-        session.execute(update(_HEAD).values(sequence=entry.sequence, hash=digest))
+        _MOVE_HEAD.rows(connection, last=entry.sequence, digest=digest)
 
     def entries(self, session: Session, ref: AdapterRef | None = None) -> Iterator[Entry]:
         """Yield the entries about an adapter, or all of them, oldest first.

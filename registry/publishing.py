@@ -1,7 +1,9 @@
 """The steps of a publish, in the order that makes it safe."""
 
+import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +15,8 @@ from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
 from registry.storage.durable import storage_errors
-from registry.storage.files import MANIFEST_NAME
+from registry.storage.files import MANIFEST_NAME, FileInfo
+from registry.storage.intake import Arrival
 from registry.tables.database import Database
 from registry.tables.recording import Publication, record_version, require_publishable
 from registry.tables.references import spare
@@ -64,15 +67,12 @@ def publish_version(
         return version
 
     named = ref if publication.number is None else ref.at(publication.number)
-    with database.read() as session:
-        require_publishable(session, ref, manifest)
+    with database.look_up() as connection:
+        require_publishable(connection, ref, manifest)
     for _ in range(_TRIES):
         # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
         # version whose bytes are missing.
-        for path, info in sorted(manifest.files.items()):
-            with storage_errors("read", Path(path)), open_file(path) as stream:
-                blobs.put(stream, info, label=f"{named}: {path}")
-        blobs.put(io.BytesIO(manifest.to_json()), label=f"{named}: {MANIFEST_NAME}")
+        blobs.put_all(_arrivals(str(named), manifest, open_file))
         try:
             return database.transact(record)
         except _BlobsGoneError:
@@ -82,6 +82,20 @@ def publish_version(
         "what removes files there, then publish again.",
         named,
     )
+
+
+def _arrivals(
+    label: str, manifest: Manifest, open_file: Callable[[str], BinaryIO]
+) -> Iterator[Arrival]:
+    def opened(path: str) -> BinaryIO:
+        with storage_errors("read", Path(path)):
+            return open_file(path)
+
+    for path, info in sorted(manifest.files.items()):
+        yield Arrival(partial(opened, path), info, f"{label}: {path}")
+    content = manifest.to_json()
+    info = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    yield Arrival(partial(io.BytesIO, content), info, f"{label}: {MANIFEST_NAME}")
 
 
 def _keep_from_collection(session: Session, blobs: BlobStore, manifest: Manifest) -> None:

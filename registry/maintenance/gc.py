@@ -5,26 +5,31 @@ is condemned, if it is older than the grace period. A later collection, again a 
 asks once more, inside a write transaction: publishing ends in such a transaction too, in which it
 takes back what was condemned and makes sure of every blob. So whichever of the two comes first,
 the other sees it. The file is renamed in that transaction and removed after the commit; a crash in
-between leaves it in the trash, which the next collection empties.
+between leaves it in the trash, which the next collection empties. An object, which cannot be
+renamed, is removed in the transaction.
+
+Blobs are looked through by the first two digits of their digests, so that a registry of any size
+takes little memory, and decided on in small batches with a pause after each, so that nobody waits.
 """
 
-import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock
+from sqlalchemy.orm import Session
 
 from registry.catalog import Catalog
-from registry.errors import InvalidNameError
-from registry.storage.durable import make_folders, storage_errors
-from registry.storage.files import parse_digest
+from registry.storage.durable import storage_errors
 from registry.tables.references import (
     condemn,
     condemned,
+    condemned_prefixes,
     referenced,
     referenced_between,
     spare,
@@ -37,7 +42,13 @@ GRACE = timedelta(hours=24)
 LOCK_NAME = "gc.lock"
 """Held in the registry's folder by whoever collects garbage, or must not lose blobs to that."""
 
+_PREFIX = re.compile("[0-9a-f]{2}")
+
 _BATCH = 200
+"""Blobs decided on in one write transaction: few, so that no publisher waits for long."""
+
+_PAUSE = 0.01
+"""Seconds between two such transactions: longer than a waiting writer sleeps between asking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +90,35 @@ def collect_garbage(
         StorageError: A file cannot be moved or removed.
         DatabaseError: The database cannot be used.
     """
+    removed: list[int] = []
+    marked: list[int] = []
     with collection_lock(catalog):
         now = datetime.now(UTC)
-        removed = _sweep(catalog, now - grace, dry_run)
-        marked = _condemn(catalog, now - grace, now, dry_run, progress)
-        leftovers = _clear_leftovers(catalog, now - grace, dry_run)
+        before = now - grace
+        if not dry_run:
+            catalog.blobs.empty_trash()  # of a collection that was killed
+        with catalog.database.read() as session:
+            doomed = condemned_prefixes(session, before=before)
+        there = {prefix for prefix in catalog.blobs.prefixes() if _PREFIX.fullmatch(prefix)}
+        for prefix in sorted(there | doomed):
+            progress(int(prefix, 16) / 256)
+            span = prefix + "0" * 62, prefix + "f" * 62
+            with catalog.database.read() as session:
+                known = referenced_between(session, *span)
+            blobs = catalog.blobs.unknown(prefix, known) if prefix in there else ()
+            found = {blob.digest: blob for blob in blobs}
+            gone = _sweep(catalog, span, found, before, dry_run) if prefix in doomed else []
+            old = [digest for digest, blob in found.items() if blob.modified < before]
+            new = _condemn(catalog, sorted({*old} - {*gone}), now, dry_run)
+            removed += [found[digest].size for digest in gone]
+            marked += [found[digest].size for digest in new]
+        progress(1.0)
+        leftovers = _clear_leftovers(catalog, before, dry_run)
         if (removed or marked) and not dry_run:
             with catalog.database.write() as session:
                 counts = {"removed": len(removed), "condemned": len(marked)}
                 catalog.log.append(session, "gc", None, **counts, bytes=sum(removed))
-        return Collection(len(removed), sum(removed), len(marked), sum(marked), leftovers)
+    return Collection(len(removed), sum(removed), len(marked), sum(marked), leftovers)
 
 
 @contextmanager
@@ -102,104 +132,55 @@ def collection_lock(catalog: Catalog) -> Iterator[None]:
         yield
 
 
-def _sweep(catalog: Catalog, before: datetime, dry_run: bool) -> list[int]:
-    """Remove what was condemned before a time; return the sizes."""
-    blobs = catalog.blobs
-    if not dry_run:
-        shutil.rmtree(blobs.trash, ignore_errors=True)  # of a collection that was killed
-        with storage_errors("make", blobs.trash):
-            make_folders(blobs.trash)
-    sizes, last = [], ""
-    while True:
-        if dry_run:
-            with catalog.database.read() as session:
-                batch = condemned(session, before=before, after=last, limit=_BATCH)
-                garbage = set(batch) - referenced(session, batch)
-            moved = [blobs.path(digest) for digest in garbage if blobs.has(digest)]
-        else:
-            with catalog.database.write() as session:
-                catalog.log.lock(session)  # held, too, by whoever is about to end a publish
-                batch = condemned(session, before=before, after=last, limit=_BATCH)
-                garbage = set(batch) - referenced(session, batch)
-                moved = [_discard(catalog, digest) for digest in garbage if blobs.has(digest)]
-                spare(session, batch)
-        for path in moved:
-            with storage_errors("remove", path):
-                sizes.append(path.stat().st_size)
-                if not dry_run:
-                    path.unlink()
-        if len(batch) < _BATCH:
-            return sizes
-        last = batch[-1]
-
-
-def _discard(catalog: Catalog, digest: str) -> Path:
-    source, target = catalog.blobs.path(digest), catalog.blobs.trash / digest
-    with storage_errors("move to the trash", source):
-        os.replace(source, target)
-    return target
-
-
-def _condemn(
+def _sweep(
     catalog: Catalog,
+    span: tuple[str, str],
+    found: Container[str],
     before: datetime,
-    now: datetime,
     dry_run: bool,
-    progress: Callable[[float], None],
-) -> list[int]:
-    """Condemn the unreferenced blobs last written before a time; return the sizes of all such."""
-    found: dict[str, int] = {}
-    for number, shard in enumerate(shards(catalog)):
-        progress(number / 256)
-        with catalog.database.read() as session:
-            known = referenced_between(
-                session, f"{shard.name}{'0' * 62}", f"{shard.name}{'f' * 62}"
-            )
-        for path in blob_files(shard):
-            if path.name in known:
-                continue
-            try:
-                state = path.stat()
-            except FileNotFoundError:  # set aside by another process
-                continue
-            if datetime.fromtimestamp(state.st_mtime, UTC) < before:
-                found[path.name] = state.st_size
-    progress(1.0)
+) -> list[str]:
+    """Remove the blobs of a span that were condemned before a time; return their digests."""
+    blobs = catalog.blobs
+    gone: list[str] = []
+    first, last = span
+    while True:
+        with _turn(catalog, dry_run) as session:
+            if not dry_run:
+                catalog.log.lock(session)  # held, too, by whoever is about to end a publish
+            batch = condemned(session, first, last, before=before, limit=_BATCH)
+            garbage = sorted(set(batch) - referenced(session, batch))
+            garbage = [digest for digest in garbage if digest in found]
+            if not dry_run:
+                blobs.discard(garbage)
+                spare(session, batch)
+        if garbage and not dry_run:
+            blobs.empty_trash()
+        gone += garbage
+        if len(batch) < _BATCH:
+            return gone
+        first = f"{batch[-1]}0"
+
+
+def _condemn(catalog: Catalog, old: list[str], now: datetime, dry_run: bool) -> list[str]:
+    """Condemn those of some blobs that nothing refers to; return those that were not before."""
     new: list[str] = []
-    for batch in _batches([*found]):
-        if dry_run:
-            with catalog.database.read() as session:
-                new += unnoticed(session, batch)
-        else:
-            with catalog.database.write() as session:
-                new += condemn(session, batch, now)
-    return [found[digest] for digest in new]
+    for start in range(0, len(old), _BATCH):
+        batch = old[start : start + _BATCH]
+        with _turn(catalog, dry_run) as session:
+            new += unnoticed(session, batch) if dry_run else condemn(session, batch, now)
+    return new
 
 
-def _batches(digests: list[str]) -> Iterator[list[str]]:
-    # Small, so that no publisher waits for long.
-    for start in range(0, len(digests), _BATCH):
-        yield digests[start : start + _BATCH]
-
-
-def shards(catalog: Catalog) -> Iterator[Path]:
-    """Yield the folders ``blobs/sha256/ab``, in order."""
-    root = catalog.blobs.root
-    if root.is_dir():
-        with storage_errors("read", root):
-            yield from sorted(path for path in root.iterdir() if path.is_dir())
-
-
-def blob_files(shard: Path) -> Iterator[Path]:
-    """Yield the blobs in such a folder; files of other names are not hubkit's, and are left."""
-    for folder in sorted(shard.iterdir()):
-        if folder.is_dir():
-            for entry in os.scandir(folder):
-                try:
-                    parse_digest(entry.name)
-                except InvalidNameError:
-                    continue
-                yield Path(entry.path)
+@contextmanager
+def _turn(catalog: Catalog, dry_run: bool) -> Iterator[Session]:
+    """Yield a session for a batch, and let others write before the next one."""
+    if dry_run:
+        with catalog.database.read() as session:
+            yield session
+        return
+    with catalog.database.write() as session:
+        yield session
+    time.sleep(_PAUSE)
 
 
 def _clear_leftovers(catalog: Catalog, before: datetime, dry_run: bool) -> int:

@@ -8,8 +8,12 @@ tmp/                          being written; nothing in it is ever read back
 
 import hashlib
 import os
+import re
 import uuid
-from contextlib import AbstractContextManager
+from collections.abc import Container, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +26,18 @@ from registry.storage.durable import (
     settle,
     storage_errors,
 )
-from registry.storage.files import FileInfo, hash_stream, parse_digest
+from registry.storage.files import (
+    FileInfo,
+    Stored,
+    hash_stream,
+    is_digest,
+    parse_digest,
+    require_same,
+)
+from registry.storage.intake import Arrival, take_in
+
+_STAGED_AT_ONCE = 64
+_SHARD = re.compile("[0-9a-f]{2}")
 
 CURE = "Run `hubkit fsck --repair`, then publish or pull the same adapter again if need be."
 
@@ -108,6 +123,54 @@ class BlobStore:
             fsync_folder(source.parent)
         return str(target)
 
+    def prefixes(self) -> set[str]:
+        """Return what the digests of all blobs start with, two digits each; may be more."""
+        with storage_errors("read", self.root):
+            return {*os.listdir(self.root)} if self.root.is_dir() else set()
+
+    def unknown(self, prefix: str, known: Container[str]) -> Iterator[Stored]:
+        """Yield the blobs, but those in `known`, whose digests start with two given digits.
+
+        Files of other names are not hubkit's, and are left out.
+
+        Raises:
+            StorageError: A folder cannot be read.
+        """
+        shard = self.root / prefix
+        with storage_errors("read", shard):
+            for place in filter(_SHARD.fullmatch, os.listdir(shard)):
+                with os.scandir(shard / place) as entries:
+                    for entry in entries:
+                        if entry.name in known or not is_digest(entry.name):
+                            continue
+                        with suppress(FileNotFoundError):  # set aside by another process
+                            state = entry.stat()
+                            modified = datetime.fromtimestamp(state.st_mtime, UTC)
+                            yield Stored(entry.name, state.st_size, modified)
+
+    def discard(self, digests: Iterable[str]) -> None:
+        """Take away blobs that nothing refers to, in the transaction that made sure of that.
+
+        Raises:
+            StorageError: One cannot be moved to the trash.
+        """
+        for digest in digests:
+            source = self.path(digest)
+            # Another process may have set it aside.
+            with storage_errors("move to the trash", source), suppress(FileNotFoundError):
+                os.replace(source, self.trash / digest)
+
+    def empty_trash(self) -> None:
+        """Remove what was discarded, by this process or by one that was killed.
+
+        Raises:
+            StorageError: Something cannot be removed.
+        """
+        with storage_errors("empty", self.trash):
+            make_folders(self.trash)
+            for name in os.listdir(self.trash):
+                (self.trash / name).unlink()
+
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
     ) -> FileInfo:
@@ -125,23 +188,14 @@ class BlobStore:
             CorruptBlobError: The bytes are not the expected ones; nothing was stored.
             StorageError: The disk is full or not writable; nothing was stored.
         """
-        with storage_errors(f"store {label} in", self.root.parent):
-            if expected is not None and self._holds(expected):
-                return expected
-            make_folders(self.scratch)
-            with scratch_file(self.scratch) as file:
-                most = None if expected is None else expected.size
-                found = hash_stream(stream, most=most, target=file)
-                if expected is not None:
-                    cure = " Nothing was stored: copy, pull or write the file again."
-                    require_same(label, expected, found, cure)
-                flush(file)
-                if not self._holds(found):
-                    os.chmod(file.name, 0o444)
-                    target = self.path(found.sha256)
-                    make_folders(target.parent)
-                    settle(file, target)
-        return found
+        (info,) = take_in(self, [Arrival(lambda: nullcontext(stream), expected, label)])
+        return info
+
+    def put_all(self, arrivals: Iterable[Arrival]) -> None:
+        """As `put`, with the waits for the disk of many blobs in common."""
+        remaining = iter(arrivals)
+        while batch := list(islice(remaining, _STAGED_AT_ONCE)):
+            take_in(self, batch)
 
     def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
         """Open the blob for reading; whoever reads it checks the digest.
@@ -215,16 +269,12 @@ class BlobStore:
     def _reading(self, digest: str) -> AbstractContextManager[None]:
         return storage_errors("read", self.path(digest))
 
-    def _holds(self, info: FileInfo) -> bool:
-        path = self.path(info.sha256)
+    def seems_to_hold(self, info: FileInfo) -> bool:
+        """Whether there is a file of this name and size; its name may not be on the disk yet."""
         try:
-            if path.stat().st_size != info.size:
-                return False
+            return self.path(info.sha256).stat().st_size == info.size
         except FileNotFoundError:
             return False
-        # Whoever renamed it here may not have come to this yet, and we are about to rely on it.
-        fsync_folder(path.parent)
-        return True
 
     def _require_intact(self, label: str, expected: FileInfo, found: FileInfo) -> None:
         cure = f" They are stored in {self.location(expected.sha256)}. {CURE}"
@@ -246,11 +296,3 @@ def open_blobs(root: Path, url: str | None = None) -> BlobStore:
     from registry.storage.objects import ObjectBlobStore
 
     return ObjectBlobStore(root, url)
-
-
-def require_same(label: str, expected: FileInfo, found: FileInfo, cure: str) -> None:
-    """Raise a CorruptBlobError that ends in `cure` unless both are the same."""
-    if found.size > expected.size:
-        raise CorruptBlobError(f"{label}: expected {expected}, found more bytes.{cure}", label)
-    if found != expected:
-        raise CorruptBlobError(f"{label}: expected {expected}, found {found}.{cure}", label)

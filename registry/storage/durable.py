@@ -3,8 +3,10 @@
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +20,8 @@ _CURES = {
     errno.EPERM: "Check its owner and permissions.",
     errno.EROFS: "The file system is read-only; choose a folder on another one.",
 }
+
+_MOST_AT_ONCE = 16
 
 
 @contextmanager
@@ -77,11 +81,45 @@ def fsync_folder(folder: Path) -> None:
 
 def make_folders(folder: Path) -> None:
     """Create `folder` and its missing parents; the new names are on the disk on return."""
+    at_once([partial(fsync_folder, changed) for changed in new_folders(folder)])
+
+
+def new_folders(folder: Path) -> list[Path]:
+    """Create `folder` and its missing parents; return which must be fsynced for it."""
     if folder.is_dir():
-        return
-    make_folders(folder.parent)
+        return []
+    changed = new_folders(folder.parent)
     folder.mkdir(exist_ok=True)
-    fsync_folder(folder.parent)
+    return [*changed, folder.parent]
+
+
+def at_once(calls: Sequence[Callable[[], object]]) -> None:
+    """Do independent things, each of which mostly waits for the disk, at the same time.
+
+    A disk needs for several fsyncs at once about as long as for one. If one fails, its error is
+    raised when all have ended.
+    """
+    if len(calls) < 2:
+        for call in calls:
+            call()
+        return
+    others = [_threads().submit(call) for call in calls[1:]]
+    try:
+        calls[0]()
+    finally:
+        wait(others)
+    for other in others:
+        other.result()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    # Kept, as starting a thread takes as long as a good disk does.
+    return ThreadPoolExecutor(max_workers=_MOST_AT_ONCE, thread_name_prefix="hubkit-disk")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of these threads
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def write_file(target: Path, content: bytes) -> None:

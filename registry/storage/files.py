@@ -1,13 +1,16 @@
 """The only spellings of bytes and places that reach the store: digests and relative paths."""
 
 import hashlib
+import os
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, BinaryIO
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from registry.errors import InvalidNameError
+from registry.errors import CorruptBlobError, InvalidNameError
 
 MANIFEST_NAME = "hubkit.json"
 """The file of an adapter's folder that lists all others; written last, never listed itself."""
@@ -15,6 +18,7 @@ MANIFEST_NAME = "hubkit.json"
 CHUNK = 1024 * 1024
 """Bytes read, hashed and written at a time."""
 
+_SYNCED_AT_ONCE = 32 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_PATH_BYTES = 512
 _MAX_PART_BYTES = 255
@@ -26,11 +30,16 @@ def parse_digest(text: str) -> str:
     Raises:
         InvalidNameError: It is not.
     """
-    if not _DIGEST.fullmatch(text):
+    if not is_digest(text):
         raise InvalidNameError(
             f"A digest is 64 lower-case hexadecimal digits (SHA-256), not {text!r}.", text
         )
     return text
+
+
+def is_digest(text: str) -> bool:
+    """Whether `parse_digest` accepts `text`."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 def parse_path(text: str) -> str:
@@ -111,6 +120,21 @@ class FileInfo(BaseModel):
         return f"{self.size} bytes with SHA-256 {self.sha256}"
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob that is there.
+
+    Attributes:
+        digest: Its name.
+        size: Its bytes.
+        modified: When it was written.
+    """
+
+    digest: str
+    size: int
+    modified: datetime
+
+
 def hash_stream(
     source: BinaryIO, *, most: int | None = None, target: BinaryIO | None = None
 ) -> FileInfo:
@@ -120,14 +144,16 @@ def hash_stream(
         source: Where the bytes come from.
         most: Stop one byte after this many, so that an endless source costs nothing;
             default: no bound.
-        target: Gets the very bytes that are hashed; default: nothing does.
+        target: Gets the very bytes that are hashed, of which the last may not be on the disk yet;
+            default: nothing does.
     """
     sha256 = hashlib.sha256()
-    size = 0
-    # A chunk is hashed while it is written and the next one is read, so that hashing hides behind
-    # the disk; memory stays at two chunks. What fits one chunk starts no thread.
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        hashing: Future[None] | None = None
+    size = synced = 0
+    hashing: Future[None] | None = None
+    syncing: Future[None] | None = None
+    # A chunk is hashed while it is written and the next one is read, and the disk writes meanwhile
+    # too, rather than all at the end; memory stays at two chunks. What fits one starts no thread.
+    with ThreadPoolExecutor(max_workers=2) as beside:
         while most is None or size <= most:
             chunk = source.read(CHUNK if most is None else min(CHUNK, most + 1 - size))
             if hashing is not None:
@@ -142,6 +168,19 @@ def hash_stream(
             size += len(chunk)
             if target is not None:
                 target.write(chunk)
-        if hashing is not None:
-            hashing.result()
+                if size - synced >= _SYNCED_AT_ONCE and (syncing is None or syncing.done()):
+                    if syncing is not None:
+                        syncing.result()
+                    syncing, synced = beside.submit(os.fsync, target.fileno()), size
+        for last in (hashing, syncing):
+            if last is not None:
+                last.result()
     return FileInfo(sha256=sha256.hexdigest(), size=size)
+
+
+def require_same(label: str, expected: FileInfo, found: FileInfo, cure: str) -> None:
+    """Raise a CorruptBlobError that ends in `cure` unless both are the same."""
+    if found.size > expected.size:
+        raise CorruptBlobError(f"{label}: expected {expected}, found more bytes.{cure}", label)
+    if found != expected:
+        raise CorruptBlobError(f"{label}: expected {expected}, found {found}.{cure}", label)

@@ -10,15 +10,24 @@ Credentials, region and endpoint come from the environment, as the provider's ow
 import hashlib
 import io
 import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Container, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from registry.errors import CorruptBlobError, StorageError
-from registry.storage.blobs import CURE, BlobStore, require_same
-from registry.storage.files import CHUNK, FileInfo, hash_stream, parse_digest
+from registry.storage.blobs import CURE, BlobStore
+from registry.storage.files import (
+    CHUNK,
+    FileInfo,
+    Stored,
+    hash_stream,
+    is_digest,
+    parse_digest,
+    require_same,
+)
+from registry.storage.intake import Arrival
 
 if TYPE_CHECKING:
     from obstore import ReadableFile
@@ -99,6 +108,31 @@ class ObjectBlobStore(BlobStore):
             self._obstore.delete(self._store, _key(digest))
         return f"{self.url}/{target}"
 
+    def prefixes(self) -> set[str]:
+        """As `BlobStore.prefixes`."""
+        with self._errors("list what is in"):
+            found = self._obstore.list_with_delimiter(self._store, "sha256")
+            return {path.rpartition("/")[2] for path in found["common_prefixes"]}
+
+    def unknown(self, prefix: str, known: Container[str]) -> Iterator[Stored]:
+        """As `BlobStore.unknown`."""
+        with self._errors("list what is in"):
+            for page in self._obstore.list(self._store, f"sha256/{prefix}", chunk_size=1000):
+                for item in page:
+                    digest = item["path"].rpartition("/")[2]
+                    if digest not in known and is_digest(digest):
+                        yield Stored(digest, item["size"], item["last_modified"])
+
+    def discard(self, digests: Iterable[str]) -> None:
+        """As `BlobStore.discard`, but for good: object storage cannot rename."""
+        keys = [_key(digest) for digest in digests]
+        if keys:
+            with self._errors("remove garbage from"), suppress(FileNotFoundError):
+                self._obstore.delete(self._store, keys)
+
+    def empty_trash(self) -> None:
+        """Do nothing: there is none."""
+
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
     ) -> FileInfo:
@@ -139,6 +173,12 @@ class ObjectBlobStore(BlobStore):
                         raise failures[0] from error
                     raise
         return expected
+
+    def put_all(self, arrivals: Iterable[Arrival]) -> None:
+        """As `BlobStore.put_all`."""
+        for arrival in arrivals:
+            with arrival.open() as stream:
+                self.put(stream, arrival.expected, label=arrival.label)
 
     def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
         """As `BlobStore.open`; only the ranges that are read are fetched."""

@@ -8,9 +8,10 @@ entry must never pass for one.
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from registry.storage.durable import flush, make_folders, scratch_file, settle, storage_errors
+from registry.storage.durable import at_once, flush, fsync_folder, make_folders, storage_errors
 
 MAX_BYTES = 1024 * 1024
 """The longest entry read back, several times what the longest message needs."""
@@ -22,13 +23,12 @@ class RecordStore:
     """The entries' files of one registry.
 
     Args:
-        root: Folder that holds ``records/`` and ``tmp/``; both are made when first needed.
+        root: Folder that holds ``records/``, which is made when first needed.
     """
 
     def __init__(self, root: Path) -> None:
         """Touch nothing on disk yet."""
         self.root = root / "records"
-        self._scratch = root / "tmp"
 
     def path(self, sequence: int) -> Path:
         """Return where the file of an entry is, or would be."""
@@ -37,24 +37,31 @@ class RecordStore:
     def put(self, sequence: int, content: bytes) -> None:
         """Write an entry's file; it is on the disk on return.
 
-        It replaces what a transaction that was never committed left under the same number.
+        It replaces what a transaction that was never committed left under the same number. Others
+        wait for the write lock meanwhile, so the disk is waited for once: bytes and name go there
+        together, and a power cut in between may leave an empty file, which counts as none.
 
         Raises:
-            StorageError: The disk is full or not writable.
+            StorageError: The disk is full or not writable; there is no file.
         """
         target = self.path(sequence)
         with storage_errors("write", target):
-            make_folders(self._scratch)
             make_folders(target.parent)
-            with scratch_file(self._scratch) as file:
-                file.write(content)
-                flush(file)
-                os.chmod(file.name, 0o444)
-                settle(file, target)
+            target.unlink(missing_ok=True)
+            try:
+                with open(target, "xb", opener=_read_only) as file:
+                    file.write(content)
+                    at_once([partial(flush, file), partial(fsync_folder, target.parent)])
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
 
     def has(self, sequence: int) -> bool:
         """Whether there is a file of this entry."""
-        return self.path(sequence).is_file()
+        try:
+            return self.path(sequence).stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
     def get(self, sequence: int) -> bytes | None:
         """Return the file of an entry, at most `MAX_BYTES` of it, or None if there is none.
@@ -66,7 +73,7 @@ class RecordStore:
         with storage_errors("read", path):
             try:
                 with path.open("rb") as file:
-                    return file.read(MAX_BYTES)
+                    return file.read(MAX_BYTES) or None
             except FileNotFoundError:
                 return None
 
@@ -81,4 +88,10 @@ class RecordStore:
         with storage_errors("read", self.root):
             for folder in sorted(self.root.iterdir()):
                 names = sorted(path.stem for path in folder.glob("*.json"))
-                yield from (int(name) for name in names if name.isdecimal())
+                numbers = [int(name) for name in names if name.isdecimal()]
+                yield from numbers[:-1]
+                yield from (last for last in numbers[-1:] if self.has(last))
+
+
+def _read_only(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o444)

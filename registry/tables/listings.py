@@ -2,11 +2,12 @@
 
 import re
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from registry.refs import AdapterRef
 from registry.tables.models import table
+from registry.tables.prepared import Prepared
 
 LISTINGS = table("listings")
 _REPOSITORIES = table("repositories")
@@ -30,6 +31,35 @@ _COPIED = (
     "license",
     "size",
 )
+_REPOSITORY: BindParameter[int] = bindparam("repository")
+_UNLIST = Prepared(delete(LISTINGS).where(LISTINGS.c.repository_id == _REPOSITORY))
+_NEWEST = Prepared(
+    select(
+        _REPOSITORIES.c.owner,
+        _REPOSITORIES.c.folded,
+        _REVISIONS.c.id,
+        select(_DOWNLOADS.c.count)
+        .where(_DOWNLOADS.c.repository_id == _REPOSITORIES.c.id)
+        .scalar_subquery(),
+        *(_REVISIONS.c[name] for name in _COPIED),
+    )
+    .join(_REPOSITORIES, _REPOSITORIES.c.id == _REVISIONS.c.repository_id)
+    .where(
+        _REVISIONS.c.repository_id == _REPOSITORY,
+        _REVISIONS.c.number.is_not(None),
+        _REVISIONS.c.yanked_at.is_(None),
+        _REPOSITORIES.c.deleted_at.is_(None),
+    )
+    .order_by(_REVISIONS.c.number.desc())
+    .limit(1)
+)
+_SCORE = Prepared(
+    select(_METRICS.c.value)
+    .where(_METRICS.c.revision_id == bindparam("revision"), _METRICS.c.higher_is_better)
+    .order_by(_METRICS.c.position)
+    .limit(1)
+)
+_LIST = Prepared(insert(LISTINGS))
 # The end of a class's name in transformers, such as ForSequenceClassification.
 _CLASS_ENDING = re.compile(
     r"(?:LMHead|Double|Encoder|Decoder)*(?:Pre[A-Z]\w*)?(?:Model|For[A-Z].*)$"
@@ -55,40 +85,21 @@ def fold_family(text: str) -> str:
 
 def list_newest(session: Session, repository_id: int) -> None:
     """Bring the listing of an adapter up to date; call it whenever a version comes or is yanked."""
-    session.execute(delete(LISTINGS).where(LISTINGS.c.repository_id == repository_id))
-    row = session.execute(
-        select(
-            _REVISIONS.c.id,
-            *(_REVISIONS.c[name] for name in _COPIED),
-            _REPOSITORIES.c.owner,
-            _REPOSITORIES.c.folded,
-            select(_DOWNLOADS.c.count)
-            .where(_DOWNLOADS.c.repository_id == repository_id)
-            .scalar_subquery()
-            .label("downloads"),
-        )
-        .join(_REPOSITORIES, _REPOSITORIES.c.id == _REVISIONS.c.repository_id)
-        .where(
-            _REVISIONS.c.repository_id == repository_id,
-            _REVISIONS.c.number.is_not(None),
-            _REVISIONS.c.yanked_at.is_(None),
-            _REPOSITORIES.c.deleted_at.is_(None),
-        )
-        .order_by(_REVISIONS.c.number.desc())
-        .limit(1)
-    ).first()
-    if row is None:
-        return
-    session.execute(
-        insert(LISTINGS).values(
+    connection = session.connection()
+    _UNLIST.rows(connection, repository=repository_id)
+    for owner, folded, revision_id, downloads, *copied in _NEWEST.rows(
+        connection, repository=repository_id
+    ):
+        scores = _SCORE.rows(connection, revision=revision_id)
+        _LIST.rows(
+            connection,
             repository_id=repository_id,
-            revision_id=row.id,
-            owner=None if row.owner is None else row.folded.partition("/")[0],
-            score=_score(session, row.id),
-            downloads=row.downloads or 0,
-            **{name: row._mapping[name] for name in _COPIED},
+            revision_id=revision_id,
+            owner=None if owner is None else folded.partition("/")[0],
+            score=scores[0][0] if scores else NO_SCORE,
+            downloads=downloads or 0,
+            **dict(zip(_COPIED, copied, strict=True)),
         )
-    )
 
 
 def count_download(session: Session, ref: AdapterRef) -> None:
@@ -108,13 +119,3 @@ def count_download(session: Session, ref: AdapterRef) -> None:
         .where(LISTINGS.c.repository_id == repository_id)
         .values(downloads=LISTINGS.c.downloads + 1)
     )
-
-
-def _score(session: Session, revision_id: int) -> float:
-    value = session.scalar(
-        select(_METRICS.c.value)
-        .where(_METRICS.c.revision_id == revision_id, _METRICS.c.higher_is_better)
-        .order_by(_METRICS.c.position)
-        .limit(1)
-    )
-    return NO_SCORE if value is None else value

@@ -27,6 +27,12 @@ from registry.tables.prepared import Prepared
 Reader: TypeAlias = Connection | Session
 """What reads: a connection, or a session in the middle of a write."""
 
+
+def connection_of(reader: Reader) -> Connection:
+    """Return the connection of a reader, for statements without the ORM."""
+    return reader.connection() if isinstance(reader, Session) else reader
+
+
 _TAGS = table("tags")
 _METRICS = table("metrics")
 _REFS = table("refs")
@@ -89,8 +95,7 @@ Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metri
 def load_parts(reader: Reader, ids: Sequence[int]) -> dict[int, Parts]:
     """Return aliases, and tags and metrics with their positions, of every revision."""
     parts: dict[int, Parts] = {revision_id: ([], [], []) for revision_id in ids}
-    connection = reader.connection() if isinstance(reader, Session) else reader
-    _add_parts(parts, _part_rows(connection, ids))
+    _add_parts(parts, _part_rows(connection_of(reader), ids))
     return parts
 
 

@@ -4,23 +4,58 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.listings import base_family, base_name, list_newest
-from registry.tables.models import (
-    Origin,
-    Repository,
-    Revision,
-    RevisionFile,
-    RevisionMetric,
-    RevisionParent,
-    RevisionTag,
-)
+from registry.tables.models import table
+from registry.tables.parts import Reader, connection_of
+from registry.tables.prepared import Prepared
 from registry.tables.text_index import add_text
+from registry.tables.versions import REPOSITORIES, REVISIONS, utc_time
+
+# Others wait for the write lock meanwhile, so these are statements without the ORM.
+_NAMED = select(
+    REPOSITORIES.c.id,
+    REPOSITORIES.c.owner,
+    REPOSITORIES.c.name,
+    REPOSITORIES.c.next_number,
+    REPOSITORIES.c.deleted_at,
+).where(REPOSITORIES.c.folded == bindparam("folded"))
+_FIND = Prepared(_NAMED)
+_CLAIM = Prepared(_NAMED.with_for_update())
+_TAKE_NAME = Prepared(
+    insert(REPOSITORIES).returning(REPOSITORIES.c.id),
+    ("owner", "name", "folded", "created_at", "next_number"),
+)
+_COUNT = Prepared(
+    update(REPOSITORIES)
+    .where(REPOSITORIES.c.id == bindparam("repository"))
+    .values(next_number=bindparam("next"))
+)
+_OF_REPOSITORY = REVISIONS.c.repository_id == bindparam("repository")
+_EARLIER = Prepared(
+    select(REVISIONS.c.id).where(_OF_REPOSITORY, REVISIONS.c.manifest_digest == bindparam("digest"))
+)
+_HOLDER = Prepared(
+    select(REVISIONS.c.manifest_digest).where(
+        _OF_REPOSITORY, REVISIONS.c.number == bindparam("number")
+    )
+)
+_NEWEST = Prepared(select(func.max(REVISIONS.c.id)).where(_OF_REPOSITORY))
+_PARENT = Prepared(
+    select(REVISIONS.c.id).where(REVISIONS.c.manifest_digest == bindparam("digest")).limit(1)
+)
+_ADD_REVISION = Prepared(
+    insert(REVISIONS).returning(REVISIONS.c.id),
+    [column.name for column in REVISIONS.c if column.name != "id"],
+)
+_ADD_FILE, _ADD_METRIC, _ADD_TAG, _ADD_PARENT, _ADD_ORIGIN = (
+    Prepared(insert(table(name))) for name in ("files", "metrics", "tags", "parents", "origins")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +111,7 @@ def check_text(role: str, text: str, *, most: int = 65536) -> str:
     return text
 
 
-def require_publishable(session: Session, ref: AdapterRef, manifest: Manifest) -> None:
+def require_publishable(reader: Reader, ref: AdapterRef, manifest: Manifest) -> None:
     """Check all that can be checked before a byte is stored.
 
     Raises:
@@ -90,20 +125,16 @@ def require_publishable(session: Session, ref: AdapterRef, manifest: Manifest) -
             "the registry numbers versions itself.",
             ref,
         )
-    repository = session.scalar(select(Repository).where(Repository.folded == ref.folded))
-    if repository is not None and repository.deleted_at is not None:
-        raise ConflictError(
-            f"{ref.repository} was deleted on {repository.deleted_at:%Y-%m-%d}, and its name is "
-            "not given to anything else. Choose another name.",
-            ref,
-        )
+    connection = connection_of(reader)
+    for *_, deleted_at in _FIND.rows(connection, folded=ref.folded):
+        if deleted_at is not None:
+            raise ConflictError(
+                f"{ref.repository} was deleted on {utc_time(deleted_at):%Y-%m-%d}, and its name is "
+                "not given to anything else. Choose another name.",
+                ref,
+            )
     wanted = {parent.digest: parent.ref for parent in manifest.parents}
-    if not wanted:
-        return
-    present = session.scalars(
-        select(Revision.manifest_digest).where(Revision.manifest_digest.in_(wanted))
-    )
-    missing = wanted.keys() - set(present)
+    missing = [digest for digest in wanted if not _PARENT.rows(connection, digest=digest)]
     if missing:
         named = ", ".join(sorted(f"{wanted[digest]} ({digest[:12]})" for digest in missing))
         raise ParentNotFoundError(
@@ -124,21 +155,23 @@ def record_version(
         ConflictError: The number it must get holds another manifest.
     """
     digest = manifest.digest
-    repository = _claim(session, ref, publication.created_at)
-    earlier = session.scalar(
-        select(Revision.id).where(
-            Revision.repository_id == repository.id, Revision.manifest_digest == digest
-        )
-    )
-    if earlier is not None:
-        return earlier, False
-    revision = Revision(
-        repository_id=repository.id,
-        number=_take_number(session, repository, ref, digest, publication.number),
+    connection = session.connection()
+    repository, named, next_number = _claim(connection, ref, publication.created_at)
+    earlier = _EARLIER.rows(connection, repository=repository, digest=digest)
+    if earlier:
+        return earlier[0][0], False
+    if publication.number is not None:
+        _require_free(connection, repository, ref.at(publication.number), digest)
+    # The counter is beyond every number that is taken.
+    number = next_number if publication.number is None else publication.number
+    _COUNT.rows(connection, repository=repository, next=max(next_number, number + 1))
+    ((parent,),) = _NEWEST.rows(connection, repository=repository)
+    ((revision,),) = _ADD_REVISION.rows(
+        connection,
+        repository_id=repository,
+        number=number,
         manifest_digest=digest,
-        parent_id=session.scalar(
-            select(func.max(Revision.id)).where(Revision.repository_id == repository.id)
-        ),
+        parent_id=parent,
         author=publication.author,
         message=publication.message,
         created_at=publication.created_at,
@@ -146,22 +179,19 @@ def record_version(
         yank_reason=publication.yank_reason,
         **columns(manifest),
     )
-    session.add(revision)
-    session.flush()
-    add_parts(session, revision.id, manifest)
+    add_parts(session, revision, manifest)
     if publication.origin is not None:
-        session.add(Origin(revision_id=revision.id, location=publication.origin))
-    named = AdapterRef(repository.owner, repository.name)  # as first spelled
-    add_text(session, revision.id, named, manifest)
-    list_newest(session, repository.id)
-    return revision.id, True
+        _ADD_ORIGIN.rows(connection, revision_id=revision, location=publication.origin)
+    add_text(session, revision, named, manifest)
+    list_newest(session, repository)
+    return revision, True
 
 
 def reserve_number(session: Session, ref: AdapterRef, number: int, now: datetime) -> None:
     """Take a name and a number, so that nothing else ever gets them."""
-    repository = _claim(session, ref, now)
-    repository.next_number = max(repository.next_number, number + 1)
-    session.flush()
+    connection = session.connection()
+    repository, _, next_number = _claim(connection, ref, now)
+    _COUNT.rows(connection, repository=repository, next=max(next_number, number + 1))
 
 
 def columns(manifest: Manifest) -> dict[str, Any]:
@@ -182,59 +212,53 @@ def columns(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _claim(session: Session, ref: AdapterRef, now: datetime) -> Repository:
-    repository = session.scalar(
-        select(Repository).where(Repository.folded == ref.folded).with_for_update()
-    )
-    if repository is None:
-        repository = Repository(
-            owner=ref.owner, name=ref.name, folded=ref.folded, created_at=now, next_number=1
-        )
-        session.add(repository)
-        session.flush()
-    return repository
-
-
-def _take_number(
-    session: Session, repository: Repository, ref: AdapterRef, digest: str, wanted: int | None
-) -> int:
-    if wanted is None:  # the counter is beyond every number that is taken
-        repository.next_number += 1
-        return repository.next_number - 1
-    number = wanted
-    holder = session.scalar(
-        select(Revision.manifest_digest).where(
-            Revision.repository_id == repository.id, Revision.number == number
-        )
-    )
-    if holder is not None:
-        raise ConflictError(
-            f"{ref.at(number)} already exists with other content: expected manifest "
-            f"{digest[:12]}, found {holder[:12]}. Versions never change; use another name.",
-            ref.at(number),
-        )
-    repository.next_number = max(repository.next_number, number + 1)
-    return number
-
-
 def add_parts(session: Session, revision_id: int, manifest: Manifest) -> None:
     """Insert the files, metrics, tags and parents of a revision."""
-    session.add_all(
-        RevisionFile(revision_id=revision_id, path=path, sha256=info.sha256, size=info.size)
-        for path, info in manifest.files.items()
+    connection = session.connection()
+    _ADD_FILE.each(
+        connection,
+        (
+            {"revision_id": revision_id, "path": path, "sha256": info.sha256, "size": info.size}
+            for path, info in manifest.files.items()
+        ),
     )
-    session.add_all(
-        RevisionMetric(revision_id=revision_id, position=position, **metric.model_dump())
-        for position, metric in enumerate(manifest.metrics)
+    _ADD_METRIC.each(
+        connection,
+        (
+            {"revision_id": revision_id, "position": position, **metric.model_dump()}
+            for position, metric in enumerate(manifest.metrics)
+        ),
     )
-    session.add_all(
-        RevisionTag(revision_id=revision_id, position=position, tag=tag)
-        for position, tag in enumerate(manifest.tags)
+    _ADD_TAG.each(
+        connection,
+        (
+            {"revision_id": revision_id, "position": position, "tag": tag}
+            for position, tag in enumerate(manifest.tags)
+        ),
     )
-    session.add_all(
-        RevisionParent(
-            child_id=revision_id, position=position, ref=parent.ref, digest=parent.digest
+    _ADD_PARENT.each(
+        connection,
+        (
+            {"child_id": revision_id, "position": position, **parent.model_dump()}
+            for position, parent in enumerate(manifest.parents)
+        ),
+    )
+
+
+def _claim(connection: Connection, ref: AdapterRef, now: datetime) -> tuple[int, AdapterRef, int]:
+    """Return the id of a name, the name as it was first spelled, and its next free number."""
+    for repository, owner, name, next_number, _ in _CLAIM.rows(connection, folded=ref.folded):
+        return repository, AdapterRef(owner, name), next_number
+    ((repository,),) = _TAKE_NAME.rows(
+        connection, owner=ref.owner, name=ref.name, folded=ref.folded, created_at=now, next_number=1
+    )
+    return repository, ref.repository, 1
+
+
+def _require_free(connection: Connection, repository: int, ref: AdapterRef, digest: str) -> None:
+    for (holder,) in _HOLDER.rows(connection, repository=repository, number=ref.version):
+        raise ConflictError(
+            f"{ref} already exists with other content: expected manifest {digest[:12]}, found "
+            f"{holder[:12]}. Versions never change; use another name.",
+            ref,
         )
-        for position, parent in enumerate(manifest.parents)
-    )
-    session.flush()

@@ -6,12 +6,16 @@ Asked of the rows each time rather than counted, so that no count can be wrong.
 from collections.abc import Collection, Iterator
 from datetime import datetime
 
-from sqlalchemy import CompoundSelect, delete, insert, select, union
+from sqlalchemy import CompoundSelect, bindparam, delete, func, insert, select, union
 from sqlalchemy.orm import Session
 
-from registry.tables.models import CondemnedBlob, Revision, RevisionFile
+from registry.tables.models import CondemnedBlob, Revision, RevisionFile, table
+from registry.tables.prepared import Prepared
 
 _BATCH = 500
+
+_CONDEMNED = table("condemned")
+_SPARE = Prepared(delete(_CONDEMNED).where(_CONDEMNED.c.sha256 == bindparam("digest")))
 
 
 def referenced(session: Session, digests: Collection[str]) -> set[str]:
@@ -55,12 +59,20 @@ def condemn(session: Session, digests: Collection[str], at: datetime) -> list[st
     return new
 
 
-def condemned(session: Session, *, before: datetime, after: str = "", limit: int) -> list[str]:
-    """Return blobs condemned before a time, in the order of their digests, those after `after`."""
+def condemned_prefixes(session: Session, *, before: datetime) -> set[str]:
+    """Return the first two digits of the digests of all blobs condemned before a time."""
+    prefix = func.substr(CondemnedBlob.sha256, 1, 2)
+    return {*session.scalars(select(prefix).where(CondemnedBlob.condemned_at < before).distinct())}
+
+
+def condemned(
+    session: Session, first: str, last: str, *, before: datetime, limit: int
+) -> list[str]:
+    """Return blobs from `first` to `last`, condemned before a time, in the order of digests."""
     return [
         *session.scalars(
             select(CondemnedBlob.sha256)
-            .where(CondemnedBlob.condemned_at < before, CondemnedBlob.sha256 > after)
+            .where(CondemnedBlob.condemned_at < before, CondemnedBlob.sha256.between(first, last))
             .order_by(CondemnedBlob.sha256)
             .limit(limit)
         )
@@ -69,12 +81,7 @@ def condemned(session: Session, *, before: datetime, after: str = "", limit: int
 
 def spare(session: Session, digests: Collection[str]) -> None:
     """Take back that blobs are condemned: a version is about to refer to them, or they are gone."""
-    for batch in _batches(sorted(digests)):
-        session.execute(
-            delete(CondemnedBlob)
-            .where(CondemnedBlob.sha256.in_(batch))
-            .execution_options(synchronize_session=False)
-        )
+    _SPARE.each(session.connection(), ({"digest": digest} for digest in digests))
 
 
 def _references_in(batch: list[str]) -> CompoundSelect[str]:

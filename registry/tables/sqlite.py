@@ -235,21 +235,22 @@ def _begin_writing(connection: Connection, statement: str) -> None:
     """Take the write lock, asking every few milliseconds.
 
     SQLite itself asks less and less often, up to ten times a second, and so leaves the lock unused
-    for most of the time when many processes want it.
+    for most of the time when many processes want it. Here, who has waited for longer asks more
+    often, lest chance leave it waiting until the time is up.
     """
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
-    end = time.monotonic() + BUSY_SECONDS
+    start = time.monotonic()
     driver.execute("PRAGMA busy_timeout=0")
     try:
-        while time.monotonic() < end:
+        while (waited := time.monotonic() - start) < BUSY_SECONDS:
             try:
                 driver.execute(statement)
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
                     break
-            time.sleep(random.uniform(0.001, 0.006))
+            time.sleep(random.uniform(0.001, 0.006) / (1 + 2 * waited))
         connection.exec_driver_sql(statement)  # for its error, as SQLAlchemy wraps it
     finally:
         driver.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")

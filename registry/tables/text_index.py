@@ -19,6 +19,7 @@ from sqlalchemy.types import Text
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.database import TEXT_TABLE
+from registry.tables.prepared import Prepared
 from registry.tables.versions import Version
 
 _SQLITE: TableClause = table(
@@ -31,6 +32,7 @@ _SQLITE: TableClause = table(
     column("tags"),
     column("description"),
 )
+_ADD = Prepared(_SQLITE.insert())
 _POSTGRESQL: TableClause = table(TEXT_TABLE, column("rowid"), column("words"))
 
 _KEPT = select(*(kept for kept in _SQLITE.c if kept.name != TEXT_TABLE))
@@ -50,7 +52,10 @@ MOST_CANDIDATES = 10_000
 def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
     index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
-    session.execute(index.insert().values(rowid=revision_id, **columns))
+    if index is _SQLITE:
+        _ADD.rows(session.connection(), rowid=revision_id, **columns)
+    else:
+        session.execute(index.insert().values(rowid=revision_id, **columns))
 
 
 def add_texts(session: Session, texts: Mapping[int, Mapping[str, str]]) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import (
 from registry.manifest import Metric
 from registry.refs import AdapterRef
 from registry.tables.models import table
-from registry.tables.parts import Parts, Reader, load_parts
+from registry.tables.parts import Parts, Reader, connection_of, load_parts
 from registry.tables.prepared import Prepared
 
 # Without the ORM, which takes longer to make objects of a page of rows than to find them.
@@ -146,7 +146,8 @@ def look_up(connection: Connection, statement: Prepared, **values: Any) -> Versi
 
 def load_version(reader: Reader, revision_id: int) -> Version:
     """Return one version, which must exist."""
-    ((_, version),) = load_rows(reader, _BY_ID, {"id": revision_id})
+    version = look_up(connection_of(reader), _BY_ID, id=revision_id)
+    assert version is not None
     return version
 
 
@@ -161,7 +162,7 @@ def load_digests(reader: Reader, digests: Collection[str]) -> dict[str, Version]
     return {version.manifest_digest: version for _, version in load_versions(reader, statement)}
 
 
-_BY_ID = select_versions().where(REVISIONS.c.id == bindparam("id"))
+_BY_ID = Prepared(select_versions().where(REVISIONS.c.id == bindparam("id")))
 
 
 def _version(row: Sequence[Any], parts: Parts) -> Version:
@@ -174,7 +175,7 @@ def _version(row: Sequence[Any], parts: Parts) -> Version:
     return Version(
         ref=AdapterRef(owner, name, version=number),
         manifest_digest=manifest_digest,
-        created_at=_time(created_at),
+        created_at=utc_time(created_at),
         author=author,
         message=message,
         kind=kind,
@@ -190,12 +191,12 @@ def _version(row: Sequence[Any], parts: Parts) -> Version:
         tags=tuple(tag for _, tag in sorted(tags)),
         metrics=tuple(metric for _, metric in sorted(metrics, key=lambda pair: pair[0])),
         aliases=tuple(sorted(aliases)),
-        yanked_at=None if yanked_at is None else _time(yanked_at),
+        yanked_at=None if yanked_at is None else utc_time(yanked_at),
         yank_reason=yank_reason,
     )
 
 
-def _time(value: datetime | str) -> datetime:
+def utc_time(value: datetime | str) -> datetime:
     """Return what a database stored as UTC; SQLite's driver returns the text."""
     time = datetime.fromisoformat(value) if isinstance(value, str) else value
     return time.replace(tzinfo=UTC)

@@ -12,6 +12,7 @@ has written before its commit does not count when they are opened again.
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,18 +21,25 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from registry.tables.prepared import Prepared
+
 CALLS = ("open", "fsync", "replace", "rename", "link", "mkdir", "rmdir", "chmod", "unlink")
 DATABASE = "hubkit.db"
 
 
 @contextmanager
 def before_each_step(action: Callable[[str], None], *, statements: bool = True) -> Iterator[None]:
-    """Call `action` with its name before each change of the file system and each statement."""
+    """Call `action` with its name before each change of the file system and each statement.
+
+    What threads do at once, they do here one after the other.
+    """
+    one_by_one = threading.RLock()
 
     def stepping(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            action(name)
-            return call(*args, **kwargs)
+            with one_by_one:
+                action(name)
+                return call(*args, **kwargs)
 
         return wrapper
 
@@ -45,6 +53,8 @@ def before_each_step(action: Callable[[str], None], *, statements: bool = True) 
         for name in CALLS:
             patch.setattr(os, name, stepping(name, getattr(os, name)))
         if statements:
+            for name in ("rows", "each"):
+                patch.setattr(Prepared, name, stepping("statement", getattr(Prepared, name)))
             event.listen(Engine, "before_cursor_execute", statement)
             event.listen(Engine, "commit", commit)
         try:

@@ -1,12 +1,15 @@
+import errno
 import hashlib
 import io
-from pathlib import PurePosixPath
+import os
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from registry import FileInfo, InvalidNameError
+from registry.storage import files
 from registry.storage.files import CHUNK, hash_stream, parse_digest, parse_path
 
 
@@ -81,3 +84,37 @@ def test_hashing_spans_chunks() -> None:
     content = b"x" * (2 * CHUNK + 1)
     info = hash_stream(io.BytesIO(content))
     assert info == FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def test_what_is_large_is_written_back_while_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_SYNCED_AT_ONCE", CHUNK)
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    content = os.urandom(3 * CHUNK + 1)
+    with (tmp_path / "copy").open("wb") as target:
+        info = hash_stream(io.BytesIO(content), target=target)
+        assert synced
+        assert {*synced} == {target.fileno()}
+    assert (tmp_path / "copy").read_bytes() == content
+    assert info == FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def test_a_disk_that_fails_while_it_is_written_to_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_SYNCED_AT_ONCE", CHUNK)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with (tmp_path / "copy").open("wb") as target, pytest.raises(OSError, match="Input/output"):
+        hash_stream(io.BytesIO(bytes(2 * CHUNK)), target=target)

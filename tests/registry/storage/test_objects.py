@@ -4,7 +4,8 @@ import hashlib
 import io
 import os
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,8 +16,10 @@ import boto3
 import pytest
 
 from registry import AdapterRef, CorruptBlobError, Folder, StorageError, open_catalog, read_folder
+from registry.maintenance.gc import Collection, collect_garbage
 from registry.storage.blobs import BlobStore, open_blobs
 from registry.storage.files import FileInfo
+from registry.storage.intake import Arrival
 from registry.storage.objects import PART, ObjectBlobStore
 from tests.support.object_storage import BUCKET, endpoint, s3
 
@@ -183,3 +186,45 @@ def test_a_registry_publishes_to_and_loads_from_object_storage(
     copy = open_catalog(tmp_path / "copy")
     assert copy.pull(ref, catalog).manifest_digest == version.manifest_digest
     assert read_folder(copy.folder(copy.resolve(ref))).manifest == folder.manifest
+
+
+def test_garbage_in_object_storage_goes_with_the_second_collection(
+    s3: "boto3.client", tmp_path: Path, make_folder: Callable[..., Folder]
+) -> None:
+    catalog = open_catalog(tmp_path / "home", storage=f"s3://{BUCKET}/team")
+    kept = catalog.publish(AdapterRef.parse("kept"), make_folder())
+    before = keys(s3)
+    doomed = catalog.publish(AdapterRef.parse("doomed"), make_folder())
+    catalog.delete(doomed.ref.repository)
+    stranger = f"team/sha256/{doomed.manifest_digest[:2]}/README"
+    s3.put_object(Bucket=BUCKET, Key=stranger, Body=b"not of hubkit")
+    garbage = {*keys(s3)} - {*before, stranger}
+    assert collect_garbage(catalog) == Collection()  # younger than the grace period
+    first = collect_garbage(catalog, grace=timedelta(0))
+    assert (first.condemned, first.removed) == (len(garbage), 0)
+    assert collect_garbage(catalog, dry_run=True, grace=timedelta(0)).removed == len(garbage)
+    assert garbage < {*keys(s3)}
+    second = collect_garbage(catalog, grace=timedelta(0))
+    assert (second.removed, second.removed_bytes) == (len(garbage), first.condemned_bytes)
+    assert {*keys(s3)} == {*before, stranger}
+    catalog.folder(kept)
+
+
+def test_an_object_that_is_removed_while_it_is_published_is_stored_again(
+    s3: "boto3.client", tmp_path: Path, make_folder: Callable[..., Folder]
+) -> None:
+    catalog = open_catalog(tmp_path / "home", storage=f"s3://{BUCKET}/team")
+    folder = make_folder()
+    catalog.publish(AdapterRef.parse("doomed"), folder)
+    catalog.delete(AdapterRef.parse("doomed"))
+    put_all = catalog.blobs.put_all
+
+    def then_collect(arrivals: Iterable[Arrival]) -> None:
+        put_all(arrivals)
+        catalog.blobs.put_all = put_all  # type: ignore[method-assign]
+        for _ in range(2):
+            collected = collect_garbage(catalog, grace=timedelta(0))
+        assert collected.removed > 0
+
+    catalog.blobs.put_all = then_collect  # type: ignore[method-assign]
+    catalog.folder(catalog.publish(AdapterRef.parse("again"), folder))
