@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.pool import AsyncResult, Pool
@@ -17,8 +18,10 @@ from registry import AdapterRef, Catalog, Manifest
 from registry.entries import Entry, canonical
 from registry.log import START, current_user
 from registry.tables.base import Base
+from registry.tables.journal import journal_mode
 from registry.tables.listings import NO_SCORE
 from registry.tables.recording import columns
+from registry.tables.sqlite import Sqlite
 from registry.tables.text_index import text_entry
 
 _BATCH = 10_000
@@ -36,7 +39,6 @@ def fill(catalog: Catalog, size: int) -> None:
     with get_context("spawn").Pool(1) as pool:
         _write_all([(str(catalog.blobs.path(SHARED.sha256)), WEIGHTS)])
         _fill_tables(catalog, size, pool)
-    catalog.database.close()
 
 
 def _fill_tables(catalog: Catalog, size: int, pool: Pool) -> None:
@@ -44,8 +46,7 @@ def _fill_tables(catalog: Catalog, size: int, pool: Pool) -> None:
     indexes = [index for table in tables for index in sorted_indexes(_TABLES[table])]
     previous = START
     written: AsyncResult[None] | None = None
-    with catalog.database.backend.engine.connect() as connection:
-        _hurry(connection)
+    with _hurried(catalog) as connection:
         for index in indexes:
             index.drop(connection)
         for batch in batches(size):
@@ -73,7 +74,6 @@ def _fill_tables(catalog: Catalog, size: int, pool: Pool) -> None:
             _index_text(connection, texts)
             connection.execute(update(_TABLES["log_head"]).values(sequence=number, hash=previous))
             connection.commit()
-            _hurry(connection)
         if written is not None:
             written.get()
         for index in indexes:
@@ -92,11 +92,22 @@ def sorted_indexes(table: Table) -> list[Any]:
     return sorted(table.indexes, key=lambda index: str(index.name))
 
 
-def _hurry(connection: Connection) -> None:
-    if connection.dialect.name == "sqlite" and not connection.in_transaction():
-        raw = connection.connection.driver_connection
-        for pragma in ("synchronous=OFF", "cache_size=-500000", "foreign_keys=OFF"):
-            raw.execute(f"PRAGMA {pragma}")
+@contextmanager
+def _hurried(catalog: Catalog) -> Iterator[Connection]:
+    """Yield a connection that writes at once and without a journal, if it is to a file."""
+    backend = catalog.database.backend
+    catalog.database.close()  # the journal changes only while nobody else has the file open
+    with backend.engine.connect() as connection:
+        if not isinstance(backend, Sqlite):
+            yield connection
+            return
+        driver = connection.connection.driver_connection
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1000000"):
+            driver.execute(f"PRAGMA {pragma}")
+        yield connection
+        connection.commit()
+        driver.execute(f"PRAGMA journal_mode={journal_mode(backend.path)}")
+    catalog.database.close()
 
 
 def _add_rows(

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
 
 from registry.errors import DatabaseError, StorageError
 
@@ -27,6 +27,9 @@ class Backend(Protocol):
 
     def exists(self) -> bool:
         """Whether connecting would make no new, empty database."""
+
+    def reading(self) -> AbstractContextManager[PoolProxiedConnection]:
+        """Yield the driver's connection in a transaction as `reading_engine` begins them."""
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether everything beside the tables is as it should be."""

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import DatabaseError, NewerDatabaseError
 from registry.tables.backend import Backend
+from registry.tables.prepared import Reading
 from registry.tables.sqlite import Sqlite
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ class Database:
             yield session
 
     @contextmanager
-    def look_up(self) -> Iterator[Connection]:
-        """As `read`, without the ORM, which costs a lookup as much as the database does."""
-        with self._errors(), self.backend.reading_engine.begin() as connection:
-            yield connection
+    def look_up(self) -> Iterator[Reading]:
+        """As `read`, without SQLAlchemy, which costs a lookup more than the database does."""
+        with self._errors(), self.backend.reading() as driver:
+            yield Reading(self.backend.engine.dialect, driver)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -152,8 +153,8 @@ class Database:
         Raises:
             DatabaseError: Its tables are somebody else's.
         """
-        with self.look_up() as connection:
-            return self._migration(connection)
+        with self.read() as session:
+            return self._migration(session.connection())
 
     def is_current(self) -> bool:
         """Whether nothing is left for `upgrade` to do.
@@ -161,7 +162,8 @@ class Database:
         Raises:
             NewerDatabaseError: A newer hubkit has upgraded this database.
         """
-        with self.look_up() as connection:
+        with self.read() as session:
+            connection = session.connection()
             found = self._migration(connection)
             prepared = self.backend.is_prepared(connection)
         known = known_revisions()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -59,6 +59,12 @@ class Postgresql:
     def exists(self) -> bool:
         """Whether connecting would change nothing: always."""
         return True
+
+    @contextmanager
+    def reading(self) -> Iterator[PoolProxiedConnection]:
+        """Yield the driver's connection, which begins a transaction by itself."""
+        with self.reading_engine.connect() as connection:
+            yield connection.connection
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether everything beside the tables is as it should be: always."""

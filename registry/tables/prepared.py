@@ -1,10 +1,28 @@
 """Statements given to the driver as they are, for lookups quicker than SQLAlchemy's execution."""
 
-from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, Dialect, Select
+from sqlalchemy import Dialect, PoolProxiedConnection, Select
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import CompoundSelect
+
+
+class Reading(NamedTuple):
+    """A transaction as the driver has it.
+
+    Attributes:
+        dialect: Which database it is in.
+        driver: The driver's connection.
+    """
+
+    dialect: Dialect
+    driver: PoolProxiedConnection
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        """Return the transaction that a session is in."""
+        connection = session.connection()
+        return cls(connection.dialect, connection.connection)
 
 
 class Prepared:
@@ -21,16 +39,16 @@ class Prepared:
         self._statement = statement
         self._compiled: dict[str, tuple[str, dict[str, Any], list[str] | None]] = {}
 
-    def rows(self, connection: Connection, **values: Any) -> list[tuple[Any, ...]]:
+    def rows(self, reading: Reading, **values: Any) -> list[tuple[Any, ...]]:
         """Execute it with these values and return all rows; raises what the driver raises."""
-        dialect = connection.dialect
+        dialect, driver = reading
         if dialect.name not in self._compiled:
             self._compile(dialect)
         text, constants, order = self._compiled[dialect.name]
         named = constants | values
-        with closing(connection.connection.cursor()) as cursor:
-            cursor.execute(text, named if order is None else [named[name] for name in order])
-            return list(cursor.fetchall())
+        cursor = driver.cursor()
+        cursor.execute(text, named if order is None else [named[name] for name in order])
+        return cursor.fetchall()  # type: ignore[return-value]
 
     def _compile(self, dialect: Dialect) -> None:
         compiled = self._statement.compile(dialect=dialect)

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy import (
+    Connection,
+    Engine,
+    NullPool,
+    PoolProxiedConnection,
+    QueuePool,
+    create_engine,
+    event,
+)
 
 from registry.errors import DatabaseError, StorageError
 from registry.storage.durable import storage_errors
@@ -51,6 +59,16 @@ class Sqlite:
         """Whether there is a file; connecting would make one."""
         with storage_errors("read", self.path):
             return self.path.exists()
+
+    @contextmanager
+    def reading(self) -> Iterator[PoolProxiedConnection]:
+        """Yield the driver's connection in a transaction; the pool ends it."""
+        driver = self.engine.raw_connection()
+        try:
+            driver.cursor().execute("BEGIN")
+            yield driver
+        finally:
+            driver.close()
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether the journal is the one that is safe here, or cannot be changed."""
