@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Select, cast, column, func, select, table
+from sqlalchemy import Integer, Select, bindparam, cast, column, func, select, table
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import TableClause
@@ -37,10 +37,6 @@ _COMMON = frozenset(
     ("a", "adapter", "adapters", "an", "and", "for", "lora", "model", "of", "on", "the", "to")
 )
 
-MOST_CANDIDATES = 10_000
-"""How many of the newest versions with the words a page looks through."""
-
-
 def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
     index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
@@ -64,8 +60,8 @@ def remove_text(session: Session, revision_ids: "Select[int]") -> None:
     session.execute(_SQLITE.delete().where(_SQLITE.c.rowid.in_(revision_ids)))
 
 
-def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select[int] | None":
-    """Select the ids of the newest revisions with all words of `text`; None if it has no word.
+def query(dialect: str, text: str) -> str | None:
+    """Return the query for all words of `text` in the index's language; None if it has no word.
 
     The last word may be unfinished: ``senti`` finds ``sentiment``. Words that nearly every
     adapter has are left out, unless there are no others.
@@ -73,10 +69,6 @@ def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select
     Args:
         dialect: ``sqlite`` or ``postgresql``.
         text: What somebody typed.
-        before: Only ids lower than this one.
-
-    Returns:
-        At most `MOST_CANDIDATES`, the highest first, in a column called ``rowid``.
     """
     words = _words(text)[:_MOST_WORDS]
     if not words:
@@ -86,16 +78,30 @@ def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select
         telling.append(words[-1])
     unfinished = telling[-1] == words[-1] and len(words[-1]) >= _SHORTEST_PREFIX
     # Only letters and digits are left, and quoted, as AND or NEAR are operators to FTS5.
-    index = _POSTGRESQL if dialect == "postgresql" else _SQLITE
     if dialect == "postgresql":
-        query = " & ".join(f"'{_fold(word)}'" for word in telling) + (":*" if unfinished else "")
-        matches = index.c.words.op("@@")(cast(query, TSQUERY))
+        return " & ".join(f"'{_fold(word)}'" for word in telling) + (":*" if unfinished else "")
+    return " ".join(f'"{word}"' for word in telling) + ("*" if unfinished else "")
+
+
+def candidates(dialect: str, later: bool) -> "Select[int]":
+    """Select the ids of the newest revisions that the query ``words`` finds.
+
+    Args:
+        dialect: ``sqlite`` or ``postgresql``.
+        later: Whether they must be lower than ``number``.
+
+    Returns:
+        At most ``most``, the highest first, in a column called ``rowid``.
+    """
+    if dialect == "postgresql":
+        index = _POSTGRESQL
+        matches = index.c.words.op("@@")(cast(bindparam("words", type_=Text), TSQUERY))
     else:
-        query = " ".join(f'"{word}"' for word in telling) + ("*" if unfinished else "")
-        matches = column(TEXT_TABLE).op("MATCH")(query)
+        index = _SQLITE
+        matches = column(TEXT_TABLE).op("MATCH")(bindparam("words"))
     rowid = index.c.rowid
-    found = select(rowid).where(matches).order_by(rowid.desc()).limit(MOST_CANDIDATES)
-    return found if before is None else found.where(rowid < before)
+    found = select(rowid).where(matches).order_by(rowid.desc()).limit(bindparam("most"))
+    return found.where(rowid < bindparam("number", type_=Integer)) if later else found
 
 
 def text_entry(

@@ -11,7 +11,6 @@ from sqlalchemy import Engine, event
 from registry import AdapterRef, Catalog, Folder, InvalidNameError, open_catalog
 from registry import search as searching
 from registry.search import search
-from registry.tables import text_index
 
 MakeFolder = Callable[..., Folder]
 Publish = Callable[..., None]
@@ -245,8 +244,7 @@ def test_a_malformed_page_or_owner_is_refused(catalog: Catalog, query: dict[str,
 def test_a_search_that_looked_through_many_goes_on_where_it_stopped(
     catalog: Catalog, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (text_index, searching):
-        monkeypatch.setattr(module, "MOST_CANDIDATES", 2)
+    monkeypatch.setattr(searching, "MOST_CANDIDATES", 2)
     publish("wanted", task="rare", description="word")
     for number in range(3):
         publish(f"other-{number}", description="word")
