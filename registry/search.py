@@ -19,7 +19,7 @@ from registry.tables.versions import WIDTH, Version, look_up
 if TYPE_CHECKING:
     from registry.catalog import Catalog
 
-MOST_CANDIDATES = 10_000
+MOST_CANDIDATES = 5_000
 """How many of the newest versions with the words a page looks through."""
 
 
@@ -63,9 +63,10 @@ def search(
     Args:
         catalog: Where to look.
         text: Words that all occur in the name, task, base model, tags or description; the last
-            one may be unfinished. Of the versions with these words, a page looks through the
-            newest `MOST_CANDIDATES`: by date, a page may be short and still have a `next`; by score
-            or downloads, these are all that is sorted.
+            one may be unfinished, unless a thousand versions have it as it is. Of the versions
+            with these words, a page looks through the newest `MOST_CANDIDATES`: by date, a page
+            may be short and still have a `next`; by score or downloads, these are all that is
+            sorted.
         base: The base model's id, the last component of it, its family such as ``bert``, or at
             least 8 digits of its fingerprint.
         task: The exact task.
@@ -117,7 +118,7 @@ def search(
             words = query(reading.dialect.name, text)
             if words is None:
                 return Page((), None)
-            values |= {"words": words, "most": MOST_CANDIDATES}
+            values |= words | {"most": MOST_CANDIDATES}
         asked = Asked(
             sort=sort,
             later=after is not None,

@@ -8,18 +8,45 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, cast, column, func, select, table
-from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    table,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import TableClause
-from sqlalchemy.types import Text
+from sqlalchemy.types import Text, UserDefinedType
 
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.database import TEXT_TABLE
 
+
+MANY = 1000
+"""From how many versions on that have the last word as it is, it does not stand for others."""
+
+
+class _TsQuery(UserDefinedType[str]):
+    """PostgreSQL's type of a query; to import its dialect for it takes as long as a command."""
+
+    cache_ok = True
+
+    def get_col_spec(self) -> str:
+        return "TSQUERY"
+
+
 _SQLITE: TableClause = table(
     TEXT_TABLE,
+    column(TEXT_TABLE),  # to FTS5, all of its columns
     column("rowid"),
     column("name"),
     column("task"),
@@ -36,6 +63,7 @@ _SHORTEST_PREFIX = 2
 _COMMON = frozenset(
     ("a", "adapter", "adapters", "an", "and", "for", "lora", "model", "of", "on", "the", "to")
 )
+
 
 def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
@@ -60,8 +88,8 @@ def remove_text(session: Session, revision_ids: "Select[int]") -> None:
     session.execute(_SQLITE.delete().where(_SQLITE.c.rowid.in_(revision_ids)))
 
 
-def query(dialect: str, text: str) -> str | None:
-    """Return the query for all words of `text` in the index's language; None if it has no word.
+def query(dialect: str, text: str) -> dict[str, str | int] | None:
+    """Return the values that `candidates` leaves open to find all words of `text`.
 
     The last word may be unfinished: ``senti`` finds ``sentiment``. Words that nearly every
     adapter has are left out, unless there are no others.
@@ -69,6 +97,9 @@ def query(dialect: str, text: str) -> str | None:
     Args:
         dialect: ``sqlite`` or ``postgresql``.
         text: What somebody typed.
+
+    Returns:
+        None if there is no word in it.
     """
     words = _words(text)[:_MOST_WORDS]
     if not words:
@@ -79,12 +110,23 @@ def query(dialect: str, text: str) -> str | None:
     unfinished = telling[-1] == words[-1] and len(words[-1]) >= _SHORTEST_PREFIX
     # Only letters and digits are left, and quoted, as AND or NEAR are operators to FTS5.
     if dialect == "postgresql":
-        return " & ".join(f"'{_fold(word)}'" for word in telling) + (":*" if unfinished else "")
-    return " ".join(f'"{word}"' for word in telling) + ("*" if unfinished else "")
+        quoted, every, start = [f"'{_fold(word)}'" for word in telling], " & ", ":*"
+    else:
+        quoted, every, start = [f'"{word}"' for word in telling], " ", "*"
+    whole = every.join(quoted)
+    return {
+        "last": quoted[-1],
+        "many": MANY,
+        "whole": whole,
+        "words": whole + (start if unfinished else ""),
+    }
 
 
 def candidates(dialect: str, later: bool) -> "Select[int]":
-    """Select the ids of the newest revisions that the query ``words`` finds.
+    """Select the ids of the newest revisions that have all words.
+
+    To look for all that begins with a word takes the longer the more there are, unlike to look for
+    a word; so a last word that many have as it is does not stand for others.
 
     Args:
         dialect: ``sqlite`` or ``postgresql``.
@@ -93,15 +135,24 @@ def candidates(dialect: str, later: bool) -> "Select[int]":
     Returns:
         At most ``most``, the highest first, in a column called ``rowid``.
     """
-    if dialect == "postgresql":
-        index = _POSTGRESQL
-        matches = index.c.words.op("@@")(cast(bindparam("words", type_=Text), TSQUERY))
-    else:
-        index = _SQLITE
-        matches = column(TEXT_TABLE).op("MATCH")(bindparam("words"))
+    index = _POSTGRESQL if dialect == "postgresql" else _SQLITE
+    many = bindparam("many", type_=Integer)
+    with_last = select(literal(1)).where(_matches(dialect, bindparam("last", type_=Text)))
+    count = select(func.count()).select_from(with_last.limit(many).subquery()).scalar_subquery()
+    wanted = case(
+        (count == many, bindparam("whole", type_=Text)), else_=bindparam("words", type_=Text)
+    )
     rowid = index.c.rowid
-    found = select(rowid).where(matches).order_by(rowid.desc()).limit(bindparam("most"))
-    return found.where(rowid < bindparam("number", type_=Integer)) if later else found
+    found = select(rowid).where(_matches(dialect, wanted)).order_by(rowid.desc())
+    if later:
+        found = found.where(rowid < bindparam("number", type_=Integer))
+    return found.limit(bindparam("most"))
+
+
+def _matches(dialect: str, query: ColumnElement[str]) -> ColumnElement[bool]:
+    if dialect == "postgresql":
+        return _POSTGRESQL.c.words.op("@@")(cast(query, _TsQuery()))
+    return _SQLITE.c[TEXT_TABLE].op("MATCH")(query)
 
 
 def text_entry(
