@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, insert, update
 
-from benchmarks.support.made_up import SHARED, WEIGHTS, make_manifest, name
+from benchmarks.registries.made_up import SHARED, WEIGHTS, make_manifest, name
 from registry import AdapterRef, Catalog, Manifest
 from registry.entries import Entry, canonical
 from registry.log import START, current_user

@@ -28,7 +28,7 @@ SHARED = FileInfo(sha256=hashlib.sha256(WEIGHTS).hexdigest(), size=len(WEIGHTS))
 """What every file of an adapter holds."""
 
 _METHODS = {name: Method(type=name, parameters={"bottleneck_size": 48}) for name in METHODS}
-_BASE_MODELS = {
+BASE_MODELS = {
     base: BaseModelInfo(
         id=base,
         architecture="BertModel",
@@ -41,7 +41,7 @@ _BASE_MODELS = {
 _SAME = Manifest(
     kind="adapter",
     method=_METHODS[METHODS[0]],
-    base_model=_BASE_MODELS[BASES[0]],
+    base_model=BASE_MODELS[BASES[0]],
     task_type="text-classification",
     labels=("negative", "positive"),
     files={"adapter.safetensors": SHARED, "adapter_config.json": SHARED},
@@ -78,7 +78,7 @@ def make_manifest(number: int) -> Manifest:
     return _SAME.model_copy(
         update={
             "method": _METHODS[chance.choice(METHODS)],
-            "base_model": _BASE_MODELS[base],
+            "base_model": BASE_MODELS[base],
             "task": TASKS[task],
             "language": chance.choice(LANGUAGES),
             "license": chance.choice(LICENSES),
