@@ -30,7 +30,6 @@ from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.database import TEXT_TABLE
 
-
 MANY = 1000
 """From how many versions on that have the last word as it is, it does not stand for others."""
 

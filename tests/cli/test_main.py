@@ -61,6 +61,13 @@ def test_what_computes_nothing_loads_no_torch(
         assert not loaded(*arguments) & {*HEAVY, "rich"}, arguments
 
 
+def test_a_command_loads_nothing_that_only_others_need(publish: Callable[..., Version]) -> None:
+    publish("one")
+    others = {"hubkit.cli.train", "hubkit.methods", "registry.maintenance"}
+    theirs = {"alembic", "platformdirs", "sqlalchemy.dialects.postgresql"}
+    assert not loaded("list") & (others | theirs)
+
+
 def test_version_is_that_of_the_distribution(run: Run) -> None:
     assert run("--version").stdout == f"hubkit {version('hubkit')}\n"
 
