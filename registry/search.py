@@ -102,11 +102,11 @@ def search(
         "license": license,
         "owner": None if owner is None else AdapterRef(owner, "x").folded.partition("/")[0],
     }
-    others = {"max_size": max_size, "dataset": dataset, "tag": tag}
+    others: dict[str, Any] = {"max_size": max_size, "dataset": dataset, "tag": tag}
     given = {name: value for name, value in (exact | others).items() if value is not None}
     threshold = None if metric is None else Threshold.parse(metric)
     if threshold is not None:
-        given |= {"metric": threshold.metric, "bound": threshold.value}
+        values |= {"metric": threshold.metric, "bound": threshold.value}
     with catalog.database.look_up() as reading:
         meanings: tuple[Meaning, ...] = ()
         if base is not None:

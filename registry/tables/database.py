@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine, Pool
+from sqlalchemy import Connection, Pool, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -47,7 +47,7 @@ class Database:
     def __init__(self, where: Path | str) -> None:
         """Open nothing yet."""
         self.backend = _backend(where)
-        _ENGINES.add(self.backend.engine)
+        _DATABASES.add(self)
 
     @property
     def path(self) -> Path:
@@ -69,6 +69,8 @@ class Database:
 
     def close(self) -> None:
         """Close the connections that are kept for the next transaction."""
+        for connection in self.backend.forget():
+            connection.close()
         self.backend.engine.dispose()
 
     @contextmanager
@@ -214,14 +216,15 @@ def _backend(where: Path | str) -> Backend:
     return Postgresql(where)
 
 
-_ENGINES: WeakSet[Engine] = WeakSet()
-_INHERITED: list[Pool] = []
+_DATABASES: WeakSet[Database] = WeakSet()
+_INHERITED: list[Pool | PoolProxiedConnection] = []
 
 
 def _forget_connections() -> None:
     # A connection must not be shared with a forked process, nor closed by it.
-    for engine in _ENGINES:
-        _INHERITED.append(engine.pool)
+    for database in _DATABASES:
+        engine = database.backend.engine
+        _INHERITED.extend((engine.pool, *database.backend.forget()))
         engine.dispose(close=False)
 
 

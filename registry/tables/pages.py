@@ -81,7 +81,9 @@ def page_statement(asked: Asked) -> Prepared:
         conditions.append(is_measured(asked.on_dataset, asked.comparison))
     order = [newest] if by_date else [LISTINGS.c[asked.sort], newest]
     if asked.later:
-        ends = [bindparam(name) for name in (["number"] if by_date else ["key", "number"])]
+        ends: list[ColumnElement[Any]] = [
+            bindparam(name) for name in (["number"] if by_date else ["key", "number"])
+        ]
         conditions.append(row_of(*order) < row_of(*ends))
     key = literal(0) if by_date else LISTINGS.c[asked.sort]
     page = (

@@ -61,10 +61,14 @@ class Postgresql:
         return True
 
     @contextmanager
-    def reading(self) -> Iterator[PoolProxiedConnection]:
+    def reading(self) -> Iterator[Any]:
         """Yield the driver's connection, which begins a transaction by itself."""
         with self.reading_engine.connect() as connection:
-            yield connection.connection
+            yield connection.connection.driver_connection
+
+    def forget(self) -> list[PoolProxiedConnection]:
+        """Return nothing: the pool keeps all connections."""
+        return []
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether everything beside the tables is as it should be: always."""

@@ -2,9 +2,8 @@
 
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Dialect, PoolProxiedConnection, Select
+from sqlalchemy import Dialect, SelectBase
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.expression import CompoundSelect
 
 
 class Reading(NamedTuple):
@@ -16,13 +15,13 @@ class Reading(NamedTuple):
     """
 
     dialect: Dialect
-    driver: PoolProxiedConnection
+    driver: Any
 
     @classmethod
     def of(cls, session: Session) -> Self:
         """Return the transaction that a session is in."""
         connection = session.connection()
-        return cls(connection.dialect, connection.connection)
+        return cls(connection.dialect, connection.connection.driver_connection)
 
 
 class Prepared:
@@ -34,7 +33,7 @@ class Prepared:
         statement: With a bind parameter for each value that differs between calls.
     """
 
-    def __init__(self, statement: "Select[Any] | CompoundSelect[Any]") -> None:
+    def __init__(self, statement: SelectBase) -> None:
         """Compile nothing yet."""
         self._statement = statement
         self._compiled: dict[str, tuple[str, dict[str, Any], list[str] | None]] = {}
@@ -46,9 +45,9 @@ class Prepared:
             self._compile(dialect)
         text, constants, order = self._compiled[dialect.name]
         named = constants | values
-        cursor = driver.cursor()
-        cursor.execute(text, named if order is None else [named[name] for name in order])
-        return cursor.fetchall()  # type: ignore[return-value]
+        given = named if order is None else [named[name] for name in order]
+        rows: list[tuple[Any, ...]] = driver.execute(text, given).fetchall()
+        return rows
 
     def _compile(self, dialect: Dialect) -> None:
         compiled = self._statement.compile(dialect=dialect)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -51,6 +52,7 @@ class Sqlite:
         self.label = str(path)
         self.engine = _engine(path)
         self.reading_engine: Engine = self.engine
+        self._kept: list[PoolProxiedConnection] = []
         # A transaction that reads first and asks for the write lock later fails without waiting
         # when another process wrote in between.
         self.writing_engine: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
@@ -61,14 +63,28 @@ class Sqlite:
             return self.path.exists()
 
     @contextmanager
-    def reading(self) -> Iterator[PoolProxiedConnection]:
-        """Yield the driver's connection in a transaction; the pool ends it."""
-        driver = self.engine.raw_connection()
+    def reading(self) -> Iterator[Any]:
+        """Yield the driver's connection in a transaction."""
+        # Kept apart: to take one from the pool and give it back costs as much as a lookup.
         try:
-            driver.cursor().execute("BEGIN")
+            kept = self._kept.pop()
+        except IndexError:
+            kept = self.engine.raw_connection()
+        driver = kept.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        try:
+            driver.execute("BEGIN")
             yield driver
-        finally:
-            driver.close()
+            driver.rollback()
+        except BaseException:
+            kept.close()
+            raise
+        self._kept.append(kept)
+
+    def forget(self) -> list[PoolProxiedConnection]:
+        """Give up the connections that are kept for the next lookup, and return them."""
+        kept, self._kept = self._kept, []
+        return kept
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether the journal is the one that is safe here, or cannot be changed."""

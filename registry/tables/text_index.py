@@ -39,7 +39,7 @@ class _TsQuery(UserDefinedType[str]):
 
     cache_ok = True
 
-    def get_col_spec(self) -> str:
+    def get_col_spec(self, **kw: Any) -> str:
         return "TSQUERY"
 
 
