@@ -131,8 +131,8 @@ class Catalog:
             ParentNotFoundError: A parent is not in this registry.
             ConflictError: The name was deleted.
         """
-        with self.database.read() as session:
-            require_publishable(session, ref, manifest)
+        with self.database.look_up() as transaction:
+            require_publishable(transaction, ref, manifest)
 
     def resolve(self, ref: AdapterRef) -> Version:
         """Return the version a ref names; without version or alias, the latest.

@@ -39,7 +39,7 @@ class Entry(BaseModel):
         previous: The hash of the entry before.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     record: Literal[1] = 1
     sequence: Annotated[int, Field(ge=1, lt=2**63)]

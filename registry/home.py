@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-from platformdirs import user_data_dir
-
 from registry.catalog import DATABASE_NAME, Catalog
 from registry.errors import DatabaseError, RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
@@ -18,7 +16,12 @@ STORAGE_VARIABLE = "HUBKIT_STORAGE_URL"
 
 def default_home() -> Path:
     """Return the folder of the user's registry: HUBKIT_HOME, else where the system keeps data."""
-    return Path(os.environ.get("HUBKIT_HOME") or user_data_dir("hubkit")).expanduser()
+    home = os.environ.get("HUBKIT_HOME")
+    if not home:
+        from platformdirs import user_data_dir
+
+        home = user_data_dir("hubkit")
+    return Path(home).expanduser()
 
 
 def open_catalog(

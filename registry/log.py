@@ -22,7 +22,7 @@ from registry.errors import DatabaseError
 from registry.refs import AdapterRef
 from registry.storage.records import RecordStore
 from registry.tables.models import LogEntry
-from registry.tables.prepared import Prepared
+from registry.tables.prepared import Prepared, Transaction
 from registry.tables.versions import Version
 
 START = "0" * 64
@@ -99,7 +99,7 @@ class Log:
         Raises:
             StorageError: The entry's file cannot be written.
         """
-        ((sequence, previous),) = _TAKE_PLACE.rows(session.connection())
+        ((sequence, previous),) = _TAKE_PLACE.rows(Transaction.of(session))
         entry = Entry(
             sequence=sequence,
             at=datetime.now(UTC).isoformat(),
@@ -141,9 +141,9 @@ class Log:
     @staticmethod
     def insert(session: Session, entry: Entry) -> None:
         """Make the row of `entry`, and make it the last one."""
-        digest, connection = entry.hash, session.connection()
+        digest, transaction = entry.hash, Transaction.of(session)
         _ADD.rows(
-            connection,
+            transaction,
             sequence=entry.sequence,
             at=datetime.fromisoformat(entry.at),
             actor=entry.actor,
@@ -154,7 +154,7 @@ class Log:
             previous=entry.previous,
             hash=digest,
         )
-        _MOVE_HEAD.rows(connection, last=entry.sequence, digest=digest)
+        _MOVE_HEAD.rows(transaction, last=entry.sequence, digest=digest)
 
     def entries(self, session: Session, ref: AdapterRef | None = None) -> Iterator[Entry]:
         """Yield the entries about an adapter, or all of them, oldest first.

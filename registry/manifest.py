@@ -37,7 +37,8 @@ Kind = Literal["adapter", "fusion", "stack", "mix"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # Built when first used: a command that lists adapters reads no manifest.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
 
 class Method(_Part):

@@ -18,6 +18,7 @@ from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.storage.intake import Arrival
 from registry.tables.database import Database
+from registry.tables.prepared import Transaction
 from registry.tables.recording import Publication, record_version, require_publishable
 from registry.tables.references import spare
 from registry.tables.versions import Version, load_version
@@ -58,7 +59,7 @@ def publish_version(
     """
 
     def record(session: Session) -> Version:
-        require_publishable(session, ref, manifest)
+        require_publishable(Transaction.of(session), ref, manifest)
         revision, new = record_version(session, ref, manifest, publication)
         version = load_version(session, revision)
         if new:
@@ -67,8 +68,8 @@ def publish_version(
         return version
 
     named = ref if publication.number is None else ref.at(publication.number)
-    with database.look_up() as connection:
-        require_publishable(connection, ref, manifest)
+    with database.look_up() as transaction:
+        require_publishable(transaction, ref, manifest)
     for _ in range(_TRIES):
         # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
         # version whose bytes are missing.

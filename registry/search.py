@@ -6,25 +6,21 @@ page costs what the first one does, in a registry of a million adapters as in on
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, exists, func, literal, select
-from sqlalchemy import tuple_ as row_of
+from typing import TYPE_CHECKING, Any
 
 from registry.errors import InvalidNameError
 from registry.refs import AdapterRef
-from registry.tables.conditions import has_base, is_measured, versions_of
-from registry.tables.listings import LISTINGS, NO_SCORE
-from registry.tables.models import table
-from registry.tables.text_index import MOST_CANDIDATES, candidates
-from registry.tables.versions import Version, load_rows
+from registry.tables.conditions import Meaning, Threshold, find_base
+from registry.tables.pages import Asked, Sort, page_statement, rest_statement
+from registry.tables.prepared import Transaction
+from registry.tables.text_index import query
+from registry.tables.versions import WIDTH, Version, look_up
 
 if TYPE_CHECKING:
     from registry.catalog import Catalog
 
-Sort = Literal["date", "score", "downloads"]
-
-_TAGS = table("tags")
+MOST_CANDIDATES = 5_000
+"""How many of the newest versions with the words a page looks through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +63,10 @@ def search(
     Args:
         catalog: Where to look.
         text: Words that all occur in the name, task, base model, tags or description; the last
-            one may be unfinished. Of the versions with these words, a page looks through the
-            newest `MOST_CANDIDATES`: by date, a page may be short and still have a `next`; by score
-            or downloads, these are all that is sorted.
+            one may be unfinished, unless a thousand versions have it as it is. Of the versions
+            with these words, a page looks through the newest `MOST_CANDIDATES`: by date, a page
+            may be short and still have a `next`; by score or downloads, these are all that is
+            sorted.
         base: The base model's id, the last component of it, its family such as ``bert``, or at
             least 8 digits of its fingerprint.
         task: The exact task.
@@ -93,7 +90,9 @@ def search(
     """
     if not 1 <= limit <= 1000:
         raise InvalidNameError(f"A page has 1 to 1000 adapters, not {limit}.", limit)
-    key, number = _parse_cursor(sort, after)
+    values: dict[str, Any] = {"limit": limit + 1}
+    if after is not None:
+        values["key"], values["number"] = _parse_cursor(sort, after)
     exact = {
         "task": task,
         "task_type": task_type,
@@ -103,81 +102,54 @@ def search(
         "license": license,
         "owner": None if owner is None else AdapterRef(owner, "x").folded.partition("/")[0],
     }
-    conditions = [LISTINGS.c[name] == value for name, value in exact.items() if value is not None]
-    if max_size is not None:
-        conditions.append(LISTINGS.c.size <= max_size)
-    if metric is not None or dataset is not None:
-        conditions.append(is_measured(metric, dataset))
-    with catalog.database.look_up() as connection:
+    others: dict[str, Any] = {"max_size": max_size, "dataset": dataset, "tag": tag}
+    given = {name: value for name, value in (exact | others).items() if value is not None}
+    threshold = None if metric is None else Threshold.parse(metric)
+    if threshold is not None:
+        values |= {"metric": threshold.metric, "bound": threshold.value}
+    with catalog.database.look_up() as transaction:
+        meanings: tuple[Meaning, ...] = ()
         if base is not None:
-            conditions.append(has_base(connection, base))
-        source: FromClause = LISTINGS
-        newest: ColumnElement[int] = LISTINGS.c.revision_id
-        words = None
+            meanings, found = find_base(transaction, base)
+            if not meanings:
+                return Page((), None)
+            values |= found
         if text is not None:
-            words = candidates(
-                connection.dialect.name, text, before=number if sort == "date" else None
-            )
+            words = query(transaction.dialect.name, text)
             if words is None:
                 return Page((), None)
-            found = words.subquery()
-            newest = found.c.rowid
-            source = found.join(LISTINGS, LISTINGS.c.revision_id == found.c.rowid)
-        elif tag is not None:
-            newest = _TAGS.c.revision_id
-            source = _TAGS.join(LISTINGS, LISTINGS.c.revision_id == _TAGS.c.revision_id)
-            conditions.append(_TAGS.c.tag == tag)
-        if text is not None and tag is not None:
-            tagged = exists().where(_TAGS.c.revision_id == newest, _TAGS.c.tag == tag)
-            conditions.append(tagged)
-        by_date = sort == "date"
-        is_alone = words is not None and by_date and not conditions
-        order = [newest] if by_date else [LISTINGS.c[sort], newest]
-        if number is not None:
-            bounds = [number] if by_date else [key, number]
-            conditions.append(row_of(*order) < row_of(*map(literal, bounds)))
-        page = (
-            select(
-                newest.label("revision_id"),
-                (literal(0) if by_date else LISTINGS.c[sort]).label("key"),
-            )
-            .select_from(source)
-            .where(*conditions)
-            .order_by(*(column.desc() for column in order))
-            .limit(limit + 1)
+            values |= words | {"most": MOST_CANDIDATES}
+        asked = Asked(
+            sort=sort,
+            later=after is not None,
+            exact=tuple(name for name in exact if name in given),
+            base=meanings,
+            sized=max_size is not None,
+            on_dataset=dataset is not None,
+            comparison=None if threshold is None else threshold.comparison,
+            tagged=tag is not None,
+            text_in=None if text is None else transaction.dialect.name,
         )
-        if words is not None and is_alone:
-            page = _first_listed(words, limit + 1)
-        rows = load_rows(connection, versions_of(page))
+        values |= given
+        rows = look_up(transaction, page_statement(asked), **values)
         following = None
         if len(rows) > limit:
             last = rows[limit - 1][0]
-            following = str(last.id) if by_date else f"{last.key!r}:{last.id}"
-        elif words is not None and by_date and not is_alone:
-            following = _rest(connection, words)
+            key, number = last[WIDTH], last[0]
+            following = str(number) if sort == "date" else f"{key!r}:{number}"
+        elif text is not None and sort == "date" and not asked.is_only_text:
+            following = _rest(transaction, asked, values)
     return Page(tuple(version for _, version in rows[:limit]), following)
 
 
-def _first_listed(words: "Select[int]", limit: int) -> "Select[Any]":
-    """Take candidates one by one until there are enough, however many more there would be."""
-    (rowid,) = words.selected_columns
-    return (
-        words.with_only_columns(rowid.label("revision_id"), literal(0).label("key"))
-        .where(exists().where(LISTINGS.c.revision_id == rowid).correlate(rowid.table))
-        .limit(limit)
-    )
-
-
-def _rest(connection: Connection, words: "Select[int]") -> str | None:
+def _rest(transaction: Transaction, asked: Asked, values: dict[str, Any]) -> str | None:
     """Return where the next candidates begin, if these were as many as a page looks through."""
-    found = words.subquery()
-    count, lowest = connection.execute(select(func.count(), func.min(found.c.rowid))).one()
+    statement = rest_statement(transaction.dialect.name, asked.later)
+    ((count, lowest),) = statement.rows(transaction, **values)
     return str(lowest) if count == MOST_CANDIDATES else None
 
 
-def _parse_cursor(sort: Sort, after: str | None) -> tuple[float, int | None]:
-    if after is None:
-        return NO_SCORE, None
+def _parse_cursor(sort: Sort, after: str) -> tuple[float, int]:
     key, _, number = after.rpartition(":")
     try:
         if re.fullmatch(r"[0-9]{1,18}", number) and (not key) == (sort == "date"):

@@ -1,56 +1,44 @@
 """The command line: a file a command, each of which parses, makes one library call, and prints.
 
-What a command runs is imported inside its body, so that ``hubkit --help`` is there at once.
+A command's file is imported when it is asked for, and what it runs inside its body, so that a
+command does not wait for what only others need.
 """
 
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from typing import Any
 
 import click
 
-from hubkit.cli import (
-    alias,
-    attention,
-    backup,
-    db,
-    delete,
-    diff,
-    doctor,
-    evaluate,
-    exporting,
-    fsck,
-    fuse,
-    gc,
-    importing,
-    leaderboard,
-    lineage,
-    listing,
-    log,
-    login,
-    mix,
-    predict,
-    prune,
-    publish,
-    pull,
-    rebuild,
-    restore,
-    search,
-    show,
-    stack,
-    train,
-    yank,
-)
 from hubkit.cli.output import one_line
 from registry.errors import HubkitError
 
+COMMANDS = (
+    *("train", "fuse", "stack", "mix", "prune", "predict", "evaluate", "attention"),
+    *("list", "leaderboard", "show", "lineage", "diff", "search"),
+    *("publish", "pull", "login", "export", "import", "alias", "yank", "delete"),
+    *("log", "gc", "fsck", "backup", "restore", "rebuild", "doctor", "db"),
+)
+"""In the order of use."""
+
+# Modules that cannot be called what their command is.
+_MODULES = {"list": "listing", "export": "exporting", "import": "importing"}
+
 
 class _Hubkit(click.Group):
-    """Lists the commands as they were added, and prints what hubkit refuses to do."""
+    """Imports the command that is asked for, and prints what hubkit refuses to do."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.commands]
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"hubkit.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = module.command
+        return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Neither a database nor a tokenizer takes what is not Unicode.
@@ -96,12 +84,3 @@ def main() -> None:
       hubkit fuse reviews tweets --data mixed.csv --name all-round
       hubkit predict all-round "What a film!"
     """
-
-
-for _module in (
-    *(train, fuse, stack, mix, prune, predict, evaluate, attention),
-    *(listing, leaderboard, show, lineage, diff, search),
-    *(publish, pull, login, exporting, importing, alias, yank, delete),
-    *(log, gc, fsck, backup, restore, rebuild, doctor, db),
-):
-    main.add_command(_module.command)

@@ -13,14 +13,14 @@ from hubkit.cli.output import print_json, print_table, version_json
 from hubkit.cli.params import SIZE
 
 if TYPE_CHECKING:
-    from registry.search import Sort
+    from registry.tables.pages import Sort
     from registry.tables.versions import Version
 
 KINDS = ("adapter", "fusion", "stack", "mix")
 """The values of `registry.manifest.Kind`, which takes pydantic to import; a test compares them."""
 
 SORTS = ("date", "score", "downloads")
-"""The values of `registry.search.Sort`, likewise."""
+"""The values of `registry.tables.pages.Sort`, likewise."""
 
 
 @click.command("list")

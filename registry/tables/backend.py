@@ -1,9 +1,9 @@
 """What a database must offer; `registry.tables.sqlite` and `registry.tables.postgresql` do."""
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
 
 from registry.errors import DatabaseError, StorageError
 
@@ -27,6 +27,12 @@ class Backend(Protocol):
 
     def exists(self) -> bool:
         """Whether connecting would make no new, empty database."""
+
+    def reading(self) -> AbstractContextManager[Any]:
+        """Yield the driver's connection in a transaction as `reading_engine` begins them."""
+
+    def forget(self) -> list[PoolProxiedConnection]:
+        """Give up the connections that are kept for the next `transaction`, and return them."""
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether everything beside the tables is as it should be."""

@@ -2,13 +2,24 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, false, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from registry.errors import InvalidNameError
 from registry.tables.listings import LISTINGS, base_name, fold_family
 from registry.tables.models import table
+from registry.tables.prepared import Prepared, Transaction
 from registry.tables.versions import REVISIONS, select_versions
 
 _METRICS = table("metrics")
@@ -56,50 +67,99 @@ class Threshold:
         )
 
 
-def is_measured(metric: str | None, dataset: str | None) -> ColumnElement[bool]:
-    """Return that an adapter was measured on a data set, and that a bound holds there."""
+def is_measured(on_dataset: bool, comparison: str | None) -> ColumnElement[bool]:
+    """Return that an adapter was measured on ``dataset``, or that a bound holds there.
+
+    Args:
+        on_dataset: Whether it must be on that data set.
+        comparison: How the value of the metric called ``metric`` compares with ``bound``; None
+            if any value will do.
+    """
     conditions = [_METRICS.c.revision_id == LISTINGS.c.revision_id]
-    if dataset is not None:
-        conditions.append(_METRICS.c.dataset == dataset)
-    if metric is not None:
-        threshold = Threshold.parse(metric)
-        compare = _SQL_COMPARISONS[threshold.comparison]
+    if on_dataset:
+        conditions.append(_METRICS.c.dataset == bindparam("dataset"))
+    if comparison is not None:
+        compare = _SQL_COMPARISONS[comparison]
         conditions += [
-            _METRICS.c.name == threshold.metric,
-            compare(_METRICS.c.value, threshold.value),
+            _METRICS.c.name == bindparam("metric"),
+            compare(_METRICS.c.value, bindparam("bound", type_=Double)),
         ]
     return exists().where(and_(*conditions))
 
 
-def has_base(connection: Connection, base: str) -> ColumnElement[bool]:
-    """Find out what `base` is, so that the page is a walk along one index rather than several."""
-    named = and_(
-        LISTINGS.c.base_name == base_name(base),
-        or_(LISTINGS.c.base_model == base, LISTINGS.c.base_name == base),
+Meaning: TypeAlias = Literal["name", "family", "fingerprint", "fingerprints"]
+"""What a base model can be called by: its id or the end of it, its family, or digits of one
+fingerprint or of several."""
+
+_MEANINGS: dict[Meaning, ColumnElement[bool]] = {
+    "name": and_(
+        LISTINGS.c.base_name == bindparam("base_name"),
+        or_(LISTINGS.c.base_model == bindparam("base"), LISTINGS.c.base_name == bindparam("base")),
+    ),
+    "family": LISTINGS.c.base_family == bindparam("family"),
+    "fingerprint": LISTINGS.c.base_fingerprint == bindparam("first"),
+    # A range rather than LIKE, which SQLite answers without the index.
+    "fingerprints": LISTINGS.c.base_fingerprint.between(bindparam("first"), bindparam("last")),
+}
+_IS_NAME, _IS_FAMILY = (exists().where(_MEANINGS[meaning]) for meaning in ("name", "family"))
+_WITHIN = LISTINGS.c.base_fingerprint.between(bindparam("base"), bindparam("after_base"))
+_NAMES = Prepared(select(_IS_NAME, _IS_FAMILY))
+_NAMES_AND_DIGESTS = Prepared(
+    select(
+        _IS_NAME,
+        _IS_FAMILY,
+        *(
+            select(bound(LISTINGS.c.base_fingerprint)).where(_WITHIN).scalar_subquery()
+            for bound in (func.min, func.max)
+        ),
     )
-    kinds = [named, LISTINGS.c.base_family == fold_family(base)]
-    columns: list[Any] = [exists().where(kind) for kind in kinds]
-    if _FINGERPRINT_PREFIX.fullmatch(base):
-        # A range rather than LIKE, which SQLite answers without the index.
-        digest = LISTINGS.c.base_fingerprint
-        within = (digest >= base) & (digest < f"{base}g")
-        columns += [select(f(digest)).where(within).scalar_subquery() for f in (func.min, func.max)]
-    answers = connection.execute(select(*columns)).one()
-    meant = [kind for kind, there in zip(kinds, answers, strict=False) if there]
-    if len(answers) > 2 and answers[2] is not None:
-        first, last = answers[2], answers[3]
-        meant.append(digest == first if first == last else within)
-    return or_(false(), *meant)
+)
+
+
+def find_base(transaction: Transaction, base: str) -> tuple[tuple[Meaning, ...], dict[str, str]]:
+    """Find out what `base` is, so that the page is a walk along one index rather than several.
+
+    Returns:
+        What it means here, nothing if there is no such base model; and the values that `has_base`
+        leaves open.
+    """
+    values = {"base": base, "base_name": base_name(base), "family": fold_family(base)}
+    if not _FINGERPRINT_PREFIX.fullmatch(base):
+        ((is_name, is_family),) = _NAMES.rows(transaction, **values)
+        first = last = None
+    else:
+        ((is_name, is_family, first, last),) = _NAMES_AND_DIGESTS.rows(
+            transaction, after_base=f"{base}g", **values
+        )
+    answers: dict[Meaning, bool] = {
+        "name": is_name,
+        "family": is_family,
+        "fingerprint": first is not None and first == last,
+        "fingerprints": first != last,
+    }
+    meant = tuple(meaning for meaning, is_meant in answers.items() if is_meant)
+    return meant, values if first is None else values | {"first": first, "last": last}
+
+
+def has_base(meanings: tuple[Meaning, ...]) -> ColumnElement[bool]:
+    """Return that an adapter is for the base model that `find_base` found."""
+    return or_(*(_MEANINGS[meaning] for meaning in meanings))
 
 
 def versions_of(
-    page: "Select[Any]", *, ascending: bool = False, extra: str | None = None
+    page: "Select[Any]", *, ascending: bool = False, extra: tuple[str, ...] = ()
 ) -> "Select[Any]":
-    """Select the versions of a page in its order; the page itself is found before they are."""
+    """Select the versions of a page in its order; the page itself is found before they are.
+
+    Args:
+        page: Selects ``revision_id`` and the ``key`` it is sorted by.
+        ascending: Whether the lowest key comes first; default: the highest.
+        extra: Columns of `page` to select after those of the versions.
+    """
     rows = page.subquery()
     statement = (
         select_versions()
-        .add_columns(rows.c.key, *([rows.c[extra]] if extra else []))
+        .add_columns(*(rows.c[name] for name in extra))
         .join(rows, rows.c.revision_id == REVISIONS.c.id)
     )
     order = (rows.c.key, rows.c.revision_id)

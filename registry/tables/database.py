@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine, Pool
+from sqlalchemy import Connection, Pool, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from registry.errors import DatabaseError, NewerDatabaseError
 from registry.tables.backend import Backend
+from registry.tables.prepared import Transaction
 from registry.tables.sqlite import Sqlite
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Database:
     def __init__(self, where: Path | str) -> None:
         """Open nothing yet."""
         self.backend = _backend(where)
-        _ENGINES.add(self.backend.engine)
+        _DATABASES.add(self)
 
     @property
     def path(self) -> Path:
@@ -68,6 +69,8 @@ class Database:
 
     def close(self) -> None:
         """Close the connections that are kept for the next transaction."""
+        for connection in self.backend.forget():
+            connection.close()
         self.backend.engine.dispose()
 
     @contextmanager
@@ -81,10 +84,10 @@ class Database:
             yield session
 
     @contextmanager
-    def look_up(self) -> Iterator[Connection]:
-        """As `read`, without the ORM, which costs a lookup as much as the database does."""
-        with self._errors(), self.backend.reading_engine.begin() as connection:
-            yield connection
+    def look_up(self) -> Iterator[Transaction]:
+        """As `read`, without SQLAlchemy, which costs a lookup more than the database does."""
+        with self._errors(), self.backend.reading() as driver:
+            yield Transaction(self.backend.engine.dialect, driver)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -152,8 +155,8 @@ class Database:
         Raises:
             DatabaseError: Its tables are somebody else's.
         """
-        with self.look_up() as connection:
-            return self._migration(connection)
+        with self.read() as session:
+            return self._migration(session.connection())
 
     def is_current(self) -> bool:
         """Whether nothing is left for `upgrade` to do.
@@ -161,7 +164,8 @@ class Database:
         Raises:
             NewerDatabaseError: A newer hubkit has upgraded this database.
         """
-        with self.look_up() as connection:
+        with self.read() as session:
+            connection = session.connection()
             found = self._migration(connection)
             prepared = self.backend.is_prepared(connection)
         known = known_revisions()
@@ -212,14 +216,15 @@ def _backend(where: Path | str) -> Backend:
     return Postgresql(where)
 
 
-_ENGINES: WeakSet[Engine] = WeakSet()
-_INHERITED: list[Pool] = []
+_DATABASES: WeakSet[Database] = WeakSet()
+_INHERITED: list[Pool | PoolProxiedConnection] = []
 
 
 def _forget_connections() -> None:
     # A connection must not be shared with a forked process, nor closed by it.
-    for engine in _ENGINES:
-        _INHERITED.append(engine.pool)
+    for database in _DATABASES:
+        engine = database.backend.engine
+        _INHERITED.extend((engine.pool, *database.backend.forget()))
         engine.dispose(close=False)
 
 

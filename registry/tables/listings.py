@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from registry.refs import AdapterRef
 from registry.tables.models import table
-from registry.tables.prepared import Prepared
+from registry.tables.prepared import Prepared, Transaction
 
 LISTINGS = table("listings")
 _REPOSITORIES = table("repositories")
@@ -85,14 +85,14 @@ def fold_family(text: str) -> str:
 
 def list_newest(session: Session, repository_id: int) -> None:
     """Bring the listing of an adapter up to date; call it whenever a version comes or is yanked."""
-    connection = session.connection()
-    _UNLIST.rows(connection, repository=repository_id)
+    transaction = Transaction.of(session)
+    _UNLIST.rows(transaction, repository=repository_id)
     for owner, folded, revision_id, downloads, *copied in _NEWEST.rows(
-        connection, repository=repository_id
+        transaction, repository=repository_id
     ):
-        scores = _SCORE.rows(connection, revision=revision_id)
+        scores = _SCORE.rows(transaction, revision=revision_id)
         _LIST.rows(
-            connection,
+            transaction,
             repository_id=repository_id,
             revision_id=revision_id,
             owner=None if owner is None else folded.partition("/")[0],

@@ -44,15 +44,15 @@ def find_version(database: Database, ref: AdapterRef) -> Version:
     Raises:
         NotFoundError: As `find_revision`.
     """
-    with database.look_up() as connection:
+    with database.look_up() as transaction:
         if ref.version is not None:
-            found = look_up(connection, _NUMBERED, folded=ref.folded, number=ref.version)
+            found = look_up(transaction, _NUMBERED, folded=ref.folded, number=ref.version)
         elif ref.alias in (None, LATEST):
-            found = look_up(connection, _NEWEST, folded=ref.folded)
+            found = look_up(transaction, _NEWEST, folded=ref.folded)
         else:
-            found = look_up(connection, _ALIASED, folded=ref.folded, alias=ref.alias)
-    if found is not None:
-        return found
+            found = look_up(transaction, _ALIASED, folded=ref.folded, alias=ref.alias)
+    for _, version in found:
+        return version
     with database.read() as session:
         return load_version(session, find_revision(session, ref).id)
 

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 from sqlalchemy import (
     Boolean,
     ColumnElement,
-    Connection,
     Double,
     Integer,
     String,
@@ -18,20 +17,10 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.orm import Session
 
 from registry.manifest import Metric
 from registry.tables.models import table
-from registry.tables.prepared import Prepared
-
-Reader: TypeAlias = Connection | Session
-"""What reads: a connection, or a session in the middle of a write."""
-
-
-def connection_of(reader: Reader) -> Connection:
-    """Return the connection of a reader, for statements without the ORM."""
-    return reader.connection() if isinstance(reader, Session) else reader
-
+from registry.tables.prepared import Prepared, Transaction
 
 _TAGS = table("tags")
 _METRICS = table("metrics")
@@ -92,19 +81,19 @@ def _parts_of(count: int) -> Prepared:
 Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metric]]]
 
 
-def load_parts(reader: Reader, ids: Sequence[int]) -> dict[int, Parts]:
+def load_parts(transaction: Transaction, ids: Sequence[int]) -> dict[int, Parts]:
     """Return aliases, and tags and metrics with their positions, of every revision."""
     parts: dict[int, Parts] = {revision_id: ([], [], []) for revision_id in ids}
-    _add_parts(parts, _part_rows(connection_of(reader), ids))
+    _add_parts(parts, _part_rows(transaction, ids))
     return parts
 
 
-def _part_rows(connection: Connection, ids: Sequence[int]) -> list[tuple[Any, ...]]:
+def _part_rows(transaction: Transaction, ids: Sequence[int]) -> list[tuple[Any, ...]]:
     # Filled up to a power of two, so that there are few statements to compile.
     count = 1 << (len(ids) - 1).bit_length()
     padded = [*ids, *[ids[-1]] * (count - len(ids))]
     return _parts_of(count).rows(
-        connection, **{f"id_{place}": value for place, value in enumerate(padded)}
+        transaction, **{f"id_{place}": value for place, value in enumerate(padded)}
     )
 
 

@@ -1,20 +1,36 @@
 """Statements given to the driver as they are: SQLAlchemy's execution costs more than SQLite's."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Update
-from sqlalchemy.sql.expression import CompoundSelect
+from sqlalchemy import Delete, Dialect, Insert, SelectBase, Update
+from sqlalchemy.orm import Session
 
-Statement: TypeAlias = "Select[Any] | CompoundSelect[Any] | Insert | Update | Delete"
+Statement: TypeAlias = SelectBase | Insert | Update | Delete
+
+
+class Transaction(NamedTuple):
+    """A transaction as the driver has it.
+
+    Attributes:
+        dialect: Which database it is in.
+        driver: The driver's connection.
+    """
+
+    dialect: Dialect
+    driver: Any
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        """Return the transaction that a session is in."""
+        connection = session.connection()
+        return cls(connection.dialect, connection.connection.driver_connection)
 
 
 class Prepared:
     """A statement that is compiled once for each kind of database.
 
-    Values are converted as SQLAlchemy would, but rows are as the driver returns them: SQLite knows
-    neither times nor truth values.
+    Its rows are as the driver returns them: SQLite knows neither times nor truth values.
 
     Args:
         statement: With a bind parameter for each value that differs between calls.
@@ -27,19 +43,17 @@ class Prepared:
         self._columns = None if columns is None else [*columns]
         self._compiled: dict[str, _Compiled] = {}
 
-    def rows(self, connection: Connection, **values: Any) -> list[tuple[Any, ...]]:
+    def rows(self, transaction: Transaction, **values: Any) -> list[tuple[Any, ...]]:
         """Execute it with these values and return all rows; raises what the driver raises."""
-        compiled = self._for(connection.dialect)
-        with closing(connection.connection.cursor()) as cursor:
-            cursor.execute(compiled.text, compiled.parameters(values))
-            return [] if cursor.description is None else list(cursor.fetchall())
+        compiled = self._for(transaction.dialect)
+        cursor = transaction.driver.execute(compiled.text, compiled.parameters(values))
+        return [] if cursor.description is None else list(cursor.fetchall())
 
-    def each(self, connection: Connection, values: Iterable[Mapping[str, Any]]) -> None:
+    def each(self, transaction: Transaction, values: Iterable[Mapping[str, Any]]) -> None:
         """Execute it once for each set of values; raises what the driver raises."""
-        compiled = self._for(connection.dialect)
+        compiled = self._for(transaction.dialect)
         if parameters := [compiled.parameters(some) for some in values]:
-            with closing(connection.connection.cursor()) as cursor:
-                cursor.executemany(compiled.text, parameters)
+            transaction.driver.cursor().executemany(compiled.text, parameters)
 
     def _for(self, dialect: Dialect) -> "_Compiled":
         if dialect.name not in self._compiled:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
@@ -12,8 +12,7 @@ from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import table
-from registry.tables.parts import Reader, connection_of
-from registry.tables.prepared import Prepared
+from registry.tables.prepared import Prepared, Transaction
 from registry.tables.text_index import add_text
 from registry.tables.versions import REPOSITORIES, REVISIONS, utc_time
 
@@ -111,7 +110,7 @@ def check_text(role: str, text: str, *, most: int = 65536) -> str:
     return text
 
 
-def require_publishable(reader: Reader, ref: AdapterRef, manifest: Manifest) -> None:
+def require_publishable(transaction: Transaction, ref: AdapterRef, manifest: Manifest) -> None:
     """Check all that can be checked before a byte is stored.
 
     Raises:
@@ -125,8 +124,7 @@ def require_publishable(reader: Reader, ref: AdapterRef, manifest: Manifest) -> 
             "the registry numbers versions itself.",
             ref,
         )
-    connection = connection_of(reader)
-    for *_, deleted_at in _FIND.rows(connection, folded=ref.folded):
+    for *_, deleted_at in _FIND.rows(transaction, folded=ref.folded):
         if deleted_at is not None:
             raise ConflictError(
                 f"{ref.repository} was deleted on {utc_time(deleted_at):%Y-%m-%d}, and its name is "
@@ -134,7 +132,7 @@ def require_publishable(reader: Reader, ref: AdapterRef, manifest: Manifest) -> 
                 ref,
             )
     wanted = {parent.digest: parent.ref for parent in manifest.parents}
-    missing = [digest for digest in wanted if not _PARENT.rows(connection, digest=digest)]
+    missing = [digest for digest in wanted if not _PARENT.rows(transaction, digest=digest)]
     if missing:
         named = ", ".join(sorted(f"{wanted[digest]} ({digest[:12]})" for digest in missing))
         raise ParentNotFoundError(
@@ -155,19 +153,19 @@ def record_version(
         ConflictError: The number it must get holds another manifest.
     """
     digest = manifest.digest
-    connection = session.connection()
-    repository, named, next_number = _claim(connection, ref, publication.created_at)
-    earlier = _EARLIER.rows(connection, repository=repository, digest=digest)
+    transaction = Transaction.of(session)
+    repository, named, next_number = _claim(transaction, ref, publication.created_at)
+    earlier = _EARLIER.rows(transaction, repository=repository, digest=digest)
     if earlier:
         return earlier[0][0], False
     if publication.number is not None:
-        _require_free(connection, repository, ref.at(publication.number), digest)
+        _require_free(transaction, repository, ref.at(publication.number), digest)
     # The counter is beyond every number that is taken.
     number = next_number if publication.number is None else publication.number
-    _COUNT.rows(connection, repository=repository, next=max(next_number, number + 1))
-    ((parent,),) = _NEWEST.rows(connection, repository=repository)
+    _COUNT.rows(transaction, repository=repository, next=max(next_number, number + 1))
+    ((parent,),) = _NEWEST.rows(transaction, repository=repository)
     ((revision,),) = _ADD_REVISION.rows(
-        connection,
+        transaction,
         repository_id=repository,
         number=number,
         manifest_digest=digest,
@@ -181,7 +179,7 @@ def record_version(
     )
     add_parts(session, revision, manifest)
     if publication.origin is not None:
-        _ADD_ORIGIN.rows(connection, revision_id=revision, location=publication.origin)
+        _ADD_ORIGIN.rows(transaction, revision_id=revision, location=publication.origin)
     add_text(session, revision, named, manifest)
     list_newest(session, repository)
     return revision, True
@@ -189,9 +187,9 @@ def record_version(
 
 def reserve_number(session: Session, ref: AdapterRef, number: int, now: datetime) -> None:
     """Take a name and a number, so that nothing else ever gets them."""
-    connection = session.connection()
-    repository, _, next_number = _claim(connection, ref, now)
-    _COUNT.rows(connection, repository=repository, next=max(next_number, number + 1))
+    transaction = Transaction.of(session)
+    repository, _, next_number = _claim(transaction, ref, now)
+    _COUNT.rows(transaction, repository=repository, next=max(next_number, number + 1))
 
 
 def columns(manifest: Manifest) -> dict[str, Any]:
@@ -214,30 +212,30 @@ def columns(manifest: Manifest) -> dict[str, Any]:
 
 def add_parts(session: Session, revision_id: int, manifest: Manifest) -> None:
     """Insert the files, metrics, tags and parents of a revision."""
-    connection = session.connection()
+    transaction = Transaction.of(session)
     _ADD_FILE.each(
-        connection,
+        transaction,
         (
             {"revision_id": revision_id, "path": path, "sha256": info.sha256, "size": info.size}
             for path, info in manifest.files.items()
         ),
     )
     _ADD_METRIC.each(
-        connection,
+        transaction,
         (
             {"revision_id": revision_id, "position": position, **metric.model_dump()}
             for position, metric in enumerate(manifest.metrics)
         ),
     )
     _ADD_TAG.each(
-        connection,
+        transaction,
         (
             {"revision_id": revision_id, "position": position, "tag": tag}
             for position, tag in enumerate(manifest.tags)
         ),
     )
     _ADD_PARENT.each(
-        connection,
+        transaction,
         (
             {"child_id": revision_id, "position": position, **parent.model_dump()}
             for position, parent in enumerate(manifest.parents)
@@ -245,18 +243,23 @@ def add_parts(session: Session, revision_id: int, manifest: Manifest) -> None:
     )
 
 
-def _claim(connection: Connection, ref: AdapterRef, now: datetime) -> tuple[int, AdapterRef, int]:
+def _claim(transaction: Transaction, ref: AdapterRef, now: datetime) -> tuple[int, AdapterRef, int]:
     """Return the id of a name, the name as it was first spelled, and its next free number."""
-    for repository, owner, name, next_number, _ in _CLAIM.rows(connection, folded=ref.folded):
+    for repository, owner, name, next_number, _ in _CLAIM.rows(transaction, folded=ref.folded):
         return repository, AdapterRef(owner, name), next_number
     ((repository,),) = _TAKE_NAME.rows(
-        connection, owner=ref.owner, name=ref.name, folded=ref.folded, created_at=now, next_number=1
+        transaction,
+        owner=ref.owner,
+        name=ref.name,
+        folded=ref.folded,
+        created_at=now,
+        next_number=1,
     )
     return repository, ref.repository, 1
 
 
-def _require_free(connection: Connection, repository: int, ref: AdapterRef, digest: str) -> None:
-    for (holder,) in _HOLDER.rows(connection, repository=repository, number=ref.version):
+def _require_free(transaction: Transaction, repository: int, ref: AdapterRef, digest: str) -> None:
+    for (holder,) in _HOLDER.rows(transaction, repository=repository, number=ref.version):
         raise ConflictError(
             f"{ref} already exists with other content: expected manifest {digest[:12]}, found "
             f"{holder[:12]}. Versions never change; use another name.",

@@ -10,7 +10,7 @@ from sqlalchemy import CompoundSelect, bindparam, delete, func, insert, select, 
 from sqlalchemy.orm import Session
 
 from registry.tables.models import CondemnedBlob, Revision, RevisionFile, table
-from registry.tables.prepared import Prepared
+from registry.tables.prepared import Prepared, Transaction
 
 _BATCH = 500
 
@@ -81,7 +81,7 @@ def condemned(
 
 def spare(session: Session, digests: Collection[str]) -> None:
     """Take back that blobs are condemned: a version is about to refer to them, or they are gone."""
-    _SPARE.each(session.connection(), ({"digest": digest} for digest in digests))
+    _SPARE.each(Transaction.of(session), ({"digest": digest} for digest in digests))
 
 
 def _references_in(batch: list[str]) -> CompoundSelect[str]:

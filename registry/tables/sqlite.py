@@ -7,8 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy import (
+    Connection,
+    Engine,
+    NullPool,
+    PoolProxiedConnection,
+    QueuePool,
+    create_engine,
+    event,
+)
 
 from registry.errors import DatabaseError, StorageError
 from registry.storage.durable import storage_errors
@@ -43,6 +52,7 @@ class Sqlite:
         self.label = str(path)
         self.engine = _engine(path)
         self.reading_engine: Engine = self.engine
+        self._kept: list[PoolProxiedConnection] = []
         # A transaction that reads first and asks for the write lock later fails without waiting
         # when another process wrote in between.
         self.writing_engine: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
@@ -51,6 +61,30 @@ class Sqlite:
         """Whether there is a file; connecting would make one."""
         with storage_errors("read", self.path):
             return self.path.exists()
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """Yield the driver's connection in a transaction."""
+        # Kept apart: to take one from the pool and give it back costs as much as a lookup.
+        try:
+            kept = self._kept.pop()
+        except IndexError:
+            kept = self.engine.raw_connection()
+        driver = kept.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        try:
+            driver.execute("BEGIN")
+            yield driver
+            driver.rollback()
+        except BaseException:
+            kept.close()
+            raise
+        self._kept.append(kept)
+
+    def forget(self) -> list[PoolProxiedConnection]:
+        """Give up the connections that are kept for the next lookup, and return them."""
+        kept, self._kept = self._kept, []
+        return kept
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether the journal is the one that is safe here, or cannot be changed."""
@@ -211,6 +245,7 @@ def _engine(path: Path, *, migrating: bool = False) -> Engine:
             "synchronous=FULL",
             "trusted_schema=OFF",
             "mmap_size=0",
+            "cache_size=-32768",  # KiB: with 2 MiB, a page of a million reads the disk again
         ):
             connection.execute(f"PRAGMA {pragma}")
         if not has_wal_reset_fix(sqlite3.sqlite_version_info):

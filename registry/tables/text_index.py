@@ -9,30 +9,55 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Select, bindparam, cast, column, func, select, table
-from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    table,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import TableClause
-from sqlalchemy.types import Text
+from sqlalchemy.types import Text, UserDefinedType
 
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.database import TEXT_TABLE
-from registry.tables.prepared import Prepared
+from registry.tables.prepared import Prepared, Transaction
 from registry.tables.versions import Version
+
+MANY = 1000
+"""From how many versions on that have the last word as it is, it does not stand for others."""
+
+
+class _TsQuery(UserDefinedType[str]):
+    """PostgreSQL's type of a query; to import its dialect for it takes as long as a command."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: Any) -> str:
+        return "TSQUERY"
+
 
 _SQLITE: TableClause = table(
     TEXT_TABLE,
+    column(TEXT_TABLE),  # to FTS5, all of its columns, and what it is told to do
     column("rowid"),
-    column(TEXT_TABLE),  # through which FTS5 is told what to do
     column("name"),
     column("task"),
     column("base_model"),
     column("tags"),
     column("description"),
 )
-_ADD = Prepared(_SQLITE.insert())
+_ADD = Prepared(_SQLITE.insert(), (kept.name for kept in _SQLITE.c if kept.name != TEXT_TABLE))
 _POSTGRESQL: TableClause = table(TEXT_TABLE, column("rowid"), column("words"))
 
 _KEPT = select(*(kept for kept in _SQLITE.c if kept.name != TEXT_TABLE))
@@ -45,15 +70,12 @@ _COMMON = frozenset(
     ("a", "adapter", "adapters", "an", "and", "for", "lora", "model", "of", "on", "the", "to")
 )
 
-MOST_CANDIDATES = 10_000
-"""How many of the newest versions with the words a page looks through."""
-
 
 def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
     index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
     if index is _SQLITE:
-        _ADD.rows(session.connection(), rowid=revision_id, **columns)
+        _ADD.rows(Transaction.of(session), rowid=revision_id, **columns)
     else:
         session.execute(index.insert().values(rowid=revision_id, **columns))
 
@@ -118,8 +140,8 @@ def remove_text(session: Session, revision_ids: "Select[int]") -> None:
     session.execute(_SQLITE.delete().where(_SQLITE.c.rowid.in_(revision_ids)))
 
 
-def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select[int] | None":
-    """Select the ids of the newest revisions with all words of `text`; None if it has no word.
+def query(dialect: str, text: str) -> dict[str, str | int] | None:
+    """Return the values that `candidates` leaves open to find all words of `text`.
 
     The last word may be unfinished: ``senti`` finds ``sentiment``. Words that nearly every
     adapter has are left out, unless there are no others.
@@ -127,10 +149,9 @@ def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select
     Args:
         dialect: ``sqlite`` or ``postgresql``.
         text: What somebody typed.
-        before: Only ids lower than this one.
 
     Returns:
-        At most `MOST_CANDIDATES`, the highest first, in a column called ``rowid``.
+        None if there is no word in it.
     """
     words = _words(text)[:_MOST_WORDS]
     if not words:
@@ -140,16 +161,50 @@ def candidates(dialect: str, text: str, *, before: int | None = None) -> "Select
         telling.append(words[-1])
     unfinished = telling[-1] == words[-1] and len(words[-1]) >= _SHORTEST_PREFIX
     # Only letters and digits are left, and quoted, as AND or NEAR are operators to FTS5.
-    index = _POSTGRESQL if dialect == "postgresql" else _SQLITE
     if dialect == "postgresql":
-        query = " & ".join(f"'{_fold(word)}'" for word in telling) + (":*" if unfinished else "")
-        matches = index.c.words.op("@@")(cast(query, TSQUERY))
+        quoted, every, start = [f"'{_fold(word)}'" for word in telling], " & ", ":*"
     else:
-        query = " ".join(f'"{word}"' for word in telling) + ("*" if unfinished else "")
-        matches = column(TEXT_TABLE).op("MATCH")(query)
+        quoted, every, start = [f'"{word}"' for word in telling], " ", "*"
+    whole = every.join(quoted)
+    return {
+        "last": quoted[-1],
+        "many": MANY,
+        "whole": whole,
+        "words": whole + (start if unfinished else ""),
+    }
+
+
+def candidates(dialect: str, later: bool) -> "Select[int]":
+    """Select the ids of the newest revisions that have all words.
+
+    To look for all that begins with a word takes the longer the more there are, unlike to look for
+    a word; so a last word that many have as it is does not stand for others.
+
+    Args:
+        dialect: ``sqlite`` or ``postgresql``.
+        later: Whether they must be lower than ``number``.
+
+    Returns:
+        At most ``most``, the highest first, in a column called ``rowid``.
+    """
+    index = _POSTGRESQL if dialect == "postgresql" else _SQLITE
+    many = bindparam("many", type_=Integer)
+    with_last = select(literal(1)).where(_matches(dialect, bindparam("last", type_=Text)))
+    count = select(func.count()).select_from(with_last.limit(many).subquery()).scalar_subquery()
+    wanted = case(
+        (count == many, bindparam("whole", type_=Text)), else_=bindparam("words", type_=Text)
+    )
     rowid = index.c.rowid
-    found = select(rowid).where(matches).order_by(rowid.desc()).limit(MOST_CANDIDATES)
-    return found if before is None else found.where(rowid < before)
+    found = select(rowid).where(_matches(dialect, wanted)).order_by(rowid.desc())
+    if later:
+        found = found.where(rowid < bindparam("number", type_=Integer))
+    return found.limit(bindparam("most"))
+
+
+def _matches(dialect: str, query: ColumnElement[str]) -> ColumnElement[bool]:
+    if dialect == "postgresql":
+        return _POSTGRESQL.c.words.op("@@")(cast(query, _TsQuery()))
+    return _SQLITE.c[TEXT_TABLE].op("MATCH")(query)
 
 
 def text_entry(

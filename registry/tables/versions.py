@@ -3,21 +3,17 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import (
-    Connection,
-    Row,
-    Select,
-    bindparam,
-    select,
-)
+import sqlalchemy
+from sqlalchemy import Select, bindparam, select
+from sqlalchemy.orm import Session
 
 from registry.manifest import Metric
 from registry.refs import AdapterRef
 from registry.tables.models import table
-from registry.tables.parts import Parts, Reader, connection_of, load_parts
-from registry.tables.prepared import Prepared
+from registry.tables.parts import Parts, load_parts
+from registry.tables.prepared import Prepared, Transaction
 
 # Without the ORM, which takes longer to make objects of a page of rows than to find them.
 REPOSITORIES = table("repositories")
@@ -85,6 +81,9 @@ class Version:
 
 
 VersionSelect: TypeAlias = "Select[Any]"
+Row: TypeAlias = Sequence[Any]
+"""The columns of a version, and what else was asked for after them."""
+_Row = TypeVar("_Row", bound=Row)
 
 _COLUMNS = (
     REVISIONS.c.id,
@@ -110,6 +109,10 @@ _COLUMNS = (
 )
 
 
+WIDTH = len(_COLUMNS)
+"""How many columns a version has."""
+
+
 def select_versions() -> VersionSelect:
     """Select all versions; add conditions, an order and a limit, then `load_versions`."""
     return (
@@ -119,39 +122,32 @@ def select_versions() -> VersionSelect:
     )
 
 
-def load_versions(reader: Reader, statement: VersionSelect) -> list[tuple[int, Version]]:
+def load_versions(session: Session, statement: VersionSelect) -> list[tuple[int, Version]]:
     """Return revision ids and versions in the statement's order, with two queries in all."""
-    return [(row.id, version) for row, version in load_rows(reader, statement)]
+    return [(row[0], version) for row, version in load_rows(session, statement)]
 
 
 def load_rows(
-    reader: Reader, statement: VersionSelect, parameters: dict[str, Any] | None = None
-) -> list[tuple[Row[Any], Version]]:
-    """As `load_versions`, with the rows, which may have more columns than a version needs."""
-    rows = reader.execute(statement, parameters or {}).all()
-    if not rows:
-        return []
-    parts = load_parts(reader, [row.id for row in rows])
-    return [(row, _version(row, parts[row.id])) for row in rows]
+    session: Session, statement: VersionSelect
+) -> "list[tuple[sqlalchemy.Row[Any], Version]]":
+    """As `load_versions`, with the rows, which may have more columns after a version's."""
+    return _with_parts(Transaction.of(session), session.execute(statement).all())
 
 
-def look_up(connection: Connection, statement: Prepared, **values: Any) -> Version | None:
-    """Return the version that a prepared statement finds first, or None, in two queries."""
-    rows = statement.rows(connection, **values)
-    if not rows:
-        return None
-    row = rows[0]
-    return _version(row, load_parts(connection, [row[0]])[row[0]])
+def look_up(
+    transaction: Transaction, statement: Prepared, **values: Any
+) -> list[tuple[Row, Version]]:
+    """As `load_rows`, of a prepared statement."""
+    return _with_parts(transaction, statement.rows(transaction, **values))
 
 
-def load_version(reader: Reader, revision_id: int) -> Version:
+def load_version(session: Session, revision_id: int) -> Version:
     """Return one version, which must exist."""
-    version = look_up(connection_of(reader), _BY_ID, id=revision_id)
-    assert version is not None
+    ((_, version),) = look_up(Transaction.of(session), _BY_ID, id=revision_id)
     return version
 
 
-def load_digests(reader: Reader, digests: Collection[str]) -> dict[str, Version]:
+def load_digests(session: Session, digests: Collection[str]) -> dict[str, Version]:
     """Return the versions with these manifests by digest, the first published of several."""
     statement = (
         select_versions()
@@ -159,19 +155,26 @@ def load_digests(reader: Reader, digests: Collection[str]) -> dict[str, Version]
         .order_by(REVISIONS.c.id.desc())
     )
     # Newest first, so that the first published one is the one that stays.
-    return {version.manifest_digest: version for _, version in load_versions(reader, statement)}
+    return {version.manifest_digest: version for _, version in load_versions(session, statement)}
 
 
 _BY_ID = Prepared(select_versions().where(REVISIONS.c.id == bindparam("id")))
 
 
-def _version(row: Sequence[Any], parts: Parts) -> Version:
+def _with_parts(transaction: Transaction, rows: Sequence[_Row]) -> list[tuple[_Row, Version]]:
+    if not rows:
+        return []
+    parts = load_parts(transaction, [row[0] for row in rows])
+    return [(row, _version(row, parts[row[0]])) for row in rows]
+
+
+def _version(row: Row, parts: Parts) -> Version:
     aliases, tags, metrics = parts
     (
         _id, owner, name, number, manifest_digest, created_at, author, message, kind, method,
         base_model, base_fingerprint, task, task_type, language, license, description, size,
         yanked_at, yank_reason,
-    ) = row[: len(_COLUMNS)]  # fmt: skip
+    ) = row[:WIDTH]  # fmt: skip
     return Version(
         ref=AdapterRef(owner, name, version=number),
         manifest_digest=manifest_digest,

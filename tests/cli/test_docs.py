@@ -6,6 +6,7 @@ import click
 import pytest
 from click.testing import Result
 
+from hubkit.cli import COMMANDS as NAMES
 from hubkit.cli import main
 from hubkit.cli.output import version_json
 from registry import Version
@@ -13,7 +14,13 @@ from registry import Version
 DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SAYS_ONE_SENTENCE = {"alias", "yank", "delete", "db", "login"}
 WRITES_A_FILE = {"export"}
-COMMANDS = sorted(main.commands)
+COMMANDS = sorted(NAMES)
+
+
+def params(command: str) -> list[click.Parameter]:
+    found = main.get_command(click.Context(main), command)
+    assert found is not None
+    return found.params
 
 
 def section(command: str) -> str:
@@ -31,13 +38,13 @@ def test_help_has_an_example(run: Callable[..., Result], command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_has_help(command: str) -> None:
-    options = [p for p in main.commands[command].params if isinstance(p, click.Option)]
+    options = [p for p in params(command) if isinstance(p, click.Option)]
     assert [option.name for option in options if not option.help] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_prints_data_has_json(command: str) -> None:
-    names = {name for parameter in main.commands[command].params for name in parameter.opts}
+    names = {name for parameter in params(command) for name in parameter.opts}
     assert ("--json" in names) == (command not in SAYS_ONE_SENTENCE | WRITES_A_FILE)
 
 
@@ -55,7 +62,7 @@ def test_docs_have_an_example(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_docs_name_only_options_that_exist(command: str) -> None:
-    known = {name for parameter in main.commands[command].params for name in parameter.opts}
+    known = {name for parameter in params(command) for name in parameter.opts}
     assert set(re.findall(r"--[a-z-]+", section(command))) - known - {"--help"} == set()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from hubkit.cli import main
+from hubkit.cli import COMMANDS, main
 from registry import Version
 
 Run = Callable[..., Result]
@@ -61,13 +61,20 @@ def test_what_computes_nothing_loads_no_torch(
         assert not loaded(*arguments) & {*HEAVY, "rich"}, arguments
 
 
+def test_a_command_loads_nothing_that_only_others_need(publish: Callable[..., Version]) -> None:
+    publish("one")
+    others = {"hubkit.cli.train", "hubkit.methods", "registry.maintenance"}
+    theirs = {"alembic", "platformdirs", "sqlalchemy.dialects.postgresql"}
+    assert not loaded("list") & (others | theirs)
+
+
 def test_version_is_that_of_the_distribution(run: Run) -> None:
     assert run("--version").stdout == f"hubkit {version('hubkit')}\n"
 
 
 def test_commands_are_listed_in_the_order_of_use(run: Run) -> None:
     listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in listed] == [*main.commands]
+    assert [line.split()[0] for line in listed] == [*COMMANDS]
 
 
 def test_unknown_command_is_a_usage_error(run: Run) -> None:

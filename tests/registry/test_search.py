@@ -12,6 +12,7 @@ from registry import AdapterRef, Catalog, Folder, InvalidNameError, open_catalog
 from registry import search as searching
 from registry.search import search
 from registry.tables import text_index
+from registry.tables.prepared import Prepared, Transaction
 
 MakeFolder = Callable[..., Folder]
 Publish = Callable[..., None]
@@ -24,9 +25,16 @@ def counting_queries() -> Iterator[list[str]]:
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
+    def rows(self: Prepared, transaction: Transaction, **values: Any) -> list[tuple[Any, ...]]:
+        statements.append("past SQLAlchemy")
+        return prepared_rows(self, transaction, **values)
+
+    prepared_rows = Prepared.rows
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        yield statements
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Prepared, "rows", rows)
+            yield statements
     finally:
         event.remove(Engine, "before_cursor_execute", note)
 
@@ -217,7 +225,7 @@ def test_a_page_costs_at_most_four_queries_whatever_its_size(
     assert len(page.items) == size
     assert all(len(version.metrics) == 1 for version in page.items)
     assert all(version.aliases == ("best",) for version in page.items)
-    assert len([statement for statement in statements if statement != "BEGIN"]) <= 4
+    assert 2 <= len(statements) <= 4
 
 
 @pytest.mark.parametrize(
@@ -245,8 +253,7 @@ def test_a_malformed_page_or_owner_is_refused(catalog: Catalog, query: dict[str,
 def test_a_search_that_looked_through_many_goes_on_where_it_stopped(
     catalog: Catalog, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (text_index, searching):
-        monkeypatch.setattr(module, "MOST_CANDIDATES", 2)
+    monkeypatch.setattr(searching, "MOST_CANDIDATES", 2)
     publish("wanted", task="rare", description="word")
     for number in range(3):
         publish(f"other-{number}", description="word")
@@ -260,3 +267,15 @@ def test_a_search_that_looked_through_many_goes_on_where_it_stopped(
             break
     assert (found, pages) == (["wanted@1"], 3)
     assert len(search(catalog, text="word", limit=1).items) == 1
+
+
+def test_a_last_word_that_many_have_stands_for_no_other(
+    catalog: Catalog, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_index, "MANY", 2)
+    publish("one", description="film")
+    publish("two", description="filmography")
+    assert names(catalog, text="film") == ["two@1", "one@1"]
+    publish("three", description="the film")
+    assert names(catalog, text="film") == ["three@1", "one@1"]
+    assert names(catalog, text="filmo") == ["two@1"]

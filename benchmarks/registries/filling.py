@@ -3,84 +3,79 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import random
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from multiprocessing import get_context
+from multiprocessing.pool import AsyncResult, Pool
 from typing import Any
 
 from sqlalchemy import Connection, Table, insert, update
 
+from benchmarks.registries.made_up import SHARED, WEIGHTS, make_manifest, name
 from registry import AdapterRef, Catalog, Manifest
-from registry.log import START, Entry, current_user
-from registry.storage.files import FileInfo
+from registry.entries import Entry, canonical
+from registry.log import START, current_user
 from registry.tables.base import Base
+from registry.tables.journal import journal_mode
 from registry.tables.listings import NO_SCORE
 from registry.tables.recording import columns
+from registry.tables.sqlite import Sqlite
 from registry.tables.text_index import text_entry
 
-BASES = tuple(f"team/base-{number}" for number in range(20))
-TASKS = tuple(f"task-{number}" for number in range(50))
-LANGUAGES = ("en", "de", "fr", "es", "zh")
-LICENSES = ("apache-2.0", "mit", "cc-by-4.0")
-METHODS = ("seq_bn", "double_seq_bn", "par_bn", "lora")
-RARE_WORD = "quetzalcoatlus"
-COMMON_WORD = "benchmark"
-"""In every description."""
-
-WORDS = tuple(
-    "".join(random.Random(number).choices("bcdfghklmnprstvz", k=3))
-    + random.Random(-number - 1).choice("aeiou") * 2
-    + str(number)
-    for number in range(20_000)
-)
 _BATCH = 10_000
+_USER = current_user()
 _TABLES = Base.metadata.tables
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def name(number: int) -> str:
-    """What the adapter of that number is called."""
-    return f"owner{number % 1000}/adapter-{number}"
-
-
-def dataset(task: int) -> str:
-    return f"data-{task}"
-
-
 def fill(catalog: Catalog, size: int) -> None:
-    """Fill an empty registry with that many adapters of one version each."""
-    weights = b"weights"
-    shared = FileInfo(sha256=hashlib.sha256(weights).hexdigest(), size=len(weights))
-    _write(catalog.blobs.path(shared.sha256), weights)
+    """Fill an empty registry with that many adapters of one version each.
+
+    A second process writes the files meanwhile.
+    """
+    catalog.log.records.path(size).parent.mkdir(parents=True)
+    with get_context("spawn").Pool(1) as pool:
+        _write_all([(str(catalog.blobs.path(SHARED.sha256)), WEIGHTS)])
+        _fill_tables(catalog, size, pool)
+
+
+def _fill_tables(catalog: Catalog, size: int, pool: Pool) -> None:
     tables = ("repositories", "revisions", "files", "metrics", "tags", "listings", "log")
     indexes = [index for table in tables for index in sorted_indexes(_TABLES[table])]
-    engine = catalog.database.backend.engine
     previous = START
-    with engine.connect() as connection:
-        _hurry(connection)
+    written: AsyncResult[None] | None = None
+    with _hurried(catalog) as connection:
         for index in indexes:
             index.drop(connection)
         for batch in batches(size):
             rows: dict[str, list[dict[str, Any]]] = {table: [] for table in tables}
             texts = []
+            files = []
             for number in batch:
-                manifest = _manifest(number, shared)
+                manifest = make_manifest(number)
                 ref = AdapterRef.parse(name(number - 1))
                 content = manifest.to_json()
                 digest = hashlib.sha256(content).hexdigest()
-                _write(catalog.blobs.path(digest), content)
+                files.append((str(catalog.blobs.path(digest)), content))
                 _add_rows(rows, number, ref, manifest, digest)
                 texts.append((number, ref, manifest))
                 entry = _log_entry(number, ref, digest, previous)
-                previous = _add_entry(catalog, rows["log"], entry, ref)
+                content = entry.to_json()
+                previous = hashlib.sha256(content).hexdigest()
+                files.append((str(catalog.log.records.path(number)), content))
+                rows["log"].append(_log_row(entry, ref, previous))
+            if written is not None:
+                written.get()
+            written = pool.apply_async(_write_all, (files,))
             for table, values in rows.items():
-                connection.execute(insert(_TABLES[table]), values)
+                _insert(connection, _TABLES[table], values)
             _index_text(connection, texts)
             connection.execute(update(_TABLES["log_head"]).values(sequence=number, hash=previous))
             connection.commit()
-            _hurry(connection)
+        if written is not None:
+            written.get()
         for index in indexes:
             index.create(connection)
         connection.commit()
@@ -91,59 +86,28 @@ def fill(catalog: Catalog, size: int) -> None:
                 )
             connection.exec_driver_sql("ANALYZE")  # as the server does by itself after a while
             connection.commit()
-    catalog.database.close()
 
 
 def sorted_indexes(table: Table) -> list[Any]:
     return sorted(table.indexes, key=lambda index: str(index.name))
 
 
-def _hurry(connection: Connection) -> None:
-    if connection.dialect.name == "sqlite" and not connection.in_transaction():
-        raw = connection.connection.driver_connection
-        for pragma in ("synchronous=OFF", "cache_size=-500000", "foreign_keys=OFF"):
-            raw.execute(f"PRAGMA {pragma}")
-
-
-def _manifest(number: int, shared: FileInfo) -> Manifest:
-    chance = random.Random(number)
-    task = int(chance.random() ** 2 * len(TASKS))
-    base = BASES[int(chance.random() ** 2 * len(BASES))]
-    words = [WORDS[int(chance.random() ** 3 * len(WORDS))] for _ in range(10)]
-    if number % 200_000 == 1000:
-        words.append(RARE_WORD)
-    metrics = [
-        {
-            "dataset": dataset(task),
-            "split": "test",
-            "name": metric,
-            "value": round(chance.random(), 6),
-            "higher_is_better": metric == "accuracy",
-        }
-        for metric in ("accuracy", "loss")
-    ]
-    return Manifest.model_validate(
-        {
-            "kind": "adapter",
-            "method": {"type": chance.choice(METHODS), "parameters": {"bottleneck_size": 48}},
-            "base_model": {
-                "id": base,
-                "architecture": "BertModel",
-                "hidden_size": 768,
-                "num_layers": 12,
-                "fingerprint": hashlib.sha256(base.encode()).hexdigest(),
-            },
-            "task": TASKS[task],
-            "task_type": "text-classification",
-            "labels": ("negative", "positive"),
-            "language": chance.choice(LANGUAGES),
-            "license": chance.choice(LICENSES),
-            "tags": (f"tag-{number % 97}", f"kind-{number % 7}"),
-            "description": f"A {COMMON_WORD} adapter trained on {' '.join(words)}, {number}.",
-            "metrics": metrics,
-            "files": {"adapter.safetensors": shared, "adapter_config.json": shared},
-        }
-    )
+@contextmanager
+def _hurried(catalog: Catalog) -> Iterator[Connection]:
+    """Yield a connection that writes at once and without a journal, if it is to a file."""
+    backend = catalog.database.backend
+    catalog.database.close()  # the journal changes only while nobody else has the file open
+    with backend.engine.connect() as connection:
+        if not isinstance(backend, Sqlite):
+            yield connection
+            return
+        driver = connection.connection.driver_connection
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1000000"):
+            driver.execute(f"PRAGMA {pragma}")
+        yield connection
+        connection.commit()
+        driver.execute(f"PRAGMA journal_mode={journal_mode(backend.path)}")
+    catalog.database.close()
 
 
 def _add_rows(
@@ -153,7 +117,7 @@ def _add_rows(
     manifest: Manifest,
     digest: str,
 ) -> None:
-    at = _START + timedelta(seconds=number)
+    at = _stored(_START + timedelta(seconds=number))
     facts = columns(manifest)
     rows["repositories"].append(
         {
@@ -216,7 +180,7 @@ def _log_entry(number: int, ref: AdapterRef, digest: str, previous: str) -> Entr
     return Entry(
         sequence=number,
         at=at,
-        actor=current_user(),
+        actor=_USER,
         action="publish",
         name=str(ref),
         details=details,
@@ -224,27 +188,32 @@ def _log_entry(number: int, ref: AdapterRef, digest: str, previous: str) -> Entr
     )
 
 
-def _add_entry(catalog: Catalog, rows: list[dict[str, Any]], entry: Entry, ref: AdapterRef) -> str:
-    content = entry.to_json()
-    digest = hashlib.sha256(content).hexdigest()
-    details = json.dumps(
-        dict(entry.details), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    )
-    rows.append(
-        {
-            "sequence": entry.sequence,
-            "at": datetime.fromisoformat(entry.at),
-            "actor": entry.actor,
-            "action": entry.action,
-            "name": entry.name,
-            "folded": ref.folded,
-            "details": details,
-            "previous": entry.previous,
-            "hash": digest,
-        }
-    )
-    _write(catalog.log.records.path(entry.sequence), content)
-    return digest
+def _log_row(entry: Entry, ref: AdapterRef, digest: str) -> dict[str, Any]:
+    return {
+        "sequence": entry.sequence,
+        "at": _stored(datetime.fromisoformat(entry.at)),
+        "actor": entry.actor,
+        "action": entry.action,
+        "name": entry.name,
+        "folded": ref.folded,
+        "details": canonical(entry.details).decode(),
+        "previous": entry.previous,
+        "hash": digest,
+    }
+
+
+def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows past SQLAlchemy, to which a row costs more than to the database."""
+    names = list(rows[0])
+    mark = ":{}" if connection.dialect.name == "sqlite" else "%({})s"
+    values = ", ".join(mark.format(name) for name in names)
+    cursor = connection.connection.cursor()
+    cursor.executemany(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values})", rows)
+    cursor.close()
+
+
+def _stored(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S.%f}"
 
 
 def _index_text(connection: Connection, texts: list[tuple[int, AdapterRef, Manifest]]) -> None:
@@ -259,16 +228,16 @@ def _index_text(connection: Connection, texts: list[tuple[int, AdapterRef, Manif
             connection.execute(insert(index).values(rows[start : start + 500]))
 
 
-def _write(path: Path, content: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True)
-        path.write_bytes(content)
-    except FileExistsError:
-        return
-    path.chmod(0o444)
+def _write_all(files: Iterable[tuple[str, bytes]]) -> None:
+    for path, content in files:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        try:
+            file = os.open(path, flags, 0o444)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            file = os.open(path, flags, 0o444)
+        os.write(file, content)
+        os.close(file)
 
 
 def batches(size: int) -> Iterator[range]:
