@@ -60,7 +60,7 @@ class RecordStore:
         """Whether there is a file of this entry."""
         try:
             return self.path(sequence).stat().st_size > 0
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def get(self, sequence: int) -> bytes | None:

@@ -70,8 +70,7 @@ class Registries:
         """Publish the parts of a folder and pull them; return each by its new name."""
         parts = {f"{owner(folder)}/{path.name}": path for path in sorted(folder.glob("*/"))}
         for name, part in parts.items():  # in this order, adapters come before their fusions
-            labels = [word for label in LABELS.get(part, ()) for word in ("--label", label)]
-            self.publish(part, name, "--base", stored_base(folder), *labels)
+            self.publish(part, name, "--base", stored_base(folder), *label_options(part))
             printed = self.call("pull", name, "--from", self.here, HUBKIT_HOME=str(self.there))
             assert (printed.stdout, printed.stderr) == (f"{name}@1\n", "")
         return parts
@@ -191,6 +190,11 @@ def check_facts_and_files(registries: Registries, folder: Path) -> None:
         ]
 
 
+def label_options(part: Path) -> list[str]:
+    """What `publish` asks for where a folder names no labels."""
+    return [word for label in LABELS.get(part, ()) for word in ("--label", label)]
+
+
 def layers_of(config: Any) -> int:
     """Layers of the encoder and of the decoder together."""
     names = ("num_decoder_layers", "decoder_layers")
@@ -228,7 +232,7 @@ def test_without_a_base_model_the_folder_says_what_it_is(
     registries: Registries, folder: Path
 ) -> None:
     part = min(folder.glob("*/"))
-    registries.publish(part, f"plain-{owner(folder)}/{part.name}")
+    registries.publish(part, f"plain-{owner(folder)}/{part.name}", *label_options(part))
     printed = registries.call(
         *("list", "--owner", f"plain-{owner(folder)}", "--json"), HUBKIT_HOME=str(registries.here)
     )

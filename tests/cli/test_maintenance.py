@@ -1,5 +1,6 @@
 """The commands that keep a registry whole, on a sound one and on sabotaged ones."""
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ def blob(film: Version) -> Path:
 def lose_database(content: bytes | None) -> Path:
     catalog = open_catalog()
     catalog.close()
+    gc.collect()  # in this process, others would go on with what they have of the old one
     path = catalog.database.path
     for journal in path.parent.glob(f"{path.name}-*"):
         journal.unlink()
