@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 
 from registry.catalog import Catalog
 from registry.storage.durable import storage_errors
+from registry.storage.files import Stored
 from registry.tables.references import (
     condemn,
     condemned,
@@ -100,14 +101,9 @@ def collect_garbage(
         with catalog.database.read() as session:
             doomed = condemned_prefixes(session, before=before)
         there = {prefix for prefix in catalog.blobs.prefixes() if _PREFIX.fullmatch(prefix)}
-        for prefix in sorted(there | doomed):
-            progress(int(prefix, 16) / 256)
-            span = prefix + "0" * 62, prefix + "f" * 62
-            with catalog.database.read() as session:
-                known = referenced_between(session, *span)
-            blobs = catalog.blobs.unknown(prefix, known) if prefix in there else ()
-            found = {blob.digest: blob for blob in blobs}
-            gone = _sweep(catalog, span, found, before, dry_run) if prefix in doomed else []
+        for span, found in _spans(catalog, there, doomed, progress):
+            is_doomed = any(span[0][:2] <= prefix <= span[1][:2] for prefix in doomed)
+            gone = _sweep(catalog, span, found, before, dry_run) if is_doomed else []
             old = [digest for digest, blob in found.items() if blob.modified < before]
             new = _condemn(catalog, sorted({*old} - {*gone}), now, dry_run)
             removed += [found[digest].size for digest in gone]
@@ -119,6 +115,28 @@ def collect_garbage(
                 counts = {"removed": len(removed), "condemned": len(marked)}
                 catalog.log.append(session, "gc", None, **counts, bytes=sum(removed))
     return Collection(len(removed), sum(removed), len(marked), sum(marked), leftovers)
+
+
+def _spans(
+    catalog: Catalog, there: set[str], doomed: set[str], progress: Callable[[float], None]
+) -> Iterator[tuple[tuple[str, str], dict[str, Stored]]]:
+    """Yield spans of digests, from the first to the last, and the blobs there that nothing knows.
+
+    A span has a batch of such blobs or more, but for the last one: each batch waits for its turn.
+    """
+    prefixes = sorted(there | doomed)
+    first, found = "", dict[str, Stored]()
+    for prefix in prefixes:
+        progress(int(prefix, 16) / 256)
+        first = first or prefix + "0" * 62
+        last = prefix + "f" * 62
+        if prefix in there:
+            with catalog.database.read() as session:
+                known = referenced_between(session, prefix + "0" * 62, last)
+            found |= {blob.digest: blob for blob in catalog.blobs.unknown(prefix, known)}
+        if len(found) >= _BATCH or prefix == prefixes[-1]:
+            yield (first, last), found
+            first, found = "", {}
 
 
 @contextmanager

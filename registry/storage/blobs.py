@@ -269,12 +269,13 @@ class BlobStore:
     def _reading(self, digest: str) -> AbstractContextManager[None]:
         return storage_errors("read", self.path(digest))
 
-    def seems_to_hold(self, info: FileInfo) -> bool:
-        """Whether there is a file of this name and size; its name may not be on the disk yet."""
-        try:
-            return self.path(info.sha256).stat().st_size == info.size
-        except FileNotFoundError:
-            return False
+    def holds(self, info: FileInfo) -> bool:
+        """Whether these very bytes are there: they are read; its name may not be on the disk yet.
+
+        Raises:
+            StorageError: The blob cannot be read.
+        """
+        return self.examine(info.sha256, size=info.size) == info
 
     def _require_intact(self, label: str, expected: FileInfo, found: FileInfo) -> None:
         cure = f" They are stored in {self.location(expected.sha256)}. {CURE}"

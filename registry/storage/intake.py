@@ -47,16 +47,18 @@ def take_in(store: "BlobStore", arrivals: Sequence[Arrival]) -> list[FileInfo]:
         for arrival in arrivals:
             with _errors(store, arrival.label):
                 info = arrival.expected
-                if info is None or not store.seems_to_hold(info):
+                if info is None or not store.holds(info):
                     info, file = _stage(store, arrival, scratch)
                     staged.append((info, file))
                     waits.append(partial(flush, file))
                 infos.append(info)
         targets = {store.path(info.sha256).parent for info in infos}
-        changed = {folder for target in targets for folder in new_folders(target)}
+        # A folder that is there may have been made by another process, and not be on the disk yet.
+        changed = {target.parent for target in targets} | {store.root}
+        changed.update(folder for target in targets for folder in new_folders(target))
         at_once([*waits, *(partial(fsync_folder, folder) for folder in sorted(changed))])
         for info, file in staged:
-            if not store.seems_to_hold(info):
+            if not store.holds(info):  # another process may have been quicker
                 os.chmod(file.name, 0o444)
                 os.replace(file.name, store.path(info.sha256))
         # Those of what is there already too: whoever renamed that may not have come to this yet.

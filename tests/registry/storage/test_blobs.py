@@ -201,3 +201,14 @@ def test_a_copy_to_a_full_disk_leaves_the_destination_as_it_was(
         with pytest.raises(StorageError, match=r"Cannot write .*out\.bin: No space left"):
             store.copy_to(INFO, destination)
     assert files(tmp_path) == [store.path(INFO.sha256)]
+
+
+def test_a_damaged_blob_is_replaced_when_its_bytes_come_again(store: BlobStore) -> None:
+    content = b"the right bytes"
+    info = store.put(io.BytesIO(content))
+    path = store.path(info.sha256)
+    path.chmod(0o600)
+    path.write_bytes(b"the wrong bytes")
+    assert not store.holds(info)
+    assert store.put(io.BytesIO(content), info) == info
+    assert path.read_bytes() == content
