@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fitting import Fitting
@@ -139,13 +139,16 @@ def _with_head(folder: Path, base: Path) -> PreTrainedModel | None:
     config = read_config(folder / PEFT.config)
     trained_in = (config.get("auto_mapping") or {}).get("base_model_class")
     name = trained_in or _AUTO_CLASSES.get(str(config.get("task_type")))
-    model_class = getattr(transformers, str(name), None)
-    if model_class is None:
+    model_class, base_config = (
+        getattr(transformers, str(name), None),
+        AutoConfig.from_pretrained(base),
+    )
+    config_class = getattr(model_class, "config_class", None)
+    if model_class is None or not isinstance(base_config, config_class or PreTrainedConfig):
         return None
-    make = getattr(model_class, "from_config", None) or model_class
     try:
         with torch.device("meta"):
-            model = make(AutoConfig.from_pretrained(base))
+            model = getattr(model_class, "from_config", model_class)(base_config)
     except ValueError:  # this architecture has no such head
         return None
     return model if isinstance(model, PreTrainedModel) else None

@@ -54,7 +54,7 @@ def test_a_check_mends_and_says_from_where(
 ) -> None:
     damage(other_catalog, digest_of(other_catalog, pulled, "model_head.safetensors"))
     (found,) = check_registry(other_catalog, full=True, repair=True).findings
-    assert found.repaired
+    assert found.state == "repaired"
     assert found.text.startswith("ada/topic@1: model_head.safetensors: expected SHA-256 ")
     assert found.text.endswith(f"Fetched again from {hub.url}/ada/topic@v1.")
     assert check_registry(other_catalog, full=True).findings == ()
