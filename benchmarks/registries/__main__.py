@@ -82,7 +82,7 @@ def measure(catalog: Catalog, size: int, calls: int, database: str | None, full:
         rows |= told(command_line(catalog.home))
     rows |= told(change(catalog, work, calls))
     rows |= told(publish_at_once(catalog.home, database, work, calls // 4))
-    rows |= told(look_after(catalog, size, full=full))
+    rows |= told(look_after(catalog, database, work, size, full=full))
     catalog.close()
     shutil.rmtree(work)
     return rows
