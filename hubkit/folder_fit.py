@@ -142,10 +142,14 @@ def _with_head(folder: Path, base: Path) -> PreTrainedModel | None:
     model_class = getattr(transformers, str(name), None)
     if model_class is None:
         return None
+    base_config = AutoConfig.from_pretrained(base)
+    of_class = getattr(model_class, "config_class", None)
+    if of_class is not None and not isinstance(base_config, of_class):
+        return None  # another architecture, which its modules will tell
     make = getattr(model_class, "from_config", None) or model_class
     try:
         with torch.device("meta"):
-            model = make(AutoConfig.from_pretrained(base))
+            model = make(base_config)
     except ValueError:  # this architecture has no such head
         return None
     return model if isinstance(model, PreTrainedModel) else None
