@@ -139,13 +139,11 @@ def _with_head(folder: Path, base: Path) -> PreTrainedModel | None:
     config = read_config(folder / PEFT.config)
     trained_in = (config.get("auto_mapping") or {}).get("base_model_class")
     name = trained_in or _AUTO_CLASSES.get(str(config.get("task_type")))
-    model_class, base_config = (
-        getattr(transformers, str(name), None),
-        AutoConfig.from_pretrained(base),
-    )
-    config_class = getattr(model_class, "config_class", None)
-    if model_class is None or not isinstance(base_config, config_class or PreTrainedConfig):
-        return None
+    model_class = getattr(transformers, str(name), None)
+    base_config = AutoConfig.from_pretrained(base)
+    of_class = getattr(model_class, "config_class", None) or PreTrainedConfig
+    if model_class is None or not isinstance(base_config, of_class):
+        return None  # another architecture, which its modules will tell
     try:
         with torch.device("meta"):
             model = getattr(model_class, "from_config", model_class)(base_config)

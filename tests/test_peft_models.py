@@ -19,6 +19,7 @@ from transformers import (
 )
 
 import hubkit
+from hubkit import Adapter
 from hubkit.combining import publish_stack
 from hubkit.inference import load
 from hubkit.peft_models import attach_peft
@@ -45,6 +46,9 @@ CONFIGS: dict[str, Any] = {
     "lora_with_biases": lambda: peft.LoraConfig(task_type="SEQ_CLS", r=2, bias="all", **TARGETS),
     "lora_with_embeddings": lambda: peft.LoraConfig(
         task_type="SEQ_CLS", r=2, target_modules=["query", "word_embeddings"]
+    ),
+    "lora_with_modules": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, modules_to_save=["word_embeddings"], **TARGETS
     ),
     "ia3": lambda: peft.IA3Config(
         task_type="SEQ_CLS",
@@ -137,6 +141,27 @@ def test_composing_it_is_an_error_that_says_what_can_be_composed(
     with pytest.raises(CompositionError, match=expected):
         publish_stack(catalog, AdapterRef.parse("s"), [AdapterRef.parse(name) for name in "ab"])
     assert len(search(catalog).items) == 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "targets", "whole", "reason"),
+    [
+        ("bert", ["query"], ["word_embeddings"], "holds bert.embeddings.word_embeddings.weight"),
+        ("bert", ["query"], ["pooler", "classifier"], "holds bert.pooler.dense"),
+        ("llama", ["q_proj"], ["norm"], r"holds model\.\S*norm.weight as a whole"),
+        ("modernbert", "all-linear", None, "updates head.dense, which is a part of the head"),
+    ],
+)
+def test_attaching_a_lora_that_changes_more_is_refused(
+    tmp_path: Path, architecture: str, targets: Any, whole: list[str] | None, reason: str
+) -> None:
+    base = base_folder(tmp_path / "base", architecture)
+    config = peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, target_modules=targets, modules_to_save=whole
+    )
+    save("lora", base, tmp_path / "a", config=config)
+    with pytest.raises(AdapterError, match=f"a: it {reason}.*it runs through PEFT"):
+        Adapter.load(tmp_path / "a")
 
 
 def test_without_peft_the_extra_is_named(

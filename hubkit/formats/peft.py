@@ -26,6 +26,7 @@ from hubkit.methods.lora import LoRA
 from hubkit.methods.sites import LinearSite, Site
 from registry.errors import AdapterError
 from registry.folders.lora import LoraConfig, read_lora
+from registry.folders.peft import in_head
 from registry.manifest import BaseModelInfo
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -73,6 +74,7 @@ def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
         )
     found, others = _split(read_tensors(folder, *_WEIGHTS), folder)
     prefix = _prefix(found)
+    _require_composable(found, others, prefix, folder)
     sites: SiteTensors = {}
     rank_at: dict[str, int] = {}
     alpha_at: dict[str, float] = {}
@@ -203,6 +205,24 @@ def _split(
     if not found:
         raise AdapterError(f"{folder} holds no tensor of a LoRA.")
     return found, others
+
+
+def _require_composable(
+    deltas: Iterable[str], others: Iterable[str], prefix: str, folder: Path
+) -> None:
+    """Refuse what is more than updates of the backbone's layers, with a head beside them."""
+    reason = None
+    if on_head := [path for path in deltas if in_head(path)]:
+        reason = f"it updates {on_head[0]}, which is a part of the head"
+    elif any(_LAYERS.match(path) for path in deltas):  # else nothing says where the backbone is
+        inside = [name for name in others if name.startswith(prefix) and not in_head(name)]
+        if inside:
+            reason = f"it holds {inside[0]} as a whole, which is a part of the base model"
+    if reason is not None:
+        raise AdapterError(
+            f"{folder}: {reason}; hubkit does not compose such an adapter. Published, it runs "
+            "through PEFT."
+        )
 
 
 def _prefix(paths: Iterable[str]) -> str:

@@ -84,7 +84,7 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
             method = Method(type="lora_with_embeddings", parameters=method.parameters)
         else:
             deltas = _check_lora(tensors, lora, path / PEFT.weights)
-            if lora.variant is None and (type := _beyond(deltas)):
+            if lora.variant is None and (type := _beyond(deltas, tensors)):
                 method = Method(type=type, parameters=method.parameters)
     base = find_base(
         config,
@@ -143,12 +143,23 @@ def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
     return rows[max(rows)] if rows else None
 
 
-def _beyond(deltas: Mapping[str, Mapping[str, TensorInfo]]) -> str | None:
+def in_head(path: str) -> bool:
+    """Whether a module or a tensor is of the head, by its path inside the trained model."""
+    return path.partition(".")[0] in _HEAD_MODULES
+
+
+def _beyond(
+    deltas: Mapping[str, Mapping[str, TensorInfo]], tensors: Mapping[str, TensorInfo]
+) -> str | None:
     """Return what a LoRA is called that changes more than linear layers of the backbone."""
-    if any(module.partition(".")[0] in _HEAD_MODULES for module in deltas):
+    if any(in_head(module) for module in deltas):
         return "lora_on_head"
-    tensors = (tensor for delta in deltas.values() for tensor in delta.values())
-    return "lora_on_convolutions" if any(len(one.shape) > 2 for one in tensors) else None
+    # Those of modules_to_save: a head travels along, anything else is a part of the base model.
+    whole = (name.removeprefix(_PREFIX) for name in tensors if ".lora_" not in name)
+    if not all(in_head(name) for name in whole):
+        return "lora_with_modules"
+    sides = (tensor for delta in deltas.values() for tensor in delta.values())
+    return "lora_on_convolutions" if any(len(one.shape) > 2 for one in sides) else None
 
 
 def _check_lora(
