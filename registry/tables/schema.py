@@ -22,7 +22,9 @@ def downgrade(database: Database, target: str) -> None:
 
     Raises:
         DatabaseError: There is no such migration, or it is not an earlier one.
+        NewerDatabaseError: Only a newer hubkit knows the migration that the database is at.
     """
+    database.is_current()  # refuses what a newer hubkit has upgraded
     current, known = database.migration(), known_revisions()
     earlier = [number for number in known if current is not None and number < current]
     if target not in earlier:

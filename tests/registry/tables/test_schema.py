@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, DatabaseError, Folder
+from registry import AdapterRef, Catalog, DatabaseError, Folder, NewerDatabaseError
 from registry.tables.database import known_revisions
 from registry.tables.schema import differences, downgrade
 
@@ -38,3 +38,15 @@ def test_only_an_earlier_migration_is_gone_back_to(catalog: Catalog, target: str
     with pytest.raises(DatabaseError, match="expected an earlier one, of which there are 0001"):
         downgrade(catalog.database, target)
     assert catalog.database.is_current()
+
+
+def test_a_database_of_a_newer_hubkit_is_not_taken_back(catalog: Catalog) -> None:
+    _set_migration(catalog, "9999")
+    with pytest.raises(NewerDatabaseError, match="is at migration 9999, but this hubkit only"):
+        downgrade(catalog.database, known_revisions()[0])
+    _set_migration(catalog, known_revisions()[-1])
+
+
+def _set_migration(catalog: Catalog, number: str) -> None:
+    with catalog.database.write() as session:
+        session.execute(text("UPDATE hubkit_version SET version_num = :n"), {"n": number})
