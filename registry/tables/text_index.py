@@ -22,6 +22,7 @@ from sqlalchemy import (
     literal,
     select,
     table,
+    union_all,
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -187,17 +188,27 @@ def candidates(dialect: str, later: bool) -> "Select[int]":
     Returns:
         At most ``most``, the highest first, in a column called ``rowid``.
     """
-    index = _POSTGRESQL if dialect == "postgresql" else _SQLITE
-    many = bindparam("many", type_=Integer)
-    with_last = select(literal(1)).where(_matches(dialect, bindparam("last", type_=Text)))
-    count = select(func.count()).select_from(with_last.limit(many).subquery()).scalar_subquery()
-    wanted = case(
-        (count == many, bindparam("whole", type_=Text)), else_=bindparam("words", type_=Text)
+    many, last = bindparam("many", type_=Integer), bindparam("last", type_=Text)
+    whole, words = bindparam("whole", type_=Text), bindparam("words", type_=Text)
+    with_last = select(literal(1)).where(_matches(dialect, last)).limit(many)
+    count = select(func.count()).select_from(with_last.subquery()).scalar_subquery()
+    if dialect == "sqlite":
+        return _newest(dialect, case((count == many, whole), else_=words), later)
+    # Its planner has to see the words to know how many there are; one of these is never executed.
+    either = union_all(
+        *(
+            select(_newest(dialect, wanted, later).where(condition).subquery().c.rowid)
+            for wanted, condition in ((whole, count == many), (words, count < many))
+        )
     )
-    rowid = index.c.rowid
-    found = select(rowid).where(_matches(dialect, wanted)).order_by(rowid.desc())
+    return select(either.subquery().c.rowid)
+
+
+def _newest(dialect: str, wanted: ColumnElement[str], later: bool) -> "Select[int]":
+    index = _POSTGRESQL if dialect == "postgresql" else _SQLITE
+    found = select(index.c.rowid).where(_matches(dialect, wanted)).order_by(index.c.rowid.desc())
     if later:
-        found = found.where(rowid < bindparam("number", type_=Integer))
+        found = found.where(index.c.rowid < bindparam("number", type_=Integer))
     return found.limit(bindparam("most"))
 
 
