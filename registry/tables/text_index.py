@@ -201,7 +201,8 @@ def candidates(dialect: str, later: bool) -> "Select[int]":
             for wanted, condition in ((whole, count == many), (words, count < many))
         )
     )
-    return select(either.subquery().c.rowid)
+    rowid = either.subquery().c.rowid
+    return select(rowid).order_by(rowid.desc())
 
 
 def _newest(dialect: str, wanted: ColumnElement[str], later: bool) -> "Select[int]":
