@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hubkit.adapters.freezing import train_only
     from hubkit.adapters.fusion import Fusion
     from hubkit.adapters.insert import insert_adapter, save_adapter
+    from hubkit.adapters.loading import load_composition
     from hubkit.adapters.merge import Merged, merge
     from hubkit.adapters.mix import LearnedMix, collapse
     from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
@@ -58,6 +59,7 @@ __all__ = [
     "collapse",
     "insert_adapter",
     "load",
+    "load_composition",
     "mean_attention",
     "merge",
     "parse",
@@ -86,6 +88,7 @@ _HOMES = {
     "collapse": "hubkit.adapters.mix",
     "insert_adapter": "hubkit.adapters.insert",
     "load": "hubkit.inference",
+    "load_composition": "hubkit.adapters.loading",
     "mean_attention": "hubkit.adapters.attention",
     "merge": "hubkit.adapters.merge",
     "parse": "hubkit.notation",

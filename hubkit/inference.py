@@ -198,16 +198,28 @@ def _require_task(published: Published) -> TaskType:
     if (not manifest.labels) if through_peft else (published.head is None):
         if HEAD.config not in manifest.files:
             raise AdapterError(
-                f"{name} has no head, so it cannot predict by itself. Attach it to a model of your "
-                "own with hubkit.attach, or stack it under an adapter that has one."
+                f"{name} has no head, so it cannot predict by itself. {_other_use(published)}"
             )
         raise AdapterError(
             f"{name} has a head ({manifest.task_type or 'of no task type'}) that AdapterHub's own "
             "library builds and runs; hubkit keeps it, but predicts with heads of transformers' "
-            "classes. Attach the adapter alone: "
-            f"hubkit.attach(model, hubkit.Adapter.load({name!r}))."
+            f"classes. {_other_use(published)}"
         )
     return task_type(manifest.task_type, name)
+
+
+def _other_use(published: Published) -> str:
+    """What to do with a version that has no head that hubkit runs, as sentences."""
+    if published.composition is None:
+        return (
+            f"Its method, {published.manifest.method.type}, is none that hubkit attaches: load its "
+            "folder into a model of your own with peft.PeftModel.from_pretrained."
+        )
+    return (
+        "Attach it to a model of your own: "
+        f"hubkit.attach(model, hubkit.load_composition({str(published.version.ref)!r})); or stack "
+        "it under an adapter that has a head."
+    )
 
 
 def _load_published(catalog: Catalog, ref: str | AdapterRef) -> Published:

@@ -102,6 +102,11 @@ class Fusion:
         """
         fuse = Fuse(*adapters)
         check_one_base(fuse)
+        if not Path(folder).is_dir():
+            raise AdapterError(
+                f"{folder} is no folder. A published fusion knows its adapters: load it with "
+                "hubkit.load_composition(NAME)."
+            )
         stored = read_fusion(Path(folder))
         owner = f"{folder}: fusion {stored.name!r}"
         if len(stored.adapter_names) != len(adapters):

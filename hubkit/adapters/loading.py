@@ -46,6 +46,30 @@ def load_published(catalog: Catalog, ref: AdapterRef | str) -> Published:
     return _load(catalog, catalog.resolve(ref))
 
 
+def load_composition(
+    ref: str | AdapterRef, *, catalog: Catalog | None = None
+) -> Adapter | Fusion | Stack | Mix:
+    """Load a published adapter, fusion, stack or mix with its parts, for ``hubkit.attach``.
+
+    Unlike ``hubkit.load``, it needs no head, and loads no base model. All is frozen, and every
+    byte is checked against its digest.
+
+    Args:
+        ref: ``[owner/]name[@version|@alias]``.
+        catalog: The registry; default: the user's.
+
+    Raises:
+        NotFoundError: There is no such adapter, version or alias, or something that it is made of
+            is not in the registry.
+        CorruptBlobError: Stored bytes are not those that were published.
+        AdapterError: It is of a method that hubkit does not compute itself, or its files are not
+            what its manifest says.
+    """
+    composition = load_published(catalog or open_catalog(create=False), ref).composition
+    assert composition is not None, "_read has refused methods that hubkit does not compose"
+    return composition
+
+
 def load_adapter(name: str) -> Adapter:
     """Load a published adapter from the user's registry.
 
@@ -59,8 +83,8 @@ def load_adapter(name: str) -> Adapter:
         raise AdapterError(f"{name!r} is no folder, and no published adapter: {error}") from error
     if not isinstance(published.composition, Adapter):
         raise AdapterError(
-            f"{name} is a {published.manifest.kind}, not a single adapter; hubkit.load({name!r}) "
-            "runs it."
+            f"{name} is a {published.manifest.kind}, not a single adapter. Load it with "
+            f"hubkit.load_composition({name!r}), which gives what hubkit.attach takes."
         )
     return published.composition
 
