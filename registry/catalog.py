@@ -29,6 +29,7 @@ from registry.refs import AdapterRef
 from registry.storage.blobs import open_blobs
 from registry.storage.checkout import cached_folder, write_folder
 from registry.storage.files import MANIFEST_NAME
+from registry.storage.object_records import open_records
 from registry.tables.database import Database
 from registry.tables.lineage import Lineage, find_lineage
 from registry.tables.lookup import find_repository, find_version
@@ -53,7 +54,7 @@ class Catalog:
     Args:
         home: The registry's folder.
         database: URL of the PostgreSQL database in place of ``hubkit.db``; default: that file.
-        storage: URL of the object storage in place of ``blobs/``; default: that folder.
+        storage: URL of the object storage in place of ``blobs/`` and ``records/``; default: these.
 
     Raises:
         DatabaseError: `database` is malformed, or its driver is not installed.
@@ -67,7 +68,7 @@ class Catalog:
         self.home = home
         self.database = Database(database or home / DATABASE_NAME)
         self.blobs = open_blobs(home, storage)
-        self.log = Log(home)
+        self.log = Log(open_records(home, self.blobs))
 
     def close(self) -> None:
         """Close the connections to the database; they are opened again when one is needed."""

@@ -2,16 +2,15 @@
 
 An entry is appended in the transaction of the change it tells of, so neither is there without the
 other. The hash makes alterations show: whoever notes the last one can tell later that nothing up to
-it was changed. Each entry is written to a file too, before the commit, so that the database can be
-made anew from blobs and entries; see `registry.maintenance.rebuild`.
+it was changed. Each entry is written to the records too, before the commit, so that the database
+can be made anew from blobs and records; see `registry.maintenance.rebuild`.
 """
 
 import getpass
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, Table, bindparam, insert, select, update
@@ -59,12 +58,12 @@ class Log:
     """The log of one registry.
 
     Args:
-        root: The registry's folder.
+        records: Where each entry is written to, beside the database.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, records: RecordStore) -> None:
         """Touch nothing yet."""
-        self.records = RecordStore(root)
+        self.records = records
 
     @staticmethod
     def head(session: Session) -> tuple[int, str]:
@@ -112,13 +111,13 @@ class Log:
         if self.records.has(entry.sequence + 1):
             raise DatabaseError(
                 f"The database is older than the records beside it: its log ends with entry "
-                f"{entry.sequence - 1}, but there are later ones in {self.records.root}. Run "
-                "`hubkit rebuild` to bring it up to date.",
-                self.records.root,
+                f"{entry.sequence - 1}, but there are later ones in {self.records.location()}. "
+                "Run `hubkit rebuild` to bring it up to date.",
+                self.records.location(),
             )
         self.insert(session, entry)
-        self.records.put(entry.sequence, entry.to_json())
         self.write_missing_records(session, entry.sequence - 1)
+        self.records.put(entry.sequence, entry.to_json())
 
     def append_publication(
         self, session: Session, version: Version, *, origin: str | None = None
@@ -197,26 +196,28 @@ class Log:
             if self.records.get(entry.sequence) != entry.to_json()
         ]
 
-    def write_records(self, session: Session, sequences: Iterable[int]) -> None:
-        """Write the files of these entries again.
+    def write_records(self, session: Session, sequences: Sequence[int]) -> None:
+        """Write these entries to the records again.
 
         Raises:
-            StorageError: A file cannot be written.
+            StorageError: One cannot be written.
         """
-        for sequence in sequences:
-            row = session.execute(select(_LOG).where(_LOG.c.sequence == sequence)).one()
-            self.records.put(sequence, _entry(row).to_json())
+        for start in range(0, len(sequences), _BATCH):
+            batch = sequences[start : start + _BATCH]
+            rows = session.execute(select(_LOG).where(_LOG.c.sequence.in_(batch)))
+            self.records.put_all([(row.sequence, _entry(row).to_json()) for row in rows])
 
     def write_missing_records(self, session: Session, last: int) -> None:
-        """Write the files of the entries up to `last`, back to the first that is there.
+        """Write the entries up to `last` that are not among the records, if `last` is not.
 
         Raises:
-            StorageError: A file cannot be written.
+            StorageError: One cannot be written.
         """
-        first = last + 1
-        while first > 1 and not self.records.has(first - 1):
-            first -= 1
-        self.write_records(session, range(first, last + 1))
+        if last == 0 or self.records.has(last):
+            return
+        missing = sorted({*range(1, last)}.difference(self.records.sequences()))
+        self.write_records(session, missing)
+        self.write_records(session, [last])  # once all are there, as this one stands for them
 
 
 def current_user() -> str:

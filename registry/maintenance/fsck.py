@@ -106,21 +106,23 @@ def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
 
 
 def _check_log(catalog: Catalog, repair: bool) -> Iterator[Finding]:
+    records = catalog.log.records
+    place = records.location()
+    # Asked for first: what others append from here on is in the log when that is read.
+    newest = max(records.sequences(), default=0)
     with catalog.database.read() as session:
         chain = catalog.log.verify(session)
         missing = [] if chain.problems else catalog.log.missing_records(session)
-        ahead = [n for n in catalog.log.records.sequences() if n > chain.length + 1]
     for problem in chain.problems:
         yield Finding(
             f"{problem} Somebody altered the log; no adapter is harmed by that. What each entry "
-            f"said is in {catalog.log.records.root}: `hubkit rebuild` makes the database anew from "
-            "that, and keeps the altered one."
+            f"said is in {place}: `hubkit rebuild` makes the database anew from that, and keeps "
+            "the altered one."
         )
-    if ahead and not chain.problems:
+    if newest > chain.length + 1 and not chain.problems:
         yield Finding(
-            f"{catalog.log.records.root} holds entries up to {ahead[-1]}, but the log ends at "
-            f"{chain.length}: the database is older than the records. Make it anew with "
-            "`hubkit rebuild`."
+            f"{place} holds entries up to {newest}, but the log ends at {chain.length}: the "
+            "database is older than the records. Make it anew with `hubkit rebuild`."
         )
     elif missing and repair:
         with catalog.database.write() as session:
@@ -130,6 +132,6 @@ def _check_log(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         )
     elif missing:
         yield Finding(
-            f"{len(missing)} entries of the log have no file in {catalog.log.records.root}, or "
-            f"another, the first of them entry {missing[0]}. `hubkit fsck --repair` writes them."
+            f"{len(missing)} entries of the log have no file in {place}, or another, the first of "
+            f"them entry {missing[0]}. `hubkit fsck --full --repair` writes them."
         )

@@ -141,12 +141,17 @@ def _spans(
 
 @contextmanager
 def collection_lock(catalog: Catalog) -> Iterator[None]:
-    """Keep others from collecting garbage during the block.
+    """Keep others from collecting garbage during the block, on all machines.
 
     Raises:
         StorageError: The registry's folder cannot be written.
+        DatabaseError: The database cannot be used.
     """
-    with storage_errors("lock", catalog.home), FileLock(catalog.home / LOCK_NAME):
+    with (
+        storage_errors("lock", catalog.home),
+        FileLock(catalog.home / LOCK_NAME),
+        catalog.database.keeping_blobs(),
+    ):
         yield
 
 

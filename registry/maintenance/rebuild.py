@@ -73,7 +73,7 @@ def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done
     if not has_records:
         raise RegistryNotFoundError(
             f"There is nothing to make a database from in {home}: expected records in "
-            f"{catalog.log.records.root}, found none. Restore a backup.",
+            f"{catalog.log.records.location()}, found none. Restore a backup.",
             home,
         )
     if _is_sound(catalog):
@@ -170,7 +170,7 @@ def _replay(
 ) -> Rebuilt:
     """Do again, in a sound database, what it does not know yet."""
     with writing() as session:
-        known, hash = Log.head(session)
+        known, _ = Log.head(session)
     problems: list[str] = []
     # Read twice rather than kept, as there may be millions.
     replay = Replay(catalog.blobs, _entries(catalog.log, known, []))
@@ -180,7 +180,10 @@ def _replay(
     while batch := list(islice(entries, _BATCH)):
         progress(batch[0].sequence / max(1, last))
         with writing() as session:
+            there, hash = Log.head(session)
             for entry in batch:
+                if entry.sequence <= there:  # whose change was under way when it was listed
+                    continue
                 if entry.previous != hash:
                     problems.append(
                         f"Entry {entry.sequence} of the log does not follow the one before it: "
@@ -198,13 +201,13 @@ def _entries(log: Log, known: int, problems: list[str]) -> Iterator[Entry]:
     for sequence in log.records.sequences():
         if sequence <= known:
             continue
-        path = log.records.path(sequence)
+        place = log.records.location(sequence)
         try:
-            entry = Entry.from_json(log.records.get(sequence) or b"", str(path))
+            entry = Entry.from_json(log.records.get(sequence) or b"", place)
         except ManifestError as error:
             problems.append(f"{error} What it told is lost.")
             continue
         if entry.sequence == sequence:
             yield entry
         else:
-            problems.append(f"{path} is entry {entry.sequence}: somebody renamed it.")
+            problems.append(f"{place} is entry {entry.sequence}: somebody renamed it.")

@@ -2,22 +2,19 @@
 
 <url>/sha256/ab/cd/abcd...         whole and verified: an upload that fails leaves no object
 <url>/quarantine/abcd...-1f2e3d4c  found damaged; kept for people to look at, never read back
-
-Credentials, region and endpoint come from the environment, as the provider's own tools read them
-(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, ...).
 """
 
 import hashlib
 import io
 import uuid
 from collections.abc import Container, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import timedelta
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from registry.errors import CorruptBlobError, StorageError
+from registry.errors import CorruptBlobError
 from registry.storage.blobs import CURE, BlobStore
+from registry.storage.bucket import Bucket
 from registry.storage.files import (
     CHUNK,
     FileInfo,
@@ -31,13 +28,9 @@ from registry.storage.intake import Arrival
 
 if TYPE_CHECKING:
     from obstore import ReadableFile
-    from obstore.store import RetryConfig, S3Config
 
 PART = 8 * 1024 * 1024
 """Bytes of a part of a larger blob, each of which is uploaded, and repeated, by itself."""
-
-_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https")
-_RETRYING: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 
 
 class ObjectBlobStore(BlobStore):
@@ -54,36 +47,13 @@ class ObjectBlobStore(BlobStore):
     def __init__(self, root: Path, url: str) -> None:
         """Connect to nothing yet."""
         super().__init__(root)
-        self.url = url.rstrip("/")
-        scheme = url.partition("://")[0]
-        if scheme not in _SCHEMES:
-            raise StorageError(
-                f"{url!r} names no object storage: expected s3://bucket/folder, gs://... or "
-                "az://... Check HUBKIT_STORAGE_URL.",
-                url,
-            )
-        try:
-            import obstore
-        except ModuleNotFoundError as error:
-            raise StorageError(
-                f"{url} needs the object storage client, which is not installed. "
-                "Run: pip install 'hubkit[storage]'",
-                url,
-            ) from error
-        self._obstore = obstore
-        with self._errors("open"):
-            from obstore.store import from_url
-
-            if scheme.startswith("s3"):
-                # The server then checks every part that it receives.
-                config: S3Config = {"checksum_algorithm": "SHA256"}
-                self._store = from_url(url, config=config, retry_config=_RETRYING)
-            else:
-                self._store = from_url(url, retry_config=_RETRYING)
+        self.bucket = Bucket(url)
+        self.url = self.bucket.url
+        self._obstore, self._store = self.bucket.obstore, self.bucket.store
 
     def location(self, digest: str) -> str:
         """Return the URL of a blob, for messages."""
-        return f"{self.url}/{_key(digest)}"
+        return self.bucket.location(_key(digest))
 
     def has(self, digest: str) -> bool:
         """Whether there is an object of this name; what is in it is not looked at."""
@@ -91,7 +61,7 @@ class ObjectBlobStore(BlobStore):
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
         """As `BlobStore.examine`."""
-        with self._errors("read"):
+        with self.bucket.errors("read"):
             if self.size(digest) is None:
                 return None
             with self._read(digest) as stream:
@@ -103,31 +73,27 @@ class ObjectBlobStore(BlobStore):
         if found is None or found.sha256 == digest:
             return None
         target = f"quarantine/{digest}-{uuid.uuid4().hex[:8]}"
-        with self._errors("move a damaged blob in"):
+        with self.bucket.errors("move a damaged blob in"):
             self._obstore.copy(self._store, _key(digest), target)
             self._obstore.delete(self._store, _key(digest))
-        return f"{self.url}/{target}"
+        return self.bucket.location(target)
 
     def prefixes(self) -> set[str]:
         """As `BlobStore.prefixes`."""
-        with self._errors("list what is in"):
-            found = self._obstore.list_with_delimiter(self._store, "sha256")
-            return {path.rpartition("/")[2] for path in found["common_prefixes"]}
+        return self.bucket.folders("sha256")
 
     def unknown(self, prefix: str, known: Container[str]) -> Iterator[Stored]:
         """As `BlobStore.unknown`."""
-        with self._errors("list what is in"):
-            for page in self._obstore.list(self._store, f"sha256/{prefix}", chunk_size=1000):
-                for item in page:
-                    digest = item["path"].rpartition("/")[2]
-                    if digest not in known and is_digest(digest):
-                        yield Stored(digest, item["size"], item["last_modified"])
+        for item in self.bucket.objects(f"sha256/{prefix}"):
+            digest = item["path"].rpartition("/")[2]
+            if digest not in known and is_digest(digest):
+                yield Stored(digest, item["size"], item["last_modified"])
 
     def discard(self, digests: Iterable[str]) -> None:
         """As `BlobStore.discard`, but for good: object storage cannot rename."""
         keys = [_key(digest) for digest in digests]
         if keys:
-            with self._errors("remove garbage from"), suppress(FileNotFoundError):
+            with self.bucket.errors("remove garbage from"), suppress(FileNotFoundError):
                 self._obstore.delete(self._store, keys)
 
     def empty_trash(self) -> None:
@@ -145,7 +111,7 @@ class ObjectBlobStore(BlobStore):
             content = stream.read()
             expected = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
             stream = io.BytesIO(content)
-        with self._errors(f"store {label} in"):
+        with self.bucket.errors(f"store {label} in"):
             if self.size(expected.sha256) == expected.size:
                 return expected
             if expected.size <= PART:
@@ -182,7 +148,7 @@ class ObjectBlobStore(BlobStore):
 
     def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
         """As `BlobStore.open`; only the ranges that are read are fetched."""
-        with self._errors("read"):
+        with self.bucket.errors("read"):
             try:
                 return self._read(digest)
             except FileNotFoundError as error:
@@ -197,28 +163,11 @@ class ObjectBlobStore(BlobStore):
         return cast(BinaryIO, io.BufferedReader(_Stream(reader), CHUNK))
 
     def _reading(self, digest: str) -> AbstractContextManager[None]:
-        return self._errors("read")
+        return self.bucket.errors("read")
 
     def size(self, digest: str) -> int | None:
         """As `BlobStore.size`."""
-        with self._errors("read"):
-            try:
-                return self._obstore.head(self._store, _key(digest))["size"]
-            except FileNotFoundError:
-                return None
-
-    @contextmanager
-    def _errors(self, action: str) -> Iterator[None]:
-        """Turn what the client raises into a StorageError."""
-        try:
-            yield
-        except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise StorageError(
-                f"Cannot {action} {self.url}: {reason}. Check the URL, the credentials and the "
-                "network, then run it again.",
-                self.url,
-            ) from error
+        return self.bucket.size(_key(digest))
 
 
 class _Stream(io.RawIOBase):

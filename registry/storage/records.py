@@ -1,5 +1,7 @@
 """The log's entries as files beside the blobs, so that the database can be made anew from them.
 
+Beside blobs in object storage they are objects: see `registry.storage.object_records`.
+
 records/000/000000012.json    entry 12, whole, read-only
 
 They lie apart from the blobs because blobs hold whatever people publish: a file that looks like an
@@ -7,7 +9,7 @@ entry must never pass for one.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +34,11 @@ class RecordStore:
 
     def path(self, sequence: int) -> Path:
         """Return where the file of an entry is, or would be."""
-        return self.root / f"{sequence // _PER_FOLDER:03d}" / f"{sequence:09d}.json"
+        return self.root / record_name(sequence)
+
+    def location(self, sequence: int | None = None) -> str:
+        """Return where people find an entry, or would; without a number, where all of them are."""
+        return str(self.root if sequence is None else self.path(sequence))
 
     def put(self, sequence: int, content: bytes) -> None:
         """Write an entry's file; it is on the disk on return.
@@ -56,12 +62,23 @@ class RecordStore:
                 target.unlink(missing_ok=True)
                 raise
 
+    def put_all(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        """As `put`, for many entries, in any order."""
+        for sequence, content in entries:
+            self.put(sequence, content)
+
     def has(self, sequence: int) -> bool:
-        """Whether there is a file of this entry."""
-        try:
-            return self.path(sequence).stat().st_size > 0
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        """Whether there is a file of this entry.
+
+        Raises:
+            StorageError: It cannot be looked at.
+        """
+        path = self.path(sequence)
+        with storage_errors("look at", path):
+            try:
+                return path.stat().st_size > 0
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def get(self, sequence: int) -> bytes | None:
         """Return the file of an entry, at most `MAX_BYTES` of it, or None if there is none.
@@ -91,6 +108,11 @@ class RecordStore:
                 numbers = [int(name) for name in names if name.isdecimal()]
                 yield from numbers[:-1]
                 yield from (last for last in numbers[-1:] if self.has(last))
+
+
+def record_name(sequence: int) -> str:
+    """Return what an entry is called below ``records/``; names sort as numbers do."""
+    return f"{sequence // _PER_FOLDER:03d}/{sequence:09d}.json"
 
 
 def _read_only(name: str, flags: int) -> int:

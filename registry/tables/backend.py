@@ -49,6 +49,9 @@ class Backend(Protocol):
     def lock(self, connection: Connection) -> None:
         """Keep other writers waiting until the connection's transaction ends."""
 
+    def keeping_blobs(self) -> AbstractContextManager[None]:
+        """Keep other machines from collecting garbage; on this one, a file lock does that."""
+
     def after_write(self) -> None:
         """Do what is due after a transaction that wrote."""
 

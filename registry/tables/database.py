@@ -149,6 +149,12 @@ class Database:
         with self._errors(), self.backend.migrating() as connection:
             yield connection
 
+    @contextmanager
+    def keeping_blobs(self) -> Iterator[None]:
+        """Keep other machines that share the database from collecting garbage during the block."""
+        with self._errors(), self.backend.keeping_blobs():
+            yield
+
     def migration(self) -> str | None:
         """Return the number of the migration the database is at; None if it is empty.
 

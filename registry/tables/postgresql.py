@@ -20,6 +20,11 @@ _NO_SPACE = {"53100", "53200"}
 _NOT_THERE = {"42P01", "42703"}
 _NO_PERMISSION = {"42501", "25006"}
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('hubkit ' || current_schema(), 0))"
+_COLLECTION_LOCK = "SELECT pg_advisory_lock(hashtextextended('hubkit gc ' || current_schema(), 0))"
+_NO_LIMITS = (  # the last of these is new in PostgreSQL 14
+    "SELECT set_config(name, '0', false) FROM pg_settings"
+    " WHERE name IN ('lock_timeout', 'statement_timeout', 'idle_session_timeout')"
+)
 
 
 class Postgresql:
@@ -98,6 +103,16 @@ class Postgresql:
     def lock(self, connection: Connection) -> None:
         """Wait for the lock that every writer of this schema holds until its transaction ends."""
         connection.exec_driver_sql(_LOCK)
+
+    @contextmanager
+    def keeping_blobs(self) -> Iterator[None]:
+        """Hold a lock of this schema, for which others wait however long it takes."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.detach()  # closed at the end, not kept: that gives the lock back, too
+            connection.exec_driver_sql(_NO_LIMITS)
+            connection.exec_driver_sql(_COLLECTION_LOCK)
+            yield
+            connection.exec_driver_sql("SELECT 1")  # fails if the lock was lost on the way
 
     def after_write(self) -> None:
         """Do nothing: the server looks after itself."""

@@ -5,7 +5,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,10 @@ class Sqlite:
 
     def lock(self, connection: Connection) -> None:
         """Do nothing: BEGIN IMMEDIATE has taken the lock."""
+
+    def keeping_blobs(self) -> AbstractContextManager[None]:
+        """Do nothing: there are no other machines."""
+        return nullcontext()
 
     def after_write(self) -> None:
         """Move the write-ahead log into the database where SQLite must not do it itself."""

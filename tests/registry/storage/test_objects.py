@@ -36,7 +36,9 @@ def info(content: bytes) -> FileInfo:
 
 
 def keys(s3: "boto3.client") -> list[str]:
-    return [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+    """Return the keys of all objects but the records."""
+    found = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+    return [key for key in found if "records/" not in key]
 
 
 def uploads(s3: "boto3.client") -> list[str]:

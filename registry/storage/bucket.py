@@ -1,0 +1,114 @@
+"""What lies under one URL of an object storage: S3, Google Cloud Storage or Azure.
+
+Credentials, region and endpoint come from the environment, as the provider's own tools read them
+(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, ...).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from registry.errors import StorageError
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import RetryConfig, S3Config
+
+_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https")
+_RETRYING: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+_PAGE = 1000
+
+
+class Bucket:
+    """One client for all that a registry keeps under a URL; keys are relative to it.
+
+    Args:
+        url: ``s3://bucket/folder``, ``gs://...`` or ``az://...``.
+
+    Attributes:
+        url: The same, without a slash at its end.
+        obstore: The client's functions.
+        store: Their first argument.
+
+    Raises:
+        StorageError: `url` is malformed, or the client is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Connect to nothing yet."""
+        self.url = url.rstrip("/")
+        scheme = url.partition("://")[0]
+        if scheme not in _SCHEMES:
+            raise StorageError(
+                f"{url!r} names no object storage: expected s3://bucket/folder, gs://... or "
+                "az://... Check HUBKIT_STORAGE_URL.",
+                url,
+            )
+        try:
+            import obstore
+        except ModuleNotFoundError as error:
+            raise StorageError(
+                f"{url} needs the object storage client, which is not installed. "
+                "Run: pip install 'hubkit[storage]'",
+                url,
+            ) from error
+        self.obstore = obstore
+        with self.errors("open"):
+            from obstore.store import from_url
+
+            if scheme.startswith("s3"):
+                # The server then checks every part that it receives.
+                config: S3Config = {"checksum_algorithm": "SHA256"}
+                self.store = from_url(url, config=config, retry_config=_RETRYING)
+            else:
+                self.store = from_url(url, retry_config=_RETRYING)
+
+    def location(self, key: str) -> str:
+        """Return the URL of an object, for messages."""
+        return f"{self.url}/{key}"
+
+    def size(self, key: str) -> int | None:
+        """Return how many bytes an object has; None if there is none.
+
+        Raises:
+            StorageError: It cannot be looked at.
+        """
+        with self.errors("read"):
+            try:
+                return self.obstore.head(self.store, key)["size"]
+            except FileNotFoundError:
+                return None
+
+    def folders(self, prefix: str) -> set[str]:
+        """Return the names of the folders in a folder.
+
+        Raises:
+            StorageError: They cannot be listed.
+        """
+        with self.errors("list what is in"):
+            found = self.obstore.list_with_delimiter(self.store, prefix)
+            return {path.rpartition("/")[2] for path in found["common_prefixes"]}
+
+    def objects(self, prefix: str) -> Iterator["ObjectMeta"]:
+        """Yield what is in a folder and in those in it.
+
+        Raises:
+            StorageError: It cannot be listed.
+        """
+        with self.errors("list what is in"):
+            for page in self.obstore.list(self.store, prefix, chunk_size=_PAGE):
+                yield from page
+
+    @contextmanager
+    def errors(self, action: str) -> Iterator[None]:
+        """Turn what the client raises into a StorageError that says "Cannot `action` `url`"."""
+        try:
+            yield
+        except (self.obstore.exceptions.BaseError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise StorageError(
+                f"Cannot {action} {self.url}: {reason}. Check the URL, the credentials and the "
+                "network, then run it again.",
+                self.url,
+            ) from error
