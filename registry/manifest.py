@@ -227,8 +227,8 @@ class Manifest(_Part):
         """
         if len(content) > MAX_BYTES:
             raise ManifestError(
-                f"{source}: a manifest has at most {MAX_BYTES} bytes, but this one has "
-                f"{len(content)}. Move what is large into a file of its own.",
+                f"{source}: a manifest has at most {MAX_BYTES} bytes, but this one has more. "
+                "Move what is large into a file of its own.",
                 source,
             )
         with manifest_errors(source):

@@ -74,6 +74,12 @@ class AdapterRef:
         """
         path, at, selector = text.partition("@")
         owner, slash, name = path.rpartition("/")
+        if "/" in owner:
+            raise InvalidNameError(
+                f"{text!r}: an adapter's name has at most one '/', between owner and name, as in "
+                "'ada/reviews'.",
+                text,
+            )
         if at and not selector:
             raise InvalidNameError(
                 f"{text!r} ends in '@': expected a version number or an alias after it.", text

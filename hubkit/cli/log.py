@@ -24,7 +24,8 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
 
     Every entry's hash covers the one before it. That of the last one is printed, so that whoever
     notes it can tell later that nothing up to it was changed. The whole log is verified each time;
-    if somebody altered it, this says where, and the exit status is 1.
+    if somebody altered it, this says where, and if it lost entries that are in records/, this says
+    so; the exit status is 1 then.
 
     \b
     Example:
@@ -32,11 +33,16 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
       hubkit log reviews --json
     """
     from registry import open_catalog
+    from registry.maintenance.behind import find_behind
 
     catalog = open_catalog(create=False)
+    behind = find_behind(catalog)
     with catalog.database.read() as session:
         chain = catalog.log.verify(session)
         entries = [] if chain.problems else [*catalog.log.entries(session, name)]
+    problems = [*chain.problems]
+    if behind is not None and behind.state == "damaged":
+        problems.append(behind.text)
     if as_json:
         print_json(
             {
@@ -54,19 +60,21 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
                 ],
                 "length": chain.length,
                 "hash": chain.hash,
-                "problems": [*chain.problems],
+                "problems": problems,
             }
         )
     else:
         if entries:
             print_table(("entry", "when", "who", "what", "adapter", "more"), map_rows(entries))
-        for problem in chain.problems:
+        for problem in problems:
             click.echo(problem, err=True)
         if chain.problems:
             click.echo("Somebody altered the log: `hubkit fsck --full` says what to do.", err=True)
-        if not chain.problems:
+        if not problems:
             click.echo(f"{chain.length} entries, verified; last hash {chain.hash}", err=True)
-    if chain.problems:
+            if behind is not None:
+                click.echo(f"{behind.state}: {behind.text}", err=True)
+    if problems:
         sys.exit(1)
 
 

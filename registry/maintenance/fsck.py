@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from registry.catalog import Catalog
 from registry.errors import StorageError
+from registry.maintenance.behind import find_behind
 from registry.maintenance.blob_check import check_blobs
 from registry.maintenance.findings import Finding
 from registry.maintenance.rows import check_listings, check_publications, check_rows
@@ -51,7 +52,7 @@ def check_registry(
         catalog: What to check.
         full: Whether to hash every byte, and to compare every row with its manifest, with the
             listings, with the search index and with the log; default: whether the database is
-            sound, and every file there with the right size.
+            sound and not older than the records, and every file there with the right size.
         repair: Whether to set damaged bytes aside, fetch them again from where they came from, and
             write again what can be derived; default: change nothing.
         progress: Told now and then which part, from 0 to 1, of the blobs was looked at.
@@ -75,8 +76,10 @@ def check_registry(
         if finding is not None:
             findings.append(finding)
     findings += _check_aliases(catalog)
+    behind = find_behind(catalog)
+    findings += [] if behind is None else [behind]
     if full:
-        findings += _check_log(catalog, repair)
+        findings += _check_log(catalog, repair, behind)
         for check in (check_rows, check_listings, check_publications):
             findings += check(catalog, repair)
     return Report(blobs, hashed, tuple(findings))
@@ -105,26 +108,19 @@ def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
             )
 
 
-def _check_log(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    records = catalog.log.records
-    place = records.location()
-    # Asked for first: what others append from here on is in the log when that is read.
-    newest = max(records.sequences(), default=0)
+def _check_log(catalog: Catalog, repair: bool, behind: Finding | None) -> Iterator[Finding]:
+    place = catalog.log.records.location()
+    older = behind is not None and behind.state == "damaged"
     with catalog.database.read() as session:
         chain = catalog.log.verify(session)
-        missing = [] if chain.problems else catalog.log.missing_records(session)
+        missing = [] if chain.problems or older else catalog.log.missing_records(session)
     for problem in chain.problems:
         yield Finding(
             f"{problem} Somebody altered the log; no adapter is harmed by that. What each entry "
             f"said is in {place}: `hubkit rebuild` makes the database anew from that, and keeps "
             "the altered one."
         )
-    if newest > chain.length + 1 and not chain.problems:
-        yield Finding(
-            f"{place} holds entries up to {newest}, but the log ends at {chain.length}: the "
-            "database is older than the records. Make it anew with `hubkit rebuild`."
-        )
-    elif missing and repair:
+    if missing and repair:
         with catalog.database.write() as session:
             catalog.log.write_records(session, missing)
         yield Finding(

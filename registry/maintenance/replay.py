@@ -13,6 +13,7 @@ from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.changing import delete_adapter, drop_alias, point_alias, set_yank
+from registry.tables.models import Origin
 from registry.tables.recording import Publication, record_version, reserve_number
 
 
@@ -92,4 +93,7 @@ class Replay:
             yank_reason=details.get("yank_reason"),
             origin=details.get("origin"),
         )
-        record_version(session, ref, manifest, publication)
+        revision, is_new = record_version(session, ref, manifest, publication)
+        if not is_new and publication.origin is not None:
+            # Of a database that was taken back to before there were a log and origins.
+            session.merge(Origin(revision_id=revision, location=publication.origin))

@@ -137,10 +137,10 @@ class Postgresql:
 
     def translate(self, error: Exception) -> DatabaseError | StorageError:
         """Return the error of hubkit for one of the driver."""
-        state, reason = _state(error), " ".join(str(error).split())
+        state, reason = _state(error), _sentences(str(error))
         if state is None:
             return DatabaseError(
-                f"Cannot use {self.label}: {reason}. Check that the server runs, and the URL.",
+                f"Cannot use {self.label}: {reason} Check that the server runs, and the URL.",
                 self.label,
             )
         if state == _LOCK_NOT_AVAILABLE:
@@ -151,22 +151,22 @@ class Postgresql:
             )
         if state in _NO_SPACE:
             return StorageError(
-                f"Cannot write to {self.label}: {reason}. Free some space on the server.",
+                f"Cannot write to {self.label}: {reason} Free some space on the server.",
                 self.label,
             )
         if state in _NO_PERMISSION:
             return StorageError(
-                f"Cannot write to {self.label}: {reason}. Check what this user may do there.",
+                f"Cannot write to {self.label}: {reason} Check what this user may do there.",
                 self.label,
             )
         if state in _NOT_THERE:
             return DatabaseError(
-                f"{self.label} is damaged: {reason}. `hubkit rebuild` makes its tables anew from "
+                f"{self.label} is damaged: {reason} `hubkit rebuild` makes its tables anew from "
                 "blobs and records; `hubkit restore` brings back a backup.",
                 self.label,
             )
         return DatabaseError(
-            f"The database {self.label} refused a statement: {reason}. Please report this as a "
+            f"The database {self.label} refused a statement: {reason} Please report this as a "
             "bug of hubkit.",
             self.label,
         )
@@ -191,3 +191,9 @@ def _parse(url: str) -> URL:
 
 def _state(error: BaseException | None) -> str | None:
     return getattr(error, "sqlstate", None)
+
+
+def _sentences(text: str) -> str:
+    """Return what a driver says in lines as one, with a stop where a line has none."""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return " ".join(line if line[-1] in ".?!:" else f"{line}." for line in lines if line)

@@ -178,6 +178,12 @@ class Sqlite:
                 "limit (ulimit -f), and run it again.",
                 path,
             )
+        if path.is_dir():
+            return StorageError(
+                f"{path} is a folder, but a registry's database is a file. Move it away; `hubkit "
+                "rebuild` makes a database from blobs and records.",
+                path,
+            )
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             return StorageError(
                 f"Cannot open {path}: {reason}. Check its owner and permissions.", path

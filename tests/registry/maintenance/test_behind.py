@@ -1,0 +1,36 @@
+from collections.abc import Callable
+
+from registry import AdapterRef, Catalog, Folder
+from registry.maintenance.behind import find_behind
+from registry.maintenance.fsck import check_registry
+from registry.maintenance.rebuild import rebuild
+from registry.tables.schema import downgrade
+
+REF = AdapterRef.parse("film")
+
+
+def test_a_database_that_lost_entries_is_told_of_without_reading_every_byte(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    assert find_behind(catalog) is None
+    for _ in range(3):
+        catalog.publish(REF, make_folder())
+    assert find_behind(catalog) is None
+    downgrade(catalog.database, "0001")
+    catalog.database.upgrade()
+    report = check_registry(catalog)
+    assert report.status == 2
+    assert any("entries after 0, but the log ends there" in one.text for one in report.findings)
+    rebuild(catalog)
+    assert find_behind(catalog) is None
+    assert check_registry(catalog, full=True).status == 0
+
+
+def test_a_record_of_a_change_that_was_interrupted_is_noted(catalog: Catalog) -> None:
+    catalog.log.records.put(1, b"never committed")
+    found = find_behind(catalog)
+    assert found is not None
+    assert (found.state, "holds entry 1, but the log ends with entry 0" in found.text) == (
+        "note",
+        True,
+    )
