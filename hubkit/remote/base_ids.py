@@ -78,7 +78,8 @@ class _Renaming:
         with scratch_folder(self._catalog.home) as scratch:
             folder = scratch / "version"
             self._catalog.materialize(version, folder)
-            _name_base(folder, base.id)
+            if base != manifest.base_model:
+                _name_base(folder, base.id)
             write_manifest(folder, changed)
             renamed = self._catalog.publish(
                 version.ref.repository,
@@ -134,15 +135,14 @@ class _Renaming:
 
 
 def _name_base(folder: Path, base: str) -> None:
-    """Put an id in place of a path into the configurations that the stock libraries read."""
+    """Put an id into the configurations, where the stock libraries find the base model."""
     for path in sorted({folder / part.config for part in PARTS}):
         if not path.is_file():
             continue
         with storage_errors("rewrite", path):
             config = json.loads(path.read_bytes())
-            local = [key for key in _KEYS if config.get(key) and not _is_id(str(config[key]))]
-            if local:
-                path.write_text(json.dumps({**config, **dict.fromkeys(local, base)}, indent=2))
+            if given := [key for key in _KEYS if config.get(key)]:
+                path.write_text(json.dumps({**config, **dict.fromkeys(given, base)}, indent=2))
 
 
 def _is_id(text: str) -> bool:

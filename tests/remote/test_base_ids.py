@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -75,16 +76,17 @@ def test_with_an_id_the_same_is_published_here_and_there(
     assert len(catalog.versions(AdapterRef.parse("topic"))) == 2
 
 
+@pytest.mark.parametrize("named", ["/x", "tiny-bert"])
 def test_the_configuration_of_the_stock_library_names_the_id_too(
-    catalog: Catalog, hub: Hub, tmp_path: object
+    catalog: Catalog, hub: Hub, tmp_path: Path, named: str
 ) -> None:
-    folder = copy(PEFT / "lora" / "a", tmp_path / "a")  # type: ignore[operator]
-    edit(folder / "adapter_config.json", lambda config: config | {"base_model_name_or_path": "/x"})
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    edit(folder / "adapter_config.json", lambda config: config | {"base_model_name_or_path": named})
     publish(catalog, "film", folder)
     push(catalog, hub, "film", base="team/bert")
     config = hub.repos["ada/film"].files()["adapter_config.json"]
     assert b'"base_model_name_or_path": "team/bert"' in config
-    assert b'"/x"' not in config
+    assert named.encode() not in config
 
 
 def test_a_fusion_goes_with_all_that_it_is_made_of(catalog: Catalog, hub: Hub) -> None:
