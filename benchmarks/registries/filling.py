@@ -15,13 +15,13 @@ from sqlalchemy import Connection, Table, insert, update
 
 from benchmarks.registries.made_up import SHARED, WEIGHTS, make_manifest, name
 from registry import AdapterRef, Catalog, Manifest
+from registry.databases.journal import journal_mode
+from registry.databases.sqlite import Sqlite
 from registry.entries import Entry, canonical
 from registry.log import START, current_user
 from registry.tables.base import Base
-from registry.tables.journal import journal_mode
 from registry.tables.listings import NO_SCORE
 from registry.tables.recording import columns
-from registry.tables.sqlite import Sqlite
 from registry.tables.text_index import text_entry
 
 _BATCH = 10_000

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.catalog import DATABASE_NAME, KNOWN_BASES_NAME, Catalog
+from registry.databases.sqlite import Sqlite
 from registry.errors import (
     ConflictError,
     CorruptBlobError,
@@ -34,7 +35,6 @@ from registry.storage.files import FileInfo
 from registry.tables.copying import copy_rows, is_empty
 from registry.tables.database import Database
 from registry.tables.integrity import expected_blobs, label
-from registry.tables.sqlite import Sqlite
 
 Progress = Callable[[float], None]
 

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Literal
 
 from registry.catalog import Catalog
-from registry.errors import DatabaseError, StorageError
-from registry.log import START, Log
-from registry.storage.durable import fsync_folder
-from registry.tables.database import known_revisions
-from registry.tables.integrity import table_problems
-from registry.tables.journal import (
+from registry.databases.journal import (
     JournalMode,
     file_system,
     has_wal_reset_fix,
     is_network,
 )
-from registry.tables.sqlite import Sqlite
+from registry.databases.sqlite import Sqlite
+from registry.errors import DatabaseError, StorageError
+from registry.log import START, Log
+from registry.storage.durable import fsync_folder
+from registry.tables.database import known_revisions
+from registry.tables.integrity import table_problems
 
 State = Literal["ok", "note", "problem"]
 

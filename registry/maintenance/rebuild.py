@@ -22,6 +22,7 @@ from filelock import FileLock
 from sqlalchemy.orm import Session
 
 from registry.catalog import Catalog
+from registry.databases.postgresql import Postgresql
 from registry.entries import Entry
 from registry.errors import (
     DatabaseError,
@@ -35,7 +36,6 @@ from registry.maintenance.snapshot import building
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
 from registry.tables.database import alembic_config
 from registry.tables.integrity import structure_problems, table_names
-from registry.tables.postgresql import Postgresql
 
 _BATCH = 500
 

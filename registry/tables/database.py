@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Pool, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from registry.databases.backend import Backend
+from registry.databases.sqlite import Sqlite
 from registry.errors import DatabaseError, NewerDatabaseError
-from registry.tables.backend import Backend
 from registry.tables.prepared import Transaction
-from registry.tables.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -217,7 +217,7 @@ class Database:
 def _backend(where: Path | str) -> Backend:
     if isinstance(where, Path):
         return Sqlite(where)
-    from registry.tables.postgresql import Postgresql
+    from registry.databases.postgresql import Postgresql
 
     return Postgresql(where)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from hubkit.cli import main
@@ -42,7 +41,6 @@ def run() -> Callable[..., Result]:
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all tests read from."""
-    torch.set_num_threads(1)  # models this small only lose by sharing the work
     return tmp_path_factory.mktemp("cli")
 
 

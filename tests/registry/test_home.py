@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from registry import AdapterRef, Folder, ManifestError, StorageError, open_catalog, read_folder
+from registry.databases.journal import log_path
 from registry.home import find_catalog
 from registry.maintenance.backup import restore
 from registry.maintenance.doctor import examine
 from registry.maintenance.fsck import check_registry
 from registry.manifest import MAX_BYTES
-from registry.tables.journal import log_path
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")

@@ -17,11 +17,11 @@ from registry import (
     RegistryNotFoundError,
     open_catalog,
 )
+from registry.databases import sqlite_connections
+from registry.databases.sqlite import copy_database
 from registry.log import Log
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import Rebuilt, rebuild
-from registry.tables import sqlite
-from registry.tables.sqlite import copy_database
 from tests.registry.maintenance.conftest import GONE, ONE, TWO, make_busy
 from tests.support.rows import Rows, rows_of, without_ids
 
@@ -149,7 +149,7 @@ def test_a_database_that_is_in_use_is_not_taken_for_a_damaged_one(
 ) -> None:
     before = rows_of(busy)
     busy.close()
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_connections, "BUSY_SECONDS", 0.1)
     with closing(sqlite3.connect(busy.database.path, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode=delete")
         other.execute("BEGIN EXCLUSIVE")

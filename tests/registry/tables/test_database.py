@@ -12,7 +12,7 @@ from registry import (
     StorageError,
     open_catalog,
 )
-from registry.tables import sqlite
+from registry.databases import sqlite_connections
 from registry.tables.database import Database
 from registry.tables.models import Repository
 
@@ -61,7 +61,7 @@ def test_a_read_sees_one_state_while_another_process_writes(tmp_path: Path) -> N
 def test_a_database_that_stays_locked_says_who_to_wait_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(sqlite_connections, "BUSY_SECONDS", 0)
     catalog = open_catalog(tmp_path)
     with (
         catalog.database.write(),

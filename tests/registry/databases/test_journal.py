@@ -5,8 +5,8 @@ import pytest
 from sqlalchemy import text
 
 from registry import Catalog, open_catalog
-from registry.tables import journal, sqlite
-from registry.tables.journal import (
+from registry.databases import journal, sqlite_connections
+from registry.databases.journal import (
     checkpoint,
     checkpoint_is_due,
     file_system,
@@ -73,7 +73,7 @@ def test_the_file_system_is_the_one_the_system_names(tmp_path: Path) -> None:
 def test_sqlite_makes_no_checkpoint_of_its_own_where_that_could_corrupt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fixed: bool, pages: int
 ) -> None:
-    monkeypatch.setattr(sqlite, "has_wal_reset_fix", lambda version: fixed)
+    monkeypatch.setattr(sqlite_connections, "has_wal_reset_fix", lambda version: fixed)
     with open_catalog(tmp_path).database.read() as session:
         assert session.scalar(text("PRAGMA wal_autocheckpoint")) == pages
 
@@ -90,7 +90,7 @@ def test_a_log_that_grew_is_moved_into_the_database_and_starts_anew(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "has_wal_reset_fix", lambda version: False)
-    monkeypatch.setattr(sqlite, "has_wal_reset_fix", lambda version: False)
+    monkeypatch.setattr(sqlite_connections, "has_wal_reset_fix", lambda version: False)
     path = catalog.database.path
     with sqlite3.connect(path) as keeper:  # else closing the last connection moves it
         keeper.execute("SELECT * FROM log_head").fetchall()

@@ -1,44 +1,32 @@
 """The database of a registry as a SQLite file."""
 
-import os
-import random
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    NullPool,
-    PoolProxiedConnection,
-    QueuePool,
-    create_engine,
-    event,
-)
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
 
-from registry.errors import DatabaseError, StorageError
-from registry.storage.durable import storage_errors
-from registry.tables.journal import (
-    CHECKPOINT_BYTES,
+from registry.databases.journal import (
     checkpoint,
     checkpoint_is_due,
     has_wal_reset_fix,
     journal_mode,
-    log_path,
 )
-
-BUSY_SECONDS = 10
-"""How long a statement waits for another process to finish writing."""
-
-# Of an extended result code, the part that says what kind of error it is.
-_PRIMARY = 0xFF
+from registry.databases.sqlite_connections import (
+    BUSY_SECONDS,
+    PRIMARY_CODE,
+    can_only_be_read,
+    connect,
+    new_engine,
+)
+from registry.errors import DatabaseError, StorageError
+from registry.storage.durable import storage_errors
 
 
 class Sqlite:
-    """What is particular to SQLite; `registry.tables.backend.Backend` says what each part is for.
+    """What is particular to SQLite; `registry.databases.backend` says what each part is for.
 
     Args:
         path: The file.
@@ -50,7 +38,7 @@ class Sqlite:
         """Open nothing yet."""
         self.path = path
         self.label = str(path)
-        self.engine = _engine(path)
+        self.engine = new_engine(path)
         self.reading_engine: Engine = self.engine
         self._kept: list[PoolProxiedConnection] = []
         # A transaction that reads first and asks for the write lock later fails without waiting
@@ -117,7 +105,7 @@ class Sqlite:
 
         With them on, copying a table to alter it deletes the rows that refer to it.
         """
-        engine = _engine(self.path, migrating=True).execution_options(begin="BEGIN IMMEDIATE")
+        engine = new_engine(self.path, migrating=True).execution_options(begin="BEGIN IMMEDIATE")
         with engine.begin() as connection:
             yield connection
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
@@ -147,7 +135,7 @@ class Sqlite:
 
     def is_unavailable(self, error: BaseException) -> bool:
         """Whether another process has it locked."""
-        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        code = getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE
         return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
     def translate(self, error: Exception) -> DatabaseError | StorageError:
@@ -171,7 +159,7 @@ class Sqlite:
                 "anew from blobs and records; `hubkit restore` brings back a backup.",
                 path,
             )
-        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        code = getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return StorageError(
                 f"Cannot write {path}: {reason}. Free some disk space, or raise the file size "
@@ -210,7 +198,7 @@ def copy_database(source: Path, target: Path) -> None:
     """
     try:
         with (
-            closing(_connect(source)) as reader,
+            closing(connect(source)) as reader,
             closing(sqlite3.connect(target, isolation_level=None)) as writer,
         ):
             if not has_wal_reset_fix(sqlite3.sqlite_version_info):
@@ -220,82 +208,3 @@ def copy_database(source: Path, target: Path) -> None:
             writer.execute("PRAGMA journal_mode=delete")
     except sqlite3.Error as error:
         raise Sqlite(source).translate(error) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # A pool hands a connection from one thread to the next, never to two at once.
-    if not can_only_be_read(path):
-        return sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-    # SQLite reads a WAL database only where it can make a file beside it, or if it may rely on
-    # nobody writing. Somebody may, in the folder of another user; but then there is a log.
-    unchanging = "" if log_path(path).exists() else "&immutable=1"
-    place = f"{path.absolute().as_uri()}?mode=ro{unchanging}"
-    return sqlite3.connect(place, timeout=BUSY_SECONDS, check_same_thread=False, uri=True)
-
-
-def can_only_be_read(path: Path) -> bool:
-    """Whether there is a database in a folder, or on a file system, that cannot be written."""
-    return path.exists() and not os.access(path.parent, os.W_OK)
-
-
-def _engine(path: Path, *, migrating: bool = False) -> Engine:
-    engine = create_engine(
-        "sqlite://",
-        creator=lambda: _connect(path),
-        # Opening a connection costs ten times what a lookup does.
-        **({"poolclass": NullPool} if migrating else {"poolclass": QueuePool, "max_overflow": -1}),
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, record: object) -> None:
-        connection.isolation_level = None  # else sqlite3 decides by itself when to BEGIN
-        for pragma in (
-            f"busy_timeout={BUSY_SECONDS * 1000}",
-            f"foreign_keys={'OFF' if migrating else 'ON'}",
-            "synchronous=FULL",
-            "trusted_schema=OFF",
-            "mmap_size=0",
-            "cache_size=-32768",  # KiB: with 2 MiB, a page of a million reads the disk again
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-        if not has_wal_reset_fix(sqlite3.sqlite_version_info):
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-        # The log's file is cut to this when it starts anew, so that its size tells how full it is.
-        connection.execute(f"PRAGMA journal_size_limit={CHECKPOINT_BYTES // 4}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        statement = connection.get_execution_options().get("begin", "BEGIN")
-        if statement == "BEGIN":
-            # Past SQLAlchemy, to which a statement costs more than a lookup does to SQLite. It
-            # takes no lock yet, so it cannot fail.
-            connection.connection.cursor().execute(statement)
-        else:
-            _begin_writing(connection, statement)
-
-    return engine
-
-
-def _begin_writing(connection: Connection, statement: str) -> None:
-    """Take the write lock, asking every few milliseconds.
-
-    SQLite itself asks less and less often, up to ten times a second, and so leaves the lock unused
-    for most of the time when many processes want it. Here, who has waited for longer asks more
-    often, lest chance leave it waiting until the time is up.
-    """
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    start = time.monotonic()
-    driver.execute("PRAGMA busy_timeout=0")
-    try:
-        while (waited := time.monotonic() - start) < BUSY_SECONDS:
-            try:
-                driver.execute(statement)
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
-                    break
-            time.sleep(random.uniform(0.001, 0.006) / (1 + 2 * waited))
-        connection.exec_driver_sql(statement)  # for its error, as SQLAlchemy wraps it
-    finally:
-        driver.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")

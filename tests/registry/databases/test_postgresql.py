@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from registry import Catalog, DatabaseError, StorageError
-from registry.tables import postgresql as module
+from registry.databases import postgresql as module
 from registry.tables.database import Database
 
 pytestmark = pytest.mark.postgresql

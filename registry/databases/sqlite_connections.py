@@ -1,0 +1,102 @@
+"""How a SQLite file is opened, and how its write lock is waited for."""
+
+import os
+import random
+import sqlite3
+import time
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
+
+from registry.databases.journal import CHECKPOINT_BYTES, has_wal_reset_fix, log_path
+
+BUSY_SECONDS = 10
+"""How long a statement waits for another process to finish writing."""
+
+PRIMARY_CODE = 0xFF
+"""Of an extended result code, the part that says what kind of error it is."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Connect; only to read where nothing can be written."""
+    # A pool hands a connection from one thread to the next, never to two at once.
+    if not can_only_be_read(path):
+        return sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+    # SQLite reads a WAL database only where it can make a file beside it, or if it may rely on
+    # nobody writing. Somebody may, in the folder of another user; but then there is a log.
+    unchanging = "" if log_path(path).exists() else "&immutable=1"
+    place = f"{path.absolute().as_uri()}?mode=ro{unchanging}"
+    return sqlite3.connect(place, timeout=BUSY_SECONDS, check_same_thread=False, uri=True)
+
+
+def can_only_be_read(path: Path) -> bool:
+    """Whether there is a database in a folder, or on a file system, that cannot be written."""
+    return path.exists() and not os.access(path.parent, os.W_OK)
+
+
+def new_engine(path: Path, *, migrating: bool = False) -> Engine:
+    """An engine whose connections are set up for durable writes and quick reads.
+
+    Args:
+        migrating: Without foreign keys, and without a pool.
+    """
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: connect(path),
+        # Opening a connection costs ten times what a lookup does.
+        **({"poolclass": NullPool} if migrating else {"poolclass": QueuePool, "max_overflow": -1}),
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, record: object) -> None:
+        connection.isolation_level = None  # else sqlite3 decides by itself when to BEGIN
+        for pragma in (
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+            f"foreign_keys={'OFF' if migrating else 'ON'}",
+            "synchronous=FULL",
+            "trusted_schema=OFF",
+            "mmap_size=0",
+            "cache_size=-32768",  # KiB: with 2 MiB, a page of a million reads the disk again
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        if not has_wal_reset_fix(sqlite3.sqlite_version_info):
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+        # The log's file is cut to this when it starts anew, so that its size tells how full it is.
+        connection.execute(f"PRAGMA journal_size_limit={CHECKPOINT_BYTES // 4}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        statement = connection.get_execution_options().get("begin", "BEGIN")
+        if statement == "BEGIN":
+            # Past SQLAlchemy, to which a statement costs more than a lookup does to SQLite. It
+            # takes no lock yet, so it cannot fail.
+            connection.connection.cursor().execute(statement)
+        else:
+            _begin_writing(connection, statement)
+
+    return engine
+
+
+def _begin_writing(connection: Connection, statement: str) -> None:
+    """Take the write lock, asking every few milliseconds.
+
+    SQLite itself asks less and less often, up to ten times a second, and so leaves the lock unused
+    for most of the time when many processes want it. Here, who has waited for longer asks more
+    often, lest chance leave it waiting until the time is up.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    start = time.monotonic()
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while (waited := time.monotonic() - start) < BUSY_SECONDS:
+            try:
+                driver.execute(statement)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                    break
+            time.sleep(random.uniform(0.001, 0.006) / (1 + 2 * waited))
+        connection.exec_driver_sql(statement)  # for its error, as SQLAlchemy wraps it
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
