@@ -15,13 +15,15 @@ import click
 from hubkit.cli.output import one_line
 from registry.errors import HubkitError
 
-COMMANDS = (
-    *("train", "fuse", "stack", "mix", "prune", "predict", "evaluate", "attention"),
-    *("list", "leaderboard", "show", "lineage", "diff", "search"),
-    *("publish", "pull", "login", "export", "import", "alias", "yank", "delete"),
-    *("log", "gc", "fsck", "backup", "restore", "rebuild", "doctor", "db"),
-)
-"""In the order of use."""
+SECTIONS = {
+    "compose": ("train", "fuse", "stack", "mix", "prune", "predict", "evaluate", "attention"),
+    "find": ("list", "leaderboard", "show", "lineage", "diff", "search"),
+    "share": ("publish", "pull", "login", "export", "import", "alias", "yank", "delete"),
+    "maintain": ("log", "gc", "fsck", "backup", "restore", "rebuild", "doctor", "db"),
+}
+"""The folder of each command's file; in the order of use."""
+
+_FOLDERS = {command: folder for folder, commands in SECTIONS.items() for command in commands}
 
 # Modules that cannot be called what their command is.
 _MODULES = {"list": "listing", "export": "exporting", "import": "importing"}
@@ -31,14 +33,24 @@ class _Hubkit(click.Group):
     """Imports the command that is asked for, and prints what hubkit refuses to do."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS]
+        return [*_FOLDERS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in _FOLDERS:
             return None
-        module = import_module(f"hubkit.cli.{_MODULES.get(cmd_name, cmd_name)}")
-        command: click.Command = module.command
+        path = f"{_FOLDERS[cmd_name]}.{_MODULES.get(cmd_name, cmd_name)}"
+        command: click.Command = import_module(f"hubkit.cli.{path}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in SECTIONS.items():
+            with formatter.section(title.capitalize()):
+                formatter.write_dl([(name, self._sentence(ctx, name)) for name in names])
+
+    def _sentence(self, ctx: click.Context, name: str) -> str:
+        """What a command does: the whole first line of its help, not cut as click does."""
+        command = self.get_command(ctx, name)
+        return ((command and command.help) or "").partition("\n\n")[0]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Neither a database nor a tokenizer takes what is not Unicode.

@@ -6,15 +6,14 @@ import click
 import pytest
 from click.testing import Result
 
-from hubkit.cli import COMMANDS as NAMES
-from hubkit.cli import main
+from hubkit.cli import SECTIONS, main
 from hubkit.cli.output import version_json
 from registry import Version
 
 DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SAYS_ONE_SENTENCE = {"alias", "yank", "delete", "db", "login"}
 WRITES_A_FILE = {"export"}
-COMMANDS = sorted(NAMES)
+COMMANDS = sorted(name for names in SECTIONS.values() for name in names)
 
 
 def params(command: str) -> list[click.Parameter]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from hubkit.cli import COMMANDS, main
+from hubkit.cli import SECTIONS, main
 from registry import Version
 
 Run = Callable[..., Result]
@@ -63,7 +63,7 @@ def test_what_computes_nothing_loads_no_torch(
 
 def test_a_command_loads_nothing_that_only_others_need(publish: Callable[..., Version]) -> None:
     publish("one")
-    others = {"hubkit.cli.train", "hubkit.methods", "registry.maintenance"}
+    others = {"hubkit.cli.compose.train", "hubkit.methods", "registry.maintenance"}
     theirs = {"alembic", "platformdirs", "sqlalchemy.dialects.postgresql"}
     assert not loaded("list") & (others | theirs)
 
@@ -73,8 +73,11 @@ def test_version_is_that_of_the_distribution(run: Run) -> None:
 
 
 def test_commands_are_listed_in_the_order_of_use(run: Run) -> None:
-    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in listed] == [*COMMANDS]
+    listed = run("--help").stdout.partition("\nCompose:\n")[2].splitlines()
+    sections = [line.rstrip(":").lower() for line in listed if line.endswith(":")]
+    assert ["compose", *sections] == [*SECTIONS]
+    commands = [line.split()[0] for line in listed if line.startswith("  ")]
+    assert commands == [command for names in SECTIONS.values() for command in names]
 
 
 def test_unknown_command_is_a_usage_error(run: Run) -> None:

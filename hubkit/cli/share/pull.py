@@ -34,7 +34,7 @@ def command(
     allow_base_mismatch: bool,
     as_json: bool,
 ) -> None:
-    """Copy an adapter, and all it is made of, from a hub or from another registry.
+    """Copy an adapter and its parts from a hub or another registry.
 
     Every byte is checked against its digest. Giving the command again changes nothing. A
     repository on a hub may be one that hubkit, PEFT or AdapterHub made. REF may say where it is:

@@ -15,7 +15,9 @@ from hubkit.cli.output import print_json, version_json
 @click.argument("bundle")
 @json_option
 def command(bundle: str, as_json: bool) -> None:
-    """Publish what is in BUNDLE, a file that `hubkit export` wrote; - is standard input.
+    """Publish what is in BUNDLE, a file that `hubkit export` wrote.
+
+    - is standard input.
 
     Names, numbers, authors and dates stay. Every byte is checked against its digest. Giving the
     command again changes nothing.

@@ -42,7 +42,9 @@ def command(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Find adapters on a hub, the most downloaded first; `hubkit list` looks in this registry.
+    """Find adapters on a hub, the most downloaded first.
+
+    `hubkit list` looks in this registry.
 
     WORDS are looked for in the names. All that is given must match.
 

@@ -61,7 +61,7 @@ def command(
     as_json: bool,
     **facts: Any,
 ) -> None:
-    """Publish the adapter in FOLDER here, or what is called REF here to a hub.
+    """Publish a FOLDER here, or what is called REF here to a hub.
 
     FOLDER is one of hubkit, PEFT or AdapterHub. What is given here stands in the published manifest
     in place of what the folder says; the folder itself is not changed. Pickled weights are

@@ -12,7 +12,9 @@ from hubkit.cli.output import print_json, progress_bar, size
 @click.option("--dry-run", is_flag=True, help="Change nothing; only say what would go.")
 @json_option
 def command(dry_run: bool, as_json: bool) -> None:
-    """Remove bytes that no version refers to: of deleted adapters, or of publishes that failed.
+    """Remove bytes that no version refers to.
+
+    They are of deleted adapters, or of publishes that failed.
 
     Safe while others publish. What nothing refers to is condemned when it is a day old, and removed
     by the next gc that runs a day after that.

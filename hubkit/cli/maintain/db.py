@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @click.group("db")
 def command() -> None:
-    """Look at the database of the registry, or take it to another version of its tables.
+    """Look at the tables of the database, or up- and downgrade them.
 
     hubkit brings its database up to date by itself; these are for whoever looks after a shared one.
 

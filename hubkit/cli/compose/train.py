@@ -61,7 +61,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train an adapter on DATA with a frozen base model, and publish it.
+    """Train an adapter on DATA for a frozen base, and publish it.
 
     DATA is a .csv, .json, .jsonl or .parquet file with a text and a label column, or the id of a
     data set. A run that was broken off goes on when the same command is given again.

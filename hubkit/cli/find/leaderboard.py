@@ -32,7 +32,7 @@ def command(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Rank adapters by what was measured on one data set, the best first.
+    """Rank adapters by a metric on one data set, the best first.
 
     Of each adapter, the newest version that is not yanked counts.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("name", type=REF, required=False)
 @json_option
 def command(name: AdapterRef | None, as_json: bool) -> None:
-    """Show who did what to which adapter, and when; of NAME, or of all.
+    """Show who did what to NAME, or to all adapters, and when.
 
     Every entry's hash covers the one before it. That of the last one is printed, so that whoever
     notes it can tell later that nothing up to it was changed. The whole log is verified each time;

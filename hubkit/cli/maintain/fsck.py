@@ -16,7 +16,7 @@ from registry.errors import HubkitError
 @click.option("--repair", is_flag=True, help="Mend what can be mended.")
 @json_option
 def command(full: bool, repair: bool, as_json: bool) -> None:
-    """Check the registry: is everything there, and is it what it should be?
+    """Check that everything is there, and is what it should be.
 
     Without --full, it looks at the database's structure, and whether each file is there with the
     right size. With --repair, damaged bytes are set aside and fetched again from where they were

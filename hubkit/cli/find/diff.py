@@ -19,7 +19,9 @@ from registry.refs import AdapterRef
 @click.argument("other", type=REF)
 @json_option
 def command(one: AdapterRef, other: AdapterRef, as_json: bool) -> None:
-    """Show what differs between two versions: configuration, metrics, files and tensors.
+    """Show what differs between two versions.
+
+    Their configuration, metrics, files and tensors.
 
     A tensor's change is the norm of the difference over the norm of what it was.
 

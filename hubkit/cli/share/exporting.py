@@ -15,7 +15,7 @@ from registry.refs import AdapterRef
 @click.command("export")
 @click.argument("ref", type=REF)
 def command(ref: AdapterRef) -> None:
-    """Write a version, and all it is made of, to standard output as one file.
+    """Write a version, and all it is made of, to standard output.
 
     That is a bundle, to carry to a machine that no network reaches. It is a tar archive, so `tar
     tvf` lists what is in it. `hubkit import` reads it.

@@ -13,7 +13,9 @@ from hubkit.cli.output import print_facts, print_json
 @click.command("doctor")
 @json_option
 def command(as_json: bool) -> None:
-    """Look at what the registry rests on: programs, file system, permissions, space, database.
+    """Look at what the registry rests on.
+
+    Programs, file system, permissions, space, database.
 
     The exit status is 1 if something keeps hubkit from working.
 

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from click.testing import Result
 
-from hubkit.cli.listing import KINDS
+from hubkit.cli.find.listing import KINDS
 from registry import Version
 from registry.manifest import Kind
 from tests.cli.conftest import BASE, terminal

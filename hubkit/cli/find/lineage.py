@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.argument("ref", type=REF)
 @json_option
 def command(ref: AdapterRef, as_json: bool) -> None:
-    """Show what an adapter is made of and what is made of it, directly or not, as two trees.
+    """Show what an adapter is made of, and what is made of it.
+
+    Two trees: through all that lies between.
 
     \b
     Example:

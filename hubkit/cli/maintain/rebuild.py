@@ -13,7 +13,7 @@ from hubkit.cli.output import print_json, progress_bar
 @click.command("rebuild")
 @json_option
 def command(as_json: bool) -> None:
-    """Make the registry's database anew from the blobs and records beside it.
+    """Make the database anew from the blobs and records beside it.
 
     For a registry whose database is lost or damaged, or older than the records. Names, numbers,
     aliases, yanks and deletions come back. The damaged database is kept, and this says where. A

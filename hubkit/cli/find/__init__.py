@@ -1,0 +1,1 @@
+"""Commands that find adapters and tell what is known of them."""

@@ -1,0 +1,1 @@
+"""Commands that publish, name, and bring adapters from one place to another."""
