@@ -113,8 +113,8 @@ def test_a_fusion_goes_with_all_that_it_is_made_of(catalog: Catalog, hub: Hub) -
 @pytest.mark.parametrize(
     ("setting", "error", "message"),
     [
-        ({"token": "ada-reads"}, RemoteAccessError, "to write"),
-        ({"token": "ada-reads", "there": {}}, RemoteAccessError, "to write"),
+        ({"token": "ada-reads"}, RemoteAccessError, "has no right to write to it"),
+        ({"token": "ada-reads", "there": {}}, RemoteAccessError, "has no right to write to it"),
         ({"there": {"train.py": b"x"}}, ConflictError, "holds train.py"),
     ],
     ids=["a new repository", "an empty one", "that of something else"],
@@ -129,8 +129,8 @@ def test_what_the_hub_refuses_is_not_published_here_either(
 ) -> None:
     for name, folder in (("a", "a"), ("b", "b"), ("both", "fusion_ab_static")):
         publish(catalog, name, BERT / "seq_bn" / folder)
-    if "there" in setting:
-        hub.create("ada/both", setting["there"])  # type: ignore[arg-type]
+        if "there" in setting:
+            hub.create(f"ada/{name}", setting["there"])  # type: ignore[arg-type]
     monkeypatch.setenv("HF_TOKEN", str(setting.get("token", "ada-writes")))
     before = {name: len(repo.commits) for name, repo in hub.repos.items()}
     with pytest.raises(error, match=message):
