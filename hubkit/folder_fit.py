@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -18,9 +21,10 @@ from hubkit.adapters.loading import load_published
 from hubkit.formats.adapterhub.names import family
 from hubkit.methods.table import METHODS
 from registry import Catalog, Manifest
-from registry.errors import AdapterError, BaseModelMismatchError, did_you_mean
+from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
 from registry.folders.configs import read_config
 from registry.folders.kinds import ADAPTER, FUSION, PEFT
+from registry.folders.lora import ALL_LINEAR
 from registry.folders.safetensors import TensorInfo, read_header
 from registry.refs import AdapterRef
 
@@ -35,19 +39,26 @@ _PEFT_SHAPES = {
     r"vera_lambda_d": ".",
 }
 _PEFT_NAME = re.compile(rf"base_model\.model\.(?P<module>.+)\.(?P<leaf>{'|'.join(_PEFT_SHAPES)})")
-
-
+# What says which modules a LoRA is put at.
+_TARGETING = (
+    *("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform"),
+    *("layers_pattern", "ensure_weight_tying"),
+)
 _AUTO_CLASSES = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
     "TOKEN_CLS": "AutoModelForTokenClassification",
     "QUESTION_ANS": "AutoModelForQuestionAnswering",
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "FEATURE_EXTRACTION": "AutoModel",
 }
 
 
 def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
     """Make sure that every tensor of an adapter's folder has its place in its base model.
+
+    A LoRA of PEFT must also have tensors for each linear layer that it targets, if PEFT is here to
+    say which these are, and the folder names the class of the model that it was trained in.
 
     Args:
         folder: Holds the weights as safetensors.
@@ -58,11 +69,13 @@ def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
     Raises:
         BaseModelMismatchError: A tensor has another shape than its place, or the base model is of
             another architecture, depth or width.
-        AdapterError: A tensor's name fits no place; the message has near ones.
+        AdapterError: A tensor's name fits no place, and the message has near ones; or a layer has
+            no tensors.
+        FolderError: PEFT refuses what its configuration says.
     """
     if (folder / PEFT.weights).is_file():
         if base is not None:
-            _check_peft(folder, base)
+            _check_peft(folder, manifest, base)
     elif (folder / ADAPTER.weights).is_file() and manifest.method.type in METHODS:
         if not _knows_names(read_config(folder / ADAPTER.config).get("model_type")):
             return  # an adapter that hubkit only keeps may be of any architecture
@@ -104,11 +117,12 @@ def _knows_names(model_type: object) -> bool:
     return True
 
 
-def _check_peft(folder: Path, base: Path) -> None:
-    model, weights = _skeleton(base), folder / PEFT.weights
+def _check_peft(folder: Path, manifest: Manifest, base: Path) -> None:
+    model, trained_in, weights = _skeleton(base), _with_head(folder, base), folder / PEFT.weights
     modules: dict[str, nn.Module] = {}
-    for one in (_with_head(folder, base), model):
+    for one in (trained_in, model):
         modules |= {} if one is None else dict(one.named_modules())
+    adapted: set[str] = set()
     for name, tensor in read_header(weights).items():
         found = _PEFT_NAME.fullmatch(name)
         if found is None:
@@ -132,6 +146,48 @@ def _check_peft(folder: Path, base: Path) -> None:
                 "outputs. Name the base model that the adapter was trained on.",
                 name,
             )
+        if found["leaf"] == "lora_A.weight":
+            adapted.add(found["module"])
+    # A variant, such as one that repeats layers, may put them elsewhere.
+    if adapted and trained_in is not None and manifest.method.type != "lora_variant":
+        _require_all_layers(folder, adapted, trained_in)
+
+
+def _require_all_layers(folder: Path, adapted: Set[str], model: PreTrainedModel) -> None:
+    """Make sure that a LoRA is at each linear layer of `model` where PEFT would put one."""
+    modules = dict(model.named_modules())
+    config = read_config(folder / PEFT.config)
+    named = config["peft_type"] == "LORA" and config.get("target_modules") not in (None, ALL_LINEAR)
+    if not named or not adapted <= modules.keys():
+        return  # what it was trained in is another model, or it leaves the choice to PEFT
+    try:
+        peft: Any = import_module("peft")
+    except ImportError:
+        return
+    try:
+        options = peft.LoraConfig(**{key: config[key] for key in _TARGETING if key in config})
+    except (TypeError, ValueError) as error:
+        raise FolderError(
+            f"{folder / PEFT.config}: PEFT {peft.__version__} refuses it: {error}. Mend the file.",
+            folder,
+        ) from error
+    # Where it is tied to the embeddings, it has their tensors.
+    tied = model.get_output_embeddings() if config.get("ensure_weight_tying") else None
+    targets = [
+        name
+        for name, module in modules.items()
+        if _sizes(module) is not None
+        and module is not tied
+        and peft.tuners.tuners_utils.check_target_module_exists(options, name)
+    ]
+    if missing := [name for name in targets if name not in adapted]:
+        raise AdapterError(
+            f"{folder / PEFT.weights} has no tensors for {len(missing)} of the {len(targets)} "
+            f"layers of a {type(model).__name__} that {PEFT.config} targets; the first is "
+            f"{missing[0]!r}. Save the adapter again, or name only what it adapts in "
+            "target_modules.",
+            missing[0],
+        )
 
 
 def _with_head(folder: Path, base: Path) -> PreTrainedModel | None:

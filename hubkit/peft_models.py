@@ -66,7 +66,7 @@ def attach_peft(
             "was trained on."
         )
     # How the paths start depends on the method.
-    if missing := {name for name in new if not any(key.endswith(f".{name}") for key in found)}:
+    if missing := [part for part in new if not any(key.endswith(f".{part}") for key in found)]:
         raise AdapterError(
             f"{name} has no weights for {', '.join(sorted(missing))} of {type(model).__name__}, "
             "and nor has the base model. Save the adapter with its whole head (modules_to_save)."

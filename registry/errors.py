@@ -11,6 +11,7 @@ HubkitError
 ├── ConflictError
 ├── ManifestError
 ├── FolderError
+│   └── HeadLabelsError
 ├── CorruptBlobError
 ├── BundleError
 ├── StorageError
@@ -88,6 +89,10 @@ class ManifestError(HubkitError):
 
 class FolderError(HubkitError):
     """A folder does not hold what its manifest says, or holds no adapter."""
+
+
+class HeadLabelsError(FolderError):
+    """The labels that a folder names for its head are not as many as the classes it tells apart."""
 
 
 class CorruptBlobError(HubkitError):

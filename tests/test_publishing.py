@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,51 @@ def test_the_wrong_base_model_is_refused(catalog: Catalog, tmp_path: Path) -> No
     with pytest.raises(BaseModelMismatchError, match=r"the shape \[4, 33\], .*32 inputs"):
         publish(catalog, folder, base=str(BASE))
     assert search(catalog).items == ()
+
+
+@pytest.mark.parametrize(
+    ("folder", "gone", "targets", "first"),
+    [
+        ("lora/a", r"layer\.1\..*value", 4, "encoder.layer.1.attention.self.value"),
+        ("seq_cls/a", r"layer\.1\.", 4, "bert.encoder.layer.1.attention.self.query"),
+        ("regex/a", "intermediate", 6, "encoder.layer.0.intermediate.dense"),
+        ("all_linear/a", "pooler", 13, "pooler.dense"),
+        ("layers_to_transform/a", "query", 2, "encoder.layer.1.attention.self.query"),
+    ],
+)
+def test_a_lora_has_tensors_for_each_layer_that_it_targets(
+    catalog: Catalog, tmp_path: Path, folder: str, gone: str, targets: int, first: str
+) -> None:
+    path = copy(PEFT / folder, tmp_path / "a")
+    counts: list[int] = []
+
+    def without(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        kept = {name: shape for name, shape in shapes.items() if not re.search(gone, name)}
+        counts.append((len(shapes) - len(kept)) // 2)
+        return kept
+
+    reshape(path / "adapter_model.safetensors", without)
+    facts = {"base": str(BASE), "labels": ["a", "b", "c"] if "seq_cls" in folder else []}
+    with pytest.raises(AdapterError) as caught:
+        publish(catalog, path, **facts)
+    assert f"no tensors for {counts[0]} of the {targets} layers" in str(caught.value)
+    assert f"the first is {first!r}" in str(caught.value)
+    if folder == "lora/a":
+        edit(path / "adapter_config.json", lambda c: c | {"exclude_modules": f".*{gone}"})
+        assert publish(catalog, path, **facts).method == "lora", "not one that it targets"
+
+
+def test_layers_are_not_counted_where_nothing_can_say_which_they_are(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    reshape(weights, lambda shapes: {n: s for n, s in shapes.items() if "layer.1." not in n})
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "peft", None)
+        assert publish(catalog, folder, base=str(BASE)).number == 1
+    edit(config, lambda c: c | {"auto_mapping": {"base_model_class": "OwnEncoder"}})
+    assert publish(catalog, folder, base=str(BASE)).number == 2
 
 
 def test_a_name_that_fits_no_module_is_told_with_near_ones(

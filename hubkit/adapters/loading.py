@@ -8,11 +8,12 @@ from typing import Any
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
+from hubkit.combining import find_part
 from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head, is_flexible
 from hubkit.messages import told_as
-from registry import AdapterRef, Catalog, Manifest, Parent, Version, open_catalog
-from registry.errors import AdapterError, NotFoundError, ParentNotFoundError
+from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
+from registry.errors import AdapterError, NotFoundError
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def load_adapter(name: str) -> Adapter:
 def _load(catalog: Catalog, version: Version) -> Published:
     folder = catalog.folder(version)
     manifest = catalog.manifest(version)
-    parts = [_parent(catalog, version, parent) for parent in manifest.parents]
+    parts = [_load(catalog, find_part(catalog, version, part)) for part in manifest.parents]
     with told_as(folder, str(version.ref)):
         composition, head = _read(folder, version, manifest, parts)
     if head is not None and head.labels != manifest.labels:
@@ -132,14 +133,3 @@ def _read(
         composition = Mix(*(part.composition for part in parts), weights=weights)
         head = parts[-1].head
     return composition, head
-
-
-def _parent(catalog: Catalog, child: Version, parent: Parent) -> Published:
-    version = catalog.find_digest(parent.digest)
-    if version is None:
-        raise ParentNotFoundError(
-            f"{child.ref} is made of {parent.ref} ({parent.digest[:12]}), which this registry does "
-            f"not have. Pull {child.ref} again to bring it.",
-            parent,
-        )
-    return _load(catalog, version)

@@ -60,6 +60,8 @@ class _Hubkit(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        # Of each connection that breaks and is gone on with; one that stays broken is an error.
+        logging.getLogger("huggingface_hub.file_download").setLevel(logging.ERROR)
         notes = logging.getLogger("hubkit")
         notes.addHandler(handler := _Notes(logging.WARNING))
         try:

@@ -91,6 +91,12 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
         yield tell
 
 
+def print_doing(what: str) -> None:
+    """Tell people on a terminal what they wait for; a line, so that bars can go on below it."""
+    if sys.stderr.isatty():
+        click.echo(f"{one_line(what)} ...", err=True)
+
+
 def one_line(text: str) -> str:
     """`text` without line breaks and control characters, which could take over a terminal."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

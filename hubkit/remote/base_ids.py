@@ -14,10 +14,11 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from hubkit.combining import find_part
 from hubkit.remote.scratch import scratch_folder
 from hubkit.stored_bases import cache_in, describe_stored, find_base_folder, require_base
-from registry import Catalog, Parent, Version, read_folder, write_manifest
-from registry.errors import ConflictError, FolderError, InvalidNameError, ParentNotFoundError
+from registry import Catalog, Manifest, Parent, Version, read_folder, write_manifest
+from registry.errors import ConflictError, FolderError, InvalidNameError
 from registry.folders.kinds import PARTS
 from registry.manifest import BaseModelInfo
 from registry.storage.durable import storage_errors
@@ -34,10 +35,10 @@ def hub_id(base: BaseModelInfo) -> str | None:
     return base.id if _is_id(base.id) and base.id != base.architecture else None
 
 
-def with_base_id(catalog: Catalog, version: Version, base: str | None) -> Version:
-    """Return a version that names its base model by an id, and so do all that it is made of.
+class BaseIds:
+    """What the base models of a version, and of all that it is made of, are called elsewhere.
 
-    That is the version itself, or else the same under the next number.
+    Nothing is changed before `rename`.
 
     Args:
         catalog: Where the version is.
@@ -50,30 +51,58 @@ def with_base_id(catalog: Catalog, version: Version, base: str | None) -> Versio
         ConflictError: It names another id than `base`.
         ParentNotFoundError: What it is made of is not here.
     """
-    if base is not None and not _is_id(base):
-        raise InvalidNameError(
-            f"{base} is no id of a base model: expected OWNER/NAME, as on a hub, or NAME.", base
-        )
-    return _Renaming(catalog, base).rename(version)
 
-
-class _Renaming:
-    def __init__(self, catalog: Catalog, base: str | None) -> None:
+    def __init__(self, catalog: Catalog, version: Version, base: str | None) -> None:
+        if base is not None and not _is_id(base):
+            raise InvalidNameError(
+                f"{base} is no id of a base model: expected OWNER/NAME, as on a hub, or NAME.",
+                base,
+            )
         self._catalog = catalog
         self._base = base
-        self._done: dict[str, Version] = {}
+        self._to_rename: dict[str, bool] = {}
+        self._renamed: dict[str, Version] = {}
+        self._check(version)
+
+    def renames(self, version: Version) -> bool:
+        """Whether a version, or what it is made of, names its base model by a folder."""
+        return self._to_rename.get(version.manifest_digest, False)
 
     def rename(self, version: Version) -> Version:
-        if version.manifest_digest not in self._done:
-            self._done[version.manifest_digest] = self._rename(version)
-        return self._done[version.manifest_digest]
+        """Return a version that names its base model by an id, and so do all that it is made of.
 
-    def _rename(self, version: Version) -> Version:
+        That is the version itself, or else the same, published here under the next number.
+
+        Raises:
+            HubkitError: As ``Catalog.publish``.
+        """
+        if not self.renames(version):
+            return version
+        if version.manifest_digest not in self._renamed:
+            self._renamed[version.manifest_digest] = self._publish(version)
+        return self._renamed[version.manifest_digest]
+
+    def _check(self, version: Version) -> bool:
+        if version.manifest_digest not in self._to_rename:
+            manifest = self._catalog.manifest(version)
+            own = self._with_id(version, manifest.base_model) != manifest.base_model
+            parts = [self._check(part) for part in self._parts(version, manifest)]
+            self._to_rename[version.manifest_digest] = own or any(parts)
+        return self._to_rename[version.manifest_digest]
+
+    def _parts(self, version: Version, manifest: Manifest) -> list[Version]:
+        return [find_part(self._catalog, version, parent) for parent in manifest.parents]
+
+    def _publish(self, version: Version) -> Version:
         manifest = self._catalog.manifest(version)
         base = self._with_id(version, manifest.base_model)
-        parents = tuple(self._parent(version, parent) for parent in manifest.parents)
-        if (base, parents) == (manifest.base_model, manifest.parents):
-            return version
+        parts = [(part, self.rename(part)) for part in self._parts(version, manifest)]
+        parents = tuple(
+            pinned
+            if renamed is part
+            else Parent(ref=str(renamed.ref), digest=renamed.manifest_digest)
+            for pinned, (part, renamed) in zip(manifest.parents, parts, strict=True)
+        )
         changed = manifest.model_copy(update={"base_model": base, "parents": parents})
         with scratch_folder(self._catalog.home) as scratch:
             folder = scratch / "version"
@@ -119,19 +148,6 @@ class _Renaming:
                 str(version.ref), base, describe_stored(base.id, cache_in(self._catalog.home))
             )
         return base.model_copy(update={"id": self._base})
-
-    def _parent(self, child: Version, parent: Parent) -> Parent:
-        version = self._catalog.find_digest(parent.digest)
-        if version is None:
-            raise ParentNotFoundError(
-                f"{child.ref} is made of {parent.ref} ({parent.digest[:12]}), which this registry "
-                f"does not have. Pull {child.ref} again to bring it.",
-                parent.digest,
-            )
-        renamed = self.rename(version)
-        if renamed is version:
-            return parent
-        return Parent(ref=str(renamed.ref), digest=renamed.manifest_digest)
 
 
 def _name_base(folder: Path, base: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hubkit.remote.address import default_endpoint
+from hubkit.remote.address import DEFAULT, default_endpoint
 from registry.errors import (
     HubkitError,
     InvalidNameError,
@@ -34,19 +35,18 @@ from registry.errors import (
 
 def login_cure(endpoint: str) -> str:
     """Return how to come with a token to a hub, as the beginning of a sentence."""
-    where = "" if endpoint == default_endpoint() else f" --to {endpoint}"
-    return f"Log in with `hubkit login{where}`, or set HF_TOKEN"
+    return f"Log in with `{_login(endpoint)}`, or set HF_TOKEN"
 
 
 def require_online(endpoint: str) -> None:
-    """Make sure that a hub may be asked.
+    """Make sure that a hub may be writes.
 
     Raises:
         RemoteUnreachableError: HF_HUB_OFFLINE is set.
     """
     if is_offline_mode():
         raise RemoteUnreachableError(
-            f"HF_HUB_OFFLINE is set, so {endpoint} is not asked. Unset it and run it again.",
+            f"HF_HUB_OFFLINE is set, so {endpoint} is not writes. Unset it and run it again.",
             endpoint,
         )
 
@@ -56,8 +56,8 @@ def remote_errors(endpoint: str, repository: str | None = None) -> Iterator[None
     """Turn whatever the stock client raises into an error that says what to do.
 
     Args:
-        endpoint: The hub that is asked.
-        repository: ``owner/name``, if one is asked for.
+        endpoint: The hub that is writes.
+        repository: ``owner/name``, if one is writes for.
 
     Raises:
         RemoteNotFoundError: There is no such repository, revision or file, or it is hidden.
@@ -90,26 +90,32 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
         return found
     match error:
         case GatedRepoError():
+            login = f", then come with your token. {login_cure(endpoint)}"
             return RemoteAccessError(
-                f"{what} is gated: its owner decides who may read it. Ask for access on its page, "
-                f"then come with your token. {login_cure(endpoint)}.",
+                f"{what} is gated: its owner decides who may read it. Ask for access on its page"
+                f"{'' if _sent_token(error) else login}.",
                 what,
             )
         case RevisionNotFoundError():
             return RemoteNotFoundError(
-                f"{what} has no such revision: {_said(error)}. Leave the version out for the "
-                "newest.",
+                f"{what} has no such revision: {_said(error)}. Look on its page for those it has.",
+                what,
+            )
+        case RepositoryNotFoundError() if _sent_token(error):
+            return RemoteNotFoundError(
+                f"There is no repository {what}, or it is private and the token that was sent does "
+                "not open it. Check the name, or come with the token of someone who may read it.",
                 what,
             )
         case RepositoryNotFoundError():
             return RemoteNotFoundError(
-                f"There is no repository {what}, or it is private and your token does not open it. "
-                f"Check the name. {login_cure(endpoint)} if it is private.",
+                f"There is no repository {what}, or it is private. Check the name. "
+                f"{login_cure(endpoint)} if it is private.",
                 what,
             )
         case OfflineModeIsEnabled() | IncompleteSnapshotError() | LocalEntryNotFoundError():
             return RemoteUnreachableError(
-                f"{what} cannot be asked, and what is here of it is not complete. Unset "
+                f"{what} cannot be writes, and what is here of it is not complete. Unset "
                 "HF_HUB_OFFLINE, check the connection, and run it again.",
                 what,
             )
@@ -155,12 +161,19 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
 def _refusal(error: HfHubHTTPError, endpoint: str, what: str) -> RemoteError:
     status = error.response.status_code if error.response is not None else None
     said = _said(error)
-    if status == 401:
+    if status in (401, 403) and not _sent_token(error):
         return RemoteAccessError(f"{what} does not know you: {said}. {login_cure(endpoint)}.", what)
-    if status == 403:
+    if status == 401:
         return RemoteAccessError(
-            f"{what} refuses: {said}. Your token has no right to do this; make one with write "
-            f"access, or ask the owner. {login_cure(endpoint)}.",
+            f"{what} does not know the token that was sent: {said}. {_new_token(endpoint)}.", what
+        )
+    if status == 403:
+        request = error.response.request
+        writes = request.method in ("POST", "DELETE") or request.url.path.endswith("/write")
+        return RemoteAccessError(
+            f"{what} refuses: {said}. The token that was sent has no right to "
+            f"{'write to' if writes else 'read'} it. {_new_token(endpoint)}, or ask the owner "
+            "for the right.",
             what,
         )
     if status == 412:
@@ -174,6 +187,22 @@ def _refusal(error: HfHubHTTPError, endpoint: str, what: str) -> RemoteError:
             f"{what} failed with status {status}: {said}. Run it again later.", what
         )
     return RemoteError(f"{what} refuses with status {status}: {said}.", what)
+
+
+def _sent_token(error: HfHubHTTPError) -> bool:
+    return "authorization" in error.response.request.headers
+
+
+def _new_token(endpoint: str) -> str:
+    """How to come with another token, as the beginning of a sentence."""
+    page = f"{endpoint}/settings/tokens" if endpoint == DEFAULT else "its page of access tokens"
+    # What a login keeps is not looked at while the variable is set.
+    keep = "set HF_TOKEN to it" if os.environ.get("HF_TOKEN") else f"`{_login(endpoint)}`"
+    return f"Make another on {page} and {keep}"
+
+
+def _login(endpoint: str) -> str:
+    return "hubkit login" if endpoint == default_endpoint() else f"hubkit login --to {endpoint}"
 
 
 def _said(error: BaseException) -> str:

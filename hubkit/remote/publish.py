@@ -7,14 +7,15 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+from hubkit.combining import find_part
 from hubkit.remote.address import RemoteAddress
-from hubkit.remote.base_ids import with_base_id
+from hubkit.remote.base_ids import BaseIds
 from hubkit.remote.card import write_card
 from hubkit.remote.errors import login_cure, remote_errors
 from hubkit.remote.layout import number_of, path_there, require_free_paths, tag_of
 from hubkit.remote.repository import HubRepository
 from hubkit.remote.session import open_hub
-from registry import AdapterRef, Catalog, Manifest, Version
+from registry import AdapterRef, Catalog, Version
 from registry.errors import ConflictError, RemoteAccessError, RemoteError
 from registry.folders.card import CARD_NAME, read_card
 from registry.storage.files import MANIFEST_NAME
@@ -50,6 +51,9 @@ def publish_remote(
 ) -> Pushed:
     """Publish a version of this registry to a hub; again, and nothing changes.
 
+    A version that names its base model by a folder is published here once more under `base`, but
+    only when the hub has said that it may be written there.
+
     Args:
         catalog: This registry.
         ref: What to publish.
@@ -71,8 +75,8 @@ def publish_remote(
     named = AdapterRef.parse(address.repository) if address.repository else name
     named = named or version.ref.repository
     owner = named.owner or _user(hub, address.endpoint)
-    version = with_base_id(catalog, version, base)
-    return _Push(catalog, hub, address.endpoint, owner, private).push(
+    ids = BaseIds(catalog, version, base)
+    return _Push(catalog, hub, address.endpoint, owner, private, ids).push(
         version, AdapterRef(owner, named.name)
     )
 
@@ -91,40 +95,55 @@ class _Push:
     """One call of `publish_remote`: what is published already, and where."""
 
     def __init__(
-        self, catalog: Catalog, hub: HfApi, endpoint: str, owner: str, private: bool
+        self,
+        catalog: Catalog,
+        hub: HfApi,
+        endpoint: str,
+        owner: str,
+        private: bool,
+        ids: BaseIds,
     ) -> None:
         self._catalog = catalog
         self._hub = hub
         self._endpoint = endpoint
         self._owner = owner
         self._private = private
+        self._ids = ids
         self._done: dict[str, Pushed] = {}
 
     def push(self, version: Version, target: AdapterRef) -> Pushed:
-        """Publish a version, parents first."""
-        if version.manifest_digest in self._done:
-            return self._done[version.manifest_digest]
-        manifest = self._catalog.manifest(version)
-        require_free_paths(manifest)
-        parents = [self._push_parent(parent.digest) for parent in manifest.parents]
+        """Publish a version: its repository is opened first, and filled after those of its parents.
+
+        So who may not write there is told so before anything is published, here or there.
+        """
+        digest = version.manifest_digest
+        if digest in self._done:
+            return self._done[digest]
+        require_free_paths(self._catalog.manifest(version))
         there = HubRepository(self._hub, self._endpoint, str(target))
-        tag = tag_of(version.number)
         with remote_errors(self._endpoint, there.name), there.taken_back():
             tags = there.open(private=self._private)
+            if self._ids.renames(version):
+                there.require_writable()
+            parents = [
+                self._push_parent(find_part(self._catalog, version, parent))
+                for parent in self._catalog.manifest(version).parents
+            ]
+            version = self._ids.rename(version)
+            tag = tag_of(version.number)
             new = tag not in tags
             if new:
-                self._commit(version, manifest, there, tags, parents)
+                self._commit(version, there, tags, parents)
             _require_same(version, there)
-        pushed = Pushed(version, there.name, tag, f"{there.url}/tree/{tag}", new)
-        self._done[version.manifest_digest] = pushed
-        return pushed
+        self._done[digest] = Pushed(version, there.name, tag, f"{there.url}/tree/{tag}", new)
+        return self._done[digest]
 
-    def _push_parent(self, digest: str) -> Pushed:
-        parent = self._catalog.find_digest(digest)
-        assert parent is not None, "with_base_id has looked for it"
+    def _push_parent(self, parent: Version) -> Pushed:
         own = AdapterRef(self._owner, parent.ref.name)
-        if parent.ref.owner not in (None, self._owner) and self._is_there(parent):
-            own = parent.ref.repository
+        if parent.ref.owner not in (None, self._owner):
+            parent = self._ids.rename(parent)
+            if self._is_there(parent):
+                own = parent.ref.repository
         return self.push(parent, own)
 
     def _is_there(self, version: Version) -> bool:
@@ -140,11 +159,11 @@ class _Push:
     def _commit(
         self,
         version: Version,
-        manifest: Manifest,
         there: HubRepository,
         tags: dict[str, str],
         parents: list[Pushed],
     ) -> None:
+        manifest = self._catalog.manifest(version)
         folder, tag = self._catalog.folder(version), tag_of(version.number)
         card = write_card(
             version,

@@ -21,7 +21,7 @@ from hubkit.stored_bases import cache_in, describe_stored, require_base
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import (
     CorruptBlobError,
-    FolderError,
+    HeadLabelsError,
     HubkitError,
     NotFoundError,
     ParentNotFoundError,
@@ -201,12 +201,10 @@ def _cures_of_a_pull(fetched: _Fetched) -> Iterator[None]:
             "again.",
             error.subject,
         ) from error
-    except FolderError as error:
-        if "--label" not in str(error):
-            raise
-        raise FolderError(
-            f"{error} A pull takes no labels: get the files with `hf download "
-            f"{fetched.address.repository} --local-dir FOLDER`, then `hubkit publish FOLDER`.",
+    except HeadLabelsError as error:
+        raise HeadLabelsError(
+            f"{error} To do that, get the files with `hf download {fetched.address.repository} "
+            "--local-dir FOLDER`; then `hubkit publish FOLDER`.",
             error.subject,
         ) from error
 

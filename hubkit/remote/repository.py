@@ -8,7 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+)
 
 from hubkit.remote.layout import path_there
 from hubkit.remote.session import cache_of
@@ -62,6 +66,23 @@ class HubRepository:
                 self.name,
             )
         return {tag.name: tag.target_commit for tag in refs.tags}
+
+    def require_writable(self) -> None:
+        """Make sure that a new version may be put here.
+
+        Raises:
+            ConflictError: It holds files, but no version.
+            HfHubHTTPError: The token may not write here.
+        """
+        if self._made:
+            return
+        try:
+            self._hub.auth_check(self.name, write=True)
+        except HfHubHTTPError as error:
+            # A hub that does not know the question says so when the commit comes.
+            if error.response.status_code not in (404, 405, 501):
+                raise
+        self.head()
 
     @contextmanager
     def taken_back(self) -> Iterator[None]:

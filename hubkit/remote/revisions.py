@@ -17,6 +17,8 @@ from hubkit.remote.layout import number_of, tag_of
 from hubkit.remote.session import cache_of
 from registry import Manifest
 from registry.errors import RemoteNotFoundError
+from registry.folders.contents import listed
+from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
 
@@ -43,6 +45,23 @@ def choose(hub: HfApi | None, address: RemoteAddress, number: int | None) -> Rem
             names = _versions(hub, address.repository)
     newest = max((found for name in names if (found := number_of(name))), default=None)
     return replace(address, revision=tag_of(newest) if newest else "main")
+
+
+def no_revision(hub: HfApi, address: RemoteAddress) -> RemoteNotFoundError:
+    """Return what to raise where a repository lacks the revision that is wanted.
+
+    Raises:
+        HfHubHTTPError: The hub does not tell which it has.
+    """
+    assert address.repository is not None
+    refs = hub.list_repo_refs(address.repository)
+    tags = sorted((tag.name for tag in refs.tags), key=lambda tag: (-(number_of(tag) or 0), tag))
+    names = [*tags, *sorted(branch.name for branch in refs.branches)]
+    return RemoteNotFoundError(
+        f"{address.url} has no revision {address.revision}; it has {listed(names)}. Name one of "
+        "these, or none for the newest.",
+        address.url,
+    )
 
 
 def version_at(address: RemoteAddress, manifest: Manifest | None, number: int | None) -> int | None:
@@ -79,8 +98,9 @@ def _cached_versions(address: RemoteAddress) -> list[str]:
     assert address.repository is not None
     name = repo_folder_name(repo_id=address.repository, repo_type="model")
     folder = cache_of(address.endpoint) / name
-    return [
-        path.name
-        for path in (folder / "refs").glob("v*")
-        if (folder / "snapshots" / path.read_text().strip() / MANIFEST_NAME).is_file()
-    ]
+    with storage_errors("read", folder / "refs"):
+        return [
+            path.name
+            for path in (folder / "refs").glob("v*")
+            if (folder / "snapshots" / path.read_text().strip() / MANIFEST_NAME).is_file()
+        ]

@@ -11,10 +11,12 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from hubkit.remote.address import RemoteAddress
 from hubkit.remote.layout import OWN_CARD, path_there
+from hubkit.remote.revisions import no_revision
 from hubkit.remote.session import cache_of
 from registry import Manifest
 from registry.errors import CorruptBlobError, FolderError, RemoteNotFoundError
@@ -146,7 +148,10 @@ def copy_files(snapshot: Path, folder: Path) -> None:
 def _require_adapter(hub: HfApi, address: RemoteAddress) -> None:
     """Look at a repository before any of it is fetched: its name, and what it holds."""
     assert address.repository is not None
-    found = hub.model_info(address.repository, revision=address.revision)
+    try:
+        found = hub.model_info(address.repository, revision=address.revision)
+    except RevisionNotFoundError as error:
+        raise no_revision(hub, address) from error
     if found.id != address.repository:
         raise RemoteNotFoundError(
             f"{address.url} is called {found.id} now. Pull that, if it is what you mean: a name "

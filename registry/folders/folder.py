@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.errors import FolderError
+from registry.errors import FolderError, HeadLabelsError
 from registry.folders.card import Card
 from registry.folders.configs import text_of
 from registry.folders.contents import examine_all
@@ -120,8 +120,9 @@ def choose_labels(
         given: Its `labels` name those of a head whose files do not.
 
     Raises:
-        FolderError: There are more or fewer labels than classes, one twice, or none; or the head
-            names others.
+        HeadLabelsError: The head names more or fewer labels than it has classes.
+        FolderError: So does what is given, or it has one twice, or others than the head; or there
+            are none.
     """
     twice = [label for label, count in Counter(given.labels).items() if count > 1]
     if twice:
@@ -153,6 +154,12 @@ def choose_labels(
             f"{path}: the head tells {rows} classes apart, and neither its files nor the base "
             f"model's name them. Name them in the order of their ids: {cure}"
             f"{' ...' if rows > _SHOWN else ''}",
+            path,
+        )
+    if found and len(found) != rows:
+        raise HeadLabelsError(
+            f"{path}: the head tells {rows} classes apart, but its configuration names "
+            f"{len(found)} labels ({', '.join(found)}). Mend its label2id.",
             path,
         )
     if len(labels) != rows:

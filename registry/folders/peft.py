@@ -67,8 +67,8 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     """
     where = path / PEFT.config
     config, card = read_config(where), read_card(path)
-    lora = read_lora(config, where) if config["peft_type"] == "LORA" else None
-    method = _method(config, lora, where)
+    type = _type(config, where)
+    lora = read_lora(config, where) if type == "LORA" else None
     if not (path / PEFT.weights).is_file():
         raise FolderError(
             f"{path} holds its weights as a pickle, {PEFT.pickle}; expected {PEFT.weights}. "
@@ -78,14 +78,14 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     tensors = read_header(path / PEFT.weights)
     if not tensors:
         raise FolderError(f"{path / PEFT.weights} holds no tensor. Save the adapter again.", path)
-    if lora is not None:
-        require_floats(tensors, path / PEFT.weights)
-        if any(".lora_embedding_" in name for name in tensors):
-            method = Method(type="lora_with_embeddings", parameters=method.parameters)
-        else:
-            deltas = _check_lora(tensors, lora, path / PEFT.weights)
-            if lora.variant is None and (type := _beyond(deltas, tensors)):
-                method = Method(type=type, parameters=method.parameters)
+    name = type.lower() if lora is None else _lora_name(tensors, lora, path / PEFT.weights)
+    with manifest_errors(f"The method in {where}"):
+        method = Method(
+            type=name,
+            parameters={
+                ours: config[theirs] for theirs, ours in _PARAMETERS.items() if config.get(theirs)
+            },
+        )
     base = find_base(
         config,
         "base_model_name_or_path",
@@ -107,7 +107,7 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     )
 
 
-def _method(config: dict[str, Any], lora: LoraConfig | None, where: Path) -> Method:
+def _type(config: dict[str, Any], where: Path) -> str:
     type = text_of(config, "peft_type", where)
     if type is None:
         raise FolderError(f"{where}: peft_type is empty; expected a method such as LORA.", where)
@@ -117,12 +117,7 @@ def _method(config: dict[str, Any], lora: LoraConfig | None, where: Path) -> Met
             f"{did_you_mean(type.upper(), _METHODS)} Mend the file.",
             where,
         )
-    name = lora.variant.method if lora is not None and lora.variant else type.lower()
-    parameters = {
-        ours: config[theirs] for theirs, ours in _PARAMETERS.items() if config.get(theirs)
-    }
-    with manifest_errors(f"The method in {where}"):
-        return Method(type=name, parameters=parameters)
+    return type
 
 
 def _base_class(config: dict[str, Any], where: Path) -> str | None:
@@ -146,6 +141,17 @@ def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
 def in_head(path: str) -> bool:
     """Whether a module or a tensor is of the head, by its path inside the trained model."""
     return path.partition(".")[0] in _HEAD_MODULES
+
+
+def _lora_name(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Path) -> str:
+    """Return what a LoRA is called by what it changes, its tensors held to the configuration."""
+    require_floats(tensors, path)
+    if any(".lora_embedding_" in name for name in tensors):
+        return "lora_with_embeddings"
+    deltas = _check_lora(tensors, lora, path)
+    if lora.variant is not None:
+        return lora.variant.method
+    return _beyond(deltas, tensors) or "lora"
 
 
 def _beyond(

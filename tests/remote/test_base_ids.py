@@ -11,13 +11,19 @@ from hubkit.publishing import publish_folder
 from hubkit.remote.base_ids import hub_id
 from hubkit.stored_bases import cache_in, where_base_is
 from registry import AdapterRef, Catalog, Manifest
-from registry.errors import ConflictError, FolderError, InvalidNameError
+from registry.errors import (
+    ConflictError,
+    FolderError,
+    HubkitError,
+    InvalidNameError,
+    RemoteAccessError,
+)
 from registry.folders.card import parse_card
 from registry.manifest import BaseModelInfo
 from tests.support.foreign import BASE, BERT, HEAD, PEFT, copy, edit
 from tests.support.hub import Hub
 from tests.support.roundtrip import push
-from tests.support.shelf import publish_head
+from tests.support.shelf import publish_head, publish_on_base
 
 
 def publish(catalog: Catalog, name: str, source: object = HEAD) -> None:
@@ -102,6 +108,53 @@ def test_a_fusion_goes_with_all_that_it_is_made_of(catalog: Catalog, hub: Hub) -
     assert [parent.ref for parent in parents] == ["a@2", "b@2"]
     for repo in hub.repos.values():
         assert not any(str(BASE).encode() in content for content in repo.files().values())
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        ({"token": "ada-reads"}, RemoteAccessError, "has no right to write to it"),
+        ({"token": "ada-reads", "there": {}}, RemoteAccessError, "has no right to write to it"),
+        ({"there": {"train.py": b"x"}}, ConflictError, "holds train.py"),
+    ],
+    ids=["a new repository", "an empty one", "that of something else"],
+)
+def test_what_the_hub_refuses_is_not_published_here_either(
+    catalog: Catalog,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: dict[str, object],
+    error: type[HubkitError],
+    message: str,
+) -> None:
+    for name, folder in (("a", "a"), ("b", "b"), ("both", "fusion_ab_static")):
+        publish(catalog, name, BERT / "seq_bn" / folder)
+        if "there" in setting:
+            hub.create(f"ada/{name}", setting["there"])  # type: ignore[arg-type]
+    monkeypatch.setenv("HF_TOKEN", str(setting.get("token", "ada-writes")))
+    before = {name: len(repo.commits) for name, repo in hub.repos.items()}
+    with pytest.raises(error, match=message):
+        push(catalog, hub, "both", "ada/both", base="team/bert")
+    for name in ("a", "b", "both"):
+        assert [version.number for version in catalog.versions(AdapterRef(None, name))] == [1]
+    assert {name: len(repo.commits) for name, repo in hub.repos.items()} == before
+
+
+def test_a_hub_that_does_not_say_who_may_write_is_published_to(catalog: Catalog, hub: Hub) -> None:
+    publish(catalog, "topic")
+    hub.create("ada/topic")
+    hub.refuse = {"/auth-check/": 404}
+    assert push(catalog, hub, "topic", base="team/bert").new
+
+
+def test_nothing_is_renamed_unless_all_can_be(catalog: Catalog, hub: Hub) -> None:
+    publish(catalog, "a", BERT / "seq_bn" / "a")
+    publish_on_base(catalog, BERT / "seq_bn" / "b", "b", task="film")
+    publish(catalog, "both", BERT / "seq_bn" / "fusion_ab_static")
+    with pytest.raises(ConflictError, match="b@1 says that its base model is team/tiny-bert"):
+        push(catalog, hub, "both", base="team/other")
+    assert len(catalog.versions(AdapterRef.parse("a"))) == 1
+    assert hub.repos == {}
 
 
 def test_an_id_is_given_once(catalog: Catalog, hub: Hub) -> None:

@@ -18,11 +18,21 @@ from registry.errors import (
     StorageError,
 )
 
-REQUEST = httpx2.Request("GET", "https://hub.example.org/api/models/ada/film")
+URL = "https://hub.example.org/api/models/ada/film"
+REQUEST = httpx2.Request("GET", URL)
 
 
-def refusal(status: int, kind: type[stock.HfHubHTTPError] = stock.HfHubHTTPError) -> Exception:
-    response = httpx2.Response(status, request=REQUEST)
+def refusal(
+    status: int,
+    kind: type[stock.HfHubHTTPError] = stock.HfHubHTTPError,
+    *,
+    method: str = "GET",
+    path: str = "",
+    token: bool = False,
+) -> Exception:
+    headers = {"authorization": "Bearer x"} if token else {}
+    request = httpx2.Request(method, URL + path, headers=headers)
+    response = httpx2.Response(status, request=request)
     return kind("Refused.\nSecond line", response=response, server_message="No way")
 
 
@@ -37,10 +47,41 @@ def translated(error: Exception) -> HubkitError:
 
 
 @pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (refusal(401, token=True), "does not know the token that was sent: No way. Make another"),
+        (refusal(403, token=True), "The token that was sent has no right to read it. Make"),
+        (refusal(403, token=True, method="POST"), "has no right to write to it. Make another on"),
+        (refusal(403, token=True, path="/auth-check/write"), "has no right to write to it."),
+        (refusal(403, stock.GatedRepoError, token=True), "Ask for access on its page."),
+        (refusal(404, stock.RepositoryNotFoundError, token=True), "that was sent does not open it"),
+    ],
+)
+def test_who_came_with_a_token_is_not_told_to_log_in(error: Exception, message: str) -> None:
+    found = str(translated(error))
+    assert message in found
+    assert "Log in" not in found
+
+
+def test_the_page_that_makes_tokens_and_the_place_for_one_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    error = refusal(403, token=True, method="POST")
+    assert "its page of access tokens and `hubkit login --to https://hub.example.org`" in (
+        str(translated(error))
+    )
+    monkeypatch.setenv("HF_TOKEN", "x")
+    with pytest.raises(RemoteAccessError) as caught, remote_errors("https://huggingface.co"):
+        raise error
+    assert "on https://huggingface.co/settings/tokens and set HF_TOKEN to it" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("error", "expected", "message"),
     [
         (refusal(401), RemoteAccessError, "does not know you: No way"),
-        (refusal(403), RemoteAccessError, "make one with write access"),
+        (refusal(403), RemoteAccessError, "does not know you: No way. Log in with"),
         (refusal(412), RemoteError, "changed by someone else"),
         (refusal(400, stock.BadRequestError), RemoteError, "refuses with status 400: No way"),
         (refusal(500), RemoteUnreachableError, "failed with status 500"),

@@ -87,7 +87,12 @@ def test_an_older_version_published_late_does_not_become_the_newest(
 def test_what_a_fusion_is_made_of_goes_first(catalog: Catalog, hub: Hub) -> None:
     publish_fusion(catalog)
     push(catalog, hub, "both", "ada/fused")
-    assert list(hub.repos) == ["ada/a", "ada/b", "ada/fused"]
+    tagged = [path for _, method, path in hub.requests if method == "POST" and "/tag/" in path]
+    assert [path.split("/")[3:5] for path in tagged] == [
+        ["ada", "a"],
+        ["ada", "b"],
+        ["ada", "fused"],
+    ]
     card = hub.repos["ada/fused"].files()["README.md"].decode()
     assert "## Made of" in card
     assert "[ada/a](/ada/a) v1" in card

@@ -108,9 +108,9 @@ def test_so_it_is_for_an_older_version_that_is_published_late(catalog: Catalog, 
 @pytest.mark.parametrize(
     ("token", "name", "message"),
     [
-        ("ada-reads", "ada/film", "Your token has no right to do this"),
-        ("ada-writes", "bob/film", "Your token has no right to do this"),
-        ("unknown", "ada/film", "does not know you: Invalid credentials"),
+        ("ada-reads", "ada/film", "The token that was sent has no right to write to it"),
+        ("ada-writes", "bob/film", "The token that was sent has no right to write to it"),
+        ("unknown", "ada/film", "does not know the token that was sent: Invalid credentials"),
         ("", None, "does not know you. Log in"),
     ],
 )

@@ -9,9 +9,7 @@ import pytest
 
 from hubkit.publishing import publish_folder
 from registry import AdapterRef, Catalog
-from registry.errors import (
-    RemoteNotFoundError,
-)
+from registry.errors import RemoteNotFoundError
 from registry.origins import pulled_from
 from registry.search import search
 from tests.support.foreign import PEFT
@@ -68,8 +66,10 @@ def test_versions_are_told_apart_by_number_tag_and_branch(
     assert pull(other_catalog, hub, "ada/film@main").ref == AdapterRef("ada", "film", 2)
     named = pull(other_catalog, hub, "ada/film@1", name=AdapterRef.parse("mine"))
     assert str(named.ref) == "mine@1"
-    with pytest.raises(RemoteNotFoundError, match="has no such revision"):
-        pull(other_catalog, hub, "ada/film@7")
+    for unknown, revision in (("7", "v7"), ("mian", "mian")):
+        message = f"film has no revision {revision}; it has v2, v1, main. Name one of these, or"
+        with pytest.raises(RemoteNotFoundError, match=message):
+            pull(other_catalog, hub, f"ada/film@{unknown}")
 
 
 def test_what_a_fusion_is_made_of_comes_along(

@@ -12,7 +12,12 @@ from huggingface_hub import HfApi, constants
 from hubkit.remote.address import RemoteAddress
 from hubkit.remote.pull import pull_remote
 from registry import AdapterRef, Catalog
-from registry.errors import FolderError, ParentNotFoundError, RemoteNotFoundError
+from registry.errors import (
+    FolderError,
+    HeadLabelsError,
+    ParentNotFoundError,
+    RemoteNotFoundError,
+)
 from registry.folders.kinds import HEAD as PART
 from registry.origins import pulled_from
 from tests.support.foreign import BASE, BERT, HEAD, PEFT
@@ -150,7 +155,7 @@ def test_a_head_comes_with_its_labels(catalog: Catalog, hub: Hub) -> None:
     assert set(catalog.manifest(here).files) == set(files)
 
 
-def test_labels_that_a_pull_does_not_take_are_given_to_a_folder(catalog: Catalog, hub: Hub) -> None:
+def test_labels_that_do_not_fit_a_head_are_mended_in_a_folder(catalog: Catalog, hub: Hub) -> None:
     def fewer(config: Any) -> Any:
         ids = config["config"]["label2id"]
         ids.popitem()
@@ -159,6 +164,7 @@ def test_labels_that_a_pull_does_not_take_are_given_to_a_folder(catalog: Catalog
     files = {name: (HEAD / name).read_bytes() for name in (PART.config, PART.weights)}
     files[PART.config] = json.dumps(fewer(json.loads(files[PART.config]))).encode()
     hub.create("bob/topic", files)
-    with pytest.raises(FolderError, match=r"A pull takes no labels: get the files with `hf downl"):
+    message = r"names 1 labels \(.*\). Mend its label2id. To do that, get .* `hf download bob/topic"
+    with pytest.raises(HeadLabelsError, match=message):
         pull(catalog, hub, "bob/topic", base=str(BASE))
     assert nothing_in(catalog)

@@ -119,7 +119,7 @@ def test_a_repository_that_changes_in_between_is_taken_as_one_commit(
     ("settings", "error", "message"),
     [
         ({"gated": True}, RemoteAccessError, "is gated: its owner decides"),
-        ({"private": True}, RemoteNotFoundError, "or it is private"),
+        ({"private": True}, RemoteNotFoundError, "or it is private and the token that was sent"),
         (None, RemoteNotFoundError, "There is no repository"),
     ],
 )

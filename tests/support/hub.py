@@ -169,6 +169,8 @@ class Hub:
             return refusal
         repo = self.repos[name]
         match (request.method, *rest):
+            case ("GET", "auth-check", "write"):
+                return self._refuse_write(name.partition("/")[0], user, writes) or JSONResponse({})
             case ("GET", "refs"):
                 return JSONResponse(repo.refs())
             case ("POST", "tag", revision):

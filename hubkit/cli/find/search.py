@@ -53,9 +53,15 @@ def command(
       hubkit search --remote --base google-bert/bert-base-uncased --task sentiment
       hubkit search reviews --remote https://hub.example.org
     """
-    from hubkit.remote.address import RemoteAddress
+    from hubkit.remote.address import RemoteAddress, is_remote
     from hubkit.remote.search import search_remote
 
+    if not is_remote(remote):
+        raise click.BadParameter(
+            f"{remote} is not a hub's address, such as https://huggingface.co. To look for the "
+            f"word, put it first: hubkit search {remote} --remote",
+            param_hint="--remote",
+        )
     found = search_remote(
         RemoteAddress.parse(remote),
         text=" ".join(words) or None,

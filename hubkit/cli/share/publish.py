@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hubkit.cli.options import json_option
-from hubkit.cli.output import print_json, print_published, version_json
+from hubkit.cli.output import print_doing, print_json, print_published, version_json
 from hubkit.cli.params import NAME, REF, SAID
 from hubkit.remote.address import DEFAULT, is_remote
 from registry.errors import InvalidNameError, RefNotFoundError
@@ -91,6 +91,7 @@ def command(
             )
         from hubkit.publishing import publish_folder
 
+        print_doing(f"Checking {source}")
         version = publish_folder(open_catalog(), Path(source), name, **given)
         print_published(version, as_json=as_json, then=f"hubkit show {version.ref}")
         return

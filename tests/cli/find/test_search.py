@@ -25,6 +25,12 @@ def test_nothing_found_is_told(run: Run, hub: Hub) -> None:
     assert (result.stdout, result.stderr) == ("", "No adapters found.\n")
 
 
+def test_a_word_in_place_of_the_hub_is_told_where_it_goes(run: Run) -> None:
+    result = run("search", "--remote", "film", status=2)
+    assert "film is not a hub's address" in result.stderr
+    assert "put it first: hubkit search film --remote" in " ".join(result.stderr.split())
+
+
 def test_the_default_hub_is_that_of_the_stock_client(run: Run, hub: Hub) -> None:
     hub.create("bob/film", {"README.md": CARD})
     for words in (("search", "--base", "team/bert"), ("search", "--base", "team/bert", "--remote")):

@@ -1,10 +1,12 @@
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
+from hubkit.cli import main
 from registry import AdapterRef, open_catalog
 from tests.support.foreign import BASE, BERT, PEFT
 from tests.support.hub import Hub
@@ -41,6 +43,20 @@ def test_facts_given_stand_in_place_of_those_in_the_folder(run: Run, folder: Mak
         "Translated",
     ]
     assert (path / "hubkit.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_people_are_told_what_they_wait_for(
+    folder: MakeFolder,
+    terminal: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    path = folder()
+    main(["publish", str(path), "--name", "film"], standalone_mode=False)
+    expected = f"Checking {path} ...\n" if terminal else ""
+    assert capsys.readouterr() == ("film@1\n", expected)
 
 
 def test_same_content_twice_is_one_version(run: Run, folder: MakeFolder) -> None:

@@ -56,6 +56,17 @@ def test_a_hub_has_no_adapters_without_owner(run: Run) -> None:
     )
 
 
+def test_a_connection_that_breaks_and_is_gone_on_with_is_not_told(
+    run: Run, hub: Hub, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    hub.create("bob/film", {path.name: path.read_bytes() for path in (PEFT / "lora/a").iterdir()})
+    hub.cut = {"adapter_model.safetensors": 1}
+    assert run("pull", "bob/film", "--from", hub.url).stderr == ""
+    assert hub.cut == {"adapter_model.safetensors": 0}
+    assert not [one for one in caplog.records if one.name.startswith("huggingface_hub")]
+
+
 def test_unknown_adapter(run: Run, other: Path) -> None:
     result = run("pull", "flim", "--from", other, status=1)
     assert result.stderr == "Error: No adapter is called flim. Did you mean film?\n"

@@ -145,7 +145,10 @@ def test_the_head_of_a_transformers_class_is_read(head: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ({"no": 0, "yes": 1, "maybe": 2}, "tells 2 classes apart, but there are 3 labels"),
+        (
+            {"no": 0, "yes": 1, "maybe": 2},
+            "2 classes apart, but its configuration names 3",
+        ),
         ({"no": 1, "yes": 2}, "label2id must number its labels from 0"),
         ({"no": "0", "yes": "1"}, "label2id must number its labels from 0"),
         (["no", "yes"], "label2id must number its labels from 0"),
