@@ -16,6 +16,7 @@ import boto3
 import pytest
 
 from registry import AdapterRef, CorruptBlobError, Folder, StorageError, open_catalog, read_folder
+from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import Collection, collect_garbage
 from registry.storage.blobs import BlobStore, open_blobs
 from registry.storage.files import FileInfo
@@ -201,6 +202,8 @@ def test_garbage_in_object_storage_goes_with_the_second_collection(
     stranger = f"team/sha256/{doomed.manifest_digest[:2]}/README"
     s3.put_object(Bucket=BUCKET, Key=stranger, Body=b"not of hubkit")
     garbage = {*keys(s3)} - {*before, stranger}
+    (finding,) = check_registry(catalog).findings
+    assert f"s3://{BUCKET}/{stranger}. Nothing reads it" in finding.text
     assert collect_garbage(catalog) == Collection()  # younger than the grace period
     first = collect_garbage(catalog, grace=timedelta(0))
     assert (first.condemned, first.removed) == (len(garbage), 0)
