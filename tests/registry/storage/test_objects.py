@@ -18,6 +18,7 @@ import pytest
 from registry import AdapterRef, CorruptBlobError, Folder, StorageError, open_catalog, read_folder
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import Collection, collect_garbage
+from registry.storage.beside import find_set_aside
 from registry.storage.blobs import BlobStore, open_blobs
 from registry.storage.files import FileInfo
 from registry.storage.intake import Arrival
@@ -153,6 +154,8 @@ def test_a_damaged_object_is_named_and_set_aside(s3: "boto3.client", blobs: Blob
     kept = blobs.set_aside(expected.sha256)
     assert kept is not None
     assert kept.startswith(f"s3://{BUCKET}/team/quarantine/{expected.sha256}-")
+    assert find_set_aside(blobs, expected.sha256) == [kept]
+    assert find_set_aside(blobs, "0" * 64) == []
     assert not blobs.has(expected.sha256)
 
 

@@ -1,4 +1,4 @@
-"""What lies among the blobs, and is none: whoever put it there, nothing of hubkit's reads it."""
+"""What lies beside the blobs and is none: what nobody knows, and damaged bytes set aside."""
 
 import os
 import re
@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from registry.storage.blobs import BlobStore
+from registry.storage.durable import storage_errors
 from registry.storage.objects import ObjectBlobStore
 
 _FOLDER = re.compile(r"sha256(/[0-9a-f]{2}){0,2}")
@@ -28,6 +29,19 @@ def find_strays(blobs: BlobStore) -> Iterator[str]:
                 yield blobs.bucket.location(item["path"])
     else:
         yield from _strays_in(blobs.root.parent)
+
+
+def find_set_aside(blobs: BlobStore, digest: str) -> list[str]:
+    """Return the paths or URLs of what was once found damaged in the place of a blob, and is kept.
+
+    Raises:
+        StorageError: It cannot be listed.
+    """
+    if isinstance(blobs, ObjectBlobStore):
+        keys = [item["path"] for item in blobs.bucket.objects("quarantine")]
+        return [blobs.bucket.location(key) for key in sorted(keys) if f"/{digest}-" in key]
+    with storage_errors("read", blobs.quarantine):
+        return sorted(map(str, blobs.quarantine.glob(f"{digest}-*")))
 
 
 def _strays_in(folder: Path | str, inside: str = "") -> Iterator[str]:
