@@ -101,12 +101,13 @@ def _require_database(catalog: Catalog) -> None:
     """
     if catalog.database.exists():
         return
-    label = catalog.database.backend.label
-    if catalog.log.records.has(1) or catalog.blobs.root.exists():
+    label, records = catalog.database.backend.label, catalog.log.records
+    if (recorded := records.has(1)) or catalog.blobs.root.exists():
         found = "an empty one" if catalog.database.backend.exists() else "none"
+        place = f"records in {records.location()}" if recorded else f"blobs in {catalog.home}"
         raise DatabaseError(
-            f"{catalog.home} has lost its database: expected {label}, found {found}, but "
-            "there are blobs. `hubkit rebuild` makes it anew from them and the records; `hubkit "
-            "restore` brings back a backup.",
+            f"{catalog.home} has lost its database: expected {label}, found {found}, but there "
+            f"are {place}. `hubkit rebuild` makes it anew from blobs and records; `hubkit restore` "
+            "brings back a backup. For a new registry, choose a place where there is none.",
             label,
         )
