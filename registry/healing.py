@@ -13,6 +13,7 @@ from registry.errors import CorruptBlobError, HubkitError, StorageError
 from registry.manifest import MAX_BYTES, Manifest
 from registry.origin_kinds import open_origin
 from registry.origins import find_origins
+from registry.storage.beside import find_set_aside
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.tables.versions import Version
@@ -31,7 +32,7 @@ class Damage:
         label: What it is: a version and a path.
         digest: What its bytes should hash to.
         found: What there was instead, for people.
-        kept: Where the damaged bytes are now; None if there were none.
+        kept: Where damaged bytes are now, of this time and of earlier ones.
         origin: Where it was fetched from again; None if it is still not there.
         tried: Why it could not be fetched from elsewhere, a sentence an origin.
     """
@@ -39,15 +40,15 @@ class Damage:
     label: str
     digest: str
     found: str
-    kept: str | None = None
+    kept: tuple[str, ...] = ()
     origin: str | None = None
     tried: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return what happened, in sentences."""
         text = f"{self.label}: expected SHA-256 {self.digest}, found {self.found}."
-        if self.kept is not None:
-            text += f" The damaged bytes are kept as {self.kept}."
+        if self.kept:
+            text += f" The damaged bytes are kept as {' and '.join(self.kept)}."
         if self.origin is not None:
             return f"{text} Fetched again from {self.origin}."
         cure = "Publish or pull the same adapter again, or restore a backup."
@@ -106,7 +107,7 @@ def heal_blob(catalog: "Catalog", digest: str, size: int | None, label: str) -> 
     found = blobs.examine(digest, size=size)
     if found is not None and found.sha256 == digest:
         return None
-    kept = blobs.set_aside(digest)
+    aside = blobs.set_aside(digest)
     with catalog.database.read() as session:
         origins = find_origins(session, digest)
     fetched, tried = None, []
@@ -119,12 +120,13 @@ def heal_blob(catalog: "Catalog", digest: str, size: int | None, label: str) -> 
             fetched = location
             break
     with catalog.database.write() as session:
-        if kept is not None:
+        if aside is not None:
             catalog.log.append(
-                session, "quarantine", sha256=digest, label=label, kept=Path(kept).name
+                session, "quarantine", sha256=digest, label=label, kept=Path(aside).name
             )
         if fetched is not None:
             catalog.log.append(session, "fetch", sha256=digest, label=label, origin=fetched)
+    kept = tuple(find_set_aside(blobs, digest))
     return Damage(label, digest, describe(found, size), kept, fetched, tuple(tried))
 
 

@@ -44,20 +44,11 @@ def open_catalog(
     Raises:
         RegistryNotFoundError: There is none, and `create` is False.
         DatabaseError: Its database is of a newer hubkit, or not a database.
-        StorageError: It is a file, or a folder that cannot be written.
+        StorageError: As `require_folder`, or it cannot be written.
     """
     catalog = find_catalog(home, database=database, storage=storage)
     home = catalog.home
-    if home.is_file():
-        raise StorageError(
-            f"{home} is a file, but a registry is a folder. Set HUBKIT_HOME to a folder.", home
-        )
-    if home.is_symlink() and not home.exists():
-        raise StorageError(
-            f"{home} is a link to {os.readlink(home)}, which is not there. Make that folder, or "
-            "set HUBKIT_HOME to another one.",
-            home,
-        )
+    require_folder(home)
     _require_database(catalog)
     if create:
         with storage_errors("make a registry in", home):
@@ -82,6 +73,27 @@ def find_catalog(
     return Catalog(home or default_home(), database=database, storage=storage)
 
 
+def require_folder(home: Path) -> None:
+    """Refuse what no registry can be in; a folder that is not there yet can be made.
+
+    Raises:
+        StorageError: It is a file, below a file, or a link to nowhere, or cannot be looked at.
+    """
+    with storage_errors("look at", home):
+        paths = (home, *home.absolute().parents)
+        nearest = next(path for path in paths if path.exists() or path.is_symlink())
+        if nearest.is_dir():
+            return
+        if not nearest.exists():
+            text = f"{nearest} is a link to {os.readlink(nearest)}, which is not there. Make that "
+            raise StorageError(f"{text}folder, or set HUBKIT_HOME to another one.", home)
+    if nearest == home:
+        text = f"{home} is a file, but a registry is a folder."
+    else:
+        text = f"{home} cannot be made, because {nearest} is a file."
+    raise StorageError(f"{text} Set HUBKIT_HOME to another folder.", home)
+
+
 def _require_database(catalog: Catalog) -> None:
     """Refuse to start an empty database beside the bytes of one that was lost.
 
@@ -89,12 +101,13 @@ def _require_database(catalog: Catalog) -> None:
     """
     if catalog.database.exists():
         return
-    label = catalog.database.backend.label
-    if catalog.log.records.has(1) or catalog.blobs.root.exists():
+    label, records = catalog.database.backend.label, catalog.log.records
+    if (recorded := records.has(1)) or catalog.blobs.root.exists():
         found = "an empty one" if catalog.database.backend.exists() else "none"
+        place = f"records in {records.location()}" if recorded else f"blobs in {catalog.home}"
         raise DatabaseError(
-            f"{catalog.home} has lost its database: expected {label}, found {found}, but "
-            "there are blobs. `hubkit rebuild` makes it anew from them and the records; `hubkit "
-            "restore` brings back a backup.",
+            f"{catalog.home} has lost its database: expected {label}, found {found}, but there "
+            f"are {place}. `hubkit rebuild` makes it anew from blobs and records; `hubkit restore` "
+            "brings back a backup. For a new registry, choose a place where there is none.",
             label,
         )

@@ -7,6 +7,7 @@ can be made anew from blobs and records; see `registry.maintenance.rebuild`.
 """
 
 import getpass
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class Log:
             details: JSON values; those that are None are left out.
 
         Raises:
+            DatabaseError: The records are of another registry, or the database is older than they.
             StorageError: The entry's file cannot be written.
         """
         ((sequence, previous),) = _TAKE_PLACE.rows(Transaction.of(session))
@@ -108,15 +110,9 @@ class Log:
             details={key: value for key, value in details.items() if value is not None},
             previous=previous,
         )
-        if self.records.has(entry.sequence + 1):
-            raise DatabaseError(
-                f"The database is older than the records beside it: its log ends with entry "
-                f"{entry.sequence - 1}, but there are later ones in {self.records.location()}. "
-                "Run `hubkit rebuild` to bring it up to date.",
-                self.records.location(),
-            )
-        self.insert(session, entry)
         self.write_missing_records(session, entry.sequence - 1)
+        self._require_latest(entry.sequence - 1)
+        self.insert(session, entry)
         self.records.put(entry.sequence, entry.to_json())
 
     def append_publication(
@@ -211,13 +207,50 @@ class Log:
         """Write the entries up to `last` that are not among the records, if `last` is not.
 
         Raises:
+            DatabaseError: There are records of another registry.
             StorageError: One cannot be written.
         """
-        if last == 0 or self.records.has(last):
+        if self._is_recorded(session, last):
             return
-        missing = sorted({*range(1, last)}.difference(self.records.sequences()))
-        self.write_records(session, missing)
+        there = {sequence for sequence in self.records.sequences() if sequence < last}
+        self._is_recorded(session, max(there, default=0))
+        self.write_records(session, sorted({*range(1, last)} - there))
         self.write_records(session, [last])  # once all are there, as this one stands for them
+
+    def require_own_records(self, session: Session) -> None:
+        """Refuse to go on beside records that are of another registry, or of a later state.
+
+        Raises:
+            DatabaseError: They are.
+        """
+        last, _ = self.head(session)
+        self._is_recorded(session, last)
+        self._require_latest(last)
+
+    def _is_recorded(self, session: Session, sequence: int) -> bool:
+        """Whether the file of an entry is there; refuses one that is of another log."""
+        content = self.records.get(sequence) if sequence else b""
+        if content is None:
+            return False
+        if not self.holds(session, sequence, hashlib.sha256(content).hexdigest()):
+            raise DatabaseError(
+                f"{self.records.location(sequence)} is not entry {sequence} of this registry's "
+                "log: another registry keeps its records there, or somebody altered it. Give each "
+                "registry a folder, or a HUBKIT_STORAGE_URL, of its own. If this is the only one "
+                "there, `hubkit fsck --full --repair` writes its records again.",
+                self.records.location(sequence),
+            )
+        return True
+
+    def _require_latest(self, last: int) -> None:
+        # The record after the last may be of a change that was interrupted.
+        if self.records.has(last + 2):
+            raise DatabaseError(
+                f"The database is older than the records beside it: its log ends with entry "
+                f"{last}, but there are later ones in {self.records.location()}. "
+                "Run `hubkit rebuild` to bring it up to date.",
+                self.records.location(),
+            )
 
 
 def current_user() -> str:

@@ -10,6 +10,7 @@ from registry.catalog import Catalog
 from registry.errors import StorageError
 from registry.healing import describe, heal_blob
 from registry.maintenance.findings import Finding
+from registry.storage.beside import find_set_aside
 from registry.storage.files import CHUNK, FileInfo
 from registry.tables.integrity import expected_blobs, label
 
@@ -101,6 +102,8 @@ def _finding(
     place = catalog.blobs.location(digest)
     text = f"{named}: expected SHA-256 {digest}, found {looked.found} at {place}."
     text += " It cannot be loaded or pulled."
+    if kept := find_set_aside(catalog.blobs, digest):
+        text += f" Damaged bytes of it are kept as {' and '.join(kept)}."
     if looked.unreadable:
         return Finding(f"{text} See who owns it and its permissions, and the disk's health.")
     if repair:

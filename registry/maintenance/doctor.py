@@ -25,6 +25,7 @@ from registry.databases.journal import (
 )
 from registry.databases.sqlite import Sqlite
 from registry.errors import DatabaseError, StorageError
+from registry.home import require_folder
 from registry.log import START, Log
 from registry.storage.durable import fsync_folder
 from registry.tables.database import known_revisions
@@ -59,7 +60,7 @@ def examine(catalog: Catalog) -> list[Check]:
     """
     home = catalog.home
     checks = [_programs(), _sqlite(), *_folder(home)]
-    if home.is_dir() and all(check.state != "problem" for check in checks):
+    if all(check.state != "problem" for check in checks) and home.is_dir():
         checks += [_file_system(home), _space(home), _fsync(home)]
         checks += [_storage(catalog), *_database(catalog), _leftovers(catalog)]
     return checks
@@ -89,16 +90,13 @@ def _sqlite() -> Check:
 
 
 def _folder(home: Path) -> Iterator[Check]:
-    if home.is_symlink() and not home.exists():
-        text = f"{home} is a link to {os.readlink(home)}, which is not there. Make it, or set "
-        yield Check("folder", "problem", f"{text}HUBKIT_HOME to another folder.")
+    try:
+        require_folder(home)
+    except StorageError as error:
+        yield Check("folder", "problem", str(error))
         return
     if not home.exists():
         yield Check("folder", "note", f"{home} is not there; it is made when it is first needed.")
-        return
-    if not home.is_dir():
-        text = f"{home} is a file, but a registry is a folder. Set HUBKIT_HOME to a folder."
-        yield Check("folder", "problem", text)
         return
     state = home.stat()
     link = f" (a link to {home.resolve()})" if home.is_symlink() else ""

@@ -14,8 +14,11 @@ from registry.maintenance.behind import find_behind
 from registry.maintenance.blob_check import check_blobs
 from registry.maintenance.findings import Finding
 from registry.maintenance.rows import check_listings, check_publications, check_rows
+from registry.storage.beside import find_strays
 from registry.tables.integrity import stray_aliases, structure_problems
 from registry.tables.text_index import is_index_sound, make_index_anew
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ def check_registry(
         catalog: What to check.
         full: Whether to hash every byte, and to compare every row with its manifest, with the
             listings, with the search index and with the log; default: whether the database is
-            sound and not older than the records, and every file there with the right size.
+            sound and not older than the records, and every file there with the right size, and
+            nothing else among them.
         repair: Whether to set damaged bytes aside, fetch them again from where they came from, and
             write again what can be derived; default: change nothing.
         progress: Told now and then which part, from 0 to 1, of the blobs was looked at.
@@ -75,7 +79,7 @@ def check_registry(
         hashed += read
         if finding is not None:
             findings.append(finding)
-    findings += _check_aliases(catalog)
+    findings += [*_check_strays(catalog), *_check_aliases(catalog)]
     behind = find_behind(catalog)
     findings += [] if behind is None else [behind]
     if full:
@@ -98,6 +102,17 @@ def _check_index(catalog: Catalog, repair: bool) -> Iterator[Finding]:
             yield Finding(f"{text} It is made anew.", "repaired")
         else:
             yield Finding(f"{text} `hubkit fsck --full --repair` makes it anew.")
+
+
+def _check_strays(catalog: Catalog) -> Iterator[Finding]:
+    strays = sorted(find_strays(catalog.blobs))
+    if strays:
+        more = f" and {len(strays) - _SHOWN} more" if len(strays) > _SHOWN else ""
+        yield Finding(
+            f"Among the blobs lies what is not hubkit's: {', '.join(strays[:_SHOWN])}{more}. "
+            "Nothing reads it, and hubkit leaves it there: move it away, or delete it.",
+            "note",
+        )
 
 
 def _check_aliases(catalog: Catalog) -> Iterator[Finding]:

@@ -89,17 +89,19 @@ def collect_garbage(
 
     Raises:
         StorageError: A file cannot be moved or removed.
-        DatabaseError: The database cannot be used.
+        DatabaseError: The database cannot be used, or knows less than the records beside it, or
+            these are of another registry.
     """
     removed: list[int] = []
     marked: list[int] = []
     with collection_lock(catalog):
         now = datetime.now(UTC)
         before = now - grace
+        with catalog.database.read() as session:
+            catalog.log.require_own_records(session)  # what others tell of is no garbage
+            doomed = condemned_prefixes(session, before=before)
         if not dry_run:
             catalog.blobs.empty_trash()  # of a collection that was killed
-        with catalog.database.read() as session:
-            doomed = condemned_prefixes(session, before=before)
         there = {prefix for prefix in catalog.blobs.prefixes() if _PREFIX.fullmatch(prefix)}
         for span, found in _spans(catalog, there, doomed, progress):
             is_doomed = any(span[0][:2] <= prefix <= span[1][:2] for prefix in doomed)

@@ -25,7 +25,7 @@ _MOST_AT_ONCE = 16
 
 
 @contextmanager
-def storage_errors(action: str, path: Path) -> Iterator[None]:
+def storage_errors(action: str, path: Path | str) -> Iterator[None]:
     """Turn an OSError of the block into a StorageError that says "Cannot `action` `path`".
 
     Raises:

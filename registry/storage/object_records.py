@@ -24,7 +24,6 @@ class ObjectRecordStore(RecordStore):
     def __init__(self, bucket: Bucket) -> None:
         """Connect to nothing yet."""
         self._bucket = bucket
-        self._last = 0  # what this process put last, and need not ask for
 
     def location(self, sequence: int | None = None) -> str:
         """As `RecordStore.location`."""
@@ -37,7 +36,6 @@ class ObjectRecordStore(RecordStore):
         """
         with self._bucket.errors("write a record in"):
             self._bucket.obstore.put(self._bucket.store, _key(sequence), content)
-        self._last = sequence
 
     def put_all(self, entries: Iterable[tuple[int, bytes]]) -> None:
         """As `RecordStore.put_all`, several at once: each mostly waits for the network."""
@@ -45,7 +43,7 @@ class ObjectRecordStore(RecordStore):
 
     def has(self, sequence: int) -> bool:
         """As `RecordStore.has`."""
-        return sequence == self._last or bool(self._bucket.size(_key(sequence)))
+        return bool(self._bucket.size(_key(sequence)))
 
     def get(self, sequence: int) -> bytes | None:
         """As `RecordStore.get`."""

@@ -24,6 +24,7 @@ from registry.tables.models import (
 _SHOWN = 3
 _MOST = 10
 _PAGE = 1000
+_LAST = "f" * 64
 
 _REVISIONS, _METRICS = table("revisions"), table("metrics")
 _LISTINGS, _DOWNLOADS = table("listings"), table("downloads")
@@ -87,6 +88,7 @@ def expected_blobs(database: Database) -> Iterator[tuple[str, int | None]]:
 
 def _page(session: Session, after: str) -> tuple[dict[str, int | None], bool]:
     """Return the next blobs, and whether they are the last."""
+    end = _LAST
     manifests = session.scalars(
         select(Revision.manifest_digest)
         .where(Revision.manifest_digest > after)
@@ -94,21 +96,22 @@ def _page(session: Session, after: str) -> tuple[dict[str, int | None], bool]:
         .order_by(Revision.manifest_digest)
         .limit(_PAGE)
     ).all()
+    if more_manifests := len(manifests) == _PAGE:
+        end = manifests[-1]
+    # Only up to there: a file that all adapters share has a row for each, to be read once.
     files = session.execute(
         select(RevisionFile.sha256, RevisionFile.size)
-        .where(RevisionFile.sha256 > after)
+        .where(RevisionFile.sha256 > after, RevisionFile.sha256 <= end)
         .distinct()
         .order_by(RevisionFile.sha256)
         .limit(_PAGE)
     ).all()
+    if more_files := len(files) == _PAGE:
+        end = files[-1].sha256
     page: dict[str, int | None] = dict.fromkeys(manifests)
-    for digest, size in files:
-        page[digest] = size
-    # Beyond the end of a full list there may be more of its kind.
-    ends = [rows[-1] for rows in (manifests, [row[0] for row in files]) if len(rows) == _PAGE]
-    if not ends:
-        return page, True
-    return {digest: size for digest, size in page.items() if digest <= min(ends)}, False
+    page.update((digest, size) for digest, size in files)
+    complete = not (more_manifests or more_files)
+    return {digest: size for digest, size in page.items() if digest <= end}, complete
 
 
 def label(session: Session, digest: str) -> str:

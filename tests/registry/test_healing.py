@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from registry import AdapterRef, Catalog, CorruptBlobError, Folder, Version
+from registry.maintenance.fsck import check_registry
 from registry.origin_kinds import open_origin
 
 MakeFolder = Callable[..., Folder]
@@ -64,6 +65,11 @@ def test_what_comes_from_nowhere_is_set_aside_and_named(
     assert f"The damaged bytes are kept as {kept}" in str(caught.value)
     assert "Publish or pull the same adapter again, or restore a backup" in str(caught.value)
     assert (kept.read_bytes(), path.exists()) == (b"wrong", False)
+    with pytest.raises(CorruptBlobError, match="found no file") as again:
+        catalog.materialize(version, tmp_path / "out")
+    assert f"found no file. The damaged bytes are kept as {kept}" in str(again.value)
+    (finding,) = check_registry(catalog).findings
+    assert f"Damaged bytes of it are kept as {kept}." in finding.text
     catalog.publish(REF, folder)  # the cure
     catalog.materialize(version, tmp_path / "out")
 

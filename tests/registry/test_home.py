@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import sqlite3
 import traceback
 from collections.abc import Callable, Iterator
@@ -151,13 +152,35 @@ def test_a_link_to_a_registry_is_that_registry(
     assert len(open_catalog(home).versions(REF)) == 2
 
 
-def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(StorageError, match=r"is a link to .*nowhere, which is not there"):
-        open_catalog(link)
-    assert not (tmp_path / "nowhere").exists()
-    assert examine(find_catalog(link))[-1].state == "problem"
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("link", "link is a link to nowhere, which is not there. Make that folder"),
+        ("link/home", "link is a link to nowhere, which is not there. Make that folder"),
+        ("file", "file is a file, but a registry is a folder. Set HUBKIT_HOME"),
+        ("file/a/home", "home cannot be made, because {}/file is a file. Set HUBKIT_HOME"),
+    ],
+)
+def test_where_no_registry_can_be_it_is_said_why(tmp_path: Path, place: str, problem: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(StorageError, match=re.escape(problem.format(tmp_path))) as raised:
+        open_catalog(tmp_path / place)
+    check = examine(find_catalog(tmp_path / place))[-1]
+    assert (check.name, check.state, check.text) == ("folder", "problem", str(raised.value))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_a_home_in_a_folder_of_others_is_a_storage_error(home: Path) -> None:
+    def look() -> None:
+        with pytest.raises(StorageError, match=r"Cannot look at .*: Permission denied\. Check"):
+            open_catalog(home)
+        assert examine(find_catalog(home))[-1].state == "problem"
+
+    _let_pass(home.parent.parent)
+    home.parent.chmod(0o700)
+    if os.getuid() == 0:
+        as_another_user(look)
 
 
 def test_another_programs_lock_does_not_keep_readers_out(home: Path) -> None:

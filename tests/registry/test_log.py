@@ -8,6 +8,7 @@ from sqlalchemy import text
 from registry import AdapterRef, Catalog, ConflictError, DatabaseError, Folder, InvalidNameError
 from registry.entries import Entry
 from registry.log import START
+from registry.maintenance.gc import collect_garbage
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")
@@ -141,4 +142,6 @@ def test_a_database_older_than_its_records_takes_no_changes(
     before = busy.log.records.get(4)
     with pytest.raises(DatabaseError, match="older than the records beside it"):
         busy.publish(AdapterRef.parse("bob/other"), make_folder())
+    with pytest.raises(DatabaseError, match="older than the records beside it"):
+        collect_garbage(busy)  # to it, what it does not know of would be garbage
     assert busy.log.records.get(4) == before

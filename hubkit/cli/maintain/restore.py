@@ -38,6 +38,7 @@ def command(folder: Path, as_json: bool) -> None:
     else:
         for problem in copied.damaged:
             click.echo(f"DAMAGED: {problem}")
-        click.echo(f"{target.home} is what {folder} was.")
+        label = target.database.backend.label
+        click.echo(f"{target.home} with the database {label} is what {folder} was.")
         click.echo(f"{copied.blobs} blobs copied ({size(copied.bytes)}).", err=True)
     sys.exit(1 if copied.damaged else 0)

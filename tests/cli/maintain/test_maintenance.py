@@ -168,7 +168,8 @@ def test_backup_and_restore(run: Run, film: Version, tmp_path: Path) -> None:
         "bytes": 0,
         "damaged": [],
     }
-    assert "is what" in run("restore", backup, HUBKIT_HOME=home).stdout
+    result = run("restore", backup, HUBKIT_HOME=home)
+    assert f"{home} with the database {home}/hubkit.db is what {backup} was.\n" in result.stdout
     assert open_catalog(Path(home)).resolve(film.ref) == film
     result = run("restore", backup, HUBKIT_HOME=home, status=1)
     assert "is in the way" in result.stderr

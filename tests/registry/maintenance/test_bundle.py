@@ -59,12 +59,13 @@ def members(bundle: bytes) -> dict[str, bytes]:
 
 
 def packed(files: dict[str, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
-    """A tar archive with these files."""
+    """A tar archive with these files, of which the last is of a kind."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
-            member.size, member.type = len(content), kind
+            member.size = len(content)
+            member.type = kind if name == [*files][-1] else tarfile.REGTYPE
             archive.addfile(member, io.BytesIO(content))
     return target.getvalue()
 
@@ -169,13 +170,20 @@ def test_an_index_that_lies_is_refused(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
 )
 def test_only_regular_files_of_the_expected_names_are_read(
-    catalog: Catalog, kind: bytes, tmp_path: Path
+    catalog: Catalog, other_catalog: Catalog, nested: Version, kind: bytes, tmp_path: Path
 ) -> None:
-    for name in ("hubkit-bundle.json", "../evil", "/etc/cron.d/evil"):
-        for bundle in (packed({name: b"{}"}, kind), packed({"evil": b"{}"})):
-            with pytest.raises(BundleError):
-                import_bundle(catalog, io.BytesIO(bundle))
-    assert not [*tmp_path.rglob("*evil*")]
+    before = sorted(tmp_path.rglob("*"))
+    first, (blob, content), *_ = members(exported(other_catalog, nested.ref)).items()
+    index = dict([first])
+    strange = ("evil", "../evil", str(tmp_path / "evil"))
+    bundles = [packed({name: content}, kind) for name in ("hubkit-bundle.json", *strange)]
+    for name in (blob, *strange):
+        bundles.append(packed({**index, name: content}, kind))
+    bundles += [packed({**index, name: content}) for name in strange]
+    for bundle in bundles:
+        with pytest.raises(BundleError, match="expected the file"):
+            import_bundle(catalog, io.BytesIO(bundle))
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_missing_parent_is_named(

@@ -11,6 +11,7 @@ from registry import AdapterRef, Catalog, DatabaseError, Folder, Version
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
 from registry.storage.files import CHUNK
+from registry.tables import integrity
 from tests.registry.maintenance.conftest import damage, texts
 
 MakeFolder = Callable[..., Folder]
@@ -103,6 +104,43 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_looked_at(
     report = check_registry(catalog, full=True, repair=True)
     assert (report.status, report.blobs) == (2, 5)
     assert f"cannot be read (Permission denied) at {path}. It cannot" in texts(report)
+
+
+def test_what_lies_among_the_blobs_and_is_none_is_noted_and_left(
+    catalog: Catalog, version: Version
+) -> None:
+    digest, root = version.manifest_digest, catalog.blobs.root
+    shard = root / digest[:2] / digest[2:4]
+    strays = [root.parent / "README", root / "leftover", shard / ".tmp", root / "00" / digest]
+    for path in strays:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"whatever")
+    strays.append(root / "folder")
+    strays[-1].mkdir()
+    report = check_registry(catalog, repair=True)
+    assert (report.status, [finding.state for finding in report.findings]) == (0, ["note"])
+    named = texts(report).partition(": ")[2].partition(". ")[0]
+    assert named == ", ".join(sorted(map(str, strays)))
+    strays.append(root / "zz")
+    strays[-1].mkdir()
+    assert texts(check_registry(catalog)).count(" and 1 more. Nothing reads it") == 1
+    assert all(path.exists() for path in strays)
+
+
+@pytest.mark.parametrize("page", [1, 3])
+def test_blobs_are_found_page_by_page(
+    catalog: Catalog,
+    version: Version,
+    make_folder: MakeFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    page: int,
+) -> None:
+    for number in range(5):
+        catalog.publish(AdapterRef.parse(f"more-{number}"), make_folder(content=b"shared"))
+    expected = {path.name for path in catalog.blobs.root.rglob("*/*/*")}
+    monkeypatch.setattr(integrity, "_PAGE", page)
+    found = [digest for digest, _ in integrity.expected_blobs(catalog.database)]
+    assert found == sorted(expected)
 
 
 def test_large_files_are_hashed_too(

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.maintenance.fsck import check_registry
@@ -41,7 +42,10 @@ def test_each_finds_the_records_of_the_other_and_can_make_the_database_anew(
         assert [*machine.log.records.sequences()] == [1, 2, 3, 4]
         assert not (machine.home / "records").exists()
     here, there = machines
-    rebuild(here)
+    with here.database.write() as session:
+        session.execute(text("DROP SCHEMA public CASCADE"))
+        session.execute(text("CREATE SCHEMA public"))
+    assert rebuild(here).entries == 4
     assert there.versions(REF) == versions[::-1]
     assert there.publish(REF, make_folder()).number == 5
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -14,9 +15,20 @@ from typing import ClassVar
 
 import boto3
 import pytest
+from moto.server import MotoRequestHandler
 
-from registry import AdapterRef, CorruptBlobError, Folder, StorageError, open_catalog, read_folder
+from registry import (
+    AdapterRef,
+    CorruptBlobError,
+    DatabaseError,
+    Folder,
+    StorageError,
+    open_catalog,
+    read_folder,
+)
+from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import Collection, collect_garbage
+from registry.storage.beside import find_set_aside
 from registry.storage.blobs import BlobStore, open_blobs
 from registry.storage.files import FileInfo
 from registry.storage.intake import Arrival
@@ -152,6 +164,8 @@ def test_a_damaged_object_is_named_and_set_aside(s3: "boto3.client", blobs: Blob
     kept = blobs.set_aside(expected.sha256)
     assert kept is not None
     assert kept.startswith(f"s3://{BUCKET}/team/quarantine/{expected.sha256}-")
+    assert find_set_aside(blobs, expected.sha256) == [kept]
+    assert find_set_aside(blobs, "0" * 64) == []
     assert not blobs.has(expected.sha256)
 
 
@@ -201,6 +215,8 @@ def test_garbage_in_object_storage_goes_with_the_second_collection(
     stranger = f"team/sha256/{doomed.manifest_digest[:2]}/README"
     s3.put_object(Bucket=BUCKET, Key=stranger, Body=b"not of hubkit")
     garbage = {*keys(s3)} - {*before, stranger}
+    (finding,) = check_registry(catalog).findings
+    assert f"s3://{BUCKET}/{stranger}. Nothing reads it" in finding.text
     assert collect_garbage(catalog) == Collection()  # younger than the grace period
     first = collect_garbage(catalog, grace=timedelta(0))
     assert (first.condemned, first.removed) == (len(garbage), 0)
@@ -210,6 +226,52 @@ def test_garbage_in_object_storage_goes_with_the_second_collection(
     assert (second.removed, second.removed_bytes) == (len(garbage), first.condemned_bytes)
     assert {*keys(s3)} == {*before, stranger}
     catalog.folder(kept)
+
+
+def test_registries_that_are_given_the_same_place_refuse_to_go_on(
+    s3: "boto3.client", tmp_path: Path, make_folder: Callable[..., Folder]
+) -> None:
+    url, ref = f"s3://{BUCKET}/team", AdapterRef.parse("one")
+    first, second = (open_catalog(tmp_path / name, storage=url) for name in ("first", "second"))
+    third = open_catalog(tmp_path / "third")
+    for _ in range(3):
+        third.publish(ref, make_folder())
+    third = open_catalog(tmp_path / "third", storage=url)
+    first.publish(ref, make_folder())
+    second.publish(ref, make_folder())  # before that, it might be an interrupted change of its own
+    before = {item["Key"]: item["ETag"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
+    record = f"{url}/records/000/000000001.json is not entry 1 of this registry's log"
+    for change in (
+        lambda: first.set_alias(ref, "best"),
+        lambda: collect_garbage(first, grace=timedelta(0)),
+        lambda: third.set_alias(ref, "best"),
+    ):
+        with pytest.raises(DatabaseError, match=re.escape(record)):
+            change()
+    with pytest.raises(DatabaseError, match=f"are records in {url}/records.*For a new registry"):
+        open_catalog(tmp_path / "fourth", storage=url)
+    after = {item["Key"]: item["ETag"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
+    assert before == after
+    assert second.set_alias(ref, "best").number == 1
+
+
+def test_a_small_adapter_is_published_in_few_requests(
+    s3: "boto3.client",
+    tmp_path: Path,
+    make_folder: Callable[..., Folder],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    catalog = open_catalog(tmp_path / "home", storage=f"s3://{BUCKET}/team")
+    catalog.publish(AdapterRef.parse("one"), make_folder())
+    folder = make_folder(content=b"new")
+    asked: list[str] = []
+    monkeypatch.setattr(
+        MotoRequestHandler, "log_request", lambda self, *_: asked.append(self.requestline)
+    )
+    catalog.publish(AdapterRef.parse("two"), folder)
+    # Its manifest and its weights are looked for, stored, and made sure of at the end; the other
+    # file is there already. Of records, one is read, one must not be there, and one is written.
+    assert len(asked) <= 3 + 3 + 2 + 3
 
 
 def test_an_object_that_is_removed_while_it_is_published_is_stored_again(

@@ -125,12 +125,6 @@ def test_without_create_nothing_is_made(tmp_path: Path) -> None:
     assert not (tmp_path / "missing").exists()
 
 
-def test_a_home_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
-    (tmp_path / "home").touch()
-    with pytest.raises(StorageError, match="home is a file, but a registry is a folder"):
-        open_catalog(tmp_path / "home")
-
-
 def test_a_path_with_odd_characters_is_one_file(tmp_path: Path) -> None:
     home = tmp_path / "a?b#c%d e"
     open_catalog(home)

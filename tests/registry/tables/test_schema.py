@@ -15,9 +15,11 @@ def test_tables_that_nobody_altered_do_not_differ(catalog: Catalog) -> None:
 def test_what_somebody_altered_is_told(catalog: Catalog) -> None:
     with catalog.database.write() as session:
         session.execute(text("DROP INDEX ix_files_sha256"))
-    assert "ix_files_sha256" in "".join(differences(catalog.database))
-    with catalog.database.write() as session:
-        session.execute(text("CREATE INDEX ix_files_sha256 ON files (sha256)"))
+    try:
+        assert "ix_files_sha256" in "".join(differences(catalog.database))
+    finally:  # as other tests use the database again, too
+        with catalog.database.write() as session:
+            session.execute(text("CREATE INDEX ix_files_sha256 ON files (sha256)"))
 
 
 def test_a_database_goes_back_and_is_brought_up_again(
@@ -25,10 +27,12 @@ def test_a_database_goes_back_and_is_brought_up_again(
 ) -> None:
     ref = catalog.publish(AdapterRef.parse("one"), make_folder()).ref
     *_, earlier, newest = known_revisions()
-    downgrade(catalog.database, earlier)
-    assert catalog.database.migration() == earlier
-    assert not catalog.database.is_current()
-    catalog.database.upgrade()
+    try:
+        downgrade(catalog.database, earlier)
+        assert catalog.database.migration() == earlier
+        assert not catalog.database.is_current()
+    finally:
+        catalog.database.upgrade()
     assert catalog.database.migration() == newest
     assert catalog.resolve(ref).ref == ref
 
@@ -42,9 +46,11 @@ def test_only_an_earlier_migration_is_gone_back_to(catalog: Catalog, target: str
 
 def test_a_database_of_a_newer_hubkit_is_not_taken_back(catalog: Catalog) -> None:
     _set_migration(catalog, "9999")
-    with pytest.raises(NewerDatabaseError, match="is at migration 9999, but this hubkit only"):
-        downgrade(catalog.database, known_revisions()[0])
-    _set_migration(catalog, known_revisions()[-1])
+    try:
+        with pytest.raises(NewerDatabaseError, match="is at migration 9999, but this hubkit only"):
+            downgrade(catalog.database, known_revisions()[0])
+    finally:
+        _set_migration(catalog, known_revisions()[-1])
 
 
 def _set_migration(catalog: Catalog, number: str) -> None:
