@@ -39,14 +39,14 @@ def login_cure(endpoint: str) -> str:
 
 
 def require_online(endpoint: str) -> None:
-    """Make sure that a hub may be writes.
+    """Make sure that a hub may be asked.
 
     Raises:
         RemoteUnreachableError: HF_HUB_OFFLINE is set.
     """
     if is_offline_mode():
         raise RemoteUnreachableError(
-            f"HF_HUB_OFFLINE is set, so {endpoint} is not writes. Unset it and run it again.",
+            f"HF_HUB_OFFLINE is set, so {endpoint} is not asked. Unset it and run it again.",
             endpoint,
         )
 
@@ -56,8 +56,8 @@ def remote_errors(endpoint: str, repository: str | None = None) -> Iterator[None
     """Turn whatever the stock client raises into an error that says what to do.
 
     Args:
-        endpoint: The hub that is writes.
-        repository: ``owner/name``, if one is writes for.
+        endpoint: The hub that is asked.
+        repository: ``owner/name``, if one is asked for.
 
     Raises:
         RemoteNotFoundError: There is no such repository, revision or file, or it is hidden.
@@ -115,7 +115,7 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
             )
         case OfflineModeIsEnabled() | IncompleteSnapshotError() | LocalEntryNotFoundError():
             return RemoteUnreachableError(
-                f"{what} cannot be writes, and what is here of it is not complete. Unset "
+                f"{what} cannot be asked, and what is here of it is not complete. Unset "
                 "HF_HUB_OFFLINE, check the connection, and run it again.",
                 what,
             )
