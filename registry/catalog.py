@@ -17,9 +17,9 @@ What keeps all this whole (garbage collection, checks, backups) is in `registry.
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry import changes
-from registry.folders import Folder
 from registry.healing import healing
 from registry.log import Log, current_user
 from registry.manifest import MAX_BYTES, Manifest
@@ -35,12 +35,10 @@ from registry.tables.lineage import Lineage, find_lineage
 from registry.tables.lookup import find_repository, find_version
 from registry.tables.models import Revision
 from registry.tables.recording import Publication, check_text, require_publishable
-from registry.tables.versions import (
-    Version,
-    load_digests,
-    load_versions,
-    select_versions,
-)
+from registry.tables.versions import Version, load_digests, load_versions, select_versions
+
+if TYPE_CHECKING:
+    from registry.folders import Folder
 
 DATABASE_NAME = "hubkit.db"
 
@@ -77,7 +75,7 @@ class Catalog:
     def publish(
         self,
         ref: AdapterRef,
-        folder: Folder,
+        folder: "Folder",
         *,
         message: str = "",
         author: str | None = None,

@@ -90,7 +90,7 @@ def require_folder(home: Path) -> None:
     if nearest == home:
         text = f"{home} is a file, but a registry is a folder."
     else:
-        text = f"{home} cannot be made, because {nearest} is a file."
+        text = f"Cannot make a registry in {home}: {nearest} is a file."
     raise StorageError(f"{text} Set HUBKIT_HOME to another folder.", home)
 
 

@@ -245,6 +245,8 @@ class Manifest(_Part):
 class _Envelope(BaseModel):
     """The field that every schema has."""
 
+    model_config = ConfigDict(defer_build=True)
+
     schema_version: int = Field(alias="schema")
 
 

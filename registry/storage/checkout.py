@@ -6,7 +6,6 @@ import uuid
 from pathlib import Path
 
 from registry.errors import CorruptBlobError, FolderError, ManifestError, StorageError
-from registry.folders import read_folder
 from registry.manifest import Manifest
 from registry.storage.blobs import BlobStore
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
@@ -77,6 +76,8 @@ def cached_folder(blobs: BlobStore, manifest: Manifest, cache: Path, label: str)
 
 
 def _is_intact(folder: Path, manifest: Manifest) -> bool:
+    from registry.folders import read_folder  # all kinds of folders, which listing never needs
+
     if not folder.is_dir():
         return False
     try:

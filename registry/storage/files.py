@@ -110,7 +110,7 @@ class FileInfo(BaseModel):
         size: How many there are.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     sha256: Digest
     size: Annotated[int, Field(ge=0, lt=2**63)]

@@ -47,6 +47,7 @@ class Database:
     def __init__(self, where: Path | str) -> None:
         """Open nothing yet."""
         self.backend = _backend(where)
+        self._errors = _Errors(self.backend)
         _DATABASES.add(self)
 
     @property
@@ -77,7 +78,7 @@ class Database:
     def read(self) -> Iterator[Session]:
         """Yield a session that sees one unchanging state of the database."""
         with (
-            self._errors(),
+            self._errors,
             Session(self.backend.reading_engine) as session,
             session.begin(),
         ):
@@ -86,7 +87,7 @@ class Database:
     @contextmanager
     def look_up(self) -> Iterator[Transaction]:
         """As `read`, without SQLAlchemy, which costs a lookup more than the database does."""
-        with self._errors(), self.backend.reading() as driver:
+        with self._errors, self.backend.reading() as driver:
             yield Transaction(self.backend.engine.dialect, driver)
 
     @contextmanager
@@ -97,7 +98,7 @@ class Database:
         as garbage is not published at the same moment.
         """
         with (
-            self._errors(),
+            self._errors,
             Session(self.backend.writing_engine) as session,
             session.begin(),
         ):
@@ -137,7 +138,7 @@ class Database:
             return
         from alembic import command
 
-        with self._errors(), self.backend.preparing():
+        with self._errors, self.backend.preparing():
             if self.is_current():
                 return
             with self.backend.migrating() as connection:
@@ -146,13 +147,13 @@ class Database:
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """Yield a connection on which migrations can run, in one transaction."""
-        with self._errors(), self.backend.migrating() as connection:
+        with self._errors, self.backend.migrating() as connection:
             yield connection
 
     @contextmanager
     def keeping_blobs(self) -> Iterator[None]:
         """Keep other machines that share the database from collecting garbage during the block."""
-        with self._errors(), self.backend.keeping_blobs():
+        with self._errors, self.backend.keeping_blobs():
             yield
 
     def migration(self) -> str | None:
@@ -202,16 +203,26 @@ class Database:
     def _is_transient(self, error: DatabaseError) -> bool:
         return error.__cause__ is not None and self.backend.is_transient(error.__cause__)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except DBAPIError as error:
+
+class _Errors:
+    """Turns what the driver raises in a block into an error of hubkit; usable many times at once.
+
+    As a class, since a generator takes longer to start and end than a lookup to plan.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DBAPIError):
             # The driver's own error is the cause; SQLAlchemy's repeats it with the statement.
             cause = error.orig if isinstance(error.orig, Exception) else error
-            raise self.backend.translate(cause) from cause
-        except self.backend.driver_error as error:
-            raise self.backend.translate(error) from error
+            raise self._backend.translate(cause) from cause
+        if isinstance(error, self._backend.driver_error):
+            raise self._backend.translate(error) from error
 
 
 def _backend(where: Path | str) -> Backend:

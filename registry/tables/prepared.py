@@ -47,7 +47,7 @@ class Prepared:
         """Execute it with these values and return all rows; raises what the driver raises."""
         compiled = self._for(transaction.dialect)
         cursor = transaction.driver.execute(compiled.text, compiled.parameters(values))
-        return [] if cursor.description is None else list(cursor.fetchall())
+        return [] if cursor.description is None else cursor.fetchall()
 
     def each(self, transaction: Transaction, values: Iterable[Mapping[str, Any]]) -> None:
         """Execute it once for each set of values; raises what the driver raises."""

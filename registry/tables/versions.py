@@ -201,5 +201,6 @@ def _version(row: Row, parts: Parts) -> Version:
 
 def utc_time(value: datetime | str) -> datetime:
     """Return what a database stored as UTC; SQLite's driver returns the text."""
-    time = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return time.replace(tzinfo=UTC)
+    if isinstance(value, str):
+        return datetime.fromisoformat(f"{value}+00:00")
+    return value.replace(tzinfo=UTC)

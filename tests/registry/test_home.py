@@ -158,7 +158,7 @@ def test_a_link_to_a_registry_is_that_registry(
         ("link", "link is a link to nowhere, which is not there. Make that folder"),
         ("link/home", "link is a link to nowhere, which is not there. Make that folder"),
         ("file", "file is a file, but a registry is a folder. Set HUBKIT_HOME"),
-        ("file/a/home", "home cannot be made, because {}/file is a file. Set HUBKIT_HOME"),
+        ("file/a/home", "Cannot make a registry in {0}/file/a/home: {0}/file is a file. Set"),
     ],
 )
 def test_where_no_registry_can_be_it_is_said_why(tmp_path: Path, place: str, problem: str) -> None:
