@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hubkit.adapters.attention import mean_attention
     from hubkit.adapters.freezing import train_only
     from hubkit.adapters.fusion import Fusion
+    from hubkit.adapters.head import set_head
     from hubkit.adapters.insert import insert_adapter, save_adapter
     from hubkit.adapters.loading import load_composition
     from hubkit.adapters.merge import Merged, merge
@@ -65,6 +66,7 @@ __all__ = [
     "parse",
     "register_layout",
     "save_adapter",
+    "set_head",
     "train_only",
 ]
 
@@ -94,6 +96,7 @@ _HOMES = {
     "parse": "hubkit.notation",
     "register_layout": "hubkit.nn.layout",
     "save_adapter": "hubkit.adapters.insert",
+    "set_head": "hubkit.adapters.head",
     "train_only": "hubkit.adapters.freezing",
 }
 

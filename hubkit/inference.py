@@ -181,9 +181,9 @@ def load(
         composition = published.composition
         if manifest.base_model.fingerprint not in (None, found):  # which was allowed just now
             composition = rebased(composition, describe(model))
-        attach(model, composition)
         assert published.head is not None
         set_head(model, published.head, new)
+        attach(model, composition)
     model.requires_grad_(False)
     model.train(False)
     if torch.cuda.is_available():

@@ -15,9 +15,10 @@ from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.build import Builder
 from hubkit.adapters.fitting import Fitting
 from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.head import note_other_head
 from hubkit.adapters.mix import LearnedMix
 from hubkit.adapters.parts import adapters_of, check_one_base, sites_of
-from hubkit.composition import Batch, Composition, Fuse, Mix, Parallel, inside, row_choice
+from hubkit.composition import Batch, Composition, Fuse, Mix, Parallel, Stack, inside, row_choice
 from hubkit.methods.sites import BlockSite
 from hubkit.nn.attach import SUBMODULE, Attachment
 from hubkit.nn.batch import Rows
@@ -131,6 +132,9 @@ def attach(
     if isinstance(part, Parallel):
         for hook in repeat_rows(model, _layers_of(fitting.host, part), len(part.parts)):
             attachment.keep(hook)
+    trained = _last(composition)
+    if isinstance(trained, Adapter | Fusion) and trained.head is not None:
+        note_other_head(model, str(trained), trained.head)
     return Attached(attachment, composition, builder.rows)
 
 
@@ -175,6 +179,13 @@ class _CheckRows:
 
     def __call__(self, model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         self._rows.check(batch_size(model, arguments, named))
+
+
+def _last(composition: Any) -> Any:
+    """The part whose head predicts, as in what is published."""
+    while isinstance(composition, Stack | Mix):
+        composition = composition.parts[-1]
+    return composition
 
 
 def _layers_of(host: BaseModel, composition: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import Any
 
@@ -13,6 +14,8 @@ from hubkit.formats.heads import Head
 from hubkit.nn.attach import SUBMODULE
 from hubkit.nn.fingerprint import BESIDE_BACKBONE
 from registry.errors import AdapterError
+
+logger = logging.getLogger(__name__)
 
 
 def head_of(model: PreTrainedModel) -> Head | None:
@@ -30,11 +33,14 @@ def head_of(model: PreTrainedModel) -> Head | None:
 
 
 def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = None) -> None:
-    """Write the weights of ``head`` into ``model``.
+    """Write the weights of ``head`` into ``model``, where they stay.
+
+    Attaching leaves a model's head alone: ``set_head(model, adapter.head)`` gives it the one that
+    an adapter or a fusion was trained with.
 
     Args:
-        model: Has the head's place.
-        head: The weights.
+        model: Has the head's place, as a model of the class that the adapter was trained in has.
+        head: The weights; ``head`` of an adapter or a fusion.
         new: The parameters of the model's head that the base model has no weights for, by name:
             ``head`` has at least these. None: all of them.
 
@@ -62,6 +68,33 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
     with torch.no_grad():
         for name, tensor in head.tensors.items():
             parameters[name].copy_(tensor)
+
+
+def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
+    """Tell people whose model has the place of a head, but other weights in it.
+
+    Args:
+        model: What an adapter was just attached to.
+        name: What the adapter is called.
+        head: What it was trained with.
+    """
+    parameters = head_parameters(model)
+    if any(
+        name not in parameters or parameters[name].shape != tensor.shape
+        for name, tensor in head.tensors.items()
+    ):
+        return  # a model for something else
+    if all(
+        torch.equal(parameters[name].detach().cpu(), tensor.to(parameters[name].dtype))
+        for name, tensor in head.tensors.items()
+    ):
+        return
+    logger.warning(
+        "%s was trained with a head, but the %s that it is attached to keeps its own. "
+        "hubkit.set_head(model, adapter.head) gives it the adapter's.",
+        name,
+        type(model).__name__,
+    )
 
 
 def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
 
-from hubkit import attach
+from hubkit import Stack, attach
 from hubkit.adapters.head import head_of, head_parameters, set_head
 from hubkit.formats.heads import Head
 from registry.errors import AdapterError
@@ -13,6 +15,7 @@ from tests.support.models import (
     same,
     snapshot,
     tiny_classifier,
+    tiny_inputs,
     tiny_model,
 )
 
@@ -91,3 +94,28 @@ def test_t5_holds_its_head_for_answers_beside_the_backbone() -> None:
     model = tiny_model("t5", AutoModelForQuestionAnswering)
     assert set(head_parameters(model)) == {"qa_outputs.weight", "qa_outputs.bias"}
     assert head_of(tiny_model("t5", AutoModelForSeq2SeqLM)) is None
+
+
+def test_a_model_that_keeps_a_head_of_its_own_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+    trained, other = tiny_classifier(), tiny_classifier(seed=1)
+    head = head_of(trained)
+    assert head is not None
+    adapter = replace(random_adapter(other), head=head)
+    inputs = tiny_inputs()
+    with attach(trained, adapter, allow_base_mismatch=True):
+        assert caplog.messages == []
+    with attach(tiny_model(), adapter):  # has no place for it
+        assert caplog.messages == []
+    for composition in (adapter, Stack(random_adapter(other), adapter)):
+        caplog.clear()
+        with attach(other, composition):
+            assert "hubkit.set_head(model, adapter.head)" in caplog.text
+    with attach(other, adapter):
+        random = other(**inputs).logits
+        set_head(other, adapter.head)
+        logits = other(**inputs).logits
+    assert not torch.equal(logits, random)
+    caplog.clear()
+    with attach(other, adapter):
+        assert torch.equal(other(**inputs).logits, logits)
+    assert caplog.messages == []
