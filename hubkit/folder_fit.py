@@ -23,8 +23,9 @@ from hubkit.methods.table import METHODS
 from registry import Catalog, Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
 from registry.folders.configs import read_config
+from registry.folders.expressions import matches
 from registry.folders.kinds import ADAPTER, FUSION, PEFT
-from registry.folders.lora import ALL_LINEAR
+from registry.folders.lora import ALL_LINEAR, read_lora
 from registry.folders.safetensors import TensorInfo, read_header
 from registry.refs import AdapterRef
 
@@ -171,6 +172,7 @@ def _require_all_layers(folder: Path, adapted: Set[str], model: PreTrainedModel)
             f"{folder / PEFT.config}: PEFT {peft.__version__} refuses it: {error}. Mend the file.",
             folder,
         ) from error
+    lora, excluded = read_lora(config, folder / PEFT.config), config.get("exclude_modules")
     # Where it is tied to the embeddings, it has their tensors.
     tied = model.get_output_embeddings() if config.get("ensure_weight_tying") else None
     targets = [
@@ -178,6 +180,8 @@ def _require_all_layers(folder: Path, adapted: Set[str], model: PreTrainedModel)
         for name, module in modules.items()
         if _sizes(module) is not None
         and module is not tied
+        and lora.is_target(name)
+        and not (isinstance(excluded, str) and matches(excluded, name, lora.where))
         and peft.tuners.tuners_utils.check_target_module_exists(options, name)
     ]
     if missing := [name for name in targets if name not in adapted]:

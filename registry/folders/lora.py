@@ -5,7 +5,6 @@ such as DoRA, leave it a method of its own, which PEFT runs and nothing else com
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 
 from registry.errors import FolderError
 from registry.folders.configs import count_of
+from registry.folders.expressions import check_expression, matches
 
 ALL_LINEAR = "all-linear"
 PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
@@ -56,6 +56,7 @@ class LoraConfig:
         rank_pattern: Other ranks, by an expression for the end of a path.
         alpha_pattern: Other alphas, likewise.
         variant: What it is instead of a plain LoRA; None for a plain one.
+        where: The file that says so.
     """
 
     rank: int
@@ -67,22 +68,30 @@ class LoraConfig:
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
     variant: Variant | None
+    where: Path
 
     def rank_at(self, module: str) -> int:
         """The rank of the layer at a path inside the trained model."""
-        return _at(module, self.rank_pattern, self.rank)
+        return self._at(module, self.rank_pattern, self.rank)
 
     def alpha_at(self, module: str) -> float:
         """The alpha of the layer at a path inside the trained model."""
-        return _at(module, self.alpha_pattern, self.alpha)
+        return self._at(module, self.alpha_pattern, self.alpha)
 
     def is_target(self, module: str) -> bool:
         """Whether the layer at a path is one of those that it adapts, as far as it says."""
         if self.targets is None or self.targets == ALL_LINEAR:
             return True
         if isinstance(self.targets, str):
-            return re.fullmatch(self.targets, module) is not None
+            return matches(self.targets, module, self.where)
         return any(f".{module}".endswith(f".{target}") for target in self.targets)
+
+    def _at(self, module: str, pattern: Mapping[str, _Number], default: _Number) -> _Number:
+        """The number that PEFT finds: that of the first pattern that ends the module's path."""
+        for expression, number in pattern.items():
+            if matches(rf"(.*\.)?({expression})", module, self.where):
+                return number
+        return default
 
 
 def read_lora(config: Mapping[str, Any], where: Path) -> LoraConfig:
@@ -114,6 +123,7 @@ def read_lora(config: Mapping[str, Any], where: Path) -> LoraConfig:
         rank_pattern=_pattern(config, "rank_pattern", where, "whole numbers from 1", _is_count),
         alpha_pattern=_pattern(config, "alpha_pattern", where, "numbers", _is_number),
         variant=_variant(config, where),
+        where=where,
     )
 
 
@@ -149,7 +159,7 @@ def _targets(config: Mapping[str, Any], where: Path) -> tuple[str, ...] | str | 
         return None
     if isinstance(targets, str):
         if targets != ALL_LINEAR:
-            _check_expression(targets, "target_modules", where)
+            check_expression(targets, "target_modules", where)
         return targets
     if not isinstance(targets, list) or not all(isinstance(one, str) for one in targets):
         raise _wrong(
@@ -169,19 +179,8 @@ def _pattern(
     if not isinstance(pattern, dict) or not all(map(is_meant, pattern.values())):
         raise _wrong(where, key, pattern, f"{expected} by module, such as {{'query': 4}}")
     for expression in pattern:
-        _check_expression(expression, key, where)
+        check_expression(expression, key, where)
     return pattern
-
-
-def _check_expression(expression: str, key: str, where: Path) -> None:
-    try:
-        re.compile(expression)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise FolderError(
-            f"{where}: {key} holds {expression!r}, which is no regular expression: {error}. "
-            "Mend the file.",
-            where,
-        ) from error
 
 
 def _switch(config: Mapping[str, Any], key: str, where: Path) -> bool:
@@ -197,14 +196,6 @@ def _is_count(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
-
-
-def _at(module: str, pattern: Mapping[str, _Number], default: _Number) -> _Number:
-    """The number for a module, as PEFT finds it: that of the first pattern that ends its path."""
-    for expression, number in pattern.items():
-        if re.match(rf"(.*\.)?({expression})$", module):
-            return number
-    return default
 
 
 def _wrong(where: Path, key: str, value: Any, expected: str) -> FolderError:
