@@ -44,10 +44,8 @@ def choose(
     first_version, first = chosen[0]
     for version, manifest in chosen[1:]:
         if not same_base(first.base_model, manifest.base_model):
-            raise BaseModelMismatchError(
-                f"{first_version.ref} and {version.ref} belong to different base models: "
-                f"{describe_base(first.base_model)} and {describe_base(manifest.base_model)}. "
-                "Adapters combine on one base model only."
+            raise base_mismatch(
+                str(first_version.ref), first.base_model, str(version.ref), manifest.base_model
             )
     return chosen
 
@@ -136,6 +134,25 @@ def same_sizes(one: BaseModelInfo, other: BaseModelInfo) -> bool:
     """Whether two base models are of one width and depth, as far as both are known."""
     pairs = ((one.hidden_size, other.hidden_size), (one.num_layers, other.num_layers))
     return all(mine is None or yours is None or mine == yours for mine, yours in pairs)
+
+
+def base_mismatch(
+    one: str, one_base: BaseModelInfo, other: str, other_base: BaseModelInfo
+) -> BaseModelMismatchError:
+    """The error for two adapters that are not known to be of one base model."""
+    bases = f"{describe_base(one_base)} and {describe_base(other_base)}"
+    unknown = [
+        name for name, base in ((one, one_base), (other, other_base)) if base.fingerprint is None
+    ]
+    if not unknown:
+        return BaseModelMismatchError(
+            f"{one} and {other} belong to different base models: {bases}. Adapters combine on one "
+            "base model only."
+        )
+    return BaseModelMismatchError(
+        f"Nothing says that {one} and {other} belong to one base model: {bases}. If they do, "
+        f"publish {' and '.join(unknown)} again with --base BASE, which is looked at and recorded."
+    )
 
 
 def describe_base(base: BaseModelInfo) -> str:

@@ -1,6 +1,7 @@
 """The kinds of value that a manifest's fields take."""
 
 import math
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
@@ -10,10 +11,28 @@ from registry.refs import AdapterRef
 
 _MAX_DEPTH = 16
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
 
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("expected text without control characters or line breaks")
+    return text
+
+
+def require_text(text: str) -> str:
+    """Return `text` if it has no control characters but tabs and line breaks.
+
+    They take over terminals, and PostgreSQL stores no NUL.
+
+    Raises:
+        ValueError: It has one; the message says which, and where.
+    """
+    if found := _CONTROL.search(text):
+        raise ValueError(
+            f"expected text without control characters, found {found[0]!a} as character "
+            f"{found.start() + 1}"
+        )
     return text
 
 
@@ -24,6 +43,11 @@ def _check_json(value: JsonValue, depth: int = 0) -> JsonValue:
         raise ValueError("expected a finite number")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("expected an integer of at most 64 bits")
+    if isinstance(value, str):
+        require_text(value)
+    if isinstance(value, dict):
+        for key in value:
+            require_text(key)
     if isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
             _check_json(item, depth + 1)
@@ -40,7 +64,9 @@ def _check_ref(text: str) -> str:
 Word = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_printable)]
 """One line of 1 to 256 printable characters."""
 
-Text = Annotated[str, StringConstraints(max_length=65536)]
+Text = Annotated[str, StringConstraints(max_length=65536), AfterValidator(require_text)]
+"""Lines for people, of up to 65,536 characters."""
+
 Json = Annotated[JsonValue, AfterValidator(_check_json)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1, lt=2**31)]

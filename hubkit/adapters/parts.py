@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.combining import describe_base, same_base
+from hubkit.combining import base_mismatch, describe_base, same_base
 from hubkit.composition import Composition
 from hubkit.methods.method import DeltaShape
 from hubkit.methods.sites import BlockSite, Site
@@ -78,6 +78,8 @@ def check_one_base(composition: Any) -> None:
             agree = _may_share_base(first, other)
         else:
             agree = same_base(first.base, other.base)
+        if not agree and first.base is not None and other.base is not None:
+            raise base_mismatch(str(first), first.base, str(other), other.base)
         if not agree:
             raise BaseModelMismatchError(
                 f"{first} and {other} belong to different base models: {_describe(first)} and "

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
+from registry.fields import require_text
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.listings import base_family, base_name, list_newest
@@ -97,12 +98,15 @@ def check_text(role: str, text: str, *, most: int = 65536) -> str:
     """Return `text` if it can be stored.
 
     Raises:
-        InvalidNameError: It has more than `most` characters, or is not valid Unicode.
+        InvalidNameError: It has more than `most` characters, or control characters, or is not
+            valid Unicode.
     """
     try:
-        text.encode()
+        require_text(text).encode()
     except UnicodeEncodeError as error:
         raise InvalidNameError(f"The {role} {text!r} is not valid Unicode.", text) from error
+    except ValueError as error:
+        raise InvalidNameError(f"The {role} is refused: {error}. Leave it out.", text) from error
     if len(text) > most:
         raise InvalidNameError(
             f"The {role} has {len(text)} characters, more than {most}. Shorten it.", text

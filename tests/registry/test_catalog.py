@@ -144,7 +144,12 @@ def test_a_number_out_of_range_is_refused(
 
 @pytest.mark.parametrize(
     ("author", "message", "problem"),
-    [("a\nb", "", "one printable line"), ("x" * 257, "", "257"), ("a", "\ud800", "valid Unicode")],
+    [
+        ("a\nb", "", "one printable line"),
+        ("x" * 257, "", "257"),
+        ("a", "\ud800", "valid Unicode"),
+        ("a", "one\0two", r"message is refused: .*'\\x00' as character 4"),
+    ],
 )
 def test_what_the_database_would_not_keep_as_it_is_is_refused(
     catalog: Catalog, make_folder: MakeFolder, author: str, message: str, problem: str

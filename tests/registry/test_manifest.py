@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from registry import Manifest, ManifestError
 from registry.manifest import MAX_BYTES, manifest_errors
 
+lines = st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n\r")
 words = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20)
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 json_values = st.recursive(
@@ -19,7 +20,7 @@ json_values = st.recursive(
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    | st.text(lines, max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=8,
 )
@@ -42,7 +43,7 @@ manifests = st.builds(
                 }
             ),
             "labels": st.lists(words, unique=True, max_size=4),
-            "description": st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+            "description": st.text(lines, max_size=40),
             "metrics": st.lists(
                 st.fixed_dictionaries(
                     {
@@ -127,6 +128,8 @@ def test_the_spelling_of_the_json_does_not_change_the_digest() -> None:
         ({"labels": ["a", "b", "a"]}, r"labels: .*found \['a'\] more than once"),
         ({"base_model": {}}, r"base_model\.id: Field required"),
         ({"description": "x" * 65537}, r"description: .*at most 65536 characters"),
+        ({"description": "a\0b"}, r"description: .*found '\\x00' as character 2"),
+        ({"method": {"type": "x", "parameters": {"a": {"\x1b": 1}}}}, r"parameters.*found '\\x1b'"),
         ({"kind": "fusion"}, r"a fusion needs parents"),
         ({"parents": [{"ref": "a b", "digest": "0" * 64}]}, r"parents\.0\.ref: .*not 'a b'"),
         ({"parents": [{"ref": "a", "digest": "0"}]}, r"parents\.0\.digest: .*hexadecimal digits"),

@@ -44,3 +44,10 @@ def test_different_base_models(run: Run, publish: Publish) -> None:
     publish("foreign", base_model=BASE | {"fingerprint": "cd" * 32})
     result = run("stack", "film", "foreign", "--name", "both", status=1)
     assert "film@1 and foreign@1 belong to different base models" in result.stderr
+
+
+def test_a_base_model_without_a_fingerprint_may_be_the_same(run: Run, publish: Publish) -> None:
+    publish("foreign", base_model=BASE | {"id": "elsewhere", "fingerprint": None})
+    result = run("stack", "film", "foreign", "--name", "both", status=1)
+    assert "Nothing says that film@1 and foreign@1 belong to one base model" in result.stderr
+    assert "publish foreign@1 again with --base BASE" in result.stderr
