@@ -63,7 +63,12 @@ def test_what_computes_nothing_loads_no_torch(
 
 def test_a_command_loads_nothing_that_only_others_need(publish: Callable[..., Version]) -> None:
     publish("one")
-    others = {"hubkit.cli.compose.train", "hubkit.methods", "registry.maintenance", "registry.folders"}
+    others = {
+        "hubkit.cli.compose.train",
+        "hubkit.methods",
+        "registry.maintenance",
+        "registry.folders",
+    }
     theirs = {"alembic", "platformdirs", "sqlalchemy.dialects.postgresql"}
     assert not loaded("list") & (others | theirs)
 
