@@ -16,7 +16,8 @@ def test_the_fields_of_the_hub_are_read(tmp_path: Path) -> None:
         write(
             tmp_path,
             "---\nbase_model: a/b\nlicense: mit\nlanguage:\n- en\n"
-            "tags: [x, 'base_model:adapter:/m', y, x]\npipeline_tag: text-classification\nextra: 3\n---\n\n# Title\n",
+            "tags: [x, 'base_model:adapter:/m', y, x]\n"
+            "pipeline_tag: text-classification\nextra: 3\n---\n\n# Title\n",
         )
     )
     assert (card.base_models, card.license, card.language) == (("a/b",), "mit", "en")
