@@ -39,7 +39,10 @@ _PEFT_SHAPES = {
     r"vera_lambda_b": "o",
     r"vera_lambda_d": ".",
 }
-_PEFT_NAME = re.compile(rf"base_model\.model\.(?P<module>.+)\.(?P<leaf>{'|'.join(_PEFT_SHAPES)})")
+# Where several parameters of one module are adapted, each wraps the one before it.
+_PEFT_NAME = re.compile(
+    rf"base_model\.model\.(?P<module>.+?)(\.base_layer)*\.(?P<leaf>{'|'.join(_PEFT_SHAPES)})"
+)
 # What says which modules a LoRA is put at.
 _TARGETING = (
     *("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform"),

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:Futu
 LABELS = ("bad", "good", "dull")
 TEXTS = ["the film was good", "a very dull plot", "great"]
 TARGETS = {"target_modules": ["query", "value"]}
+PARAMETER = "intermediate.dense.weight"
 CONFIGS: dict[str, Any] = {
     "lora": lambda: peft.LoraConfig(task_type="SEQ_CLS", r=2, **TARGETS),
     "dora": lambda: peft.LoraConfig(task_type="SEQ_CLS", r=2, use_dora=True, **TARGETS),
@@ -49,6 +50,9 @@ CONFIGS: dict[str, Any] = {
     ),
     "lora_with_modules": lambda: peft.LoraConfig(
         task_type="SEQ_CLS", r=2, modules_to_save=["word_embeddings"], **TARGETS
+    ),
+    "lora_variant": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, target_modules=["query"], target_parameters=[PARAMETER]
     ),
     "ia3": lambda: peft.IA3Config(
         task_type="SEQ_CLS",

@@ -69,6 +69,8 @@ class _Hubkit(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         # Of each connection that breaks and is gone on with; one that stays broken is an error.
         logging.getLogger("huggingface_hub.file_download").setLevel(logging.ERROR)
+        # Of a commit that is there already, where only the tag was missing.
+        logging.getLogger("huggingface_hub.hf_api").setLevel(logging.ERROR)
         notes = logging.getLogger("hubkit")
         notes.addHandler(handler := _Notes(logging.WARNING))
         try:

@@ -7,32 +7,23 @@ files are published here once more, with the id in place of the path, and that v
 
 from __future__ import annotations
 
-import json
 import logging
-from pathlib import Path
-
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from hubkit.combining import find_part
+from hubkit.remote.base_paths import folders_named, is_id, name_base, without_bases
 from hubkit.remote.scratch import scratch_folder
 from hubkit.stored_bases import cache_in, describe_stored, find_base_folder, require_base
 from registry import Catalog, Manifest, Parent, Version, read_folder, write_manifest
 from registry.errors import ConflictError, FolderError, InvalidNameError
-from registry.folders.kinds import PARTS
 from registry.manifest import BaseModelInfo
-from registry.storage.durable import storage_errors
 
 _log = logging.getLogger(__name__)
-
-# Where the configurations of other libraries name the base model.
-_KEYS = ("base_model_name_or_path", "model_name")
 
 
 def hub_id(base: BaseModelInfo) -> str | None:
     """Return the id of a base model if it has one that a hub could know."""
     # A model that came from nowhere is called by its class.
-    return base.id if _is_id(base.id) and base.id != base.architecture else None
+    return base.id if is_id(base.id) and base.id != base.architecture else None
 
 
 class BaseIds:
@@ -53,7 +44,7 @@ class BaseIds:
     """
 
     def __init__(self, catalog: Catalog, version: Version, base: str | None) -> None:
-        if base is not None and not _is_id(base):
+        if base is not None and not is_id(base):
             raise InvalidNameError(
                 f"{base} is no id of a base model: expected OWNER/NAME, as on a hub, or NAME.",
                 base,
@@ -65,7 +56,7 @@ class BaseIds:
         self._check(version)
 
     def renames(self, version: Version) -> bool:
-        """Whether a version, or what it is made of, names its base model by a folder."""
+        """Whether a version, its files, or what it is made of, names its base model by a folder."""
         return self._to_rename.get(version.manifest_digest, False)
 
     def rename(self, version: Version) -> Version:
@@ -85,7 +76,9 @@ class BaseIds:
     def _check(self, version: Version) -> bool:
         if version.manifest_digest not in self._to_rename:
             manifest = self._catalog.manifest(version)
-            own = self._with_id(version, manifest.base_model) != manifest.base_model
+            own = self._with_id(version, manifest.base_model) != manifest.base_model or bool(
+                folders_named(self._catalog.folder(version), manifest)
+            )
             parts = [self._check(part) for part in self._parts(version, manifest)]
             self._to_rename[version.manifest_digest] = own or any(parts)
         return self._to_rename[version.manifest_digest]
@@ -103,12 +96,14 @@ class BaseIds:
             else Parent(ref=str(renamed.ref), digest=renamed.manifest_digest)
             for pinned, (part, renamed) in zip(manifest.parents, parts, strict=True)
         )
-        changed = manifest.model_copy(update={"base_model": base, "parents": parents})
+        tags = without_bases(manifest.tags)
+        changed = manifest.model_copy(update={"base_model": base, "parents": parents, "tags": tags})
         with scratch_folder(self._catalog.home) as scratch:
             folder = scratch / "version"
             self._catalog.materialize(version, folder)
-            if base != manifest.base_model:
-                _name_base(folder, base.id)
+            named = folders_named(folder, manifest)
+            if named or base != manifest.base_model:
+                name_base(folder, base.id, named)
             write_manifest(folder, changed)
             renamed = self._catalog.publish(
                 version.ref.repository,
@@ -148,22 +143,3 @@ class BaseIds:
                 str(version.ref), base, describe_stored(base.id, cache_in(self._catalog.home))
             )
         return base.model_copy(update={"id": self._base})
-
-
-def _name_base(folder: Path, base: str) -> None:
-    """Put an id into the configurations, where the stock libraries find the base model."""
-    for path in sorted({folder / part.config for part in PARTS}):
-        if not path.is_file():
-            continue
-        with storage_errors("rewrite", path):
-            config = json.loads(path.read_bytes())
-            if given := [key for key in _KEYS if config.get(key)]:
-                path.write_text(json.dumps({**config, **dict.fromkeys(given, base)}, indent=2))
-
-
-def _is_id(text: str) -> bool:
-    try:
-        validate_repo_id(text)
-    except HFValidationError:
-        return False
-    return True

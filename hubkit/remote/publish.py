@@ -184,6 +184,7 @@ class _Push:
         branch = f"hubkit-{tag}" if newer else "main"
         if newer:
             self._hub.create_branch(there.name, branch=branch, exist_ok=True)
+        there.puts(contents)
         commit = self._hub.create_commit(
             there.name,
             [

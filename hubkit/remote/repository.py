@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class HubRepository:
         self._hub = hub
         self._endpoint = endpoint
         self._made = False
+        self._put: set[str] = set(_KEPT)
 
     def open(self, *, private: bool) -> dict[str, str]:
         """Make the repository if it is not there, and return its commits by tag.
@@ -84,9 +85,16 @@ class HubRepository:
                 raise
         self.head()
 
+    def puts(self, paths: Iterable[str]) -> None:
+        """Note the files that are about to be put here."""
+        self._put |= {*paths}
+
     @contextmanager
     def taken_back(self) -> Iterator[None]:
-        """If the block fails, delete the repository again if it was made for it and is empty."""
+        """If the block fails, delete the repository again if it was made for it.
+
+        Not if it holds what someone else put there in the meantime.
+        """
         try:
             yield
         except BaseException:
@@ -96,12 +104,11 @@ class HubRepository:
 
     def _take_back(self) -> None:
         try:
-            if set(self._hub.list_repo_files(self.name)) <= _KEPT:
+            if set(self._hub.list_repo_files(self.name)) <= self._put:
                 self._hub.delete_repo(self.name)
         except Exception:  # the reason for this is told by the error that is on its way
             _log.warning(
-                "%s was made for this and may be empty still. Delete it on its page, or publish "
-                "again.",
+                "%s was made for this and is there still. Delete it on its page, or publish again.",
                 self.url,
             )
 

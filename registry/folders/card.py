@@ -11,6 +11,9 @@ from typing import Any
 from registry.errors import FolderError
 
 CARD_NAME = "README.md"
+BASE_TAG = "base_model:"
+"""How tags start that only repeat the field `base_model`, which may be a folder on a machine."""
+
 _MAX_BYTES = 4 * 1024 * 1024
 _FRONT_MATTER = re.compile(
     r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$(.*)\Z", re.DOTALL | re.MULTILINE
@@ -26,7 +29,7 @@ class Card:
         base_models: Ids of the base model; mostly one.
         license: SPDX identifier, or the Hub's own word.
         language: BCP 47 tag; ``mul`` for several.
-        tags: Words, without duplicates.
+        tags: Words, without duplicates; none of those that the Hub makes of the base model.
         task_type: The Hub's ``pipeline_tag``.
         data: All fields, as YAML reads them.
         text: What follows the fields.
@@ -98,7 +101,7 @@ def parse_card(text: str, path: Path) -> Card:
         base_models=_words(data.get("base_model")),
         license=next(iter(_words(data.get("license"))), None),
         language=languages[0] if len(languages) == 1 else "mul" if languages else None,
-        tags=_words(data.get("tags")),
+        tags=tuple(tag for tag in _words(data.get("tags")) if not tag.startswith(BASE_TAG)),
         task_type=next(iter(_words(data.get("pipeline_tag"))), None),
         data=data,
         text=found[2].lstrip("\r\n"),

@@ -55,6 +55,8 @@ class LoraConfig:
             None where the configuration leaves that to PEFT.
         rank_pattern: Other ranks, by an expression for the end of a path.
         alpha_pattern: Other alphas, likewise.
+        on_parameters: Whether it adapts parameters beside layers, which PEFT finds by other names;
+            one of several matrices, such as those of experts, has the rank once for each.
         variant: What it is instead of a plain LoRA; None for a plain one.
         where: The file that says so.
     """
@@ -67,6 +69,7 @@ class LoraConfig:
     targets: tuple[str, ...] | str | None
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
+    on_parameters: bool
     variant: Variant | None
     where: Path
 
@@ -78,9 +81,14 @@ class LoraConfig:
         """The alpha of the layer at a path inside the trained model."""
         return self._at(module, self.alpha_pattern, self.alpha)
 
+    def is_rank_at(self, module: str, rank: int) -> bool:
+        """Whether tensors at a path may have that rank."""
+        expected = self.rank_at(module)
+        return rank == expected or (self.on_parameters and rank > 0 and rank % expected == 0)
+
     def is_target(self, module: str) -> bool:
         """Whether the layer at a path is one of those that it adapts, as far as it says."""
-        if self.targets is None or self.targets == ALL_LINEAR:
+        if self.on_parameters or self.targets is None or self.targets == ALL_LINEAR:
             return True
         if isinstance(self.targets, str):
             return matches(self.targets, module, self.where)
@@ -122,6 +130,7 @@ def read_lora(config: Mapping[str, Any], where: Path) -> LoraConfig:
         targets=_targets(config, where),
         rank_pattern=_pattern(config, "rank_pattern", where, "whole numbers from 1", _is_count),
         alpha_pattern=_pattern(config, "alpha_pattern", where, "numbers", _is_number),
+        on_parameters=bool(config.get("target_parameters")),
         variant=_variant(config, where),
         where=where,
     )

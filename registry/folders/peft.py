@@ -200,15 +200,14 @@ def _check_lora(
 def _check_delta(
     module: str, delta: Mapping[str, TensorInfo], lora: LoraConfig, path: Path
 ) -> None:
-    rank = lora.rank_at(module)
     for leaf, axis in (("lora_A.weight", 0), ("lora_B.weight", 1)):
         if leaf not in delta:
             raise FolderError(f"{path}: {module} has no {leaf}. Copy it again.", module)
         shape = delta[leaf].shape
-        if len(shape) < 2 or shape[axis] != rank:
+        if len(shape) < 2 or not lora.is_rank_at(module, shape[axis]):
             raise FolderError(
                 f"{path}: {module}.{leaf} has the shape {list(shape)}, but {PEFT.config} says "
-                f"rank {rank}. Weights and configuration are not of the same adapter; copy both "
+                f"rank {lora.rank_at(module)}. Weights and configuration are not of the same adapter; copy both "
                 "again.",
                 module,
             )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 
-from hubkit.publishing import publish_folder
+from hubkit.publishing import checked_folder, publish_folder
 from hubkit.remote.base_ids import hub_id
 from hubkit.stored_bases import cache_in, where_base_is
-from registry import AdapterRef, Catalog, Manifest
+from registry import AdapterRef, Catalog, Folder, Manifest
 from registry.errors import (
     ConflictError,
     FolderError,
@@ -93,6 +94,41 @@ def test_the_configuration_of_the_stock_library_names_the_id_too(
     config = hub.repos["ada/film"].files()["adapter_config.json"]
     assert b'"base_model_name_or_path": "team/bert"' in config
     assert named.encode() not in config
+
+
+@pytest.mark.parametrize("base", [str(BASE), "team/bert"], ids=["a folder", "an id"])
+def test_the_card_that_it_came_with_names_the_id_too(
+    catalog: Catalog, hub: Hub, tmp_path: Path, base: str
+) -> None:
+    folder, trained_on = copy(PEFT / "lora" / "a", tmp_path / "a"), f"{BASE}/my models/it's"
+    keys = dict.fromkeys(("base_model_name_or_path", "tokenizer_name_or_path"), trained_on)
+    edit(folder / "adapter_config.json", lambda config: config | keys)
+    quoted = trained_on.replace("'", "''")
+    (folder / "README.md").write_text(
+        f"---\nbase_model: '{quoted}'\nlicense: mit\ntags:\n- 'base_model:adapter:{quoted}'\n"
+        f"- film\nmodel-index:\n- name: '{quoted}/out'\n---\n\n# A tune of {trained_on}\n"
+    )
+    with checked_folder(catalog, folder, AdapterRef.parse("film"), base=str(BASE)) as checked:
+        assert checked.manifest.tags == ("film",)
+        manifest = checked.manifest.model_copy(
+            update={
+                "base_model": checked.manifest.base_model.model_copy(update={"id": base}),
+                # As releases published it that took such tags over.
+                "tags": (f"base_model:adapter:{trained_on}", "film"),
+            }
+        )
+        catalog.publish(AdapterRef.parse("film"), Folder(manifest, checked.path))
+    pushed = push(catalog, hub, "film", base="team/bert")
+    assert pushed.tag == "v2"
+    files = hub.repos["ada/film"].files()
+    assert not [path for path, content in files.items() if b"my models" in content]
+    assert Manifest.from_json(files["hubkit.json"], "hubkit.json").tags == ("film",)
+    own = parse_card(files["hubkit-own-card.md"].decode(), BASE)
+    assert (own.base_models, own.license, own.tags) == (("team/bert",), "mit", ("film",))
+    assert own.text == "# A tune of team/bert\n"
+    assert b"# A tune of team/bert" in files["README.md"]
+    assert json.loads(files["adapter_config.json"])["tokenizer_name_or_path"] == "team/bert"
+    assert push(catalog, hub, "film@2").new is False
 
 
 def test_a_fusion_goes_with_all_that_it_is_made_of(catalog: Catalog, hub: Hub) -> None:

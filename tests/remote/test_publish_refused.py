@@ -52,16 +52,34 @@ def test_a_commit_in_between_is_noticed_and_nothing_is_published(
     assert (repo.files(), repo.tags) == ({"theirs": b"x"}, {})
 
 
-def test_a_commit_that_fails_leaves_no_empty_repository(catalog: Catalog, hub: Hub) -> None:
+@pytest.mark.parametrize("refused", [{"/commit/main": 507}, {"/tag/": 403}])
+def test_a_repository_that_was_made_for_what_fails_is_deleted_again(
+    catalog: Catalog, hub: Hub, refused: dict[str, int]
+) -> None:
     publish_lora(catalog)
-    hub.refuse = {"/commit/main": 507}
-    with pytest.raises(RemoteUnreachableError, match="failed with status 507"):
+    hub.refuse = refused
+    with pytest.raises(RemoteError):
         push(catalog, hub, "film")
     assert hub.repos == {}
     hub.create("ada/film")
-    with pytest.raises(RemoteUnreachableError):
+    with pytest.raises(RemoteError):
         push(catalog, hub, "film")
     assert [*hub.repos] == ["ada/film"], "which was there before"
+
+
+def test_what_others_put_there_in_the_meantime_is_not_deleted(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    hub.refuse = {"/tag/": 403}
+
+    def interfere(method: str, path: str) -> None:
+        if "/tag/" in path:
+            repo = hub.repos["ada/film"]
+            repo.commit("main", repo.files() | {"theirs": b"x"}, "in between")
+
+    hub.before = interfere
+    with pytest.raises(RemoteAccessError):
+        push(catalog, hub, "film")
+    assert hub.repos["ada/film"].files()["theirs"] == b"x"
 
 
 def test_an_empty_repository_that_cannot_be_deleted_is_told(
@@ -71,11 +89,12 @@ def test_an_empty_repository_that_cannot_be_deleted_is_told(
     hub.refuse = {"/commit/main": 507, "/repos/delete": 403}
     with pytest.raises(RemoteUnreachableError, match="failed with status 507"):
         push(catalog, hub, "film")
-    assert f"{hub.url}/ada/film was made for this and may be empty still" in caplog.text
+    assert f"{hub.url}/ada/film was made for this and is there still" in caplog.text
 
 
 def test_a_tag_that_fails_after_its_commit_is_set_by_the_next(catalog: Catalog, hub: Hub) -> None:
     publish_lora(catalog)
+    hub.create("ada/film")
     hub.refuse = {"/tag/": 507}
     with pytest.raises(RemoteUnreachableError, match="failed with status 507"):
         push(catalog, hub, "film")

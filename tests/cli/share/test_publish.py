@@ -146,6 +146,19 @@ def test_a_name_goes_to_a_hub(run: Run, hub: Hub) -> None:
     assert hub.repos["ada/other"].private
 
 
+def test_a_tag_that_was_missing_is_set_without_a_word_of_the_client(
+    run: Run, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    run("publish", PEFT / "lora" / "a", "--name", "film", "--task", "film")
+    hub.create("ada/film")
+    hub.refuse = {"/tag/": 403}
+    run("publish", "film", "--to", hub.url, status=1)
+    hub.refuse = {}
+    run("publish", "film", "--to", hub.url)
+    assert hub.repos["ada/film"].tags
+    assert not [one for one in caplog.records if one.name.startswith("huggingface_hub")]
+
+
 def test_what_does_not_go_together_is_a_usage_error(
     run: Run, folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,8 @@ def test_the_fields_of_the_hub_are_read(tmp_path: Path) -> None:
     card = read_card(
         write(
             tmp_path,
-            "---\nbase_model: a/b\nlicense: mit\nlanguage:\n- en\ntags: [x, y, x]\n"
+            "---\nbase_model: a/b\nlicense: mit\nlanguage:\n- en\n"
+            "tags: [x, 'base_model:adapter:/m', y, x]\n"
             "pipeline_tag: text-classification\nextra: 3\n---\n\n# Title\n",
         )
     )

@@ -119,6 +119,23 @@ def test_a_config_that_contradicts_the_weights_is_refused(
         read_folder(folder)
 
 
+def test_a_parameter_of_several_matrices_has_the_rank_for_each(folder: Path) -> None:
+    edit(folder / CONFIG, lambda config: config | {"target_parameters": ["experts.up"]})
+    experts = "base_model.model.layers.0.experts.base_layer"
+
+    def of_rank(rank: int) -> dict[str, tuple[int, ...]]:
+        return {
+            f"{experts}.lora_A.weight": (rank, 32),
+            f"{experts}.lora_B.weight": (64, rank),
+        }
+
+    reshape(folder / WEIGHTS, lambda shapes: shapes | of_rank(3 * 4))
+    assert read_folder(folder).manifest.method.type == "lora_variant"
+    reshape(folder / WEIGHTS, lambda shapes: shapes | of_rank(3 * 4 + 1))
+    with pytest.raises(FolderError, match=r"lora_A.weight has the shape .13, 32., .* rank 4"):
+        read_folder(folder)
+
+
 def test_a_rank_of_another_shape_than_its_pattern_is_refused(tmp_path: Path) -> None:
     folder = copy(PEFT / "rank_pattern" / "a", tmp_path / "a")
     edit(folder / CONFIG, lambda config: config | {"rank_pattern": {}})
