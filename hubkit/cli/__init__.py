@@ -9,8 +9,10 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
+import os
+import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -38,6 +40,21 @@ _MODULES = {"list": "listing", "export": "exporting", "import": "importing"}
 
 class _Hubkit(click.Group):
     """Imports the command that is asked for, and prints what hubkit refuses to do."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command, and say so if standard output does not take what it prints."""
+        if sys.stderr is None:  # closed: notes go nowhere
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        if sys.stdout is None:
+            _refuse_output("it is closed")
+        try:
+            return super().main(*args, **extra)
+        except OSError:
+            # Of a document that was not taken, nothing may be left to flush.
+            _write_out("\n")
+            raise
+        finally:
+            _write_out("")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*_FOLDERS]
@@ -83,6 +100,24 @@ class _Hubkit(click.Group):
             ) from error
         finally:
             notes.removeHandler(handler)
+
+
+def _write_out(text: str) -> None:
+    """Write text and what waits to be written to standard output, or end the process."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # Python tries again when it ends: to where that works.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _refuse_output(error.strerror)
+
+
+def _refuse_output(why: str | None) -> NoReturn:
+    # Whether the command has changed anything by then is not known here, and so not said.
+    click.echo(f"Error: Cannot write standard output: {why}.", err=True)
+    sys.exit(1)
 
 
 class _Notes(logging.Handler):

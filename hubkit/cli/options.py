@@ -36,6 +36,32 @@ allow_base_mismatch_option = click.option(
 )
 
 
+def yes_option(question: str, refusal: str) -> Callable[[_Command], _Command]:
+    """Ask before the command does anything; ``--yes`` answers.
+
+    Args:
+        question: What the user is asked.
+        refusal: What has not happened if the answer is no, such as ``Not deleted``.
+    """
+
+    def ask(ctx: click.Context, param: click.Parameter, yes: bool) -> None:
+        try:
+            agreed = yes or click.confirm(question, err=True)
+        except click.Abort as error:
+            click.echo(err=True)  # ends the line of the question
+            raise click.ClickException(f"{refusal}: add --yes where nobody can answer.") from error
+        if not agreed:
+            raise click.ClickException(f"{refusal}.")
+
+    return click.option(
+        "--yes",
+        is_flag=True,
+        expose_value=False,
+        callback=ask,
+        help="Do not ask whether that is meant.",
+    )
+
+
 def data_options(command: _Command) -> _Command:
     """Which part of the labelled data is meant."""
     return _all(

@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
+    ProgressCallback,
     Trainer,
     TrainerState,
     TrainingArguments,
@@ -28,6 +29,7 @@ from transformers import (
 from hubkit.base_models import encode
 from hubkit.tasks import TaskType
 from hubkit.training.data import LabelledText
+from hubkit.training.progress import EpochLines
 from hubkit.training.settings import Settings
 from registry.errors import StorageError, TrainingError
 
@@ -194,7 +196,8 @@ def _trainer(
         compute_metrics=compute_metrics,
         callbacks=[EarlyStoppingCallback(settings.patience)],
     )
-    if not interactive:
-        # Quiet in pipes and logs: the result is what the caller prints.
-        trainer.remove_callback(PrinterCallback)
+    # Quiet in pipes and logs: the result is what the caller prints.
+    trainer.remove_callback(ProgressCallback if interactive else PrinterCallback)
+    if interactive:
+        trainer.add_callback(EpochLines)
     return trainer

@@ -67,7 +67,8 @@ def back_up(
         progress: Told now and then which part, from 0 to 1, is done.
 
     Raises:
-        ConflictError: `destination` holds another registry, or something else.
+        ConflictError: `destination` is in this registry's folder, or holds another registry, or
+            something else.
         StorageError: The disk is full or not writable; an earlier backup is as it was.
     """
     _require_earlier(catalog, destination)
@@ -75,7 +76,7 @@ def back_up(
 
 
 def restore(backup: Path, target: Catalog, *, progress: Progress = lambda done: None) -> Copied:
-    """Make a registry of a backup, where there is none.
+    """Make a registry of a backup, where there is none, or an empty one.
 
     Args:
         backup: The folder that `back_up` wrote; one of an older hubkit will do.
@@ -104,20 +105,19 @@ def _require_room(target: Catalog) -> None:
     """Refuse to restore to where there is something."""
     home, database = target.home, target.database
     with storage_errors("read", home):
+        taken = home.exists() and not home.is_dir()
+    try:
         # Blobs alone may be what an interrupted restoration left.
-        taken = home.exists() and (not home.is_dir() or (home / DATABASE_NAME).exists())
+        taken = taken or not _is_unused(Database(home / DATABASE_NAME))
+    except DatabaseError:
+        taken = True
     if taken:
         raise ConflictError(
             f"{home} is in the way: a backup is restored to where there is no registry. Move it "
             "away first, or set HUBKIT_HOME to another folder.",
             home,
         )
-    if isinstance(database.backend, Sqlite) or not database.exists():
-        return
-    database.upgrade()
-    with database.read() as session:
-        empty = is_empty(session)
-    if not empty:
+    if not isinstance(database.backend, Sqlite) and not _is_unused(database):
         raise ConflictError(
             f"{database.backend.label} holds a registry already: a backup is restored to a "
             "database with nothing in it. Make an empty one, and name it in HUBKIT_DATABASE_URL.",
@@ -125,8 +125,26 @@ def _require_room(target: Catalog) -> None:
         )
 
 
+def _is_unused(database: Database) -> bool:
+    """Whether there is none, or the empty one that the first look at a registry makes."""
+    if not database.exists():
+        return True
+    database.upgrade()
+    with database.read() as session:
+        empty = is_empty(session)
+    database.close()
+    return empty
+
+
 def _require_earlier(catalog: Catalog, destination: Path) -> None:
-    """Refuse a folder with a database that is not an earlier state of this one."""
+    """Refuse a folder of this registry, and one whose database is not an earlier state of it."""
+    home = catalog.home
+    if destination.resolve().is_relative_to(home.resolve()):
+        raise ConflictError(
+            f"{destination} is in the registry {home} itself: a backup there would be lost with "
+            "it. Choose a folder elsewhere, best on another disk.",
+            destination,
+        )
     other = destination / DATABASE_NAME
     with storage_errors("read", destination):
         if not destination.exists():
@@ -135,14 +153,14 @@ def _require_earlier(catalog: Catalog, destination: Path) -> None:
         if destination.is_dir() and {path.name for path in destination.iterdir()} <= _PARTS:
             return
     try:
-        if other.exists() and not destination.samefile(catalog.home):
+        if other.exists():
             with Database(other).read() as theirs, catalog.database.read() as ours:
                 if catalog.log.holds(ours, *Log.head(theirs)):
                     return
     except DatabaseError:
         pass
     raise ConflictError(
-        f"{destination} holds something else than an earlier backup of {catalog.home}. Choose an "
+        f"{destination} holds something else than an earlier backup of {home}. Choose an "
         "empty folder, or one that does not exist.",
         destination,
     )

@@ -83,9 +83,12 @@ def check_registry(
     behind = find_behind(catalog)
     findings += [] if behind is None else [behind]
     if full:
-        findings += _check_log(catalog, repair, behind)
-        for check in (check_rows, check_listings, check_publications):
+        older = behind is not None and behind.state == "damaged"
+        findings += _check_log(catalog, repair, older)
+        for check in (check_rows, check_listings):
             findings += check(catalog, repair)
+        # What the log of an older database does not tell of, the records do.
+        findings += [] if older else check_publications(catalog, repair)
     return Report(blobs, hashed, tuple(findings))
 
 
@@ -123,9 +126,8 @@ def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
             )
 
 
-def _check_log(catalog: Catalog, repair: bool, behind: Finding | None) -> Iterator[Finding]:
+def _check_log(catalog: Catalog, repair: bool, older: bool) -> Iterator[Finding]:
     place = catalog.log.records.location()
-    older = behind is not None and behind.state == "damaged"
     with catalog.database.read() as session:
         chain = catalog.log.verify(session)
         missing = [] if chain.problems or older else catalog.log.missing_records(session)

@@ -19,7 +19,8 @@ COMMANDS = sorted(name for names in SECTIONS.values() for name in names)
 def params(command: str) -> list[click.Parameter]:
     found = main.get_command(click.Context(main), command)
     assert found is not None
-    return found.params
+    parts = found.commands.values() if isinstance(found, click.Group) else ()
+    return [*found.params, *(param for part in parts for param in part.params)]
 
 
 def section(command: str) -> str:

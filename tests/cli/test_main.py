@@ -116,6 +116,32 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(CliRunner().invoke(main, ["list"]).exception, RuntimeError)
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["show", "film"], ["list", "--json"]])
+def test_output_that_is_not_taken(
+    publish: Callable[..., Version],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    publish("film", message="long " * 4000)  # more than is kept until it can be written
+    for path, why in (("/dev/full", "No space left on device"), (os.devnull, "it is closed")):
+        with open(path, "w") as output:
+            monkeypatch.setattr(sys, "stdout", output if path == "/dev/full" else None)
+            with pytest.raises(SystemExit, match=r"^1$"):
+                main(arguments)
+        assert capsys.readouterr().err == f"Error: Cannot write standard output: {why}.\n"
+
+
+def test_notes_that_nobody_takes_go_nowhere(
+    publish: Callable[..., Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish("film")
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["fsck"])
+    sys.stderr.close()
+
+
 def test_registry_that_cannot_be_made(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = run("list", status=1, HUBKIT_HOME=str(tmp_path / "file" / "home"))

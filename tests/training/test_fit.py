@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,19 @@ def test_the_model_ends_with_the_weights_of_its_best_epoch(tmp_path: Path) -> No
     with torch.no_grad():
         loss = model.eval()(**encoded, labels=torch.tensor(validation.label_ids(LABELS))).loss
     assert loss.item() == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_a_terminal_shows_a_line_an_epoch_and_no_dict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    result = train(start(), tmp_path, epochs=2)
+    shown = capsys.readouterr()
+    assert (shown.out, "{" in shown.err) == ("", False)
+    loss, accuracy = result.metrics["loss"], result.metrics["accuracy"]
+    line = f"Epoch 2 of 2: loss {loss:.2f}, accuracy {100 * accuracy:.1f} %\n"
+    assert line in shown.err
+    assert shown.err.count("Epoch ") == 2
 
 
 def test_training_stops_when_the_validation_loss_has_only_grown_since(tmp_path: Path) -> None:

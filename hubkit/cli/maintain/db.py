@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hubkit.cli.options import yes_option
+
 if TYPE_CHECKING:
     from registry.tables.database import Database
 
@@ -39,6 +41,11 @@ def upgrade() -> None:
 
 @command.command()
 @click.argument("migration")
+@yes_option(
+    "Take the tables back? What later migrations made room for is lost; below 0002, that is the "
+    "log and download counts",
+    "Not taken back",
+)
 def downgrade(migration: str) -> None:
     """Take the tables back to an earlier MIGRATION, for an older hubkit; make a backup first.
 
@@ -50,6 +57,7 @@ def downgrade(migration: str) -> None:
     \b
     Example:
       hubkit db downgrade 0002
+      hubkit db downgrade 0002 --yes
     """
     from registry.tables.schema import downgrade as take_back
 

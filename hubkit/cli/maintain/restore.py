@@ -18,8 +18,8 @@ def command(folder: Path, as_json: bool) -> None:
     """Bring back a registry from the backup in FOLDER.
 
     It goes to HUBKIT_HOME, and to the database and storage that HUBKIT_DATABASE_URL and
-    HUBKIT_STORAGE_URL name, if set. There must be no registry: move a damaged one away first.
-    Every byte is checked on the way.
+    HUBKIT_STORAGE_URL name, if set. There must be no registry, or an empty one: move a
+    damaged one away first. Every byte is checked on the way.
 
     \b
     Example:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import click
 
+from hubkit.cli.options import yes_option
 from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 
 @click.command("delete")
 @click.argument("name", type=REF)
-@click.confirmation_option(
-    prompt="Delete it with all its versions? Nothing else ever gets the name",
-    help="Do not ask whether that is meant.",
-)
+@yes_option("Delete it with all its versions? Nothing else ever gets the name", "Not deleted")
 def command(name: AdapterRef) -> None:
     """Delete an adapter with all its versions.
 

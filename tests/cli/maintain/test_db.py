@@ -11,7 +11,7 @@ EARLIER, NEWEST = known_revisions()[-2:]
 
 
 def test_a_registry_that_is_not_there_is_not_made(run: Run) -> None:
-    for arguments in (("current",), ("check",), ("downgrade", EARLIER)):
+    for arguments in (("current",), ("check",), ("downgrade", EARLIER, "--yes")):
         assert "`hubkit db upgrade` makes them" in run("db", *arguments, status=1).stderr
     assert f"is at migration {NEWEST}." in run("db", "upgrade").stdout
     assert f"is at migration {NEWEST}; the newest is {NEWEST}." in run("db", "current").stdout
@@ -19,10 +19,13 @@ def test_a_registry_that_is_not_there_is_not_made(run: Run) -> None:
 
 def test_down_and_up_again(run: Run, publish: Callable[..., Version]) -> None:
     publish("film")
-    assert f"is at migration {EARLIER}." in run("db", "downgrade", EARLIER).stdout
+    refused = run("db", "downgrade", EARLIER, text="n\n", status=1).stderr
+    assert "the log and download counts" in refused
+    assert refused.endswith("Error: Not taken back.\n")
+    assert f"is at migration {EARLIER}." in run("db", "downgrade", EARLIER, text="y\n").stdout
     assert f"is at migration {EARLIER}; the newest is {NEWEST}." in run("db", "current").stdout
     assert "run `hubkit db upgrade`" in run("db", "check", status=1).stderr
-    assert "expected an earlier one" in run("db", "downgrade", NEWEST, status=1).stderr
+    assert "expected an earlier one" in run("db", "downgrade", NEWEST, "--yes", status=1).stderr
     run("db", "upgrade")
     assert f"has the tables of migration {NEWEST}." in run("db", "check").stdout
     assert run("list").stdout.startswith("film@1\t")

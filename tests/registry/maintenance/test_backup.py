@@ -67,9 +67,14 @@ def test_another_registry_is_never_written_over(
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_bytes(b"jpg")
     (tmp_path / "file").touch()
-    for place in (other_catalog.home, catalog.home, tmp_path / "photos", tmp_path / "file"):
+    for place in (other_catalog.home, tmp_path / "photos", tmp_path / "file"):
         with pytest.raises(ConflictError, match="something else than an earlier backup"):
             back_up(catalog, place)
+    (tmp_path / "link").symlink_to(catalog.home)
+    for place in (catalog.home, catalog.home / "sub", tmp_path / "link" / "blobs" / "x"):
+        with pytest.raises(ConflictError, match="would be lost with it"):
+            back_up(catalog, place)
+    assert check_registry(catalog, full=True).findings == ()
     assert check_registry(other_catalog, full=True).status == 0
 
 
@@ -135,6 +140,18 @@ def test_nothing_is_restored_over_a_registry_or_from_none(
     with pytest.raises(RegistryNotFoundError, match="no backup in"):
         restore(tmp_path / "nowhere", find_catalog(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
+
+
+def test_an_empty_registry_is_replaced(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    version = catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    open_catalog(tmp_path / "new").close()  # as the first `hubkit list` does
+    restored = find_catalog(tmp_path / "new")
+    restore(tmp_path / "backup", restored)
+    assert restored.resolve(REF) == version
+    assert check_registry(restored, full=True).findings == ()
 
 
 def test_an_interrupted_restoration_is_finished_by_the_next(
