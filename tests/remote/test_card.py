@@ -128,6 +128,7 @@ def test_metrics_stand_in_place_of_those_that_its_own_card_had(publish: Publish)
     assert (result.metric_type, result.metric_value) == ("accuracy", 0.875)
 
 
+LINES = st.characters(exclude_categories=("Cs", "Cc"), include_characters="\t\n\r")
 WORD = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
 
 
@@ -136,7 +137,7 @@ WORD = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_siz
     license=WORD,
     task=WORD,
     labels=st.lists(WORD, min_size=1, max_size=3, unique=True),
-    description=st.text(max_size=80),
+    description=st.text(LINES, max_size=80),
 )
 def test_whatever_the_manifest_says_the_card_says_the_same(
     tags: list[str], license: str, task: str, labels: list[str], description: str
