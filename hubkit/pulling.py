@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from hubkit.known_bases import require_known_base
 from hubkit.stored_bases import cache_in, describe_stored, require_base
 from registry import AdapterRef, Catalog, Version, open_catalog
-from registry.errors import InvalidNameError
+from registry.errors import InvalidNameError, RefNotFoundError
 
 
 def pull(
@@ -43,6 +44,7 @@ def pull(
     else:
         ref = AdapterRef.parse(wanted)
         other = open_catalog(Path(where), create=False)
+        _require_there(ref, other)
         if base is not None and not allow_base_mismatch:
             trained_on = other.manifest(other.resolve(ref)).base_model
             require_base(str(ref), trained_on, describe_stored(base, cache_in(catalog.home)))
@@ -59,6 +61,15 @@ def pull(
             allow_mismatch=allow_base_mismatch,
         )
     return version
+
+
+def _require_there(ref: AdapterRef, other: Catalog) -> None:
+    """Let a message about what another registry lacks name the command that looks there."""
+    try:
+        other.resolve(ref)
+    except RefNotFoundError as error:
+        there = f"`HUBKIT_HOME={quote(str(other.home))} hubkit list`"
+        raise RefNotFoundError(str(error).replace("`hubkit list`", there), ref) from error
 
 
 def _pull_remote(

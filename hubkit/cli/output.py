@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hubkit.base_names import short_name
+
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from registry.tables.versions import Version
+
+_LONG = 20
+"""Characters that a cell can have before it may be broken into lines."""
 
 
 @contextlib.contextmanager
@@ -36,8 +43,23 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows that fit the terminal; in a pipe, whole, with tabs and without a header."""
+def base_column(base_model: str) -> str:
+    """What a table says of a base model: in a pipe, all that there is."""
+    # A folder's path says little about a model, and would leave no room for the rest.
+    return short_name(base_model) if sys.stdout.isatty() else base_model
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, lesser: Sequence[str] = ()
+) -> None:
+    """Print rows that fit the terminal; in a pipe, whole, with tabs and without a header.
+
+    Args:
+        columns: Their headers.
+        rows: A cell a column.
+        lesser: The columns that a narrow terminal goes without, the first to go first; default:
+            none.
+    """
     if not sys.stdout.isatty():
         for row in rows:
             click.echo("\t".join(map(one_line, row)))
@@ -46,12 +68,29 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    shown = [
+        (header, [Text(one_line(row[number])) for row in rows])
+        for number, header in enumerate(columns)
+    ]
+    for least in lesser:
+        if _needed(shown) > console.width:
+            shown = [column for column in shown if column[0] != least]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in row))
-    Console().print(table)
+    for header, _ in shown:
+        table.add_column(header, overflow="fold")
+    for cells in zip(*(cells for _, cells in shown), strict=True):
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _needed(columns: Sequence[tuple[str, Sequence[Text]]]) -> int:
+    """The width at which headers are whole, and so are all cells but long ones."""
+    widths = [
+        max([len(header), *(min(_LONG, cell.cell_len) for cell in cells)])
+        for header, cells in columns
+    ]
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:

@@ -115,7 +115,7 @@ def _translate(error: Exception, endpoint: str, repository: str | None) -> Hubki
             )
         case OfflineModeIsEnabled() | IncompleteSnapshotError() | LocalEntryNotFoundError():
             return RemoteUnreachableError(
-                f"{what} cannot be asked, and what is here of it is not complete. Unset "
+                f"{what} cannot be asked, and what is needed of it is not in the cache here. Unset "
                 "HF_HUB_OFFLINE, check the connection, and run it again.",
                 what,
             )

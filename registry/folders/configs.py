@@ -25,11 +25,20 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise FolderError(
-            f"{path} is not JSON: {error}. Save the adapter again, or mend the file.", path
+            f"{path} {json_problem(error)}. Save the adapter again, or mend the file.", path
         ) from error
     if not isinstance(config, dict):
         raise FolderError(f"{path} holds a {type(config).__name__}; expected a JSON object.", path)
     return config
+
+
+def json_problem(error: ValueError | RecursionError) -> str:
+    """Return what keeps `json.loads` from reading a text, as the end of a sentence about it."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply to be read"
+    if "set_int_max_str_digits" in str(error):  # Python's advice, for whoever can program
+        return "holds a number with too many digits to be read"
+    return f"is not JSON: {error}"
 
 
 def text_of(config: Mapping[str, Any], key: str, path: Path) -> str | None:

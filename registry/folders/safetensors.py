@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
+from registry.folders.configs import json_problem
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """The longest header accepted, enough for about 150,000 tensors."""
@@ -73,7 +74,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     try:
         content = json.loads(header, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise _broken(path, f"its header is not JSON: {error}") from error
+        raise _broken(path, f"its header {json_problem(error)}") from error
     if not isinstance(content, dict):
         raise _broken(path, "its header is not a JSON object")
     metadata = content.pop("__metadata__", {})

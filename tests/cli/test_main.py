@@ -116,7 +116,9 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(CliRunner().invoke(main, ["list"]).exception, RuntimeError)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["show", "film"], ["list", "--json"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["show", "film"], ["list", "--json"], ["export", "film"]]
+)
 def test_output_that_is_not_taken(
     publish: Callable[..., Version],
     monkeypatch: pytest.MonkeyPatch,

@@ -94,7 +94,7 @@ def test_the_page_that_makes_tokens_and_the_place_for_one_are_named(
         (refusal(404, stock.RemoteEntryNotFoundError), RemoteNotFoundError, "lacks a file"),
         (refusal(403, stock.GatedRepoError), RemoteAccessError, "is gated"),
         (stock.OfflineModeIsEnabled("x"), RemoteUnreachableError, "Unset HF_HUB_OFFLINE"),
-        (stock.LocalEntryNotFoundError("x"), RemoteUnreachableError, "Unset HF_HUB_OFFLINE"),
+        (stock.LocalEntryNotFoundError("x"), RemoteUnreachableError, "is not in the cache here"),
         (stock.FileMetadataError("no etag"), RemoteUnreachableError, "broke off: no etag"),
         (stock.HFValidationError("bad"), InvalidNameError, "no repository of that name: bad"),
         (httpx2.ConnectError("refused"), RemoteUnreachableError, "cannot be reached: refused"),

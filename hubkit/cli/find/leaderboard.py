@@ -6,7 +6,7 @@ import click
 
 from hubkit.base_names import normalize
 from hubkit.cli.options import json_option
-from hubkit.cli.output import print_json, print_table, version_json
+from hubkit.cli.output import base_column, print_json, print_table, version_json
 
 
 @click.command("leaderboard")
@@ -73,8 +73,9 @@ def command(
                 f"{rank.metric.value:.4f}",
                 rank.metric.split,
                 rank.version.method,
-                rank.version.base_model,
+                base_column(rank.version.base_model),
             )
             for number, rank in enumerate(ranks, 1)
         ],
+        lesser=("split", "method", "base model"),
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from hubkit.base_names import normalize
 from hubkit.cli.options import json_option
-from hubkit.cli.output import print_json, print_table, version_json
+from hubkit.cli.output import base_column, print_json, print_table, version_json
 from hubkit.cli.params import SIZE
 
 if TYPE_CHECKING:
@@ -118,6 +117,7 @@ def command(
         print_table(
             ("adapter", "task", "method", "base model", "score", "published"),
             [_row(version) for version in items],
+            lesser=("published", "method", "base model", "task"),
         )
     else:
         click.echo("No adapters found.", err=True)
@@ -126,16 +126,12 @@ def command(
 
 
 def _row(version: Version) -> tuple[str, ...]:
-    from registry.tables.listings import base_name
-
-    # A folder's path says little about a model, and would leave no room for the rest.
-    base = base_name(version.base_model) if sys.stdout.isatty() else version.base_model
     best = next((metric for metric in version.metrics if metric.higher_is_better), None)
     return (
         str(version.ref),
         version.task or "-",
         version.method,
-        base,
+        base_column(version.base_model),
         f"{best.name} {best.value:.3f}" if best else "-",
         f"{version.created_at:%Y-%m-%d}",
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from hubkit.cli.options import yes_option
+from hubkit.cli.options import json_option, yes_option
+from hubkit.cli.output import print_json
 
 if TYPE_CHECKING:
     from registry.tables.database import Database
@@ -67,29 +69,34 @@ def downgrade(migration: str) -> None:
 
 
 @command.command()
-def current() -> None:
+@json_option
+def current(as_json: bool) -> None:
     """Say which migration the database is at, and which is the newest that this hubkit knows.
 
     \b
     Example:
       hubkit db current
+      hubkit db current --json
     """
     from registry.tables.database import known_revisions
 
     database = _existing()
-    click.echo(
-        f"{database.backend.label} is at migration {database.migration()}; "
-        f"the newest is {known_revisions()[-1]}."
-    )
+    label, found, newest = database.backend.label, database.migration(), known_revisions()[-1]
+    if as_json:
+        print_json({"database": label, "migration": found, "newest": newest})
+    else:
+        click.echo(f"{label} is at migration {found}; the newest is {newest}.")
 
 
 @command.command()
-def check() -> None:
+@json_option
+def check(as_json: bool) -> None:
     """Compare the tables with those that this hubkit knows; exit with 1 if they differ.
 
     \b
     Example:
       hubkit db check
+      hubkit db check --json
     """
     from registry import DatabaseError
     from registry.tables.schema import differences
@@ -101,6 +108,9 @@ def check() -> None:
             f"{label} is at migration {database.migration()}: run `hubkit db upgrade`.", label
         )
     found = differences(database)
+    if as_json:
+        print_json({"database": label, "migration": database.migration(), "differences": found})
+        sys.exit(1 if found else 0)
     if found:
         listed = "\n".join(f"  {line}" for line in found)
         raise DatabaseError(

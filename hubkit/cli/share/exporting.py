@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import BinaryIO
 
 import click
@@ -26,11 +25,9 @@ def command(ref: AdapterRef) -> None:
     """
     from registry import open_catalog
     from registry.maintenance.bundle import export_bundle
-    from registry.storage.durable import storage_errors
 
     output: BinaryIO = sys.stdout.buffer
     if output.isatty():
         raise click.UsageError("A bundle is not for a terminal: add > FILE.")
-    with storage_errors("write the bundle to", Path("standard output")):
-        version = export_bundle(open_catalog(create=False), ref, output)
+    version = export_bundle(open_catalog(create=False), ref, output)
     click.echo(f"{version.ref} is exported.", err=True)

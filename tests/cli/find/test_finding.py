@@ -71,7 +71,12 @@ def test_leaderboard_ranks_and_fits_the_terminal(run: Run, publish: Publish) -> 
     first, second = json.loads(run("leaderboard", "--dataset", "imdb", "--json").stdout)
     assert (first["rank"], first["value"], first["adapter"]["ref"]) == (1, 0.9, "high@1")
     assert second["rank"] == 2
-    assert max(map(len, terminal("leaderboard", "--dataset", "imdb", width=60).splitlines())) <= 60
+    table = terminal("leaderboard", "--dataset", "imdb", width=40).splitlines()
+    assert [line.split() for line in table] == [
+        ["rank", "adapter", "accuracy", "base", "model"],
+        ["1", "high@1", "0.9000", "tiny-bert"],
+        ["2", "low@1", "0.1000", "tiny-bert"],
+    ]
     assert "Nothing that matches" in run("leaderboard", "--dataset", "none").stderr
 
 

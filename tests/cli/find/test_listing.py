@@ -41,7 +41,15 @@ def test_terminal_gets_a_table_that_fits(publish: Publish, width: int) -> None:
     publish("ada/" + "long" * 20, task="a task that is not short at all")
     lines = terminal("list", width=width).splitlines()
     assert max(map(len, lines)) <= width
-    assert {"adapter", "task", "method", "score", "published"} <= {*lines[0].split()} or width < 80
+    all_of_them = ["adapter", "task", "method", "base", "model", "score", "published"]
+    assert (
+        lines[0].split()
+        == {
+            40: ["adapter", "score"],
+            80: [*all_of_them[:-1]],
+            120: all_of_them,
+        }[width]
+    )
 
 
 def test_terminal_gets_the_name_of_a_base_model_without_its_folder(publish: Publish) -> None:

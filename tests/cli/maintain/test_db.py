@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 
 from click.testing import Result
@@ -26,7 +27,14 @@ def test_down_and_up_again(run: Run, publish: Callable[..., Version]) -> None:
     assert f"is at migration {EARLIER}; the newest is {NEWEST}." in run("db", "current").stdout
     assert "run `hubkit db upgrade`" in run("db", "check", status=1).stderr
     assert "expected an earlier one" in run("db", "downgrade", NEWEST, "--yes", status=1).stderr
+    document = json.loads(run("db", "current", "--json").stdout)
+    assert (document["migration"], document["newest"]) == (EARLIER, NEWEST)
     run("db", "upgrade")
+    assert json.loads(run("db", "check", "--json").stdout) == {
+        "database": document["database"],
+        "migration": NEWEST,
+        "differences": [],
+    }
     assert f"has the tables of migration {NEWEST}." in run("db", "check").stdout
     assert run("list").stdout.startswith("film@1\t")
 
@@ -34,6 +42,8 @@ def test_down_and_up_again(run: Run, publish: Callable[..., Version]) -> None:
 def test_check_tells_what_somebody_altered(run: Run) -> None:
     with open_catalog().database.write() as session:
         session.execute(text("DROP INDEX ix_files_sha256"))
+    (difference,) = json.loads(run("db", "check", "--json", status=1).stdout)["differences"]
+    assert "ix_files_sha256" in difference
     shown = run("db", "check", status=1).stderr
     assert "ix_files_sha256" in shown
     assert "restore a backup" in shown

@@ -70,6 +70,8 @@ def test_a_connection_that_breaks_and_is_gone_on_with_is_not_told(
 def test_unknown_adapter(run: Run, other: Path) -> None:
     result = run("pull", "flim", "--from", other, status=1)
     assert result.stderr == "Error: No adapter is called flim. Did you mean film?\n"
+    result = run("pull", "nope", "--from", other, status=1)
+    assert f"`HUBKIT_HOME={other} hubkit list` shows those" in result.stderr
 
 
 def lora(hub: Hub, name: str) -> None:

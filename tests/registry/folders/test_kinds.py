@@ -31,10 +31,22 @@ def test_what_is_no_folder_is_said_to_be_so(tmp_path: Path) -> None:
         read_folder(tmp_path / "file")
 
 
-@pytest.mark.parametrize("content", ["{", "\x00", "[1]", "[" * 100_000])
-def test_a_config_that_is_no_json_object_is_named(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "is not JSON"),
+        ("\x00", "is not JSON"),
+        ("[1]", "holds a list"),
+        ("[" * 100_000, "is nested too deeply to be read"),
+        ('{"r": ' + "9" * 5000 + "}", "holds a number with too many digits to be read"),
+    ],
+    ids=["cut off", "binary", "list", "deep", "long"],
+)
+def test_a_config_that_is_no_json_object_is_named(
+    tmp_path: Path, content: str, problem: str
+) -> None:
     (tmp_path / "adapter_config.json").write_text(content)
-    with pytest.raises(FolderError, match=r"adapter_config\.json (is not JSON|holds a list)"):
+    with pytest.raises(FolderError, match=rf"adapter_config\.json {problem}"):
         read_folder(tmp_path)
 
 

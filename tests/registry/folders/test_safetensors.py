@@ -42,7 +42,7 @@ def test_a_header_is_read_with_dtypes_shapes_and_offsets(tmp_path: Path) -> None
         (b"{", "not JSON"),
         (b"[]", "not a JSON object"),
         (b'{"a":1,"a":1}', "a key appears twice"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 100_000, "nested too deeply"),
         ({"__metadata__": {"a": 1}}, "not an object of strings"),
         ({"a": {}}, "'a' needs a dtype, a shape and two data_offsets"),
         ({"a": tensor("F32", [1], 0, 4) | {"x": 1}}, "unknown fields: x"),
