@@ -207,8 +207,8 @@ def _check_delta(
         if len(shape) < 2 or not lora.is_rank_at(module, shape[axis]):
             raise FolderError(
                 f"{path}: {module}.{leaf} has the shape {list(shape)}, but {PEFT.config} says "
-                f"rank {lora.rank_at(module)}. Weights and configuration are not of the same adapter; copy both "
-                "again.",
+                f"rank {lora.rank_at(module)}. Weights and configuration are not of the same "
+                "adapter; copy both again.",
                 module,
             )
     if lora.variant is None and ("lora_B.bias" in delta) != lora.bias:
