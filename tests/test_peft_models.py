@@ -135,6 +135,17 @@ def test_the_base_models_part_of_a_head_is_used_and_may_have_a_lora(
     assert (load("a", catalog=catalog).logits(TEXTS) - expected).abs().max() <= 1e-5
 
 
+def test_a_lora_on_the_pooler_alone_is_composed(
+    catalog: Catalog, base: Path, tmp_path: Path
+) -> None:
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["pooler.dense"])
+    expected = save("lora", base, tmp_path / "a", config=config)
+    publish_folder(catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS)
+    model = load("a", catalog=catalog)
+    assert (model.logits(TEXTS) - expected).abs().max() <= 1e-5
+    assert model.published.composition is not None
+
+
 def test_composing_it_is_an_error_that_says_what_can_be_composed(
     catalog: Catalog, base: Path, tmp_path: Path
 ) -> None:

@@ -25,6 +25,12 @@ from registry.manifest import BaseModelInfo
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
 
+NAME_THE_BASE = (
+    "Name it when the folder is loaded: "
+    'Adapter.load(FOLDER, base=registry.BaseModelInfo(id="NAME")).'
+)
+"""What to do where nothing says which base model an adapter belongs to."""
+
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -144,7 +150,9 @@ class Adapter:
             StorageError: The folder cannot be written.
         """
         if self.base is None:
-            raise AdapterError(f"Adapter {self.name!r} names no base model, so it cannot be saved.")
+            raise AdapterError(
+                f"Adapter {self.name!r} names no base model, so it cannot be saved. {NAME_THE_BASE}"
+            )
         folders.write_adapter(
             Path(folder),
             name=self.name,

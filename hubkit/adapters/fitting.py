@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 
 from transformers import PreTrainedModel
@@ -75,10 +75,14 @@ class Fitting:
             ) from error
         model_type = self.model.config.model_type
         if adapter.model_type not in (None, model_type) or expected.keys() != adapter.deltas.keys():
+            counts = len(adapter.deltas), len(expected)
+            deltas, others = ("", "")
+            if counts[0] != counts[1]:
+                deltas, others = f" with deltas at {counts[0]} sites", f" with {counts[1]}"
             raise BaseModelMismatchError(
-                f"Adapter {adapter} fits a {adapter.model_type or 'model'} with deltas at "
-                f"{len(adapter.deltas)} sites; {self._name} is a {model_type} with "
-                f"{len(expected)}. {_CURE}"
+                f"Adapter {adapter} fits a {adapter.model_type or 'model'}{deltas}; {self._name} "
+                f"is a {model_type}{others}.{_odd('the adapter', adapter.deltas, expected)}"
+                f"{_odd(self._name, expected, adapter.deltas)} {_CURE}"
             )
         for site, delta in adapter.deltas.items():
             inputs, outputs = site_sizes(self.model, site)
@@ -109,3 +113,9 @@ class Fitting:
                 f"The invertible part of adapter {adapter} has width {adapter.coupling.width}; the "
                 f"embeddings of {self._name} have {embedding_size(self.model)}. {_CURE}"
             )
+
+
+def _odd(whose: str, sites: Collection[Site], others: Collection[Site]) -> str:
+    """The first of the sites that are not among the others, as a sentence; may be empty."""
+    odd = sorted(str(site) for site in sites if site not in others)
+    return f" Only {whose} has a site {odd[0]}." if odd else ""

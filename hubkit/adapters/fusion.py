@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hubkit.adapters.adapter import frozen
+from hubkit.adapters.adapter import NAME_THE_BASE, frozen
 from hubkit.adapters.parts import adapters_of, check_one_base, has_site, names_of, sites_of
 from hubkit.composition import Fuse
 from hubkit.formats.adapterhub.adapter import foreign_name
@@ -145,7 +145,9 @@ class Fusion:
         """
         base, model_type = self.base, self.model_type
         if base is None or model_type is None:
-            raise AdapterError(f"Fusion {self.name!r} names no base model, so it cannot be saved.")
+            raise AdapterError(
+                f"Fusion {self.name!r} names no base model, so it cannot be saved. {NAME_THE_BASE}"
+            )
         write_fusion(
             Path(folder),
             # As the library does, a stack goes by its last adapter.

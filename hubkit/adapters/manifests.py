@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.adapter import NAME_THE_BASE, Adapter
 from hubkit.adapters.fusion import Fusion
 from registry.errors import AdapterError
 from registry.manifest import Kind, Manifest, Method, Parent, manifest_errors
@@ -27,7 +27,9 @@ def manifest_of(
     """
     base = composition.base
     if base is None:
-        raise AdapterError(f"{composition} names no base model, so it cannot be published.")
+        raise AdapterError(
+            f"{composition} names no base model, so it cannot be published. {NAME_THE_BASE}"
+        )
     kind, method = _kind(composition)
     labels = composition.head.labels if composition.head is not None else ()
     with manifest_errors(f"What is said of {composition}"):

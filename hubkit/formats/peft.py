@@ -43,9 +43,12 @@ _TASK_TYPES = {
     "LMHeadModel": "CAUSAL_LM",
     "ForConditionalGeneration": "SEQ_2_SEQ_LM",
 }
-# How lists of layers are called in any architecture: what stands before one is the backbone's name.
-_LAYERS = re.compile(
-    r"^(?:(.+?)\.)??((?:encoder|decoder)\.(?:layer|layers|block)|transformer\.layer|layers|h)\.\d+\."
+# How lists of layers, and what is beside them, are called in any architecture: what stands before
+# that is the backbone's name.
+_PARTS = re.compile(
+    r"^(?:(.+?)\.)??(?:"
+    r"((?:encoder|decoder)\.(?:layer|layers|block)|transformer\.layer|layers|h)\.\d+\."
+    r"|(?:pooler|embeddings)\.|embeddings_project$)"
 )
 
 
@@ -214,7 +217,7 @@ def _require_composable(
     reason = None
     if on_head := [path for path in deltas if in_head(path)]:
         reason = f"it updates {on_head[0]}, which is a part of the head"
-    elif any(_LAYERS.match(path) for path in deltas):  # else nothing says where the backbone is
+    elif any(_PARTS.match(path) for path in deltas):  # else nothing says where the backbone is
         inside = [name for name in others if name.startswith(prefix) and not in_head(name)]
         if inside:
             reason = f"it holds {inside[0]} as a whole, which is a part of the base model"
@@ -227,7 +230,7 @@ def _require_composable(
 
 def _prefix(paths: Iterable[str]) -> str:
     """What the paths start with that is not the backbone's own: ``bert.``, or nothing."""
-    prefixes = Counter(match[1] for path in paths if (match := _LAYERS.match(path)))
+    prefixes = Counter(match[1] for path in paths if (match := _PARTS.match(path)))
     [(prefix, _)] = prefixes.most_common(1) or [(None, 0)]
     return f"{prefix}." if prefix else ""
 

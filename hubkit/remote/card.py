@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from hubkit.remote.address import DEFAULT
 from hubkit.remote.own_card import own_fields
 from registry import Manifest, Version
 from registry.folders.card import Card
@@ -28,6 +29,7 @@ def write_card(
     repository: str,
     *,
     revision: str,
+    endpoint: str = DEFAULT,
     parents: Sequence[tuple[str, str]] = (),
     own: Card | None = None,
 ) -> str:
@@ -38,6 +40,7 @@ def write_card(
         manifest: Its manifest, which names its base model by an id.
         repository: Where it is going: ``owner/name``.
         revision: The tag it gets there.
+        endpoint: The hub's URL; default: that of the Hugging Face Hub.
         parents: Repository and tag of all that it is made of.
         own: The card that the version came with; what it says stays, unless the manifest has it
             differently.
@@ -52,7 +55,7 @@ def write_card(
     sections = [
         body,
         _facts(version, manifest, revision),
-        _usage(manifest, repository, revision),
+        _usage(manifest, repository, revision, endpoint),
         _lineage(manifest, parents),
     ]
     return f"---\n{fields}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
@@ -116,18 +119,21 @@ def _facts(version: Version, manifest: Manifest, revision: str) -> str:
     return "\n".join(["## This version", "", "| | |", "|---|---|", *table])
 
 
-def _usage(manifest: Manifest, repository: str, revision: str) -> str:
+def _usage(manifest: Manifest, repository: str, revision: str, endpoint: str) -> str:
     number = revision.removeprefix("v")
+    elsewhere = endpoint != DEFAULT
     lines = [
         "## Use it",
         "",
         "```bash",
-        f"hubkit pull {repository}@{number}",
+        f"hubkit pull {repository}@{number}" + (f" --from {endpoint}" if elsewhere else ""),
         *([f'hubkit predict {repository}@{number} "some text"'] if manifest.labels else []),
         "```",
     ]
     stock = _stock(manifest, repository, revision)
     if stock:
+        if elsewhere:  # which the library reads when it is imported
+            stock = ["import os", "", f'os.environ["HF_ENDPOINT"] = "{endpoint}"', "", *stock]
         lines += ["", "Or with the stock library:", "", "```python", *stock, "```"]
     return "\n".join(lines)
 

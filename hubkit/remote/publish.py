@@ -170,6 +170,7 @@ class _Push:
             manifest,
             there.name,
             revision=tag,
+            endpoint=self._endpoint,
             parents=[(parent.repository, parent.tag) for parent in parents],
             own=read_card(folder) if CARD_NAME in manifest.files else None,
         )

@@ -53,12 +53,13 @@ def find_parts(path: Path) -> tuple[Part, ...]:
             weights, or the reverse.
         OSError: The folder cannot be read.
     """
-    names = {entry.name for entry in path.iterdir()}
+    entries = {entry.name for entry in path.iterdir()}
+    names = {name for name in entries if not (path / name).is_dir()}
     configured = {part for part in PARTS if part.config in names and _is_meant(part, path)}
     weighted = {part for part in PARTS if part.weights in names or part.pickle in names}
     if not configured and not weighted:
         raise FolderError(
-            f"{path} is not an adapter's folder: it has no {MANIFEST_NAME}. {_describe(names)} "
+            f"{path} is not an adapter's folder: it has no {MANIFEST_NAME}. {_describe(entries)} "
             "Expected what hubkit.save_adapter(), PEFT's save_pretrained() or AdapterHub's "
             "save_adapter() writes.",
             path,
@@ -73,7 +74,7 @@ def find_parts(path: Path) -> tuple[Part, ...]:
     for part in sorted(configured - weighted, key=PARTS.index):
         raise FolderError(
             f"{path} holds {part.config} of {part.name}, but not its weights: expected "
-            f"{part.weights} (or {part.pickle}), found neither. Copy the whole folder.",
+            f"{part.weights} (or {part.pickle}), {_instead(part, entries)}",
             path,
         )
     for part in sorted(weighted - configured, key=PARTS.index):
@@ -90,6 +91,20 @@ def find_parts(path: Path) -> tuple[Part, ...]:
             path,
         )
     return tuple(part for part in PARTS if part in configured)
+
+
+def _instead(part: Part, entries: set[str]) -> str:
+    """What is there in place of weights, and what to do about it."""
+    start = part.weights.removesuffix(".safetensors")
+    shards = sorted(name for name in entries if name.startswith(f"{start}-"))
+    if shards:
+        return (
+            f"found them in parts, such as {shards[0]}, which are not read. Save the adapter again "
+            "in one file, with a larger max_shard_size of save_pretrained."
+        )
+    if part.weights in entries:
+        return f"found a folder that is called {part.weights}. Copy the file in its place."
+    return "found neither. Copy the whole folder."
 
 
 def _is_meant(part: Part, path: Path) -> bool:

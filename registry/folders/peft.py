@@ -6,7 +6,7 @@ model. Which modules carry one, and of which rank, is in the configuration.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +179,8 @@ def _check_lora(
         if stray or not name.startswith(_PREFIX):
             raise FolderError(
                 f"{path}: the tensor {name!r} is none of a LoRA: expected names such as "
-                f"{_EXAMPLE!r}.{did_you_mean(_PREFIX + name, tensors)} Save the adapter with "
-                "PEFT's save_pretrained.",
+                f"{_EXAMPLE!r}.{did_you_mean(_PREFIX + name, filter(_is_lora, tensors))} Save the "
+                "adapter with PEFT's save_pretrained.",
                 name,
             )
         if found:
@@ -192,9 +192,14 @@ def _check_lora(
             path,
         )
     for module, delta in deltas.items():
-        _require_target(module, lora, path)
+        _require_target(module, lora, deltas, path)
         _check_delta(module, delta, lora, path)
     return deltas
+
+
+def _is_lora(name: str) -> bool:
+    is_inside = name.startswith(_PREFIX)
+    return is_inside and _LORA.fullmatch(name.removeprefix(_PREFIX)) is not None
 
 
 def _check_delta(
@@ -220,13 +225,14 @@ def _check_delta(
         )
 
 
-def _require_target(module: str, lora: LoraConfig, path: Path) -> None:
+def _require_target(module: str, lora: LoraConfig, found: Iterable[str], path: Path) -> None:
     if lora.is_target(module):
         return
     targets = [lora.targets] if isinstance(lora.targets, str) else sorted(lora.targets or ())
+    names = {module.rpartition(".")[2] for module in found}
+    suggestions = (did_you_mean(target, names - {*targets}) for target in targets)
     raise FolderError(
         f"{path}: the tensors of {module!r} fit none of the modules that {PEFT.config} "
-        f"targets: {', '.join(targets[:8]) or 'none'}."
-        f"{did_you_mean(module.rpartition('.')[2], targets)}",
+        f"targets: {', '.join(targets[:8]) or 'none'}.{next(filter(None, suggestions), '')}",
         module,
     )

@@ -19,6 +19,7 @@ from hubkit import (
     attach,
 )
 from hubkit.base_models import describe
+from hubkit.methods.sites import LinearSite
 from registry.errors import (
     AdapterError,
     BaseModelMismatchError,
@@ -52,7 +53,7 @@ def mismatches() -> Iterator[Any]:
     yield case(
         lambda: random_adapter(tiny_model(num_hidden_layers=3)),
         BaseModelMismatchError,
-        "with deltas at 3 sites; BertModel is a bert with 2",
+        "with deltas at 3 sites; BertModel is a bert with 2. Only the adapter has a site encoder",
     )
     yield case(
         lambda: random_adapter(tiny_model("distilbert")),
@@ -102,6 +103,12 @@ def mismatches() -> Iterator[Any]:
         lambda: without_a_site(one("lora")), BaseModelMismatchError, "with deltas at 3 sites", "4"
     )
     yield case(
+        lambda: with_a_site_elsewhere(one("lora")),
+        BaseModelMismatchError,
+        "fits a bert; BertModel is a bert. Only the adapter has a site elsewhere. Only BertModel ",
+        "has a site encoder.layer.0.attention.self.query. Load",
+    )
+    yield case(
         lambda: replace(one(), deltas={}), BaseModelMismatchError, "with deltas at 0 sites", "2"
     )
     # Also where they are parts of something else.
@@ -120,6 +127,12 @@ def mismatches() -> Iterator[Any]:
             BaseModelMismatchError,
             "Adapter b",
         )
+
+
+def with_a_site_elsewhere(adapter: Adapter) -> Adapter:
+    first, *_ = adapter.deltas
+    deltas = {**adapter.deltas, LinearSite("elsewhere"): adapter.deltas[first]}
+    return replace(adapter, deltas={site: deltas[site] for site in deltas if site != first})
 
 
 def without_a_site(adapter: Adapter) -> Adapter:

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hubkit import Adapter
+from hubkit import Adapter, Mix, collapse
 from hubkit.adapters.manifests import manifest_of
 from hubkit.adapters.saving import save_folder
 from hubkit.base_models import describe
-from registry import read_folder
+from registry import BaseModelInfo, read_folder
 from registry.errors import AdapterError, StorageError
+from tests.support.foreign import PEFT
 from tests.support.models import random_adapter, tiny_model
 
 
@@ -73,3 +75,13 @@ def test_a_swap_that_fails_leaves_the_older_one(
 def test_what_names_no_base_model_has_no_manifest() -> None:
     with pytest.raises(AdapterError, match="a names no base model"):
         manifest_of(random_adapter(tiny_model()))
+
+
+def test_a_sum_of_folders_is_saved_when_their_base_model_is_named(tmp_path: Path) -> None:
+    folders = [PEFT / "lora" / name for name in "ab"]
+    cure = re.escape('Adapter.load(FOLDER, base=registry.BaseModelInfo(id="NAME"))')
+    with pytest.raises(AdapterError, match=cure):
+        collapse(Mix(*map(Adapter.load, folders))).save(tmp_path / "sum")
+    base = BaseModelInfo(id="tiny-bert")
+    collapse(Mix(*(Adapter.load(one, base=base) for one in folders))).save(tmp_path / "sum")
+    assert read_folder(tmp_path / "sum").manifest.base_model.id == "tiny-bert"

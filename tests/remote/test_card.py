@@ -86,6 +86,11 @@ def test_the_stock_library_that_reads_the_files_is_named_with_a_line_that_loads_
     text = write_card(version, catalog.manifest(version), "ada/film", revision="v1")
     assert f"library_name: {library}" in text
     assert line in text
+    assert "HF_ENDPOINT" not in text
+    url = "https://hub.example.org"
+    there = write_card(version, catalog.manifest(version), "ada/film", revision="v1", endpoint=url)
+    assert f"hubkit pull ada/film@1 --from {url}\n" in there
+    assert there.index(f'os.environ["HF_ENDPOINT"] = "{url}"') < there.index("import AutoModel")
 
 
 def test_the_same_version_has_the_same_card(publish: Publish) -> None:

@@ -96,6 +96,7 @@ def test_what_a_fusion_is_made_of_goes_first(catalog: Catalog, hub: Hub) -> None
     card = hub.repos["ada/fused"].files()["README.md"].decode()
     assert "## Made of" in card
     assert "[ada/a](/ada/a) v1" in card
+    assert f"--from {hub.url}\n" in card
 
 
 def test_a_parent_of_someone_else_is_left_with_them_if_it_is_there(

@@ -76,6 +76,18 @@ def test_a_config_without_weights_and_weights_without_config_are_told(
         read_folder(bare)
 
 
+def test_what_is_there_in_place_of_weights_is_told_with_the_cure(tmp_path: Path) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    weights = folder / "adapter_model.safetensors"
+    shard = weights.rename(folder / "adapter_model-00001-of-00002.safetensors")
+    with pytest.raises(FolderError, match=f"in parts, such as {shard.name}, .* max_shard_size"):
+        read_folder(folder)
+    shard.unlink()
+    weights.mkdir()
+    with pytest.raises(FolderError, match=f"found a folder that is called {weights.name}"):
+        read_folder(folder)
+
+
 def test_two_adapters_in_one_folder_are_refused(tmp_path: Path) -> None:
     folder = copy(PEFT / "lora" / "a", tmp_path / "both")
     fusion = ADAPTERHUB / "seq_bn" / "fusion_abc"

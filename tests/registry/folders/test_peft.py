@@ -98,7 +98,7 @@ def test_a_base_model_that_nothing_names_is_asked_for(folder: Path, value: str |
     [
         ({"r": 8}, "query.lora_A.weight has the shape .4, 32., but .* says rank 8"),
         ({"rank_pattern": {"value": 2}}, "value.lora_A.weight has the shape .4, 32., .* rank 2"),
-        ({"target_modules": ["queri"]}, r"fit none of the modules .*queri.*Did you mean queri"),
+        ({"target_modules": ["queri"]}, r"fit none of the modules .*queri.*Did you mean query\?"),
         ({"r": 0}, "r is 0; expected a whole number from 1"),
         ({"peft_type": None}, "peft_type is empty"),
         ({"peft_type": 3}, "peft_type is 3; expected a text"),
@@ -117,6 +117,18 @@ def test_a_config_that_contradicts_the_weights_is_refused(
     edit(folder / CONFIG, lambda config: config | changes)
     with pytest.raises(FolderError, match=message):
         read_folder(folder)
+
+
+def test_no_name_that_is_refused_is_suggested(folder: Path) -> None:
+    reshape(
+        folder / WEIGHTS,
+        lambda shapes: {
+            name.replace(".weight", ".default.weight"): shape for name, shape in shapes.items()
+        },
+    )
+    with pytest.raises(FolderError, match=r"lora_A\.default\.weight' is none of a LoRA") as told:
+        read_folder(folder)
+    assert "Did you mean" not in str(told.value)
 
 
 def test_a_parameter_of_several_matrices_has_the_rank_for_each(folder: Path) -> None:
