@@ -97,8 +97,10 @@ def collect_garbage(
     with collection_lock(catalog):
         now = datetime.now(UTC)
         before = now - grace
-        with catalog.database.read() as session:
-            catalog.log.require_own_records(session)  # what others tell of is no garbage
+        with _turn(catalog, dry_run) as session:
+            if not dry_run:
+                catalog.log.lock(session)  # lest others get ahead of what was read here
+                catalog.log.require_own_records(session)  # what others tell of is no garbage
             doomed = condemned_prefixes(session, before=before)
         if not dry_run:
             catalog.blobs.empty_trash()  # of a collection that was killed
