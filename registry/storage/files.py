@@ -15,7 +15,7 @@ from registry.errors import CorruptBlobError, InvalidNameError
 MANIFEST_NAME = "hubkit.json"
 """The file of an adapter's folder that lists all others; written last, never listed itself."""
 
-CHUNK = 1024 * 1024
+CHUNK = 2 * 1024 * 1024
 """Bytes read, hashed and written at a time."""
 
 _SYNCED_AT_ONCE = 32 * 1024 * 1024
