@@ -75,10 +75,10 @@ class Fitting:
             ) from error
         model_type = self.model.config.model_type
         if adapter.model_type not in (None, model_type) or expected.keys() != adapter.deltas.keys():
-            counts = len(adapter.deltas), len(expected)
-            deltas, others = ("", "")
-            if counts[0] != counts[1]:
-                deltas, others = f" with deltas at {counts[0]} sites", f" with {counts[1]}"
+            deltas = others = ""
+            if len(adapter.deltas) != len(expected):
+                deltas = f" with deltas at {len(adapter.deltas)} sites"
+                others = f" with {len(expected)}"
             raise BaseModelMismatchError(
                 f"Adapter {adapter} fits a {adapter.model_type or 'model'}{deltas}; {self._name} "
                 f"is a {model_type}{others}.{_odd('the adapter', adapter.deltas, expected)}"

@@ -79,15 +79,10 @@ def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
         head: What it was trained with.
     """
     parameters = head_parameters(model)
-    if any(
-        name not in parameters or parameters[name].shape != tensor.shape
-        for name, tensor in head.tensors.items()
-    ):
+    pairs = [(parameters.get(place), tensor) for place, tensor in head.tensors.items()]
+    if any(own is None or own.shape != tensor.shape for own, tensor in pairs):
         return  # a model for something else
-    if all(
-        torch.equal(parameters[name].detach().cpu(), tensor.to(parameters[name].dtype))
-        for name, tensor in head.tensors.items()
-    ):
+    if all(own is None or torch.equal(own.cpu(), tensor.to(own.dtype)) for own, tensor in pairs):
         return
     logger.warning(
         "%s was trained with a head, but the %s that it is attached to keeps its own. "

@@ -76,7 +76,8 @@ def name_base(folder: Path, base: str, named: Collection[str]) -> None:
             if places:
                 path.write_text(json.dumps({**config, **dict.fromkeys(places, base)}, indent=2))
         card = read_card(folder)
-        if any(name in card.text or name in _in_card(card) for name in named):
+        in_card = {*_in_card(card)}
+        if any(name in in_card or _in_text(name).search(card.text) for name in named):
             (folder / CARD_NAME).write_text(_with_base(card, base, named), encoding="utf-8")
 
 
@@ -110,8 +111,13 @@ def _with_base(card: Card, base: str, named: Collection[str]) -> str:
     lines = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=math.inf)
     text = f"---\n{lines}---\n\n{card.text}"
     for name in sorted(named, key=len, reverse=True):  # one folder may be in another
-        text = text.replace(name, base)
+        text = _in_text(name).sub(lambda _: base, text)
     return text
+
+
+def _in_text(folder: str) -> re.Pattern[str]:
+    """What finds a folder by its whole path: /m is no part of https://x.org/m or /mnt."""
+    return re.compile(rf"(?<![\w/.~-]){re.escape(folder)}(?![\w-])")
 
 
 def _is_folder(name: str) -> bool:

@@ -131,6 +131,18 @@ def test_the_card_that_it_came_with_names_the_id_too(
     assert push(catalog, hub, "film@2").new is False
 
 
+def test_an_address_that_ends_as_the_folder_does_stays(
+    catalog: Catalog, hub: Hub, tmp_path: Path
+) -> None:
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    edit(folder / "adapter_config.json", lambda config: config | {"base_model_name_or_path": "/x"})
+    (folder / "README.md").write_text("# Of /x/, not /xy: https://a.org/x\n")
+    publish(catalog, "film", folder)
+    push(catalog, hub, "film", base="team/bert")
+    own = parse_card(hub.repos["ada/film"].files()["hubkit-own-card.md"].decode(), BASE)
+    assert own.text == "# Of team/bert/, not /xy: https://a.org/x\n"
+
+
 def test_a_fusion_goes_with_all_that_it_is_made_of(catalog: Catalog, hub: Hub) -> None:
     for name, folder in (("a", "a"), ("b", "b"), ("both", "fusion_ab_static")):
         publish(catalog, name, BERT / "seq_bn" / folder)

@@ -6,8 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
+from registry.databases import sqlite_connections
+from registry.errors import DatabaseError
+from registry.log import Log
 from registry.maintenance import gc
 from registry.maintenance.gc import GRACE, Collection, collect_garbage
 from registry.tables.references import condemn
@@ -55,6 +59,24 @@ def test_what_nothing_refers_to_goes_with_the_second_collection_after_the_grace_
     assert second.removed_bytes == first.condemned_bytes > 0
     catalog.folder(catalog.resolve(AdapterRef.parse("stays")))
     assert [*catalog.blobs.trash.iterdir()] == []
+
+
+@pytest.mark.sqlite
+def test_nobody_publishes_while_the_log_is_compared_with_its_records(
+    catalog: Catalog, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.publish(REF, make_folder())
+    monkeypatch.setattr(sqlite_connections, "BUSY_SECONDS", 0.05)
+    compare, other = Log.require_own_records, open_catalog(catalog.home)
+
+    def try_to_publish(log: Log, session: Session) -> None:
+        # Two records more than this session knows of would make its database look older.
+        with pytest.raises(DatabaseError, match="in use"):
+            other.publish(REF, make_folder())
+        compare(log, session)
+
+    monkeypatch.setattr(Log, "require_own_records", try_to_publish)
+    assert collect_garbage(catalog) == Collection()
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(catalog: Catalog, deleted: Folder) -> None:
