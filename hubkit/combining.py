@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from hubkit.bases.compare import base_mismatch, same_base
 from hubkit.composition import Composition, Mix, Stack
 from hubkit.methods.table import METHODS
 from registry import AdapterRef, Catalog, Manifest, Parent, Version
-from registry.errors import BaseModelMismatchError, CompositionError, ParentNotFoundError
+from registry.errors import CompositionError, ParentNotFoundError
 from registry.folders import read_folder, write_manifest
-from registry.manifest import BaseModelInfo, Method
+from registry.manifest import Method
 
 
 def choose(
@@ -121,40 +122,3 @@ def _publish(
     with tempfile.TemporaryDirectory() as folder:
         write_manifest(Path(folder), manifest)
         return catalog.publish(name, read_folder(Path(folder)))
-
-
-def same_base(one: BaseModelInfo, other: BaseModelInfo) -> bool:
-    """Whether two base models have the same weights, or else the same name and shape."""
-    if one.fingerprint and other.fingerprint:
-        return one.fingerprint == other.fingerprint
-    return one.id == other.id and same_sizes(one, other)
-
-
-def same_sizes(one: BaseModelInfo, other: BaseModelInfo) -> bool:
-    """Whether two base models are of one width and depth, as far as both are known."""
-    pairs = ((one.hidden_size, other.hidden_size), (one.num_layers, other.num_layers))
-    return all(mine is None or yours is None or mine == yours for mine, yours in pairs)
-
-
-def base_mismatch(
-    one: str, one_base: BaseModelInfo, other: str, other_base: BaseModelInfo
-) -> BaseModelMismatchError:
-    """The error for two adapters that are not known to be of one base model."""
-    bases = f"{describe_base(one_base)} and {describe_base(other_base)}"
-    unknown = [
-        name for name, base in ((one, one_base), (other, other_base)) if base.fingerprint is None
-    ]
-    if not unknown:
-        return BaseModelMismatchError(
-            f"{one} and {other} belong to different base models: {bases}. Adapters combine on one "
-            "base model only."
-        )
-    return BaseModelMismatchError(
-        f"Nothing says that {one} and {other} belong to one base model: {bases}. If they do, "
-        f"publish {' and '.join(unknown)} again with --base BASE, which is looked at and recorded."
-    )
-
-
-def describe_base(base: BaseModelInfo) -> str:
-    """A base model in a message."""
-    return f"{base.id} (fingerprint {(base.fingerprint or 'unknown')[:12]})"

@@ -7,14 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hubkit.bases.compare import require_base
+from hubkit.bases.stored import cache_in, describe_stored, find_base_folder, labels_in
 from hubkit.converting import without_pickles
-from hubkit.stored_bases import (
-    cache_in,
-    describe_stored,
-    find_base_folder,
-    labels_in,
-    require_base,
-)
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import FolderError, NotFoundError, ParentNotFoundError
 from registry.folders import Given

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from shlex import quote
 
-from hubkit.known_bases import require_known_base
-from hubkit.stored_bases import cache_in, describe_stored, require_base
+from hubkit.bases.compare import require_base
+from hubkit.bases.known import require_known_base
+from hubkit.bases.stored import cache_in, describe_stored
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import InvalidNameError, RefNotFoundError
 

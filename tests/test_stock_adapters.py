@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hubkit import Adapter, Fuse, Fusion, attach
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.methods.table import new_method
 from hubkit.nn.host import BaseModel
 from tests.support.models import inputs_for, randomize, run, tiny_model

@@ -8,9 +8,9 @@ from functools import cached_property
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
+from hubkit.bases.fingerprint import fingerprint
 from hubkit.methods.method import DeltaShape, Method
 from hubkit.methods.sites import BlockSite, Site
-from hubkit.nn.fingerprint import fingerprint
 from hubkit.nn.host import BaseModel, embedding_size, embeddings, site_sizes
 from registry.errors import AdapterError, BaseModelMismatchError, UnsupportedModelError
 

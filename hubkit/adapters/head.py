@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from hubkit.bases.fingerprint import BESIDE_BACKBONE
 from hubkit.formats.heads import Head
 from hubkit.nn.attach import SUBMODULE
-from hubkit.nn.fingerprint import BESIDE_BACKBONE
 from registry.errors import AdapterError
 
 logger = logging.getLogger(__name__)

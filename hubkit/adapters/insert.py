@@ -14,7 +14,7 @@ from hubkit.adapters.freezing import train_only
 from hubkit.adapters.head import head_of
 from hubkit.adapters.manifests import manifest_of
 from hubkit.adapters.saving import save_folder
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.methods.table import new_method
 from hubkit.nn.host import BaseModel
 from hubkit.tasks import task_type_of

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.combining import base_mismatch, describe_base, same_base
+from hubkit.bases.compare import base_mismatch, describe_base, same_base
 from hubkit.composition import Composition
 from hubkit.methods.method import DeltaShape
 from hubkit.methods.sites import BlockSite, Site

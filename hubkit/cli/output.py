@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubkit.base_names import short_name
+from hubkit.bases.names import short_name
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, is_offline_mode
 
+from hubkit.bases.compare import require_base
+from hubkit.bases.stored import cache_in, describe_stored
 from hubkit.messages import told_as
 from hubkit.publishing import checked_folder
 from hubkit.remote.address import RemoteAddress
@@ -17,7 +19,6 @@ from hubkit.remote.revisions import choose, version_at
 from hubkit.remote.scratch import scratch_folder
 from hubkit.remote.session import open_hub
 from hubkit.remote.snapshot import copy_files, copy_version, fetch, read_manifest
-from hubkit.stored_bases import cache_in, describe_stored, require_base
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import (
     CorruptBlobError,

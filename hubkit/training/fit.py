@@ -26,7 +26,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from hubkit.base_models import encode
+from hubkit.bases.load import encode
 from hubkit.tasks import TaskType
 from hubkit.training.data import LabelledText
 from hubkit.training.progress import EpochLines

@@ -17,15 +17,15 @@ from hubkit.adapters.head import head_of
 from hubkit.adapters.loading import load_published
 from hubkit.adapters.manifests import manifest_of
 from hubkit.adapters.saving import save_folder
-from hubkit.base_models import describe, load_model, load_tokenizer
+from hubkit.bases.fingerprint import fingerprint
+from hubkit.bases.known import require_known_base
+from hubkit.bases.load import describe, load_model, load_tokenizer
+from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.combining import choose, pins
 from hubkit.composition import Fuse
-from hubkit.known_bases import require_known_base
 from hubkit.methods.table import new_method
-from hubkit.nn.fingerprint import fingerprint
 from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
-from hubkit.stored_bases import cache_in, where_base_is
 from hubkit.tasks import TASK_TYPES
 from hubkit.training.data import check_trainable
 from hubkit.training.fit import Fit, fit

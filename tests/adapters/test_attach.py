@@ -7,7 +7,7 @@ import torch
 
 from hubkit import Fuse, Fusion, Stack, attach
 from hubkit.adapters.attach import attached_to
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.nn.attach import SUBMODULE
 from registry.errors import (
     BaseModelMismatchError,

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from hubkit import Fusion, Stack, attach
 from hubkit.adapters.attention import mean_attention
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.methods.sites import BlockSite
 from registry.errors import AdapterError, CompositionError
 from tests.support.compositions import adapter_of_kind, random_fusion, run_with

@@ -8,7 +8,7 @@ import torch
 
 from hubkit import Adapter, Fuse, Fusion, Stack, attach
 from hubkit.adapters.parts import adapters_of, sites_of
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
 from tests.support.models import (
     METHODS,

@@ -14,7 +14,7 @@ from hubkit.adapters.loading import load_published
 from hubkit.adapters.manifests import manifest_of
 from hubkit.adapters.parts import adapters_of
 from hubkit.adapters.saving import save_folder
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.combining import publish_stack
 from registry import AdapterRef, Catalog, open_catalog, read_folder
 from registry.errors import (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from hubkit import Adapter, LearnedMix, Mix, Stack, attach, collapse
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.nn.attach import SUBMODULE
 from hubkit.nn.host import BaseModel
 from registry.errors import BaseModelMismatchError, CompositionError

@@ -10,7 +10,7 @@ import pytest
 from hubkit import Adapter, Mix, collapse
 from hubkit.adapters.manifests import manifest_of
 from hubkit.adapters.saving import save_folder
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from registry import BaseModelInfo, read_folder
 from registry.errors import AdapterError, StorageError
 from tests.support.foreign import PEFT

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hubkit import Adapter, Batch, Fuse, Fusion, Parallel, Stack, attach, merge, train_only
 from hubkit.adapters.attention import mean_attention
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.nn.attach import SUBMODULE
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
 from tests.support.models import (

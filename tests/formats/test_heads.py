@@ -8,7 +8,7 @@ import torch
 
 from hubkit import Adapter
 from hubkit.adapters.head import head_of, set_head
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.formats.heads import Head, read_head, write_head
 from registry.errors import AdapterError
 from tests.support.models import ARCHITECTURES, REFERENCES, run, same, tiny_classifier

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from hubkit import Adapter
 from hubkit.adapters.head import head_of
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.formats.heads import Head
 from registry.errors import AdapterError
 from tests.support.folders import (

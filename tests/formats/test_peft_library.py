@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from hubkit import Adapter, Mix, attach, collapse
 from hubkit.adapters.head import head_of
-from hubkit.base_models import describe
+from hubkit.bases.load import describe
 from hubkit.methods.table import new_method
 from hubkit.nn.host import BaseModel
 from tests.support.models import (

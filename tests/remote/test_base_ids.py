@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.publishing import checked_folder, publish_folder
 from hubkit.remote.base_ids import hub_id
-from hubkit.stored_bases import cache_in, where_base_is
 from registry import AdapterRef, Catalog, Folder, Manifest
 from registry.errors import (
     ConflictError,

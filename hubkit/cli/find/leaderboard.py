@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hubkit.base_names import normalize
+from hubkit.bases.names import normalize
 from hubkit.cli.options import json_option
 from hubkit.cli.output import base_column, print_json, print_table, version_json
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hubkit.base_names import normalize
+from hubkit.bases.names import normalize
 from hubkit.cli.options import json_option
 from hubkit.cli.output import base_column, print_json, print_table, version_json
 from hubkit.cli.params import SIZE

@@ -12,8 +12,8 @@ from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
+    from hubkit.bases.known import KnownBases
     from hubkit.converting import Pickle
-    from hubkit.known_bases import KnownBases
     from registry import Lineage, Manifest, Version
 
 
@@ -31,8 +31,8 @@ def command(ref: AdapterRef, as_json: bool) -> None:
       hubkit show reviews
       hubkit show reviews@2 --json
     """
+    from hubkit.bases.known import known_bases
     from hubkit.converting import pickles_of
-    from hubkit.known_bases import known_bases
     from registry import open_catalog
     from registry.origins import pulled_from
 

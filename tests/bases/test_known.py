@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hubkit.known_bases import KnownBases, known_bases, require_known_base
+from hubkit.bases.known import KnownBases, known_bases, require_known_base
 from hubkit.publishing import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import BaseModelMismatchError

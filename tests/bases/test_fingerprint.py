@@ -12,8 +12,8 @@ from transformers import (
 )
 
 from hubkit import attach
-from hubkit.nn import fingerprint as module
-from hubkit.nn.fingerprint import fingerprint
+from hubkit.bases import fingerprint as module
+from hubkit.bases.fingerprint import fingerprint
 from tests.support.models import ARCHITECTURES, random_adapter, run, tiny_classifier, tiny_model
 
 CLASSES = (

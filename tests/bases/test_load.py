@@ -13,7 +13,8 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from hubkit.base_models import (
+from hubkit.bases.fingerprint import fingerprint
+from hubkit.bases.load import (
     describe,
     encode,
     load_backbone,
@@ -21,7 +22,6 @@ from hubkit.base_models import (
     load_model,
     load_tokenizer,
 )
-from hubkit.nn.fingerprint import fingerprint
 from registry.errors import BaseModelNotFoundError
 from tests.support.foreign import FIXTURES
 from tests.support.models import base_folder, tiny_model, tokenizer

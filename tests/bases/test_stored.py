@@ -19,9 +19,10 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from hubkit.base_models import describe
-from hubkit.nn.fingerprint import fingerprint
-from hubkit.stored_bases import describe_stored, find_base_folder, require_base
+from hubkit.bases.compare import require_base
+from hubkit.bases.fingerprint import fingerprint
+from hubkit.bases.load import describe
+from hubkit.bases.stored import describe_stored, find_base_folder
 from registry.errors import BaseModelMismatchError, BaseModelNotFoundError
 from registry.manifest import BaseModelInfo
 from tests.support.models import ENCODER_DECODERS, REFERENCED, tiny_model
@@ -130,7 +131,7 @@ def test_what_is_kept_is_found_without_torch(tmp_path: Path, cache: Path) -> Non
     time.sleep(0.05)
     expected = stored_fingerprint(tmp_path / "base", cache)
     script = (
-        "import sys; from pathlib import Path; from hubkit.stored_bases import describe_stored; "
+        "import sys; from pathlib import Path; from hubkit.bases.stored import describe_stored; "
         "print(describe_stored(sys.argv[1], Path(sys.argv[2])).fingerprint); "
         "assert 'torch' not in sys.modules"
     )

@@ -21,8 +21,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from hubkit.base_names import normalize
-from hubkit.nn.fingerprint import NOT_BACKBONE, fingerprint
+from hubkit.bases.fingerprint import NOT_BACKBONE, fingerprint
+from hubkit.bases.names import normalize
 from hubkit.nn.host import backbone, num_layers
 from registry.errors import BaseModelNotFoundError, UnsupportedModelError
 from registry.manifest import BaseModelInfo

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from hubkit.base_names import normalize
-from hubkit.combining import same_sizes
-from registry.errors import BaseModelMismatchError
+from hubkit.bases.names import normalize
 from registry.folders.folder import numbered_labels
 from registry.manifest import BaseModelInfo, manifest_errors
 from registry.storage.durable import make_folders, write_file
@@ -58,7 +56,7 @@ def describe_stored(base: str, cache: Path) -> BaseModelInfo:
         with manifest_errors(str(known)):
             found = BaseModelInfo.model_validate_json(known.read_bytes())
         return found.model_copy(update={"id": normalize(base)})
-    from hubkit.base_models import describe, load_backbone
+    from hubkit.bases.load import describe, load_backbone
 
     started = time.time_ns()
     found = describe(load_backbone(base))
@@ -100,37 +98,6 @@ def where_base_is(base: BaseModelInfo, cache: Path) -> str:
         if same and folder is not None and _identity(folder)[0] == known.name:
             return found.id
     return base.id
-
-
-def require_base(adapter: str, trained_on: BaseModelInfo, found: BaseModelInfo) -> None:
-    """Make sure that a base model is the one that an adapter was trained on.
-
-    Args:
-        adapter: Which adapter, for the message.
-        trained_on: The base model in its manifest.
-        found: The base model at hand.
-
-    Raises:
-        BaseModelMismatchError: It has other weights. Where the manifest has no fingerprint, only
-            the sizes are compared.
-    """
-    same = (
-        trained_on.fingerprint == found.fingerprint
-        if trained_on.fingerprint and found.fingerprint
-        else same_sizes(trained_on, found)
-    )
-    if not same:
-        raise BaseModelMismatchError(
-            f"{adapter} was trained on {_told(trained_on)}, but {found.id} is {_told(found)}. "
-            "Name the base model that it was trained on with --base.",
-            found.id,
-        )
-
-
-def _told(base: BaseModelInfo) -> str:
-    if base.fingerprint:
-        return f"weights {base.fingerprint[:12]} of {base.architecture or base.id}"
-    return f"{base.id} ({base.num_layers or 'some'} layers of {base.hidden_size or 'some size'})"
 
 
 def _identity(folder: Path) -> tuple[str, int]:

@@ -1,6 +1,6 @@
 import pytest
 
-from hubkit.base_names import short_name
+from hubkit.bases.names import short_name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Which base model it is: found, loaded, described, compared."""
