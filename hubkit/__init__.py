@@ -23,17 +23,17 @@ from registry.origin_kinds import Origin, add_origin_kind
 
 if TYPE_CHECKING:
     from hubkit.adapters.adapter import Adapter
-    from hubkit.adapters.attach import Attached, attach
-    from hubkit.adapters.attention import mean_attention
-    from hubkit.adapters.freezing import train_only
     from hubkit.adapters.fusion import Fusion
-    from hubkit.adapters.head import set_head
-    from hubkit.adapters.insert import insert_adapter, save_adapter
     from hubkit.adapters.loading import load_composition
-    from hubkit.adapters.merge import Merged, merge
     from hubkit.adapters.mix import LearnedMix, collapse
     from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
     from hubkit.inference import AdaptedModel, load
+    from hubkit.models.attach import Attached, attach
+    from hubkit.models.attention import mean_attention
+    from hubkit.models.freeze import train_only
+    from hubkit.models.head import set_head
+    from hubkit.models.insert import insert_adapter, save_adapter
+    from hubkit.models.merge import Merged, merge
     from hubkit.nn.layout import Layout, SubBlock, register_layout
     from hubkit.notation import parse
     from hubkit.tasks import Prediction
@@ -74,30 +74,30 @@ _HOMES = {
     "AdaptedModel": "hubkit.inference",
     "Adapter": "hubkit.adapters.adapter",
     "AdapterRef": "registry",
-    "Attached": "hubkit.adapters.attach",
+    "Attached": "hubkit.models.attach",
     "Batch": "hubkit.composition",
     "Fuse": "hubkit.composition",
     "Fusion": "hubkit.adapters.fusion",
     "Layout": "hubkit.nn.layout",
     "LearnedMix": "hubkit.adapters.mix",
-    "Merged": "hubkit.adapters.merge",
+    "Merged": "hubkit.models.merge",
     "Mix": "hubkit.composition",
     "Parallel": "hubkit.composition",
     "Prediction": "hubkit.tasks",
     "Stack": "hubkit.composition",
     "SubBlock": "hubkit.nn.layout",
-    "attach": "hubkit.adapters.attach",
+    "attach": "hubkit.models.attach",
     "collapse": "hubkit.adapters.mix",
-    "insert_adapter": "hubkit.adapters.insert",
+    "insert_adapter": "hubkit.models.insert",
     "load": "hubkit.inference",
     "load_composition": "hubkit.adapters.loading",
-    "mean_attention": "hubkit.adapters.attention",
-    "merge": "hubkit.adapters.merge",
+    "mean_attention": "hubkit.models.attention",
+    "merge": "hubkit.models.merge",
     "parse": "hubkit.notation",
     "register_layout": "hubkit.nn.layout",
-    "save_adapter": "hubkit.adapters.insert",
-    "set_head": "hubkit.adapters.head",
-    "train_only": "hubkit.adapters.freezing",
+    "save_adapter": "hubkit.models.insert",
+    "set_head": "hubkit.models.head",
+    "train_only": "hubkit.models.freeze",
 }
 
 

@@ -15,11 +15,11 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.fitting import Fitting
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.loading import load_published
 from hubkit.formats.adapterhub.names import family
 from hubkit.methods.table import METHODS
+from hubkit.models.fit import Fitting
 from registry import Catalog, Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
 from registry.folders.configs import read_config

@@ -9,17 +9,17 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.adapters.attach import attach, attached_to
-from hubkit.adapters.attention import SiteAttention, mean_attention
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.head import set_head
 from hubkit.adapters.loading import Published, load_published
 from hubkit.adapters.rebasing import rebased
 from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.known import require_known_base
 from hubkit.bases.load import describe, encode, load_for_head, load_tokenizer
 from hubkit.bases.stored import cache_in, where_base_is
-from hubkit.peft_models import attach_peft, runs_through_peft
+from hubkit.models.attach import attach, attached_to
+from hubkit.models.attention import SiteAttention, mean_attention
+from hubkit.models.head import set_head
+from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.tasks import Prediction, TaskType, task_type
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError

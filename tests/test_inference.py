@@ -9,10 +9,10 @@ from torch import nn
 
 import hubkit
 from hubkit import AdaptedModel, Stack, attach
-from hubkit.adapters.attach import attached_to
 from hubkit.adapters.fusion import Fusion
 from hubkit.combining import publish_stack
-from hubkit.nn.attach import SUBMODULE
+from hubkit.models.attach import attached_to
+from hubkit.nn.hooks import SUBMODULE
 from registry import AdapterRef, Catalog
 from registry.errors import (
     BaseModelMismatchError,

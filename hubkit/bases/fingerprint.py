@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hubkit.nn.attach import SUBMODULE
+from hubkit.nn.hooks import SUBMODULE
 from hubkit.nn.host import backbone
 
 BESIDE_BACKBONE = ("qa_outputs.",)

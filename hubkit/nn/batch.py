@@ -17,8 +17,7 @@ from torch.nn.functional import pad
 
 from hubkit.nn.delta import Delta
 from hubkit.nn.joined import can_join
-from hubkit.nn.nodes import Reading, add, reads_of
-from hubkit.nn.per_thread import PerThread
+from hubkit.nn.nodes import PerThread, Reading, add, reads_of
 from registry.errors import CompositionError
 
 Entry = int | None

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from hubkit.nn.host import backbone, sites
-from hubkit.nn.per_thread import PerThread
+from hubkit.nn.nodes import PerThread
 from registry.errors import CompositionError
 
 

@@ -10,10 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel, set_seed
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.attach import attach
-from hubkit.adapters.freezing import train_only
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.head import head_of
 from hubkit.adapters.loading import load_published
 from hubkit.adapters.manifests import manifest_of
 from hubkit.adapters.saving import save_folder
@@ -24,6 +21,9 @@ from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.combining import choose, pins
 from hubkit.composition import Fuse
 from hubkit.methods.table import new_method
+from hubkit.models.attach import attach
+from hubkit.models.freeze import train_only
+from hubkit.models.head import head_of
 from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
 from hubkit.tasks import TASK_TYPES

@@ -9,13 +9,13 @@ import torch
 
 import hubkit
 from hubkit import Adapter, Stack
-from hubkit.adapters.head import head_of
 from hubkit.adapters.loading import load_published
 from hubkit.adapters.manifests import manifest_of
 from hubkit.adapters.parts import adapters_of
 from hubkit.adapters.saving import save_folder
 from hubkit.bases.load import describe
 from hubkit.combining import publish_stack
+from hubkit.models.head import head_of
 from registry import AdapterRef, Catalog, open_catalog, read_folder
 from registry.errors import (
     AdapterError,

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from hubkit import Adapter, LearnedMix, Mix, Stack, attach, collapse
 from hubkit.bases.load import describe
-from hubkit.nn.attach import SUBMODULE
+from hubkit.nn.hooks import SUBMODULE
 from hubkit.nn.host import BaseModel
 from registry.errors import BaseModelMismatchError, CompositionError
 from tests.support.compositions import (

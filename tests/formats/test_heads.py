@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from hubkit import Adapter
-from hubkit.adapters.head import head_of, set_head
 from hubkit.bases.load import describe
 from hubkit.formats.heads import Head, read_head, write_head
+from hubkit.models.head import head_of, set_head
 from registry.errors import AdapterError
 from tests.support.models import ARCHITECTURES, REFERENCES, run, same, tiny_classifier
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit import Adapter, Mix, attach, collapse
-from hubkit.adapters.head import head_of
 from hubkit.bases.load import describe
 from hubkit.methods.table import new_method
+from hubkit.models.head import head_of
 from hubkit.nn.host import BaseModel
 from tests.support.models import (
     inputs_for,

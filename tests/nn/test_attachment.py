@@ -13,8 +13,8 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel
 from hubkit.methods.method import CouplingForm
 from hubkit.methods.sites import BlockSite, LinearSite, Site
 from hubkit.nn import layout
-from hubkit.nn.attach import EMBEDDINGS, SUBMODULE, Attachment, node_name
 from hubkit.nn.delta import Delta
+from hubkit.nn.hooks import EMBEDDINGS, SUBMODULE, Attachment, node_name
 from hubkit.nn.host import linear_at
 from hubkit.nn.invertible import Coupling, CouplingNode
 from registry.errors import BaseModelMismatchError, UnsupportedModelError

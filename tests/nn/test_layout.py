@@ -10,7 +10,7 @@ from transformers import AutoModelForMaskedLM
 from hubkit import attach, register_layout
 from hubkit.methods.sites import BlockSite, Place
 from hubkit.nn import layout
-from hubkit.nn.attach import Attachment
+from hubkit.nn.hooks import Attachment
 from hubkit.nn.host import BaseModel, sites, sub_block_at
 from hubkit.nn.layout import Layout, SubBlock, layouts_of
 from hubkit.nn.nodes import Reading

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from hubkit import Adapter, Fuse, Fusion, Stack, attach
-from hubkit.nn.attach import SUBMODULE
 from hubkit.nn.fusion import FusionLayer
+from hubkit.nn.hooks import SUBMODULE
 from hubkit.nn.nodes import FusionNode
 from tests.nn.samples import by_hand, naive_fusion
 from tests.support.models import (

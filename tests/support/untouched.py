@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hubkit.adapters.attach import attached_to
+from hubkit.models.attach import attached_to
 from tests.support.models import run, same, snapshot
 
 

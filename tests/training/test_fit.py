@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedModel, set_seed
 
 from hubkit import attach
-from hubkit.adapters.freezing import train_only
-from hubkit.nn.attach import SUBMODULE
+from hubkit.models.freeze import train_only
+from hubkit.nn.hooks import SUBMODULE
 from hubkit.tasks import TASK_TYPES
 from hubkit.training import fit as module
 from hubkit.training.data import LabelledText

@@ -14,8 +14,8 @@ import torch
 from transformers import PreTrainedModel, Trainer
 
 import hubkit
-from hubkit.adapters.attach import attached_to
 from hubkit.adapters.parts import adapters_of
+from hubkit.models.attach import attached_to
 from hubkit.training import train as module
 from hubkit.training.data import LabelledText
 from hubkit.training.evaluate import evaluate

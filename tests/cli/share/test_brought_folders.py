@@ -18,9 +18,9 @@ from torch.nn.functional import linear
 from transformers import AutoModelForSequenceClassification, GPT2LMHeadModel
 
 from hubkit import Adapter, Stack, attach
-from hubkit.adapters.head import set_head
 from hubkit.adapters.loading import Published, load_published
 from hubkit.bases.fingerprint import fingerprint
+from hubkit.models.head import set_head
 from registry import AdapterRef, open_catalog
 from tests.support.models import PEFT_REFERENCES, REFERENCES, reference_outputs, run
 from tests.support.references import (

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from hubkit import Adapter, Batch, Fuse, Fusion, Parallel, Stack, attach, merge, train_only
-from hubkit.adapters.attention import mean_attention
 from hubkit.bases.load import describe
-from hubkit.nn.attach import SUBMODULE
+from hubkit.models.attention import mean_attention
+from hubkit.nn.hooks import SUBMODULE
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
 from tests.support.models import (
     random_adapter,

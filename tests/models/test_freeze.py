@@ -8,8 +8,8 @@ import torch
 from transformers import PreTrainedModel
 
 from hubkit import Adapter, Fusion, LearnedMix, Stack, attach, insert_adapter, train_only
-from hubkit.nn.attach import SUBMODULE
 from hubkit.nn.foldable import Foldable
+from hubkit.nn.hooks import SUBMODULE
 from tests.support.compositions import (
     KINDS,
     adapter_of_kind,

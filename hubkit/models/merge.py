@@ -13,12 +13,12 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.fitting import Fitting
 from hubkit.adapters.mix import LearnedMix, collapse
 from hubkit.composition import Mix
 from hubkit.methods.sites import LinearSite
-from hubkit.nn.attach import require_bare
+from hubkit.models.fit import Fitting
 from hubkit.nn.delta import Delta
+from hubkit.nn.hooks import require_bare
 from hubkit.nn.host import backbone, linear_at
 from registry.errors import AdapterError, CompositionError
 

@@ -12,17 +12,17 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.build import Builder
-from hubkit.adapters.fitting import Fitting
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.head import note_other_head
 from hubkit.adapters.mix import LearnedMix
 from hubkit.adapters.parts import adapters_of, check_one_base, sites_of
 from hubkit.composition import Batch, Composition, Fuse, Mix, Parallel, Stack, inside, row_choice
 from hubkit.methods.sites import BlockSite
-from hubkit.nn.attach import SUBMODULE, Attachment
+from hubkit.models.build import Builder
+from hubkit.models.fit import Fitting
+from hubkit.models.head import note_other_head
 from hubkit.nn.batch import Rows
 from hubkit.nn.copies import batch_size, repeat_rows
+from hubkit.nn.hooks import SUBMODULE, Attachment
 from hubkit.nn.host import BaseModel, backbone
 from registry.errors import CompositionError, did_you_mean
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hubkit.adapters.attach import attached_to
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.parts import names_of
+from hubkit.models.attach import attached_to
 from registry.errors import CompositionError
 
 SiteAttention = dict[str, dict[str, float]]

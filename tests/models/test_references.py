@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, GPT2LMHeadModel
 
 from hubkit import Stack, attach, collapse, merge
-from hubkit.adapters.head import set_head
+from hubkit.models.head import set_head
 from registry.errors import CompositionError
 from tests.support.models import PEFT_REFERENCES, REFERENCED, REFERENCES, reference_outputs, run
 from tests.support.references import (

@@ -17,8 +17,8 @@ from transformers import (
 
 import hubkit
 from hubkit import attach
-from hubkit.adapters.insert import insert_adapter, save_adapter
-from hubkit.nn.attach import SUBMODULE
+from hubkit.models.insert import insert_adapter, save_adapter
+from hubkit.nn.hooks import SUBMODULE
 from hubkit.publishing import publish_folder
 from hubkit.tasks import task_type_of
 from registry import AdapterRef, Catalog, open_catalog, read_folder

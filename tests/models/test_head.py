@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
 
 from hubkit import Stack, attach
-from hubkit.adapters.head import head_of, head_parameters, set_head
 from hubkit.formats.heads import Head
+from hubkit.models.head import head_of, head_parameters, set_head
 from registry.errors import AdapterError
 from tests.support.models import (
     random_adapter,

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import nn
 from transformers import PreTrainedModel
 
-from hubkit.adapters.head import head_parameters
+from hubkit.models.head import head_parameters
 from registry.errors import CompositionError
 
 

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from hubkit import Adapter, Batch, Fuse, Mix, Stack, attach, train_only
-from hubkit.nn.attach import SUBMODULE
+from hubkit.nn.hooks import SUBMODULE
 from tests.support.compositions import adapter_of_kind, random_fusion, run_with
 from tests.support.models import inputs_for, run, same, snapshot, tiny_batch, tiny_model
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit import Fusion, Stack, attach
-from hubkit.adapters.attention import mean_attention
 from hubkit.bases.load import describe
 from hubkit.methods.sites import BlockSite
+from hubkit.models.attention import mean_attention
 from registry.errors import AdapterError, CompositionError
 from tests.support.compositions import adapter_of_kind, random_fusion, run_with
 from tests.support.folders import edit_json

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hubkit import Fuse, Fusion, Stack, attach
-from hubkit.nn.attach import SUBMODULE
 from hubkit.nn.fusion import FusionLayer
+from hubkit.nn.hooks import SUBMODULE
 from registry.errors import CompositionError
 from tests.support.models import (
     ARCHITECTURES,

@@ -9,13 +9,13 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.attach import Attached, attach, attached_to
-from hubkit.adapters.freezing import train_only
-from hubkit.adapters.head import head_of
 from hubkit.adapters.manifests import manifest_of
 from hubkit.adapters.saving import save_folder
 from hubkit.bases.load import describe
 from hubkit.methods.table import new_method
+from hubkit.models.attach import Attached, attach, attached_to
+from hubkit.models.freeze import train_only
+from hubkit.models.head import head_of
 from hubkit.nn.host import BaseModel
 from hubkit.tasks import task_type_of
 from registry.errors import AdapterError, InvalidNameError

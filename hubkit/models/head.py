@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from hubkit.bases.fingerprint import BESIDE_BACKBONE
 from hubkit.formats.heads import Head
-from hubkit.nn.attach import SUBMODULE
+from hubkit.nn.hooks import SUBMODULE
 from registry.errors import AdapterError
 
 logger = logging.getLogger(__name__)

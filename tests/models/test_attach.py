@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hubkit import Fuse, Fusion, Stack, attach
-from hubkit.adapters.attach import attached_to
 from hubkit.bases.load import describe
-from hubkit.nn.attach import SUBMODULE
+from hubkit.models.attach import attached_to
+from hubkit.nn.hooks import SUBMODULE
 from registry.errors import (
     BaseModelMismatchError,
 )

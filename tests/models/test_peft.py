@@ -22,7 +22,7 @@ import hubkit
 from hubkit import Adapter
 from hubkit.combining import publish_stack
 from hubkit.inference import load
-from hubkit.peft_models import attach_peft
+from hubkit.models.peft import attach_peft
 from hubkit.publishing import publish_folder
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError

@@ -33,8 +33,7 @@ from hubkit.nn.host import (
     sub_block_at,
 )
 from hubkit.nn.invertible import CouplingNode
-from hubkit.nn.nodes import Reading, add
-from hubkit.nn.per_thread import PerThread
+from hubkit.nn.nodes import PerThread, Reading, add
 from hubkit.nn.recording import answer_for_attention
 from registry.errors import CompositionError, UnsupportedModelError
 

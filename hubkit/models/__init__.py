@@ -1,0 +1,1 @@
+"""What is done to a transformers model: attach, insert, freeze, merge."""
