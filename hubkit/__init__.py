@@ -24,7 +24,7 @@ from registry.origin_kinds import Origin, add_origin_kind
 if TYPE_CHECKING:
     from hubkit.adapters.adapter import Adapter
     from hubkit.adapters.fusion import Fusion
-    from hubkit.adapters.loading import load_composition
+    from hubkit.adapters.load import load_composition
     from hubkit.adapters.mix import LearnedMix, collapse
     from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
     from hubkit.inference import AdaptedModel, load
@@ -90,7 +90,7 @@ _HOMES = {
     "collapse": "hubkit.adapters.mix",
     "insert_adapter": "hubkit.models.insert",
     "load": "hubkit.inference",
-    "load_composition": "hubkit.adapters.loading",
+    "load_composition": "hubkit.adapters.load",
     "mean_attention": "hubkit.models.attention",
     "merge": "hubkit.models.merge",
     "parse": "hubkit.notation",

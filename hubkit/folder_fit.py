@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.loading import load_published
+from hubkit.adapters.load import load_published
 from hubkit.formats.adapterhub.names import family
 from hubkit.methods.table import METHODS
 from hubkit.models.fit import Fitting

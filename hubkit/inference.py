@@ -10,8 +10,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.loading import Published, load_published
-from hubkit.adapters.rebasing import rebased
+from hubkit.adapters.load import Published, load_published, rebased
 from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.known import require_known_base
 from hubkit.bases.load import describe, encode, load_for_head, load_tokenizer

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.manifests import manifest_of
-from hubkit.adapters.saving import save_folder
+from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.inference import load
 from registry import AdapterRef, Catalog, Version
 from registry.errors import CompositionError

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hubkit import attach
-from hubkit.adapters.loading import load_published
+from hubkit.adapters.load import load_published
 from hubkit.bases.stored import cache_in, describe_stored
 from hubkit.publishing import checked_folder, publish_folder
 from registry import AdapterRef, Catalog, Version, open_catalog

@@ -110,7 +110,7 @@ class Adapter:
         folder = Path(source)
         if not folder.is_dir() and _is_reference(source):
             # A published version is made of adapters, so that module rests on this one.
-            from hubkit.adapters.loading import load_adapter
+            from hubkit.adapters.load import load_adapter
 
             return load_adapter(str(source))
         labels: tuple[str, ...] = ()

@@ -9,8 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.manifests import manifest_of
-from hubkit.adapters.saving import save_folder
+from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.load import describe
 from hubkit.methods.table import new_method
 from hubkit.models.attach import Attached, attach, attached_to

@@ -11,9 +11,8 @@ from transformers import PreTrainedModel, set_seed
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.loading import load_published
-from hubkit.adapters.manifests import manifest_of
-from hubkit.adapters.saving import save_folder
+from hubkit.adapters.load import load_published
+from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.known import require_known_base
 from hubkit.bases.load import describe, load_model, load_tokenizer

@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from transformers import AutoModelForSequenceClassification, GPT2LMHeadModel
 
 from hubkit import Adapter, Stack, attach
-from hubkit.adapters.loading import Published, load_published
+from hubkit.adapters.load import Published, load_published
 from hubkit.bases.fingerprint import fingerprint
 from hubkit.models.head import set_head
 from registry import AdapterRef, open_catalog

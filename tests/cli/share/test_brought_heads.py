@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hubkit import Adapter, attach
-from hubkit.adapters.loading import load_published
+from hubkit.adapters.load import load_published
 from registry import open_catalog
 from tests.support.foreign import BASE, BERT, HEAD, copy, edit
 from tests.support.models import reference_base, reference_outputs

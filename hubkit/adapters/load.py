@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hubkit.formats.heads import Head, is_flexible
 from hubkit.messages import told_as
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, NotFoundError
+from registry.manifest import BaseModelInfo
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,20 @@ def _read(
         composition = Mix(*(part.composition for part in parts), weights=weights)
         head = parts[-1].head
     return composition, head
+
+
+def rebased(
+    composition: Adapter | Fusion | Stack | Mix, base: BaseModelInfo
+) -> Adapter | Fusion | Stack | Mix:
+    """`composition` with `base` as the base model of all its adapters; the tensors are shared.
+
+    For a user who insists on another base model than the one that an adapter was trained on.
+    """
+    if isinstance(composition, Adapter):
+        return replace(composition, base=base)
+    parts = tuple(rebased(part, base) for part in composition.parts)
+    if isinstance(composition, Fusion):
+        return replace(composition, parts=parts)
+    if isinstance(composition, Mix):
+        return Mix(*parts, weights=composition.weights)
+    return Stack(*parts)

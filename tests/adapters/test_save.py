@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from hubkit import Adapter, Mix, collapse
-from hubkit.adapters.manifests import manifest_of
-from hubkit.adapters.saving import save_folder
+from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.load import describe
 from registry import BaseModelInfo, read_folder
 from registry.errors import AdapterError, StorageError
@@ -44,7 +43,7 @@ def test_a_save_that_fails_leaves_the_older_one(
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    target = "hubkit.adapters.saving.write_manifest" if what == "write_manifest" else Adapter
+    target = "hubkit.adapters.save.write_manifest" if what == "write_manifest" else Adapter
     if isinstance(target, str):
         monkeypatch.setattr(target, fail)
     else:

@@ -9,10 +9,9 @@ import torch
 
 import hubkit
 from hubkit import Adapter, Stack
-from hubkit.adapters.loading import load_published
-from hubkit.adapters.manifests import manifest_of
+from hubkit.adapters.load import load_published
 from hubkit.adapters.parts import adapters_of
-from hubkit.adapters.saving import save_folder
+from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.load import describe
 from hubkit.combining import publish_stack
 from hubkit.models.head import head_of
