@@ -10,7 +10,7 @@ from torch import nn
 import hubkit
 from hubkit import AdaptedModel, Stack, attach
 from hubkit.adapters.fusion import Fusion
-from hubkit.combining import publish_stack
+from hubkit.composing.combine import publish_stack
 from hubkit.models.attach import attached_to
 from hubkit.nn.hooks import SUBMODULE
 from registry import AdapterRef, Catalog

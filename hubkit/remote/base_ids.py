@@ -11,10 +11,10 @@ import logging
 
 from hubkit.bases.compare import require_base
 from hubkit.bases.stored import cache_in, describe_stored, find_base_folder
-from hubkit.combining import find_part
 from hubkit.remote.base_paths import folders_named, is_id, name_base, without_bases
 from hubkit.remote.scratch import scratch_folder
 from registry import Catalog, Manifest, Parent, Version, read_folder, write_manifest
+from registry.catalog_parts import find_part
 from registry.errors import ConflictError, FolderError, InvalidNameError
 from registry.manifest import BaseModelInfo
 

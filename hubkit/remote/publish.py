@@ -7,7 +7,6 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-from hubkit.combining import find_part
 from hubkit.remote.address import RemoteAddress
 from hubkit.remote.base_ids import BaseIds
 from hubkit.remote.card import write_card
@@ -16,6 +15,7 @@ from hubkit.remote.layout import number_of, path_there, require_free_paths, tag_
 from hubkit.remote.repository import HubRepository
 from hubkit.remote.session import open_hub
 from registry import AdapterRef, Catalog, Version
+from registry.catalog_parts import find_part
 from registry.errors import ConflictError, RemoteAccessError, RemoteError
 from registry.folders.card import CARD_NAME, read_card
 from registry.storage.files import MANIFEST_NAME

@@ -17,7 +17,7 @@ from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.known import require_known_base
 from hubkit.bases.load import describe, load_model, load_tokenizer
 from hubkit.bases.stored import cache_in, where_base_is
-from hubkit.combining import choose, pins
+from hubkit.composing.combine import choose, pins
 from hubkit.composition import Fuse
 from hubkit.methods.table import new_method
 from hubkit.models.attach import attach

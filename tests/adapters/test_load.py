@@ -13,7 +13,7 @@ from hubkit.adapters.load import load_published
 from hubkit.adapters.parts import adapters_of
 from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.load import describe
-from hubkit.combining import publish_stack
+from hubkit.composing.combine import publish_stack
 from hubkit.models.head import head_of
 from registry import AdapterRef, Catalog, open_catalog, read_folder
 from registry.errors import (

@@ -8,7 +8,7 @@ import pytest
 
 import hubkit
 from hubkit import Adapter, Fusion, Mix, Stack
-from hubkit.combining import publish_mix, publish_stack
+from hubkit.composing.combine import publish_mix, publish_stack
 from hubkit.publishing import publish_folder
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, NotFoundError

@@ -20,7 +20,7 @@ from transformers import (
 
 import hubkit
 from hubkit import Adapter
-from hubkit.combining import publish_stack
+from hubkit.composing.combine import publish_stack
 from hubkit.inference import load
 from hubkit.models.peft import attach_peft
 from hubkit.publishing import publish_folder

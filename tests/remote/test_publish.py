@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from hubkit.combining import publish_stack
+from hubkit.composing.combine import publish_stack
 from hubkit.publishing import publish_folder
 from hubkit.remote.layout import OWN_CARD
 from registry import AdapterRef, Catalog, Manifest, Version

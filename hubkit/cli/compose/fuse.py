@@ -38,7 +38,7 @@ def command(
     Example:
       hubkit fuse reviews tweets@2 --data mixed.csv --name all-round
     """
-    from hubkit.combining import choose
+    from hubkit.composing.combine import choose
     from hubkit.composition import Fuse
     from registry import open_catalog
 

@@ -32,7 +32,7 @@ def command(
     Example:
       hubkit mix reviews tweets --weight 0.3 --weight 0.7 --name both
     """
-    from hubkit.combining import publish_mix
+    from hubkit.composing.combine import publish_mix
     from registry import open_catalog
 
     version = publish_mix(open_catalog(), name, refs, weights)

@@ -46,7 +46,7 @@ def command(
     """
     given = read_texts(texts, file)
     with quiet():
-        from hubkit.pruning import publish_pruned
+        from hubkit.composing.prune import publish_pruned
         from registry import open_catalog
 
         version = publish_pruned(

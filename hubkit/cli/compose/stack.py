@@ -24,7 +24,7 @@ def command(refs: tuple[AdapterRef, ...], name: AdapterRef, as_json: bool) -> No
     Example:
       hubkit stack german reviews --name german-reviews
     """
-    from hubkit.combining import publish_stack
+    from hubkit.composing.combine import publish_stack
     from registry import open_catalog
 
     version = publish_stack(open_catalog(), name, refs)

@@ -29,7 +29,7 @@ def command(one: AdapterRef, other: AdapterRef, as_json: bool) -> None:
     Example:
       hubkit diff reviews@1 reviews@2
     """
-    from hubkit.comparing import compare
+    from hubkit.composing.diff import compare
     from registry import open_catalog
 
     catalog = open_catalog()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hubkit.comparing import Change, TensorChange, compare
+from hubkit.composing.diff import Change, TensorChange, compare
 from registry import AdapterRef, Manifest, Version, open_catalog, read_folder
 from registry import write_manifest as write_manifest_of
 from tests.cli.conftest import BASE

@@ -11,7 +11,7 @@ from hubkit.bases.compare import base_mismatch, same_base
 from hubkit.composition import Composition, Mix, Stack
 from hubkit.methods.table import METHODS
 from registry import AdapterRef, Catalog, Manifest, Parent, Version
-from registry.errors import CompositionError, ParentNotFoundError
+from registry.errors import CompositionError
 from registry.folders import read_folder, write_manifest
 from registry.manifest import Method
 
@@ -54,22 +54,6 @@ def choose(
 def pins(chosen: Sequence[tuple[Version, Manifest]]) -> list[Parent]:
     """How a manifest names what it is made of."""
     return [Parent(ref=str(version.ref), digest=version.manifest_digest) for version, _ in chosen]
-
-
-def find_part(catalog: Catalog, whole: Version, part: Parent) -> Version:
-    """Return the version here that another one is made of.
-
-    Raises:
-        ParentNotFoundError: It is not in the registry.
-    """
-    version = catalog.find_digest(part.digest)
-    if version is None:
-        raise ParentNotFoundError(
-            f"{whole.ref} is made of {part.ref} ({part.digest[:12]}), which this registry does not "
-            f"have. Pull {whole.ref} again to bring it.",
-            part.digest,
-        )
-    return version
 
 
 def publish_stack(catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef]) -> Version:

@@ -1,0 +1,1 @@
+"""What is made of published adapters: stacks, mixes, smaller fusions, differences."""
