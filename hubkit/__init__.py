@@ -102,7 +102,7 @@ _HOMES = {
 
 
 def _open_hub(location: str) -> Origin:
-    from hubkit.remote.origin import HubOrigin  # only needed once bytes are lost
+    from hubkit.sharing.origin import HubOrigin
 
     return HubOrigin(location)
 

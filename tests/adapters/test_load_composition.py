@@ -9,7 +9,7 @@ import pytest
 import hubkit
 from hubkit import Adapter, Fusion, Mix, Stack
 from hubkit.composing.combine import publish_mix, publish_stack
-from hubkit.publishing import publish_folder
+from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, NotFoundError
 from tests.support.foreign import BASE, BERT, PEFT, copy, edit

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hubkit.bases.known import KnownBases, known_bases, require_known_base
-from hubkit.publishing import publish_folder
+from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import BaseModelMismatchError
 from tests.support.foreign import PEFT

@@ -23,7 +23,7 @@ from hubkit import Adapter
 from hubkit.composing.combine import publish_stack
 from hubkit.inference import load
 from hubkit.models.peft import attach_peft
-from hubkit.publishing import publish_folder
+from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
 from registry.search import search

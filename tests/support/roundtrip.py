@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hubkit.remote.address import RemoteAddress
-from hubkit.remote.publish import Pushed, publish_remote
-from hubkit.remote.pull import pull_remote
+from hubkit.hub.address import RemoteAddress
+from hubkit.sharing.publish_hub import Pushed, publish_remote
+from hubkit.sharing.pull_hub import pull_remote
 from registry import AdapterRef, Catalog, Version
 from registry.search import search
 from tests.support.foreign import PEFT

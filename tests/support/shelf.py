@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hubkit.publishing import checked_folder, publish_folder
+from hubkit.sharing.publish_folder import checked_folder, publish_folder
 from registry import AdapterRef, Catalog, Folder, Version
 from tests.support.foreign import BASE, BERT, HEAD, PEFT
 

@@ -53,8 +53,8 @@ def command(
       hubkit search --remote --base google-bert/bert-base-uncased --task sentiment
       hubkit search reviews --remote https://hub.example.org
     """
-    from hubkit.remote.address import RemoteAddress, is_remote
-    from hubkit.remote.search import search_remote
+    from hubkit.hub.address import RemoteAddress, is_remote
+    from hubkit.sharing.search_hub import search_remote
 
     if not is_remote(remote):
         raise click.BadParameter(

@@ -13,7 +13,7 @@ from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
     from hubkit.bases.known import KnownBases
-    from hubkit.converting import Pickle
+    from hubkit.sharing.pickles import Pickle
     from registry import Lineage, Manifest, Version
 
 
@@ -32,7 +32,7 @@ def command(ref: AdapterRef, as_json: bool) -> None:
       hubkit show reviews@2 --json
     """
     from hubkit.bases.known import known_bases
-    from hubkit.converting import pickles_of
+    from hubkit.sharing.pickles import pickles_of
     from registry import open_catalog
     from registry.origins import pulled_from
 

@@ -22,8 +22,8 @@ def command(to: str | None, token: str | None) -> None:
       hubkit login
       hubkit login --to https://hub.example.org < token.txt
     """
-    from hubkit.remote.address import RemoteAddress, default_endpoint
-    from hubkit.remote.tokens import log_in
+    from hubkit.hub.address import RemoteAddress, default_endpoint
+    from hubkit.hub.session import log_in
 
     endpoint = RemoteAddress.parse(to).endpoint if to else default_endpoint()
     if token is None and sys.stdin.isatty():

@@ -10,7 +10,7 @@ import click
 from hubkit.cli.options import json_option
 from hubkit.cli.output import print_doing, print_json, print_published, version_json
 from hubkit.cli.params import NAME, REF, SAID
-from hubkit.remote.address import DEFAULT, is_remote
+from hubkit.hub.address import DEFAULT, is_remote
 from registry.errors import InvalidNameError, RefNotFoundError
 from registry.refs import AdapterRef
 
@@ -89,7 +89,7 @@ def command(
                 "Missing option '--name': what to call the adapter in the folder, such as "
                 f"--name reviews. To send {source} to a hub instead, say which with --to."
             )
-        from hubkit.publishing import publish_folder
+        from hubkit.sharing.publish_folder import publish_folder
 
         print_doing(f"Checking {source}")
         version = publish_folder(open_catalog(), Path(source), name, **given)
@@ -103,8 +103,8 @@ def command(
         raise click.BadParameter(
             f"{to} is not a hub's address, such as https://huggingface.co.", param_hint="--to"
         )
-    from hubkit.remote.address import RemoteAddress
-    from hubkit.remote.publish import publish_remote
+    from hubkit.hub.address import RemoteAddress
+    from hubkit.sharing.publish_hub import publish_remote
 
     try:
         pushed = publish_remote(

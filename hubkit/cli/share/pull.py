@@ -46,7 +46,7 @@ def command(
       hubkit pull hf:ada/reviews@main --name reviews
       hubkit pull reviews@best --from /shared/hubkit
     """
-    from hubkit.pulling import pull
+    from hubkit.sharing.pull import pull
     from registry import open_catalog
 
     version = pull(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, constants
 
-from hubkit.remote.address import RemoteAddress
-from hubkit.remote.pull import pull_remote
+from hubkit.hub.address import RemoteAddress
+from hubkit.sharing.pull_hub import pull_remote
 from registry import AdapterRef, Catalog
 from registry.errors import (
     FolderError,

@@ -10,12 +10,12 @@ from typing import BinaryIO, cast
 
 from huggingface_hub import is_offline_mode
 
-from hubkit.converting import without_pickles
-from hubkit.remote.address import RemoteAddress
-from hubkit.remote.errors import remote_errors
-from hubkit.remote.layout import path_there
-from hubkit.remote.session import open_hub
-from hubkit.remote.snapshot import copy_files, fetch, read_manifest
+from hubkit.hub.address import RemoteAddress
+from hubkit.hub.errors import remote_errors
+from hubkit.hub.revisions import path_there
+from hubkit.hub.session import open_hub
+from hubkit.hub.snapshot import copy_files, fetch, read_manifest
+from hubkit.sharing.pickles import without_pickles
 from registry.errors import CorruptBlobError
 from registry.storage.durable import storage_errors
 from registry.storage.files import hash_stream

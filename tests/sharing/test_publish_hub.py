@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from hubkit.composing.combine import publish_stack
-from hubkit.publishing import publish_folder
-from hubkit.remote.layout import OWN_CARD
+from hubkit.hub.revisions import OWN_CARD
+from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version
 from registry.folders.card import parse_card
 from tests.support.foreign import BERT, PEFT, copy

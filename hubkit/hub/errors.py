@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hubkit.remote.address import DEFAULT, default_endpoint
+from hubkit.hub.address import DEFAULT, default_endpoint
 from registry.errors import (
     HubkitError,
     InvalidNameError,

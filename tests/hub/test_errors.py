@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from huggingface_hub import errors as stock
 
-from hubkit.remote.errors import remote_errors
+from hubkit.hub.errors import remote_errors
 from registry.errors import (
     ConflictError,
     HubkitError,

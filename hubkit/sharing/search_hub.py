@@ -8,9 +8,9 @@ from datetime import datetime
 
 from huggingface_hub import ModelInfo
 
-from hubkit.remote.address import RemoteAddress
-from hubkit.remote.errors import remote_errors
-from hubkit.remote.session import open_hub
+from hubkit.hub.address import RemoteAddress
+from hubkit.hub.errors import remote_errors
+from hubkit.hub.session import open_hub
 
 _BASE = "base_model:"
 _RELATION = "base_model:adapter:"

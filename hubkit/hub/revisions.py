@@ -6,17 +6,18 @@ anything: it has revisions, but no versions.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from huggingface_hub import HfApi
 from huggingface_hub.file_download import repo_folder_name
 
-from hubkit.remote.address import RemoteAddress
-from hubkit.remote.errors import remote_errors
-from hubkit.remote.layout import number_of, tag_of
-from hubkit.remote.session import cache_of
+from hubkit.hub.address import RemoteAddress
+from hubkit.hub.errors import remote_errors
+from hubkit.hub.session import cache_of
 from registry import Manifest
-from registry.errors import RemoteNotFoundError
+from registry.errors import FolderError, RemoteNotFoundError
+from registry.folders.card import CARD_NAME
 from registry.folders.contents import listed
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
@@ -104,3 +105,37 @@ def _cached_versions(address: RemoteAddress) -> list[str]:
             for path in (folder / "refs").glob("v*")
             if (folder / "snapshots" / path.read_text().strip() / MANIFEST_NAME).is_file()
         ]
+
+
+OWN_CARD = "hubkit-own-card.md"
+_TAG = re.compile(r"v([1-9][0-9]{0,9})")
+
+
+def path_there(path: str) -> str:
+    """Return where a file of a version is in its repository."""
+    return OWN_CARD if path == CARD_NAME else path
+
+
+def require_free_paths(manifest: Manifest) -> None:
+    """Make sure that no file of a version is where its card goes.
+
+    Raises:
+        FolderError: One is.
+    """
+    if OWN_CARD in manifest.files:
+        raise FolderError(
+            f"A version with a file {OWN_CARD} cannot be published to a hub, where its card goes "
+            "under that name. Publish it again without the file.",
+            OWN_CARD,
+        )
+
+
+def tag_of(number: int) -> str:
+    """Return the tag of a version."""
+    return f"v{number}"
+
+
+def number_of(tag: str) -> int | None:
+    """Return the number of the version that a tag is for, None if it is another tag."""
+    found = _TAG.fullmatch(tag)
+    return int(found[1]) if found else None

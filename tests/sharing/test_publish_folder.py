@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from hubkit import attach
 from hubkit.adapters.load import load_published
 from hubkit.bases.stored import cache_in, describe_stored
-from hubkit.publishing import checked_folder, publish_folder
+from hubkit.sharing.publish_folder import checked_folder, publish_folder
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import (
     AdapterError,

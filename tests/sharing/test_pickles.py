@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hubkit.converting import without_pickles
+from hubkit.sharing.pickles import without_pickles
 from registry import FolderError
 from registry.errors import AdapterError
 from tests.support.foreign import BERT, PEFT, copy

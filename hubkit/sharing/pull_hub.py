@@ -11,14 +11,13 @@ from huggingface_hub import HfApi, is_offline_mode
 
 from hubkit.bases.compare import require_base
 from hubkit.bases.stored import cache_in, describe_stored
+from hubkit.hub.address import RemoteAddress
+from hubkit.hub.errors import remote_errors
+from hubkit.hub.revisions import choose, version_at
+from hubkit.hub.session import open_hub, scratch_folder
+from hubkit.hub.snapshot import copy_files, copy_version, fetch, read_manifest
 from hubkit.messages import told_as
-from hubkit.publishing import checked_folder
-from hubkit.remote.address import RemoteAddress
-from hubkit.remote.errors import remote_errors
-from hubkit.remote.revisions import choose, version_at
-from hubkit.remote.scratch import scratch_folder
-from hubkit.remote.session import open_hub
-from hubkit.remote.snapshot import copy_files, copy_version, fetch, read_manifest
+from hubkit.sharing.publish_folder import checked_folder
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import (
     CorruptBlobError,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hubkit.bases.stored import cache_in, where_base_is
-from hubkit.publishing import checked_folder, publish_folder
-from hubkit.remote.base_ids import hub_id
+from hubkit.sharing.base_ids import hub_id
+from hubkit.sharing.publish_folder import checked_folder, publish_folder
 from registry import AdapterRef, Catalog, Folder, Manifest
 from registry.errors import (
     ConflictError,

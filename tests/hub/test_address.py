@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubkit.remote.address import RemoteAddress, default_endpoint, is_remote
+from hubkit.hub.address import RemoteAddress, default_endpoint, is_remote
 from registry import InvalidNameError
 
 HF = "https://huggingface.co"

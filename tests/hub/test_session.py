@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from hubkit.remote.tokens import FILE_NAME, log_in, token_for
+from hubkit.hub.session import FILE_NAME, log_in, token_for
 from registry.errors import RemoteAccessError, RemoteUnreachableError
 from tests.support.hub import Hub
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from hubkit.remote.address import RemoteAddress
-from hubkit.remote.publish import publish_remote
-from hubkit.remote.search import search_remote
+from hubkit.hub.address import RemoteAddress
+from hubkit.sharing.publish_hub import publish_remote
+from hubkit.sharing.search_hub import search_remote
 from registry import AdapterRef, Catalog
 from tests.support.hub import Hub
 from tests.support.shelf import publish_lora

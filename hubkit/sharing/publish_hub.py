@@ -7,13 +7,13 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-from hubkit.remote.address import RemoteAddress
-from hubkit.remote.base_ids import BaseIds
-from hubkit.remote.card import write_card
-from hubkit.remote.errors import login_cure, remote_errors
-from hubkit.remote.layout import number_of, path_there, require_free_paths, tag_of
-from hubkit.remote.repository import HubRepository
-from hubkit.remote.session import open_hub
+from hubkit.hub.address import RemoteAddress
+from hubkit.hub.card import write_card
+from hubkit.hub.errors import login_cure, remote_errors
+from hubkit.hub.repository import HubRepository
+from hubkit.hub.revisions import number_of, path_there, require_free_paths, tag_of
+from hubkit.hub.session import open_hub
+from hubkit.sharing.base_ids import BaseIds
 from registry import AdapterRef, Catalog, Version
 from registry.catalog_parts import find_part
 from registry.errors import ConflictError, RemoteAccessError, RemoteError
@@ -61,7 +61,7 @@ def publish_remote(
         name: The repository there; default: the one in `address`, else as it is called here, with
             the owner of the token where it has none.
         base: The id of the base model, where the version names a folder on this machine; see
-            `hubkit.remote.base_ids`.
+            `hubkit.sharing.base_ids`.
         private: Whether a repository that is made for it is private.
 
     Raises:

@@ -1,17 +1,70 @@
-"""Which token goes to which hub, so that none is sent to a host it was not made for."""
+"""The stock client, set up for one hub."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from huggingface_hub import HfApi, constants, get_token, login
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from hubkit.remote.address import default_endpoint
-from hubkit.remote.errors import remote_errors, require_online
+from hubkit.hub.address import default_endpoint
+from hubkit.hub.errors import remote_errors, require_online
 from registry.errors import RemoteAccessError
-from registry.storage.durable import flush, scratch_file, settle, storage_errors
+from registry.storage.durable import flush, make_folders, scratch_file, settle, storage_errors
+
+
+def open_hub(endpoint: str) -> HfApi:
+    """Return a client for a hub, with the token that is meant for it and no other.
+
+    Raises:
+        RemoteUnreachableError: HF_HUB_OFFLINE is set.
+        RemoteAccessError: What should be a token is none.
+    """
+    require_online(endpoint)
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    # False, as None would bring out the token of the default hub.
+    return HfApi(
+        endpoint=endpoint,
+        token=token_for(endpoint) or False,
+        library_name="hubkit",
+        library_version=version("hubkit"),
+    )
+
+
+def cache_of(endpoint: str) -> Path:
+    """Return where the client keeps what comes from a hub: the stock cache for the default hub.
+
+    Each other hub has its own below HF_HOME, as two hubs may have different repositories of one
+    name.
+    """
+    if endpoint == default_endpoint():
+        return Path(constants.HF_HUB_CACHE)
+    host = endpoint.partition("://")[2].replace(":", "-")
+    return Path(constants.HF_HOME) / "hubkit" / host
+
+
+@contextmanager
+def scratch_folder(home: Path) -> Iterator[Path]:
+    """Yield an empty folder below a registry's ``cache``, and remove it with all that is in it.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    cache = home / "cache"
+    with storage_errors("write", cache):
+        make_folders(cache)
+        folder = TemporaryDirectory(dir=cache, prefix=".", suffix=".tmp")
+    with folder as path:
+        yield Path(path)
+
 
 FILE_NAME = "hubkit_tokens.json"
 """Beside the stock client's own, in HF_HOME: tokens by hub, for those that are not its default."""

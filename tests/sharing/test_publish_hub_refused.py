@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from hubkit.publishing import publish_folder
+from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog
 from registry.errors import (
     ConflictError,

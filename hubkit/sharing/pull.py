@@ -35,9 +35,9 @@ def pull(
     Raises:
         InvalidNameError: `wanted` or `source` is misspelled.
         BaseModelMismatchError: It was trained on another base model than `base`.
-        HubkitError: As `Catalog.pull` and `hubkit.remote.pull.pull_remote`.
+        HubkitError: As `Catalog.pull` and `hubkit.sharing.pull_hub.pull_remote`.
     """
-    from hubkit.remote.address import default_endpoint, is_remote
+    from hubkit.hub.address import default_endpoint, is_remote
 
     where = default_endpoint() if source is None else source
     if is_remote(wanted) or is_remote(where):
@@ -81,8 +81,8 @@ def _pull_remote(
     base: str | None,
     allow_base_mismatch: bool,
 ) -> Version:
-    from hubkit.remote.address import RemoteAddress, is_remote
-    from hubkit.remote.pull import pull_remote
+    from hubkit.hub.address import RemoteAddress, is_remote
+    from hubkit.sharing.pull_hub import pull_remote
 
     number = None
     if is_remote(wanted):

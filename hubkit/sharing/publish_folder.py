@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hubkit.bases.compare import require_base
 from hubkit.bases.stored import cache_in, describe_stored, find_base_folder, labels_in
-from hubkit.converting import without_pickles
+from hubkit.sharing.pickles import without_pickles
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import FolderError, NotFoundError, ParentNotFoundError
 from registry.folders import Given
@@ -162,7 +162,7 @@ def _require_finite(folder: Folder) -> None:
 def _check_tensors(catalog: Catalog, folder: Path, manifest: Manifest, base: Path | None) -> None:
     if base is None and (folder / PEFT.weights).is_file():
         return  # all that can be said of it without torch is said already
-    from hubkit.folder_fit import check_fit, check_fusion
+    from hubkit.sharing.fit import check_fit, check_fusion
 
     check_fusion(catalog, folder, manifest)
     check_fit(folder, manifest, base)

@@ -14,10 +14,9 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-from hubkit.remote.address import RemoteAddress
-from hubkit.remote.layout import OWN_CARD, path_there
-from hubkit.remote.revisions import no_revision
-from hubkit.remote.session import cache_of
+from hubkit.hub.address import RemoteAddress
+from hubkit.hub.revisions import OWN_CARD, no_revision, path_there
+from hubkit.hub.session import cache_of
 from registry import Manifest
 from registry.errors import CorruptBlobError, FolderError, RemoteNotFoundError
 from registry.folders.contents import PICKLES, listed

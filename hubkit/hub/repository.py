@@ -14,8 +14,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from hubkit.remote.layout import path_there
-from hubkit.remote.session import cache_of
+from hubkit.hub.revisions import path_there
+from hubkit.hub.session import cache_of
 from registry import Manifest
 from registry.errors import ConflictError
 from registry.folders.card import CARD_NAME

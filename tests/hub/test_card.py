@@ -10,8 +10,8 @@ from huggingface_hub import ModelCardData
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubkit.publishing import publish_folder
-from hubkit.remote.card import write_card
+from hubkit.hub.card import write_card
+from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version, read_folder, write_manifest
 from registry.folders.card import Card, parse_card
 from tests.support.foreign import BERT, PEFT

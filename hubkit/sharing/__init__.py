@@ -1,0 +1,1 @@
+"""Publish and pull: folders, hubs, other registries."""
