@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hubkit.models.merge import Merged, merge
     from hubkit.nn.layout import Layout, SubBlock, register_layout
     from hubkit.notation import parse
-    from hubkit.tasks import Prediction
+    from hubkit.tasks.task import Prediction
     from registry import AdapterRef
 
 __all__ = [
@@ -83,7 +83,7 @@ _HOMES = {
     "Merged": "hubkit.models.merge",
     "Mix": "hubkit.composition",
     "Parallel": "hubkit.composition",
-    "Prediction": "hubkit.tasks",
+    "Prediction": "hubkit.tasks.task",
     "Stack": "hubkit.composition",
     "SubBlock": "hubkit.nn.layout",
     "attach": "hubkit.models.attach",

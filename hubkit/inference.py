@@ -19,7 +19,8 @@ from hubkit.models.attach import attach, attached_to
 from hubkit.models.attention import SiteAttention, mean_attention
 from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
-from hubkit.tasks import Prediction, TaskType, task_type
+from hubkit.tasks.table import task_type
+from hubkit.tasks.task import Prediction, TaskType
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
 from registry.folders.kinds import HEAD

@@ -16,7 +16,7 @@ from hubkit.models.attach import Attached, attach, attached_to
 from hubkit.models.freeze import train_only
 from hubkit.models.head import head_of
 from hubkit.nn.host import BaseModel
-from hubkit.tasks import task_type_of
+from hubkit.tasks.table import task_type_of
 from registry.errors import AdapterError, InvalidNameError
 from registry.refs import AdapterRef
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hubkit.inference import AdaptedModel
-from hubkit.tasks import task_type
+from hubkit.tasks.table import task_type
 from hubkit.training.data import LabelledText
 
 

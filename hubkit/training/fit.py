@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from hubkit.bases.load import encode
-from hubkit.tasks import TaskType
+from hubkit.tasks.task import TaskType
 from hubkit.training.data import LabelledText
 from hubkit.training.progress import EpochLines
 from hubkit.training.settings import Settings

@@ -21,7 +21,7 @@ class Job:
         settings: How to train.
         tags: Words to find it by.
         description: For people.
-        task_type: A key of ``hubkit.tasks.TASK_TYPES``.
+        task_type: A key of ``hubkit.tasks.text_classification.table.TASK_TYPES``.
     """
 
     name: AdapterRef

@@ -25,7 +25,7 @@ from hubkit.models.freeze import train_only
 from hubkit.models.head import head_of
 from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
-from hubkit.tasks import TASK_TYPES
+from hubkit.tasks.table import TASK_TYPES
 from hubkit.training.data import check_trainable
 from hubkit.training.fit import Fit, fit
 from hubkit.training.job import Job

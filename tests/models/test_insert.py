@@ -20,7 +20,7 @@ from hubkit import attach
 from hubkit.models.insert import insert_adapter, save_adapter
 from hubkit.nn.hooks import SUBMODULE
 from hubkit.sharing.publish_folder import publish_folder
-from hubkit.tasks import task_type_of
+from hubkit.tasks.table import task_type_of
 from registry import AdapterRef, Catalog, open_catalog, read_folder
 from registry.errors import (
     AdapterError,

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, set_seed
 from hubkit import attach
 from hubkit.models.freeze import train_only
 from hubkit.nn.hooks import SUBMODULE
-from hubkit.tasks import TASK_TYPES
+from hubkit.tasks.table import TASK_TYPES
 from hubkit.training import fit as module
 from hubkit.training.data import LabelledText
 from hubkit.training.fit import Fit, Settings, fit, last_checkpoint, tokenized

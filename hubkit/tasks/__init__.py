@@ -1,0 +1,1 @@
+"""What a task type needs: columns, encoding, metrics, answers. One file each."""
