@@ -1,15 +1,15 @@
 """How Alembic reaches the registry's database.
 
-`registry.tables.database` hands over a connection that is already inside one write transaction with
+`registry.database.database` hands over a connection that is already inside one write transaction with
 foreign keys off; on the command line the registry under HUBKIT_HOME is used the same way.
 """
 
 from alembic import context
 from sqlalchemy import Connection
 
+from registry.database.database import VERSION_TABLE, is_model_table
 from registry.home import find_catalog
 from registry.tables.base import Base
-from registry.tables.database import VERSION_TABLE, is_model_table
 
 
 def migrate(connection: Connection) -> None:

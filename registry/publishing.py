@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from sqlalchemy.orm import Session
 
+from registry.database.database import Database
+from registry.database.prepared import Transaction
 from registry.errors import CorruptBlobError
 from registry.log import Log
 from registry.manifest import Manifest
@@ -17,8 +19,6 @@ from registry.storage.blobs import BlobStore
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.storage.intake import Arrival
-from registry.tables.database import Database
-from registry.tables.prepared import Transaction
 from registry.tables.recording import Publication, record_version, require_publishable
 from registry.tables.references import spare
 from registry.tables.versions import Version, load_version

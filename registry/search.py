@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from registry.database.prepared import Transaction
 from registry.errors import InvalidNameError
 from registry.refs import AdapterRef
 from registry.tables.conditions import Meaning, Threshold, find_base
 from registry.tables.pages import Asked, Sort, page_statement, rest_statement
-from registry.tables.prepared import Transaction
 from registry.tables.text_index import query
 from registry.tables.versions import WIDTH, Version, look_up
 

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Table, insert, update
 
 from benchmarks.registries.made_up import SHARED, WEIGHTS, make_manifest, name
 from registry import AdapterRef, Catalog, Manifest
-from registry.databases.journal import journal_mode
-from registry.databases.sqlite import Sqlite
+from registry.database.journal import journal_mode
+from registry.database.sqlite import Sqlite
 from registry.entries import Entry, canonical
 from registry.log import START, current_user
 from registry.tables.base import Base

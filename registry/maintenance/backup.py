@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.catalog import DATABASE_NAME, KNOWN_BASES_NAME, Catalog
-from registry.databases.sqlite import Sqlite
+from registry.database.database import Database
+from registry.database.sqlite import Sqlite
 from registry.errors import (
     ConflictError,
     CorruptBlobError,
@@ -33,7 +34,6 @@ from registry.storage.blobs import BlobStore
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import FileInfo
 from registry.tables.copying import copy_rows, is_empty
-from registry.tables.database import Database
 from registry.tables.integrity import expected_blobs, label
 
 Progress = Callable[[float], None]

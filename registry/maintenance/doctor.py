@@ -17,18 +17,13 @@ from pathlib import Path
 from typing import Literal
 
 from registry.catalog import Catalog
-from registry.databases.journal import (
-    JournalMode,
-    file_system,
-    has_wal_reset_fix,
-    is_network,
-)
-from registry.databases.sqlite import Sqlite
+from registry.database.database import known_revisions
+from registry.database.journal import JournalMode, file_system, has_wal_reset_fix, is_network
+from registry.database.sqlite import Sqlite
 from registry.errors import DatabaseError, StorageError
 from registry.home import require_folder
 from registry.log import START, Log
 from registry.storage.durable import fsync_folder
-from registry.tables.database import known_revisions
 from registry.tables.integrity import table_problems
 
 State = Literal["ok", "note", "problem"]

@@ -22,7 +22,8 @@ from filelock import FileLock
 from sqlalchemy.orm import Session
 
 from registry.catalog import Catalog
-from registry.databases.postgresql import Postgresql
+from registry.database.database import alembic_config
+from registry.database.postgresql import Postgresql
 from registry.entries import Entry
 from registry.errors import (
     DatabaseError,
@@ -34,7 +35,6 @@ from registry.log import Log
 from registry.maintenance.replay import Replay
 from registry.maintenance.snapshot import building
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
-from registry.tables.database import alembic_config
 from registry.tables.integrity import structure_problems, table_names
 
 _BATCH = 500

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry.databases.sqlite import Sqlite, copy_database
+from registry.database.database import Database
+from registry.database.sqlite import Sqlite, copy_database
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
 from registry.tables.copying import copy_rows
-from registry.tables.database import Database
 
 
 def snapshot(

@@ -16,10 +16,10 @@ from sqlalchemy import (
     select,
 )
 
+from registry.database.prepared import Prepared, Transaction
 from registry.errors import InvalidNameError
 from registry.tables.listings import LISTINGS, base_name, fold_family
 from registry.tables.models import table
-from registry.tables.prepared import Prepared, Transaction
 from registry.tables.versions import REVISIONS, select_versions
 
 _METRICS = table("metrics")

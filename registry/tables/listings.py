@@ -5,9 +5,9 @@ import re
 from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from registry.database.prepared import Prepared, Transaction
 from registry.refs import AdapterRef
 from registry.tables.models import table
-from registry.tables.prepared import Prepared, Transaction
 
 LISTINGS = table("listings")
 _REPOSITORIES = table("repositories")

@@ -3,6 +3,8 @@
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from registry.database.database import Database
+from registry.database.prepared import Prepared
 from registry.errors import (
     AliasNotFoundError,
     RefNotFoundError,
@@ -10,9 +12,7 @@ from registry.errors import (
     did_you_mean,
 )
 from registry.refs import LATEST, AdapterRef
-from registry.tables.database import Database
 from registry.tables.models import NamedRef, Repository, Revision, table
-from registry.tables.prepared import Prepared
 from registry.tables.versions import (
     REPOSITORIES,
     REVISIONS,

@@ -20,10 +20,10 @@ from sqlalchemy import (
 )
 from sqlalchemy import tuple_ as row_of
 
+from registry.database.prepared import Prepared
 from registry.tables.conditions import Meaning, has_base, is_measured, versions_of
 from registry.tables.listings import LISTINGS
 from registry.tables.models import table
-from registry.tables.prepared import Prepared
 from registry.tables.text_index import candidates
 
 Sort = Literal["date", "score", "downloads"]

@@ -18,9 +18,9 @@ from sqlalchemy import (
     union_all,
 )
 
+from registry.database.prepared import Prepared, Transaction
 from registry.manifest import Metric
 from registry.tables.models import table
-from registry.tables.prepared import Prepared, Transaction
 
 _TAGS = table("tags")
 _METRICS = table("metrics")

@@ -7,13 +7,13 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from registry.database.prepared import Prepared, Transaction
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.fields import require_text
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import table
-from registry.tables.prepared import Prepared, Transaction
 from registry.tables.text_index import add_text
 from registry.tables.versions import REPOSITORIES, REVISIONS, utc_time
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from sqlalchemy import CompoundSelect, bindparam, delete, func, insert, select, union
 from sqlalchemy.orm import Session
 
+from registry.database.prepared import Prepared, Transaction
 from registry.tables.models import CondemnedBlob, Revision, RevisionFile, table
-from registry.tables.prepared import Prepared, Transaction
 
 _BATCH = 500
 

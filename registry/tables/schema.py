@@ -1,14 +1,14 @@
 """Going to other migrations, and whether the tables are those that hubkit knows."""
 
-from registry.errors import DatabaseError
-from registry.tables.base import Base
-from registry.tables.database import (
+from registry.database.database import (
     VERSION_TABLE,
     Database,
     alembic_config,
     is_model_table,
     known_revisions,
 )
+from registry.errors import DatabaseError
+from registry.tables.base import Base
 
 
 def downgrade(database: Database, target: str) -> None:

@@ -29,10 +29,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import TableClause
 from sqlalchemy.types import Text, UserDefinedType
 
+from registry.database.database import TEXT_TABLE
+from registry.database.prepared import Prepared, Transaction
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.tables.database import TEXT_TABLE
-from registry.tables.prepared import Prepared, Transaction
 from registry.tables.versions import Version
 
 MANY = 1000

@@ -9,11 +9,11 @@ import sqlalchemy
 from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
+from registry.database.prepared import Prepared, Transaction
 from registry.manifest import Metric
 from registry.refs import AdapterRef
 from registry.tables.models import table
 from registry.tables.parts import Parts, load_parts
-from registry.tables.prepared import Prepared, Transaction
 
 # Without the ORM, which takes longer to make objects of a page of rows than to find them.
 REPOSITORIES = table("repositories")

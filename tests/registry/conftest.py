@@ -15,7 +15,7 @@ import pytest
 
 import registry
 from registry import Catalog, Folder, Manifest, open_catalog, read_folder, write_manifest
-from registry.tables.database import known_revisions
+from registry.database.database import known_revisions
 
 ADDRESS = "HUBKIT_TEST_POSTGRES_URL"
 REQUIRED = "HUBKIT_TEST_POSTGRES_REQUIRED"

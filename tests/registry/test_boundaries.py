@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import registry
-from registry.tables.database import migrations_folder
+from registry.database.database import migrations_folder
 
 PACKAGE = Path(registry.__file__).parent
 FORBIDDEN = {"torch", "numpy", "transformers", "click", "hubkit", "safetensors", "datasets"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry import AdapterRef, Folder, ManifestError, StorageError, open_catalog, read_folder
-from registry.databases.journal import log_path
+from registry.database.journal import log_path
 from registry.home import find_catalog
 from registry.maintenance.backup import restore
 from registry.maintenance.doctor import examine

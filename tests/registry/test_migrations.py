@@ -14,15 +14,15 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.schema import CreateTable
 
 from registry import AdapterRef, Catalog, DatabaseError, Folder, open_catalog
-from registry.search import search
-from registry.tables.base import Base
-from registry.tables.database import (
+from registry.database.database import (
     VERSION_TABLE,
     alembic_config,
     is_model_table,
     known_revisions,
     migrations_folder,
 )
+from registry.search import search
+from registry.tables.base import Base
 from registry.tables.schema import differences
 
 

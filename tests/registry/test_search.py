@@ -10,9 +10,9 @@ from sqlalchemy import Engine, event
 
 from registry import AdapterRef, Catalog, Folder, InvalidNameError, open_catalog
 from registry import search as searching
+from registry.database.prepared import Prepared, Transaction
 from registry.search import search
 from registry.tables import text_index
-from registry.tables.prepared import Prepared, Transaction
 
 MakeFolder = Callable[..., Folder]
 Publish = Callable[..., None]

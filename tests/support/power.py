@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from registry.tables.prepared import Prepared
+from registry.database.prepared import Prepared
 
 CALLS = ("open", "fsync", "replace", "rename", "link", "mkdir", "rmdir", "chmod", "unlink")
 DATABASE = "hubkit.db"

@@ -11,7 +11,7 @@ from hubkit.cli.options import json_option, yes_option
 from hubkit.cli.output import print_json
 
 if TYPE_CHECKING:
-    from registry.tables.database import Database
+    from registry.database.database import Database
 
 
 @click.group("db")
@@ -78,7 +78,7 @@ def current(as_json: bool) -> None:
       hubkit db current
       hubkit db current --json
     """
-    from registry.tables.database import known_revisions
+    from registry.database.database import known_revisions
 
     database = _existing()
     label, found, newest = database.backend.label, database.migration(), known_revisions()[-1]

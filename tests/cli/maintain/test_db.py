@@ -5,7 +5,7 @@ from click.testing import Result
 from sqlalchemy import text
 
 from registry import Version, open_catalog
-from registry.tables.database import known_revisions
+from registry.database.database import known_revisions
 
 Run = Callable[..., Result]
 EARLIER, NEWEST = known_revisions()[-2:]

@@ -16,11 +16,11 @@ from registry import (
     StorageError,
     open_catalog,
 )
+from registry.database.database import Database
 from registry.home import find_catalog
 from registry.maintenance.backup import back_up, restore
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
-from registry.tables.database import Database
 from registry.tables.schema import downgrade
 from tests.support.power import failing_at
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, Folder, StorageError
-from registry.databases import journal
+from registry.database import journal
 from registry.home import find_catalog
 from registry.maintenance import doctor
 from registry.maintenance.doctor import Check, examine

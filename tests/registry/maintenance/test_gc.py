@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
-from registry.databases import sqlite_connections
+from registry.database import connections as sqlite_connections
 from registry.errors import DatabaseError
 from registry.log import Log
 from registry.maintenance import gc

@@ -17,8 +17,8 @@ from registry import (
     RegistryNotFoundError,
     open_catalog,
 )
-from registry.databases import sqlite_connections
-from registry.databases.sqlite import copy_database
+from registry.database import connections as sqlite_connections
+from registry.database.sqlite import copy_database
 from registry.log import Log
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import Rebuilt, rebuild

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, DatabaseError, Folder, NewerDatabaseError
-from registry.tables.database import known_revisions
+from registry.database.database import known_revisions
 from registry.tables.schema import differences, downgrade
 
 

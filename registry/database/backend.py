@@ -1,4 +1,4 @@
-"""What a database must offer; `registry.databases.sqlite` and `.postgresql` do."""
+"""What a database must offer; `registry.database.sqlite` and `.postgresql` do."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol

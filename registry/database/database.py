@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Pool, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from registry.databases.backend import Backend
-from registry.databases.sqlite import Sqlite
+from registry.database.backend import Backend
+from registry.database.prepared import Transaction
+from registry.database.sqlite import Sqlite
 from registry.errors import DatabaseError, NewerDatabaseError
-from registry.tables.prepared import Transaction
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -228,7 +228,7 @@ class _Errors:
 def _backend(where: Path | str) -> Backend:
     if isinstance(where, Path):
         return Sqlite(where)
-    from registry.databases.postgresql import Postgresql
+    from registry.database.postgresql import Postgresql
 
     return Postgresql(where)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
 
-from registry.databases.journal import CHECKPOINT_BYTES, has_wal_reset_fix, log_path
+from registry.database.journal import CHECKPOINT_BYTES, has_wal_reset_fix, log_path
 
 BUSY_SECONDS = 10
 """How long a statement waits for another process to finish writing."""

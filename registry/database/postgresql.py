@@ -28,7 +28,7 @@ _NO_LIMITS = (  # the last of these is new in PostgreSQL 14
 
 
 class Postgresql:
-    """What is particular to PostgreSQL; `registry.databases.backend` says what each part is.
+    """What is particular to PostgreSQL; `registry.database.backend` says what each part is.
 
     Args:
         url: ``postgresql://[user[:password]@]host[:port]/database[?options]``, as libpq takes it.

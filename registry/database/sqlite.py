@@ -8,25 +8,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
 
-from registry.databases.journal import (
-    checkpoint,
-    checkpoint_is_due,
-    has_wal_reset_fix,
-    journal_mode,
-)
-from registry.databases.sqlite_connections import (
+from registry.database.connections import (
     BUSY_SECONDS,
     PRIMARY_CODE,
     can_only_be_read,
     connect,
     new_engine,
 )
+from registry.database.journal import checkpoint, checkpoint_is_due, has_wal_reset_fix, journal_mode
 from registry.errors import DatabaseError, StorageError
 from registry.storage.durable import storage_errors
 
 
 class Sqlite:
-    """What is particular to SQLite; `registry.databases.backend` says what each part is for.
+    """What is particular to SQLite; `registry.database.backend` says what each part is for.
 
     Args:
         path: The file.

@@ -7,8 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from registry import Catalog, DatabaseError, StorageError
-from registry.databases import postgresql as module
-from registry.tables.database import Database
+from registry.database import postgresql as module
+from registry.database.database import Database
 
 pytestmark = pytest.mark.postgresql
 

@@ -5,8 +5,9 @@ import pytest
 from sqlalchemy import text
 
 from registry import Catalog, open_catalog
-from registry.databases import journal, sqlite_connections
-from registry.databases.journal import (
+from registry.database import connections as sqlite_connections
+from registry.database import journal
+from registry.database.journal import (
     checkpoint,
     checkpoint_is_due,
     file_system,

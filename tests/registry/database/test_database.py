@@ -12,8 +12,8 @@ from registry import (
     StorageError,
     open_catalog,
 )
-from registry.databases import sqlite_connections
-from registry.tables.database import Database
+from registry.database import connections as sqlite_connections
+from registry.database.database import Database
 from registry.tables.models import Repository
 
 
