@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from registry import changes
 from registry.database.database import Database
 from registry.healing import healing
-from registry.log import Log, current_user
+from registry.log.log import Log, current_user
+from registry.log.object_records import open_records
 from registry.manifest import MAX_BYTES, Manifest
 from registry.publishing import publish_version
 from registry.pulling import pull_version
@@ -30,7 +31,6 @@ from registry.refs import AdapterRef
 from registry.storage.blobs import open_blobs
 from registry.storage.checkout import cached_folder, write_folder
 from registry.storage.files import MANIFEST_NAME
-from registry.storage.object_records import open_records
 from registry.tables.lineage import Lineage, find_lineage
 from registry.tables.lookup import find_repository, find_version
 from registry.tables.models import Revision

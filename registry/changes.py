@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from registry.log import Log
+from registry.log.log import Log
 from registry.refs import AdapterRef
 from registry.tables.changing import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.versions import Version, load_version

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from registry.database.database import Database
 from registry.database.prepared import Transaction
 from registry.errors import CorruptBlobError
-from registry.log import Log
+from registry.log.log import Log
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore

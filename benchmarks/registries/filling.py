@@ -17,8 +17,8 @@ from benchmarks.registries.made_up import SHARED, WEIGHTS, make_manifest, name
 from registry import AdapterRef, Catalog, Manifest
 from registry.database.journal import journal_mode
 from registry.database.sqlite import Sqlite
-from registry.entries import Entry, canonical
-from registry.log import START, current_user
+from registry.log.entry import Entry, canonical
+from registry.log.log import START, current_user
 from registry.tables.base import Base
 from registry.tables.listings import NO_SCORE
 from registry.tables.recording import columns

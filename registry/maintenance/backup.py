@@ -25,7 +25,7 @@ from registry.errors import (
     RegistryNotFoundError,
     StorageError,
 )
-from registry.log import Log
+from registry.log.log import Log
 from registry.maintenance.blob_check import concerns_one_file
 from registry.maintenance.gc import collection_lock
 from registry.maintenance.snapshot import snapshot

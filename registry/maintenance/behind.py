@@ -1,7 +1,7 @@
 """Whether a database is older than the records beside it."""
 
 from registry.catalog import Catalog
-from registry.log import Log
+from registry.log.log import Log
 from registry.maintenance.findings import Finding
 
 

@@ -22,7 +22,7 @@ from registry.database.journal import JournalMode, file_system, has_wal_reset_fi
 from registry.database.sqlite import Sqlite
 from registry.errors import DatabaseError, StorageError
 from registry.home import require_folder
-from registry.log import START, Log
+from registry.log.log import START, Log
 from registry.storage.durable import fsync_folder
 from registry.tables.integrity import table_problems
 

@@ -24,14 +24,14 @@ from sqlalchemy.orm import Session
 from registry.catalog import Catalog
 from registry.database.database import alembic_config
 from registry.database.postgresql import Postgresql
-from registry.entries import Entry
 from registry.errors import (
     DatabaseError,
     ManifestError,
     NewerDatabaseError,
     RegistryNotFoundError,
 )
-from registry.log import Log
+from registry.log.entry import Entry
+from registry.log.log import Log
 from registry.maintenance.replay import Replay
 from registry.maintenance.snapshot import building
 from registry.storage.durable import fsync_folder, make_folders, storage_errors

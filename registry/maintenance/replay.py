@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from registry.entries import Entry
 from registry.errors import CorruptBlobError, HubkitError, ManifestError, NotFoundError
+from registry.log.entry import Entry
 from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore

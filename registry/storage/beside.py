@@ -8,7 +8,7 @@ from pathlib import Path
 
 from registry.storage.blobs import BlobStore
 from registry.storage.durable import storage_errors
-from registry.storage.objects import ObjectBlobStore
+from registry.storage.object_blobs import ObjectBlobStore
 
 _FOLDER = re.compile(r"sha256(/[0-9a-f]{2}){0,2}")
 _BLOB = re.compile(r"sha256/([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{60}")

@@ -294,6 +294,6 @@ def open_blobs(root: Path, url: str | None = None) -> BlobStore:
     """
     if url is None:
         return BlobStore(root)
-    from registry.storage.objects import ObjectBlobStore
+    from registry.storage.object_blobs import ObjectBlobStore
 
     return ObjectBlobStore(root, url)

@@ -13,7 +13,7 @@ from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
-    from registry.entries import Entry
+    from registry.log.entry import Entry
 
 
 @click.command("log")

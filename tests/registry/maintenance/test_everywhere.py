@@ -15,7 +15,7 @@ from registry.maintenance.doctor import examine
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
 from registry.search import search
-from registry.storage.objects import ObjectBlobStore
+from registry.storage.object_blobs import ObjectBlobStore
 from tests.registry.maintenance.conftest import GONE, ONE, make_busy
 from tests.support.object_storage import BUCKET
 from tests.support.rows import rows_of, without_ids

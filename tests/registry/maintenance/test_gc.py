@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.database import connections as sqlite_connections
 from registry.errors import DatabaseError
-from registry.log import Log
+from registry.log.log import Log
 from registry.maintenance import gc
 from registry.maintenance.gc import GRACE, Collection, collect_garbage
 from registry.tables.references import condemn

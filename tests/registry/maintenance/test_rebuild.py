@@ -19,7 +19,7 @@ from registry import (
 )
 from registry.database import connections as sqlite_connections
 from registry.database.sqlite import copy_database
-from registry.log import Log
+from registry.log.log import Log
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import Rebuilt, rebuild
 from tests.registry.maintenance.conftest import GONE, ONE, TWO, make_busy

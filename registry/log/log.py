@@ -18,10 +18,10 @@ from sqlalchemy import Row, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from registry.database.prepared import Prepared, Transaction
-from registry.entries import Action, Entry, canonical
 from registry.errors import DatabaseError
+from registry.log.entry import Action, Entry, canonical
+from registry.log.records import RecordStore
 from registry.refs import AdapterRef
-from registry.storage.records import RecordStore
 from registry.tables.models import LogEntry
 from registry.tables.versions import Version
 

@@ -1,6 +1,6 @@
 """The log's entries as files beside the blobs, so that the database can be made anew from them.
 
-Beside blobs in object storage they are objects: see `registry.storage.object_records`.
+Beside blobs in object storage they are objects: see `registry.log.object_records`.
 
 records/000/000000012.json    entry 12, whole, read-only
 

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, ConflictError, DatabaseError, Folder, InvalidNameError
-from registry.entries import Entry
-from registry.log import START
+from registry.log.entry import Entry
+from registry.log.log import START
 from registry.maintenance.gc import collect_garbage
 
 MakeFolder = Callable[..., Folder]

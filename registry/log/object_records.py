@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from registry.log.records import MAX_BYTES, RecordStore, record_name
 from registry.storage.blobs import BlobStore
 from registry.storage.bucket import Bucket
 from registry.storage.durable import at_once
-from registry.storage.objects import ObjectBlobStore
-from registry.storage.records import MAX_BYTES, RecordStore, record_name
+from registry.storage.object_blobs import ObjectBlobStore
 
 
 class ObjectRecordStore(RecordStore):

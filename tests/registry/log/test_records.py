@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from registry import StorageError
-from registry.storage.records import RecordStore
+from registry.log.records import RecordStore
 
 
 @pytest.fixture

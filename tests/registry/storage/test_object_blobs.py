@@ -32,7 +32,7 @@ from registry.storage.beside import find_set_aside
 from registry.storage.blobs import BlobStore, open_blobs
 from registry.storage.files import FileInfo
 from registry.storage.intake import Arrival
-from registry.storage.objects import PART, ObjectBlobStore
+from registry.storage.object_blobs import PART, ObjectBlobStore
 from tests.support.object_storage import BUCKET, endpoint, s3
 
 __all__ = ["endpoint", "s3"]
