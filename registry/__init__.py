@@ -41,7 +41,7 @@ from registry.errors import (
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
-    from registry.catalog import Catalog
+    from registry.catalog.catalog import Catalog
     from registry.folders import Folder, read_folder, write_manifest
     from registry.home import default_home, open_catalog
     from registry.manifest import BaseModelInfo, Manifest, Method, Metric, Parent, Training

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from registry.catalog import DATABASE_NAME, Catalog
+from registry.catalog.catalog import DATABASE_NAME, Catalog
 from registry.errors import DatabaseError, RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
 

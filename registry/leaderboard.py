@@ -15,7 +15,7 @@ from registry.tables.models import table
 from registry.tables.versions import WIDTH, Version, look_up
 
 if TYPE_CHECKING:
-    from registry.catalog import Catalog
+    from registry.catalog.catalog import Catalog
 
 _METRICS = table("metrics")
 _KINDS = (

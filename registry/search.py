@@ -17,7 +17,7 @@ from registry.tables.text_index import query
 from registry.tables.versions import WIDTH, Version, look_up
 
 if TYPE_CHECKING:
-    from registry.catalog import Catalog
+    from registry.catalog.catalog import Catalog
 
 MOST_CANDIDATES = 5_000
 """How many of the newest versions with the words a page looks through."""

@@ -12,7 +12,7 @@ from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head, is_flexible
 from hubkit.messages import told_as
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
-from registry.catalog_parts import find_part
+from registry.catalog.parts import find_part
 from registry.errors import AdapterError, NotFoundError
 from registry.manifest import BaseModelInfo
 

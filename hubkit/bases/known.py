@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from registry import Manifest, Version
-from registry.catalog import KNOWN_BASES_NAME
+from registry.catalog.catalog import KNOWN_BASES_NAME
 from registry.errors import BaseModelMismatchError
 from registry.storage.durable import make_folders, storage_errors, write_file
 

@@ -24,7 +24,7 @@ from hubkit.bases.stored import cache_in, describe_stored, find_base_folder
 from hubkit.hub.card import own_fields
 from hubkit.hub.session import scratch_folder
 from registry import Catalog, Manifest, Parent, Version, read_folder, write_manifest
-from registry.catalog_parts import find_part
+from registry.catalog.parts import find_part
 from registry.errors import ConflictError, FolderError, InvalidNameError
 from registry.folders.card import BASE_TAG, CARD_NAME, Card, read_card
 from registry.folders.kinds import PARTS

@@ -15,7 +15,7 @@ from hubkit.hub.revisions import number_of, path_there, require_free_paths, tag_
 from hubkit.hub.session import open_hub
 from hubkit.sharing.base_ids import BaseIds
 from registry import AdapterRef, Catalog, Version
-from registry.catalog_parts import find_part
+from registry.catalog.parts import find_part
 from registry.errors import ConflictError, RemoteAccessError, RemoteError
 from registry.folders.card import CARD_NAME, read_card
 from registry.storage.files import MANIFEST_NAME

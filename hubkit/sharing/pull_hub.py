@@ -19,6 +19,7 @@ from hubkit.hub.snapshot import copy_files, copy_version, fetch, read_manifest
 from hubkit.messages import told_as
 from hubkit.sharing.publish_folder import checked_folder
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
+from registry.catalog.origins import find_pulled
 from registry.errors import (
     CorruptBlobError,
     HeadLabelsError,
@@ -29,7 +30,6 @@ from registry.errors import (
     RemoteNotFoundError,
 )
 from registry.folders.adapterhub import fused_adapters
-from registry.origins import find_pulled
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Whether a database is older than the records beside it."""
 
-from registry.catalog import Catalog
+from registry.catalog.catalog import Catalog
 from registry.log.log import Log
 from registry.maintenance.findings import Finding
 

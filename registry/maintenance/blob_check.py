@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
-from registry.catalog import Catalog
+from registry.catalog.catalog import Catalog
+from registry.catalog.heal import describe, heal_blob
 from registry.errors import StorageError
-from registry.healing import describe, heal_blob
 from registry.maintenance.findings import Finding
 from registry.storage.beside import find_set_aside
 from registry.storage.files import CHUNK, FileInfo

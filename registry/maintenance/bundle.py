@@ -17,13 +17,13 @@ from typing import Annotated, BinaryIO, Literal, cast
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from registry.catalog import Catalog
+from registry.catalog.catalog import Catalog
+from registry.catalog.heal import healing
+from registry.catalog.publish import publish_version
+from registry.catalog.pull import ancestors
 from registry.errors import BundleError, CorruptBlobError
 from registry.fields import Ref
-from registry.healing import healing
 from registry.manifest import MAX_BYTES, Manifest
-from registry.publishing import publish_version
-from registry.pulling import ancestors
 from registry.refs import AdapterRef
 from registry.storage.files import CHUNK, MANIFEST_NAME, Digest
 from registry.tables.recording import Publication

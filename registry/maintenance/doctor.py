@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from registry.catalog import Catalog
+from registry.catalog.catalog import Catalog
 from registry.database.database import known_revisions
 from registry.database.journal import JournalMode, file_system, has_wal_reset_fix, is_network
 from registry.database.sqlite import Sqlite

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from registry.catalog import Catalog
+from registry.catalog.catalog import Catalog
 from registry.errors import StorageError
 from registry.maintenance.behind import find_behind
 from registry.maintenance.blob_check import check_blobs

@@ -24,7 +24,7 @@ from pathlib import Path
 from filelock import FileLock
 from sqlalchemy.orm import Session
 
-from registry.catalog import Catalog
+from registry.catalog.catalog import Catalog
 from registry.storage.durable import storage_errors
 from registry.storage.files import Stored
 from registry.tables.references import (

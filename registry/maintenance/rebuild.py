@@ -21,7 +21,7 @@ from os import replace as move
 from filelock import FileLock
 from sqlalchemy.orm import Session
 
-from registry.catalog import Catalog
+from registry.catalog.catalog import Catalog
 from registry.database.database import alembic_config
 from registry.database.postgresql import Postgresql
 from registry.errors import (

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, delete, select, update
 from sqlalchemy.orm import Session
 
-from registry.catalog import Catalog
+from registry.catalog.catalog import Catalog
 from registry.errors import CorruptBlobError, ManifestError
 from registry.maintenance.findings import Finding
 from registry.manifest import MAX_BYTES, Manifest

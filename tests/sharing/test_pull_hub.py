@@ -9,8 +9,8 @@ import pytest
 
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog
+from registry.catalog.origins import pulled_from
 from registry.errors import RemoteNotFoundError
-from registry.origins import pulled_from
 from registry.search import search
 from tests.support.foreign import PEFT
 from tests.support.hub import Hub

@@ -12,6 +12,7 @@ from huggingface_hub import HfApi, constants
 from hubkit.hub.address import RemoteAddress
 from hubkit.sharing.pull_hub import pull_remote
 from registry import AdapterRef, Catalog
+from registry.catalog.origins import pulled_from
 from registry.errors import (
     FolderError,
     HeadLabelsError,
@@ -19,7 +20,6 @@ from registry.errors import (
     RemoteNotFoundError,
 )
 from registry.folders.kinds import HEAD as PART
-from registry.origins import pulled_from
 from tests.support.foreign import BASE, BERT, HEAD, PEFT
 from tests.support.hub import Hub
 from tests.support.roundtrip import LORA, WEIGHTS, nothing_in, pull

@@ -34,7 +34,7 @@ def command(ref: AdapterRef, as_json: bool) -> None:
     from hubkit.bases.known import known_bases
     from hubkit.sharing.pickles import pickles_of
     from registry import open_catalog
-    from registry.origins import pulled_from
+    from registry.catalog.origins import pulled_from
 
     catalog = open_catalog()
     version = catalog.resolve(ref)

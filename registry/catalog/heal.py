@@ -9,17 +9,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from registry.catalog.origins import find_origins, open_origin
 from registry.errors import CorruptBlobError, HubkitError, StorageError
 from registry.manifest import MAX_BYTES, Manifest
-from registry.origin_kinds import open_origin
-from registry.origins import find_origins
 from registry.storage.beside import find_set_aside
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.tables.versions import Version
 
 if TYPE_CHECKING:
-    from registry.catalog import Catalog
+    from registry.catalog.catalog import Catalog
 
 Result = TypeVar("Result")
 

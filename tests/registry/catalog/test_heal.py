@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from registry import AdapterRef, Catalog, CorruptBlobError, Folder, Version
+from registry.catalog.origins import open_origin
 from registry.maintenance.fsck import check_registry
-from registry.origin_kinds import open_origin
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")

@@ -1,11 +1,12 @@
 """Changing what is already recorded: aliases, yanks and deletion, inside a write transaction."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, aliased
 
 from registry.errors import ConflictError, InvalidNameError
+from registry.log.log import Log
 from registry.refs import LATEST, AdapterRef
 from registry.tables.listings import list_newest
 from registry.tables.lookup import alias_not_found, find_repository, find_revision
@@ -21,6 +22,7 @@ from registry.tables.models import (
     RevisionTag,
 )
 from registry.tables.text_index import remove_text
+from registry.tables.versions import Version, load_version
 
 _UNSYNCHRONIZED = {"synchronize_session": False}
 
@@ -167,3 +169,41 @@ def _users(session: Session, repository: Repository) -> list[AdapterRef]:
         .order_by(Repository.id)
     ).all()
     return [AdapterRef(owner, name, version=number) for owner, name, number in rows]
+
+
+def set_alias(session: Session, log: Log, ref: AdapterRef, alias: str) -> Version:
+    """As `Catalog.set_alias`."""
+    revision, new = point_alias(session, ref, alias)
+    if new:
+        log.append(session, "alias", ref, alias=alias, number=revision.number)
+    return load_version(session, revision.id)
+
+
+def remove_alias(session: Session, log: Log, ref: AdapterRef, alias: str) -> None:
+    """As `Catalog.remove_alias`."""
+    drop_alias(session, ref, alias)
+    log.append(session, "unalias", ref, alias=alias)
+
+
+def yank(session: Session, log: Log, ref: AdapterRef, reason: str) -> Version:
+    """As `Catalog.yank`."""
+    at = datetime.now(UTC)
+    revision = set_yank(session, ref, at, reason)
+    details = {"number": revision.number, "reason": reason, "yanked_at": at.isoformat()}
+    log.append(session, "yank", ref, **details)
+    return load_version(session, revision.id)
+
+
+def unyank(session: Session, log: Log, ref: AdapterRef) -> Version:
+    """As `Catalog.unyank`."""
+    revision = set_yank(session, ref, None, None)
+    log.append(session, "unyank", ref, number=revision.number)
+    return load_version(session, revision.id)
+
+
+def delete(session: Session, log: Log, ref: AdapterRef) -> list[int]:
+    """As `Catalog.delete`."""
+    at = datetime.now(UTC)
+    numbers = delete_adapter(session, ref, at)
+    log.append(session, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
+    return numbers

@@ -4,17 +4,17 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
+from registry.catalog.heal import healing
+from registry.catalog.publish import publish_version
 from registry.errors import DatabaseError, ParentNotFoundError, StorageError
-from registry.healing import healing
 from registry.manifest import Manifest
-from registry.publishing import publish_version
 from registry.refs import AdapterRef
 from registry.tables.listings import count_download
 from registry.tables.recording import Publication
 from registry.tables.versions import Version
 
 if TYPE_CHECKING:
-    from registry.catalog import Catalog
+    from registry.catalog.catalog import Catalog
 
 
 def pull_version(

@@ -19,17 +19,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry import changes
+from registry.catalog import change as changes
+from registry.catalog.checkout import cached_folder, write_folder
+from registry.catalog.heal import healing
+from registry.catalog.publish import publish_version
+from registry.catalog.pull import pull_version
 from registry.database.database import Database
-from registry.healing import healing
 from registry.log.log import Log, current_user
 from registry.log.object_records import open_records
 from registry.manifest import MAX_BYTES, Manifest
-from registry.publishing import publish_version
-from registry.pulling import pull_version
 from registry.refs import AdapterRef
 from registry.storage.blobs import open_blobs
-from registry.storage.checkout import cached_folder, write_folder
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.lineage import Lineage, find_lineage
 from registry.tables.lookup import find_repository, find_version

@@ -1,0 +1,1 @@
+"""The door to the registry, and the steps of each change."""
