@@ -30,7 +30,7 @@ from hubkit.training.evaluate import evaluate
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, FUSION_LEARNING_RATE, Settings
 from hubkit.training.train import Job, train_adapter, train_fusion
 from registry import AdapterRef, Catalog, Version, open_catalog
-from registry.search import search
+from registry.search.search import search
 
 FEW = 100
 FEW_EPOCHS = 20

@@ -1,6 +1,6 @@
 """A registry of adapters: names, versions, bytes and lineage. Loads no torch.
 
-Start with `open_catalog`; `registry.search.search` finds what is in it.
+Start with `open_catalog`; `registry.search.search.search` finds what is in it.
 """
 
 from importlib import import_module
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from registry.folders import Folder, read_folder, write_manifest
     from registry.home import default_home, open_catalog
     from registry.manifest import BaseModelInfo, Manifest, Method, Metric, Parent, Training
-    from registry.search import Page
+    from registry.search.search import Page
     from registry.storage.files import FileInfo
     from registry.tables.lineage import Lineage, ParentLink
     from registry.tables.versions import Version

@@ -21,8 +21,8 @@ from benchmarks.registries.made_up import (
 )
 from benchmarks.registries.timing import repeat, shown, timed
 from registry import AdapterRef, Catalog
-from registry.leaderboard import leaderboard
-from registry.search import search
+from registry.search.leaderboard import leaderboard
+from registry.search.search import search
 
 
 def ask(catalog: Catalog, size: int, calls: int) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ class _Ref(click.ParamType[AdapterRef]):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         from registry import open_catalog
-        from registry.search import search
+        from registry.search.search import search
 
         try:
             found = search(open_catalog(create=False), limit=1000).items

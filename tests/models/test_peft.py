@@ -26,7 +26,7 @@ from hubkit.models.peft import attach_peft
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
-from registry.search import search
+from registry.search.search import search
 from tests.support.foreign import PEFT
 from tests.support.models import base_folder
 

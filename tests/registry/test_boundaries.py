@@ -16,7 +16,7 @@ FORBIDDEN = {"torch", "numpy", "transformers", "click", "hubkit", "safetensors",
 
 @pytest.mark.parametrize(
     "statement",
-    ["import registry", "from registry import *", "import registry.home, registry.search"],
+    ["import registry", "from registry import *", "import registry.home, registry.search.search"],
 )
 def test_importing_the_registry_loads_nothing_heavy(
     start_python: Callable[..., "subprocess.Popen[str]"], statement: str

@@ -21,7 +21,7 @@ from registry.database.database import (
     known_revisions,
     migrations_folder,
 )
-from registry.search import search
+from registry.search.search import search
 from registry.tables.base import Base
 from registry.tables.schema import differences
 

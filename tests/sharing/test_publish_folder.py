@@ -23,7 +23,7 @@ from registry.errors import (
     HubkitError,
     ParentNotFoundError,
 )
-from registry.search import search
+from registry.search.search import search
 from tests.support.foreign import BASE, BERT, FIXTURES, HEAD, PEFT, copy, edit, reshape
 from tests.support.models import METHODS, reference_base, reference_outputs, run
 

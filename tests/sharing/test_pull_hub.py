@@ -11,7 +11,7 @@ from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog
 from registry.catalog.origins import pulled_from
 from registry.errors import RemoteNotFoundError
-from registry.search import search
+from registry.search.search import search
 from tests.support.foreign import PEFT
 from tests.support.hub import Hub
 from tests.support.roundtrip import pull, push

@@ -6,7 +6,7 @@ from hubkit.hub.address import RemoteAddress
 from hubkit.sharing.publish_hub import Pushed, publish_remote
 from hubkit.sharing.pull_hub import pull_remote
 from registry import AdapterRef, Catalog, Version
-from registry.search import search
+from registry.search.search import search
 from tests.support.foreign import PEFT
 from tests.support.hub import Hub
 

@@ -28,7 +28,7 @@ from registry.errors import (
     RefNotFoundError,
     StorageError,
 )
-from registry.search import search
+from registry.search.search import search
 from tests.support.data import TEXTS, job, labelled_text
 from tests.support.models import base_folder, same, snapshot
 

@@ -41,7 +41,7 @@ def command(
       hubkit leaderboard --task sentiment --base bert-base-uncased --dataset imdb
     """
     from registry import open_catalog
-    from registry.leaderboard import leaderboard
+    from registry.search.leaderboard import leaderboard
 
     ranks = leaderboard(
         open_catalog(),

@@ -12,14 +12,14 @@ from hubkit.cli.output import base_column, print_json, print_table, version_json
 from hubkit.cli.params import SIZE
 
 if TYPE_CHECKING:
-    from registry.tables.pages import Sort
+    from registry.search.pages import Sort
     from registry.tables.versions import Version
 
 KINDS = ("adapter", "fusion", "stack", "mix")
 """The values of `registry.manifest.Kind`, which takes pydantic to import; a test compares them."""
 
 SORTS = ("date", "score", "downloads")
-"""The values of `registry.tables.pages.Sort`, likewise."""
+"""The values of `registry.search.pages.Sort`, likewise."""
 
 
 @click.command("list")
@@ -81,7 +81,7 @@ def command(
       hubkit list --metric "accuracy>=0.9" --sort score --limit 10
     """
     from registry import open_catalog
-    from registry.search import search
+    from registry.search.search import search
 
     catalog, after = open_catalog(), None
     items: list[Version] = []

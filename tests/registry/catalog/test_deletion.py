@@ -12,7 +12,7 @@ from registry import (
     RefNotFoundError,
     Version,
 )
-from registry.search import search
+from registry.search.search import search
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")

@@ -14,7 +14,7 @@ from registry.maintenance.bundle import export_bundle, import_bundle
 from registry.maintenance.doctor import examine
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
-from registry.search import search
+from registry.search.search import search
 from registry.storage.object_blobs import ObjectBlobStore
 from tests.registry.maintenance.conftest import GONE, ONE, make_busy
 from tests.support.object_storage import BUCKET

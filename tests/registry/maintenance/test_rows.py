@@ -3,7 +3,7 @@ from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, DatabaseError, Version
 from registry.maintenance.fsck import check_registry
-from registry.search import search
+from registry.search.search import search
 from tests.registry.maintenance.conftest import damage, texts
 
 REF = AdapterRef.parse("alice/sst2")

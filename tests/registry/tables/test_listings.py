@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
-from registry.search import search
+from registry.search.search import search
 from registry.tables.listings import base_family, base_name, fold_family
 
 REF = AdapterRef.parse("alice/sst2")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
 from registry import AdapterRef, Catalog, Folder, InvalidNameError, open_catalog
-from registry import search as searching
 from registry.database.prepared import Prepared, Transaction
-from registry.search import search
+from registry.search import search as searching
+from registry.search.search import search
 from registry.tables import text_index
 
 MakeFolder = Callable[..., Folder]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from registry.database.prepared import Transaction
 from registry.errors import InvalidNameError
 from registry.refs import AdapterRef
-from registry.tables.conditions import Meaning, Threshold, find_base
-from registry.tables.pages import Asked, Sort, page_statement, rest_statement
+from registry.search.conditions import Meaning, Threshold, find_base
+from registry.search.pages import Asked, Sort, page_statement, rest_statement
 from registry.tables.text_index import query
 from registry.tables.versions import WIDTH, Version, look_up
 

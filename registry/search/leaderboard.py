@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, exists, select
 from registry.database.prepared import Prepared
 from registry.errors import InvalidNameError
 from registry.manifest import Metric
-from registry.tables.conditions import Meaning, find_base, has_base, versions_of
+from registry.search.conditions import Meaning, find_base, has_base, versions_of
 from registry.tables.listings import LISTINGS
 from registry.tables.models import table
 from registry.tables.versions import WIDTH, Version, look_up

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from registry import AdapterRef, Catalog, Folder, InvalidNameError
-from registry.leaderboard import leaderboard
+from registry.search.leaderboard import leaderboard
 
 
 def measured(name: str, value: float, *, higher: bool = True, **other: str) -> dict[str, Any]:

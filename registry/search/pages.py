@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy import tuple_ as row_of
 
 from registry.database.prepared import Prepared
-from registry.tables.conditions import Meaning, has_base, is_measured, versions_of
+from registry.search.conditions import Meaning, has_base, is_measured, versions_of
 from registry.tables.listings import LISTINGS
 from registry.tables.models import table
 from registry.tables.text_index import candidates

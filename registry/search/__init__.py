@@ -1,0 +1,1 @@
+"""Find adapters: search, leaderboards, pages."""
