@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from registry.database.database import VERSION_TABLE, is_model_table
 from registry.home import find_catalog
-from registry.tables.base import Base
+from registry.tables.models import Base
 
 
 def migrate(connection: Connection) -> None:

@@ -19,9 +19,9 @@ from registry.database.journal import journal_mode
 from registry.database.sqlite import Sqlite
 from registry.log.entry import Entry, canonical
 from registry.log.log import START, current_user
-from registry.tables.base import Base
 from registry.tables.listings import NO_SCORE
-from registry.tables.recording import columns
+from registry.tables.models import Base
+from registry.tables.record import columns
 from registry.tables.text_index import text_entry
 
 _BATCH = 10_000

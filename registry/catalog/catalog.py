@@ -34,7 +34,7 @@ from registry.storage.files import MANIFEST_NAME
 from registry.tables.lineage import Lineage, find_lineage
 from registry.tables.lookup import find_repository, find_version
 from registry.tables.models import Revision
-from registry.tables.recording import Publication, check_text, require_publishable
+from registry.tables.record import Publication, check_text, require_publishable
 from registry.tables.versions import Version, load_digests, load_versions, select_versions
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from registry.storage.blobs import BlobStore
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.storage.intake import Arrival
-from registry.tables.recording import Publication, record_version, require_publishable
+from registry.tables.record import Publication, record_version, require_publishable
 from registry.tables.references import spare
 from registry.tables.versions import Version, load_version
 

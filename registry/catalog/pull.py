@@ -10,7 +10,7 @@ from registry.errors import DatabaseError, ParentNotFoundError, StorageError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.listings import count_download
-from registry.tables.recording import Publication
+from registry.tables.record import Publication
 from registry.tables.versions import Version
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from registry.catalog.catalog import Catalog
 from registry.catalog.heal import describe, heal_blob
 from registry.errors import StorageError
 from registry.maintenance.findings import Finding
+from registry.maintenance.integrity import expected_blobs, label
 from registry.storage.beside import find_set_aside
 from registry.storage.files import CHUNK, FileInfo
-from registry.tables.integrity import expected_blobs, label
 
 _BATCH = 100
 _THREADS = 2

@@ -26,7 +26,7 @@ from registry.fields import Ref
 from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.files import CHUNK, MANIFEST_NAME, Digest
-from registry.tables.recording import Publication
+from registry.tables.record import Publication
 from registry.tables.versions import Version
 
 INDEX_NAME = "hubkit-bundle.json"

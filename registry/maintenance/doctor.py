@@ -23,8 +23,8 @@ from registry.database.sqlite import Sqlite
 from registry.errors import DatabaseError, StorageError
 from registry.home import require_folder
 from registry.log.log import START, Log
+from registry.maintenance.integrity import table_problems
 from registry.storage.durable import fsync_folder
-from registry.tables.integrity import table_problems
 
 State = Literal["ok", "note", "problem"]
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from registry.catalog.catalog import Catalog
 from registry.errors import StorageError
-from registry.maintenance.behind import find_behind
 from registry.maintenance.blob_check import check_blobs
 from registry.maintenance.findings import Finding
+from registry.maintenance.integrity import stray_aliases, structure_problems
+from registry.maintenance.rebuild import find_behind
 from registry.maintenance.rows import check_listings, check_publications, check_rows
 from registry.storage.beside import find_strays
-from registry.tables.integrity import stray_aliases, structure_problems
 from registry.tables.text_index import is_index_sound, make_index_anew
 
 _SHOWN = 5

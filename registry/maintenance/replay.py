@@ -14,7 +14,7 @@ from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.models import Origin
-from registry.tables.recording import Publication, record_version, reserve_number
+from registry.tables.record import Publication, record_version, reserve_number
 
 
 class Replay:

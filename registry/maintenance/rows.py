@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from registry.catalog.catalog import Catalog
 from registry.errors import CorruptBlobError, ManifestError
 from registry.maintenance.findings import Finding
+from registry.maintenance.integrity import stray_listings, unlogged_ids
 from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
-from registry.tables.integrity import stray_listings, unlogged_ids
 from registry.tables.listings import list_newest
 from registry.tables.models import (
     Revision,
@@ -23,7 +23,7 @@ from registry.tables.models import (
     RevisionTag,
     table,
 )
-from registry.tables.recording import add_parts, columns
+from registry.tables.record import add_parts, columns
 from registry.tables.text_index import add_text, indexed_ids, remove_text, text_columns
 from registry.tables.versions import Version, load_rows, load_version, select_versions
 

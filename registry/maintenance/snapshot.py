@@ -9,8 +9,8 @@ from pathlib import Path
 
 from registry.database.database import Database
 from registry.database.sqlite import Sqlite, copy_database
+from registry.maintenance.copying import copy_rows
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
-from registry.tables.copying import copy_rows
 
 
 def snapshot(

@@ -21,9 +21,9 @@ from registry.database.database import (
     known_revisions,
     migrations_folder,
 )
+from registry.maintenance.schema import differences
 from registry.search.search import search
-from registry.tables.base import Base
-from registry.tables.schema import differences
+from registry.tables.models import Base
 
 
 def schema(connection: Connection) -> dict[str, object]:

@@ -61,7 +61,7 @@ def downgrade(migration: str) -> None:
       hubkit db downgrade 0002
       hubkit db downgrade 0002 --yes
     """
-    from registry.tables.schema import downgrade as take_back
+    from registry.maintenance.schema import downgrade as take_back
 
     database = _existing()
     take_back(database, migration)
@@ -99,7 +99,7 @@ def check(as_json: bool) -> None:
       hubkit db check --json
     """
     from registry import DatabaseError
-    from registry.tables.schema import differences
+    from registry.maintenance.schema import differences
 
     database = _existing()
     label = database.backend.label

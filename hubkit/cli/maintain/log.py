@@ -33,7 +33,7 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
       hubkit log reviews --json
     """
     from registry import open_catalog
-    from registry.maintenance.behind import find_behind
+    from registry.maintenance.rebuild import find_behind
 
     catalog = open_catalog(create=False)
     behind = find_behind(catalog)

@@ -21,7 +21,7 @@ from registry.home import find_catalog
 from registry.maintenance.backup import back_up, restore
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
-from registry.tables.schema import downgrade
+from registry.maintenance.schema import downgrade
 from tests.support.power import failing_at
 
 pytestmark = pytest.mark.sqlite

@@ -1,10 +1,9 @@
 from collections.abc import Callable
 
 from registry import AdapterRef, Catalog, Folder
-from registry.maintenance.behind import find_behind
 from registry.maintenance.fsck import check_registry
-from registry.maintenance.rebuild import rebuild
-from registry.tables.schema import downgrade
+from registry.maintenance.rebuild import find_behind, rebuild
+from registry.maintenance.schema import downgrade
 
 REF = AdapterRef.parse("film")
 

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, DatabaseError, Folder, Version
+from registry.maintenance import integrity
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
 from registry.storage.files import CHUNK
-from registry.tables import integrity
 from tests.registry.maintenance.conftest import damage, texts
 
 MakeFolder = Callable[..., Folder]

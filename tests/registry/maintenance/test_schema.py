@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, DatabaseError, Folder, NewerDatabaseError
 from registry.database.database import known_revisions
-from registry.tables.schema import differences, downgrade
+from registry.maintenance.schema import differences, downgrade
 
 
 def test_tables_that_nobody_altered_do_not_differ(catalog: Catalog) -> None:

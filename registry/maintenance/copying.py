@@ -5,8 +5,7 @@ from collections.abc import Callable
 from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
-from registry.tables.base import Base
-from registry.tables.models import Repository, Revision, table
+from registry.tables.models import Base, Repository, Revision, table
 from registry.tables.text_index import add_texts, text_columns
 from registry.tables.versions import load_versions, select_versions
 

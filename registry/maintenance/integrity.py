@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from registry.database.database import TEXT_TABLE, VERSION_TABLE, Database
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
-from registry.tables.base import Base
 from registry.tables.listings import NO_SCORE
 from registry.tables.models import (
+    Base,
     LogEntry,
     LogHead,
     NamedRef,

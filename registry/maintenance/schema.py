@@ -8,7 +8,7 @@ from registry.database.database import (
     known_revisions,
 )
 from registry.errors import DatabaseError
-from registry.tables.base import Base
+from registry.tables.models import Base
 
 
 def downgrade(database: Database, target: str) -> None:
