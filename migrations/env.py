@@ -1,7 +1,7 @@
 """How Alembic reaches the registry's database.
 
-`registry.database.database` hands over a connection that is already inside one write transaction with
-foreign keys off; on the command line the registry under HUBKIT_HOME is used the same way.
+`registry.database.database` hands over a connection that is already inside one write transaction
+with foreign keys off; on the command line the registry under HUBKIT_HOME is used the same way.
 """
 
 from alembic import context

@@ -105,14 +105,14 @@ __all__ = [
 # help should not pay: these come when they are first asked for.
 _LAZY = {
     "BaseModelInfo": "manifest",
-    "Catalog": "catalog",
+    "Catalog": "catalog.catalog",
     "FileInfo": "storage.files",
     "Folder": "folders",
     "Lineage": "tables.lineage",
     "Manifest": "manifest",
     "Method": "manifest",
     "Metric": "manifest",
-    "Page": "search",
+    "Page": "search.search",
     "Parent": "manifest",
     "ParentLink": "tables.lineage",
     "Training": "manifest",

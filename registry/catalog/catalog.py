@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.catalog import change as changes
+from registry.catalog import change
 from registry.catalog.checkout import cached_folder, write_folder
 from registry.catalog.heal import healing
 from registry.catalog.publish import publish_version
@@ -217,7 +217,7 @@ class Catalog:
             ConflictError: The version is yanked.
         """
         return self.database.transact(
-            lambda session: changes.set_alias(session, self.log, ref, alias)
+            lambda session: change.set_alias(session, self.log, ref, alias)
         )
 
     def remove_alias(self, ref: AdapterRef, alias: str) -> None:
@@ -227,7 +227,7 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
             AliasNotFoundError: There is no such alias.
         """
-        self.database.transact(lambda session: changes.remove_alias(session, self.log, ref, alias))
+        self.database.transact(lambda session: change.remove_alias(session, self.log, ref, alias))
 
     def yank(self, ref: AdapterRef, reason: str) -> Version:
         """Hide a version from everyone who does not ask for its number; its bytes stay.
@@ -241,7 +241,7 @@ class Catalog:
             NotFoundError: As `resolve`.
         """
         check_text("reason", reason)
-        return self.database.transact(lambda session: changes.yank(session, self.log, ref, reason))
+        return self.database.transact(lambda session: change.yank(session, self.log, ref, reason))
 
     def unyank(self, ref: AdapterRef) -> Version:
         """Undo `yank`.
@@ -250,7 +250,7 @@ class Catalog:
             InvalidNameError: `ref` has no number.
             NotFoundError: As `resolve`.
         """
-        return self.database.transact(lambda session: changes.unyank(session, self.log, ref))
+        return self.database.transact(lambda session: change.unyank(session, self.log, ref))
 
     def delete(self, ref: AdapterRef) -> list[int]:
         """Delete an adapter with all its versions; its name is never given to another.
@@ -268,7 +268,7 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
             ConflictError: Another adapter is made of it.
         """
-        return self.database.transact(lambda session: changes.delete(session, self.log, ref))
+        return self.database.transact(lambda session: change.delete_logged(session, self.log, ref))
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""

@@ -201,7 +201,7 @@ def unyank(session: Session, log: Log, ref: AdapterRef) -> Version:
     return load_version(session, revision.id)
 
 
-def delete(session: Session, log: Log, ref: AdapterRef) -> list[int]:
+def delete_logged(session: Session, log: Log, ref: AdapterRef) -> list[int]:
     """As `Catalog.delete`."""
     at = datetime.now(UTC)
     numbers = delete_adapter(session, ref, at)

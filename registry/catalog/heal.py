@@ -9,7 +9,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from registry.catalog.origins import find_origins, open_origin
+from registry.catalog.origin_kinds import open_origin
+from registry.catalog.origins import find_origins
 from registry.errors import CorruptBlobError, HubkitError, StorageError
 from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.beside import find_set_aside

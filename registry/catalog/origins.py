@@ -1,8 +1,8 @@
 """Where a version was pulled from, so that bytes that were lost or damaged can be fetched again.
 
 An origin is written as a location: a folder, or a URL. What opens each kind of location is in
-`registry.catalog.origins`. Locations come from pulls of this registry only, never from a manifest or a
-bundle.
+`registry.catalog.origin_kinds`. Locations come from pulls of this registry only, never from a
+manifest or a bundle.
 """
 
 from pathlib import Path
@@ -20,10 +20,7 @@ from registry.tables.versions import Version, load_versions, select_versions
 if TYPE_CHECKING:
     from registry.catalog.catalog import Catalog
 
-from collections.abc import Callable
-from typing import BinaryIO, Protocol
-
-from registry.errors import StorageError
+from registry.catalog.origin_kinds import add_origin_kind
 
 add_origin_kind("", lambda location: BlobStore(Path(location)))
 
@@ -66,46 +63,3 @@ def pulled_from(catalog: "Catalog", version: Version) -> list[str]:
     """Return the folders and URLs that a version was pulled from, the first one first."""
     with catalog.database.read() as session:
         return find_origins(session, version.manifest_digest)
-
-
-class Origin(Protocol):
-    """What can give back the bytes of a blob."""
-
-    def open(self, digest: str, *, label: str) -> BinaryIO:
-        """Open a blob for reading; whoever reads it checks the digest.
-
-        Raises:
-            CorruptBlobError: It is not there.
-            HubkitError: It cannot be read.
-        """
-        ...
-
-
-_KINDS: dict[str, Callable[[str], Origin]] = {}
-
-
-def add_origin_kind(scheme: str, open: Callable[[str], Origin]) -> None:
-    """Say how to open locations of a kind.
-
-    Args:
-        scheme: That of its URLs; empty for folders.
-        open: Called with a location; it need not exist.
-    """
-    _KINDS[scheme] = open
-
-
-def open_origin(location: str) -> Origin:
-    """Return what is at a location.
-
-    Raises:
-        StorageError: It is of a kind that nobody added.
-    """
-    scheme, separator, _ = location.partition("://")
-    kind = _KINDS.get(scheme if separator else "")
-    if kind is None:
-        raise StorageError(
-            f"{location} is no place that this hubkit can fetch from: expected a folder or the "
-            "URL of a hub.",
-            location,
-        )
-    return kind(location)

@@ -33,6 +33,9 @@ REPOSITORIES = table("repositories")
 REVISIONS = table("revisions")
 
 
+Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metric]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """One immutable published version of an adapter.
@@ -273,9 +276,6 @@ def _parts_of(count: int) -> Prepared:
             )
         )
     )
-
-
-Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metric]]]
 
 
 def load_parts(transaction: Transaction, ids: Sequence[int]) -> dict[int, Parts]:
