@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from registry import Catalog
     from tests.support.hub import Hub
 
 # The Hugging Face client reads this once, when a test module imports it.
@@ -33,6 +34,22 @@ def hubkit_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HUBKIT_DATABASE_URL", "HUBKIT_STORAGE_URL"):
         monkeypatch.delenv(name, raising=False)
     return home
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    """A registry in the test's own folder."""
+    from registry import open_catalog
+
+    return open_catalog(tmp_path / "registry")
+
+
+@pytest.fixture
+def other_catalog(tmp_path: Path) -> Catalog:
+    """The registry of someone else."""
+    from registry import open_catalog
+
+    return open_catalog(tmp_path / "other-registry")
 
 
 @pytest.fixture
