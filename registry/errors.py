@@ -4,6 +4,7 @@ HubkitError
 ├── InvalidNameError
 ├── NotFoundError
 │   ├── RegistryNotFoundError
+│   │   └── BackupNotFoundError
 │   ├── RefNotFoundError
 │   ├── VersionNotFoundError
 │   ├── AliasNotFoundError
@@ -11,12 +12,20 @@ HubkitError
 ├── ConflictError
 ├── ManifestError
 ├── FolderError
-│   └── HeadLabelsError
+│   ├── HeadLabelsError
+│   ├── UnknownBaseError
+│   ├── UnknownTaskError
+│   ├── UnknownParentsError
+│   └── PickledWeightsError
 ├── CorruptBlobError
 ├── BundleError
 ├── StorageError
 ├── DatabaseError
-│   └── NewerDatabaseError
+│   ├── NewerDatabaseError
+│   ├── DamagedDatabaseError
+│   ├── DamagedIndexError
+│   ├── OutdatedDatabaseError
+│   └── AlteredLogError
 ├── BaseModelError
 │   ├── BaseModelNotFoundError
 │   └── BaseModelMismatchError
@@ -24,14 +33,21 @@ HubkitError
 ├── CompositionError
 ├── UnsupportedModelError
 ├── DataError
+│   ├── MissingColumnError
 │   └── LabelError
+│       ├── RareLabelError
+│       └── SingleLabelError
 ├── TrainingError
+│   ├── DivergedError
+│   └── RunInUseError
 └── RemoteError
     ├── RemoteNotFoundError
     ├── RemoteAccessError
     └── RemoteUnreachableError
 
-A message names the thing, what was expected, what was found and what to do about it.
+A message names the thing, what was expected, what was found and what to do about it, in facts. It
+names no option and no command: `hubkit.cli.cures` adds those by class, so that an error which needs
+one has a class of its own here.
 """
 
 from collections.abc import Iterable
@@ -43,12 +59,26 @@ class HubkitError(Exception):
     Args:
         message: The whole sentence a person reads.
         subject: The offending object: a ref, a path, a digest, a field.
+        given: What the caller asked for or passed; default: None, which says nothing of it.
+        expected: What would have been right; default: None.
+        found: What was there instead; default: None.
     """
 
-    def __init__(self, message: str, subject: object = None) -> None:
-        """Keep the offending object beside the message."""
+    def __init__(
+        self,
+        message: str,
+        subject: object = None,
+        *,
+        given: object = None,
+        expected: object = None,
+        found: object = None,
+    ) -> None:
+        """Keep the facts beside the message, for programs."""
         super().__init__(message)
         self.subject = subject
+        self.given = given
+        self.expected = expected
+        self.found = found
 
 
 class InvalidNameError(HubkitError):
@@ -61,6 +91,10 @@ class NotFoundError(HubkitError):
 
 class RegistryNotFoundError(NotFoundError):
     """A folder holds no registry."""
+
+
+class BackupNotFoundError(RegistryNotFoundError):
+    """A folder holds no backup of a registry."""
 
 
 class RefNotFoundError(NotFoundError):
@@ -92,7 +126,27 @@ class FolderError(HubkitError):
 
 
 class HeadLabelsError(FolderError):
-    """The labels that a folder names for its head are not as many as the classes it tells apart."""
+    """The labels of a head are not what its weights and its files say.
+
+    `expected` is the number of classes that its weights tell apart, 0 if there is no head; `found`
+    are the labels that its files name; `given` are those that the caller named.
+    """
+
+
+class UnknownBaseError(FolderError):
+    """A folder does not say which base model it is for, or names more than one."""
+
+
+class UnknownTaskError(FolderError):
+    """A folder does not say what its adapter does."""
+
+
+class UnknownParentsError(FolderError):
+    """A fusion's folder does not say which published adapters it is made of."""
+
+
+class PickledWeightsError(FolderError):
+    """A folder holds weights as a pickle, which loading could make run code."""
 
 
 class CorruptBlobError(HubkitError):
@@ -113,6 +167,22 @@ class DatabaseError(HubkitError):
 
 class NewerDatabaseError(DatabaseError):
     """The registry's database was written by a newer hubkit."""
+
+
+class DamagedDatabaseError(DatabaseError):
+    """The registry's database is lost or damaged; blobs and records can make it anew."""
+
+
+class DamagedIndexError(DatabaseError):
+    """The search index is damaged; all else in the database is sound."""
+
+
+class OutdatedDatabaseError(DatabaseError):
+    """The database is older than the records beside it."""
+
+
+class AlteredLogError(DatabaseError):
+    """The log and its records contradict each other: somebody altered one of them."""
 
 
 class BaseModelError(HubkitError):
@@ -143,12 +213,32 @@ class DataError(HubkitError):
     """A data set lacks a column, has no rows, or holds values of the wrong kind."""
 
 
+class MissingColumnError(DataError):
+    """A data set has no column of the name that was `given`; those it has are `found`."""
+
+
 class LabelError(DataError):
     """The labels of a data set and of an adapter differ."""
 
 
+class RareLabelError(LabelError):
+    """A label has too few rows to train on some and to validate with others."""
+
+
+class SingleLabelError(LabelError):
+    """All rows of a data set have one label, so that there is nothing to learn."""
+
+
 class TrainingError(HubkitError):
     """Training cannot start, or went wrong."""
+
+
+class DivergedError(TrainingError):
+    """The loss grew without bound; `given` is the learning rate."""
+
+
+class RunInUseError(TrainingError):
+    """Another process is doing the same training."""
 
 
 class RemoteError(HubkitError):

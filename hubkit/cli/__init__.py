@@ -93,7 +93,10 @@ class _Hubkit(click.Group):
         try:
             return super().invoke(ctx)
         except HubkitError as error:
-            raise click.ClickException(str(error)) from error
+            from hubkit.cli.cures import with_cure
+
+            ran = self.get_command(ctx, ctx.invoked_subcommand or "")
+            raise click.ClickException(with_cure(str(error), error, ran)) from error
         except KeyboardInterrupt as error:
             raise click.ClickException(
                 "Interrupted. Run the same command again to go on."
@@ -121,10 +124,16 @@ def _refuse_output(why: str | None) -> NoReturn:
 
 
 class _Notes(logging.Handler):
-    """Tells people what the library noted, beside the result."""
+    """Tells people what the library noted, beside the result.
+
+    A note may say with ``extra={"about": ...}`` which class of error it would be elsewhere.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"Note: {one_line(record.getMessage())}", err=True)
+        from hubkit.cli.cures import with_cure
+
+        text = with_cure(one_line(record.getMessage()), getattr(record, "about", None))
+        click.echo(f"Note: {text}", err=True)
 
 
 @click.group(cls=_Hubkit, context_settings={"help_option_names": ["-h", "--help"]})

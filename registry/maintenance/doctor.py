@@ -20,7 +20,7 @@ from registry.catalog.catalog import Catalog
 from registry.database.database import known_revisions
 from registry.database.journal import JournalMode, file_system, has_wal_reset_fix, is_network
 from registry.database.sqlite import Sqlite
-from registry.errors import DatabaseError, StorageError
+from registry.errors import DatabaseError, HubkitError, StorageError
 from registry.home import require_folder
 from registry.log.log import START, Log
 from registry.maintenance.integrity import table_problems
@@ -40,11 +40,14 @@ class Check:
         name: What.
         state: ``ok``; ``note`` if there is something to know; ``problem`` if hubkit cannot work.
         text: What was found, and what follows.
+        about: The error that this would be; a command line tells by its class what mends it.
+            Default: None, where `text` says it all.
     """
 
     name: str
     state: State
     text: str
+    about: type[HubkitError] | None = None
 
 
 def examine(catalog: Catalog) -> list[Check]:

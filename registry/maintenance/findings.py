@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from registry.errors import HubkitError
+
 State = Literal["damaged", "repaired", "note"]
 
 
@@ -11,10 +13,13 @@ class Finding:
     """Something that is not as it should be.
 
     Attributes:
-        text: What was expected, what was found, and what was or can be done.
+        text: What was expected, what was found, and what was done.
         state: ``damaged``; ``repaired`` if it is mended now; ``note`` if nothing is lost, but
             something could be better.
+        about: The error that this would be to who needs what is damaged; a command line tells
+            by its class what mends it. Default: None, where `text` says it all.
     """
 
     text: str
     state: State = "damaged"
+    about: type[HubkitError] | None = None

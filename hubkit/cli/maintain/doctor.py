@@ -23,15 +23,17 @@ def command(as_json: bool) -> None:
     Example:
       hubkit doctor
     """
-    from dataclasses import asdict
-
+    from hubkit.cli.cures import with_cure
     from registry.home import find_catalog
     from registry.maintenance.doctor import examine
 
-    checks = examine(find_catalog())
+    checks = [
+        (check.name, check.state, with_cure(check.text, check.about))
+        for check in examine(find_catalog())
+    ]
     if as_json:
-        print_json([asdict(check) for check in checks])
+        print_json([{"name": name, "state": state, "text": text} for name, state, text in checks])
     else:
         marks = {"ok": "", "note": "note: ", "problem": "PROBLEM: "}
-        print_facts([(check.name, f"{marks[check.state]}{check.text}") for check in checks])
-    sys.exit(1 if any(check.state == "problem" for check in checks) else 0)
+        print_facts([(name, f"{marks[state]}{text}") for name, state, text in checks])
+    sys.exit(1 if any(state == "problem" for _, state, _ in checks) else 0)

@@ -31,8 +31,7 @@ def command(full: bool, repair: bool, as_json: bool) -> None:
       hubkit fsck
       hubkit fsck --full --repair
     """
-    from dataclasses import asdict
-
+    from hubkit.cli.cures import with_cure
     from registry import open_catalog
     from registry.maintenance.fsck import check_registry
 
@@ -41,14 +40,21 @@ def command(full: bool, repair: bool, as_json: bool) -> None:
         with progress_bar("Checking") as progress:
             report = check_registry(catalog, full=full, repair=repair, progress=progress)
     except HubkitError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {with_cure(str(error), error)}", err=True)
         sys.exit(2)
+    findings = [(one.state, with_cure(one.text, one.about)) for one in report.findings]
     if as_json:
-        print_json({**asdict(report), "status": report.status})
+        print_json(
+            {
+                "blobs": report.blobs,
+                "bytes": report.bytes,
+                "findings": [{"text": text, "state": state} for state, text in findings],
+                "status": report.status,
+            }
+        )
     else:
-        for finding in report.findings:
-            state = "DAMAGED" if finding.state == "damaged" else finding.state
-            click.echo(f"{state}: {finding.text}")
+        for state, text in findings:
+            click.echo(f"{'DAMAGED' if state == 'damaged' else state}: {text}")
         read = f", {size(report.bytes)} hashed" if full else ""
         verdict = ("sound", "sound again", "damaged")[report.status]
         click.echo(f"{catalog.home} is {verdict}: {report.blobs} blobs looked at{read}.")

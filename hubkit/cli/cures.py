@@ -1,0 +1,88 @@
+"""Which option or command mends what the library refuses: one table from error to cure.
+
+The library states facts; a command names options. A bare ``--option`` belongs to the command that
+ran: where that command has no such option, the sentence is left out. A whole command stands in
+backquotes, and is good advice everywhere. What the library finds or notes without refusing anything
+names a class, too, as what it is ``about``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from registry import errors
+from registry.errors import HubkitError
+
+Cure = tuple[str, ...] | Callable[[Any], tuple[str, ...]]
+"""The sentences that follow the message of an error, or what makes them of the error's fields."""
+
+_REBUILD = (
+    "`hubkit rebuild` makes it anew from blobs and records.",
+    "`hubkit restore` brings back a backup.",
+)
+
+
+def _labels(error: errors.HeadLabelsError) -> tuple[str, ...]:
+    if error.given and (error.found or not error.expected):
+        return ("Leave --label out.",)
+    if error.found:
+        return ()  # the files contradict each other: mend them
+    return ("Name them with --label, once for each class in the order of their ids.",)
+
+
+CURES: Mapping[type[HubkitError], Cure] = {
+    errors.RareLabelError: ("Or pass rows to validate with as --validation.",),
+    errors.SingleLabelError: ("Check --label-column.",),
+    errors.DivergedError: ("Try a smaller --learning-rate.",),
+    errors.RunInUseError: ("Or give this run another --name or --seed.",),
+    errors.UnknownBaseError: ("Say with --base which one it is.",),
+    errors.UnknownTaskError: ("Say it with --task, such as --task sentiment.",),
+    errors.UnknownParentsError: ("Name them in this order with --parent, once for each.",),
+    errors.HeadLabelsError: _labels,
+    errors.PickledWeightsError: ("`hubkit publish` converts it.",),
+    errors.BackupNotFoundError: ("Name the folder that `hubkit backup` wrote.",),
+    errors.DamagedDatabaseError: _REBUILD,
+    errors.OutdatedDatabaseError: ("`hubkit rebuild` brings it up to date.",),
+    errors.DamagedIndexError: ("`hubkit fsck --full --repair` makes it anew.",),
+    errors.AlteredLogError: _REBUILD,
+}
+"""The cure of each class of error that has one; a class without a row has that of its parent."""
+
+_COMMAND_OR_OPTION = re.compile(r"`[^`]*`|(?<![\w-])(--[a-z][a-z-]+)")
+
+
+def cure_of(
+    problem: HubkitError | type[HubkitError] | None, command: click.Command | None = None
+) -> str:
+    """Return what to do about a problem, as sentences to put after its message; may be empty.
+
+    Args:
+        problem: What the library refused; or the class of what it found, with nothing known of it.
+        command: The one that ran; default: unknown, so that every sentence is right.
+    """
+    if problem is None:
+        return ""
+    error = problem("") if isinstance(problem, type) else problem
+    cure = next((CURES[kind] for kind in type(error).mro() if kind in CURES), ())
+    sentences = cure(error) if callable(cure) else cure
+    return " ".join(sentence for sentence in sentences if _has_all_of(command, sentence))
+
+
+def with_cure(
+    text: str,
+    problem: HubkitError | type[HubkitError] | None,
+    command: click.Command | None = None,
+) -> str:
+    """A text, and after it what to do about the problem that it tells of; see `cure_of`."""
+    return f"{text} {cure_of(problem, command)}".rstrip()
+
+
+def _has_all_of(command: click.Command | None, sentence: str) -> bool:
+    if command is None:
+        return True
+    has = {name for parameter in command.params for name in parameter.opts}
+    return {option for option in _COMMAND_OR_OPTION.findall(sentence) if option} <= has
