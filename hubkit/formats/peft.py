@@ -28,6 +28,7 @@ from registry.errors import AdapterError
 from registry.folders.lora import LoraConfig, read_lora
 from registry.folders.peft import in_head
 from registry.manifest import BaseModelInfo
+from registry.task_types import of_class
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _OWNER = "base_model.model."
@@ -35,14 +36,6 @@ _NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bia
 _CHAINED = "chained"
 """What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
 
-_TASK_TYPES = {
-    "ForSequenceClassification": "SEQ_CLS",
-    "ForTokenClassification": "TOKEN_CLS",
-    "ForQuestionAnswering": "QUESTION_ANS",
-    "ForCausalLM": "CAUSAL_LM",
-    "LMHeadModel": "CAUSAL_LM",
-    "ForConditionalGeneration": "SEQ_2_SEQ_LM",
-}
 # How lists of layers, and what is beside them, are called in any architecture: what stands before
 # that is the backbone's name.
 _PARTS = re.compile(
@@ -137,6 +130,7 @@ def write_adapter(
         StorageError: The folder cannot be written.
     """
     model_class = head.model_class if head is not None else base.architecture
+    names = of_class(model_class)
     prefix = f"{head.backbone}." if head is not None and head.backbone else ""
     weights = {
         f"{_OWNER}{prefix}{site}.{_NAMES[name]}": tensor
@@ -177,7 +171,7 @@ def write_adapter(
             },
             "revision": base.revision,
             "target_modules": paths,
-            "task_type": _task_type(model_class),
+            "task_type": None if names is None else names.peft,
             "use_dora": False,
             "use_rslora": method.use_rslora,
         },
@@ -251,10 +245,3 @@ def _model_type(source: Mapping[str, Any]) -> str | None:
     name = mapping.get("base_model_class") if isinstance(mapping, dict) else None
     found = getattr(transformers, name, None) if isinstance(name, str) else None
     return getattr(getattr(found, "config_class", None), "model_type", None)
-
-
-def _task_type(model_class: str | None) -> str | None:
-    for end, task_type in _TASK_TYPES.items():
-        if model_class is not None and model_class.endswith(end):
-            return task_type
-    return None

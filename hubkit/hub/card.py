@@ -11,15 +11,7 @@ from hubkit.hub.address import DEFAULT
 from registry import Manifest, Version
 from registry.folders.card import Card
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
-
-_AUTO_CLASSES = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-    "question-answering": "AutoModelForQuestionAnswering",
-    "text-generation": "AutoModelForCausalLM",
-    "text2text-generation": "AutoModelForSeq2SeqLM",
-    "fill-mask": "AutoModelForMaskedLM",
-}
+from registry.task_types import TASK_TYPES
 
 
 def write_card(
@@ -138,9 +130,9 @@ def _usage(manifest: Manifest, repository: str, revision: str, endpoint: str) ->
 
 
 def _stock(manifest: Manifest, repository: str, revision: str) -> list[str]:
-    base = manifest.base_model.id
+    base, names = manifest.base_model.id, TASK_TYPES.get(manifest.task_type or "")
     if PEFT.weights in manifest.files:
-        auto_class = _AUTO_CLASSES.get(manifest.task_type or "", "AutoModel")
+        auto_class = "AutoModel" if names is None else names.auto_class
         labels = f", num_labels={len(manifest.labels)}" if manifest.labels else ""
         return [
             "from peft import PeftModel",

@@ -28,6 +28,7 @@ from registry.folders.kinds import ADAPTER, FUSION, PEFT
 from registry.folders.lora import ALL_LINEAR, read_lora
 from registry.folders.safetensors import TensorInfo, read_header
 from registry.refs import AdapterRef
+from registry.task_types import of_peft
 
 # The name of a tensor inside its module, and which of its dimensions is an input (i), an output
 # (o), either (e), or its own (.).
@@ -48,14 +49,6 @@ _TARGETING = (
     *("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform"),
     *("layers_pattern", "ensure_weight_tying"),
 )
-_AUTO_CLASSES = {
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-    "TOKEN_CLS": "AutoModelForTokenClassification",
-    "QUESTION_ANS": "AutoModelForQuestionAnswering",
-    "CAUSAL_LM": "AutoModelForCausalLM",
-    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
-    "FEATURE_EXTRACTION": "AutoModel",
-}
 
 
 def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
@@ -201,7 +194,8 @@ def _with_head(folder: Path, base: Path) -> PreTrainedModel | None:
     """The model that a PEFT adapter was trained in, without weights, as far as its folder says."""
     config = read_config(folder / PEFT.config)
     trained_in = (config.get("auto_mapping") or {}).get("base_model_class")
-    name = trained_in or _AUTO_CLASSES.get(str(config.get("task_type")))
+    names = of_peft(config.get("task_type"))
+    name = trained_in or (names and names.auto_class)
     model_class = getattr(transformers, str(name), None)
     base_config = AutoConfig.from_pretrained(base)
     of_class = getattr(model_class, "config_class", None) or PreTrainedConfig

@@ -9,25 +9,8 @@ from registry.errors import FolderError
 from registry.folders.folder import Given, choose_labels
 from registry.folders.kinds import HEAD
 from registry.folders.safetensors import TensorInfo
+from registry.task_types import of_class, of_head, with_outputs
 
-# How the names of flexible heads and of transformers classes end.
-_TASK_TYPES = {
-    "classification": "text-classification",
-    "multilabel_classification": "text-classification",
-    "tagging": "token-classification",
-    "question_answering": "question-answering",
-    "causal_lm": "text-generation",
-    "seq2seq_lm": "text2text-generation",
-    "masked_lm": "fill-mask",
-    "image_classification": "image-classification",
-    "ForSequenceClassification": "text-classification",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForCausalLM": "text-generation",
-    "ForConditionalGeneration": "text2text-generation",
-    "ForImageClassification": "image-classification",
-}
-_CLASSIFIES = ("text-classification", "token-classification", "image-classification")
 _HEAD_LAYER = re.compile(r"heads\.[^.]+\.(\d+)\.weight")
 _OUTPUTS = ("classifier.out_proj.weight", "classifier.weight", "score.weight", "out_proj.weight")
 
@@ -58,12 +41,17 @@ def read_head(
             where,
         )
     names = tuple(sorted(labels, key=labels.__getitem__))
-    kind = str((flexible or {}).get("head_type") or config.get("model_class") or "")
-    types = [type for end, type in _TASK_TYPES.items() if kind.endswith(end)]
-    facts: dict[str, Any] = {"task_type": types[0]} if types else {}
-    if types and types[0] not in _CLASSIFIES:  # its rows are words, or the ends of an answer
-        return {**facts, "labels": choose_labels(path, (), None, given)}
+    head_type = flexible.get("head_type") if flexible else None
+    kind = of_head(head_type) if flexible else of_class(config.get("model_class"))
     rows = _classes(tensors)
+    if kind is None:  # a head whose weights may not show what it tells apart
+        chosen = given.labels or names if rows is None else choose_labels(path, names, rows, given)
+        return {"labels": chosen}
+    several = head_type == "multilabel_classification"  # also where there is one label
+    task_type = kind.name if several else with_outputs(kind.name, rows)
+    facts = {"task_type": task_type}
+    if not kind.classes or task_type != kind.name:  # its rows are words, numbers, ends of an answer
+        return {**facts, "labels": choose_labels(path, (), None, given)}
     if rows is None:  # a head whose weights do not show what it tells apart
         return {**facts, "labels": given.labels or names}
     return {**facts, "labels": choose_labels(path, names, rows, given)}

@@ -18,16 +18,7 @@ from registry.folders.kinds import PEFT, Part
 from registry.folders.lora import LoraConfig, read_lora
 from registry.folders.safetensors import TensorInfo, read_header, require_floats
 from registry.manifest import Method, manifest_errors
-
-TASK_TYPES = {
-    "SEQ_CLS": "text-classification",
-    "TOKEN_CLS": "token-classification",
-    "QUESTION_ANS": "question-answering",
-    "CAUSAL_LM": "text-generation",
-    "SEQ_2_SEQ_LM": "text2text-generation",
-    "FEATURE_EXTRACTION": "feature-extraction",
-}
-"""From PEFT's task types to those of the Hugging Face Hub."""
+from registry.task_types import of_peft, with_outputs
 
 _METHODS = (
     *("LORA", "ADALORA", "DELORA", "GLORA", "GRALORA", "HIRA", "RANDLORA", "TINYLORA", "UNILORA"),
@@ -99,9 +90,14 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
         num_layers=count_of(config, "num_layers", where),
     )
     facts = {}
+    outputs = _classes(tensors)
     if task_type := text_of(config, "task_type", where):
-        facts["task_type"] = TASK_TYPES.get(task_type, task_type.lower().replace("_", "-"))
-    labels = choose_labels(path, (), _classes(tensors), given)
+        names = of_peft(task_type)
+        known = names.name if names else task_type.lower().replace("_", "-")
+        facts["task_type"] = with_outputs(known, outputs)
+    if facts.get("task_type") == "text-regression":
+        outputs = None  # which is a number, not a class
+    labels = choose_labels(path, (), outputs, given)
     return make_folder(
         path, method=method, base=base, card=card, given=given, labels=labels, **facts
     )

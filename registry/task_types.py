@@ -1,0 +1,167 @@
+"""THE table of task types: what each is called by hubkit, the Hub, PEFT, AdapterHub, transformers.
+
+Names only. What hubkit does with a task type stands in ``hubkit/tasks``, one file each.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TaskNames:
+    """The names of one task type.
+
+    Attributes:
+        name: What a manifest and the command line say.
+        peft: ``task_type`` in PEFT's ``adapter_config.json``; None if PEFT has no such type.
+        heads: ``head_type`` in AdapterHub's ``head_config.json``: those that are of this type.
+        class_endings: How transformers ends the names of model classes with such a head.
+        auto_class: The auto class that loads a base model with such a head.
+        classes: Whether each output of the head stands for a label.
+        pipeline_tag: The Hub's name where it is another one than `name`.
+    """
+
+    name: str
+    peft: str | None
+    heads: tuple[str, ...]
+    class_endings: tuple[str, ...]
+    auto_class: str
+    classes: bool = False
+    pipeline_tag: str | None = None
+
+    @property
+    def hub(self) -> str:
+        """The Hub's name: the ``pipeline_tag`` of a model card."""
+        return self.pipeline_tag or self.name
+
+
+# Where two rows share a foreign name, the first is what that name means.
+_ROWS = (
+    TaskNames(
+        "text-classification",
+        peft="SEQ_CLS",
+        heads=("classification", "multilabel_classification"),
+        class_endings=("ForSequenceClassification",),
+        auto_class="AutoModelForSequenceClassification",
+        classes=True,
+    ),
+    # A head for classification with a single output gives a number.
+    TaskNames(
+        "text-regression",
+        peft="SEQ_CLS",
+        heads=("classification",),
+        class_endings=("ForSequenceClassification",),
+        auto_class="AutoModelForSequenceClassification",
+        pipeline_tag="text-classification",
+    ),
+    TaskNames(
+        "token-classification",
+        peft="TOKEN_CLS",
+        heads=("tagging",),
+        class_endings=("ForTokenClassification",),
+        auto_class="AutoModelForTokenClassification",
+        classes=True,
+    ),
+    TaskNames(
+        "question-answering",
+        peft="QUESTION_ANS",
+        heads=("question_answering",),
+        class_endings=("ForQuestionAnswering", "ForQuestionAnsweringSimple"),
+        auto_class="AutoModelForQuestionAnswering",
+    ),
+    TaskNames(
+        "multiple-choice",
+        peft=None,
+        heads=("multiple_choice",),
+        class_endings=("ForMultipleChoice",),
+        auto_class="AutoModelForMultipleChoice",
+    ),
+    TaskNames(
+        "text-generation",
+        peft="CAUSAL_LM",
+        heads=("causal_lm",),
+        class_endings=("ForCausalLM", "LMHeadModel"),
+        auto_class="AutoModelForCausalLM",
+    ),
+    TaskNames(
+        "fill-mask",
+        peft=None,
+        heads=("masked_lm",),
+        class_endings=("ForMaskedLM",),
+        auto_class="AutoModelForMaskedLM",
+    ),
+    TaskNames(
+        "text2text-generation",
+        peft="SEQ_2_SEQ_LM",
+        heads=("seq2seq_lm",),
+        class_endings=("ForConditionalGeneration", "MTModel"),
+        auto_class="AutoModelForSeq2SeqLM",
+    ),
+    TaskNames(
+        "translation",
+        peft="SEQ_2_SEQ_LM",
+        heads=("seq2seq_lm",),
+        class_endings=("ForConditionalGeneration", "MTModel"),
+        auto_class="AutoModelForSeq2SeqLM",
+    ),
+    TaskNames(
+        "summarization",
+        peft="SEQ_2_SEQ_LM",
+        heads=("seq2seq_lm",),
+        class_endings=("ForConditionalGeneration",),
+        auto_class="AutoModelForSeq2SeqLM",
+    ),
+    TaskNames(
+        "ranking",
+        peft="SEQ_CLS",
+        heads=("classification",),
+        class_endings=("ForSequenceClassification",),
+        auto_class="AutoModelForSequenceClassification",
+        pipeline_tag="text-ranking",
+    ),
+    TaskNames(
+        "feature-extraction",
+        peft="FEATURE_EXTRACTION",
+        heads=(),
+        class_endings=(),
+        auto_class="AutoModel",
+    ),
+    TaskNames(
+        "image-classification",
+        peft=None,
+        heads=("image_classification",),
+        class_endings=("ForImageClassification",),
+        auto_class="AutoModelForImageClassification",
+        classes=True,
+    ),
+)
+
+TASK_TYPES = {row.name: row for row in _ROWS}
+
+
+def of_class(class_name: str | None) -> TaskNames | None:
+    """The task type of a model class, such as ``BertForTokenClassification``; None if unknown."""
+    return _first(row for row in _ROWS if (class_name or "").endswith(row.class_endings))
+
+
+def of_head(head_type: str | None) -> TaskNames | None:
+    """The task type of an AdapterHub head type, such as ``tagging``; None if unknown."""
+    return _first(row for row in _ROWS if head_type in row.heads)
+
+
+def of_peft(task_type: str | None) -> TaskNames | None:
+    """The task type of a PEFT task type, such as ``TOKEN_CLS``; None if unknown."""
+    return _first(row for row in _ROWS if task_type is not None and task_type == row.peft)
+
+
+def with_outputs(task_type: str | None, outputs: int | None) -> str | None:
+    """What a head of `task_type` is for, given how many outputs it has.
+
+    transformers and AdapterHub both make a number of a classification head with one output.
+    """
+    alone = outputs == 1 and task_type == "text-classification"
+    return "text-regression" if alone else task_type
+
+
+def _first(rows: Iterable[TaskNames]) -> TaskNames | None:
+    return next(iter(rows), None)
