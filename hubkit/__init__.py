@@ -19,7 +19,7 @@ except ImportError as error:
         "Rename that module, or run Python from another folder."
     ) from error
 
-from registry.catalog.origin_kinds import Origin, add_origin_kind
+from registry.catalog.origins import Origin, add_origin_kind
 
 if TYPE_CHECKING:
     from hubkit.adapters.adapter import Adapter

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from registry.catalog.catalog import DATABASE_NAME, Catalog
+from registry.catalog.catalog import Catalog
+from registry.catalog.store import DATABASE_NAME
 from registry.errors import DatabaseError, RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
 

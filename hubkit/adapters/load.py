@@ -12,7 +12,6 @@ from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head, is_flexible
 from hubkit.messages import told_as
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
-from registry.catalog.parts import find_part
 from registry.errors import AdapterError, NotFoundError
 from registry.manifest import BaseModelInfo
 
@@ -94,7 +93,7 @@ def load_adapter(name: str) -> Adapter:
 def _load(catalog: Catalog, version: Version) -> Published:
     folder = catalog.folder(version)
     manifest = catalog.manifest(version)
-    parts = [_load(catalog, find_part(catalog, version, part)) for part in manifest.parents]
+    parts = [_load(catalog, part) for part in catalog.parents(version)]
     with told_as(folder, str(version.ref)):
         composition, head = _read(folder, version, manifest, parts)
     if head is not None and head.labels != manifest.labels:

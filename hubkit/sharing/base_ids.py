@@ -24,7 +24,6 @@ from hubkit.bases.stored import cache_in, describe_stored, find_base_folder
 from hubkit.hub.card import own_fields
 from hubkit.hub.session import scratch_folder
 from registry import Catalog, Manifest, Parent, Version, read_folder, write_manifest
-from registry.catalog.parts import find_part
 from registry.errors import ConflictError, FolderError, InvalidNameError
 from registry.folders.card import BASE_TAG, CARD_NAME, Card, read_card
 from registry.folders.kinds import PARTS
@@ -93,17 +92,14 @@ class BaseIds:
             own = self._with_id(version, manifest.base_model) != manifest.base_model or bool(
                 folders_named(self._catalog.folder(version), manifest)
             )
-            parts = [self._check(part) for part in self._parts(version, manifest)]
+            parts = [self._check(part) for part in self._catalog.parents(version)]
             self._to_rename[version.manifest_digest] = own or any(parts)
         return self._to_rename[version.manifest_digest]
-
-    def _parts(self, version: Version, manifest: Manifest) -> list[Version]:
-        return [find_part(self._catalog, version, parent) for parent in manifest.parents]
 
     def _publish(self, version: Version) -> Version:
         manifest = self._catalog.manifest(version)
         base = self._with_id(version, manifest.base_model)
-        parts = [(part, self.rename(part)) for part in self._parts(version, manifest)]
+        parts = [(part, self.rename(part)) for part in self._catalog.parents(version)]
         parents = tuple(
             pinned
             if renamed is part

@@ -15,7 +15,6 @@ from hubkit.hub.revisions import number_of, path_there, require_free_paths, tag_
 from hubkit.hub.session import open_hub
 from hubkit.sharing.base_ids import BaseIds
 from registry import AdapterRef, Catalog, Version
-from registry.catalog.parts import find_part
 from registry.errors import ConflictError, RemoteAccessError, RemoteError
 from registry.folders.card import CARD_NAME, read_card
 from registry.storage.files import MANIFEST_NAME
@@ -125,10 +124,7 @@ class _Push:
             tags = there.open(private=self._private)
             if self._ids.renames(version):
                 there.require_writable()
-            parents = [
-                self._push_parent(find_part(self._catalog, version, parent))
-                for parent in self._catalog.manifest(version).parents
-            ]
+            parents = [self._push_parent(parent) for parent in self._catalog.parents(version)]
             version = self._ids.rename(version)
             tag = tag_of(version.number)
             new = tag not in tags

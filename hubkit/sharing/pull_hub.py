@@ -19,7 +19,6 @@ from hubkit.hub.snapshot import copy_files, copy_version, fetch, read_manifest
 from hubkit.messages import told_as
 from hubkit.sharing.publish_folder import checked_folder
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
-from registry.catalog.origins import find_pulled
 from registry.errors import (
     CorruptBlobError,
     HeadLabelsError,
@@ -100,7 +99,7 @@ def _registered(
 ) -> Version | None:
     """What is registered under the name already; if a revision is asked for, what was pulled so."""
     if address.revision is not None:
-        return find_pulled(catalog, target, address.origin)
+        return catalog.find_pulled(target, address.origin)
     try:
         return catalog.resolve(target if number is None else target.at(number))
     except NotFoundError:
@@ -178,7 +177,7 @@ def _register_foreign(
         _cures_of_a_pull(fetched),
         checked_folder(catalog, fetched.folder, target, base=base) as folder,
     ):
-        known = find_pulled(catalog, target, fetched.address.origin)
+        known = catalog.find_pulled(target, fetched.address.origin)
         # What was pulled before stays as it was described then, with or without --base. It is
         # published again all the same, which brings back bytes that were lost.
         if known is not None:

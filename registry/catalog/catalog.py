@@ -20,27 +20,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.catalog import change
-from registry.catalog.checkout import cached_folder, write_folder
-from registry.catalog.heal import healing
+from registry.catalog.checkout import cached_folder, materialize, read_manifest
 from registry.catalog.publish import publish_version
 from registry.catalog.pull import pull_version
-from registry.database.database import Database
-from registry.log.log import Log, current_user
-from registry.log.object_records import open_records
-from registry.manifest import MAX_BYTES, Manifest
+from registry.catalog.store import Store
+from registry.log.log import current_user
+from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.storage.blobs import open_blobs
-from registry.storage.files import MANIFEST_NAME
-from registry.tables.lineage import Lineage, find_lineage
+from registry.tables.lineage import Lineage, find_lineage, find_parents
 from registry.tables.lookup import find_repository, find_version
 from registry.tables.models import Revision
-from registry.tables.record import Publication, check_text, require_publishable
+from registry.tables.origins import find_origins, find_pulled
+from registry.tables.record import Publication, require_publishable
 from registry.tables.versions import Version, load_digests, load_versions, select_versions
 
 if TYPE_CHECKING:
     from registry.folders import Folder
-
-DATABASE_NAME = "hubkit.db"
 
 KNOWN_BASES_NAME = "known-bases"
 """The folder of small files that no version holds, because they tell what was done with it here."""
@@ -63,10 +58,11 @@ class Catalog:
         self, home: Path, *, database: str | None = None, storage: str | None = None
     ) -> None:
         """Open nothing yet."""
+        self.store = Store.at(home, database=database, storage=storage)
         self.home = home
-        self.database = Database(database or home / DATABASE_NAME)
-        self.blobs = open_blobs(home, storage)
-        self.log = Log(open_records(home, self.blobs))
+        self.database = self.store.database
+        self.blobs = self.store.blobs
+        self.log = self.store.log
 
     def close(self) -> None:
         """Close the connections to the database; they are opened again when one is needed."""
@@ -109,9 +105,7 @@ class Catalog:
             origin=origin,
         )
         return publish_version(
-            self.database,
-            self.blobs,
-            self.log,
+            self.store,
             ref,
             folder.manifest,
             lambda path: (folder.path / path).open("rb"),
@@ -171,12 +165,7 @@ class Catalog:
             CorruptBlobError: It is missing or altered.
             ManifestError: It is of a schema that only a newer hubkit reads.
         """
-        label = f"{version.ref}: {MANIFEST_NAME}"
-        digest = version.manifest_digest
-        content = healing(
-            self, version, lambda: self.blobs.read(digest, most=MAX_BYTES, label=label)
-        )
-        return Manifest.from_json(content, label)
+        return read_manifest(self.store, version)
 
     def materialize(self, version: Version, destination: Path) -> Manifest:
         """Write a version to a new folder, verified: all of it, or nothing.
@@ -190,10 +179,7 @@ class Catalog:
             CorruptBlobError: Stored bytes are missing, truncated or altered.
             StorageError: The disk is full or not writable.
         """
-        manifest = self.manifest(version)
-        label = str(version.ref)
-        healing(self, version, lambda: write_folder(self.blobs, manifest, destination, label))
-        return manifest
+        return materialize(self.store, version, destination)
 
     def folder(self, version: Version) -> Path:
         """Return a folder to load a version from; every byte in it is verified by this call.
@@ -204,9 +190,7 @@ class Catalog:
             CorruptBlobError: Stored bytes are missing, truncated or altered.
             StorageError: The disk is full or not writable.
         """
-        manifest = self.manifest(version)
-        label, cache = str(version.ref), self.home / "cache"
-        return healing(self, version, lambda: cached_folder(self.blobs, manifest, cache, label))
+        return cached_folder(self.store, version)
 
     def set_alias(self, ref: AdapterRef, alias: str) -> Version:
         """Make ``name@alias`` mean the version that `ref` names now, and return that version.
@@ -216,9 +200,7 @@ class Catalog:
             NotFoundError: As `resolve`.
             ConflictError: The version is yanked.
         """
-        return self.database.transact(
-            lambda session: change.set_alias(session, self.log, ref, alias)
-        )
+        return change.set_alias(self.store, ref, alias)
 
     def remove_alias(self, ref: AdapterRef, alias: str) -> None:
         """Forget an alias of the adapter that `ref` names; the version stays.
@@ -227,7 +209,7 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
             AliasNotFoundError: There is no such alias.
         """
-        self.database.transact(lambda session: change.remove_alias(session, self.log, ref, alias))
+        change.remove_alias(self.store, ref, alias)
 
     def yank(self, ref: AdapterRef, reason: str) -> Version:
         """Hide a version from everyone who does not ask for its number; its bytes stay.
@@ -240,8 +222,7 @@ class Catalog:
             InvalidNameError: `ref` has no number.
             NotFoundError: As `resolve`.
         """
-        check_text("reason", reason)
-        return self.database.transact(lambda session: change.yank(session, self.log, ref, reason))
+        return change.yank(self.store, ref, reason)
 
     def unyank(self, ref: AdapterRef) -> Version:
         """Undo `yank`.
@@ -250,7 +231,7 @@ class Catalog:
             InvalidNameError: `ref` has no number.
             NotFoundError: As `resolve`.
         """
-        return self.database.transact(lambda session: change.unyank(session, self.log, ref))
+        return change.unyank(self.store, ref)
 
     def delete(self, ref: AdapterRef) -> list[int]:
         """Delete an adapter with all its versions; its name is never given to another.
@@ -268,12 +249,31 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
             ConflictError: Another adapter is made of it.
         """
-        return self.database.transact(lambda session: change.delete_logged(session, self.log, ref))
+        return change.delete(self.store, ref)
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""
         with self.database.read() as session:
             return find_lineage(session, version.manifest_digest)
+
+    def parents(self, version: Version) -> list[Version]:
+        """Return what a version is made of, in its manifest's order; nothing for an adapter.
+
+        Raises:
+            ParentNotFoundError: One of them is not in this registry.
+        """
+        with self.database.read() as session:
+            return find_parents(session, version)
+
+    def origins(self, version: Version) -> list[str]:
+        """Return the folders and URLs that a version was pulled from, the first one first."""
+        with self.database.read() as session:
+            return find_origins(session, version.manifest_digest)
+
+    def find_pulled(self, ref: AdapterRef, location: str) -> Version | None:
+        """Return the newest version of an adapter that was pulled from a location, or None."""
+        with self.database.read() as session:
+            return find_pulled(session, ref, location)
 
     def pull(
         self, ref: AdapterRef, source: "Catalog", *, name: AdapterRef | None = None
@@ -293,4 +293,4 @@ class Catalog:
             CorruptBlobError: Bytes in `source` are missing, truncated or altered.
             StorageError: The disk is full or not writable.
         """
-        return pull_version(ref, source, self, name=name)
+        return pull_version(ref, source.store, self.store, name=name)

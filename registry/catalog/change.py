@@ -1,209 +1,74 @@
-"""Changing what is already recorded: aliases, yanks and deletion, inside a write transaction."""
+"""The steps that change what is published: aliases, yanks, deletion.
+
+Each changes the rows and appends to the log in one transaction.
+"""
 
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
-from registry.errors import ConflictError, InvalidNameError
-from registry.log.log import Log
-from registry.refs import LATEST, AdapterRef
-from registry.tables.listings import list_newest
-from registry.tables.lookup import alias_not_found, find_repository, find_revision
-from registry.tables.models import (
-    Listing,
-    NamedRef,
-    Origin,
-    Repository,
-    Revision,
-    RevisionFile,
-    RevisionMetric,
-    RevisionParent,
-    RevisionTag,
-)
-from registry.tables.text_index import remove_text
+from registry.catalog.store import Store
+from registry.refs import AdapterRef
+from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
+from registry.tables.record import check_text
 from registry.tables.versions import Version, load_version
 
-_UNSYNCHRONIZED = {"synchronize_session": False}
 
-
-def point_alias(session: Session, ref: AdapterRef, alias: str) -> tuple[Revision, bool]:
-    """Make ``name@alias`` mean the version `ref` names; return that, and whether it is news.
-
-    Raises:
-        InvalidNameError: `alias` is misspelled, or is ``latest``, which is computed.
-        NotFoundError: As `find_revision`.
-        ConflictError: The version is yanked.
-    """
-    named = AdapterRef(ref.owner, ref.name, alias=alias)
-    if alias == LATEST:
-        raise InvalidNameError(
-            f"{named} cannot be set: it always is the newest version that is not yanked. "
-            "Choose another alias.",
-            named,
-        )
-    revision = find_revision(session, ref)
-    if revision.yanked_at is not None:
-        raise ConflictError(
-            f"{ref} is yanked ({revision.yank_reason}), so an alias to it would find nothing. "
-            "Choose another version, or unyank this one.",
-            ref,
-        )
-    row = session.get(NamedRef, (revision.repository_id, alias))
-    if row is not None and row.revision_id == revision.id:
-        return revision, False
-    session.merge(
-        NamedRef(repository_id=revision.repository_id, name=alias, revision_id=revision.id)
-    )
-    session.flush()
-    return revision, True
-
-
-def drop_alias(session: Session, ref: AdapterRef, alias: str) -> None:
-    """Forget an alias.
-
-    Raises:
-        RefNotFoundError: There is no adapter of that name.
-        AliasNotFoundError: There is no such alias.
-    """
-    named = AdapterRef(ref.owner, ref.name, alias=alias)
-    repository = find_repository(session, named)
-    row = session.get(NamedRef, (repository.id, alias))
-    if row is None:
-        raise alias_not_found(session, repository, named)
-    session.delete(row)
-    session.flush()
-
-
-def set_yank(
-    session: Session, ref: AdapterRef, at: datetime | None, reason: str | None
-) -> Revision:
-    """Yank a version at a time for a reason, or undo it with None.
-
-    Raises:
-        InvalidNameError: `ref` has no number.
-        NotFoundError: As `find_revision`.
-    """
-    if ref.version is None:
-        raise InvalidNameError(
-            f"Say which version of {ref.repository} is meant, as in {ref.at(1)}.", ref
-        )
-    revision = find_revision(session, ref)
-    revision.yanked_at, revision.yank_reason = at, reason
-    session.flush()
-    list_newest(session, revision.repository_id)
-    return revision
-
-
-def delete_adapter(session: Session, ref: AdapterRef, at: datetime) -> list[int]:
-    """Delete all versions of an adapter, keep its name from others, and return their numbers.
-
-    Raises:
-        InvalidNameError: `ref` has a version or an alias.
-        RefNotFoundError: There is no adapter of that name.
-        ConflictError: Another adapter is made of it.
-    """
-    if ref != ref.repository:
-        raise InvalidNameError(
-            f"Only a whole adapter can be deleted: expected {ref.repository}, found {ref}. "
-            f'To hide one version, use `hubkit yank {ref} --reason "..."`.',
-            ref,
-        )
-    repository = find_repository(session, ref)
-    users = _users(session, repository)
-    if users:
-        shown = ", ".join(map(str, users[:5])) + (", ..." if len(users) > 5 else "")
-        raise ConflictError(
-            f"{ref} cannot be deleted: {shown} would lose what it is made of. Delete that first, "
-            "or yank the versions of this one, which hides them and keeps their bytes.",
-            ref,
-        )
-    ids = select(Revision.id).where(Revision.repository_id == repository.id)
-    numbers = [
-        number
-        for number in session.scalars(
-            select(Revision.number)
-            .where(Revision.repository_id == repository.id, Revision.number.is_not(None))
-            .order_by(Revision.number)
-        )
-        if number is not None
-    ]
-    remove_text(session, ids)
-    session.execute(delete(Listing).where(Listing.repository_id == repository.id))
-    for table, column in (
-        (NamedRef, NamedRef.revision_id),
-        (Origin, Origin.revision_id),
-        (RevisionFile, RevisionFile.revision_id),
-        (RevisionMetric, RevisionMetric.revision_id),
-        (RevisionTag, RevisionTag.revision_id),
-        (RevisionParent, RevisionParent.child_id),
-    ):
-        session.execute(delete(table).where(column.in_(ids)), execution_options=_UNSYNCHRONIZED)
-    session.execute(
-        delete(Revision).where(Revision.repository_id == repository.id),
-        execution_options=_UNSYNCHRONIZED,
-    )
-    repository.deleted_at = at
-    session.flush()
-    return numbers
-
-
-def _users(session: Session, repository: Repository) -> list[AdapterRef]:
-    """Return what would lose a parent: versions elsewhere made of digests that are only here."""
-    same = aliased(Revision)
-    elsewhere = (
-        select(same.id)
-        .where(
-            same.manifest_digest == RevisionParent.digest,
-            same.repository_id != repository.id,
-        )
-        .exists()
-    )
-    digests = select(Revision.manifest_digest).where(Revision.repository_id == repository.id)
-    rows = session.execute(
-        select(Repository.owner, Repository.name, func.max(Revision.number))
-        .join(Revision, Revision.repository_id == Repository.id)
-        .join(RevisionParent, RevisionParent.child_id == Revision.id)
-        .where(RevisionParent.digest.in_(digests), Repository.id != repository.id, ~elsewhere)
-        .group_by(Repository.id, Repository.owner, Repository.name)
-        .order_by(Repository.id)
-    ).all()
-    return [AdapterRef(owner, name, version=number) for owner, name, number in rows]
-
-
-def set_alias(session: Session, log: Log, ref: AdapterRef, alias: str) -> Version:
+def set_alias(store: Store, ref: AdapterRef, alias: str) -> Version:
     """As `Catalog.set_alias`."""
-    revision, new = point_alias(session, ref, alias)
-    if new:
-        log.append(session, "alias", ref, alias=alias, number=revision.number)
-    return load_version(session, revision.id)
+
+    def change(session: Session) -> Version:
+        revision, is_new = point_alias(session, ref, alias)
+        version = load_version(session, revision)
+        if is_new:
+            store.log.append(session, "alias", ref, alias=alias, number=version.number)
+        return version
+
+    return store.database.transact(change)
 
 
-def remove_alias(session: Session, log: Log, ref: AdapterRef, alias: str) -> None:
+def remove_alias(store: Store, ref: AdapterRef, alias: str) -> None:
     """As `Catalog.remove_alias`."""
-    drop_alias(session, ref, alias)
-    log.append(session, "unalias", ref, alias=alias)
+
+    def change(session: Session) -> None:
+        drop_alias(session, ref, alias)
+        store.log.append(session, "unalias", ref, alias=alias)
+
+    store.database.transact(change)
 
 
-def yank(session: Session, log: Log, ref: AdapterRef, reason: str) -> Version:
+def yank(store: Store, ref: AdapterRef, reason: str) -> Version:
     """As `Catalog.yank`."""
-    at = datetime.now(UTC)
-    revision = set_yank(session, ref, at, reason)
-    details = {"number": revision.number, "reason": reason, "yanked_at": at.isoformat()}
-    log.append(session, "yank", ref, **details)
-    return load_version(session, revision.id)
+    check_text("reason", reason)
+
+    def change(session: Session) -> Version:
+        at = datetime.now(UTC)
+        version = load_version(session, set_yank(session, ref, at, reason))
+        details = {"number": version.number, "reason": reason, "yanked_at": at.isoformat()}
+        store.log.append(session, "yank", ref, **details)
+        return version
+
+    return store.database.transact(change)
 
 
-def unyank(session: Session, log: Log, ref: AdapterRef) -> Version:
+def unyank(store: Store, ref: AdapterRef) -> Version:
     """As `Catalog.unyank`."""
-    revision = set_yank(session, ref, None, None)
-    log.append(session, "unyank", ref, number=revision.number)
-    return load_version(session, revision.id)
+
+    def change(session: Session) -> Version:
+        version = load_version(session, set_yank(session, ref, None, None))
+        store.log.append(session, "unyank", ref, number=version.number)
+        return version
+
+    return store.database.transact(change)
 
 
-def delete_logged(session: Session, log: Log, ref: AdapterRef) -> list[int]:
+def delete(store: Store, ref: AdapterRef) -> list[int]:
     """As `Catalog.delete`."""
-    at = datetime.now(UTC)
-    numbers = delete_adapter(session, ref, at)
-    log.append(session, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
-    return numbers
+
+    def change(session: Session) -> list[int]:
+        at = datetime.now(UTC)
+        numbers = delete_adapter(session, ref, at)
+        store.log.append(session, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
+        return numbers
+
+    return store.database.transact(change)

@@ -1,15 +1,53 @@
-"""From blobs back to a folder, verified byte by byte."""
+"""From blobs back to a manifest and a folder, verified byte by byte."""
 
 import os
 import shutil
 import uuid
 from pathlib import Path
 
+from registry.catalog.heal import healing
+from registry.catalog.store import Store
 from registry.errors import CorruptBlobError, FolderError, ManifestError, StorageError
-from registry.manifest import Manifest
+from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.blobs import BlobStore
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import MANIFEST_NAME
+from registry.tables.versions import Version
+
+
+def read_manifest(store: Store, version: Version) -> Manifest:
+    """As `Catalog.manifest`."""
+    digest, label = version.manifest_digest, f"{version.ref}: {MANIFEST_NAME}"
+    content = healing(store, version, lambda: store.blobs.read(digest, most=MAX_BYTES, label=label))
+    return Manifest.from_json(content, label)
+
+
+def materialize(store: Store, version: Version, destination: Path) -> Manifest:
+    """As `Catalog.materialize`."""
+    manifest, label = read_manifest(store, version), str(version.ref)
+    healing(store, version, lambda: write_folder(store.blobs, manifest, destination, label))
+    return manifest
+
+
+def cached_folder(store: Store, version: Version) -> Path:
+    """As `Catalog.folder`: verified now, whoever touched the folder since it was written."""
+    manifest = read_manifest(store, version)
+    folder = store.home / "cache" / manifest.digest
+    return healing(store, version, lambda: _cached(store, version, manifest, folder))
+
+
+def _cached(store: Store, version: Version, manifest: Manifest, folder: Path) -> Path:
+    if _is_intact(folder, manifest):
+        return folder
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        write_folder(store.blobs, manifest, folder, str(version.ref))
+    except (FolderError, StorageError):
+        # Another process may have written the same folder a moment earlier.
+        if not _is_intact(folder, manifest):
+            raise
+    return folder
 
 
 def write_folder(blobs: BlobStore, manifest: Manifest, destination: Path, label: str) -> None:
@@ -46,33 +84,6 @@ def write_folder(blobs: BlobStore, manifest: Manifest, destination: Path, label:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         fsync_folder(destination.parent)
-
-
-def cached_folder(blobs: BlobStore, manifest: Manifest, cache: Path, label: str) -> Path:
-    """Return a folder with a version's files, verified now, whoever touched it since.
-
-    Args:
-        blobs: Where the bytes are when the folder is missing or damaged.
-        manifest: What the folder is to hold.
-        cache: Where such folders are kept, each under its manifest's digest.
-        label: What is being read, for messages.
-
-    Raises:
-        CorruptBlobError: A blob is missing, truncated or altered.
-        StorageError: The disk is full or not writable.
-    """
-    folder = cache / manifest.digest
-    if _is_intact(folder, manifest):
-        return folder
-    if folder.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-    try:
-        write_folder(blobs, manifest, folder, label)
-    except (FolderError, StorageError):
-        # Another process may have written the same folder a moment earlier.
-        if not _is_intact(folder, manifest):
-            raise
-    return folder
 
 
 def _is_intact(folder: Path, manifest: Manifest) -> bool:

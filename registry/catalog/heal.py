@@ -7,19 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from registry.catalog.origin_kinds import open_origin
-from registry.catalog.origins import find_origins
+from registry.catalog.origins import open_origin
+from registry.catalog.store import Store
 from registry.errors import CorruptBlobError, HubkitError, StorageError
 from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.beside import find_set_aside
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME, FileInfo
+from registry.tables.origins import find_origins
 from registry.tables.versions import Version
-
-if TYPE_CHECKING:
-    from registry.catalog.catalog import Catalog
 
 Result = TypeVar("Result")
 
@@ -55,7 +53,7 @@ class Damage:
         return " ".join([text, *self.tried, cure])
 
 
-def healing(catalog: "Catalog", version: Version, read: Callable[[], Result]) -> Result:
+def healing(store: Store, version: Version, read: Callable[[], Result]) -> Result:
     """Return what `read` returns; if a version's bytes are damaged, mend them and read again.
 
     Raises:
@@ -66,7 +64,7 @@ def healing(catalog: "Catalog", version: Version, read: Callable[[], Result]) ->
         return read()
     except CorruptBlobError as error:
         try:
-            lost = [damage for damage in heal(catalog, version) if damage.origin is None]
+            lost = [damage for damage in heal(store, version) if damage.origin is None]
         except StorageError as refused:  # a registry that one may only read
             raise CorruptBlobError(f"{error} (It was left as it is. {refused})") from error
         if lost:
@@ -74,28 +72,28 @@ def healing(catalog: "Catalog", version: Version, read: Callable[[], Result]) ->
     return read()
 
 
-def heal(catalog: "Catalog", version: Version) -> list[Damage]:
+def heal(store: Store, version: Version) -> list[Damage]:
     """Look at all blobs of a version, mend what can be mended, and return what was damaged.
 
     Raises:
         StorageError: A blob cannot be read, or the registry cannot be written.
     """
     label = f"{version.ref}: {MANIFEST_NAME}"
-    damage = heal_blob(catalog, version.manifest_digest, None, label)
+    damage = heal_blob(store, version.manifest_digest, None, label)
     if damage is not None and damage.origin is None:
         return [damage]  # without a manifest nobody knows what else there should be
     found = [damage]
-    content = catalog.blobs.read(version.manifest_digest, most=MAX_BYTES, label=label)
+    content = store.blobs.read(version.manifest_digest, most=MAX_BYTES, label=label)
     for path, info in sorted(Manifest.from_json(content, label).files.items()):
-        found.append(heal_blob(catalog, info.sha256, info.size, f"{version.ref}: {path}"))
+        found.append(heal_blob(store, info.sha256, info.size, f"{version.ref}: {path}"))
     return [damage for damage in found if damage is not None]
 
 
-def heal_blob(catalog: "Catalog", digest: str, size: int | None, label: str) -> Damage | None:
+def heal_blob(store: Store, digest: str, size: int | None, label: str) -> Damage | None:
     """Set a damaged blob aside and fetch it again; return None if it is intact.
 
     Args:
-        catalog: Whose blob.
+        store: Whose blob.
         digest: What its bytes should hash to.
         size: How many bytes it should have; None for a manifest.
         label: What it is: a version and a path.
@@ -103,12 +101,12 @@ def heal_blob(catalog: "Catalog", digest: str, size: int | None, label: str) -> 
     Raises:
         StorageError: It cannot be read, or the registry cannot be written.
     """
-    blobs = catalog.blobs
+    blobs = store.blobs
     found = blobs.examine(digest, size=size)
     if found is not None and found.sha256 == digest:
         return None
     aside = blobs.set_aside(digest)
-    with catalog.database.read() as session:
+    with store.database.read() as session:
         origins = find_origins(session, digest)
     fetched, tried = None, []
     for location in origins:
@@ -119,13 +117,13 @@ def heal_blob(catalog: "Catalog", digest: str, size: int | None, label: str) -> 
         else:
             fetched = location
             break
-    with catalog.database.write() as session:
+    with store.database.write() as session:
         if aside is not None:
-            catalog.log.append(
+            store.log.append(
                 session, "quarantine", sha256=digest, label=label, kept=Path(aside).name
             )
         if fetched is not None:
-            catalog.log.append(session, "fetch", sha256=digest, label=label, origin=fetched)
+            store.log.append(session, "fetch", sha256=digest, label=label, origin=fetched)
     kept = tuple(find_set_aside(blobs, digest))
     return Damage(label, digest, describe(found, size), kept, fetched, tuple(tried))
 

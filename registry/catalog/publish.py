@@ -9,10 +9,9 @@ from typing import BinaryIO
 
 from sqlalchemy.orm import Session
 
-from registry.database.database import Database
+from registry.catalog.store import Store
 from registry.database.prepared import Transaction
 from registry.errors import CorruptBlobError
-from registry.log.log import Log
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
@@ -31,9 +30,7 @@ class _BlobsGoneError(Exception):
 
 
 def publish_version(
-    database: Database,
-    blobs: BlobStore,
-    log: Log,
+    store: Store,
     ref: AdapterRef,
     manifest: Manifest,
     open_file: Callable[[str], BinaryIO],
@@ -42,9 +39,7 @@ def publish_version(
     """Make a version visible once all of it is safe, and return it.
 
     Args:
-        database: Gets the rows.
-        blobs: Gets the bytes.
-        log: Gets an entry.
+        store: Gets it.
         ref: The adapter's name, without version or alias.
         manifest: What the version is.
         open_file: Opens the file of a path that the manifest lists; may be asked again.
@@ -63,24 +58,24 @@ def publish_version(
         revision, new = record_version(session, ref, manifest, publication)
         version = load_version(session, revision)
         if new:
-            log.append_publication(session, version, origin=publication.origin)
-        _keep_from_collection(session, blobs, manifest)
+            store.log.append_publication(session, version, origin=publication.origin)
+        _keep_from_collection(session, store.blobs, manifest)
         return version
 
     named = ref if publication.number is None else ref.at(publication.number)
-    with database.look_up() as transaction:
+    with store.database.look_up() as transaction:
         require_publishable(transaction, ref, manifest)
     for _ in range(_TRIES):
         # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
         # version whose bytes are missing.
-        blobs.put_all(_arrivals(str(named), manifest, open_file))
+        store.blobs.put_all(_arrivals(str(named), manifest, open_file))
         try:
-            return database.transact(record)
+            return store.database.transact(record)
         except _BlobsGoneError:
             continue
     raise CorruptBlobError(
-        f"{named}: its bytes vanished from {blobs.root} as often as they were stored. Find out "
-        "what removes files there, then publish again.",
+        f"{named}: its bytes vanished from {store.blobs.root} as often as they were stored. Find "
+        "out what removes files there, then publish again.",
         named,
     )
 

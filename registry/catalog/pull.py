@@ -2,35 +2,39 @@
 
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
+from registry.catalog.checkout import read_manifest
 from registry.catalog.heal import healing
 from registry.catalog.publish import publish_version
-from registry.errors import DatabaseError, ParentNotFoundError, StorageError
+from registry.catalog.store import Store
+from registry.errors import DatabaseError, StorageError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
+from registry.tables.lineage import find_parents
 from registry.tables.listings import count_download
+from registry.tables.lookup import find_version
 from registry.tables.record import Publication
-from registry.tables.versions import Version
-
-if TYPE_CHECKING:
-    from registry.catalog.catalog import Catalog
+from registry.tables.versions import Version, load_digests
 
 
 def pull_version(
-    ref: AdapterRef, source: "Catalog", target: "Catalog", *, name: AdapterRef | None = None
+    ref: AdapterRef, source: Store, target: Store, *, name: AdapterRef | None = None
 ) -> Version:
     """Copy a version to `target`, after everything it is made of; see `Catalog.pull`."""
-    wanted = source.resolve(ref)
-    is_new = target.find_digest(wanted.manifest_digest) is None
-    for ancestor in ancestors(source, wanted):
-        if target.find_digest(ancestor.manifest_digest) is None:
+    wanted = find_version(source.database, ref)
+    needed = ancestors(source, wanted)
+    with target.database.read() as session:
+        digests = [version.manifest_digest for version in (*needed, wanted)]
+        there = load_digests(session, digests)
+    for ancestor in needed:
+        if ancestor.manifest_digest not in there:
             _copy(ancestor, source, target, ancestor.ref.repository, ancestor.number)
     if name is not None:
         pulled = _copy(wanted, source, target, name, None)
     else:
         pulled = _copy(wanted, source, target, wanted.ref.repository, wanted.number)
-    if is_new:
+    if wanted.manifest_digest not in there:
         # Whoever may only read the source pulls all the same, uncounted.
         with suppress(DatabaseError, StorageError):
             source.database.transact(lambda session: count_download(session, wanted.ref))
@@ -38,9 +42,9 @@ def pull_version(
 
 
 def _copy(
-    version: Version, source: "Catalog", target: "Catalog", name: AdapterRef, number: int | None
+    version: Version, source: Store, target: Store, name: AdapterRef, number: int | None
 ) -> Version:
-    manifest = source.manifest(version)
+    manifest = read_manifest(source, version)
     publication = Publication(
         author=version.author,
         message=version.message,
@@ -50,45 +54,34 @@ def _copy(
         yank_reason=version.yank_reason,
         origin=str(source.home.resolve()),
     )
+    open_file = partial(_open, source, version, manifest)
     # The bytes are checked where they arrive; if they were damaged in the source, that is mended.
     return healing(
-        source,
-        version,
-        lambda: publish_version(
-            target.database,
-            target.blobs,
-            target.log,
-            name,
-            manifest,
-            partial(_open, source, version, manifest),
-            publication,
-        ),
+        source, version, lambda: publish_version(target, name, manifest, open_file, publication)
     )
 
 
-def _open(source: "Catalog", version: Version, manifest: Manifest, path: str) -> BinaryIO:
+def _open(source: Store, version: Version, manifest: Manifest, path: str) -> BinaryIO:
     return source.blobs.open(manifest.files[path].sha256, label=f"{version.ref}: {path}")
 
 
-def ancestors(source: "Catalog", version: Version) -> list[Version]:
-    """Return all that a version is made of, directly or not, each after its own parents."""
+def ancestors(source: Store, version: Version) -> list[Version]:
+    """Return all that a version is made of, directly or not, each after its own parents.
+
+    Raises:
+        ParentNotFoundError: One of them is not in the registry.
+    """
     ordered: dict[str, Version] = {}
     pending = [(version, False)]
-    while pending:
-        current, parents_done = pending.pop()
-        if current.manifest_digest in ordered:
-            continue
-        if parents_done:
-            ordered[current.manifest_digest] = current
-            continue
-        pending.append((current, True))
-        for parent in source.lineage(current).parents:
-            if parent.version is None:
-                raise ParentNotFoundError(
-                    f"{current.ref} is made of {parent.ref} ({parent.digest[:12]}), which the "
-                    f"registry {source.home} does not have. Publish or pull it there first.",
-                    parent.digest,
-                )
-            pending.append((parent.version, False))
+    with source.database.read() as session:
+        while pending:
+            current, parents_done = pending.pop()
+            if current.manifest_digest in ordered:
+                continue
+            if parents_done:
+                ordered[current.manifest_digest] = current
+                continue
+            pending.append((current, True))
+            pending.extend((parent, False) for parent in find_parents(session, current))
     del ordered[version.manifest_digest]
     return list(ordered.values())

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.catalog.catalog import DATABASE_NAME, KNOWN_BASES_NAME, Catalog
+from registry.catalog.catalog import KNOWN_BASES_NAME, Catalog
+from registry.catalog.store import DATABASE_NAME
 from registry.database.database import Database
 from registry.database.sqlite import Sqlite
 from registry.errors import (

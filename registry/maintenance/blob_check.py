@@ -107,7 +107,7 @@ def _finding(
     if looked.unreadable:
         return Finding(f"{text} See who owns it and its permissions, and the disk's health.")
     if repair:
-        damage = heal_blob(catalog, digest, size, named)
+        damage = heal_blob(catalog.store, digest, size, named)
         if damage is None:  # mended by another process meanwhile, which may have read it, too
             return None
         return Finding(str(damage), "damaged" if damage.origin is None else "repaired")

@@ -74,7 +74,7 @@ def export_bundle(catalog: Catalog, ref: AdapterRef, target: BinaryIO) -> Versio
         OSError: `target` cannot be written.
     """
     wanted = catalog.resolve(ref)
-    versions = [*ancestors(catalog, wanted), wanted]
+    versions = [*ancestors(catalog.store, wanted), wanted]
     index = Index(versions=tuple(map(_pack, versions)))
     content = json.dumps(index.model_dump(mode="json"), indent=1).encode()
     _write_member(target, INDEX_NAME, len(content), io.BytesIO(content))
@@ -90,7 +90,7 @@ def export_bundle(catalog: Catalog, ref: AdapterRef, target: BinaryIO) -> Versio
                 written.add(info.sha256)
                 label = f"{version.ref}: {path}"
                 # Checked before a byte is out, as a stream cannot be taken back.
-                healing(catalog, version, partial(catalog.blobs.verify, info, label=label))
+                healing(catalog.store, version, partial(catalog.blobs.verify, info, label=label))
                 with catalog.blobs.open(info.sha256, label=label) as stream:
                     _write_blob(target, info.sha256, info.size, stream)
     target.write(bytes(2 * _BLOCK))
@@ -159,9 +159,7 @@ def _publish(catalog: Catalog, ref: AdapterRef, manifest: Manifest, packed: _Pac
         yank_reason=packed.yank_reason,
     )
     return publish_version(
-        catalog.database,
-        catalog.blobs,
-        catalog.log,
+        catalog.store,
         ref.repository,
         manifest,
         lambda path: catalog.blobs.open(manifest.files[path].sha256, label=f"{ref}: {path}"),

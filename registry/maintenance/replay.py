@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from registry.catalog.change import delete_adapter, drop_alias, point_alias, set_yank
 from registry.errors import CorruptBlobError, HubkitError, ManifestError, NotFoundError
 from registry.log.entry import Entry
 from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME
+from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.models import Origin
 from registry.tables.record import Publication, record_version, reserve_number
 

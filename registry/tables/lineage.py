@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from registry.errors import ParentNotFoundError
 from registry.tables.models import Repository, Revision, RevisionParent
 from registry.tables.versions import Version, load_digests, load_versions, select_versions
 
@@ -39,6 +40,35 @@ class Lineage:
 
 def find_lineage(session: Session, manifest_digest: str) -> Lineage:
     """Return the lineage of all versions with this manifest, which is the same for each."""
+    users = select(RevisionParent.child_id).where(RevisionParent.digest == manifest_digest)
+    children = load_versions(
+        session, select_versions().where(Revision.id.in_(users)).order_by(Revision.id)
+    )
+    return Lineage(
+        parents=_parent_links(session, manifest_digest),
+        children=tuple(version for _, version in children),
+    )
+
+
+def find_parents(session: Session, version: Version) -> list[Version]:
+    """Return what a version is made of, in the manifest's order.
+
+    Raises:
+        ParentNotFoundError: One of them is not in this registry.
+    """
+    found = []
+    for link in _parent_links(session, version.manifest_digest):
+        if link.version is None:
+            raise ParentNotFoundError(
+                f"{version.ref} is made of {link.ref} ({link.digest[:12]}), which is not in the "
+                f"same registry. Publish or pull {link.ref} there first.",
+                link.digest,
+            )
+        found.append(link.version)
+    return found
+
+
+def _parent_links(session: Session, manifest_digest: str) -> tuple[ParentLink, ...]:
     child = (
         select(func.min(Revision.id))
         .where(Revision.manifest_digest == manifest_digest)
@@ -50,14 +80,7 @@ def find_lineage(session: Session, manifest_digest: str) -> Lineage:
         .order_by(RevisionParent.position)
     ).all()
     here = load_digests(session, [digest for _, digest in pinned])
-    users = select(RevisionParent.child_id).where(RevisionParent.digest == manifest_digest)
-    children = load_versions(
-        session, select_versions().where(Revision.id.in_(users)).order_by(Revision.id)
-    )
-    return Lineage(
-        parents=tuple(ParentLink(ref, digest, here.get(digest)) for ref, digest in pinned),
-        children=tuple(version for _, version in children),
-    )
+    return tuple(ParentLink(ref, digest, here.get(digest)) for ref, digest in pinned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from sqlalchemy import text
 
 import hubkit
 from hubkit import Adapter, Stack
@@ -88,10 +89,11 @@ def test_stacks_need_two_adapters_of_one_base(catalog: Catalog, tmp_path: Path) 
         publish_stack(catalog, name, REFS[:1])
 
 
-def test_a_missing_parent_is_named(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_parent_is_named(catalog: Catalog) -> None:
     publish_stack(catalog, AdapterRef.parse("s"), REFS)
-    monkeypatch.setattr(catalog, "find_digest", lambda _: None)
-    with pytest.raises(ParentNotFoundError, match=r"s@1 is made of a@1 .*Pull s@1 again"):
+    with catalog.database.write() as session:
+        session.execute(text("UPDATE parents SET digest = :other"), {"other": "0" * 64})
+    with pytest.raises(ParentNotFoundError, match=r"s@1 is made of a@1 .*Publish or pull a@1"):
         load_published(catalog, "s")
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog
-from registry.catalog.origins import pulled_from
 from registry.errors import RemoteNotFoundError
 from registry.search.search import search
 from tests.support.foreign import PEFT
@@ -31,7 +30,7 @@ def test_what_was_published_comes_back_byte_for_byte(
     files = {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
     assert files == {path.relative_to(other) for path in other.rglob("*") if path.is_file()}
     assert all((one / path).read_bytes() == (other / path).read_bytes() for path in files)
-    assert pulled_from(other_catalog, here) == [f"{hub.url}/ada/topic@v1"]
+    assert other_catalog.origins(here) == [f"{hub.url}/ada/topic@v1"]
 
 
 def test_a_card_of_its_own_comes_back_to_the_byte(

@@ -12,7 +12,6 @@ from huggingface_hub import HfApi, constants
 from hubkit.hub.address import RemoteAddress
 from hubkit.sharing.pull_hub import pull_remote
 from registry import AdapterRef, Catalog
-from registry.catalog.origins import pulled_from
 from registry.errors import (
     FolderError,
     HeadLabelsError,
@@ -36,7 +35,7 @@ def test_a_plain_peft_repository_is_registered_too(catalog: Catalog, hub: Hub, l
     written = catalog.folder(here)
     assert {path.name for path in written.iterdir()} == {*LORA, "README.md", "hubkit.json"}
     assert (written / WEIGHTS).read_bytes() == LORA[WEIGHTS]
-    assert pulled_from(catalog, here) == [f"{hub.url}/bob/film@{repo.branches['main']}"]
+    assert catalog.origins(here) == [f"{hub.url}/bob/film@{repo.branches['main']}"]
     assert not any("training_args" in path for _, _, path in hub.requests)
 
 

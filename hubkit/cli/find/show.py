@@ -34,13 +34,12 @@ def command(ref: AdapterRef, as_json: bool) -> None:
     from hubkit.bases.known import known_bases
     from hubkit.sharing.pickles import pickles_of
     from registry import open_catalog
-    from registry.catalog.origins import pulled_from
 
     catalog = open_catalog()
     version = catalog.resolve(ref)
     manifest, lineage = catalog.manifest(version), catalog.lineage(version)
     versions = catalog.versions(ref)
-    origins, known = pulled_from(catalog, version), known_bases(catalog.home, version)
+    origins, known = catalog.origins(version), known_bases(catalog.home, version)
     pickles = pickles_of(catalog, manifest)
     if as_json:
         print_json(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from registry import AdapterRef, Catalog, CorruptBlobError, Folder, Version
-from registry.catalog.origin_kinds import open_origin
+from registry.catalog.origins import open_origin
 from registry.maintenance.fsck import check_registry
 
 MakeFolder = Callable[..., Folder]

@@ -1,7 +1,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from sqlalchemy import text
+
 from registry import AdapterRef, Catalog, Folder, Version
+from registry.errors import ParentNotFoundError
 from registry.tables.lineage import Relative, find_ancestors, find_descendants
 
 
@@ -37,3 +41,19 @@ def test_trees_go_all_the_way_both_ways(
         "top@1": "repeated",
     }
     assert nothing == ()
+
+
+def test_parents_come_in_the_order_of_the_manifest_or_the_missing_one_is_named(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    one, two = (catalog.publish(AdapterRef.parse(name), make_folder()) for name in ("one", "two"))
+    pinned = [{"ref": str(p.ref), "digest": p.manifest_digest} for p in (two, one)]
+    both = catalog.publish(AdapterRef.parse("both"), make_folder(kind="stack", parents=pinned))
+    assert catalog.parents(both) == [two, one]
+    assert catalog.parents(one) == []
+    with catalog.database.write() as session:
+        session.execute(
+            text("UPDATE parents SET digest = :other WHERE ref = 'one@1'"), {"other": "0" * 64}
+        )
+    with pytest.raises(ParentNotFoundError, match=r"both@1 is made of one@1 \(0{12}\)"):
+        catalog.parents(both)
