@@ -52,7 +52,7 @@ class Hubkit(Subject):
             if row.count not in self._fusions:
                 fusion = Fusion.create(Fuse(*adapters))
                 for layer in fusion.layers.values():
-                    randomized(layer)
+                    randomized(layer.to(self.model.device))
                 self._fusions[row.count] = fusion
             return self._fusions[row.count]
         if row.kind == "batch":
@@ -69,7 +69,7 @@ def random_adapter(model: Any, method: Method, number: int) -> Adapter:
     settings = new_method(method, BaseModel(model), **sizes[method])
     adapter = Adapter.create(model, f"{method}-{number}", settings)
     for module in adapter.modules():
-        randomized(module)
+        randomized(module.to(model.device))
     return adapter
 
 
