@@ -20,6 +20,7 @@ HubkitError
 ├── CorruptBlobError
 ├── BundleError
 ├── StorageError
+│   └── NotAFileError
 ├── DatabaseError
 │   ├── NewerDatabaseError
 │   ├── DamagedDatabaseError
@@ -159,6 +160,10 @@ class BundleError(HubkitError):
 
 class StorageError(HubkitError):
     """The file system refused: disk full, no permission, read-only."""
+
+
+class NotAFileError(StorageError):
+    """What should be a file is a folder, a pipe, a socket, a device or an open database."""
 
 
 class DatabaseError(HubkitError):

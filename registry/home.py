@@ -103,12 +103,12 @@ def _require_database(catalog: Catalog) -> None:
     if catalog.database.exists():
         return
     label, records = catalog.database.backend.label, catalog.log.records
-    if (recorded := records.has(1)) or catalog.blobs.root.exists():
+    if (recorded := records.has(1)) or not catalog.blobs.is_new():
         found = "an empty one" if catalog.database.backend.exists() else "none"
-        place = f"records in {records.location()}" if recorded else f"blobs in {catalog.home}"
+        kind, store = ("records", records) if recorded else ("blobs", catalog.blobs)
         raise DatabaseError(
             f"{catalog.home} has lost its database: expected {label}, found {found}, but there "
-            f"are {place}. `hubkit rebuild` makes it anew from blobs and records; `hubkit restore` "
+            f"are {kind} in {store.location()}. `hubkit rebuild` makes it anew from blobs and records; `hubkit restore` "
             "brings back a backup. For a new registry, choose a place where there is none.",
             label,
         )

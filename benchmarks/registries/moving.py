@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.registries.timing import timed
-from registry.storage.blobs import BlobStore
+from registry.storage.folder_blobs import FolderBlobStore
 
 MIB = 1024 * 1024
 SIZE = 256 * MIB
@@ -19,9 +19,9 @@ SMALL = 16 * MIB
 _ROUNDS = 5
 _PUT = (
     "import pathlib, resource, sys\n"
-    "from registry.storage.blobs import BlobStore\n"
+    "from registry.storage.folder_blobs import FolderBlobStore\n"
     "with open(sys.argv[1], 'rb') as stream:\n"
-    "    BlobStore(pathlib.Path(sys.argv[2])).put(stream)\n"
+    "    FolderBlobStore(pathlib.Path(sys.argv[2])).put(stream)\n"
     "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
 )
 
@@ -33,13 +33,13 @@ def move_bytes(place: Path) -> Iterator[tuple[str, str]]:
     with source.open("wb") as file:
         for _ in range(SIZE // MIB):  # what this process takes, its children seem to take, too
             file.write(os.urandom(MIB))
-    blobs = BlobStore(place / "out")
+    blobs = FolderBlobStore(place / "out")
     with source.open("rb") as stream:
         info = blobs.put(stream)
 
     def put() -> None:
         with source.open("rb") as stream:
-            BlobStore(place / "in").put(stream)
+            FolderBlobStore(place / "in").put(stream)
 
     def sha256() -> None:
         with source.open("rb") as stream:

@@ -13,7 +13,6 @@ from registry.catalog.origins import open_origin
 from registry.catalog.store import Store
 from registry.errors import CorruptBlobError, HubkitError, StorageError
 from registry.manifest import MAX_BYTES, Manifest
-from registry.storage.beside import find_set_aside
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.tables.origins import find_origins
@@ -124,7 +123,7 @@ def heal_blob(store: Store, digest: str, size: int | None, label: str) -> Damage
             )
         if fetched is not None:
             store.log.append(session, "fetch", sha256=digest, label=label, origin=fetched)
-    kept = tuple(find_set_aside(blobs, digest))
+    kept = tuple(blobs.find_set_aside(digest))
     return Damage(label, digest, describe(found, size), kept, fetched, tuple(tried))
 
 

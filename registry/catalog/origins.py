@@ -25,9 +25,9 @@ class Origin(Protocol):
 
 
 def _open_folder(location: str) -> Origin:
-    from registry.storage.blobs import BlobStore
+    from registry.storage.folder_blobs import FolderBlobStore
 
-    return BlobStore(Path(location))
+    return FolderBlobStore(Path(location))
 
 
 _KINDS: dict[str, Callable[[str], Origin]] = {"": _open_folder}

@@ -14,10 +14,9 @@ from registry.database.prepared import Transaction
 from registry.errors import CorruptBlobError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.storage.blobs import BlobStore
+from registry.storage.blobs import Arrival, BlobStore
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME, FileInfo
-from registry.storage.intake import Arrival
 from registry.tables.record import Publication, record_version, require_publishable
 from registry.tables.references import spare
 from registry.tables.versions import Version, load_version
@@ -74,8 +73,8 @@ def publish_version(
         except _BlobsGoneError:
             continue
     raise CorruptBlobError(
-        f"{named}: its bytes vanished from {store.blobs.root} as often as they were stored. Find "
-        "out what removes files there, then publish again.",
+        f"{named}: its bytes vanished from {store.blobs.location()} as often as they were "
+        "stored. Find out what removes them there, then publish again.",
         named,
     )
 
@@ -99,5 +98,5 @@ def _keep_from_collection(session: Session, blobs: BlobStore, manifest: Manifest
     # here, because garbage is removed inside a write transaction too: before this one or after it.
     digests = {manifest.digest, *(info.sha256 for info in manifest.files.values())}
     spare(session, digests)
-    if not all(map(blobs.has, digests)):
+    if any(blobs.size(digest) is None for digest in digests):
         raise _BlobsGoneError

@@ -6,8 +6,9 @@ from typing import Self
 
 from registry.database.database import Database
 from registry.log.log import Log
-from registry.log.object_records import open_records
-from registry.storage.blobs import BlobStore, open_blobs
+from registry.log.open import open_records
+from registry.storage.blobs import BlobStore
+from registry.storage.open import open_blobs
 
 DATABASE_NAME = "hubkit.db"
 
@@ -41,10 +42,9 @@ class Store:
             DatabaseError: `database` is malformed, or its driver is not installed.
             StorageError: The same of `storage`.
         """
-        blobs = open_blobs(home, storage)
         return cls(
             home,
             Database(database or home / DATABASE_NAME),
-            blobs,
-            Log(open_records(home, blobs)),
+            open_blobs(home, storage),
+            Log(open_records(home, storage)),
         )

@@ -1,19 +1,14 @@
-"""The log's entries as files beside the blobs, so that the database can be made anew from them.
+"""What a store of records offers: the log's entries as files, to make the database anew from.
 
-Beside blobs in object storage they are objects: see `registry.log.object_records`.
+`registry.log.folder_records` keeps them beside the blobs in a folder, `registry.log.object_records`
+in object storage; `registry.log.open` chooses.
 
-records/000/000000012.json    entry 12, whole, read-only
-
-They lie apart from the blobs because blobs hold whatever people publish: a file that looks like an
-entry must never pass for one.
+Records lie apart from the blobs because blobs hold whatever people publish: a file that looks like
+an entry must never pass for one.
 """
 
-import os
 from collections.abc import Iterable, Iterator
-from functools import partial
-from pathlib import Path
-
-from registry.storage.durable import at_once, flush, fsync_folder, make_folders, storage_errors
+from typing import Protocol
 
 MAX_BYTES = 1024 * 1024
 """The longest entry read back, several times what the longest message needs."""
@@ -21,99 +16,35 @@ MAX_BYTES = 1024 * 1024
 _PER_FOLDER = 1000_000
 
 
-class RecordStore:
-    """The entries' files of one registry.
+class RecordStore(Protocol):
+    """The records of one registry.
 
-    Args:
-        root: Folder that holds ``records/``, which is made when first needed.
+    Every method raises:
+        StorageError: The storage cannot be reached, read or written.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Touch nothing on disk yet."""
-        self.root = root / "records"
-
-    def path(self, sequence: int) -> Path:
-        """Return where the file of an entry is, or would be."""
-        return self.root / record_name(sequence)
-
     def location(self, sequence: int | None = None) -> str:
-        """Return where people find an entry, or would; without a number, where all of them are."""
-        return str(self.root if sequence is None else self.path(sequence))
+        """Return the path or URL of a record; without a number, of the place of all."""
 
     def put(self, sequence: int, content: bytes) -> None:
-        """Write an entry's file; it is on the disk on return.
+        """Write a record, which is durable on return.
 
-        It replaces what a transaction that was never committed left under the same number. Others
-        wait for the write lock meanwhile, so the disk is waited for once: bytes and name go there
-        together, and a power cut in between may leave an empty file, which counts as none.
-
-        Raises:
-            StorageError: The disk is full or not writable; there is no file.
+        It replaces what a transaction that was never committed left under the same number.
         """
-        target = self.path(sequence)
-        with storage_errors("write", target):
-            make_folders(target.parent)
-            target.unlink(missing_ok=True)
-            try:
-                with open(target, "xb", opener=_read_only) as file:
-                    file.write(content)
-                    at_once([partial(flush, file), partial(fsync_folder, target.parent)])
-            except BaseException:
-                target.unlink(missing_ok=True)
-                raise
 
     def put_all(self, entries: Iterable[tuple[int, bytes]]) -> None:
-        """As `put`, for many entries, in any order."""
-        for sequence, content in entries:
-            self.put(sequence, content)
+        """As `put`, for many records, in any order."""
 
     def has(self, sequence: int) -> bool:
-        """Whether there is a file of this entry.
-
-        Raises:
-            StorageError: It cannot be looked at.
-        """
-        path = self.path(sequence)
-        with storage_errors("look at", path):
-            try:
-                return path.stat().st_size > 0
-            except (FileNotFoundError, NotADirectoryError):
-                return False
+        """Whether there is a record of this entry."""
 
     def get(self, sequence: int) -> bytes | None:
-        """Return the file of an entry, at most `MAX_BYTES` of it, or None if there is none.
-
-        Raises:
-            StorageError: It cannot be read.
-        """
-        path = self.path(sequence)
-        with storage_errors("read", path):
-            try:
-                with path.open("rb") as file:
-                    return file.read(MAX_BYTES) or None
-            except FileNotFoundError:
-                return None
+        """Return a record, at most `MAX_BYTES` of it, or None if there is none."""
 
     def sequences(self) -> Iterator[int]:
-        """Yield the numbers of all files, lowest first.
-
-        Raises:
-            StorageError: The folder cannot be read.
-        """
-        if not self.root.is_dir():
-            return
-        with storage_errors("read", self.root):
-            for folder in sorted(self.root.iterdir()):
-                names = sorted(path.stem for path in folder.glob("*.json"))
-                numbers = [int(name) for name in names if name.isdecimal()]
-                yield from numbers[:-1]
-                yield from (last for last in numbers[-1:] if self.has(last))
+        """Yield the numbers of all records, lowest first."""
 
 
 def record_name(sequence: int) -> str:
-    """Return what an entry is called below ``records/``; names sort as numbers do."""
+    """Return what a record is called below ``records/``; names sort as numbers do."""
     return f"{sequence // _PER_FOLDER:03d}/{sequence:09d}.json"
-
-
-def _read_only(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o444)

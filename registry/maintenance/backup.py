@@ -36,6 +36,7 @@ from registry.manifest import MAX_BYTES
 from registry.storage.blobs import BlobStore
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import FileInfo
+from registry.storage.folder_blobs import SCRATCH_NAME
 
 Progress = Callable[[float], None]
 
@@ -168,7 +169,7 @@ def _require_earlier(catalog: Catalog, destination: Path) -> None:
 
 
 def _copy(source: Catalog, target: Catalog, progress: Progress) -> Copied:
-    scratch = target.blobs.scratch
+    scratch = target.home / SCRATCH_NAME
     copy = scratch / DATABASE_NAME
     with storage_errors("write", target.home):
         make_folders(scratch)
@@ -216,7 +217,7 @@ def _copy_blobs(
     damaged = []
     for digest, expected in expected_blobs(snapshot):
         progress(int(digest[:4], 16) / 0x10000)
-        if target.has(digest):
+        if target.size(digest) is not None:
             continue
         with snapshot.read() as session:
             named = label(session, digest)

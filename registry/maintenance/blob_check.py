@@ -11,7 +11,6 @@ from registry.catalog.heal import describe, heal_blob
 from registry.errors import StorageError
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import expected_blobs, label
-from registry.storage.beside import find_set_aside
 from registry.storage.files import CHUNK, FileInfo
 
 _BATCH = 100
@@ -102,7 +101,7 @@ def _finding(
     place = catalog.blobs.location(digest)
     text = f"{named}: expected SHA-256 {digest}, found {looked.found} at {place}."
     text += " It cannot be loaded or pulled."
-    if kept := find_set_aside(catalog.blobs, digest):
+    if kept := catalog.blobs.find_set_aside(digest):
         text += f" Damaged bytes of it are kept as {' and '.join(kept)}."
     if looked.unreadable:
         return Finding(f"{text} See who owns it and its permissions, and the disk's health.")

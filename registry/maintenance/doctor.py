@@ -25,6 +25,7 @@ from registry.home import require_folder
 from registry.log.log import START, Log
 from registry.maintenance.integrity import table_problems
 from registry.storage.durable import fsync_folder
+from registry.storage.folder_blobs import QUARANTINE_NAME, SCRATCH_NAME
 
 State = Literal["ok", "note", "problem"]
 
@@ -169,8 +170,7 @@ def _storage(catalog: Catalog) -> Check:
         catalog.blobs.size(START)  # of which there is no blob
     except StorageError as error:
         return Check("storage", "problem", str(error))
-    place = catalog.blobs.location(START).partition("/sha256/")[0]
-    return Check("storage", "ok", f"{place} can be read.")
+    return Check("storage", "ok", f"{catalog.blobs.location()} can be read.")
 
 
 def _database(catalog: Catalog) -> Iterator[Check]:
@@ -206,7 +206,7 @@ def _database(catalog: Catalog) -> Iterator[Check]:
 
 
 def _no_database(catalog: Catalog) -> Check:
-    if catalog.blobs.root.exists() or catalog.log.records.has(1):
+    if not catalog.blobs.is_new() or catalog.log.records.has(1):
         text = f"{catalog.database.backend.label} is lost, but there are blobs and records."
         return Check("database", "problem", f"{text} Run `hubkit rebuild` or `hubkit restore`.")
     return Check("database", "note", f"There is none in {catalog.home} yet.")
@@ -219,13 +219,13 @@ def _journal(path: Path) -> JournalMode:
 
 
 def _leftovers(catalog: Catalog) -> Check:
-    scratch = len([*catalog.blobs.scratch.glob(".*.tmp")])
-    damaged = len([*catalog.blobs.quarantine.glob("*")])
+    scratch = len([*(catalog.home / SCRATCH_NAME).glob(".*.tmp")])
+    place = catalog.home / QUARANTINE_NAME
+    damaged = len([*place.glob("*")])
     parts = []
     if scratch:
         parts.append(f"{_files(scratch)} unfinished: `hubkit gc` removes what is old of that.")
     if damaged:
-        place = catalog.blobs.quarantine
         parts.append(f"{_files(damaged)} found damaged once, in {place}: delete them at will.")
     if not parts:
         return Check("leftovers", "ok", "None.")

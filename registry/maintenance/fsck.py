@@ -15,7 +15,6 @@ from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import stray_aliases, structure_problems
 from registry.maintenance.rebuild import find_behind
 from registry.maintenance.rows import check_listings, check_publications, check_rows
-from registry.storage.beside import find_strays
 from registry.tables.text_index import is_index_sound, make_index_anew
 
 _SHOWN = 5
@@ -108,7 +107,7 @@ def _check_index(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 
 
 def _check_strays(catalog: Catalog) -> Iterator[Finding]:
-    strays = sorted(find_strays(catalog.blobs))
+    strays = sorted(catalog.blobs.find_strays())
     if strays:
         more = f" and {len(strays) - _SHOWN} more" if len(strays) > _SHOWN else ""
         yield Finding(

@@ -25,8 +25,9 @@ from filelock import FileLock
 from sqlalchemy.orm import Session
 
 from registry.catalog.catalog import Catalog
+from registry.storage.blobs import Stored
 from registry.storage.durable import storage_errors
-from registry.storage.files import Stored
+from registry.storage.folder_blobs import SCRATCH_NAME
 from registry.tables.references import (
     condemn,
     condemned,
@@ -214,7 +215,7 @@ def _clear_leftovers(catalog: Catalog, before: datetime, dry_run: bool) -> int:
     """Remove old scratch files, and folders written out for versions that are gone."""
     cache = catalog.home / "cache"
     with storage_errors("clear", catalog.home):
-        scratch = [*catalog.blobs.scratch.glob(".*.tmp"), *cache.glob(".*.tmp")]
+        scratch = [*(catalog.home / SCRATCH_NAME).glob(".*.tmp"), *cache.glob(".*.tmp")]
         old = [path for path in scratch if _is_older(path, before)]
         folders = {path.name: path for path in cache.glob("[0-9a-f]*") if path.is_dir()}
         with catalog.database.read() as session:

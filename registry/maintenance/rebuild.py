@@ -37,6 +37,7 @@ from registry.maintenance.integrity import structure_problems, table_names
 from registry.maintenance.replay import Replay
 from registry.maintenance.snapshot import building
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
+from registry.storage.folder_blobs import QUARANTINE_NAME, SCRATCH_NAME
 
 _BATCH = 500
 
@@ -116,9 +117,10 @@ def _is_sound(catalog: Catalog) -> bool:
 def _replace_file(catalog: Catalog, progress: Callable[[float], None]) -> Rebuilt:
     """Make a new database beside the damaged one, and put it in its place when it is whole."""
     path = catalog.database.path
-    whole = catalog.blobs.scratch / f".{path.name}.tmp"
-    with storage_errors("make", catalog.blobs.scratch):
-        make_folders(catalog.blobs.scratch)
+    scratch = catalog.home / SCRATCH_NAME
+    whole = scratch / f".{path.name}.tmp"
+    with storage_errors("make", scratch):
+        make_folders(scratch)
     with building(whole) as new:
         rebuilt = _replay(catalog, new.write, progress)
     catalog.database.close()
@@ -132,7 +134,7 @@ def _replace_file(catalog: Catalog, progress: Callable[[float], None]) -> Rebuil
 def _set_aside(catalog: Catalog) -> str | None:
     """Move the damaged database to the quarantine, with the journals that belong to it."""
     path = catalog.database.path
-    kept = catalog.blobs.quarantine / f"{path.name}-{_now()}"
+    kept = catalog.home / QUARANTINE_NAME / f"{path.name}-{_now()}"
     make_folders(kept.parent)
     for suffix in ("-wal", "-journal", ""):
         part = path.with_name(path.name + suffix)

@@ -1,16 +1,19 @@
 """The only spellings of bytes and places that reach the store: digests and relative paths."""
 
 import hashlib
+import io
 import os
 import re
+import stat
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from registry.errors import CorruptBlobError, InvalidNameError
+from registry.errors import CorruptBlobError, InvalidNameError, NotAFileError
+from registry.storage.durable import storage_errors
 
 MANIFEST_NAME = "hubkit.json"
 """The file of an adapter's folder that lists all others; written last, never listed itself."""
@@ -22,6 +25,11 @@ _SYNCED_AT_ONCE = 32 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_PATH_BYTES = 512
 _MAX_PART_BYTES = 255
+
+
+_O_NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+_O_BINARY = getattr(os, "O_BINARY", 0)
+_WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?")
 
 
 def parse_digest(text: str) -> str:
@@ -102,6 +110,73 @@ RelPath = Annotated[str, AfterValidator(lambda text: _as_value_error(text, _path
 """A path as `parse_path` accepts it, for use in pydantic models."""
 
 
+_OF_SQLITE: set[tuple[int, int]] = set()
+
+
+def leave_to_sqlite(path: Path | str) -> None:
+    """Let `open_file` refuse a file from now on: an open database.
+
+    POSIX takes all locks of a process on a file away when the process closes any descriptor of it.
+    So who reads the file of a database, in a process that has it open, opens the way to its
+    corruption (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    with suppress(OSError):
+        state = os.stat(path)
+        _OF_SQLITE.add((state.st_dev, state.st_ino))
+
+
+def open_file(path: Path | str) -> BinaryIO:
+    """Open a regular file for reading; never wait for a pipe or a device to have something.
+
+    Use it for every file that hubkit did not write itself.
+
+    Raises:
+        NotAFileError: It is a folder, a pipe, a socket, a device, or an open database.
+        OSError: It is not there, or cannot be read.
+    """
+    state = os.stat(path)
+    if not stat.S_ISREG(state.st_mode):
+        raise _no_file(path, _kind(state.st_mode))
+    if (state.st_dev, state.st_ino) in _OF_SQLITE:
+        raise _no_file(path, "the database of a registry, which is in use")
+    descriptor = os.open(path, os.O_RDONLY | _O_BINARY | _O_NEVER_WAIT)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):  # replaced since
+            raise _no_file(path, _kind(mode))
+        return io.BufferedReader(_File(descriptor, path), CHUNK)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+class _File(io.FileIO):
+    """A file of which an error in reading is a StorageError that names it."""
+
+    def __init__(self, descriptor: int, path: Path | str) -> None:
+        super().__init__(descriptor)
+        self.path = path
+
+    def readinto(self, buffer: "memoryview[int]") -> int | None:  # type: ignore[override]
+        with storage_errors("read", self.path):
+            return super().readinto(buffer)
+
+
+def _no_file(path: Path | str, found: str) -> NotAFileError:
+    return NotAFileError(f"{path} cannot be read: expected a file, found {found}.", path)
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
 class FileInfo(BaseModel):
     """What identifies the bytes of a file.
 
@@ -118,21 +193,6 @@ class FileInfo(BaseModel):
     def __str__(self) -> str:
         """Return size and digest, for messages."""
         return f"{self.size} bytes with SHA-256 {self.sha256}"
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A blob that is there.
-
-    Attributes:
-        digest: Its name.
-        size: Its bytes.
-        modified: When it was written.
-    """
-
-    digest: str
-    size: int
-    modified: datetime
 
 
 def hash_stream(

@@ -6,25 +6,32 @@
 
 import hashlib
 import io
+import re
 import uuid
 from collections.abc import Container, Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from registry.errors import CorruptBlobError
-from registry.storage.blobs import CURE, BlobStore
+from registry.storage.blobs import (
+    NOTHING_STORED,
+    Arrival,
+    Stored,
+    copy_blob,
+    lost_blob,
+    read_blob,
+    verify_blob,
+)
 from registry.storage.bucket import Bucket
 from registry.storage.files import (
     CHUNK,
     FileInfo,
-    Stored,
     hash_stream,
     is_digest,
     parse_digest,
     require_same,
 )
-from registry.storage.intake import Arrival
 
 if TYPE_CHECKING:
     from obstore import ReadableFile
@@ -32,43 +39,54 @@ if TYPE_CHECKING:
 PART = 8 * 1024 * 1024
 """Bytes of a part of a larger blob, each of which is uploaded, and repeated, by itself."""
 
+_BLOB = re.compile(r"sha256/([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{60}")
 
-class ObjectBlobStore(BlobStore):
-    """The blobs of one registry, in object storage.
+
+class ObjectBlobStore:
+    """The blobs of one registry, in object storage; `BlobStore` says what each method is for.
 
     Args:
-        root: The registry's folder, for what is kept on this machine.
         url: ``s3://bucket/folder``, ``gs://...`` or ``az://...``.
 
     Raises:
         StorageError: `url` is malformed, or the client is not installed.
     """
 
-    def __init__(self, root: Path, url: str) -> None:
+    def __init__(self, url: str) -> None:
         """Connect to nothing yet."""
-        super().__init__(root)
         self.bucket = Bucket(url)
         self.url = self.bucket.url
         self._obstore, self._store = self.bucket.obstore, self.bucket.store
 
-    def location(self, digest: str) -> str:
-        """Return the URL of a blob, for messages."""
-        return self.bucket.location(_key(digest))
+    def location(self, digest: str | None = None) -> str:
+        """Return the URL of a blob, or of the place of all."""
+        return self.bucket.location("sha256" if digest is None else _key(digest))
 
-    def has(self, digest: str) -> bool:
-        """Whether there is an object of this name; what is in it is not looked at."""
-        return self.size(digest) is not None
+    def is_new(self) -> bool:
+        """Whether there is no blob."""
+        return not self.prefixes()
+
+    def size(self, digest: str) -> int | None:
+        """Return how many bytes the blob's object has; None if there is none."""
+        return self.bucket.size(_key(digest))
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
-        """As `BlobStore.examine`."""
-        with self.bucket.errors("read"):
-            if self.size(digest) is None:
-                return None
-            with self._read(digest) as stream:
-                return hash_stream(stream, most=size)
+        """Return what the blob's object holds, right or wrong; None if there is none."""
+        stream = self._open(digest)
+        if stream is None:
+            return None
+        with stream:
+            return hash_stream(stream, most=size)
+
+    def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
+        """Open the blob's object; only the ranges that are read are fetched."""
+        stream = self._open(digest)
+        if stream is None:
+            raise lost_blob(label, self.location(digest))
+        return stream
 
     def set_aside(self, digest: str) -> str | None:
-        """As `BlobStore.set_aside`."""
+        """Move a damaged blob to the quarantine; return its URL, None if it is intact."""
         found = self.examine(digest)
         if found is None or found.sha256 == digest:
             return None
@@ -78,19 +96,30 @@ class ObjectBlobStore(BlobStore):
             self._obstore.delete(self._store, _key(digest))
         return self.bucket.location(target)
 
+    def find_set_aside(self, digest: str) -> list[str]:
+        """Return the URLs of what was once found damaged under a digest."""
+        keys = [item["path"] for item in self.bucket.objects("quarantine")]
+        return [self.bucket.location(key) for key in sorted(keys) if f"/{digest}-" in key]
+
+    def find_strays(self) -> Iterator[str]:
+        """Yield the URL of whatever lies among the blobs and is none."""
+        for item in self.bucket.objects("sha256"):
+            if not _BLOB.fullmatch(item["path"]):
+                yield self.bucket.location(item["path"])
+
     def prefixes(self) -> set[str]:
-        """As `BlobStore.prefixes`."""
+        """Return the first two digits of the digests of all blobs."""
         return self.bucket.folders("sha256")
 
     def unknown(self, prefix: str, known: Container[str]) -> Iterator[Stored]:
-        """As `BlobStore.unknown`."""
+        """Yield the blobs whose digests start with two given digits, but those in `known`."""
         for item in self.bucket.objects(f"sha256/{prefix}"):
             digest = item["path"].rpartition("/")[2]
             if digest not in known and is_digest(digest):
                 yield Stored(digest, item["size"], item["last_modified"])
 
     def discard(self, digests: Iterable[str]) -> None:
-        """As `BlobStore.discard`, but for good: object storage cannot rename."""
+        """Remove blobs for good: object storage cannot rename."""
         keys = [_key(digest) for digest in digests]
         if keys:
             with self.bucket.errors("remove garbage from"), suppress(FileNotFoundError):
@@ -102,7 +131,7 @@ class ObjectBlobStore(BlobStore):
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
     ) -> FileInfo:
-        """As `BlobStore.put`; what is larger than a part is uploaded in parts while it is hashed.
+        """Store the bytes of `stream`; what is larger than a part is hashed while it is uploaded.
 
         An object appears when its last byte is there, which is only sent when the digest is right.
         """
@@ -141,40 +170,37 @@ class ObjectBlobStore(BlobStore):
         return expected
 
     def put_all(self, arrivals: Iterable[Arrival]) -> None:
-        """As `BlobStore.put_all`."""
+        """Store several blobs, one after the other."""
         for arrival in arrivals:
             with arrival.open() as stream:
                 self.put(stream, arrival.expected, label=arrival.label)
 
-    def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
-        """As `BlobStore.open`; only the ranges that are read are fetched."""
+    def read(self, digest: str, *, most: int, label: str = "the blob") -> bytes:
+        """Return the bytes of a small blob, verified."""
+        return read_blob(self, digest, most, label)
+
+    def verify(self, info: FileInfo, *, label: str = "the blob") -> None:
+        """Read the whole blob and compare it with what it should be."""
+        verify_blob(self, info, label)
+
+    def copy_to(self, info: FileInfo, destination: Path, *, label: str = "the blob") -> None:
+        """Write the blob to a file, verified while it is copied."""
+        copy_blob(self, info, destination, label)
+
+    def _open(self, digest: str) -> BinaryIO | None:
         with self.bucket.errors("read"):
             try:
-                return self._read(digest)
-            except FileNotFoundError as error:
-                raise CorruptBlobError(
-                    f"{label}: the registry lost its bytes: expected them in "
-                    f"{self.location(digest)}, found nothing. {CURE}",
-                    label,
-                ) from error
-
-    def _read(self, digest: str) -> BinaryIO:
-        reader = self._obstore.open_reader(self._store, _key(digest), buffer_size=4 * CHUNK)
-        return cast(BinaryIO, io.BufferedReader(_Stream(reader), CHUNK))
-
-    def _reading(self, digest: str) -> AbstractContextManager[None]:
-        return self.bucket.errors("read")
-
-    def size(self, digest: str) -> int | None:
-        """As `BlobStore.size`."""
-        return self.bucket.size(_key(digest))
+                reader = self._obstore.open_reader(self._store, _key(digest), buffer_size=4 * CHUNK)
+            except FileNotFoundError:
+                return None
+        return cast(BinaryIO, io.BufferedReader(_Stream(reader, self.bucket), CHUNK))
 
 
 class _Stream(io.RawIOBase):
     """What `obstore` reads, as a file of the standard library."""
 
-    def __init__(self, reader: "ReadableFile") -> None:
-        self._reader = reader
+    def __init__(self, reader: "ReadableFile", bucket: Bucket) -> None:
+        self._reader, self._bucket = reader, bucket
 
     def readable(self) -> bool:
         return True
@@ -189,7 +215,8 @@ class _Stream(io.RawIOBase):
         return self._reader.tell()
 
     def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
-        content = self._reader.read(len(buffer))
+        with self._bucket.errors("read"):
+            content = self._reader.read(len(buffer))
         buffer[: len(content)] = memoryview(content)
         return len(content)
 
@@ -215,8 +242,7 @@ def _checked(
 
 
 def _require_sent(label: str, expected: FileInfo, found: FileInfo) -> None:
-    cure = " Nothing was stored: copy, pull or write the file again."
-    require_same(label, expected, found, cure)
+    require_same(label, expected, found, NOTHING_STORED)
 
 
 def _key(digest: str) -> str:

@@ -15,8 +15,8 @@ from registry import AdapterRef, Folder, HubkitError, Manifest, Version, open_ca
 from registry.folders.safetensors import read_header
 from registry.maintenance.bundle import export_bundle, import_bundle
 from registry.maintenance.fsck import check_registry
-from registry.storage.blobs import BlobStore
 from registry.storage.files import parse_digest, parse_path
+from registry.storage.folder_blobs import FolderBlobStore
 from tests.torture.fuzzing import content, document, require_refusals_only, text
 
 REFS = ("reviews", "ada/reviews@3", "a.b-c_d@best", "X/y@latest", "0@2147483647")
@@ -48,7 +48,7 @@ def test_a_ref_is_refused_or_reads_back(cases: int) -> None:
 
 @count
 def test_a_digest_is_refused_or_is_a_place_in_the_store(cases: int) -> None:
-    store = BlobStore(Path("root"))
+    store = FolderBlobStore(Path("root"))
 
     def case(chance: random.Random) -> None:
         digest = parse_digest(text(chance, DIGESTS))

@@ -11,7 +11,8 @@ from registry import AdapterRef, Catalog, DatabaseError, Folder, Version
 from registry.maintenance import integrity
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
-from registry.storage.files import CHUNK
+from registry.storage import folder_blobs
+from registry.storage.files import CHUNK, open_file
 from tests.registry.maintenance.conftest import damage, texts
 
 MakeFolder = Callable[..., Folder]
@@ -93,14 +94,13 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_looked_at(
     catalog: Catalog, version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = weights(catalog, version)
-    opened = Path.open
 
-    def refuse(self: Path, *arguments: Any) -> Any:
-        if self == path:
+    def refuse(opened: Path) -> Any:
+        if opened == path:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return opened(self, *arguments)
+        return open_file(opened)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(folder_blobs, "open_file", refuse)
     report = check_registry(catalog, full=True, repair=True)
     assert (report.status, report.blobs) == (2, 5)
     assert f"cannot be read (Permission denied) at {path}. It cannot" in texts(report)

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from registry import StorageError
-from registry.log.records import RecordStore
+from registry.log.folder_records import FolderRecordStore
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> RecordStore:
-    return RecordStore(tmp_path)
+def records(tmp_path: Path) -> FolderRecordStore:
+    return FolderRecordStore(tmp_path)
 
 
-def test_entries_come_back_as_they_were_put_lowest_first(records: RecordStore) -> None:
+def test_entries_come_back_as_they_were_put_lowest_first(records: FolderRecordStore) -> None:
     for number in (2, 1, 1_000_000):
         records.put(number, b"entry %d" % number)
     assert [*records.sequences()] == [1, 2, 1_000_000]
@@ -22,13 +22,13 @@ def test_entries_come_back_as_they_were_put_lowest_first(records: RecordStore) -
     assert records.path(2).stat().st_mode & 0o222 == 0
 
 
-def test_what_was_left_under_a_number_is_replaced(records: RecordStore) -> None:
+def test_what_was_left_under_a_number_is_replaced(records: FolderRecordStore) -> None:
     records.put(1, b"never committed")
     records.put(1, b"entry")
     assert records.get(1) == b"entry"
 
 
-def test_an_empty_file_as_a_power_cut_leaves_counts_as_none(records: RecordStore) -> None:
+def test_an_empty_file_as_a_power_cut_leaves_counts_as_none(records: FolderRecordStore) -> None:
     records.put(1, b"entry")
     records.put(2, b"half")
     records.path(2).chmod(0o644)
@@ -41,7 +41,7 @@ def test_an_empty_file_as_a_power_cut_leaves_counts_as_none(records: RecordStore
 
 
 def test_a_disk_that_fails_leaves_no_file(
-    records: RecordStore, monkeypatch: pytest.MonkeyPatch
+    records: FolderRecordStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records.put(1, b"entry")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from registry import CorruptBlobError, FileInfo, InvalidNameError, StorageError
 from registry.storage import durable
-from registry.storage.blobs import BlobStore
+from registry.storage.folder_blobs import FolderBlobStore
 
 CONTENT = b"0123456789" * 1000
 INFO = FileInfo(sha256=hashlib.sha256(CONTENT).hexdigest(), size=len(CONTENT))
@@ -20,15 +20,15 @@ OTHER = FileInfo(sha256="0" * 64, size=len(CONTENT))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "store")
+def store(tmp_path: Path) -> FolderBlobStore:
+    return FolderBlobStore(tmp_path / "store")
 
 
 def files(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
-def damage(store: BlobStore, content: bytes) -> None:
+def damage(store: FolderBlobStore, content: bytes) -> None:
     path = store.path(INFO.sha256)
     path.chmod(0o600)
     path.write_bytes(content)
@@ -36,7 +36,7 @@ def damage(store: BlobStore, content: bytes) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(content=st.binary(max_size=3000))
-def test_what_was_put_is_read_back(store: BlobStore, content: bytes) -> None:
+def test_what_was_put_is_read_back(store: FolderBlobStore, content: bytes) -> None:
     info = store.put(io.BytesIO(content))
     assert info == FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
     with store.open(info.sha256) as stream:
@@ -45,7 +45,7 @@ def test_what_was_put_is_read_back(store: BlobStore, content: bytes) -> None:
 
 
 def test_a_blob_is_stored_under_its_digest_read_only_and_once(
-    store: BlobStore, tmp_path: Path
+    store: FolderBlobStore, tmp_path: Path
 ) -> None:
     store.put(io.BytesIO(CONTENT))
     first = store.path(INFO.sha256).stat()
@@ -58,7 +58,7 @@ def test_a_blob_is_stored_under_its_digest_read_only_and_once(
     assert path.stat().st_mode & 0o777 == 0o444
 
 
-def test_a_truncated_blob_is_replaced_by_the_next_put(store: BlobStore) -> None:
+def test_a_truncated_blob_is_replaced_by_the_next_put(store: FolderBlobStore) -> None:
     store.put(io.BytesIO(CONTENT))
     damage(store, CONTENT[:-1])
     store.put(io.BytesIO(CONTENT), INFO)
@@ -66,7 +66,7 @@ def test_a_truncated_blob_is_replaced_by_the_next_put(store: BlobStore) -> None:
 
 
 @pytest.mark.parametrize("digest", ["", "..", "../../etc/passwd", "A" * 64, "a" * 63])
-def test_only_a_digest_is_a_place_in_the_store(store: BlobStore, digest: str) -> None:
+def test_only_a_digest_is_a_place_in_the_store(store: FolderBlobStore, digest: str) -> None:
     with pytest.raises(InvalidNameError):
         store.path(digest)
 
@@ -76,14 +76,14 @@ def test_only_a_digest_is_a_place_in_the_store(store: BlobStore, digest: str) ->
     [OTHER, INFO.model_copy(update={"size": 1}), INFO.model_copy(update={"size": 10**6})],
 )
 def test_bytes_that_are_not_the_expected_ones_are_not_stored(
-    store: BlobStore, tmp_path: Path, expected: FileInfo
+    store: FolderBlobStore, tmp_path: Path, expected: FileInfo
 ) -> None:
     with pytest.raises(CorruptBlobError, match=rf"a@1: w\.bin: expected {expected.size} bytes"):
         store.put(io.BytesIO(CONTENT), expected, label="a@1: w.bin")
     assert files(tmp_path) == []
 
 
-def test_an_endless_stream_is_read_one_byte_too_far(store: BlobStore) -> None:
+def test_an_endless_stream_is_read_one_byte_too_far(store: FolderBlobStore) -> None:
     class Endless(io.RawIOBase):
         given_out = 0
 
@@ -100,7 +100,7 @@ def test_an_endless_stream_is_read_one_byte_too_far(store: BlobStore) -> None:
 
 @pytest.mark.parametrize("damaged", [CONTENT[:-1], b"X" + CONTENT[1:], CONTENT + b"X", b""])
 def test_a_truncated_or_altered_blob_never_leaves_the_store(
-    store: BlobStore, tmp_path: Path, damaged: bytes
+    store: FolderBlobStore, tmp_path: Path, damaged: bytes
 ) -> None:
     store.put(io.BytesIO(CONTENT))
     damage(store, damaged)
@@ -117,12 +117,12 @@ def test_a_truncated_or_altered_blob_never_leaves_the_store(
     assert files(tmp_path) == sorted([destination, store.path(INFO.sha256)])
 
 
-def test_a_missing_blob_is_a_corrupt_one(store: BlobStore, tmp_path: Path) -> None:
-    with pytest.raises(CorruptBlobError, match="found no file"):
+def test_a_missing_blob_is_a_corrupt_one(store: FolderBlobStore, tmp_path: Path) -> None:
+    with pytest.raises(CorruptBlobError, match="found nothing"):
         store.copy_to(INFO, tmp_path / "out.bin")
 
 
-def test_read_stops_at_its_bound(store: BlobStore) -> None:
+def test_read_stops_at_its_bound(store: FolderBlobStore) -> None:
     store.put(io.BytesIO(CONTENT))
     assert store.read(INFO.sha256, most=INFO.size) == CONTENT
     with pytest.raises(CorruptBlobError):
@@ -163,7 +163,7 @@ class FullDisk:
 
 @pytest.mark.parametrize("nth", range(1, 27))
 def test_a_full_disk_at_any_step_stores_nothing_wrong_and_leaves_no_scratch_file(
-    store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+    store: FolderBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
     with monkeypatch.context() as patch:
         disk = FullDisk(patch, nth)
@@ -183,7 +183,7 @@ def test_a_full_disk_at_any_step_stores_nothing_wrong_and_leaves_no_scratch_file
 
 
 def test_the_full_disk_test_reaches_past_the_last_step(
-    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+    store: FolderBlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         disk = FullDisk(patch, 1000)
@@ -192,7 +192,7 @@ def test_the_full_disk_test_reaches_past_the_last_step(
 
 
 def test_a_copy_to_a_full_disk_leaves_the_destination_as_it_was(
-    store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FolderBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put(io.BytesIO(CONTENT))
     destination = tmp_path / "out.bin"
@@ -203,7 +203,7 @@ def test_a_copy_to_a_full_disk_leaves_the_destination_as_it_was(
     assert files(tmp_path) == [store.path(INFO.sha256)]
 
 
-def test_a_damaged_blob_is_replaced_when_its_bytes_come_again(store: BlobStore) -> None:
+def test_a_damaged_blob_is_replaced_when_its_bytes_come_again(store: FolderBlobStore) -> None:
     content = b"the right bytes"
     info = store.put(io.BytesIO(content))
     path = store.path(info.sha256)

@@ -1,0 +1,265 @@
+"""Blobs in a folder, written so that a crash leaves nothing half-done.
+
+blobs/sha256/ab/cd/abcd...    whole, verified, read-only
+quarantine/abcd...-1f2e3d4c   found damaged; kept for people to look at, never read back
+trash/abcd...                 nothing referred to it; on its way out
+tmp/                          being written; nothing in it is ever read back
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.storage.blobs import (
+    NOTHING_STORED,
+    Arrival,
+    Stored,
+    copy_blob,
+    lost_blob,
+    read_blob,
+    verify_blob,
+)
+from registry.storage.durable import (
+    at_once,
+    flush,
+    fsync_folder,
+    make_folders,
+    new_folders,
+    scratch_file,
+    storage_errors,
+)
+from registry.storage.files import (
+    FileInfo,
+    hash_stream,
+    is_digest,
+    open_file,
+    parse_digest,
+    require_same,
+)
+
+SCRATCH_NAME = "tmp"
+"""The folder for what is being written, in a registry's."""
+
+QUARANTINE_NAME = "quarantine"
+"""The folder for what was found damaged, in a registry's."""
+
+_STAGED_AT_ONCE = 64
+_SHARD = re.compile("[0-9a-f]{2}")
+_FOLDER = re.compile(r"sha256(/[0-9a-f]{2}){0,2}")
+_BLOB = re.compile(r"sha256/([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{60}")
+
+
+class FolderBlobStore:
+    """The blobs of one registry, in its folder; `BlobStore` says what each method is for.
+
+    Args:
+        root: Folder that holds ``blobs/`` and the others; each is made when first needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Touch nothing on disk yet."""
+        self.root = root / "blobs" / "sha256"
+        self.quarantine = root / QUARANTINE_NAME
+        self.trash = root / "trash"
+        self.scratch = root / SCRATCH_NAME
+
+    def path(self, digest: str) -> Path:
+        """Return where the blob is, or would be.
+
+        Raises:
+            InvalidNameError: `digest` is not 64 lower-case hexadecimal digits.
+        """
+        parse_digest(digest)
+        return self.root.joinpath(digest[:2], digest[2:4], digest)
+
+    def location(self, digest: str | None = None) -> str:
+        """Return the path of a blob, or of the folder of all."""
+        return str(self.root.parent if digest is None else self.path(digest))
+
+    def is_new(self) -> bool:
+        """Whether there is no folder of blobs."""
+        return not self.root.exists()
+
+    def size(self, digest: str) -> int | None:
+        """Return how many bytes the blob's file has; None if there is no file."""
+        place = f"{self.root}/{parse_digest(digest)[:2]}/{digest[2:4]}/{digest}"  # a Path is slow
+        with storage_errors("look at", place):
+            try:
+                return os.stat(place).st_size
+            except FileNotFoundError:
+                return None
+
+    def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
+        """Return what the blob's file holds now, right or wrong; None if there is no file."""
+        stream = _open(self.path(digest))
+        if stream is None:
+            return None
+        with stream:
+            return hash_stream(stream, most=size)
+
+    def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
+        """Open the blob's file."""
+        path = self.path(digest)
+        stream = _open(path)
+        if stream is None:
+            raise lost_blob(label, str(path))
+        return stream
+
+    def put(
+        self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
+    ) -> FileInfo:
+        """Store the bytes of `stream`."""
+        (info,) = self._take_in([Arrival(lambda: nullcontext(stream), expected, label)])
+        return info
+
+    def put_all(self, arrivals: Iterable[Arrival]) -> None:
+        """Store several blobs with two waits for the disk, rather than three for each."""
+        remaining = iter(arrivals)
+        while batch := list(islice(remaining, _STAGED_AT_ONCE)):
+            self._take_in(batch)
+
+    def read(self, digest: str, *, most: int, label: str = "the blob") -> bytes:
+        """Return the bytes of a small blob, verified."""
+        return read_blob(self, digest, most, label)
+
+    def verify(self, info: FileInfo, *, label: str = "the blob") -> None:
+        """Read the whole blob and compare it with what it should be."""
+        verify_blob(self, info, label)
+
+    def copy_to(self, info: FileInfo, destination: Path, *, label: str = "the blob") -> None:
+        """Write the blob to a file, verified while it is copied."""
+        copy_blob(self, info, destination, label)
+
+    def holds(self, info: FileInfo) -> bool:
+        """Whether these very bytes are there: they are read; its name may not be on the disk yet.
+
+        Raises:
+            StorageError: The blob cannot be read.
+        """
+        return self.examine(info.sha256, size=info.size) == info
+
+    def set_aside(self, digest: str) -> str | None:
+        """Move a damaged blob to the quarantine; return where it is now, None if it is intact."""
+        found = self.examine(digest)
+        if found is None or found.sha256 == digest:
+            return None
+        source = self.path(digest)
+        target = self.quarantine / f"{digest}-{uuid.uuid4().hex[:8]}"
+        with storage_errors("move the damaged blob", source):
+            make_folders(self.quarantine)
+            os.replace(source, target)
+            fsync_folder(self.quarantine)
+            fsync_folder(source.parent)
+        return str(target)
+
+    def find_set_aside(self, digest: str) -> list[str]:
+        """Return the paths of what was once found damaged under a digest."""
+        with storage_errors("read", self.quarantine):
+            return sorted(map(str, self.quarantine.glob(f"{digest}-*")))
+
+    def find_strays(self) -> Iterator[str]:
+        """Yield the path of whatever lies among the blobs and is none."""
+        yield from _strays_in(self.root.parent)
+
+    def prefixes(self) -> set[str]:
+        """Return the first two digits of the digests of all blobs; may be more."""
+        with storage_errors("read", self.root):
+            return {*os.listdir(self.root)} if self.root.is_dir() else set()
+
+    def unknown(self, prefix: str, known: Container[str]) -> Iterator[Stored]:
+        """Yield the blobs whose digests start with two given digits, but those in `known`."""
+        shard = self.root / prefix
+        with storage_errors("read", shard):
+            for place in filter(_SHARD.fullmatch, os.listdir(shard)):
+                with os.scandir(shard / place) as entries:
+                    for entry in entries:
+                        if entry.name in known or not is_digest(entry.name):
+                            continue
+                        with suppress(FileNotFoundError):  # set aside by another process
+                            state = entry.stat()
+                            modified = datetime.fromtimestamp(state.st_mtime, UTC)
+                            yield Stored(entry.name, state.st_size, modified)
+
+    def discard(self, digests: Iterable[str]) -> None:
+        """Move blobs to the trash."""
+        for digest in digests:
+            source = self.path(digest)
+            # Another process may have set it aside.
+            with storage_errors("move to the trash", source), suppress(FileNotFoundError):
+                os.replace(source, self.trash / digest)
+
+    def empty_trash(self) -> None:
+        """Remove what was discarded."""
+        with storage_errors("empty", self.trash):
+            make_folders(self.trash)
+            for name in os.listdir(self.trash):
+                (self.trash / name).unlink()
+
+    def _take_in(self, arrivals: Sequence[Arrival]) -> list[FileInfo]:
+        """Store bytes, each under its digest, all of them durable on return."""
+        infos: list[FileInfo] = []
+        staged: list[tuple[FileInfo, BinaryIO]] = []
+        waits: list[Callable[[], None]] = []
+        label = arrivals[0].label + (f" and {len(arrivals) - 1} more" if arrivals[1:] else "")
+        with self._storing(label), ExitStack() as scratch:
+            for arrival in arrivals:
+                with self._storing(arrival.label):
+                    info = arrival.expected
+                    if info is None or not self.holds(info):
+                        info, file = self._stage(arrival, scratch)
+                        staged.append((info, file))
+                        waits.append(partial(flush, file))
+                    infos.append(info)
+            targets = {self.path(info.sha256).parent for info in infos}
+            # A folder that is there may be another process's, and not be on the disk yet.
+            changed = {target.parent for target in targets} | {self.root}
+            changed.update(folder for target in targets for folder in new_folders(target))
+            at_once([*waits, *(partial(fsync_folder, folder) for folder in sorted(changed))])
+            for info, file in staged:
+                if not self.holds(info):  # another process may have been quicker
+                    os.chmod(file.name, 0o444)
+                    os.replace(file.name, self.path(info.sha256))
+            # Of blobs that were there, too: whoever renamed one may not have come to this yet.
+            at_once([partial(fsync_folder, target) for target in sorted(targets)])
+        return infos
+
+    def _stage(self, arrival: Arrival, scratch: ExitStack) -> tuple[FileInfo, BinaryIO]:
+        """Copy bytes to a scratch file, and require that they are the right ones."""
+        make_folders(self.scratch)
+        file = scratch.enter_context(scratch_file(self.scratch))
+        expected = arrival.expected
+        with arrival.open() as stream:
+            most = None if expected is None else expected.size
+            found = hash_stream(stream, most=most, target=file)
+        if expected is not None:
+            require_same(arrival.label, expected, found, NOTHING_STORED)
+        return found, file
+
+    def _storing(self, label: str) -> AbstractContextManager[None]:
+        return storage_errors(f"store {label} in", self.root.parent)
+
+
+def _open(path: Path) -> BinaryIO | None:
+    with storage_errors("read", path):
+        try:
+            return open_file(path)
+        except FileNotFoundError:
+            return None
+
+
+def _strays_in(folder: Path | str, inside: str = "") -> Iterator[str]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = f"{inside}{entry.name}"
+            expected = _FOLDER if entry.is_dir() else _BLOB
+            if not expected.fullmatch(name):
+                yield entry.path
+            elif expected is _FOLDER:
+                yield from _strays_in(entry.path, f"{name}/")
