@@ -108,7 +108,7 @@ def _require_database(catalog: Catalog) -> None:
         kind, store = ("records", records) if recorded else ("blobs", catalog.blobs)
         raise DatabaseError(
             f"{catalog.home} has lost its database: expected {label}, found {found}, but there "
-            f"are {kind} in {store.location()}. `hubkit rebuild` makes it anew from blobs and records; `hubkit restore` "
-            "brings back a backup. For a new registry, choose a place where there is none.",
+            f"are {kind} in {store.location()}. `hubkit rebuild` makes it anew from blobs and "
+            "records; `hubkit restore` brings back a backup. For a new registry, choose a place where there is none.",
             label,
         )
