@@ -5,7 +5,7 @@ from pathlib import Path
 
 from registry.catalog.catalog import Catalog
 from registry.catalog.store import DATABASE_NAME
-from registry.errors import DatabaseError, RegistryNotFoundError, StorageError
+from registry.errors import DamagedDatabaseError, RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
 
 DATABASE_VARIABLE = "HUBKIT_DATABASE_URL"
@@ -106,9 +106,9 @@ def _require_database(catalog: Catalog) -> None:
     if (recorded := records.has(1)) or not catalog.blobs.is_new():
         found = "an empty one" if catalog.database.backend.exists() else "none"
         kind, store = ("records", records) if recorded else ("blobs", catalog.blobs)
-        raise DatabaseError(
+        raise DamagedDatabaseError(
             f"{catalog.home} has lost its database: expected {label}, found {found}, but there "
-            f"are {kind} in {store.location()}. `hubkit rebuild` makes it anew from blobs and "
-            "records; `hubkit restore` brings back a backup. For a new registry, choose a place where there is none.",
+            f"are {kind} in {store.location()}. For a new registry, choose a place where there is "
+            "none.",
             label,
         )
