@@ -29,7 +29,10 @@ _MAX_PART_BYTES = 255
 
 _O_NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _O_BINARY = getattr(os, "O_BINARY", 0)
-_WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?")
+# https://learn.microsoft.com/windows/win32/fileio/naming-a-file: with any ending, too.
+_WINDOWS_DEVICE = re.compile(
+    r"(?:con|prn|aux|nul|clock\$|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?"
+)
 
 
 def parse_digest(text: str) -> str:
@@ -55,7 +58,8 @@ def parse_path(text: str) -> str:
 
     Raises:
         InvalidNameError: It is absolute, climbs with ``..``, has a backslash, drive, control
-            character or empty part, is longer than 512 bytes, or names the manifest itself.
+            character or empty part, names a device of Windows such as ``CON`` or ``nul.txt``, is
+            longer than 512 bytes, or names the manifest itself.
     """
     problem = _path_problem(text)
     if problem:
@@ -83,6 +87,8 @@ def _path_problem(text: str) -> str:
         # Windows drops these, so two paths would name one file.
         if part[-1] in ". ":
             return f"has the part {part!r}, which ends in {part[-1]!r}"
+        if _WINDOWS_DEVICE.fullmatch(part.casefold()):
+            return f"has the part {part!r}, which is a device on Windows"
         if len(part.encode()) > _MAX_PART_BYTES:
             return f"has a part longer than {_MAX_PART_BYTES} bytes"
     if text.casefold() == MANIFEST_NAME:
@@ -110,10 +116,10 @@ RelPath = Annotated[str, AfterValidator(lambda text: _as_value_error(text, _path
 """A path as `parse_path` accepts it, for use in pydantic models."""
 
 
-_OF_SQLITE: set[tuple[int, int]] = set()
+_OF_SQLITE: dict[tuple[int, int], Path] = {}
 
 
-def leave_to_sqlite(path: Path | str) -> None:
+def leave_to_sqlite(path: Path) -> None:
     """Let `open_file` refuse a file from now on: an open database.
 
     POSIX takes all locks of a process on a file away when the process closes any descriptor of it.
@@ -121,8 +127,7 @@ def leave_to_sqlite(path: Path | str) -> None:
     corruption (https://www.sqlite.org/howtocorrupt.html, section 2.2).
     """
     with suppress(OSError):
-        state = os.stat(path)
-        _OF_SQLITE.add((state.st_dev, state.st_ino))
+        _OF_SQLITE[_identity(os.stat(path))] = path
 
 
 def open_file(path: Path | str) -> BinaryIO:
@@ -137,7 +142,7 @@ def open_file(path: Path | str) -> BinaryIO:
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode):
         raise _no_file(path, _kind(state.st_mode))
-    if (state.st_dev, state.st_ino) in _OF_SQLITE:
+    if _is_of_sqlite(state):
         raise _no_file(path, "the database of a registry, which is in use")
     descriptor = os.open(path, os.O_RDONLY | _O_BINARY | _O_NEVER_WAIT)
     try:
@@ -160,6 +165,23 @@ class _File(io.FileIO):
     def readinto(self, buffer: "memoryview[int]") -> int | None:  # type: ignore[override]
         with storage_errors("read", self.path):
             return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with storage_errors("read", self.path):
+            return super().readall()
+
+
+def _identity(state: os.stat_result) -> tuple[int, int]:
+    return state.st_dev, state.st_ino
+
+
+def _is_of_sqlite(state: os.stat_result) -> bool:
+    database = _OF_SQLITE.get(_identity(state))
+    if database is None:
+        return False
+    with suppress(OSError):  # removed since: another file may have got its number
+        return os.path.samestat(state, os.stat(database))
+    return False
 
 
 def _no_file(path: Path | str, found: str) -> NotAFileError:
