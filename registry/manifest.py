@@ -1,7 +1,11 @@
-"""What an adapter is: the one place that knows ``hubkit.json``, schema 1.
+"""What an adapter is: the one place that knows ``hubkit.json``, schemas 1 and 2.
 
 The file is canonical JSON (keys sorted, no spaces, UTF-8, no NaN), and its SHA-256 is the
 digest of the version, which pins the base model, the parents and every byte of every file.
+
+Schema 2 adds what a result depends on beside the weights: the configuration, the tokenizer and the
+dtype of the base model, what lies between its backbone and the outputs, and how text is cut. All of
+it is optional. A manifest of schema 1 keeps its bytes and its digest.
 """
 
 import hashlib
@@ -9,7 +13,7 @@ import json
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -24,8 +28,8 @@ from registry.errors import ManifestError
 from registry.fields import Count, Finite, Json, Positive, Ref, Text, Word
 from registry.storage.files import Digest, FileInfo, RelPath
 
-SCHEMA: Literal[1] = 1
-"""The schema this hubkit reads and writes."""
+SCHEMA: Literal[2] = 2
+"""The schema this hubkit writes. It reads the earlier one, too."""
 
 MAX_BYTES = 4 * 1024 * 1024
 """The largest manifest accepted."""
@@ -34,6 +38,12 @@ _SHOWN_PROBLEMS = 5
 
 Kind = Literal["adapter", "fusion", "stack", "mix"]
 """What a version holds: one adapter, or one of the ways to combine several."""
+
+
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+"""What the outputs of a model for sequences mean, as transformers calls it."""
+
+Side = Literal["left", "right"]
 
 
 class _Part(BaseModel):
@@ -54,7 +64,7 @@ class Method(_Part):
 
 
 class BaseModelInfo(_Part):
-    """The frozen model the adapter was trained for.
+    """The frozen model the adapter was trained for. What follows `fingerprint` is of schema 2.
 
     Attributes:
         id: Its hub id, or the path it was loaded from.
@@ -63,7 +73,17 @@ class BaseModelInfo(_Part):
             where the files of the adapter do not say, and the base model was not at hand.
         hidden_size: Features per token.
         num_layers: Transformer layers.
-        fingerprint: Digest of the backbone's stored tensors; None if never computed.
+        fingerprint: Digest of the backbone's tensors; None if never computed.
+        dtype: What its weights were in when the adapter was trained, such as ``bfloat16``; the
+            fingerprint is that of the weights in this dtype.
+        rounded: Fingerprints of the same weights rounded to smaller dtypes, by dtype.
+        config: The fields of its configuration that change what it computes, with their values;
+            those of a nested configuration as ``text_config.hidden_size``. None if not known.
+        config_digest: Digest of `config`, as :func:`canonical_digest` makes it.
+        tokenizer_digest: Digest of what its tokenizer does; of its image processor for a model that
+            takes no text.
+        parts: Digests of what lies between its backbone and the outputs and did not travel with the
+            adapter, by module path, such as ``pooler``.
     """
 
     id: Word
@@ -72,6 +92,50 @@ class BaseModelInfo(_Part):
     hidden_size: Positive | None = None
     num_layers: Positive | None = None
     fingerprint: Digest | None = None
+    dtype: Word | None = None
+    rounded: Annotated[Mapping[Word, Digest], Field(max_length=16)] = Field(default_factory=dict)
+    config: Annotated[Mapping[Word, Json], Field(max_length=2048)] | None = None
+    config_digest: Digest | None = None
+    tokenizer_digest: Digest | None = None
+    parts: Annotated[Mapping[Word, Digest], Field(max_length=256)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _digest_is_of_the_configuration(self) -> Self:
+        if self.config is not None and self.config_digest != canonical_digest(self.config):
+            raise ValueError(
+                f"config_digest is not the digest of config: expected "
+                f"{canonical_digest(self.config)}, found {self.config_digest}"
+            )
+        return self
+
+
+class HeadInfo(_Part):
+    """What of the way from the backbone to the outputs travels with the adapter.
+
+    Attributes:
+        modules: The paths of these modules, from the backbone to the outputs, such as ``pooler``
+            and ``classifier``.
+    """
+
+    modules: Annotated[tuple[Word, ...], Field(max_length=256)]
+
+
+class TextInfo(_Part):
+    """How text was cut and joined, in training and therefore in use.
+
+    Attributes:
+        max_length: Tokens of a row at most; special tokens count. None if rows were not cut.
+        truncation_side: Where what is too long is cut off.
+        padding_side: Where rows of a batch are filled up.
+        stride: Tokens that two windows over one long text share; None if there are no windows.
+        pair: Which of two joined texts is cut first; None where a row is one text.
+    """
+
+    max_length: Positive | None = None
+    truncation_side: Side | None = None
+    padding_side: Side | None = None
+    stride: Count | None = None
+    pair: Literal["longest_first", "only_first", "only_second"] | None = None
 
 
 class Metric(_Part):
@@ -125,10 +189,10 @@ class Training(_Part):
 
 
 class Manifest(_Part):
-    """Everything a version is, except the bytes of its files.
+    """Everything a version is, except the bytes of its files. What follows `files` is of schema 2.
 
     Attributes:
-        schema_version: Always 1; spelled ``schema`` in the file.
+        schema_version: 1 or 2; spelled ``schema`` in the file.
         kind: What the version holds.
         method: How it changes the base model.
         base_model: The model it belongs to.
@@ -143,9 +207,13 @@ class Manifest(_Part):
         parents: What it is made of, in order; never empty for a fusion, stack or mix.
         training: How the weights came about; None if hubkit did not train them.
         files: What identifies each file's bytes, by path.
+        problem_type: What the outputs of a model for sequences mean; None for other models.
+        outputs: How many numbers the head makes of a row, or of a token.
+        head: What of the head travels with the adapter; None if nothing does, or nobody looked.
+        text: How text is cut and joined; None where there is none, or nobody recorded it.
     """
 
-    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    schema_version: Literal[1, 2] = Field(default=SCHEMA, alias="schema")
     kind: Kind
     method: Method
     base_model: BaseModelInfo
@@ -160,6 +228,10 @@ class Manifest(_Part):
     parents: tuple[Parent, ...] = ()
     training: Training | None = None
     files: Mapping[RelPath, FileInfo] = Field(default_factory=dict)
+    problem_type: ProblemType | None = None
+    outputs: Positive | None = None
+    head: HeadInfo | None = None
+    text: TextInfo | None = None
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
@@ -196,6 +268,30 @@ class Manifest(_Part):
             raise ValueError(f"a {self.kind} needs parents: the adapters it is made of")
         return self
 
+    @model_validator(mode="after")
+    def _schema_has_these_fields(self) -> Self:
+        if self.schema_version == 1 and (newer := self._newer_fields()):
+            raise ValueError(f"schema 1 does not have {', '.join(newer)}")
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_have_labels(self) -> Self:
+        if self.labels and self.outputs not in (None, len(self.labels)):
+            raise ValueError(f"{self.outputs} outputs, but {len(self.labels)} labels")
+        return self
+
+    def _newer_fields(self) -> list[str]:
+        """The fields with a value that schema 1 does not have."""
+        return [
+            f"{where}{name}"
+            for part, where, names in (
+                (self.base_model, "base_model.", _BASE_SINCE_2),
+                (self, "", _SINCE_2),
+            )
+            for name in names
+            if getattr(part, name) not in (None, {})
+        ]
+
     @property
     def digest(self) -> str:
         """SHA-256 of `to_json()`: the identity of the version."""
@@ -209,9 +305,30 @@ class Manifest(_Part):
     def to_json(self) -> bytes:
         """Return the canonical bytes of ``hubkit.json``."""
         content = self.model_dump(mode="json", by_alias=True)
-        return json.dumps(
-            content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        ).encode()
+        if self.schema_version == 1:
+            for name in _SINCE_2:
+                del content[name]
+            for name in _BASE_SINCE_2:
+                del content["base_model"][name]
+        return _canonical(content)
+
+    def changed(self, source: str, **changes: Any) -> Self:
+        """Return this manifest with other fields, checked.
+
+        One of schema 1 stays so, unless it now says what only a later schema can say.
+
+        Args:
+            source: What is made, for messages.
+            changes: Fields by name.
+
+        Raises:
+            ManifestError: The manifest does not allow a value.
+        """
+        made = self.model_copy(update=changes)
+        if made._newer_fields():
+            made = made.model_copy(update={"schema_version": SCHEMA})
+        # Through JSON, as a copy is not checked.
+        return self.from_json(made.to_json(), source)
 
     @classmethod
     def from_json(cls, content: bytes, source: str) -> Self:
@@ -235,11 +352,26 @@ class Manifest(_Part):
             schema = _Envelope.model_validate_json(content, strict=True).schema_version
             if schema > SCHEMA:
                 raise ManifestError(
-                    f"{source} has schema {schema}, but this hubkit reads schema {SCHEMA}. "
+                    f"{source} has schema {schema}, but this hubkit reads schemas 1 to {SCHEMA}. "
                     "Upgrade hubkit (pip install --upgrade hubkit) and try again.",
                     source,
                 )
             return cls.model_validate_json(content, strict=True)
+
+
+_SINCE_2 = ("problem_type", "outputs", "head", "text")
+_BASE_SINCE_2 = ("dtype", "rounded", "config", "config_digest", "tokenizer_digest", "parts")
+
+
+def canonical_digest(content: Mapping[str, Json]) -> str:
+    """Return the SHA-256 of JSON values in their canonical spelling."""
+    return hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 class _Envelope(BaseModel):
@@ -274,5 +406,5 @@ def manifest_errors(source: str) -> Iterator[None]:
         if len(problems) > _SHOWN_PROBLEMS:
             lines.append(f"  and {len(problems) - _SHOWN_PROBLEMS} more")
         raise ManifestError(
-            f"{source} is not a manifest of schema {SCHEMA}:\n" + "\n".join(lines), source
+            f"{source} is not a manifest that hubkit reads:\n" + "\n".join(lines), source
         ) from error

@@ -41,7 +41,13 @@ def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
             batch = load_rows(
                 session,
                 select_versions()
-                .add_columns(_REVISIONS.c.base_name, _REVISIONS.c.base_family)
+                .add_columns(
+                    _REVISIONS.c.base_name,
+                    _REVISIONS.c.base_family,
+                    _REVISIONS.c.base_config,
+                    _REVISIONS.c.base_tokenizer,
+                    _REVISIONS.c.problem_type,
+                )
                 .where(_REVISIONS.c.id > last)
                 .order_by(_REVISIONS.c.id)
                 .limit(_BATCH),

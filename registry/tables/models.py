@@ -137,6 +137,10 @@ class Revision(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     # Such as bert for BertModel; None for what was published before there was this column.
     base_family: Mapped[str | None] = mapped_column(String(256))
+    # None of these three for a manifest of schema 1.
+    base_config: Mapped[str | None] = mapped_column(String(64))
+    base_tokenizer: Mapped[str | None] = mapped_column(String(64))
+    problem_type: Mapped[str | None] = mapped_column(String(32))
 
 
 class RevisionFile(Base):

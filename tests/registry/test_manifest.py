@@ -40,6 +40,21 @@ manifests = st.builds(
                     "hidden_size": st.integers(1, 2**20),
                     "num_layers": st.integers(1, 200),
                     "fingerprint": st.none() | digests,
+                    "dtype": st.none() | words,
+                    "rounded": st.dictionaries(words, digests, max_size=2),
+                    "tokenizer_digest": st.none() | digests,
+                    "parts": st.dictionaries(words, digests, max_size=2),
+                }
+            ),
+            "problem_type": st.none() | st.just("regression"),
+            "head": st.none() | st.fixed_dictionaries({"modules": st.lists(words, max_size=2)}),
+            "text": st.none()
+            | st.fixed_dictionaries(
+                {
+                    "max_length": st.none() | st.integers(1, 9000),
+                    "truncation_side": st.sampled_from([None, "left", "right"]),
+                    "stride": st.none() | st.integers(0, 100),
+                    "pair": st.sampled_from([None, "only_first", "only_second", "longest_first"]),
                 }
             ),
             "labels": st.lists(words, unique=True, max_size=4),
@@ -112,6 +127,44 @@ def test_the_bytes_of_schema_1_do_not_change() -> None:
     )
 
 
+def test_a_manifest_of_schema_1_keeps_its_bytes_through_changes_that_it_can_say() -> None:
+    changed = read(task="sentiment").changed("x", tags=("short",), task=None)
+    assert changed.to_json() == read(tags=["short"]).to_json()
+    assert changed.schema_version == 1
+
+
+def test_a_manifest_of_schema_1_that_learns_more_becomes_one_of_schema_2() -> None:
+    old = read(task="sentiment")
+    base = old.base_model.model_copy(update={"dtype": "bfloat16"})
+    for changes in ({"problem_type": "regression"}, {"base_model": base}):
+        changed = old.changed("x", **changes)
+        assert json.loads(changed.to_json())["schema"] == 2
+        assert changed.task == "sentiment"
+
+
+def test_a_change_is_checked() -> None:
+    with pytest.raises(ManifestError, match=r"the new one is not.*\n  problem_type: .*found 'odd'"):
+        read().changed("the new one", problem_type="odd")
+
+
+def test_what_is_new_is_written_by_schema_2_only() -> None:
+    new = {"problem_type", "outputs", "head", "text"}
+    new_of_base = {"dtype", "rounded", "config", "config_digest", "tokenizer_digest", "parts"}
+    one, two = (json.loads(read(schema=schema).to_json()) for schema in (1, 2))
+    assert two.keys() - one.keys() == new
+    assert two["base_model"].keys() - one["base_model"].keys() == new_of_base
+
+
+def test_a_digest_of_a_configuration_is_held_to_it() -> None:
+    config = {"layers": 2, "eps": 1e-12, "text.act": "gelu"}
+    canonical = b'{"eps":1e-12,"layers":2,"text.act":"gelu"}'
+    digest = hashlib.sha256(canonical).hexdigest()
+    base = {"id": "b", "config": config, "config_digest": digest}
+    assert read(schema=2, base_model=base).base_model.config == config
+    with pytest.raises(ManifestError, match=f"config_digest is not .*expected {digest}"):
+        read(schema=2, base_model=base | {"config_digest": "0" * 64})
+
+
 def test_the_spelling_of_the_json_does_not_change_the_digest() -> None:
     plain = content(tags=["ü"])
     pretty = json.dumps(dict(reversed(plain.items())), indent=4).encode()
@@ -137,12 +190,17 @@ def test_the_spelling_of_the_json_does_not_change_the_digest() -> None:
         ({"files": {"a": {"sha256": "0" * 64, "size": -1}}}, r"files\.a\.size: .*found -1"),
         ({"files": {"a": {"sha256": "0" * 64, "size": "1"}}}, r"files\.a\.size: .*found '1'"),
         ({"schema": "1"}, r"schema: .*valid integer; found '1'"),
+        ({"outputs": 2}, r"schema 1 does not have outputs"),
+        ({"base_model": {"id": "b", "dtype": "f"}}, r"schema 1 does not have base_model\.dtype"),
+        ({"schema": 2, "outputs": 2, "labels": ["a"]}, r"2 outputs, but 1 labels"),
+        ({"schema": 2, "text": {"stride": -1}}, r"text\.stride: .*found -1"),
+        ({"schema": 2, "head": {}}, r"head\.modules: Field required"),
     ],
 )
 def test_a_bad_field_is_named_with_what_was_found(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ManifestError, match=message) as caught:
         read(**fields)
-    assert str(caught.value).startswith("x/hubkit.json is not a manifest of schema 1:")
+    assert str(caught.value).startswith("x/hubkit.json is not a manifest that hubkit reads:")
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -162,8 +220,10 @@ def test_paths_that_would_meet_on_some_file_system_are_refused(one: str, other: 
 
 
 def test_a_newer_schema_says_to_upgrade() -> None:
-    with pytest.raises(ManifestError, match=r"schema 2, but this hubkit reads schema 1\. Upgrade"):
-        read(schema=2, invented_later=True)
+    with pytest.raises(
+        ManifestError, match=r"schema 3, but this hubkit reads schemas 1 to 2\. Upg"
+    ):
+        read(schema=3, invented_later=True)
 
 
 def test_a_manifest_too_large_or_too_deep_is_refused() -> None:

@@ -88,7 +88,7 @@ def test_json_has_manifest_lineage_and_versions(run: Run, publish: Publish) -> N
     run("stack", "one", "two", "--name", "both")
     document = json.loads(run("show", "both", "--json").stdout)
     assert document["ref"] == "both@1"
-    assert document["manifest"]["schema"] == 1
+    assert document["manifest"]["schema"] == 2
     assert document["parents"][0] == {
         "ref": "one@1",
         "digest": one.manifest_digest,
