@@ -1,15 +1,17 @@
 """How adapters combine: pure data, written and read as ``fuse(a, stack(b, c))``.
 
-The leaves are adapters (:class:`hubkit.Adapter`, :class:`hubkit.Fusion`) where a composition is to
-be attached to a model, and references (:class:`registry.AdapterRef`) where it is only named.
+The leaves are loaded adapters where a composition is to be attached to a model
+(``hubkit.adapters.tree.Leaf``), and references (:class:`registry.AdapterRef`) where it is only
+named. What is written here is true of both, so a part is any object; whoever needs loaded adapters
+asks for them by ``Tree.of``, whoever needs names by :func:`leaves`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from hubkit.methods.method import is_finite
 from registry.errors import CompositionError
@@ -32,9 +34,9 @@ class Composition:
 
     verb: ClassVar[str]
     least: ClassVar[int] = 2
-    parts: tuple[Any, ...]
+    parts: tuple[object, ...]
 
-    def __init__(self, *parts: Any) -> None:
+    def __init__(self, *parts: object) -> None:
         if len(parts) < self.least:
             raise CompositionError(
                 f"{self.verb.capitalize()} needs at least {_spelled(self.least)}, found "
@@ -54,7 +56,7 @@ class Composition:
                 f"The {self.verb} of {len(parts)} parts nests deeper than {MAX_DEPTH} levels."
             )
 
-    def _check(self, part: Any) -> None:
+    def _check(self, part: object) -> None:
         """Refuse what makes no sense as a part."""
         for rows in inside(part):
             if isinstance(rows, Batch | Parallel):
@@ -74,7 +76,7 @@ class Stack(Composition):
 
     verb = "stack"
 
-    def __init__(self, *parts: Any) -> None:
+    def __init__(self, *parts: object) -> None:
         super().__init__(*parts)
         by_rows = [part for part in inside(self) if isinstance(part, Batch | Parallel)]
         if len(by_rows) > 1:
@@ -83,7 +85,7 @@ class Stack(Composition):
                 "Use one batch of stacks."
             )
 
-    def _check(self, part: Any) -> None:
+    def _check(self, part: object) -> None:
         # One language adapter for all, then another task adapter for each row.
         pass
 
@@ -107,7 +109,7 @@ class Mix(Composition):
     least = 1
     weights: tuple[float, ...] | None
 
-    def __init__(self, *parts: Any, weights: Sequence[float] | None = None) -> None:
+    def __init__(self, *parts: object, weights: Sequence[float] | None = None) -> None:
         super().__init__(*parts)
         if weights is not None:
             if isinstance(weights, str) or not isinstance(weights, Iterable):
@@ -149,20 +151,21 @@ class Batch(Composition):
     rows: tuple[int | None, ...] | None
     names: tuple[tuple[str, int], ...] | None
 
-    def __init__(self, rows: Sequence[Any] | Mapping[str, Any]) -> None:
+    def __init__(self, rows: Sequence[object] | Mapping[str, object]) -> None:
         if isinstance(rows, str | Composition) or not isinstance(rows, Sequence | Mapping):
             raise CompositionError(f"Batch takes a list with an entry for each row, not {rows!r}.")
         named = isinstance(rows, Mapping)
         entries = list(rows.values()) if isinstance(rows, Mapping) else list(rows)
-        if named and (bad := [name for name in rows if not isinstance(name, str)]):
-            raise CompositionError(f"The names in a batch are text, not {bad[0]!r}.")
-        if named and (bad := [name for name in rows if not _NAME.fullmatch(name)]):
-            raise CompositionError(
-                f"A name in a batch has no blanks and none of (),*= in it, not {bad[0]!r}."
-            )
+        for name in rows if named else ():
+            if not isinstance(name, str):
+                raise CompositionError(f"The names in a batch are text, not {name!r}.")
+            if not _NAME.fullmatch(name):
+                raise CompositionError(
+                    f"A name in a batch has no blanks and none of (),*= in it, not {name!r}."
+                )
         if named and any(entry is None for entry in entries):
             raise CompositionError("A row without an adapter is chosen with None; name none.")
-        parts: dict[Any, Any] = {}
+        parts: dict[Hashable, object] = {}
         for entry in entries:
             if entry is not None:
                 parts.setdefault(_key(entry), entry)
@@ -190,7 +193,7 @@ class Parallel(Composition):
     verb = "parallel"
 
 
-def leaves(composition: Any) -> Iterator[Any]:
+def leaves(composition: object) -> Iterator[object]:
     """The adapters of ``composition``, from left to right."""
     if isinstance(composition, Composition):
         for part in composition.parts:
@@ -199,7 +202,7 @@ def leaves(composition: Any) -> Iterator[Any]:
         yield composition
 
 
-def inside(composition: Any) -> Iterator[Composition]:
+def inside(composition: object) -> Iterator[Composition]:
     """The compositions in ``composition``, itself first."""
     if isinstance(composition, Composition):
         yield composition
@@ -207,18 +210,13 @@ def inside(composition: Any) -> Iterator[Composition]:
             yield from inside(part)
 
 
-def row_choice(composition: Any) -> Batch | Parallel | None:
-    """What in ``composition`` chooses by rows; there is one at most."""
-    return next((one for one in inside(composition) if isinstance(one, Batch | Parallel)), None)
-
-
-def depth(composition: Any) -> int:
+def depth(composition: object) -> int:
     """How deep ``composition`` nests, trained fusions in it included; an adapter does not."""
     parts = getattr(composition, "parts", ())
     return 1 + max(map(depth, parts)) if parts else 0
 
 
-def _key(part: Any) -> Any:
+def _key(part: object) -> Hashable:
     """What is equal for equal parts: loaded adapters have no equality but their identity."""
     if isinstance(part, Composition):
         others = (getattr(part, name, None) for name in ("weights", "rows", "names"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,18 +11,19 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.load import Published, load_published, rebased
+from hubkit.adapters.load import load_published
+from hubkit.adapters.tree import Attachable
 from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.known import require_known_base
-from hubkit.bases.load import describe, encode, load_for_head, load_tokenizer
+from hubkit.bases.load import encode, load_for_head, load_tokenizer
 from hubkit.bases.stored import cache_in, where_base_is
-from hubkit.models.attach import attach, attached_to
+from hubkit.models.attach import attach
 from hubkit.models.attention import SiteAttention, mean_attention
 from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Prediction, TaskType
-from registry import AdapterRef, Catalog, open_catalog
+from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
 from registry.folders.kinds import HEAD
 
@@ -34,22 +36,22 @@ class AdaptedModel:
     Attributes:
         model: The base model with the adapter attached and its head in place.
         tokenizer: The base model's tokenizer.
+        version: Which version it runs.
+        manifest: The manifest of that version.
+        composition: What is attached; None where PEFT runs the adapter.
         labels: Label names; the position is the label id.
-        published: What the registry holds of the adapter.
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        published: Published,
-        task: TaskType,
+        self, base: _Base, version: Version, manifest: Manifest, composition: Attachable | None
     ) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.published = published
-        self.labels = published.manifest.labels
-        self._task = task
+        self.model = base.model
+        self.tokenizer = base.tokenizer
+        self.version = version
+        self.manifest = manifest
+        self.composition = composition
+        self.labels = manifest.labels
+        self._task = base.task
 
     def predict(self, texts: Sequence[str], *, batch_size: int = 32) -> list[Prediction]:
         """The label of each text, with its score and those of the others.
@@ -91,10 +93,10 @@ class AdaptedModel:
         Raises:
             CompositionError: The adapter is no fusion.
         """
-        fusion = attached_to(self.model)
+        fusion = self.composition
         if not isinstance(fusion, Fusion):
             raise CompositionError(
-                f"{self.published.version.ref} is of the kind {self.published.manifest.kind!r}; "
+                f"{self.version.ref} is of the kind {self.manifest.kind!r}; "
                 "only a fusion pays attention to adapters."
             )
         batches = (inputs for _, inputs in self._batches(texts, batch_size))
@@ -104,7 +106,7 @@ class AdaptedModel:
         self, texts: Sequence[str], batch_size: int
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Rows of about the same length together, so that little is padded."""
-        training = self.published.manifest.training
+        training = self.manifest.training
         known = training.arguments.get("max_length") if training else None
         max_length = known if isinstance(known, int) else _MAX_LENGTH
         # Characters are near enough to tokens for this.
@@ -158,11 +160,93 @@ def load(
         AdapterError: The adapter has no head, or a task type that hubkit does not run.
     """
     catalog = catalog or open_catalog()
-    published = _load_published(catalog, ref)
-    version, manifest = published.version, published.manifest
-    name = str(version.ref)
-    task = _require_task(published)
-    where = base or where_base_is(manifest.base_model, cache_in(catalog.home))
+    version = catalog.resolve(AdapterRef.parse(ref) if isinstance(ref, str) else ref)
+    manifest = catalog.manifest(version)
+    request = _Request(catalog, version, manifest, base, allow_base_mismatch)
+    found = _through_peft(request) if runs_through_peft(manifest) else _composed(request)
+    found.model.requires_grad_(False)
+    found.model.train(False)
+    if torch.cuda.is_available():
+        found.model.to("cuda")  # type: ignore[arg-type]
+    return found
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is to be loaded, and the base model that was asked for."""
+
+    catalog: Catalog
+    version: Version
+    manifest: Manifest
+    base: str | None
+    allow_base_mismatch: bool
+
+
+def _composed(request: _Request) -> AdaptedModel:
+    """With an adapter, or a composition, that hubkit computes itself."""
+    published = load_published(request.catalog, request.version)
+    composition, name = published.composition, str(request.version.ref)
+    if published.head is None:
+        raise _no_head(
+            request,
+            f"Attach it to a model of your own: hubkit.attach(model, "
+            f"hubkit.load_composition({name!r})); or stack it under an adapter that has a head.",
+        )
+    base = _load_base(request)
+    set_head(base.model, published.head, base.new)
+    attach(base.model, composition, allow_base_mismatch=base.is_another)
+    return AdaptedModel(base, request.version, request.manifest, composition)
+
+
+def _through_peft(request: _Request) -> AdaptedModel:
+    """With an adapter of a method that hubkit does not compute itself."""
+    if not request.manifest.labels:
+        raise _no_head(
+            request,
+            f"Its method, {request.manifest.method.type}, is none that hubkit attaches: load its "
+            "folder into a model of your own with peft.PeftModel.from_pretrained.",
+        )
+    base = _load_base(request)
+    folder, name = request.catalog.folder(request.version), str(request.version.ref)
+    base = replace(base, model=attach_peft(base.model, folder, name, base.new))
+    return AdaptedModel(base, request.version, request.manifest, None)
+
+
+def _no_head(request: _Request, cure: str) -> AdapterError:
+    name, manifest = request.version.ref, request.manifest
+    if HEAD.config not in manifest.files:
+        return AdapterError(f"{name} has no head, so it cannot predict by itself. {cure}")
+    return AdapterError(
+        f"{name} has a head ({manifest.task_type or 'of no task type'}) that AdapterHub's own "
+        "library builds and runs; hubkit keeps it, but predicts with heads of transformers' "
+        f"classes. {cure}"
+    )
+
+
+@dataclass(frozen=True)
+class _Base:
+    """A base model with the place of a head.
+
+    Attributes:
+        model: The model.
+        new: The names of the head's parameters that start at random.
+        tokenizer: The base model's own.
+        task: What the head is for.
+        is_another: Whether it is not the one that the adapter was trained on, which was allowed.
+    """
+
+    model: PreTrainedModel
+    new: Collection[str]
+    tokenizer: PreTrainedTokenizerBase
+    task: TaskType
+    is_another: bool
+
+
+def _load_base(request: _Request) -> _Base:
+    """The base model that a version was trained on, or the one that was asked for."""
+    version, manifest, home = request.version, request.manifest, request.catalog.home
+    task = task_type(manifest.task_type, str(version.ref))
+    where = request.base or where_base_is(manifest.base_model, cache_in(home))
     model, new = load_for_head(
         where,
         task.load_class(),
@@ -172,59 +256,7 @@ def load(
     )
     found = fingerprint(model)
     require_known_base(
-        catalog.home, version, manifest, found, base=where, allow_mismatch=allow_base_mismatch
+        home, version, manifest, found, base=where, allow_mismatch=request.allow_base_mismatch
     )
-    tokenizer = load_tokenizer(where, model)
-    if published.composition is None:
-        model = attach_peft(model, catalog.folder(version), name, new)
-    else:
-        composition = published.composition
-        if manifest.base_model.fingerprint not in (None, found):  # which was allowed just now
-            composition = rebased(composition, describe(model))
-        assert published.head is not None
-        set_head(model, published.head, new)
-        attach(model, composition)
-    model.requires_grad_(False)
-    model.train(False)
-    if torch.cuda.is_available():
-        model.to("cuda")  # type: ignore[arg-type]
-    return AdaptedModel(model, tokenizer, published, task)
-
-
-def _require_task(published: Published) -> TaskType:
-    """What the head of a version is for, if it has one that hubkit runs."""
-    manifest, name = published.manifest, str(published.version.ref)
-    through_peft = published.composition is None
-    if (not manifest.labels) if through_peft else (published.head is None):
-        if HEAD.config not in manifest.files:
-            raise AdapterError(
-                f"{name} has no head, so it cannot predict by itself. {_other_use(published)}"
-            )
-        raise AdapterError(
-            f"{name} has a head ({manifest.task_type or 'of no task type'}) that AdapterHub's own "
-            "library builds and runs; hubkit keeps it, but predicts with heads of transformers' "
-            f"classes. {_other_use(published)}"
-        )
-    return task_type(manifest.task_type, name)
-
-
-def _other_use(published: Published) -> str:
-    """What to do with a version that has no head that hubkit runs, as sentences."""
-    if published.composition is None:
-        return (
-            f"Its method, {published.manifest.method.type}, is none that hubkit attaches: load its "
-            "folder into a model of your own with peft.PeftModel.from_pretrained."
-        )
-    return (
-        "Attach it to a model of your own: "
-        f"hubkit.attach(model, hubkit.load_composition({str(published.version.ref)!r})); or stack "
-        "it under an adapter that has a head."
-    )
-
-
-def _load_published(catalog: Catalog, ref: str | AdapterRef) -> Published:
-    version = catalog.resolve(AdapterRef.parse(ref) if isinstance(ref, str) else ref)
-    manifest = catalog.manifest(version)
-    if runs_through_peft(manifest):
-        return Published(version, manifest, composition=None, head=None)
-    return load_published(catalog, version.ref)
+    is_another = manifest.base_model.fingerprint not in (None, found)
+    return _Base(model, new, load_tokenizer(where, model), task, is_another)

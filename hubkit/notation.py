@@ -12,7 +12,6 @@ A ``-`` is a row without an adapter. A mix without weights is one whose weights 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from hubkit.composition import MAX_DEPTH, Batch, Composition, Fuse, Mix, Parallel, Stack
 from registry.errors import CompositionError, did_you_mean
@@ -23,6 +22,9 @@ _VERBS: dict[str, type[Composition]] = {
 }
 _TOKEN = re.compile(r"\s*([(),*=]|[^\s(),*=]+)")
 _MARKS = "(),*="
+
+_Item = tuple[str | None, Composition | AdapterRef | None]
+"""A part, with the weight or the name before it; None for a row without an adapter."""
 
 
 def parse(text: str) -> Composition | AdapterRef:
@@ -76,8 +78,7 @@ class _Parser:
         self._position += 1
         return self._made(head, items)
 
-    def _item(self, verb: str, depth: int) -> tuple[str | None, Any]:
-        """A part, with the weight or the name before it."""
+    def _item(self, verb: str, depth: int) -> _Item:
         mark = {"mix": "*", "batch": "="}.get(verb)
         before = None
         following = self._tokens[self._position + 1 : self._position + 2]
@@ -89,7 +90,7 @@ class _Parser:
             return None, None
         return before, self.composition(depth + 1)
 
-    def _made(self, verb: str, items: list[tuple[str | None, Any]]) -> Composition:
+    def _made(self, verb: str, items: list[_Item]) -> Composition:
         labels, parts = [label for label, _ in items], [part for _, part in items]
         with_label = [label for label in labels if label is not None]
         if with_label and len(with_label) < len(labels):

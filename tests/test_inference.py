@@ -95,10 +95,10 @@ def test_a_stack_predicts_with_the_head_of_its_last_adapter(catalog: Catalog) ->
     a, b = (AdapterRef.parse(name) for name in ("a", "b"))
     publish_stack(catalog, AdapterRef.parse("a-b"), [a, b])
     stacked, last = hubkit.load("a-b", catalog=catalog), hubkit.load("b", catalog=catalog)
-    assert stacked.published.manifest.kind == "stack"
+    assert stacked.manifest.kind == "stack"
     for name in ("classifier.weight", "classifier.bias"):
         assert torch.equal(stacked.model.get_parameter(name), last.model.get_parameter(name))
-    composition = stacked.published.composition
+    composition = stacked.composition
     assert isinstance(composition, Stack)
     assert attached_to(stacked.model) is composition
     # By hand: b's model, with both adapters in place of its own.
@@ -176,7 +176,7 @@ def test_an_adapter_that_is_not_there_is_named(catalog: Catalog) -> None:
 
 def manual_attention(model: AdaptedModel, texts: list[str]) -> dict[str, dict[str, float]]:
     """Text by text, so that nothing is padded."""
-    fusion = model.published.composition
+    fusion = model.composition
     assert isinstance(fusion, Fusion)
     found: dict[str, list[torch.Tensor]] = {str(site): [] for site in fusion.layers}
     hooks = [

@@ -19,10 +19,9 @@ from hubkit.methods.sites import LinearSite, Site
 from hubkit.nn.delta import Delta
 from hubkit.nn.host import BaseModel
 from hubkit.nn.invertible import Coupling
-from registry.errors import AdapterError, InvalidNameError
+from registry.errors import AdapterError
 from registry.folders import read_folder
 from registry.manifest import BaseModelInfo
-from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
 
 NAME_THE_BASE = (
@@ -83,36 +82,27 @@ class Adapter:
     @classmethod
     def load(
         cls,
-        source: str | Path,
+        folder: str | Path,
         *,
         name: str | None = None,
         base: BaseModelInfo | None = None,
         with_head: bool = True,
     ) -> Adapter:
-        """Read an adapter, frozen.
+        """Read an adapter from its folder, frozen.
 
         Args:
-            source: A PEFT or an AdapterHub folder, with or without ``hubkit.json``; or the name of
-                a published adapter, ``[owner/]name[@version|@alias]``.
+            folder: A PEFT or an AdapterHub folder, with or without ``hubkit.json``.
+                ``hubkit.load_composition`` loads what is published.
             name: What to call it; default: the name in the files, or that of a PEFT folder.
             base: The base model, where that is known; default: what ``hubkit.json`` says.
-            with_head: Whether to read the head of a folder, too.
+            with_head: Whether to read the head of the folder, too.
 
         Raises:
-            AdapterError: There is no such adapter; a file is missing or malformed; or its tensors
+            AdapterError: There is no such folder; a file is missing or malformed; or its tensors
                 are missing, unexpected, of the wrong shape, or not finite.
-            CorruptBlobError: A file is not what ``hubkit.json`` or the registry says.
+            CorruptBlobError: A file is not what ``hubkit.json`` says.
         """
-        if not isinstance(source, str | Path):
-            raise AdapterError(
-                f"An adapter is loaded from a folder or by its name, not {source!r}."
-            )
-        folder = Path(source)
-        if not folder.is_dir() and _is_reference(source):
-            # A published version is made of adapters, so that module rests on this one.
-            from hubkit.adapters.load import load_adapter
-
-            return load_adapter(str(source))
+        folder = folder_of(folder, "adapter")
         labels: tuple[str, ...] = ()
         if base is None and (folder / MANIFEST_NAME).is_file():
             manifest = read_folder(folder).manifest
@@ -171,15 +161,24 @@ class Adapter:
             yield self.coupling
 
 
-def _is_reference(source: str | Path) -> bool:
-    """Whether ``source`` is the name of an adapter rather than the path of a missing folder."""
-    if not isinstance(source, str):
-        return False
-    try:
-        AdapterRef.parse(source)
-    except InvalidNameError:
-        return False
-    return True
+def folder_of(source: str | Path, kind: str) -> Path:
+    """The folder that ``source`` names.
+
+    Args:
+        source: The path of a folder.
+        kind: What is to be in it, for the message: ``adapter`` or ``fusion``.
+
+    Raises:
+        AdapterError: It is none.
+    """
+    if not isinstance(source, str | Path):
+        raise AdapterError(f"The folder of the {kind} is a path, not {source!r}.")
+    if not Path(source).is_dir():
+        raise AdapterError(
+            f"{source} is no folder. A published {kind} is loaded by its name with "
+            "hubkit.load_composition(NAME)."
+        )
+    return Path(source)
 
 
 _RANKS = (("down", 0), ("up", -1), ("down_bias", 0))

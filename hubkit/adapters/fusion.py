@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from hubkit.adapters.adapter import NAME_THE_BASE, frozen
-from hubkit.adapters.parts import adapters_of, check_one_base, has_site, names_of, sites_of
+from hubkit.adapters.adapter import NAME_THE_BASE, folder_of, frozen
+from hubkit.adapters.tree import Attachable, Trained, Tree, names_of
 from hubkit.composition import Fuse
 from hubkit.formats.adapterhub.adapter import foreign_name
 from hubkit.formats.adapterhub.fusion import read_fusion, write_fusion
@@ -23,7 +22,7 @@ from registry.manifest import BaseModelInfo
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Fusion:
+class Fusion(Trained):
     """AdapterFusion over adapters, stacks or other fusions.
 
     Attributes:
@@ -35,24 +34,24 @@ class Fusion:
         head: The head it was trained with; None if it has none.
     """
 
-    name: str
-    parts: tuple[Any, ...]
     layers: Mapping[Site, FusionLayer]
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     head: Head | None = None
 
-    def __str__(self) -> str:
-        return self.name
+    @property
+    def own_weights(self) -> Mapping[Site, FusionLayer]:
+        """Its fusion layers."""
+        return self.layers
 
     @property
     def base(self) -> BaseModelInfo | None:
         """The base model of its adapters."""
-        return next((one.base for one in adapters_of(self) if one.base is not None), None)
+        return next((one.base for one in self.tree.adapters if one.base is not None), None)
 
     @property
     def model_type(self) -> str | None:
         """The architecture of its adapters."""
-        types = (one.model_type for one in adapters_of(self))
+        types = (one.model_type for one in self.tree.adapters)
         return next((one for one in types if one is not None), None)
 
     @classmethod
@@ -70,13 +69,14 @@ class Fusion:
             raise CompositionError(
                 f"A fusion is made of a hubkit.Fuse, not of {type(fuse).__name__}."
             )
-        check_one_base(fuse)
+        tree = Tree.of(fuse)
+        tree.check_one_base()
         return cls(
             name=name,
-            parts=fuse.parts,
+            parts=tuple(part.value for part in tree.parts),
             layers={
                 site: FusionLayer(shape.outputs, shape.inputs, value=value)
-                for site, shape in sites_of(fuse).items()
+                for site, shape in tree.sites.items()
             },
         )
 
@@ -84,7 +84,7 @@ class Fusion:
     def load(
         cls,
         folder: str | Path,
-        adapters: tuple[Any, ...] | list[Any],
+        adapters: Sequence[Attachable],
         *,
         name: str | None = None,
         with_head: bool = True,
@@ -100,40 +100,36 @@ class Fusion:
         Raises:
             AdapterError: A file is missing or malformed, or its tensors do not fit the adapters.
         """
-        fuse = Fuse(*adapters)
-        check_one_base(fuse)
-        if not Path(folder).is_dir():
-            raise AdapterError(
-                f"{folder} is no folder. A published fusion knows its adapters: load it with "
-                "hubkit.load_composition(NAME)."
-            )
-        stored = read_fusion(Path(folder))
+        tree = Tree.of(Fuse(*adapters))
+        tree.check_one_base()
+        folder = folder_of(folder, "fusion")
+        stored = read_fusion(folder)
         owner = f"{folder}: fusion {stored.name!r}"
         if len(stored.adapter_names) != len(adapters):
             raise AdapterError(
                 f"{owner} was trained on {len(stored.adapter_names)} adapters "
                 f"({', '.join(stored.adapter_names)}), but {len(adapters)} were given."
             )
-        given = [foreign_name(one) for one in _names(adapters)]
+        given = [foreign_name(one) for one in _names(tree)]
         wanted = list(stored.adapter_names)
         if given != wanted and sorted(given) == sorted(wanted):
             raise AdapterError(
                 f"{owner} was trained on its adapters in the order "
                 f"{', '.join(wanted)}, but they were given as {', '.join(given)}."
             )
-        shapes = sites_of(fuse)
+        shapes = tree.sites
         if set(shapes) != set(stored.tensors):
             odd = ", ".join(sorted(map(str, set(shapes) ^ set(stored.tensors))))
             raise AdapterError(f"{owner} and its adapters do not have the same sites: {odd}.")
         return cls(
             name=name or stored.name,
-            parts=fuse.parts,
+            parts=tuple(part.value for part in tree.parts),
             layers={
                 site: _layer(f"{owner} at {site}", shapes[site], tensors)
                 for site, tensors in stored.tensors.items()
             },
             kept=stored.kept,
-            head=read_head(Path(folder)) if with_head else None,
+            head=read_head(folder) if with_head else None,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -150,8 +146,7 @@ class Fusion:
             )
         write_fusion(
             Path(folder),
-            # As the library does, a stack goes by its last adapter.
-            adapter_names=_names(self.parts),
+            adapter_names=_names(self.tree),
             value=any(layer.value is not None for layer in self.layers.values()),
             model_type=model_type,
             base=base,
@@ -197,19 +192,12 @@ class Fusion:
     def present(self, site: Site) -> list[int]:
         """The numbers of the parts that it attends to at ``site``."""
         kept = self.kept.get(str(site))
-        return [
-            number
-            for number, part in enumerate(self.parts)
-            if has_site(part, site) and (kept is None or number in kept)
-        ]
-
-    def modules(self) -> Iterator[nn.Module]:
-        """Its own modules with weights, without those of its parts."""
-        yield from self.layers.values()
+        return [number for number in self.tree.at(site) if kept is None or number in kept]
 
 
-def _names(parts: Sequence[Any]) -> list[str]:
-    return names_of([list(adapters_of(part))[-1].name for part in parts])
+def _names(tree: Tree) -> list[str]:
+    """What the folder of a fusion calls its parts: each by its last adapter."""
+    return names_of([part.adapters[-1] for part in tree.parts])
 
 
 def _layer(owner: str, shape: DeltaShape, tensors: Mapping[str, Tensor]) -> FusionLayer:

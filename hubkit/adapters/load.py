@@ -1,55 +1,39 @@
-"""From a name in the registry, or a folder, to adapters that can be attached."""
+"""From a name in the registry to adapters that can be attached."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.tree import Attachable
 from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head, is_flexible
 from hubkit.messages import told_as
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
-from registry.errors import AdapterError, NotFoundError
-from registry.manifest import BaseModelInfo
+from registry.errors import AdapterError
 
 
 @dataclass(frozen=True)
 class Published:
-    """A version of an adapter, fusion or stack, with its tensors.
+    """A version of an adapter, fusion, stack or mix, with its tensors.
 
     Attributes:
         version: What the registry knows of it.
         manifest: Its manifest.
-        composition: Its tensors, frozen, ready to be attached; None for a method that hubkit does
-            not compose, which another library runs.
+        composition: Its tensors, frozen, ready to be attached.
         head: The head it predicts with; None if it has none, or only another library runs it.
     """
 
     version: Version
     manifest: Manifest
-    composition: Adapter | Fusion | Stack | Mix | None
+    composition: Attachable
     head: Head | None
 
 
-def load_published(catalog: Catalog, ref: AdapterRef | str) -> Published:
-    """Load what ``ref`` names, every byte checked against its digest, with all it is made of.
-
-    Raises:
-        NotFoundError: There is no such adapter, version or alias.
-        ParentNotFoundError: Something that it is made of is not in the registry.
-        CorruptBlobError: Stored bytes are not those that were published.
-        AdapterError: Its files are not what its manifest says.
-    """
-    ref = AdapterRef.parse(ref) if isinstance(ref, str) else ref
-    return _load(catalog, catalog.resolve(ref))
-
-
-def load_composition(
-    ref: str | AdapterRef, *, catalog: Catalog | None = None
-) -> Adapter | Fusion | Stack | Mix:
+def load_composition(ref: str | AdapterRef, *, catalog: Catalog | None = None) -> Attachable:
     """Load a published adapter, fusion, stack or mix with its parts, for ``hubkit.attach``.
 
     Unlike ``hubkit.load``, it needs no head, and loads no base model. All is frozen, and every
@@ -66,36 +50,25 @@ def load_composition(
         AdapterError: It is of a method that hubkit does not compute itself, or its files are not
             what its manifest says.
     """
-    composition = load_published(catalog or open_catalog(create=False), ref).composition
-    assert composition is not None, "_read has refused methods that hubkit does not compose"
-    return composition
+    catalog = catalog or open_catalog(create=False)
+    ref = AdapterRef.parse(ref) if isinstance(ref, str) else ref
+    return load_published(catalog, catalog.resolve(ref)).composition
 
 
-def load_adapter(name: str) -> Adapter:
-    """Load a published adapter from the user's registry.
+def load_published(catalog: Catalog, version: Version) -> Published:
+    """Load a version with all it is made of, every byte checked against its digest.
 
     Raises:
-        AdapterError: There is none of that name, or what has that name is a combination of several.
+        ParentNotFoundError: Something that it is made of is not in the registry.
         CorruptBlobError: Stored bytes are not those that were published.
+        AdapterError: Its files are not what its manifest says.
     """
-    try:
-        published = load_published(open_catalog(create=False), name)
-    except NotFoundError as error:
-        raise AdapterError(f"{name!r} is no folder, and no published adapter: {error}") from error
-    if not isinstance(published.composition, Adapter):
-        raise AdapterError(
-            f"{name} is a {published.manifest.kind}, not a single adapter. Load it with "
-            f"hubkit.load_composition({name!r}), which gives what hubkit.attach takes."
-        )
-    return published.composition
-
-
-def _load(catalog: Catalog, version: Version) -> Published:
-    folder = catalog.folder(version)
-    manifest = catalog.manifest(version)
-    parts = [_load(catalog, part) for part in catalog.parents(version)]
+    folder, manifest = catalog.folder(version), catalog.manifest(version)
+    parts = [load_published(catalog, part) for part in catalog.parents(version)]
     with told_as(folder, str(version.ref)):
-        composition, head = _read(folder, version, manifest, parts)
+        composition = _read(folder, version, manifest, parts)
+    # The last part of a stack has the task. Those before it prepare for it, as in MAD-X.
+    head = composition.head if isinstance(composition, Adapter | Fusion) else parts[-1].head
     if head is not None and head.labels != manifest.labels:
         raise AdapterError(
             f"The head of {version.ref} has the labels {head.labels}, but its manifest says "
@@ -104,49 +77,21 @@ def _load(catalog: Catalog, version: Version) -> Published:
     return Published(version, manifest, composition, head)
 
 
-def _read(
-    folder: Path, version: Version, manifest: Manifest, parts: list[Published]
-) -> tuple[Adapter | Fusion | Stack | Mix, Head | None]:
-    """What a version computes, and the head it predicts with."""
+def _read(folder: Path, version: Version, manifest: Manifest, parts: list[Published]) -> Attachable:
+    """What a version computes."""
     name, with_head = str(version.ref.repository), not is_flexible(folder)
-    composition: Adapter | Fusion | Stack | Mix
+    inner = [part.composition for part in parts]
     if manifest.method.type == "head":
         raise AdapterError(
             f"{version.ref} is a head without an adapter, so there is nothing to attach. hubkit "
             "keeps it for the library that saved it, which loads it with load_head."
         )
     if manifest.kind == "adapter":
-        composition = Adapter.load(folder, name=name, base=manifest.base_model, with_head=with_head)
-        composition = composition.labelled(manifest.labels)
-        head = composition.head
-    elif manifest.kind == "fusion":
-        composition = Fusion.load(
-            folder, [part.composition for part in parts], name=name, with_head=with_head
-        )
-        head = composition.head
-    elif manifest.kind == "stack":
-        composition = Stack(*(part.composition for part in parts))
-        # The last one has the task; those before it prepare for it, as in MAD-X.
-        head = parts[-1].head
-    else:
-        weights: Any = manifest.method.parameters.get("weights")
-        composition = Mix(*(part.composition for part in parts), weights=weights)
-        head = parts[-1].head
-    return composition, head
-
-
-def rebased(
-    composition: Adapter | Fusion | Stack | Mix, base: BaseModelInfo
-) -> Adapter | Fusion | Stack | Mix:
-    """`composition` with `base` as the base model of all its adapters; the tensors are shared.
-
-    For a user who insists on another base model than the one that an adapter was trained on.
-    """
-    if isinstance(composition, Adapter):
-        return replace(composition, base=base)
-    parts = tuple(rebased(part, base) for part in composition.parts)
-    if isinstance(composition, Fusion):
-        return replace(composition, parts=parts)
-    if isinstance(composition, Mix):
-        return Mix(*parts, weights=composition.weights)
-    return Stack(*parts)
+        adapter = Adapter.load(folder, name=name, base=manifest.base_model, with_head=with_head)
+        return adapter.labelled(manifest.labels)
+    if manifest.kind == "fusion":
+        return Fusion.load(folder, inner, name=name, with_head=with_head)
+    if manifest.kind == "stack":
+        return Stack(*inner)
+    weights: Any = manifest.method.parameters.get("weights")
+    return Mix(*inner, weights=weights)

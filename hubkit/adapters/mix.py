@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hubkit.adapters.adapter import Adapter, frozen
-from hubkit.adapters.parts import check_one_base, has_site, sites_of
+from hubkit.adapters.tree import Trained, Tree
 from hubkit.composition import Mix
 from hubkit.methods.bottleneck import ROWS, Bottleneck
 from hubkit.methods.lora import LoRA
@@ -23,7 +22,7 @@ from registry.errors import CompositionError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LearnedMix:
+class LearnedMix(Trained):
     """A mix whose weights are learned, one for each part and site (Frohmann et al. 2024).
 
     Attributes:
@@ -32,12 +31,12 @@ class LearnedMix:
         weights: Its weights at each site, for the parts that have a delta there.
     """
 
-    name: str
-    parts: tuple[Any, ...]
     weights: Mapping[Site, MixWeights]
 
-    def __str__(self) -> str:
-        return self.name
+    @property
+    def own_weights(self) -> Mapping[Site, MixWeights]:
+        """Its weights at each site."""
+        return self.weights
 
     @classmethod
     def create(cls, mix: Mix, name: str = "mix") -> LearnedMix:
@@ -47,19 +46,13 @@ class LearnedMix:
             BaseModelMismatchError: The parts belong to different base models.
             CompositionError: A part is only the name of an adapter.
         """
-        check_one_base(mix)
+        tree = Tree.of(mix)
+        tree.check_one_base()
         return cls(
             name=name,
-            parts=mix.parts,
-            weights={
-                site: MixWeights(sum(has_site(part, site) for part in mix.parts))
-                for site in sites_of(mix)
-            },
+            parts=tuple(part.value for part in tree.parts),
+            weights={site: MixWeights(len(tree.at(site))) for site in tree.sites},
         )
-
-    def modules(self) -> Iterator[nn.Module]:
-        """Its own modules with weights, without those of its parts."""
-        yield from self.weights.values()
 
 
 def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
@@ -78,7 +71,8 @@ def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
     """
     if not isinstance(mix, Mix | LearnedMix):
         raise CompositionError(f"Only a mix collapses, not a {type(mix).__name__}.")
-    check_one_base(mix)
+    tree = Tree.of(mix)
+    tree.check_one_base()
     parts = [part for part in mix.parts if isinstance(part, Adapter)]
     if len(parts) < len(mix.parts):
         raise CompositionError(
@@ -93,9 +87,9 @@ def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
                 [(part, part.deltas[site]) for part in parts if site in part.deltas],
                 mix.weights[site].values
                 if isinstance(mix, LearnedMix)
-                else torch.tensor(fixed_weights_at(mix, site), dtype=torch.float64),
+                else fixed_weights(mix)[tree.at(site)],
             )
-            for site in sites_of(mix)
+            for site in tree.sites
         }
     method = _method([part.method for part in parts], deltas)
     bases = (part.base for part in parts)
@@ -120,10 +114,10 @@ def _check_methods(parts: list[Adapter]) -> None:
             )
 
 
-def fixed_weights_at(mix: Mix, site: Site) -> list[float]:
-    """The weights of the parts that have a delta at ``site``."""
+def fixed_weights(mix: Mix) -> Tensor:
+    """A weight for each part; equal ones where the mix has none. *Shape:* ``(N,)``, float64."""
     weights = mix.weights or (1.0 / len(mix.parts),) * len(mix.parts)
-    return [w for w, part in zip(weights, mix.parts, strict=True) if has_site(part, site)]
+    return torch.tensor(weights, dtype=torch.float64)
 
 
 _Tensors = dict[str, Tensor]

@@ -41,7 +41,7 @@ def publish_pruned(
         HubkitError: As ``hubkit.load`` and ``Catalog.publish``.
     """
     model = load(ref, base=base, catalog=catalog)
-    fusion, manifest = model.published.composition, model.published.manifest
+    fusion, manifest = model.composition, model.manifest
     if not isinstance(fusion, Fusion):
         raise CompositionError(
             f"{ref} is of the kind {manifest.kind!r}; only a fusion can be pruned."
@@ -55,8 +55,7 @@ def publish_pruned(
         language=manifest.language,
         license=manifest.license,
         tags=manifest.tags,
-        description=f"{model.published.version.ref}, of which each layer attends to {keep} "
-        "adapters.",
+        description=f"{model.version.ref}, of which each layer attends to {keep} adapters.",
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "fusion")

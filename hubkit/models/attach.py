@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.mix import LearnedMix
-from hubkit.adapters.parts import adapters_of, check_one_base, sites_of
-from hubkit.composition import Batch, Composition, Fuse, Mix, Parallel, Stack, inside, row_choice
+from hubkit.adapters.tree import Attachable, Trained, Tree
+from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
 from hubkit.methods.sites import BlockSite
 from hubkit.models.build import Builder
 from hubkit.models.fit import Fitting
@@ -35,12 +35,11 @@ class Attached:
         composition: What it carries.
     """
 
-    def __init__(self, attachment: Attachment, composition: Any, rows: Rows | None) -> None:
+    def __init__(self, attachment: Attachment, composition: Attachable, rows: Rows | None) -> None:
         self.model = attachment.model
         self.composition = composition
         self._attachment = attachment
         self._rows = rows
-        attachment.nodes.composition = composition
 
     def detach(self) -> None:
         """Leave the model as it was, to the bit. A second call does nothing."""
@@ -59,7 +58,7 @@ class Attached:
         """
         if isinstance(names, str) or not isinstance(names, Sequence):
             raise CompositionError(f"Rows are a list with a name for each, not {names!r}.")
-        batch = row_choice(self.composition)
+        batch = Tree.of(self.composition).row_choice
         if not isinstance(batch, Batch) or batch.names is None or self._rows is None:
             raise CompositionError(
                 f"Rows are chosen in a batch with names, such as hubkit.Batch({{'u1': a, 'u2': b}})"
@@ -88,10 +87,7 @@ class Attached:
 
 
 def attach(
-    model: PreTrainedModel,
-    composition: Adapter | Fusion | LearnedMix | Composition,
-    *,
-    allow_base_mismatch: bool = False,
+    model: PreTrainedModel, composition: Attachable, *, allow_base_mismatch: bool = False
 ) -> Attached:
     """Let ``model`` run with ``composition``, until it is detached.
 
@@ -118,53 +114,46 @@ def attach(
         composition = Fusion.create(composition)
     elif isinstance(composition, Mix) and composition.weights is None:
         composition = LearnedMix.create(composition)
-    _check_is_trained(composition)
-    _check_weights(composition)
-    check_one_base(composition)
+    tree = Tree.of(composition)
+    _check_weights(tree)
+    tree.check_one_base()
     fitting = Fitting(model, allow_base_mismatch=allow_base_mismatch)
-    for adapter in {id(one): one for one in adapters_of(composition)}.values():
+    for adapter in {id(one): one for one in tree.adapters}.values():
         fitting.check(adapter)
-    builder = Builder(model, composition)
-    attachment = Attachment(model, builder.nodes(), builder.couplings())
+    builder = Builder(model, tree)
+    attachment = Attachment(model, builder.nodes(), builder.couplings(), composition)
     if builder.rows is not None:
         attachment.keep(_check_rows(model, builder.rows))
-    part = row_choice(composition)
-    if isinstance(part, Parallel):
-        for hook in repeat_rows(model, _layers_of(fitting.host, part), len(part.parts)):
+    if isinstance(tree.row_choice, Parallel):
+        layers = _layers_of(fitting.host, tree)
+        for hook in repeat_rows(model, layers, len(tree.row_choice.parts)):
             attachment.keep(hook)
-    trained = _last(composition)
-    if isinstance(trained, Adapter | Fusion) and trained.head is not None:
-        note_other_head(model, str(trained), trained.head)
+    last = _last(tree).value
+    if isinstance(last, Adapter | Fusion) and last.head is not None:
+        note_other_head(model, str(last), last.head)
     return Attached(attachment, composition, builder.rows)
 
 
-def attached_to(model: PreTrainedModel) -> Any:
+def attached_to(model: PreTrainedModel) -> Attachable | None:
     """The composition that ``model`` carries; None if it carries none."""
-    return getattr(getattr(model, SUBMODULE, None), "composition", None)
+    carried = getattr(model, SUBMODULE, None)
+    return None if carried is None else carried.composition
 
 
-def _check_is_trained(composition: Any) -> None:
-    for part in getattr(composition, "parts", ()):
-        for one in inside(part):
-            if isinstance(one, Fuse) or (isinstance(one, Mix) and one.weights is None):
-                kind = "a fusion" if isinstance(one, Fuse) else "a mix"
-                raise CompositionError(
-                    f"{composition} holds {kind} without weights: train that one first."
-                )
-        _check_is_trained(part)
-
-
-def _check_weights(composition: Any) -> None:
-    """Make sure that what is trained has weights at the sites of its parts, and only there."""
-    if isinstance(composition, Fusion | LearnedMix):
-        weights = composition.layers if isinstance(composition, Fusion) else composition.weights
-        if odd := weights.keys() ^ sites_of(composition).keys():
+def _check_weights(tree: Tree) -> None:
+    """Make sure that what is trained has weights, at the sites of its parts and only there."""
+    for one in tree.inside():
+        value = one.value
+        if isinstance(value, Fuse) or (isinstance(value, Mix) and value.weights is None):
+            kind = "a fusion" if isinstance(value, Fuse) else "a mix"
             raise CompositionError(
-                f"{composition} and its parts do not have the same sites: "
+                f"{tree.value} holds {kind} without weights: train that one first."
+            )
+        if isinstance(value, Trained) and (odd := value.own_weights.keys() ^ one.sites.keys()):
+            raise CompositionError(
+                f"{value} and its parts do not have the same sites: "
                 f"{', '.join(sorted(map(str, odd)))}. Give it the parts that it was trained over."
             )
-    for part in getattr(composition, "parts", ()):
-        _check_weights(part)
 
 
 def _check_rows(model: PreTrainedModel, rows: Rows) -> RemovableHandle:
@@ -181,16 +170,15 @@ class _CheckRows:
         self._rows.check(batch_size(model, arguments, named))
 
 
-def _last(composition: Any) -> Any:
+def _last(tree: Tree) -> Tree:
     """The part whose head predicts, as in what is published."""
-    while isinstance(composition, Stack | Mix):
-        composition = composition.parts[-1]
-    return composition
+    while isinstance(tree.value, Stack | Mix):
+        tree = tree.parts[-1]
+    return tree
 
 
-def _layers_of(host: BaseModel, composition: Any) -> list[str]:
-    """The layers that ``composition`` changes."""
-    sites = [site for adapter in adapters_of(composition) for site in adapter.deltas]
+def _layers_of(host: BaseModel, tree: Tree) -> list[str]:
+    """The layers that a composition changes."""
     return [
         layer
         for layer in host.layers
@@ -198,6 +186,6 @@ def _layers_of(host: BaseModel, composition: Any) -> list[str]:
             site.layer == layer
             if isinstance(site, BlockSite)
             else site.path.startswith(f"{layer}.")
-            for site in sites
+            for site in tree.sites
         )
     ]

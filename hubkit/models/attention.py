@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.parts import names_of
+from hubkit.adapters.tree import names_of
 from hubkit.models.attach import attached_to
 from registry.errors import CompositionError
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.mix import LearnedMix, fixed_weights_at
-from hubkit.adapters.parts import adapters_of, has_site, sites_of
-from hubkit.composition import Batch, Mix, Parallel, Stack, row_choice
+from hubkit.adapters.mix import LearnedMix, fixed_weights
+from hubkit.adapters.tree import Tree
+from hubkit.composition import Batch, Mix, Parallel, Stack
 from hubkit.methods.sites import Site
 from hubkit.nn.batch import BatchNode, Copies, Rows
 from hubkit.nn.delta import Delta
@@ -31,17 +31,17 @@ class Builder:
 
     Args:
         model: Says on which device and in which dtype.
-        composition: Of loaded adapters, with all their weights.
+        tree: A composition with all its weights.
     """
 
-    def __init__(self, model: PreTrainedModel, composition: Any) -> None:
+    def __init__(self, model: PreTrainedModel, tree: Tree) -> None:
         self._weight: Tensor = next(backbone(model).parameters())
-        self._composition = composition
-        self.rows = _rows(composition)
+        self._tree = tree
+        self.rows = _rows(tree)
 
     def nodes(self) -> dict[Site, nn.Module]:
         """What is added at each site of the composition."""
-        return {site: self._node(site, self._composition) for site in sites_of(self._composition)}
+        return {site: self._node(site, self._tree) for site in self._tree.sites}
 
     def couplings(self) -> CouplingNode | None:
         """What the embeddings go through; None where no adapter is invertible.
@@ -49,32 +49,32 @@ class Builder:
         Raises:
             CompositionError: What is added up or chosen by rows too late has different ones.
         """
-        by_rows = row_choice(self._composition)
+        by_rows = self._tree.row_choice
         numbers: list[int | None] = [0]
         if isinstance(by_rows, Batch):
             # Rows without an entry still go through what the batch stands in.
             numbers = [None, *range(len(by_rows.parts))]
-        entries = {number: _chain(self._composition, number) for number in numbers}
+        entries = {number: _chain(self._tree, number) for number in numbers}
         placed = {i: [self._placed(one) for one in chain] for i, chain in entries.items() if chain}
         if not placed:
             return None
         return CouplingNode(placed, self.rows if isinstance(by_rows, Batch) else None)
 
-    def _node(self, site: Site, composition: Any) -> nn.Module:
-        """What ``composition`` computes at a ``site`` that it has."""
+    def _node(self, site: Site, tree: Tree) -> nn.Module:
+        """What a composition computes at a ``site`` that it has."""
+        composition = tree.value
         if isinstance(composition, Adapter):
             return self._placed(composition.deltas[site])
-        numbers = [n for n, part in enumerate(composition.parts) if has_site(part, site)]
-        if isinstance(composition, Fusion):
-            numbers = composition.present(site)
-        nodes = {number: self._node(site, composition.parts[number]) for number in numbers}
+        numbers = composition.present(site) if isinstance(composition, Fusion) else tree.at(site)
+        nodes = {number: self._node(site, tree.parts[number]) for number in numbers}
         if isinstance(composition, Fusion):
             layer: FusionLayer = self._placed(composition.layers[site])
             return FusionNode(list(nodes.values()), layer)
         if isinstance(composition, LearnedMix):
             return MixNode(list(nodes.values()), self._placed(composition.weights[site]))
         if isinstance(composition, Mix):
-            return MixNode(list(nodes.values()), fixed_weights_at(composition, site))
+            weights = fixed_weights(composition)[numbers].tolist()
+            return MixNode(list(nodes.values()), weights)
         if isinstance(composition, Batch | Parallel):
             assert self.rows is not None
             return BatchNode(nodes, self.rows)
@@ -104,40 +104,41 @@ def _check_chained(node: nn.Module, site: Site) -> None:
         )
 
 
-def _rows(composition: Any) -> Rows | None:
+def _rows(tree: Tree) -> Rows | None:
     """Which entry each row uses, shared by all nodes; None where rows make no difference."""
-    by_rows = row_choice(composition)
+    by_rows = tree.row_choice
     if isinstance(by_rows, Batch):
         return Rows(by_rows.rows)
     return None if by_rows is None else Copies(len(by_rows.parts))
 
 
-def _chain(composition: Any, entry: int | None) -> list[Coupling]:
-    """The couplings of ``composition``, in the order in which they are applied.
+def _chain(tree: Tree, entry: int | None) -> list[Coupling]:
+    """The couplings of a composition, in the order in which they are applied.
 
     Args:
-        composition: What may hold some.
+        tree: What may hold some.
         entry: Which entry of a batch in it is asked for; None for the base model there.
     """
+    composition = tree.value
     if isinstance(composition, Adapter):
         return [] if composition.coupling is None else [composition.coupling]
     if isinstance(composition, Batch):
-        return [] if entry is None else _chain(composition.parts[entry], entry)
+        return [] if entry is None else _chain(tree.parts[entry], entry)
     if isinstance(composition, Fusion):  # which `adapters` trains with the coupling of the first
-        return _chain(composition.parts[0], entry)
-    chains = [_chain(part, entry) for part in composition.parts]
+        return _chain(tree.parts[0], entry)
+    chains = [_chain(part, entry) for part in tree.parts]
     if isinstance(composition, Stack):
         return [coupling for chain in chains for coupling in chain]
-    return _only(composition, [chain for chain in chains if chain])
+    return _only(tree, [chain for chain in chains if chain])
 
 
-def _only(composition: Any, chains: Iterable[list[Coupling]]) -> list[Coupling]:
+def _only(tree: Tree, chains: Iterable[list[Coupling]]) -> list[Coupling]:
     first: list[Coupling] = []
     for chain in chains:
         if first and [id(one) for one in chain] != [id(one) for one in first]:
-            names = ", ".join(str(a) for a in adapters_of(composition) if a.coupling is not None)
+            names = ", ".join(str(a) for a in tree.adapters if a.coupling is not None)
             raise CompositionError(
-                f"{composition} holds the invertible adapters {names}: embeddings go through one, "
+                f"{tree.value} holds the invertible adapters {names}: embeddings go through one, "
                 "which cannot be added up or chosen later. Stack the other adapters on the one "
                 "that is meant, or use a Batch."
             )

@@ -65,6 +65,14 @@ def require_bare(model: PreTrainedModel) -> None:
         )
 
 
+class Carried(nn.ModuleDict):
+    """What a model carries: the node at each site, and the composition that they compute."""
+
+    def __init__(self, nodes: Mapping[str, nn.Module], composition: object) -> None:
+        super().__init__(nodes)
+        self.composition = composition
+
+
 class Attachment:
     """Nodes at work in a model, until :meth:`detach`.
 
@@ -72,6 +80,7 @@ class Attachment:
         model: The model.
         nodes: What is added at each site.
         couplings: The invertible adapters; None if there are none.
+        composition: What the nodes compute, for who asks the model.
 
     Raises:
         CompositionError: The model carries adapters already.
@@ -84,10 +93,12 @@ class Attachment:
         model: PreTrainedModel,
         nodes: Mapping[Site, nn.Module],
         couplings: CouplingNode | None = None,
+        composition: object = None,
     ) -> None:
         require_bare(model)
         self.model = model
-        self.nodes = nn.ModuleDict({node_name(site): node for site, node in nodes.items()})
+        named = {node_name(site): node for site, node in nodes.items()}
+        self.nodes = Carried(named, composition)
         if couplings is not None:
             self.nodes[EMBEDDINGS] = couplings
         self.nodes.train(model.training)

@@ -93,8 +93,8 @@ def check_fusion(catalog: Catalog, folder: Path, manifest: Manifest) -> None:
     """
     if not (folder / FUSION.weights).is_file():
         return
-    parents = [AdapterRef.parse(parent.ref) for parent in manifest.parents]
-    if all(catalog.resolve(parent).method in METHODS for parent in parents):
+    parents = [catalog.resolve(AdapterRef.parse(parent.ref)) for parent in manifest.parents]
+    if all(parent.method in METHODS for parent in parents):
         Fusion.load(folder, [load_published(catalog, parent).composition for parent in parents])
 
 

@@ -16,6 +16,6 @@ def evaluate(model: AdaptedModel, data: LabelledText) -> dict[str, float]:
         LabelError: A row has a label that the adapter does not know.
     """
     expected = np.array(data.label_ids(model.labels))
-    manifest = model.published.manifest
-    task = task_type(manifest.task_type, str(model.published.version.ref))
+    manifest = model.manifest
+    task = task_type(manifest.task_type, str(model.version.ref))
     return task.metrics(expected, model.logits(data.texts).argmax(-1).numpy())

@@ -82,7 +82,7 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef]) -> V
     """
     chosen = choose(catalog, refs, Fuse)
     base = chosen[0][1].base_model
-    published = [load_published(catalog, version.ref) for version, _ in chosen]
+    published = [load_published(catalog, version) for version, _ in chosen]
     where = where_base_is(base, cache_in(catalog.home))
     model = _load_model(job, where)
     for version, manifest in chosen:

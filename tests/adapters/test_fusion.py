@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hubkit import Adapter, Fuse, Fusion, Stack, attach
-from hubkit.adapters.parts import adapters_of, sites_of
+from hubkit.adapters.tree import Tree
 from hubkit.bases.load import describe
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
 from tests.support.models import (
@@ -65,9 +65,9 @@ def test_a_fusion_of_stacks_is_saved_under_the_names_of_their_last_adapters(tmp_
 def test_sites_and_adapters_are_those_of_all_parts() -> None:
     (one,), (two,) = adapters("seq_bn", 1), adapters("double_seq_bn", 1)
     nested = Stack(random_fusion([one, two]), one)
-    assert list(adapters_of(nested)) == [one, two, one]
-    assert set(sites_of(nested)) == set(two.deltas)
-    assert sites_of(nested) == dict.fromkeys(two.deltas, (16, 4, 16))
+    assert Tree.of(nested).adapters == (one, two, one)
+    assert set(Tree.of(nested).sites) == set(two.deltas)
+    assert Tree.of(nested).sites == dict.fromkeys(two.deltas, (16, 4, 16))
 
 
 def test_a_fusion_can_be_stacked_and_fused_again() -> None:
@@ -108,7 +108,7 @@ def test_without_fingerprints_the_name_and_the_shape_of_the_base_decide() -> Non
 
 
 def test_names_and_other_things_are_no_adapters() -> None:
-    with pytest.raises(CompositionError, match=r"found 'a' \(str\); load it first"):
+    with pytest.raises(CompositionError, match=r"found 'a' \(str\). hubkit.load_composition loads"):
         Fusion.create(Fuse("a", "b"))
 
 

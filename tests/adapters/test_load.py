@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 import hubkit
 from hubkit import Adapter, Stack
-from hubkit.adapters.load import load_published
-from hubkit.adapters.parts import adapters_of
+from hubkit.adapters.load import Published, load_published
 from hubkit.adapters.save import manifest_of, save_folder
+from hubkit.adapters.tree import Tree
 from hubkit.bases.load import describe
 from hubkit.composing.combine import publish_stack
 from hubkit.models.head import head_of
@@ -58,11 +58,15 @@ def publish(catalog: Catalog, made: Adapter, **facts: Any) -> None:
     catalog.publish(AdapterRef.parse(made.name), read_folder(folder))
 
 
+def load_named(catalog: Catalog, name: str) -> Published:
+    return load_published(catalog, catalog.resolve(AdapterRef.parse(name)))
+
+
 def test_a_stack_has_the_labels_and_the_head_of_its_last_adapter(catalog: Catalog) -> None:
     publish_stack(catalog, AdapterRef.parse("s"), REFS)
-    published = load_published(catalog, "s")
+    published = load_named(catalog, "s")
     assert isinstance(published.composition, Stack)
-    assert [leaf.name for leaf in adapters_of(published.composition)] == ["a", "b"]
+    assert [leaf.name for leaf in Tree.of(published.composition).adapters] == ["a", "b"]
     assert published.manifest.labels == ("no", "yes")
     assert published.head is not None
     assert published.head.labels == ("no", "yes")
@@ -74,7 +78,7 @@ def test_a_stack_of_a_stack_loads_all_the_way_down(catalog: Catalog, tmp_path: P
     deep = publish_stack(
         catalog, AdapterRef.parse("deep"), [AdapterRef.parse("s"), AdapterRef.parse("c")]
     )
-    composition = load_published(catalog, deep.ref).composition
+    composition = load_published(catalog, deep).composition
     assert str(composition) == "stack(stack(a, b), c)"
 
 
@@ -94,7 +98,7 @@ def test_a_missing_parent_is_named(catalog: Catalog) -> None:
     with catalog.database.write() as session:
         session.execute(text("UPDATE parents SET digest = :other"), {"other": "0" * 64})
     with pytest.raises(ParentNotFoundError, match=r"s@1 is made of a@1 .*Publish or pull a@1"):
-        load_published(catalog, "s")
+        load_named(catalog, "s")
 
 
 def test_labels_that_the_manifest_and_the_head_do_not_share_are_refused(
@@ -102,7 +106,7 @@ def test_labels_that_the_manifest_and_the_head_do_not_share_are_refused(
 ) -> None:
     publish(catalog, adapter(tmp_path, "c", ("n", "y")), labels=("y", "n"))
     with pytest.raises(AdapterError, match=r"The head of c@1 has the labels \('n', 'y'\)"):
-        load_published(catalog, "c")
+        load_named(catalog, "c")
 
 
 def test_what_cannot_predict_says_so(catalog: Catalog, tmp_path: Path) -> None:
@@ -127,5 +131,5 @@ def test_what_is_wrong_with_a_version_is_told_by_its_name(catalog: Catalog, tmp_
     with pytest.raises(
         AdapterError, match=r"^broken@1: adapter 'broken' at .* holds NaN"
     ) as caught:
-        load_published(catalog, "broken")
+        load_named(catalog, "broken")
     assert str(catalog.home) not in str(caught.value)

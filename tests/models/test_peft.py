@@ -143,7 +143,7 @@ def test_a_lora_on_the_pooler_alone_is_composed(
     publish_folder(catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS)
     model = load("a", catalog=catalog)
     assert (model.logits(TEXTS) - expected).abs().max() <= 1e-5
-    assert model.published.composition is not None
+    assert model.composition is not None
 
 
 def test_composing_it_is_an_error_that_says_what_can_be_composed(

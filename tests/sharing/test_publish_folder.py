@@ -70,7 +70,7 @@ def test_a_fusion_gives_the_outputs_of_its_own_library(catalog: Catalog, method:
         assert refs == [f"{one}@1" for one in name.split("_")[1]]
         inputs, outputs = reference_outputs(BERT / method)
         model = reference_base("bert")
-        composition = load_published(catalog, version.ref).composition
+        composition = load_published(catalog, version).composition
         assert composition is not None
         with attach(model, composition):
             assert (run(model, inputs) - outputs[case]).abs().max() <= 1e-5

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel, Trainer
 
 import hubkit
-from hubkit.adapters.parts import adapters_of
+from hubkit.adapters.tree import Tree
 from hubkit.models.attach import attached_to
 from hubkit.training import train as module
 from hubkit.training.data import LabelledText
@@ -129,7 +129,7 @@ def test_the_metrics_are_those_of_the_published_weights(catalog: Catalog) -> Non
     _, validation = labelled_text().split(42)
     for name in ("a", "both"):
         model = hubkit.load(name, catalog=catalog)
-        recorded = {m.name: m.value for m in model.published.manifest.metrics if m.name != "loss"}
+        recorded = {m.name: m.value for m in model.manifest.metrics if m.name != "loss"}
         assert evaluate(model, validation) == pytest.approx(recorded)
 
 
@@ -148,9 +148,9 @@ def test_a_fusion_pins_the_versions_it_was_trained_on(catalog: Catalog, base: Pa
         (str(version.ref), version.manifest_digest) for version in first
     ]
     loaded = hubkit.load("both", catalog=catalog)
-    donor = hubkit.load("a@1", catalog=catalog).published.composition
-    part = next(adapters_of(loaded.published.composition))
-    for site, delta in next(adapters_of(donor)).deltas.items():
+    donor = hubkit.load("a@1", catalog=catalog).composition
+    part = Tree.of(loaded.composition).adapters[0]
+    for site, delta in Tree.of(donor).adapters[0].deltas.items():
         assert same(snapshot(part.deltas[site]), snapshot(delta))
 
 
@@ -184,8 +184,8 @@ def test_training_a_fusion_changes_neither_the_base_nor_the_donors(
     assert {name: after[name] for name in stored} == stored
     assert digests(base) == of_base
     (model,) = models
-    for adapter, name in zip(adapters_of(attached_to(model)), ("a", "b"), strict=True):
-        (donor,) = adapters_of(hubkit.load(name, catalog=catalog).published.composition)
+    for adapter, name in zip(Tree.of(attached_to(model)).adapters, ("a", "b"), strict=True):
+        (donor,) = Tree.of(hubkit.load(name, catalog=catalog).composition).adapters
         for site, delta in donor.deltas.items():
             assert same(snapshot(adapter.deltas[site]), snapshot(delta))
     plain = hubkit.load("a", catalog=catalog).model

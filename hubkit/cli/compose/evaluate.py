@@ -44,7 +44,7 @@ def command(
         )
         model = load(ref, base=base, allow_base_mismatch=allow_base_mismatch)
         metrics = evaluate(model, labelled)
-    version = model.published.version
+    version = model.version
     if as_json:
         print_json(
             {

@@ -17,7 +17,7 @@ TEXTS = ["the film was good", "a dull plot"]
 def test_a_mix_predicts_what_the_weighted_sum_gives(run: Run, trained: Catalog) -> None:
     run("mix", "film", "book", "--weight", "0.3", "--weight", "0.7", "--name", "both")
     book = hubkit.load("book")
-    both: Any = hubkit.load("both").published.composition
+    both: Any = hubkit.load("both").composition
     assert (both.weights, [str(part) for part in both.parts]) == ((0.3, 0.7), ["film", "book"])
     before = book.logits(TEXTS)
     mixed = hubkit.load("both").logits(TEXTS)

@@ -82,7 +82,9 @@ class Registries:
 
     def load(self, name: str) -> Published:
         if name not in self.loaded:
-            self.loaded[name] = load_published(open_catalog(self.there), name)
+            catalog = open_catalog(self.there)
+            version = catalog.resolve(AdapterRef.parse(name))
+            self.loaded[name] = load_published(catalog, version)
         return self.loaded[name]
 
     def folder(self, ref: str) -> Path:

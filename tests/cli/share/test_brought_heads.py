@@ -16,9 +16,7 @@ from click.testing import Result
 from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from hubkit import Adapter, attach
-from hubkit.adapters.load import load_published
-from registry import open_catalog
+from hubkit import attach, load_composition
 from tests.support.foreign import BASE, BERT, HEAD, copy, edit
 from tests.support.models import reference_base, reference_outputs
 from tests.support.models import run as run_model
@@ -70,7 +68,7 @@ def test_a_flexible_head_is_listed_and_its_adapter_runs_without_it(
     assert told.startswith(f"Error: {name}@1 has a head ({task_type}) that AdapterHub's own ")
     inputs, expected = reference_outputs(BERT / "seq_bn")
     model = reference_base("bert")
-    with attach(model, Adapter.load(name)):
+    with attach(model, load_composition(name)):
         check_close(run_model(model, inputs), expected["single"])
 
 
@@ -113,7 +111,7 @@ def test_a_fusion_finds_adapters_with_heads_under_other_names(
     assert made_of == ["zebra@1", "ada/first@1", "third@1"]
     inputs, expected = reference_outputs(BERT / method)
     model = reference_base("bert")
-    with attach(model, load_published(open_catalog(), "all").composition):
+    with attach(model, load_composition("all")):
         check_close(run_model(model, inputs), expected["fuse_dynamic"])
 
 
