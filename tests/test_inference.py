@@ -27,6 +27,13 @@ from tests.support.models import base_folder
 
 pytest_plugins = ("tests.support.published",)
 
+
+@pytest.fixture
+def catalog(trained_catalog: Catalog) -> Catalog:
+    """Holds the adapters a and b, and their fusion."""
+    return trained_catalog
+
+
 MANY = [f"{text} {'very ' * (row % 7)}{word}" for row, (text, word) in enumerate(
     (text, word) for text in TEXTS for word in ("film", "bad", "good", "plot")
 )]  # fmt: skip

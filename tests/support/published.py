@@ -34,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path, trained: Path) -> Catalog:
+def trained_catalog(tmp_path: Path, trained: Path) -> Catalog:
     """A copy of that registry, to change at will."""
     return open_catalog(Path(shutil.copytree(trained, tmp_path / "home")))
 

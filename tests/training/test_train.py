@@ -34,6 +34,13 @@ from tests.support.models import base_folder, same, snapshot
 
 pytest_plugins = ("tests.support.published",)
 
+
+@pytest.fixture
+def catalog(trained_catalog: Catalog) -> Catalog:
+    """Holds the adapters a and b, and their fusion."""
+    return trained_catalog
+
+
 # Ends itself by a signal right after the second checkpoint.
 KILLED = """
 import os, signal, sys
