@@ -9,14 +9,14 @@ from sqlalchemy import Connection
 
 from registry.database.database import VERSION_TABLE, is_model_table
 from registry.home import find_catalog
-from registry.tables.models import Base
+from registry.tables.models import METADATA
 
 
 def migrate(connection: Connection) -> None:
     """Run what Alembic was asked for, inside the connection's transaction."""
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=METADATA,
         version_table=VERSION_TABLE,
         include_name=is_model_table,
         # SQLite cannot alter a table in place, so Alembic copies it.

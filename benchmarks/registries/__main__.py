@@ -21,7 +21,7 @@ from benchmarks.registries.moving import move_bytes
 from benchmarks.registries.timing import timed
 from benchmarks.registries.upkeep import look_after
 from registry import Catalog, open_catalog
-from registry.tables.models import table
+from registry.tables.models import REPOSITORIES
 
 Rows = dict[str, str]
 
@@ -102,10 +102,10 @@ def measure_mlflow(python: str, folder: Path, size: int, calls: int) -> Rows:
 
 def filled_size(catalog: Catalog) -> int:
     """Return how many adapters `fill` has put there: the first ones, and no owner of others."""
-    repositories = table("repositories")
+    repositories = REPOSITORIES
     statement = select(func.max(repositories.c.id)).where(repositories.c.owner != "bench")
-    with catalog.database.read() as session:
-        return session.scalar(statement) or 0
+    with catalog.database.read() as connection:
+        return connection.scalar(statement) or 0
 
 
 def told(found: Iterator[tuple[str, str]]) -> Rows:

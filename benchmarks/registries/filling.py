@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.pool import AsyncResult, Pool
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, update
+from sqlalchemy import Connection, Table, update
 
 from benchmarks.registries.made_up import SHARED, WEIGHTS, make_manifest, name
 from registry import AdapterRef, Catalog, Manifest
@@ -20,13 +20,13 @@ from registry.database.sqlite import Sqlite
 from registry.log.entry import Entry, canonical
 from registry.log.log import START, current_user
 from registry.tables.listings import NO_SCORE
-from registry.tables.models import Base
+from registry.tables.models import METADATA
 from registry.tables.record import columns
-from registry.tables.text_index import text_entry
+from registry.tables.text_index import add_texts, text_columns
 
 _BATCH = 10_000
 _USER = current_user()
-_TABLES = Base.metadata.tables
+_TABLES = METADATA.tables
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -217,15 +217,9 @@ def _stored(time: datetime) -> str:
 
 
 def _index_text(connection: Connection, texts: list[tuple[int, AdapterRef, Manifest]]) -> None:
-    rows = []
-    for number, ref, manifest in texts:
-        index, values = text_entry(connection.dialect.name, ref, manifest)
-        rows.append({"rowid": number, **values})
-    if connection.dialect.name == "sqlite":
-        connection.execute(insert(index), rows)
-    else:
-        for start in range(0, len(rows), 500):
-            connection.execute(insert(index).values(rows[start : start + 500]))
+    for start in range(0, len(texts), 500):
+        batch = texts[start : start + 500]
+        add_texts(connection, {number: text_columns(ref, made) for number, ref, made in batch})
 
 
 def _write_all(files: Iterable[tuple[str, bytes]]) -> None:

@@ -29,7 +29,7 @@ from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.lineage import Lineage, find_lineage, find_parents
 from registry.tables.lookup import find_repository, find_version
-from registry.tables.models import Revision
+from registry.tables.models import REVISIONS
 from registry.tables.origins import find_origins, find_pulled
 from registry.tables.record import Publication, require_publishable
 from registry.tables.versions import Version, load_digests, load_versions, select_versions
@@ -124,8 +124,8 @@ class Catalog:
             ParentNotFoundError: A parent is not in this registry.
             ConflictError: The name was deleted.
         """
-        with self.database.look_up() as transaction:
-            require_publishable(transaction, ref, manifest)
+        with self.database.read() as connection:
+            require_publishable(connection, ref, manifest)
 
     def resolve(self, ref: AdapterRef) -> Version:
         """Return the version a ref names; without version or alias, the latest.
@@ -136,12 +136,13 @@ class Catalog:
                 but its number finds.
             AliasNotFoundError: There is no such alias.
         """
-        return find_version(self.database, ref)
+        with self.database.read() as connection:
+            return find_version(connection, ref)
 
     def find_digest(self, manifest_digest: str) -> Version | None:
         """Return the version with this manifest, the first published one of several, or None."""
-        with self.database.read() as session:
-            return load_digests(session, [manifest_digest]).get(manifest_digest)
+        with self.database.read() as connection:
+            return load_digests(connection, [manifest_digest]).get(manifest_digest)
 
     def versions(self, ref: AdapterRef) -> list[Version]:
         """Return all versions of an adapter, yanked ones too, newest first.
@@ -149,14 +150,14 @@ class Catalog:
         Raises:
             RefNotFoundError: There is no adapter of that name.
         """
-        with self.database.read() as session:
-            repository = find_repository(session, ref)
+        with self.database.read() as connection:
+            repository = find_repository(connection, ref)
             statement = (
                 select_versions()
-                .where(Revision.repository_id == repository.id)
-                .order_by(Revision.number.desc())
+                .where(REVISIONS.c.repository_id == repository.id)
+                .order_by(REVISIONS.c.number.desc())
             )
-            return [version for _, version in load_versions(session, statement)]
+            return [version for _, version in load_versions(connection, statement)]
 
     def manifest(self, version: Version) -> Manifest:
         """Return a version's manifest, verified against its digest.
@@ -253,8 +254,8 @@ class Catalog:
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""
-        with self.database.read() as session:
-            return find_lineage(session, version.manifest_digest)
+        with self.database.read() as connection:
+            return find_lineage(connection, version.manifest_digest)
 
     def parents(self, version: Version) -> list[Version]:
         """Return what a version is made of, in its manifest's order; nothing for an adapter.
@@ -262,18 +263,18 @@ class Catalog:
         Raises:
             ParentNotFoundError: One of them is not in this registry.
         """
-        with self.database.read() as session:
-            return find_parents(session, version)
+        with self.database.read() as connection:
+            return find_parents(connection, version)
 
     def origins(self, version: Version) -> list[str]:
         """Return the folders and URLs that a version was pulled from, the first one first."""
-        with self.database.read() as session:
-            return find_origins(session, version.manifest_digest)
+        with self.database.read() as connection:
+            return find_origins(connection, version.manifest_digest)
 
     def find_pulled(self, ref: AdapterRef, location: str) -> Version | None:
         """Return the newest version of an adapter that was pulled from a location, or None."""
-        with self.database.read() as session:
-            return find_pulled(session, ref, location)
+        with self.database.read() as connection:
+            return find_pulled(connection, ref, location)
 
     def pull(
         self, ref: AdapterRef, source: "Catalog", *, name: AdapterRef | None = None

@@ -5,7 +5,7 @@ Each changes the rows and appends to the log in one transaction.
 
 from datetime import UTC, datetime
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from registry.catalog.store import Store
 from registry.refs import AdapterRef
@@ -17,11 +17,11 @@ from registry.tables.versions import Version, load_version
 def set_alias(store: Store, ref: AdapterRef, alias: str) -> Version:
     """As `Catalog.set_alias`."""
 
-    def change(session: Session) -> Version:
-        revision, is_new = point_alias(session, ref, alias)
-        version = load_version(session, revision)
+    def change(connection: Connection) -> Version:
+        revision, is_new = point_alias(connection, ref, alias)
+        version = load_version(connection, revision)
         if is_new:
-            store.log.append(session, "alias", ref, alias=alias, number=version.number)
+            store.log.append(connection, "alias", ref, alias=alias, number=version.number)
         return version
 
     return store.database.transact(change)
@@ -30,9 +30,9 @@ def set_alias(store: Store, ref: AdapterRef, alias: str) -> Version:
 def remove_alias(store: Store, ref: AdapterRef, alias: str) -> None:
     """As `Catalog.remove_alias`."""
 
-    def change(session: Session) -> None:
-        drop_alias(session, ref, alias)
-        store.log.append(session, "unalias", ref, alias=alias)
+    def change(connection: Connection) -> None:
+        drop_alias(connection, ref, alias)
+        store.log.append(connection, "unalias", ref, alias=alias)
 
     store.database.transact(change)
 
@@ -41,11 +41,11 @@ def yank(store: Store, ref: AdapterRef, reason: str) -> Version:
     """As `Catalog.yank`."""
     check_text("reason", reason)
 
-    def change(session: Session) -> Version:
+    def change(connection: Connection) -> Version:
         at = datetime.now(UTC)
-        version = load_version(session, set_yank(session, ref, at, reason))
+        version = load_version(connection, set_yank(connection, ref, at, reason))
         details = {"number": version.number, "reason": reason, "yanked_at": at.isoformat()}
-        store.log.append(session, "yank", ref, **details)
+        store.log.append(connection, "yank", ref, **details)
         return version
 
     return store.database.transact(change)
@@ -54,9 +54,9 @@ def yank(store: Store, ref: AdapterRef, reason: str) -> Version:
 def unyank(store: Store, ref: AdapterRef) -> Version:
     """As `Catalog.unyank`."""
 
-    def change(session: Session) -> Version:
-        version = load_version(session, set_yank(session, ref, None, None))
-        store.log.append(session, "unyank", ref, number=version.number)
+    def change(connection: Connection) -> Version:
+        version = load_version(connection, set_yank(connection, ref, None, None))
+        store.log.append(connection, "unyank", ref, number=version.number)
         return version
 
     return store.database.transact(change)
@@ -65,10 +65,10 @@ def unyank(store: Store, ref: AdapterRef) -> Version:
 def delete(store: Store, ref: AdapterRef) -> list[int]:
     """As `Catalog.delete`."""
 
-    def change(session: Session) -> list[int]:
+    def change(connection: Connection) -> list[int]:
         at = datetime.now(UTC)
-        numbers = delete_adapter(session, ref, at)
-        store.log.append(session, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
+        numbers = delete_adapter(connection, ref, at)
+        store.log.append(connection, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
         return numbers
 
     return store.database.transact(change)

@@ -105,8 +105,8 @@ def heal_blob(store: Store, digest: str, size: int | None, label: str) -> Damage
     if found is not None and found.sha256 == digest:
         return None
     aside = blobs.set_aside(digest)
-    with store.database.read() as session:
-        origins = find_origins(session, digest)
+    with store.database.read() as connection:
+        origins = find_origins(connection, digest)
     fetched, tried = None, []
     for location in origins:
         try:
@@ -116,13 +116,13 @@ def heal_blob(store: Store, digest: str, size: int | None, label: str) -> Damage
         else:
             fetched = location
             break
-    with store.database.write() as session:
+    with store.database.write() as connection:
         if aside is not None:
             store.log.append(
-                session, "quarantine", sha256=digest, label=label, kept=Path(aside).name
+                connection, "quarantine", sha256=digest, label=label, kept=Path(aside).name
             )
         if fetched is not None:
-            store.log.append(session, "fetch", sha256=digest, label=label, origin=fetched)
+            store.log.append(connection, "fetch", sha256=digest, label=label, origin=fetched)
     kept = tuple(blobs.find_set_aside(digest))
     return Damage(label, digest, describe(found, size), kept, fetched, tuple(tried))
 

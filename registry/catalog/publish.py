@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from registry.catalog.store import Store
-from registry.database.prepared import Transaction
 from registry.errors import CorruptBlobError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
@@ -52,18 +51,18 @@ def publish_version(
         StorageError: The disk is full or not writable.
     """
 
-    def record(session: Session) -> Version:
-        require_publishable(Transaction.of(session), ref, manifest)
-        revision, new = record_version(session, ref, manifest, publication)
-        version = load_version(session, revision)
+    def record(connection: Connection) -> Version:
+        require_publishable(connection, ref, manifest)
+        revision, new = record_version(connection, ref, manifest, publication)
+        version = load_version(connection, revision)
         if new:
-            store.log.append_publication(session, version, origin=publication.origin)
-        _keep_from_collection(session, store.blobs, manifest)
+            store.log.append_publication(connection, version, origin=publication.origin)
+        _keep_from_collection(connection, store.blobs, manifest)
         return version
 
     named = ref if publication.number is None else ref.at(publication.number)
-    with store.database.look_up() as transaction:
-        require_publishable(transaction, ref, manifest)
+    with store.database.read() as connection:
+        require_publishable(connection, ref, manifest)
     for _ in range(_TRIES):
         # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
         # version whose bytes are missing.
@@ -93,10 +92,10 @@ def _arrivals(
     yield Arrival(partial(io.BytesIO, content), info, f"{label}: {MANIFEST_NAME}")
 
 
-def _keep_from_collection(session: Session, blobs: BlobStore, manifest: Manifest) -> None:
+def _keep_from_collection(connection: Connection, blobs: BlobStore, manifest: Manifest) -> None:
     # A blob that was there already may have been condemned, or removed just now. Both are settled
     # here, because garbage is removed inside a write transaction too: before this one or after it.
     digests = {manifest.digest, *(info.sha256 for info in manifest.files.values())}
-    spare(session, digests)
+    spare(connection, digests)
     if any(blobs.size(digest) is None for digest in digests):
         raise _BlobsGoneError

@@ -22,11 +22,12 @@ def pull_version(
     ref: AdapterRef, source: Store, target: Store, *, name: AdapterRef | None = None
 ) -> Version:
     """Copy a version to `target`, after everything it is made of; see `Catalog.pull`."""
-    wanted = find_version(source.database, ref)
+    with source.database.read() as connection:
+        wanted = find_version(connection, ref)
     needed = ancestors(source, wanted)
-    with target.database.read() as session:
+    with target.database.read() as connection:
         digests = [version.manifest_digest for version in (*needed, wanted)]
-        there = load_digests(session, digests)
+        there = load_digests(connection, digests)
     for ancestor in needed:
         if ancestor.manifest_digest not in there:
             _copy(ancestor, source, target, ancestor.ref.repository, ancestor.number)
@@ -37,7 +38,7 @@ def pull_version(
     if wanted.manifest_digest not in there:
         # Whoever may only read the source pulls all the same, uncounted.
         with suppress(DatabaseError, StorageError):
-            source.database.transact(lambda session: count_download(session, wanted.ref))
+            source.database.transact(lambda connection: count_download(connection, wanted.ref))
     return pulled
 
 
@@ -73,7 +74,7 @@ def ancestors(source: Store, version: Version) -> list[Version]:
     """
     ordered: dict[str, Version] = {}
     pending = [(version, False)]
-    with source.database.read() as session:
+    with source.database.read() as connection:
         while pending:
             current, parents_done = pending.pop()
             if current.manifest_digest in ordered:
@@ -82,6 +83,6 @@ def ancestors(source: Store, version: Version) -> list[Version]:
                 ordered[current.manifest_digest] = current
                 continue
             pending.append((current, True))
-            pending.extend((parent, False) for parent in find_parents(session, current))
+            pending.extend((parent, False) for parent in find_parents(connection, current))
     del ordered[version.manifest_digest]
     return list(ordered.values())

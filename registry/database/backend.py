@@ -1,9 +1,9 @@
 """What a database must offer; `registry.database.sqlite` and `.postgresql` do."""
 
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
-from sqlalchemy import Connection, Engine, PoolProxiedConnection
+from sqlalchemy import Connection, Engine
 
 from registry.errors import DatabaseError, StorageError
 
@@ -27,12 +27,6 @@ class Backend(Protocol):
 
     def exists(self) -> bool:
         """Whether connecting would make no new, empty database."""
-
-    def reading(self) -> AbstractContextManager[Any]:
-        """Yield the driver's connection in a transaction as `reading_engine` begins them."""
-
-    def forget(self) -> list[PoolProxiedConnection]:
-        """Give up the connections that are kept for the next `transaction`, and return them."""
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether everything beside the tables is as it should be."""

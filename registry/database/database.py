@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Pool, PoolProxiedConnection
+from sqlalchemy import Connection, Pool
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from registry.database.backend import Backend
-from registry.database.prepared import Transaction
 from registry.database.sqlite import Sqlite
 from registry.errors import DatabaseError, NewerDatabaseError
 
@@ -47,7 +45,6 @@ class Database:
     def __init__(self, where: Path | str) -> None:
         """Open nothing yet."""
         self.backend = _backend(where)
-        self._errors = _Errors(self.backend)
         _DATABASES.add(self)
 
     @property
@@ -70,60 +67,44 @@ class Database:
 
     def close(self) -> None:
         """Close the connections that are kept for the next transaction."""
-        for connection in self.backend.forget():
-            connection.close()
         self.backend.engine.dispose()
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
-        """Yield a session that sees one unchanging state of the database."""
-        with (
-            self._errors,
-            Session(self.backend.reading_engine) as session,
-            session.begin(),
-        ):
-            yield session
+    def read(self) -> Iterator[Connection]:
+        """Yield a connection that sees one unchanging state of the database."""
+        with self._errors(), self.backend.reading_engine.connect() as connection:
+            yield connection
 
     @contextmanager
-    def look_up(self) -> Iterator[Transaction]:
-        """As `read`, without SQLAlchemy, which costs a lookup more than the database does."""
-        with self._errors, self.backend.reading() as driver:
-            yield Transaction(self.backend.engine.dialect, driver)
-
-    @contextmanager
-    def write(self) -> Iterator[Session]:
-        """Yield a session in a write transaction: committed at the end, undone on any error.
+    def write(self) -> Iterator[Connection]:
+        """Yield a connection in a write transaction: committed at the end, undone on any error.
 
         One process writes at a time: entries of the log follow each other, and what is collected
         as garbage is not published at the same moment.
         """
-        with (
-            self._errors,
-            Session(self.backend.writing_engine) as session,
-            session.begin(),
-        ):
-            self.backend.lock(session.connection())
-            yield session
+        with self._errors(), self.backend.writing_engine.begin() as connection:
+            self.backend.lock(connection)
+            yield connection
         self.backend.after_write()
 
-    def transact(self, work: Callable[[Session], Result]) -> Result:
+    def transact(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` in a write transaction, and again if it collided with another one.
 
         Args:
-            work: Must do nothing but use its session, as it may be called several times.
+            work: Must do nothing but use its connection, as it may be called several times.
         """
         pause = _FIRST_PAUSE
         for _ in range(_MOST_TRIES - 1):
             try:
-                with self.write() as session:
-                    return work(session)
+                with self.write() as connection:
+                    return work(connection)
             except DatabaseError as error:
                 if not self._is_transient(error):
                     raise
                 time.sleep(random.uniform(0, pause))
                 pause *= 2
-        with self.write() as session:
-            return work(session)
+        with self.write() as connection:
+            return work(connection)
 
     def upgrade(self) -> None:
         """Create the tables, or bring them to the newest migration; cheap when they are there.
@@ -138,7 +119,7 @@ class Database:
             return
         from alembic import command
 
-        with self._errors, self.backend.preparing():
+        with self._errors(), self.backend.preparing():
             if self.is_current():
                 return
             with self.backend.migrating() as connection:
@@ -147,13 +128,13 @@ class Database:
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """Yield a connection on which migrations can run, in one transaction."""
-        with self._errors, self.backend.migrating() as connection:
+        with self._errors(), self.backend.migrating() as connection:
             yield connection
 
     @contextmanager
     def keeping_blobs(self) -> Iterator[None]:
         """Keep other machines that share the database from collecting garbage during the block."""
-        with self._errors, self.backend.keeping_blobs():
+        with self._errors(), self.backend.keeping_blobs():
             yield
 
     def migration(self) -> str | None:
@@ -162,8 +143,8 @@ class Database:
         Raises:
             DatabaseError: Its tables are somebody else's.
         """
-        with self.read() as session:
-            return self._migration(session.connection())
+        with self.read() as connection:
+            return self._migration(connection)
 
     def is_current(self) -> bool:
         """Whether nothing is left for `upgrade` to do.
@@ -171,8 +152,7 @@ class Database:
         Raises:
             NewerDatabaseError: A newer hubkit has upgraded this database.
         """
-        with self.read() as session:
-            connection = session.connection()
+        with self.read() as connection:
             found = self._migration(connection)
             prepared = self.backend.is_prepared(connection)
         known = known_revisions()
@@ -200,29 +180,20 @@ class Database:
         row = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").first()
         return row[0] if row else None
 
-    def _is_transient(self, error: DatabaseError) -> bool:
-        return error.__cause__ is not None and self.backend.is_transient(error.__cause__)
-
-
-class _Errors:
-    """Turns what the driver raises in a block into an error of hubkit; usable many times at once.
-
-    As a class, since a generator takes longer to start and end than a lookup to plan.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DBAPIError):
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what the driver raises in the block into an error of hubkit."""
+        try:
+            yield
+        except DBAPIError as error:
             # The driver's own error is the cause; SQLAlchemy's repeats it with the statement.
             cause = error.orig if isinstance(error.orig, Exception) else error
-            raise self._backend.translate(cause) from cause
-        if isinstance(error, self._backend.driver_error):
-            raise self._backend.translate(error) from error
+            raise self.backend.translate(cause) from cause
+        except self.backend.driver_error as error:
+            raise self.backend.translate(error) from error
+
+    def _is_transient(self, error: DatabaseError) -> bool:
+        return error.__cause__ is not None and self.backend.is_transient(error.__cause__)
 
 
 def _backend(where: Path | str) -> Backend:
@@ -234,14 +205,14 @@ def _backend(where: Path | str) -> Backend:
 
 
 _DATABASES: WeakSet[Database] = WeakSet()
-_INHERITED: list[Pool | PoolProxiedConnection] = []
+_INHERITED: list[Pool] = []
 
 
 def _forget_connections() -> None:
     # A connection must not be shared with a forked process, nor closed by it.
     for database in _DATABASES:
         engine = database.backend.engine
-        _INHERITED.extend((engine.pool, *database.backend.forget()))
+        _INHERITED.append(engine.pool)
         engine.dispose(close=False)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -65,16 +65,6 @@ class Postgresql:
     def exists(self) -> bool:
         """Whether connecting would change nothing: always."""
         return True
-
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
-        """Yield the driver's connection, which begins a transaction by itself."""
-        with self.reading_engine.connect() as connection:
-            yield connection.connection.driver_connection
-
-    def forget(self) -> list[PoolProxiedConnection]:
-        """Return nothing: the pool keeps all connections."""
-        return []
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether everything beside the tables is as it should be: always."""

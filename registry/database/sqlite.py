@@ -4,9 +4,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, PoolProxiedConnection
+from sqlalchemy import Connection, Engine
 
 from registry.database.connections import (
     BUSY_SECONDS,
@@ -35,7 +34,6 @@ class Sqlite:
         self.label = str(path)
         self.engine = new_engine(path)
         self.reading_engine: Engine = self.engine
-        self._kept: list[PoolProxiedConnection] = []
         # A transaction that reads first and asks for the write lock later fails without waiting
         # when another process wrote in between.
         self.writing_engine: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
@@ -44,30 +42,6 @@ class Sqlite:
         """Whether there is a file; connecting would make one."""
         with storage_errors("read", self.path):
             return self.path.exists()
-
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
-        """Yield the driver's connection in a transaction."""
-        # Kept apart: to take one from the pool and give it back costs as much as a lookup.
-        try:
-            kept = self._kept.pop()
-        except IndexError:
-            kept = self.engine.raw_connection()
-        driver = kept.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        try:
-            driver.execute("BEGIN")
-            yield driver
-            driver.rollback()
-        except BaseException:
-            kept.close()
-            raise
-        self._kept.append(kept)
-
-    def forget(self) -> list[PoolProxiedConnection]:
-        """Give up the connections that are kept for the next lookup, and return them."""
-        kept, self._kept = self._kept, []
-        return kept
 
     def is_prepared(self, connection: Connection) -> bool:
         """Whether the journal is the one that is safe here, or cannot be changed."""

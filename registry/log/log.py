@@ -14,30 +14,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Table, bindparam, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Row, insert, select, update
 
-from registry.database.prepared import Prepared, Transaction
 from registry.errors import DatabaseError
 from registry.log.entry import Action, Entry, canonical
 from registry.log.records import RecordStore
 from registry.refs import AdapterRef
-from registry.tables.models import LogEntry
+from registry.tables.models import LOG, LOG_HEAD
 from registry.tables.versions import Version
 
 START = "0" * 64
 """What the first entry has for the hash of the one before it."""
 
 _BATCH = 1000
-
-# Without the ORM: a registry may have a million entries, and each is read or written once.
-_LOG: Table = LogEntry.metadata.tables["log"]
-_HEAD: Table = LogEntry.metadata.tables["log_head"]
-_TAKE_PLACE = Prepared(
-    update(_HEAD).values(sequence=_HEAD.c.sequence + 1).returning(_HEAD.c.sequence, _HEAD.c.hash)
-)
-_ADD = Prepared(insert(_LOG))
-_MOVE_HEAD = Prepared(update(_HEAD).values(sequence=bindparam("last"), hash=bindparam("digest")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +56,31 @@ class Log:
         self.records = records
 
     @staticmethod
-    def head(session: Session) -> tuple[int, str]:
+    def head(connection: Connection) -> tuple[int, str]:
         """Return the number of the last entry, 0 if there is none, and its hash."""
-        row = session.execute(select(_HEAD)).first()
+        row = connection.execute(select(LOG_HEAD)).first()
         return (row.sequence, row.hash) if row else (0, START)
 
     @staticmethod
-    def lock(session: Session) -> None:
+    def lock(connection: Connection) -> None:
         """Let nobody append an entry before the end of this transaction."""
-        session.execute(select(_HEAD).with_for_update())
+        connection.execute(select(LOG_HEAD).with_for_update())
 
     @staticmethod
-    def holds(session: Session, sequence: int, hash: str) -> bool:
+    def holds(connection: Connection, sequence: int, hash: str) -> bool:
         """Whether the log has this entry, so that what ends with it is an earlier state."""
-        found = session.scalar(select(_LOG.c.hash).where(_LOG.c.sequence == sequence))
+        found = connection.scalar(select(LOG.c.hash).where(LOG.c.sequence == sequence))
         return sequence == 0 or found == hash
 
     def append(
-        self, session: Session, action: Action, ref: AdapterRef | None = None, **details: Any
+        self, connection: Connection, action: Action, ref: AdapterRef | None = None, **details: Any
     ) -> None:
         """Add an entry; the last thing to do in a write transaction.
 
         From here to the commit, others wait: the entry's place in the log is taken.
 
         Args:
-            session: The transaction of the change.
+            connection: The transaction of the change.
             action: What was done.
             ref: To which adapter; default: to none.
             details: JSON values; those that are None are left out.
@@ -100,7 +89,11 @@ class Log:
             DatabaseError: The records are of another registry, or the database is older than they.
             StorageError: The entry's file cannot be written.
         """
-        ((sequence, previous),) = _TAKE_PLACE.rows(Transaction.of(session))
+        sequence, previous = connection.execute(
+            update(LOG_HEAD)
+            .values(sequence=LOG_HEAD.c.sequence + 1)
+            .returning(LOG_HEAD.c.sequence, LOG_HEAD.c.hash)
+        ).one()
         entry = Entry(
             sequence=sequence,
             at=datetime.now(UTC).isoformat(),
@@ -110,17 +103,17 @@ class Log:
             details={key: value for key, value in details.items() if value is not None},
             previous=previous,
         )
-        self.write_missing_records(session, entry.sequence - 1)
+        self.write_missing_records(connection, entry.sequence - 1)
         self._require_latest(entry.sequence - 1)
-        self.insert(session, entry)
+        self.insert(connection, entry)
         self.records.put(entry.sequence, entry.to_json())
 
     def append_publication(
-        self, session: Session, version: Version, *, origin: str | None = None
+        self, connection: Connection, version: Version, *, origin: str | None = None
     ) -> None:
         """Add the entry of a new version, with all that its manifest does not say."""
         self.append(
-            session,
+            connection,
             "publish",
             version.ref,
             number=version.number,
@@ -134,39 +127,41 @@ class Log:
         )
 
     @staticmethod
-    def insert(session: Session, entry: Entry) -> None:
+    def insert(connection: Connection, entry: Entry) -> None:
         """Make the row of `entry`, and make it the last one."""
-        digest, transaction = entry.hash, Transaction.of(session)
-        _ADD.rows(
-            transaction,
-            sequence=entry.sequence,
-            at=datetime.fromisoformat(entry.at),
-            actor=entry.actor,
-            action=entry.action,
-            name=entry.name,
-            folded=AdapterRef.parse(entry.name).folded if entry.name else "",
-            details=canonical(entry.details).decode(),
-            previous=entry.previous,
-            hash=digest,
+        digest = entry.hash
+        connection.execute(
+            insert(LOG),
+            {
+                "sequence": entry.sequence,
+                "at": datetime.fromisoformat(entry.at),
+                "actor": entry.actor,
+                "action": entry.action,
+                "name": entry.name,
+                "folded": AdapterRef.parse(entry.name).folded if entry.name else "",
+                "details": canonical(entry.details).decode(),
+                "previous": entry.previous,
+                "hash": digest,
+            },
         )
-        _MOVE_HEAD.rows(transaction, last=entry.sequence, digest=digest)
+        connection.execute(update(LOG_HEAD).values(sequence=entry.sequence, hash=digest))
 
-    def entries(self, session: Session, ref: AdapterRef | None = None) -> Iterator[Entry]:
+    def entries(self, connection: Connection, ref: AdapterRef | None = None) -> Iterator[Entry]:
         """Yield the entries about an adapter, or all of them, oldest first.
 
         Raises:
             DatabaseError: An entry cannot be read, because somebody altered it.
         """
-        return map(_entry, _rows(session, ref))
+        return map(_entry, _rows(connection, ref))
 
-    def verify(self, session: Session) -> Chain:
+    def verify(self, connection: Connection) -> Chain:
         """Follow the chain from the first entry to the last."""
-        head = session.execute(select(_HEAD)).first()
+        head = connection.execute(select(LOG_HEAD)).first()
         if head is None:
             return Chain(0, START, ("The log has lost its head, the row of the table log_head.",))
         problems = []
         expected, previous = 1, START
-        for row in _rows(session):
+        for row in _rows(connection):
             if row.sequence != expected:
                 problems.append(f"{_span(expected, row.sequence - 1)} missing from the log.")
             elif row.previous != previous:
@@ -184,15 +179,15 @@ class Log:
             problems.append(f"Entry {expected - 1} is not the one that the log's head names.")
         return Chain(head.sequence, head.hash, tuple(problems))
 
-    def missing_records(self, session: Session) -> list[int]:
+    def missing_records(self, connection: Connection) -> list[int]:
         """Return the entries whose file is missing, or holds something else."""
         return [
             entry.sequence
-            for entry in self.entries(session)
+            for entry in self.entries(connection)
             if self.records.get(entry.sequence) != entry.to_json()
         ]
 
-    def write_records(self, session: Session, sequences: Sequence[int]) -> None:
+    def write_records(self, connection: Connection, sequences: Sequence[int]) -> None:
         """Write these entries to the records again.
 
         Raises:
@@ -200,39 +195,39 @@ class Log:
         """
         for start in range(0, len(sequences), _BATCH):
             batch = sequences[start : start + _BATCH]
-            rows = session.execute(select(_LOG).where(_LOG.c.sequence.in_(batch)))
+            rows = connection.execute(select(LOG).where(LOG.c.sequence.in_(batch)))
             self.records.put_all([(row.sequence, _entry(row).to_json()) for row in rows])
 
-    def write_missing_records(self, session: Session, last: int) -> None:
+    def write_missing_records(self, connection: Connection, last: int) -> None:
         """Write the entries up to `last` that are not among the records, if `last` is not.
 
         Raises:
             DatabaseError: There are records of another registry.
             StorageError: One cannot be written.
         """
-        if self._is_recorded(session, last):
+        if self._is_recorded(connection, last):
             return
         there = {sequence for sequence in self.records.sequences() if sequence < last}
-        self._is_recorded(session, max(there, default=0))
-        self.write_records(session, sorted({*range(1, last)} - there))
-        self.write_records(session, [last])  # once all are there, as this one stands for them
+        self._is_recorded(connection, max(there, default=0))
+        self.write_records(connection, sorted({*range(1, last)} - there))
+        self.write_records(connection, [last])  # once all are there, as this one stands for them
 
-    def require_own_records(self, session: Session) -> None:
+    def require_own_records(self, connection: Connection) -> None:
         """Refuse to go on beside records that are of another registry, or of a later state.
 
         Raises:
             DatabaseError: They are.
         """
-        last, _ = self.head(session)
-        self._is_recorded(session, last)
+        last, _ = self.head(connection)
+        self._is_recorded(connection, last)
         self._require_latest(last)
 
-    def _is_recorded(self, session: Session, sequence: int) -> bool:
+    def _is_recorded(self, connection: Connection, sequence: int) -> bool:
         """Whether the file of an entry is there; refuses one that is of another log."""
         content = self.records.get(sequence) if sequence else b""
         if content is None:
             return False
-        if not self.holds(session, sequence, hashlib.sha256(content).hexdigest()):
+        if not self.holds(connection, sequence, hashlib.sha256(content).hexdigest()):
             raise DatabaseError(
                 f"{self.records.location(sequence)} is not entry {sequence} of this registry's "
                 "log: another registry keeps its records there, or somebody altered it. Give each "
@@ -261,13 +256,13 @@ def current_user() -> str:
         return "unknown"
 
 
-def _rows(session: Session, ref: AdapterRef | None = None) -> Iterator[Row[Any]]:
+def _rows(connection: Connection, ref: AdapterRef | None = None) -> Iterator[Row[Any]]:
     after = 0
     while True:
-        statement = select(_LOG).where(_LOG.c.sequence > after)
+        statement = select(LOG).where(LOG.c.sequence > after)
         if ref is not None:
-            statement = statement.where(_LOG.c.folded == ref.folded)
-        rows = session.execute(statement.order_by(_LOG.c.sequence).limit(_BATCH)).all()
+            statement = statement.where(LOG.c.folded == ref.folded)
+        rows = connection.execute(statement.order_by(LOG.c.sequence).limit(_BATCH)).all()
         if not rows:
             return
         yield from rows

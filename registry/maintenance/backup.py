@@ -132,8 +132,8 @@ def _is_unused(database: Database) -> bool:
     if not database.exists():
         return True
     database.upgrade()
-    with database.read() as session:
-        empty = is_empty(session)
+    with database.read() as connection:
+        empty = is_empty(connection)
     database.close()
     return empty
 
@@ -181,8 +181,8 @@ def _copy(source: Catalog, target: Catalog, progress: Progress) -> Copied:
             rows = Database(copy)
             rows.upgrade()
             copied = _copy_blobs(source, rows, target.blobs, progress)
-            with rows.read() as session:
-                target.log.write_missing_records(session, Log.head(session)[0])
+            with rows.read() as connection:
+                target.log.write_missing_records(connection, Log.head(connection)[0])
             rows.close()
             _copy_known_bases(source.home, target.home)
         _install(copy, target)
@@ -199,8 +199,8 @@ def _install(copy: Path, target: Catalog) -> None:
     if not isinstance(target.database.backend, Sqlite):
         target.database.upgrade()
         rows = Database(copy)
-        with rows.read() as source, target.database.write() as session:
-            copy_rows(source, session)
+        with rows.read() as source, target.database.write() as connection:
+            copy_rows(source, connection)
         rows.close()
         return
     with storage_errors("write", target.home):
@@ -219,8 +219,8 @@ def _copy_blobs(
         progress(int(digest[:4], 16) / 0x10000)
         if target.size(digest) is not None:
             continue
-        with snapshot.read() as session:
-            named = label(session, digest)
+        with snapshot.read() as connection:
+            named = label(connection, digest)
         try:
             with _opened(catalog.blobs, digest, expected, named) as stream:
                 info = None if expected is None else FileInfo(sha256=digest, size=expected)

@@ -96,8 +96,8 @@ def _unreadable(error: StorageError) -> _Looked:
 def _finding(
     catalog: Catalog, digest: str, size: int | None, looked: _Looked, repair: bool
 ) -> Finding | None:
-    with catalog.database.read() as session:
-        named = label(session, digest)
+    with catalog.database.read() as connection:
+        named = label(connection, digest)
     place = catalog.blobs.location(digest)
     text = f"{named}: expected SHA-256 {digest}, found {looked.found} at {place}."
     text += " It cannot be loaded or pulled."

@@ -2,25 +2,24 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import delete, func, insert, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, delete, func, insert, select, text
 
-from registry.tables.models import Base, Repository, Revision, table
+from registry.tables.models import LOG_HEAD, METADATA, REPOSITORIES, REVISIONS
 from registry.tables.text_index import add_texts, text_columns
 from registry.tables.versions import load_versions, select_versions
 
 _BATCH = 1000
 
 
-def is_empty(session: Session) -> bool:
+def is_empty(connection: Connection) -> bool:
     """Whether a database with hubkit's tables holds nothing, and never did."""
-    return not session.scalar(select(table("log_head").c.sequence)) and not session.scalar(
-        select(func.count()).select_from(select(Repository.id).limit(1).subquery())
+    return not connection.scalar(select(LOG_HEAD.c.sequence)) and not connection.scalar(
+        select(func.count()).select_from(select(REPOSITORIES.c.id).limit(1).subquery())
     )
 
 
 def copy_rows(
-    source: Session, target: Session, *, progress: Callable[[float], None] = lambda done: None
+    source: Connection, target: Connection, *, progress: Callable[[float], None] = lambda done: None
 ) -> None:
     """Copy every row, under its id, to an empty database, and index what is found by text.
 
@@ -29,7 +28,7 @@ def copy_rows(
         target: A transaction in a database of the same migration, for which `is_empty` holds.
         progress: Told now and then which part, from 0 to 1, is done.
     """
-    tables = Base.metadata.sorted_tables
+    tables = METADATA.sorted_tables
     for number, current in enumerate(tables):
         progress(number / (len(tables) + 1))
         target.execute(delete(current))  # a migration may have put the log's head there
@@ -39,16 +38,17 @@ def copy_rows(
         for batch in rows.mappings().partitions():
             target.execute(insert(current), [dict(row) for row in batch])
     _copy_texts(source, target)
-    if target.get_bind().dialect.name == "postgresql":
+    if target.dialect.name == "postgresql":
         _go_on_counting(target)
     progress(1.0)
 
 
-def _copy_texts(source: Session, target: Session) -> None:
+def _copy_texts(source: Connection, target: Connection) -> None:
     last = 0
     while True:
         batch = load_versions(
-            source, select_versions().where(Revision.id > last).order_by(Revision.id).limit(_BATCH)
+            source,
+            select_versions().where(REVISIONS.c.id > last).order_by(REVISIONS.c.id).limit(_BATCH),
         )
         if not batch:
             return
@@ -57,7 +57,7 @@ def _copy_texts(source: Session, target: Session) -> None:
         last = batch[-1][0]
 
 
-def _go_on_counting(target: Session) -> None:
+def _go_on_counting(target: Connection) -> None:
     """Let the next id be beyond those that were copied."""
     for name in ("repositories", "revisions"):
         target.execute(

@@ -182,9 +182,9 @@ def _database(catalog: Catalog) -> Iterator[Check]:
             yield _no_database(catalog)
             return
         current = database.is_current()  # refuses one of a newer hubkit
-        with database.read() as session:
-            broken = table_problems(session) if current else []
-            sequence, hash = Log.head(session) if current and not broken else (0, "")
+        with database.read() as connection:
+            broken = table_problems(connection) if current else []
+            sequence, hash = Log.head(connection) if current and not broken else (0, "")
     except (DatabaseError, StorageError) as error:
         yield Check("database", "problem", str(error))
         return

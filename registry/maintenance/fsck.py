@@ -64,8 +64,8 @@ def check_registry(
         DatabaseError: The database cannot be read at all.
         StorageError: The storage cannot be reached, or, with `repair`, not written.
     """
-    with catalog.database.read() as session:
-        broken = structure_problems(session, full=full)
+    with catalog.database.read() as connection:
+        broken = structure_problems(connection, full=full)
     if broken:  # what such a database says about the rest is worth nothing
         listed = "; ".join(broken)
         cure = "Make it anew from blobs and records with `hubkit rebuild`, or restore a backup."
@@ -94,13 +94,13 @@ def check_registry(
 def _check_index(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     # SQLite compares its index with what it indexes only where it might write.
     with suppress(StorageError):
-        with catalog.database.write() as session:
-            if is_index_sound(session):
+        with catalog.database.write() as connection:
+            if is_index_sound(connection):
                 return
         text = "The search index does not hold what it should: searches miss adapters, or fail."
         if repair:
-            with catalog.database.write() as session:
-                make_index_anew(session)
+            with catalog.database.write() as connection:
+                make_index_anew(connection)
             yield Finding(f"{text} It is made anew.", "repaired")
         else:
             yield Finding(f"{text} `hubkit fsck --full --repair` makes it anew.")
@@ -118,8 +118,8 @@ def _check_strays(catalog: Catalog) -> Iterator[Finding]:
 
 
 def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
-    with catalog.database.read() as session:
-        for alias in stray_aliases(session):
+    with catalog.database.read() as connection:
+        for alias in stray_aliases(connection):
             yield Finding(
                 f"{alias} names a version of another adapter. Set it again with `hubkit alias`."
             )
@@ -127,9 +127,9 @@ def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
 
 def _check_log(catalog: Catalog, repair: bool, older: bool) -> Iterator[Finding]:
     place = catalog.log.records.location()
-    with catalog.database.read() as session:
-        chain = catalog.log.verify(session)
-        missing = [] if chain.problems or older else catalog.log.missing_records(session)
+    with catalog.database.read() as connection:
+        chain = catalog.log.verify(connection)
+        missing = [] if chain.problems or older else catalog.log.missing_records(connection)
     for problem in chain.problems:
         yield Finding(
             f"{problem} Somebody altered the log; no adapter is harmed by that. What each entry "
@@ -137,8 +137,8 @@ def _check_log(catalog: Catalog, repair: bool, older: bool) -> Iterator[Finding]
             "the altered one."
         )
     if missing and repair:
-        with catalog.database.write() as session:
-            catalog.log.write_records(session, missing)
+        with catalog.database.write() as connection:
+            catalog.log.write_records(connection, missing)
         yield Finding(
             f"The files of {len(missing)} entries of the log are written again.", "repaired"
         )

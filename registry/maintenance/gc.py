@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from registry.catalog.catalog import Catalog
 from registry.storage.blobs import Stored
@@ -98,11 +98,11 @@ def collect_garbage(
     with collection_lock(catalog):
         now = datetime.now(UTC)
         before = now - grace
-        with _turn(catalog, dry_run) as session:
+        with _turn(catalog, dry_run) as connection:
             if not dry_run:
-                catalog.log.lock(session)  # lest others get ahead of what was read here
-                catalog.log.require_own_records(session)  # what others tell of is no garbage
-            doomed = condemned_prefixes(session, before=before)
+                catalog.log.lock(connection)  # lest others get ahead of what was read here
+                catalog.log.require_own_records(connection)  # what others tell of is no garbage
+            doomed = condemned_prefixes(connection, before=before)
         if not dry_run:
             catalog.blobs.empty_trash()  # of a collection that was killed
         there = {prefix for prefix in catalog.blobs.prefixes() if _PREFIX.fullmatch(prefix)}
@@ -116,9 +116,9 @@ def collect_garbage(
         progress(1.0)
         leftovers = _clear_leftovers(catalog, before, dry_run)
         if (removed or marked) and not dry_run:
-            with catalog.database.write() as session:
+            with catalog.database.write() as connection:
                 counts = {"removed": len(removed), "condemned": len(marked)}
-                catalog.log.append(session, "gc", None, **counts, bytes=sum(removed))
+                catalog.log.append(connection, "gc", None, **counts, bytes=sum(removed))
     return Collection(len(removed), sum(removed), len(marked), sum(marked), leftovers)
 
 
@@ -136,8 +136,8 @@ def _spans(
         first = first or prefix + "0" * 62
         last = prefix + "f" * 62
         if prefix in there:
-            with catalog.database.read() as session:
-                known = referenced_between(session, prefix + "0" * 62, last)
+            with catalog.database.read() as connection:
+                known = referenced_between(connection, prefix + "0" * 62, last)
             found |= {blob.digest: blob for blob in catalog.blobs.unknown(prefix, known)}
         if len(found) >= _BATCH or prefix == prefixes[-1]:
             yield (first, last), found
@@ -172,15 +172,15 @@ def _sweep(
     gone: list[str] = []
     first, last = span
     while True:
-        with _turn(catalog, dry_run) as session:
+        with _turn(catalog, dry_run) as connection:
             if not dry_run:
-                catalog.log.lock(session)  # held, too, by whoever is about to end a publish
-            batch = condemned(session, first, last, before=before, limit=_BATCH)
-            garbage = sorted(set(batch) - referenced(session, batch))
+                catalog.log.lock(connection)  # held, too, by whoever is about to end a publish
+            batch = condemned(connection, first, last, before=before, limit=_BATCH)
+            garbage = sorted(set(batch) - referenced(connection, batch))
             garbage = [digest for digest in garbage if digest in found]
             if not dry_run:
                 blobs.discard(garbage)
-                spare(session, batch)
+                spare(connection, batch)
         if garbage and not dry_run:
             blobs.empty_trash()
         gone += garbage
@@ -194,20 +194,20 @@ def _condemn(catalog: Catalog, old: list[str], now: datetime, dry_run: bool) -> 
     new: list[str] = []
     for start in range(0, len(old), _BATCH):
         batch = old[start : start + _BATCH]
-        with _turn(catalog, dry_run) as session:
-            new += unnoticed(session, batch) if dry_run else condemn(session, batch, now)
+        with _turn(catalog, dry_run) as connection:
+            new += unnoticed(connection, batch) if dry_run else condemn(connection, batch, now)
     return new
 
 
 @contextmanager
-def _turn(catalog: Catalog, dry_run: bool) -> Iterator[Session]:
-    """Yield a session for a batch, and let others write before the next one."""
+def _turn(catalog: Catalog, dry_run: bool) -> Iterator[Connection]:
+    """Yield a connection for a batch, and let others write before the next one."""
     if dry_run:
-        with catalog.database.read() as session:
-            yield session
+        with catalog.database.read() as connection:
+            yield connection
         return
-    with catalog.database.write() as session:
-        yield session
+    with catalog.database.write() as connection:
+        yield connection
     time.sleep(_PAUSE)
 
 
@@ -218,8 +218,8 @@ def _clear_leftovers(catalog: Catalog, before: datetime, dry_run: bool) -> int:
         scratch = [*(catalog.home / SCRATCH_NAME).glob(".*.tmp"), *cache.glob(".*.tmp")]
         old = [path for path in scratch if _is_older(path, before)]
         folders = {path.name: path for path in cache.glob("[0-9a-f]*") if path.is_dir()}
-        with catalog.database.read() as session:
-            gone = folders.keys() - referenced(session, folders.keys())
+        with catalog.database.read() as connection:
+            gone = folders.keys() - referenced(connection, folders.keys())
         old += [folders[name] for name in gone if _is_older(folders[name], before)]
         if not dry_run:
             for path in old:

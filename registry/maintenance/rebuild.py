@@ -19,7 +19,7 @@ from itertools import islice
 from os import replace as move
 
 from filelock import FileLock
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from registry.catalog.catalog import Catalog
 from registry.database.database import alembic_config
@@ -90,8 +90,8 @@ def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done
             rebuilt = _replace_file(catalog, progress)
         database.upgrade()
     if rebuilt.entries:
-        with database.write() as session:
-            catalog.log.append(session, "rebuild", entries=rebuilt.entries)
+        with database.write() as connection:
+            catalog.log.append(connection, "rebuild", entries=rebuilt.entries)
     return rebuilt
 
 
@@ -101,11 +101,11 @@ def _is_sound(catalog: Catalog) -> bool:
         if not database.exists():
             return False
         database.upgrade()
-        with database.read() as session:
-            if structure_problems(session, full=True):
+        with database.read() as connection:
+            if structure_problems(connection, full=True):
                 return False
             # One that is older than the records is sound; one that says something else is not.
-            return not catalog.log.verify(session).problems
+            return not catalog.log.verify(connection).problems
     except NewerDatabaseError:
         raise
     except DatabaseError as error:
@@ -155,9 +155,7 @@ def _replace_tables(
     with catalog.database.migrating() as connection:
         kept = server.set_aside(connection, table_names(), f"hubkit_damaged_{_now().lower()}")
         command.upgrade(alembic_config(connection), "head")
-        with Session(connection) as session:
-            rebuilt = _replay(catalog, lambda: nullcontext(session), progress)
-            session.flush()
+        rebuilt = _replay(catalog, lambda: nullcontext(connection), progress)
     catalog.database.close()  # connections remember statements about the old tables
     return replace(rebuilt, kept=kept)
 
@@ -168,12 +166,12 @@ def _now() -> str:
 
 def _replay(
     catalog: Catalog,
-    writing: Callable[[], AbstractContextManager[Session]],
+    writing: Callable[[], AbstractContextManager[Connection]],
     progress: Callable[[float], None],
 ) -> Rebuilt:
     """Do again, in a sound database, what it does not know yet."""
-    with writing() as session:
-        known, _ = Log.head(session)
+    with writing() as connection:
+        known, _ = Log.head(connection)
     problems: list[str] = []
     # Read twice rather than kept, as there may be millions.
     replay = Replay(catalog.blobs, _entries(catalog.log, known, []))
@@ -182,8 +180,8 @@ def _replay(
     entries = _entries(catalog.log, known, problems)
     while batch := list(islice(entries, _BATCH)):
         progress(batch[0].sequence / max(1, last))
-        with writing() as session:
-            there, hash = Log.head(session)
+        with writing() as connection:
+            there, hash = Log.head(connection)
             for entry in batch:
                 if entry.sequence <= there:  # whose change was under way when it was listed
                     continue
@@ -192,8 +190,8 @@ def _replay(
                         f"Entry {entry.sequence} of the log does not follow the one before it: "
                         "one is missing, or somebody altered it."
                     )
-                Log.insert(session, entry)
-                replay.apply(session, entry)
+                Log.insert(connection, entry)
+                replay.apply(connection, entry)
                 hash = entry.hash
                 done += 1
     progress(1.0)
@@ -251,5 +249,5 @@ def find_behind(catalog: Catalog) -> Finding | None:
 
 
 def _head(catalog: Catalog) -> int:
-    with catalog.database.read() as session:
-        return Log.head(session)[0]
+    with catalog.database.read() as connection:
+        return Log.head(connection)[0]

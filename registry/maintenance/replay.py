@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from registry.errors import CorruptBlobError, HubkitError, ManifestError, NotFoundError
 from registry.log.entry import Entry
@@ -13,7 +13,7 @@ from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
-from registry.tables.models import Origin
+from registry.tables.origins import set_origin
 from registry.tables.record import Publication, record_version, reserve_number
 
 
@@ -36,44 +36,44 @@ class Replay:
         }
         self.problems: list[str] = []
 
-    def apply(self, session: Session, entry: Entry) -> None:
+    def apply(self, connection: Connection, entry: Entry) -> None:
         """Do what an entry tells; what cannot be done becomes one of the `problems`."""
         if not entry.name:
             return
         ref = AdapterRef.parse(entry.name)
         try:
-            with session.begin_nested():
-                self._apply(session, entry, ref, dict(entry.details))
+            with connection.begin_nested():
+                self._apply(connection, entry, ref, dict(entry.details))
         except (HubkitError, KeyError, TypeError, ValueError) as error:
             if not isinstance(error, NotFoundError):  # of what could not be published, and is told
                 self.problems.append(f"Entry {entry.sequence} ({entry.action} {ref}): {error}")
 
     def _apply(
-        self, session: Session, entry: Entry, ref: AdapterRef, details: dict[str, Any]
+        self, connection: Connection, entry: Entry, ref: AdapterRef, details: dict[str, Any]
     ) -> None:
         match entry.action:
             case "publish":
-                self._publish(session, entry, ref, details)
+                self._publish(connection, entry, ref, details)
             case "alias":
-                point_alias(session, ref.at(details["number"]), details["alias"])
+                point_alias(connection, ref.at(details["number"]), details["alias"])
             case "unalias":
-                drop_alias(session, ref, details["alias"])
+                drop_alias(connection, ref, details["alias"])
             case "yank":
                 at = datetime.fromisoformat(details["yanked_at"])
-                set_yank(session, ref.at(details["number"]), at, details["reason"])
+                set_yank(connection, ref.at(details["number"]), at, details["reason"])
             case "unyank":
-                set_yank(session, ref.at(details["number"]), None, None)
+                set_yank(connection, ref.at(details["number"]), None, None)
             case "delete":
-                delete_adapter(session, ref, datetime.fromisoformat(details["deleted_at"]))
+                delete_adapter(connection, ref, datetime.fromisoformat(details["deleted_at"]))
             case _:
                 pass
 
     def _publish(
-        self, session: Session, entry: Entry, ref: AdapterRef, details: dict[str, Any]
+        self, connection: Connection, entry: Entry, ref: AdapterRef, details: dict[str, Any]
     ) -> None:
         created_at, number = datetime.fromisoformat(details["created_at"]), details["number"]
         # Whatever becomes of it, its name and number are taken.
-        reserve_number(session, ref, number, created_at)
+        reserve_number(connection, ref, number, created_at)
         if self._deleted.get(ref.folded, 0) > entry.sequence:
             return
         label = f"{ref.at(number)}: {MANIFEST_NAME}"
@@ -93,7 +93,7 @@ class Replay:
             yank_reason=details.get("yank_reason"),
             origin=details.get("origin"),
         )
-        revision, is_new = record_version(session, ref, manifest, publication)
+        revision, is_new = record_version(connection, ref, manifest, publication)
         if not is_new and publication.origin is not None:
             # Of a database that was taken back to before there were a log and origins.
-            session.merge(Origin(revision_id=revision, location=publication.origin))
+            set_origin(connection, revision, publication.origin)

@@ -2,10 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
-from sqlalchemy import Row, delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, delete, select, update
 
 from registry.catalog.catalog import Catalog
 from registry.errors import CorruptBlobError, ManifestError
@@ -15,48 +13,39 @@ from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.listings import list_newest
-from registry.tables.models import (
-    Revision,
-    RevisionFile,
-    RevisionMetric,
-    RevisionParent,
-    RevisionTag,
-    table,
-)
+from registry.tables.models import FILES, METRICS, PARENTS, REVISIONS, TAGS
 from registry.tables.record import add_parts, columns
 from registry.tables.text_index import add_text, indexed_ids, remove_text, text_columns
-from registry.tables.versions import Version, load_rows, load_version, select_versions
+from registry.tables.versions import AnyRow, Version, load_rows, load_version, select_versions
 
 _BATCH = 200
 _FAMILY = "base_family"
-
-_REVISIONS, _FILES, _PARENTS = table("revisions"), table("files"), table("parents")
 
 
 def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield what is wrong with the rows of versions whose manifest is sound."""
     last = families = 0
     while True:
-        with catalog.database.read() as session:
+        with catalog.database.read() as connection:
             batch = load_rows(
-                session,
+                connection,
                 select_versions()
                 .add_columns(
-                    _REVISIONS.c.base_name,
-                    _REVISIONS.c.base_family,
-                    _REVISIONS.c.base_config,
-                    _REVISIONS.c.base_tokenizer,
-                    _REVISIONS.c.problem_type,
+                    REVISIONS.c.base_name,
+                    REVISIONS.c.base_family,
+                    REVISIONS.c.base_config,
+                    REVISIONS.c.base_tokenizer,
+                    REVISIONS.c.problem_type,
                 )
-                .where(_REVISIONS.c.id > last)
-                .order_by(_REVISIONS.c.id)
+                .where(REVISIONS.c.id > last)
+                .order_by(REVISIONS.c.id)
                 .limit(_BATCH),
             )
-            wrong = [*_wrong_versions(catalog, session, batch)]
+            wrong = [*_wrong_versions(catalog, connection, batch)]
         for revision_id, ref, manifest, tables in wrong:
             if repair:
-                with catalog.database.write() as session:
-                    _rewrite(session, revision_id, ref, manifest)
+                with catalog.database.write() as connection:
+                    _rewrite(connection, revision_id, ref, manifest)
             if tables == [_FAMILY]:
                 families += 1
                 continue
@@ -81,8 +70,8 @@ def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 
 def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield which adapters are not listed as their newest version says."""
-    with catalog.database.read() as session:
-        wrong = stray_listings(session)
+    with catalog.database.read() as connection:
+        wrong = stray_listings(connection)
     if not wrong:
         return
     text = f"{len(wrong)} adapters are not listed as they are, or not at all."
@@ -90,22 +79,22 @@ def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         yield Finding(f"{text} `hubkit fsck --full --repair` lists them again.")
         return
     for start in range(0, len(wrong), _BATCH):
-        with catalog.database.write() as session:
+        with catalog.database.write() as connection:
             for repository_id in wrong[start : start + _BATCH]:
-                list_newest(session, repository_id)
+                list_newest(connection, repository_id)
     yield Finding(f"{text} They are listed again.", "repaired")
 
 
 def _wrong_versions(
-    catalog: Catalog, session: Session, versions: list[tuple[Row[Any], Version]]
+    catalog: Catalog, connection: Connection, versions: list[tuple[AnyRow, Version]]
 ) -> Iterator[tuple[int, AdapterRef, Manifest, list[str]]]:
     """Yield the versions of which some table says something else than the manifest."""
     ids = [row.id for row, _ in versions]
     files, parents = defaultdict(list), defaultdict(list)
-    for row in session.execute(select(_FILES).where(_FILES.c.revision_id.in_(ids))):
+    for row in connection.execute(select(FILES).where(FILES.c.revision_id.in_(ids))):
         files[row.revision_id].append((row.path, row.sha256, row.size))
-    for row in session.execute(
-        select(_PARENTS).where(_PARENTS.c.child_id.in_(ids)).order_by(_PARENTS.c.position)
+    for row in connection.execute(
+        select(PARENTS).where(PARENTS.c.child_id.in_(ids)).order_by(PARENTS.c.position)
     ):
         parents[row.child_id].append((row.ref, row.digest))
     manifests = {
@@ -118,7 +107,7 @@ def _wrong_versions(
         for row, version in versions
         if row.id in manifests
     }
-    indexed = indexed_ids(session, texts)
+    indexed = indexed_ids(connection, texts)
     for row, version in versions:
         if row.id not in manifests:
             continue
@@ -158,30 +147,32 @@ def _sound_manifest(catalog: Catalog, version: Version) -> Manifest | None:
         return None  # told by the check of the blobs; or of a schema that a newer hubkit reads
 
 
-def _rewrite(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
-    session.execute(update(Revision).where(Revision.id == revision_id).values(**columns(manifest)))
+def _rewrite(connection: Connection, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
+    connection.execute(
+        update(REVISIONS).where(REVISIONS.c.id == revision_id).values(**columns(manifest))
+    )
     for part, column in (
-        (RevisionFile, RevisionFile.revision_id),
-        (RevisionMetric, RevisionMetric.revision_id),
-        (RevisionTag, RevisionTag.revision_id),
-        (RevisionParent, RevisionParent.child_id),
+        (FILES, FILES.c.revision_id),
+        (METRICS, METRICS.c.revision_id),
+        (TAGS, TAGS.c.revision_id),
+        (PARENTS, PARENTS.c.child_id),
     ):
-        session.execute(delete(part).where(column == revision_id))
-    add_parts(session, revision_id, manifest)
-    remove_text(session, select(Revision.id).where(Revision.id == revision_id))
-    add_text(session, revision_id, ref, manifest)
+        connection.execute(delete(part).where(column == revision_id))
+    add_parts(connection, revision_id, manifest)
+    remove_text(connection, select(REVISIONS.c.id).where(REVISIONS.c.id == revision_id))
+    add_text(connection, revision_id, ref, manifest)
     list_newest(
-        session,
-        session.execute(
-            select(Revision.repository_id).where(Revision.id == revision_id)
+        connection,
+        connection.execute(
+            select(REVISIONS.c.repository_id).where(REVISIONS.c.id == revision_id)
         ).scalar_one(),
     )
 
 
 def check_publications(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield how many versions the log does not tell of."""
-    with catalog.database.read() as session:
-        unlogged = unlogged_ids(session)
+    with catalog.database.read() as connection:
+        unlogged = unlogged_ids(connection)
     if not unlogged:
         return
     if not repair:
@@ -192,12 +183,12 @@ def check_publications(catalog: Catalog, repair: bool) -> Iterator[Finding]:
             "note",
         )
         return
-    with catalog.database.write() as session:
+    with catalog.database.write() as connection:
         for revision_id in unlogged:
-            version = load_version(session, revision_id)
-            catalog.log.append_publication(session, version)
+            version = load_version(connection, revision_id)
+            catalog.log.append_publication(connection, version)
             for alias in version.aliases:
                 catalog.log.append(
-                    session, "alias", version.ref, alias=alias, number=version.number
+                    connection, "alias", version.ref, alias=alias, number=version.number
                 )
     yield Finding(f"{len(unlogged)} publications are added to the log.", "repaired")

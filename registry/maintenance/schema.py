@@ -8,7 +8,7 @@ from registry.database.database import (
     known_revisions,
 )
 from registry.errors import DatabaseError
-from registry.tables.models import Base
+from registry.tables.models import METADATA
 
 
 def downgrade(database: Database, target: str) -> None:
@@ -49,7 +49,7 @@ def differences(database: Database) -> list[str]:
     with database.migrating() as connection:
         options = {"version_table": VERSION_TABLE, "include_name": is_model_table}
         context = MigrationContext.configure(connection, opts=options)
-        operations = produce_migrations(context, Base.metadata).upgrade_ops
+        operations = produce_migrations(context, METADATA).upgrade_ops
         if operations is None or operations.is_empty():
             return []
         code = render_python_code(operations, migration_context=context)

@@ -36,8 +36,8 @@ def snapshot(
             target.unlink(missing_ok=True)
             raise
         return
-    with building(target) as new, database.read() as rows, new.write() as session:
-        copy_rows(rows, session, progress=progress)
+    with building(target) as new, database.read() as rows, new.write() as connection:
+        copy_rows(rows, connection, progress=progress)
 
 
 @contextmanager

@@ -1,31 +1,20 @@
 """The parts that queries for adapters share."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import (
-    ColumnElement,
-    Double,
-    Select,
-    and_,
-    bindparam,
-    exists,
-    func,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
 
-from registry.database.prepared import Prepared, Transaction
 from registry.errors import InvalidNameError
-from registry.tables.listings import LISTINGS, base_name, fold_family
-from registry.tables.models import table
-from registry.tables.versions import REVISIONS, select_versions
+from registry.tables.listings import base_name, fold_family
+from registry.tables.models import LISTINGS, METRICS, REVISIONS
+from registry.tables.versions import VersionSelect, select_versions
 
-_METRICS = table("metrics")
 _FINGERPRINT_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _THRESHOLD = re.compile(r"\s*([^<>=]+?)\s*(>=|<=|>|<)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*")
-_SQL_COMPARISONS: dict[str, Any] = {
+_Comparison = Callable[[ColumnElement[float], float], ColumnElement[bool]]
+_COMPARISONS: dict[str, _Comparison] = {
     ">=": lambda column, value: column >= value,
     "<=": lambda column, value: column <= value,
     ">": lambda column, value: column > value,
@@ -67,88 +56,70 @@ class Threshold:
         )
 
 
-def is_measured(on_dataset: bool, comparison: str | None) -> ColumnElement[bool]:
-    """Return that an adapter was measured on ``dataset``, or that a bound holds there.
+def is_measured(dataset: str | None, threshold: Threshold | None) -> ColumnElement[bool]:
+    """Return that an adapter was measured on a data set, or that a bound holds there.
 
     Args:
-        on_dataset: Whether it must be on that data set.
-        comparison: How the value of the metric called ``metric`` compares with ``bound``; None
-            if any value will do.
+        dataset: The data set; None for any.
+        threshold: What must hold; None if any value will do.
     """
-    conditions = [_METRICS.c.revision_id == LISTINGS.c.revision_id]
-    if on_dataset:
-        conditions.append(_METRICS.c.dataset == bindparam("dataset"))
-    if comparison is not None:
-        compare = _SQL_COMPARISONS[comparison]
+    conditions = [METRICS.c.revision_id == LISTINGS.c.revision_id]
+    if dataset is not None:
+        conditions.append(METRICS.c.dataset == dataset)
+    if threshold is not None:
+        compare = _COMPARISONS[threshold.comparison]
         conditions += [
-            _METRICS.c.name == bindparam("metric"),
-            compare(_METRICS.c.value, bindparam("bound", type_=Double)),
+            METRICS.c.name == threshold.metric,
+            compare(METRICS.c.value, threshold.value),
         ]
     return exists().where(and_(*conditions))
 
 
-Meaning: TypeAlias = Literal["name", "family", "fingerprint", "fingerprints"]
-"""What a base model can be called by: its id or the end of it, its family, or digits of one
-fingerprint or of several."""
+def has_base(connection: Connection, base: str) -> ColumnElement[bool] | None:
+    """Return that an adapter is for a base model, once it is known what `base` means here.
 
-_MEANINGS: dict[Meaning, ColumnElement[bool]] = {
-    "name": and_(
-        LISTINGS.c.base_name == bindparam("base_name"),
-        or_(LISTINGS.c.base_model == bindparam("base"), LISTINGS.c.base_name == bindparam("base")),
-    ),
-    "family": LISTINGS.c.base_family == bindparam("family"),
-    "fingerprint": LISTINGS.c.base_fingerprint == bindparam("first"),
-    # A range rather than LIKE, which SQLite answers without the index.
-    "fingerprints": LISTINGS.c.base_fingerprint.between(bindparam("first"), bindparam("last")),
-}
-_IS_NAME, _IS_FAMILY = (exists().where(_MEANINGS[meaning]) for meaning in ("name", "family"))
-_WITHIN = LISTINGS.c.base_fingerprint.between(bindparam("base"), bindparam("after_base"))
-_NAMES = Prepared(select(_IS_NAME, _IS_FAMILY))
-_NAMES_AND_DIGESTS = Prepared(
-    select(
-        _IS_NAME,
-        _IS_FAMILY,
-        *(
-            select(bound(LISTINGS.c.base_fingerprint)).where(_WITHIN).scalar_subquery()
-            for bound in (func.min, func.max)
-        ),
-    )
-)
+    Only what it means becomes a condition, so that a page is a walk along one index.
 
-
-def find_base(transaction: Transaction, base: str) -> tuple[tuple[Meaning, ...], dict[str, str]]:
-    """Find out what `base` is, so that the page is a walk along one index rather than several.
+    Args:
+        connection: A transaction.
+        base: An id or the end of it, a family, or at least 8 digits of a fingerprint.
 
     Returns:
-        What it means here, nothing if there is no such base model; and the values that `has_base`
-        leaves open.
+        None if no adapter is for such a base model.
     """
-    values = {"base": base, "base_name": base_name(base), "family": fold_family(base)}
+    name, fingerprint = base_name(base), LISTINGS.c.base_fingerprint
+    is_name = and_(
+        LISTINGS.c.base_name == name,
+        or_(LISTINGS.c.base_model == base, LISTINGS.c.base_name == base),
+    )
+    is_family = LISTINGS.c.base_family == fold_family(base)
+    first = last = None
     if not _FINGERPRINT_PREFIX.fullmatch(base):
-        ((is_name, is_family),) = _NAMES.rows(transaction, **values)
-        first = last = None
+        named, of_family = connection.execute(
+            select(exists().where(is_name), exists().where(is_family))
+        ).one()
     else:
-        ((is_name, is_family, first, last),) = _NAMES_AND_DIGESTS.rows(
-            transaction, after_base=f"{base}g", **values
+        # A range rather than LIKE, which SQLite answers without the index.
+        within = fingerprint.between(base, f"{base}g")
+        lowest, highest = (
+            select(end(fingerprint)).where(within).scalar_subquery() for end in (func.min, func.max)
         )
-    answers: dict[Meaning, bool] = {
-        "name": is_name,
-        "family": is_family,
-        "fingerprint": first is not None and first == last,
-        "fingerprints": first != last,
-    }
-    meant = tuple(meaning for meaning, is_meant in answers.items() if is_meant)
-    return meant, values if first is None else values | {"first": first, "last": last}
-
-
-def has_base(meanings: tuple[Meaning, ...]) -> ColumnElement[bool]:
-    """Return that an adapter is for the base model that `find_base` found."""
-    return or_(*(_MEANINGS[meaning] for meaning in meanings))
+        named, of_family, first, last = connection.execute(
+            select(exists().where(is_name), exists().where(is_family), lowest, highest)
+        ).one()
+    meant = []
+    if named:
+        meant.append(is_name)
+    if of_family:
+        meant.append(is_family)
+    if first is not None:
+        meant.append(fingerprint == first if first == last else fingerprint.between(first, last))
+    return or_(*meant) if meant else None
 
 
 def versions_of(
-    page: "Select[Any]", *, ascending: bool = False, extra: tuple[str, ...] = ()
-) -> "Select[Any]":
+    page: VersionSelect, *, ascending: bool = False, extra: tuple[str, ...] = ()
+) -> VersionSelect:
     """Select the versions of a page in its order; the page itself is found before they are.
 
     Args:

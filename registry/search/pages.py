@@ -1,18 +1,12 @@
-"""The statements that find pages, one for each combination of what can be asked.
-
-They are made once: to build and compile one takes longer than to execute it.
-"""
+"""The statements that find pages."""
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     FromClause,
-    Integer,
-    Select,
-    bindparam,
     exists,
     func,
     literal,
@@ -20,109 +14,110 @@ from sqlalchemy import (
 )
 from sqlalchemy import tuple_ as row_of
 
-from registry.database.prepared import Prepared
-from registry.search.conditions import Meaning, has_base, is_measured, versions_of
-from registry.tables.listings import LISTINGS
-from registry.tables.models import table
-from registry.tables.text_index import candidates
+from registry.search.conditions import versions_of
+from registry.tables.models import LISTINGS, TAGS
+from registry.tables.text_index import Words, candidates
+from registry.tables.versions import VersionSelect
 
 Sort = Literal["date", "score", "downloads"]
 
-_TAGS = table("tags")
+MOST_CANDIDATES = 5_000
+"""How many of the newest versions with the words a page looks through."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a page ended.
+
+    Attributes:
+        key: What the last adapter is sorted by; 0 if by date.
+        number: The id of its newest revision.
+    """
+
+    key: float
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of a page, without the values.
+    """What is asked of a page.
 
     Attributes:
         sort: What comes first.
-        later: Whether it is after another page, which ended at ``key`` and ``number``.
-        exact: Columns of the listings that equal the value of their name.
-        base: What ``base`` means; empty if any will do.
-        sized: Whether adapters have at most ``max_size`` bytes.
-        on_dataset: Whether they were measured on ``dataset``.
-        comparison: How ``metric`` compares with ``bound``, or None.
-        tagged: Whether they have ``tag``.
-        text_in: The dialect to look for ``words`` in, or None.
+        after: Where the page before it ended; None for the first page.
+        words: What its texts must have; None if any will do.
+        tag: A tag that the versions must have; None if any will do.
+        conditions: What else must hold of the listings.
     """
 
     sort: Sort
-    later: bool
-    exact: tuple[str, ...]
-    base: tuple[Meaning, ...]
-    sized: bool
-    on_dataset: bool
-    comparison: str | None
-    tagged: bool
-    text_in: str | None
+    after: End | None
+    words: Words | None
+    tag: str | None
+    conditions: tuple[ColumnElement[bool], ...]
 
     @property
     def is_only_text(self) -> bool:
         """Whether words are all that adapters are chosen by."""
-        others = (self.exact, self.base, self.sized, self.on_dataset, self.comparison, self.tagged)
-        return self.text_in is not None and not any(others)
+        return self.words is not None and self.tag is None and not self.conditions
 
 
-@lru_cache(maxsize=512)
-def page_statement(asked: Asked) -> Prepared:
-    """Return what selects the versions of a page, the key it is sorted by after their columns."""
+def select_page(asked: Asked, limit: int) -> VersionSelect:
+    """Select the versions of a page, with the key it is sorted by after their columns."""
     by_date = asked.sort == "date"
-    if by_date and asked.text_in is not None and asked.is_only_text:
-        page = _first_listed(candidates(asked.text_in, asked.later))
-        return Prepared(versions_of(page, extra=("key",)))
+    if by_date and asked.words is not None and asked.is_only_text:
+        page = _first_listed(_candidates(asked.words, asked.after), limit)
+        return versions_of(page, extra=("key",))
     source, newest, conditions = _source(asked)
-    conditions += [LISTINGS.c[name] == bindparam(name) for name in asked.exact]
-    if asked.base:
-        conditions.append(has_base(asked.base))
-    if asked.sized:
-        conditions.append(LISTINGS.c.size <= bindparam("max_size"))
-    if asked.on_dataset or asked.comparison is not None:
-        conditions.append(is_measured(asked.on_dataset, asked.comparison))
-    order = [newest] if by_date else [LISTINGS.c[asked.sort], newest]
-    if asked.later:
-        ends: list[ColumnElement[Any]] = [
-            bindparam(name) for name in (["number"] if by_date else ["key", "number"])
-        ]
-        conditions.append(row_of(*order) < row_of(*ends))
     key = literal(0) if by_date else LISTINGS.c[asked.sort]
+    order = [newest] if by_date else [key, newest]
+    if asked.after is not None:
+        ends = [asked.after.number] if by_date else [asked.after.key, asked.after.number]
+        conditions.append(row_of(*order) < row_of(*ends))
     page = (
         select(newest.label("revision_id"), key.label("key"))
         .select_from(source)
-        .where(*conditions)
+        .where(*conditions, *asked.conditions)
         .order_by(*(column.desc() for column in order))
-        .limit(bindparam("limit"))
+        .limit(limit)
     )
-    return Prepared(versions_of(page, extra=("key",)))
+    return versions_of(page, extra=("key",))
 
 
-@lru_cache(maxsize=16)
-def rest_statement(dialect: str, later: bool) -> Prepared:
-    """Return what counts the candidates that a page looked through, and selects the last one."""
-    found = candidates(dialect, later).subquery()
-    return Prepared(select(func.count(), func.min(found.c.rowid)).select_from(found))
+def last_candidate(connection: Connection, words: Words, after: End | None) -> int | None:
+    """Return the last one that a page by date looked through; None if there are no others."""
+    found = _candidates(words, after).subquery()
+    count, lowest = connection.execute(
+        select(func.count(), func.min(found.c.rowid)).select_from(found)
+    ).one()
+    return lowest if count == MOST_CANDIDATES else None
+
+
+def _candidates(words: Words, after: End | None) -> VersionSelect:
+    return candidates(words, MOST_CANDIDATES, below=None if after is None else after.number)
 
 
 def _source(asked: Asked) -> tuple[FromClause, ColumnElement[int], list[ColumnElement[bool]]]:
     """Return what to walk along, its column of revisions' ids, and conditions on it."""
-    if asked.text_in is not None:
-        found = candidates(asked.text_in, asked.later and asked.sort == "date").subquery()
+    if asked.words is not None:
+        after = asked.after if asked.sort == "date" else None
+        found = _candidates(asked.words, after).subquery()
         newest = found.c.rowid
-        tagged = exists().where(_TAGS.c.revision_id == newest, _TAGS.c.tag == bindparam("tag"))
+        tagged = exists().where(TAGS.c.revision_id == newest, TAGS.c.tag == asked.tag)
         source = found.join(LISTINGS, LISTINGS.c.revision_id == newest)
-        return source, newest, [tagged] if asked.tagged else []
-    if asked.tagged:
-        newest = _TAGS.c.revision_id
-        source = _TAGS.join(LISTINGS, LISTINGS.c.revision_id == newest)
-        return source, newest, [_TAGS.c.tag == bindparam("tag")]
+        return source, newest, [] if asked.tag is None else [tagged]
+    if asked.tag is not None:
+        newest = TAGS.c.revision_id
+        source = TAGS.join(LISTINGS, LISTINGS.c.revision_id == newest)
+        return source, newest, [TAGS.c.tag == asked.tag]
     return LISTINGS, LISTINGS.c.revision_id, []
 
 
-def _first_listed(words: "Select[int]") -> "Select[Any]":
+def _first_listed(words: VersionSelect, limit: int) -> VersionSelect:
     """Take candidates one by one until there are enough, however many more there would be."""
     (rowid,) = words.selected_columns
     return (
         words.with_only_columns(rowid.label("revision_id"), literal(0).label("key"))
         .where(exists().where(LISTINGS.c.revision_id == rowid).correlate(rowid.table))
-        .limit(bindparam("limit", type_=Integer))
+        .limit(limit)
     )

@@ -6,21 +6,18 @@ page costs what the first one does, in a registry of a million adapters as in on
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from registry.database.prepared import Transaction
 from registry.errors import InvalidNameError
 from registry.refs import AdapterRef
-from registry.search.conditions import Meaning, Threshold, find_base
-from registry.search.pages import Asked, Sort, page_statement, rest_statement
-from registry.tables.text_index import query
-from registry.tables.versions import WIDTH, Version, look_up
+from registry.search.conditions import Threshold, has_base, is_measured
+from registry.search.pages import Asked, End, Sort, last_candidate, select_page
+from registry.tables.models import LISTINGS
+from registry.tables.text_index import Words
+from registry.tables.versions import WIDTH, Version, load_rows
 
 if TYPE_CHECKING:
     from registry.catalog.catalog import Catalog
-
-MOST_CANDIDATES = 5_000
-"""How many of the newest versions with the words a page looks through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ def search(
         catalog: Where to look.
         text: Words that all occur in the name, task, base model, tags or description; the last
             one may be unfinished, unless a thousand versions have it as it is. Of the versions
-            with these words, a page looks through the newest `MOST_CANDIDATES`: by date, a page
+            with these words, a page looks through the newest 5,000: by date, a page
             may be short and still have a `next`; by score or downloads, these are all that is
             sorted.
         base: The base model's id, the last component of it, its family such as ``bert``, or at
@@ -90,70 +87,49 @@ def search(
     """
     if not 1 <= limit <= 1000:
         raise InvalidNameError(f"A page has 1 to 1000 adapters, not {limit}.", limit)
-    values: dict[str, Any] = {"limit": limit + 1}
-    if after is not None:
-        values["key"], values["number"] = _parse_cursor(sort, after)
+    end = None if after is None else _parse_cursor(sort, after)
     exact = {
-        "task": task,
-        "task_type": task_type,
-        "method": method,
-        "kind": kind,
-        "language": language,
-        "license": license,
-        "owner": None if owner is None else AdapterRef(owner, "x").folded.partition("/")[0],
+        LISTINGS.c.task: task,
+        LISTINGS.c.task_type: task_type,
+        LISTINGS.c.method: method,
+        LISTINGS.c.kind: kind,
+        LISTINGS.c.language: language,
+        LISTINGS.c.license: license,
+        LISTINGS.c.owner: None
+        if owner is None
+        else AdapterRef(owner, "x").folded.partition("/")[0],
     }
-    others: dict[str, Any] = {"max_size": max_size, "dataset": dataset, "tag": tag}
-    given = {name: value for name, value in (exact | others).items() if value is not None}
+    conditions = [column == value for column, value in exact.items() if value is not None]
+    if max_size is not None:
+        conditions.append(LISTINGS.c.size <= max_size)
     threshold = None if metric is None else Threshold.parse(metric)
-    if threshold is not None:
-        values |= {"metric": threshold.metric, "bound": threshold.value}
-    with catalog.database.look_up() as transaction:
-        meanings: tuple[Meaning, ...] = ()
-        if base is not None:
-            meanings, found = find_base(transaction, base)
-            if not meanings:
-                return Page((), None)
-            values |= found
-        if text is not None:
-            words = query(transaction.dialect.name, text)
-            if words is None:
-                return Page((), None)
-            values |= words | {"most": MOST_CANDIDATES}
-        asked = Asked(
-            sort=sort,
-            later=after is not None,
-            exact=tuple(name for name in exact if name in given),
-            base=meanings,
-            sized=max_size is not None,
-            on_dataset=dataset is not None,
-            comparison=None if threshold is None else threshold.comparison,
-            tagged=tag is not None,
-            text_in=None if text is None else transaction.dialect.name,
-        )
-        values |= given
-        rows = look_up(transaction, page_statement(asked), **values)
+    if dataset is not None or threshold is not None:
+        conditions.append(is_measured(dataset, threshold))
+    with catalog.database.read() as connection:
+        of_base = None if base is None else has_base(connection, base)
+        words = None if text is None else Words.read(connection.dialect.name, text)
+        if (base is not None and of_base is None) or (text is not None and words is None):
+            return Page((), None)
+        if of_base is not None:
+            conditions.append(of_base)
+        asked = Asked(sort, end, words, tag, tuple(conditions))
+        rows = load_rows(connection, select_page(asked, limit + 1))
         following = None
         if len(rows) > limit:
             last = rows[limit - 1][0]
             key, number = last[WIDTH], last[0]
             following = str(number) if sort == "date" else f"{key!r}:{number}"
-        elif text is not None and sort == "date" and not asked.is_only_text:
-            following = _rest(transaction, asked, values)
+        elif words is not None and sort == "date" and not asked.is_only_text:
+            lowest = last_candidate(connection, words, end)
+            following = None if lowest is None else str(lowest)
     return Page(tuple(version for _, version in rows[:limit]), following)
 
 
-def _rest(transaction: Transaction, asked: Asked, values: dict[str, Any]) -> str | None:
-    """Return where the next candidates begin, if these were as many as a page looks through."""
-    statement = rest_statement(transaction.dialect.name, asked.later)
-    ((count, lowest),) = statement.rows(transaction, **values)
-    return str(lowest) if count == MOST_CANDIDATES else None
-
-
-def _parse_cursor(sort: Sort, after: str) -> tuple[float, int]:
+def _parse_cursor(sort: Sort, after: str) -> End:
     key, _, number = after.rpartition(":")
     try:
         if re.fullmatch(r"[0-9]{1,18}", number) and (not key) == (sort == "date"):
-            return (int(key) if sort == "downloads" else float(key)) if key else 0, int(number)
+            return End((int(key) if sort == "downloads" else float(key)) if key else 0, int(number))
     except ValueError:
         pass
     raise InvalidNameError(f"A page starts after a Page.next, not after {after!r}.", after)

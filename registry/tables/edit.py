@@ -2,35 +2,32 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from registry.errors import ConflictError, InvalidNameError
 from registry.refs import LATEST, AdapterRef
 from registry.tables.listings import list_newest
-from registry.tables.lookup import alias_not_found, find_repository, find_revision
+from registry.tables.lookup import Repository, alias_not_found, find_repository, find_row
 from registry.tables.models import (
-    Listing,
-    NamedRef,
-    Origin,
-    Repository,
-    Revision,
-    RevisionFile,
-    RevisionMetric,
-    RevisionParent,
-    RevisionTag,
+    FILES,
+    LISTINGS,
+    METRICS,
+    ORIGINS,
+    PARENTS,
+    REFS,
+    REPOSITORIES,
+    REVISIONS,
+    TAGS,
 )
 from registry.tables.text_index import remove_text
 
-_UNSYNCHRONIZED = {"synchronize_session": False}
 
-
-def point_alias(session: Session, ref: AdapterRef, alias: str) -> tuple[int, bool]:
+def point_alias(connection: Connection, ref: AdapterRef, alias: str) -> tuple[int, bool]:
     """Make ``name@alias`` mean the version `ref` names; return its id, and whether it is news.
 
     Raises:
         InvalidNameError: `alias` is misspelled, or is ``latest``, which is computed.
-        NotFoundError: As `find_revision`.
+        NotFoundError: As `find_version`.
         ConflictError: The version is yanked.
     """
     named = AdapterRef(ref.owner, ref.name, alias=alias)
@@ -40,24 +37,26 @@ def point_alias(session: Session, ref: AdapterRef, alias: str) -> tuple[int, boo
             "Choose another alias.",
             named,
         )
-    revision = find_revision(session, ref)
-    if revision.yanked_at is not None:
+    row, version = find_row(connection, ref)
+    if version.yanked:
         raise ConflictError(
-            f"{ref} is yanked ({revision.yank_reason}), so an alias to it would find nothing. "
+            f"{ref} is yanked ({version.yank_reason}), so an alias to it would find nothing. "
             "Choose another version, or unyank this one.",
             ref,
         )
-    row = session.get(NamedRef, (revision.repository_id, alias))
-    if row is not None and row.revision_id == revision.id:
-        return revision.id, False
-    session.merge(
-        NamedRef(repository_id=revision.repository_id, name=alias, revision_id=revision.id)
-    )
-    session.flush()
-    return revision.id, True
+    place = (REFS.c.repository_id == row.repository_id, REFS.c.name == alias)
+    held = connection.scalar(select(REFS.c.revision_id).where(*place))
+    if held == row.id:
+        return row.id, False
+    if held is None:
+        new = {"repository_id": row.repository_id, "name": alias, "revision_id": row.id}
+        connection.execute(insert(REFS), new)
+    else:
+        connection.execute(update(REFS).where(*place).values(revision_id=row.id))
+    return row.id, True
 
 
-def drop_alias(session: Session, ref: AdapterRef, alias: str) -> None:
+def drop_alias(connection: Connection, ref: AdapterRef, alias: str) -> None:
     """Forget an alias.
 
     Raises:
@@ -65,33 +64,36 @@ def drop_alias(session: Session, ref: AdapterRef, alias: str) -> None:
         AliasNotFoundError: There is no such alias.
     """
     named = AdapterRef(ref.owner, ref.name, alias=alias)
-    repository = find_repository(session, named)
-    row = session.get(NamedRef, (repository.id, alias))
-    if row is None:
-        raise alias_not_found(session, repository, named)
-    session.delete(row)
-    session.flush()
+    repository = find_repository(connection, named)
+    dropped = connection.execute(
+        delete(REFS).where(REFS.c.repository_id == repository.id, REFS.c.name == alias)
+    )
+    if not dropped.rowcount:
+        raise alias_not_found(connection, repository, named)
 
 
-def set_yank(session: Session, ref: AdapterRef, at: datetime | None, reason: str | None) -> int:
+def set_yank(
+    connection: Connection, ref: AdapterRef, at: datetime | None, reason: str | None
+) -> int:
     """Yank a version at a time for a reason, or undo it with None; return its id.
 
     Raises:
         InvalidNameError: `ref` has no number.
-        NotFoundError: As `find_revision`.
+        NotFoundError: As `find_version`.
     """
     if ref.version is None:
         raise InvalidNameError(
             f"Say which version of {ref.repository} is meant, as in {ref.at(1)}.", ref
         )
-    revision = find_revision(session, ref)
-    revision.yanked_at, revision.yank_reason = at, reason
-    session.flush()
-    list_newest(session, revision.repository_id)
-    return revision.id
+    row, _ = find_row(connection, ref)
+    connection.execute(
+        update(REVISIONS).where(REVISIONS.c.id == row.id).values(yanked_at=at, yank_reason=reason)
+    )
+    list_newest(connection, row.repository_id)
+    return int(row.id)
 
 
-def delete_adapter(session: Session, ref: AdapterRef, at: datetime) -> list[int]:
+def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> list[int]:
     """Delete all versions of an adapter, keep its name from others, and return their numbers.
 
     Raises:
@@ -105,8 +107,8 @@ def delete_adapter(session: Session, ref: AdapterRef, at: datetime) -> list[int]
             f'To hide one version, use `hubkit yank {ref} --reason "..."`.',
             ref,
         )
-    repository = find_repository(session, ref)
-    users = _users(session, repository)
+    repository = find_repository(connection, ref)
+    users = _users(connection, repository)
     if users:
         shown = ", ".join(map(str, users[:5])) + (", ..." if len(users) > 5 else "")
         raise ConflictError(
@@ -114,54 +116,42 @@ def delete_adapter(session: Session, ref: AdapterRef, at: datetime) -> list[int]
             "or yank the versions of this one, which hides them and keeps their bytes.",
             ref,
         )
-    ids = select(Revision.id).where(Revision.repository_id == repository.id)
-    numbers = [
-        number
-        for number in session.scalars(
-            select(Revision.number)
-            .where(Revision.repository_id == repository.id, Revision.number.is_not(None))
-            .order_by(Revision.number)
-        )
-        if number is not None
-    ]
-    remove_text(session, ids)
-    session.execute(delete(Listing).where(Listing.repository_id == repository.id))
-    for table, column in (
-        (NamedRef, NamedRef.revision_id),
-        (Origin, Origin.revision_id),
-        (RevisionFile, RevisionFile.revision_id),
-        (RevisionMetric, RevisionMetric.revision_id),
-        (RevisionTag, RevisionTag.revision_id),
-        (RevisionParent, RevisionParent.child_id),
-    ):
-        session.execute(delete(table).where(column.in_(ids)), execution_options=_UNSYNCHRONIZED)
-    session.execute(
-        delete(Revision).where(Revision.repository_id == repository.id),
-        execution_options=_UNSYNCHRONIZED,
+    ids = select(REVISIONS.c.id).where(REVISIONS.c.repository_id == repository.id)
+    numbers = connection.scalars(
+        select(REVISIONS.c.number)
+        .where(REVISIONS.c.repository_id == repository.id, REVISIONS.c.number.is_not(None))
+        .order_by(REVISIONS.c.number)
+    ).all()
+    remove_text(connection, ids)
+    connection.execute(delete(LISTINGS).where(LISTINGS.c.repository_id == repository.id))
+    for table in (REFS, ORIGINS, FILES, METRICS, TAGS):
+        connection.execute(delete(table).where(table.c.revision_id.in_(ids)))
+    connection.execute(delete(PARENTS).where(PARENTS.c.child_id.in_(ids)))
+    connection.execute(delete(REVISIONS).where(REVISIONS.c.repository_id == repository.id))
+    connection.execute(
+        update(REPOSITORIES).where(REPOSITORIES.c.id == repository.id).values(deleted_at=at)
     )
-    repository.deleted_at = at
-    session.flush()
-    return numbers
+    return list(numbers)
 
 
-def _users(session: Session, repository: Repository) -> list[AdapterRef]:
+def _users(connection: Connection, repository: Repository) -> list[AdapterRef]:
     """Return what would lose a parent: versions elsewhere made of digests that are only here."""
-    same = aliased(Revision)
+    same = REVISIONS.alias()
     elsewhere = (
-        select(same.id)
+        select(same.c.id)
         .where(
-            same.manifest_digest == RevisionParent.digest,
-            same.repository_id != repository.id,
+            same.c.manifest_digest == PARENTS.c.digest,
+            same.c.repository_id != repository.id,
         )
         .exists()
     )
-    digests = select(Revision.manifest_digest).where(Revision.repository_id == repository.id)
-    rows = session.execute(
-        select(Repository.owner, Repository.name, func.max(Revision.number))
-        .join(Revision, Revision.repository_id == Repository.id)
-        .join(RevisionParent, RevisionParent.child_id == Revision.id)
-        .where(RevisionParent.digest.in_(digests), Repository.id != repository.id, ~elsewhere)
-        .group_by(Repository.id, Repository.owner, Repository.name)
-        .order_by(Repository.id)
+    digests = select(REVISIONS.c.manifest_digest).where(REVISIONS.c.repository_id == repository.id)
+    rows = connection.execute(
+        select(REPOSITORIES.c.owner, REPOSITORIES.c.name, func.max(REVISIONS.c.number))
+        .join(REVISIONS, REVISIONS.c.repository_id == REPOSITORIES.c.id)
+        .join(PARENTS, PARENTS.c.child_id == REVISIONS.c.id)
+        .where(PARENTS.c.digest.in_(digests), REPOSITORIES.c.id != repository.id, ~elsewhere)
+        .group_by(REPOSITORIES.c.id, REPOSITORIES.c.owner, REPOSITORIES.c.name)
+        .order_by(REPOSITORIES.c.id)
     ).all()
     return [AdapterRef(owner, name, version=number) for owner, name, number in rows]

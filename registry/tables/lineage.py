@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from registry.errors import ParentNotFoundError
-from registry.tables.models import Repository, Revision, RevisionParent
+from registry.tables.models import PARENTS, REPOSITORIES, REVISIONS
 from registry.tables.versions import Version, load_digests, load_versions, select_versions
 
 
@@ -38,26 +37,26 @@ class Lineage:
     children: tuple[Version, ...]
 
 
-def find_lineage(session: Session, manifest_digest: str) -> Lineage:
+def find_lineage(connection: Connection, manifest_digest: str) -> Lineage:
     """Return the lineage of all versions with this manifest, which is the same for each."""
-    users = select(RevisionParent.child_id).where(RevisionParent.digest == manifest_digest)
+    users = select(PARENTS.c.child_id).where(PARENTS.c.digest == manifest_digest)
     children = load_versions(
-        session, select_versions().where(Revision.id.in_(users)).order_by(Revision.id)
+        connection, select_versions().where(REVISIONS.c.id.in_(users)).order_by(REVISIONS.c.id)
     )
     return Lineage(
-        parents=_parent_links(session, manifest_digest),
+        parents=_parent_links(connection, manifest_digest),
         children=tuple(version for _, version in children),
     )
 
 
-def find_parents(session: Session, version: Version) -> list[Version]:
+def find_parents(connection: Connection, version: Version) -> list[Version]:
     """Return what a version is made of, in the manifest's order.
 
     Raises:
         ParentNotFoundError: One of them is not in this registry.
     """
     found = []
-    for link in _parent_links(session, version.manifest_digest):
+    for link in _parent_links(connection, version.manifest_digest):
         if link.version is None:
             raise ParentNotFoundError(
                 f"{version.ref} is made of {link.ref} ({link.digest[:12]}), which is not in the "
@@ -68,18 +67,18 @@ def find_parents(session: Session, version: Version) -> list[Version]:
     return found
 
 
-def _parent_links(session: Session, manifest_digest: str) -> tuple[ParentLink, ...]:
+def _parent_links(connection: Connection, manifest_digest: str) -> tuple[ParentLink, ...]:
     child = (
-        select(func.min(Revision.id))
-        .where(Revision.manifest_digest == manifest_digest)
+        select(func.min(REVISIONS.c.id))
+        .where(REVISIONS.c.manifest_digest == manifest_digest)
         .scalar_subquery()
     )
-    pinned = session.execute(
-        select(RevisionParent.ref, RevisionParent.digest)
-        .where(RevisionParent.child_id == child)
-        .order_by(RevisionParent.position)
+    pinned = connection.execute(
+        select(PARENTS.c.ref, PARENTS.c.digest)
+        .where(PARENTS.c.child_id == child)
+        .order_by(PARENTS.c.position)
     ).all()
-    here = load_digests(session, [digest for _, digest in pinned])
+    here = load_digests(connection, [digest for _, digest in pinned])
     return tuple(ParentLink(ref, digest, here.get(digest)) for ref, digest in pinned)
 
 
@@ -102,45 +101,45 @@ class Relative:
     repeated: bool = False
 
 
-def find_ancestors(session: Session, manifest_digest: str) -> tuple[Relative, ...]:
+def find_ancestors(connection: Connection, manifest_digest: str) -> tuple[Relative, ...]:
     """Return all that a version is made of, directly or not: two queries, and one a level."""
-    made, used = aliased(Revision), RevisionParent
+    made, used = REVISIONS, PARENTS
     links = (
-        select(made.manifest_digest, used.digest, used.ref)
-        .join(used, used.child_id == made.id)
-        .order_by(used.position)
+        select(made.c.manifest_digest, used.c.digest, used.c.ref)
+        .join(used, used.c.child_id == made.c.id)
+        .order_by(used.c.position)
     )
-    return _tree(session, manifest_digest, links, made.manifest_digest)
+    return _tree(connection, manifest_digest, links, made.c.manifest_digest)
 
 
-def find_descendants(session: Session, manifest_digest: str) -> tuple[Relative, ...]:
+def find_descendants(connection: Connection, manifest_digest: str) -> tuple[Relative, ...]:
     """Return all that is made of a version, directly or not: two queries, and one a level."""
-    made, used = aliased(Revision), RevisionParent
+    made, used = REVISIONS, PARENTS
     links = (
-        select(used.digest, made.manifest_digest, Repository.name)
-        .join(made, used.child_id == made.id)
-        .join(Repository, Repository.id == made.repository_id)
-        .order_by(made.id)
+        select(used.c.digest, made.c.manifest_digest, REPOSITORIES.c.name)
+        .join(made, used.c.child_id == made.c.id)
+        .join(REPOSITORIES, REPOSITORIES.c.id == made.c.repository_id)
+        .order_by(made.c.id)
     )
-    return _tree(session, manifest_digest, links, used.digest)
+    return _tree(connection, manifest_digest, links, used.c.digest)
 
 
 def _tree(
-    session: Session,
+    connection: Connection,
     root: str,
-    links: "Select[str, str, str]",
-    start: "InstrumentedAttribute[str]",
+    links: Select[str, str, str],
+    start: ColumnElement[str],
 ) -> tuple[Relative, ...]:
     found: dict[str, dict[str, str]] = {}
     level = {root}
     while level:
         following: set[str] = set()
-        for one, other, ref in session.execute(links.where(start.in_(level))):
+        for one, other, ref in connection.execute(links.where(start.in_(level))):
             found.setdefault(one, {})[other] = ref
             following.add(other)
         level = following - found.keys()
     digests = {digest for others in found.values() for digest in others}
-    here = load_digests(session, digests) if digests else {}
+    here = load_digests(connection, digests) if digests else {}
     seen: set[str] = set()
 
     def relatives(digest: str) -> tuple[Relative, ...]:

@@ -2,18 +2,12 @@
 
 import re
 
-from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, delete, insert, select, update
 
-from registry.database.prepared import Prepared, Transaction
 from registry.refs import AdapterRef
-from registry.tables.models import table
+from registry.tables.models import DOWNLOADS, LISTINGS, METRICS, REPOSITORIES, REVISIONS
 
-LISTINGS = table("listings")
-_REPOSITORIES = table("repositories")
-_REVISIONS = table("revisions")
-_METRICS = table("metrics")
-_DOWNLOADS = table("downloads")
+LISTINGS = LISTINGS
 
 NO_SCORE = float("-inf")
 """The score of an adapter without a metric that is better when higher: lower than any other."""
@@ -31,35 +25,6 @@ _COPIED = (
     "license",
     "size",
 )
-_REPOSITORY: BindParameter[int] = bindparam("repository")
-_UNLIST = Prepared(delete(LISTINGS).where(LISTINGS.c.repository_id == _REPOSITORY))
-_NEWEST = Prepared(
-    select(
-        _REPOSITORIES.c.owner,
-        _REPOSITORIES.c.folded,
-        _REVISIONS.c.id,
-        select(_DOWNLOADS.c.count)
-        .where(_DOWNLOADS.c.repository_id == _REPOSITORIES.c.id)
-        .scalar_subquery(),
-        *(_REVISIONS.c[name] for name in _COPIED),
-    )
-    .join(_REPOSITORIES, _REPOSITORIES.c.id == _REVISIONS.c.repository_id)
-    .where(
-        _REVISIONS.c.repository_id == _REPOSITORY,
-        _REVISIONS.c.number.is_not(None),
-        _REVISIONS.c.yanked_at.is_(None),
-        _REPOSITORIES.c.deleted_at.is_(None),
-    )
-    .order_by(_REVISIONS.c.number.desc())
-    .limit(1)
-)
-_SCORE = Prepared(
-    select(_METRICS.c.value)
-    .where(_METRICS.c.revision_id == bindparam("revision"), _METRICS.c.higher_is_better)
-    .order_by(_METRICS.c.position)
-    .limit(1)
-)
-_LIST = Prepared(insert(LISTINGS))
 # The end of a class's name in transformers, such as ForSequenceClassification.
 _CLASS_ENDING = re.compile(
     r"(?:LMHead|Double|Encoder|Decoder)*(?:Pre[A-Z]\w*)?(?:Model|For[A-Z].*)$"
@@ -83,38 +48,66 @@ def fold_family(text: str) -> str:
     return re.sub(r"[-_. ]", "", text.lower())
 
 
-def list_newest(session: Session, repository_id: int) -> None:
+def list_newest(connection: Connection, repository_id: int) -> None:
     """Bring the listing of an adapter up to date; call it whenever a version comes or is yanked."""
-    transaction = Transaction.of(session)
-    _UNLIST.rows(transaction, repository=repository_id)
-    for owner, folded, revision_id, downloads, *copied in _NEWEST.rows(
-        transaction, repository=repository_id
-    ):
-        scores = _SCORE.rows(transaction, revision=revision_id)
-        _LIST.rows(
-            transaction,
-            repository_id=repository_id,
-            revision_id=revision_id,
-            owner=None if owner is None else folded.partition("/")[0],
-            score=scores[0][0] if scores else NO_SCORE,
-            downloads=downloads or 0,
-            **dict(zip(_COPIED, copied, strict=True)),
-        )
-
-
-def count_download(session: Session, ref: AdapterRef) -> None:
-    """Note that a version of an adapter, which must exist, was pulled."""
-    repository_id = session.execute(
-        select(_REPOSITORIES.c.id).where(_REPOSITORIES.c.folded == ref.folded)
-    ).scalar_one()
-    counted = session.execute(
-        update(_DOWNLOADS)
-        .where(_DOWNLOADS.c.repository_id == repository_id)
-        .values(count=_DOWNLOADS.c.count + 1)
+    connection.execute(delete(LISTINGS).where(LISTINGS.c.repository_id == repository_id))
+    downloads = (
+        select(DOWNLOADS.c.count)
+        .where(DOWNLOADS.c.repository_id == repository_id)
+        .scalar_subquery()
     )
-    if counted.rowcount == 0:  # type: ignore[attr-defined]
-        session.execute(insert(_DOWNLOADS).values(repository_id=repository_id, count=1))
-    session.execute(
+    newest = connection.execute(
+        select(
+            REVISIONS.c.id,
+            REPOSITORIES.c.owner,
+            REPOSITORIES.c.folded,
+            downloads.label("downloads"),
+            *(REVISIONS.c[name] for name in _COPIED),
+        )
+        .join(REPOSITORIES, REPOSITORIES.c.id == REVISIONS.c.repository_id)
+        .where(
+            REVISIONS.c.repository_id == repository_id,
+            REVISIONS.c.number.is_not(None),
+            REVISIONS.c.yanked_at.is_(None),
+            REPOSITORIES.c.deleted_at.is_(None),
+        )
+        .order_by(REVISIONS.c.number.desc())
+        .limit(1)
+    ).one_or_none()
+    if newest is None:
+        return
+    score = connection.scalar(
+        select(METRICS.c.value)
+        .where(METRICS.c.revision_id == newest.id, METRICS.c.higher_is_better)
+        .order_by(METRICS.c.position)
+        .limit(1)
+    )
+    connection.execute(
+        insert(LISTINGS),
+        {
+            "repository_id": repository_id,
+            "revision_id": newest.id,
+            "owner": None if newest.owner is None else newest.folded.partition("/")[0],
+            "score": NO_SCORE if score is None else score,
+            "downloads": newest.downloads or 0,
+            **{name: newest._mapping[name] for name in _COPIED},
+        },
+    )
+
+
+def count_download(connection: Connection, ref: AdapterRef) -> None:
+    """Note that a version of an adapter, which must exist, was pulled."""
+    repository_id = connection.execute(
+        select(REPOSITORIES.c.id).where(REPOSITORIES.c.folded == ref.folded)
+    ).scalar_one()
+    counted = connection.execute(
+        update(DOWNLOADS)
+        .where(DOWNLOADS.c.repository_id == repository_id)
+        .values(count=DOWNLOADS.c.count + 1)
+    )
+    if not counted.rowcount:
+        connection.execute(insert(DOWNLOADS), {"repository_id": repository_id, "count": 1})
+    connection.execute(
         update(LISTINGS)
         .where(LISTINGS.c.repository_id == repository_id)
         .values(downloads=LISTINGS.c.downloads + 1)

@@ -4,42 +4,47 @@ An origin is a location: a folder, or a URL. Locations come from pulls of this r
 from a manifest or a bundle. `registry.catalog.origins` opens them.
 """
 
-from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, delete, insert, or_, select
 
 from registry.refs import AdapterRef
-from registry.tables.models import Origin, Repository, Revision, RevisionFile
+from registry.tables.models import FILES, ORIGINS, REPOSITORIES, REVISIONS
 from registry.tables.versions import Version, load_versions, select_versions
 
 
-def find_origins(session: Session, digest: str) -> list[str]:
+def find_origins(connection: Connection, digest: str) -> list[str]:
     """Return where versions with this blob were pulled from, the first pulled first."""
-    with_file = select(RevisionFile.revision_id).where(RevisionFile.sha256 == digest)
-    rows = session.scalars(
-        select(Origin.location)
-        .join(Revision, Revision.id == Origin.revision_id)
-        .where(or_(Revision.manifest_digest == digest, Revision.id.in_(with_file)))
-        .order_by(Origin.revision_id)
+    with_file = select(FILES.c.revision_id).where(FILES.c.sha256 == digest)
+    rows = connection.scalars(
+        select(ORIGINS.c.location)
+        .join(REVISIONS, REVISIONS.c.id == ORIGINS.c.revision_id)
+        .where(or_(REVISIONS.c.manifest_digest == digest, REVISIONS.c.id.in_(with_file)))
+        .order_by(ORIGINS.c.revision_id)
     )
     return [*dict.fromkeys(rows)]
 
 
-def find_pulled(session: Session, ref: AdapterRef, location: str) -> Version | None:
+def find_pulled(connection: Connection, ref: AdapterRef, location: str) -> Version | None:
     """Return the version of an adapter that was pulled from a location.
 
     Args:
-        session: A transaction.
+        connection: A transaction.
         ref: The adapter's name.
         location: What the pull noted: a folder, or a URL with a revision.
 
     Returns:
         The newest of several; None if none was, or there is no adapter of that name.
     """
-    from_there = select(Origin.revision_id).where(Origin.location == location)
+    from_there = select(ORIGINS.c.revision_id).where(ORIGINS.c.location == location)
     statement = (
         select_versions()
-        .where(Repository.folded == ref.folded, Revision.id.in_(from_there))
-        .order_by(Revision.number.desc())
+        .where(REPOSITORIES.c.folded == ref.folded, REVISIONS.c.id.in_(from_there))
+        .order_by(REVISIONS.c.number.desc())
         .limit(1)
     )
-    return next((version for _, version in load_versions(session, statement)), None)
+    return next((version for _, version in load_versions(connection, statement)), None)
+
+
+def set_origin(connection: Connection, revision_id: int, location: str) -> None:
+    """Note where a revision was pulled from, in place of what was noted before."""
+    connection.execute(delete(ORIGINS).where(ORIGINS.c.revision_id == revision_id))
+    connection.execute(insert(ORIGINS), {"revision_id": revision_id, "location": location})

@@ -4,58 +4,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, func, insert, select, update
 
-from registry.database.prepared import Prepared, Transaction
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.fields import require_text
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.listings import base_family, base_name, list_newest
-from registry.tables.models import table
+from registry.tables.models import (
+    FILES,
+    METRICS,
+    ORIGINS,
+    PARENTS,
+    REPOSITORIES,
+    REVISIONS,
+    TAGS,
+)
 from registry.tables.text_index import add_text
-from registry.tables.versions import REPOSITORIES, REVISIONS, utc_time
-
-# Others wait for the write lock meanwhile, so these are statements without the ORM.
-_NAMED = select(
-    REPOSITORIES.c.id,
-    REPOSITORIES.c.owner,
-    REPOSITORIES.c.name,
-    REPOSITORIES.c.next_number,
-    REPOSITORIES.c.deleted_at,
-).where(REPOSITORIES.c.folded == bindparam("folded"))
-_FIND = Prepared(_NAMED)
-_CLAIM = Prepared(_NAMED.with_for_update())
-_TAKE_NAME = Prepared(
-    insert(REPOSITORIES).returning(REPOSITORIES.c.id),
-    ("owner", "name", "folded", "created_at", "next_number"),
-)
-_COUNT = Prepared(
-    update(REPOSITORIES)
-    .where(REPOSITORIES.c.id == bindparam("repository"))
-    .values(next_number=bindparam("next"))
-)
-_OF_REPOSITORY = REVISIONS.c.repository_id == bindparam("repository")
-_EARLIER = Prepared(
-    select(REVISIONS.c.id).where(_OF_REPOSITORY, REVISIONS.c.manifest_digest == bindparam("digest"))
-)
-_HOLDER = Prepared(
-    select(REVISIONS.c.manifest_digest).where(
-        _OF_REPOSITORY, REVISIONS.c.number == bindparam("number")
-    )
-)
-_NEWEST = Prepared(select(func.max(REVISIONS.c.id)).where(_OF_REPOSITORY))
-_PARENT = Prepared(
-    select(REVISIONS.c.id).where(REVISIONS.c.manifest_digest == bindparam("digest")).limit(1)
-)
-_ADD_REVISION = Prepared(
-    insert(REVISIONS).returning(REVISIONS.c.id),
-    [column.name for column in REVISIONS.c if column.name != "id"],
-)
-_ADD_FILE, _ADD_METRIC, _ADD_TAG, _ADD_PARENT, _ADD_ORIGIN = (
-    Prepared(insert(table(name))) for name in ("files", "metrics", "tags", "parents", "origins")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +79,7 @@ def check_text(role: str, text: str, *, most: int = 65536) -> str:
     return text
 
 
-def require_publishable(transaction: Transaction, ref: AdapterRef, manifest: Manifest) -> None:
+def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manifest) -> None:
     """Check all that can be checked before a byte is stored.
 
     Raises:
@@ -128,15 +93,18 @@ def require_publishable(transaction: Transaction, ref: AdapterRef, manifest: Man
             "the registry numbers versions itself.",
             ref,
         )
-    for *_, deleted_at in _FIND.rows(transaction, folded=ref.folded):
-        if deleted_at is not None:
-            raise ConflictError(
-                f"{ref.repository} was deleted on {utc_time(deleted_at):%Y-%m-%d}, and its name is "
-                "not given to anything else. Choose another name.",
-                ref,
-            )
+    deleted_at = connection.scalar(
+        select(REPOSITORIES.c.deleted_at).where(REPOSITORIES.c.folded == ref.folded)
+    )
+    if deleted_at is not None:
+        raise ConflictError(
+            f"{ref.repository} was deleted on {deleted_at:%Y-%m-%d}, and its name is not given to "
+            "anything else. Choose another name.",
+            ref,
+        )
     wanted = {parent.digest: parent.ref for parent in manifest.parents}
-    missing = [digest for digest in wanted if not _PARENT.rows(transaction, digest=digest)]
+    digest = REVISIONS.c.manifest_digest
+    missing = wanted.keys() - connection.scalars(select(digest).where(digest.in_(wanted))).all()
     if missing:
         named = ", ".join(sorted(f"{wanted[digest]} ({digest[:12]})" for digest in missing))
         raise ParentNotFoundError(
@@ -147,7 +115,7 @@ def require_publishable(transaction: Transaction, ref: AdapterRef, manifest: Man
 
 
 def record_version(
-    session: Session, ref: AdapterRef, manifest: Manifest, publication: Publication
+    connection: Connection, ref: AdapterRef, manifest: Manifest, publication: Publication
 ) -> tuple[int, bool]:
     """Insert a version with all its rows; return its revision's id, and whether it is new.
 
@@ -157,43 +125,48 @@ def record_version(
         ConflictError: The number it must get holds another manifest.
     """
     digest = manifest.digest
-    transaction = Transaction.of(session)
-    repository, named, next_number = _claim(transaction, ref, publication.created_at)
-    earlier = _EARLIER.rows(transaction, repository=repository, digest=digest)
-    if earlier:
-        return earlier[0][0], False
-    if publication.number is not None:
-        _require_free(transaction, repository, ref.at(publication.number), digest)
-    # The counter is beyond every number that is taken.
-    number = next_number if publication.number is None else publication.number
-    _COUNT.rows(transaction, repository=repository, next=max(next_number, number + 1))
-    ((parent,),) = _NEWEST.rows(transaction, repository=repository)
-    ((revision,),) = _ADD_REVISION.rows(
-        transaction,
-        repository_id=repository,
-        number=number,
-        manifest_digest=digest,
-        parent_id=parent,
-        author=publication.author,
-        message=publication.message,
-        created_at=publication.created_at,
-        yanked_at=publication.yanked_at,
-        yank_reason=publication.yank_reason,
-        **columns(manifest),
+    repository, named, next_number = _claim(connection, ref, publication.created_at)
+    of_repository = REVISIONS.c.repository_id == repository
+    earlier = connection.scalar(
+        select(REVISIONS.c.id).where(of_repository, REVISIONS.c.manifest_digest == digest)
     )
-    add_parts(session, revision, manifest)
+    if earlier is not None:
+        return earlier, False
+    number = next_number  # the counter is beyond every number that is taken
+    if publication.number is not None:
+        number = publication.number
+        _require_free(connection, repository, ref.at(number), digest)
+    _count(connection, repository, max(next_number, number + 1))
+    parent = connection.scalar(select(func.max(REVISIONS.c.id)).where(of_repository))
+    revision = connection.scalar(
+        insert(REVISIONS).returning(REVISIONS.c.id),
+        {
+            "repository_id": repository,
+            "number": number,
+            "manifest_digest": digest,
+            "parent_id": parent,
+            "author": publication.author,
+            "message": publication.message,
+            "created_at": publication.created_at,
+            "yanked_at": publication.yanked_at,
+            "yank_reason": publication.yank_reason,
+            **columns(manifest),
+        },
+    )
+    assert revision is not None
+    add_parts(connection, revision, manifest)
     if publication.origin is not None:
-        _ADD_ORIGIN.rows(transaction, revision_id=revision, location=publication.origin)
-    add_text(session, revision, named, manifest)
-    list_newest(session, repository)
+        origin = {"revision_id": revision, "location": publication.origin}
+        connection.execute(insert(ORIGINS), origin)
+    add_text(connection, revision, named, manifest)
+    list_newest(connection, repository)
     return revision, True
 
 
-def reserve_number(session: Session, ref: AdapterRef, number: int, now: datetime) -> None:
+def reserve_number(connection: Connection, ref: AdapterRef, number: int, now: datetime) -> None:
     """Take a name and a number, so that nothing else ever gets them."""
-    transaction = Transaction.of(session)
-    repository, _, next_number = _claim(transaction, ref, now)
-    _COUNT.rows(transaction, repository=repository, next=max(next_number, number + 1))
+    repository, _, next_number = _claim(connection, ref, now)
+    _count(connection, repository, max(next_number, number + 1))
 
 
 def columns(manifest: Manifest) -> dict[str, Any]:
@@ -217,56 +190,63 @@ def columns(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def add_parts(session: Session, revision_id: int, manifest: Manifest) -> None:
+def add_parts(connection: Connection, revision_id: int, manifest: Manifest) -> None:
     """Insert the files, metrics, tags and parents of a revision."""
-    transaction = Transaction.of(session)
-    _ADD_FILE.each(
-        transaction,
-        (
-            {"revision_id": revision_id, "path": path, "sha256": info.sha256, "size": info.size}
-            for path, info in manifest.files.items()
-        ),
-    )
-    _ADD_METRIC.each(
-        transaction,
-        (
-            {"revision_id": revision_id, "position": position, **metric.model_dump()}
-            for position, metric in enumerate(manifest.metrics)
-        ),
-    )
-    _ADD_TAG.each(
-        transaction,
-        (
-            {"revision_id": revision_id, "position": position, "tag": tag}
-            for position, tag in enumerate(manifest.tags)
-        ),
-    )
-    _ADD_PARENT.each(
-        transaction,
-        (
-            {"child_id": revision_id, "position": position, **parent.model_dump()}
-            for position, parent in enumerate(manifest.parents)
-        ),
-    )
+    files = [
+        {"revision_id": revision_id, "path": path, "sha256": info.sha256, "size": info.size}
+        for path, info in manifest.files.items()
+    ]
+    metrics = [
+        {"revision_id": revision_id, "position": position, **metric.model_dump()}
+        for position, metric in enumerate(manifest.metrics)
+    ]
+    tags = [
+        {"revision_id": revision_id, "position": position, "tag": tag}
+        for position, tag in enumerate(manifest.tags)
+    ]
+    parents = [
+        {"child_id": revision_id, "position": position, **parent.model_dump()}
+        for position, parent in enumerate(manifest.parents)
+    ]
+    for table, rows in ((FILES, files), (METRICS, metrics), (TAGS, tags), (PARENTS, parents)):
+        if rows:
+            connection.execute(insert(table), rows)
 
 
-def _claim(transaction: Transaction, ref: AdapterRef, now: datetime) -> tuple[int, AdapterRef, int]:
+def _claim(connection: Connection, ref: AdapterRef, now: datetime) -> tuple[int, AdapterRef, int]:
     """Return the id of a name, the name as it was first spelled, and its next free number."""
-    for repository, owner, name, next_number, _ in _CLAIM.rows(transaction, folded=ref.folded):
-        return repository, AdapterRef(owner, name), next_number
-    ((repository,),) = _TAKE_NAME.rows(
-        transaction,
-        owner=ref.owner,
-        name=ref.name,
-        folded=ref.folded,
-        created_at=now,
-        next_number=1,
+    found = connection.execute(
+        select(REPOSITORIES).where(REPOSITORIES.c.folded == ref.folded).with_for_update()
+    ).one_or_none()
+    if found is not None:
+        return found.id, AdapterRef(found.owner, found.name), found.next_number
+    repository = connection.scalar(
+        insert(REPOSITORIES).returning(REPOSITORIES.c.id),
+        {
+            "owner": ref.owner,
+            "name": ref.name,
+            "folded": ref.folded,
+            "created_at": now,
+            "next_number": 1,
+        },
     )
+    assert repository is not None
     return repository, ref.repository, 1
 
 
-def _require_free(transaction: Transaction, repository: int, ref: AdapterRef, digest: str) -> None:
-    for (holder,) in _HOLDER.rows(transaction, repository=repository, number=ref.version):
+def _count(connection: Connection, repository: int, next_number: int) -> None:
+    connection.execute(
+        update(REPOSITORIES).where(REPOSITORIES.c.id == repository).values(next_number=next_number)
+    )
+
+
+def _require_free(connection: Connection, repository: int, ref: AdapterRef, digest: str) -> None:
+    holder = connection.scalar(
+        select(REVISIONS.c.manifest_digest).where(
+            REVISIONS.c.repository_id == repository, REVISIONS.c.number == ref.version
+        )
+    )
+    if holder is not None:
         raise ConflictError(
             f"{ref} already exists with other content: expected manifest {digest[:12]}, found "
             f"{holder[:12]}. Versions never change; use another name.",

@@ -7,12 +7,13 @@ import re
 import sqlite3
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
-    Integer,
+    Connection,
     Select,
     bindparam,
     case,
@@ -25,15 +26,13 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import TableClause
 from sqlalchemy.types import Text, UserDefinedType
 
 from registry.database.database import TEXT_TABLE
-from registry.database.prepared import Prepared, Transaction
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.tables.versions import Version
+from registry.tables.versions import Version, VersionSelect
 
 MANY = 1000
 """From how many versions on that have the last word as it is, it does not stand for others."""
@@ -58,7 +57,6 @@ _SQLITE: TableClause = table(
     column("tags"),
     column("description"),
 )
-_ADD = Prepared(_SQLITE.insert(), (kept.name for kept in _SQLITE.c if kept.name != TEXT_TABLE))
 _POSTGRESQL: TableClause = table(TEXT_TABLE, column("rowid"), column("words"))
 
 _KEPT = select(*(kept for kept in _SQLITE.c if kept.name != TEXT_TABLE))
@@ -72,23 +70,19 @@ _COMMON = frozenset(
 )
 
 
-def add_text(session: Session, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
+def add_text(connection: Connection, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
     """Index the words a version is found by; called once, as a version never changes."""
-    index, columns = text_entry(session.get_bind().dialect.name, ref, manifest)
-    if index is _SQLITE:
-        _ADD.rows(Transaction.of(session), rowid=revision_id, **columns)
-    else:
-        session.execute(index.insert().values(rowid=revision_id, **columns))
+    add_texts(connection, {revision_id: text_columns(ref, manifest)})
 
 
-def add_texts(session: Session, texts: Mapping[int, Mapping[str, str]]) -> None:
+def add_texts(connection: Connection, texts: Mapping[int, Mapping[str, str]]) -> None:
     """Index many versions at once: the columns of `text_columns` by the revision's id."""
-    if session.get_bind().dialect.name == "sqlite":
+    if connection.dialect.name == "sqlite":
         rows = [{"rowid": revision_id, **columns} for revision_id, columns in texts.items()]
-        session.execute(_SQLITE.insert(), rows)
+        connection.execute(_SQLITE.insert(), rows)
         return
     words = func.array_to_tsvector(bindparam("lexemes", type_=ARRAY(Text)))
-    session.execute(
+    connection.execute(
         _POSTGRESQL.insert().values(rowid=bindparam("id"), words=words),
         [
             {"id": revision_id, "lexemes": _lexemes(columns)}
@@ -97,16 +91,16 @@ def add_texts(session: Session, texts: Mapping[int, Mapping[str, str]]) -> None:
     )
 
 
-def indexed_ids(session: Session, texts: Mapping[int, Mapping[str, str]]) -> set[int]:
+def indexed_ids(connection: Connection, texts: Mapping[int, Mapping[str, str]]) -> set[int]:
     """Return the revisions for which the index holds what `text_columns` says, given by id."""
-    if session.get_bind().dialect.name == "sqlite":
-        rows = session.execute(_KEPT.where(_SQLITE.c.rowid.in_(texts))).mappings()
+    if connection.dialect.name == "sqlite":
+        rows = connection.execute(_KEPT.where(_SQLITE.c.rowid.in_(texts))).mappings()
         return {
             row["rowid"]
             for row in rows
             if all(row[name] == value for name, value in texts[row["rowid"]].items())
         }
-    found = session.execute(
+    found = connection.execute(
         select(_POSTGRESQL.c.rowid, func.tsvector_to_array(_POSTGRESQL.c.words)).where(
             _POSTGRESQL.c.rowid.in_(texts)
         )
@@ -114,16 +108,16 @@ def indexed_ids(session: Session, texts: Mapping[int, Mapping[str, str]]) -> set
     return {rowid for rowid, words in found if sorted(words) == _lexemes(texts[rowid])}
 
 
-def is_index_sound(session: Session) -> bool:
+def is_index_sound(connection: Connection) -> bool:
     """Whether SQLite's index finds what was put there; a server looks after its own.
 
     Args:
-        session: A write transaction, in which nothing changes.
+        connection: A write transaction, in which nothing changes.
     """
-    if session.get_bind().dialect.name != "sqlite":
+    if connection.dialect.name != "sqlite":
         return True
     try:
-        session.execute(_SQLITE.insert().values({TEXT_TABLE: "integrity-check"}))
+        connection.execute(_SQLITE.insert().values({TEXT_TABLE: "integrity-check"}))
     except DBAPIError as error:
         if getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB:
             return False
@@ -131,102 +125,100 @@ def is_index_sound(session: Session) -> bool:
     return True
 
 
-def make_index_anew(session: Session) -> None:
+def make_index_anew(connection: Connection) -> None:
     """Make SQLite's index from the text that is kept in it."""
-    session.execute(_SQLITE.insert().values({TEXT_TABLE: "rebuild"}))
+    connection.execute(_SQLITE.insert().values({TEXT_TABLE: "rebuild"}))
 
 
-def remove_text(session: Session, revision_ids: "Select[int]") -> None:
+def remove_text(connection: Connection, revision_ids: "Select[int]") -> None:
     """Take revisions out of the index."""
-    session.execute(_SQLITE.delete().where(_SQLITE.c.rowid.in_(revision_ids)))
+    connection.execute(_SQLITE.delete().where(_SQLITE.c.rowid.in_(revision_ids)))
 
 
-def query(dialect: str, text: str) -> dict[str, str | int] | None:
-    """Return the values that `candidates` leaves open to find all words of `text`.
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words to look for, in the language of a database's index.
 
-    The last word may be unfinished: ``senti`` finds ``sentiment``. Words that nearly every
-    adapter has are left out, unless there are no others.
-
-    Args:
+    Attributes:
         dialect: ``sqlite`` or ``postgresql``.
-        text: What somebody typed.
-
-    Returns:
-        None if there is no word in it.
+        every: All words, as they are.
+        started: The same, but that the last one may be unfinished.
+        last: The last word, as it is.
     """
-    words = _words(text)[:_MOST_WORDS]
-    if not words:
-        return None
-    telling = [word for word in words[:-1] if word.lower() not in _COMMON]
-    if words[-1].lower() not in _COMMON or not telling:
-        telling.append(words[-1])
-    unfinished = telling[-1] == words[-1] and len(words[-1]) >= _SHORTEST_PREFIX
-    # Only letters and digits are left, and quoted, as AND or NEAR are operators to FTS5.
-    if dialect == "postgresql":
-        quoted, every, start = [f"'{_fold(word)}'" for word in telling], " & ", ":*"
-    else:
-        quoted, every, start = [f'"{word}"' for word in telling], " ", "*"
-    whole = every.join(quoted)
-    return {
-        "last": quoted[-1],
-        "many": MANY,
-        "whole": whole,
-        "words": whole + (start if unfinished else ""),
-    }
+
+    dialect: str
+    every: str
+    started: str
+    last: str
+
+    @classmethod
+    def read(cls, dialect: str, text: str) -> Self | None:
+        """Take the words of what somebody typed; None if there is none in it.
+
+        The last word may be unfinished: ``senti`` finds ``sentiment``. Words that nearly every
+        adapter has are left out, unless there are no others.
+        """
+        words = _words(text)[:_MOST_WORDS]
+        if not words:
+            return None
+        telling = [word for word in words[:-1] if word.lower() not in _COMMON]
+        if words[-1].lower() not in _COMMON or not telling:
+            telling.append(words[-1])
+        unfinished = telling[-1] == words[-1] and len(words[-1]) >= _SHORTEST_PREFIX
+        # Only letters and digits are left, and quoted, as AND or NEAR are operators to FTS5.
+        if dialect == "postgresql":
+            quoted, joint, start = [f"'{_fold(word)}'" for word in telling], " & ", ":*"
+        else:
+            quoted, joint, start = [f'"{word}"' for word in telling], " ", "*"
+        every = joint.join(quoted)
+        return cls(dialect, every, every + (start if unfinished else ""), quoted[-1])
 
 
-def candidates(dialect: str, later: bool) -> "Select[int]":
+def candidates(words: Words, most: int, *, below: int | None = None) -> VersionSelect:
     """Select the ids of the newest revisions that have all words.
 
     To look for all that begins with a word takes the longer the more there are, unlike to look for
     a word; so a last word that many have as it is does not stand for others.
 
     Args:
-        dialect: ``sqlite`` or ``postgresql``.
-        later: Whether they must be lower than ``number``.
+        words: What to look for.
+        most: At most so many.
+        below: Only ids lower than this; default: all.
 
     Returns:
-        At most ``most``, the highest first, in a column called ``rowid``.
+        The highest first, in a column called ``rowid``.
     """
-    many, last = bindparam("many", type_=Integer), bindparam("last", type_=Text)
-    whole, words = bindparam("whole", type_=Text), bindparam("words", type_=Text)
-    with_last = select(literal(1)).where(_matches(dialect, last)).limit(many)
+    with_last = select(literal(1)).where(_matches(words.dialect, literal(words.last))).limit(MANY)
     count = select(func.count()).select_from(with_last.subquery()).scalar_subquery()
-    if dialect == "sqlite":
-        return _newest(dialect, case((count == many, whole), else_=words), later)
+    every, started = literal(words.every), literal(words.started)
+    if words.dialect == "sqlite":
+        wanted = case((count == MANY, every), else_=started)
+        return _newest(words.dialect, wanted, most, below)
     # Its planner has to see the words to know how many there are; one of these is never executed.
     either = union_all(
         *(
-            select(_newest(dialect, wanted, later).where(condition).subquery().c.rowid)
-            for wanted, condition in ((whole, count == many), (words, count < many))
+            select(_newest(words.dialect, wanted, most, below).where(condition).subquery().c.rowid)
+            for wanted, condition in ((every, count == MANY), (started, count < MANY))
         )
     )
     rowid = either.subquery().c.rowid
     return select(rowid).order_by(rowid.desc())
 
 
-def _newest(dialect: str, wanted: ColumnElement[str], later: bool) -> "Select[int]":
+def _newest(
+    dialect: str, wanted: ColumnElement[str], most: int, below: int | None
+) -> VersionSelect:
     index = _POSTGRESQL if dialect == "postgresql" else _SQLITE
     found = select(index.c.rowid).where(_matches(dialect, wanted)).order_by(index.c.rowid.desc())
-    if later:
-        found = found.where(index.c.rowid < bindparam("number", type_=Integer))
-    return found.limit(bindparam("most"))
+    if below is not None:
+        found = found.where(index.c.rowid < below)
+    return found.limit(most)
 
 
 def _matches(dialect: str, query: ColumnElement[str]) -> ColumnElement[bool]:
     if dialect == "postgresql":
         return _POSTGRESQL.c.words.op("@@")(cast(query, _TsQuery()))
     return _SQLITE.c[TEXT_TABLE].op("MATCH")(query)
-
-
-def text_entry(
-    dialect: str, ref: AdapterRef, manifest: Manifest
-) -> tuple[TableClause, dict[str, Any]]:
-    """Return the index of a database, by its dialect, and what it holds of a version."""
-    columns = text_columns(ref, manifest)
-    if dialect == "sqlite":
-        return _SQLITE, {**columns}
-    return _POSTGRESQL, {"words": func.array_to_tsvector(cast(_lexemes(columns), ARRAY(Text)))}
 
 
 def text_columns(ref: AdapterRef, described: Manifest | Version) -> dict[str, str]:

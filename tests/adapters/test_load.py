@@ -95,8 +95,8 @@ def test_stacks_need_two_adapters_of_one_base(catalog: Catalog, tmp_path: Path) 
 
 def test_a_missing_parent_is_named(catalog: Catalog) -> None:
     publish_stack(catalog, AdapterRef.parse("s"), REFS)
-    with catalog.database.write() as session:
-        session.execute(text("UPDATE parents SET digest = :other"), {"other": "0" * 64})
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE parents SET digest = :other"), {"other": "0" * 64})
     with pytest.raises(ParentNotFoundError, match=r"s@1 is made of a@1 .*Publish or pull a@1"):
         load_named(catalog, "s")
 

@@ -61,7 +61,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str | N
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The databases of this session: one with hubkit's tables, and its copies by their use."""
+    """The databases of this connection: one with hubkit's tables, and its copies by their use."""
     template = f"hubkit_test_{uuid.uuid4().hex[:8]}"
     try:
         _administer(f"CREATE DATABASE {template}")

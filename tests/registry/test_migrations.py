@@ -23,7 +23,7 @@ from registry.database.database import (
 )
 from registry.maintenance.schema import differences
 from registry.search.search import search
-from registry.tables.models import Base
+from registry.tables.models import METADATA
 
 
 def schema(connection: Connection) -> dict[str, object]:
@@ -57,7 +57,7 @@ def test_migrations_make_the_tables_that_the_models_describe(catalog: Catalog) -
         context = MigrationContext.configure(
             connection, opts={"version_table": VERSION_TABLE, "include_name": is_model_table}
         )
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, METADATA) == []
 
 
 @pytest.mark.sqlite
@@ -65,7 +65,7 @@ def test_migrations_write_the_constraints_that_the_models_describe(catalog: Cata
     # Alembic compares neither the text of CHECKs nor the names of keys.
     with catalog.database.migrating() as connection:
         made = schema(connection)
-    for table in Base.metadata.sorted_tables:
+    for table in METADATA.sorted_tables:
         described = str(CreateTable(table))
         assert sorted(_clauses(made[table.name])) == sorted(_clauses(described))
 
@@ -205,9 +205,9 @@ def test_processes_can_upgrade_at_once(
         assert (process.returncode, err) == (0, "")
         assert out.strip() == str(home)
     catalog = open_catalog(home, database=database)
-    with catalog.database.read() as session:
+    with catalog.database.read() as connection:
         assert (
-            session.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()
+            connection.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()
             == known_revisions()[-1:]
         )
     assert differences(catalog.database) == []
@@ -217,8 +217,8 @@ def test_processes_can_upgrade_at_once(
 def test_a_newer_database_is_refused_by_another_process(
     catalog: Catalog, start_python: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
     script = (
         "import sys, pathlib, registry\n"
         "try: registry.open_catalog(pathlib.Path(sys.argv[1]), database=sys.argv[2] or None)\n"

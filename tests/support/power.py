@@ -21,8 +21,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from registry.database.prepared import Prepared
-
 CALLS = ("open", "fsync", "replace", "rename", "link", "mkdir", "rmdir", "chmod", "unlink")
 DATABASE = "hubkit.db"
 
@@ -53,8 +51,6 @@ def before_each_step(action: Callable[[str], None], *, statements: bool = True) 
         for name in CALLS:
             patch.setattr(os, name, stepping(name, getattr(os, name)))
         if statements:
-            for name in ("rows", "each"):
-                patch.setattr(Prepared, name, stepping("statement", getattr(Prepared, name)))
             event.listen(Engine, "before_cursor_execute", statement)
             event.listen(Engine, "commit", commit)
         try:

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import text
 
 from registry import Catalog
-from registry.tables.models import Base
+from registry.tables.models import METADATA
 
 Rows = dict[str, set[tuple[Any, ...]]]
 
@@ -13,10 +13,12 @@ Rows = dict[str, set[tuple[Any, ...]]]
 def rows_of(catalog: Catalog) -> Rows:
     """All rows of all tables, and of the text index as ``text``."""
     found = {}
-    with catalog.database.read() as session:
-        for table in Base.metadata.sorted_tables:
-            found[table.name] = {tuple(row) for row in session.execute(table.select())}
-        found["text"] = {tuple(row) for row in session.execute(text("SELECT * FROM revision_text"))}
+    with catalog.database.read() as connection:
+        for table in METADATA.sorted_tables:
+            found[table.name] = {tuple(row) for row in connection.execute(table.select())}
+        found["text"] = {
+            tuple(row) for row in connection.execute(text("SELECT * FROM revision_text"))
+        }
     return found
 
 
@@ -29,7 +31,7 @@ def without_ids(found: Rows) -> Rows:
 
 def _without_ids(table: str, found: Rows) -> set[tuple[Any, ...]]:
     order = {row[0]: place for place, row in enumerate(sorted(found["revisions"]))}
-    columns = [column.name for column in Base.metadata.tables[table].columns]
+    columns = [column.name for column in METADATA.tables[table].columns]
     ids = {"revision_id", "child_id", "parent_id"} | ({"id"} if table == "revisions" else set())
     return {
         tuple(

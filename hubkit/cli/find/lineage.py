@@ -34,9 +34,9 @@ def command(ref: AdapterRef, as_json: bool) -> None:
 
     catalog = open_catalog()
     version = catalog.resolve(ref)
-    with catalog.database.read() as session:
-        made_of = find_ancestors(session, version.manifest_digest)
-        used_by = find_descendants(session, version.manifest_digest)
+    with catalog.database.read() as connection:
+        made_of = find_ancestors(connection, version.manifest_digest)
+        used_by = find_descendants(connection, version.manifest_digest)
     if as_json:
         print_json(
             {

@@ -37,9 +37,9 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
 
     catalog = open_catalog(create=False)
     behind = find_behind(catalog)
-    with catalog.database.read() as session:
-        chain = catalog.log.verify(session)
-        entries = [] if chain.problems else [*catalog.log.entries(session, name)]
+    with catalog.database.read() as connection:
+        chain = catalog.log.verify(connection)
+        entries = [] if chain.problems else [*catalog.log.entries(connection, name)]
     problems = [*chain.problems]
     if behind is not None and behind.state == "damaged":
         problems.append(behind.text)

@@ -40,8 +40,8 @@ def test_down_and_up_again(run: Run, publish: Callable[..., Version]) -> None:
 
 
 def test_check_tells_what_somebody_altered(run: Run) -> None:
-    with open_catalog().database.write() as session:
-        session.execute(text("DROP INDEX ix_files_sha256"))
+    with open_catalog().database.write() as connection:
+        connection.execute(text("DROP INDEX ix_files_sha256"))
     (difference,) = json.loads(run("db", "check", "--json", status=1).stdout)["differences"]
     assert "ix_files_sha256" in difference
     shown = run("db", "check", status=1).stderr

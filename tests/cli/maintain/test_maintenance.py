@@ -77,8 +77,8 @@ def test_log_shows_who_did_what(run: Run, film: Version, monkeypatch: pytest.Mon
 def test_log_names_what_was_altered(run: Run, film: Version) -> None:
     from sqlalchemy import text
 
-    with open_catalog().database.write() as session:
-        session.execute(text("UPDATE log SET actor = 'eve'"))
+    with open_catalog().database.write() as connection:
+        connection.execute(text("UPDATE log SET actor = 'eve'"))
     result = run("log", status=1)
     assert result.stderr.startswith("Entry 1 was altered: its hash is another.\n")
     assert "`hubkit fsck --full` says what to do" in result.stderr

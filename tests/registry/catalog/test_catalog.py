@@ -286,8 +286,8 @@ def test_the_name_of_a_deleted_adapter_stays_taken(
     catalog: Catalog, make_folder: MakeFolder
 ) -> None:
     version = catalog.publish(REF, make_folder())
-    with catalog.database.write() as session:
-        session.execute(text("UPDATE repositories SET deleted_at = '2026-01-02 00:00:00'"))
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE repositories SET deleted_at = '2026-01-02 00:00:00'"))
     with pytest.raises(RefNotFoundError, match="was deleted on 2026-01-02"):
         catalog.resolve(version.ref)
     with pytest.raises(ConflictError, match=r"was deleted on 2026-01-02.*Choose another name"):

@@ -37,8 +37,8 @@ def test_damaged_bytes_are_fetched_again_from_where_they_came(
     assert path.read_bytes() == b"right"
     kept = [*catalog.blobs.quarantine.glob(f"{path.name}-*")]
     assert [path.read_bytes() for path in kept] == ([] if content is None else [content])
-    with catalog.database.read() as session:
-        entries = [*catalog.log.entries(session)][1:]
+    with catalog.database.read() as connection:
+        entries = [*catalog.log.entries(connection)][1:]
     told = [(entry.action, entry.details["sha256"]) for entry in entries]
     expected = [("quarantine", path.name), ("fetch", path.name)]
     assert told == expected[content is None :]

@@ -2,7 +2,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, select, text
 
 from registry import (
     Catalog,
@@ -14,7 +14,7 @@ from registry import (
 )
 from registry.database import connections as sqlite_connections
 from registry.database.database import Database
-from registry.tables.models import Repository
+from registry.tables.models import REPOSITORIES
 
 
 @pytest.mark.parametrize(
@@ -29,33 +29,33 @@ from registry.tables.models import Repository
 )
 @pytest.mark.sqlite
 def test_every_connection_has_the_pragmas(catalog: Catalog, pragma: str, value: int) -> None:
-    with catalog.database.read() as session:
-        assert session.scalar(text(f"PRAGMA {pragma}")) == value
+    with catalog.database.read() as connection:
+        assert connection.scalar(text(f"PRAGMA {pragma}")) == value
 
 
 @pytest.mark.sqlite
 def test_an_error_in_a_write_undoes_all_of_it(catalog: Catalog) -> None:
     def write_and_fail() -> None:
-        with catalog.database.write() as session:
-            session.execute(text("INSERT INTO revision_text (name) VALUES ('x')"))
+        with catalog.database.write() as connection:
+            connection.execute(text("INSERT INTO revision_text (name) VALUES ('x')"))
             raise KeyError("boom")
 
     with pytest.raises(KeyError, match="boom"):
         write_and_fail()
-    with catalog.database.read() as session:
-        assert session.scalar(text("SELECT count(*) FROM revision_text")) == 0
+    with catalog.database.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM revision_text")) == 0
 
 
 def test_a_read_sees_one_state_while_another_process_writes(tmp_path: Path) -> None:
     catalog = open_catalog(tmp_path)
     count = text("SELECT count(*) FROM revision_text")
-    with catalog.database.read() as session:
-        assert session.scalar(count) == 0
+    with catalog.database.read() as connection:
+        assert connection.scalar(count) == 0
         with catalog.database.write() as writer:
             writer.execute(text("INSERT INTO revision_text (name) VALUES ('x')"))
-        assert session.scalar(count) == 0
-    with catalog.database.read() as session:
-        assert session.scalar(count) == 1
+        assert connection.scalar(count) == 0
+    with catalog.database.read() as connection:
+        assert connection.scalar(count) == 1
 
 
 def test_a_database_that_stays_locked_says_who_to_wait_for(
@@ -74,18 +74,18 @@ def test_a_database_that_stays_locked_says_who_to_wait_for(
 @pytest.mark.sqlite
 def test_a_full_disk_is_a_storage_error_and_nothing_is_written(catalog: Catalog) -> None:
     def fill() -> None:
-        with catalog.database.write() as session:
-            session.execute(text("PRAGMA max_page_count = 1"))
+        with catalog.database.write() as connection:
+            connection.execute(text("PRAGMA max_page_count = 1"))
             for number in range(1000):
-                session.execute(
+                connection.execute(
                     text("INSERT INTO revision_text (name, description) VALUES (:n, :d)"),
                     {"n": str(number), "d": f"word{number} " * 1000},
                 )
 
     with pytest.raises(StorageError, match="Free some disk space"):
         fill()
-    with catalog.database.read() as session:
-        assert session.scalar(text("SELECT count(*) FROM revision_text")) == 0
+    with catalog.database.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM revision_text")) == 0
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_newer_database_is_refused_with_both_revisions(catalog: Catalog) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
     with pytest.raises(NewerDatabaseError, match=r"migration 9999, .* up to 0003: .* Upgrade"):
         catalog.database.upgrade()
 
@@ -134,21 +134,21 @@ def test_a_path_with_odd_characters_is_one_file(tmp_path: Path) -> None:
 def test_foreign_keys_hold(catalog: Catalog) -> None:
     with (
         pytest.raises(DatabaseError, match=r"(?i)foreign key constraint"),
-        catalog.database.write() as session,
+        catalog.database.write() as connection,
     ):
-        session.execute(text("INSERT INTO refs VALUES (1, 'best', 1)"))
+        connection.execute(text("INSERT INTO refs VALUES (1, 'best', 1)"))
 
 
 def test_columns_hold_aware_times(catalog: Catalog) -> None:
     from datetime import UTC, datetime, timedelta, timezone
 
     noon = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
-    with catalog.database.write() as session:
-        session.add(Repository(name="a", folded="a", created_at=noon))
-    with catalog.database.read() as session:
-        row = session.get_one(Repository, 1)
-        assert row.created_at == noon
-        assert row.created_at.tzinfo is UTC
+    with catalog.database.write() as connection:
+        connection.execute(insert(REPOSITORIES), {"name": "a", "folded": "a", "created_at": noon})
+    with catalog.database.read() as connection:
+        kept = connection.scalar(select(REPOSITORIES.c.created_at))
+        assert kept == noon
+        assert kept.tzinfo is UTC
 
 
 def test_opening_nothing_does_not_touch_the_disk(tmp_path: Path) -> None:

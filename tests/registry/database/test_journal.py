@@ -50,8 +50,8 @@ def test_the_journal_is_wal_save_over_a_network(
 ) -> None:
     assert is_network(kind) == network
     monkeypatch.setattr(journal, "file_system", lambda folder: kind)
-    with open_catalog(tmp_path / "home").database.read() as session:
-        mode = session.scalar(text("PRAGMA journal_mode"))
+    with open_catalog(tmp_path / "home").database.read() as connection:
+        mode = connection.scalar(text("PRAGMA journal_mode"))
     assert mode == ("delete" if network else "wal")
 
 
@@ -60,8 +60,8 @@ def test_a_registry_that_moved_to_a_network_is_taken_out_of_wal(
 ) -> None:
     open_catalog(tmp_path).close()
     monkeypatch.setattr(journal, "file_system", lambda folder: "nfs4")
-    with open_catalog(tmp_path).database.read() as session:
-        assert session.scalar(text("PRAGMA journal_mode")) == "delete"
+    with open_catalog(tmp_path).database.read() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "delete"
 
 
 def test_the_file_system_is_the_one_the_system_names(tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_sqlite_makes_no_checkpoint_of_its_own_where_that_could_corrupt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fixed: bool, pages: int
 ) -> None:
     monkeypatch.setattr(sqlite_connections, "has_wal_reset_fix", lambda version: fixed)
-    with open_catalog(tmp_path).database.read() as session:
-        assert session.scalar(text("PRAGMA wal_autocheckpoint")) == pages
+    with open_catalog(tmp_path).database.read() as connection:
+        assert connection.scalar(text("PRAGMA wal_autocheckpoint")) == pages
 
 
 def fill(catalog: Catalog, kilobytes: int) -> None:
     for _ in range(kilobytes // 100):
-        with catalog.database.write() as session:
-            session.execute(
+        with catalog.database.write() as connection:
+            connection.execute(
                 text("INSERT INTO revision_text (name) VALUES (hex(randomblob(50000)))")
             )
 
@@ -106,9 +106,9 @@ def test_a_log_that_grew_is_moved_into_the_database_and_starts_anew(
 
 def test_no_checkpoint_is_made_while_somebody_writes(catalog: Catalog) -> None:
     path = catalog.database.path
-    with catalog.database.write() as session:
+    with catalog.database.write() as connection:
         fill_row = "INSERT INTO revision_text (name) VALUES ('x')"
-        session.execute(text(fill_row))
+        connection.execute(text(fill_row))
         before = path.read_bytes()
         checkpoint(path)
         assert path.read_bytes() == before

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, text
 
 from registry import Catalog, DatabaseError, StorageError
 from registry.database import postgresql as module
@@ -23,32 +22,32 @@ def url_of(catalog: Catalog) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def failing(session: Session, state: str) -> None:
-    session.execute(text(f"DO $$ BEGIN RAISE 'on purpose' USING ERRCODE = '{state}'; END $$"))
+def failing(connection: Connection, state: str) -> None:
+    connection.execute(text(f"DO $$ BEGIN RAISE 'on purpose' USING ERRCODE = '{state}'; END $$"))
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01"])
 def test_a_transaction_that_collided_is_run_again(catalog: Catalog, state: str) -> None:
     tries = []
 
-    def work(session: Session) -> int:
+    def work(connection: Connection) -> int:
         tries.append(1)
-        session.execute(text("INSERT INTO condemned VALUES (repeat('a', 64), now())"))
+        connection.execute(text("INSERT INTO condemned VALUES (repeat('a', 64), now())"))
         if len(tries) < 3:
-            failing(session, state)
+            failing(connection, state)
         return len(tries)
 
     assert catalog.database.transact(work) == 3
-    with catalog.database.read() as session:
-        assert session.scalar(text("SELECT count(*) FROM condemned")) == 1
+    with catalog.database.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM condemned")) == 1
 
 
 def test_another_failure_is_not_tried_again(catalog: Catalog) -> None:
     tries = []
 
-    def work(session: Session) -> None:
+    def work(connection: Connection) -> None:
         tries.append(1)
-        failing(session, "22012")
+        failing(connection, "22012")
 
     with pytest.raises(DatabaseError, match="on purpose"):
         catalog.database.transact(work)
@@ -66,8 +65,8 @@ def test_another_failure_is_not_tried_again(catalog: Catalog) -> None:
 def test_what_the_server_refuses_is_said_with_a_cure(
     catalog: Catalog, state: str, error: type[Exception], cure: str
 ) -> None:
-    with pytest.raises(error, match=cure), catalog.database.write() as session:
-        failing(session, state)
+    with pytest.raises(error, match=cure), catalog.database.write() as connection:
+        failing(connection, state)
 
 
 def test_writers_take_turns(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,9 +84,9 @@ def test_writers_take_turns(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -
 def test_a_read_changes_nothing(catalog: Catalog) -> None:
     with (
         pytest.raises(StorageError, match="read-only transaction"),
-        catalog.database.read() as session,
+        catalog.database.read() as connection,
     ):
-        session.execute(text("DELETE FROM tags"))
+        connection.execute(text("DELETE FROM tags"))
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
@@ -105,12 +104,12 @@ def test_a_url_that_names_no_postgresql_database_is_refused(url: str) -> None:
 
 
 def test_somebody_elses_tables_are_left_alone(catalog: Catalog) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("CREATE SCHEMA theirs"))
-        session.execute(text("CREATE TABLE theirs.songs (title text)"))
+    with catalog.database.write() as connection:
+        connection.execute(text("CREATE SCHEMA theirs"))
+        connection.execute(text("CREATE TABLE theirs.songs (title text)"))
     other = Database(f"{url_of(catalog)}?options=-csearch_path%3Dtheirs")
     with pytest.raises(DatabaseError, match="not one of hubkit's"):
         other.upgrade()
     other.close()
-    with catalog.database.write() as session:
-        session.execute(text("DROP SCHEMA theirs CASCADE"))
+    with catalog.database.write() as connection:
+        connection.execute(text("DROP SCHEMA theirs CASCADE"))

@@ -15,18 +15,18 @@ REF = AdapterRef.parse("alice/sst2")
 
 
 def entries(catalog: Catalog, ref: AdapterRef | None = None) -> list[Entry]:
-    with catalog.database.read() as session:
-        return [*catalog.log.entries(session, ref)]
+    with catalog.database.read() as connection:
+        return [*catalog.log.entries(connection, ref)]
 
 
 def problems(catalog: Catalog) -> tuple[str, ...]:
-    with catalog.database.read() as session:
-        return catalog.log.verify(session).problems
+    with catalog.database.read() as connection:
+        return catalog.log.verify(connection).problems
 
 
 def alter(catalog: Catalog, statement: str) -> None:
-    with catalog.database.write() as session:
-        session.execute(text(statement))
+    with catalog.database.write() as connection:
+        connection.execute(text(statement))
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def test_each_hash_covers_the_entry_before_as_json_and_sha256_tell(busy: Catalog
         content = busy.log.records.path(number).read_bytes()
         assert json.loads(content)["previous"] == previous
         previous = hashlib.sha256(content).hexdigest()
-    with busy.database.read() as session:
-        assert busy.log.verify(session).hash == previous
+    with busy.database.read() as connection:
+        assert busy.log.verify(connection).hash == previous
     assert problems(busy) == ()
 
 
@@ -130,8 +130,8 @@ def test_a_file_that_went_missing_is_written_again_by_the_next_change(
     for number in (6, 7):
         busy.log.records.path(number).unlink()
     busy.publish(AdapterRef.parse("bob/other"), make_folder())
-    with busy.database.read() as session:
-        assert busy.log.missing_records(session) == []
+    with busy.database.read() as connection:
+        assert busy.log.missing_records(connection) == []
 
 
 def test_a_database_older_than_its_records_takes_no_changes(

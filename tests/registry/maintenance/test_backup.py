@@ -227,8 +227,8 @@ def test_a_backup_of_an_older_hubkit_is_restored_and_one_of_a_newer_is_refused(
     restore(tmp_path / "backup", find_catalog(tmp_path / "new"))
     assert len(open_catalog(tmp_path / "new").versions(REF)) == 1
     assert database.migration() == "0002"
-    with database.write() as session:
-        session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
+    with database.write() as connection:
+        connection.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
     database.close()
     with pytest.raises(NewerDatabaseError, match=r"backup/hubkit.db is at migration 9999"):
         restore(tmp_path / "backup", find_catalog(tmp_path / "newer"))

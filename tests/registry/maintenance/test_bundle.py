@@ -96,8 +96,8 @@ def test_importing_again_changes_nothing_and_another_reader_may_have_written_it(
     bundle = exported(other_catalog, nested.ref)
     first = import_bundle(catalog, io.BytesIO(bundle))
     assert import_bundle(catalog, io.BytesIO(packed(members(bundle)))) == first
-    with catalog.database.read() as session:
-        assert len([*catalog.log.entries(session)]) == 4
+    with catalog.database.read() as connection:
+        assert len([*catalog.log.entries(connection)]) == 4
 
 
 @pytest.mark.sqlite

@@ -23,8 +23,8 @@ def test_a_sound_registry_has_no_problems(catalog: Catalog, make_folder: MakeFol
     checks = found(catalog)
     assert "problem" not in {check.state for check in checks.values()}
     assert checks["database"].state == "ok"
-    with catalog.database.read() as session:
-        assert catalog.log.head(session)[1] in checks["log"].text
+    with catalog.database.read() as connection:
+        assert catalog.log.head(connection)[1] in checks["log"].text
     assert [path for path in catalog.home.iterdir() if path.suffix == ".tmp"] == []
 
 
@@ -77,8 +77,8 @@ def test_a_lost_or_damaged_database_is_a_problem(
 
 
 def test_a_newer_database_is_a_problem(catalog: Catalog) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
     check = found(catalog)["database"]
     assert check.state == "problem"
     assert "newer hubkit" in check.text
@@ -99,8 +99,8 @@ def test_what_was_left_is_counted(catalog: Catalog) -> None:
 
 
 def test_what_somebody_took_out_of_the_database_is_a_problem(catalog: Catalog) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("DELETE FROM log_head"))
+    with catalog.database.write() as connection:
+        connection.execute(text("DELETE FROM log_head"))
     check = found(catalog)["database"]
     assert check.state == "problem"
     assert "the log has lost its head" in check.text

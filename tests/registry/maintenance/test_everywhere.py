@@ -93,9 +93,9 @@ def test_the_database_is_made_anew_from_the_blobs_and_records(busy: Catalog) -> 
     before = without_ids(rows_of(busy))
     server = busy.database.backend.engine.dialect.name == "postgresql"
     if server:
-        with busy.database.write() as session:
-            session.execute(text("DROP SCHEMA public CASCADE"))
-            session.execute(text("CREATE SCHEMA public"))
+        with busy.database.write() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
     busy.close()
     if not server:
         busy.database.path.unlink()

@@ -78,9 +78,9 @@ def test_repair_fetches_again_what_was_pulled(
 
 @pytest.mark.sqlite
 def test_an_index_that_misses_rows_is_damage(catalog: Catalog, version: Version) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("PRAGMA writable_schema=ON"))
-        session.execute(
+    with catalog.database.write() as connection:
+        connection.execute(text("PRAGMA writable_schema=ON"))
+        connection.execute(
             text(
                 "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master"
                 " WHERE name = 'ix_parents_digest') WHERE name = 'ix_files_sha256'"
@@ -156,23 +156,23 @@ def test_large_files_are_hashed_too(
 def test_an_alias_of_another_adapters_version_is_named_and_left(
     catalog: Catalog, version: Version
 ) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("UPDATE refs SET revision_id = 1"))
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE refs SET revision_id = 1"))
     report = check_registry(catalog, repair=True)
     assert report.status == 2
     assert "alice/sst2@best names a version of another adapter" in texts(report)
 
 
 def test_an_altered_log_is_named_and_left(catalog: Catalog, version: Version) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("UPDATE log SET actor = 'eve' WHERE sequence = 2"))
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE log SET actor = 'eve' WHERE sequence = 2"))
     report = check_registry(catalog, full=True, repair=True)
     assert report.status == 2
     assert "Entry 2 was altered" in texts(report)
     rebuild(catalog)  # from the records, which say what it was
     assert check_registry(catalog, full=True).status == 0
-    with catalog.database.read() as session:
-        assert "eve" not in {entry.actor for entry in catalog.log.entries(session)}
+    with catalog.database.read() as connection:
+        assert "eve" not in {entry.actor for entry in catalog.log.entries(connection)}
 
 
 @pytest.mark.parametrize("content", [None, b"{}"])

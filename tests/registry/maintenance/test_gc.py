@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.database import connections as sqlite_connections
@@ -69,11 +69,11 @@ def test_nobody_publishes_while_the_log_is_compared_with_its_records(
     monkeypatch.setattr(sqlite_connections, "BUSY_SECONDS", 0.05)
     compare, other = Log.require_own_records, open_catalog(catalog.home)
 
-    def try_to_publish(log: Log, session: Session) -> None:
+    def try_to_publish(log: Log, connection: Connection) -> None:
         # Two records more than this session knows of would make its database look older.
         with pytest.raises(DatabaseError, match="in use"):
             other.publish(REF, make_folder())
-        compare(log, session)
+        compare(log, connection)
 
     monkeypatch.setattr(Log, "require_own_records", try_to_publish)
     assert collect_garbage(catalog) == Collection()
@@ -124,15 +124,15 @@ def test_a_condemned_blob_that_a_version_refers_to_stays(
     from sqlalchemy import text
 
     version = catalog.publish(REF, make_folder())
-    with catalog.database.write() as session:
-        session.execute(
+    with catalog.database.write() as connection:
+        connection.execute(
             text("INSERT INTO condemned VALUES (:digest, '2020-01-01 00:00:00.000000')"),
             {"digest": version.manifest_digest},
         )
     assert collect_garbage(catalog, grace=AT_ONCE).removed == 0
     assert catalog.manifest(version)
-    with catalog.database.read() as session:
-        assert session.scalar(text("SELECT count(*) FROM condemned")) == 0
+    with catalog.database.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM condemned")) == 0
 
 
 def test_nothing_that_is_referred_to_is_condemned(
@@ -141,8 +141,8 @@ def test_nothing_that_is_referred_to_is_condemned(
     from datetime import UTC, datetime
 
     version = catalog.publish(REF, make_folder())
-    with catalog.database.write() as session:
-        assert condemn(session, [version.manifest_digest], datetime.now(UTC)) == []
+    with catalog.database.write() as connection:
+        assert condemn(connection, [version.manifest_digest], datetime.now(UTC)) == []
 
 
 def test_what_killed_processes_left_goes_when_it_is_old(
@@ -204,8 +204,8 @@ def test_one_collection_waits_for_another(catalog: Catalog) -> None:
 def test_it_is_told_in_the_log(catalog: Catalog, deleted: Folder) -> None:
     grow_old(catalog, 2 * GRACE)
     collect_garbage(catalog)
-    with catalog.database.read() as session:
-        last = [*catalog.log.entries(session)][-1]
+    with catalog.database.read() as connection:
+        last = [*catalog.log.entries(connection)][-1]
     assert (last.action, last.details["condemned"]) == ("gc", 2)
 
 

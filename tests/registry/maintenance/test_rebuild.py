@@ -83,8 +83,8 @@ def test_tables_that_somebody_altered_are_kept_and_made_anew(
 ) -> None:
     catalog = make_busy_registry("rebuilt")
     before = rows_of(catalog)
-    with catalog.database.write() as session:
-        session.execute(text(statement))
+    with catalog.database.write() as connection:
+        connection.execute(text(statement))
     (finding,) = check_registry(catalog).findings
     assert "is damaged: " in finding.text
     assert "`hubkit rebuild`" in finding.text
@@ -92,10 +92,10 @@ def test_tables_that_somebody_altered_are_kept_and_made_anew(
     assert done.kept is not None
     schema = re.search("hubkit_damaged_[0-9t]+", done.kept)
     if schema is not None:
-        with catalog.database.write() as session:
-            kept = session.scalars(text(f"SELECT name FROM {schema[0]}.repositories")).all()
+        with catalog.database.write() as connection:
+            kept = connection.scalars(text(f"SELECT name FROM {schema[0]}.repositories")).all()
             assert "gone" in kept
-            session.execute(text(f"DROP SCHEMA {schema[0]} CASCADE"))
+            connection.execute(text(f"DROP SCHEMA {schema[0]} CASCADE"))
     else:
         assert Path(done.kept).is_file()
 
@@ -106,9 +106,9 @@ def test_an_empty_database_on_the_server_gets_every_row(
 ) -> None:
     catalog = make_busy_registry("rebuilt")
     before = rows_of(catalog)
-    with catalog.database.write() as session:
-        session.execute(text("DROP SCHEMA public CASCADE"))
-        session.execute(text("CREATE SCHEMA public"))
+    with catalog.database.write() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
     assert require_all_back(catalog, before).kept is None
 
 
@@ -117,12 +117,12 @@ def test_somebody_elses_tables_are_not_moved_away(
     make_busy_registry: Callable[[str], Catalog],
 ) -> None:
     catalog = make_busy_registry("rebuilt")
-    with catalog.database.write() as session:
-        session.execute(text("ALTER TABLE hubkit_version RENAME TO songs"))
+    with catalog.database.write() as connection:
+        connection.execute(text("ALTER TABLE hubkit_version RENAME TO songs"))
     with pytest.raises(DatabaseError, match="not one of hubkit's"):
         rebuild(catalog)
-    with catalog.database.write() as session:
-        session.execute(text("ALTER TABLE songs RENAME TO hubkit_version"))
+    with catalog.database.write() as connection:
+        connection.execute(text("ALTER TABLE songs RENAME TO hubkit_version"))
     assert rebuild(catalog).entries == 0
 
 
@@ -131,16 +131,18 @@ def test_a_rebuild_on_the_server_that_breaks_off_leaves_all_as_it_was(
     make_busy_registry: Callable[[str], Catalog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog = make_busy_registry("rebuilt")
-    with catalog.database.write() as session:
-        session.execute(text("DELETE FROM log_head"))
+    with catalog.database.write() as connection:
+        connection.execute(text("DELETE FROM log_head"))
     before = rows_of(catalog)
     with monkeypatch.context() as patch:
         patch.setattr(Log, "insert", mock.Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             rebuild(catalog)
     assert rows_of(catalog) == before
-    with catalog.database.write() as session:
-        assert session.scalar(text("SELECT count(*) FROM pg_namespace WHERE nspname ~ 'dam'")) == 0
+    with catalog.database.write() as connection:
+        assert (
+            connection.scalar(text("SELECT count(*) FROM pg_namespace WHERE nspname ~ 'dam'")) == 0
+        )
 
 
 @pytest.mark.sqlite

@@ -28,8 +28,8 @@ def version(stack: Version) -> Version:
 def test_rows_that_say_something_else_than_the_manifest_are_written_again(
     catalog: Catalog, version: Version, statement: str, table: str
 ) -> None:
-    with catalog.database.write() as session:
-        session.execute(text(statement))
+    with catalog.database.write() as connection:
+        connection.execute(text(statement))
     assert check_registry(catalog).status == 0
     report = check_registry(catalog, full=True)
     assert report.status == 2
@@ -52,8 +52,8 @@ def test_rows_that_say_something_else_than_the_manifest_are_written_again(
 def test_the_search_index_is_written_again(
     catalog: Catalog, version: Version, statement: str
 ) -> None:
-    with catalog.database.write() as session:
-        session.execute(text(statement))
+    with catalog.database.write() as connection:
+        connection.execute(text(statement))
     assert "something else than the search index" in texts(check_registry(catalog, full=True))
     assert check_registry(catalog, full=True, repair=True).status == 1
     assert search(catalog, text="sst2").items == (version,)
@@ -61,8 +61,8 @@ def test_the_search_index_is_written_again(
 
 @pytest.mark.sqlite
 def test_a_search_index_out_of_step_is_made_anew(catalog: Catalog, version: Version) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("DELETE FROM revision_text_data WHERE id > 10"))
+    with catalog.database.write() as connection:
+        connection.execute(text("DELETE FROM revision_text_data WHERE id > 10"))
     catalog.close()
     with pytest.raises(DatabaseError, match="`hubkit fsck --full --repair` makes it anew"):
         search(catalog, text="sst2")
@@ -86,8 +86,8 @@ def test_a_search_index_out_of_step_is_made_anew(catalog: Catalog, version: Vers
 def test_adapters_are_listed_again_as_they_are(
     catalog: Catalog, version: Version, statement: str
 ) -> None:
-    with catalog.database.write() as session:
-        session.execute(text(statement))
+    with catalog.database.write() as connection:
+        connection.execute(text(statement))
     report = check_registry(catalog, full=True)
     assert report.status == 2
     assert "1 adapters are not listed as they are" in texts(report)
@@ -99,9 +99,9 @@ def test_adapters_are_listed_again_as_they_are(
 def test_what_an_earlier_hubkit_did_not_note_is_no_damage(
     catalog: Catalog, version: Version
 ) -> None:
-    with catalog.database.write() as session:
+    with catalog.database.write() as connection:
         for table in ("revisions", "listings"):
-            session.execute(text(f"UPDATE {table} SET base_family = NULL"))
+            connection.execute(text(f"UPDATE {table} SET base_family = NULL"))
     report = check_registry(catalog, full=True)
     assert report.status == 0
     assert texts(report).startswith("Of 2 versions, published by an earlier hubkit, the family")
@@ -113,9 +113,9 @@ def test_what_an_earlier_hubkit_did_not_note_is_no_damage(
 def test_versions_from_before_there_was_a_log_are_added_to_it(
     catalog: Catalog, version: Version
 ) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("DELETE FROM log"))
-        session.execute(text(f"UPDATE log_head SET sequence = 0, hash = '{'0' * 64}'"))
+    with catalog.database.write() as connection:
+        connection.execute(text("DELETE FROM log"))
+        connection.execute(text(f"UPDATE log_head SET sequence = 0, hash = '{'0' * 64}'"))
     for number in (1, 2, 3):
         damage(catalog.log.records.path(number), None)
     report = check_registry(catalog, full=True)
@@ -123,6 +123,6 @@ def test_versions_from_before_there_was_a_log_are_added_to_it(
     assert "does not tell of 2 versions" in texts(report)
     assert check_registry(catalog, full=True, repair=True).status == 1
     assert check_registry(catalog, full=True).status == 0
-    with catalog.database.read() as session:
-        told = [(entry.action, entry.name) for entry in catalog.log.entries(session)]
+    with catalog.database.read() as connection:
+        told = [(entry.action, entry.name) for entry in catalog.log.entries(connection)]
     assert told == [("publish", "one"), ("publish", "alice/sst2"), ("alias", "alice/sst2")]

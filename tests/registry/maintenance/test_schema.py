@@ -13,13 +13,13 @@ def test_tables_that_nobody_altered_do_not_differ(catalog: Catalog) -> None:
 
 
 def test_what_somebody_altered_is_told(catalog: Catalog) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("DROP INDEX ix_files_sha256"))
+    with catalog.database.write() as connection:
+        connection.execute(text("DROP INDEX ix_files_sha256"))
     try:
         assert "ix_files_sha256" in "".join(differences(catalog.database))
     finally:  # as other tests use the database again, too
-        with catalog.database.write() as session:
-            session.execute(text("CREATE INDEX ix_files_sha256 ON files (sha256)"))
+        with catalog.database.write() as connection:
+            connection.execute(text("CREATE INDEX ix_files_sha256 ON files (sha256)"))
 
 
 def test_a_database_goes_back_and_is_brought_up_again(
@@ -54,5 +54,5 @@ def test_a_database_of_a_newer_hubkit_is_not_taken_back(catalog: Catalog) -> Non
 
 
 def _set_migration(catalog: Catalog, number: str) -> None:
-    with catalog.database.write() as session:
-        session.execute(text("UPDATE hubkit_version SET version_num = :n"), {"n": number})
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE hubkit_version SET version_num = :n"), {"n": number})

@@ -42,9 +42,9 @@ def test_each_finds_the_records_of_the_other_and_can_make_the_database_anew(
         assert [*machine.log.records.sequences()] == [1, 2, 3, 4]
         assert not (machine.home / "records").exists()
     here, there = machines
-    with here.database.write() as session:
-        session.execute(text("DROP SCHEMA public CASCADE"))
-        session.execute(text("CREATE SCHEMA public"))
+    with here.database.write() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
     assert rebuild(here).entries == 4
     assert there.versions(REF) == versions[::-1]
     assert there.publish(REF, make_folder()).number == 5

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
 from registry import AdapterRef, Catalog, Folder, InvalidNameError, open_catalog
-from registry.database.prepared import Prepared, Transaction
-from registry.search import search as searching
+from registry.search import pages as statements_of_pages
 from registry.search.search import search
 from registry.tables import text_index
 
@@ -25,16 +24,9 @@ def counting_queries() -> Iterator[list[str]]:
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
-    def rows(self: Prepared, transaction: Transaction, **values: Any) -> list[tuple[Any, ...]]:
-        statements.append("past SQLAlchemy")
-        return prepared_rows(self, transaction, **values)
-
-    prepared_rows = Prepared.rows
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Prepared, "rows", rows)
-            yield statements
+        yield statements
     finally:
         event.remove(Engine, "before_cursor_execute", note)
 
@@ -253,7 +245,7 @@ def test_a_malformed_page_or_owner_is_refused(catalog: Catalog, query: dict[str,
 def test_a_search_that_looked_through_many_goes_on_where_it_stopped(
     catalog: Catalog, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "MOST_CANDIDATES", 2)
+    monkeypatch.setattr(statements_of_pages, "MOST_CANDIDATES", 2)
     publish("wanted", task="rare", description="word")
     for number in range(3):
         publish(f"other-{number}", description="word")

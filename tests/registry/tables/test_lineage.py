@@ -28,10 +28,10 @@ def test_trees_go_all_the_way_both_ways(
     both = publish("both", two, one)
     top = publish("top", both, one)
     other = publish("other", top, both)
-    with catalog.database.read() as session:
-        ancestors = find_ancestors(session, other.manifest_digest)
-        descendants = find_descendants(session, one.manifest_digest)
-        nothing = find_ancestors(session, one.manifest_digest)
+    with catalog.database.read() as connection:
+        ancestors = find_ancestors(connection, other.manifest_digest)
+        descendants = find_descendants(connection, one.manifest_digest)
+        nothing = find_ancestors(connection, one.manifest_digest)
     assert names(ancestors) == {
         "top@1": {"both@1": {"two@1": {}, "one@1": {}}, "one@1": {}},
         "both@1": "repeated",
@@ -51,8 +51,8 @@ def test_parents_come_in_the_order_of_the_manifest_or_the_missing_one_is_named(
     both = catalog.publish(AdapterRef.parse("both"), make_folder(kind="stack", parents=pinned))
     assert catalog.parents(both) == [two, one]
     assert catalog.parents(one) == []
-    with catalog.database.write() as session:
-        session.execute(
+    with catalog.database.write() as connection:
+        connection.execute(
             text("UPDATE parents SET digest = :other WHERE ref = 'one@1'"), {"other": "0" * 64}
         )
     with pytest.raises(ParentNotFoundError, match=r"both@1 is made of one@1 \(0{12}\)"):
