@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.catalog import change
-from registry.catalog.checkout import cached_folder, materialize, read_manifest
+from registry.catalog.cache import cached_folder
+from registry.catalog.checkout import materialize, read_manifest
 from registry.catalog.publish import publish_version
 from registry.catalog.pull import pull_version
 from registry.catalog.store import Store
@@ -185,7 +186,8 @@ class Catalog:
     def folder(self, version: Version) -> Path:
         """Return a folder to load a version from; every byte in it is verified by this call.
 
-        It belongs to the registry: read it, do not write to it.
+        It belongs to the registry: read it, do not write to it. It is there for as long as this
+        process runs, whatever becomes of the version.
 
         Raises:
             CorruptBlobError: Stored bytes are missing, truncated or altered.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from registry.catalog.heal import healing
 from registry.catalog.store import Store
-from registry.errors import CorruptBlobError, FolderError, ManifestError, StorageError
+from registry.errors import FolderError
 from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.blobs import BlobStore
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
@@ -27,27 +27,6 @@ def materialize(store: Store, version: Version, destination: Path) -> Manifest:
     manifest, label = read_manifest(store, version), str(version.ref)
     healing(store, version, lambda: write_folder(store.blobs, manifest, destination, label))
     return manifest
-
-
-def cached_folder(store: Store, version: Version) -> Path:
-    """As `Catalog.folder`: verified now, whoever touched the folder since it was written."""
-    manifest = read_manifest(store, version)
-    folder = store.home / "cache" / manifest.digest
-    return healing(store, version, lambda: _cached(store, version, manifest, folder))
-
-
-def _cached(store: Store, version: Version, manifest: Manifest, folder: Path) -> Path:
-    if _is_intact(folder, manifest):
-        return folder
-    if folder.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-    try:
-        write_folder(store.blobs, manifest, folder, str(version.ref))
-    except (FolderError, StorageError):
-        # Another process may have written the same folder a moment earlier.
-        if not _is_intact(folder, manifest):
-            raise
-    return folder
 
 
 def write_folder(blobs: BlobStore, manifest: Manifest, destination: Path, label: str) -> None:
@@ -84,14 +63,3 @@ def write_folder(blobs: BlobStore, manifest: Manifest, destination: Path, label:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         fsync_folder(destination.parent)
-
-
-def _is_intact(folder: Path, manifest: Manifest) -> bool:
-    from registry.folders import read_folder  # all kinds of folders, which listing never needs
-
-    if not folder.is_dir():
-        return False
-    try:
-        return read_folder(folder).manifest.digest == manifest.digest
-    except (FolderError, ManifestError, CorruptBlobError, StorageError):
-        return False

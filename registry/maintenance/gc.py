@@ -1,12 +1,17 @@
 """Garbage collection: removes what nothing refers to, while others go on publishing.
 
-A blob that nothing refers to may belong to a publish under way, so it goes in two steps. First it
-is condemned, if it is older than the grace period. A later collection, again a grace period after,
-asks once more, inside a write transaction: publishing ends in such a transaction too, in which it
-takes back what was condemned and makes sure of every blob. So whichever of the two comes first,
-the other sees it. The file is renamed in that transaction and removed after the commit; a crash in
-between leaves it in the trash, which the next collection empties. An object, which cannot be
-renamed, is removed in the transaction.
+A blob that nothing refers to may belong to a publish under way, so it goes in steps. First it is
+condemned, if it is older than the grace period. A later collection, again a grace period after,
+moves it to the trash, if still nothing refers to it: whoever asks for it from then on brings it
+back. Then a write transaction asks once more about all that is in the trash. What something refers
+to goes back to its place; the rest is removed for good, after the commit.
+
+Publishing ends in a write transaction, too, in which it takes back what was condemned and makes
+sure of every blob. So of the two transactions one comes first, and the other sees what it did. A
+lock that is lost, with the connection to a server or by a kill, harms nothing: moving to the trash
+needs none, and what is removed was asked about in a transaction that is known to have ended well.
+What is in the trash then is left to the next collection. No two collections give a blob the same
+name there, so none removes what another one moved.
 
 Blobs are looked through by the first two digits of their digests, so that a registry of any size
 takes little memory, and decided on in small batches with a pause after each, so that nobody waits.
@@ -16,14 +21,21 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from sqlalchemy import Connection
 
+from registry.catalog.cache import (
+    CACHE_NAME,
+    remove_dead_readers,
+    scratch_folders,
+    take_away,
+    unused_folders,
+)
 from registry.catalog.catalog import Catalog
 from registry.storage.blobs import Stored
 from registry.storage.durable import storage_errors
@@ -41,10 +53,17 @@ from registry.tables.references import (
 GRACE = timedelta(hours=24)
 """How long a blob is left alone that nothing refers to: longer than any publish takes."""
 
+RUN_GRACE = timedelta(days=14)
+"""How long the checkpoints of a training that broke off are kept, so that it can go on."""
+
+RUNS_NAME = "runs"
+"""The folder of training runs, in a registry's: each has a folder and a lock file of its name."""
+
 LOCK_NAME = "gc.lock"
 """Held in the registry's folder by whoever collects garbage, or must not lose blobs to that."""
 
 _PREFIX = re.compile("[0-9a-f]{2}")
+_RUN = re.compile("[0-9a-f]{16}")
 
 _BATCH = 200
 """Blobs decided on in one write transaction: few, so that no publisher waits for long."""
@@ -64,6 +83,7 @@ class Collection:
         condemned_bytes: How many bytes those hold.
         leftovers: How many files and folders of processes that were killed were removed, and
             folders written out for loading whose version is gone.
+        runs: How many training runs that broke off were removed.
     """
 
     removed: int = 0
@@ -71,6 +91,7 @@ class Collection:
     condemned: int = 0
     condemned_bytes: int = 0
     leftovers: int = 0
+    runs: int = 0
 
 
 def collect_garbage(
@@ -95,7 +116,7 @@ def collect_garbage(
     """
     removed: list[int] = []
     marked: list[int] = []
-    with collection_lock(catalog):
+    with nullcontext() if dry_run else collection_lock(catalog):
         now = datetime.now(UTC)
         before = now - grace
         with _turn(catalog, dry_run) as connection:
@@ -104,7 +125,7 @@ def collect_garbage(
                 catalog.log.require_own_records(connection)  # what others tell of is no garbage
             doomed = condemned_prefixes(connection, before=before)
         if not dry_run:
-            catalog.blobs.empty_trash()  # of a collection that was killed
+            _empty_trash(catalog, before)  # of a collection that was interrupted
         there = {prefix for prefix in catalog.blobs.prefixes() if _PREFIX.fullmatch(prefix)}
         for span, found in _spans(catalog, there, doomed, progress):
             is_doomed = any(span[0][:2] <= prefix <= span[1][:2] for prefix in doomed)
@@ -115,11 +136,12 @@ def collect_garbage(
             marked += [found[digest].size for digest in new]
         progress(1.0)
         leftovers = _clear_leftovers(catalog, before, dry_run)
+        runs = _clear_runs(catalog.home, now - max(grace, RUN_GRACE), dry_run)
         if (removed or marked) and not dry_run:
             with catalog.database.write() as connection:
                 counts = {"removed": len(removed), "condemned": len(marked)}
                 catalog.log.append(connection, "gc", None, **counts, bytes=sum(removed))
-    return Collection(len(removed), sum(removed), len(marked), sum(marked), leftovers)
+    return Collection(len(removed), sum(removed), len(marked), sum(marked), leftovers, runs)
 
 
 def _spans(
@@ -168,25 +190,51 @@ def _sweep(
     dry_run: bool,
 ) -> list[str]:
     """Remove the blobs of a span that were condemned before a time; return their digests."""
-    blobs = catalog.blobs
     gone: list[str] = []
     first, last = span
     while True:
         with _turn(catalog, dry_run) as connection:
-            if not dry_run:
-                catalog.log.lock(connection)  # held, too, by whoever is about to end a publish
             batch = condemned(connection, first, last, before=before, limit=_BATCH)
             garbage = sorted(set(batch) - referenced(connection, batch))
             garbage = [digest for digest in garbage if digest in found]
             if not dry_run:
-                blobs.discard(garbage)
-                spare(connection, batch)
-        if garbage and not dry_run:
-            blobs.empty_trash()
+                spare(connection, set(batch) - set(garbage))
+        if not dry_run:
+            catalog.blobs.discard(garbage)
+            removed = _empty_trash(catalog, before)
+            garbage = [digest for digest in garbage if digest in removed]
         gone += garbage
         if len(batch) < _BATCH:
             return gone
         first = f"{batch[-1]}0"
+
+
+def _empty_trash(catalog: Catalog, before: datetime) -> set[str]:
+    """Remove what is in the trash, but bring back what a version refers to; return what went."""
+    trash, removed = catalog.blobs.trash(), set[str]()
+    names = sorted(trash)
+    for start in range(0, len(names), _BATCH):
+        batch = names[start : start + _BATCH]
+        with _turn(catalog, dry_run=False) as connection:
+            catalog.log.lock(connection)  # held, too, by whoever is about to end a publish
+            digests = {trash[name].digest for name in batch}
+            wanted = referenced(connection, digests)
+            for digest in sorted(wanted):
+                catalog.blobs.size(digest)  # brings it back, if it is not in its place
+            spare(connection, digests - wanted)
+        # The lock was held to the end: the transaction could not have ended well without it.
+        gone = [name for name in batch if trash[name].digest not in wanted]
+        # Also old copies of what is in its place, which object storage keeps for a while.
+        copies = [
+            name
+            for name in batch
+            if trash[name].digest in wanted
+            and trash[name].modified < before
+            and catalog.blobs.size(trash[name].digest) == trash[name].size
+        ]
+        catalog.blobs.remove([*gone, *copies])
+        removed.update(trash[name].digest for name in gone)
+    return removed
 
 
 def _condemn(catalog: Catalog, old: list[str], now: datetime, dry_run: bool) -> list[str]:
@@ -213,22 +261,75 @@ def _turn(catalog: Catalog, dry_run: bool) -> Iterator[Connection]:
 
 def _clear_leftovers(catalog: Catalog, before: datetime, dry_run: bool) -> int:
     """Remove old scratch files, and folders written out for versions that are gone."""
-    cache = catalog.home / "cache"
+    cache, tmp = catalog.home / CACHE_NAME, catalog.home / SCRATCH_NAME
     with storage_errors("clear", catalog.home):
-        scratch = [*(catalog.home / SCRATCH_NAME).glob(".*.tmp"), *cache.glob(".*.tmp")]
-        old = [path for path in scratch if _is_older(path, before)]
-        folders = {path.name: path for path in cache.glob("[0-9a-f]*") if path.is_dir()}
+        scratch = [] if tmp.is_symlink() else [*tmp.glob(".*.tmp")]
+        old = [path for path in (*scratch, *scratch_folders(cache)) if _is_older(path, before)]
+        folders = unused_folders(cache)
         with catalog.database.read() as connection:
             gone = folders.keys() - referenced(connection, folders.keys())
-        old += [folders[name] for name in gone if _is_older(folders[name], before)]
-        if not dry_run:
-            for path in old:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    return len(old)
+        gone = {name for name in gone if _is_older(folders[name], before)}
+        if dry_run:
+            return len(old) + len(gone)
+        for path in old:
+            is_folder = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path) if is_folder else path.unlink(missing_ok=True)
+    remove_dead_readers(cache)
+    return len(old) + (take_away(cache, gone) if gone else 0)
+
+
+def abandoned_runs(home: Path) -> list[tuple[Path, datetime]]:
+    """Return the folders of training runs that broke off, and when each was last written to.
+
+    Runs that a process is at are not among them.
+    """
+    runs = home / RUNS_NAME
+    if runs.is_symlink() or not runs.is_dir():
+        return []
+    found = []
+    for folder in sorted(runs.iterdir()):
+        is_run = _RUN.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+        if is_run and not _is_locked(folder.with_suffix(".lock")):
+            found.append((folder, _last_written(folder)))
+    return found
+
+
+def _clear_runs(home: Path, before: datetime, dry_run: bool) -> int:
+    """Remove the training runs that broke off before a time; return how many."""
+    old = [folder for folder, written in abandoned_runs(home) if written < before]
+    if dry_run:
+        return len(old)
+    removed = 0
+    for folder in old:
+        # The same run may start again at any moment.
+        with suppress(Timeout), FileLock(folder.with_suffix(".lock"), timeout=0):
+            if _last_written(folder) < before:
+                with storage_errors("remove", folder):
+                    shutil.rmtree(folder)
+                removed += 1
+    return removed
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, OSError):  # OSError: not ours to lock, so somebody else's to remove
+        return True
+
+
+def _last_written(folder: Path) -> datetime:
+    times = [folder.stat().st_mtime]
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            times.append(path.lstat().st_mtime)
+    return datetime.fromtimestamp(max(times), UTC)
 
 
 def _is_older(path: Path, time: datetime) -> bool:
     try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC) < time
+        return datetime.fromtimestamp(path.lstat().st_mtime, UTC) < time
     except FileNotFoundError:
         return False

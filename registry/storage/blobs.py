@@ -138,10 +138,23 @@ class BlobStore(Protocol):
         """
 
     def discard(self, digests: Iterable[str]) -> None:
-        """Take away blobs that nothing refers to, in the transaction that made sure of that."""
+        """Move blobs to the trash, each under a name that no other call gives it.
 
-    def empty_trash(self) -> None:
-        """Remove what was discarded, by this process or by one that was killed."""
+        Nothing is lost by it: whoever asks for a blob that is in the trash brings it back, so that
+        this needs no lock. `remove` does, of which it must be known afterwards that it was held.
+        """
+
+    def trash(self) -> dict[str, Stored]:
+        """Return what is in the trash by its name there."""
+
+    def bring_back(self, digest: str) -> bool:
+        """Take a blob out of the trash; return whether it was there.
+
+        `size`, `examine` and `open` do so by themselves.
+        """
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove things from the trash for good."""
 
 
 def read_blob(blobs: BlobStore, digest: str, most: int, label: str) -> bytes:

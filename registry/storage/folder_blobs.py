@@ -2,7 +2,7 @@
 
 blobs/sha256/ab/cd/abcd...    whole, verified, read-only
 quarantine/abcd...-1f2e3d4c   found damaged; kept for people to look at, never read back
-trash/abcd...                 nothing referred to it; on its way out
+trash/abcd...-1f2e3d4c        nothing referred to it; on its way out, and brought back if needed
 tmp/                          being written; nothing in it is ever read back
 """
 
@@ -67,7 +67,7 @@ class FolderBlobStore:
         """Touch nothing on disk yet."""
         self.root = root / "blobs" / "sha256"
         self.quarantine = root / QUARANTINE_NAME
-        self.trash = root / "trash"
+        self._trash = root / "trash"
         self.scratch = root / SCRATCH_NAME
 
     def path(self, digest: str) -> Path:
@@ -94,11 +94,11 @@ class FolderBlobStore:
             try:
                 return os.stat(place).st_size
             except FileNotFoundError:
-                return None
+                return os.stat(place).st_size if self.bring_back(digest) else None
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
         """Return what the blob's file holds now, right or wrong; None if there is no file."""
-        stream = _open(self.path(digest))
+        stream = self._open(digest)
         if stream is None:
             return None
         with stream:
@@ -106,10 +106,9 @@ class FolderBlobStore:
 
     def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
         """Open the blob's file."""
-        path = self.path(digest)
-        stream = _open(path)
+        stream = self._open(digest)
         if stream is None:
-            raise lost_blob(label, str(path))
+            raise lost_blob(label, self.location(digest))
         return stream
 
     def put(
@@ -143,7 +142,10 @@ class FolderBlobStore:
         Raises:
             StorageError: The blob cannot be read.
         """
-        return self.examine(info.sha256, size=info.size) == info
+        path = self.path(info.sha256)
+        with storage_errors("read", path), suppress(FileNotFoundError), open_file(path) as stream:
+            return hash_stream(stream, most=info.size) == info
+        return False
 
     def set_aside(self, digest: str) -> str | None:
         """Move a damaged blob to the quarantine; return where it is now, None if it is intact."""
@@ -188,19 +190,53 @@ class FolderBlobStore:
                             yield Stored(entry.name, state.st_size, modified)
 
     def discard(self, digests: Iterable[str]) -> None:
-        """Move blobs to the trash."""
+        """Move blobs to the trash, each under a name that no other call gives it."""
+        with storage_errors("make", self._trash):
+            make_folders(self._trash)
         for digest in digests:
             source = self.path(digest)
-            # Another process may have set it aside.
+            # Another process may have set it aside, or discarded it.
             with storage_errors("move to the trash", source), suppress(FileNotFoundError):
-                os.replace(source, self.trash / digest)
+                os.replace(source, self._trash / f"{digest}-{uuid.uuid4().hex[:8]}")
 
-    def empty_trash(self) -> None:
-        """Remove what was discarded."""
-        with storage_errors("empty", self.trash):
-            make_folders(self.trash)
-            for name in os.listdir(self.trash):
-                (self.trash / name).unlink()
+    def trash(self) -> dict[str, Stored]:
+        """Return what is in the trash by its name there."""
+        found = {}
+        with storage_errors("read", self._trash), suppress(FileNotFoundError):
+            for name in os.listdir(self._trash):
+                digest = name.partition("-")[0]
+                if is_digest(digest):
+                    with suppress(FileNotFoundError):
+                        state = os.stat(self._trash / name)
+                        modified = datetime.fromtimestamp(state.st_mtime, UTC)
+                        found[name] = Stored(digest, state.st_size, modified)
+        return found
+
+    def bring_back(self, digest: str) -> bool:
+        """Take a blob out of the trash; return whether it was there."""
+        with suppress(OSError):  # there is no trash, or it cannot be read or written
+            for name in os.listdir(self._trash):
+                if name.startswith(digest):
+                    path = self.path(digest)
+                    os.replace(self._trash / name, path)
+                    fsync_folder(path.parent)
+                    return True
+        return False
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove things from the trash for good."""
+        for name in names:
+            path = self._trash / name
+            with storage_errors("remove", path):
+                path.unlink(missing_ok=True)
+
+    def _open(self, digest: str) -> BinaryIO | None:
+        path = self.path(digest)
+        with storage_errors("read", path):
+            try:
+                return open_file(path)
+            except FileNotFoundError:
+                return open_file(path) if self.bring_back(digest) else None
 
     def _take_in(self, arrivals: Sequence[Arrival]) -> list[FileInfo]:
         """Store bytes, each under its digest, all of them durable on return."""
@@ -244,14 +280,6 @@ class FolderBlobStore:
 
     def _storing(self, label: str) -> AbstractContextManager[None]:
         return storage_errors(f"store {label} in", self.root.parent)
-
-
-def _open(path: Path) -> BinaryIO | None:
-    with storage_errors("read", path):
-        try:
-            return open_file(path)
-        except FileNotFoundError:
-            return None
 
 
 def _strays_in(folder: Path | str, inside: str = "") -> Iterator[str]:

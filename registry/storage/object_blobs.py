@@ -2,6 +2,7 @@
 
 <url>/sha256/ab/cd/abcd...         whole and verified: an upload that fails leaves no object
 <url>/quarantine/abcd...-1f2e3d4c  found damaged; kept for people to look at, never read back
+<url>/trash/abcd.../1f2e3d4c       nothing referred to it; on its way out, brought back if needed
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import re
 import uuid
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -24,6 +26,7 @@ from registry.storage.blobs import (
     verify_blob,
 )
 from registry.storage.bucket import Bucket
+from registry.storage.durable import at_once
 from registry.storage.files import (
     CHUNK,
     FileInfo,
@@ -68,7 +71,10 @@ class ObjectBlobStore:
 
     def size(self, digest: str) -> int | None:
         """Return how many bytes the blob's object has; None if there is none."""
-        return self.bucket.size(_key(digest))
+        found = self.bucket.size(_key(digest))
+        return (
+            self.bucket.size(_key(digest)) if found is None and self.bring_back(digest) else found
+        )
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
         """Return what the blob's object holds, right or wrong; None if there is none."""
@@ -119,14 +125,41 @@ class ObjectBlobStore:
                 yield Stored(digest, item["size"], item["last_modified"])
 
     def discard(self, digests: Iterable[str]) -> None:
-        """Remove blobs for good: object storage cannot rename."""
-        keys = [_key(digest) for digest in digests]
-        if keys:
-            with self.bucket.errors("remove garbage from"), suppress(FileNotFoundError):
-                self._obstore.delete(self._store, keys)
+        """Move blobs to the trash, each under a name that no other call gives it."""
+        at_once([partial(self._discard, digest) for digest in digests])
 
-    def empty_trash(self) -> None:
-        """Do nothing: there is none."""
+    def _discard(self, digest: str) -> None:
+        target = f"trash/{digest}/{uuid.uuid4().hex[:8]}"
+        with self.bucket.errors("move garbage in"), suppress(FileNotFoundError):
+            self._obstore.copy(self._store, _key(digest), target)
+            self._obstore.delete(self._store, _key(digest))
+
+    def trash(self) -> dict[str, Stored]:
+        """Return what is in the trash by its key."""
+        found = {}
+        for item in self.bucket.objects("trash"):
+            digest = item["path"].split("/")[1]
+            if is_digest(digest):
+                found[item["path"]] = Stored(digest, item["size"], item["last_modified"])
+        return found
+
+    def bring_back(self, digest: str) -> bool:
+        """Copy a blob out of the trash; return whether it was there.
+
+        It stays in the trash, too: whoever put it there may not have come to removing it from its
+        place yet.
+        """
+        for item in self.bucket.objects(f"trash/{parse_digest(digest)}"):
+            with self.bucket.errors("bring back what is in"), suppress(FileNotFoundError):
+                self._obstore.copy(self._store, item["path"], _key(digest))
+                return True
+        return False
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove things from the trash for good."""
+        with self.bucket.errors("remove garbage from"), suppress(FileNotFoundError):
+            if keys := [*names]:
+                self._obstore.delete(self._store, keys)
 
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
@@ -141,7 +174,7 @@ class ObjectBlobStore:
             expected = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
             stream = io.BytesIO(content)
         with self.bucket.errors(f"store {label} in"):
-            if self.size(expected.sha256) == expected.size:
+            if self.bucket.size(_key(expected.sha256)) == expected.size:
                 return expected
             if expected.size <= PART:
                 content = stream.read(expected.size + 1)
@@ -150,7 +183,7 @@ class ObjectBlobStore:
                 try:
                     self._obstore.put(self._store, _key(found.sha256), content, mode="create")
                 except self._obstore.exceptions.AlreadyExistsError:
-                    if self.size(found.sha256) != found.size:
+                    if self.bucket.size(_key(found.sha256)) != found.size:
                         self._obstore.put(self._store, _key(found.sha256), content)
             else:
                 failures: list[CorruptBlobError] = []
@@ -188,12 +221,18 @@ class ObjectBlobStore:
         copy_blob(self, info, destination, label)
 
     def _open(self, digest: str) -> BinaryIO | None:
-        with self.bucket.errors("read"):
-            try:
-                reader = self._obstore.open_reader(self._store, _key(digest), buffer_size=4 * CHUNK)
-            except FileNotFoundError:
-                return None
+        reader = self._reader(digest)
+        if reader is None and self.bring_back(digest):
+            reader = self._reader(digest)
+        if reader is None:
+            return None
         return cast(BinaryIO, io.BufferedReader(_Stream(reader, self.bucket), CHUNK))
+
+    def _reader(self, digest: str) -> "ReadableFile | None":
+        reader: ReadableFile | None = None
+        with self.bucket.errors("read"), suppress(FileNotFoundError):
+            reader = self._obstore.open_reader(self._store, _key(digest), buffer_size=4 * CHUNK)
+        return reader
 
 
 class _Stream(io.RawIOBase):

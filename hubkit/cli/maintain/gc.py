@@ -43,3 +43,5 @@ def command(dry_run: bool, as_json: bool) -> None:
         f"{hours} hours from now removes them."
     )
     click.echo(f"{done.leftovers} leftovers of processes that were killed {would}removed.")
+    if done.runs:
+        click.echo(f"{done.runs} training runs that broke off {would}removed.")

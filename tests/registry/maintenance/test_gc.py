@@ -1,11 +1,15 @@
 import os
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from filelock import FileLock
 from sqlalchemy import Connection
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
@@ -13,7 +17,8 @@ from registry.database import connections as sqlite_connections
 from registry.errors import DatabaseError
 from registry.log.log import Log
 from registry.maintenance import gc
-from registry.maintenance.gc import GRACE, Collection, collect_garbage
+from registry.maintenance.fsck import check_registry
+from registry.maintenance.gc import GRACE, RUN_GRACE, Collection, collect_garbage
 from registry.tables.references import condemn
 
 MakeFolder = Callable[..., Folder]
@@ -27,7 +32,7 @@ def stored(catalog: Catalog) -> set[str]:
 
 def grow_old(catalog: Catalog, age: timedelta) -> None:
     past = time.time() - age.total_seconds()
-    for folder in ("blobs", "tmp", "cache"):
+    for folder in ("blobs", "tmp", "cache", "runs"):
         for path in (catalog.home / folder).rglob("*"):
             os.utime(path, (past, past))
 
@@ -58,7 +63,7 @@ def test_what_nothing_refers_to_goes_with_the_second_collection_after_the_grace_
     assert stored(catalog) == before - gone
     assert second.removed_bytes == first.condemned_bytes > 0
     catalog.folder(catalog.resolve(AdapterRef.parse("stays")))
-    assert [*catalog.blobs.trash.iterdir()] == []
+    assert catalog.blobs.trash() == {}
 
 
 @pytest.mark.sqlite
@@ -151,10 +156,11 @@ def test_what_killed_processes_left_goes_when_it_is_old(
     kept = catalog.folder(catalog.resolve(AdapterRef.parse("stays")))
     scratch = catalog.home / "tmp" / ".0123.tmp"
     scratch.write_bytes(b"half")
-    half = catalog.home / "cache" / ".4567.tmp"
+    half = catalog.home / "cache" / f".{'45' * 16}.tmp"
     half.mkdir()
     orphan = catalog.home / "cache" / deleted.manifest.digest
     orphan.mkdir()
+    (orphan / "hubkit.json").write_bytes(deleted.manifest.to_json())
     stranger = catalog.home / "tmp" / "mine.txt"
     stranger.write_text("not hubkit's")
     assert collect_garbage(catalog).leftovers == 0
@@ -215,3 +221,112 @@ def test_a_home_that_cannot_be_written_is_a_storage_error(catalog: Catalog, tmp_
     (catalog.home / "trash").write_text("in the way")
     with pytest.raises(StorageError, match="trash"):
         collect_garbage(catalog)
+
+
+def test_in_the_cache_only_folders_go_that_hubkit_wrote(catalog: Catalog, deleted: Folder) -> None:
+    cache = catalog.home / "cache"
+    others = [cache / name for name in ("data", "0", "bases", "ab" * 32, ".mine.tmp")]
+    for folder in others:
+        folder.mkdir(parents=True)
+        (folder / "mine.txt").write_text("mine")
+    digest = deleted.manifest.digest
+    linked = catalog.home / "elsewhere"
+    linked.mkdir()
+    (linked / "hubkit.json").write_bytes(deleted.manifest.to_json())
+    (cache / digest).symlink_to(linked)
+    grow_old(catalog, 2 * GRACE)
+    assert collect_garbage(catalog).leftovers == 0
+    assert all((folder / "mine.txt").exists() for folder in others)
+    assert (linked / "hubkit.json").exists()
+
+
+def test_a_cache_that_is_a_link_is_left_alone(
+    catalog: Catalog, deleted: Folder, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk" / deleted.manifest.digest
+    disk.mkdir(parents=True)
+    (disk / "hubkit.json").write_bytes(deleted.manifest.to_json())
+    shutil.rmtree(catalog.home / "cache", ignore_errors=True)
+    (catalog.home / "cache").symlink_to(disk.parent)
+    grow_old(catalog, 2 * GRACE)
+    os.utime(disk, (0, 0))
+    assert collect_garbage(catalog).leftovers == 0
+    assert (disk / "hubkit.json").exists()
+
+
+def test_a_folder_that_was_handed_out_stays_until_its_reader_ends(
+    catalog: Catalog, make_folder: MakeFolder, start_python: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    version = catalog.publish(REF, make_folder())
+    database = None if catalog.database.backend.label.endswith(".db") else _url(catalog)
+    reader = start_python(READER, catalog.home, str(REF), database or "")
+    assert reader.stdout is not None
+    folder = Path(reader.stdout.readline().strip())
+    assert folder.name == version.manifest_digest
+    catalog.delete(REF)
+    grow_old(catalog, 2 * GRACE)
+    assert collect_garbage(catalog).leftovers == 0
+    assert (folder / "hubkit.json").exists()
+    reader.kill()
+    reader.communicate()
+    assert collect_garbage(catalog, dry_run=True).leftovers == 1
+    assert collect_garbage(catalog).leftovers == 1
+    assert not folder.exists()
+    assert not [*(catalog.home / "cache").glob(".*.reader")]
+
+
+READER = """
+import sys, time
+from pathlib import Path
+from registry import AdapterRef, open_catalog
+catalog = open_catalog(Path(sys.argv[1]), database=sys.argv[3] or None)
+print(catalog.folder(catalog.resolve(AdapterRef.parse(sys.argv[2]))), flush=True)
+time.sleep(60)
+"""
+
+
+def _url(catalog: Catalog) -> str:
+    return catalog.database.backend.engine.url.set(drivername="postgresql").render_as_string(False)
+
+
+def test_training_runs_that_broke_off_go_when_they_are_old(catalog: Catalog) -> None:
+    runs = catalog.home / "runs"
+    for name in ("0" * 16, "1" * 16, "2" * 16, "mine"):
+        (runs / name / "checkpoints").mkdir(parents=True)
+        (runs / name / "checkpoints" / "state.bin").write_bytes(b"x")
+    grow_old(catalog, RUN_GRACE + timedelta(hours=1))
+    (runs / ("1" * 16) / "checkpoints" / "state.bin").touch()  # goes on
+    with FileLock(runs / f"{'2' * 16}.lock"):  # is trained right now
+        assert collect_garbage(catalog, dry_run=True).runs == 1
+        assert collect_garbage(catalog).runs == 1
+    left = sorted(path.name for path in runs.iterdir() if path.is_dir())
+    assert left == ["1" * 16, "2" * 16, "mine"]
+
+
+@pytest.mark.sqlite
+def test_a_dry_run_needs_no_right_to_write(catalog: Catalog, deleted: Folder) -> None:
+    grow_old(catalog, 2 * GRACE)
+    catalog.close()
+    before = {path: path.stat().st_mtime_ns for path in catalog.home.rglob("*")}
+    with mock.patch.object(os, "access", lambda path, mode: mode != os.W_OK):
+        assert collect_garbage(open_catalog(catalog.home), dry_run=True).condemned == 2
+    after = {path: path.stat().st_mtime_ns for path in catalog.home.rglob("*")}
+    assert {path: after.get(path) for path in before} == before
+    assert not {path.name for path in after.keys() - before.keys()} - {"hubkit.db-shm"}
+
+
+def test_bytes_in_the_trash_that_a_version_refers_to_are_brought_back(
+    catalog: Catalog, deleted: Folder
+) -> None:
+    """A collection that was slow, or lost its lock, moved what was published meanwhile."""
+    version = catalog.publish(AdapterRef.parse("again"), deleted)
+    digests = {deleted.manifest.digest, *(info.sha256 for info in deleted.manifest.files.values())}
+    catalog.blobs.discard(digests)
+    assert {item.digest for item in catalog.blobs.trash().values()} == digests
+    catalog.folder(version)  # whoever reads them first brings them back
+    assert catalog.blobs.trash() == {}
+    catalog.blobs.discard(digests)
+    assert collect_garbage(catalog, grace=AT_ONCE).removed == 0
+    assert digests <= stored(catalog)
+    assert catalog.blobs.trash() == {}
+    assert check_registry(catalog, full=True).status == 0
