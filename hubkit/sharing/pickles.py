@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hubkit.formats.pickles import convert
 from hubkit.messages import told_as
 from registry import Catalog, Manifest
-from registry.errors import AdapterError, HubkitError
+from registry.errors import HubkitError
 from registry.folders.contents import PICKLES, examine, list_files
 from registry.folders.kinds import PARTS
 from registry.folders.safetensors import MAX_HEADER_BYTES
@@ -99,27 +100,6 @@ def without_pickles(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _convert(folder: Path, name: str, target: Path) -> None:
-    from safetensors.torch import save
-
-    from hubkit.formats.tensor_files import read_tensors
-
     with storage_errors("read", folder / name):
         original = examine(folder / name)
-    tensors = read_tensors(folder, target.name, name)
-    if not tensors:
-        raise AdapterError(f"{folder / name} holds no tensor. Save the adapter again.", folder)
-    # Copied, because tensors that share memory are refused, and pickles may hold such.
-    separate = {key: tensor.clone().contiguous() for key, tensor in sorted(tensors.items())}
-    metadata = {"format": "pt", "converted_from": name, "sha256": original.sha256}
-    with storage_errors("write", target):
-        target.write_bytes(_in_order(save(separate, metadata=metadata)))
-
-
-def _in_order(content: bytes) -> bytes:
-    """The same safetensors with a header in one order: the library writes its metadata in any."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)  # tensors start at a multiple of 8
-    return len(encoded).to_bytes(8, "little") + encoded + content[end:]
+        convert(folder / name, target, {"converted_from": name, "sha256": original.sha256})

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
+from registry.folders.bounded import DEEPEST, MOST_DIGITS, read_bytes
 
 CARD_NAME = "README.md"
 BASE_TAG = "base_model:"
 """How tags start that only repeat the field `base_model`, which may be a folder on a machine."""
 
 _MAX_BYTES = 4 * 1024 * 1024
+# The cards with the most measurements on the Hub have about half as many.
+_MOST_EVENTS = 100_000
 _FRONT_MATTER = re.compile(
     r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$(.*)\Z", re.DOTALL | re.MULTILINE
 )
+_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|[0-9_.:]+)")
 _LONGEST_WORD = 256
 
 
@@ -48,16 +52,13 @@ def read_card(folder: Path) -> Card:
     """Return what the card of a folder says; an empty one where there is none.
 
     Raises:
-        FolderError: It is not UTF-8, its fields are not YAML, or it is larger than 4 MiB.
+        FolderError: It is not UTF-8, its fields are not YAML, or it is beyond a limit.
         OSError: It cannot be read.
     """
     path = folder / CARD_NAME
     if not path.is_file():
         return Card()
-    with path.open("rb") as stream:
-        content = stream.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise FolderError(f"{path} is larger than {_MAX_BYTES} bytes. Shorten the card.", path)
+    content = read_bytes(path, _MAX_BYTES)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -73,7 +74,7 @@ def parse_card(text: str, path: Path) -> Card:
     """Read a card from its text.
 
     Raises:
-        FolderError: Its fields are not YAML.
+        FolderError: Its fields are not YAML, or are beyond a limit.
     """
     found = _FRONT_MATTER.match(text)
     if found is None:
@@ -81,11 +82,13 @@ def parse_card(text: str, path: Path) -> Card:
     import yaml  # only needed where there is a card
 
     try:
-        data = yaml.safe_load(found[1])
+        _require_bounded(found[1])
+        data = yaml.load(found[1], yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise FolderError(
-            f"{path}: what stands between the lines --- is not YAML: {problem}. Mend the card.",
+            f"{path}: what stands between the lines --- is not YAML that can be read: {problem}. "
+            "Mend the card.",
             path,
         ) from error
     if data is None:
@@ -106,6 +109,34 @@ def parse_card(text: str, path: Path) -> Card:
         data=data,
         text=found[2].lstrip("\r\n"),
     )
+
+
+def _require_bounded(fields: str) -> None:
+    """Refuse YAML that takes long to build; libyaml's loader crashes on deep nesting.
+
+    Raises:
+        ValueError: It is beyond a limit.
+        YAMLError: It is no YAML.
+    """
+    import yaml
+
+    depth = 0
+    for count, event in enumerate(yaml.parse(fields, yaml.CSafeLoader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.ScalarEvent):
+            # Merged keys double with each line that merges the one before it twice.
+            if event.value == "<<" and event.implicit[0]:
+                raise ValueError("it merges fields with <<")
+            is_text = event.tag is None and not event.implicit[0]  # in quotes
+            if len(event.value) > MOST_DIGITS and not is_text and _NUMBER.fullmatch(event.value):
+                raise ValueError(f"it holds a number of {len(event.value)} characters")
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
+        if count > _MOST_EVENTS:
+            raise ValueError(f"it holds more than {_MOST_EVENTS} fields and values")
 
 
 def _words(value: Any) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
 """The JSON files that other libraries write beside their weights."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
+from registry.folders.bounded import parse_json, read_bytes, shown
 
 _MAX_BYTES = 4 * 1024 * 1024
 
@@ -14,31 +14,19 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        FolderError: It is no JSON, no object, or larger than 4 MiB.
+        FolderError: It is no JSON, no object, larger than 4 MiB, or beyond another limit.
+        NotAFileError: It is no regular file.
         OSError: It cannot be read.
     """
-    with path.open("rb") as stream:
-        content = stream.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise FolderError(f"{path} is larger than {_MAX_BYTES} bytes, which no config is.", path)
     try:
-        config = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        config = parse_json(read_bytes(path, _MAX_BYTES))
+    except ValueError as error:
         raise FolderError(
-            f"{path} {json_problem(error)}. Save the adapter again, or mend the file.", path
+            f"{path} {error}. Save the adapter again, or mend the file.", path
         ) from error
     if not isinstance(config, dict):
         raise FolderError(f"{path} holds a {type(config).__name__}; expected a JSON object.", path)
     return config
-
-
-def json_problem(error: ValueError | RecursionError) -> str:
-    """Return what keeps `json.loads` from reading a text, as the end of a sentence about it."""
-    if isinstance(error, RecursionError):
-        return "is nested too deeply to be read"
-    if "set_int_max_str_digits" in str(error):  # Python's advice, for whoever can program
-        return "holds a number with too many digits to be read"
-    return f"is not JSON: {error}"
 
 
 def text_of(config: Mapping[str, Any], key: str, path: Path) -> str | None:
@@ -49,7 +37,7 @@ def text_of(config: Mapping[str, Any], key: str, path: Path) -> str | None:
     """
     value = config.get(key)
     if value is not None and not isinstance(value, str):
-        raise FolderError(f"{path}: {key} is {value!r}; expected a text.", path)
+        raise FolderError(f"{path}: {key} is {shown(value)}; expected a text.", path)
     return value or None
 
 
@@ -64,5 +52,5 @@ def count_of(config: Mapping[str, Any], key: str, path: Path) -> int | None:
         return None
     # bool is a subclass of int, and JSON's true is no number.
     if type(value) is not int or value < 1:
-        raise FolderError(f"{path}: {key} is {value!r}; expected a whole number from 1.", path)
+        raise FolderError(f"{path}: {key} is {shown(value)}; expected a whole number from 1.", path)
     return value

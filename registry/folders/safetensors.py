@@ -5,18 +5,22 @@ an unsigned little-endian integer; that many bytes of JSON; then the tensors' by
 header's offsets must cover from first to last without holes or overlap.
 """
 
-import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
-from registry.folders.configs import json_problem
+from registry.folders.bounded import parse_json, shown
+from registry.storage.files import open_file
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """The longest header accepted, enough for about 150,000 tensors."""
+
+_LARGEST = 2**63 - 1
+_MOST_DIMENSIONS = 32
 
 _BITS = {
     "BOOL": 8,
@@ -62,8 +66,8 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         FolderError: The file breaks a rule of the format; the message says which.
         OSError: The file cannot be read.
     """
-    with path.open("rb") as stream:
-        size = path.stat().st_size
+    with open_file(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
         prefix = stream.read(8)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or length > size - 8:
@@ -72,9 +76,9 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             raise _broken(path, f"its header has {length} bytes, more than {MAX_HEADER_BYTES}")
         header = stream.read(length)
     try:
-        content = json.loads(header, object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise _broken(path, f"its header {json_problem(error)}") from error
+        content = parse_json(header)
+    except ValueError as error:
+        raise _broken(path, f"its header {error}") from error
     if not isinstance(content, dict):
         raise _broken(path, "its header is not a JSON object")
     metadata = content.pop("__metadata__", {})
@@ -101,22 +105,28 @@ def require_floats(tensors: Mapping[str, TensorInfo], path: Path) -> None:
 
 
 def _tensor(path: Path, name: str, value: Any) -> TensorInfo:
+    tensor = f"tensor {shown(name)}"
     match value:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end], **rest}:
             pass
         case _:
-            raise _broken(path, f"tensor {name!r} needs a dtype, a shape and two data_offsets")
+            raise _broken(path, f"{tensor} needs a dtype, a shape and two data_offsets")
     if rest:
-        raise _broken(path, f"tensor {name!r} has unknown fields: {', '.join(map(str, rest))}")
+        raise _broken(path, f"{tensor} has the unknown field {shown(next(iter(rest)))}")
     if dtype not in _BITS:
-        raise _broken(path, f"tensor {name!r} has the unknown dtype {dtype!r}")
+        raise _broken(path, f"{tensor} has the unknown dtype {shown(dtype)}")
     # bool is a subclass of int, and JSON's true is no number.
-    if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
-        raise _broken(path, f"tensor {name!r} has a dimension or offset that is no whole number")
+    if not all(type(number) is int and 0 <= number <= _LARGEST for number in (*shape, start, end)):
+        raise _broken(
+            path, f"{tensor} has a dimension or offset that is no whole number up to {_LARGEST}"
+        )
+    if len(shape) > _MOST_DIMENSIONS:
+        raise _broken(path, f"{tensor} has {len(shape)} dimensions, more than {_MOST_DIMENSIONS}")
     expected = math.prod(shape) * _BITS[dtype] // 8
     if end - start != expected:
         raise _broken(
-            path, f"tensor {name!r} needs {expected} bytes for {dtype} {shape}, got {end - start}"
+            path,
+            f"{tensor} needs {shown(expected)} bytes for {dtype} {shown(shape)}, got {end - start}",
         )
     return TensorInfo(dtype, tuple(shape), start, end)
 
@@ -126,17 +136,10 @@ def _require_full_cover(path: Path, tensors: dict[str, TensorInfo], size: int) -
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if tensor.start != position:
             problem = "overlaps the one before it" if tensor.start < position else "leaves a hole"
-            raise _broken(path, f"tensor {name!r} starts at {tensor.start} and {problem}")
+            raise _broken(path, f"tensor {shown(name)} starts at {tensor.start} and {problem}")
         position = tensor.end
     if position != size:
         raise _broken(path, f"its tensors end at byte {position} of {size}")
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a key appears twice")
-    return content
 
 
 def _broken(path: Path, problem: str) -> FolderError:

@@ -113,9 +113,9 @@ def test_json_is_indented_and_sorted(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "holds no c.json"),
-        (b"{", "c.json cannot be read as JSON"),
-        (b"\xff\xfe", "c.json cannot be read as JSON"),
-        (b"[1]", "c.json holds a list; expected an object"),
+        (b"{", "c.json is not JSON"),
+        (b"\xff\xfe", "c.json is not JSON"),
+        (b"[1]", "c.json holds a list; expected a JSON object"),
     ],
 )
 def test_json_that_cannot_be_read_is_named(

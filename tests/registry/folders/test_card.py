@@ -1,9 +1,10 @@
+import time
 from pathlib import Path
 
 import pytest
 
 from registry import FolderError
-from registry.folders.card import Card, read_card
+from registry.folders.card import Card, parse_card, read_card
 
 
 def write(folder: Path, text: str) -> Path:
@@ -70,3 +71,41 @@ def test_what_is_not_utf8_is_named_with_the_byte(tmp_path: Path) -> None:
 def test_fields_that_are_none_are_refused(tmp_path: Path, fields: str, message: str) -> None:
     with pytest.raises(FolderError, match=message):
         read_card(write(tmp_path, f"---\n{fields}\n---\n"))
+
+
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ("x:\n" + "- [a, b]\n" * 45_000, "more than 100000 fields and values"),
+        ("x: " + "[" * 200_000, "nested more than 64 deep"),
+        ("- " * 100_000 + "a", "nested more than 64 deep"),
+        ("x: " + "9" * 400_000, "a number of 400000 characters"),
+        ("x: " + "1:" * 100_000 + "1", "a number of 200001 characters"),
+        ("x: !!int '" + "9" * 100_000 + "'", "a number of 100000 characters"),
+        (MERGES, "merges fields with <<"),
+    ],
+    ids=["long", "deep", "deep list", "digits", "base 60", "quoted digits", "merges"],
+)
+def test_a_card_that_takes_long_to_read_is_refused_at_once(fields: str, problem: str) -> None:
+    started = time.process_time()
+    with pytest.raises(FolderError, match=problem):
+        parse_card(f"---\n{fields}\n---\n", Path("README.md"))
+    assert time.process_time() - started < 2
+
+
+def test_a_card_with_thousands_of_measurements_is_read() -> None:
+    results = "".join(
+        f"  - {{task: {{type: x}}, metrics: [{{type: accuracy, value: {n}}}]}}\n"
+        for n in range(4000)
+    )
+    digest = "12" * 64  # digits, but a text
+    fields = f"license: mit\nsha512: '{digest}'\nmodel-index:\n- name: x\n  results:\n{results}"
+    card = parse_card(f"---\n{fields}---\n", Path("README.md"))
+    assert card.license == "mit"
+    assert card.data["sha512"] == digest
+    assert len(card.data["model-index"][0]["results"]) == 4000

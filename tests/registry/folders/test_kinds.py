@@ -37,8 +37,8 @@ def test_what_is_no_folder_is_said_to_be_so(tmp_path: Path) -> None:
         ("{", "is not JSON"),
         ("\x00", "is not JSON"),
         ("[1]", "holds a list"),
-        ("[" * 100_000, "is nested too deeply to be read"),
-        ('{"r": ' + "9" * 5000 + "}", "holds a number with too many digits to be read"),
+        ("[" * 100_000, "is nested more than 64 deep"),
+        ('{"r": ' + "9" * 5000 + "}", "holds a number of 5000 characters, more than 100"),
     ],
     ids=["cut off", "binary", "list", "deep", "long"],
 )
