@@ -194,7 +194,9 @@ def _composed(request: _Request) -> AdaptedModel:
         )
     base = _load_base(request)
     set_head(base.model, published.head, base.new)
-    attach(base.model, composition, allow_base_mismatch=base.is_another)
+    # The base model was compared when it was loaded. Since then, the head may have brought weights
+    # that are inside of it, such as a trained pooler.
+    attach(base.model, composition, allow_base_mismatch=True)
     return AdaptedModel(base, request.version, request.manifest, composition)
 
 
@@ -232,14 +234,12 @@ class _Base:
         new: The names of the head's parameters that start at random.
         tokenizer: The base model's own.
         task: What the head is for.
-        is_another: Whether it is not the one that the adapter was trained on, which was allowed.
     """
 
     model: PreTrainedModel
     new: Collection[str]
     tokenizer: PreTrainedTokenizerBase
     task: TaskType
-    is_another: bool
 
 
 def _load_base(request: _Request) -> _Base:
@@ -258,5 +258,4 @@ def _load_base(request: _Request) -> _Base:
     require_known_base(
         home, version, manifest, found, base=where, allow_mismatch=request.allow_base_mismatch
     )
-    is_another = manifest.base_model.fingerprint not in (None, found)
-    return _Base(model, new, load_tokenizer(where, model), task, is_another)
+    return _Base(model, new, load_tokenizer(where, model), task)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hubkit.formats import folders
-from hubkit.formats.heads import Head
+from hubkit.formats.heads import Head, described
 from hubkit.formats.stored import StoredAdapter
 from hubkit.methods.method import DeltaShape, Method
 from hubkit.methods.sites import LinearSite, Site
@@ -21,7 +21,7 @@ from hubkit.nn.host import BaseModel
 from hubkit.nn.invertible import Coupling
 from registry.errors import AdapterError
 from registry.folders import read_folder
-from registry.manifest import BaseModelInfo
+from registry.manifest import BaseModelInfo, Manifest
 from registry.storage.files import MANIFEST_NAME
 
 NAME_THE_BASE = (
@@ -103,10 +103,10 @@ class Adapter:
             CorruptBlobError: A file is not what ``hubkit.json`` says.
         """
         folder = folder_of(folder, "adapter")
-        labels: tuple[str, ...] = ()
+        manifest = None
         if base is None and (folder / MANIFEST_NAME).is_file():
             manifest = read_folder(folder).manifest
-            base, labels = manifest.base_model, manifest.labels
+            base = manifest.base_model
         stored = folders.read_adapter(folder, with_head=with_head)
         name = name or stored.name
         owner = f"{folder}: adapter {name!r}"
@@ -122,13 +122,13 @@ class Adapter:
             base=base,
             head=stored.head,
         )
-        return adapter.labelled(labels)
+        return adapter if manifest is None else adapter.described_by(manifest)
 
-    def labelled(self, labels: tuple[str, ...]) -> Adapter:
-        """The same, with the labels of a head whose files do not name them."""
-        if self.head is None or self.head.labels or not labels:
+    def described_by(self, manifest: Manifest) -> Adapter:
+        """The same, with what a manifest says of the head and the files do not."""
+        if self.head is None:
             return self
-        return replace(self, head=replace(self.head, labels=labels))
+        return replace(self, head=described(self.head, manifest))
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter and its head, with safetensors, as the library of its method does.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.tree import Attachable
 from hubkit.composition import Mix, Stack
-from hubkit.formats.heads import Head, is_flexible
+from hubkit.formats.heads import Head, described, is_flexible
 from hubkit.messages import told_as
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError
@@ -88,9 +88,12 @@ def _read(folder: Path, version: Version, manifest: Manifest, parts: list[Publis
         )
     if manifest.kind == "adapter":
         adapter = Adapter.load(folder, name=name, base=manifest.base_model, with_head=with_head)
-        return adapter.labelled(manifest.labels)
+        return adapter.described_by(manifest)
     if manifest.kind == "fusion":
-        return Fusion.load(folder, inner, name=name, with_head=with_head)
+        fusion = Fusion.load(folder, inner, name=name, with_head=with_head)
+        if fusion.head is None:
+            return fusion
+        return replace(fusion, head=described(fusion.head, manifest))
     if manifest.kind == "stack":
         return Stack(*inner)
     weights: Any = manifest.method.parameters.get("weights")

@@ -117,9 +117,12 @@ def _require_backbone(base: str, model: PreTrainedModel, new: frozenset[str]) ->
 
 def _in_backbone(model: PreTrainedModel, names: frozenset[str]) -> set[str]:
     """Those of `names` that are weights of the backbone."""
-    if model.base_model is model:
-        return {name for name in names if not name.startswith(NOT_BACKBONE)}
-    return {name for name in names if name.startswith(f"{model.base_model_prefix}.")}
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    return {
+        name
+        for name in names
+        if name.startswith(prefix) and not name.removeprefix(prefix).startswith(NOT_BACKBONE)
+    }
 
 
 def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:

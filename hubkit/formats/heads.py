@@ -8,7 +8,7 @@ own "flex" heads, which no transformers class has, are kept but not read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import transformers
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
 from registry.errors import AdapterError
-from registry.manifest import BaseModelInfo
+from registry.manifest import BaseModelInfo, Manifest, ProblemType
 
 VERSION = "adapters.1.3.0"
 """The version of the library whose format this is."""
@@ -34,12 +34,28 @@ class Head:
         labels: Label names; the position is the label id. Empty for a head without labels.
         tensors: By parameter name inside the model, such as ``classifier.weight``.
         backbone: What the model calls its backbone, such as ``bert``.
+        outputs: How many numbers it gives; None where nothing says.
+        problem_type: What they mean, as transformers calls it; None where nothing says.
     """
 
     model_class: str | None
     labels: tuple[str, ...]
     tensors: Mapping[str, Tensor]
     backbone: str
+    outputs: int | None = None
+    problem_type: ProblemType | None = None
+
+
+def described(head: Head, manifest: Manifest) -> Head:
+    """``head`` with what its manifest says and its own files do not."""
+    regression = manifest.problem_type == "regression"
+    return replace(
+        head,
+        # Older folders name the single output of a regression as if it were a class.
+        labels=() if regression else head.labels or manifest.labels,
+        outputs=manifest.outputs or head.outputs,
+        problem_type=manifest.problem_type or head.problem_type,
+    )
 
 
 def is_flexible(folder: Path) -> bool:
@@ -99,7 +115,7 @@ def write_head(folder: Path, head: Head, *, model_type: str, base: BaseModelInfo
             "model_name": base.id,
             "model_type": model_type,
             "name": None,
-            "num_labels": len(head.labels),
+            "num_labels": head.outputs or len(head.labels),
             "version": VERSION,
         },
     )

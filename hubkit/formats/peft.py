@@ -36,6 +36,9 @@ _NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bia
 _CHAINED = "chained"
 """What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
 
+OUTLETS = frozenset({"pooler", "layernorm", "norm", "final_norm", "ln_f"})
+"""What backbones call the modules after their layers; trained, they are a part of the head."""
+
 # How lists of layers, and what is beside them, are called in any architecture: what stands before
 # that is the backbone's name.
 _PARTS = re.compile(
@@ -141,7 +144,7 @@ def write_adapter(
         weights |= {f"{_OWNER}{name}": tensor for name, tensor in head.tensors.items()}
     write_tensors(folder / _WEIGHTS[0], weights)
     paths = [f"{prefix}{site}" for site in tensors]
-    modules = [] if head is None else sorted({name.partition(".")[0] for name in head.tensors})
+    modules = [] if head is None else sorted({_module(name, prefix) for name in head.tensors})
     # What a stack of them would otherwise compute is another thing.
     chained = {_CHAINED: True} if method.chained else {}
     write_json(
@@ -178,6 +181,12 @@ def write_adapter(
     )
 
 
+def _module(tensor: str, prefix: str) -> str:
+    """The module of a head that a tensor belongs to: ``classifier``, or ``bert.pooler``."""
+    inside = prefix if prefix and tensor.startswith(prefix) else ""
+    return inside + tensor.removeprefix(inside).partition(".")[0]
+
+
 def _split(
     tensors: Mapping[str, Tensor], folder: Path
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
@@ -212,7 +221,13 @@ def _require_composable(
     if on_head := [path for path in deltas if in_head(path)]:
         reason = f"it updates {on_head[0]}, which is a part of the head"
     elif any(_PARTS.match(path) for path in deltas):  # else nothing says where the backbone is
-        inside = [name for name in others if name.startswith(prefix) and not in_head(name)]
+        inside = [
+            name
+            for name in others
+            if name.startswith(prefix)
+            and not in_head(name)
+            and name.removeprefix(prefix).partition(".")[0] not in OUTLETS
+        ]
         if inside:
             reason = f"it holds {inside[0]} as a whole, which is a part of the base model"
     if reason is not None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import nn
 from transformers import PreTrainedModel
 
-from hubkit.models.head import head_parameters
+from hubkit.models.head import head_tensors, made_outlet
 from registry.errors import CompositionError
 
 
@@ -22,6 +22,8 @@ class Trainable(Protocol):
 def train_only(model: PreTrainedModel, *values: Trainable) -> None:
     """Freeze all of ``model`` but its head and the weights of ``values``, which it carries.
 
+    A pooler that the base model lacks, and that was made new, is trained with the head.
+
     The parts of a fusion or a mix stay frozen unless they are named too, so that an adapter can be
     trained together with the fusion that it is a part of: ``train_only(model, fusion, adapter)``.
 
@@ -32,7 +34,11 @@ def train_only(model: PreTrainedModel, *values: Trainable) -> None:
     Raises:
         CompositionError: ``model`` does not carry the weights of one of them.
     """
-    trained = {id(parameter) for parameter in head_parameters(model).values()}
+    head = head_tensors(model)
+    trained = {id(tensor) for tensor in head.values()}
+    if head:
+        # Random weights that the head reads, and that the base model does not have.
+        trained |= {id(model.get_parameter(name)) for name in made_outlet(model)}
     carried = {id(parameter) for parameter in model.parameters()}
     for value in values:
         if not hasattr(value, "modules"):

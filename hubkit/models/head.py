@@ -1,42 +1,61 @@
-"""The head of a model: every parameter outside its backbone."""
+"""The head of a model: what makes outputs of what the backbone gives.
+
+It is every weight outside the backbone. Some backbones end in modules that only a head reads, such
+as BERT's pooler: its *outlet*, the modules that come after the last layer. What is trained of them,
+or was made new because the base model lacks it, belongs to the head as well.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from typing import Any
+from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit.bases.fingerprint import BESIDE_BACKBONE
 from hubkit.formats.heads import Head
 from hubkit.nn.hooks import SUBMODULE
-from registry.errors import AdapterError
+from hubkit.nn.host import backbone
+from hubkit.nn.layout import layouts_of
+from registry.errors import AdapterError, UnsupportedModelError
+from registry.manifest import ProblemType
 
 logger = logging.getLogger(__name__)
 
 
-def head_of(model: PreTrainedModel) -> Head | None:
-    """A copy of the head that ``model`` has; None for a bare backbone."""
-    parameters = head_parameters(model)
-    if not parameters:
+def head_of(model: PreTrainedModel, outlet: Collection[str] = ()) -> Head | None:
+    """A copy of the head that ``model`` has; None for a bare backbone.
+
+    Args:
+        model: A model with a head.
+        outlet: The tensors of the backbone's outlet that belong to the head, by name.
+    """
+    places = outlet_tensors(model)
+    tensors = {**head_tensors(model), **{name: places[name] for name in outlet}}
+    if not tensors:
         return None
+    problem = problem_type(model)
     labels: dict[Any, str] = dict(model.config.id2label or {})
     return Head(
         model_class=type(model).__name__,
-        labels=tuple(labels[index] for index in sorted(labels)),
-        tensors={name: tensor.detach().cpu().clone() for name, tensor in parameters.items()},
+        labels=() if problem == "regression" else tuple(labels[index] for index in sorted(labels)),
+        tensors={name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
         backbone=model.base_model_prefix,
+        outputs=getattr(model.config, "num_labels", None),
+        problem_type=problem,
     )
 
 
 def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = None) -> None:
-    """Write the weights of ``head`` into ``model``, where they stay.
+    """Write ``head`` into ``model``, where it stays: its weights, its labels, what they mean.
 
     Attaching leaves a model's head alone: ``set_head(model, adapter.head)`` gives it the one that
-    an adapter or a fusion was trained with.
+    an adapter or a fusion was trained with. A head may hold weights of the backbone's outlet, such
+    as a trained pooler. An adapter that is to be attached, too, is attached first, since it is held
+    to the weights that the base model had.
 
     Args:
         model: Has the head's place, as a model of the class that the adapter was trained in has.
@@ -48,16 +67,17 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
         AdapterError: A parameter is missing, is none of the model's head, or has another shape;
             nothing is written.
     """
-    parameters = head_parameters(model)
-    required = parameters.keys() if new is None else parameters.keys() & set(new)
-    if missing := required - head.tensors.keys():
+    own = head_tensors(model)
+    places = {**own, **outlet_tensors(model)}
+    missing = (own.keys() if new is None else set(new)) - head.tensors.keys()
+    if missing:
         raise AdapterError(
             f"The adapter's head ({head.model_class or 'of an unnamed class'}) has no weights for "
             f"{', '.join(sorted(missing))} of {type(model).__name__}; they would be random. Save "
             "the adapter with its whole head (peft: modules_to_save)."
         )
     for name, tensor in head.tensors.items():
-        place = parameters.get(name)
+        place = places.get(name)
         if place is None or place.shape != tensor.shape:
             expected = "is no part" if place is None else f"has the shape {tuple(place.shape)}"
             raise AdapterError(
@@ -67,7 +87,35 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
             )
     with torch.no_grad():
         for name, tensor in head.tensors.items():
-            parameters[name].copy_(tensor)
+            places[name].copy_(tensor)
+    _describe_outputs(model, head)
+
+
+def _describe_outputs(model: PreTrainedModel, head: Head) -> None:
+    """Let the model call its outputs as the head does."""
+    config = model.config
+    if head.labels:
+        config.id2label = dict(enumerate(head.labels))  # which sets num_labels, too
+        config.label2id = {label: index for index, label in enumerate(head.labels)}
+    elif head.outputs is not None and head.outputs != config.num_labels:
+        config.num_labels = head.outputs
+    if hasattr(model, "num_labels"):
+        setattr(model, "num_labels", config.num_labels)  # noqa: B010
+    if head.problem_type is not None:
+        config.problem_type = head.problem_type
+
+
+def problem_type(model: PreTrainedModel) -> ProblemType | None:
+    """What the outputs of ``model`` mean; None for models that give none for a whole row.
+
+    Where its configuration does not say, it is what transformers takes it for in training.
+    """
+    given: ProblemType | None = getattr(model.config, "problem_type", None)
+    if given in get_args(ProblemType):
+        return given
+    if not type(model).__name__.endswith("ForSequenceClassification"):
+        return None
+    return "regression" if model.config.num_labels == 1 else "single_label_classification"
 
 
 def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
@@ -78,8 +126,8 @@ def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
         name: What the adapter is called.
         head: What it was trained with.
     """
-    parameters = head_parameters(model)
-    pairs = [(parameters.get(place), tensor) for place, tensor in head.tensors.items()]
+    places = {**head_tensors(model), **outlet_tensors(model)}
+    pairs = [(places.get(place), tensor) for place, tensor in head.tensors.items()]
     if any(own is None or own.shape != tensor.shape for own, tensor in pairs):
         return  # a model for something else
     if all(own is None or torch.equal(own.cpu(), tensor.to(own.dtype)) for own, tensor in pairs):
@@ -92,13 +140,62 @@ def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
     )
 
 
-def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """The parameters of ``model`` outside its backbone, by name."""
+def head_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The parameters and saved buffers of ``model`` outside its backbone, by name."""
     if model.base_model is model:  # bare, or one that holds its head beside the backbone's modules
-        return {n: p for n, p in model.named_parameters() if n.startswith(BESIDE_BACKBONE)}
-    inside = (f"{model.base_model_prefix}.", f"{SUBMODULE}.")
+        return {n: t for n, t in _saved(model).items() if n.startswith(BESIDE_BACKBONE)}
+    # A language model's head may be tied to the embeddings, which are the base model's.
+    inside = {id(tensor) for tensor in _saved(backbone(model)).values()}
     return {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if not name.startswith(inside)
+        name: tensor
+        for name, tensor in _saved(model).items()
+        if id(tensor) not in inside and not name.startswith(f"{SUBMODULE}.")
     }
+
+
+def outlet_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The parameters and saved buffers of the backbone's outlet, by their names in ``model``.
+
+    Empty where hubkit knows no layers of the architecture.
+    """
+    base = backbone(model)
+    try:
+        ends = {path.partition(".")[0] for one in layouts_of(model) for path in one.layers}
+    except UnsupportedModelError:
+        return {}
+    children = [name for name, _ in base.named_children()]
+    last = max((children.index(end) for end in ends if end in children), default=len(children))
+    after = tuple(f"{name}." for name in children[last + 1 :] if name not in (SUBMODULE, "lm_head"))
+    prefix = "" if base is model else f"{model.base_model_prefix}."
+    return {
+        f"{prefix}{name}": tensor
+        for name, tensor in _saved(base).items()
+        if name.startswith(after) and not name.startswith(BESIDE_BACKBONE)
+    }
+
+
+def made_outlet(model: PreTrainedModel) -> frozenset[str]:
+    """The tensors of the outlet that the base model's files have no weights for, by name.
+
+    transformers makes them at random, and marks what it read from the files. Of a model that it
+    made from a configuration alone nothing is marked, and all of it is the base model.
+    """
+    tensors = outlet_tensors(model)
+    marked = any(_was_read(parameter) for parameter in backbone(model).parameters())
+    return frozenset(name for name, one in tensors.items() if marked and not _was_read(one))
+
+
+def _was_read(tensor: Tensor) -> bool:
+    return bool(getattr(tensor, "_is_hf_initialized", False))
+
+
+def module_paths(model: PreTrainedModel, tensors: Collection[str]) -> tuple[str, ...]:
+    """The modules that tensors of a head belong to, as a manifest names them: ``classifier``."""
+    prefix = f"{model.base_model_prefix}."
+    return tuple(dict.fromkeys(name.removeprefix(prefix).partition(".")[0] for name in tensors))
+
+
+def _saved(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The tensors that a checkpoint holds, themselves, by each of their names."""
+    found: dict[str, Tensor] = model.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
@@ -13,12 +14,14 @@ from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.load import describe
 from hubkit.methods.table import new_method
 from hubkit.models.attach import Attached, attach, attached_to
+from hubkit.models.changes import BaseState, trained_outlet
 from hubkit.models.freeze import train_only
-from hubkit.models.head import head_of
+from hubkit.models.head import head_of, module_paths
 from hubkit.nn.host import BaseModel
-from hubkit.tasks.table import task_type_of
 from registry.errors import AdapterError, InvalidNameError
+from registry.manifest import HeadInfo
 from registry.refs import AdapterRef
+from registry.task_types import of_class, with_outputs
 
 
 def insert_adapter(
@@ -31,7 +34,8 @@ def insert_adapter(
     """Insert a new adapter into ``model``, and leave only it and the head trainable.
 
     The model then trains with the stock ``transformers.Trainer`` or any other loop, and is saved
-    with :func:`save_adapter`. ``Attached.detach()`` takes the adapter out.
+    with :func:`save_adapter`. ``Attached.detach()`` takes the adapter out. The weights of the
+    base model are hashed, so that saving can tell whether they are still the same.
 
     Args:
         model: A model of a supported architecture, with or without a head.
@@ -52,23 +56,34 @@ def insert_adapter(
     if not isinstance(name, str):
         raise InvalidNameError(f"An adapter's name is text, not {name!r}.", name)
     AdapterRef(None, name)
+    model = unwrapped(model)
     settings = new_method(method, BaseModel(model), **parameters)
     adapter = Adapter.create(model, name, settings)
     attached = attach(model, adapter)
+    BaseState.of(model).keep(model)
     train_only(model, adapter)
     return attached
 
 
-def save_adapter(model: PreTrainedModel, name: str, folder: str | Path) -> None:
+def save_adapter(model: nn.Module, name: str, folder: str | Path) -> None:
     """Write the adapter that :func:`insert_adapter` put into ``model``, with the model's head.
 
     The folder is a PEFT folder for LoRA and else an AdapterHub folder, with safetensors and
-    ``hubkit.json``; ``hubkit publish`` takes it as it is.
+    ``hubkit.json``; ``hubkit publish`` takes it as it is. What was trained between the backbone's
+    layers and the head, such as a pooler, is saved with the head.
+
+    Args:
+        model: The model, also where it is wrapped by ``DataParallel``, ``DistributedDataParallel``
+            or ``torch.compile``.
+        name: What the adapter is called.
+        folder: Where to; it is new, empty, or holds an adapter that is replaced.
 
     Raises:
-        AdapterError: ``model`` carries no adapter of that name.
+        AdapterError: ``model`` carries no adapter of that name, or weights of the base model were
+            changed, which the adapter does not hold; the message names them.
         StorageError: The folder cannot be written.
     """
+    model = unwrapped(model)
     adapter = attached_to(model)
     if not isinstance(adapter, Adapter) or adapter.name != name:
         found = "it carries none" if adapter is None else f"it carries {adapter}"
@@ -76,5 +91,42 @@ def save_adapter(model: PreTrainedModel, name: str, folder: str | Path) -> None:
             f"This {type(model).__name__} carries no adapter {name!r}: {found}. "
             "hubkit.insert_adapter(model, name) inserts one."
         )
-    complete = replace(adapter, base=describe(model), head=head_of(model))
-    save_folder(complete, manifest_of(complete, task_type=task_type_of(model)), Path(folder))
+    before = BaseState.kept(model)
+    head = head_of(model, trained_outlet(model, before, name))
+    base = before.info if before is not None else describe(model)
+    modules = () if head is None else module_paths(model, head.tensors)
+    parts = {path: digest for path, digest in base.parts.items() if path not in modules}
+    complete = replace(adapter, base=base.model_copy(update={"parts": parts}), head=head)
+    names, outputs = of_class(type(model).__name__), None if head is None else head.outputs
+    manifest = manifest_of(
+        complete,
+        task_type=names and with_outputs(names.name, outputs),
+        problem_type=None if head is None else head.problem_type,
+        outputs=outputs,
+        head=HeadInfo(modules=modules) if modules else None,
+    )
+    save_folder(complete, manifest, Path(folder))
+
+
+def unwrapped(model: nn.Module) -> PreTrainedModel:
+    """The transformers model inside of what runs it on several devices, or compiled.
+
+    Raises:
+        AdapterError: There is none, or it is cut into pieces that no single process holds.
+    """
+    inner: Any = model
+    while not isinstance(inner, PreTrainedModel):
+        if type(inner).__name__ == "FullyShardedDataParallel":
+            raise AdapterError(
+                "FullyShardedDataParallel has cut the weights of this model into pieces; hubkit "
+                "takes a model whose weights are whole."
+            )
+        # Not by `or`: some wrappers have no truth value.
+        wrapped = getattr(inner, "_orig_mod", getattr(inner, "module", None))
+        if not isinstance(wrapped, nn.Module):
+            raise AdapterError(
+                f"Expected a transformers model, found a {type(model).__name__}; pass the model "
+                "inside of it."
+            )
+        inner = wrapped
+    return inner

@@ -8,7 +8,7 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
 
 from hubkit import Stack, attach
 from hubkit.formats.heads import Head
-from hubkit.models.head import head_of, head_parameters, set_head
+from hubkit.models.head import head_of, head_tensors, set_head
 from registry.errors import AdapterError
 from tests.support.models import (
     random_adapter,
@@ -36,9 +36,9 @@ def test_a_head_is_what_lies_outside_the_backbone() -> None:
     }
     for architecture, names in expected.items():
         model = tiny_classifier(architecture)
-        assert set(head_parameters(model)) == names
+        assert set(head_tensors(model)) == names
         with attach(model, random_adapter(model)):
-            assert set(head_parameters(model)) == names
+            assert set(head_tensors(model)) == names
     assert head_of(tiny_model()) is None
 
 
@@ -82,17 +82,17 @@ def test_a_head_of_another_form_is_refused_and_nothing_written(
 def test_what_the_base_model_has_of_a_head_need_not_be_in_the_adapter() -> None:
     model = tiny_classifier("modernbert")
     weights = {"classifier.weight": torch.ones(2, 16), "classifier.bias": torch.ones(2)}
-    inherited = {name: p.clone() for name, p in head_parameters(model).items()}
+    inherited = {name: p.clone() for name, p in head_tensors(model).items()}
     head = Head(None, ("x", "y"), weights, "model")
     with pytest.raises(AdapterError, match=r"no weights for head\.dense\.weight, head\.norm"):
         set_head(model, head)
     set_head(model, head, new=weights.keys())
-    assert same(dict(head_parameters(model)), {**inherited, **weights})
+    assert same(dict(head_tensors(model)), {**inherited, **weights})
 
 
 def test_t5_holds_its_head_for_answers_beside_the_backbone() -> None:
     model = tiny_model("t5", AutoModelForQuestionAnswering)
-    assert set(head_parameters(model)) == {"qa_outputs.weight", "qa_outputs.bias"}
+    assert set(head_tensors(model)) == {"qa_outputs.weight", "qa_outputs.bias"}
     assert head_of(tiny_model("t5", AutoModelForSeq2SeqLM)) is None
 
 

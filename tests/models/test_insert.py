@@ -7,6 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 from transformers import (
+    AutoModelForNextSentencePrediction,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     DataCollatorWithPadding,
@@ -20,7 +21,6 @@ from hubkit import attach
 from hubkit.models.insert import insert_adapter, save_adapter
 from hubkit.nn.hooks import SUBMODULE
 from hubkit.sharing.publish_folder import publish_folder
-from hubkit.tasks.table import task_type_of
 from registry import AdapterRef, Catalog, open_catalog, read_folder
 from registry.errors import (
     AdapterError,
@@ -198,15 +198,23 @@ def test_saving_again_replaces_the_adapter(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 
 
-def test_a_head_that_no_task_knows_is_saved_without_a_task_type(tmp_path: Path) -> None:
-    model = tiny_model("bert", AutoModelForTokenClassification)
-    assert task_type_of(model) is None
+@pytest.mark.parametrize(
+    ("auto_class", "task_type"),
+    [
+        (AutoModelForTokenClassification, "token-classification"),
+        (AutoModelForNextSentencePrediction, None),
+    ],
+)
+def test_a_head_is_saved_with_its_task_type_if_it_is_of_a_known_one(
+    auto_class: Any, task_type: str | None, tmp_path: Path
+) -> None:
+    model = tiny_model("bert", auto_class)
     insert_adapter(model, "mine")
     save_adapter(model, "mine", tmp_path / "saved")
-    assert read_folder(tmp_path / "saved").manifest.task_type is None
+    assert read_folder(tmp_path / "saved").manifest.task_type == task_type
     found = hubkit.Adapter.load(tmp_path / "saved")
     assert found.head is not None
-    assert found.head.model_class == "BertForTokenClassification"
+    assert found.head.model_class == type(model).__name__
 
 
 def test_what_is_saved_can_be_attached_to_the_same_base_and_to_no_other(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""What of a model was changed, or made new, beside the adapter that was trained in it.
+
+Frozen weights may still change: by an optimiser that was given them all, by ``weight.data``, or as
+the statistics of a batch norm. So their bytes are compared, which no write escapes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hubkit.bases.load import describe
+from hubkit.models.head import head_tensors, made_outlet, outlet_tensors
+from hubkit.nn.hooks import SUBMODULE
+from registry.errors import AdapterError
+from registry.manifest import BaseModelInfo
+
+_NOTED = "_hubkit_base_state"
+
+
+@dataclass(frozen=True)
+class BaseState:
+    """The base model inside a model, as it was at one time.
+
+    Attributes:
+        info: What it is, as a manifest stores it.
+        digests: Of each of its tensors, by name; those of the head are not among them.
+        made: Those of its outlet that its files have no weights for.
+    """
+
+    info: BaseModelInfo
+    digests: Mapping[str, str]
+    made: frozenset[str]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> BaseState:
+        """The state of ``model`` now."""
+        return cls(describe(model), _digests(base_tensors(model)), made_outlet(model))
+
+    def keep(self, model: PreTrainedModel) -> None:
+        """Note it in what ``model`` carries, so that a copy of the model has it, too."""
+        vars(getattr(model, SUBMODULE))[_NOTED] = self
+
+    @classmethod
+    def kept(cls, model: PreTrainedModel) -> BaseState | None:
+        """What :meth:`keep` noted in ``model``; None if nothing."""
+        found: BaseState | None = vars(getattr(model, SUBMODULE, None) or nn.Module()).get(_NOTED)
+        return found
+
+
+def trained_outlet(model: PreTrainedModel, before: BaseState | None, name: str) -> tuple[str, ...]:
+    """The tensors of the backbone's outlet that were trained or made new: the head holds them.
+
+    Args:
+        model: A model in which an adapter was trained.
+        before: As it was before that; None where nobody looked.
+        name: What the adapter is called, for messages.
+
+    Raises:
+        AdapterError: A tensor of the base model changed that the head cannot hold.
+    """
+    outlet, now = outlet_tensors(model), base_tensors(model)
+    trainable = {path for path, tensor in now.items() if tensor.requires_grad}
+    if before is None:
+        changed = trainable
+    else:
+        digests, old = _digests(now), before.digests
+        changed = {name for name in digests.keys() | old if digests.get(name) != old.get(name)}
+    if lost := sorted(changed - outlet.keys()):
+        shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        kinds = {str(now[name].dtype) for name in lost if name in now}
+        seen = "were trained along" if before is None else f"changed since {name} was inserted"
+        raise AdapterError(
+            f"{shown} of the base model {seen} (now {', '.join(sorted(kinds)) or 'gone'}), and an "
+            f"adapter cannot hold them: without them, {name} would compute something else. Train "
+            "only what insert_adapter leaves trainable, on the base model as it is.",
+            tuple(lost),
+        )
+    made = made_outlet(model) if before is None else before.made
+    # A bare model has no head that reads them.
+    made = made if head_tensors(model) else frozenset()
+    return tuple(name for name in outlet if name in changed | trainable | made)
+
+
+def base_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """All that a checkpoint of ``model`` holds but its head and its adapters."""
+    found: dict[str, Tensor] = model.state_dict(keep_vars=True)
+    head = head_tensors(model)
+    return {
+        name: tensor
+        for name, tensor in found.items()
+        if name not in head and f".{SUBMODULE}." not in f".{name}" and isinstance(tensor, Tensor)
+    }
+
+
+def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: _digest(tensor) for name, tensor in tensors.items()}
+
+
+def _digest(tensor: Tensor) -> str:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    digest = hashlib.sha256(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+    digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
