@@ -155,7 +155,6 @@ def _add_rows(
         for position, tag in enumerate(manifest.tags)
     )
     best = next((m.value for m in manifest.metrics if m.higher_is_better), NO_SCORE)
-    facts.pop("description")
     rows["listings"].append(
         {
             "repository_id": number,
@@ -163,7 +162,7 @@ def _add_rows(
             "owner": ref.folded.partition("/")[0],
             "score": best,
             "downloads": 0,
-            **facts,
+            **{name: fact for name, fact in facts.items() if name in _TABLES["listings"].c},
         }
     )
 

@@ -28,6 +28,8 @@ START = "0" * 64
 
 _BATCH = 1000
 
+_ADD_ENTRY = insert(LOG)  # built once, as in `registry.tables.record`
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -131,7 +133,7 @@ class Log:
         """Make the row of `entry`, and make it the last one."""
         digest = entry.hash
         connection.execute(
-            insert(LOG),
+            _ADD_ENTRY,
             {
                 "sequence": entry.sequence,
                 "at": datetime.fromisoformat(entry.at),

@@ -12,6 +12,9 @@ LISTINGS = LISTINGS
 NO_SCORE = float("-inf")
 """The score of an adapter without a metric that is better when higher: lower than any other."""
 
+# Built once, as in `registry.tables.record`.
+_ADD_LISTING = insert(LISTINGS)
+
 _COPIED = (
     "kind",
     "method",
@@ -56,12 +59,20 @@ def list_newest(connection: Connection, repository_id: int) -> None:
         .where(DOWNLOADS.c.repository_id == repository_id)
         .scalar_subquery()
     )
+    score = (
+        select(METRICS.c.value)
+        .where(METRICS.c.revision_id == REVISIONS.c.id, METRICS.c.higher_is_better)
+        .order_by(METRICS.c.position)
+        .limit(1)
+        .scalar_subquery()
+    )
     newest = connection.execute(
         select(
             REVISIONS.c.id,
             REPOSITORIES.c.owner,
             REPOSITORIES.c.folded,
             downloads.label("downloads"),
+            score.label("score"),
             *(REVISIONS.c[name] for name in _COPIED),
         )
         .join(REPOSITORIES, REPOSITORIES.c.id == REVISIONS.c.repository_id)
@@ -76,19 +87,13 @@ def list_newest(connection: Connection, repository_id: int) -> None:
     ).one_or_none()
     if newest is None:
         return
-    score = connection.scalar(
-        select(METRICS.c.value)
-        .where(METRICS.c.revision_id == newest.id, METRICS.c.higher_is_better)
-        .order_by(METRICS.c.position)
-        .limit(1)
-    )
     connection.execute(
-        insert(LISTINGS),
+        _ADD_LISTING,
         {
             "repository_id": repository_id,
             "revision_id": newest.id,
             "owner": None if newest.owner is None else newest.folded.partition("/")[0],
-            "score": NO_SCORE if score is None else score,
+            "score": NO_SCORE if newest.score is None else newest.score,
             "downloads": newest.downloads or 0,
             **{name: newest._mapping[name] for name in _COPIED},
         },

@@ -57,6 +57,7 @@ _SQLITE: TableClause = table(
     column("tags"),
     column("description"),
 )
+_ADD_TEXT = _SQLITE.insert()
 _POSTGRESQL: TableClause = table(TEXT_TABLE, column("rowid"), column("words"))
 
 _KEPT = select(*(kept for kept in _SQLITE.c if kept.name != TEXT_TABLE))
@@ -79,7 +80,7 @@ def add_texts(connection: Connection, texts: Mapping[int, Mapping[str, str]]) ->
     """Index many versions at once: the columns of `text_columns` by the revision's id."""
     if connection.dialect.name == "sqlite":
         rows = [{"rowid": revision_id, **columns} for revision_id, columns in texts.items()]
-        connection.execute(_SQLITE.insert(), rows)
+        connection.execute(_ADD_TEXT, rows)
         return
     words = func.array_to_tsvector(bindparam("lexemes", type_=ARRAY(Text)))
     connection.execute(

@@ -250,7 +250,7 @@ def load_parts(connection: Connection, ids: Sequence[int]) -> dict[int, Parts]:
     parts: dict[int, Parts] = {revision_id: ([], [], []) for revision_id in ids}
     for start in range(0, len(ids), _BATCH):
         rows = connection.execute(_PARTS, {"ids": ids[start : start + _BATCH]})
-        _add_parts(parts, rows)
+        _add_parts(parts, rows.all())
     return parts
 
 
