@@ -23,6 +23,8 @@ HubkitError
 │   └── NotAFileError
 ├── DatabaseError
 │   ├── NewerDatabaseError
+│   ├── BusyDatabaseError
+│   ├── UnreachableDatabaseError
 │   ├── DamagedDatabaseError
 │   ├── DamagedIndexError
 │   ├── OutdatedDatabaseError
@@ -172,6 +174,14 @@ class DatabaseError(HubkitError):
 
 class NewerDatabaseError(DatabaseError):
     """The registry's database was written by a newer hubkit."""
+
+
+class BusyDatabaseError(DatabaseError):
+    """Others use the registry's database for longer than a transaction waits, or too many do."""
+
+
+class UnreachableDatabaseError(DatabaseError):
+    """The server of the registry's database does not answer, or ended the connection."""
 
 
 class DamagedDatabaseError(DatabaseError):

@@ -73,3 +73,34 @@ Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Ref = Annotated[str, AfterValidator(_check_ref)]
 """An adapter's ref, as `AdapterRef.parse` reads it."""
+
+
+def check_text(role: str, text: str, *, most: int = 65536) -> str:
+    """Return `text` if it can be stored.
+
+    Raises:
+        InvalidNameError: It has more than `most` characters, or control characters, or is not
+            valid Unicode.
+    """
+    try:
+        require_text(text).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidNameError(f"The {role} {text!r} is not valid Unicode.", text) from error
+    except ValueError as error:
+        raise InvalidNameError(f"The {role} is refused: {error}. Leave it out.", text) from error
+    if len(text) > most:
+        raise InvalidNameError(
+            f"The {role} has {len(text)} characters, more than {most}. Shorten it.", text
+        )
+    return text
+
+
+def check_texts(**texts: str | None) -> None:
+    """Check each text that is given, by its role, as `check_text` does.
+
+    Raises:
+        InvalidNameError: As `check_text`.
+    """
+    for role, text in texts.items():
+        if text is not None:
+            check_text(role.replace("_", " "), text)

@@ -34,7 +34,12 @@ def _labels(error: errors.HeadLabelsError) -> tuple[str, ...]:
     return ("Name them with --label, once for each class in the order of their ids.",)
 
 
+def _others(error: errors.RefNotFoundError) -> tuple[str, ...]:
+    return () if error.found else ("`hubkit list` shows those that there are.",)
+
+
 CURES: Mapping[type[HubkitError], Cure] = {
+    errors.RefNotFoundError: _others,
     errors.RareLabelError: ("Or pass rows to validate with as --validation.",),
     errors.SingleLabelError: ("Check --label-column.",),
     errors.DivergedError: ("Try a smaller --learning-rate.",),

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from registry.catalog.store import Store
+from registry.fields import check_text
 from registry.refs import AdapterRef
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
-from registry.tables.record import check_text
 from registry.tables.versions import Version, load_version
 
 

@@ -16,7 +16,7 @@ from registry.refs import AdapterRef
 from registry.storage.blobs import Arrival, BlobStore
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME, FileInfo
-from registry.tables.record import Publication, record_version, require_publishable
+from registry.tables.record import Publication, record_version, require_number, require_publishable
 from registry.tables.references import spare
 from registry.tables.versions import Version, load_version
 
@@ -60,7 +60,8 @@ def publish_version(
         _keep_from_collection(connection, store.blobs, manifest)
         return version
 
-    named = ref if publication.number is None else ref.at(publication.number)
+    number = publication.number
+    named = ref if number is None else require_number(ref, number)
     with store.database.read() as connection:
         require_publishable(connection, ref, manifest)
     for _ in range(_TRIES):

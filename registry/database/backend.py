@@ -1,11 +1,20 @@
 """What a database must offer; `registry.database.sqlite` and `.postgresql` do."""
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
-from registry.errors import DatabaseError, StorageError
+from registry.errors import DatabaseError, HubkitError
+
+Refusal: TypeAlias = tuple[type[HubkitError], str]
+"""What a refusal of a database means: hubkit's error, and its message with ``{label}`` for the
+database and ``{reason}`` for what the driver says."""
+
+UNEXPECTED: Refusal = (
+    DatabaseError,
+    "The database {label} refused a statement: {reason} Please report this as a bug of hubkit.",
+)
 
 
 class Backend(Protocol):
@@ -52,8 +61,5 @@ class Backend(Protocol):
     def is_transient(self, error: BaseException) -> bool:
         """Whether the transaction, run again, can succeed."""
 
-    def is_unavailable(self, error: BaseException) -> bool:
-        """Whether the database may be sound, but cannot be used now."""
-
-    def translate(self, error: Exception) -> DatabaseError | StorageError:
+    def translate(self, error: Exception) -> HubkitError:
         """Return the error of hubkit for one of the driver."""

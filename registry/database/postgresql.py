@@ -1,6 +1,6 @@
 """The database of a registry as a schema of a PostgreSQL server."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +8,16 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from registry.errors import DatabaseError, StorageError
+from registry.database.backend import UNEXPECTED, Refusal
+from registry.errors import (
+    BusyDatabaseError,
+    DamagedDatabaseError,
+    DatabaseError,
+    HubkitError,
+    InvalidNameError,
+    StorageError,
+    UnreachableDatabaseError,
+)
 
 LOCK_SECONDS = 10
 """How long a statement waits for what another transaction has locked."""
@@ -16,9 +25,64 @@ LOCK_SECONDS = 10
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 _LOCK_NOT_AVAILABLE = "55P03"
-_NO_SPACE = {"53100", "53200"}
-_NOT_THERE = {"42P01", "42703"}
-_NO_PERMISSION = {"42501", "25006"}
+_ENDED: Refusal = (
+    UnreachableDatabaseError,
+    "{label} ended the connection: {reason} What was under way is undone, unless it was being "
+    "confirmed at that moment. Try again once the server runs.",
+)
+_NOT_REACHED: Refusal = (
+    UnreachableDatabaseError,
+    "Cannot use {label}: {reason} Check that the server runs, and the URL.",
+)
+_NOT_ALLOWED: Refusal = (
+    StorageError,
+    "Cannot write to {label}: {reason} Check what this user may do there.",
+)
+_NO_SPACE: Refusal = (
+    StorageError,
+    "Cannot write to {label}: {reason} Free some space on the server.",
+)
+_TOO_BUSY: Refusal = (BusyDatabaseError, "{label} is too busy: {reason} Try again later.")
+_DAMAGED: Refusal = (DamagedDatabaseError, "{label} is damaged: {reason}")
+_NO_VALUE: Refusal = (InvalidNameError, "{label} cannot hold a value that it was given: {reason}")
+# What a server's refusals mean, by SQLSTATE; a whole one comes before its class, which is the first
+# two characters.
+_REFUSALS: Mapping[str, Refusal] = {
+    _LOCK_NOT_AVAILABLE: (
+        BusyDatabaseError,
+        "{label} is in use: another process has been writing to it for more than "
+        f"{LOCK_SECONDS} seconds. Try again when it has finished.",
+    ),
+    "08": _ENDED,
+    "57": _ENDED,  # by an administrator, a crash or a shutdown
+    "57014": _TOO_BUSY,  # a statement's time was up, or somebody cancelled it
+    "25P03": _ENDED,  # a transaction was idle for too long
+    "25P04": _ENDED,  # a transaction took too long
+    "28": _NOT_REACHED,
+    "3D": _NOT_REACHED,
+    "40": _TOO_BUSY,
+    "53": _TOO_BUSY,
+    "53100": _NO_SPACE,
+    "53200": _NO_SPACE,
+    "58": _NO_SPACE,
+    "42501": _NOT_ALLOWED,
+    "25006": _NOT_ALLOWED,
+    "42P01": _DAMAGED,
+    "42703": _DAMAGED,
+    "XX001": _DAMAGED,
+    "XX002": _DAMAGED,
+    "22001": _NO_VALUE,  # too long
+    "22003": _NO_VALUE,  # too large
+    "22008": _NO_VALUE,  # too long ago, or too far ahead
+    "22021": _NO_VALUE,  # no text in the database's encoding
+    "22P05": _NO_VALUE,
+    "54": _NO_VALUE,
+}
+_OF_THE_DRIVER: Mapping[str, Refusal] = {
+    "DataError": _NO_VALUE,
+    "OperationalError": _NOT_REACHED,
+    "InterfaceError": _NOT_REACHED,
+}
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('hubkit ' || current_schema(), 0))"
 _COLLECTION_LOCK = "SELECT pg_advisory_lock(hashtextextended('hubkit gc ' || current_schema(), 0))"
 _NO_LIMITS = (  # the last of these is new in PostgreSQL 14
@@ -111,10 +175,6 @@ class Postgresql:
         """Whether the same transaction, run again, can succeed."""
         return _state(error) in (_SERIALIZATION_FAILURE, _DEADLOCK)
 
-    def is_unavailable(self, error: BaseException) -> bool:
-        """Whether the server cannot be reached, or a lock is not to be had."""
-        return _state(error) in (None, _LOCK_NOT_AVAILABLE)
-
     def set_aside(self, connection: Connection, tables: Collection[str], schema: str) -> str | None:
         """Move tables to a new schema; return what to call it, or None if there are none."""
         found = sorted(self.table_names(connection) & set(tables))
@@ -125,41 +185,20 @@ class Postgresql:
             connection.exec_driver_sql(f"ALTER TABLE {table} SET SCHEMA {schema}")
         return f"the schema {schema} of {self.label}"
 
-    def translate(self, error: Exception) -> DatabaseError | StorageError:
+    def translate(self, error: Exception) -> HubkitError:
         """Return the error of hubkit for one of the driver."""
-        state, reason = _state(error), _sentences(str(error))
-        if state is None:
-            return DatabaseError(
-                f"Cannot use {self.label}: {reason} Check that the server runs, and the URL.",
-                self.label,
-            )
-        if state == _LOCK_NOT_AVAILABLE:
-            return DatabaseError(
-                f"{self.label} is in use: another process has been writing to it for more than "
-                f"{LOCK_SECONDS} seconds. Try again when it has finished.",
-                self.label,
-            )
-        if state in _NO_SPACE:
-            return StorageError(
-                f"Cannot write to {self.label}: {reason} Free some space on the server.",
-                self.label,
-            )
-        if state in _NO_PERMISSION:
-            return StorageError(
-                f"Cannot write to {self.label}: {reason} Check what this user may do there.",
-                self.label,
-            )
-        if state in _NOT_THERE:
-            return DatabaseError(
-                f"{self.label} is damaged: {reason} `hubkit rebuild` makes its tables anew from "
-                "blobs and records; `hubkit restore` brings back a backup.",
-                self.label,
-            )
-        return DatabaseError(
-            f"The database {self.label} refused a statement: {reason} Please report this as a "
-            "bug of hubkit.",
-            self.label,
-        )
+        kind, text = _refusal(error)
+        return kind(text.format(label=self.label, reason=_sentences(str(error))), self.label)
+
+
+def _refusal(error: Exception) -> Refusal:
+    state = _state(error)
+    if state is not None:
+        return _REFUSALS.get(state) or _REFUSALS.get(state[:2]) or UNEXPECTED
+    for kind in type(error).__mro__:  # what the driver refuses, or finds, by itself
+        if kind.__name__ in _OF_THE_DRIVER:
+            return _OF_THE_DRIVER[kind.__name__]
+    return UNEXPECTED
 
 
 def _parse(url: str) -> URL:

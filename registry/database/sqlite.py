@@ -1,12 +1,13 @@
 """The database of a registry as a SQLite file."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
+from registry.database.backend import UNEXPECTED, Refusal
 from registry.database.connections import (
     BUSY_SECONDS,
     PRIMARY_CODE,
@@ -15,8 +16,60 @@ from registry.database.connections import (
     new_engine,
 )
 from registry.database.journal import checkpoint, checkpoint_is_due, has_wal_reset_fix, journal_mode
-from registry.errors import DatabaseError, StorageError
+from registry.errors import (
+    BusyDatabaseError,
+    DamagedDatabaseError,
+    DamagedIndexError,
+    DatabaseError,
+    HubkitError,
+    InvalidNameError,
+    StorageError,
+)
 from registry.storage.durable import storage_errors
+
+_IN_USE: Refusal = (
+    BusyDatabaseError,
+    f"{{label}} is in use: another process has been writing to it for more than {BUSY_SECONDS} "
+    "seconds. Try again when it has finished.",
+)
+_FULL: Refusal = (
+    StorageError,
+    "Cannot write {label}: {reason} Free some disk space, or raise the file size limit "
+    "(ulimit -f), and run it again.",
+)
+_CLOSED: Refusal = (
+    StorageError,
+    "Cannot open {label}: {reason} Check its owner and permissions.",
+)
+# What SQLite's refusals mean, by result code (https://sqlite.org/rescode.html); an extended code
+# comes before its primary one.
+_REFUSALS: Mapping[int, Refusal] = {
+    sqlite3.SQLITE_BUSY: _IN_USE,
+    sqlite3.SQLITE_LOCKED: _IN_USE,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: _FULL,
+    sqlite3.SQLITE_READONLY: _CLOSED,
+    sqlite3.SQLITE_CANTOPEN: _CLOSED,
+    sqlite3.SQLITE_PERM: _CLOSED,
+    sqlite3.SQLITE_AUTH: _CLOSED,
+    sqlite3.SQLITE_NOMEM: (
+        DatabaseError,
+        "{label} cannot be used: {reason} Free some memory, and run it again.",
+    ),
+    sqlite3.SQLITE_TOOBIG: (
+        InvalidNameError,
+        "{label} cannot hold a text as long as this one: {reason}",
+    ),
+    sqlite3.SQLITE_CORRUPT_VTAB: (
+        DamagedIndexError,
+        "The search index in {label} is damaged; nothing else is.",
+    ),
+    sqlite3.SQLITE_CORRUPT: (DamagedDatabaseError, "{label} is damaged: {reason}"),
+    sqlite3.SQLITE_NOTADB: (
+        DamagedDatabaseError,
+        "{label} cannot be read as a SQLite database: {reason}",
+    ),
+}
 
 
 class Sqlite:
@@ -102,60 +155,15 @@ class Sqlite:
         """Never: who holds the write lock from the start cannot collide."""
         return False
 
-    def is_unavailable(self, error: BaseException) -> bool:
-        """Whether another process has it locked."""
-        code = getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE
-        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-    def translate(self, error: Exception) -> DatabaseError | StorageError:
+    def translate(self, error: Exception) -> HubkitError:
         """Return the error of hubkit for one of the driver."""
-        reason, path = str(error), self.path
-        if "locked" in reason or "busy" in reason:
-            return DatabaseError(
-                f"{path} is in use: another process has been writing to it for more than "
-                f"{BUSY_SECONDS} seconds. Try again when it has finished.",
-                path,
-            )
-        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB:
-            return DatabaseError(
-                f"The search index in {path} is damaged; nothing else is. `hubkit fsck --full "
-                "--repair` makes it anew.",
-                path,
-            )
-        if "not a database" in reason or "malformed" in reason:
-            return DatabaseError(
-                f"{path} cannot be read as a SQLite database: {reason}. `hubkit rebuild` makes it "
-                "anew from blobs and records; `hubkit restore` brings back a backup.",
-                path,
-            )
-        code = getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            return StorageError(
-                f"Cannot write {path}: {reason}. Free some disk space, or raise the file size "
-                "limit (ulimit -f), and run it again.",
-                path,
-            )
-        if path.is_dir():
-            return StorageError(
-                f"{path} is a folder, but a registry's database is a file. Move it away; `hubkit "
-                "rebuild` makes a database from blobs and records.",
-                path,
-            )
-        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-            return StorageError(
-                f"Cannot open {path}: {reason}. Check its owner and permissions.", path
-            )
+        code, reason = getattr(error, "sqlite_errorcode", 0), str(error)
         if "no such table" in reason or "no such column" in reason:
-            return DatabaseError(
-                f"{path} is damaged: {reason}. `hubkit rebuild` makes it anew from blobs and "
-                "records; `hubkit restore` brings back a backup.",
-                path,
-            )
-        return DatabaseError(
-            f"The database {path} refused a statement: {reason}. Please report this as a bug of "
-            "hubkit.",
-            path,
-        )
+            code = sqlite3.SQLITE_CORRUPT  # to SQLite, a mistake in the statement
+        elif code & PRIMARY_CODE == sqlite3.SQLITE_CANTOPEN and self.path.is_dir():
+            code, reason = sqlite3.SQLITE_NOTADB, "it is a folder"
+        kind, text = _REFUSALS.get(code) or _REFUSALS.get(code & PRIMARY_CODE) or UNEXPECTED
+        return kind(text.format(label=self.path, reason=f"{reason}."), self.path)
 
 
 def copy_database(source: Path, target: Path) -> None:

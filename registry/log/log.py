@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from registry.errors import DatabaseError
+from registry.fields import check_text
 from registry.log.entry import Action, Entry, canonical
 from registry.log.records import RecordStore
 from registry.refs import AdapterRef
@@ -251,9 +252,13 @@ class Log:
 
 
 def current_user() -> str:
-    """Return the name of the user of this process."""
+    """Return the name of the user of this process.
+
+    Raises:
+        InvalidNameError: It cannot be stored.
+    """
     try:
-        return getpass.getuser()
+        return check_text("name of this process's user", getpass.getuser(), most=256)
     except (KeyError, OSError):  # a container may run as a number without a name
         return "unknown"
 

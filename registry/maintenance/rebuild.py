@@ -25,10 +25,12 @@ from registry.catalog.catalog import Catalog
 from registry.database.database import alembic_config
 from registry.database.postgresql import Postgresql
 from registry.errors import (
+    BusyDatabaseError,
     DatabaseError,
     ManifestError,
     NewerDatabaseError,
     RegistryNotFoundError,
+    UnreachableDatabaseError,
 )
 from registry.log.entry import Entry
 from registry.log.log import Log
@@ -106,11 +108,9 @@ def _is_sound(catalog: Catalog) -> bool:
                 return False
             # One that is older than the records is sound; one that says something else is not.
             return not catalog.log.verify(connection).problems
-    except NewerDatabaseError:
-        raise
-    except DatabaseError as error:
-        if error.__cause__ is not None and database.backend.is_unavailable(error.__cause__):
-            raise  # it may be sound
+    except (NewerDatabaseError, BusyDatabaseError, UnreachableDatabaseError):
+        raise  # it may be sound
+    except DatabaseError:
         return False
 
 

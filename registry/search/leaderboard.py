@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, select
 
 from registry.errors import InvalidNameError
+from registry.fields import check_texts
 from registry.manifest import Metric
 from registry.search.conditions import has_base, versions_of
 from registry.tables.models import LISTINGS, METRICS
@@ -50,10 +51,11 @@ def leaderboard(
         limit: At most this many, from 1 to 1000.
 
     Raises:
-        InvalidNameError: `limit` is out of range.
+        InvalidNameError: `limit` is out of range, or a text cannot be stored.
     """
     if not 1 <= limit <= 1000:
         raise InvalidNameError(f"A leaderboard has 1 to 1000 rows, not {limit}.", limit)
+    check_texts(dataset=dataset, metric=metric, split=split, task=task, base=base)
     kinds = (
         select(METRICS.c.name, METRICS.c.higher_is_better)
         .where(METRICS.c.dataset == dataset)

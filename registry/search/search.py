@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.errors import InvalidNameError
+from registry.fields import check_texts
 from registry.refs import AdapterRef
 from registry.search.conditions import Threshold, has_base, is_measured
 from registry.search.pages import Asked, End, Sort, last_candidate, select_page
-from registry.tables.models import LISTINGS
+from registry.tables.models import LISTINGS, MAX_ID, MAX_SIZE
 from registry.tables.text_index import Words
 from registry.tables.versions import WIDTH, Version, load_rows
 
 if TYPE_CHECKING:
     from registry.catalog.catalog import Catalog
+
+
+_SCORE = re.compile(r"-?(?:inf|[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[-+]?[0-9]{1,3})?)")
+"""As Python writes a float that is a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,25 @@ def search(
         after: `Page.next` of the page before, with everything else as it was; default: the first.
 
     Raises:
-        InvalidNameError: `owner`, `metric`, `limit` or `after` is malformed.
+        InvalidNameError: `owner`, `metric`, `limit`, `max_size` or `after` is malformed, or a text
+            cannot be stored, so that nothing has it.
     """
     if not 1 <= limit <= 1000:
         raise InvalidNameError(f"A page has 1 to 1000 adapters, not {limit}.", limit)
+    if max_size is not None and not 0 <= max_size <= MAX_SIZE:
+        raise InvalidNameError(f"A size is from 0 to {MAX_SIZE} bytes, not {max_size}.", max_size)
+    check_texts(
+        base=base,
+        task=task,
+        task_type=task_type,
+        method=method,
+        kind=kind,
+        language=language,
+        license=license,
+        tag=tag,
+        metric=metric,
+        dataset=dataset,
+    )
     end = None if after is None else _parse_cursor(sort, after)
     exact = {
         LISTINGS.c.task: task,
@@ -127,9 +147,11 @@ def search(
 
 def _parse_cursor(sort: Sort, after: str) -> End:
     key, _, number = after.rpartition(":")
-    try:
-        if re.fullmatch(r"[0-9]{1,18}", number) and (not key) == (sort == "date"):
-            return End((int(key) if sort == "downloads" else float(key)) if key else 0, int(number))
-    except ValueError:
-        pass
+    if re.fullmatch(r"[0-9]{1,10}", number) and int(number) <= MAX_ID:
+        if sort == "date" and not key:
+            return End(0, int(number))
+        if sort == "downloads" and re.fullmatch(r"[0-9]{1,19}", key) and int(key) <= MAX_SIZE:
+            return End(int(key), int(number))
+        if sort == "score" and _SCORE.fullmatch(key):
+            return End(float(key), int(number))
     raise InvalidNameError(f"A page starts after a Page.next, not after {after!r}.", after)

@@ -104,7 +104,7 @@ def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> lis
     if ref != ref.repository:
         raise InvalidNameError(
             f"Only a whole adapter can be deleted: expected {ref.repository}, found {ref}. "
-            f'To hide one version, use `hubkit yank {ref} --reason "..."`.',
+            "One version can be yanked, which hides it.",
             ref,
         )
     repository = find_repository(connection, ref)

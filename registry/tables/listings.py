@@ -48,7 +48,7 @@ def base_family(architecture: str | None) -> str | None:
 
 def fold_family(text: str) -> str:
     """Return what spellings of a family have in common: XLM-RoBERTa and xlm_roberta."""
-    return re.sub(r"[-_. ]", "", text.lower())
+    return re.sub(r"[-_. ]", "", text.lower())[:256]  # lower case may be longer
 
 
 def list_newest(connection: Connection, repository_id: int) -> None:

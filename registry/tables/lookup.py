@@ -73,11 +73,13 @@ def find_repository(connection: Connection, ref: AdapterRef) -> Repository:
         select(REPOSITORIES).where(REPOSITORIES.c.folded == ref.folded)
     ).one_or_none()
     if row is None:
-        cure = _near(connection, ref) or " `hubkit list` shows those that there are."
-        raise RefNotFoundError(f"No adapter is called {ref.repository}.{cure}", ref)
+        near = _near(connection, ref)
+        raise RefNotFoundError(f"No adapter is called {ref.repository}.{near}", ref, found=near)
     if row.deleted_at is not None:
         raise RefNotFoundError(
-            f"{ref.repository} was deleted on {row.deleted_at:%Y-%m-%d}; its name stays taken.", ref
+            f"{ref.repository} was deleted on {row.deleted_at:%Y-%m-%d}; its name stays taken.",
+            ref,
+            found=row.deleted_at,
         )
     return row
 

@@ -56,6 +56,12 @@ METADATA = MetaData(
     }
 )
 
+MAX_SIZE = 2**63 - 1
+"""The largest number that a BIGINT column holds: of bytes, of downloads."""
+
+MAX_ID = 2**31 - 1
+"""The largest number that an INTEGER column holds, such as the id of a row."""
+
 _required = partial(Column, nullable=False)
 
 

@@ -6,6 +6,7 @@ from a manifest or a bundle. `registry.catalog.origins` opens them.
 
 from sqlalchemy import Connection, delete, insert, or_, select
 
+from registry.fields import check_text
 from registry.refs import AdapterRef
 from registry.tables.models import FILES, ORIGINS, REPOSITORIES, REVISIONS
 from registry.tables.versions import Version, load_versions, select_versions
@@ -34,6 +35,7 @@ def find_pulled(connection: Connection, ref: AdapterRef, location: str) -> Versi
     Returns:
         The newest of several; None if none was, or there is no adapter of that name.
     """
+    check_text("origin", location)
     from_there = select(ORIGINS.c.revision_id).where(ORIGINS.c.location == location)
     statement = (
         select_versions()

@@ -2,18 +2,19 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
-from registry.fields import require_text
+from registry.fields import check_text, check_texts
 from registry.manifest import Manifest
-from registry.refs import AdapterRef
+from registry.refs import MAX_NUMBER, AdapterRef
 from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import (
     FILES,
+    MAX_SIZE,
     METRICS,
     ORIGINS,
     PARENTS,
@@ -27,6 +28,11 @@ from registry.tables.text_index import add_text
 # as long as to execute it.
 _ADD_REVISION = insert(REVISIONS).returning(REVISIONS.c.id)
 _ADD_PARTS = {table: insert(table) for table in (FILES, METRICS, TAGS, PARENTS)}
+
+
+MAX_GIVEN_NUMBER = 2_000_000_000
+"""The highest version number that can be asked for. The numbers beyond it, more than anybody will
+use, are left for the versions that follow: a name whose last number is taken would be of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,8 @@ class Publication:
         origin: Where it was pulled from; None if it was published here.
 
     Raises:
-        InvalidNameError: `author` is no printable line of at most 256 characters, or a text is
-            too long or not valid Unicode.
+        InvalidNameError: `author` is no printable line of at most 256 characters, a text is too
+            long or not valid Unicode, or a time has no zone or is out of range.
     """
 
     author: str
@@ -58,38 +64,47 @@ class Publication:
     def __post_init__(self) -> None:
         """Refuse what the database would not store as it is."""
         check_text("author", self.author, most=256)
-        check_text("message", self.message)
+        check_texts(message=self.message, reason=self.yank_reason, origin=self.origin)
+        for at in (self.created_at, self.yanked_at):
+            if at is not None:
+                _check_time(at)
         if not self.author.isprintable():
             raise InvalidNameError(
                 f"An author is one printable line, not {self.author!r}.", self.author
             )
 
 
-def check_text(role: str, text: str, *, most: int = 65536) -> str:
-    """Return `text` if it can be stored.
+def _check_time(at: datetime) -> None:
+    try:
+        if at.utcoffset() is not None and at.astimezone(UTC):
+            return
+    except OverflowError:
+        pass
+    raise InvalidNameError(
+        f"A time has a zone and is, in UTC, in a year from 1 to 9999, unlike {at}.", at
+    )
+
+
+def require_number(ref: AdapterRef, number: int) -> AdapterRef:
+    """Return the ref of a version that gets this number.
 
     Raises:
-        InvalidNameError: It has more than `most` characters, or control characters, or is not
-            valid Unicode.
+        InvalidNameError: It is no number of a version, or too close to the last one.
     """
-    try:
-        require_text(text).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidNameError(f"The {role} {text!r} is not valid Unicode.", text) from error
-    except ValueError as error:
-        raise InvalidNameError(f"The {role} is refused: {error}. Leave it out.", text) from error
-    if len(text) > most:
+    if number > MAX_GIVEN_NUMBER:
         raise InvalidNameError(
-            f"The {role} has {len(text)} characters, more than {most}. Shorten it.", text
+            f"A version number that is asked for is at most {MAX_GIVEN_NUMBER}, so that there are "
+            f"numbers for the versions after it, but {ref} got {number}.",
+            number,
         )
-    return text
+    return ref.at(number)
 
 
 def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manifest) -> None:
     """Check all that can be checked before a byte is stored.
 
     Raises:
-        InvalidNameError: `ref` has a version or an alias.
+        InvalidNameError: `ref` has a version or an alias, or the files are too large to count.
         ConflictError: The name belonged to an adapter that was deleted.
         ParentNotFoundError: A parent is not in this registry.
     """
@@ -98,6 +113,10 @@ def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manif
             f"Publish to a name without version or alias, such as {ref.repository}, not {ref}: "
             "the registry numbers versions itself.",
             ref,
+        )
+    if manifest.size > MAX_SIZE:
+        raise InvalidNameError(
+            f"The files of {ref} have {manifest.size} bytes in all, more than {MAX_SIZE}.", ref
         )
     deleted_at = connection.scalar(
         select(REPOSITORIES.c.deleted_at).where(REPOSITORIES.c.folded == ref.folded)
@@ -145,7 +164,9 @@ def record_version(
     if earlier is not None:
         return earlier, False
     number = next_number  # the counter is beyond every number that is taken
-    if publication.number is not None:
+    if publication.number is None:
+        _require_left(ref, number)
+    else:
         number = publication.number
         _require_free(connection, repository, ref.at(number), digest)
     _count(connection, repository, max(next_number, number + 1))
@@ -247,9 +268,21 @@ def _claim(connection: Connection, ref: AdapterRef, now: datetime) -> tuple[int,
 
 
 def _count(connection: Connection, repository: int, next_number: int) -> None:
+    # The column ends where the numbers do.
     connection.execute(
-        update(REPOSITORIES).where(REPOSITORIES.c.id == repository).values(next_number=next_number)
+        update(REPOSITORIES)
+        .where(REPOSITORIES.c.id == repository)
+        .values(next_number=min(next_number, MAX_NUMBER))
     )
+
+
+def _require_left(ref: AdapterRef, number: int) -> None:
+    if number >= MAX_NUMBER:
+        raise ConflictError(
+            f"{ref} has no version number left: the highest one is {MAX_NUMBER}. Choose another "
+            "name.",
+            ref,
+        )
 
 
 def _require_free(connection: Connection, repository: int, ref: AdapterRef, digest: str) -> None:

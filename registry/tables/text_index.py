@@ -65,6 +65,8 @@ _KEPT = select(*(kept for kept in _SQLITE.c if kept.name != TEXT_TABLE))
 _WORD = re.compile(r"[^\W_]+")
 _MOST_WORDS = 16
 _SHORTEST_PREFIX = 2
+_LONGEST_WORD = 256
+"""Longer words are not found: PostgreSQL refuses those of more than 2,046 bytes."""
 # In the description of nearly every adapter, so that they tell none from another.
 _COMMON = frozenset(
     ("a", "adapter", "adapters", "an", "and", "for", "lora", "model", "of", "on", "the", "to")
@@ -242,7 +244,8 @@ def _lexemes(columns: Mapping[str, str]) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(unicodedata.normalize("NFC", text))
+    words = _WORD.findall(unicodedata.normalize("NFC", text))
+    return [word for word in words if len(word) <= _LONGEST_WORD]
 
 
 def _fold(word: str) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection, text
 
-from registry import Catalog, DatabaseError, StorageError
+from registry import Catalog, DatabaseError, InvalidNameError, StorageError
 from registry.database import postgresql as module
 from registry.database.database import Database
+from registry.errors import BusyDatabaseError, DamagedDatabaseError, UnreachableDatabaseError
 
 pytestmark = pytest.mark.postgresql
 
@@ -113,3 +114,70 @@ def test_somebody_elses_tables_are_left_alone(catalog: Catalog) -> None:
     other.close()
     with catalog.database.write() as connection:
         connection.execute(text("DROP SCHEMA theirs CASCADE"))
+
+
+def end_connections(catalog: Catalog) -> None:
+    """Do what an administrator does who restarts the server."""
+    import psycopg
+
+    url = url_of(catalog)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+@pytest.mark.parametrize("transaction", ["read", "write"])
+def test_a_connection_that_an_administrator_ended_is_told_as_that(
+    catalog: Catalog, transaction: str
+) -> None:
+    def run() -> None:
+        with getattr(catalog.database, transaction)() as connection:
+            connection.execute(text("SELECT 1"))
+            end_connections(catalog)
+            connection.execute(text("SELECT 1"))
+
+    ended = r"ended the connection: .*Try again"
+    with pytest.raises(UnreachableDatabaseError, match=ended) as caught:
+        run()
+    assert "bug" not in str(caught.value)
+    with catalog.database.write() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+
+
+def test_a_lock_that_was_lost_with_its_connection_is_told(catalog: Catalog) -> None:
+    with (
+        pytest.raises(UnreachableDatabaseError, match="ended the connection"),
+        catalog.database.keeping_blobs(),
+    ):
+        end_connections(catalog)
+
+
+def test_every_error_of_the_driver_is_told_as_what_it_is(catalog: Catalog) -> None:
+    """Those that are hubkit's own mistakes, and no others, ask to be reported."""
+    from psycopg import errors
+
+    backend = catalog.database.backend
+    for kind in (errors.InterfaceError, errors.DataError, errors.OperationalError):
+        assert "bug" not in str(backend.translate(kind("x"))), kind
+    for state in ("08006", "57P01", "57P02", "57P03", "57P05", "25P03", "28P01", "3D000"):
+        assert isinstance(backend.translate(errors.lookup(state)("x")), UnreachableDatabaseError)
+    for state in ("22003", "22021", "54000"):
+        assert isinstance(backend.translate(errors.lookup(state)("x")), InvalidNameError)
+    for state in ("40001", "40P01", "53300", "55P03", "57014"):
+        assert isinstance(backend.translate(errors.lookup(state)("x")), BusyDatabaseError)
+    for state in ("42P01", "42703", "XX001", "XX002"):
+        assert isinstance(backend.translate(errors.lookup(state)("x")), DamagedDatabaseError)
+    for state in ("53100", "58030", "42501", "25006"):
+        assert isinstance(backend.translate(errors.lookup(state)("x")), StorageError)
+    states = {
+        kind.sqlstate
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.Error) and kind.sqlstate
+    }
+    reported = {s for s in states if "bug" in str(backend.translate(errors.lookup(s)("x")))}
+    assert len(states) > 200
+    assert "23505" in reported  # a row that is there twice
+    of_the_server = ("08", "28", "3D", "40", "53", "54", "57", "58")
+    assert not {state for state in reported if state.startswith(of_the_server)}

@@ -235,11 +235,29 @@ def test_a_page_costs_at_most_four_queries_whatever_its_size(
         {"metric": "accuracy>=much"},
         {"metric": ">=1"},
         {"metric": "accuracy>=1.2.3"},
+        {"after": "nan:1", "sort": "score"},
+        {"after": "1.2.3:1", "sort": "score"},
+        {"after": "9999999999"},
+        {"after": f"{2**63}:1", "sort": "downloads"},
+        {"max_size": -1},
+        {"max_size": 2**63},
+        {"base": "\ud800"},
+        {"tag": "a\0b"},
+        {"metric": "a\0b>=1"},
+        {"dataset": "\ud800"},
     ],
 )
-def test_a_malformed_page_or_owner_is_refused(catalog: Catalog, query: dict[str, Any]) -> None:
-    with pytest.raises(InvalidNameError):
+def test_what_no_registry_can_hold_or_give_is_refused(
+    catalog: Catalog, query: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidNameError, match=r"page|owner|bound|size|Unicode|control characters"):
         search(catalog, **query)
+
+
+@pytest.mark.parametrize("sort", ["date", "score", "downloads"])
+def test_any_end_of_a_page_that_is_in_range_is_taken(catalog: Catalog, sort: Any) -> None:
+    key = {"date": "", "score": "-inf:", "downloads": f"{2**63 - 1}:"}[sort]
+    assert search(catalog, sort=sort, after=f"{key}{2**31 - 1}", max_size=2**63 - 1).items == ()
 
 
 def test_a_search_that_looked_through_many_goes_on_where_it_stopped(
