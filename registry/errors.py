@@ -2,6 +2,7 @@
 
 HubkitError
 ├── InvalidNameError
+│   └── PartOfAdapterError
 ├── NotFoundError
 │   ├── RegistryNotFoundError
 │   │   └── BackupNotFoundError
@@ -86,6 +87,10 @@ class HubkitError(Exception):
 
 class InvalidNameError(HubkitError):
     """A name, ref, digest, path or line of text is not spelled the way hubkit spells them."""
+
+
+class PartOfAdapterError(InvalidNameError):
+    """One version is named where only a whole adapter can be meant; it is `given`."""
 
 
 class NotFoundError(HubkitError):

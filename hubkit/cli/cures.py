@@ -38,7 +38,12 @@ def _others(error: errors.RefNotFoundError) -> tuple[str, ...]:
     return () if error.found else ("`hubkit list` shows those that there are.",)
 
 
+def _yank(error: errors.PartOfAdapterError) -> tuple[str, ...]:
+    return (f'`hubkit yank {error.given or "NAME@VERSION"} --reason "..."` does that.',)
+
+
 CURES: Mapping[type[HubkitError], Cure] = {
+    errors.PartOfAdapterError: _yank,
     errors.RefNotFoundError: _others,
     errors.RareLabelError: ("Or pass rows to validate with as --validation.",),
     errors.SingleLabelError: ("Check --label-column.",),

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from registry.errors import ConflictError, InvalidNameError
+from registry.errors import ConflictError, InvalidNameError, PartOfAdapterError
 from registry.refs import LATEST, AdapterRef
 from registry.tables.listings import list_newest
 from registry.tables.lookup import Repository, alias_not_found, find_repository, find_row
@@ -102,10 +102,11 @@ def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> lis
         ConflictError: Another adapter is made of it.
     """
     if ref != ref.repository:
-        raise InvalidNameError(
-            f"Only a whole adapter can be deleted: expected {ref.repository}, found {ref}. "
-            "One version can be yanked, which hides it.",
+        raise PartOfAdapterError(
+            f"Only a whole adapter can be deleted: expected {ref.repository}, found {ref}. One "
+            "version can be yanked, which hides it.",
             ref,
+            given=ref,
         )
     repository = find_repository(connection, ref)
     users = _users(connection, repository)
