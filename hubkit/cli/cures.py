@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -35,7 +37,13 @@ def _labels(error: errors.HeadLabelsError) -> tuple[str, ...]:
 
 
 def _others(error: errors.RefNotFoundError) -> tuple[str, ...]:
-    return () if error.found else ("`hubkit list` shows those that there are.",)
+    if isinstance(error.found, Path):
+        there = f"HUBKIT_HOME={quote(str(error.found))} hubkit list"
+    elif error.found:
+        return ()
+    else:
+        there = "hubkit list"
+    return (f"`{there}` shows those that there are.",)
 
 
 def _yank(error: errors.PartOfAdapterError) -> tuple[str, ...]:

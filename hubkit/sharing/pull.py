@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 
 from hubkit.bases.compare import require_base
 from hubkit.bases.known import require_known_base
@@ -65,12 +64,11 @@ def pull(
 
 
 def _require_there(ref: AdapterRef, other: Catalog) -> None:
-    """Let a message about what another registry lacks name the command that looks there."""
+    """Let an error about what another registry lacks say which one that is."""
     try:
         other.resolve(ref)
     except RefNotFoundError as error:
-        there = f"`HUBKIT_HOME={quote(str(other.home))} hubkit list`"
-        raise RefNotFoundError(str(error).replace("`hubkit list`", there), ref) from error
+        raise RefNotFoundError(str(error), ref, found=error.found or other.home) from error
 
 
 def _pull_remote(
