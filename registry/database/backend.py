@@ -49,6 +49,9 @@ class Backend(Protocol):
     def migrating(self) -> AbstractContextManager[Connection]:
         """Yield a connection in one transaction, in which migrations can run."""
 
+    def journal(self, connection: Connection) -> str | None:
+        """Return the journal that is used, for people; None if a server sees to that."""
+
     def lock(self, connection: Connection) -> None:
         """Keep other writers waiting until the connection's transaction ends."""
 

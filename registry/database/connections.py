@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
 
 from registry.database.journal import CHECKPOINT_BYTES, has_wal_reset_fix, log_path
+from registry.storage.files import leave_to_sqlite
 
 BUSY_SECONDS = 10
 """How long a statement waits for another process to finish writing."""
@@ -21,12 +22,16 @@ def connect(path: Path) -> sqlite3.Connection:
     """Connect; only to read where nothing can be written."""
     # A pool hands a connection from one thread to the next, never to two at once.
     if not can_only_be_read(path):
-        return sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+        leave_to_sqlite(path)
+        return connection
     # SQLite reads a WAL database only where it can make a file beside it, or if it may rely on
     # nobody writing. Somebody may, in the folder of another user; but then there is a log.
     unchanging = "" if log_path(path).exists() else "&immutable=1"
     place = f"{path.absolute().as_uri()}?mode=ro{unchanging}"
-    return sqlite3.connect(place, timeout=BUSY_SECONDS, check_same_thread=False, uri=True)
+    connection = sqlite3.connect(place, timeout=BUSY_SECONDS, check_same_thread=False, uri=True)
+    leave_to_sqlite(path)
+    return connection
 
 
 def can_only_be_read(path: Path) -> bool:

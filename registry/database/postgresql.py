@@ -154,6 +154,10 @@ class Postgresql:
             self.lock(connection)
             yield connection
 
+    def journal(self, connection: Connection) -> str | None:
+        """Return None: the server sees to that."""
+        return None
+
     def lock(self, connection: Connection) -> None:
         """Wait for the lock that every writer of this schema holds until its transaction ends."""
         connection.exec_driver_sql(_LOCK)

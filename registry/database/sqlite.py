@@ -100,8 +100,15 @@ class Sqlite:
         """Whether the journal is the one that is safe here, or cannot be changed."""
         if can_only_be_read(self.path):
             return True
-        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
-        return mode == journal_mode(self.path)
+        return self.journal(connection) == journal_mode(self.path)
+
+    def journal(self, connection: Connection) -> str | None:
+        """Return the mode of the journal that is used.
+
+        SQLite is asked: to read it in the file's header would be to open the file, and closing that
+        takes this process's locks on the database away.
+        """
+        return connection.exec_driver_sql("PRAGMA journal_mode").scalar()
 
     def table_names(self, connection: Connection) -> set[str]:
         """Return the names of all tables."""

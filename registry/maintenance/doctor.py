@@ -18,8 +18,7 @@ from typing import Literal
 
 from registry.catalog.catalog import Catalog
 from registry.database.database import known_revisions
-from registry.database.journal import JournalMode, file_system, has_wal_reset_fix, is_network
-from registry.database.sqlite import Sqlite
+from registry.database.journal import file_system, has_wal_reset_fix, is_network
 from registry.errors import DatabaseError, HubkitError, StorageError
 from registry.home import require_folder
 from registry.log.log import START, Log
@@ -183,15 +182,15 @@ def _database(catalog: Catalog) -> Iterator[Check]:
             return
         current = database.is_current()  # refuses one of a newer hubkit
         with database.read() as connection:
+            journal = database.backend.journal(connection)
             broken = table_problems(connection) if current else []
             sequence, hash = Log.head(connection) if current and not broken else (0, "")
     except (DatabaseError, StorageError) as error:
         yield Check("database", "problem", str(error))
         return
     text = f"{label}, migration {found}"
-    if isinstance(database.backend, Sqlite):
-        path = database.path
-        text += f", {path.stat().st_size / 1e6:.1f} MB, journal {_journal(path)}"
+    if journal is not None:
+        text += f", {database.path.stat().st_size / 1e6:.1f} MB, journal {journal}"
     if not current:
         newest = known_revisions()[-1]
         cure = f"The next command brings it to migration {newest} and to the journal safe here."
@@ -210,12 +209,6 @@ def _no_database(catalog: Catalog) -> Check:
         text = f"{catalog.database.backend.label} is lost, but there are blobs and records."
         return Check("database", "problem", f"{text} Run `hubkit rebuild` or `hubkit restore`.")
     return Check("database", "note", f"There is none in {catalog.home} yet.")
-
-
-def _journal(path: Path) -> JournalMode:
-    # The header says it too, and reading that needs no lock: bytes 18 and 19 are 2 for WAL.
-    with path.open("rb") as file:
-        return "wal" if file.read(20)[18:] == b"\2\2" else "delete"
 
 
 def _leftovers(catalog: Catalog) -> Check:

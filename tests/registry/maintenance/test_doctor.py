@@ -114,3 +114,11 @@ def test_storage_that_cannot_be_reached_is_a_problem(
     refusal = StorageError("Cannot read s3://team: no such bucket. Check the URL.")
     monkeypatch.setattr(catalog.blobs, "size", mock.Mock(side_effect=refusal))
     assert found(catalog)["storage"].state == "problem"
+
+
+def test_training_that_broke_off_is_listed(catalog: Catalog) -> None:
+    (catalog.home / "runs" / ("0" * 16)).mkdir(parents=True)
+    (check,) = [check for check in examine(catalog) if check.name == "leftovers"]
+    assert check.state == "note"
+    assert f"1 training run broke off, in {catalog.home / 'runs'}" in check.text
+    assert "for 14 days" in check.text
