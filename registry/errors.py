@@ -29,6 +29,7 @@ HubkitError
 │   ├── DamagedDatabaseError
 │   ├── DamagedIndexError
 │   ├── OutdatedDatabaseError
+│   ├── ReplacedDatabaseError
 │   └── AlteredLogError
 ├── BaseModelError
 │   ├── BaseModelNotFoundError
@@ -199,6 +200,10 @@ class DamagedIndexError(DatabaseError):
 
 class OutdatedDatabaseError(DatabaseError):
     """The database is older than the records beside it."""
+
+
+class ReplacedDatabaseError(DatabaseError):
+    """Another process put another database in this one's place while it was waited for."""
 
 
 class AlteredLogError(DatabaseError):

@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from registry.database.journal import CHECKPOINT_BYTES, has_wal_reset_fix, log_path
+from registry.errors import DamagedDatabaseError, ReplacedDatabaseError
 from registry.storage.files import leave_to_sqlite
 
 BUSY_SECONDS = 10
@@ -53,7 +56,7 @@ def new_engine(path: Path, *, migrating: bool = False) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, record: object) -> None:
+    def configure(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # else sqlite3 decides by itself when to BEGIN
         for pragma in (
             f"busy_timeout={BUSY_SECONDS * 1000}",
@@ -69,6 +72,17 @@ def new_engine(path: Path, *, migrating: bool = False) -> Engine:
         # The log's file is cut to this when it starts anew, so that its size tells how full it is.
         connection.execute(f"PRAGMA journal_size_limit={CHECKPOINT_BYTES // 4}")
 
+        record.info["file"] = _identity(path)
+
+    @event.listens_for(engine, "checkout")
+    def check(driver: object, record: ConnectionPoolEntry, fairy: object) -> None:
+        # A kept connection may be to a file that was replaced, as by a rebuild.
+        found = _identity(path)
+        if found is None:
+            raise DamagedDatabaseError(f"{path} is gone: expected the database there.", path)
+        if record.info["file"] != found:
+            raise DisconnectionError  # and the pool connects again
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         statement = connection.get_execution_options().get("begin", "BEGIN")
@@ -78,8 +92,23 @@ def new_engine(path: Path, *, migrating: bool = False) -> Engine:
             connection.connection.cursor().execute(statement)
         else:
             _begin_writing(connection, statement)
+            if connection.connection.info["file"] != _identity(path):
+                connection.exec_driver_sql("ROLLBACK")
+                raise ReplacedDatabaseError(
+                    f"{path} was replaced by another process. Nothing was changed: do it again.",
+                    path,
+                )
 
     return engine
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what a file is, whatever it is called; None if there is none."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def _begin_writing(connection: Connection, statement: str) -> None:

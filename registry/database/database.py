@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from registry.database.backend import Backend
 from registry.database.sqlite import Sqlite
-from registry.errors import DatabaseError, NewerDatabaseError
+from registry.errors import DatabaseError, NewerDatabaseError, ReplacedDatabaseError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -28,7 +28,14 @@ TEXT_TABLE = "revision_text"
 _MOST_TRIES = 8
 _FIRST_PAUSE = 0.01
 
+_AFTER_COMMIT = "after commit"
+
 Result = TypeVar("Result")
+
+
+def after_commit(connection: Connection, call: Callable[[], None]) -> None:
+    """Call something as soon as it is known that a transaction of `Database.write` is committed."""
+    connection.info[_AFTER_COMMIT].append(call)
 
 
 class Database:
@@ -82,9 +89,13 @@ class Database:
         One process writes at a time: entries of the log follow each other, and what is collected
         as garbage is not published at the same moment.
         """
+        calls: list[Callable[[], None]] = []
         with self._errors(), self.backend.writing_engine.begin() as connection:
+            connection.info[_AFTER_COMMIT] = calls
             self.backend.lock(connection)
             yield connection
+        for call in calls:
+            call()
         self.backend.after_write()
 
     def transact(self, work: Callable[[Connection], Result]) -> Result:
@@ -193,6 +204,8 @@ class Database:
             raise self.backend.translate(error) from error
 
     def _is_transient(self, error: DatabaseError) -> bool:
+        if isinstance(error, ReplacedDatabaseError):
+            return True
         return error.__cause__ is not None and self.backend.is_transient(error.__cause__)
 
 

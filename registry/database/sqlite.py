@@ -146,6 +146,29 @@ class Sqlite:
                     self.path,
                 )
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep all writers out of the file during the block, in which it may be moved away.
+
+        Who waited for it then finds another file at its path, and connects to that one.
+
+        Raises:
+            DatabaseError: Another process has been writing for too long.
+        """
+        if not self.path.exists():
+            yield
+            return
+        with closing(connect(self.path)) as connection:
+            connection.isolation_level = None
+            try:
+                connection.execute("PRAGMA wal_autocheckpoint=0")
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                if self.is_unavailable(error):
+                    raise self.translate(error) from error
+                # It is so damaged that nobody can write to it.
+            yield
+
     def lock(self, connection: Connection) -> None:
         """Do nothing: BEGIN IMMEDIATE has taken the lock."""
 

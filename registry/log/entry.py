@@ -3,12 +3,21 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
-from registry.errors import ManifestError
+from registry.errors import InvalidNameError, ManifestError
 from registry.fields import Json
+from registry.refs import AdapterRef
 from registry.storage.files import Digest
 
 Action = Literal[
@@ -23,6 +32,19 @@ Action = Literal[
     "fetch",
     "rebuild",
 ]
+
+
+def _require_time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("expected a time with a zone")
+    return text
+
+
+def _require_name(text: str) -> str:
+    try:
+        return text and str(AdapterRef.parse(text).repository)
+    except InvalidNameError as error:
+        raise ValueError(str(error)) from error
 
 
 class Entry(BaseModel):
@@ -43,10 +65,10 @@ class Entry(BaseModel):
 
     record: Literal[1] = 1
     sequence: Annotated[int, Field(ge=1, lt=2**63)]
-    at: str
+    at: Annotated[str, AfterValidator(_require_time)]
     actor: Annotated[str, StringConstraints(max_length=256)]
     action: Action
-    name: Annotated[str, StringConstraints(max_length=256)]
+    name: Annotated[str, StringConstraints(max_length=256), AfterValidator(_require_name)]
     details: Mapping[str, Json]
     previous: Digest
 

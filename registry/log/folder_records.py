@@ -1,15 +1,21 @@
 """Records in a folder.
 
-records/000/000000012.json    entry 12, whole, read-only
+records/000/000000012.json            entry 12, whole, read-only, committed
+records/000/000000012-<hash>.new      the same before its commit; kept until entry 13 is committed
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from registry.log.records import MAX_BYTES, record_name
+from registry.log.records import MAX_BYTES, parse_pending, record_name
 from registry.storage.durable import at_once, flush, fsync_folder, make_folders, storage_errors
+from registry.storage.files import open_file
+
+_NEW = ".new"
 
 
 class FolderRecordStore:
@@ -23,25 +29,90 @@ class FolderRecordStore:
         """Touch nothing on disk yet."""
         self.root = root / "records"
 
-    def path(self, sequence: int) -> Path:
-        """Return where the file of an entry is, or would be."""
-        return self.root / record_name(sequence)
+    def path(self, sequence: int, pending: str | None = None) -> Path:
+        """Return where a record is, or would be."""
+        path = self.root / record_name(sequence)
+        return path if pending is None else path.with_name(f"{path.stem}-{pending}{_NEW}")
 
     def location(self, sequence: int | None = None) -> str:
-        """Return where people find an entry, or would; without a number, where all of them are."""
+        """Return the path of a record; without a number, of the folder of all."""
         return str(self.root if sequence is None else self.path(sequence))
 
     def put(self, sequence: int, content: bytes) -> None:
-        """Write an entry's file; it is on the disk on return.
+        """Write what is the record if the transaction is committed.
 
-        It replaces what a transaction that was never committed left under the same number. Others
-        wait for the write lock meanwhile, so the disk is waited for once: bytes and name go there
-        together, and a power cut in between may leave an empty file, which counts as none.
+        Others wait for the write lock meanwhile, so the disk is waited for once: bytes and name go
+        there together, and a power cut in between may leave an empty file, which counts as none.
+        """
+        self._write(self.path(sequence, hashlib.sha256(content).hexdigest()), content)
 
-        Raises:
-            StorageError: The disk is full or not writable; there is no file.
+    def settle(self, sequence: int, content: bytes, previous: str) -> None:
+        """Make what was put the record.
+
+        The new name need not be on the disk for that: what was put is, and the next `put` waits for
+        the disk before the next `settle` removes it.
         """
         target = self.path(sequence)
+        with storage_errors("write", target):
+            put = self.path(sequence, hashlib.sha256(content).hexdigest())
+            if self.get(sequence) != content:
+                target.unlink(missing_ok=True)
+                try:
+                    os.link(put, target)
+                except OSError:  # a file system without links
+                    os.replace(put, target)
+            if sequence > 1:
+                self.path(sequence - 1, previous).unlink(missing_ok=True)
+
+    def write(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        """Write records of entries that are committed."""
+        for sequence, content in entries:
+            self._write(self.path(sequence), content)
+
+    def has(self, sequence: int) -> bool:
+        """Whether there is a record of this entry."""
+        path = self.path(sequence)
+        with storage_errors("look at", path):
+            try:
+                return path.stat().st_size > 0
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+    def get(self, sequence: int, pending: str | None = None) -> bytes | None:
+        """Return a record, or None if there is none."""
+        path = self.path(sequence, pending)
+        with storage_errors("read", path):
+            try:
+                with open_file(path) as file:
+                    return file.read(MAX_BYTES) or None
+            except FileNotFoundError:
+                return None
+
+    def sequences(self) -> Iterator[int]:
+        """Yield the numbers of all records, lowest first."""
+        with storage_errors("read", self.root):
+            for folder in self._folders():
+                names = sorted(path.stem for path in folder.glob("*.json"))
+                numbers = [int(name) for name in names if name.isdecimal()]
+                yield from numbers[:-1]
+                yield from (last for last in numbers[-1:] if self.has(last))
+
+    def pending(self) -> list[tuple[int, str]]:
+        """Return number and hash of what was put, and not removed yet."""
+        with storage_errors("read", self.root):
+            names = [path.stem for folder in self._folders() for path in folder.glob(f"*{_NEW}")]
+        return sorted(found for name in names if (found := parse_pending(name)))
+
+    def remove_pending(self, sequence: int, digest: str) -> None:
+        """Remove what was put."""
+        path = self.path(sequence, digest)
+        with storage_errors("remove", path):
+            path.unlink(missing_ok=True)
+
+    def _folders(self) -> list[Path]:
+        return sorted(self.root.iterdir()) if self.root.is_dir() else []
+
+    def _write(self, target: Path, content: bytes) -> None:
         with storage_errors("write", target):
             make_folders(target.parent)
             target.unlink(missing_ok=True)
@@ -50,55 +121,9 @@ class FolderRecordStore:
                     file.write(content)
                     at_once([partial(flush, file), partial(fsync_folder, target.parent)])
             except BaseException:
-                target.unlink(missing_ok=True)
+                with suppress(OSError):
+                    target.unlink(missing_ok=True)
                 raise
-
-    def put_all(self, entries: Iterable[tuple[int, bytes]]) -> None:
-        """As `put`, for many entries, in any order."""
-        for sequence, content in entries:
-            self.put(sequence, content)
-
-    def has(self, sequence: int) -> bool:
-        """Whether there is a file of this entry.
-
-        Raises:
-            StorageError: It cannot be looked at.
-        """
-        path = self.path(sequence)
-        with storage_errors("look at", path):
-            try:
-                return path.stat().st_size > 0
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-
-    def get(self, sequence: int) -> bytes | None:
-        """Return the file of an entry, at most `MAX_BYTES` of it, or None if there is none.
-
-        Raises:
-            StorageError: It cannot be read.
-        """
-        path = self.path(sequence)
-        with storage_errors("read", path):
-            try:
-                with path.open("rb") as file:
-                    return file.read(MAX_BYTES) or None
-            except FileNotFoundError:
-                return None
-
-    def sequences(self) -> Iterator[int]:
-        """Yield the numbers of all files, lowest first.
-
-        Raises:
-            StorageError: The folder cannot be read.
-        """
-        if not self.root.is_dir():
-            return
-        with storage_errors("read", self.root):
-            for folder in sorted(self.root.iterdir()):
-                names = sorted(path.stem for path in folder.glob("*.json"))
-                numbers = [int(name) for name in names if name.isdecimal()]
-                yield from numbers[:-1]
-                yield from (last for last in numbers[-1:] if self.has(last))
 
 
 def _read_only(name: str, flags: int) -> int:

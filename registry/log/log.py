@@ -2,21 +2,25 @@
 
 An entry is appended in the transaction of the change it tells of, so neither is there without the
 other. The hash makes alterations show: whoever notes the last one can tell later that nothing up to
-it was changed. Each entry is written to the records too, before the commit, so that the database
-can be made anew from blobs and records; see `registry.maintenance.rebuild`.
+it was changed. Each entry is written to the records too, before the commit, and gets its name there
+after it, so that the database can be made anew from blobs and records; see `registry.log.records`
+and `registry.maintenance.rebuild`.
 """
 
 import getpass
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from registry.errors import DatabaseError
+from registry.database.database import after_commit
+from registry.errors import DatabaseError, StorageError
 from registry.fields import check_text
 from registry.log.entry import Action, Entry, canonical
 from registry.log.records import RecordStore
@@ -40,11 +44,13 @@ class Chain:
         length: How many entries it should have.
         hash: The hash of the last one, to compare with what was noted earlier.
         problems: Sentences, each of which names an entry; none if the log is sound.
+        lost: Entries that a rebuild could not bring back, a sentence each: nothing can any more.
     """
 
     length: int
     hash: str
     problems: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
 
 class Log:
@@ -109,7 +115,9 @@ class Log:
         self.write_missing_records(connection, entry.sequence - 1)
         self._require_latest(entry.sequence - 1)
         self.insert(connection, entry)
-        self.records.put(entry.sequence, entry.to_json())
+        content = entry.to_json()
+        self.records.put(entry.sequence, content)
+        after_commit(connection, partial(self._settle, entry.sequence, content, previous))
 
     def append_publication(
         self, connection: Connection, version: Version, *, origin: str | None = None
@@ -163,31 +171,47 @@ class Log:
         if head is None:
             return Chain(0, START, ("The log has lost its head, the row of the table log_head.",))
         problems = []
+        gaps: list[tuple[int, int]] = []
+        lost: dict[tuple[int, int], str] = {}
         expected, previous = 1, START
         for row in _rows(connection):
             if row.sequence != expected:
-                problems.append(f"{_span(expected, row.sequence - 1)} missing from the log.")
+                gaps.append((expected, row.sequence - 1))
             elif row.previous != previous:
                 problems.append(f"Entry {row.sequence} does not follow the one before it.")
             try:
-                intact = _entry(row).hash == row.hash
+                entry = _entry(row)
             except DatabaseError:
-                intact = False
-            if not intact:
+                entry = None
+            if entry is None or entry.hash != row.hash:
                 problems.append(f"Entry {row.sequence} was altered: its hash is another.")
+            elif entry.action == "rebuild":
+                told: Any = entry.details.get("lost") or []
+                for first, last in told:
+                    lost[first, last] = entry.at[:10]
             expected, previous = row.sequence + 1, row.hash
         if expected <= head.sequence:
             problems.append(f"{_span(expected, head.sequence)} missing from the end of the log.")
         elif (expected - 1, previous) != (head.sequence, head.hash):
             problems.append(f"Entry {expected - 1} is not the one that the log's head names.")
-        return Chain(head.sequence, head.hash, tuple(problems))
+        problems += [f"{_span(*gap)} missing from the log." for gap in gaps if gap not in lost]
+        gone = [
+            f"{_span(*gap)} lost: the rebuild of {lost[gap]} could not bring that back."
+            for gap in gaps
+            if gap in lost
+        ]
+        return Chain(head.sequence, head.hash, tuple(problems), tuple(gone))
 
     def missing_records(self, connection: Connection) -> list[int]:
         """Return the entries whose file is missing, or holds something else."""
         return [
             entry.sequence
             for entry in self.entries(connection)
-            if self.records.get(entry.sequence) != entry.to_json()
+            if entry.to_json()
+            not in (
+                self.records.get(entry.sequence),
+                self.records.get(entry.sequence, entry.hash),
+            )
         ]
 
     def write_records(self, connection: Connection, sequences: Sequence[int]) -> None:
@@ -199,7 +223,7 @@ class Log:
         for start in range(0, len(sequences), _BATCH):
             batch = sequences[start : start + _BATCH]
             rows = connection.execute(select(LOG).where(LOG.c.sequence.in_(batch)))
-            self.records.put_all([(row.sequence, _entry(row).to_json()) for row in rows])
+            self.records.write([(row.sequence, _entry(row).to_json()) for row in rows])
 
     def write_missing_records(self, connection: Connection, last: int) -> None:
         """Write the entries up to `last` that are not among the records, if `last` is not.
@@ -209,6 +233,8 @@ class Log:
             StorageError: One cannot be written.
         """
         if self._is_recorded(connection, last):
+            return
+        if self._is_settled(connection, last) and (last == 1 or self.records.has(last - 1)):
             return
         there = {sequence for sequence in self.records.sequences() if sequence < last}
         self._is_recorded(connection, max(there, default=0))
@@ -230,7 +256,9 @@ class Log:
         content = self.records.get(sequence) if sequence else b""
         if content is None:
             return False
-        if not self.holds(connection, sequence, hashlib.sha256(content).hexdigest()):
+        digest = hashlib.sha256(content).hexdigest()
+        row = connection.execute(select(LOG.c.hash).where(LOG.c.sequence == sequence)).first()
+        if sequence and row is not None and row.hash != digest:  # no row: lost with a database
             raise DatabaseError(
                 f"{self.records.location(sequence)} is not entry {sequence} of this registry's "
                 "log: another registry keeps its records there, or somebody altered it. Give each "
@@ -240,9 +268,28 @@ class Log:
             )
         return True
 
+    def _is_settled(self, connection: Connection, sequence: int) -> bool:
+        """Make a record of what a process put that was killed right after its commit, if one was.
+
+        Nobody needs a lock for that: the row is committed, and what it names never changes.
+        """
+        row = connection.execute(
+            select(LOG.c.hash, LOG.c.previous).where(LOG.c.sequence == sequence)
+        ).first()
+        content = None if row is None else self.records.get(sequence, row.hash)
+        if row is None or content is None or hashlib.sha256(content).hexdigest() != row.hash:
+            return False
+        self.records.settle(sequence, content, row.previous)
+        return True
+
+    def _settle(self, sequence: int, content: bytes, previous: str) -> None:
+        # The change is committed, whatever comes of this; the next one does it otherwise.
+        with suppress(StorageError):
+            self.records.settle(sequence, content, previous)
+
     def _require_latest(self, last: int) -> None:
-        # The record after the last may be of a change that was interrupted.
-        if self.records.has(last + 2):
+        # A record is settled after its commit: so the database has lost a change that was made.
+        if self.records.has(last + 1):
             raise DatabaseError(
                 f"The database is older than the records beside it: its log ends with entry "
                 f"{last}, but there are later ones in {self.records.location()}. "

@@ -22,6 +22,7 @@ from registry.database.journal import file_system, has_wal_reset_fix, is_network
 from registry.errors import DatabaseError, HubkitError, StorageError
 from registry.home import require_folder
 from registry.log.log import START, Log
+from registry.maintenance.gc import RUN_GRACE, RUNS_NAME, abandoned_runs
 from registry.maintenance.integrity import table_problems
 from registry.storage.durable import fsync_folder
 from registry.storage.folder_blobs import QUARANTINE_NAME, SCRATCH_NAME
@@ -220,6 +221,12 @@ def _leftovers(catalog: Catalog) -> Check:
         parts.append(f"{_files(scratch)} unfinished: `hubkit gc` removes what is old of that.")
     if damaged:
         parts.append(f"{_files(damaged)} found damaged once, in {place}: delete them at will.")
+    if runs := abandoned_runs(catalog.home):
+        count = "1 training run" if len(runs) == 1 else f"{len(runs)} training runs"
+        parts.append(
+            f"{count} broke off, in {catalog.home / RUNS_NAME}: the same training goes on from "
+            f"there. What nobody went on with for {RUN_GRACE.days} days, `hubkit gc` removes."
+        )
     if not parts:
         return Check("leftovers", "ok", "None.")
     return Check("leftovers", "note", " ".join(parts))

@@ -136,6 +136,8 @@ def _check_log(catalog: Catalog, repair: bool, older: bool) -> Iterator[Finding]
             f"said is in {place}: `hubkit rebuild` makes the database anew from that, and keeps "
             "the altered one."
         )
+    for text in chain.lost:
+        yield Finding(f"{text} Nothing that is left tells what it was.", "note")
     if missing and repair:
         with catalog.database.write() as connection:
             catalog.log.write_records(connection, missing)

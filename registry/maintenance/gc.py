@@ -136,6 +136,8 @@ def collect_garbage(
             marked += [found[digest].size for digest in new]
         progress(1.0)
         leftovers = _clear_leftovers(catalog, before, dry_run)
+        if not dry_run:
+            _clear_records(catalog)
         runs = _clear_runs(catalog.home, now - max(grace, RUN_GRACE), dry_run)
         if (removed or marked) and not dry_run:
             with catalog.database.write() as connection:
@@ -276,6 +278,15 @@ def _clear_leftovers(catalog: Catalog, before: datetime, dry_run: bool) -> int:
             shutil.rmtree(path) if is_folder else path.unlink(missing_ok=True)
     remove_dead_readers(cache)
     return len(old) + (take_away(cache, gone) if gone else 0)
+
+
+def _clear_records(catalog: Catalog) -> None:
+    """Remove the records of changes that were never committed, when the log has gone on since."""
+    with catalog.database.read() as connection:
+        head, _ = catalog.log.head(connection)
+    for sequence, digest in catalog.log.records.pending():
+        if sequence < head:
+            catalog.log.records.remove_pending(sequence, digest)
 
 
 def abandoned_runs(home: Path) -> list[tuple[Path, datetime]]:

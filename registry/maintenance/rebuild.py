@@ -1,45 +1,49 @@
 """The database anew, from the blobs and records that lie beside it.
 
 A manifest says what a version is, but not what it is called, which number it has and what was done
-with it since: the records say that, one for each entry of the log, written before the transaction
-that it tells of is committed. Doing again what they tell, in their order, gives the same rows; the
-names of deleted adapters stay taken, and no number is given twice. What was never in the log is not
-brought back. The one thing that may differ: a change that was interrupted at its last step, after
-its record and before its commit, is now there.
+with it since: the records say that, one for each entry of the log. Doing again what they tell, in
+their order, gives the same rows; the names of deleted adapters stay taken, and no number is given
+twice. What was never in the log is not brought back. The one thing that may differ: a change that
+was interrupted at its last step, after its record and before its commit, is now there.
+
+Every entry has the hash of the one before it, so a record is believed if the next one names it. One
+that is damaged or missing is told of, and noted in the log for good; the others are done again.
 
 A database that is sound, but older than the records (one out of a backup), is brought up to date. A
 damaged one is kept: a SQLite file in the quarantine, tables on a server in a schema of their own.
+Nobody writes to it meanwhile, and whoever had it open finds the new one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from os import replace as move
+from pathlib import Path
 
 from filelock import FileLock
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from registry.catalog.catalog import Catalog
 from registry.database.database import alembic_config
 from registry.database.postgresql import Postgresql
+from registry.database.sqlite import Sqlite
 from registry.errors import (
     BusyDatabaseError,
     DatabaseError,
-    ManifestError,
     NewerDatabaseError,
     RegistryNotFoundError,
     UnreachableDatabaseError,
 )
-from registry.log.entry import Entry
 from registry.log.log import Log
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import structure_problems, table_names
-from registry.maintenance.replay import Replay
+from registry.maintenance.replay import Records, Replay
 from registry.maintenance.snapshot import building
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
 from registry.storage.folder_blobs import QUARANTINE_NAME, SCRATCH_NAME
+from registry.tables.models import LOG_HEAD
 
 _BATCH = 500
 
@@ -51,11 +55,13 @@ class Rebuilt:
     Attributes:
         entries: How many entries of the log were done again.
         problems: What could not be, a sentence each.
+        lost: The first and last number of each span of entries whose records are damaged or gone.
         kept: Where the damaged database is now; None if there was none.
     """
 
     entries: int
     problems: tuple[str, ...]
+    lost: tuple[tuple[int, int], ...] = ()
     kept: str | None = None
 
 
@@ -82,18 +88,22 @@ def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done
         )
     if _is_sound(catalog):
         rebuilt = _replay(catalog, database.write, progress)
-    elif isinstance(database.backend, Postgresql):
-        rebuilt = _replace_tables(catalog, database.backend, progress)
-    else:
+    elif isinstance(database.backend, Sqlite):
+        parts = _parts(database.path)
         with (
             storage_errors("lock", home),
             FileLock(database.path.with_name(f"{database.path.name}.lock")),
+            database.backend.held(),
         ):
-            rebuilt = _replace_file(catalog, progress)
+            rebuilt = _replace_file(catalog, parts, progress)
         database.upgrade()
-    if rebuilt.entries:
+    else:
+        assert isinstance(database.backend, Postgresql)
+        rebuilt = _replace_tables(catalog, database.backend, progress)
+    if rebuilt.entries or rebuilt.lost:
         with database.write() as connection:
-            catalog.log.append(connection, "rebuild", entries=rebuilt.entries)
+            lost = [[*span] for span in rebuilt.lost] or None
+            catalog.log.append(connection, "rebuild", entries=rebuilt.entries, lost=lost)
     return rebuilt
 
 
@@ -114,7 +124,7 @@ def _is_sound(catalog: Catalog) -> bool:
         return False
 
 
-def _replace_file(catalog: Catalog, progress: Callable[[float], None]) -> Rebuilt:
+def _replace_file(catalog: Catalog, parts: list[str], progress: Callable[[float], None]) -> Rebuilt:
     """Make a new database beside the damaged one, and put it in its place when it is whole."""
     path = catalog.database.path
     scratch = catalog.home / SCRATCH_NAME
@@ -125,24 +135,29 @@ def _replace_file(catalog: Catalog, progress: Callable[[float], None]) -> Rebuil
         rebuilt = _replay(catalog, new.write, progress)
     catalog.database.close()
     with storage_errors("replace", path):
-        kept = _set_aside(catalog)
+        kept = _set_aside(catalog, parts)
         move(whole, path)
         fsync_folder(path.parent)
     return replace(rebuilt, kept=kept)
 
 
-def _set_aside(catalog: Catalog) -> str | None:
+def _parts(path: Path) -> list[str]:
+    """Return how the names of the files end that a SQLite database is of: itself and journals."""
+    ends = ("-wal", "-journal", "")
+    return [end for end in ends if path.with_name(path.name + end).exists()]
+
+
+def _set_aside(catalog: Catalog, parts: list[str]) -> str | None:
     """Move the damaged database to the quarantine, with the journals that belong to it."""
     path = catalog.database.path
     kept = catalog.home / QUARANTINE_NAME / f"{path.name}-{_now()}"
     make_folders(kept.parent)
-    for suffix in ("-wal", "-journal", ""):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            move(part, kept.with_name(kept.name + suffix))
-    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    for end in parts:
+        move(path.with_name(path.name + end), kept.with_name(kept.name + end))
+    for end in ("-wal", "-journal", "-shm"):  # of the connection that keeps others out
+        path.with_name(path.name + end).unlink(missing_ok=True)
     fsync_folder(kept.parent)
-    return str(kept) if kept.exists() else None
+    return str(kept) if "" in parts else None
 
 
 def _replace_tables(
@@ -172,77 +187,54 @@ def _replay(
     """Do again, in a sound database, what it does not know yet."""
     with writing() as connection:
         known, _ = Log.head(connection)
-    problems: list[str] = []
     # Read twice rather than kept, as there may be millions.
-    replay = Replay(catalog.blobs, _entries(catalog.log, known, []))
-    last = max(catalog.log.records.sequences(), default=0)
+    replay = Replay(catalog.blobs, Records(catalog.log.records, known))
+    records = Records(catalog.log.records, known)
+    entries = iter(records)
     done = 0
-    entries = _entries(catalog.log, known, problems)
     while batch := list(islice(entries, _BATCH)):
-        progress(batch[0].sequence / max(1, last))
+        progress(batch[0].sequence / records.last)
         with writing() as connection:
-            there, hash = Log.head(connection)
+            there, _ = Log.head(connection)
             for entry in batch:
                 if entry.sequence <= there:  # whose change was under way when it was listed
                     continue
-                if entry.previous != hash:
-                    problems.append(
-                        f"Entry {entry.sequence} of the log does not follow the one before it: "
-                        "one is missing, or somebody altered it."
-                    )
                 Log.insert(connection, entry)
                 replay.apply(connection, entry)
-                hash = entry.hash
                 done += 1
+    if records.lost:
+        with writing() as connection:  # no number is given twice, that of a lost entry neither
+            last = records.lost[-1][1]
+            connection.execute(
+                update(LOG_HEAD).where(LOG_HEAD.c.sequence < last).values(sequence=last)
+            )
     progress(1.0)
-    return Rebuilt(done, (*problems, *replay.problems))
-
-
-def _entries(log: Log, known: int, problems: list[str]) -> Iterator[Entry]:
-    for sequence in log.records.sequences():
-        if sequence <= known:
-            continue
-        place = log.records.location(sequence)
-        try:
-            entry = Entry.from_json(log.records.get(sequence) or b"", place)
-        except ManifestError as error:
-            problems.append(f"{error} What it told is lost.")
-            continue
-        if entry.sequence == sequence:
-            yield entry
-        else:
-            problems.append(f"{place} is entry {entry.sequence}: somebody renamed it.")
+    return Rebuilt(done, (*records.problems, *replay.problems), records.lost)
 
 
 def find_behind(catalog: Catalog) -> Finding | None:
     """Return what to know if there are records that the log's head comes before, else None.
-
-    A record is written before its entry is committed. So one that is ahead may be of a change that
-    is under way, or was interrupted at its last step; two mean that the database lost entries.
 
     Raises:
         DatabaseError: The database cannot be read.
         StorageError: The records cannot be read.
     """
     records = catalog.log.records
-    head = _head(catalog)
+    head, place = _head(catalog), records.location()
     while records.has(head + 1):
-        lost = records.has(head + 2)
         found, head = head, _head(catalog)
-        if head != found:  # others write meanwhile
-            continue
-        place = records.location()
-        if lost:
+        if head == found:  # nobody writes meanwhile
             return Finding(
                 f"{place} holds entries after {head}, but the log ends there: the database is "
                 "older than the records, or was taken back to before migration 0002. `hubkit "
                 "rebuild` brings it up to date."
             )
+    interrupted = [sequence for sequence, _ in records.pending() if sequence > head]
+    if interrupted and _head(catalog) == head:
         return Finding(
-            f"{place} holds entry {head + 1}, but the log ends with entry {head}: that change is "
-            "under way, or was interrupted at its last step, or the database is older than the "
-            "records. The next change takes its place, unless `hubkit rebuild` brings it back "
-            "first.",
+            f"{place} holds what may become entry {head + 1}: that change is under way, or was "
+            "interrupted at its last step. The next change takes its place, unless `hubkit "
+            "rebuild` brings it back first.",
             "note",
         )
     return None

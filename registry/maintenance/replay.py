@@ -1,6 +1,8 @@
-"""Doing again, in a new database, what the entries of a log tell."""
+"""Doing again, in a new database, what the records of a log tell."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +10,7 @@ from sqlalchemy import Connection
 
 from registry.errors import CorruptBlobError, HubkitError, ManifestError, NotFoundError
 from registry.log.entry import Entry
+from registry.log.records import RecordStore
 from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore
@@ -15,6 +18,95 @@ from registry.storage.files import MANIFEST_NAME
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.origins import set_origin
 from registry.tables.record import Publication, record_version, reserve_number
+
+
+class Records:
+    """The entries that records tell and that can be believed, in their order.
+
+    Args:
+        records: Where they are.
+        known: The number of the last entry that is known otherwise.
+
+    Attributes:
+        last: The highest number of a record.
+        problems: After they were gone through: which cannot be believed or are missing, in words.
+    """
+
+    def __init__(self, records: RecordStore, known: int) -> None:
+        """List them."""
+        self._records, self._known = records, known
+        self._pending: dict[int, list[str]] = defaultdict(list)
+        for sequence, digest in records.pending():
+            self._pending[sequence].append(digest)
+        self._settled = max(records.sequences(), default=0)
+        self.last = max([self._settled, *self._pending])
+        self.problems: list[str] = []
+        self._lost: list[int] = []
+
+    @property
+    def lost(self) -> tuple[tuple[int, int], ...]:
+        """The first and the last number of each span of lost entries."""
+        spans: list[tuple[int, int]] = []
+        for number in self._lost:
+            if spans and spans[-1][1] == number - 1:
+                spans[-1] = (spans[-1][0], number)
+            else:
+                spans.append((number, number))
+        return tuple(spans)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield them."""
+        self.problems, self._lost = [], []
+        here, then = self._candidates(self._known + 1), self._candidates(self._known + 2)
+        for number in range(self._known + 1, self.last + 1):
+            after = self._candidates(number + 2)
+            chosen = self._choose(number, here, then, after)
+            if chosen is not None:
+                yield chosen
+            elif number <= self._settled:  # what was only put may be half-written, and is no loss
+                self._lost.append(number)
+                place = self._records.location(number)
+                found = (
+                    "another content than the entry after it says"
+                    if here
+                    else ("no entry that can be read" if self._records.has(number) else "nothing")
+                )
+                self.problems.append(
+                    f"Entry {number} of the log is lost, and what it told: expected it in {place}, "
+                    f"found {found}."
+                )
+            here, then = then, after
+
+    def _candidates(self, number: int) -> list[Entry]:
+        """Return what may be an entry: the settled record first, then what was only put."""
+        found: dict[str, Entry] = {}
+        for digest in (None, *self._pending.get(number, ())):
+            content = self._records.get(number, digest)
+            with suppress(ManifestError):
+                entry = Entry.from_json(content or b"", self._records.location(number))
+                if entry.sequence == number and digest in (None, entry.hash):
+                    found.setdefault(entry.hash, entry)
+        return [*found.values()]
+
+    def _choose(
+        self, number: int, here: list[Entry], then: list[Entry], after: list[Entry]
+    ) -> Entry | None:
+        """Return the entry of a number, given those that may have it, the next one and that after.
+
+        The hash of an entry stands in the next one, and of the last in the name of what was put.
+        """
+        claimed = {entry.previous for entry in then}
+        named = self._pending.get(number, ())
+        for entry in here:
+            if entry.hash in claimed:
+                return entry
+        if number >= self._settled and named:
+            return next((entry for entry in here if entry.hash in named), None)
+        # The next one names another: it is believed if it is named itself, or the last.
+        later = {entry.previous for entry in after} | {*self._pending.get(number + 1, ())}
+        if any(entry.hash in later for entry in then) or (then and not after):
+            return None
+        return here[0] if here else None
 
 
 class Replay:

@@ -1,12 +1,14 @@
 import re
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from registry import (
     AdapterRef,
@@ -20,8 +22,10 @@ from registry import (
 from registry.database import connections as sqlite_connections
 from registry.database.sqlite import copy_database
 from registry.log.log import Log
+from registry.maintenance import rebuild as rebuild_module
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import Rebuilt, rebuild
+from registry.tables.models import REPOSITORIES
 from tests.registry.maintenance.conftest import GONE, ONE, TWO, make_busy
 from tests.support.rows import Rows, rows_of, without_ids
 
@@ -222,7 +226,7 @@ def test_a_lost_record_is_named_and_the_rest_comes_back(
     path.unlink() if content is None else path.write_bytes(content)
     lose(busy)
     problems = rebuild(busy).problems
-    assert any("Entry 5 of the log does not follow" in problem for problem in problems)
+    assert any("Entry 4 of the log is lost" in problem for problem in problems)
     assert len(busy.versions(ONE)) == 3
 
 
@@ -241,3 +245,134 @@ def test_a_published_file_that_looks_like_a_record_is_none(
 def test_without_records_there_is_nothing_to_rebuild(catalog: Catalog) -> None:
     with pytest.raises(RegistryNotFoundError, match="nothing to make a database from"):
         rebuild(catalog)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("number", [1, 5, 9])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"name":"', b'"name":"x'),
+        (b'"at":"2', b'"at":"x'),
+        (b'"at":"20', b'"at":"30'),
+        (b'"actor":"', b'"actor":"x'),
+        (b'"record":1', b'"record":2'),
+        (b'"previous":"', b'"previous":"0'),
+    ],
+)
+def test_a_record_with_another_byte_is_not_believed_and_the_others_are_done_again(
+    catalog: Catalog, make_folder: MakeFolder, number: int, old: bytes, new: bytes
+) -> None:
+    for place in range(9):
+        catalog.publish(AdapterRef.parse(f"name{place + 1}"), make_folder())
+    path = catalog.log.records.path(number)
+    content = path.read_bytes()
+    assert old in content
+    path.chmod(0o600)
+    path.write_bytes(content.replace(old, new, 1)[: len(content)])
+    lose(catalog)
+    done = rebuild(catalog)
+    assert done.lost == ((number, number),)
+    assert f"Entry {number} of the log is lost" in done.problems[0]
+    kept = {f"name{place + 1}" for place in range(9)} - {f"name{number}"}
+    with catalog.database.read() as connection:
+        found = set(connection.scalars(select(REPOSITORIES.c.name)))
+    assert found == kept
+
+
+@pytest.mark.sqlite
+def test_what_is_lost_is_told_once_and_then_noted_for_good(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    for number in range(6):
+        catalog.publish(AdapterRef.parse(f"name{number}"), make_folder())
+    for number in (2, 3, 5):
+        catalog.log.records.path(number).unlink()
+    lose(catalog)
+    assert rebuild(catalog).lost == ((2, 3), (5, 5))
+    for _ in range(2):
+        report = check_registry(catalog, full=True, repair=True)
+        assert report.status in (0, 1)
+        notes = [finding.text for finding in report.findings if finding.state == "note"]
+        assert any("Entries 2 to 3 are lost" in text for text in notes)
+        assert any("Entry 5 is lost" in text for text in notes)
+        assert rebuild(catalog).entries == 0
+    assert check_registry(catalog, full=True).status == 0
+    catalog.publish(AdapterRef.parse("more"), make_folder())
+    lose(catalog)
+    assert rebuild(catalog).lost == ((2, 3), (5, 5))
+
+
+@pytest.mark.sqlite
+def test_a_writer_that_had_the_database_open_finds_the_new_one(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    other = open_catalog(catalog.home)
+    for number in range(3):
+        catalog.publish(AdapterRef.parse(f"name{number}"), make_folder())
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE log SET actor = 'x' WHERE sequence = 1"))
+    assert rebuild(other).kept is not None
+    catalog.publish(AdapterRef.parse("name3"), make_folder())
+    catalog.set_alias(AdapterRef.parse("name0"), "best")
+    catalog.yank(AdapterRef.parse("name1@1"), "why")
+    catalog.delete(AdapterRef.parse("name2"))
+    fresh = open_catalog(catalog.home)
+    assert fresh.resolve(AdapterRef.parse("name3")).number == 1
+    assert fresh.resolve(AdapterRef.parse("name0@best")).number == 1
+    assert fresh.resolve(AdapterRef.parse("name1@1")).yanked
+    assert check_registry(fresh, full=True).status == 0
+
+
+@pytest.mark.sqlite
+def test_a_writer_that_waits_for_a_rebuild_goes_on_in_the_new_database(
+    catalog: Catalog, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.publish(AdapterRef.parse("one"), make_folder())
+    folder = make_folder()
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE log SET actor = 'x' WHERE sequence = 1"))
+    other = open_catalog(catalog.home)
+    other.resolve(AdapterRef.parse("one"))
+    replay = rebuild_module._replay
+    threads: list[threading.Thread] = []
+
+    def start_a_publish_first(*arguments: object) -> object:
+        publish = partial(other.publish, AdapterRef.parse("two"), folder)
+        threads.append(threading.Thread(target=publish))
+        threads[0].start()
+        threads[0].join(0.5)
+        assert threads[0].is_alive()  # it waits
+        return replay(*arguments)
+
+    monkeypatch.setattr(rebuild_module, "_replay", start_a_publish_first)
+    rebuild(catalog)
+    threads[0].join(20)
+    fresh = open_catalog(catalog.home)
+    assert {fresh.resolve(AdapterRef.parse(name)).number for name in ("one", "two")} == {1}
+    assert check_registry(fresh, full=True).status == 0
+
+
+@pytest.mark.postgresql
+def test_tables_that_are_made_anew_are_those_that_writers_go_on_in(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    other = open_catalog(catalog.home, database=url_of(catalog))
+    for number in range(7):  # prepares statements on the old tables
+        catalog.publish(AdapterRef.parse(f"name{number}"), make_folder())
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE log SET actor = 'x' WHERE sequence = 1"))
+    kept = rebuild(other).kept
+    assert kept is not None
+    catalog.publish(AdapterRef.parse("after"), make_folder())
+    fresh = open_catalog(catalog.home, database=url_of(catalog))
+    assert fresh.resolve(AdapterRef.parse("after")).number == 1
+    assert check_registry(fresh, full=True).status == 0
+    with catalog.database.write() as connection:
+        connection.execute(text(f"DROP SCHEMA {kept.split()[2]} CASCADE"))
+    for opened in (other, fresh):
+        opened.close()
+
+
+def url_of(catalog: Catalog) -> str:
+    return catalog.database.backend.engine.url.set(drivername="postgresql").render_as_string(False)

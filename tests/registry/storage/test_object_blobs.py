@@ -237,21 +237,22 @@ def test_registries_that_are_given_the_same_place_refuse_to_go_on(
         third.publish(ref, make_folder())
     third = open_catalog(tmp_path / "third", storage=url)
     first.publish(ref, make_folder())
-    second.publish(ref, make_folder())  # before that, it might be an interrupted change of its own
     before = {item["Key"]: item["ETag"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
-    record = f"{url}/records/000/000000001.json is not entry 1 of this registry's log"
-    for change in (
-        lambda: first.set_alias(ref, "best"),
-        lambda: collect_garbage(first, grace=timedelta(0)),
-        lambda: third.set_alias(ref, "best"),
+    record = re.escape(f"{url}/records/000/000000001.json is not entry 1 of this registry's log")
+    older = "The database is older than the records beside it"
+    for change, problem in (
+        (lambda: second.publish(ref, make_folder(content=b"")), older),
+        (lambda: collect_garbage(second, grace=timedelta(0)), older),
+        (lambda: third.set_alias(ref, "best"), record),
     ):
-        with pytest.raises(DatabaseError, match=re.escape(record)):
+        with pytest.raises(DatabaseError, match=problem):
             change()
     with pytest.raises(DatabaseError, match=f"are records in {url}/records.*For a new registry"):
         open_catalog(tmp_path / "fourth", storage=url)
     after = {item["Key"]: item["ETag"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
-    assert before == after
-    assert second.set_alias(ref, "best").number == 1
+    assert before.items() <= after.items()
+    assert {key for key in after.keys() - before.keys() if "sha256" not in key} == set()
+    assert first.set_alias(ref, "best").number == 1
 
 
 def test_a_small_adapter_is_published_in_few_requests(
@@ -269,8 +270,9 @@ def test_a_small_adapter_is_published_in_few_requests(
     )
     catalog.publish(AdapterRef.parse("two"), folder)
     # Its manifest and its weights are looked for, stored, and made sure of at the end; the other
-    # file is there already. Of records, one is read, one must not be there, and one is written.
-    assert len(asked) <= 3 + 3 + 2 + 3
+    # file is there already. Of records, one is read, one must not be there, one is written, and
+    # after the commit written where all find it, when that of the one before can be removed.
+    assert len(asked) <= 3 + 3 + 2 + 3 + 2
 
 
 def test_an_object_that_is_removed_while_it_is_published_is_stored_again(
