@@ -11,7 +11,7 @@ import io
 import os
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,11 +50,14 @@ class Copied:
     Attributes:
         blobs: How many blobs that were not there before.
         bytes: How many bytes those hold.
+        mended: How many blobs and records of an earlier backup were damaged or lost, and are
+            copied again.
         damaged: What could not be copied because it is damaged in the source, a sentence each.
     """
 
     blobs: int
     bytes: int
+    mended: int
     damaged: tuple[str, ...]
 
 
@@ -65,7 +68,8 @@ def back_up(
 
     Args:
         catalog: What to copy; others may go on using it.
-        destination: The folder; only what it lacks is copied.
+        destination: The folder. What an earlier backup left there is verified, and only what it
+            lacks or what is damaged is copied.
         progress: Told now and then which part, from 0 to 1, is done.
 
     Raises:
@@ -181,11 +185,16 @@ def _copy(source: Catalog, target: Catalog, progress: Progress) -> Copied:
             rows = Database(copy)
             rows.upgrade()
             copied = _copy_blobs(source, rows, target.blobs, progress)
-            with rows.read() as connection:
-                target.log.write_missing_records(connection, Log.head(connection)[0])
             rows.close()
             _copy_known_bases(source.home, target.home)
+        before = target.log.records.has(1)
         _install(copy, target)
+        # Last, as they can be written again from the rows, and rows must not be older than they.
+        with target.database.read() as connection:
+            missing = target.log.missing_records(connection)
+            target.log.write_records(connection, missing)
+        if before:
+            copied = replace(copied, mended=copied.mended + len(missing))
     finally:
         for suffix in ("", "-wal", "-shm", ".lock"):
             with suppress(OSError):
@@ -213,11 +222,12 @@ def _install(copy: Path, target: Catalog) -> None:
 def _copy_blobs(
     catalog: Catalog, snapshot: Database, target: BlobStore, progress: Progress
 ) -> Copied:
-    blobs = size = 0
+    blobs = size = mended = 0
     damaged = []
     for digest, expected in expected_blobs(snapshot):
         progress(int(digest[:4], 16) / 0x10000)
-        if target.size(digest) is not None:
+        there = target.examine(digest, size=expected)
+        if there is not None and there.sha256 == digest:
             continue
         with snapshot.read() as connection:
             named = label(connection, digest)
@@ -225,10 +235,11 @@ def _copy_blobs(
             with _opened(catalog.blobs, digest, expected, named) as stream:
                 info = None if expected is None else FileInfo(sha256=digest, size=expected)
                 size += target.put(stream, info, label=named).size
-            blobs += 1
+            blobs += there is None
+            mended += there is not None
         except CorruptBlobError as error:
             damaged.append(str(error))
-    return Copied(blobs, size, tuple(damaged))
+    return Copied(blobs, size, mended, tuple(damaged))
 
 
 def _opened(source: BlobStore, digest: str, size: int | None, label: str) -> BinaryIO:

@@ -39,5 +39,7 @@ def command(folder: Path, as_json: bool) -> None:
         for problem in copied.damaged:
             click.echo(f"DAMAGED: {problem}")
         click.echo(f"{folder} is a backup of {catalog.home}.")
+        if copied.mended:
+            click.echo(f"{copied.mended} files of the earlier backup were damaged, and are mended.")
         click.echo(f"{copied.blobs} new blobs copied ({size(copied.bytes)}).", err=True)
     sys.exit(1 if copied.damaged else 0)

@@ -126,6 +126,7 @@ def test_gc_says_what_goes(run: Run, film: Version) -> None:
         "condemned": 0,
         "condemned_bytes": 0,
         "leftovers": 0,
+        "runs": 0,
         "dry_run": False,
     }
 
@@ -168,6 +169,7 @@ def test_backup_and_restore(run: Run, film: Version, tmp_path: Path) -> None:
     assert json.loads(run("backup", backup, "--json").stdout) == {
         "blobs": 0,
         "bytes": 0,
+        "mended": 0,
         "damaged": [],
     }
     result = run("restore", backup, HUBKIT_HOME=home)
