@@ -215,3 +215,12 @@ def copy_database(source: Path, target: Path) -> None:
             writer.execute("PRAGMA journal_mode=delete")
     except sqlite3.Error as error:
         raise Sqlite(source).translate(error) from error
+
+
+def set_journal(path: Path) -> None:
+    """Switch a database that nobody else has open to the journal that is safe where it is."""
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA journal_mode={journal_mode(path)}")
+    except sqlite3.Error as error:
+        raise Sqlite(path).translate(error) from error

@@ -28,7 +28,7 @@ from sqlalchemy import Connection, update
 from registry.catalog.catalog import Catalog
 from registry.database.database import alembic_config
 from registry.database.postgresql import Postgresql
-from registry.database.sqlite import Sqlite
+from registry.database.sqlite import Sqlite, set_journal
 from registry.errors import (
     BusyDatabaseError,
     DatabaseError,
@@ -135,6 +135,7 @@ def _replace_file(catalog: Catalog, parts: list[str], progress: Callable[[float]
         rebuilt = _replay(catalog, new.write, progress)
     catalog.database.close()
     with storage_errors("replace", path):
+        set_journal(whole)  # not later, when others write to it already
         kept = _set_aside(catalog, parts)
         move(whole, path)
         fsync_folder(path.parent)
