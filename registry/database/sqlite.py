@@ -164,8 +164,9 @@ class Sqlite:
                 connection.execute("PRAGMA wal_autocheckpoint=0")
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as error:
-                if self.is_unavailable(error):
-                    raise self.translate(error) from error
+                refused = self.translate(error)
+                if isinstance(refused, BusyDatabaseError):
+                    raise refused from error
                 # It is so damaged that nobody can write to it.
             yield
 
