@@ -2,15 +2,21 @@
 
 import multiprocessing
 import os
+import pkgutil
 import re
+import shutil
 import sqlite3
 import traceback
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import registry
 from registry import AdapterRef, Folder, ManifestError, StorageError, open_catalog, read_folder
+from registry.database import database
+from registry.database.database import migrations_folder
 from registry.database.journal import log_path
 from registry.home import find_catalog
 from registry.maintenance.backup import restore
@@ -21,6 +27,7 @@ from registry.manifest import MAX_BYTES
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")
 NOBODY = 65534
+_LOADED_LATER = ("difflib", "filelock", "platformdirs")
 
 
 @pytest.fixture
@@ -51,8 +58,23 @@ def _let_pass(folder: Path) -> None:
             parent.chmod(mode | 0o055)
 
 
+@pytest.fixture
+def reachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another user run what is tested, even where only the owner gets to this checkout.
+
+    Its modules are loaded now, and its migrations copied to where that user can read them.
+    """
+    for module in pkgutil.walk_packages(registry.__path__, "registry."):
+        import_module(module.name)
+    for name in _LOADED_LATER:
+        import_module(name)
+    copied = shutil.copytree(migrations_folder(), tmp_path / "migrations")
+    _let_pass(tmp_path)
+    monkeypatch.setattr(database, "migrations_folder", lambda: copied)
+
+
 def as_another_user(work: Callable[[], None]) -> None:
-    """Run `work` in a process of a user who owns nothing here."""
+    """Run `work` in a process of a user who owns nothing here; see `reachable`."""
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
 
@@ -73,6 +95,7 @@ def as_another_user(work: Callable[[], None]) -> None:
     assert process.exitcode == 0
 
 
+@pytest.mark.usefixtures("reachable")
 def test_a_registry_that_can_only_be_read_is_read(read_only: Path, tmp_path: Path) -> None:
     free = tmp_path / "free"
     free.mkdir()
@@ -90,6 +113,7 @@ def test_a_registry_that_can_only_be_read_is_read(read_only: Path, tmp_path: Pat
     as_another_user(look)
 
 
+@pytest.mark.usefixtures("reachable")
 def test_a_registry_that_can_only_be_read_refuses_changes_in_a_sentence(
     read_only: Path, make_folder: MakeFolder
 ) -> None:
@@ -115,6 +139,7 @@ def test_a_registry_that_can_only_be_read_refuses_changes_in_a_sentence(
     as_another_user(change)
 
 
+@pytest.mark.usefixtures("reachable")
 def test_what_another_process_just_wrote_is_read_too(read_only: Path) -> None:
     """There is a log then, so the file of the database is not all there is."""
     read_only.chmod(0o755)
@@ -130,6 +155,7 @@ def _expect_yanked(home: Path) -> None:
     assert open_catalog(home).resolve(REF.at(1)).yank_reason == "wrong labels"
 
 
+@pytest.mark.usefixtures("reachable")
 def test_a_registry_that_cannot_even_be_read_is_a_storage_error(home: Path) -> None:
     home.chmod(0o700)
 
@@ -171,6 +197,7 @@ def test_where_no_registry_can_be_it_is_said_why(tmp_path: Path, place: str, pro
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
 
 
+@pytest.mark.usefixtures("reachable")
 def test_a_home_in_a_folder_of_others_is_a_storage_error(home: Path) -> None:
     def look() -> None:
         with pytest.raises(StorageError, match=r"Cannot look at .*: Permission denied\. Check"):
