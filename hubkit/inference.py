@@ -184,7 +184,7 @@ class _Request:
 
 def _composed(request: _Request) -> AdaptedModel:
     """With an adapter, or a composition, that hubkit computes itself."""
-    published = load_published(request.catalog, request.version)
+    published = load_published(request.catalog, request.version, request.manifest)
     composition, name = published.composition, str(request.version.ref)
     if published.head is None:
         raise _no_head(
@@ -209,7 +209,10 @@ def _through_peft(request: _Request) -> AdaptedModel:
             "folder into a model of your own with peft.PeftModel.from_pretrained.",
         )
     base = _load_base(request)
-    folder, name = request.catalog.folder(request.version), str(request.version.ref)
+    folder, name = (
+        request.catalog.folder(request.version, request.manifest),
+        str(request.version.ref),
+    )
     base = replace(base, model=attach_peft(base.model, folder, name, base.new))
     return AdaptedModel(base, request.version, request.manifest, None)
 

@@ -22,6 +22,7 @@ from registry.errors import (
     DataError,
     RefNotFoundError,
 )
+from tests.support.asking import counting_questions
 from tests.support.data import TEXTS
 from tests.support.models import base_folder
 
@@ -63,6 +64,15 @@ def test_the_order_of_the_texts_is_kept_whatever_the_batch_size(catalog: Catalog
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     backwards = model.logits(MANY[::-1], batch_size=5)
     torch.testing.assert_close(backwards.flip(0), expected, rtol=0, atol=1e-5)
+
+
+def test_a_name_is_resolved_once_and_each_manifest_read_once(catalog: Catalog) -> None:
+    both = catalog.resolve(AdapterRef.parse("both"))
+    digests = [version.manifest_digest for version in (both, *catalog.parents(both))]
+    with counting_questions(catalog) as asked:
+        hubkit.load("both", catalog=catalog)
+    assert asked.names == {"both": 1}
+    assert asked.digests == dict.fromkeys(digests, 1)
 
 
 def test_a_loaded_model_is_frozen_and_in_eval_mode(catalog: Catalog) -> None:

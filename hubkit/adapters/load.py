@@ -55,15 +55,24 @@ def load_composition(ref: str | AdapterRef, *, catalog: Catalog | None = None) -
     return load_published(catalog, catalog.resolve(ref)).composition
 
 
-def load_published(catalog: Catalog, version: Version) -> Published:
+def load_published(
+    catalog: Catalog, version: Version, manifest: Manifest | None = None
+) -> Published:
     """Load a version with all it is made of, every byte checked against its digest.
+
+    Args:
+        catalog: The registry.
+        version: What to load.
+        manifest: Its manifest, if the caller has it; default: it is read.
 
     Raises:
         ParentNotFoundError: Something that it is made of is not in the registry.
         CorruptBlobError: Stored bytes are not those that were published.
         AdapterError: Its files are not what its manifest says.
     """
-    folder, manifest = catalog.folder(version), catalog.manifest(version)
+    if manifest is None:
+        manifest = catalog.manifest(version)
+    folder = catalog.folder(version, manifest)
     parts = [load_published(catalog, part) for part in catalog.parents(version)]
     with told_as(folder, str(version.ref)):
         composition = _read(folder, version, manifest, parts)

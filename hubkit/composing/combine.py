@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from hubkit.bases.compare import base_mismatch, same_base
 from hubkit.composition import Composition, Mix, Stack
@@ -16,13 +16,27 @@ from registry.folders import read_folder, write_manifest
 from registry.manifest import Method
 
 
+class Chosen(NamedTuple):
+    """What is to be combined, looked up once and handed on.
+
+    Attributes:
+        version: The version that a name meant.
+        manifest: What it is.
+    """
+
+    version: Version
+    manifest: Manifest
+
+
 def choose(
-    catalog: Catalog, refs: Sequence[AdapterRef], verb: type[Composition]
-) -> list[tuple[Version, Manifest]]:
+    catalog: Catalog, refs: Sequence[AdapterRef | Chosen], verb: type[Composition]
+) -> list[Chosen]:
     """Resolve what is to be combined, and make sure that it can be.
 
     Args:
-        refs: Published adapters, fusions or stacks.
+        catalog: The registry.
+        refs: Published adapters, fusions or stacks; those that were chosen before are taken as
+            they are.
         verb: How they are to be combined.
 
     Raises:
@@ -31,7 +45,7 @@ def choose(
             not compose.
         BaseModelMismatchError: Two of them belong to different base models.
     """
-    versions = [catalog.resolve(ref) for ref in refs]
+    versions = [ref.version if isinstance(ref, Chosen) else catalog.resolve(ref) for ref in refs]
     verb(*(version.ref for version in versions))
     for version in versions:
         if version.kind == "adapter" and version.method not in METHODS:
@@ -41,7 +55,10 @@ def choose(
                 "what is made of them.",
                 version.ref,
             )
-    chosen = [(version, catalog.manifest(version)) for version in versions]
+    chosen = [
+        ref if isinstance(ref, Chosen) else Chosen(version, catalog.manifest(version))
+        for ref, version in zip(refs, versions, strict=True)
+    ]
     first_version, first = chosen[0]
     for version, manifest in chosen[1:]:
         if not same_base(first.base_model, manifest.base_model):
@@ -51,7 +68,7 @@ def choose(
     return chosen
 
 
-def pins(chosen: Sequence[tuple[Version, Manifest]]) -> list[Parent]:
+def pins(chosen: Sequence[Chosen]) -> list[Parent]:
     """How a manifest names what it is made of."""
     return [Parent(ref=str(version.ref), digest=version.manifest_digest) for version, _ in chosen]
 
@@ -88,7 +105,7 @@ def publish_mix(
 def _publish(
     catalog: Catalog,
     name: AdapterRef,
-    chosen: Sequence[tuple[Version, Manifest]],
+    chosen: Sequence[Chosen],
     kind: Literal["stack", "mix"],
     parameters: dict[str, Any],
 ) -> Version:

@@ -90,8 +90,8 @@ def compare(catalog: Catalog, one: Version, other: Version) -> Difference:
     files = _changes(_files(before), _files(after))
     weights = [change.name for change in files if change.name.endswith(".safetensors")]
     first, second = ({}, {}) if not weights else (
-        _tensors(catalog.folder(one), weights),
-        _tensors(catalog.folder(other), weights),
+        _tensors(catalog.folder(one, before), weights),
+        _tensors(catalog.folder(other, after), weights),
     )  # fmt: skip
     return Difference(
         fields=_changes(dict(_fields(before)), dict(_fields(after))),

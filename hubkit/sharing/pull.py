@@ -44,11 +44,11 @@ def pull(
     else:
         ref = AdapterRef.parse(wanted)
         other = open_catalog(Path(where), create=False)
-        _require_there(ref, other)
+        there = _find_there(ref, other)
         if base is not None and not allow_base_mismatch:
-            trained_on = other.manifest(other.resolve(ref)).base_model
+            trained_on = other.manifest(there).base_model
             require_base(str(ref), trained_on, describe_stored(base, cache_in(catalog.home)))
-        version = catalog.pull(ref, other, name=name)
+        version = catalog.pull(there, other, name=name)
     if base is not None:
         found = describe_stored(base, cache_in(catalog.home))
         assert found.fingerprint is not None
@@ -63,10 +63,10 @@ def pull(
     return version
 
 
-def _require_there(ref: AdapterRef, other: Catalog) -> None:
+def _find_there(ref: AdapterRef, other: Catalog) -> Version:
     """Let an error about what another registry lacks say which one that is."""
     try:
-        other.resolve(ref)
+        return other.resolve(ref)
     except RefNotFoundError as error:
         raise RefNotFoundError(str(error), ref, found=error.found or other.home) from error
 

@@ -17,7 +17,7 @@ from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.known import require_known_base
 from hubkit.bases.load import describe, load_model, load_tokenizer
 from hubkit.bases.stored import cache_in, where_base_is
-from hubkit.composing.combine import choose, pins
+from hubkit.composing.combine import Chosen, choose, pins
 from hubkit.composition import Fuse
 from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
@@ -66,13 +66,13 @@ def train_adapter(
     return _run(catalog, job, model, adapter, ())
 
 
-def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef]) -> Version:
+def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chosen]) -> Version:
     """Train AdapterFusion over published adapters and a new head, and publish them.
 
     The base model and the adapters stay frozen; the result pins the adapters by digest.
 
     Args:
-        refs: The adapters to fuse, two or more on one base model.
+        refs: The adapters to fuse, two or more on one base model; or what :func:`choose` returned.
 
     Raises:
         CompositionError: Fewer than two adapters, or one of them twice.
@@ -82,7 +82,7 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef]) -> V
     """
     chosen = choose(catalog, refs, Fuse)
     base = chosen[0][1].base_model
-    published = [load_published(catalog, version) for version, _ in chosen]
+    published = [load_published(catalog, *one) for one in chosen]
     where = where_base_is(base, cache_in(catalog.home))
     model = _load_model(job, where)
     for version, manifest in chosen:

@@ -42,9 +42,10 @@ _READERS: dict[Path, tuple[int, Path, set[str]]] = {}
 """Of each cache: the open file of this process, where it is, and the digests in it."""
 
 
-def cached_folder(store: Store, version: Version) -> Path:
+def cached_folder(store: Store, version: Version, manifest: Manifest | None = None) -> Path:
     """As `Catalog.folder`: verified now, whoever touched the folder since it was written."""
-    manifest = read_manifest(store, version)
+    if manifest is None:
+        manifest = read_manifest(store, version)
     cache = store.home / CACHE_NAME
     _hold(cache, manifest.digest)
     folder, label = cache / manifest.digest, str(version.ref)

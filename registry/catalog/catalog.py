@@ -183,17 +183,21 @@ class Catalog:
         """
         return materialize(self.store, version, destination)
 
-    def folder(self, version: Version) -> Path:
+    def folder(self, version: Version, manifest: Manifest | None = None) -> Path:
         """Return a folder to load a version from; every byte in it is verified by this call.
 
         It belongs to the registry: read it, do not write to it. It is there for as long as this
         process runs, whatever becomes of the version.
 
+        Args:
+            version: What to load.
+            manifest: Its manifest, if the caller has it; default: it is read.
+
         Raises:
             CorruptBlobError: Stored bytes are missing, truncated or altered.
             StorageError: The disk is full or not writable.
         """
-        return cached_folder(self.store, version)
+        return cached_folder(self.store, version, manifest)
 
     def set_alias(self, ref: AdapterRef, alias: str) -> Version:
         """Make ``name@alias`` mean the version that `ref` names now, and return that version.
@@ -279,14 +283,14 @@ class Catalog:
             return find_pulled(connection, ref, location)
 
     def pull(
-        self, ref: AdapterRef, source: "Catalog", *, name: AdapterRef | None = None
+        self, what: AdapterRef | Version, source: "Catalog", *, name: AdapterRef | None = None
     ) -> Version:
         """Copy a version, and first all it is made of, from another registry on this machine.
 
         Names, numbers, authors and dates stay; every byte is verified; a rerun changes nothing.
 
         Args:
-            ref: What to copy.
+            what: What to copy: a ref, or the version that `source` resolved.
             source: Where from.
             name: What to call it here, under the next number; default: as it is called there.
 
@@ -296,4 +300,4 @@ class Catalog:
             CorruptBlobError: Bytes in `source` are missing, truncated or altered.
             StorageError: The disk is full or not writable.
         """
-        return pull_version(ref, source.store, self.store, name=name)
+        return pull_version(what, source.store, self.store, name=name)

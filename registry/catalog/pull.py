@@ -19,11 +19,18 @@ from registry.tables.versions import Version, load_digests
 
 
 def pull_version(
-    ref: AdapterRef, source: Store, target: Store, *, name: AdapterRef | None = None
+    what: AdapterRef | Version,
+    source: Store,
+    target: Store,
+    *,
+    name: AdapterRef | None = None,
 ) -> Version:
     """Copy a version to `target`, after everything it is made of; see `Catalog.pull`."""
-    with source.database.read() as connection:
-        wanted = find_version(connection, ref)
+    if isinstance(what, Version):
+        wanted = what
+    else:
+        with source.database.read() as connection:
+            wanted = find_version(connection, what)
     needed = ancestors(source, wanted)
     with target.database.read() as connection:
         digests = [version.manifest_digest for version in (*needed, wanted)]

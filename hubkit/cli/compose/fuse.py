@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from hubkit.training.settings import FUSION_BATCH_SIZE, FUSION_LEARNING_RATE, Se
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
-    from registry import Catalog
+    from registry import Version
 
 
 @click.command("fuse")
@@ -44,18 +45,18 @@ def command(
 
     catalog = open_catalog()
     # Checked before the rest is loaded, which takes seconds: a slip is told at once.
-    choose(catalog, refs, Fuse)
-    task = task or _common_task(catalog, refs)
+    chosen = choose(catalog, refs, Fuse)
+    task = task or _common_task(refs, [version for version, _ in chosen])
     with quiet():
         job = read_job(data, name, task, **options)
         from hubkit.training.train import train_fusion
 
-        version = train_fusion(catalog, job, refs=refs)
+        version = train_fusion(catalog, job, refs=chosen)
     print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
 
 
-def _common_task(catalog: Catalog, refs: tuple[AdapterRef, ...]) -> str:
-    tasks = {ref: catalog.resolve(ref).task for ref in refs}
+def _common_task(refs: Sequence[AdapterRef], versions: Sequence[Version]) -> str:
+    tasks = {ref: version.task for ref, version in zip(refs, versions, strict=True)}
     task = next(iter(tasks.values()))
     if task is None or len(set(tasks.values())) > 1:
         listed = ", ".join(f"{ref}: {found or 'none'}" for ref, found in tasks.items())

@@ -7,6 +7,7 @@ from click.testing import Result
 
 from registry import AdapterRef, Catalog, Version
 from tests.cli.conftest import write_csv
+from tests.support.asking import counting_questions
 
 Run = Callable[..., Result]
 
@@ -28,6 +29,16 @@ def test_publishes_a_fusion_that_pins_its_parents(fuse: Run, trained: Catalog) -
     version = trained.resolve(AdapterRef.parse("both"))
     assert (version.kind, version.task) == ("fusion", "sentiment")
     assert [parent.ref for parent in trained.lineage(version).parents] == ["film@1", "book@1"]
+
+
+def test_each_name_is_resolved_once_and_each_manifest_read_once(
+    fuse: Run, trained: Catalog
+) -> None:
+    chosen = [trained.resolve(AdapterRef.parse(name)) for name in ("film", "book")]
+    with counting_questions(trained) as asked:
+        fuse("film", "book")
+    assert (asked.names["film"], asked.names["book"]) == (1, 1)
+    assert [asked.digests[version.manifest_digest] for version in chosen] == [1, 1]
 
 
 def test_json_is_one_document(fuse: Run, trained: Catalog) -> None:

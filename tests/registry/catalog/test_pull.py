@@ -47,6 +47,7 @@ def test_a_pulled_version_keeps_name_number_author_date_and_bytes(
     other_catalog.publish(REF, make_folder())
     there = other_catalog.publish(REF, make_folder(content=b"w"), author="Alice", message="hi")
     assert catalog.pull(REF, other_catalog) == there
+    assert catalog.pull(there, other_catalog) == there
     assert [version.number for version in catalog.versions(REF)] == [2]
     assert (catalog.folder(there) / "head" / "weights.bin").read_bytes() == b"w"
     assert catalog.publish(REF, make_folder()).number == 3
