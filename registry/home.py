@@ -67,7 +67,7 @@ def open_catalog(
 def find_catalog(
     home: Path | None = None, *, database: str | None = None, storage: str | None = None
 ) -> Catalog:
-    """Return the same registry without touching it, so that it may not be there or be outdated."""
+    """Return a registry without touching it: it may be missing, or of an earlier hubkit."""
     if home is None:
         database = database or os.environ.get(DATABASE_VARIABLE) or None
         storage = storage or os.environ.get(STORAGE_VARIABLE) or None

@@ -9,10 +9,10 @@ A registry is a folder:
     trash/       blobs that nothing refers to, on their way out
     cache/       folders written out for loading; may be deleted at any time
     known-bases/ which base models adapters without a fingerprint were attached to
-    runs/        checkpoints of training that broke off; deleted, it starts anew
+    runs/        checkpoints of training that broke off; without them, it starts again
     tmp/         what is being written
 
-What keeps all this whole (garbage collection, checks, backups) is in `registry.maintenance`.
+Garbage collection, checks and backups are in `registry.maintenance`.
 """
 
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from registry.folders import Folder
 
 KNOWN_BASES_NAME = "known-bases"
-"""The folder of small files that no version holds, because they tell what was done with it here."""
+"""The folder that notes which base models versions were attached to on this machine."""
 
 
 class Catalog:

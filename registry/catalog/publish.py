@@ -65,7 +65,7 @@ def publish_version(
     with store.database.read() as connection:
         require_publishable(connection, ref, manifest)
     for _ in range(_TRIES):
-        # Bytes first, rows last: a crash in between leaves blobs that nothing refers to, never a
+        # Bytes first, rows last. A crash in between leaves blobs that nothing refers to, never a
         # version whose bytes are missing.
         store.blobs.put_all(_arrivals(str(named), manifest, open_file))
         try:

@@ -87,8 +87,7 @@ def new_engine(path: Path, *, migrating: bool = False) -> Engine:
     def begin(connection: Connection) -> None:
         statement = connection.get_execution_options().get("begin", "BEGIN")
         if statement == "BEGIN":
-            # Past SQLAlchemy, to which a statement costs more than a lookup does to SQLite. It
-            # takes no lock yet, so it cannot fail.
+            # It takes no lock yet, so it cannot fail.
             connection.connection.cursor().execute(statement)
         else:
             _begin_writing(connection, statement)
@@ -114,9 +113,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _begin_writing(connection: Connection, statement: str) -> None:
     """Take the write lock, asking every few milliseconds.
 
-    SQLite itself asks less and less often, up to ten times a second, and so leaves the lock unused
-    for most of the time when many processes want it. Here, who has waited for longer asks more
-    often, lest chance leave it waiting until the time is up.
+    SQLite itself asks less and less often, down to ten times a second. When many processes want the
+    lock, it is free for most of the time. Here, a process asks the more often the longer it has
+    waited, so that chance does not leave one waiting until its time is up.
     """
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)

@@ -23,7 +23,7 @@ VERSION_TABLE = "hubkit_version"
 """Where Alembic notes which migration the database is at."""
 
 TEXT_TABLE = "revision_text"
-"""The full-text index, which only its migrations and `registry.tables.text_index` know."""
+"""The full-text index. Only its migrations and `registry.tables.text_index` know what is in it."""
 
 _MOST_TRIES = 8
 _FIRST_PAUSE = 0.01

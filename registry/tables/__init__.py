@@ -1,1 +1,1 @@
-"""The database: its tables and sessions, and what is read from them and written to them."""
+"""The tables of a registry's database, and what is read from them and written to them."""

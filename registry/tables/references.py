@@ -75,7 +75,7 @@ def condemned(
 
 
 def spare(connection: Connection, digests: Collection[str]) -> None:
-    """Take back that blobs are condemned: a version is about to refer to them, or they are gone."""
+    """Forget that blobs are condemned: a version is about to refer to them, or they are gone."""
     for batch in _batches(sorted(digests)):
         connection.execute(delete(CONDEMNED).where(CONDEMNED.c.sha256.in_(batch)))
 

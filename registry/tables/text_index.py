@@ -35,7 +35,7 @@ from registry.refs import AdapterRef
 from registry.tables.versions import Version, VersionSelect
 
 MANY = 1000
-"""From how many versions on that have the last word as it is, it does not stand for others."""
+"""Once so many versions have the last word as a whole word, it does not stand for longer ones."""
 
 
 class _TsQuery(UserDefinedType[str]):
@@ -180,8 +180,8 @@ class Words:
 def candidates(words: Words, most: int, *, below: int | None = None) -> VersionSelect:
     """Select the ids of the newest revisions that have all words.
 
-    To look for all that begins with a word takes the longer the more there are, unlike to look for
-    a word; so a last word that many have as it is does not stand for others.
+    Looking for a prefix takes longer the more versions have it; looking for a whole word does not.
+    So the last word is a prefix only while fewer than `MANY` versions have it as a whole word.
 
     Args:
         words: What to look for.

@@ -31,11 +31,13 @@ BASE = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what uses a registry on both databases, unless it is marked as being about one."""
+    """Run what uses a registry on both databases, unless it is about one of them, or about none."""
     if "database" in metafunc.fixturenames:
-        both = ["sqlite", "postgresql"]
-        marked = [name for name in both if metafunc.definition.get_closest_marker(name)]
-        metafunc.parametrize("database", marked or both, indirect=True)
+        databases = {"once": "sqlite", "sqlite": "sqlite", "postgresql": "postgresql"}
+        marked = [
+            databases[m.name] for m in metafunc.definition.iter_markers() if m.name in databases
+        ]
+        metafunc.parametrize("database", marked or ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture

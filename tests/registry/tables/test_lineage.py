@@ -8,6 +8,12 @@ from registry import AdapterRef, Catalog, Folder, Version
 from registry.errors import ParentNotFoundError
 from registry.tables.lineage import Relative, find_ancestors, find_descendants
 
+MakeFolder = Callable[..., Folder]
+
+
+def parent(version: Version) -> dict[str, str]:
+    return {"ref": str(version.ref), "digest": version.manifest_digest}
+
 
 def names(relatives: tuple[Relative, ...]) -> dict[str, Any]:
     return {
@@ -57,3 +63,21 @@ def test_parents_come_in_the_order_of_the_manifest_or_the_missing_one_is_named(
         )
     with pytest.raises(ParentNotFoundError, match=r"both@1 is made of one@1 \(0{12}\)"):
         catalog.parents(both)
+
+
+def test_lineage_links_parents_in_order_and_children(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    one = catalog.publish(AdapterRef.parse("one"), make_folder())
+    two = catalog.publish(AdapterRef.parse("two"), make_folder())
+    fused = catalog.publish(
+        AdapterRef.parse("fused"), make_folder(kind="fusion", parents=[parent(two), parent(one)])
+    )
+    lineage = catalog.lineage(fused)
+    assert [(link.ref, link.version) for link in lineage.parents] == [
+        ("two@1", two),
+        ("one@1", one),
+    ]
+    assert lineage.children == ()
+    assert catalog.lineage(one).children == (fused,)
+    assert catalog.lineage(one).parents == ()

@@ -3,23 +3,18 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from registry import (
     AdapterRef,
-    AliasNotFoundError,
     Catalog,
     ConflictError,
     CorruptBlobError,
     Folder,
-    FolderError,
     InvalidNameError,
     Manifest,
     ParentNotFoundError,
     RefNotFoundError,
     Version,
-    VersionNotFoundError,
-    read_folder,
 )
 from registry.search.search import search
 from registry.tables.record import Publication, reserve_number
@@ -101,15 +96,6 @@ def test_the_same_content_under_two_names_is_two_versions_of_one_set_of_blobs(
     assert (str(first.ref), str(second.ref)) == ("alice/sst2@1", "bob/copy@1")
     assert stored_files(catalog) == blobs
     assert catalog.find_digest(folder.manifest.digest) == first
-
-
-def test_a_name_keeps_its_first_spelling_and_is_found_by_any(
-    catalog: Catalog, make_folder: MakeFolder
-) -> None:
-    catalog.publish(AdapterRef.parse("Alice/My-Adapter"), make_folder())
-    second = catalog.publish(AdapterRef.parse("alice/my_adapter"), make_folder())
-    assert str(second.ref) == "Alice/My-Adapter@2"
-    assert catalog.resolve(AdapterRef.parse("ALICE/my.adapter")) == second
 
 
 @pytest.mark.parametrize("ref", ["sst2@1", "sst2@best", "sst2@latest"])
@@ -264,182 +250,3 @@ def test_a_missing_parent_is_named_before_a_byte_is_stored(
             AdapterRef.parse("fused"), make_folder(kind="fusion", parents=[parent(here), missing])
         )
     assert stored_files(catalog) == blobs
-
-
-def test_lineage_links_parents_in_order_and_children(
-    catalog: Catalog, make_folder: MakeFolder
-) -> None:
-    one = catalog.publish(AdapterRef.parse("one"), make_folder())
-    two = catalog.publish(AdapterRef.parse("two"), make_folder())
-    fused = catalog.publish(
-        AdapterRef.parse("fused"), make_folder(kind="fusion", parents=[parent(two), parent(one)])
-    )
-    lineage = catalog.lineage(fused)
-    assert [(link.ref, link.version) for link in lineage.parents] == [
-        ("two@1", two),
-        ("one@1", one),
-    ]
-    assert lineage.children == ()
-    assert catalog.lineage(one).children == (fused,)
-    assert catalog.lineage(one).parents == ()
-
-
-def test_a_missing_name_suggests_near_ones(catalog: Catalog, make_folder: MakeFolder) -> None:
-    catalog.publish(REF, make_folder())
-    catalog.publish(AdapterRef.parse("alice/mnli"), make_folder())
-    with pytest.raises(RefNotFoundError, match=r"called alice/sst1\. Did you mean alice/sst2\?$"):
-        catalog.resolve(AdapterRef.parse("alice/sst1@3"))
-    with pytest.raises(RefNotFoundError, match=r"called SST2\. Did you mean alice/sst2\?$"):
-        catalog.resolve(AdapterRef.parse("SST2"))
-    with pytest.raises(RefNotFoundError, match=r"No adapter is called zzz\.$"):
-        catalog.resolve(AdapterRef.parse("zzz"))
-
-
-def test_a_missing_version_tells_which_there_are(catalog: Catalog, make_folder: MakeFolder) -> None:
-    for _ in range(12):
-        catalog.publish(REF, make_folder())
-    with pytest.raises(VersionNotFoundError, match=r"no version 13; it has \.\.\., 3, 4, .*, 12\."):
-        catalog.resolve(REF.at(13))
-
-
-def test_a_missing_alias_tells_which_there_are(catalog: Catalog, make_folder: MakeFolder) -> None:
-    catalog.publish(REF, make_folder())
-    best = AdapterRef.parse("alice/sst2@best")
-    with pytest.raises(AliasNotFoundError, match="no alias 'best'; it has none besides latest"):
-        catalog.resolve(best)
-    catalog.set_alias(REF, "stable")
-    with pytest.raises(AliasNotFoundError, match="no alias 'best'; it has stable"):
-        catalog.remove_alias(REF, "best")
-
-
-def test_an_alias_moves_and_is_removed(catalog: Catalog, make_folder: MakeFolder) -> None:
-    first, second = (catalog.publish(REF, make_folder()) for _ in range(2))
-    best = AdapterRef.parse("alice/sst2@best")
-    assert catalog.set_alias(first.ref, "best").aliases == ("best",)
-    assert catalog.resolve(best).ref == first.ref
-    catalog.set_alias(REF, "best")
-    assert catalog.resolve(best).ref == second.ref
-    assert catalog.resolve(first.ref).aliases == ()
-    catalog.remove_alias(best, "best")
-    assert catalog.resolve(second.ref).aliases == ()
-
-
-def test_latest_is_computed_and_cannot_be_set(catalog: Catalog, make_folder: MakeFolder) -> None:
-    first, second = (catalog.publish(REF, make_folder()) for _ in range(2))
-    latest = AdapterRef.parse("alice/sst2@latest")
-    assert catalog.resolve(latest) == catalog.resolve(REF) == second
-    with pytest.raises(InvalidNameError, match="cannot be set"):
-        catalog.set_alias(first.ref, "latest")
-
-
-def test_a_yanked_version_is_found_only_by_its_number(
-    catalog: Catalog, make_folder: MakeFolder
-) -> None:
-    first, second = (catalog.publish(REF, make_folder()) for _ in range(2))
-    catalog.set_alias(second.ref, "best")
-    assert catalog.yank(second.ref, "wrong labels").yank_reason == "wrong labels"
-    assert catalog.resolve(REF) == first
-    assert catalog.resolve(second.ref).yanked
-    with pytest.raises(VersionNotFoundError, match="version 2, which is yanked: wrong labels"):
-        catalog.resolve(AdapterRef.parse("alice/sst2@best"))
-    with pytest.raises(ConflictError, match="is yanked"):
-        catalog.set_alias(second.ref, "stable")
-    catalog.yank(first.ref, "too")
-    with pytest.raises(
-        VersionNotFoundError, match=r"all its versions are yanked \(1, 2\), version 2"
-    ):
-        catalog.resolve(REF)
-    assert not catalog.unyank(second.ref).yanked
-    assert catalog.resolve(REF).ref == second.ref
-
-
-def test_yanking_asks_for_a_number(catalog: Catalog, make_folder: MakeFolder) -> None:
-    catalog.publish(REF, make_folder())
-    with pytest.raises(InvalidNameError, match="Say which version of alice/sst2 is meant"):
-        catalog.yank(REF, "oops")
-
-
-def test_the_name_of_a_deleted_adapter_stays_taken(
-    catalog: Catalog, make_folder: MakeFolder
-) -> None:
-    version = catalog.publish(REF, make_folder())
-    with catalog.database.write() as connection:
-        connection.execute(text("UPDATE repositories SET deleted_at = '2026-01-02 00:00:00'"))
-    with pytest.raises(RefNotFoundError, match="was deleted on 2026-01-02"):
-        catalog.resolve(version.ref)
-    with pytest.raises(ConflictError, match=r"was deleted on 2026-01-02.*Choose another name"):
-        catalog.publish(AdapterRef.parse("ALICE/sst2"), make_folder())
-
-
-def test_a_materialized_version_is_the_folder_that_was_published(
-    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
-) -> None:
-    folder = make_folder()
-    version = catalog.publish(REF, folder)
-    destination = tmp_path / "deep" / "out"
-    assert catalog.materialize(version, destination) == folder.manifest
-    assert read_folder(destination).manifest == folder.manifest
-    weights = Path("head") / "weights.bin"
-    assert (destination / weights).read_bytes() == (folder.path / weights).read_bytes()
-    assert catalog.publish(REF, read_folder(destination)) == version
-
-
-def test_materialize_writes_into_an_empty_folder_but_over_nothing(
-    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
-) -> None:
-    version = catalog.publish(REF, make_folder())
-    (tmp_path / "out").mkdir()
-    catalog.materialize(version, tmp_path / "out")
-    with pytest.raises(FolderError, match="is in the way"):
-        catalog.materialize(version, tmp_path / "out")
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(FolderError, match="is in the way"):
-        catalog.materialize(version, tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-@pytest.mark.parametrize("damage", [b"", b"weights 2", b"weights 1 and more", None])
-def test_a_damaged_blob_is_named_with_its_version_and_file_and_nothing_is_written(
-    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path, damage: bytes | None
-) -> None:
-    folder = make_folder(content=b"weights 1")
-    version = catalog.publish(REF, folder)
-    blob = catalog.blobs.path(folder.manifest.files["head/weights.bin"].sha256)
-    blob.chmod(0o600)
-    blob.unlink() if damage is None else blob.write_bytes(damage)
-    before = set(tmp_path.iterdir())
-    with pytest.raises(
-        CorruptBlobError, match=r"alice/sst2@1: head/weights\.bin: .*[Pp]ublish or pull"
-    ):
-        catalog.materialize(version, tmp_path / "out")
-    with pytest.raises(CorruptBlobError, match=r"alice/sst2@1: head/weights\.bin"):
-        catalog.folder(version)
-    assert set(tmp_path.iterdir()) == before
-    assert not [path for path in (catalog.home / "cache").iterdir() if path.is_dir()]
-    # The cure in the message works.
-    blob.unlink(missing_ok=True)
-    assert catalog.publish(REF, folder) == version
-    catalog.folder(version)
-
-
-def test_a_damaged_manifest_is_named(catalog: Catalog, make_folder: MakeFolder) -> None:
-    version = catalog.publish(REF, make_folder())
-    blob = catalog.blobs.path(version.manifest_digest)
-    blob.chmod(0o600)
-    blob.write_bytes(blob.read_bytes().replace(b"adapter", b"fusions"))
-    with pytest.raises(CorruptBlobError, match=r"alice/sst2@1: hubkit\.json: expected"):
-        catalog.manifest(version)
-
-
-def test_folder_is_written_once_and_repaired_when_somebody_damaged_it(
-    catalog: Catalog, make_folder: MakeFolder
-) -> None:
-    version = catalog.publish(REF, make_folder(content=b"right"))
-    path = catalog.folder(version)
-    written = path.stat().st_ino
-    assert catalog.folder(version) == path
-    assert path.stat().st_ino == written
-    (path / "head" / "weights.bin").write_bytes(b"wrong")
-    assert (catalog.folder(version) / "head" / "weights.bin").read_bytes() == b"right"
-    (path / "extra").touch()
-    assert not (catalog.folder(version) / "extra").exists()

@@ -11,6 +11,7 @@ from registry import (
     InvalidNameError,
     RefNotFoundError,
     Version,
+    VersionNotFoundError,
 )
 from registry.search.search import search
 
@@ -20,6 +21,53 @@ REF = AdapterRef.parse("alice/sst2")
 
 def parent(version: Version) -> dict[str, str]:
     return {"ref": str(version.ref), "digest": version.manifest_digest}
+
+
+def test_an_alias_moves_and_is_removed(catalog: Catalog, make_folder: MakeFolder) -> None:
+    first, second = (catalog.publish(REF, make_folder()) for _ in range(2))
+    best = AdapterRef.parse("alice/sst2@best")
+    assert catalog.set_alias(first.ref, "best").aliases == ("best",)
+    assert catalog.resolve(best).ref == first.ref
+    catalog.set_alias(REF, "best")
+    assert catalog.resolve(best).ref == second.ref
+    assert catalog.resolve(first.ref).aliases == ()
+    catalog.remove_alias(best, "best")
+    assert catalog.resolve(second.ref).aliases == ()
+
+
+def test_latest_is_computed_and_cannot_be_set(catalog: Catalog, make_folder: MakeFolder) -> None:
+    first, second = (catalog.publish(REF, make_folder()) for _ in range(2))
+    latest = AdapterRef.parse("alice/sst2@latest")
+    assert catalog.resolve(latest) == catalog.resolve(REF) == second
+    with pytest.raises(InvalidNameError, match="cannot be set"):
+        catalog.set_alias(first.ref, "latest")
+
+
+def test_a_yanked_version_is_found_only_by_its_number(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    first, second = (catalog.publish(REF, make_folder()) for _ in range(2))
+    catalog.set_alias(second.ref, "best")
+    assert catalog.yank(second.ref, "wrong labels").yank_reason == "wrong labels"
+    assert catalog.resolve(REF) == first
+    assert catalog.resolve(second.ref).yanked
+    with pytest.raises(VersionNotFoundError, match="version 2, which is yanked: wrong labels"):
+        catalog.resolve(AdapterRef.parse("alice/sst2@best"))
+    with pytest.raises(ConflictError, match="is yanked"):
+        catalog.set_alias(second.ref, "stable")
+    catalog.yank(first.ref, "too")
+    with pytest.raises(
+        VersionNotFoundError, match=r"all its versions are yanked \(1, 2\), version 2"
+    ):
+        catalog.resolve(REF)
+    assert not catalog.unyank(second.ref).yanked
+    assert catalog.resolve(REF).ref == second.ref
+
+
+def test_yanking_asks_for_a_number(catalog: Catalog, make_folder: MakeFolder) -> None:
+    catalog.publish(REF, make_folder())
+    with pytest.raises(InvalidNameError, match="Say which version of alice/sst2 is meant"):
+        catalog.yank(REF, "oops")
 
 
 def test_a_deleted_adapter_is_found_by_nothing(catalog: Catalog, make_folder: MakeFolder) -> None:
