@@ -30,6 +30,7 @@ HubkitError
 │   ├── DamagedIndexError
 │   ├── OutdatedDatabaseError
 │   ├── ReplacedDatabaseError
+│   ├── AlteredRowsError
 │   └── AlteredLogError
 ├── BaseModelError
 │   ├── BaseModelNotFoundError
@@ -200,6 +201,10 @@ class DamagedIndexError(DatabaseError):
 
 class OutdatedDatabaseError(DatabaseError):
     """The database is older than the records beside it."""
+
+
+class AlteredRowsError(DatabaseError):
+    """The rows of the registry's database do not say what its manifests and its log say."""
 
 
 class ReplacedDatabaseError(DatabaseError):

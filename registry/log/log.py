@@ -165,6 +165,21 @@ class Log:
         """
         return map(_entry, _rows(connection, ref))
 
+    def entries_of(self, connection: Connection, names: Sequence[str]) -> Iterator[Entry]:
+        """Yield the entries about several adapters, oldest first.
+
+        Args:
+            connection: A transaction.
+            names: What the adapters are called, as in `AdapterRef.folded`.
+
+        Raises:
+            DatabaseError: An entry cannot be read, because somebody altered it.
+        """
+        rows = connection.execute(
+            select(LOG).where(LOG.c.folded.in_(names)).order_by(LOG.c.sequence)
+        )
+        return map(_entry, rows)
+
     def verify(self, connection: Connection) -> Chain:
         """Follow the chain from the first entry to the last."""
         head = connection.execute(select(LOG_HEAD)).first()

@@ -15,6 +15,7 @@ from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import stray_aliases, structure_problems
 from registry.maintenance.rebuild import find_behind
 from registry.maintenance.rows import check_listings, check_publications, check_rows
+from registry.maintenance.told import check_told
 from registry.tables.text_index import is_index_sound, make_index_anew
 
 _SHOWN = 5
@@ -71,24 +72,33 @@ def check_registry(
         cure = "Make it anew from blobs and records with `hubkit rebuild`, or restore a backup."
         label = catalog.database.backend.label
         return Report(0, 0, (Finding(f"{label} is damaged: {listed}. {cure}"),))
-    findings = [*_check_index(catalog, repair)] if full else []
+    behind = find_behind(catalog)
+    findings = [] if behind is None else [behind]
+    if full:
+        findings += _check_rows(catalog, repair, behind is None or behind.state == "note")
+    else:
+        findings += _check_aliases(catalog)  # of which the log tells more
     blobs = hashed = 0
     for finding, read in check_blobs(catalog, full, repair, progress):
         blobs += 1
         hashed += read
         if finding is not None:
             findings.append(finding)
-    findings += [*_check_strays(catalog), *_check_aliases(catalog)]
-    behind = find_behind(catalog)
-    findings += [] if behind is None else [behind]
-    if full:
-        older = behind is not None and behind.state == "damaged"
-        findings += _check_log(catalog, repair, older)
-        for check in (check_rows, check_listings):
-            findings += check(catalog, repair)
-        # What the log of an older database does not tell of, the records do.
-        findings += [] if older else check_publications(catalog, repair)
+    findings += _check_strays(catalog)
     return Report(blobs, hashed, tuple(findings))
+
+
+def _check_rows(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator[Finding]:
+    """Compare rows with the log, manifests, listings and the search index."""
+    yield from _check_index(catalog, repair)
+    of_log = [*_check_log(catalog, repair, is_up_to_date)]
+    yield from of_log
+    # What the log of an older database does not tell of, the records do.
+    if is_up_to_date and not any(finding.state == "damaged" for finding in of_log):
+        yield from check_told(catalog, repair)
+        yield from check_publications(catalog, repair)
+    yield from check_rows(catalog, repair)
+    yield from check_listings(catalog, repair)
 
 
 def _check_index(catalog: Catalog, repair: bool) -> Iterator[Finding]:
@@ -125,11 +135,13 @@ def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
             )
 
 
-def _check_log(catalog: Catalog, repair: bool, older: bool) -> Iterator[Finding]:
+def _check_log(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator[Finding]:
     place = catalog.log.records.location()
     with catalog.database.read() as connection:
         chain = catalog.log.verify(connection)
-        missing = [] if chain.problems or older else catalog.log.missing_records(connection)
+        missing = (
+            [] if chain.problems or not is_up_to_date else catalog.log.missing_records(connection)
+        )
     for problem in chain.problems:
         yield Finding(
             f"{problem} Somebody altered the log; no adapter is harmed by that. What each entry "

@@ -37,6 +37,8 @@ from registry.catalog.cache import (
     unused_folders,
 )
 from registry.catalog.catalog import Catalog
+from registry.errors import AlteredRowsError
+from registry.maintenance.told import missing_versions
 from registry.storage.blobs import Stored
 from registry.storage.durable import storage_errors
 from registry.storage.folder_blobs import SCRATCH_NAME
@@ -124,6 +126,7 @@ def collect_garbage(
                 catalog.log.lock(connection)  # lest others get ahead of what was read here
                 catalog.log.require_own_records(connection)  # what others tell of is no garbage
             doomed = condemned_prefixes(connection, before=before)
+        _require_rows(catalog)
         if not dry_run:
             _empty_trash(catalog, before)  # of a collection that was interrupted
         there = {prefix for prefix in catalog.blobs.prefixes() if _PREFIX.fullmatch(prefix)}
@@ -278,6 +281,17 @@ def _clear_leftovers(catalog: Catalog, before: datetime, dry_run: bool) -> int:
             shutil.rmtree(path) if is_folder else path.unlink(missing_ok=True)
     remove_dead_readers(cache)
     return len(old) + (take_away(cache, gone) if gone else 0)
+
+
+def _require_rows(catalog: Catalog) -> None:
+    """Refuse to go on if there are versions whose rows are gone: their bytes are no garbage."""
+    lost = next(missing_versions(catalog), None)
+    if lost is not None:
+        raise AlteredRowsError(
+            f"{lost} has lost its rows in the database: the log tells of it, and its bytes are "
+            "there. Nothing was removed, since nothing would keep those bytes.",
+            lost,
+        )
 
 
 def _clear_records(catalog: Catalog) -> None:

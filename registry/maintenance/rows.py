@@ -45,7 +45,7 @@ def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         for revision_id, ref, manifest, tables in wrong:
             if repair:
                 with catalog.database.write() as connection:
-                    _rewrite(connection, revision_id, ref, manifest)
+                    rewrite(connection, revision_id, ref, manifest)
             if tables == [_FAMILY]:
                 families += 1
                 continue
@@ -147,7 +147,8 @@ def _sound_manifest(catalog: Catalog, version: Version) -> Manifest | None:
         return None  # told by the check of the blobs; or of a schema that a newer hubkit reads
 
 
-def _rewrite(connection: Connection, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
+def rewrite(connection: Connection, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
+    """Write again all rows of a version that repeat what its manifest says."""
     connection.execute(
         update(REVISIONS).where(REVISIONS.c.id == revision_id).values(**columns(manifest))
     )
