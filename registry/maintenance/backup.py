@@ -28,10 +28,9 @@ from registry.errors import (
 )
 from registry.log.log import Log
 from registry.maintenance.blob_check import concerns_one_file
-from registry.maintenance.copying import copy_rows, is_empty
+from registry.maintenance.copying import copy_rows, is_empty, snapshot
 from registry.maintenance.gc import collection_lock
 from registry.maintenance.integrity import expected_blobs, label
-from registry.maintenance.snapshot import snapshot
 from registry.manifest import MAX_BYTES
 from registry.storage.blobs import BlobStore
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file

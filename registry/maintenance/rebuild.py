@@ -37,10 +37,10 @@ from registry.errors import (
     UnreachableDatabaseError,
 )
 from registry.log.log import Log
+from registry.maintenance.copying import building
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import structure_problems, table_names
 from registry.maintenance.replay import Records, Replay
-from registry.maintenance.snapshot import building
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
 from registry.storage.folder_blobs import QUARANTINE_NAME, SCRATCH_NAME
 from registry.tables.models import LOG_HEAD
