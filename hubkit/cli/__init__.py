@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from hubkit.cli.output import one_line
-from registry.errors import HubkitError
+from registry.errors import HubkitError, InvalidNameError, did_you_mean
 
 # What a command imports stays: to look for garbage in it every 700 objects, and once more when the
 # process ends, takes a quarter of the time of `hubkit list`.
@@ -66,6 +66,14 @@ class _Hubkit(click.Group):
         command: click.Command = import_module(f"hubkit.cli.{path}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _FOLDERS and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command '{name}'.{did_you_mean(name, _FOLDERS)}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in SECTIONS.items():
             with formatter.section(title.capitalize()):
@@ -96,7 +104,9 @@ class _Hubkit(click.Group):
             from hubkit.cli.cures import with_cure
 
             ran = self.get_command(ctx, ctx.invoked_subcommand or "")
-            raise click.ClickException(with_cure(str(error), error, ran)) from error
+            wrong = isinstance(error, InvalidNameError)  # something on the command line
+            kind = click.UsageError if wrong else click.ClickException
+            raise kind(with_cure(str(error), error, ran)) from error
         except KeyboardInterrupt as error:
             raise click.ClickException(
                 "Interrupted. Run the same command again to go on."

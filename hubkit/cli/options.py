@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hubkit.cli.params import NAME
+from hubkit.cli.params import NAME, Number
 from hubkit.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
     Args:
         defaults: What is not said otherwise.
     """
-    count = click.IntRange(min=1)
+    count = click.IntRange(1, 2**31 - 1)
 
     def setting(name: str, type: click.ParamType[Any], help: str) -> Callable[[Any], Any]:
         return click.option(
@@ -117,7 +117,7 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
             ),
             data_options,
             setting("epochs", count, "Passes over the data, at most."),
-            setting("learning_rate", click.FloatRange(min=0, min_open=True), "At the first step."),
+            setting("learning_rate", Number(min=0, min_open=True), "At the first step."),
             setting("batch_size", count, "Texts in a step."),
             setting("max_length", count, "Tokens of a text; the rest is cut off."),
             setting("patience", count, "Epochs without a better validation loss, then stop."),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,7 +21,7 @@ class _Ref(click.ParamType[AdapterRef]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> AdapterRef:
-        return AdapterRef.parse(str(value))
+        return _read(self, value, param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -36,21 +38,34 @@ class _Ref(click.ParamType[AdapterRef]):
 
 
 class _Name(click.ParamType[AdapterRef]):
-    """What to call a new adapter, refused before the work that would go into it."""
+    """What to call a new adapter; refused before the work that would go into it."""
 
     name = "name"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> AdapterRef:
-        ref = AdapterRef.parse(str(value))
+        ref = _read(self, value, param, ctx)
         if ref != ref.repository:
-            raise InvalidNameError(
+            self.fail(
                 f"A new adapter's name has no version or alias: expected {ref.repository}, found "
                 f"{ref}. The registry numbers versions itself.",
-                ref,
+                param,
+                ctx,
             )
         return ref
+
+
+def _read(
+    kind: click.ParamType[AdapterRef],
+    value: object,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> AdapterRef:
+    try:
+        return AdapterRef.parse(str(value))
+    except InvalidNameError as error:
+        kind.fail(str(error), param, ctx)
 
 
 class _Size(click.ParamType[int]):
@@ -67,8 +82,23 @@ class _Size(click.ParamType[int]):
         return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])
 
 
-class _Said(click.ParamType[str]):
-    """A text that says something."""
+class Number(click.FloatRange):
+    """A finite number in a range; click's own takes nan, which is in none."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Refuse what is no number, not finite, or out of the range."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+class _Text(click.ParamType[str]):
+    """A text that is not empty."""
 
     name = "text"
 
@@ -76,11 +106,11 @@ class _Said(click.ParamType[str]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
         if not str(value).strip():
-            self.fail("it is empty. Say something, or leave the option out.", param, ctx)
+            self.fail("it is empty. Give a text, or leave the option out.", param, ctx)
         return str(value)
 
 
-REF = _Ref()
-SAID = _Said()
-SIZE = _Size()
 NAME = _Name()
+REF = _Ref()
+SIZE = _Size()
+TEXT = _Text()

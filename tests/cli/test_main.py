@@ -55,10 +55,22 @@ def test_what_computes_nothing_loads_no_torch(
         ("publish", folder(), "--name", "three"),
         ("pull", "one", "--from", home, "--name", "four"),
         ("stack", "one", "two", "--name", "both"),
+        ("mix", "one", "two", "--name", "mixed"),
+        ("leaderboard", "--dataset", "imdb"),
         ("alias", "one", "best"),
         ("yank", "two@1", "--reason", "leaked"),
+        ("delete", "four", "--yes"),
+        ("export", "both"),
+        ("log",),
+        ("gc",),
+        ("fsck", "--full"),
+        ("doctor",),
+        ("backup", tmp_path / "backup"),
+        ("rebuild",),
+        ("db", "current"),
     ):
         assert not loaded(*arguments) & {*HEAVY, "rich"}, arguments
+    assert not loaded("lineage", "both") & {*HEAVY}  # which rich draws, in a pipe, too
 
 
 def test_a_command_loads_nothing_that_only_others_need(publish: Callable[..., Version]) -> None:
@@ -80,8 +92,62 @@ def test_commands_are_listed_in_the_order_of_use(run: Run) -> None:
     assert commands == [command for names in SECTIONS.values() for command in names]
 
 
-def test_unknown_command_is_a_usage_error(run: Run) -> None:
-    assert "No such command 'push'" in run("push", status=2).stderr
+def test_python_runs_the_package_as_the_command() -> None:
+    command = [sys.executable, "-m", "hubkit", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"hubkit {version('hubkit')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["tarin"], "No such command 'tarin'. Did you mean train?"),
+        (["frobnicate"], "No such command 'frobnicate'."),
+        (["list", "--bsae", "x"], "No such option '--bsae'. Did you mean '--base'?"),
+    ],
+)
+def test_mistyped_word_is_told_with_the_nearest_that_there_is(
+    run: Run, arguments: list[str], told: str
+) -> None:
+    assert run(*arguments, status=2).stderr.endswith(f"Error: {told}\n")
+
+
+TRAIN = ("train", "data.csv", "--base", "base", "--task", "t", "--name", "n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "a/b/c"),
+        ("show", "film@0"),
+        ("pull", "a@@"),
+        ("pull", "hf:film"),
+        ("pull", "ada/film", "--from", "ftp://x"),
+        ("publish", "folder", "--name", "film@2"),
+        ("alias", "film", "BEST"),
+        ("yank", "film", "--reason", "leaked"),
+        ("delete", "film@2", "--yes"),
+        ("list", "--metric", "accuracy>=nan"),
+        ("list", "--limit", "0"),
+        ("list", "--max-size", "large"),
+        ("login", "--to", "ftp://x", "--token", "secret"),
+        ("mix", "a", "b", "--name", "c", "--weight", "nan"),
+        (*TRAIN, "--learning-rate", "nan"),
+        (*TRAIN, "--learning-rate", "inf"),
+        (*TRAIN, "--learning-rate", "0"),
+        (*TRAIN, "--epochs", "9" * 30),
+        (*TRAIN, "--alpha", "inf"),
+        (*TRAIN, "--dropout", "nan"),
+        (*TRAIN, "--seed", "-1"),
+    ],
+)
+def test_wrong_command_line_has_status_2(
+    run: Run, publish: Callable[..., Version], arguments: tuple[str, ...]
+) -> None:
+    publish("film")
+    result = run(*arguments, status=2)
+    assert result.stdout == ""
+    assert "Error: " in result.stderr
 
 
 @pytest.mark.parametrize("command", ["list", "show", "predict"])

@@ -6,7 +6,7 @@ import click
 
 from hubkit.cli.options import json_option, name_option
 from hubkit.cli.output import print_published
-from hubkit.cli.params import REF
+from hubkit.cli.params import REF, Number
 from registry.refs import AdapterRef
 
 
@@ -15,7 +15,7 @@ from registry.refs import AdapterRef
 @click.option(
     "--weight",
     "weights",
-    type=float,
+    type=Number(),
     multiple=True,
     help="Weight of an adapter; once for each, in their order.  [default: equal, one in all]",
 )

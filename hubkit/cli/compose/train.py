@@ -8,6 +8,7 @@ import click
 
 from hubkit.cli.options import read_job, training_options
 from hubkit.cli.output import print_published, quiet
+from hubkit.cli.params import Number
 from hubkit.methods.table import METHODS
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
@@ -33,7 +34,9 @@ _PARAMETERS = (
 )
 @click.option("--activation", help="Of a bottleneck; default: relu (double_seq_bn: swish).")
 @click.option("--rank", type=click.IntRange(min=1), help="Of LoRA; default: 8.")
-@click.option("--alpha", type=float, help="Of LoRA, which is scaled by alpha / rank; default: 8.")
+@click.option(
+    "--alpha", type=Number(), help="Of LoRA, which is scaled by alpha / rank; default: 8."
+)
 @click.option(
     "--target-module",
     "target_modules",
@@ -42,7 +45,7 @@ _PARAMETERS = (
 )
 @click.option(
     "--dropout",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Number(0, 1, max_open=True),
     help="Of the adapter, while it is trained; default: none.",
 )
 @click.option(

@@ -17,10 +17,10 @@ from hubkit.cli.output import print_json, print_table
 @click.option("--tag", "tags", multiple=True, help="One of its tags; repeatable.")
 @click.option("--owner", help="Whose adapters.")
 @click.option(
-    "--remote",
+    "--from",
+    "--remote",  # what it was called before
+    "source",
     metavar="URL",
-    is_flag=False,
-    flag_value="hf:",
     default="hf:",
     help="The hub; default: huggingface.co, or HF_ENDPOINT.",
 )
@@ -38,32 +38,31 @@ def command(
     task: str | None,
     tags: tuple[str, ...],
     owner: str | None,
-    remote: str,
+    source: str,
     limit: int,
     as_json: bool,
 ) -> None:
     """Find adapters on a hub, the most downloaded first.
 
-    `hubkit list` looks in this registry.
+    To find those in this registry, use `hubkit list`.
 
-    WORDS are looked for in the names. All that is given must match.
+    WORDS must stand in an adapter's name. An adapter is listed if it matches all that is given.
 
     \b
     Example:
-      hubkit search --remote --base google-bert/bert-base-uncased --task sentiment
-      hubkit search reviews --remote https://hub.example.org
+      hubkit search --base google-bert/bert-base-uncased --task sentiment
+      hubkit search reviews --from https://hub.example.org
     """
     from hubkit.hub.address import RemoteAddress, is_remote
     from hubkit.sharing.search_hub import search_remote
 
-    if not is_remote(remote):
+    if not is_remote(source):
         raise click.BadParameter(
-            f"{remote} is not a hub's address, such as https://huggingface.co. To look for the "
-            f"word, put it first: hubkit search {remote} --remote",
-            param_hint="--remote",
+            f"{source} is not a hub's address, such as https://huggingface.co.",
+            param_hint="--from",
         )
     found = search_remote(
-        RemoteAddress.parse(remote),
+        RemoteAddress.parse(source),
         text=" ".join(words) or None,
         base=base,
         task=task,

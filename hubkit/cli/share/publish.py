@@ -9,7 +9,7 @@ import click
 
 from hubkit.cli.options import json_option
 from hubkit.cli.output import print_doing, print_json, print_published, version_json
-from hubkit.cli.params import NAME, REF, SAID
+from hubkit.cli.params import NAME, REF, TEXT
 from hubkit.hub.address import DEFAULT, is_remote
 from registry.errors import InvalidNameError, RefNotFoundError
 from registry.refs import AdapterRef
@@ -18,17 +18,17 @@ from registry.refs import AdapterRef
 @click.command("publish")
 @click.argument("source", metavar="FOLDER|REF")
 @click.option("--name", type=NAME, help="What to call it: NAME or OWNER/NAME.")
-@click.option("--task", type=SAID, help="What the adapter does, such as sentiment.")
+@click.option("--task", type=TEXT, help="What the adapter does, such as sentiment.")
 @click.option(
     "--base",
     metavar="BASE",
     help="Its base model, in place of the one that FOLDER names: a folder or a hub id. With --to: "
-    "what others know it as, if REF names a folder.",
+    "its id on the hub, if here it is a folder.",
 )
 @click.option(
     "--label",
     "labels",
-    type=SAID,
+    type=TEXT,
     multiple=True,
     help="A label of a head that names none; once for each, in the order of their ids.",
 )
@@ -39,9 +39,9 @@ from registry.refs import AdapterRef
     multiple=True,
     help="What a fusion is made of; once for each, in its order.",
 )
-@click.option("--tag", "tags", type=SAID, multiple=True, help="A word to find it by; repeatable.")
-@click.option("--license", type=SAID, help="SPDX identifier, such as apache-2.0.")
-@click.option("--language", type=SAID, help="BCP 47 tag, such as en.")
+@click.option("--tag", "tags", type=TEXT, multiple=True, help="A word to find it by; repeatable.")
+@click.option("--license", type=TEXT, help="SPDX identifier, such as apache-2.0.")
+@click.option("--language", type=TEXT, help="BCP 47 tag, such as en.")
 @click.option("--description", help="For people.")
 @click.option("--message", help="What to say about this version.")
 @click.option(
@@ -61,16 +61,15 @@ def command(
     as_json: bool,
     **facts: Any,
 ) -> None:
-    """Publish a FOLDER here, or what is called REF here to a hub.
+    """Publish a FOLDER in this registry; with --to, publish REF on a hub.
 
-    FOLDER is one of hubkit, PEFT or AdapterHub. What is given here stands in the published manifest
-    in place of what the folder says; the folder itself is not changed. Pickled weights are
-    published as safetensors.
+    FOLDER was written by hubkit, PEFT or AdapterHub's library. An option replaces what the folder
+    says; the folder itself does not change. Weights in a pickle are published as safetensors.
 
-    With --to, a version in this registry becomes a repository on huggingface.co or on a hub of
-    one's own: one commit, with a model card and a tag for the version. What it is made of goes
-    first. If it was trained on a folder, --base says what that base model is called on the hub: the
-    version is published here again under that name, and then there.
+    With --to, REF becomes a repository on huggingface.co or on your own hub: one commit, with a
+    model card and a tag for the version. The adapters that it is made of are published first. If
+    its base model is a folder here, give that model's id on the hub as --base: the version is
+    published here again with that id, and then there.
 
     \b
     Example:
@@ -78,23 +77,42 @@ def command(
       hubkit publish reviews --to https://huggingface.co
       hubkit publish reviews --to --base sentence-transformers/all-MiniLM-L6-v2
     """
+    given = {fact: value for fact, value in facts.items() if value not in (None, ())}
+    if to is not None:
+        _to_hub(source, to, given, name=name, private=private, as_json=as_json)
+    elif private:
+        raise click.UsageError("--private is for a hub: say which with --to.")
+    elif name is None:
+        raise click.UsageError(
+            "Missing option '--name': what to call the adapter in the folder, such as "
+            f"--name reviews. To send {source} to a hub instead, say which with --to."
+        )
+    else:
+        _to_registry(source, name, given, as_json=as_json)
+
+
+def _to_registry(source: str, name: AdapterRef, given: dict[str, Any], *, as_json: bool) -> None:
+    from hubkit.sharing.publish_folder import publish_folder
     from registry import open_catalog
 
-    given = {fact: value for fact, value in facts.items() if value not in (None, ())}
-    if to is None:
-        if private:
-            raise click.UsageError("--private is for a hub: say which with --to.")
-        if name is None:
-            raise click.UsageError(
-                "Missing option '--name': what to call the adapter in the folder, such as "
-                f"--name reviews. To send {source} to a hub instead, say which with --to."
-            )
-        from hubkit.sharing.publish_folder import publish_folder
+    print_doing(f"Checking {source}")
+    version = publish_folder(open_catalog(), Path(source), name, **given)
+    print_published(version, as_json=as_json, then=f"hubkit show {version.ref}")
 
-        print_doing(f"Checking {source}")
-        version = publish_folder(open_catalog(), Path(source), name, **given)
-        print_published(version, as_json=as_json, then=f"hubkit show {version.ref}")
-        return
+
+def _to_hub(
+    source: str,
+    to: str,
+    given: dict[str, Any],
+    *,
+    name: AdapterRef | None,
+    private: bool,
+    as_json: bool,
+) -> None:
+    from hubkit.hub.address import RemoteAddress
+    from hubkit.sharing.publish_hub import publish_remote
+    from registry import open_catalog
+
     base = given.pop("base", None)
     if given:
         options = ", ".join(f"--{fact.removesuffix('s')}" for fact in given)
@@ -103,9 +121,6 @@ def command(
         raise click.BadParameter(
             f"{to} is not a hub's address, such as https://huggingface.co.", param_hint="--to"
         )
-    from hubkit.hub.address import RemoteAddress
-    from hubkit.sharing.publish_hub import publish_remote
-
     try:
         pushed = publish_remote(
             open_catalog(),
@@ -119,7 +134,7 @@ def command(
         if not Path(source).is_dir():
             raise
         raise click.UsageError(
-            f"{source} is a folder, which is published here before it goes to a hub. First: hubkit "
+            f"{source} is a folder, and only what is published here goes to a hub. First: hubkit "
             f"publish {source} --name NAME. Then: hubkit publish NAME --to {to}"
         ) from error
     if as_json:

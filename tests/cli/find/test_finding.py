@@ -58,7 +58,7 @@ def test_list_takes_sizes_with_units(run: Run, publish: Publish) -> None:
         assert run("list", "--max-size", size).stdout.startswith("film@1\t")
     assert run("list", "--max-size", 1).stdout == ""
     assert "is no size" in run("list", "--max-size", "much", status=2).stderr
-    assert "written like" in run("list", "--metric", "accuracy", status=1).stderr
+    assert "written like" in run("list", "--metric", "accuracy", status=2).stderr
 
 
 def test_leaderboard_ranks_and_fits_the_terminal(run: Run, publish: Publish) -> None:

@@ -133,4 +133,4 @@ def test_nothing_found_prints_nothing_to_the_pipe(run: Run) -> None:
 
 
 def test_bad_owner(run: Run) -> None:
-    assert "An adapter's owner is " in run("list", "--owner", "a b", status=1).stderr
+    assert "An adapter's owner is " in run("list", "--owner", "a b", status=2).stderr

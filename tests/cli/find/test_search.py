@@ -11,7 +11,7 @@ CARD = b"---\nbase_model: team/bert\nlibrary_name: peft\npipeline_tag: text-clas
 
 def test_adapters_of_a_base_model_on_a_hub(run: Run, hub: Hub) -> None:
     hub.create("bob/film", {"README.md": CARD})
-    wanted = ("search", "--remote", hub.url, "--base", "team/bert")
+    wanted = ("search", "--from", hub.url, "--base", "team/bert")
     shown = run(*wanted, "--task", "text-classification").stdout
     expected = ("bob/film", "text-classification", "team/bert", "peft", "7", "2026-11-01")
     assert shown == "\t".join(expected) + "\n"
@@ -21,17 +21,20 @@ def test_adapters_of_a_base_model_on_a_hub(run: Run, hub: Hub) -> None:
 
 
 def test_nothing_found_is_told(run: Run, hub: Hub) -> None:
-    result = run("search", "--remote", hub.url, "--base", "team/bert")
+    result = run("search", "--from", hub.url, "--base", "team/bert")
     assert (result.stdout, result.stderr) == ("", "No adapters found.\n")
 
 
-def test_a_word_in_place_of_the_hub_is_told_where_it_goes(run: Run) -> None:
-    result = run("search", "--remote", "film", status=2)
-    assert "film is not a hub's address" in result.stderr
-    assert "put it first: hubkit search film --remote" in " ".join(result.stderr.split())
+def test_a_word_in_place_of_the_hub_is_refused(run: Run) -> None:
+    assert "film is not a hub's address" in run("search", "--from", "film", status=2).stderr
 
 
 def test_the_default_hub_is_that_of_the_stock_client(run: Run, hub: Hub) -> None:
     hub.create("bob/film", {"README.md": CARD})
-    for words in (("search", "--base", "team/bert"), ("search", "--base", "team/bert", "--remote")):
-        assert run(*words, HF_ENDPOINT=hub.url).stdout.startswith("bob/film\t")
+    found = run("search", "--base", "team/bert", HF_ENDPOINT=hub.url)
+    assert found.stdout.startswith("bob/film\t")
+
+
+def test_the_hub_may_be_named_as_it_was_before(run: Run, hub: Hub) -> None:
+    hub.create("bob/film", {"README.md": CARD})
+    assert run("search", "--remote", hub.url, "--base", "team/bert").stdout.startswith("bob/film\t")

@@ -35,7 +35,7 @@ def test_removing_an_alias_that_is_not_there(run: Run) -> None:
 
 @pytest.mark.parametrize("alias", ["latest", "Best", "1"])
 def test_alias_that_nobody_may_set(run: Run, alias: str) -> None:
-    assert run("alias", "film", alias, status=1).stderr.startswith("Error: ")
+    assert run("alias", "film", alias, status=2).stderr.startswith("Error: ")
 
 
 def test_yanked_version_gets_no_alias(run: Run) -> None:

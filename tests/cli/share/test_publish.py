@@ -109,8 +109,8 @@ def test_folder_whose_file_was_edited(run: Run, folder: MakeFolder) -> None:
 
 
 def test_bad_name(run: Run, folder: MakeFolder) -> None:
-    assert "not 'a b'" in run("publish", folder(), "--name", "a b", status=1).stderr
-    assert "found a@1" in run("publish", folder(), "--name", "a@1", status=1).stderr
+    assert "not 'a b'" in run("publish", folder(), "--name", "a b", status=2).stderr
+    assert "found a@1" in run("publish", folder(), "--name", "a@1", status=2).stderr
 
 
 def test_a_folder_of_another_library_needs_only_a_name_and_a_task(run: Run) -> None:

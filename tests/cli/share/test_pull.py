@@ -49,7 +49,7 @@ def test_folder_that_is_no_registry(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_hub_has_no_adapters_without_owner(run: Run) -> None:
-    result = run("pull", "film", "--from", "https://huggingface.co", status=1)
+    result = run("pull", "film", "--from", "https://huggingface.co", status=2)
     assert result.stderr == (
         "Error: On a hub, an adapter is called owner/name, and --from names the hub alone: found "
         "film from https://huggingface.co.\n"
@@ -90,9 +90,9 @@ def test_a_hub_is_told_from_a_folder(run: Run, hub: Hub, monkeypatch: pytest.Mon
 
 
 def test_what_is_no_address_is_told(run: Run, hub: Hub) -> None:
-    assert "expected a URL" in run("pull", "hf:film", status=1).stderr
+    assert "expected a URL" in run("pull", "hf:film", status=2).stderr
     assert "names the hub alone" in (
-        run("pull", "bob/film", "--from", f"{hub.url}/bob/film", status=1).stderr
+        run("pull", "bob/film", "--from", f"{hub.url}/bob/film", status=2).stderr
     )
     assert "There is no repository" in run("pull", "bob/film", "--from", hub.url, status=1).stderr
 

@@ -28,5 +28,5 @@ def test_needs_a_reason_or_undo(run: Run, arguments: tuple[str, ...]) -> None:
 
 
 def test_needs_a_version_number(run: Run) -> None:
-    result = run("yank", "film", "--reason", "leaked", status=1)
+    result = run("yank", "film", "--reason", "leaked", status=2)
     assert result.stderr == "Error: Say which version of film is meant, as in film@1.\n"

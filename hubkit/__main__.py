@@ -1,0 +1,5 @@
+"""`python -m hubkit`: the command line."""
+
+from hubkit.cli import main
+
+main()
