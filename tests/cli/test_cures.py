@@ -64,6 +64,7 @@ TO_DO = {
     "registry/maintenance/rows.py",
     "registry/manifest.py",
     "registry/storage/blobs.py",
+    "registry/tables/edit.py",
     "registry/tables/lookup.py",
 }
 
