@@ -15,12 +15,13 @@ from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.mix import LearnedMix
 from hubkit.adapters.tree import Attachable, Trained, Tree
-from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
+from hubkit.composition import Batch, Fuse, Mix, Stack
 from hubkit.methods.sites import BlockSite
 from hubkit.models.build import Builder
 from hubkit.models.fit import Fitting
+from hubkit.models.generation import Generation
 from hubkit.models.head import note_other_head
-from hubkit.nn.batch import Rows
+from hubkit.nn.batch import Copies, Rows
 from hubkit.nn.copies import batch_size, repeat_rows
 from hubkit.nn.hooks import SUBMODULE, Attachment
 from hubkit.nn.host import BaseModel, backbone
@@ -124,9 +125,9 @@ def attach(
     attachment = Attachment(model, builder.nodes(), builder.couplings(), composition)
     if builder.rows is not None:
         attachment.keep(_check_rows(model, builder.rows))
-    if isinstance(tree.row_choice, Parallel):
-        layers = _layers_of(fitting.host, tree)
-        for hook in repeat_rows(model, layers, len(tree.row_choice.parts)):
+        attachment.keep(Generation(model, builder.rows))
+    if isinstance(builder.rows, Copies):
+        for hook in repeat_rows(model, _layers_of(fitting.host, tree), builder.rows):
             attachment.keep(hook)
     last = _last(tree).value
     if isinstance(last, Adapter | Fusion) and last.head is not None:

@@ -8,7 +8,7 @@ no row asks for cost nothing. Other compositions run once for all the rows that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import gcd
 
 import torch
@@ -17,7 +17,8 @@ from torch.nn.functional import pad
 
 from hubkit.nn.delta import Delta
 from hubkit.nn.joined import can_join
-from hubkit.nn.nodes import PerThread, Reading, add, reads_of
+from hubkit.nn.nodes import Reading, add, reads_of
+from hubkit.nn.threads import PerThread
 from registry.errors import CompositionError
 
 Entry = int | None
@@ -31,25 +32,36 @@ class Rows:
 
     Args:
         fixed: An entry for each row, or None where they are chosen for every call.
+
+    Example:
+        >>> rows = Rows()
+        >>> with rows.chosen([0, None, 1]):
+        ...     rows.of(3)
+        [0, None, 1]
     """
 
     def __init__(self, fixed: Sequence[Entry] | None = None) -> None:
         self._fixed = None if fixed is None else list(fixed)
         self._chosen = PerThread()
+        self._generates = PerThread()
+
+    def chosen(self, entries: Sequence[Entry]) -> AbstractContextManager[None]:
+        """Use ``entries`` inside the block."""
+        return self._chosen.holding(list(entries))
 
     @contextmanager
-    def chosen(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Use ``entries`` inside the block."""
-        self._chosen.items.append(list(entries))
-        try:
-            yield
-        finally:
-            self._chosen.items.pop()
+    def generating(self, given: int) -> Iterator[None]:
+        """Inside the block, an input may become several rows, next to each other, for its beams.
 
-    def _entries(self) -> list[Entry] | None:
-        if self._fixed is not None:
-            return self._fixed
-        return self._chosen.items[-1] if self._chosen.items else None
+        Args:
+            given: The rows of the input.
+
+        Raises:
+            CompositionError: None are chosen, or for another number of rows.
+        """
+        self.check(given)
+        with self._generates.holding(given):
+            yield
 
     def check(self, batch_size: int) -> None:
         """Make sure that there is an entry for each of the ``batch_size`` rows of an input.
@@ -58,15 +70,11 @@ class Rows:
             CompositionError: None are chosen, or for another number of rows.
         """
         entries = self._entries()
-        if entries is None:
-            raise CompositionError(
-                "The rows of this batch have no adapters yet: run the model inside "
-                "`with attached.rows([...]):`, with the name of an adapter, or None, for each row."
-            )
-        if len(entries) != batch_size:
+        if not self._fits(entries, batch_size):
             raise CompositionError(
                 f"The batch names an adapter for {len(entries)} rows, but the model was given "
-                f"{batch_size}. Give one for each row; in beam search, one for each beam."
+                f"{batch_size}. Give one for each row; in generation, all the beams of a row have "
+                "the adapter of that row."
             )
 
     def of(self, batch_size: int) -> Sequence[Entry]:
@@ -75,9 +83,29 @@ class Rows:
         Raises:
             CompositionError: It has another number of rows than the input.
         """
-        entries = self._entries() or []
-        _check_shared(len(entries), batch_size)
+        entries = self._entries()
+        if not self._fits(entries, batch_size):
+            raise _other_rows(len(entries), batch_size)
+        if len(entries) == batch_size:
+            return entries
+        return [entry for entry in entries for _ in range(batch_size // len(entries))]
+
+    def _entries(self) -> list[Entry]:
+        if self._fixed is not None:
+            return self._fixed
+        if not self._chosen.items:
+            raise CompositionError(
+                "The rows of this batch have no adapters yet: run the model inside "
+                "`with attached.rows([...]):`, with the name of an adapter, or None, for each row."
+            )
+        entries: list[Entry] = self._chosen.items[-1]
         return entries
+
+    def _fits(self, entries: list[Entry], batch_size: int) -> bool:
+        if len(entries) == batch_size:
+            return True
+        several = bool(self._generates.items and entries)
+        return several and batch_size > 0 and batch_size % len(entries) == 0
 
 
 class Copies(Rows):
@@ -85,11 +113,32 @@ class Copies(Rows):
 
     Args:
         count: How many entries there are.
+
+    Example:
+        >>> copies = Copies(2)
+        >>> copies.check(3)  # an input of three rows, of which six are made
+        >>> copies.of(6)
+        [0, 0, 0, 1, 1, 1]
     """
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self._count = count
+        self.count = count
+
+    @contextmanager
+    def generating(self, given: int) -> Iterator[None]:
+        """Inside the block, the input is repeated already, and its rows may become several.
+
+        Args:
+            given: The rows of the repeated input.
+        """
+        with self._generates.holding(given):
+            yield
+
+    @property
+    def is_repeated_already(self) -> bool:
+        """Whether the input of this thread comes with its copies."""
+        return bool(self._generates.items)
 
     def check(self, batch_size: int) -> None:
         """Any number of rows will do; it is remembered."""
@@ -97,18 +146,21 @@ class Copies(Rows):
 
     def of(self, batch_size: int) -> Sequence[Entry]:
         """The first copy of the input uses the first entry, and so on."""
-        rows = self._chosen.items[0] if self._chosen.items else 0
-        _check_shared(self._count * rows, batch_size)
+        if self._generates.items:
+            rows = batch_size // self.count
+        else:
+            rows = self._chosen.items[0] if self._chosen.items else 0
+        if self.count * rows != batch_size:
+            raise _other_rows(self.count * rows, batch_size)
         return [row // rows for row in range(batch_size)]
 
 
-def _check_shared(expected: int, found: int) -> None:
-    if expected != found:
-        raise CompositionError(
-            f"There are {expected} rows with an adapter each, but {found} go through a module that "
-            "has adapters: rows share it, as they share DeBERTa's relative positions, so it cannot "
-            "have one for each of them. Run the rows of each adapter by themselves."
-        )
+def _other_rows(expected: int, found: int) -> CompositionError:
+    return CompositionError(
+        f"There are {expected} rows with an adapter each, but {found} go through a module that has "
+        "adapters: the model computes it once for several rows, so they cannot have adapters of "
+        "their own there. Run the rows of each adapter by themselves."
+    )
 
 
 class BatchNode(nn.Module):

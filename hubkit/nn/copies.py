@@ -15,21 +15,22 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from hubkit.nn.batch import Copies
 from hubkit.nn.host import backbone, sites
-from hubkit.nn.nodes import PerThread
+from hubkit.nn.threads import PerThread
 from registry.errors import CompositionError
 
 
 def repeat_rows(
-    model: PreTrainedModel, adapted: Collection[str], count: int
+    model: PreTrainedModel, adapted: Collection[str], copies: Copies
 ) -> Iterator[RemovableHandle]:
-    """Let every row run ``count`` times from the first of the ``adapted`` layers on.
+    """Let every row run several times from the first of the ``adapted`` layers on.
 
     Args:
         model: Its layers take the hidden state first, and whatever is batched as tensors whose
             first axis is that of the rows.
         adapted: The paths of the layers that are adapted.
-        count: Copies of the rows; the first copy of all rows comes first.
+        copies: How often; the first copy of all rows comes first.
 
     Returns:
         The hooks, to be removed.
@@ -45,11 +46,11 @@ def repeat_rows(
         path = layer.rpartition(".")[0]
         if have_parted and path == encoder:
             module = base.get_submodule(layer)
-            yield module.register_forward_pre_hook(_EnterLayer(rows, count), with_kwargs=True)
+            yield module.register_forward_pre_hook(_EnterLayer(rows, copies), with_kwargs=True)
         elif path != encoder:
             # What it is given for each row of the encoder must be as many from the start.
             module = base.get_submodule(path.rpartition(".")[0])
-            yield module.register_forward_pre_hook(_EnterDecoder(rows, count), with_kwargs=True)
+            yield module.register_forward_pre_hook(_EnterDecoder(rows, copies), with_kwargs=True)
             return
 
 
@@ -65,9 +66,9 @@ class _CountRows:
 
 
 class _Repeat:
-    def __init__(self, rows: PerThread, count: int) -> None:
+    def __init__(self, rows: PerThread, copies: Copies) -> None:
         self._rows = rows
-        self._count = count
+        self._copies = copies
 
     def _repeated(self, value: Any, least: int = 1) -> Any:
         """``value`` with a copy of its rows for each task, if it has rows and at least so many.
@@ -79,17 +80,19 @@ class _Repeat:
             return tuple(self._repeated(one, least) for one in value)
         rows = self._rows.items[0]
         batched = isinstance(value, Tensor) and value.ndim > 1 and len(value) == rows >= least
-        return torch.cat([value] * self._count) if batched else value
+        return torch.cat([value] * self._copies.count) if batched else value
 
 
 class _EnterLayer(_Repeat):
     def __call__(
         self, _layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> _Given:
+        if self._copies.is_repeated_already:
+            return arguments, named
         if not self._rows.items:
             raise CompositionError(
-                "Parallel runs one input through several adapters in a call of the model; "
-                "generation takes a hubkit.Batch, with the input repeated."
+                "Parallel repeats the input of a whole model, but a part of it was called by "
+                "itself. Call the model, or use a hubkit.Batch with the input repeated."
             )
         # Of masks and positions, a single row stands for all, and is left to broadcast.
         hidden, *others = arguments or [named["hidden_states"]]
@@ -103,6 +106,8 @@ class _EnterDecoder(_Repeat):
     def __call__(
         self, _decoder: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> _Given:
+        if self._copies.is_repeated_already:
+            return arguments, named
         changed = {name: self._repeated(value) for name, value in named.items()}
         return self._repeated(arguments), changed
 

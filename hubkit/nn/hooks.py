@@ -14,11 +14,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
@@ -33,8 +32,9 @@ from hubkit.nn.host import (
     sub_block_at,
 )
 from hubkit.nn.invertible import CouplingNode
-from hubkit.nn.nodes import PerThread, Reading, add
+from hubkit.nn.nodes import Reading, add
 from hubkit.nn.recording import answer_for_attention
+from hubkit.nn.threads import PerThread
 from registry.errors import CompositionError, UnsupportedModelError
 
 SUBMODULE = "hubkit_adapters"
@@ -63,6 +63,13 @@ def require_bare(model: PreTrainedModel) -> None:
             f"This {type(model).__name__} carries adapters already; detach them first, or "
             "attach both at once with hubkit.Stack or hubkit.Fuse."
         )
+
+
+class Removable(Protocol):
+    """Something in a model that can be taken out again."""
+
+    def remove(self) -> None:
+        """Take it out."""
 
 
 class Carried(nn.ModuleDict):
@@ -102,7 +109,7 @@ class Attachment:
         if couplings is not None:
             self.nodes[EMBEDDINGS] = couplings
         self.nodes.train(model.training)
-        self._hooks: list[RemovableHandle] = []
+        self._hooks: list[Removable] = []
         try:
             # What a sub-block returns is what its linear layers have become.
             for site in sorted(nodes, key=lambda site: isinstance(site, BlockSite)):
@@ -136,7 +143,7 @@ class Attachment:
             delattr(backbone(self.model), _CARRIES)
             _forget_compiled()
 
-    def keep(self, hook: RemovableHandle) -> None:
+    def keep(self, hook: Removable) -> None:
         """Remove ``hook``, too, when the nodes are taken out."""
         self._hooks.append(hook)
 

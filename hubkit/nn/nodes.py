@@ -7,7 +7,6 @@ got. The leaves are the deltas themselves.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from hubkit.nn.delta import Delta
 from hubkit.nn.foldable import Foldable
 from hubkit.nn.fusion import Fused, FusionLayer
 from hubkit.nn.joined import JoinedDeltas, can_join
+from hubkit.nn.threads import PerThread
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -188,17 +188,3 @@ class FusionNode(Foldable):
         if listened_to:
             self._heard.items[:] = [fused.attention]
         return fused.delta
-
-
-class PerThread(threading.local):
-    """A list for each thread; a copy or a pickle of it starts empty.
-
-    Attributes:
-        items: The list of the thread that asks.
-    """
-
-    def __init__(self) -> None:
-        self.items: list[Any] = []
-
-    def __reduce__(self) -> Any:
-        return PerThread, ()

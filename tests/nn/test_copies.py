@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from hubkit import Parallel, Stack, attach
+from hubkit.nn.batch import Copies
 from hubkit.nn.copies import batch_size, repeat_rows
 from hubkit.nn.host import BaseModel, backbone
 from registry.errors import CompositionError
@@ -208,7 +209,7 @@ def test_detaching_restores_the_model_to_the_bit() -> None:
 def test_without_deltas_the_copies_are_those_of_the_base_model() -> None:
     model = tiny_model()
     before = run(model)
-    hooks = [*repeat_rows(model, ["encoder.layer.1"], 3)]
+    hooks = [*repeat_rows(model, ["encoder.layer.1"], Copies(3))]
     torch.testing.assert_close(run(model), torch.cat([before] * 3), rtol=0, atol=1e-6)
     for hook in hooks:
         hook.remove()
