@@ -7,6 +7,7 @@ from sqlalchemy import insert, select, text
 from registry import (
     Catalog,
     DatabaseError,
+    InvalidNameError,
     NewerDatabaseError,
     RegistryNotFoundError,
     StorageError,
@@ -14,6 +15,7 @@ from registry import (
 )
 from registry.database import connections as sqlite_connections
 from registry.database.database import Database, known_revisions
+from registry.errors import BusyDatabaseError, DamagedDatabaseError, DamagedIndexError
 from registry.tables.models import REPOSITORIES
 
 
@@ -155,3 +157,36 @@ def test_columns_hold_aware_times(catalog: Catalog) -> None:
 def test_opening_nothing_does_not_touch_the_disk(tmp_path: Path) -> None:
     Database(tmp_path / "hubkit.db")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (sqlite3.SQLITE_BUSY, BusyDatabaseError),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, BusyDatabaseError),
+        (sqlite3.SQLITE_LOCKED, BusyDatabaseError),
+        (sqlite3.SQLITE_CORRUPT, DamagedDatabaseError),
+        (sqlite3.SQLITE_CORRUPT_VTAB, DamagedIndexError),
+        (sqlite3.SQLITE_NOTADB, DamagedDatabaseError),
+        (sqlite3.SQLITE_FULL, StorageError),
+        (sqlite3.SQLITE_IOERR_WRITE, StorageError),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, StorageError),
+        (sqlite3.SQLITE_CANTOPEN, StorageError),
+        (sqlite3.SQLITE_TOOBIG, InvalidNameError),
+        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, DatabaseError),
+    ],
+)
+def test_what_sqlite_refuses_is_told_as_what_it_is(
+    tmp_path: Path, code: int, error: type[Exception]
+) -> None:
+    refused = sqlite3.OperationalError("on purpose")
+    refused.sqlite_errorcode = code
+    told = Database(tmp_path / "hubkit.db").backend.translate(refused)
+    assert type(told) is error
+    assert ("bug of hubkit" in str(told)) == (code == sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+
+
+def test_a_folder_in_place_of_the_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "hubkit.db").mkdir()
+    with pytest.raises(DamagedDatabaseError, match=r"hubkit\.db cannot be read .*it is a folder"):
+        Database(tmp_path / "hubkit.db").migration()
