@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from registry.errors import ParentNotFoundError
 from registry.tables.models import PARENTS, REPOSITORIES, REVISIONS
-from registry.tables.versions import Version, load_digests, load_versions, select_versions
+from registry.tables.versions import Version, batches, load_digests, load_versions, select_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +134,10 @@ def _tree(
     level = {root}
     while level:
         following: set[str] = set()
-        for one, other, ref in connection.execute(links.where(start.in_(level))):
-            found.setdefault(one, {})[other] = ref
-            following.add(other)
+        for batch in batches(level):
+            for one, other, ref in connection.execute(links.where(start.in_(batch))):
+                found.setdefault(one, {})[other] = ref
+                following.add(other)
         level = following - found.keys()
     digests = {digest for others in found.values() for digest in others}
     here = load_digests(connection, digests) if digests else {}

@@ -23,6 +23,7 @@ from registry.tables.models import (
     TAGS,
 )
 from registry.tables.text_index import add_text
+from registry.tables.versions import batches
 
 # Insertions are built once: others wait for the write lock meanwhile, and to build one takes twice
 # as long as to execute it.
@@ -139,10 +140,10 @@ def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manif
 
 
 def _find_digests(connection: Connection, digests: Collection[str]) -> set[str]:
-    if not digests:
-        return set()
-    digest = REVISIONS.c.manifest_digest
-    return {*connection.scalars(select(digest).where(digest.in_(digests)))}
+    digest, found = REVISIONS.c.manifest_digest, set[str]()
+    for batch in batches(digests):
+        found.update(connection.scalars(select(digest).where(digest.in_(batch))))
+    return found
 
 
 def record_version(

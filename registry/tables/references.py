@@ -3,20 +3,19 @@
 Asked of the rows each time rather than counted, so that no count can be wrong.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import CompoundSelect, Connection, delete, func, insert, select, union
 
 from registry.tables.models import CONDEMNED, FILES, REVISIONS
-
-_BATCH = 500
+from registry.tables.versions import batches
 
 
 def referenced(connection: Connection, digests: Collection[str]) -> set[str]:
     """Return those of `digests` that a version refers to."""
     found: set[str] = set()
-    for batch in _batches(sorted(digests)):
+    for batch in batches(sorted(digests)):
         found.update(connection.scalars(_references_in(batch)))
     return found
 
@@ -38,7 +37,7 @@ def referenced_between(connection: Connection, first: str, last: str) -> set[str
 def unnoticed(connection: Connection, digests: Collection[str]) -> list[str]:
     """Return those of `digests` that nothing refers to and that are not condemned yet, sorted."""
     known = referenced(connection, digests)
-    for batch in _batches(sorted(digests)):
+    for batch in batches(sorted(digests)):
         known.update(
             connection.scalars(select(CONDEMNED.c.sha256).where(CONDEMNED.c.sha256.in_(batch)))
         )
@@ -76,7 +75,7 @@ def condemned(
 
 def spare(connection: Connection, digests: Collection[str]) -> None:
     """Forget that blobs are condemned: a version is about to refer to them, or they are gone."""
-    for batch in _batches(sorted(digests)):
+    for batch in batches(sorted(digests)):
         connection.execute(delete(CONDEMNED).where(CONDEMNED.c.sha256.in_(batch)))
 
 
@@ -85,8 +84,3 @@ def _references_in(batch: list[str]) -> CompoundSelect[str]:
         select(REVISIONS.c.manifest_digest).where(REVISIONS.c.manifest_digest.in_(batch)),
         select(FILES.c.sha256).where(FILES.c.sha256.in_(batch)),
     )
-
-
-def _batches(digests: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(digests), _BATCH):
-        yield digests[start : start + _BATCH]

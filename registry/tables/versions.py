@@ -1,9 +1,9 @@
 """A published version as people list it, and how to load many without a query for each."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import (
     Boolean,
@@ -88,6 +88,7 @@ class Version:
         return self.yanked_at is not None
 
 
+Value = TypeVar("Value")
 VersionSelect: TypeAlias = Select[*tuple[Any, ...]]
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -157,13 +158,13 @@ def load_version(connection: Connection, revision_id: int) -> Version:
 
 def load_digests(connection: Connection, digests: Collection[str]) -> dict[str, Version]:
     """Return the versions with these manifests by digest, the first published of several."""
-    statement = (
-        select_versions()
-        .where(REVISIONS.c.manifest_digest.in_(digests))
-        .order_by(REVISIONS.c.id.desc())
-    )
-    # Newest first, so that the first published one is the one that stays.
-    return {version.manifest_digest: version for _, version in load_versions(connection, statement)}
+    newest_first = select_versions().order_by(REVISIONS.c.id.desc())
+    found: dict[str, Version] = {}
+    for batch in batches(digests):
+        statement = newest_first.where(REVISIONS.c.manifest_digest.in_(batch))
+        # Of several, the first published one stays.
+        found.update((one.manifest_digest, one) for _, one in load_versions(connection, statement))
+    return found
 
 
 def _version(row: AnyRow, parts: Parts) -> Version:
@@ -241,16 +242,23 @@ _PARTS = union_all(
 )
 
 _BATCH = 1000
-"""Databases bound the values of a statement; SQLite's bound is 32,766, and `_PARTS` has three an
-id."""
+
+
+def batches(values: Collection[Value]) -> Iterator[list[Value]]:
+    """Yield so many values at a time as a statement can have several times over.
+
+    SQLite's limit is 32,766 in all; `load_parts` asks for each id three times.
+    """
+    ordered = list(values)
+    for start in range(0, len(ordered), _BATCH):
+        yield ordered[start : start + _BATCH]
 
 
 def load_parts(connection: Connection, ids: Sequence[int]) -> dict[int, Parts]:
     """Return aliases, and tags and metrics with their positions, of every revision."""
     parts: dict[int, Parts] = {revision_id: ([], [], []) for revision_id in ids}
-    for start in range(0, len(ids), _BATCH):
-        rows = connection.execute(_PARTS, {"ids": ids[start : start + _BATCH]})
-        _add_parts(parts, rows.all())
+    for batch in batches(ids):
+        _add_parts(parts, connection.execute(_PARTS, {"ids": batch}).all())
     return parts
 
 
