@@ -32,7 +32,12 @@ from registry.tables.lineage import Lineage, find_lineage, find_parents
 from registry.tables.lookup import find_repository, find_version
 from registry.tables.models import REVISIONS
 from registry.tables.origins import find_origins, find_pulled
-from registry.tables.record import Publication, require_publishable
+from registry.tables.record import (
+    MAX_GIVEN_NUMBER,
+    Publication,
+    require_number,
+    require_publishable,
+)
 from registry.tables.versions import Version, load_digests, load_versions, select_versions
 
 if TYPE_CHECKING:
@@ -88,16 +93,19 @@ class Catalog:
             folder: What `read_folder` returned.
             message: What to say about the version.
             author: Who publishes; default: the user of this process.
-            number: The version number it must get; default: the next one, never used before.
+            number: The version number it must get, at most 2,000,000,000; default: the next one,
+                never used before.
             origin: Where it was pulled from; default: nowhere, it is published here.
 
         Raises:
-            InvalidNameError: `ref` has a version or an alias.
+            InvalidNameError: `ref` has a version or an alias, or `number` is out of range.
             ParentNotFoundError: A parent is not in this registry.
             ConflictError: `number` holds other content, or the name was deleted.
             CorruptBlobError: A file changed since the folder was read.
             StorageError: The disk is full or not writable.
         """
+        if number is not None:
+            require_number(ref, number, most=MAX_GIVEN_NUMBER)
         publication = Publication(
             author=current_user() if author is None else author,
             message=message,

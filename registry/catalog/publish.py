@@ -16,7 +16,13 @@ from registry.refs import AdapterRef
 from registry.storage.blobs import Arrival, BlobStore
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME, FileInfo
-from registry.tables.record import Publication, record_version, require_number, require_publishable
+from registry.tables.record import (
+    MAX_COPIED_NUMBER,
+    Publication,
+    record_version,
+    require_number,
+    require_publishable,
+)
 from registry.tables.references import spare
 from registry.tables.versions import Version, load_version
 
@@ -61,7 +67,7 @@ def publish_version(
         return version
 
     number = publication.number
-    named = ref if number is None else require_number(ref, number)
+    named = ref if number is None else require_number(ref, number, most=MAX_COPIED_NUMBER)
     with store.database.read() as connection:
         require_publishable(connection, ref, manifest)
     for _ in range(_TRIES):

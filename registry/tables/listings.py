@@ -7,8 +7,6 @@ from sqlalchemy import Connection, delete, insert, select, update
 from registry.refs import AdapterRef
 from registry.tables.models import DOWNLOADS, LISTINGS, METRICS, REPOSITORIES, REVISIONS
 
-LISTINGS = LISTINGS
-
 NO_SCORE = float("-inf")
 """The score of an adapter without a metric that is better when higher: lower than any other."""
 

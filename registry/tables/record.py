@@ -30,10 +30,13 @@ from registry.tables.versions import batches
 _ADD_REVISION = insert(REVISIONS).returning(REVISIONS.c.id)
 _ADD_PARTS = {table: insert(table) for table in (FILES, METRICS, TAGS, PARENTS)}
 
-
 MAX_GIVEN_NUMBER = 2_000_000_000
-"""The highest version number that can be asked for. The numbers beyond it, more than anybody will
-use, are left for the versions that follow: a name whose last number is taken would be of no use."""
+"""The highest version number that can be asked for. Those beyond it are left for the versions that
+follow: a name whose last number is taken would be of no use."""
+
+MAX_COPIED_NUMBER = 2_100_000_000
+"""The highest number that a version can bring along from elsewhere, where it may have followed one
+that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +89,16 @@ def _check_time(at: datetime) -> None:
     )
 
 
-def require_number(ref: AdapterRef, number: int) -> AdapterRef:
-    """Return the ref of a version that gets this number.
+def require_number(ref: AdapterRef, number: int, *, most: int) -> AdapterRef:
+    """Return the ref of a version that gets this number, which is at most `most`.
 
     Raises:
         InvalidNameError: It is no number of a version, or too close to the last one.
     """
-    if number > MAX_GIVEN_NUMBER:
+    if number > most:
         raise InvalidNameError(
-            f"A version number that is asked for is at most {MAX_GIVEN_NUMBER}, so that there are "
-            f"numbers for the versions after it, but {ref} got {number}.",
+            f"The version number of {ref} is at most {most} here, so that there are numbers for "
+            f"the versions after it, but it got {number}.",
             number,
         )
     return ref.at(number)

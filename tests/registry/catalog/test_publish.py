@@ -143,11 +143,27 @@ def test_a_number_out_of_range_is_refused_and_takes_nothing(
     assert catalog.publish(REF, make_folder()).number == 1
 
 
-def test_after_the_highest_number_that_can_be_asked_for_there_are_others(
-    catalog: Catalog, make_folder: MakeFolder
+def test_after_the_highest_number_that_can_be_asked_for_there_are_others_to_publish_and_to_pull(
+    catalog: Catalog, other_catalog: Catalog, make_folder: MakeFolder
 ) -> None:
     assert catalog.publish(REF, make_folder(), number=2_000_000_000).number == 2_000_000_000
-    assert catalog.publish(REF, make_folder()).number == 2_000_000_001
+    following = catalog.publish(REF, make_folder())
+    assert following.number == 2_000_000_001
+    assert other_catalog.pull(following, catalog) == following
+    assert other_catalog.publish(REF, make_folder()).number == 2_000_000_002
+
+
+def test_a_number_at_the_end_of_the_range_is_not_brought_along(
+    catalog: Catalog, other_catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    """As a registry that an earlier hubkit wrote may have it."""
+    with catalog.database.write() as connection:
+        reserve_number(connection, REF, 2_100_000_000, datetime.now(UTC))
+    last = catalog.publish(REF, make_folder())
+    assert last.number == 2_100_000_001
+    with pytest.raises(InvalidNameError, match="at most 2100000000 here"):
+        other_catalog.pull(last, catalog)
+    assert other_catalog.pull(last, catalog, name=REF).number == 1
 
 
 @pytest.mark.parametrize("taken", [2**31 - 2, 2**31 - 1])
