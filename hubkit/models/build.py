@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -30,12 +31,16 @@ class Builder:
     """Makes the nodes of one composition.
 
     Args:
-        model: Says on which device and in which dtype.
+        model: Says on which device, and in which dtype.
         tree: A composition with all its weights.
     """
 
     def __init__(self, model: PreTrainedModel, tree: Tree) -> None:
-        self._weight: Tensor = next(backbone(model).parameters())
+        weight: Tensor = next(backbone(model).parameters())
+        self._device = weight.device
+        # Never less than float32, whatever the base model is in: small steps of training would be
+        # lost (PEFT: autocast_adapter_dtype).
+        self._dtype = torch.promote_types(weight.dtype, torch.float32)
         self._tree = tree
         self.rows = _rows(tree)
 
@@ -84,14 +89,14 @@ class Builder:
         return StackNode(list(nodes.values())) if len(nodes) > 1 else nodes[numbers[0]]
 
     def _placed(self, module: _Module) -> _Module:
-        """``module`` on the device and in the dtype of the model."""
+        """``module`` on the device of the model, and in what adapters of it are computed in."""
         own = next(module.parameters())
-        if own.device == self._weight.device and own.dtype == self._weight.dtype:
+        if own.device == self._device and own.dtype == self._dtype:
             return module
         # What is to be trained must stay the one that its owner saves. A frozen adapter keeps its
         # own precision: another model may still want it.
         target = module if own.requires_grad else deepcopy(module)
-        return target.to(device=self._weight.device, dtype=self._weight.dtype)
+        return target.to(device=self._device, dtype=self._dtype)
 
 
 def _check_chained(node: nn.Module, site: Site) -> None:

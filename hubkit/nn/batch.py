@@ -187,7 +187,7 @@ class BatchNode(nn.Module):
             if place is not None:
                 groups.setdefault(self._kind(place), []).append(row)
         if not groups:
-            return reading, torch.zeros_like(reading.output)
+            return reading, reading.nothing()
         nodes = [None if place is None else self.entries[place] for place in places]
         if len(groups) == 1 and can_join(node for node in nodes if node is not None):
             return reading, batched(nodes, reading)  # type: ignore[arg-type]
@@ -196,10 +196,10 @@ class BatchNode(nn.Module):
         groups[None] = [row for row, node in enumerate(nodes) if node is None]
         outputs, deltas, order = [], [], []
         for members in filter(None, groups.values()):
-            part = _select(reading, members)
+            part = reading.at_rows(torch.tensor(members, device=reading.output.device))
             node = nodes[members[0]]
             if node is None:
-                delta = torch.zeros_like(part.output)
+                delta = part.nothing()
             elif can_join([node]):
                 delta = batched([nodes[row] for row in members], part)  # type: ignore[misc]
             else:
@@ -208,8 +208,8 @@ class BatchNode(nn.Module):
             deltas.append(delta)
             order += members
         back = torch.tensor(order, device=reading.output.device).argsort()
-        output = torch.cat(outputs)[back]
-        return Reading(output, reading.entered, reading.norm), torch.cat(deltas)[back]
+        changed = Reading(torch.cat(outputs)[back], reading.entered, reading.norm, reading.dtype)
+        return changed, torch.cat(deltas)[back]
 
     def _kind(self, place: int) -> object:
         """What rows have in common that are computed together."""
@@ -285,11 +285,6 @@ def _scaled(x: Tensor, deltas: Sequence[Delta | None], *, narrow: bool) -> Tenso
         for scale in scales
     ]
     return x * torch.stack(rows).unsqueeze(1)
-
-
-def _select(reading: Reading, rows: list[int]) -> Reading:
-    index = torch.tensor(rows, device=reading.output.device)
-    return Reading(reading.output[index], reading.entered[index], reading.norm)
 
 
 def _run_length(deltas: Sequence[Delta | None]) -> int:

@@ -43,6 +43,8 @@ SUBMODULE = "hubkit_adapters"
 EMBEDDINGS = "embeddings"
 """The name of the node of the invertible adapters inside the submodule."""
 
+_HALF = (torch.bfloat16, torch.float16)
+
 _CARRIES = "_hubkit_carries"
 """Marks a backbone, whichever model with it adapters were attached to."""
 
@@ -208,8 +210,9 @@ class _AddToBlock:
 
     def __call__(self, _module: nn.Module, _arguments: Any, output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
-        reading, delta = add(self._node, Reading(hidden, self._residuals.take(), self._norm))
-        changed = reading.output + delta
+        residual, dtype = self._residuals.take(), _own_dtype(self._node, hidden)
+        reading, delta = add(self._node, Reading(hidden, residual, self._norm, dtype))
+        changed = reading.sum(delta)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
 
@@ -218,8 +221,26 @@ class _AddToLinear:
         self._node = node
 
     def __call__(self, _module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        reading, delta = add(self._node, Reading(output, arguments[0], None))
-        return reading.output + delta
+        dtype = _own_dtype(self._node, output)
+        reading, delta = add(self._node, Reading(output, arguments[0], None, dtype))
+        return reading.sum(delta)
+
+
+def _own_dtype(node: nn.Module, output: Tensor) -> torch.dtype | None:
+    """What ``node`` computes in, if that is not what the base model gives in half precision."""
+    if output.dtype not in _HALF or torch.is_autocast_enabled(output.device.type):
+        return None
+    own = next(node.parameters()).dtype
+    return None if own == output.dtype else own
+
+
+def _through(couplings: CouplingNode, x: Tensor, *, inverse: bool = False) -> Tensor:
+    """``x`` through ``couplings``, computed in their dtype and given back in its own."""
+    dtype = _own_dtype(couplings, x)
+    if dtype is None:
+        return couplings(x, inverse=inverse)  # type: ignore[no-any-return]
+    changed: Tensor = couplings(x.to(dtype), inverse=inverse)
+    return changed.to(x.dtype)
 
 
 class _MapEmbeddings:
@@ -227,7 +248,7 @@ class _MapEmbeddings:
         self._couplings = couplings
 
     def __call__(self, _module: nn.Module, _arguments: Any, output: Tensor) -> Any:
-        return self._couplings(output)
+        return _through(self._couplings, output)
 
 
 class _MapBack:
@@ -235,7 +256,7 @@ class _MapBack:
         self._couplings = couplings
 
     def __call__(self, _module: nn.Module, arguments: tuple[Any, ...]) -> Any:
-        return (self._couplings(arguments[0], inverse=True), *arguments[1:])
+        return (_through(self._couplings, arguments[0], inverse=True), *arguments[1:])
 
 
 class _AddRegularization:

@@ -31,20 +31,34 @@ class Reading:
         entered: What entered it: the residual that the base model adds to ``h``, or the input of
             the linear layer. *Shape:* ``(..., d_in)``.
         norm: The LayerNorm that follows the sum; None in pre-LN models and at linear layers.
+        dtype: What deltas are computed in, where that is not the dtype of the base model: in a
+            model in half precision, adapters are float32, as in PEFT. None: as the tensors are.
     """
 
-    def __init__(self, output: Tensor, entered: Tensor, norm: Norm | None) -> None:
+    def __init__(
+        self,
+        output: Tensor,
+        entered: Tensor,
+        norm: Norm | None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self.output = output
         self.entered = entered
         self.norm = norm
+        self.dtype = dtype
         self._normed: Tensor | None = None
 
     def read(self, reads: Reads) -> Tensor:
         """The tensor that ``reads`` names. *Shape:* ``(..., d_in)``."""
         if reads == "output":
-            return self.output
-        if reads != "norm":
-            return self.entered
+            found = self.output
+        elif reads == "norm":
+            found = self._norm()
+        else:
+            found = self.entered
+        return found if self.dtype is None else found.to(self.dtype)
+
+    def _norm(self) -> Tensor:
         if self._normed is None:
             # Once for all the adapters of a fusion.
             total = self.output + self.entered
@@ -53,7 +67,20 @@ class Reading:
 
     def plus(self, delta: Tensor) -> Reading:
         """The same site after ``delta`` has been added."""
-        return Reading(self.output + delta, self.entered, self.norm)
+        return Reading(self.sum(delta), self.entered, self.norm, self.dtype)
+
+    def sum(self, delta: Tensor) -> Tensor:
+        """The output with ``delta`` added, in the dtype of the base model."""
+        total = self.output + delta
+        return total if self.dtype is None else total.to(self.output.dtype)
+
+    def nothing(self) -> Tensor:
+        """A delta of zeros."""
+        return torch.zeros_like(self.output, dtype=self.dtype)
+
+    def at_rows(self, rows: Tensor) -> Reading:
+        """The site of some rows of the input only, by their numbers."""
+        return Reading(self.output[rows], self.entered[rows], self.norm, self.dtype)
 
 
 def add(node: nn.Module, reading: Reading) -> tuple[Reading, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,18 @@ from transformers import (
     PreTrainedModel,
 )
 
-from hubkit import Adapter, Batch, Fuse, Mix, Stack, attach, train_only
+from hubkit import (
+    Adapter,
+    Batch,
+    Fuse,
+    Mix,
+    Stack,
+    attach,
+    insert_adapter,
+    save_adapter,
+    set_head,
+    train_only,
+)
 from hubkit.nn.hooks import SUBMODULE
 from tests.support.compositions import adapter_of_kind, random_fusion, run_with
 from tests.support.models import inputs_for, run, same, snapshot, tiny_batch, tiny_model
@@ -51,7 +63,9 @@ def test_a_bfloat16_model_leaves_frozen_float32_adapters_alone(
         for name, tensor in inputs_for(half).items()
     }
     with attach(half, made):
-        assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+        adapters = {id(p) for p in getattr(half, SUBMODULE).parameters()}
+        dtypes = {(id(p) in adapters, p.dtype) for p in half.parameters()}
+        assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
         rounded = run(half, inputs)
     assert rounded.dtype == torch.bfloat16
     after = [snapshot(module) for part in parts for module in part.modules()]
@@ -157,3 +171,41 @@ def test_a_fusion_in_half_precision_scores_in_float32() -> None:
     for weights in attention.values():
         assert weights.dtype == torch.float32
         torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", ["seq_bn", "double_seq_bn_inv", "par_bn", "lora"])
+def test_an_adapter_trained_in_a_half_precision_model_is_float32_and_loads_to_the_bit(
+    dtype: torch.dtype, method: str, tmp_path: Path
+) -> None:
+    def classifier() -> PreTrainedModel:
+        model = tiny_model("bert", AutoModelForSequenceClassification, num_labels=2)
+        return model.to(dtype)
+
+    model = classifier().train()
+    no_dropout(model)
+    insert_adapter(model, "mine", method=method)
+    trained = {n: p for n, p in model.named_parameters() if SUBMODULE in n}
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    before = {name: p.detach().clone() for name, p in trained.items()}
+    optimizer = torch.optim.AdamW(trained.values(), lr=1e-5)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(**tiny_batch()).loss.backward()
+        optimizer.step()
+    # Steps that small are lost in half precision.
+    for name, parameter in trained.items():
+        if name.endswith((".up", ".down")):
+            assert (parameter - before[name]).abs().max().item() < 1e-4
+            assert not torch.equal(parameter, before[name])
+
+    expected = run(model.eval())
+    assert expected.dtype == dtype
+    save_adapter(model, "mine", tmp_path / "saved")
+    adapter = Adapter.load(tmp_path / "saved")
+    assert {p.dtype for one in adapter.modules() for p in one.parameters()} == {torch.float32}
+    other = classifier()
+    with attach(other, adapter):
+        assert adapter.head is not None
+        set_head(other, adapter.head)
+        assert torch.equal(run(other), expected)
