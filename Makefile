@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-full test test-stock torture lint format clean
+.PHONY: help setup demo demo-full test test-stock test-oldest test-newest torture lint format docs clean
 
 help:  ## Say what there is to make.
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,14 @@ torture: $(READY)  ## Kill processes 1,000 times and feed 1 M cases to each pars
 test-stock: $(READY)  ## Test what hubkit writes with the `adapters` library, in its own environment.
 	$(BIN)/python -m pytest -m own_environment
 
+test-oldest test-newest: test-%:  ## Run the tests with the oldest, or the newest, versions supported.
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check $(if $(filter oldest,$*),--constraint constraints-oldest.txt,--upgrade) --editable '.[demo,dev]'
+	$(VENV)-$*/bin/python -m pytest --numprocesses 2 --dist worksteal
+
+docs: $(READY)  ## Build the documentation into site/; fails on a dead link.
+	$(BIN)/mkdocs build --strict
+
 lint: $(READY)  ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,4 +49,4 @@ format: $(READY)  ## Mend what a program can mend.
 	$(BIN)/ruff format .
 
 clean:  ## Remove .venv and what the demo wrote.
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest demo-output site

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 
+import hubkit
+from hubkit.cli import main
 from tests.support.models import base_folder
 
 ROOT = Path(__file__).parent.parent
@@ -89,6 +94,58 @@ def test_the_examples_of_new_methods_run_as_printed(place: Path) -> None:
     )
     printed = run([sys.executable, "-c", prologue + "\n".join(examples) + epilogue], place)
     assert printed == "8 8\n2 2\n"
+
+
+def pages() -> list[Path]:
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+def build(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", "site"]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_documentation_builds_with_every_page_and_not_with_a_dead_link(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    done = build(tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    listed = {page for entry in navigation() for page in entry.values()}
+    assert listed == {path.name for path in (ROOT / "docs").glob("*.md")}
+    reference = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
+    assert all(
+        f'id="{name}"' in reference
+        for name in ("hubkit.inference.load", "registry.refs.AdapterRef")
+    )
+    (tmp_path / "docs" / "index.md").write_text("[nowhere](nowhere.md)")
+    assert build(tmp_path).returncode != 0
+
+
+def navigation() -> list[dict[str, str]]:
+    nav: list[dict[str, str]] = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    return nav
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    found = re.findall(r"^::: \S+\.(\w+)$", text, re.MULTILINE)
+    assert sorted(found) == hubkit.__all__
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    code = [*re.findall(r"`([^`\n]+)`", text), *(block for _, block in blocks(page))]
+    named = {
+        word
+        for piece in code
+        for word in re.findall(r"(?m)(?:^|[|;(] *|\w=\S+ )hubkit ([a-z]+)\b", piece)
+    }
+    known = set(main.list_commands(click.Context(main)))
+    assert named - known == set()
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:

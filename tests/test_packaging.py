@@ -41,6 +41,7 @@ def test_the_wheel_holds_both_packages_and_the_migrations_and_nothing_else(wheel
         "hubkit",
         "registry",
     }
+    assert {"hubkit/py.typed", "registry/py.typed"} <= {*names}
     migrations = sorted((ROOT / "migrations" / "versions").glob("*.py"))
     assert migrations
     for path in (ROOT / "migrations" / "env.py", *migrations):
