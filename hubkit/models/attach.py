@@ -18,11 +18,11 @@ from hubkit.adapters.tree import Attachable, Trained, Tree
 from hubkit.composition import Batch, Fuse, Mix, Stack
 from hubkit.methods.sites import BlockSite
 from hubkit.models.build import Builder
+from hubkit.models.copies import batch_size, repeat_rows
 from hubkit.models.fit import Fitting
 from hubkit.models.generation import Generation
 from hubkit.models.head import note_other_head
 from hubkit.nn.batch import Copies, Rows
-from hubkit.nn.copies import batch_size, repeat_rows
 from hubkit.nn.hooks import SUBMODULE, Attachment
 from hubkit.nn.host import BaseModel, backbone
 from registry.errors import CompositionError, did_you_mean

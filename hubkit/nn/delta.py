@@ -13,21 +13,15 @@ from torch.nn.functional import dropout, linear
 from transformers.activations import ACT2FN
 
 from hubkit.methods.method import DeltaForm, DeltaShape
+from hubkit.nn.plain import LeanModule
 from registry.errors import AdapterError
 
 # Those with weights of their own are left out: no adapter file holds them.
 ACTIVATIONS = frozenset({*ACT2FN, "leakyrelu"} - {"prelu", "xielu"})
 """The activations of a bottleneck, by the names that transformers gives them."""
 
-_TABLES: dict[str, Callable[[], Any]] = {
-    name: type(table)
-    for name, table in vars(nn.Module()).items()
-    if name.endswith("_hooks") or name == "_non_persistent_buffers_set"
-}
-"""What a module makes for its hooks, and of what type."""
 
-
-class Delta(nn.Module):
+class Delta(LeanModule):
     """A low-rank change at one site of the base model.
 
     ``delta(x) = s * (U @ act(D @ x + b) + c)``. The parameters are ``down`` for ``D``, *shape*
@@ -44,6 +38,12 @@ class Delta(nn.Module):
 
     Raises:
         AdapterError: The activation is none of :data:`ACTIVATIONS`.
+
+    Example:
+        >>> form = DeltaForm(reads="norm", activation="relu", down_bias=True, up_bias=True)
+        >>> delta = Delta(DeltaShape(inputs=768, rank=48, outputs=768), form)
+        >>> delta(torch.randn(16, 128, 768)).shape
+        torch.Size([16, 128, 768])
     """
 
     def __init__(self, shape: DeltaShape, form: DeltaForm) -> None:
@@ -65,16 +65,7 @@ class Delta(nn.Module):
         else:
             nn.init.normal_(self.down, std=0.02)
             nn.init.normal_(self.up, std=0.02)
-
-        for table in _TABLES:
-            vars(self).pop(table, None)
-
-    def __getattr__(self, name: str) -> Any:
-        # The tables that every module has for its hooks weigh as much as a small delta; they are
-        # made when first used, so that thousands of adapters cost little but their weights.
-        if name in _TABLES:
-            return vars(self).setdefault(name, _TABLES[name]())
-        return super().__getattr__(name)
+        self.slim()
 
     @property
     def shape(self) -> DeltaShape:

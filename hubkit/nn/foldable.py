@@ -19,6 +19,7 @@ from hubkit.nn.delta import Delta
 from hubkit.nn.folded import Folded
 from hubkit.nn.fusion import FusionLayer
 from hubkit.nn.joined import can_join
+from hubkit.nn.plain import is_plain
 
 # float16 is not among them: a part of a score can be beyond its range where the score is not.
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -46,10 +47,7 @@ class Foldable(nn.Module):
         computed = (
             torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         )
-        return computed in _DTYPES and not any(
-            module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
-            for module in (layer, *_projections(layer))
-        )
+        return computed in _DTYPES and all(map(is_plain, (layer, *_projections(layer))))
 
     def folded(self, deltas: Sequence[Delta], layer: FusionLayer, reads: Reads) -> Folded | None:
         """The fusion as its weights are now; None where it is not to be folded.

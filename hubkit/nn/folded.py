@@ -39,6 +39,10 @@ class Folded:
         deltas: The adapters' deltas.
         layer: The fusion layer over them.
         reads: What the query reads.
+
+    Example:
+        >>> folded = Folded(deltas, layer, "norm")  # once
+        >>> folded(reading)  # what layer.over(deltas, reading, "norm") gives, up to rounding
     """
 
     @torch.no_grad()

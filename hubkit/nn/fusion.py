@@ -40,6 +40,13 @@ class FusionLayer(nn.Module):
         size: The width ``d`` of the deltas.
         query_size: The width of the query input; default: ``size``.
         value: False leaves out ``Wv`` (the "static" variant of the AdapterHub library).
+
+    Example:
+        >>> layer = FusionLayer(768)
+        >>> x, deltas = torch.randn(16, 128, 768), torch.randn(16, 128, 3, 768)
+        >>> fused = layer(x, deltas)
+        >>> fused.delta.shape, fused.attention.shape
+        (torch.Size([16, 128, 768]), torch.Size([16, 128, 3]))
     """
 
     def __init__(self, size: int, query_size: int | None = None, *, value: bool = True) -> None:

@@ -28,6 +28,12 @@ class Coupling(nn.Module):
 
     Raises:
         AdapterError: The activation is unknown.
+
+    Example:
+        >>> coupling = Coupling(768, CouplingForm("relu", reduction_factor=2))
+        >>> x = torch.randn(16, 128, 768)
+        >>> torch.allclose(coupling.inverse(coupling(x)), x, atol=1e-5)
+        True
     """
 
     def __init__(self, width: int, form: CouplingForm) -> None:

@@ -23,6 +23,7 @@ from torch.nn.functional import linear
 
 from hubkit.methods.method import Reads
 from hubkit.nn.delta import Delta
+from hubkit.nn.plain import is_plain
 
 
 class Inputs(Protocol):
@@ -33,17 +34,8 @@ class Inputs(Protocol):
 
 
 def can_join(nodes: Iterable[nn.Module]) -> bool:
-    """Whether ``nodes`` are deltas that may be computed from their weights, without being called.
-
-    So they may where nothing but the class says what they compute, nobody listens to them, and they
-    drop nothing.
-    """
-    return all(
-        type(node) is Delta
-        and not node.dropping
-        and not (node._forward_hooks or node._forward_pre_hooks or "forward" in vars(node))
-        for node in nodes
-    )
+    """Whether ``nodes`` are plain deltas that drop nothing, so that they need not be called."""
+    return all(type(node) is Delta and not node.dropping and is_plain(node) for node in nodes)
 
 
 class JoinedDeltas:
@@ -56,6 +48,10 @@ class JoinedDeltas:
         deltas: At least one.
         reads: What is asked with; the down-projection of its readers is :attr:`own`.
         dtype: Of ``A``; default: as the weights.
+
+    Example:
+        >>> joined = JoinedDeltas([one, other], "norm")
+        >>> joined.mix(joined.bottlenecks(reading), [0.3, 0.7])  # 0.3 * one(x) + 0.7 * other(x)
     """
 
     def __init__(

@@ -141,6 +141,11 @@ class MixNode(nn.Module):
     Args:
         branches: The adapters.
         weights: One constant for each, or what is learned.
+
+    Example:
+        >>> reading = Reading(output, residual, norm)
+        >>> reading, delta = MixNode([one, other], [0.3, 0.7])(reading)
+        >>> reading.sum(delta)  # the output of the site with both added
     """
 
     def __init__(

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from hubkit import Parallel, Stack, attach
+from hubkit.models.copies import batch_size, repeat_rows
 from hubkit.nn.batch import Copies
-from hubkit.nn.copies import batch_size, repeat_rows
 from hubkit.nn.host import BaseModel, backbone
 from registry.errors import CompositionError
 from tests.support.models import (
