@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,19 +17,22 @@ from hubkit.adapters.load import load_published
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.known import require_known_base
-from hubkit.bases.load import encode, load_for_head, load_tokenizer
+from hubkit.bases.load import load_for_head, load_tokenizer
 from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.models.attach import attach
 from hubkit.models.attention import SiteAttention, mean_attention
 from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
+from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import task_type
-from hubkit.tasks.task import Prediction, TaskType
+from hubkit.tasks.task import Encoded, HeadPlan, Outputs, Prediction, TaskType, in_order, joined
+from hubkit.tasks.text import prepare, text_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
 from registry.folders.kinds import HEAD
+from registry.manifest import TextInfo
 
-_MAX_LENGTH = 128
+logger = logging.getLogger(__name__)
 
 
 class AdaptedModel:
@@ -40,6 +45,9 @@ class AdaptedModel:
         manifest: The manifest of that version.
         composition: What is attached; None where PEFT runs the adapter.
         labels: Label names; the position is the label id.
+        task: Its task type.
+        plan: What the outputs of its head mean.
+        text: How texts are cut.
     """
 
     def __init__(
@@ -51,43 +59,53 @@ class AdaptedModel:
         self.manifest = manifest
         self.composition = composition
         self.labels = manifest.labels
-        self._task = base.task
+        self.task = base.task
+        self.plan = base.plan
+        self.text = base.text
 
-    def predict(self, texts: Sequence[str], *, batch_size: int = 32) -> list[Prediction]:
-        """The label of each text, with its score and those of the others.
+    def predict(self, texts: Iterable[Any], *, batch_size: int = 32) -> Sequence[Prediction]:
+        """What the adapter's task type says of each row, in their order.
 
         Args:
-            texts: One text or more; what is longer than in training is cut off.
-            batch_size: Texts at a time.
+            texts: Anything that can be gone through, a text a row: a list, a generator, an array, a
+                column of pandas or datasets. Where a row is several texts, a tuple of them, or a
+                mapping by column. What is longer than in training is cut off, and noted.
+            batch_size: Rows at a time.
 
         Raises:
-            DataError: ``texts`` is a single string, or holds something other than text.
+            DataError: ``texts`` is a single string, or a row holds something other than text.
         """
-        return self._task.decode(self.logits(texts, batch_size=batch_size), self.labels)
+        rows = self._given(texts)
+        if not len(rows):
+            return []
+        outputs, encoded = self.outputs(rows, batch_size=batch_size)
+        return self.task.predictions(outputs, encoded, rows, self.plan)
 
-    def logits(self, texts: Sequence[str], *, batch_size: int = 32) -> Tensor:
-        """The head's raw scores. *Shape:* ``(len(texts), labels)``, float32, on the CPU.
+    def logits(self, texts: Iterable[Any], *, batch_size: int = 32) -> Tensor:
+        """The head's raw outputs. *Shape:* ``(rows, outputs)``, float32, on the CPU.
 
         Raises:
             DataError: As :meth:`predict`.
         """
-        if batch_size < 1:
-            raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
-        if isinstance(texts, str):
-            raise DataError("predict takes a list of texts; put the one text in a list.", texts)
-        for number, text in enumerate(texts, start=1):
-            if not isinstance(text, str) or not _is_unicode(text):
-                raise DataError(
-                    f"Text {number} is {text!r} ({type(text).__name__}); expected Unicode text.",
-                    text,
-                )
-        result = torch.empty(len(texts), len(self.labels))
-        for rows, inputs in self._batches(texts, batch_size):
-            with torch.inference_mode():
-                result[rows] = self.model(**inputs).logits.float().cpu()
-        return result
+        rows = self._given(texts)
+        if not len(rows):
+            return torch.empty(0, self.plan.outputs or 0)
+        return torch.from_numpy(self.outputs(rows, batch_size=batch_size)[0][0])
 
-    def attention(self, texts: Sequence[str], *, batch_size: int = 32) -> SiteAttention:
+    def outputs(self, rows: Rows, *, batch_size: int = 32) -> tuple[Outputs, Encoded]:
+        """What the model gives for rows of its task type, and how they were encoded.
+
+        Raises:
+            DataError: ``batch_size`` is less than one.
+        """
+        encoded = self._encode(rows)
+        order, found = encoded.by_length(), []
+        for inputs in self._batches(encoded, order, batch_size):
+            with torch.inference_mode():
+                found.append(self.task.run(self.model, inputs)[1])
+        return in_order(joined(found), order), encoded
+
+    def attention(self, texts: Iterable[Any], *, batch_size: int = 32) -> SiteAttention:
         """The mean weight that a fusion gives to each adapter, over the tokens of ``texts``.
 
         Raises:
@@ -99,38 +117,44 @@ class AdaptedModel:
                 f"{self.version.ref} is of the kind {self.manifest.kind!r}; "
                 "only a fusion pays attention to adapters."
             )
-        batches = (inputs for _, inputs in self._batches(texts, batch_size))
+        encoded = self._encode(self._given(texts))
+        batches = self._batches(encoded, encoded.by_length(), batch_size)
         return mean_attention(self.model, fusion, batches)
 
-    def _batches(
-        self, texts: Sequence[str], batch_size: int
-    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Rows of about the same length together, so that little is padded."""
-        training = self.manifest.training
-        known = training.arguments.get("max_length") if training else None
-        max_length = known if isinstance(known, int) else _MAX_LENGTH
-        # Characters are near enough to tokens for this.
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        starts = range(0, len(order), batch_size)
-        # Shown on a terminal only, and only when there is something to wait for.
-        for start in tqdm(starts, unit="batch", disable=None, delay=1, leave=False):
-            rows = order[start : start + batch_size]
-            inputs = encode(
-                self.tokenizer,
-                [texts[row] for row in rows],
-                max_length,
-                padding=True,
-                return_tensors="pt",
+    def _given(self, texts: Iterable[Any]) -> Rows:
+        if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+            raise DataError(
+                "predict takes a list of texts, or anything else to go through, found one "
+                f"{type(texts).__name__}. Put a single text in a list.",
+                texts,
             )
-            yield rows, dict(inputs.to(self.model.device))
+        return self.task.given(texts)
 
+    def _encode(self, rows: Rows) -> Encoded:
+        encoded = self.task.encode(self.tokenizer, rows, self.plan, self.text)
+        if encoded.cut:
+            logger.warning(
+                "%d of %d rows are longer than the %s that the adapter reads; the rest of them is "
+                "cut off.",
+                encoded.cut,
+                len(rows),
+                f"{self.text.max_length or self.tokenizer.model_max_length} tokens",
+            )
+        return encoded
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which no tokenizer takes
-        return False
-    return True
+    def _batches(
+        self, encoded: Encoded, order: Sequence[int], batch_size: int
+    ) -> Iterator[dict[str, Tensor]]:
+        """The features in that order, where the model is."""
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
+        collate = self.task.collator(self.tokenizer, self.model)
+        # Shown on a terminal only, and only when there is something to wait for.
+        for start in tqdm(
+            range(0, len(order), batch_size), unit="batch", disable=None, delay=1, leave=False
+        ):
+            batch = collate([encoded.feature(i) for i in order[start : start + batch_size]])
+            yield {name: values.to(self.model.device) for name, values in batch.items()}
 
 
 def load(
@@ -202,7 +226,7 @@ def _composed(request: _Request) -> AdaptedModel:
 
 def _through_peft(request: _Request) -> AdaptedModel:
     """With an adapter of a method that hubkit does not compute itself."""
-    if not request.manifest.labels:
+    if HeadPlan.of(request.manifest).outputs is None:
         raise _no_head(
             request,
             f"Its method, {request.manifest.method.type}, is none that hubkit attaches: load its "
@@ -237,12 +261,16 @@ class _Base:
         new: The names of the head's parameters that start at random.
         tokenizer: The base model's own.
         task: What the head is for.
+        plan: What the outputs of the head mean.
+        text: How texts are cut.
     """
 
     model: PreTrainedModel
     new: Collection[str]
     tokenizer: PreTrainedTokenizerBase
     task: TaskType
+    plan: HeadPlan
+    text: TextInfo
 
 
 def _load_base(request: _Request) -> _Base:
@@ -250,15 +278,12 @@ def _load_base(request: _Request) -> _Base:
     version, manifest, home = request.version, request.manifest, request.catalog.home
     task = task_type(manifest.task_type, str(version.ref))
     where = request.base or where_base_is(manifest.base_model, cache_in(home))
-    model, new = load_for_head(
-        where,
-        task.load_class(),
-        num_labels=len(manifest.labels),
-        id2label=dict(enumerate(manifest.labels)),
-        label2id={label: index for index, label in enumerate(manifest.labels)},
-    )
+    plan = task.plan_of(manifest)
+    model, new = load_for_head(where, task.load_class(), **plan.config())
     found = fingerprint(model)
     require_known_base(
         home, version, manifest, found, base=where, allow_mismatch=request.allow_base_mismatch
     )
-    return _Base(model, new, load_tokenizer(where, model), task)
+    tokenizer, text = load_tokenizer(where, model), text_of(manifest)
+    prepare(tokenizer, model, task, plan, text.padding_side)
+    return _Base(model, new, tokenizer, task, plan, text)

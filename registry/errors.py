@@ -11,6 +11,7 @@ HubkitError
 │   ├── AliasNotFoundError
 │   └── ParentNotFoundError
 ├── ConflictError
+│   └── OtherKindError
 ├── ManifestError
 ├── FolderError
 │   ├── HeadLabelsError
@@ -40,6 +41,10 @@ HubkitError
 ├── UnsupportedModelError
 ├── DataError
 │   ├── MissingColumnError
+│   ├── SeparatorError
+│   ├── EncodingError
+│   ├── TextLengthError
+│   ├── AmbiguousDataSetError
 │   └── LabelError
 │       ├── RareLabelError
 │       └── SingleLabelError
@@ -125,6 +130,10 @@ class ParentNotFoundError(NotFoundError):
 
 class ConflictError(HubkitError):
     """A name or number is already taken by something else."""
+
+
+class OtherKindError(ConflictError):
+    """A name means another kind of thing: `found` says what, `given` what was to be published."""
 
 
 class ManifestError(HubkitError):
@@ -245,6 +254,22 @@ class DataError(HubkitError):
 
 class MissingColumnError(DataError):
     """A data set has no column of the name that was `given`; those it has are `found`."""
+
+
+class SeparatorError(DataError):
+    """The columns of a file are separated by something else; `given` was expected, `found` is."""
+
+
+class EncodingError(DataError):
+    """A file is not text in the encoding that was `given`."""
+
+
+class TextLengthError(DataError):
+    """`given` tokens leave no room for text beside the special tokens of a base model."""
+
+
+class AmbiguousDataSetError(DataError):
+    """Several data sets have the name that was `given`; `found` are their full names."""
 
 
 class LabelError(DataError):

@@ -97,7 +97,7 @@ def test_no_texts_have_no_predictions(catalog: Catalog) -> None:
     ("texts", "message"),
     [
         ("one text", "takes a list of texts"),
-        (["x", 3], "Text 2 is 3 (int)"),
+        (["x", 3], "Row 2 has 3 (int) as its text"),
         (["x", "\ud800"], "expected Unicode text"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,13 +12,14 @@ from typing import Any
 import transformers
 from huggingface_hub import is_offline_mode
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoModel,
     AutoTokenizer,
-    BatchEncoding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.utils import logging
 
 from hubkit.bases.fingerprint import NOT_BACKBONE, fingerprint
@@ -141,18 +142,23 @@ def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase
     if not any(char.isalnum() for word in words for char in word):
         files = {"tokenizer_file": "tokenizer.json", **tokenizer.vocab_files_names}
         raise _no_tokenizer(base, sorted(files.values()))
-    positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
     return tokenizer
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, **settings: Any
-) -> BatchEncoding:
-    """Token ids of ``texts``, each cut at ``max_length`` or where the base model ends."""
-    limit = min(max_length, tokenizer.model_max_length)
-    encoded: BatchEncoding = tokenizer(list(texts), truncation=True, max_length=limit, **settings)
-    return encoded
+def _positions(model: PreTrainedModel) -> int:
+    """How many tokens of a text ``model`` can tell the places of; very many where there is no end.
+
+    RoBERTa and its kin count from behind the place that stands for padding: the first places of
+    their table are never used.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    unused = 0
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            unused = 0 if module.padding_idx is None else module.padding_idx + 1
+            break
+    return limit - unused if isinstance(limit, int) and limit > 0 else VERY_LARGE_INTEGER
 
 
 def _no_tokenizer(base: str, files: list[str]) -> BaseModelNotFoundError:

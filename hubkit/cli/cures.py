@@ -53,6 +53,12 @@ def _yank(error: errors.PartOfAdapterError) -> tuple[str, ...]:
 CURES: Mapping[type[HubkitError], Cure] = {
     errors.PartOfAdapterError: _yank,
     errors.RefNotFoundError: _others,
+    errors.MissingColumnError: ("Name it with --text-column or --label-column.",),
+    errors.SeparatorError: ("Say with --separator what separates the columns.",),
+    errors.EncodingError: ("Say with --encoding what the file is in, such as latin-1.",),
+    errors.TextLengthError: ("Give a larger --max-length.",),
+    errors.AmbiguousDataSetError: ("Name one of them with --dataset.",),
+    errors.OtherKindError: ("Or take the name all the same with --replace.",),
     errors.RareLabelError: ("Or pass rows to validate with as --validation.",),
     errors.SingleLabelError: ("Check --label-column.",),
     errors.DivergedError: ("Try a smaller --learning-rate.",),

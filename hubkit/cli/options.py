@@ -11,6 +11,7 @@ from hubkit.cli.params import NAME, Number
 from hubkit.training.settings import Settings
 
 if TYPE_CHECKING:
+    from hubkit.tasks.task import TaskType
     from hubkit.training.job import Job
     from registry.refs import AdapterRef
 
@@ -21,6 +22,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 name_option = click.option(
     "--name", type=NAME, required=True, help="What to call it: NAME or OWNER/NAME."
+)
+
+replace_option = click.option(
+    "--replace",
+    is_flag=True,
+    help="Take the name although it means another kind of adapter so far.",
 )
 
 base_option = click.option(
@@ -66,19 +73,29 @@ def data_options(command: _Command) -> _Command:
     """Which part of the labelled data is meant."""
     return _all(
         command,
-        click.option(
-            "--text-column",
-            default="text",
-            show_default=True,
-            metavar="COLUMN",
-            help="Column of the texts.",
-        ),
+        input_options,
         click.option(
             "--label-column",
-            default="label",
-            show_default=True,
             metavar="COLUMN",
-            help="Column of the labels.",
+            help="Column of what is to be learned; default: label, or score for text-regression.",
+        ),
+        click.option(
+            "--labels-column",
+            metavar="COLUMN",
+            help="Column of lists of labels, where several hold; default: labels.",
+        ),
+    )
+
+
+def input_options(command: _Command) -> _Command:
+    """Where the texts of a table are, and how the file is written."""
+    return _all(
+        command,
+        click.option("--text-column", metavar="COLUMN", help="Column of the texts; default: text."),
+        click.option(
+            "--pair-column",
+            metavar="COLUMN",
+            help="Column of second texts, read with the first; default: text_pair, if it is there.",
         ),
         click.option(
             "--split",
@@ -86,7 +103,44 @@ def data_options(command: _Command) -> _Command:
             show_default=True,
             help="Split of a data set; a file has only one.",
         ),
+        click.option(
+            "--separator",
+            metavar="CHARACTER",
+            callback=_separator,
+            help="What separates the columns of a CSV file; default: a comma.",
+        ),
+        click.option(
+            "--encoding", default="utf-8", show_default=True, help="Of a CSV, TSV or JSON file."
+        ),
     )
+
+
+def _separator(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return "\t" if value in ("\\t", "tab") else value
+
+
+def reading(task: TaskType, options: dict[str, Any]) -> dict[str, Any]:
+    """What ``read_rows`` and ``read_inputs`` take, from the options of `data_options`.
+
+    Args:
+        task: What its columns are called.
+        options: The values by parameter; those for reading are taken out.
+    """
+    own = {column.name for column in task.columns}
+    learned = next((column.name for column in task.targets), None)
+    called = {
+        "text": options.pop("text_column"),
+        "text_pair": options.pop("pair_column"),
+        learned: options.pop("label_column", None),
+        "labels": options.pop("labels_column", None),
+    }
+    for name, column in called.items():
+        if column is not None and name not in own:
+            raise click.UsageError(f"{task.name} has no column {name!r}.")
+    return {
+        "columns": {name: column for name, column in called.items() if column is not None},
+        **{name: options.pop(name) for name in ("split", "separator", "encoding")},
+    }
 
 
 def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
@@ -110,6 +164,13 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
         return _all(
             command,
             name_option,
+            replace_option,
+            click.option(
+                "--task-type",
+                default="text-classification",
+                show_default=True,
+                help="How it works: text-classification, or text-regression for numbers.",
+            ),
             click.option(
                 "--validation",
                 metavar="FILE",
@@ -119,7 +180,7 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
             setting("epochs", count, "Passes over the data, at most."),
             setting("learning_rate", Number(min=0, min_open=True), "At the first step."),
             setting("batch_size", count, "Texts in a step."),
-            setting("max_length", count, "Tokens of a text; the rest is cut off."),
+            setting("max_length", count, "Tokens of a row; the rest is cut off."),
             setting("patience", count, "Epochs without a better validation loss, then stop."),
             setting("seed", click.IntRange(0, 2**32 - 1), "Of every random generator."),
             click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable."),
@@ -135,27 +196,31 @@ def read_job(
     name: AdapterRef,
     task: str,
     *,
+    task_type: str,
     validation: str | None,
-    split: str,
-    text_column: str,
-    label_column: str,
     tags: tuple[str, ...],
     description: str,
-    **settings: Any,
+    replace: bool,
+    **options: Any,
 ) -> Job:
     """Read the data that the options name, and put the rest beside it."""
-    from hubkit.training.data import read_labelled_text
+    from hubkit.tasks.table import task_type as find_task_type
+    from hubkit.training.data import read_rows
     from hubkit.training.job import Job
 
-    columns = {"split": split, "text_column": text_column, "label_column": label_column}
+    kind = find_task_type(task_type, str(name))
+    how = reading(kind, options)
+    settings = Settings(**options)
     return Job(
         name=name,
         task=task,
-        data=read_labelled_text(data, **columns),
-        validation=None if validation is None else read_labelled_text(validation, **columns),
-        settings=Settings(**settings),
+        data=read_rows(kind, data, **how),
+        validation=None if validation is None else read_rows(kind, validation, **how),
+        settings=settings,
         tags=tags,
         description=description,
+        task_type=task_type,
+        replace=replace,
     )
 
 

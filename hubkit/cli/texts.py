@@ -1,23 +1,46 @@
-"""Texts as arguments, or as the lines of a file."""
+"""Texts as arguments, as the lines of a file, or as a column of a table."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import IO, Any, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hubkit.cli.options import input_options, reading
 from registry.errors import DataError
 
+if TYPE_CHECKING:
+    from hubkit.tasks.task import TaskType
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Rows to predict: each has its number from 1, so that none is lost from sight.
+
+    Attributes:
+        rows: Every row that was given: its columns, by the task type's names.
+    """
+
+    rows: list[dict[str, str]]
+
+    def filled(self) -> list[int]:
+        """The positions of the rows that say something."""
+        return [at for at, row in enumerate(self.rows) if all(map(str.strip, row.values()))]
 
 
 def text_options(command: _Command) -> _Command:
     """The arguments and options that :func:`read_texts` takes."""
     file = click.option(
         "--file",
-        type=click.File(encoding="utf-8"),
-        help="Read the texts from a file, one a line; - for standard input.",
+        metavar="FILE",
+        help="Read the texts from a file: the column of a .csv, .tsv, .json, .jsonl or .parquet "
+        "file, the lines of any other; - for the lines of standard input.",
     )
     size = click.option(
         "--batch-size",
@@ -26,28 +49,62 @@ def text_options(command: _Command) -> _Command:
         show_default=True,
         help="Texts at a time.",
     )
-    return click.argument("texts", nargs=-1, metavar="[TEXT]...")(file(size(command)))
+    return click.argument("texts", nargs=-1, metavar="[TEXT]...")(
+        file(input_options(size(command)))
+    )
 
 
-def read_texts(texts: tuple[str, ...], file: IO[str] | None) -> tuple[str, ...]:
-    """The texts that are given; empty lines are left out.
+def read_texts(
+    task: TaskType, texts: tuple[str, ...], file: str | None, options: dict[str, Any]
+) -> Texts:
+    """The texts that are given.
+
+    Args:
+        task: What its columns are called.
+        texts: Arguments.
+        file: The value of ``--file``.
+        options: Those of ``input_options``; they are taken out.
 
     Raises:
-        UsageError: There are none, or both kinds, or an empty one.
-        DataError: The file is not UTF-8 text, or holds none.
+        DataError: The file cannot be read, or no row says something.
     """
-    if texts == ("-",) and file is None:
-        texts, file = (), click.open_file("-", encoding="utf-8")
-    if "-" in texts or any(not text.strip() for text in texts):
-        raise click.UsageError("A text is empty, or - stands beside others.")
-    if bool(texts) == (file is not None):
-        raise click.UsageError("Give the texts as arguments, or with --file; - is standard input.")
+    how = reading(task, options)
+    file = "-" if texts == ("-",) else file
+    first = task.inputs[0].name
     if file is None:
-        return texts
-    try:
-        lines = tuple(line.strip() for line in file if line.strip())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file.name} is not UTF-8 text: {error}.", file.name) from error
-    if not lines:
-        raise DataError(f"{file.name} holds no text: expected one on each line.", file.name)
-    return lines
+        return Texts([{first: text} for text in texts])
+    found = Texts(_rows(task, first, file, how))
+    if not found.filled():
+        name = "Standard input" if file == "-" else file
+        raise DataError(f"{name} holds no text: expected one in each row.", file)
+    return found
+
+
+def check_texts(texts: tuple[str, ...], file: str | None) -> None:
+    """Fail early: loading a model takes seconds.
+
+    Raises:
+        UsageError: There are no texts, or both kinds, or an empty one.
+        DataError: There is no such file.
+    """
+    given = () if texts == ("-",) and file is None else texts
+    if "-" in given or any(not text.strip() for text in given):
+        raise click.UsageError("A text is empty, or - stands beside others.")
+    if bool(given) == (file is not None or texts == ("-",)):
+        raise click.UsageError("Give the texts as arguments, or with --file; - is standard input.")
+    if file not in (None, "-") and not Path(str(file)).exists():
+        raise DataError(f"{file} does not exist.", file)
+
+
+def _rows(task: TaskType, first: str, file: str, how: dict[str, Any]) -> list[dict[str, str]]:
+    from hubkit.training.data import read_inputs
+    from hubkit.training.files import SUFFIXES, decode, read_text
+
+    if file == "-":
+        text = decode(sys.stdin.buffer.read(), "standard input", how["encoding"])
+    elif Path(file).suffix.lower() in SUFFIXES:
+        return read_inputs(task, file, **how)
+    else:
+        text = read_text(Path(file), how["encoding"])
+    lines = text.replace("\r\n", "\n").split("\n")
+    return [{first: line} for line in (lines[:-1] if lines[-1] == "" else lines)]

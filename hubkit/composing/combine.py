@@ -11,7 +11,7 @@ from hubkit.bases.compare import base_mismatch, same_base
 from hubkit.composition import Composition, Mix, Stack
 from hubkit.methods.table import METHODS
 from registry import AdapterRef, Catalog, Manifest, Parent, Version
-from registry.errors import CompositionError
+from registry.errors import CompositionError, NotFoundError, OtherKindError
 from registry.folders import read_folder, write_manifest
 from registry.manifest import Method
 
@@ -73,17 +73,73 @@ def pins(chosen: Sequence[Chosen]) -> list[Parent]:
     return [Parent(ref=str(version.ref), digest=version.manifest_digest) for version, _ in chosen]
 
 
-def publish_stack(catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef]) -> Version:
-    """Publish adapters one after the other as one adapter, with the head of the last.
+def require_same_kind(
+    catalog: Catalog, name: AdapterRef, manifest: Manifest, *, replace: bool
+) -> None:
+    """Make sure that a name goes on meaning what it means, unless it is to be replaced.
+
+    Args:
+        catalog: The registry.
+        name: What is to be published is to get this name.
+        manifest: What is to be published.
+        replace: Whether the name may mean something else from now on.
 
     Raises:
-        HubkitError: As :func:`choose` and ``Catalog.publish``.
+        OtherKindError: The latest version of that name is of another kind, base model, task, task
+            type or labels.
     """
-    return _publish(catalog, name, choose(catalog, refs, Stack), "stack", {})
+    if replace:
+        return
+    try:
+        latest = catalog.resolve(name.repository)
+    except NotFoundError:
+        return
+    known = catalog.manifest(latest)
+    facts = [
+        ("kind", known.kind, manifest.kind),
+        ("task", known.task, manifest.task),
+        ("task type", known.task_type, manifest.task_type),
+        ("labels", ", ".join(known.labels), ", ".join(manifest.labels)),
+    ]
+    differ = [(fact, old or "none", new or "none") for fact, old, new in facts if old != new]
+    if not same_base(known.base_model, manifest.base_model):
+        differ.append(("base model", known.base_model.id, manifest.base_model.id))
+    if differ:
+        fact, old, new = differ[0]
+        more = ", ".join(other for other, *_ in differ[1:])
+        raise OtherKindError(
+            f"{latest.ref} has the {fact} {old}; what is to be published under its name has {new}"
+            f"{f', and another {more}' if more else ''}. Give it a name of its own.",
+            name,
+            given={fact: new for fact, _, new in differ},
+            found={fact: old for fact, old, _ in differ},
+        )
+
+
+def publish_stack(
+    catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef], *, replace: bool = False
+) -> Version:
+    """Publish adapters one after the other as one adapter, with the head of the last.
+
+    Args:
+        catalog: The registry.
+        name: What to call it.
+        refs: Published adapters, fusions or stacks.
+        replace: Whether the name may mean another kind of thing so far.
+
+    Raises:
+        HubkitError: As :func:`choose`, :func:`require_same_kind` and ``Catalog.publish``.
+    """
+    return _publish(catalog, name, choose(catalog, refs, Stack), "stack", {}, replace)
 
 
 def publish_mix(
-    catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef], weights: Sequence[float] = ()
+    catalog: Catalog,
+    name: AdapterRef,
+    refs: Sequence[AdapterRef],
+    weights: Sequence[float] = (),
+    *,
+    replace: bool = False,
 ) -> Version:
     """Publish the weighted sum of adapters as one adapter, with the head of the last.
 
@@ -92,14 +148,15 @@ def publish_mix(
         name: What to call it.
         refs: Published adapters, fusions or stacks.
         weights: A number for each; none for equal ones that add up to one.
+        replace: Whether the name may mean another kind of thing so far.
 
     Raises:
-        HubkitError: As :func:`choose` and ``Catalog.publish``.
+        HubkitError: As :func:`choose`, :func:`require_same_kind` and ``Catalog.publish``.
     """
     chosen = choose(catalog, refs, Mix)
     mix = Mix(*refs, weights=weights or [1.0 / len(refs)] * len(refs))
     assert mix.weights is not None
-    return _publish(catalog, name, chosen, "mix", {"weights": list(mix.weights)})
+    return _publish(catalog, name, chosen, "mix", {"weights": list(mix.weights)}, replace)
 
 
 def _publish(
@@ -108,6 +165,7 @@ def _publish(
     chosen: Sequence[Chosen],
     kind: Literal["stack", "mix"],
     parameters: dict[str, Any],
+    replace: bool,
 ) -> Version:
     last = chosen[-1][1]
     manifest = Manifest(
@@ -117,9 +175,14 @@ def _publish(
         task=last.task,
         task_type=last.task_type,
         labels=last.labels,
+        problem_type=last.problem_type,
+        outputs=last.outputs,
+        head=last.head,
+        text=last.text,
         language=last.language,
         parents=tuple(pins(chosen)),
     )
+    require_same_kind(catalog, name, manifest, replace=replace)
     with tempfile.TemporaryDirectory() as folder:
         write_manifest(Path(folder), manifest)
         return catalog.publish(name, read_folder(Path(folder)))

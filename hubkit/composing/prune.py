@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.save import manifest_of, save_folder
+from hubkit.composing.combine import require_same_kind
 from hubkit.inference import load
 from registry import AdapterRef, Catalog, Version
 from registry.errors import CompositionError
@@ -19,11 +21,12 @@ def publish_pruned(
     catalog: Catalog,
     name: AdapterRef,
     ref: AdapterRef,
-    texts: Sequence[str],
+    texts: Sequence[Any],
     keep: int,
     *,
     base: str | None = None,
     batch_size: int = 32,
+    replace_name: bool = False,
 ) -> Version:
     """Publish the fusion ``ref`` over the ``keep`` most attended adapters at each site.
 
@@ -31,10 +34,11 @@ def publish_pruned(
         catalog: The registry.
         name: What to call it.
         ref: A fusion.
-        texts: What the attention is averaged over.
+        texts: Texts, or rows by column, that the attention is averaged over.
         keep: How many adapters stay.
         base: Where the base model is, if no longer where it was.
         batch_size: Texts at a time.
+        replace_name: Whether the name may mean another kind of thing so far.
 
     Raises:
         CompositionError: ``ref`` is no fusion, or ``keep`` is under one.
@@ -52,11 +56,16 @@ def publish_pruned(
         parents=manifest.parents,
         task=manifest.task,
         task_type=manifest.task_type,
+        problem_type=manifest.problem_type,
+        outputs=manifest.outputs,
+        head=manifest.head,
+        text=manifest.text,
         language=manifest.language,
         license=manifest.license,
         tags=manifest.tags,
         description=f"{model.version.ref}, of which each layer attends to {keep} adapters.",
     )
+    require_same_kind(catalog, name, plan, replace=replace_name)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "fusion")
         save_folder(pruned, plan, folder)

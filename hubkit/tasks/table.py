@@ -1,4 +1,4 @@
-"""The task types that hubkit runs."""
+"""The task types that hubkit trains and runs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from transformers import PreTrainedModel
 
 from hubkit.tasks.task import TaskType
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
+from hubkit.tasks.text_regression import TEXT_REGRESSION
 from registry.errors import AdapterError
+from registry.task_types import of_class, with_outputs
 
-TASK_TYPES: dict[str, TaskType] = {task.name: task for task in (TEXT_CLASSIFICATION,)}
+_TASKS: tuple[TaskType, ...] = (TEXT_CLASSIFICATION, TEXT_REGRESSION)
+TASK_TYPES = {task.name: task for task in _TASKS}
 
 
 def task_type(name: str | None, adapter: str) -> TaskType:
-    """The row of a task type.
+    """A task type by its name.
 
     Args:
         name: The task type in the manifest of ``adapter``.
@@ -30,8 +33,9 @@ def task_type(name: str | None, adapter: str) -> TaskType:
 
 
 def task_type_of(model: PreTrainedModel) -> str | None:
-    """The task type that the head of ``model`` is for; None where no row knows it."""
-    for task in TASK_TYPES.values():
-        if type(model).__name__.endswith(task.head_suffix):
-            return task.name
-    return None
+    """What the head of ``model`` is for; None where the table of names does not know it."""
+    names = of_class(type(model).__name__)
+    if names is None:
+        return None
+    problem, outputs = model.config.problem_type, model.config.num_labels
+    return with_outputs(names.name, outputs if problem in (None, "regression") else None)

@@ -1,52 +1,270 @@
-"""What training, evaluating and predicting need to know of a task type."""
+"""The contract of a task type: all that training, evaluating and predicting ask of it.
+
+Each task type is one file that follows this order: its names, its columns, an example, the head
+that its data needs, encoding, batches, running, predictions, metrics. Nothing outside of these
+files says label, logits or accuracy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 import transformers
 from torch import Tensor
+from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
+
+from hubkit.tasks.columns import Column, NotExpectedError, any_text
+from hubkit.tasks.rows import Rows
+from registry.errors import DataError
+from registry.manifest import Manifest, ProblemType, TextInfo
+from registry.task_types import TaskNames
+
+Outputs = tuple[np.ndarray, ...]
+"""What a model gave for a number of features: arrays of the same length, float32."""
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a classifier says of one text.
+class Prediction(ABC):
+    """What a task type says of one row."""
+
+    @abstractmethod
+    def cells(self) -> tuple[str, ...]:
+        """It for people: a text for each name in the task type's ``header``."""
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """What the outputs of a head mean.
 
     Attributes:
-        label: The most probable label.
-        score: Its probability, from 0 to 1.
-        scores: The probability of each label, in the order of their ids.
+        outputs: How many numbers it makes of a row, or of a token; None where the base model says.
+        labels: What each output stands for; empty for numbers, words and the ends of answers.
+        problem_type: As transformers calls it; None for models that are not for sequences.
     """
 
-    label: str
-    score: float
-    scores: dict[str, float]
+    outputs: int | None = None
+    labels: tuple[str, ...] = ()
+    problem_type: ProblemType | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> HeadPlan:
+        """The plan of a published head."""
+        outputs = manifest.outputs or len(manifest.labels) or None
+        return cls(outputs, manifest.labels, manifest.problem_type)
+
+    def config(self) -> dict[str, Any]:
+        """What ``from_pretrained`` takes to make a model with such a head."""
+        settings: dict[str, Any] = {}
+        if self.outputs is not None:
+            settings["num_labels"] = self.outputs
+        if self.labels:
+            settings["id2label"] = dict(enumerate(self.labels))
+            settings["label2id"] = {label: index for index, label in enumerate(self.labels)}
+        if self.problem_type is not None:
+            settings["problem_type"] = self.problem_type
+        return settings
 
 
 @dataclass(frozen=True)
-class TaskType:
+class Encoded:
+    """Rows as the model reads them. A row may have several features: one for each window.
+
+    Attributes:
+        features: What the model takes of each feature, by argument.
+        row_of: The row of each feature.
+        cut: How many rows lost tokens, because they are longer than the model or the limit.
+        beside: More of each feature that predictions need, such as where its tokens are in the
+            text.
+    """
+
+    features: Mapping[str, list[Any]]
+    row_of: Sequence[int]
+    cut: int = 0
+    beside: Mapping[str, list[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.row_of)
+
+    def feature(self, index: int) -> dict[str, Any]:
+        """One feature, as a collator takes it."""
+        return {name: values[index] for name, values in self.features.items()}
+
+    def by_length(self) -> list[int]:
+        """The positions of the features, the longest first, so that little is padded."""
+        lengths = self.features.get("input_ids", [()] * len(self))
+        return sorted(range(len(self)), key=lambda index: -len(lengths[index]))
+
+
+class TaskType(ABC):
     """One way of working.
 
     Attributes:
-        name: As on the Hugging Face Hub.
-        auto_class: The transformers class that loads a base model with the head for it.
-        head_suffix: How the names of the model classes with that head end.
-        collator: Makes a batch of tokenised rows.
-        metrics: From label ids (n) and predicted ids (n) to numbers that are better when higher;
-            the first is the one that sums a run up.
-        decode: From logits (n, labels) and label names to what `predict` returns.
+        names: Its row of the table of names.
+        columns: What it reads.
+        example: A row or two of a file, for messages and documents.
+        metrics_up: Its metrics, the one that sums them up first: whether higher is better, by name.
+        header: What the cells of a prediction are.
     """
 
-    name: str
-    auto_class: str
-    head_suffix: str
-    collator: Callable[..., Any]
-    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
-    decode: Callable[[Tensor, Sequence[str]], list[Prediction]]
+    names: ClassVar[TaskNames]
+    columns: ClassVar[tuple[Column, ...]]
+    example: ClassVar[str]
+    metrics_up: ClassVar[Mapping[str, bool]]
+    header: ClassVar[tuple[str, ...]]
+
+    @property
+    def name(self) -> str:
+        """What a manifest calls it."""
+        return self.names.name
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that `predict` reads."""
+        return tuple(column for column in self.columns if not column.target)
+
+    @property
+    def targets(self) -> tuple[Column, ...]:
+        """The columns that the model is to learn."""
+        return tuple(column for column in self.columns if column.target)
 
     def load_class(self) -> Any:
-        """The auto class itself."""
-        return getattr(transformers, self.auto_class)
+        """The auto class that loads a base model with a head for it."""
+        return getattr(transformers, self.names.auto_class)
+
+    def given(self, items: Iterable[Any]) -> Rows:
+        """Rows from what a caller of `predict` gives: texts, tuples of texts, or mappings.
+
+        Raises:
+            DataError: An item is something else, or lacks a column.
+        """
+        columns: dict[str, list[Any]] = {column.name: [] for column in self.inputs}
+        count = 0
+        for count, item in enumerate(items, start=1):
+            for name, value in self._given(item, count).items():
+                columns[name].append(value)
+        for column in self.inputs:
+            if len(columns[column.name]) != count:
+                if columns[column.name] or not column.optional:
+                    raise DataError(
+                        f"Some of the {count} rows have a {column.name}, and some have none; "
+                        "expected it in each, or in none."
+                    )
+                del columns[column.name]
+        return Rows("what was given", columns)
+
+    def _given(self, item: Any, number: int) -> dict[str, Any]:
+        values: Mapping[str, Any]
+        if isinstance(item, Mapping):
+            values = item
+        else:
+            parts = item if isinstance(item, tuple | list) else (item,)
+            if len(parts) > len(self.inputs):
+                parts = (item,)  # which is then refused as a value
+            values = dict(zip((column.name for column in self.inputs), parts, strict=False))
+        found = {}
+        for column in self.inputs:
+            if values.get(column.name) is None and column.optional:
+                continue
+            value = values.get(column.name)
+            try:
+                found[column.name] = any_text(value)
+            except NotExpectedError as error:
+                shown = repr(value)
+                raise DataError(
+                    f"Row {number} has {shown[:80]} ({type(value).__name__}) as its {column.name}; "
+                    f"expected Unicode {error}.",
+                    item,
+                ) from None
+        return found
+
+    def fit_plan(self, rows: Rows) -> HeadPlan:
+        """The head that these rows can train.
+
+        Raises:
+            LabelError: There is nothing to tell apart.
+        """
+        return HeadPlan()
+
+    def plan_of(self, manifest: Manifest) -> HeadPlan:
+        """The plan of a published head.
+
+        Raises:
+            AdapterError: Its outputs are none that this task type can read.
+        """
+        return HeadPlan.of(manifest)
+
+    def check(self, rows: Rows, plan: HeadPlan) -> None:  # noqa: B027
+        """Make sure that a head of this plan can be measured on these rows.
+
+        Raises:
+            LabelError: A row has a label that the head does not know.
+        """
+
+    def strata(self, rows: Rows) -> Sequence[str] | None:
+        """What is to be held out in proportion, a value for each row; None if nothing is."""
+        return None
+
+    @abstractmethod
+    def encode(
+        self, tokenizer: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
+    ) -> Encoded:
+        """The rows as the model reads them, with what it is to learn where the rows have it.
+
+        Raises:
+            TextLengthError: The limit leaves no room for text.
+        """
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Any:
+        """What makes a batch of features."""
+        return DataCollatorWithPadding(tokenizer)
+
+    def run(
+        self, model: PreTrainedModel, inputs: Mapping[str, Tensor]
+    ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """The loss, where the inputs have what is to be learned, and the outputs of a batch.
+
+        A task type whose model generates calls ``model.generate`` here.
+        """
+        found = model(**inputs)
+        return found.get("loss"), (found.logits,)
+
+    @abstractmethod
+    def predictions(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Sequence[Prediction]:
+        """What `predict` returns: one prediction for each row, in the order of the rows."""
+
+    @abstractmethod
+    def metrics(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> dict[str, float]:
+        """The numbers that ``metrics_up`` names; the rows have what is to be learned."""
+
+
+def joined(batches: Sequence[tuple[Tensor, ...]]) -> Outputs:
+    """The outputs of batches as one, filled up with -100 where their widths differ."""
+    return tuple(_joined([batch[index] for batch in batches]) for index in range(len(batches[0])))
+
+
+def in_order(outputs: Outputs, order: Sequence[int]) -> Outputs:
+    """Outputs that were computed in the order of ``order``, back in the order of the features."""
+    places = np.argsort(np.array(order, dtype=np.int64))
+    return tuple(array[places] for array in outputs)
+
+
+def _joined(parts: Sequence[Tensor]) -> np.ndarray:
+    arrays = [part.detach().to("cpu", torch.float32).numpy() for part in parts]
+    shape = [max(array.shape[axis] for array in arrays) for axis in range(1, arrays[0].ndim)]
+    whole = np.full((sum(map(len, arrays)), *shape), -100.0, dtype=np.float32)
+    start = 0
+    for array in arrays:
+        whole[(slice(start, start + len(array)), *(slice(0, size) for size in array.shape[1:]))] = (
+            array
+        )
+        start += len(array)
+    return whole

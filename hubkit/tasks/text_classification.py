@@ -1,41 +1,210 @@
-"""One text, or several, to one of some labels."""
+"""A text, or a pair of texts, to one of some labels, or to all labels that hold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
-import torch
-from sklearn.metrics import accuracy_score, f1_score
-from torch import Tensor
-from transformers import DataCollatorWithPadding
+from scipy.special import expit, softmax
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.preprocessing import MultiLabelBinarizer
+from transformers import PreTrainedTokenizerBase
 
-from hubkit.tasks.task import Prediction, TaskType
+from hubkit.tasks.columns import Column, label, label_list, same_number, text
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.task import Encoded, HeadPlan, Outputs, Prediction, TaskType
+from hubkit.tasks.text import encode_texts
+from registry.errors import AdapterError, LabelError, SingleLabelError, did_you_mean
+from registry.manifest import Manifest, TextInfo
+from registry.task_types import TASK_TYPES
+
+THRESHOLD = 0.5
+"""The probability from which a label holds, where several may."""
 
 
-def _classification_metrics(expected: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    return {
-        "accuracy": float(accuracy_score(expected, predicted)),
+@dataclass(frozen=True)
+class LabelPrediction(Prediction):
+    """What a classifier says of one text.
+
+    Attributes:
+        label: The most probable label.
+        score: Its probability, from 0 to 1.
+        scores: The probability of each label, in the order of their ids.
+    """
+
+    label: str
+    score: float
+    scores: dict[str, float]
+
+    def cells(self) -> tuple[str, ...]:
+        """The label and its score."""
+        return self.label, f"{self.score:.4f}"
+
+
+@dataclass(frozen=True)
+class LabelsPrediction(Prediction):
+    """What a classifier says of one text of which several labels may hold.
+
+    Attributes:
+        labels: Those with a probability of at least a half; there may be none.
+        scores: The probability of each label, in the order of their ids; each is of its own.
+    """
+
+    labels: tuple[str, ...]
+    scores: dict[str, float]
+
+    def cells(self) -> tuple[str, ...]:
+        """The labels and their scores; a dash where there are none."""
+        scores = ", ".join(f"{self.scores[name]:.4f}" for name in self.labels)
+        return ", ".join(self.labels) or "-", scores or "-"
+
+
+class TextClassification(TaskType):
+    """Each output of the head stands for a label."""
+
+    names = TASK_TYPES["text-classification"]
+    columns = (
+        Column("text", text),
+        Column("text_pair", text, optional=True),
+        Column("label", label, target=True, instead="labels"),
+        Column("labels", label_list, target=True, instead="label"),
+    )
+    example = "text,label\nWhat a film!,positive\nTwo hours I will not get back.,negative\n"
+    metrics_up = MappingProxyType(
+        {"accuracy": True, "f1_macro": True, "matthews": True, "f1_micro": True}
+    )
+    header = ("label", "score")
+
+    def plan_of(self, manifest: Manifest) -> HeadPlan:
+        """A label for each output."""
+        plan = HeadPlan.of(manifest)
+        if plan.problem_type == "regression" or not plan.labels:
+            found = f"{plan.outputs or 'no'} outputs and {len(plan.labels)} labels"
+            raise AdapterError(
+                f"A head for text-classification has a label for each output; this one has {found} "
+                f"({plan.problem_type or 'of no problem type'})."
+            )
+        return plan
+
+    def fit_plan(self, rows: Rows) -> HeadPlan:
+        """The labels that occur, sorted."""
+        if "labels" in rows:
+            names = sorted({name for row in rows["labels"] for name in row})
+            problem = "multi_label_classification"
+        else:
+            names = sorted(set(rows["label"]))
+            problem = "single_label_classification"
+        if problem == "single_label_classification" and len(names) < 2:
+            raise SingleLabelError(
+                f"{rows.name} has only the label {names[0]!r}; a classifier needs at least two.",
+                rows.name,
+                found=names,
+            )
+        if not names:
+            raise SingleLabelError(f"{rows.name} has no label in any row.", rows.name, found=[])
+        if twins := same_number(names):
+            raise LabelError(
+                f"{rows.name} has the labels {twins[0]!r} and {twins[1]!r}, which are the same "
+                "number; expected one spelling for each class.",
+                twins[1],
+            )
+        return HeadPlan(len(names), tuple(names), problem)  # type: ignore[arg-type]
+
+    def check(self, rows: Rows, plan: HeadPlan) -> None:
+        """Every label of the rows is one of the head's."""
+        several = _several(plan)
+        if several != ("labels" in rows):
+            raise LabelError(
+                f"{rows.name} has {'a list of labels' if 'labels' in rows else 'one label'} for "
+                f"each row, but the adapter predicts {'several' if several else 'one'}; expected "
+                f"the column {'labels' if several else 'label'}.",
+                rows.name,
+            )
+        found = [name for row in rows["labels"] for name in row] if several else rows["label"]
+        unknown = Counter(name for name in found if name not in plan.labels)
+        if unknown:
+            name, count = unknown.most_common(1)[0]
+            raise LabelError(
+                f"{rows.name} has the label {name!r} ({count} of {len(rows)} rows); expected one "
+                f"of {', '.join(map(repr, plan.labels))}.{did_you_mean(name, plan.labels)}",
+                name,
+                expected=plan.labels,
+                found=name,
+            )
+
+    def strata(self, rows: Rows) -> Sequence[str] | None:
+        """The classes; several labels at once have no strata."""
+        return None if "labels" in rows else rows["label"]
+
+    def encode(
+        self, tokenizer: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
+    ) -> Encoded:
+        """A feature a row; ``labels`` is the id of its class, or a 0 or 1 for each class."""
+        encoded, cut = encode_texts(tokenizer, rows["text"], rows.get("text_pair"), text)
+        features = dict(encoded)
+        if "label" in rows or "labels" in rows:
+            self.check(rows, plan)
+            features["labels"] = _targets(rows, plan).tolist()
+        return Encoded(features, range(len(rows)), cut)
+
+    def predictions(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Sequence[Prediction]:
+        """Probabilities: together one, or each of its own where several labels may hold."""
+        if _several(plan):
+            return [_labels(row, plan.labels) for row in expit(outputs[0])]
+        return [_label(row, plan.labels) for row in softmax(outputs[0], axis=-1)]
+
+    def metrics(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> dict[str, float]:
+        """Accuracy, F1 and Matthews of one label; F1 micro and macro of several."""
+        expected = _targets(rows, plan)
         # A class that nobody predicts counts as 0; that is the answer, not a problem to warn of.
-        "f1_macro": float(f1_score(expected, predicted, average="macro", zero_division=0.0)),
-    }
+        if _several(plan):
+            predicted = (expit(outputs[0]) >= THRESHOLD).astype(int)
+            return {
+                f"f1_{how}": float(f1_score(expected, predicted, average=how, zero_division=0.0))
+                for how in ("micro", "macro")
+            }
+        predicted = outputs[0].argmax(-1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a single class has no correlation: 0
+            matthews = float(matthews_corrcoef(expected, predicted))
+        return {
+            "accuracy": float(accuracy_score(expected, predicted)),
+            "f1_macro": float(f1_score(expected, predicted, average="macro", zero_division=0.0)),
+            "matthews": matthews,
+        }
 
 
-def _classes(logits: Tensor, labels: Sequence[str]) -> list[Prediction]:
-    probabilities = torch.softmax(logits.float(), dim=-1)
-    return [
-        Prediction(
-            labels[row.argmax()], float(row.max()), dict(zip(labels, row.tolist(), strict=True))
-        )
-        for row in probabilities
-    ]
+def _several(plan: HeadPlan) -> bool:
+    return plan.problem_type == "multi_label_classification"
 
 
-TEXT_CLASSIFICATION = TaskType(
-    name="text-classification",
-    auto_class="AutoModelForSequenceClassification",
-    head_suffix="ForSequenceClassification",
-    collator=DataCollatorWithPadding,
-    metrics=_classification_metrics,
-    decode=_classes,
-)
+def _targets(rows: Rows, plan: HeadPlan) -> np.ndarray:
+    """The id of each row's class, *shape* ``(rows,)``; or 0 or 1, *shape* ``(rows, labels)``."""
+    if _several(plan):
+        matrix = MultiLabelBinarizer(classes=plan.labels).fit_transform(rows["labels"])
+        return np.asarray(matrix, dtype=np.float32)
+    ids = {name: index for index, name in enumerate(plan.labels)}
+    return np.array([ids[name] for name in rows["label"]], dtype=np.int64)
+
+
+def _label(row: np.ndarray, names: Sequence[str]) -> LabelPrediction:
+    scores = dict(zip(names, map(float, row), strict=True))
+    best = int(row.argmax())
+    return LabelPrediction(names[best], float(row[best]), scores)
+
+
+def _labels(row: np.ndarray, names: Sequence[str]) -> LabelsPrediction:
+    scores: Mapping[str, float] = dict(zip(names, map(float, row), strict=True))
+    holds = tuple(name for name, score in scores.items() if score >= THRESHOLD)
+    return LabelsPrediction(holds, dict(scores))
+
+
+TEXT_CLASSIFICATION = TextClassification()

@@ -1,212 +1,270 @@
-"""Labelled text from a file or a data set id, checked before anything is trained on it."""
+"""Rows of a task type, from a file, a data set or an object: checked before anything is trained."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import ClassLabel, Dataset, load_dataset
-from datasets.exceptions import DatasetsError
-from datasets.utils.logging import disable_progress_bar
 from sklearn.model_selection import train_test_split
 
-from registry.errors import DataError, LabelError, did_you_mean
+from hubkit.tasks.columns import Column, NotExpectedError, label
+from hubkit.tasks.rows import Rows
+from hubkit.training.files import Table, read_table
+from registry.errors import DataError, RareLabelError
 
-_READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    # A text that reads "NA" is a text.
-    ".csv": ("csv", {"keep_default_na": False}),
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-    ".parquet": ("parquet", {}),
-}
+if TYPE_CHECKING:
+    import pandas
+    from datasets import Dataset
+
+    from hubkit.tasks.task import TaskType
+
+logger = logging.getLogger(__name__)
+
 _VALIDATION_FRACTION = 0.2
 _VALIDATION_MOST = 500
-# What a manifest holds.
-_LABEL_MOST = 256
 
 
-@dataclass(frozen=True)
-class LabelledText:
-    """Texts with their labels.
+def read_rows(
+    task: TaskType,
+    source: str | Path | Dataset | pandas.DataFrame,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str = "train",
+    separator: str | None = None,
+    encoding: str = "utf-8",
+) -> Rows:
+    """Read rows of a task type, with what a model is to learn of them.
 
-    Attributes:
-        name: What the data is called in metrics: the file's name, or the data set's id.
-        texts: The texts, none of them empty.
+    Args:
+        task: Which columns there are.
+        source: A ``.csv``, ``.tsv``, ``.json``, ``.jsonl`` or ``.parquet`` file; the id of a data
+            set that ``datasets.load_dataset`` knows; or a ``datasets.Dataset`` or a
+            ``pandas.DataFrame``.
+        columns: What columns are called in the source, by the task type's names; default: the
+            same.
+        split: The split of a data set id; a file has only one.
+        separator: What separates the columns of a CSV file; default: a comma, or a tab in a
+            ``.tsv`` file.
+        encoding: Of a text file.
+
+    Raises:
+        DataError: There is no such data, it cannot be read, has no rows, lacks a column, or a value
+            is not what the task type expects; the message has the place.
+    """
+    table = read_table(source, split=split, separator=separator, encoding=encoding)
+    named = columns or {}
+    found: dict[str, Sequence[Any]] = {}
+    for column in _present(task.columns, table, named):
+        called = named.get(column.name, column.name)
+        found[column.name] = _checked(column, table, called)
+    return Rows(table.name, found)
+
+
+def read_inputs(
+    task: TaskType,
+    source: str | Path | Dataset | pandas.DataFrame,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str = "train",
+    separator: str | None = None,
+    encoding: str = "utf-8",
+) -> list[dict[str, Any]]:
+    """The input columns of a table, a mapping a row, for ``AdaptedModel.predict``.
+
+    Raises:
+        DataError: As :func:`read_rows`; what is to be learned need not be there.
+    """
+    table = read_table(source, split=split, separator=separator, encoding=encoding)
+    named = columns or {}
+    found = {
+        column.name: table.column(named.get(column.name, column.name))
+        for column in _present(task.inputs, table, named)
+    }
+    for name, values in found.items():
+        for value, place in zip(values, table.places, strict=True):
+            if not isinstance(value, str):
+                raise DataError(
+                    f"{table.source}, {place}: expected text in {named.get(name, name)!r}, found "
+                    f"{value!r}.",
+                    table.source,
+                )
+    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def _present(columns: Sequence[Column], table: Table, named: Mapping[str, str]) -> list[Column]:
+    """Those of the columns that the table has and that are meant.
+
+    Raises:
+        MissingColumnError: One that is needed is not there.
+    """
+    chosen: list[Column] = []
+    for column in columns:
+        called = named.get(column.name, column.name)
+        others = {column.instead} & {one.name for one in chosen} | {column.instead} & named.keys()
+        if column.name not in named:
+            if others:
+                continue
+            there = called in table.columns
+            if not there and (column.optional or column.instead in table.columns):
+                continue
+        table.column(called)  # which raises if it is not there
+        chosen.append(column)
+    return chosen
+
+
+def _checked(column: Column, table: Table, called: str) -> Sequence[Any]:
+    values = table.column(called)
+    if column.check is label:
+        _require_one_type(values, table, called)
+    found = []
+    for value, place in zip(values, table.places, strict=True):
+        try:
+            found.append(column.check(value))
+        except NotExpectedError as error:
+            shown = repr(value)
+            raise DataError(
+                f"{table.source}, {place}: expected {error} in {called!r}, found "
+                f"{shown if len(shown) <= 80 else shown[:77] + '...'}.",
+                table.source,
+                expected=str(error),
+                found=value,
+            ) from None
+    return found
+
+
+def _require_one_type(values: Sequence[Any], table: Table, called: str) -> None:
+    """A column of classes has one type: the number 1 and the text 1 are not told apart by names."""
+    first = next((value for value in values if value is not None), None)
+    for value, place in zip(values, table.places, strict=True):
+        if value is not None and type(value) is not type(first):
+            raise DataError(
+                f"{table.source}, {place}: expected values of one type in {called!r}, found "
+                f"{value!r} ({type(value).__name__}) after {first!r} ({type(first).__name__}).",
+                table.source,
+                expected=type(first).__name__,
+                found=value,
+            )
+
+
+def hold_out(rows: Rows, strata: Sequence[str] | None, seed: int) -> tuple[Rows, Rows]:
+    """Training and validation rows: a fifth, at most 500, with the strata in proportion.
+
+    Raises:
+        RareLabelError: A stratum has a single row.
+        DataError: There are fewer than two rows.
+    """
+    if len(rows) < 2:
+        raise DataError(
+            f"{rows.name} has a single row; at least two are needed, one to train on and one to "
+            "validate with.",
+            rows.name,
+        )
+    size = max(1, min(_VALIDATION_MOST, int(len(rows) * _VALIDATION_FRACTION)))
+    if strata is not None:
+        rarest, count = Counter(strata).most_common()[-1]
+        if count < 2:
+            raise RareLabelError(
+                f"{rows.name} has a single row with the label {rarest!r}; at least two are needed, "
+                "one to train on and one to validate with. Add rows.",
+                rarest,
+            )
+        size = max(size, len(set(strata)))
+    trained, held_out = train_test_split(
+        range(len(rows)), test_size=size, random_state=seed, stratify=strata
+    )
+    return rows.select(sorted(trained)), rows.select(sorted(held_out))
+
+
+def note_doubts(task: TaskType, train: Rows, validation: Rows) -> None:
+    """Tell once, and counted, what may make results look better than they are.
+
+    Args:
+        task: Says what is read and what is learned.
+        train: What is trained on.
+        validation: What the best epoch is chosen by.
+    """
+    inputs = [column.name for column in task.inputs]
+    targets = [column.name for column in task.targets]
+    seen = set(train.keys(inputs))
+    if validation.sha256 == train.sha256:
+        logger.warning(
+            "%s, which the best epoch is chosen by, has the same rows as are trained on: what is "
+            "measured says nothing about other rows.",
+            validation.name,
+        )
+    elif both := sum(key in seen for key in validation.keys(inputs)):
+        logger.warning(
+            "%d of the %d rows of %s that the best epoch is chosen by are trained on, too.",
+            both,
+            len(validation),
+            validation.name,
+        )
+    meanings: dict[str, set[str]] = {}
+    for rows in (train, validation):
+        for key, target in zip(rows.keys(inputs), rows.keys(targets), strict=True):
+            meanings.setdefault(key, set()).add(target)
+    torn = [key for key, found in meanings.items() if len(found) > 1]
+    if torn:
+        logger.warning(
+            "%s: %d %s in several rows with different %s; one of them is %s.",
+            train.name,
+            len(torn),
+            "text is" if len(torn) == 1 else "texts are",
+            " or ".join(name for name in targets if name in train),
+            torn[0][:100],
+        )
+
+
+class LabelledText(Rows):
+    """Texts with one label each: rows of text classification.
+
+    Args:
+        name: What the data is called in metrics.
+        texts: The texts.
         labels: The name of each text's label.
     """
 
-    name: str
-    texts: Sequence[str]
-    labels: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.texts)
+    def __init__(self, name: str, texts: Sequence[str], labels: Sequence[str]) -> None:
+        """Put the two columns under the names of the task type."""
+        super().__init__(name, {"text": texts, "label": labels})
 
     @property
-    def label_names(self) -> tuple[str, ...]:
-        """The labels that occur, sorted."""
-        return tuple(sorted(set(self.labels)))
+    def texts(self) -> Sequence[str]:
+        """The texts."""
+        return self["text"]
 
     @property
-    def sha256(self) -> str:
-        """SHA-256 over the rows in their order, the same for every file format."""
-        digest = hashlib.sha256()
-        for row in zip(self.texts, self.labels, strict=True):
-            digest.update(json.dumps(row).encode() + b"\n")
-        return digest.hexdigest()
-
-    def label_ids(self, label_names: Sequence[str]) -> list[int]:
-        """The position of each label in ``label_names``.
-
-        Raises:
-            LabelError: A label is none of these; the message counts its rows.
-        """
-        ids = {label: index for index, label in enumerate(label_names)}
-        unknown = Counter(label for label in self.labels if label not in ids)
-        if unknown:
-            label, rows = unknown.most_common(1)[0]
-            raise LabelError(
-                f"{self.name} has the label {label!r} ({rows} of {len(self)} rows); expected one "
-                f"of {', '.join(map(repr, label_names))}.{did_you_mean(label, label_names)}",
-                label,
-            )
-        return [ids[label] for label in self.labels]
-
-    def split(self, seed: int) -> tuple[LabelledText, LabelledText]:
-        """Training and validation rows: a fifth, at most 500, with the labels in proportion.
-
-        Raises:
-            LabelError: A label has a single row.
-        """
-        rarest, rows = Counter(self.labels).most_common()[-1]
-        if rows < 2:
-            raise LabelError(
-                f"{self.name} has a single row with the label {rarest!r}; at least two are needed, "
-                "one to train on and one to validate with. Add rows, or pass --validation.",
-                rarest,
-            )
-        size = min(_VALIDATION_MOST, int(len(self) * _VALIDATION_FRACTION))
-        trained, held_out = train_test_split(
-            range(len(self)),
-            test_size=max(size, len(self.label_names)),
-            random_state=seed,
-            stratify=self.labels,
-        )
-        return self._rows(sorted(trained)), self._rows(sorted(held_out))
-
-    def _rows(self, indices: Sequence[int]) -> LabelledText:
-        return LabelledText(
-            self.name, [self.texts[i] for i in indices], [self.labels[i] for i in indices]
-        )
+    def labels(self) -> Sequence[str]:
+        """The name of each text's label."""
+        return self["label"]
 
 
 def read_labelled_text(
-    source: str, *, split: str = "train", text_column: str = "text", label_column: str = "label"
+    source: str | Path | Dataset | pandas.DataFrame,
+    *,
+    split: str = "train",
+    text_column: str = "text",
+    label_column: str = "label",
+    separator: str | None = None,
+    encoding: str = "utf-8",
 ) -> LabelledText:
-    """Read labelled text.
-
-    Args:
-        source: A ``.csv``, ``.json``, ``.jsonl`` or ``.parquet`` file, or the id of a data set
-            that ``datasets.load_dataset`` knows.
-        split: The split of a data set id; a file has only one.
-        text_column: Where the texts are.
-        label_column: Where the labels are: names, or numbers that become names.
+    """Read texts with one label each; :func:`read_rows` reads those of any task type.
 
     Raises:
-        DataError: There is no such data, it cannot be read, has no rows, lacks a column, or a row
-            lacks its text or label.
+        DataError: As :func:`read_rows`.
     """
-    dataset = _load(source, split, (text_column, label_column))
-    for column, option in ((text_column, "--text-column"), (label_column, "--label-column")):
-        if column not in dataset.column_names:
-            raise DataError(
-                f"{source} has no column {column!r}; it has {', '.join(dataset.column_names)}."
-                f"{did_you_mean(column, dataset.column_names)} Name it with {option}.",
-                source,
-            )
-    if len(dataset) == 0:
-        raise DataError(f"{source} has no rows.", source)
-    feature = dataset.features[label_column]
-    texts, labels = dataset[text_column][:], dataset[label_column][:]
-    for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
-        if not isinstance(text, str) or not text.strip():
-            raise DataError(
-                f"{source}, row {number}: expected text in {text_column!r}, found {text!r}.", source
-            )
-        if not _is_label(label):
-            raise DataError(
-                f"{source}, row {number}: expected a label in {label_column!r} (one line of text, "
-                f"at most {_LABEL_MOST} characters, or a whole number), found {label!r}.",
-                source,
-            )
-    if isinstance(feature, ClassLabel):
-        labels = [feature.int2str(label) for label in labels]
-    return LabelledText(Path(source).name, texts, [str(label).strip() for label in labels])
+    from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 
-
-def check_trainable(data: LabelledText) -> None:
-    """Make sure that there is something to tell apart.
-
-    Raises:
-        LabelError: All rows have one label.
-    """
-    if len(data.label_names) < 2:
-        raise LabelError(
-            f"{data.name} has only the label {data.label_names[0]!r}; a classifier needs at least "
-            "two. Check --label-column.",
-            data.name,
-        )
-
-
-def _is_label(label: object) -> bool:
-    if isinstance(label, str):
-        return label.isprintable() and 0 < len(label.strip()) <= _LABEL_MOST
-    return isinstance(label, int)
-
-
-def _load(source: str, split: str, columns: tuple[str, str]) -> Dataset:
-    disable_progress_bar()
-    path = Path(source)
-    reader = _READERS.get(path.suffix.lower())
-    try:
-        if reader and path.is_file():
-            if path.stat().st_size == 0:
-                raise DataError(f"{source} is an empty file.", source)
-            name, settings = reader
-            if name == "csv":
-                # As they are written: a label that reads "01" is not the number 1.
-                settings = {**settings, "converters": dict.fromkeys(columns, str)}
-            return load_dataset(name, data_files=str(path), split="train", **settings)
-        if reader or path.exists():
-            found = "does not exist"
-            if path.exists():
-                found = "is a folder" if path.is_dir() else f"has the ending {path.suffix!r}"
-            raise DataError(
-                f"{source} {found}; expected a {', '.join(_READERS)} file, or a data set id.",
-                source,
-            )
-        return load_dataset(source, split=split)
-    except DataError:
-        raise
-    except (DatasetsError, OSError, ValueError) as error:
-        # datasets has no exception of its own for a header with nothing under it.
-        if "corresponds to no data" in str(error):
-            raise DataError(f"{source} has no rows.", source) from error
-        raise DataError(
-            f"{source} cannot be read: {_reason(error)} Expected a {', '.join(_READERS)} file with "
-            "a text and a label column, or the id of a data set.",
-            source,
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of what lies at the bottom of ``error``."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".") + "."
+    columns = {"text": text_column, "label": label_column}
+    rows = read_rows(
+        TEXT_CLASSIFICATION,
+        source,
+        columns=columns,
+        split=split,
+        separator=separator,
+        encoding=encoding,
+    )
+    return LabelledText(rows.name, rows["text"], rows["label"])

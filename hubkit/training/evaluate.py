@@ -1,21 +1,23 @@
-"""Measure a published adapter on labelled text."""
+"""Measure a published adapter on rows of its task type."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from hubkit.inference import AdaptedModel
-from hubkit.tasks.table import task_type
-from hubkit.training.data import LabelledText
+from hubkit.tasks.rows import Rows
 
 
-def evaluate(model: AdaptedModel, data: LabelledText) -> dict[str, float]:
-    """The metrics of the model's task type on ``data``.
+def evaluate(model: AdaptedModel, rows: Rows, *, batch_size: int = 32) -> dict[str, float]:
+    """The metrics of the model's task type on ``rows``.
+
+    Args:
+        model: A loaded adapter.
+        rows: As :func:`hubkit.training.data.read_rows` reads them.
+        batch_size: Rows at a time.
 
     Raises:
         LabelError: A row has a label that the adapter does not know.
+        DataError: The rows lack what the task type is to learn.
     """
-    expected = np.array(data.label_ids(model.labels))
-    manifest = model.manifest
-    task = task_type(manifest.task_type, str(model.version.ref))
-    return task.metrics(expected, model.logits(data.texts).argmax(-1).numpy())
+    model.task.check(rows, model.plan)
+    outputs, encoded = model.outputs(rows, batch_size=batch_size)
+    return model.task.metrics(outputs, encoded, rows, model.plan)

@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from safetensors import SafetensorError
+from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -26,14 +28,26 @@ from transformers import (
     TrainingArguments,
 )
 
-from hubkit.bases.load import encode
-from hubkit.tasks.task import TaskType
-from hubkit.training.data import LabelledText
-from hubkit.training.progress import EpochLines
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.task import Encoded, HeadPlan, TaskType, in_order
+from hubkit.training.progress import EpochLines, is_cost
 from hubkit.training.settings import Settings
-from registry.errors import StorageError, TrainingError
+from registry.errors import DivergedError, StorageError
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows, and what the model reads of them.
+
+    Attributes:
+        rows: The rows.
+        encoded: Their features.
+    """
+
+    rows: Rows
+    encoded: Encoded
 
 
 @dataclass(frozen=True)
@@ -55,22 +69,25 @@ def fit(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     task: TaskType,
-    train: LabelledText,
-    validation: LabelledText,
-    labels: tuple[str, ...],
+    train: Measured,
+    validation: Measured,
+    plan: HeadPlan,
     settings: Settings,
     checkpoints: Path,
 ) -> Fit:
     """Train the parameters of ``model`` that require gradients.
 
     Args:
-        labels: Label names; the position is the label id.
+        task: How rows are batched, run and measured.
+        train: What is trained on.
+        validation: What the best epoch is chosen by.
+        plan: Of the head.
+        settings: How to train.
         checkpoints: A folder for this run alone. When it holds a checkpoint, the run goes on
             from there.
 
     Raises:
-        LabelError: A row has a label outside ``labels``.
-        TrainingError: The loss is not a number.
+        DivergedError: The loss is not a number.
         StorageError: The disk is full or not writable; the next run goes on from there.
     """
     resumed = last_checkpoint(checkpoints)
@@ -80,8 +97,9 @@ def fit(
         task,
         replace(settings, epochs=_epochs(settings, resumed)),
         checkpoints,
-        tokenized(train, tokenizer, labels, settings.max_length),
-        tokenized(validation, tokenizer, labels, settings.max_length),
+        train.encoded,
+        validation,
+        plan,
     )
     # The frozen base is on disk already: a checkpoint holds what is trained.
     model._keys_to_ignore_on_save = {
@@ -96,35 +114,27 @@ def fit(
         if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
             raise
         raise StorageError(
-            f"Training broke off, because {checkpoints} cannot be written: {error}. Make room and "
-            "run the same command again: it goes on from the last checkpoint.",
+            f"Training broke off, because {checkpoints} cannot be written: {error}. Make room: the "
+            "same training goes on from the last checkpoint.",
             checkpoints,
         ) from error
     history = [dict(entry) for entry in trainer.state.log_history]
     evaluations = [entry for entry in history if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: entry["eval_loss"])
     if not best["eval_loss"] < float("inf"):
-        raise TrainingError(
-            f"The validation loss is {best['eval_loss']}: training diverged. Try a smaller "
-            f"--learning-rate than {settings.learning_rate}."
+        raise DivergedError(
+            f"The validation loss is {best['eval_loss']}: training diverged at a learning rate of "
+            f"{settings.learning_rate}.",
+            given=settings.learning_rate,
         )
     metrics = {
         name.removeprefix("eval_"): value
         # Sorted, as they are once they have been through a checkpoint: a run that broke off
         # gives the same manifest.
         for name, value in sorted(best.items())
-        if name.startswith("eval_") and not name.endswith(("runtime", "per_second"))
+        if name.startswith("eval_") and not is_cost(name)
     }
     return Fit(metrics, history, time.monotonic() - started)
-
-
-def tokenized(
-    data: LabelledText, tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...], max_length: int
-) -> Dataset:
-    """Rows of token ids and label ids."""
-    ids = data.label_ids(labels)
-    encoded = encode(tokenizer, data.texts, max_length)
-    return Dataset.from_dict({**encoded, "labels": ids})
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -156,8 +166,9 @@ def _trainer(
     task: TaskType,
     settings: Settings,
     checkpoints: Path,
-    train: Dataset,
-    validation: Dataset,
+    train: Encoded,
+    validation: Measured,
+    plan: HeadPlan,
 ) -> Trainer:
     interactive = sys.stderr.isatty()
     arguments = TrainingArguments(
@@ -179,25 +190,66 @@ def _trainer(
         report_to="none",
         disable_tqdm=not interactive,
         dataloader_pin_memory=torch.cuda.is_available(),
+        # What is trained is float32; the rest is computed as the base model is stored.
+        bf16=model.dtype == torch.bfloat16,
+        fp16=model.dtype == torch.float16,
     )
 
-    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        logits: Any = prediction.predictions
-        label_ids: Any = prediction.label_ids
-        return task.metrics(label_ids, logits.argmax(-1))
+    encoded = validation.encoded
+    order = encoded.by_length()
 
-    trainer = Trainer(
+    def compute_metrics(found: EvalPrediction) -> dict[str, float]:
+        arrays: Any = found.predictions
+        outputs = in_order(arrays if isinstance(arrays, tuple) else (arrays,), order)
+        return task.metrics(outputs, encoded, validation.rows, plan)
+
+    trainer = _Trainer(
         model=model,
         args=arguments,
-        train_dataset=train,
-        eval_dataset=validation,
+        train_dataset=_dataset(train, range(len(train))),
+        eval_dataset=_dataset(encoded, order),
         processing_class=tokenizer,
-        data_collator=task.collator(tokenizer),
+        data_collator=task.collator(tokenizer, model),
         compute_metrics=compute_metrics,
         callbacks=[EarlyStoppingCallback(settings.patience)],
     )
+    trainer.task = task
     # Quiet in pipes and logs: the result is what the caller prints.
     trainer.remove_callback(ProgressCallback if interactive else PrinterCallback)
     if interactive:
         trainer.add_callback(EpochLines)
     return trainer
+
+
+class _Trainer(Trainer):
+    """The stock trainer, which evaluates as the task type runs its models."""
+
+    task: TaskType
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
+        # Batches of like length, but in an order that is known: predictions belong to rows.
+        if self.args.world_size > 1:
+            return None
+        return SequentialSampler(eval_dataset)
+
+    def prediction_step(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Any, Any, Any]:
+        """The loss and the outputs of a batch, as ``TaskType.run`` gives them."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.task.run(model, inputs)
+        if loss is not None:
+            loss = loss.detach().mean().float()
+        kept = tuple(output.detach() for output in outputs)
+        return loss, kept[0] if len(kept) == 1 else kept, inputs.get("labels")
+
+
+def _dataset(encoded: Encoded, order: Sequence[int]) -> Dataset:
+    return Dataset.from_dict(
+        {name: [values[index] for index in order] for name, values in encoded.features.items()}
+    )

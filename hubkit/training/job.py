@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hubkit.training.data import LabelledText
+from hubkit.tasks.rows import Rows
 from hubkit.training.settings import Settings
 from registry import AdapterRef
 
@@ -16,19 +16,21 @@ class Job:
     Attributes:
         name: The name to publish under.
         task: What the adapter does, for example ``sentiment``.
-        data: The labelled texts.
-        validation: Labelled texts to choose the best epoch by; None holds out part of ``data``.
+        data: The rows to train on.
+        validation: Rows to choose the best epoch by; None holds out part of ``data``.
         settings: How to train.
         tags: Words to find it by.
         description: For people.
-        task_type: A key of ``hubkit.tasks.text_classification.table.TASK_TYPES``.
+        task_type: A key of ``hubkit.tasks.table.TASK_TYPES``.
+        replace: Whether the name may go on to another kind of thing than it means today.
     """
 
     name: AdapterRef
     task: str
-    data: LabelledText
-    validation: LabelledText | None
+    data: Rows
+    validation: Rows | None
     settings: Settings
     tags: tuple[str, ...] = ()
     description: str = ""
     task_type: str = "text-classification"
+    replace: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
@@ -29,15 +30,22 @@ class EpochLines(ProgressCallback):
         """Write nothing: what is logged, the line of the epoch says."""
 
 
-def epoch_line(epoch: float, epochs: float, metrics: dict[str, float]) -> str:
-    """Return a sentence such as ``Epoch 3 of 20: loss 0.41, accuracy 82.1 %``.
+def epoch_line(epoch: float, epochs: float, measured: Mapping[str, float]) -> str:
+    """Return a sentence such as ``Epoch 3 of 20: loss 0.41, accuracy 0.821``.
 
     Args:
         epoch: How many are done.
         epochs: How many there are at most.
-        metrics: What the trainer measured on the validation rows, by its names.
+        measured: What the trainer measured on the validation rows, by its names: the loss, and the
+            metrics of the task type, the one that sums them up first.
     """
-    loss, accuracy = metrics["eval_loss"], metrics["eval_accuracy"]
-    return f"Epoch {epoch:.0f} of {epochs:.0f}: loss {loss:.2f}, accuracy {accuracy:.1%}".replace(
-        "%", " %"
-    )
+    shown = [f"loss {measured['eval_loss']:.2f}"]
+    own = [name for name in measured if name.startswith("eval_") and not is_cost(name)]
+    if summary := next((name for name in own if name != "eval_loss"), None):
+        shown.append(f"{summary.removeprefix('eval_')} {measured[summary]:.3f}")
+    return f"Epoch {epoch:.0f} of {epochs:.0f}: {', '.join(shown)}"
+
+
+def is_cost(name: str) -> bool:
+    """Whether the trainer measures time by this name."""
+    return name.endswith(("runtime", "per_second", "compilation_time"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed_version
 from typing import Any
 
-from transformers import PreTrainedModel, set_seed
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
@@ -17,7 +20,7 @@ from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.known import require_known_base
 from hubkit.bases.load import describe, load_model, load_tokenizer
 from hubkit.bases.stored import cache_in, where_base_is
-from hubkit.composing.combine import Chosen, choose, pins
+from hubkit.composing.combine import Chosen, choose, pins, require_same_kind
 from hubkit.composition import Fuse
 from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
@@ -25,13 +28,19 @@ from hubkit.models.freeze import train_only
 from hubkit.models.head import head_of
 from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
-from hubkit.tasks.table import TASK_TYPES
-from hubkit.training.data import check_trainable
-from hubkit.training.fit import Fit, fit
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.table import task_type
+from hubkit.tasks.task import HeadPlan, TaskType
+from hubkit.tasks.text import prepare, text_info
+from hubkit.training.data import hold_out, note_doubts
+from hubkit.training.fit import Fit, Measured, fit
 from hubkit.training.job import Job
 from hubkit.training.runs import run_folder
 from registry import AdapterRef, Catalog, Metric, Parent, Training, Version
 from registry.folders import read_folder
+from registry.manifest import TextInfo
+
+logger = logging.getLogger(__name__)
 
 _LIBRARIES = ("hubkit", "torch", "transformers")
 
@@ -56,14 +65,15 @@ def train_adapter(
         DataError: The data cannot be trained on.
         HubkitError: As ``fit`` and ``Catalog.publish``.
     """
-    model = _load_model(job, base)
+    start = _start(job, base)
+    model = start.model
     adapter = Adapter.create(
         model, str(job.name), new_method(method, BaseModel(model), **parameters)
     )
     attach(model, adapter)
     train_only(model, adapter)
     adapter = replace(adapter, base=describe(model))
-    return _run(catalog, job, model, adapter, ())
+    return _run(catalog, job, start, adapter, ())
 
 
 def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chosen]) -> Version:
@@ -84,57 +94,87 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
     base = chosen[0][1].base_model
     published = [load_published(catalog, *one) for one in chosen]
     where = where_base_is(base, cache_in(catalog.home))
-    model = _load_model(job, where)
+    start = _start(job, where)
+    model = start.model
     for version, manifest in chosen:
         require_known_base(catalog.home, version, manifest, fingerprint(model), base=where)
     fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
     attach(model, fusion)
     train_only(model, fusion)
-    return _run(catalog, job, model, fusion, tuple(pins(chosen)))
+    return _run(catalog, job, start, fusion, tuple(pins(chosen)))
 
 
-def _load_model(job: Job, base: str) -> PreTrainedModel:
-    """The base model with a new head for the labels of the job's data."""
-    check_trainable(job.data)
-    labels = job.data.label_names
+@dataclass(frozen=True)
+class _Start:
+    """What a run starts from: checked rows, and a base model with a new head for them."""
+
+    task: TaskType
+    plan: HeadPlan
+    train: Rows
+    validation: Rows
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    text: TextInfo
+
+
+def _start(job: Job, base: str) -> _Start:
+    """Check the rows, then load the base model, with a head for what the rows have."""
+    task = task_type(job.task_type, str(job.name))
+    plan = task.fit_plan(job.data)
+    if job.validation is None:
+        train, validation = hold_out(job.data, task.strata(job.data), job.settings.seed)
+    else:
+        train, validation = job.data, job.validation
+    task.check(validation, plan)
+    note_doubts(task, train, validation)
     # The head starts at random weights.
     set_seed(job.settings.seed)
-    return load_model(
-        base,
-        TASK_TYPES[job.task_type].load_class(),
-        num_labels=len(labels),
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
-    )
+    model = load_model(base, task.load_class(), **plan.config())
+    tokenizer = load_tokenizer(base, model)
+    prepare(tokenizer, model, task, plan)
+    text = text_info(tokenizer, job.settings.max_length, pair="text_pair" in job.data)
+    return _Start(task, plan, train, validation, model, tokenizer, text)
 
 
 def _run(
     catalog: Catalog,
     job: Job,
-    model: PreTrainedModel,
+    start: _Start,
     composition: Adapter | Fusion,
     parents: tuple[Parent, ...],
 ) -> Version:
-    """Train what ``composition`` has attached to ``model``, and publish it."""
-    if job.validation is None:
-        train, validation = job.data.split(job.settings.seed)
-    else:
-        train, validation = job.data, job.validation
-    validation.label_ids(job.data.label_names)
+    """Train what ``composition`` has attached to the model, and publish it."""
+    model, train, validation = start.model, start.train, start.validation
     arguments = asdict(job.settings)
-    plan = manifest_of(
+    manifest = manifest_of(
         composition,
         parents=parents,
         task=job.task,
         task_type=job.task_type,
         tags=job.tags,
         description=job.description,
-        labels=job.data.label_names,
+        labels=start.plan.labels,
+        problem_type=start.plan.problem_type,
+        outputs=start.plan.outputs,
+        text=start.text,
     )
-    catalog.check(job.name, plan)
+    catalog.check(job.name, manifest)
+    require_same_kind(catalog, job.name, manifest, replace=job.replace)
+    _keep_precision(model)
+    learned, measured = (
+        Measured(rows, start.task.encode(start.tokenizer, rows, start.plan, start.text))
+        for rows in (train, validation)
+    )
+    if cut := learned.encoded.cut + measured.encoded.cut:
+        logger.warning(
+            "%d of %d rows have more than %s tokens; the rest of them is cut off.",
+            cut,
+            len(train) + len(validation),
+            start.text.max_length,
+        )
     identity = {
         "name": str(job.name),
-        "plan": plan.digest,
+        "plan": manifest.digest,
         "train": train.sha256,
         "validation": validation.sha256,
         "settings": arguments,
@@ -142,27 +182,26 @@ def _run(
     with run_folder(catalog.home, identity) as folder:
         result = fit(
             model,
-            load_tokenizer(str(model.config.name_or_path), model),
-            TASK_TYPES[job.task_type],
-            train,
-            validation,
-            job.data.label_names,
+            start.tokenizer,
+            start.task,
+            learned,
+            measured,
+            start.plan,
             job.settings,
             folder / "checkpoints",
         )
         composition = replace(composition, head=head_of(model))
-        manifest = plan.model_copy(
-            update={
-                "metrics": _metrics(result, validation.name),
-                "training": Training(
-                    arguments=arguments,
-                    seed=job.settings.seed,
-                    examples=len(train),
-                    data_sha256=train.sha256,
-                    seconds=round(result.seconds, 1),
-                    library_versions={name: installed_version(name) for name in _LIBRARIES},
-                ),
-            }
+        manifest = manifest.changed(
+            f"What was trained as {job.name}",
+            metrics=_metrics(result, start.task, validation.dataset),
+            training=Training(
+                arguments=arguments,
+                seed=job.settings.seed,
+                examples=len(train),
+                data_sha256=train.sha256,
+                seconds=round(result.seconds, 1),
+                library_versions={name: installed_version(name) for name in _LIBRARIES},
+            ),
         )
         finished = folder / "finished"
         save_folder(
@@ -171,14 +210,23 @@ def _run(
         return catalog.publish(job.name, read_folder(finished))
 
 
-def _metrics(result: Fit, dataset: str) -> tuple[Metric, ...]:
+def _keep_precision(model: PreTrainedModel) -> None:
+    """Train in float32 also on a base model of less: small steps would be lost in rounding."""
+    if model.dtype == torch.float16 and not torch.cuda.is_available():
+        nn.Module.to(model, torch.float32)  # a processor computes float16 in part only
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
+            parameter.data = parameter.data.float()
+
+
+def _metrics(result: Fit, task: TaskType, dataset: str) -> tuple[Metric, ...]:
     return tuple(
         Metric(
             dataset=dataset,
             split="validation",
             name=name,
             value=value,
-            higher_is_better=name != "loss",
+            higher_is_better=task.metrics_up.get(name, False),
         )
         for name, value in result.metrics.items()
     )

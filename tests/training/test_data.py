@@ -11,8 +11,25 @@ from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubkit.training.data import LabelledText, check_trainable, read_labelled_text
-from registry.errors import DataError, LabelError
+from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
+from hubkit.tasks.text_regression import TEXT_REGRESSION
+from hubkit.training.data import (
+    LabelledText,
+    hold_out,
+    note_doubts,
+    read_inputs,
+    read_labelled_text,
+    read_rows,
+)
+from registry.errors import (
+    DataError,
+    EncodingError,
+    LabelError,
+    MissingColumnError,
+    RareLabelError,
+    SeparatorError,
+    SingleLabelError,
+)
 
 ROWS = [('fine, "quoted"', "yes"), ("NA", "no"), ("two\nlines", "yes"), ("null", "nan")]
 
@@ -43,7 +60,6 @@ def test_every_format_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
     data = read_labelled_text(str(write(tmp_path, suffix)))
     assert data.name == f"data{suffix}"
     assert list(zip(data.texts, data.labels, strict=True)) == ROWS
-    assert data.label_names == ("nan", "no", "yes")
     assert data.sha256 == LabelledText("other", *zip(*ROWS, strict=True)).sha256
 
 
@@ -53,23 +69,23 @@ def test_numbers_become_the_names_of_labels(tmp_path: Path) -> None:
 
 
 def test_a_csv_is_read_as_it_is_written(tmp_path: Path) -> None:
-    (tmp_path / "d.csv").write_text("text,label\n1,01\n2,true\nNA,1.0\n")
+    (tmp_path / "d.csv").write_text("text,label\n1,01\n2,true\nNA,a1.0\n")
     data = read_labelled_text(str(tmp_path / "d.csv"))
     assert list(data.texts) == ["1", "2", "NA"]
-    assert data.labels == ["01", "true", "1.0"]
+    assert data.labels == ["01", "true", "a1.0"]
 
 
 @pytest.mark.parametrize("label", [["x"], 1.5, {"a": 1}])
 def test_a_label_that_is_no_name_is_refused(label: object, tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text(json.dumps({"text": "fine", "label": label}) + "\n")
-    with pytest.raises(DataError, match=r"row 1: expected a label in 'label' .*whole number"):
+    with pytest.raises(DataError, match=r"line 1: expected a label .*whole number\) in 'label'"):
         read_labelled_text(str(tmp_path / "d.jsonl"))
 
 
 def test_an_ending_that_nothing_reads_is_named(tmp_path: Path) -> None:
-    (tmp_path / "d.tsv").write_text("text\tlabel\n")
-    with pytest.raises(DataError, match=r"d\.tsv has the ending '\.tsv'; expected a \.csv"):
-        read_labelled_text(str(tmp_path / "d.tsv"))
+    (tmp_path / "d.xlsx").write_text("text\tlabel\n")
+    with pytest.raises(DataError, match=r"d\.xlsx has the ending '\.xlsx'; expected a \.csv"):
+        read_labelled_text(str(tmp_path / "d.xlsx"))
 
 
 def test_class_labels_keep_their_names(tmp_path: Path) -> None:
@@ -97,13 +113,12 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     [
         ("", "is an empty file"),
         ("text,label\n", "has no rows"),
-        ("text,lable\na,b\n", "no column 'label'; it has text, lable. Did you mean lable? Name it "
-         "with --label-column"),
+        ("text,lable\na,b\n", "no column 'label'; it has text, lable. Did you mean lable?"),
         ("txt,label\na,b\n", "no column 'text'; it has txt, label."),
-        ("text,label\nfine,a\n,b\n", "row 2: expected text in 'text', found ''"),
-        ("text,label\nfine,a\nb,\n", "row 2: expected a label in 'label' (one line of"),
-        ('text,label\n"  ",a\n', "row 1: expected text in 'text', found '  '"),
-        ('text,label\nfine,"a\nb"\n', "whole number), found 'a\\nb'"),
+        ("text,label\nfine,a\n,b\n", "line 3: expected text in 'text', found ''"),
+        ("text,label\nfine,a\nb,\n", "line 3: expected a label (one line of"),
+        ('text,label\n"  ",a\n', "line 2: expected text in 'text', found '  '"),
+        ('text,label\nfine,"a\nb"\n', "whole number) in 'label', found 'a\\nb'"),
     ],
 )  # fmt: skip
 def test_a_bad_csv_is_refused_with_the_place(content: str, message: str, tmp_path: Path) -> None:
@@ -114,25 +129,165 @@ def test_a_bad_csv_is_refused_with_the_place(content: str, message: str, tmp_pat
     assert message in str(caught.value)
 
 
-def test_a_missing_value_is_refused_with_the_row(tmp_path: Path) -> None:
+def test_a_missing_value_is_refused_with_the_line(tmp_path: Path) -> None:
     path = write(tmp_path, ".jsonl", [("a", "x"), ("b", None)])
-    with pytest.raises(DataError, match=r"row 2: expected a label in 'label' .*, found None"):
+    with pytest.raises(DataError, match=r"line 2: expected a label .* in 'label', found None"):
         read_labelled_text(str(path))
     path = write(tmp_path, ".jsonl", [("a", "x"), ("b", "y"), (None, "z")])
-    with pytest.raises(DataError, match="row 3: expected text in 'text', found None"):
+    with pytest.raises(DataError, match="line 3: expected text in 'text', found None"):
         read_labelled_text(str(path))
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [("d.parquet", b"nonsense"), ("d.jsonl", b'{"text": '), ("d.csv", b"\xff\xfe\x00bad\n\n")],
+    ("name", "content", "message"),
+    [
+        ("d.parquet", b"nonsense", "cannot be read as Parquet"),
+        ("d.jsonl", b'{"text": ', "line 1, column .*: this is not JSON"),
+        ("d.csv", b"\xff\xfe\x00bad\n\n", "starts as UTF-16 does"),
+        ("d.csv", b"text,label\ngood,a\nb\xe4d,b\n", "line 3: the byte 0xe4 is not utf-8"),
+        ("d.csv", b"text,label\ngood,a\nb\0d,b\n", "line 3: expected text, found a NUL byte"),
+        ("d.jsonl", b'{"text": "a", "text": "b", "label": "x"}', "found 'text' twice"),
+        ("d.jsonl", b'{"text": "a", "label": NaN}', "NaN is no JSON value"),
+        ("d.jsonl", b'{"text": "a", "label": "x"}\n\n{"text": "b"}', "line 2: .* an empty line"),
+        ("d.json", b'["a"]', "row 1: expected an object"),
+    ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_refused(
-    name: str, content: bytes, tmp_path: Path
+    name: str, content: bytes, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=message):
         read_labelled_text(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,label\ngood,positive,5\n", r"line 2: expected 2 fields .*, found 3 fields"),
+        ("text,label\ngood\n", r"line 2: expected 2 fields .*, found 1 field"),
+        ("text,label\ngood,a\n\nbad,b\n", "line 3: expected a row, found an empty line"),
+        ('text,label\n"bad,a\nfine,b\n', "line 2: a quote is opened here and never closed"),
+        ('text,label\n"bad,a\nx "y",b\n', "line 2: a quote in this row does not end its field"),
+        ("text,label,label\ngood,a,b\n", "found 'label' 2 times"),
+        ('text,label\n"two\nlines",a\nbad,b,c\n', "line 4: expected 2 fields"),
+    ],
+)
+def test_a_row_that_is_not_like_the_header_is_refused_with_its_line(
+    content: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "d.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_labelled_text(str(tmp_path / "d.csv"))
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_another_separator_is_named_and_can_be_given(separator: str, tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(f"text{separator}label\nGood, nice film{separator}a\n")
+    with pytest.raises(SeparatorError) as caught:
+        read_labelled_text(path)
+    assert (caught.value.given, caught.value.found) == (",", separator)
+    assert read_labelled_text(path, separator=separator).texts[:] == ["Good, nice film"]
+
+
+def test_marks_line_ends_and_blank_lines_at_the_end_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_bytes(b"\xef\xbb\xbftext,label\r\ngood,a\r\nbad,b\r\n\r\n\r\n")
+    data = read_labelled_text(tmp_path / "d.csv")
+    assert (data.texts[:], data.labels[:]) == (["good", "bad"], ["a", "b"])
+    (tmp_path / "d.tsv").write_text("text\tlabel\nGood, nice\ta\n")
+    assert read_labelled_text(tmp_path / "d.tsv").texts[:] == ["Good, nice"]
+    (tmp_path / "latin.csv").write_bytes("text,label\nbäd,b\n".encode("latin-1"))
+    assert read_labelled_text(tmp_path / "latin.csv", encoding="latin-1").texts[:] == ["bäd"]
+    with pytest.raises(EncodingError, match="no encoding 'klingon'"):
+        read_labelled_text(tmp_path / "latin.csv", encoding="klingon")
+
+
+def test_rows_that_a_quote_may_have_swallowed_are_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text('text,label\nfine,a\n"bad,b\nnice,a\npoor",b\n')
+    assert len(read_labelled_text(path)) == 2
+    assert "1 field stands in quotes with what looks like whole rows inside" in caplog.text
+    assert "begins on line 3" in caplog.text
+    caplog.clear()
+    path.write_text('text,label\nfine,a\n"two\nlines",b\n')
+    assert len(read_labelled_text(path)) == 2
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("value", [-1, 2, None])
+def test_a_class_that_is_none_is_refused(value: int | None, tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["bad", "good"])})
+    table = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features=features)
+    arrow = table.data.table.set_column(1, "label", [[0, value]])
+    data = Dataset(arrow.cast(table.data.table.schema))
+    with pytest.raises(DataError, match=r"row 2: expected a (class|label)"):
+        read_labelled_text(data)
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1.5], [1.0, 2.0], [1, "1"], [True, 1], ["a", 1]])
+def test_numbers_with_fractions_and_mixed_types_are_no_classes(
+    labels: list[Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps({"text": "a", "label": one}) + "\n" for one in labels))
+    with pytest.raises(DataError, match=r"line [12]: expected (a label|values of one type)"):
+        read_labelled_text(path)
+    (tmp_path / "d.csv").write_text("text,label\na,1\nb,1.0\n")
+    with pytest.raises(DataError, match=r"line 3: .* a number with a fraction is no class"):
+        read_labelled_text(tmp_path / "d.csv")
+
+
+def test_texts_that_look_like_dates_stay_texts(tmp_path: Path) -> None:
+    path = write(tmp_path, ".jsonl", [("2020-01-01", "old"), ("2020-01-02", "new")])
+    assert read_labelled_text(path).texts[:] == ["2020-01-01", "2020-01-02"]
+
+
+def test_a_data_frame_is_read_in_its_order_whatever_its_index() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": ["a", "b", "c"], "label": [2, 0, 1]}, index=[2, 0, 1])
+    data = read_labelled_text(frame)
+    assert (data.texts[:], data.labels[:]) == (["a", "b", "c"], ["2", "0", "1"])
+    frame.loc[0, "text"] = None
+    with pytest.raises(DataError, match="row 2: expected text in 'text', found None"):
+        read_labelled_text(frame)
+
+
+def test_rows_of_other_task_types_have_their_own_columns(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("text,text_pair,stars\na,b,4.5\nc,d,1\n")
+    rows = read_rows(TEXT_REGRESSION, tmp_path / "d.csv", columns={"score": "stars"})
+    assert rows.columns == {"text": ["a", "c"], "text_pair": ["b", "d"], "score": [4.5, 1.0]}
+    with pytest.raises(MissingColumnError, match="no column 'score'"):
+        read_rows(TEXT_REGRESSION, tmp_path / "d.csv")
+    (tmp_path / "m.csv").write_text("text,labels\na,x|y\nc,\n")
+    several = read_rows(TEXT_CLASSIFICATION, tmp_path / "m.csv")
+    assert several.columns == {"text": ["a", "c"], "labels": [["x", "y"], []]}
+
+
+def test_inputs_need_nothing_that_is_to_be_learned(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("id,text\n1,a\n2,\n")
+    assert read_inputs(TEXT_CLASSIFICATION, tmp_path / "d.csv") == [{"text": "a"}, {"text": ""}]
+
+
+def test_doubts_are_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    train = LabelledText("t.csv", ["a", "b", "a"], ["x", "y", "y"])
+    note_doubts(TEXT_CLASSIFICATION, train, LabelledText("v.csv", ["b", "c"], ["y", "x"]))
+    assert "1 of the 2 rows of v.csv" in caplog.text
+    assert "1 text is in several rows with different label" in caplog.text
+    caplog.clear()
+    note_doubts(TEXT_CLASSIFICATION, train, train)
+    assert "t.csv, which the best epoch is chosen by, has the same rows" in caplog.text
+    caplog.clear()
+    clean = LabelledText("t.csv", ["a", "b"], ["x", "y"])
+    note_doubts(TEXT_CLASSIFICATION, clean, LabelledText("v.csv", ["c"], ["y"]))
+    assert caplog.text == ""
+
+
+def test_two_files_of_one_name_are_two_data_sets() -> None:
+    one, other = (LabelledText("data.csv", ["a"], [label]) for label in "xy")
+    assert one.dataset != other.dataset
+    assert one.dataset == LabelledText("data.csv", ["a"], ["x"]).dataset
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -143,16 +298,22 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_label_is_not_enough_to_train_on() -> None:
-    with pytest.raises(LabelError, match=r"one\.csv has only the label 'x'"):
-        check_trainable(LabelledText("one.csv", ["a", "b"], ["x", "x"]))
-    check_trainable(LabelledText("two.csv", ["a", "b"], ["x", "y"]))
+    with pytest.raises(SingleLabelError, match=r"one\.csv has only the label 'x'"):
+        TEXT_CLASSIFICATION.fit_plan(LabelledText("one.csv", ["a", "b"], ["x", "x"]))
+    plan = TEXT_CLASSIFICATION.fit_plan(LabelledText("two.csv", ["a", "b"], ["y", "x"]))
+    assert (plan.labels, plan.outputs) == (("x", "y"), 2)
+
+
+def test_one_number_in_two_spellings_is_not_two_classes() -> None:
+    with pytest.raises(LabelError, match="'01' and '1', which are the same number"):
+        TEXT_CLASSIFICATION.fit_plan(LabelledText("d.csv", ["a", "b"], ["1", "01"]))
 
 
 def test_an_unknown_label_is_counted_and_the_nearest_named() -> None:
     data = LabelledText("d.csv", ["a", "b", "c"], ["positve", "negative", "positve"])
-    assert data.label_ids(("negative", "positve")) == [1, 0, 1]
+    plan = TEXT_CLASSIFICATION.fit_plan(LabelledText("t", ["a", "b"], ["negative", "positive"]))
     with pytest.raises(LabelError) as caught:
-        data.label_ids(("negative", "positive"))
+        TEXT_CLASSIFICATION.check(data, plan)
     message = str(caught.value)
     assert "d.csv has the label 'positve' (2 of 3 rows); expected one of 'negative'" in message
     assert "Did you mean positive?" in message
@@ -169,33 +330,34 @@ def test_the_two_parts_are_disjoint_complete_stratified_and_the_same_every_time(
     labels: list[str], seed: int
 ) -> None:
     data = LabelledText("d", [f"text {i}" for i in range(len(labels))], labels)
-    train, held_out = data.split(seed)
-    texts = [*train.texts, *held_out.texts]
+    train, held_out = hold_out(data, data.labels, seed)
+    texts = [*train["text"], *held_out["text"]]
     assert sorted(texts) == sorted(data.texts)
     of = dict(zip(data.texts, data.labels, strict=True))
     for part in (train, held_out):
-        assert [of[text] for text in part.texts] == list(part.labels)
-    assert set(train.labels) == set(labels)
+        assert [of[text] for text in part["text"]] == part["label"]
+    assert set(train["label"]) == set(labels)
     classes = len(set(labels))
     assert len(held_out) == max(classes, len(labels) // 5)
     for label, rows in Counter(labels).items():
         expected = rows * len(held_out) / len(labels)
-        assert abs(Counter(held_out.labels)[label] - expected) <= 1
-    assert data.split(seed) == (train, held_out)
+        assert abs(Counter(held_out["label"])[label] - expected) <= 1
+    assert hold_out(data, data.labels, seed) == (train, held_out)
 
 
 def test_seeds_split_differently() -> None:
     data = LabelledText("d", [f"text {i}" for i in range(40)], ["a", "b"] * 20)
-    assert data.split(1)[1].texts != data.split(2)[1].texts
+    assert hold_out(data, data.labels, 1)[1]["text"] != hold_out(data, data.labels, 2)[1]["text"]
 
 
 def test_at_most_five_hundred_rows_are_held_out() -> None:
     data = LabelledText("d", [f"text {i}" for i in range(4000)], ["a", "b"] * 2000)
-    train, held_out = data.split(0)
+    train, held_out = hold_out(data, data.labels, 0)
     assert (len(train), len(held_out)) == (3500, 500)
-    assert Counter(held_out.labels) == {"a": 250, "b": 250}
+    assert Counter(held_out["label"]) == {"a": 250, "b": 250}
 
 
 def test_a_label_with_a_single_row_cannot_be_split() -> None:
-    with pytest.raises(LabelError, match="a single row with the label 'rare'"):
-        LabelledText("d", list("abcde"), ["x", "x", "x", "x", "rare"]).split(0)
+    data = LabelledText("d", list("abcde"), ["x", "x", "x", "x", "rare"])
+    with pytest.raises(RareLabelError, match="a single row with the label 'rare'"):
+        hold_out(data, data.labels, 0)

@@ -11,16 +11,19 @@ from transformers import PreTrainedModel, set_seed
 from hubkit import attach
 from hubkit.models.freeze import train_only
 from hubkit.nn.hooks import SUBMODULE
+from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.training import fit as module
-from hubkit.training.data import LabelledText
-from hubkit.training.fit import Fit, Settings, fit, last_checkpoint, tokenized
-from registry.errors import LabelError, StorageError, TrainingError
+from hubkit.training.data import LabelledText, hold_out
+from hubkit.training.fit import Fit, Measured, Settings, fit, last_checkpoint
+from registry.errors import DivergedError, StorageError
+from registry.manifest import TextInfo
 from tests.support.data import labelled_text
 from tests.support.models import random_adapter, same, snapshot, tiny_classifier, tokenizer
 
 LABELS = ("negative", "positive")
 TASK = TASK_TYPES["text-classification"]
+PLAN = TASK.fit_plan(labelled_text())
 
 
 class Broken(BaseException):
@@ -45,9 +48,27 @@ def start() -> PreTrainedModel:
 def train(
     model: PreTrainedModel, folder: Path, validation: LabelledText | None = None, **changes: Any
 ) -> Fit:
-    data, held_out = labelled_text(24).split(0)
+    data, held_out = halves()
     held_out = validation or held_out
-    return fit(model, tokenizer(), TASK, data, held_out, LABELS, settings(**changes), folder)
+    return fit(
+        model,
+        tokenizer(),
+        TASK,
+        measured(data),
+        measured(held_out),
+        PLAN,
+        settings(**changes),
+        folder,
+    )
+
+
+def halves() -> tuple[Rows, Rows]:
+    data = labelled_text(24)
+    return hold_out(data, data.labels, 0)
+
+
+def measured(rows: Rows) -> Measured:
+    return Measured(rows, TASK.encode(tokenizer(), rows, PLAN, TextInfo(max_length=16)))
 
 
 def misleading() -> LabelledText:
@@ -84,12 +105,13 @@ def test_the_model_ends_with_the_weights_of_its_best_epoch(tmp_path: Path) -> No
     assert len(losses) == 3
     assert losses[-1] < losses[0]
     assert result.metrics["loss"] == min(losses)
-    assert set(result.metrics) == {"loss", "accuracy", "f1_macro"}
+    assert set(result.metrics) == {"loss", "accuracy", "f1_macro", "matthews"}
     assert result.seconds > 0
-    validation = labelled_text(24).split(0)[1]
-    encoded = tokenizer()(list(validation.texts), padding=True, return_tensors="pt")
+    validation = halves()[1]
+    encoded = tokenizer()(list(validation["text"]), padding=True, return_tensors="pt")
+    ids = torch.tensor([LABELS.index(label) for label in validation["label"]])
     with torch.no_grad():
-        loss = model.eval()(**encoded, labels=torch.tensor(validation.label_ids(LABELS))).loss
+        loss = model.eval()(**encoded, labels=ids).loss
     assert loss.item() == pytest.approx(min(losses), abs=1e-5)
 
 
@@ -101,7 +123,7 @@ def test_a_terminal_shows_a_line_an_epoch_and_no_dict(
     shown = capsys.readouterr()
     assert (shown.out, "{" in shown.err) == ("", False)
     loss, accuracy = result.metrics["loss"], result.metrics["accuracy"]
-    line = f"Epoch 2 of 2: loss {loss:.2f}, accuracy {100 * accuracy:.1f} %\n"
+    line = f"Epoch 2 of 2: loss {loss:.2f}, accuracy {accuracy:.3f}\n"
     assert line in shown.err
     assert shown.err.count("Epoch ") == 2
 
@@ -201,7 +223,7 @@ def test_a_full_disk_is_a_storage_error_and_the_next_run_goes_on(
         with pytest.raises(StorageError) as caught:
             train(start(), tmp_path / "full")
     assert str(tmp_path / "full") in str(caught.value)
-    assert "run the same command again" in str(caught.value)
+    assert "the same training goes on" in str(caught.value)
     assert train(start(), tmp_path / "full").metrics == expected.metrics
 
 
@@ -220,7 +242,7 @@ def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
     model = start()
     with torch.no_grad():
         model.classifier.bias.fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"validation loss is nan.*--learning-rate than 0\.01"):
+    with pytest.raises(DivergedError, match=r"validation loss is nan.*learning rate of 0\.01"):
         train(model, tmp_path, epochs=1)
 
 
@@ -231,12 +253,3 @@ def test_only_what_requires_gradients_is_changed(tmp_path: Path) -> None:
     after = snapshot(model)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name, p in model.named_parameters() if p.requires_grad}
-
-
-def test_rows_are_cut_at_the_maximum_length_and_carry_label_ids() -> None:
-    data = LabelledText("x", ["the film was very good", "bad"], ["positive", "negative"])
-    rows = tokenized(data, tokenizer(), LABELS, 4)
-    assert [len(ids) for ids in rows["input_ids"]] == [4, 3]
-    assert rows["labels"][:] == [1, 0]
-    with pytest.raises(LabelError, match=r"x has the label 'positive' \(1 of 2 rows\)"):
-        tokenized(data, tokenizer(), ("negative", "neutral"), 4)

@@ -17,7 +17,7 @@ import hubkit
 from hubkit.adapters.tree import Tree
 from hubkit.models.attach import attached_to
 from hubkit.training import train as module
-from hubkit.training.data import LabelledText
+from hubkit.training.data import LabelledText, hold_out
 from hubkit.training.evaluate import evaluate
 from hubkit.training.train import Job, train_adapter, train_fusion
 from registry import AdapterRef, Catalog, open_catalog
@@ -108,9 +108,12 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
     assert manifest.base_model.architecture == "BertModel"
     assert (manifest.base_model.hidden_size, manifest.base_model.num_layers) == (16, 2)
     metrics = {metric.name: metric for metric in manifest.metrics}
-    assert set(metrics) == {"loss", "accuracy", "f1_macro"}
+    assert set(metrics) == {"loss", "accuracy", "f1_macro", "matthews"}
     assert [metrics[name].higher_is_better for name in ("loss", "accuracy")] == [False, True]
-    assert {(m.dataset, m.split) for m in manifest.metrics} == {("films.csv", "validation")}
+    data = labelled_text()
+    train, held_out = hold_out(data, data.labels, 42)
+    assert {(m.dataset, m.split) for m in manifest.metrics} == {(held_out.dataset, "validation")}
+    assert held_out.dataset == f"films.csv#{held_out.sha256[:12]}"
     training = manifest.training
     assert training is not None
     assert training.arguments == {
@@ -121,7 +124,6 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
         "patience": 5,
         "seed": 42,
     }
-    train, _ = labelled_text().split(42)
     assert (training.examples, training.data_sha256) == (len(train), train.sha256)
     assert set(manifest.files) == {
         "adapter.safetensors",
@@ -133,7 +135,8 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
 
 
 def test_the_metrics_are_those_of_the_published_weights(catalog: Catalog) -> None:
-    _, validation = labelled_text().split(42)
+    data = labelled_text()
+    _, validation = hold_out(data, data.labels, 42)
     for name in ("a", "both"):
         model = hubkit.load(name, catalog=catalog)
         recorded = {m.name: m.value for m in model.manifest.metrics if m.name != "loss"}
@@ -273,7 +276,7 @@ def test_validation_rows_can_be_given(empty_catalog: Catalog, base: Path) -> Non
         empty_catalog, with_data(job("a"), labelled_text(), validation), base=str(base)
     )
     manifest = empty_catalog.manifest(version)
-    assert {metric.dataset for metric in manifest.metrics} == {"held-out.csv"}
+    assert {metric.dataset for metric in manifest.metrics} == {validation.dataset}
     assert manifest.training is not None
     assert manifest.training.examples == 24
     unknown = LabelledText("held-out.csv", ["a"], ["neutral"])

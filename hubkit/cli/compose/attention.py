@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import click
 
 from hubkit.cli.options import base_option, json_option
 from hubkit.cli.output import print_json, print_table, quiet
 from hubkit.cli.params import REF
-from hubkit.cli.texts import read_texts, text_options
+from hubkit.cli.texts import check_texts, read_texts, text_options
 from registry.refs import AdapterRef
 from registry.storage.durable import storage_errors
 
@@ -29,11 +29,12 @@ from registry.storage.durable import storage_errors
 def command(
     ref: AdapterRef,
     texts: tuple[str, ...],
-    file: IO[str] | None,
+    file: str | None,
     batch_size: int,
     heat_map: Path | None,
     base: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Show what a fusion attends to.
 
@@ -44,12 +45,15 @@ def command(
       hubkit attention all-round "What a film!" "Great phone"
       hubkit attention all-round --file lines.txt --heat-map attention.png
     """
-    given = read_texts(texts, file)
+    check_texts(texts, file)
     with quiet():
         from hubkit.inference import load
         from hubkit.plots import attention_heat_map
 
-        attention = load(ref, base=base).attention(given, batch_size=batch_size)
+        model = load(ref, base=base)
+        given = read_texts(model.task, texts, file, options)
+        rows = [given.rows[at] for at in given.filled()]
+        attention = model.attention(rows, batch_size=batch_size)
         if heat_map is not None:
             with storage_errors("write", heat_map):
                 heat_map.write_bytes(attention_heat_map(attention, str(ref)))

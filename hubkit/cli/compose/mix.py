@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hubkit.cli.options import json_option, name_option
+from hubkit.cli.options import json_option, name_option, replace_option
 from hubkit.cli.output import print_published
 from hubkit.cli.params import REF, Number
 from registry.refs import AdapterRef
@@ -20,9 +20,14 @@ from registry.refs import AdapterRef
     help="Weight of an adapter; once for each, in their order.  [default: equal, one in all]",
 )
 @name_option
+@replace_option
 @json_option
 def command(
-    refs: tuple[AdapterRef, ...], weights: tuple[float, ...], name: AdapterRef, as_json: bool
+    refs: tuple[AdapterRef, ...],
+    weights: tuple[float, ...],
+    name: AdapterRef,
+    replace: bool,
+    as_json: bool,
 ) -> None:
     """Publish the weighted sum of adapters as one.
 
@@ -35,5 +40,5 @@ def command(
     from hubkit.composing.combine import publish_mix
     from registry import open_catalog
 
-    version = publish_mix(open_catalog(), name, refs, weights)
+    version = publish_mix(open_catalog(), name, refs, weights, replace=replace)
     print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import IO
+from typing import Any
 
 import click
 
-from hubkit.cli.options import base_option, json_option, name_option
+from hubkit.cli.options import base_option, json_option, name_option, replace_option
 from hubkit.cli.output import print_published, quiet
 from hubkit.cli.params import REF
-from hubkit.cli.texts import read_texts, text_options
+from hubkit.cli.texts import check_texts, read_texts, text_options
 from registry.refs import AdapterRef
 
 
@@ -24,16 +24,19 @@ from registry.refs import AdapterRef
 )
 @base_option
 @name_option
+@replace_option
 @json_option
 def command(
     ref: AdapterRef,
     texts: tuple[str, ...],
-    file: IO[str] | None,
+    file: str | None,
     batch_size: int,
     keep: int,
     base: str | None,
     name: AdapterRef,
+    replace: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Publish a fusion over the adapters that it attends to most.
 
@@ -44,12 +47,23 @@ def command(
     Example:
       hubkit prune all-round --file lines.txt --keep 2 --name all-round-2
     """
-    given = read_texts(texts, file)
+    check_texts(texts, file)
     with quiet():
         from hubkit.composing.prune import publish_pruned
+        from hubkit.tasks.table import task_type
         from registry import open_catalog
 
+        catalog = open_catalog()
+        pruned = catalog.resolve(ref)
+        given = read_texts(task_type(pruned.task_type, str(pruned.ref)), texts, file, options)
         version = publish_pruned(
-            open_catalog(), name, ref, given, keep, base=base, batch_size=batch_size
+            catalog,
+            name,
+            pruned.ref,
+            [given.rows[at] for at in given.filled()],
+            keep,
+            base=base,
+            batch_size=batch_size,
+            replace_name=replace,
         )
     print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')

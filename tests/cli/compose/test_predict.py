@@ -20,8 +20,8 @@ def test_prints_label_score_and_text(run: Run, trained: Catalog) -> None:
     expected = hubkit.load("film").predict(texts)
     lines = run("predict", "film", *texts).stdout.splitlines()
     assert [line.split("\t") for line in lines] == [
-        [found.label, f"{found.score:.4f}", text]
-        for text, found in zip(texts, expected, strict=True)
+        [found.label, f"{found.score:.4f}", str(row), text]
+        for row, (text, found) in enumerate(zip(texts, expected, strict=True), start=1)
     ]
 
 
@@ -31,7 +31,7 @@ def test_is_quiet_on_stderr_in_a_pipe(run: Run, trained: Catalog) -> None:
 
 def test_json_has_all_scores(run: Run, trained: Catalog) -> None:
     (found,) = json.loads(run("predict", "film", "good", "--json").stdout)
-    assert list(found) == ["text", "label", "score", "scores"]
+    assert list(found) == ["row", "text", "label", "score", "scores"]
     assert set(found["scores"]) == {"negative", "positive"}
     assert sum(found["scores"].values()) == pytest.approx(1)
     assert found["score"] == found["scores"][found["label"]] == max(found["scores"].values())
@@ -40,13 +40,15 @@ def test_json_has_all_scores(run: Run, trained: Catalog) -> None:
 @pytest.mark.parametrize("arguments", [("-",), ("--file", "-")])
 def test_reads_standard_input(run: Run, trained: Catalog, arguments: tuple[str, ...]) -> None:
     result = run("predict", "film", *arguments, text="good\n\n  bad  \n")
-    assert [line.split("\t")[2] for line in result.stdout.splitlines()] == ["good", "bad"]
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [row[2:] for row in rows] == [["1", "good"], ["2", ""], ["3", "bad"]]
+    assert rows[1][:2] == ["-", "-"]
 
 
 def test_reads_a_file(run: Run, trained: Catalog, tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("good\nbäd\n")
     result = run("predict", "film", "--file", tmp_path / "lines.txt", "--batch-size", 1)
-    assert [line.split("\t")[2] for line in result.stdout.splitlines()] == ["good", "bäd"]
+    assert [line.split("\t")[3] for line in result.stdout.splitlines()] == ["good", "bäd"]
 
 
 def test_a_text_with_line_breaks_stays_on_its_line(run: Run, trained: Catalog) -> None:
@@ -93,15 +95,16 @@ def test_texts_come_from_one_place(run: Run, arguments: tuple[str, ...]) -> None
     assert "Give the texts as arguments, or with --file" in result.stderr
 
 
-def test_file_without_text(run: Run) -> None:
+def test_file_without_text(run: Run, trained: Catalog) -> None:
     result = run("predict", "film", "-", text=" \n", status=1)
-    assert result.stderr == "Error: <stdin> holds no text: expected one on each line.\n"
+    assert result.stderr == "Error: Standard input holds no text: expected one in each row.\n"
 
 
-def test_file_that_is_not_utf8(run: Run, tmp_path: Path) -> None:
+def test_file_that_is_not_utf8(run: Run, trained: Catalog, tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("bäd\n".encode("latin-1"))
     result = run("predict", "film", "--file", tmp_path / "latin.txt", status=1)
-    assert f"Error: {tmp_path / 'latin.txt'} is not UTF-8 text" in result.stderr
+    assert f"Error: {tmp_path / 'latin.txt'}, line 1: the byte 0xe4 is not utf-8." in result.stderr
+    assert "Say with --encoding" in result.stderr
 
 
 def test_a_base_model_that_could_not_be_checked_is_noted_and_then_expected(
@@ -147,3 +150,30 @@ def test_base_without_a_tokenizer_is_named(
     for command in (("predict", "film", "good"), ("evaluate", "film", tmp_path / "data.csv")):
         result = run(*command, "--base", bare, status=1)
         assert f"The base model '{bare}' has no tokenizer" in result.stderr
+
+
+def test_a_table_is_its_column_and_not_its_lines(run: Run, trained: Catalog, data: Path) -> None:
+    document = json.loads(run("predict", "film", "--file", data, "--json").stdout)
+    expected = [line.split(",")[0] for line in data.read_text().splitlines()[1:]]
+    assert [row["text"] for row in document] == expected
+    assert [row["row"] for row in document] == [*range(1, 61)]
+
+
+def test_an_empty_row_of_a_table_keeps_its_place(
+    run: Run, trained: Catalog, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text("id,review\n7,good\n8,\n9,bad\n")
+    result = run(
+        *("predict", "film", "--file", tmp_path / "new.csv", "--text-column", "review", "--json")
+    )
+    document = json.loads(result.stdout)
+    assert [(row["row"], row["text"], row["label"] is None) for row in document] == [
+        (1, "good", False),
+        (2, "", True),
+        (3, "bad", False),
+    ]
+
+
+def test_a_file_that_is_not_there_is_refused_before_the_model_is_loaded(run: Run) -> None:
+    result = run("predict", "nobody", "--file", "absent.csv", status=1)
+    assert result.stderr == "Error: absent.csv does not exist.\n"

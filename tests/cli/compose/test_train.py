@@ -1,13 +1,15 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
-from registry import AdapterRef, open_catalog
+from registry import AdapterRef, Catalog, open_catalog
 
 Run = Callable[..., Result]
+METRICS = {"loss", "accuracy", "f1_macro", "matthews"}
 
 
 @pytest.fixture
@@ -29,8 +31,9 @@ def test_prints_the_version_and_its_validation_metrics(train: Run) -> None:
     result = train("--name", "ada/film")
     lines = result.stdout.splitlines()
     assert lines[0] == "ada/film@1"
-    assert {line.split()[0] for line in lines[1:]} == {"loss", "accuracy", "f1_macro"}
-    assert all(line.endswith(" (reviews.csv, validation)") for line in lines[1:])
+    assert {line.split()[0] for line in lines[1:]} == METRICS
+    where = re.compile(r" \(reviews\.csv#[0-9a-f]{12}, validation\)$")
+    assert all(where.search(line) for line in lines[1:])
 
 
 def test_is_quiet_on_stderr_in_a_pipe(train: Run) -> None:
@@ -42,7 +45,12 @@ def test_json_is_one_document(train: Run, base: Path) -> None:
     assert document["ref"] == "film@1"
     assert document["task"] == "sentiment"
     assert document["base_model"] == str(base)
-    assert {metric["name"] for metric in document["metrics"]} == {"loss", "accuracy", "f1_macro"}
+    assert {metric["name"] for metric in document["metrics"]} == {
+        "loss",
+        "accuracy",
+        "f1_macro",
+        "matthews",
+    }
 
 
 def test_every_option_arrives_in_the_manifest(train: Run, data: Path) -> None:
@@ -90,13 +98,13 @@ def test_missing_base_model(train: Run, tmp_path: Path) -> None:
 
 
 def test_bad_name_is_refused_before_training(train: Run) -> None:
-    result = train("--name", "no spaces", status=1)
-    assert result.stderr.startswith("Error: An adapter's name is ")
+    result = train("--name", "no spaces", status=2)
+    assert "Invalid value for '--name': An adapter's name is " in result.stderr
     assert result.stderr.endswith("not 'no spaces'.\n")
 
 
 def test_name_with_a_version_is_refused_before_training(train: Run) -> None:
-    result = train("--name", "film@2", status=1)
+    result = train("--name", "film@2", status=2)
     assert "expected film, found film@2" in result.stderr
 
 
@@ -105,7 +113,7 @@ def test_data_without_the_text_column(train: Run, tmp_path: Path) -> None:
     result = train("--name", "film", source=source, status=1)
     assert result.stderr == (
         f"Error: {source} has no column 'text'; it has txt, label. Did you mean txt? "
-        "Name it with --text-column.\n"
+        "Name it with --text-column or --label-column.\n"
     )
 
 
@@ -163,3 +171,51 @@ def _write(folder: Path, *rows: str) -> Path:
     path = folder / "data.csv"
     path.write_text("".join(f"{row}\n" for row in rows))
     return path
+
+
+def test_a_name_that_means_something_else_is_taken_only_when_told(
+    train: Run, trained: Catalog, other_base: Path
+) -> None:
+    refused = train("--name", "film", where=other_base, status=1)
+    assert "film@1 has the base model" in refused.stderr
+    assert "--replace" in refused.stderr
+    assert train("--name", "film", "--replace", where=other_base).stdout.startswith("film@2")
+
+
+def test_a_length_that_leaves_no_room_is_refused_before_training(train: Run) -> None:
+    result = train("--name", "film", "--max-length", 2, status=1)
+    assert "A row may have 2 tokens, but 2 of them are special ones" in result.stderr
+    assert "--max-length" in result.stderr
+
+
+def test_texts_that_are_cut_off_are_counted(train: Run) -> None:
+    result = train("--name", "film", "--max-length", 4)
+    assert re.search(r"Note: \d+ of 60 rows have more than 4 tokens", result.stderr)
+
+
+def test_numbers_are_trained_and_predicted(train: Run, run: Run, tmp_path: Path) -> None:
+    rows = [f"{'good ' * number},{number}.5" for number in range(1, 13)]
+    source = _write(tmp_path, "text,score", *rows)
+    train("--name", "stars", "--task-type", "text-regression", source=source)
+    catalog = open_catalog()
+    version = catalog.resolve(AdapterRef.parse("stars"))
+    assert version.task_type == "text-regression"
+    assert {metric.name for metric in version.metrics} == {"loss", "mae", "pearson", "spearman"}
+    (found,) = json.loads(run("predict", "stars", "good", "--json").stdout)
+    assert isinstance(found["score"], float)
+    evaluated = json.loads(run("evaluate", "stars", source, "--json").stdout)
+    assert set(evaluated["metrics"]) == {"mae", "pearson", "spearman"}
+
+
+def test_several_labels_get_a_probability_each(train: Run, run: Run, tmp_path: Path) -> None:
+    rows = ["good film,film|good", "bad film,film", "good ball,good", "bad ball,"] * 4
+    source = _write(tmp_path, "text,labels", *rows)
+    train("--name", "topics", source=source)
+    catalog = open_catalog()
+    version = catalog.resolve(AdapterRef.parse("topics"))
+    manifest = catalog.manifest(version)
+    assert manifest.problem_type == "multi_label_classification"
+    assert {metric.name for metric in version.metrics} == {"loss", "f1_macro", "f1_micro"}
+    (found,) = json.loads(run("predict", "topics", "good film", "--json").stdout)
+    assert set(found["scores"]) == {"film", "good"}
+    assert found["labels"] == [name for name, score in found["scores"].items() if score >= 0.5]

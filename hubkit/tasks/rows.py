@@ -1,0 +1,60 @@
+"""The rows of a data set, as a task type reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows whose columns a task type has checked.
+
+    Attributes:
+        name: What the data is called: the file's name, or the data set's id.
+        columns: The values by the names that the task type has for the columns. All have the same
+            length.
+    """
+
+    name: str
+    columns: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def __getitem__(self, column: str) -> Sequence[Any]:
+        return self.columns[column]
+
+    def get(self, column: str) -> Sequence[Any] | None:
+        """A column, or None where the rows have no such column."""
+        return self.columns.get(column)
+
+    def __contains__(self, column: str) -> bool:
+        return column in self.columns
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 over the rows in their order, the same for every file format."""
+        digest = hashlib.sha256()
+        for row in zip(*(self.columns[name] for name in self.columns), strict=True):
+            digest.update(json.dumps(row).encode() + b"\n")
+        return digest.hexdigest()
+
+    @property
+    def dataset(self) -> str:
+        """What metrics call the data: its name, and which rows exactly are meant by it."""
+        return f"{self.name[-200:]}#{self.sha256[:12]}"
+
+    def select(self, indices: Sequence[int]) -> Rows:
+        """The rows at these positions, in this order."""
+        chosen = {name: [values[i] for i in indices] for name, values in self.columns.items()}
+        return Rows(self.name, chosen)
+
+    def keys(self, columns: Sequence[str]) -> Iterator[str]:
+        """A text for each row that is equal where all of these columns are."""
+        present = [self.columns[name] for name in columns if name in self.columns]
+        return (json.dumps(row) for row in zip(*present, strict=True))

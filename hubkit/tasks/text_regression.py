@@ -1,0 +1,105 @@
+"""A text, or a pair of texts, to a number."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import mean_absolute_error
+from transformers import PreTrainedTokenizerBase
+
+from hubkit.tasks.columns import Column, number, text
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.task import Encoded, HeadPlan, Outputs, Prediction, TaskType
+from hubkit.tasks.text import encode_texts
+from registry.errors import AdapterError, DataError
+from registry.manifest import Manifest, TextInfo
+from registry.task_types import TASK_TYPES
+
+
+@dataclass(frozen=True)
+class NumberPrediction(Prediction):
+    """The number that a text gets.
+
+    Attributes:
+        score: In the unit of the training data.
+    """
+
+    score: float
+
+    def cells(self) -> tuple[str, ...]:
+        """The number."""
+        return (f"{self.score:.4f}",)
+
+
+class TextRegression(TaskType):
+    """The head has one output, trained with the squared error."""
+
+    names = TASK_TYPES["text-regression"]
+    columns = (
+        Column("text", text),
+        Column("text_pair", text, optional=True),
+        Column("score", number, target=True),
+    )
+    example = "text,text_pair,score\nA man sings.,Somebody sings.,4.2\n"
+    metrics_up = MappingProxyType({"pearson": True, "spearman": True, "mae": False})
+    header = ("score",)
+
+    def plan_of(self, manifest: Manifest) -> HeadPlan:
+        """One output, also where the manifest does not tell how many there are."""
+        if manifest.outputs not in (None, 1):
+            raise AdapterError(
+                f"A head for text-regression has one output; this one has {manifest.outputs}."
+            )
+        return HeadPlan(1, (), "regression")
+
+    def fit_plan(self, rows: Rows) -> HeadPlan:
+        """One output."""
+        if len(set(rows["score"])) < 2:
+            raise DataError(
+                f"{rows.name} has the score {rows['score'][0]:g} in each row; there is nothing to "
+                "learn.",
+                rows.name,
+            )
+        return HeadPlan(1, (), "regression")
+
+    def encode(
+        self, tokenizer: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
+    ) -> Encoded:
+        """A feature a row; ``labels`` is its number."""
+        encoded, cut = encode_texts(tokenizer, rows["text"], rows.get("text_pair"), text)
+        features = dict(encoded)
+        if "score" in rows:
+            features["labels"] = list(rows["score"])
+        return Encoded(features, range(len(rows)), cut)
+
+    def predictions(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Sequence[Prediction]:
+        """The output as it is."""
+        return [NumberPrediction(float(value)) for value in _numbers(outputs)]
+
+    def metrics(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> dict[str, float]:
+        """Pearson's and Spearman's correlation, 0 where there is none, and the mean error."""
+        expected, found = np.array(rows["score"]), _numbers(outputs)
+        correlations = {"pearson": 0.0, "spearman": 0.0}
+        if len(expected) > 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # numbers that are all equal have no correlation
+                for name, of in (("pearson", pearsonr), ("spearman", spearmanr)):
+                    value = float(of(expected, found)[0])
+                    correlations[name] = value if np.isfinite(value) else 0.0
+        return {**correlations, "mae": float(mean_absolute_error(expected, found))}
+
+
+def _numbers(outputs: Outputs) -> np.ndarray:
+    return outputs[0].reshape(len(outputs[0])).astype(np.float64)
+
+
+TEXT_REGRESSION = TextRegression()
