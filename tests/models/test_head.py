@@ -4,7 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
 from hubkit import Stack, attach
 from hubkit.formats.heads import Head
@@ -119,3 +123,26 @@ def test_a_model_that_keeps_a_head_of_its_own_is_noted(caplog: pytest.LogCapture
     with attach(other, adapter):
         assert torch.equal(other(**inputs).logits, logits)
     assert caplog.messages == []
+
+
+def test_a_model_calls_its_outputs_as_the_head_does() -> None:
+    trained = tiny_classifier(id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1})
+    trained.config.problem_type = "multi_label_classification"
+    other = tiny_classifier(seed=1)
+    head = head_of(trained)
+    assert head is not None
+    set_head(other, head)
+    assert other.config.id2label == {0: "no", 1: "yes"}
+    assert other.config.label2id == {"no": 0, "yes": 1}
+    assert other.config.problem_type == "multi_label_classification"
+    assert other.config.num_labels == 2
+
+
+def test_one_output_is_a_number_and_has_no_label() -> None:
+    model = tiny_model("bert", AutoModelForSequenceClassification, num_labels=1)
+    head = head_of(model)
+    assert head is not None
+    assert (head.labels, head.outputs, head.problem_type) == ((), 1, "regression")
+    other = tiny_model("bert", AutoModelForSequenceClassification, seed=1, num_labels=1)
+    set_head(other, head)
+    assert (other.config.problem_type, other.config.num_labels) == ("regression", 1)

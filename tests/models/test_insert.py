@@ -59,8 +59,9 @@ def classifier(folder: Path) -> PreTrainedModel:
 def train(model: PreTrainedModel, folder: Path, **arguments: Any) -> Trainer:
     """With nothing of hubkit: the stock trainer, as in anyone's script."""
     data = labelled_text(16)
-    rows = tokenizer()(list(data.texts))
-    dataset = Dataset.from_dict({**rows, "labels": data.label_ids(list(LABELS.values()))})
+    rows = tokenizer()(list(data["text"]))
+    names = list(LABELS.values())
+    dataset = Dataset.from_dict({**rows, "labels": [names.index(one) for one in data["label"]]})
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
@@ -228,3 +229,32 @@ def test_what_is_saved_can_be_attached_to_the_same_base_and_to_no_other(tmp_path
         assert torch.equal(run(attached.model), expected)
     with pytest.raises(hubkit.HubkitError, match="was trained on"):
         attach(tiny_classifier(seed=1), adapter)
+
+
+@pytest.mark.parametrize("method", ["seq_bn", "lora"])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"num_labels": 1}, ("regression", 1, (), "text-regression")),
+        (
+            {"num_labels": 2, "problem_type": "multi_label_classification"},
+            ("multi_label_classification", 2, ("LABEL_0", "LABEL_1"), "text-classification"),
+        ),
+        (
+            {"num_labels": 2},
+            ("single_label_classification", 2, ("LABEL_0", "LABEL_1"), "text-classification"),
+        ),
+    ],
+    ids=["regression", "several labels", "one label"],
+)
+def test_what_the_outputs_mean_is_saved(
+    settings: dict[str, Any], expected: tuple[object, ...], method: str, tmp_path: Path
+) -> None:
+    model = tiny_model("bert", AutoModelForSequenceClassification, **settings)
+    insert_adapter(model, "mine", method=method)
+    save_adapter(model, "mine", tmp_path / "saved")
+    found = read_folder(tmp_path / "saved").manifest
+    assert (found.problem_type, found.outputs, found.labels, found.task_type) == expected
+    head = hubkit.Adapter.load(tmp_path / "saved").head
+    assert head is not None
+    assert (head.problem_type, head.outputs, head.labels) == expected[:3]
