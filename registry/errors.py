@@ -11,7 +11,8 @@ HubkitError
 │   ├── AliasNotFoundError
 │   └── ParentNotFoundError
 ├── ConflictError
-│   └── OtherKindError
+│   ├── OtherKindError
+│   └── RemoteConflictError
 ├── ManifestError
 ├── FolderError
 │   ├── HeadLabelsError
@@ -54,7 +55,8 @@ HubkitError
 └── RemoteError
     ├── RemoteNotFoundError
     ├── RemoteAccessError
-    └── RemoteUnreachableError
+    ├── RemoteUnreachableError
+    └── RemoteAnswerError
 
 A message names the thing, what was expected, what was found and what to do about it, in facts. It
 names no option and no command: `hubkit.cli.cures` adds those by class, so that an error which needs
@@ -134,6 +136,10 @@ class ConflictError(HubkitError):
 
 class OtherKindError(ConflictError):
     """A name means another kind of thing: `found` says what, `given` what was to be published."""
+
+
+class RemoteConflictError(ConflictError):
+    """What is to be published has no place in a repository on a hub, which holds something else."""
 
 
 class ManifestError(HubkitError):
@@ -297,7 +303,33 @@ class RunInUseError(TrainingError):
 
 
 class RemoteError(HubkitError):
-    """A hub does not do what it is asked."""
+    """A hub does not do what it is asked.
+
+    Args:
+        message: The whole sentence a person reads.
+        subject: The hub's or the repository's URL.
+        hub: The hub's URL; default: None, where the token that it was shown plays no part.
+        token_sent: Whether it was shown a token.
+        status: The HTTP status that it answered; default: None, where it did not answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        subject: object = None,
+        *,
+        hub: str | None = None,
+        token_sent: bool = False,
+        status: int | None = None,
+        given: object = None,
+        expected: object = None,
+        found: object = None,
+    ) -> None:
+        """Keep what was asked, and what was answered, beside the message."""
+        super().__init__(message, subject, given=given, expected=expected, found=found)
+        self.hub = hub
+        self.token_sent = token_sent
+        self.status = status
 
 
 class RemoteNotFoundError(RemoteError):
@@ -310,6 +342,10 @@ class RemoteAccessError(RemoteError):
 
 class RemoteUnreachableError(RemoteError):
     """A hub does not answer, or stops half-way."""
+
+
+class RemoteAnswerError(RemoteError):
+    """A hub answers something that its protocol does not allow, or more than it announced."""
 
 
 def did_you_mean(text: str, candidates: Iterable[str]) -> str:

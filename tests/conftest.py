@@ -81,9 +81,10 @@ def other_catalog(tmp_path: Path) -> Catalog:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub on loopback; HF_HOME is the test's own, HF_TOKEN is Ada's, and the network is on."""
+    """A hub on loopback that Ada is logged in to; HF_HOME is the test's own, the network is on."""
     from huggingface_hub import constants
 
+    from tests.support.roundtrip import come_as
     from tests.support.serving import serve
 
     home = tmp_path / "hf-home"
@@ -92,6 +93,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
-    monkeypatch.setenv("HF_TOKEN", "ada-writes")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("hubkit.hub.session._PAUSES", (0.0, 0.0, 0.0, 0.0))
     with serve() as hub:
+        come_as(hub, "ada-writes")
         yield hub

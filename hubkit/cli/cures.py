@@ -8,6 +8,7 @@ names a class, too, as what it is ``about``.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import click
 
+from hubkit.hub.address import DEFAULT, Hub
 from registry import errors
 from registry.errors import HubkitError
 
@@ -50,6 +52,25 @@ def _yank(error: errors.PartOfAdapterError) -> tuple[str, ...]:
     return (f'`hubkit yank {error.given or "NAME@VERSION"} --reason "..."` does that.',)
 
 
+def _come_with_token(error: errors.RemoteError) -> tuple[str, ...]:
+    """How to come with a token, where the hub wanted one."""
+    if error.hub is None:
+        return ()
+    hub = Hub(error.hub)
+    login = "`hubkit login`" if hub.is_default else f"`hubkit login --to {hub.url}`"
+    if error.token_sent:
+        page = f"{hub.url}/settings/tokens" if hub.url == DEFAULT else "its page of access tokens"
+        keep = "set HF_TOKEN to it" if hub.is_default and os.environ.get("HF_TOKEN") else login
+        return (f"Make another token on {page} and {keep}.",)
+    if hub.is_default:
+        return (f"Log in with {login}, or set HF_TOKEN.",)
+    return (f"Log in with {login}; HF_TOKEN is for the default hub alone.",)
+
+
+def _hidden(error: errors.RemoteNotFoundError) -> tuple[str, ...]:
+    return () if error.token_sent else _come_with_token(error)
+
+
 CURES: Mapping[type[HubkitError], Cure] = {
     errors.PartOfAdapterError: _yank,
     errors.RefNotFoundError: _others,
@@ -68,6 +89,9 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.UnknownParentsError: ("Name them in this order with --parent, once for each.",),
     errors.HeadLabelsError: _labels,
     errors.PickledWeightsError: ("`hubkit publish` converts it.",),
+    errors.RemoteAccessError: _come_with_token,
+    errors.RemoteNotFoundError: _hidden,
+    errors.RemoteConflictError: ("Publish it under another --name.",),
     errors.BackupNotFoundError: ("Name the folder that `hubkit backup` wrote.",),
     errors.DamagedDatabaseError: _REBUILD,
     errors.OutdatedDatabaseError: ("`hubkit rebuild` brings it up to date.",),

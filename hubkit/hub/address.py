@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from registry.errors import InvalidNameError
 from registry.refs import AdapterRef
@@ -14,23 +15,13 @@ DEFAULT = "https://huggingface.co"
 """The hub that is meant where none is named, unless HF_ENDPOINT names another."""
 
 _SCHEME = "hf:"
-
-
-def default_endpoint() -> str:
-    """The hub that is meant where none is named: HF_ENDPOINT, else huggingface.co.
-
-    Raises:
-        InvalidNameError: HF_ENDPOINT is no URL.
-    """
-    named = os.environ.get("HF_ENDPOINT") or DEFAULT
-    url = urlsplit(named)
-    if url.scheme not in ("http", "https") or not url.netloc:
-        raise InvalidNameError(
-            f"HF_ENDPOINT is {named!r}, but expected the URL of a hub, such as {DEFAULT}. Set it "
-            "to one, or unset it.",
-            named,
-        )
-    return named.rstrip("/")
+_PORTS = {"http": 80, "https": 443}
+_HOST = r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]"
+# Nothing that two readers of URLs could read in two ways: no blanks, backslashes or "@".
+_URL = re.compile(
+    rf"(?P<scheme>https?)://(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?(?P<path>/[!-~]*)?",
+    re.IGNORECASE,
+)
 
 
 def is_remote(text: str) -> bool:
@@ -39,58 +30,110 @@ def is_remote(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteAddress:
-    """A hub, and maybe a repository there.
+class Hub:
+    """A hub.
 
     Attributes:
-        endpoint: The hub's URL, without a slash at its end.
-        repository: ``owner/name``; None if only the hub is named.
-        revision: A branch, tag or commit; None for the newest version.
+        url: Its URL in one spelling: lower case, without the port that its scheme implies and
+            without a slash at its end.
     """
 
-    endpoint: str
-    repository: str | None = None
-    revision: str | None = None
+    url: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a hub's URL, a repository's URL, or ``hf:owner/name[@revision]``.
+        """Read a hub's URL, or ``hf:`` for the default hub.
 
         Raises:
-            InvalidNameError: It is none of these.
+            InvalidNameError: It is neither, or goes on after the host.
+        """
+        if text == _SCHEME:
+            return cls(default_hub().url)
+        hub, path = _split(text)
+        if path:
+            raise InvalidNameError(
+                f"{text} goes on after the hub's host: expected the hub alone, {hub}.", text
+            )
+        return cls(hub)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the hub that is meant where none is named."""
+        return self == default_hub()
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository on a hub.
+
+    Attributes:
+        hub: The hub.
+        name: ``owner/name``.
+        revision: A branch, tag or commit; None for the newest version.
+
+    Raises:
+        InvalidNameError: A hub has no repository of that name.
+    """
+
+    hub: Hub
+    name: str
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a name that goes on, or that no hub has."""
+        ref = AdapterRef.parse(self.name)
+        if ref.owner is None or ref != ref.repository or "--" in self.name:
+            raise InvalidNameError(
+                f"A hub has no repository of that name: expected OWNER/NAME without '--', found "
+                f"{self.name}.",
+                self.name,
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a repository's URL, or ``hf:owner/name[@revision]``.
+
+        Raises:
+            InvalidNameError: It is neither.
         """
         if text.startswith(_SCHEME):
-            path, at, revision = text.removeprefix(_SCHEME).removeprefix("//").partition("@")
-            if not path and not at:
-                return cls(default_endpoint())
+            name, at, revision = text.removeprefix(_SCHEME).removeprefix("//").partition("@")
             if at and not revision:
                 raise _invalid(text)
-            return cls(default_endpoint(), _repository(path, text), revision or None)
-        url = urlsplit(text)
-        if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment:
-            raise _invalid(text)
-        if url.username or url.password:
-            raise InvalidNameError(
-                f"{url.scheme}://{url.hostname} was given with a password; log in with "
-                "`hubkit login` instead.",
-                url.hostname,
-            )
-        endpoint = f"{url.scheme}://{url.netloc}"
-        parts = [unquote(part) for part in url.path.split("/") if part]
-        match parts:
-            case []:
-                return cls(endpoint)
+            return cls._named(default_hub(), name, revision or None, text)
+        hub, path = _split(text)
+        match path:
             case [owner, name]:
-                return cls(endpoint, _repository(f"{owner}/{name}", text))
+                return cls._named(Hub(hub), f"{owner}/{name}", None, text)
             case [owner, name, "tree", first, *rest]:
-                revision = "/".join([first, *rest])
-                return cls(endpoint, _repository(f"{owner}/{name}", text), revision)
+                return cls._named(Hub(hub), f"{owner}/{name}", "/".join([first, *rest]), text)
         raise _invalid(text)
+
+    @classmethod
+    def _named(cls, hub: Hub, name: str, revision: str | None, text: str) -> Self:
+        try:
+            return cls(hub, name, revision)
+        except InvalidNameError as error:
+            raise InvalidNameError(f"{text}: {error}", text) from error
+
+    def at(self, revision: str) -> Self:
+        """Return the same repository at a revision."""
+        return replace(self, revision=revision)
+
+    @property
+    def owner(self) -> str:
+        """Whose it is."""
+        return self.name.partition("/")[0]
 
     @property
     def url(self) -> str:
-        """The address as a web page."""
-        return f"{self.endpoint}/{self.repository}" if self.repository else self.endpoint
+        """Its web page."""
+        return f"{self.hub.url}/{self.name}"
+
+    @property
+    def page(self) -> str:
+        """The web page of the revision."""
+        return f"{self.url}/tree/{quote(self.revision)}" if self.revision else self.url
 
     @property
     def origin(self) -> str:
@@ -98,14 +141,53 @@ class RemoteAddress:
         return f"{self.url}@{self.revision}" if self.revision else self.url
 
 
-def _repository(path: str, text: str) -> str:
+def default_hub() -> Hub:
+    """The hub that is meant where none is named: HF_ENDPOINT, else huggingface.co.
+
+    Raises:
+        InvalidNameError: HF_ENDPOINT is no URL.
+    """
+    named = os.environ.get("HF_ENDPOINT") or DEFAULT
     try:
-        ref = AdapterRef.parse(path)
+        hub, path = _split(named)
     except InvalidNameError as error:
-        raise InvalidNameError(f"{text}: {error}", text) from error
-    if ref.owner is None or ref != ref.repository:
+        raise InvalidNameError(
+            f"HF_ENDPOINT is {named!r}, but expected the URL of a hub, such as {DEFAULT}. Set it "
+            "to one, or unset it.",
+            named,
+        ) from error
+    return Hub("/".join([hub, *map(quote, path)]))
+
+
+def parse_address(text: str) -> Hub | Repository:
+    """Read the address of a hub, or of a repository on one.
+
+    Raises:
+        InvalidNameError: It is neither.
+    """
+    if text == _SCHEME or (not text.startswith(_SCHEME) and not _split(text)[1]):
+        return Hub.parse(text)
+    return Repository.parse(text)
+
+
+def _split(text: str) -> tuple[str, list[str]]:
+    """The hub's URL in one spelling, and the parts of the path after it."""
+    host = text.partition("://")[2].partition("/")[0]
+    if "@" in host:
+        raise InvalidNameError(
+            "The address of a hub was given with a user or a password. Leave them out: a hub "
+            "knows you by an access token.",
+            host.rpartition("@")[2],
+        )
+    found = _URL.fullmatch(text)
+    if found is None or "?" in text or "#" in text:
         raise _invalid(text)
-    return str(ref)
+    scheme, port = found["scheme"].lower(), int(found["port"] or 0)
+    if port > 65535:
+        raise _invalid(text)
+    shown = f":{port}" if port and port != _PORTS[scheme] else ""
+    path = [unquote(part) for part in (found["path"] or "").split("/") if part]
+    return f"{scheme}://{found['host'].lower()}{shown}", path
 
 
 def _invalid(text: str) -> InvalidNameError:

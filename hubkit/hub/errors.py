@@ -1,44 +1,27 @@
-"""What a hub or the way to it says no with, as one tree of errors."""
+"""What a hub or the way to it says no with, as errors of hubkit's one tree: two tables."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import httpx2
 from huggingface_hub import is_offline_mode
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    FileMetadataError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    IncompleteSnapshotError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
-from hubkit.hub.address import DEFAULT, default_endpoint
+from hubkit.hub.address import Hub
+from hubkit.hub.answers import said
 from registry.errors import (
     HubkitError,
-    InvalidNameError,
     RemoteAccessError,
+    RemoteAnswerError,
     RemoteError,
     RemoteNotFoundError,
     RemoteUnreachableError,
-    StorageError,
 )
 
 
-def login_cure(endpoint: str) -> str:
-    """Return how to come with a token to a hub, as the beginning of a sentence."""
-    return f"Log in with `{_login(endpoint)}`, or set HF_TOKEN"
-
-
-def require_online(endpoint: str) -> None:
+def require_online(hub: Hub) -> None:
     """Make sure that a hub may be asked.
 
     Raises:
@@ -46,168 +29,214 @@ def require_online(endpoint: str) -> None:
     """
     if is_offline_mode():
         raise RemoteUnreachableError(
-            f"HF_HUB_OFFLINE is set, so {endpoint} is not asked. Unset it and run it again.",
-            endpoint,
+            f"HF_HUB_OFFLINE is set, so {hub.url} is not asked. Unset it and run it again.", hub.url
         )
 
 
+# --- no answer, or one that cannot be read -------------------------------------------------------
+
+FAILURES: tuple[tuple[type[Exception], type[RemoteError], str], ...] = (
+    (
+        httpx2.ConnectTimeout,
+        RemoteUnreachableError,
+        "{what} cannot be reached: {why}. Check the address and the connection, and run it again.",
+    ),
+    (
+        httpx2.ConnectError,
+        RemoteUnreachableError,
+        "{what} cannot be reached: {why}. Check the address and the connection, and run it again.",
+    ),
+    (
+        httpx2.ProxyError,
+        RemoteUnreachableError,
+        "The proxy on the way to {what} refuses: {why}. Check HTTPS_PROXY and HTTP_PROXY.",
+    ),
+    (
+        httpx2.UnsupportedProtocol,
+        RemoteUnreachableError,
+        "{what} cannot be reached: {why}. Expected an address with http:// or https://.",
+    ),
+    (
+        httpx2.TimeoutException,
+        RemoteUnreachableError,
+        "{what} does not go on: {why}. Check the connection, and run it again to go on.",
+    ),
+    (
+        httpx2.LocalProtocolError,
+        RemoteError,
+        "{what} cannot be asked this: {why}.",
+    ),
+    (
+        httpx2.TransportError,
+        RemoteUnreachableError,
+        "The connection to {what} broke off: {why}. Check it, and run it again to go on.",
+    ),
+    (
+        httpx2.InvalidURL,
+        RemoteAnswerError,
+        "{what} names an address that is none: {why}. Check that it is a hub.",
+    ),
+    (
+        httpx2.HTTPError,
+        RemoteAnswerError,
+        "{what} answers what cannot be read: {why}. Check that it is a hub.",
+    ),
+    (
+        httpx2.StreamError,
+        RemoteError,
+        "The answer of {what} was read twice: {why}.",
+    ),
+    (
+        httpx2.CookieConflict,
+        RemoteAnswerError,
+        "{what} answers what cannot be read: {why}. Check that it is a hub.",
+    ),
+)
+"""What the client raises, what becomes of it, and how it is told; the most specific come first."""
+
+
 @contextmanager
-def remote_errors(endpoint: str, repository: str | None = None) -> Iterator[None]:
-    """Turn whatever the stock client raises into an error that says what to do.
+def remote_errors(what: str) -> Iterator[None]:
+    """Turn what the client raises in the block into an error that says what to do.
 
     Args:
-        endpoint: The hub that is asked.
-        repository: ``owner/name``, if one is asked for.
+        what: The hub's or the repository's URL.
 
     Raises:
-        RemoteNotFoundError: There is no such repository, revision or file, or it is hidden.
-        RemoteAccessError: The token is missing, unknown, or has no right to it.
-        RemoteUnreachableError: Nobody answers, the connection stops half-way, or the client is
-            told to stay offline.
-        RemoteError: The hub refuses for another reason.
-        StorageError: The client's cache cannot be written.
+        RemoteUnreachableError: Nobody answers, or the connection stops half-way.
+        RemoteAnswerError: What is answered is no HTTP.
+        RemoteError: The request cannot be made.
     """
     try:
         yield
     except HubkitError:
         raise
     except Exception as error:
-        translated = _translate(error, endpoint, repository)
-        if translated is None:
-            raise
-        raise translated from error
+        for kind, ours, text in FAILURES:
+            if isinstance(error, kind):
+                why = said(str(error)) or type(error).__name__
+                raise ours(text.format(what=what, why=why), what) from error
+        raise
 
 
-def _translate(error: Exception, endpoint: str, repository: str | None) -> HubkitError | None:
-    what = f"{endpoint}/{repository}" if repository else endpoint
-    # The client wraps what stopped a download; the reason says more than the wrapping.
-    wrapped = isinstance(error, LocalEntryNotFoundError | IncompleteSnapshotError)
-    if (
-        wrapped
-        and isinstance(error.__cause__, Exception)
-        and (found := _translate(error.__cause__, endpoint, repository))
-    ):
-        return found
-    match error:
-        case GatedRepoError():
-            login = f", then come with your token. {login_cure(endpoint)}"
-            return RemoteAccessError(
-                f"{what} is gated: its owner decides who may read it. Ask for access on its page"
-                f"{'' if _sent_token(error) else login}.",
-                what,
-            )
-        case RevisionNotFoundError():
-            return RemoteNotFoundError(
-                f"{what} has no such revision: {_said(error)}. Look on its page for those it has.",
-                what,
-            )
-        case RepositoryNotFoundError() if _sent_token(error):
-            return RemoteNotFoundError(
-                f"There is no repository {what}, or it is private and the token that was sent does "
-                "not open it. Check the name, or come with the token of someone who may read it.",
-                what,
-            )
-        case RepositoryNotFoundError():
-            return RemoteNotFoundError(
-                f"There is no repository {what}, or it is private. Check the name. "
-                f"{login_cure(endpoint)} if it is private.",
-                what,
-            )
-        case OfflineModeIsEnabled() | IncompleteSnapshotError() | LocalEntryNotFoundError():
-            return RemoteUnreachableError(
-                f"{what} cannot be asked, and what is needed of it is not in the cache here. Unset "
-                "HF_HUB_OFFLINE, check the connection, and run it again.",
-                what,
-            )
-        case EntryNotFoundError():
-            return RemoteNotFoundError(f"{what} lacks a file: {_said(error)}.", what)
-        case HFValidationError():
-            return InvalidNameError(f"A hub has no repository of that name: {error}", what)
-        case HfHubHTTPError():
-            return _refusal(error, endpoint, what)
-        case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.UnsupportedProtocol():
-            return RemoteUnreachableError(
-                f"{endpoint} cannot be reached: {_said(error)}. Check the address and the "
-                "connection, and run it again.",
-                endpoint,
-            )
-        case httpx2.HTTPError() | ConnectionError() | TimeoutError() | FileMetadataError():
-            return RemoteUnreachableError(
-                f"The connection to {endpoint} broke off: {_said(error)}. Check it, and run it "
-                "again to go on.",
-                endpoint,
-            )
-        case OSError() if "Consistency check failed" in str(error):
-            return RemoteUnreachableError(
-                f"{what} sent a file that is not whole: {_said(error)}. Run it again.", what
-            )
-        case OSError() if error.errno is not None:
-            return StorageError(
-                f"The client's cache cannot be used: {error}. Free some space, or set HF_HOME to "
-                "another folder, and run it again.",
-                what,
-            )
-        case TypeError() if "ModelCardData" in str(error):
-            return RemoteError(
-                f"{what} has a card with fields that the client cannot read: {_said(error)}. Tell "
-                "its owner.",
-                what,
-            )
-        case ValueError() | OSError() | RuntimeError():
-            return RemoteError(f"{what}: {_said(error)}.", what)
-    return None
+# --- an answer that says no ----------------------------------------------------------------------
 
 
-def _refusal(error: HfHubHTTPError, endpoint: str, what: str) -> RemoteError:
-    status = error.response.status_code if error.response is not None else None
-    said = _said(error)
-    if status in (401, 403) and not _sent_token(error):
-        return RemoteAccessError(f"{what} does not know you: {said}. {login_cure(endpoint)}.", what)
-    if status == 401:
-        return RemoteAccessError(
-            f"{what} does not know the token that was sent: {said}. {_new_token(endpoint)}.", what
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An answer that is no success.
+
+    Attributes:
+        hub: Who answered.
+        what: The hub's or the repository's URL.
+        status: Of HTTP.
+        code: What the hub calls the reason; empty if it does not.
+        message: What the hub says about it, as one printable line; may be empty.
+        token_sent: Whether it was shown a token.
+        writes: Whether something was to be changed.
+    """
+
+    hub: Hub
+    what: str
+    status: int
+    code: str
+    message: str
+    token_sent: bool
+    writes: bool
+
+    @property
+    def why(self) -> str:
+        """The status, and what the hub says."""
+        return f"status {self.status}{f' ({self.message})' if self.message else ''}"
+
+
+Maker = tuple[type[RemoteError], str]
+
+
+def _gated(refused: Refused) -> Maker:
+    return RemoteAccessError, (
+        "{what} is gated: its owner decides who may read it. Ask for access on its page"
+        f"{'' if refused.token_sent else ', then come with your token'}."
+    )
+
+
+def _no_repository(refused: Refused) -> Maker:
+    if refused.token_sent:
+        return RemoteNotFoundError, (
+            "There is no repository {what}, or it is private and the token that was sent does not "
+            "open it. Check the name, or come with the token of someone who may read it."
         )
-    if status == 403:
-        request = error.response.request
-        writes = request.method in ("POST", "DELETE") or request.url.path.endswith("/write")
-        return RemoteAccessError(
-            f"{what} refuses: {said}. The token that was sent has no right to "
-            f"{'write to' if writes else 'read'} it. {_new_token(endpoint)}, or ask the owner "
-            "for the right.",
-            what,
-        )
-    if status == 412:
-        return RemoteError(
-            f"{what} was changed by someone else in the meantime; nothing was published. Run it "
+    return RemoteNotFoundError, (
+        "There is no repository {what}, or it is private and was asked for without a token. Check "
+        "the name."
+    )
+
+
+def _unknown(refused: Refused) -> Maker:
+    if refused.token_sent:
+        return RemoteAccessError, "{what} does not know the token that was sent: {why}."
+    return RemoteAccessError, "{what} does not know you, as no token was sent: {why}."
+
+
+def _forbidden(refused: Refused) -> Maker:
+    if not refused.token_sent:
+        return _unknown(refused)
+    return RemoteAccessError, (
+        "{what} refuses: {why}. The token that was sent has no right to "
+        f"{'write to' if refused.writes else 'read'} it. Ask the owner for the right."
+    )
+
+
+REFUSALS: tuple[tuple[str | range, Callable[[Refused], Maker]], ...] = (
+    ("GatedRepo", _gated),
+    ("RevisionNotFound", lambda _: (RemoteNotFoundError, "{what} has no such revision: {why}.")),
+    ("EntryNotFound", lambda _: (RemoteNotFoundError, "{what} lacks a file: {why}.")),
+    ("RepoNotFound", _no_repository),
+    (range(401, 402), _unknown),
+    (range(403, 404), _forbidden),
+    (
+        range(404, 405),
+        lambda _: (RemoteNotFoundError, "{what} has not what was asked for: {why}."),
+    ),
+    (
+        range(412, 413),
+        lambda _: (
+            RemoteError,
+            "{what} was changed by someone else in the meantime; nothing was published. Run it "
             "again.",
-            what,
-        )
-    if status is not None and status >= 500:
-        return RemoteUnreachableError(
-            f"{what} failed with status {status}: {said}. Run it again later.", what
-        )
-    return RemoteError(f"{what} refuses with status {status}: {said}.", what)
+        ),
+    ),
+    (
+        range(500, 600),
+        lambda _: (RemoteUnreachableError, "{what} failed with {why}. Run it again later."),
+    ),
+    (
+        range(300, 400),
+        lambda _: (
+            RemoteAnswerError,
+            "{what} sends the request elsewhere, where it is not taken: {why}.",
+        ),
+    ),
+    (range(1000), lambda _: (RemoteError, "{what} refuses with {why}.")),
+)
+"""By the code that a hub gives its reason, else by status: what becomes of it, the first that fits.
+
+Each message may name ``{what}`` and ``{why}``.
+"""
 
 
-def _sent_token(error: HfHubHTTPError) -> bool:
-    return "authorization" in error.response.request.headers
-
-
-def _new_token(endpoint: str) -> str:
-    """How to come with another token, as the beginning of a sentence."""
-    page = f"{endpoint}/settings/tokens" if endpoint == DEFAULT else "its page of access tokens"
-    # What a login keeps is not looked at while the variable is set.
-    keep = "set HF_TOKEN to it" if os.environ.get("HF_TOKEN") else f"`{_login(endpoint)}`"
-    return f"Make another on {page} and {keep}"
-
-
-def _login(endpoint: str) -> str:
-    return "hubkit login" if endpoint == default_endpoint() else f"hubkit login --to {endpoint}"
-
-
-def _said(error: BaseException) -> str:
-    """The reason in one line: what the server said, or else the client."""
-    server = getattr(error, "server_message", None)
-    lines = str(server or error).strip().splitlines()
-    text = " ".join((lines[0] if lines else type(error).__name__).split())
-    return "".join(c if c.isprintable() else " " for c in text).rstrip(".")
+def refusal(refused: Refused) -> RemoteError:
+    """Return the error that an answer amounts to."""
+    make = next(
+        make
+        for key, make in REFUSALS
+        if (refused.code == key if isinstance(key, str) else refused.status in key)
+    )
+    kind, text = make(refused)
+    return kind(
+        text.format(what=refused.what, why=refused.why),
+        refused.what,
+        hub=refused.hub.url,
+        token_sent=refused.token_sent,
+        status=refused.status,
+    )

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-)
-
-from hubkit.hub.revisions import path_there
-from hubkit.hub.session import cache_of
+from hubkit.hub import upload
+from hubkit.hub.address import Repository
+from hubkit.hub.layout import path_there
+from hubkit.hub.session import HubSession
+from hubkit.hub.snapshot import fetch_manifest
 from registry import Manifest
-from registry.errors import ConflictError
+from registry.errors import RemoteConflictError, RemoteError, RemoteNotFoundError
 from registry.folders.card import CARD_NAME
-from registry.manifest import MAX_BYTES
 from registry.storage.files import MANIFEST_NAME
 
 _log = logging.getLogger(__name__)
@@ -28,66 +25,76 @@ _log = logging.getLogger(__name__)
 _KEPT = {".gitattributes"}
 
 
-class HubRepository:
-    """One repository; what it raises is to be translated by `remote_errors`.
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The main branch of a repository.
 
-    Args:
-        hub: The client.
-        endpoint: The hub's URL.
-        name: ``owner/name``.
+    Attributes:
+        commit: Its last commit.
+        files: Those that a version put into it.
+        digest: That of the version's manifest; None where there is no version yet.
     """
 
-    def __init__(self, hub: HfApi, endpoint: str, name: str) -> None:
-        self.name = name
-        self.url = f"{endpoint}/{name}"
-        self._hub = hub
-        self._endpoint = endpoint
+    commit: str
+    files: frozenset[str]
+    digest: str | None
+
+
+class Target:
+    """One repository that versions are published to.
+
+    Args:
+        session: The hub.
+        repository: The repository.
+    """
+
+    def __init__(self, session: HubSession, repository: Repository) -> None:
+        self.repository = repository
+        self.name, self.url = repository.name, repository.url
+        self._session = session
+        self._api = f"/api/models/{repository.name}"
         self._made = False
         self._put: set[str] = set(_KEPT)
 
-    def open(self, *, private: bool) -> dict[str, str]:
-        """Make the repository if it is not there, and return its commits by tag.
+    def open(self, *, private: bool) -> set[str]:
+        """Make the repository if it is not there, and return its tags.
 
         Args:
             private: Whether it must be private; False leaves it to what the owner has chosen.
 
         Raises:
-            ConflictError: It is there, and public, but `private` is True.
+            RemoteConflictError: It is there, and public, but `private` is True.
+            RemoteError: The hub refuses, or cannot be reached.
         """
         try:
-            refs = self._hub.list_repo_refs(self.name)
-        except RepositoryNotFoundError:
-            self._hub.create_repo(self.name, private=private or None, exist_ok=True)
-            self._made = True
-            refs = self._hub.list_repo_refs(self.name)
-        if private and not self._hub.model_info(self.name).private:
-            raise ConflictError(
-                f"{self.url} is there already, and public; --private makes a new one private. "
-                "Change it in its settings, or publish under another name.",
+            refs = self._session.refs(self.repository)
+        except RemoteNotFoundError:
+            self._make(private)
+            refs = self._session.refs(self.repository)
+        if private and not self._session.describe(self.repository).private:
+            raise RemoteConflictError(
+                f"{self.url} is there already, and public; only what is new is made private. "
+                "Change it in its settings.",
                 self.name,
             )
-        return {tag.name: tag.target_commit for tag in refs.tags}
+        return {tag.name for tag in refs.tags}
 
     def require_writable(self) -> None:
         """Make sure that a new version may be put here.
 
         Raises:
-            ConflictError: It holds files, but no version.
-            HfHubHTTPError: The token may not write here.
+            RemoteConflictError: It holds files, but no version.
+            RemoteAccessError: The token may not write here.
         """
         if self._made:
             return
         try:
-            self._hub.auth_check(self.name, write=True)
-        except HfHubHTTPError as error:
+            self._session.ask(f"{self._api}/auth-check/write", what=self.url)
+        except RemoteError as error:
             # A hub that does not know the question says so when the commit comes.
-            if error.response.status_code not in (404, 405, 501):
+            if error.status not in (404, 405, 501):
                 raise
         self.head()
-
-    def puts(self, paths: Iterable[str]) -> None:
-        """Note the files that are about to be put here."""
-        self._put |= {*paths}
 
     @contextmanager
     def taken_back(self) -> Iterator[None]:
@@ -102,55 +109,109 @@ class HubRepository:
                 self._take_back()
             raise
 
-    def _take_back(self) -> None:
-        try:
-            if set(self._hub.list_repo_files(self.name)) <= self._put:
-                self._hub.delete_repo(self.name)
-        except Exception:  # the reason for this is told by the error that is on its way
-            _log.warning(
-                "%s was made for this and is there still. Delete it on its page, or publish again.",
-                self.url,
-            )
-
     def manifest(self, revision: str) -> Manifest | None:
         """Return the manifest at a revision, None if there is none.
 
         Raises:
             ManifestError: It is malformed.
+            RemoteError: The hub refuses, or cannot be reached.
         """
-        try:
-            path = hf_hub_download(
-                self.name,
-                MANIFEST_NAME,
-                revision=revision,
-                endpoint=self._endpoint,
-                token=self._hub.token,
-                cache_dir=cache_of(self._endpoint),
-            )
-        except EntryNotFoundError:
-            return None
-        with Path(path).open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        return Manifest.from_json(content, f"{self.name}: {MANIFEST_NAME}")
+        return fetch_manifest(self._session, self.repository.at(revision))
 
-    def head(self) -> tuple[str | None, set[str]]:
-        """Return the last commit of the main branch, and what an earlier version put into it.
-
-        Nothing else in it is hubkit's.
+    def head(self) -> Head:
+        """Return what the main branch holds. Nothing but an earlier version in it is hubkit's.
 
         Raises:
-            ConflictError: It holds files, but no version.
+            RemoteConflictError: It holds files, but no version.
+            RemoteError: The hub refuses, or cannot be reached.
         """
-        head = self._hub.model_info(self.name)
-        there = {sibling.rfilename for sibling in head.siblings or ()} - _KEPT
-        earlier = self.manifest(head.sha or "main") if MANIFEST_NAME in there else None
+        head = self._session.describe(self.repository)
+        there = frozenset(sibling.rfilename for sibling in head.siblings) - _KEPT
+        earlier = self.manifest(head.sha) if MANIFEST_NAME in there else None
         if earlier is not None:
-            own = {*map(path_there, earlier.files), MANIFEST_NAME, CARD_NAME}
-            return head.sha, own & there
+            own = frozenset({*map(path_there, earlier.files), MANIFEST_NAME, CARD_NAME})
+            return Head(head.sha, own & there, earlier.digest)
         if there:
-            raise ConflictError(
+            raise RemoteConflictError(
                 f"{self.url} holds {', '.join(sorted(there)[:5])}, which hubkit did not put there, "
-                "and nothing of hubkit's. Publish under another name: --to HUB/OWNER/NAME.",
+                "and nothing of hubkit's.",
                 self.name,
             )
-        return head.sha, set()
+        return Head(head.sha, frozenset(), None)
+
+    def commit(
+        self,
+        contents: Mapping[str, Path | bytes],
+        digest: str,
+        *,
+        tag: str,
+        message: str,
+        newest: bool,
+    ) -> None:
+        """Put the files of a version here in one commit, and set its tag.
+
+        Args:
+            contents: The files, by their paths here.
+            digest: That of its manifest.
+            tag: Its tag.
+            message: One line.
+            newest: Whether others get it by default: it goes into the main branch.
+
+        Raises:
+            RemoteConflictError: The repository holds files, but no version.
+            RemoteError: The hub refuses, or cannot be reached; there is no tag then.
+        """
+        head = self.head()
+        branch = "main" if newest else f"hubkit-{tag}"
+        beside = f"{self._api}/branch/{quote(branch, safe='')}"
+        if newest and head.digest == digest and contents.keys() <= head.files:
+            done = head.commit  # only its tag was missing
+        else:
+            if not newest:
+                self._unless_there("POST", beside, {})
+            self._put |= contents.keys()
+            done = upload.commit(
+                self._session,
+                self.repository,
+                contents,
+                head.files - contents.keys(),
+                branch=branch,
+                message=message,
+                parent=head.commit if newest else None,
+            )
+        # A tag that is set last: whoever sees it sees the whole version.
+        self._unless_there("POST", f"{self._api}/tag/{done}", {"tag": tag})
+        if not newest:
+            self._session.send("DELETE", beside, what=self.url)
+
+    def _make(self, private: bool) -> None:
+        owner, _, name = self.name.partition("/")
+        wanted: dict[str, str] = {"name": name, "organization": owner, "type": "model"}
+        if private:
+            wanted["visibility"] = "private"
+        try:
+            self._session.send("POST", "/api/repos/create", document=wanted, what=self.url)
+            self._made = True
+        except RemoteError as error:
+            if error.status != 409:  # made by someone else in the meantime
+                raise
+
+    def _unless_there(self, method: str, path: str, document: dict[str, str]) -> None:
+        try:
+            self._session.send(method, path, document=document, what=self.url)
+        except RemoteError as error:
+            if error.status != 409:
+                raise
+
+    def _take_back(self) -> None:
+        owner, _, name = self.name.partition("/")
+        wanted = {"name": name, "organization": owner, "type": "model"}
+        try:
+            files = {one.rfilename for one in self._session.describe(self.repository).siblings}
+            if files <= self._put:
+                self._session.send("DELETE", "/api/repos/delete", document=wanted, what=self.url)
+        except Exception:  # the reason for this is told by the error that is on its way
+            _log.warning(
+                "%s was made for this and is there still. Delete it on its page, or publish again.",
+                self.url,
+            )

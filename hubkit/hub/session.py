@@ -1,95 +1,86 @@
-"""The stock client, set up for one hub."""
+"""Requests to one hub, which is not trusted: what it may make a client do is bounded here.
+
+- Its token goes to its own origin (scheme, host and port) and nowhere else, whichever address an
+  answer names.
+- Answers are read up to a size, within a time, through a bounded number of pages and redirects.
+- Bytes of a file are hashed while they come, and stop at the size that was announced.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from importlib.metadata import version
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import quote, urlencode
+from urllib.request import getproxies, proxy_bypass
 
-from huggingface_hub import HfApi, constants, get_token, login
-from huggingface_hub.utils.tqdm import disable_progress_bars
+import httpx2
+from huggingface_hub import constants, is_offline_mode
+from pydantic import TypeAdapter
 
-from hubkit.hub.address import default_endpoint
-from hubkit.hub.errors import remote_errors, require_online
-from registry.errors import RemoteAccessError
-from registry.storage.durable import flush, make_folders, scratch_file, settle, storage_errors
+from hubkit.hub.address import Hub, Repository
+from hubkit.hub.answers import Account, Description, Refs, RemoteFile, parse_answer, said
+from hubkit.hub.errors import Refused, refusal, remote_errors, require_online
+from hubkit.hub.tokens import keep_token, require_token, token_for
+from hubkit.hub.transport import Pace, PacedTransport
+from registry.errors import (
+    CorruptBlobError,
+    RemoteAccessError,
+    RemoteAnswerError,
+    RemoteUnreachableError,
+)
+from registry.storage.files import CHUNK
+
+T = TypeVar("T")
+Query = Sequence[tuple[str, str]]
+
+MOST_JSON = 32 * 1024 * 1024
+"""Bytes of an answer; a listing of a thousand files takes about 0.3 MiB."""
+
+MOST_PAGES = 100
+MOST_REDIRECTS = 5
+
+_MOST_SAID = 65536
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PASSING = (408, 429, 500, 502, 503, 504)
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before what failed is tried again."""
 
 
-def open_hub(endpoint: str) -> HfApi:
-    """Return a client for a hub, with the token that is meant for it and no other.
+@contextmanager
+def open_session(hub: Hub) -> Iterator[HubSession]:
+    """Yield a session with the token that is meant for a hub, and no other.
 
     Raises:
         RemoteUnreachableError: HF_HUB_OFFLINE is set.
         RemoteAccessError: What should be a token is none.
     """
-    require_online(endpoint)
-    if not sys.stderr.isatty():
-        disable_progress_bars()
-    # False, as None would bring out the token of the default hub.
-    return HfApi(
-        endpoint=endpoint,
-        token=token_for(endpoint) or False,
-        library_name="hubkit",
-        library_version=version("hubkit"),
-    )
-
-
-def cache_of(endpoint: str) -> Path:
-    """Return where the client keeps what comes from a hub: the stock cache for the default hub.
-
-    Each other hub has its own below HF_HOME, as two hubs may have different repositories of one
-    name.
-    """
-    if endpoint == default_endpoint():
-        return Path(constants.HF_HUB_CACHE)
-    host = endpoint.partition("://")[2].replace(":", "-")
-    return Path(constants.HF_HOME) / "hubkit" / host
+    require_online(hub)
+    with closing(HubSession(hub, token_for(hub))) as session:
+        yield session
 
 
 @contextmanager
-def scratch_folder(home: Path) -> Iterator[Path]:
-    """Yield an empty folder below a registry's ``cache``, and remove it with all that is in it.
+def open_unless_offline(hub: Hub) -> Iterator[HubSession | None]:
+    """Yield a session as :func:`open_session` does; None where HF_HUB_OFFLINE is set.
 
     Raises:
-        StorageError: It cannot be made.
+        RemoteAccessError: What should be a token is none.
     """
-    cache = home / "cache"
-    with storage_errors("write", cache):
-        make_folders(cache)
-        folder = TemporaryDirectory(dir=cache, prefix=".", suffix=".tmp")
-    with folder as path:
-        yield Path(path)
+    if is_offline_mode():
+        yield None
+        return
+    with open_session(hub) as session:
+        yield session
 
 
-FILE_NAME = "hubkit_tokens.json"
-"""Beside the stock client's own, in HF_HOME: tokens by hub, for those that are not its default."""
-
-
-def token_for(endpoint: str) -> str | None:
-    """Return the token to show to a hub; None to come without one.
-
-    HF_TOKEN is for whichever hub is named. What ``hf auth login`` stored is for the default hub
-    alone, and other hubs have what :func:`log_in` stored for them.
-
-    Raises:
-        RemoteAccessError: What stands there cannot be a token.
-    """
-    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        if named := os.environ.get(variable, "").strip():
-            return _require_token(named, variable, endpoint)
-    if endpoint == default_endpoint():
-        token, place = get_token(), constants.HF_TOKEN_PATH
-    else:
-        token, place = _stored().get(endpoint), str(_file())
-    return _require_token(token, f"What {place} holds for {endpoint}", endpoint) if token else None
-
-
-def log_in(endpoint: str, token: str) -> str:
+def log_in(hub: Hub, token: str) -> str:
     """Check a token with a hub, keep it, and return whose it is.
 
     Raises:
@@ -97,52 +88,483 @@ def log_in(endpoint: str, token: str) -> str:
         RemoteError: The hub cannot be asked.
         StorageError: The token cannot be kept.
     """
-    require_online(endpoint)
-    token = _require_token(token.strip(), "What was given", endpoint)
+    require_online(hub)
+    token = require_token(token.strip(), "What was given", hub)
     try:
-        with remote_errors(endpoint):
-            user = str(HfApi(endpoint=endpoint, token=token).whoami()["name"])
+        with closing(HubSession(hub, token)) as session:
+            user = session.user()
     except RemoteAccessError as error:
         raise RemoteAccessError(
-            f"{endpoint} does not know this token. Copy it again from the hub's page of access "
+            f"{hub.url} does not know this token. Copy it again from the hub's page of access "
             "tokens; it may have been revoked there.",
-            endpoint,
+            hub.url,
         ) from error
-    if endpoint == default_endpoint():
-        # Kept by the stock client, so that all other tools are logged in as well.
-        with remote_errors(endpoint), storage_errors("write", _file().parent):
-            login(token=token, skip_if_logged_in=False)
-        return user
-    tokens = {**_stored(), endpoint: token}
-    with storage_errors("write", _file()):
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        with scratch_file(_file().parent) as file:  # for the owner's eyes only
-            file.write(json.dumps(tokens, indent=2).encode())
-            flush(file)
-            settle(file, _file())
+    keep_token(hub, token)
     return user
 
 
-def _require_token(token: str, what: str, endpoint: str) -> str:
-    """Return a token that a header can carry; its text is never told."""
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise RemoteAccessError(
-            f"{what} is no token: expected one line of printable ASCII without blanks. Copy it "
-            "again from the hub's page of access tokens.",
-            endpoint,
+class HubSession:
+    """A client of one hub, for one thread.
+
+    Args:
+        hub: The hub.
+        token: What is shown to it; None to come without one.
+    """
+
+    def __init__(self, hub: Hub, token: str | None) -> None:
+        self.hub = hub
+        self.token = token
+        self._origin = _origin_of(httpx2.URL(hub.url))
+        self._pace = Pace()
+        self._transports: dict[str | None, PacedTransport] = {}
+        # As for the stock client; HF_HUB_DOWNLOAD_TIMEOUT sets it.
+        self._patience = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for transport in self._transports.values():
+            transport.close()
+
+    def user(self) -> str:
+        """Return whose the token is.
+
+        Raises:
+            RemoteAccessError: There is none, or the hub does not know it.
+        """
+        if self.token is None:
+            raise RemoteAccessError(
+                f"{self.hub.url} does not know you, as there is no token for it.",
+                self.hub.url,
+                hub=self.hub.url,
+            )
+        return self.get("/api/whoami-v2", Account, what=self.hub.url).name
+
+    def describe(self, repository: Repository) -> Description:
+        """Return what the hub says of a repository at its revision, or at its main branch.
+
+        Raises:
+            RemoteError: The hub refuses, or cannot be reached.
+        """
+        revision = f"/revision/{quote(repository.revision, safe='')}" if repository.revision else ""
+        path = f"/api/models/{repository.name}{revision}"
+        return self.get(path, Description, what=repository.url)
+
+    def refs(self, repository: Repository) -> Refs:
+        """Return the branches and tags of a repository.
+
+        Raises:
+            RemoteError: The hub refuses, or cannot be reached.
+        """
+        return self.get(f"/api/models/{repository.name}/refs", Refs, what=repository.url)
+
+    def get(self, path: str, kind: TypeAdapter[T] | type[T], *, what: str, query: Query = ()) -> T:
+        """Ask a question.
+
+        Args:
+            path: After the hub's URL; what is in it is quoted already.
+            kind: The type of its answer.
+            what: What is asked about, a URL, for messages.
+            query: Names and values.
+
+        Raises:
+            RemoteError: The hub refuses, cannot be reached, or answers something else.
+        """
+        self._pace.start(3 * self._patience, within=10 * self._patience)
+        with self._reading(self._url(path, query), what) as response:
+            content = _read(response, MOST_JSON, what)
+        return parse_answer(kind, content, what)
+
+    def ask(self, path: str, *, what: str) -> None:
+        """Ask whether something is so; what the hub says beside yes or no is not looked at.
+
+        Raises:
+            RemoteError: As for :meth:`get`.
+        """
+        self._pace.start(3 * self._patience, within=10 * self._patience)
+        with self._reading(self._url(path), what):
+            pass
+
+    def get_all(
+        self,
+        path: str,
+        kind: TypeAdapter[tuple[T, ...]],
+        *,
+        what: str,
+        most: int,
+        query: Query = (),
+    ) -> list[T]:
+        """Ask for a list that may have several pages.
+
+        Args:
+            path: As for :meth:`get`, and so are `what` and `query`.
+            kind: The type of a page.
+            most: Elements after which no further page is asked for.
+
+        Raises:
+            RemoteAnswerError: A page is on another host, comes twice, or they do not end.
+            RemoteError: As for :meth:`get`.
+        """
+        self._pace.start(3 * self._patience, within=10 * self._patience)
+        found: list[T] = []
+        asked: set[str] = set()
+        url: httpx2.URL | None = self._url(path, query)
+        while url is not None and len(found) < most:
+            if str(url) in asked or len(asked) == MOST_PAGES:
+                raise RemoteAnswerError(
+                    f"{what} lists pages without an end: page {len(asked) + 1} is one that was "
+                    f"read, or more than {MOST_PAGES}.",
+                    what,
+                )
+            asked.add(str(url))
+            with self._reading(url, what) as response:
+                following = response.links.get("next", {}).get("url")
+                content = _read(response, MOST_JSON, what)
+            page: tuple[T, ...] = parse_answer(kind, content, what)
+            found += page
+            url = self._same_origin(url, following, what) if following else None
+        return found
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        document: Any = None,
+        kind: str = "application/json",
+    ) -> bytes:
+        """Ask for a change, once, and return what the hub answers.
+
+        Args:
+            method: POST, PUT or DELETE.
+            path: As for :meth:`get`, and so is `what`.
+            document: What is sent as JSON; default: nothing.
+            kind: Its media type.
+
+        Raises:
+            RemoteError: The hub refuses, cannot be reached, or answers too much.
+        """
+        content = b"" if document is None else json.dumps(document).encode()
+        return self.send_bytes(method, self._url(path), [content], len(content), kind, what)
+
+    def send_lines(self, path: str, lines: BinaryIO, size: int, *, what: str) -> bytes:
+        """Post lines of JSON from a file, once, and return what the hub answers.
+
+        Raises:
+            RemoteError: As for :meth:`send`.
+        """
+        content = _pieces(lines)
+        kind = "application/x-ndjson"
+        return self.send_bytes("POST", self._url(path), content, size, kind, what)
+
+    def send_bytes(
+        self,
+        method: str,
+        url: httpx2.URL,
+        content: Iterable[bytes],
+        size: int,
+        kind: str,
+        what: str,
+        *,
+        with_token: bool = True,
+    ) -> bytes:
+        """Send bytes to a URL, and return what is answered.
+
+        Args:
+            method: POST, PUT or DELETE.
+            url: Where; the token goes along to the hub's own origin only.
+            content: The bytes.
+            size: How many there are.
+            kind: Their media type; empty to say none.
+            what: What they are about, for messages.
+            with_token: Whether the hub is to see the token.
+
+        Raises:
+            RemoteError: As for :meth:`send`.
+        """
+        # A hub may work on what it got for a while before it says anything.
+        self._pace.start(6 * self._patience, within=60 * self._patience + size / 1024)
+        headers = {"content-length": str(size), **({"content-type": kind} if kind else {})}
+        with (
+            remote_errors(what),
+            self._answer(method, url, what, headers, content, with_token) as response,
+        ):
+            self._require_success(response, what, writes=True)
+            return _read(response, MOST_JSON, what)
+
+    def elsewhere(self, href: str, what: str, *, anywhere: bool) -> httpx2.URL:
+        """Return a URL that the hub named, if a request may go there.
+
+        Args:
+            href: What it named.
+            what: What it is about, for messages.
+            anywhere: Whether another host will do, which then gets no token.
+
+        Raises:
+            RemoteAnswerError: It may not.
+        """
+        base = httpx2.URL(self.hub.url)
+        return self._named(base, href, what) if anywhere else self._same_origin(base, href, what)
+
+    def download(self, repository: Repository, file: RemoteFile, target: BinaryIO) -> None:
+        """Write a file's bytes to an empty one; where a connection breaks, go on.
+
+        Args:
+            repository: A repository at a commit.
+            file: What its listing announces.
+            target: Can be read back and cut off.
+
+        Raises:
+            CorruptBlobError: The bytes are not those of the digest.
+            RemoteAnswerError: There are more, or fewer, than was announced.
+            RemoteError: The hub refuses, or cannot be reached.
+        """
+        name = f"{quote(repository.revision or 'main', safe='')}/{quote(file.path)}"
+        url = self._url(f"/{repository.name}/resolve/{name}")
+        broken = 0
+        while True:
+            done = target.tell()
+            try:
+                if done < file.size or not done:
+                    self._fetch_rest(url, file, target, repository.url)
+            except RemoteUnreachableError as error:
+                if error.status is not None or broken == len(_PAUSES):
+                    raise
+                time.sleep(_PAUSES[broken])
+                broken += 1
+                continue
+            target.seek(0)
+            if digest_like(target, file.digest, file.size) == file.digest:
+                return
+            if not done:
+                raise CorruptBlobError(
+                    f"{repository.url}: {file.path} is not the file that its hash promises, so "
+                    "nothing was registered. Run it again; if it stays so, tell the owner of the "
+                    "repository.",
+                    file.path,
+                )
+            target.seek(0)
+            target.truncate()  # the parts of several answers do not belong together
+
+    def _fetch_rest(self, url: httpx2.URL, file: RemoteFile, target: BinaryIO, what: str) -> None:
+        done = target.tell()
+        self._pace.start(self._patience)
+        headers = {"range": f"bytes={done}-"} if done else {}
+        with self._reading(url, what, headers, anywhere=True) as response:
+            begins = re.match(r"bytes ([0-9]{1,18})-", response.headers.get("content-range", ""))
+            if response.status_code != 206 or begins is None or int(begins[1]) != done:
+                target.seek(0)
+                target.truncate()
+                done = 0
+                if response.status_code == 206:
+                    raise RemoteAnswerError(
+                        f"{what}: asked for a part of {file.path}, got another.", what
+                    )
+            for piece in response.iter_raw():
+                done += len(piece)
+                if done > file.size:
+                    raise RemoteAnswerError(
+                        f"{what}: {file.path} was announced with {file.size} bytes, but goes on "
+                        "after them. Tell the owner of the hub.",
+                        what,
+                    )
+                target.write(piece)
+        if done < file.size:
+            raise RemoteAnswerError(
+                f"{what}: {file.path} was announced with {file.size} bytes, but has {done}. Tell "
+                "the owner of the hub.",
+                what,
+            )
+
+    @contextmanager
+    def _reading(
+        self,
+        url: httpx2.URL,
+        what: str,
+        headers: dict[str, str] | None = None,
+        *,
+        anywhere: bool = False,
+    ) -> Iterator[httpx2.Response]:
+        """An answer that is a success, after redirects; a passing failure is asked again."""
+        pauses = list(_PAUSES[:2])
+        while True:
+            with remote_errors(what), self._followed(url, what, headers or {}, anywhere) as found:
+                if found.status_code not in _PASSING or not pauses:
+                    self._require_success(found, what)
+                    yield found
+                    return
+            time.sleep(pauses.pop(0))
+
+    @contextmanager
+    def _followed(
+        self, url: httpx2.URL, what: str, headers: dict[str, str], anywhere: bool
+    ) -> Iterator[httpx2.Response]:
+        for _ in range(MOST_REDIRECTS + 1):
+            with self._answer("GET", url, what, headers) as response:
+                if response.status_code not in _REDIRECTS:
+                    yield response
+                    return
+                location = response.headers.get("location", "")
+            follow: Callable[[httpx2.URL, str, str], httpx2.URL]
+            follow = self._named if anywhere else self._same_origin
+            url = follow(url, location, what)
+        raise RemoteAnswerError(f"{what} redirects more than {MOST_REDIRECTS} times.", what)
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        url: httpx2.URL,
+        what: str,
+        headers: dict[str, str],
+        content: Iterable[bytes] = (),
+        with_token: bool = True,
+    ) -> Iterator[httpx2.Response]:
+        """One request, and its answer as it comes, whatever it says."""
+        sent = {
+            "user-agent": f"hubkit/{version('hubkit')}",
+            "accept": "*/*",
+            # Packed, an answer has no size that could be bounded before it is unpacked.
+            "accept-encoding": "identity",
+            "host": url.netloc.decode("ascii"),
+            **headers,
+        }
+        if with_token and self.token and _origin_of(url) == self._origin:
+            sent["authorization"] = f"Bearer {self.token}"
+        request = httpx2.Request(method, url, headers=sent, content=content or None)
+        response = self._transport(url).handle_request(request)
+        response.request = request
+        try:
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise RemoteAnswerError(f"{what} packs its answer, though told not to.", what)
+            yield response
+        finally:
+            response.close()
+
+    def _transport(self, url: httpx2.URL) -> PacedTransport:
+        """The way to a URL, through the proxy that the environment names for it."""
+        proxy = None
+        if not proxy_bypass(url.host):
+            proxies = getproxies()
+            proxy = proxies.get(url.scheme) or proxies.get("all")
+        if proxy not in self._transports:
+            self._transports[proxy] = PacedTransport(self._pace, proxy)
+        return self._transports[proxy]
+
+    def _url(self, path: str, query: Query = ()) -> httpx2.URL:
+        return httpx2.URL(f"{self.hub.url}{path}{f'?{urlencode(query)}' if query else ''}")
+
+    def _named(self, base: httpx2.URL, href: str, what: str) -> httpx2.URL:
+        """A URL that an answer names."""
+        try:
+            url = base.join(href)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise RemoteAnswerError(f"{what} names an address that is none.", what) from error
+        safe = url.scheme == "https" or (url.scheme == "http" and self._origin[0] == "http")
+        if not safe or not url.host or url.userinfo:
+            raise RemoteAnswerError(
+                f"{what} names an address that is not followed: expected https:// and a host, "
+                f"found {said(f'{url.scheme}://{url.host}')}.",
+                what,
+            )
+        if _is_inside(url.host) and not _is_inside(self._origin[1]):
+            raise RemoteAnswerError(
+                f"{what} names an address inside of this network, {said(url.host)}, which is not "
+                "followed.",
+                what,
+            )
+        return url
+
+    def _same_origin(self, base: httpx2.URL, href: str, what: str) -> httpx2.URL:
+        """A URL that an answer names, of the hub itself."""
+        url = self._named(base, href, what)
+        if _origin_of(url) != self._origin:
+            raise RemoteAnswerError(
+                f"{what} goes on at another host, {said(str(url.netloc, 'ascii'))}, which is not "
+                f"{self.hub.url}. Check the address.",
+                what,
+            )
+        return url
+
+    def _require_success(
+        self, response: httpx2.Response, what: str, *, writes: bool = False
+    ) -> None:
+        if 200 <= response.status_code < 300:
+            return
+        message = response.headers.get("x-error-message", "")
+        if not message:
+            with remote_errors(what):
+                message = _message_in(_read(response, _MOST_SAID, what, cut=True))
+        raise refusal(
+            Refused(
+                hub=self.hub,
+                what=what,
+                status=response.status_code,
+                code=response.headers.get("x-error-code", ""),
+                message=said(message),
+                token_sent="authorization" in response.request.headers,
+                writes=writes or response.request.url.path.endswith("/auth-check/write"),
+            )
         )
-    return token
 
 
-def _file() -> Path:
-    return Path(constants.HF_HOME) / FILE_NAME
+def _origin_of(url: httpx2.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
 
 
-def _stored() -> dict[str, str]:
+def _is_inside(host: str) -> bool:
+    """Whether a host is this machine, or an address that has a meaning in this network only."""
+    last = host.rstrip(".").rpartition(".")[2]
     try:
-        content = json.loads(_file().read_bytes())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {hub: token for hub, token in content.items() if isinstance(token, str)}
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        # 127.1 and 0x7f000001 are read as addresses, too.
+        return last == "localhost" or re.fullmatch(r"0x[0-9a-f]*|[0-9]+", last) is not None
+    return not address.is_global
+
+
+def _read(response: httpx2.Response, most: int, what: str, *, cut: bool = False) -> bytes:
+    """The whole answer, or with `cut` its beginning."""
+    content = bytearray()
+    for piece in response.iter_raw():
+        content += piece
+        if len(content) > most:
+            if cut:
+                break
+            raise RemoteAnswerError(f"{what} answers more than {most:,} bytes.", what)
+    return bytes(content)
+
+
+def _message_in(content: bytes) -> str:
+    """What the body of a refusal says: the protocol has it as JSON."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    message = document.get("error", "") if isinstance(document, dict) else ""
+    return message if isinstance(message, str) else ""
+
+
+def digest_like(stream: BinaryIO, digest: str, size: int) -> str:
+    """Return the digest of a stream, of the same form as another.
+
+    Args:
+        stream: Is read to its end, or one byte after `size`.
+        digest: SHA-256 in 64 digits, or in 40 the SHA-1 that git gives a file.
+        size: The bytes that are expected.
+    """
+    if len(digest) == 64:
+        found = hashlib.sha256()
+    else:
+        found = hashlib.sha1(usedforsecurity=False)
+        found.update(b"blob %d\0" % size)
+    left = size + 1
+    while left and (chunk := stream.read(min(CHUNK, left))):
+        found.update(chunk)
+        left -= len(chunk)
+    return found.hexdigest()
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    while chunk := stream.read(CHUNK):
+        yield chunk

@@ -1,198 +1,270 @@
-"""A repository's files in the stock client's cache, and what they are checked against.
-
-The cache names a blob by what the hub says its hash is, but compares only sizes: the bytes are
-compared here. A blob with other bytes is fetched again once, and then removed.
-"""
+"""The files of a repository at a revision: which there are, and their checked bytes."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
+from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-from huggingface_hub.errors import RevisionNotFoundError
-from huggingface_hub.hf_api import RepoFile
-
-from hubkit.hub.address import RemoteAddress
-from hubkit.hub.revisions import OWN_CARD, no_revision, path_there
-from hubkit.hub.session import cache_of
+from hubkit.hub.address import Repository
+from hubkit.hub.answers import LISTING, FileEntry, RemoteFile
+from hubkit.hub.cache import HubCache, Listing
+from hubkit.hub.layout import OWN_CARD, number_of, path_there
+from hubkit.hub.session import HubSession
 from registry import Manifest
-from registry.errors import CorruptBlobError, FolderError, RemoteNotFoundError
+from registry.errors import (
+    CorruptBlobError,
+    FolderError,
+    InvalidNameError,
+    RemoteAnswerError,
+    RemoteNotFoundError,
+    RemoteUnreachableError,
+)
 from registry.folders.contents import PICKLES, listed
 from registry.folders.kinds import PARTS
 from registry.manifest import MAX_BYTES
 from registry.storage.durable import make_folders, storage_errors, write_file
-from registry.storage.files import CHUNK, MANIFEST_NAME, hash_stream
+from registry.storage.files import MANIFEST_NAME, hash_stream
 
+MOST_FILES = 10_000
+"""Files of a repository; what has more is no adapter."""
+
+_WEIGHTS = {part.pickle for part in PARTS}
 # What a training run leaves behind, which is no part of an adapter.
-_NOT_FETCHED = (
-    *(f"*{suffix}" for suffix in PICKLES if suffix != ".bin"),
-    "training_args.bin",
-    "checkpoint-*/*",
-    ".*",
-    "*/.*",
-)
+_LEFT_OUT = ("training_args.bin", "checkpoint-*/*", ".*", "*/.*")
 
 
-def fetch(hub: HfApi | None, address: RemoteAddress) -> Path:
-    """Return the folder of a revision in the client's cache, every byte of it checked.
+class Snapshot:
+    """A repository at a commit; its files are fetched when they are asked for.
 
     Args:
-        hub: The client; None to take what is in the cache.
-        address: A repository and a revision.
+        session: The hub; None to take what came from it before.
+        listing: The files that there are.
+        cache: Where what was fetched is kept.
+    """
+
+    def __init__(self, session: HubSession | None, listing: Listing, cache: HubCache) -> None:
+        self.repository = listing.repository
+        self.files = listing.files
+        self._session = session
+        self._cache = cache
+
+    def open(self, name: str) -> Path:
+        """Return where the bytes of a file are, held to their digest.
+
+        Raises:
+            FolderError: There is no such file.
+            CorruptBlobError: The hub sends bytes that are not those of its own digest.
+            RemoteError: The hub refuses, or cannot be reached.
+            StorageError: They cannot be kept here.
+        """
+        file = self.files.get(name)
+        if file is None:
+            raise FolderError(f"{self.repository.url} has no file {name}.", name)
+        found = self._cache.file(self.repository, file)
+        if found is not None:
+            return found
+        session = self._session
+        if session is None:
+            raise not_here(self.repository)
+        return self._cache.add(file, lambda to: session.download(self.repository, file, to))
+
+    def manifest(self) -> Manifest | None:
+        """Return the manifest; None if hubkit did not make the repository.
+
+        Raises:
+            ManifestError: It is malformed.
+            HubkitError: As :meth:`open`.
+        """
+        file = self.files.get(MANIFEST_NAME)
+        if file is None:
+            return None
+        label = f"{self.repository.url}: {MANIFEST_NAME}"
+        if file.size > MAX_BYTES:
+            raise RemoteAnswerError(
+                f"{label} is said to have {file.size:,} bytes; a manifest has at most "
+                f"{MAX_BYTES:,}.",
+                self.repository.url,
+            )
+        path = self.open(MANIFEST_NAME)
+        with storage_errors("read", path), path.open("rb") as stream:
+            return Manifest.from_json(stream.read(MAX_BYTES + 1), label)
+
+    def copy_version(self, manifest: Manifest, folder: Path) -> None:
+        """Write the files of a manifest and the manifest to a folder.
+
+        Raises:
+            FolderError: The repository lacks one.
+            CorruptBlobError: One has other bytes than the manifest says.
+            HubkitError: As :meth:`open`.
+        """
+        for path, expected in manifest.files.items():
+            there, target = path_there(path), folder / path
+            if there not in self.files:
+                raise FolderError(
+                    f"{self.repository.url} lacks {there}, which its {MANIFEST_NAME} lists. "
+                    "Publish the version again from where it was made.",
+                    path,
+                )
+            source = self.open(there) if self.files[there].size == expected.size else None
+            found: object = f"{self.files[there].size} bytes"
+            if source is not None:
+                with storage_errors("copy", source):
+                    make_folders(target.parent)
+                    with source.open("rb") as stream, target.open("xb") as file:
+                        found = hash_stream(stream, most=expected.size, target=file)
+            if found != expected:
+                raise CorruptBlobError(
+                    f"{self.repository.url}: {there}: {MANIFEST_NAME} says {expected}, found "
+                    f"{found}. Somebody changed the repository by hand; pull an earlier revision.",
+                    path,
+                )
+        write_file(folder / MANIFEST_NAME, manifest.to_json())
+
+    def copy_files(self, folder: Path) -> None:
+        """Write to a folder what an adapter of another tool may be made of.
+
+        Raises:
+            HubkitError: As :meth:`open`.
+        """
+        for name in sorted(self.files):
+            if name == OWN_CARD or (name.endswith(PICKLES) and name not in _WEIGHTS):
+                continue
+            source = self.open(name)
+            with storage_errors("copy", source):
+                make_folders((folder / name).parent)
+                shutil.copyfile(source, folder / name)
+
+
+def find_snapshot(session: HubSession | None, repository: Repository) -> Snapshot:
+    """Return a repository at a revision, of which nothing is fetched yet.
+
+    Args:
+        session: The hub; None to take what came from it before.
+        repository: A repository and a revision.
 
     Raises:
         RemoteNotFoundError: The repository goes by another name now.
-        FolderError: It holds no adapter; nothing is fetched.
-        CorruptBlobError: The hub sends bytes that are not those of its own hash.
+        RemoteAnswerError: What the hub says of it cannot be.
+        FolderError: It holds no adapter.
+        RemoteError: The hub refuses, or cannot be reached.
     """
-    repository, revision = address.repository, address.revision
-    assert repository is not None
-    if hub is not None:
-        _require_adapter(hub, address)
-    snapshot = Path(
-        snapshot_download(
-            repository,
-            revision=revision,
-            endpoint=address.endpoint,
-            token=hub.token if hub else False,
-            cache_dir=cache_of(address.endpoint),
-            ignore_patterns=list(_NOT_FETCHED),
-            local_files_only=hub is None,
+    cache = HubCache(repository.hub)
+    if session is None:
+        known = cache.recall(repository)
+        if known is None:
+            raise not_here(repository)
+        return Snapshot(None, known, cache)
+    try:
+        about = session.describe(repository)
+    except RemoteNotFoundError as error:
+        raise _no_revision(session, repository) from error
+    if about.id != repository.name:
+        raise RemoteNotFoundError(
+            f"{repository.url} is called {about.id} now. Pull that, if it is what you mean: a name "
+            "that was given up may be taken by someone else.",
+            repository.url,
         )
+    listing = Listing(repository.at(about.sha), _files(session, repository.at(about.sha)))
+    _require_adapter(listing)
+    cache.remember(repository, listing)
+    return Snapshot(session, listing, cache)
+
+
+def not_here(repository: Repository) -> RemoteUnreachableError:
+    """Return what to raise where the hub may not be asked, and what is needed is not here."""
+    return RemoteUnreachableError(
+        f"{repository.page} is not asked, as HF_HUB_OFFLINE is set, and what is needed of it did "
+        "not come from there before. Unset HF_HUB_OFFLINE and run it again.",
+        repository.url,
     )
-    hashes = {} if hub is None else _hashes(hub, repository, snapshot.name)
-    for path in sorted(path for path in snapshot.rglob("*") if path.is_file()):
-        name = path.relative_to(snapshot).as_posix()
-        # Offline there is only the name of the blob, which is its hash where the system has links.
-        expected = hashes.get(name) or path.resolve().name
-        if _is_intact(path, expected):
-            continue
-        _forget(path)
-        if hub is not None:
-            hf_hub_download(
-                repository,
-                name,
-                revision=snapshot.name,
-                endpoint=address.endpoint,
-                token=hub.token,
-                cache_dir=cache_of(address.endpoint),
-                force_download=True,
-            )
-            if _is_intact(path, expected):
-                continue
-            _forget(path)
-        raise CorruptBlobError(
-            f"{address.url}: {name} is not the file that its hash promises, so nothing was "
-            "registered. Run it again; if it stays so, tell the owner of the repository.",
-            name,
-        )
-    return snapshot
 
 
-def read_manifest(snapshot: Path, address: RemoteAddress) -> Manifest | None:
-    """Return the manifest of a snapshot, None if hubkit did not make its repository.
+def fetch_manifest(session: HubSession, repository: Repository) -> Manifest | None:
+    """Return the manifest of a repository at a revision; None if it has none.
 
     Raises:
         ManifestError: It is malformed.
+        RemoteError: The hub refuses, or cannot be reached.
+        HubkitError: As :meth:`Snapshot.open`.
     """
-    path = snapshot / MANIFEST_NAME
-    if not path.is_file():
-        return None
-    with storage_errors("read", path), path.open("rb") as stream:
-        return Manifest.from_json(stream.read(MAX_BYTES + 1), f"{address.url}: {MANIFEST_NAME}")
+    at = repository.at(session.describe(repository).sha)
+    listing = Listing(at, _files(session, at))
+    return Snapshot(session, listing, HubCache(repository.hub)).manifest()
 
 
-def copy_version(snapshot: Path, manifest: Manifest, folder: Path, address: RemoteAddress) -> None:
-    """Write the files of a manifest and the manifest to a folder, each checked as it is copied.
-
-    Raises:
-        FolderError: The snapshot lacks one.
-        CorruptBlobError: One has other bytes.
-    """
-    for path, expected in manifest.files.items():
-        source, target = snapshot / path_there(path), folder / path
-        if not source.is_file():
-            raise FolderError(
-                f"{address.url} lacks {path_there(path)}, which its {MANIFEST_NAME} lists. "
-                "Publish the version again from where it was made.",
-                path,
-            )
-        with storage_errors("copy", source):
-            make_folders(target.parent)
-            with source.open("rb") as stream, target.open("xb") as file:
-                found = hash_stream(stream, most=expected.size, target=file)
-        if found != expected:
-            raise CorruptBlobError(
-                f"{address.url}: {path_there(path)}: {MANIFEST_NAME} says {expected}, found "
-                f"{found}. Somebody changed the repository by hand; pull an earlier revision.",
-                path,
-            )
-    write_file(folder / MANIFEST_NAME, manifest.to_json())
-
-
-def copy_files(snapshot: Path, folder: Path) -> None:
-    """Copy what an adapter of another tool may be made of."""
-    weights = {part.pickle for part in PARTS}
-    for source in sorted(path for path in snapshot.rglob("*") if path.is_file()):
-        name = source.relative_to(snapshot).as_posix()
-        if name == OWN_CARD or (name.endswith(PICKLES) and name not in weights):
+def _files(session: HubSession, at: Repository) -> dict[str, RemoteFile]:
+    """The files that are listed for a commit; of another tool's, those an adapter may need."""
+    entries = session.get_all(
+        f"/api/models/{at.name}/tree/{at.revision}",
+        LISTING,
+        what=at.url,
+        most=MOST_FILES + 1,
+        query=[("recursive", "true")],
+    )
+    if len(entries) > MOST_FILES:
+        raise RemoteAnswerError(f"{at.url} lists more than {MOST_FILES:,} files.", at.url)
+    files = [entry for entry in entries if isinstance(entry, FileEntry)]
+    own = any(file.path == MANIFEST_NAME for file in files)
+    found = {}
+    for file in files:
+        if not own and not _is_wanted(file.path):
             continue
-        with storage_errors("copy", source):
-            make_folders((folder / name).parent)
-            shutil.copyfile(source, folder / name)
+        large = file.lfs
+        try:
+            found[file.path] = RemoteFile(
+                file.path, large.size if large else file.size, large.oid if large else file.oid
+            )
+        except InvalidNameError as error:
+            if own:  # what others put beside a version; a manifest lists no such path
+                continue
+            raise RemoteAnswerError(f"{at.url}: {error}", at.url) from error
+    if not own:
+        _require_apart(found, at)
+    return found
 
 
-def _require_adapter(hub: HfApi, address: RemoteAddress) -> None:
-    """Look at a repository before any of it is fetched: its name, and what it holds."""
-    assert address.repository is not None
-    try:
-        found = hub.model_info(address.repository, revision=address.revision)
-    except RevisionNotFoundError as error:
-        raise no_revision(hub, address) from error
-    if found.id != address.repository:
-        raise RemoteNotFoundError(
-            f"{address.url} is called {found.id} now. Pull that, if it is what you mean: a name "
-            "that was given up may be taken by someone else.",
-            address.url,
-        )
-    names = sorted(sibling.rfilename for sibling in found.siblings or ())
+def _no_revision(session: HubSession, repository: Repository) -> RemoteNotFoundError:
+    """What to raise where a repository lacks a revision; if it lacks all, the hub says so."""
+    refs = session.refs(repository)
+    tags = sorted((tag.name for tag in refs.tags), key=lambda tag: (-(number_of(tag) or 0), tag))
+    names = [*tags, *sorted(branch.name for branch in refs.branches)]
+    return RemoteNotFoundError(
+        f"{repository.url} has no revision {repository.revision}; it has {listed(names)}. Name one "
+        "of these, or none for the newest.",
+        repository.url,
+    )
+
+
+def _is_wanted(path: str) -> bool:
+    if any(fnmatch(path, pattern) for pattern in _LEFT_OUT):
+        return False
+    return path in _WEIGHTS or not path.endswith(PICKLES)
+
+
+def _require_apart(paths: Iterable[str], at: Repository) -> None:
+    """Refuse paths that are one place on some system: a/B and a/b, or a file a beside a/b."""
+    seen: dict[str, str] = {}
+    for path in sorted(paths):
+        place = path.casefold()
+        above = ["/".join(place.split("/")[:count]) for count in range(1, place.count("/") + 2)]
+        clash = next((seen[one] for one in above if one in seen), None)
+        if clash is not None:
+            raise RemoteAnswerError(
+                f"{at.url} lists {clash} and {path}, which cannot lie in one folder.", at.url
+            )
+        seen[place] = path
+
+
+def _require_adapter(listing: Listing) -> None:
+    names = sorted(listing.files)
     known = {MANIFEST_NAME, *(name for part in PARTS for name in (part.config, part.weights))}
     if known.isdisjoint(names):
+        url = listing.repository.url
         raise FolderError(
-            f"{address.url} holds no adapter: expected {MANIFEST_NAME}, or a configuration of PEFT "
-            f"or AdapterHub such as {PARTS[0].config}; found {listed(names) or 'nothing'}. Check "
-            "the name: this may be a base model.",
-            address.url,
+            f"{url} holds no adapter: expected {MANIFEST_NAME}, or a configuration of PEFT or "
+            f"AdapterHub such as {PARTS[0].config}; found {listed(names) or 'nothing'}. Check the "
+            "name: this may be a base model.",
+            url,
         )
-
-
-def _hashes(hub: HfApi, repository: str, commit: str) -> dict[str, str]:
-    """What the hub says of the files: SHA-256 of large ones, git's SHA-1 of the others."""
-    entries = hub.list_repo_tree(repository, revision=commit, recursive=True)
-    return {
-        entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
-        for entry in entries
-        if isinstance(entry, RepoFile)
-    }
-
-
-def _is_intact(path: Path, expected: str) -> bool:
-    """Whether a file has a hash: SHA-256 in 64 digits, git's SHA-1 in 40; True for other texts."""
-    if len(expected) == 64:
-        digest = hashlib.sha256()
-    elif len(expected) == 40:
-        digest = hashlib.sha1(usedforsecurity=False)
-        digest.update(b"blob %d\0" % path.stat().st_size)
-    else:
-        return True
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() == expected
-
-
-def _forget(path: Path) -> None:
-    path.resolve().unlink(missing_ok=True)
-    path.unlink(missing_ok=True)

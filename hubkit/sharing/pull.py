@@ -7,8 +7,10 @@ from pathlib import Path
 from hubkit.bases.compare import require_base
 from hubkit.bases.known import require_known_base
 from hubkit.bases.stored import cache_in, describe_stored
+from hubkit.hub.address import Hub, Repository, default_hub, is_remote
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import InvalidNameError, RefNotFoundError
+from registry.manifest import BaseModelInfo
 
 
 def pull(
@@ -36,72 +38,66 @@ def pull(
         BaseModelMismatchError: It was trained on another base model than `base`.
         HubkitError: As `Catalog.pull` and `hubkit.sharing.pull_hub.pull_remote`.
     """
-    from hubkit.hub.address import default_endpoint, is_remote
-
-    where = default_endpoint() if source is None else source
-    if is_remote(wanted) or is_remote(where):
-        version = _pull_remote(catalog, wanted, where, name, base, allow_base_mismatch)
+    found = None if base is None else describe_stored(base, cache_in(catalog.home))
+    must_fit = None if allow_base_mismatch else found
+    if is_remote(wanted):
+        repository, number = Repository.parse(wanted), None
+    elif source is None or is_remote(source):
+        repository, number = _on_hub(wanted, default_hub() if source is None else Hub.parse(source))
     else:
-        ref = AdapterRef.parse(wanted)
-        other = open_catalog(Path(where), create=False)
-        there = _find_there(ref, other)
-        if base is not None and not allow_base_mismatch:
-            trained_on = other.manifest(there).base_model
-            require_base(str(ref), trained_on, describe_stored(base, cache_in(catalog.home)))
-        version = catalog.pull(there, other, name=name)
-    if base is not None:
-        found = describe_stored(base, cache_in(catalog.home))
-        assert found.fingerprint is not None
+        version = _pull_from_folder(catalog, wanted, Path(source), name, must_fit)
+        return _noted(catalog, version, base, found, allow_base_mismatch)
+    # Only here, as a registry's folder needs nothing of it.
+    from hubkit.sharing.pull_hub import pull_remote
+
+    version = pull_remote(
+        catalog, repository, number=number, name=name, base=base, must_fit=must_fit
+    )
+    return _noted(catalog, version, base, found, allow_base_mismatch)
+
+
+def _on_hub(wanted: str, hub: Hub) -> tuple[Repository, int | None]:
+    """The repository that a ref means on a hub, and the number of the version."""
+    ref = AdapterRef.parse(wanted)
+    if ref.owner is None:
+        raise InvalidNameError(
+            f"On a hub, an adapter is called owner/name: found {wanted} from {hub.url}.", wanted
+        )
+    return Repository(hub, str(ref.repository), ref.alias), ref.version
+
+
+def _pull_from_folder(
+    catalog: Catalog,
+    wanted: str,
+    folder: Path,
+    name: AdapterRef | None,
+    must_fit: BaseModelInfo | None,
+) -> Version:
+    ref, other = AdapterRef.parse(wanted), open_catalog(folder, create=False)
+    try:
+        there = other.resolve(ref)
+    except RefNotFoundError as error:
+        raise RefNotFoundError(str(error), ref, found=error.found or other.home) from error
+    if must_fit is not None:
+        require_base(str(ref), other.manifest(there).base_model, must_fit)
+    return catalog.pull(there, other, name=name)
+
+
+def _noted(
+    catalog: Catalog,
+    version: Version,
+    base: str | None,
+    found: BaseModelInfo | None,
+    allow_mismatch: bool,
+) -> Version:
+    """Note which base model a version is to run on here."""
+    if base is not None and found is not None and found.fingerprint is not None:
         require_known_base(
             catalog.home,
             version,
             catalog.manifest(version),
             found.fingerprint,
             base=base,
-            allow_mismatch=allow_base_mismatch,
+            allow_mismatch=allow_mismatch,
         )
     return version
-
-
-def _find_there(ref: AdapterRef, other: Catalog) -> Version:
-    """Let an error about what another registry lacks say which one that is."""
-    try:
-        return other.resolve(ref)
-    except RefNotFoundError as error:
-        raise RefNotFoundError(str(error), ref, found=error.found or other.home) from error
-
-
-def _pull_remote(
-    catalog: Catalog,
-    wanted: str,
-    source: str,
-    name: AdapterRef | None,
-    base: str | None,
-    allow_base_mismatch: bool,
-) -> Version:
-    from hubkit.hub.address import RemoteAddress, is_remote
-    from hubkit.sharing.pull_hub import pull_remote
-
-    number = None
-    if is_remote(wanted):
-        address = RemoteAddress.parse(wanted)
-    else:
-        ref, hub = AdapterRef.parse(wanted), RemoteAddress.parse(source)
-        if ref.owner is None or hub.repository:
-            raise InvalidNameError(
-                f"On a hub, an adapter is called owner/name, and --from names the hub alone: found "
-                f"{wanted} from {source}.",
-                wanted,
-            )
-        number = ref.version
-        address = RemoteAddress(hub.endpoint, str(ref.repository), ref.alias)
-    if address.repository is None:
-        raise InvalidNameError(f"{wanted} names no repository: expected hf:owner/name.", wanted)
-    return pull_remote(
-        catalog,
-        address,
-        number=number,
-        name=name,
-        base=base,
-        allow_base_mismatch=allow_base_mismatch,
-    )

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from huggingface_hub import ModelInfo
-
-from hubkit.hub.address import RemoteAddress
-from hubkit.hub.errors import remote_errors
-from hubkit.hub.session import open_hub
+from hubkit.hub.address import Hub
+from hubkit.hub.answers import FOUND, Listed
+from hubkit.hub.session import open_session
 
 _BASE = "base_model:"
 _RELATION = "base_model:adapter:"
+_FIELDS = ("tags", "pipeline_tag", "library_name", "lastModified", "downloads", "likes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Found:
 
 
 def search_remote(
-    address: RemoteAddress,
+    hub: Hub,
     *,
     text: str | None = None,
     base: str | None = None,
@@ -54,7 +53,7 @@ def search_remote(
     """Find repositories with adapters, the most downloaded first.
 
     Args:
-        address: The hub.
+        hub: The hub.
         text: What is part of their name.
         base: The base model's hub id.
         task: A task or task type: one of their tags.
@@ -68,29 +67,27 @@ def search_remote(
     # Whoever wrote the card: hubkit, PEFT and AdapterHub all name the base model as one that the
     # repository adapts, which other models derived from it do not.
     wanted = [*tags, *([task] if task else []), f"{_RELATION}{base}" if base else "adapter"]
-    with remote_errors(address.endpoint):
-        hub = open_hub(address.endpoint)
-        models = hub.list_models(
-            search=text,
-            author=owner,
-            filter=wanted,
-            sort="downloads",
-            limit=limit,
-            expand=["tags", "pipeline_tag", "library_name", "lastModified", "downloads", "likes"],
-        )
-        return [_found(model) for model in models]
+    query = [
+        *(("filter", one) for one in wanted),
+        *((name, value) for name, value in (("search", text), ("author", owner)) if value),
+        ("sort", "downloads"),
+        ("limit", str(limit)),
+        *(("expand", field) for field in _FIELDS),
+    ]
+    with open_session(hub) as session:
+        models = session.get_all("/api/models", FOUND, what=hub.url, most=limit, query=query)
+    return [_found(model) for model in models[:limit]]
 
 
-def _found(model: ModelInfo) -> Found:
-    tags = tuple(model.tags or ())
-    bases = (tag.removeprefix(_RELATION) for tag in tags if tag.startswith(_RELATION))
+def _found(model: Listed) -> Found:
+    bases = (tag.removeprefix(_RELATION) for tag in model.tags if tag.startswith(_RELATION))
     return Found(
         repository=model.id,
         base_models=tuple(dict.fromkeys(bases)),
-        task_type=model.pipeline_tag,
-        library=model.library_name,
-        tags=tuple(tag for tag in tags if not tag.startswith(_BASE)),
-        downloads=model.downloads or 0,
-        likes=model.likes or 0,
-        updated_at=model.last_modified,
+        task_type=model.task_type,
+        library=model.library,
+        tags=tuple(tag for tag in model.tags if not tag.startswith(_BASE)),
+        downloads=model.downloads,
+        likes=model.likes,
+        updated_at=model.updated_at,
     )

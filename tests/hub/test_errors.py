@@ -1,140 +1,108 @@
 from __future__ import annotations
 
-import errno
-
 import httpx2
 import pytest
-from huggingface_hub import errors as stock
 
-from hubkit.hub.errors import remote_errors
+from hubkit.hub.address import Hub
+from hubkit.hub.errors import FAILURES, REFUSALS, Refused, refusal, remote_errors
 from registry.errors import (
     ConflictError,
     HubkitError,
-    InvalidNameError,
     RemoteAccessError,
+    RemoteAnswerError,
     RemoteError,
     RemoteNotFoundError,
     RemoteUnreachableError,
-    StorageError,
 )
 
-URL = "https://hub.example.org/api/models/ada/film"
-REQUEST = httpx2.Request("GET", URL)
+HUB = "https://hub.example.org"
+CLIENT = [
+    kind
+    for name in httpx2._exceptions.__all__
+    if isinstance(kind := getattr(httpx2, name), type) and issubclass(kind, Exception)
+]
 
 
-def refusal(
-    status: int,
-    kind: type[stock.HfHubHTTPError] = stock.HfHubHTTPError,
-    *,
-    method: str = "GET",
-    path: str = "",
-    token: bool = False,
-) -> Exception:
-    headers = {"authorization": "Bearer x"} if token else {}
-    request = httpx2.Request(method, URL + path, headers=headers)
-    response = httpx2.Response(status, request=request)
-    return kind("Refused.\nSecond line", response=response, server_message="No way")
+def made(kind: type[Exception], text: str) -> Exception:
+    error = kind.__new__(kind)
+    Exception.__init__(error, text)
+    return error
 
 
-def translated(error: Exception) -> HubkitError:
-    with (
-        pytest.raises(HubkitError) as caught,
-        remote_errors("https://hub.example.org", "ada/film"),
-    ):
-        raise error
-    assert caught.value.__cause__ is error or caught.value is error
-    return caught.value
+@pytest.mark.parametrize("kind", CLIENT, ids=lambda kind: kind.__name__)
+def test_nothing_that_the_client_raises_is_unmapped(kind: type[Exception]) -> None:
+    with pytest.raises(RemoteError, match=HUB) as caught, remote_errors(HUB):
+        raise made(kind, "why")
+    assert caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (refusal(401, token=True), "does not know the token that was sent: No way. Make another"),
-        (refusal(403, token=True), "The token that was sent has no right to read it. Make"),
-        (refusal(403, token=True, method="POST"), "has no right to write to it. Make another on"),
-        (refusal(403, token=True, path="/auth-check/write"), "has no right to write to it."),
-        (refusal(403, stock.GatedRepoError, token=True), "Ask for access on its page."),
-        (refusal(404, stock.RepositoryNotFoundError, token=True), "that was sent does not open it"),
-    ],
-)
-def test_who_came_with_a_token_is_not_told_to_log_in(error: Exception, message: str) -> None:
-    found = str(translated(error))
-    assert message in found
-    assert "Log in" not in found
-
-
-def test_the_page_that_makes_tokens_and_the_place_for_one_are_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    error = refusal(403, token=True, method="POST")
-    assert "its page of access tokens and `hubkit login --to https://hub.example.org`" in (
-        str(translated(error))
-    )
-    monkeypatch.setenv("HF_TOKEN", "x")
-    with pytest.raises(RemoteAccessError) as caught, remote_errors("https://huggingface.co"):
-        raise error
-    assert "on https://huggingface.co/settings/tokens and set HF_TOKEN to it" in str(caught.value)
+def test_the_most_specific_come_first() -> None:
+    kinds = [kind for kind, _, _ in FAILURES]
+    for number, kind in enumerate(kinds):
+        assert not any(issubclass(kind, earlier) for earlier in kinds[:number]), kind
 
 
 @pytest.mark.parametrize(
     ("error", "expected", "message"),
     [
-        (refusal(401), RemoteAccessError, "does not know you: No way"),
-        (refusal(403), RemoteAccessError, "does not know you: No way. Log in with"),
-        (refusal(412), RemoteError, "changed by someone else"),
-        (refusal(400, stock.BadRequestError), RemoteError, "refuses with status 400: No way"),
-        (refusal(500), RemoteUnreachableError, "failed with status 500"),
-        (
-            refusal(404, stock.RepositoryNotFoundError),
-            RemoteNotFoundError,
-            "There is no repository",
-        ),
-        (refusal(404, stock.RevisionNotFoundError), RemoteNotFoundError, "no such revision"),
-        (refusal(404, stock.RemoteEntryNotFoundError), RemoteNotFoundError, "lacks a file"),
-        (refusal(403, stock.GatedRepoError), RemoteAccessError, "is gated"),
-        (stock.OfflineModeIsEnabled("x"), RemoteUnreachableError, "Unset HF_HUB_OFFLINE"),
-        (stock.LocalEntryNotFoundError("x"), RemoteUnreachableError, "is not in the cache here"),
-        (stock.FileMetadataError("no etag"), RemoteUnreachableError, "broke off: no etag"),
-        (stock.HFValidationError("bad"), InvalidNameError, "no repository of that name: bad"),
         (httpx2.ConnectError("refused"), RemoteUnreachableError, "cannot be reached: refused"),
-        (httpx2.ReadTimeout("slow"), RemoteUnreachableError, "run it again to go on"),
-        (httpx2.RemoteProtocolError("cut"), RemoteUnreachableError, "run it again to go on"),
-        (OSError(errno.ENOSPC, "No space left"), StorageError, "set HF_HOME"),
-        (OSError("Consistency check failed: 3 of 5"), RemoteUnreachableError, "not whole"),
-        (ValueError("invalid metadata\nin README"), RemoteError, "invalid metadata"),
+        (httpx2.ConnectTimeout("late"), RemoteUnreachableError, "cannot be reached: late"),
+        (httpx2.ReadTimeout("slow"), RemoteUnreachableError, "does not go on: slow"),
+        (httpx2.RemoteProtocolError("cut\nx"), RemoteUnreachableError, "broke off: cut. Check it"),
+        (httpx2.ProxyError("no"), RemoteUnreachableError, "proxy on the way to"),
+        (httpx2.InvalidURL("\x1b[2J"), RemoteAnswerError, r"names an address that is none: \?\[2J"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_what_the_stock_client_raises_becomes_one_of_the_tree(
+def test_what_stops_a_request_is_told(
     error: Exception, expected: type[HubkitError], message: str
 ) -> None:
-    found = translated(error)
-    assert type(found) is expected
-    assert message in str(found)
-    assert "\n" not in str(found)
+    with pytest.raises(expected, match=message) as caught, remote_errors(HUB):
+        raise error
+    assert "\n" not in str(caught.value)
 
 
-def test_the_reason_behind_a_broken_download_is_told() -> None:
-    error = stock.LocalEntryNotFoundError("cannot find the file")
-    error.__cause__ = httpx2.ConnectError("refused by the other side")
-    assert "refused by the other side" in str(translated(error))
+def test_errors_of_hubkit_and_bugs_go_through() -> None:
+    for error in (ConflictError("mine"), KeyError("a bug")):
+        with pytest.raises(type(error), match=str(error)), remote_errors(HUB):
+            raise error
 
 
-def test_the_cure_names_the_hub_to_log_in_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "`hubkit login --to https://hub.example.org`" in str(translated(refusal(401)))
-    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
-    assert "`hubkit login`" in str(translated(refusal(401)))
+def refused(status: int, code: str = "", *, token: bool = False, writes: bool = False) -> Refused:
+    what = f"{HUB}/ada/film"
+    return Refused(Hub(HUB), what, status, code, "No way", token_sent=token, writes=writes)
 
 
-def test_errors_of_its_own_and_bugs_pass_unchanged() -> None:
-    own = ConflictError("mine")
-    assert translated(own) is own
-    with pytest.raises(KeyError), remote_errors("https://hub.example.org"):
-        raise KeyError("a bug")
+@pytest.mark.parametrize(
+    ("answer", "expected", "message"),
+    [
+        (refused(401), RemoteAccessError, "does not know you, as no token was sent: status 401"),
+        (refused(401, token=True), RemoteAccessError, "does not know the token that was sent"),
+        (refused(403), RemoteAccessError, "does not know you"),
+        (refused(403, token=True), RemoteAccessError, "has no right to read it"),
+        (refused(403, token=True, writes=True), RemoteAccessError, "has no right to write to it"),
+        (refused(401, "GatedRepo"), RemoteAccessError, "is gated.*then come with your token"),
+        (refused(403, "GatedRepo", token=True), RemoteAccessError, "Ask for access on its page.$"),
+        (refused(401, "RepoNotFound"), RemoteNotFoundError, "asked for without a token"),
+        (refused(404, "RepoNotFound", token=True), RemoteNotFoundError, "does not open it"),
+        (refused(404, "RevisionNotFound"), RemoteNotFoundError, "no such revision"),
+        (refused(404, "EntryNotFound"), RemoteNotFoundError, "lacks a file"),
+        (refused(404), RemoteNotFoundError, "has not what was asked for"),
+        (refused(412), RemoteError, "changed by someone else"),
+        (refused(302), RemoteAnswerError, "sends the request elsewhere"),
+        (refused(400), RemoteError, r"refuses with status 400 \(No way\)"),
+        (refused(507), RemoteUnreachableError, r"failed with status 507 \(No way\)"),
+    ],
+)
+def test_each_refusal_has_its_error(
+    answer: Refused, expected: type[RemoteError], message: str
+) -> None:
+    error = refusal(answer)
+    assert type(error) is expected
+    with pytest.raises(expected, match=message):
+        raise error
+    assert (error.hub, error.status) == (HUB, answer.status)
+    assert error.token_sent is answer.token_sent
 
 
-def test_control_characters_of_a_server_do_not_reach_the_terminal() -> None:
-    response = httpx2.Response(400, request=REQUEST)
-    error = stock.HfHubHTTPError("x", response=response, server_message="\x1b[2Jgone")
-    assert "\x1b" not in str(translated(error))
+def test_every_status_has_a_row() -> None:
+    assert REFUSALS[-1][0] == range(1000)

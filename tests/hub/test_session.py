@@ -1,79 +1,264 @@
+"""What a hub cannot make a client do, whatever it answers."""
+
 from __future__ import annotations
 
-import json
-import stat
-from pathlib import Path
+import hashlib
+import io
+import itertools
+import time
+from collections.abc import Iterator
 
 import pytest
-from huggingface_hub import constants
 
-from hubkit.hub.session import FILE_NAME, log_in, token_for
-from registry.errors import RemoteAccessError, RemoteUnreachableError
-from tests.support.hub import Hub
+from hubkit.hub import session as module
+from hubkit.hub.address import Hub, Repository
+from hubkit.hub.answers import FOUND, Account, RemoteFile
+from hubkit.hub.session import HubSession, digest_like
+from registry.errors import CorruptBlobError, RemoteAnswerError, RemoteError, RemoteUnreachableError
+from tests.support.hostile import Answer, Hostile, serve_hostile
 
-
-@pytest.fixture(autouse=True)
-def no_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_TOKEN")
-
-
-def test_hf_token_is_for_whichever_hub_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", " given\n")
-    assert token_for("https://huggingface.co") == "given"
-    assert token_for("https://hub.example.org") == "given"
+FILM = b"bytes of a film" * 100
+OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def test_a_token_is_kept_for_its_hub_alone(hub: Hub) -> None:
-    assert token_for(hub.url) is None
-    assert log_in(hub.url, "ada-writes\n") == "ada"
-    assert token_for(hub.url) == "ada-writes"
-    assert token_for("https://huggingface.co") is None
-    assert token_for("https://hub.example.org") is None
-    path = Path(constants.HF_HOME) / FILE_NAME
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert json.loads(path.read_text()) == {hub.url: "ada-writes"}
+@pytest.fixture
+def hostile() -> Iterator[Hostile]:
+    with serve_hostile() as hub:
+        yield hub
 
 
-def test_a_token_that_the_hub_does_not_know_is_not_kept(hub: Hub) -> None:
-    with pytest.raises(RemoteAccessError, match="does not know this token"):
-        log_in(hub.url, "unknown")
-    assert token_for(hub.url) is None
+@pytest.fixture
+def session(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubSession]:
+    """With a token, and hardly any patience."""
+    monkeypatch.setattr(module, "_PAUSES", (0.0, 0.0, 0.0, 0.0))
+    found = HubSession(Hub(hostile.url), "secret")
+    found._patience = 0.3
+    yield found
+    found.close()
 
 
-@pytest.mark.parametrize("token", ["", "two words", "tökén", "a\x00b", "a\nb"])
-def test_what_cannot_be_a_token_is_refused_before_it_is_sent(hub: Hub, token: str) -> None:
-    with pytest.raises(RemoteAccessError, match="one line of printable ASCII"):
-        log_in(hub.url, token)
-    assert hub.requests == []
+def ask(session: HubSession) -> str:
+    return session.get("/api/whoami-v2", Account, what=session.hub.url).name
 
 
-def test_a_hub_that_does_not_answer_is_told(hub: Hub) -> None:
-    with pytest.raises(RemoteUnreachableError):
-        log_in("http://127.0.0.1:9", "ada-writes")
+def listing(session: HubSession) -> list[str]:
+    models = session.get_all("/api/models", FOUND, what=session.hub.url, most=50)
+    return [model.id for model in models]
 
 
-@pytest.mark.parametrize("token", ["secret\nsecond", "secret words", "tökén-secret", "secret\x07"])
-@pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
-def test_what_the_environment_holds_is_checked_and_never_told(
-    monkeypatch: pytest.MonkeyPatch, token: str, variable: str
+def download(session: HubSession, content: bytes = FILM, **other: object) -> bytes:
+    digest = hashlib.sha256(content).hexdigest()
+    file = RemoteFile(**{"path": "w.dat", "size": len(content), "digest": digest, **other})  # type: ignore[arg-type]
+    target = io.BytesIO()
+    session.download(Repository(session.hub, "ada/film", "a" * 40), file, target)
+    return target.getvalue()
+
+
+def test_the_hub_itself_sees_the_token(session: HubSession, hostile: Hostile) -> None:
+    hostile.answer = lambda request: request.json({"name": "ada"})
+    assert ask(session) == "ada"
+    assert hostile.asked == [("GET", "/api/whoami-v2", "Bearer secret")]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "{other}/x",
+        "//localhost:9/x",
+        "http://127.0.0.1:9/x",
+        "ftp://127.0.0.1/x",
+        "{at}/x",
+        "http:",
+    ],
+)
+@pytest.mark.parametrize("way", ["redirect", "next page"])
+def test_questions_stay_on_the_hub(
+    session: HubSession, hostile: Hostile, way: str, target: str
 ) -> None:
-    monkeypatch.setenv(variable, token)
-    with pytest.raises(RemoteAccessError, match=f"^{variable} is no token: expected") as caught:
-        token_for("https://hub.example.org")
-    assert "secret" not in str(caught.value)
+    at = hostile.url.replace("//", "//ada:secret@")
+    place = target.format(other=hostile.other, at=at)
+
+    def answer(request: Answer) -> None:
+        if way == "redirect":
+            request.send(b"", 302, location=place)
+        else:
+            request.json([], link=f'<{place}>; rel="next"')
+
+    hostile.answer = answer
+    with pytest.raises(RemoteAnswerError, match=r"at another host|not followed"):
+        listing(session)
+    assert hostile.lured == []
 
 
-def test_what_is_kept_is_checked_and_never_told(hub: Hub) -> None:
-    path = Path(constants.HF_HOME) / FILE_NAME
-    path.parent.mkdir()
-    path.write_text(json.dumps({hub.url: "secret words", "https://other.example.org": 7}))
-    with pytest.raises(RemoteAccessError, match=f"What {path} holds for {hub.url} is no") as caught:
-        token_for(hub.url)
-    assert "secret" not in str(caught.value)
-    assert token_for("https://other.example.org") is None
+def test_a_file_may_lie_elsewhere_and_is_asked_for_without_the_token(
+    session: HubSession, hostile: Hostile
+) -> None:
+    hostile.answer = lambda request: request.send(b"", 302, location=f"{hostile.other}/blob")
+    assert download(session, b"[]") == b"[]"
+    assert hostile.lured == [("GET", "/blob", None)]
 
 
-def test_offline_nobody_can_log_in(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(RemoteUnreachableError, match=r"HF_HUB_OFFLINE is set, so .* is not asked"):
-        log_in(hub.url, "ada-writes")
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.1", "0x7f000001", "localhost", "[::1]", "10.0.0.7"]
+)
+def test_a_hub_elsewhere_cannot_send_requests_into_this_network(host: str) -> None:
+    session = HubSession(Hub("https://hub.example.org"), None)
+    with pytest.raises(RemoteAnswerError, match="inside of this network"):
+        session.elsewhere(f"https://{host}/x", "it", anywhere=True)
+    with pytest.raises(RemoteAnswerError, match="expected https"):
+        session.elsewhere("http://cdn.example.org/x", "it", anywhere=True)
+    assert session.elsewhere("https://cdn.example.org/x", "it", anywhere=True).path == "/x"
+
+
+def test_redirects_end(session: HubSession, hostile: Hostile) -> None:
+    hostile.answer = lambda request: request.send(b"", 302, location=f"{request.path}x")
+    with pytest.raises(RemoteAnswerError, match="redirects more than 5 times"):
+        ask(session)
+    assert len(hostile.asked) == 6
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_pages_end(session: HubSession, hostile: Hostile, same: bool) -> None:
+    session._patience = 10.0
+    number = itertools.count()
+
+    def answer(request: Answer) -> None:
+        following = "/api/models" if same else f"/api/models?page={next(number)}"
+        request.json([], link=f'<{hostile.url}{following}>; rel="next"')
+
+    hostile.answer = answer
+    with pytest.raises(RemoteAnswerError, match="pages without an end"):
+        listing(session)
+    assert len(hostile.asked) <= module.MOST_PAGES
+
+
+def drip(request: Answer, begin: bytes, piece: bytes) -> None:
+    request.raw(begin, *itertools.repeat(piece, 200), pause=lambda: time.sleep(0.05))
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (OK, b"x"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (OK + b"content-length: 9999\r\n\r\n", b" "),
+        (OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    ],
+    ids=["headers", "continue", "body", "chunks"],
+)
+def test_what_drips_is_given_up(
+    session: HubSession, hostile: Hostile, begin: bytes, piece: bytes
+) -> None:
+    hostile.answer = lambda request: drip(request, begin, piece)
+    started = time.monotonic()
+    with pytest.raises(RemoteUnreachableError, match="does not go on"):
+        ask(session)
+    assert time.monotonic() - started < 6
+
+
+def test_a_file_that_drips_is_given_up(session: HubSession, hostile: Hostile) -> None:
+    head = OK + b"content-length: %d\r\n\r\n" % len(FILM)
+    hostile.answer = lambda request: drip(request, head, b"x")
+    with pytest.raises(RemoteUnreachableError, match="does not go on"):
+        download(session)
+
+
+def test_an_answer_without_an_end_is_cut(
+    session: HubSession, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_JSON", 100_000)
+    pieces = itertools.repeat(b"10000\r\n" + b" " * 65536 + b"\r\n", 1000)
+    head = OK + b"transfer-encoding: chunked\r\n\r\n"
+    hostile.answer = lambda request: request.raw(head, *pieces)
+    with pytest.raises(RemoteAnswerError, match="more than 100,000 bytes"):
+        ask(session)
+
+
+def test_headers_without_an_end_are_cut(session: HubSession, hostile: Hostile) -> None:
+    lines = (b"x-%d: %s\r\n" % (number, b"y" * 1000) for number in range(100_000))
+    hostile.answer = lambda request: request.raw(OK, *lines)
+    with pytest.raises(RemoteError, match=hostile.url):
+        ask(session)
+
+
+def test_a_packed_answer_is_refused(session: HubSession, hostile: Hostile) -> None:
+    hostile.answer = lambda request: request.send(b"x", content_encoding="gzip")
+    with pytest.raises(RemoteAnswerError, match="packs its answer"):
+        ask(session)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"name": 5}',
+        b'{"name": "\\u001b[2J"}',
+        b"[" * 100_000,
+        b'{"name": ' + b"9" * 10_000 + b"}",
+        b"\xff\xfe",
+    ],
+)
+def test_an_answer_of_another_type_is_refused(
+    session: HubSession, hostile: Hostile, content: bytes
+) -> None:
+    hostile.answer = lambda request: request.send(content)
+    with pytest.raises(RemoteAnswerError, match="does not answer as a hub") as caught:
+        ask(session)
+    assert str(caught.value).isprintable()
+
+
+def test_what_a_refusal_says_is_one_printable_line(session: HubSession, hostile: Hostile) -> None:
+    hostile.answer = lambda request: request.json({"error": "\x1b[2Jno\x07\nmore" + "x" * 999}, 400)
+    with pytest.raises(RemoteError, match=r"status 400 \(\?\[2Jno\?\)") as caught:
+        ask(session)
+    assert str(caught.value).isprintable()
+
+
+def test_a_passing_failure_is_asked_again(session: HubSession, hostile: Hostile) -> None:
+    answers = iter([503, 429, 200])
+    hostile.answer = lambda request: request.json({"name": "ada"}, next(answers))
+    assert ask(session) == "ada"
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "message"),
+    [
+        (FILM + b"x", RemoteAnswerError, "announced with 1500 bytes, but goes on"),
+        (FILM[:-1], RemoteAnswerError, "announced with 1500 bytes, but has 1499"),
+        (FILM[::-1], CorruptBlobError, "not the file that its hash promises"),
+    ],
+)
+def test_a_file_is_what_was_announced(
+    session: HubSession, hostile: Hostile, sent: bytes, error: type[Exception], message: str
+) -> None:
+    hostile.answer = lambda request: request.send(sent)
+    with pytest.raises(error, match=message):
+        download(session)
+
+
+def test_git_names_small_files_by_sha1(session: HubSession, hostile: Hostile) -> None:
+    hostile.answer = lambda request: request.send(FILM)
+    # As `git hash-object` prints it.
+    digest = hashlib.sha1(b"blob 1500\0" + FILM).hexdigest()
+    assert download(session, digest=digest) == FILM
+    assert digest_like(io.BytesIO(b""), "0" * 40, 0) == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+
+
+def test_an_upload_goes_where_the_hub_says_without_the_token(
+    session: HubSession, hostile: Hostile
+) -> None:
+    url = session.elsewhere(f"{hostile.other}/put", "it", anywhere=True)
+    session.send_bytes("PUT", url, [FILM], len(FILM), "", "it", with_token=False)
+    assert hostile.lured == [("PUT", "/put", None)]
+    with pytest.raises(RemoteAnswerError, match="goes on at another host"):
+        session.elsewhere(f"{hostile.other}/verify", "it", anywhere=False)
+
+
+def test_a_change_is_not_redirected(session: HubSession, hostile: Hostile) -> None:
+    hostile.answer = lambda request: request.send(b"", 307, location=f"{hostile.other}/x")
+    with pytest.raises(RemoteAnswerError, match="sends the request elsewhere"):
+        session.send("POST", "/api/repos/create", document={}, what="it")
+    assert hostile.lured == []

@@ -6,17 +6,16 @@ import hashlib
 import json
 from pathlib import Path
 
-import pytest
 from huggingface_hub import HfApi
 
 from hubkit.composing.combine import publish_stack
-from hubkit.hub.revisions import OWN_CARD
+from hubkit.hub.layout import OWN_CARD
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version
 from registry.folders.card import parse_card
 from tests.support.foreign import BERT, PEFT, copy
 from tests.support.hub import Hub
-from tests.support.roundtrip import push
+from tests.support.roundtrip import come_as, push
 from tests.support.shelf import BASE_ID, publish_fusion, publish_head, publish_lora, publish_on_base
 
 
@@ -100,15 +99,15 @@ def test_what_a_fusion_is_made_of_goes_first(catalog: Catalog, hub: Hub) -> None
 
 
 def test_a_parent_of_someone_else_is_left_with_them_if_it_is_there(
-    catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, hub: Hub
 ) -> None:
     publish_head(catalog, "bob/x")
     publish_on_base(catalog, BERT / "seq_bn" / "b", "y", task="film")
     parts = [AdapterRef.parse("bob/x"), AdapterRef.parse("y")]
     publish_stack(catalog, AdapterRef.parse("z"), parts)
-    monkeypatch.setenv("HF_TOKEN", "bob-writes")
+    come_as(hub, "bob-writes")
     push(catalog, hub, "bob/x")
-    monkeypatch.setenv("HF_TOKEN", "ada-writes")
+    come_as(hub, "ada-writes")
     push(catalog, hub, "z")
     assert sorted(hub.repos) == ["ada/y", "ada/z", "bob/x"]
 

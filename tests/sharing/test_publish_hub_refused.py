@@ -19,7 +19,7 @@ from registry.errors import (
 )
 from tests.support.foreign import PEFT, copy
 from tests.support.hub import Hub
-from tests.support.roundtrip import push
+from tests.support.roundtrip import come_as, push
 from tests.support.shelf import publish_lora
 
 
@@ -129,20 +129,23 @@ def test_so_it_is_for_an_older_version_that_is_published_late(catalog: Catalog, 
     [
         ("ada-reads", "ada/film", "The token that was sent has no right to write to it"),
         ("ada-writes", "bob/film", "The token that was sent has no right to write to it"),
-        ("unknown", "ada/film", "does not know the token that was sent: Invalid credentials"),
-        ("", None, "does not know you. Log in"),
+        (
+            "unknown",
+            "ada/film",
+            "does not know the token that was sent: status 401",
+        ),
+        ("", None, "does not know you, as there is no token for it"),
     ],
 )
 def test_a_token_without_the_right_is_refused(
     catalog: Catalog,
     hub: Hub,
-    monkeypatch: pytest.MonkeyPatch,
     token: str,
     name: str | None,
     message: str,
 ) -> None:
     publish_lora(catalog)
-    monkeypatch.setenv("HF_TOKEN", token)
+    come_as(hub, token)
     with pytest.raises(RemoteAccessError, match=message):
         push(catalog, hub, "film", name)
     assert hub.repos == {}
@@ -151,6 +154,7 @@ def test_a_token_without_the_right_is_refused(
 def test_a_hub_that_nobody_runs_cannot_be_reached(catalog: Catalog, hub: Hub) -> None:
     publish_lora(catalog)
     hub.url = "http://127.0.0.1:9"
+    come_as(hub, "ada-writes")
     with pytest.raises(
         RemoteUnreachableError, match=r"http://127.0.0.1:9 cannot be reached: .*refused"
     ):
@@ -177,7 +181,7 @@ def test_what_is_not_here_cannot_be_published(catalog: Catalog, hub: Hub) -> Non
 
 def test_a_repository_of_something_else_is_left_alone(catalog: Catalog, hub: Hub) -> None:
     publish_lora(catalog)
-    client = HfApi(endpoint=hub.url)
+    client = HfApi(endpoint=hub.url, token="ada-writes")
     client.create_repo("ada/film")
     client.upload_file(path_or_fileobj=b"mine", path_in_repo="train.py", repo_id="ada/film")
     before = dict(hub.repos["ada/film"].commits)
@@ -189,7 +193,7 @@ def test_a_repository_of_something_else_is_left_alone(catalog: Catalog, hub: Hub
 def test_files_that_others_added_stay(catalog: Catalog, hub: Hub, tmp_path: Path) -> None:
     publish_lora(catalog)
     push(catalog, hub, "film")
-    client = HfApi(endpoint=hub.url)
+    client = HfApi(endpoint=hub.url, token="ada-writes")
     client.upload_file(path_or_fileobj=b"mine", path_in_repo="train.py", repo_id="ada/film")
     folder = copy(PEFT / "lora" / "a", tmp_path / "again")
     (folder / "notes.txt").write_text("another version")
@@ -200,7 +204,7 @@ def test_files_that_others_added_stay(catalog: Catalog, hub: Hub, tmp_path: Path
 
 def test_what_is_public_is_not_taken_for_private(catalog: Catalog, hub: Hub) -> None:
     publish_lora(catalog)
-    HfApi(endpoint=hub.url).create_repo("ada/film")
+    HfApi(endpoint=hub.url, token="ada-writes").create_repo("ada/film")
     with pytest.raises(ConflictError, match="is there already, and public"):
         push(catalog, hub, "film", private=True)
     assert commits(hub, "ada/film") == 1

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, constants
 
-from hubkit.hub.address import RemoteAddress
+from hubkit.hub.address import Hub as Address
+from hubkit.hub.address import Repository
 from hubkit.sharing.pull_hub import pull_remote
 from registry import AdapterRef, Catalog
 from registry.errors import (
@@ -102,8 +103,8 @@ def test_the_same_commit_is_the_same_version_with_and_without_base(
     here = pull(catalog, hub, "bob/film", base=first)
     for base in (str(BASE), None, str(BASE)):
         assert pull(catalog, hub, "bob/film", base=base) == here
-    address = RemoteAddress(hub.url, "bob/film", repo.branches["main"])
-    assert pull_remote(catalog, address, base=str(BASE)) == here
+    there = Repository(Address(hub.url), "bob/film", repo.branches["main"])
+    assert pull_remote(catalog, there, base=str(BASE)) == here
     named = pull(catalog, hub, "bob/film", base=str(BASE), name=AdapterRef.parse("mine"))
     assert str(named.ref) == "mine@1"
     assert len(catalog.versions(here.ref)) == 1
@@ -136,8 +137,7 @@ def test_a_fusion_says_which_adapters_to_pull_first(catalog: Catalog, hub: Hub) 
         hub.create(name, {path.name: path.read_bytes() for path in files if path.is_file()})
     with pytest.raises(ParentNotFoundError, match="fusion of the adapters a, b, which") as caught:
         pull(catalog, hub, "bob/both", base=str(BASE))
-    assert "hubkit pull OWNER/NAME --name a. Then run this again." in str(caught.value)
-    assert "--parent" not in str(caught.value)
+    assert "Pull or publish each of them under these names first" in str(caught.value)
     assert nothing_in(catalog)
     for name, ref in (("eve/x", "a"), ("eve/y", "b")):
         pull(catalog, hub, name, base=str(BASE), name=AdapterRef.parse(ref))
@@ -163,7 +163,7 @@ def test_labels_that_do_not_fit_a_head_are_mended_in_a_folder(catalog: Catalog, 
     files = {name: (HEAD / name).read_bytes() for name in (PART.config, PART.weights)}
     files[PART.config] = json.dumps(fewer(json.loads(files[PART.config]))).encode()
     hub.create("bob/topic", files)
-    message = r"names 1 labels \(.*\). Mend its label2id. To do that, get .* `hf download bob/topic"
+    message = rf"^{hub.url}/bob/topic: .* names 1 labels \(.*\)\. Mend its label2id"
     with pytest.raises(HeadLabelsError, match=message):
         pull(catalog, hub, "bob/topic", base=str(BASE))
     assert nothing_in(catalog)

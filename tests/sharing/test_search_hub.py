@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubkit.hub.address import RemoteAddress
+from hubkit.hub.address import Hub as Address
 from hubkit.sharing.publish_hub import publish_remote
 from hubkit.sharing.search_hub import search_remote
 from registry import AdapterRef, Catalog
@@ -13,7 +13,7 @@ PEFT_CARD = b"---\nbase_model: team/bert\nlibrary_name: peft\n---\n"
 
 
 def found(hub: Hub, **wanted: object) -> list[str]:
-    address = RemoteAddress.parse(hub.url)
+    address = Address.parse(hub.url)
     return [one.repository for one in search_remote(address, **wanted)]  # type: ignore[arg-type]
 
 
@@ -21,7 +21,7 @@ def found(hub: Hub, **wanted: object) -> list[str]:
 def filled(catalog: Catalog, hub: Hub) -> Hub:
     """With an adapter of hubkit, one of PEFT, a private one, and a model that is none."""
     publish_lora(catalog, tags=["short"])
-    publish_remote(catalog, AdapterRef.parse("film"), RemoteAddress.parse(hub.url))
+    publish_remote(catalog, AdapterRef.parse("film"), Address.parse(hub.url))
     hub.create("bob/peft-film", {"README.md": PEFT_CARD})
     hub.create("bob/secret", {"README.md": PEFT_CARD}, private=True)
     hub.create("bob/model", {"README.md": b"---\npipeline_tag: fill-mask\n---\n"})
@@ -45,7 +45,7 @@ def test_adapters_are_found_by_task_tag_and_name(filled: Hub) -> None:
 
 
 def test_what_is_found_says_what_it_is(filled: Hub) -> None:
-    (one,) = search_remote(RemoteAddress.parse(filled.url), base="tiny-bert")
+    (one,) = search_remote(Address.parse(filled.url), base="tiny-bert")
     assert (one.base_models, one.library, one.downloads) == (("tiny-bert",), "peft", 7)
     assert one.updated_at is not None
     assert {"adapter", "hubkit", "lora", "film"} <= set(one.tags)

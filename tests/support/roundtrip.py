@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hubkit.hub.address import RemoteAddress
+from hubkit.hub.address import Hub as Address
+from hubkit.hub.tokens import keep_token
+from hubkit.sharing import pull as pulling
 from hubkit.sharing.publish_hub import Pushed, publish_remote
-from hubkit.sharing.pull_hub import pull_remote
 from registry import AdapterRef, Catalog, Version
 from registry.search.search import search
 from tests.support.foreign import PEFT
@@ -17,15 +18,18 @@ WEIGHTS = "adapter_model.safetensors"
 def push(catalog: Catalog, hub: Hub, ref: str, name: str | None = None, **facts: object) -> Pushed:
     """Publish to the hub what is called `ref` here."""
     named = AdapterRef.parse(name) if name else None
-    address = RemoteAddress.parse(hub.url)
-    return publish_remote(catalog, AdapterRef.parse(ref), address, name=named, **facts)  # type: ignore[arg-type]
+    to = Address.parse(hub.url)
+    return publish_remote(catalog, AdapterRef.parse(ref), to, name=named, **facts)  # type: ignore[arg-type]
 
 
 def pull(catalog: Catalog, hub: Hub, ref: str, **facts: object) -> Version:
     """Pull what is called `ref` there; an alias is a revision."""
-    named = AdapterRef.parse(ref)
-    address = RemoteAddress(hub.url, str(named.repository), named.alias)
-    return pull_remote(catalog, address, number=named.version, **facts)  # type: ignore[arg-type]
+    return pulling.pull(catalog, ref, hub.url, **facts)  # type: ignore[arg-type]
+
+
+def come_as(hub: Hub, token: str) -> None:
+    """From here on, show the hub this token."""
+    keep_token(Address.parse(hub.url), token)
 
 
 def nothing_in(catalog: Catalog) -> bool:

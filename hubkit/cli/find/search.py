@@ -53,7 +53,7 @@ def command(
       hubkit search --base google-bert/bert-base-uncased --task sentiment
       hubkit search reviews --from https://hub.example.org
     """
-    from hubkit.hub.address import RemoteAddress, is_remote
+    from hubkit.hub.address import Hub, is_remote
     from hubkit.sharing.search_hub import search_remote
 
     if not is_remote(source):
@@ -62,7 +62,7 @@ def command(
             param_hint="--from",
         )
     found = search_remote(
-        RemoteAddress.parse(source),
+        Hub.parse(source),
         text=" ".join(words) or None,
         base=base,
         task=task,

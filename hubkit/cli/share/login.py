@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from hubkit.cli.output import one_line
+
 
 @click.command("login")
 @click.option("--to", metavar="URL", help="The hub; default: huggingface.co, or HF_ENDPOINT.")
@@ -15,18 +17,18 @@ def command(to: str | None, token: str | None) -> None:
 
     That of the default hub is kept where the stock client keeps its own, so `hf` and transformers
     are logged in too. A token is shown to the hub that it is for, and to no other. HF_TOKEN stands
-    in place of it.
+    in place of the default hub's, and is shown to no other hub either.
 
     \b
     Example:
       hubkit login
       hubkit login --to https://hub.example.org < token.txt
     """
-    from hubkit.hub.address import RemoteAddress, default_endpoint
+    from hubkit.hub.address import Hub, default_hub
     from hubkit.hub.session import log_in
 
-    endpoint = RemoteAddress.parse(to).endpoint if to else default_endpoint()
+    hub = Hub.parse(to) if to else default_hub()
     if token is None and sys.stdin.isatty():
-        token = click.prompt(f"Token for {endpoint}", hide_input=True)
-    user = log_in(endpoint, token if token is not None else sys.stdin.read())
-    click.echo(f"Logged in to {endpoint} as {user}.")
+        token = click.prompt(f"Token for {hub.url}", hide_input=True)
+    user = log_in(hub, token if token is not None else sys.stdin.read())
+    click.echo(f"Logged in to {hub.url} as {one_line(user)}.")

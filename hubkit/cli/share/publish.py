@@ -109,7 +109,7 @@ def _to_hub(
     private: bool,
     as_json: bool,
 ) -> None:
-    from hubkit.hub.address import RemoteAddress
+    from hubkit.hub.address import parse_address
     from hubkit.sharing.publish_hub import publish_remote
     from registry import open_catalog
 
@@ -125,7 +125,7 @@ def _to_hub(
         pushed = publish_remote(
             open_catalog(),
             AdapterRef.parse(source),
-            RemoteAddress.parse(to),
+            parse_address(to),
             name=name,
             base=base,
             private=private,

@@ -1,0 +1,235 @@
+"""What a hub says, as types: nothing of it goes on to the disk, a request or a screen before.
+
+A hub may be anyone's. What does not fit its type is refused, whatever it was meant to do.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from registry.errors import InvalidNameError, RemoteAnswerError
+from registry.fields import Word
+from registry.storage.files import MANIFEST_NAME, Digest, parse_path
+
+T = TypeVar("T")
+
+GitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$", max_length=40)]
+"""The SHA-1 of a commit, or of a file as git hashes it, in 40 lower-case digits."""
+
+RepositoryName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=256
+    ),
+]
+"""``owner/name``; what is old has no owner on the Hugging Face Hub."""
+
+Size = Annotated[int, Field(ge=0, lt=2**53)]
+"""Bytes."""
+
+_MOST_WORDS = 2000
+
+
+class Answer(BaseModel):
+    """What all answers have in common; what they say beside that is not looked at."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", defer_build=True)
+
+
+class Account(Answer):
+    """Whose a token is."""
+
+    name: Word
+
+
+class Sibling(Answer):
+    """A file of a repository."""
+
+    rfilename: Annotated[str, StringConstraints(max_length=4096)]
+
+
+class Description(Answer):
+    """A repository at a revision."""
+
+    id: RepositoryName
+    sha: GitHash
+    private: bool = False
+    siblings: tuple[Sibling, ...] = ()
+
+
+class Ref(Answer):
+    """A branch or a tag, and the commit that it points to."""
+
+    name: Word
+    commit: GitHash = Field(alias="targetCommit")
+
+
+class Refs(Answer):
+    """The branches and tags of a repository."""
+
+    branches: tuple[Ref, ...]
+    tags: tuple[Ref, ...]
+
+
+class LargeFile(Answer):
+    """What identifies a file that lies beside the repository."""
+
+    oid: Digest
+    size: Size
+
+
+class FileEntry(Answer):
+    """A file in a listing."""
+
+    type: Literal["file"]
+    path: Annotated[str, StringConstraints(max_length=4096)]
+    size: Size
+    oid: GitHash
+    lfs: LargeFile | None = None
+
+
+class FolderEntry(Answer):
+    """A folder in a listing."""
+
+    type: Literal["directory"]
+
+
+Entry = Annotated[FileEntry | FolderEntry, Field(discriminator="type")]
+LISTING: TypeAdapter[tuple[Entry, ...]] = TypeAdapter(tuple[Entry, ...])
+
+
+class Listed(Answer):
+    """A repository that a search found."""
+
+    id: RepositoryName
+    tags: Annotated[tuple[Word, ...], Field(max_length=_MOST_WORDS)] = ()
+    task_type: Word | None = Field(default=None, alias="pipeline_tag")
+    library: Word | None = Field(default=None, alias="library_name")
+    downloads: Size = 0
+    likes: Size = 0
+    updated_at: datetime | None = Field(default=None, alias="lastModified")
+
+
+FOUND: TypeAdapter[tuple[Listed, ...]] = TypeAdapter(tuple[Listed, ...])
+
+
+class Accepted(Answer):
+    """How a hub takes a file."""
+
+    path: str
+    mode: Literal["regular", "lfs"] = Field(alias="uploadMode")
+    ignored: bool = Field(default=False, alias="shouldIgnore")
+
+
+class AllAccepted(Answer):
+    """How a hub takes some files."""
+
+    files: tuple[Accepted, ...]
+
+
+class Link(Answer):
+    """Where a request about a large file goes."""
+
+    href: Annotated[str, StringConstraints(max_length=16384)]
+
+
+class Actions(Answer):
+    """What is to be done to upload a large file."""
+
+    upload: Link | None = None
+    verify: Link | None = None
+
+
+class Refusal(Answer):
+    """Why a hub does not take a large file."""
+
+    message: str = ""
+
+
+class Transfer(Answer):
+    """How a large file is uploaded; without actions, the hub has it."""
+
+    oid: Digest
+    size: Size
+    actions: Actions | None = None
+    error: Refusal | None = None
+
+
+class Transfers(Answer):
+    """How large files are uploaded."""
+
+    transfer: Literal["basic"] = "basic"
+    objects: tuple[Transfer, ...]
+
+
+class Committed(Answer):
+    """A commit that was made."""
+
+    commit: GitHash = Field(alias="commitOid")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository, as its listing announces it.
+
+    Attributes:
+        path: Where it is there, a relative path that stays in its folder.
+        size: Its bytes.
+        digest: Their SHA-256 in 64 digits, or in 40 digits the SHA-1 that git gives them.
+    """
+
+    path: str
+    size: int
+    digest: str
+
+    def __post_init__(self) -> None:
+        """Refuse a digest that is none, and a path that leads elsewhere.
+
+        Raises:
+            InvalidNameError: One of them is not what it must be.
+        """
+        if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", self.digest):
+            raise InvalidNameError(
+                f"{self.path!a} has no digest: expected 40 or 64 lower-case hexadecimal digits, "
+                f"found {self.digest[:80]!a}.",
+                self.digest,
+            )
+        if self.path != MANIFEST_NAME:
+            parse_path(self.path)
+
+
+def parse_answer(kind: TypeAdapter[T] | type[T], content: bytes, what: str) -> T:
+    """Return what an answer says.
+
+    Args:
+        kind: The type that it must have.
+        content: JSON.
+        what: Who said it, for messages.
+
+    Raises:
+        RemoteAnswerError: It is no JSON, or has another type.
+    """
+    adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+    try:
+        return adapter.validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"][:4]))
+        raise RemoteAnswerError(
+            f"{what} does not answer as a hub: {f'{place}: ' if place else ''}"
+            f"{said(first['msg'])}. Check the address.",
+            what,
+        ) from error
+
+
+def said(text: str) -> str:
+    """Return what somebody else says as a part of a sentence: one line, printable and short."""
+    lines = text.strip().splitlines()
+    line = " ".join((lines[0] if lines else "")[:1000].split())
+    line = "".join(c if c.isprintable() else "?" for c in line).rstrip(".")
+    return line if len(line) <= 300 else f"{line[:300]}..."
