@@ -1,6 +1,6 @@
-"""Publish to a hub, pull from one and search it, over the protocol of the Hugging Face Hub.
+"""Hubs as their client sees them, over the protocol of the Hugging Face Hub.
 
-The client is ``huggingface_hub``, its cache and its settings (``HF_TOKEN``, ``HF_HOME``,
-``HF_HUB_OFFLINE``, ``HF_ENDPOINT``) are those that its users know. Which server answers makes no
-difference here.
+A hub is not trusted: see `hubkit.hub.session` for what it cannot do. The settings of the stock
+client (``HF_TOKEN``, ``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``) mean what they do there,
+but that ``HF_TOKEN`` is shown to the default hub alone.
 """

@@ -183,7 +183,10 @@ def test_a_folder_is_published_here_before_it_goes_to_a_hub(run: Run, hub: Hub) 
 
 def test_the_base_model_of_a_folder_gets_its_name_on_the_way(run: Run, hub: Hub) -> None:
     run("publish", PEFT / "lora" / "a", "--name", "film", "--task", "film", "--base", BASE)
-    assert "with --base: OWNER/NAME" in run("publish", "film", "--to", hub.url, status=1).stderr
+    assert (
+        "Say with --base which one it is."
+        in run("publish", "film", "--to", hub.url, status=1).stderr
+    )
     result = run("publish", "film", "--to", hub.url, "--base", "team/bert")
     assert result.stdout == f"{hub.url}/ada/film/tree/v2\n"
     assert result.stderr.startswith("Note: film@1 names its base model by a folder")
