@@ -10,6 +10,7 @@ HubkitError
 │   ├── VersionNotFoundError
 │   ├── AliasNotFoundError
 │   └── ParentNotFoundError
+│       └── FusedAdapterNotFoundError
 ├── ConflictError
 │   ├── OtherKindError
 │   └── RemoteConflictError
@@ -128,6 +129,10 @@ class AliasNotFoundError(NotFoundError):
 
 class ParentNotFoundError(NotFoundError):
     """A fusion, stack or mix is made of an adapter that this registry does not have."""
+
+
+class FusedAdapterNotFoundError(ParentNotFoundError):
+    """Nothing here is called as a fusion's folder calls one of the adapters it is made of."""
 
 
 class ConflictError(HubkitError):

@@ -87,6 +87,9 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.UnknownBaseError: ("Say with --base which one it is.",),
     errors.UnknownTaskError: ("Say it with --task, such as --task sentiment.",),
     errors.UnknownParentsError: ("Name them in this order with --parent, once for each.",),
+    errors.FusedAdapterNotFoundError: (
+        "Or name all of them in the fusion's order with --parent, once for each.",
+    ),
     errors.HeadLabelsError: _labels,
     errors.PickledWeightsError: ("`hubkit publish` converts it.",),
     errors.RemoteAccessError: _come_with_token,

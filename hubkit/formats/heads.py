@@ -7,6 +7,7 @@ own "flex" heads, which no transformers class has, are kept but not read.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ VERSION = "adapters.1.3.0"
 """The version of the library whose format this is."""
 
 _CONFIG = "head_config.json"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,18 +73,23 @@ def is_flexible(folder: Path) -> bool:
 def read_head(folder: Path) -> Head | None:
     """The head in ``folder``; None where it has none.
 
+    A flexible head is left out, with a note.
+
     Raises:
-        AdapterError: A file is missing or malformed, or the head is none of transformers' own.
+        AdapterError: A file is missing or malformed.
     """
     if not (folder / _CONFIG).exists():
         return None
     config = read_json(folder / _CONFIG)
     if is_flexible(folder):
         kind = config["config"].get("head_type", "unknown")
-        raise AdapterError(
-            f"{folder / _CONFIG} describes a flexible head ({kind}), which no transformers class "
-            "has. Adapter.load(folder, with_head=False) reads the adapter alone."
+        _log.warning(
+            "%s describes a head of AdapterHub's own (%s), which no transformers class has: the "
+            "adapter is read without it.",
+            folder / _CONFIG,
+            kind,
         )
+        return None
     label_ids = config.get("label2id") or {}
     labels = tuple(sorted(label_ids, key=lambda label: label_ids[label]))
     if [label_ids[label] for label in labels] != list(range(len(labels))):

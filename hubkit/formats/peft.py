@@ -26,12 +26,11 @@ from hubkit.methods.lora import LoRA
 from hubkit.methods.sites import LinearSite, Site
 from registry.errors import AdapterError
 from registry.folders.lora import LoraConfig, read_lora
-from registry.folders.peft import in_head
+from registry.folders.peft_names import PREFIX, in_head, plain_name
 from registry.manifest import BaseModelInfo
 from registry.task_types import of_class
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_OWNER = "base_model.model."
 _NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bias"}
 _CHAINED = "chained"
 """What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
@@ -136,12 +135,12 @@ def write_adapter(
     names = of_class(model_class)
     prefix = f"{head.backbone}." if head is not None and head.backbone else ""
     weights = {
-        f"{_OWNER}{prefix}{site}.{_NAMES[name]}": tensor
+        f"{PREFIX}{prefix}{site}.{_NAMES[name]}": tensor
         for site, of_site in tensors.items()
         for name, tensor in of_site.items()
     }
     if head is not None:
-        weights |= {f"{_OWNER}{name}": tensor for name, tensor in head.tensors.items()}
+        weights |= {f"{PREFIX}{name}": tensor for name, tensor in head.tensors.items()}
     write_tensors(folder / _WEIGHTS[0], weights)
     paths = [f"{prefix}{site}" for site in tensors]
     modules = [] if head is None else sorted({_module(name, prefix) for name in head.tensors})
@@ -194,15 +193,16 @@ def _split(
     ours = {foreign: name for name, foreign in _NAMES.items()}
     found: dict[str, dict[str, Tensor]] = {}
     others: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        path, name = key.removeprefix(_OWNER), None
+    for stored, tensor in tensors.items():
+        key = plain_name(stored)
+        path, name = key.removeprefix(PREFIX), None
         for foreign, own in ours.items():
             if path.endswith(f".{foreign}"):
                 path, name = path.removesuffix(f".{foreign}"), own
-        if not key.startswith(_OWNER) or (name is None and "lora_" in path):
+        if not key.startswith(PREFIX) or (name is None and "lora_" in path):
             raise AdapterError(
-                f"{folder}: the tensor {key!r} is none of a LoRA; expected names such as "
-                f"'{_OWNER}encoder.layer.0.attention.self.query.lora_A.weight'."
+                f"{folder}: the tensor {stored!r} is none of a LoRA; expected names such as "
+                f"'{PREFIX}encoder.layer.0.attention.self.query.lora_A.weight'."
             )
         if name is None:
             others[path] = tensor

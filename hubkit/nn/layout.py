@@ -194,6 +194,11 @@ def register_layout(model_type: str, *layouts: Layout) -> None:
     _LAYOUTS[model_type] = layouts
 
 
+def has_layouts(model_type: str) -> bool:
+    """Whether there is a row for an architecture, as ``config.json`` spells it."""
+    return model_type in _LAYOUTS
+
+
 def layouts_of(model: PreTrainedModel) -> tuple[Layout, ...]:
     """The layouts of ``model``.
 

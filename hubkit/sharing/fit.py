@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -20,21 +20,26 @@ from hubkit.adapters.load import load_published
 from hubkit.formats.adapterhub.names import family
 from hubkit.methods.table import METHODS
 from hubkit.models.fit import Fitting
+from hubkit.nn.layout import has_layouts
 from registry import Catalog, Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
 from registry.folders.configs import read_config
-from registry.folders.expressions import matches
-from registry.folders.kinds import ADAPTER, FUSION, PEFT
+from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
 from registry.folders.lora import ALL_LINEAR, read_lora
+from registry.folders.peft_names import PREFIX, is_saved, plain_name
 from registry.folders.safetensors import TensorInfo, read_header
 from registry.refs import AdapterRef
 from registry.task_types import of_peft
+
+_Place = TypeVar("_Place")
 
 # The name of a tensor inside its module, and which of its dimensions is an input (i), an output
 # (o), either (e), or its own (.).
 _PEFT_SHAPES = {
     r"lora_A\.weight": ".i",
     r"lora_B\.weight": "o.",
+    r"lora_embedding_A": ".i",
+    r"lora_embedding_B": "o.",
     r"lora_magnitude_vector(\.weight)?": "o",
     r"ia3_l": "ee",
     r"vera_lambda_b": "o",
@@ -51,7 +56,7 @@ _TARGETING = (
 )
 
 
-def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
+def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> list[str]:
     """Make sure that every tensor of an adapter's folder has its place in its base model.
 
     A LoRA of PEFT must also have tensors for each linear layer that it targets, if PEFT is here to
@@ -63,6 +68,9 @@ def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
         base: The folder of the base model, whose weights are not read; None if it is not at hand:
             then the names of bottleneck adapters are held to their architecture alone.
 
+    Returns:
+        What a person should know of it, as sentences.
+
     Raises:
         BaseModelMismatchError: A tensor has another shape than its place, or the base model is of
             another architecture, depth or width.
@@ -70,16 +78,24 @@ def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> None:
             no tensors.
         FolderError: PEFT refuses what its configuration says.
     """
+    notes: list[str] = []
     if (folder / PEFT.weights).is_file():
         if base is not None:
-            _check_peft(folder, manifest, base)
+            notes += _check_peft(folder, manifest, base)
     elif (folder / ADAPTER.weights).is_file() and manifest.method.type in METHODS:
-        if not _knows_names(read_config(folder / ADAPTER.config).get("model_type")):
-            return  # an adapter that hubkit only keeps may be of any architecture
+        model_type = read_config(folder / ADAPTER.config).get("model_type")
+        if not _knows_names(model_type):
+            return [
+                f"Kept, not attached by hubkit: it does not know where AdapterHub has its adapters "
+                f"in the architecture {model_type}."
+            ]
         adapter = Adapter.load(folder, with_head=False)
         if base is not None:
             # The name in the files says little to who has the folder at hand.
             Fitting(_skeleton(base)).check(replace(adapter, name=str(folder)))
+    if (folder / HEAD.weights).is_file() and base is not None:
+        _check_head(folder, manifest, base)
+    return notes
 
 
 def check_fusion(catalog: Catalog, folder: Path, manifest: Manifest) -> None:
@@ -114,17 +130,23 @@ def _knows_names(model_type: object) -> bool:
     return True
 
 
-def _check_peft(folder: Path, manifest: Manifest, base: Path) -> None:
-    model, trained_in, weights = _skeleton(base), _with_head(folder, base), folder / PEFT.weights
+def _check_peft(folder: Path, manifest: Manifest, base: Path) -> list[str]:
+    model, weights = _skeleton(base), folder / PEFT.weights
+    trained_in = _with_head(_class_of_peft(folder), manifest, base)
+    models = [one for one in (model, trained_in) if one is not None]
     modules: dict[str, nn.Module] = {}
-    for one in (trained_in, model):
-        modules |= {} if one is None else dict(one.named_modules())
+    for one in models:
+        modules |= dict(one.named_modules())
+    tensors = {plain_name(name): tensor for name, tensor in read_header(weights).items()}
+    translate = _vision_names if manifest.method.type == "lora" else str
     adapted: set[str] = set()
-    for name, tensor in read_header(weights).items():
+    whole: dict[str, TensorInfo] = {}
+    for name, tensor in tensors.items():
         found = _PEFT_NAME.fullmatch(name)
         if found is None:
+            whole[name.removeprefix(PREFIX)] = tensor
             continue
-        module = _find(found["module"], modules)
+        module = _find(found["module"], modules) or _find(translate(found["module"]), modules)
         if module is None:
             raise AdapterError(
                 f"{weights}: the tensor {name!r} fits no module of a {type(model).__name__}."
@@ -133,6 +155,8 @@ def _check_peft(folder: Path, manifest: Manifest, base: Path) -> None:
                 name,
             )
         sizes = _sizes(module)
+        if isinstance(module, nn.Embedding):
+            sizes = module.num_embeddings, module.embedding_dim
         rule = next(
             rule for leaf, rule in _PEFT_SHAPES.items() if re.fullmatch(leaf, found["leaf"])
         )
@@ -145,9 +169,70 @@ def _check_peft(folder: Path, manifest: Manifest, base: Path) -> None:
             )
         if found["leaf"] == "lora_A.weight":
             adapted.add(found["module"])
-    # A variant, such as one that repeats layers, may put them elsewhere.
-    if adapted and trained_in is not None and manifest.method.type != "lora_variant":
-        _require_all_layers(folder, adapted, trained_in)
+    _check_whole(weights, whole, models)
+    if trained_in is not None:
+        _require_saved_modules(folder, list(whole), trained_in)
+        # A variant, such as one that repeats layers, may put them elsewhere.
+        if adapted and manifest.method.type != "lora_variant":
+            _require_all_layers(folder, adapted, trained_in)
+    model_type = model.config.model_type
+    if manifest.method.type == "lora" and not has_layouts(model_type):
+        return [
+            f"hubkit has no layout for the architecture {model_type}, so it does not compose the "
+            "adapter: PEFT runs it."
+        ]
+    return []
+
+
+def _check_whole(
+    weights: Path, whole: Mapping[str, TensorInfo], models: Sequence[PreTrainedModel]
+) -> None:
+    """Hold what replaces a parameter of the model as a whole to the shape that it has there.
+
+    What is no parameter there belongs to the method, whose library knows it.
+    """
+    for name, tensor in whole.items():
+        for model in models:
+            expected = _find(name, model.state_dict())
+            if expected is None or tuple(expected.shape) == tensor.shape:
+                continue
+            raise BaseModelMismatchError(
+                f"{weights}: the tensor {name!r} has the shape {list(tensor.shape)}, but that of "
+                f"the {type(model).__name__} has {list(expected.shape)}. Name the base model that "
+                "the adapter was trained on; where its embeddings were resized, save it resized.",
+                name,
+            )
+
+
+def _require_saved_modules(folder: Path, paths: list[str], model: PreTrainedModel) -> None:
+    """Make sure that the weights hold each module of the model that was trained as a whole."""
+    named = read_config(folder / PEFT.config).get("modules_to_save") or ()
+    missing = [
+        module
+        for module in dict.fromkeys(named)
+        if not is_saved(module, paths)
+        and any(
+            path.endswith(module) and any(True for _ in inner.parameters())
+            for path, inner in model.named_modules()
+        )
+    ]
+    if missing:
+        raise AdapterError(
+            f"{folder}: modules_to_save names {', '.join(missing)}, which a "
+            f"{type(model).__name__} has, but {PEFT.weights} holds nothing of it. Save the adapter "
+            "again, with all that was trained.",
+            missing,
+        )
+
+
+def _check_head(folder: Path, manifest: Manifest, base: Path) -> None:
+    """Hold a head of a transformers class to that class on the base model."""
+    config = read_config(folder / HEAD.config)
+    if config.get("config") is not None:
+        return  # AdapterHub's own
+    model = _with_head(config.get("model_class"), manifest, base)
+    if model is not None:
+        _check_whole(folder / HEAD.weights, read_header(folder / HEAD.weights), [model])
 
 
 def _require_all_layers(folder: Path, adapted: Set[str], model: PreTrainedModel) -> None:
@@ -177,7 +262,7 @@ def _require_all_layers(folder: Path, adapted: Set[str], model: PreTrainedModel)
         if _sizes(module) is not None
         and module is not tied
         and lora.is_target(name)
-        and not (isinstance(excluded, str) and matches(excluded, name, lora.where))
+        and not (isinstance(excluded, str) and lora.expressions.matches(excluded, name))
         and peft.tuners.tuners_utils.check_target_module_exists(options, name)
     ]
     if missing := [name for name in targets if name not in adapted]:
@@ -190,17 +275,26 @@ def _require_all_layers(folder: Path, adapted: Set[str], model: PreTrainedModel)
         )
 
 
-def _with_head(folder: Path, base: Path) -> PreTrainedModel | None:
-    """The model that a PEFT adapter was trained in, without weights, as far as its folder says."""
+def _class_of_peft(folder: Path) -> str | None:
+    """The class of the model that a PEFT adapter was trained in, as far as its folder says."""
     config = read_config(folder / PEFT.config)
     trained_in = (config.get("auto_mapping") or {}).get("base_model_class")
-    names = of_peft(config.get("task_type"))
-    name = trained_in or (names and names.auto_class)
+    if trained_in:
+        return str(trained_in)
+    names = of_peft(str(config.get("task_type")).removeprefix("TaskType."))
+    return None if names is None else names.auto_class
+
+
+def _with_head(name: str | None, manifest: Manifest, base: Path) -> PreTrainedModel | None:
+    """A model of a class on the base model, without weights; None if it has no such class."""
     model_class = getattr(transformers, str(name), None)
     base_config = AutoConfig.from_pretrained(base)
     of_class = getattr(model_class, "config_class", None) or PreTrainedConfig
     if model_class is None or not isinstance(base_config, of_class):
         return None  # another architecture, which its modules will tell
+    outputs = 1 if manifest.task_type == "text-regression" else len(manifest.labels)
+    if outputs:
+        base_config.num_labels = outputs
     try:
         with torch.device("meta"):
             model = getattr(model_class, "from_config", model_class)(base_config)
@@ -209,13 +303,20 @@ def _with_head(folder: Path, base: Path) -> PreTrainedModel | None:
     return model if isinstance(model, PreTrainedModel) else None
 
 
-def _find(path: str, modules: dict[str, nn.Module]) -> nn.Module | None:
-    """The module that a path inside a model with any head means: of that head, or the backbone."""
-    while path not in modules:
+def _vision_names(path: str) -> str:
+    """What transformers 5 calls a layer of a ViT that was named by transformers 4."""
+    prefix, dot, inner = path.partition(".")
+    own = family("vit").linear
+    return f"{prefix}{dot}{own(inner)}" if prefix == "vit" else str(own(path))
+
+
+def _find(path: str, places: Mapping[str, _Place]) -> _Place | None:
+    """The place that a path inside a model with any head means: in that head, or the backbone."""
+    while path not in places:
         _, dot, path = path.partition(".")
         if not dot:
             return None
-    return modules[path]
+    return places[path]
 
 
 def _sizes(module: nn.Module) -> tuple[int, int] | None:

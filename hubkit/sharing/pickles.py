@@ -14,7 +14,7 @@ from hubkit.formats.pickles import convert
 from hubkit.messages import told_as
 from registry import Catalog, Manifest
 from registry.errors import HubkitError
-from registry.folders.contents import PICKLES, examine, list_files
+from registry.folders.contents import PICKLES, examine, is_in_checkpoint, list_files
 from registry.folders.kinds import PARTS
 from registry.folders.safetensors import MAX_HEADER_BYTES
 from registry.storage.durable import storage_errors
@@ -74,6 +74,8 @@ def without_pickles(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     with storage_errors("read", folder):
         foreign = folder.is_dir() and not (folder / MANIFEST_NAME).is_file()
         files = list_files(folder) if foreign else set()
+    # Checkpoints are not published: who reads the folder next leaves them out, and says so.
+    files = {name for name in files if not is_in_checkpoint(name)} or files
     hidden = {name for name in files if any(part.startswith(".") for part in name.split("/"))}
     pickles = {name for name in files - hidden if name.endswith(PICKLES)}
     if not pickles and not hidden:

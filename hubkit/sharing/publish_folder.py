@@ -11,13 +11,18 @@ from hubkit.bases.compare import require_base
 from hubkit.bases.stored import cache_in, describe_stored, find_base_folder, labels_in
 from hubkit.sharing.pickles import without_pickles
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
-from registry.errors import FolderError, NotFoundError, ParentNotFoundError
+from registry.errors import (
+    FusedAdapterNotFoundError,
+    HeadLabelsError,
+    NotFoundError,
+    UnknownTaskError,
+)
 from registry.folders import Given
 from registry.folders.adapterhub import fused_adapters
 from registry.folders.contents import listed
-from registry.folders.finite import require_finite
 from registry.folders.folder import numbered_labels
 from registry.folders.kinds import FUSION, PEFT, find_parts
+from registry.folders.weights import examine_weights
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
@@ -58,10 +63,10 @@ def publish_folder(
 
     Raises:
         FolderError: ``path`` is no adapter's folder, its files contradict each other, or
-            something has to be said that it does not say; the message names the option.
+            something has to be said that it does not say: one of the error's own classes.
         AdapterError: Its weights need code to load, or fit no place in the base model.
         BaseModelMismatchError: The base model is not the one that it was trained on.
-        ManifestError: A fact is none that a manifest holds.
+        ManifestError: The manifest does not allow a fact.
         HubkitError: As ``Catalog.publish``.
     """
     facts = {
@@ -79,11 +84,7 @@ def publish_folder(
             f"What is to be published from {path}",
         )
         if manifest.task is None and not (path / MANIFEST_NAME).is_file():
-            raise FolderError(
-                f"{path} does not say what the adapter does. Say it with --task, such as "
-                "--task sentiment.",
-                path,
-            )
+            raise UnknownTaskError(f"{path} does not say what the adapter does.", path)
         return catalog.publish(name, Folder(manifest, folder.path), message=message)
 
 
@@ -122,7 +123,8 @@ def checked_folder(
         )
         folder = read_folder(clean, given)
         manifest = folder.manifest
-        _require_finite(folder)
+        if not foreign:  # else reading it has looked at every number
+            _require_finite(folder)
         where = base_folder if base is not None else find_base_folder(manifest.base_model.id)
         if base is not None or (foreign and where is not None):
             found = given.base or describe_stored(manifest.base_model.id, cache)
@@ -130,19 +132,25 @@ def checked_folder(
             if manifest.base_model.fingerprint is None:
                 manifest = manifest.model_copy(update={"base_model": found})
         if labels and tuple(labels) != manifest.labels:
-            raise FolderError(
+            raise HeadLabelsError(
                 f"{path} has the labels {', '.join(manifest.labels) or 'none'}, but "
-                f"{', '.join(labels)} were given. Leave --label out.",
+                f"{', '.join(labels)} were given.",
                 path,
+                given=tuple(labels),
+                expected=len(manifest.labels),
+                found=manifest.labels,
             )
+        notes = list(folder.notes)
         if foreign:
-            _check_tensors(catalog, clean, manifest, where)
+            notes += _check_tensors(catalog, clean, manifest, where)
+        for note in notes:
+            _log.warning("%s", note)
         numbers = numbered_labels(len(manifest.labels))
         if foreign and labels is None and numbers and manifest.labels == numbers:
             _log.warning(
-                "Nothing names the classes of the head, so they are called %s. "
-                "`hubkit publish FOLDER --label ...` gives them names.",
+                "Nothing names the classes of the head, so they are called %s.",
                 listed([*numbers]),
+                extra={"about": HeadLabelsError},
             )
         if left_out:
             _log.warning(
@@ -156,16 +164,19 @@ def _require_finite(folder: Folder) -> None:
     for name in folder.manifest.files:
         if name.endswith(".safetensors"):
             with storage_errors("read", folder.path / name):
-                require_finite(folder.path / name)
+                examine_weights(folder.path / name)
 
 
-def _check_tensors(catalog: Catalog, folder: Path, manifest: Manifest, base: Path | None) -> None:
+def _check_tensors(
+    catalog: Catalog, folder: Path, manifest: Manifest, base: Path | None
+) -> list[str]:
+    """Hold the tensors to the base model, and return what to note."""
     if base is None and (folder / PEFT.weights).is_file():
-        return  # all that can be said of it without torch is said already
+        return []  # all that can be said of it without torch is said already
     from hubkit.sharing.fit import check_fit, check_fusion
 
     check_fusion(catalog, folder, manifest)
-    check_fit(folder, manifest, base)
+    return check_fit(folder, manifest, base)
 
 
 def _find_parents(
@@ -190,8 +201,8 @@ def _find_parent(catalog: Catalog, folder: Path, name: AdapterRef, adapter: str)
             return catalog.resolve(AdapterRef(owner, adapter))
         except NotFoundError:
             continue
-    raise ParentNotFoundError(
+    raise FusedAdapterNotFoundError(
         f"{folder} is a fusion of adapters, one of which it calls {adapter!r}; nothing here is "
-        "called so. Publish it first, or name all of them in the fusion's order with --parent.",
+        "called so. Publish it first.",
         adapter,
     )

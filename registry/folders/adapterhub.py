@@ -10,31 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.errors import FolderError
+from registry.errors import FolderError, PickledWeightsError, UnknownParentsError
+from registry.folders.adapterhub_config import current_name, read_adapter_config
+from registry.folders.bounded import shown
 from registry.folders.card import read_card
 from registry.folders.configs import count_of, read_config, text_of
 from registry.folders.folder import Folder, Given, choose_labels, find_base, make_folder
 from registry.folders.heads import read_head
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, Part
-from registry.folders.plain import PLAIN_BOTTLENECK, PLAIN_LORA, odd_option
-from registry.folders.safetensors import TensorInfo, read_header, require_floats
+from registry.folders.safetensors import TensorInfo, read_header, require_weights
 from registry.manifest import Kind, Method, manifest_errors
 
-# The library's older names for the same configurations.
-_NAMES = {
-    "pfeiffer": "seq_bn",
-    "houlsby": "double_seq_bn",
-    "parallel": "par_bn",
-    "pfeiffer+inv": "seq_bn_inv",
-    "houlsby+inv": "double_seq_bn_inv",
-    "scaled_parallel": "par_bn",
-}
-# Where a bottleneck is (mh_adapter, output_adapter), and whether it is parallel or reads the norm.
-_BOTTLENECKS = {
-    (False, True, False, True): "seq_bn",
-    (True, True, False, False): "double_seq_bn",
-    (False, True, True, False): "par_bn",
-}
 # A LayerNorm before it has the number 0.
 _DOWN = re.compile(r".+\.adapter_down\.[01]\.weight")
 
@@ -67,8 +53,9 @@ def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) ->
             where,
         )
     kind: Kind = "adapter"
+    notes: tuple[str, ...] = ()
     if main is ADAPTER:
-        method = _adapter_method(config, tensors[main], where)
+        method, notes = _adapter_method(config, tensors[main], where)
     elif main is FUSION:
         kind, method = (
             "fusion",
@@ -80,7 +67,9 @@ def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) ->
         facts = read_head(path, configs[HEAD], tensors[HEAD], given)
     else:
         facts = {"labels": choose_labels(path, (), None, given)}
-    return make_folder(path, method=method, base=base, card=card, given=given, kind=kind, **facts)
+    return make_folder(
+        path, method=method, base=base, card=card, given=given, kind=kind, notes=notes, **facts
+    )
 
 
 def fused_adapters(path: Path) -> tuple[str, ...]:
@@ -98,7 +87,8 @@ def fused_adapters(path: Path) -> tuple[str, ...]:
     names = config.get("adapter_names") or (text_of(config, "name", where) or "").split(",")
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise FolderError(
-            f"{where}: adapter_names is {names!r}; expected the names of two adapters or more.",
+            f"{where}: adapter_names is {shown(names)}; expected the names of two "
+            "adapters or more.",
             where,
         )
     return tuple(names)
@@ -114,32 +104,21 @@ def _backbone_class(config: dict[str, Any], where: Path) -> str | None:
 def _header(path: Path, part: Part) -> dict[str, TensorInfo]:
     weights = path / part.weights
     if not weights.is_file():
-        raise FolderError(
-            f"{path} holds its weights as a pickle, {part.pickle}; expected {part.weights}. "
-            "`hubkit publish` converts it.",
-            path,
+        raise PickledWeightsError(
+            f"{path} holds its weights as a pickle, {part.pickle}; expected {part.weights}.", path
         )
     tensors = read_header(weights)
-    if not tensors:
-        raise FolderError(f"{weights} holds no tensor. Save the adapter again.", path)
-    require_floats(tensors, weights)
-    return tensors
+    require_weights(tensors, weights)
+    return {current_name(name): tensor for name, tensor in tensors.items()}
 
 
 def _adapter_method(
-    config: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Path
-) -> Method:
-    given = config.get("config")
-    settings: dict[str, Any] = given if isinstance(given, dict) else {}
-    if isinstance(given, str):
-        type = _NAMES.get(given, given)
-    elif isinstance(given, dict):
-        type = _type(settings)
-    else:
-        raise FolderError(
-            f"{where}: config is {given!r}; expected the name or the options of a method.", where
-        )
-    _check_name(config, tensors, where)
+    source: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Path
+) -> tuple[Method, tuple[str, ...]]:
+    """Return the method of an adapter, held to its tensors, and what to note of it."""
+    config = read_adapter_config(source, where, tensors)
+    settings = config.options
+    _check_name(source, tensors, where)
     parameters: dict[str, Any] = {}
     sizes = {
         tensor.shape[0]
@@ -148,7 +127,8 @@ def _adapter_method(
     }
     if len(sizes) == 1:
         parameters["bottleneck_size"] = sizes.pop()
-    _check_bottlenecks(config, settings, tensors, where)
+    if config.obstacle is None:
+        _check_sizes(source, settings, tensors, where)
     for theirs, ours in (
         ("r", "rank"),
         ("alpha", "alpha"),
@@ -158,28 +138,15 @@ def _adapter_method(
         if (value := settings.get(theirs)) is not None:
             parameters[ours] = value.lower() if isinstance(value, str) else value
     with manifest_errors(f"The method in {where}"):
-        return Method(type=type, parameters=parameters)
-
-
-def _type(settings: dict[str, Any]) -> str:
-    architecture = settings.get("architecture")
-    if isinstance(architecture, str) and architecture:
-        if architecture != "lora" or odd_option(settings, PLAIN_LORA) is None:
-            return architecture
-        return "dora" if settings.get("use_dora") else "lora_variant"
-    if settings.get("phm_layer"):
-        return "compacter"
-    inverse = "_inv" if settings.get("inv_adapter") else ""
-    if odd_option(settings, PLAIN_BOTTLENECK) or settings.get("inv_adapter") not in (None, "nice"):
-        return "bottleneck" + inverse
-    where = (
-        bool(settings.get("mh_adapter")),
-        bool(settings.get("output_adapter")),
-        bool(settings.get("is_parallel")),
-        bool(settings.get("original_ln_before")) and not settings.get("is_parallel"),
-    )
-    # One that is at no usual place is listed as what it is, if not run.
-    return _BOTTLENECKS.get(where, "bottleneck") + inverse
+        method = Method(type=config.method, parameters=parameters)
+    notes = [
+        f"{where.name} has the option {shown(option)}, which no known release of AdapterHub has: "
+        "hubkit computes the adapter without it."
+        for option in config.unknown
+    ]
+    if config.obstacle is not None:
+        notes.append(f"Kept, not attached by hubkit: {config.obstacle}.")
+    return method, tuple(notes)
 
 
 def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Path) -> None:
@@ -197,9 +164,9 @@ def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where
         )
 
 
-def _check_bottlenecks(
+def _check_sizes(
     config: dict[str, Any],
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     tensors: Mapping[str, TensorInfo],
     where: Path,
 ) -> None:
@@ -229,7 +196,7 @@ def _check_bottlenecks(
 
 
 def _bottleneck_sizes(
-    settings: dict[str, Any], hidden_size: int | None, where: Path
+    settings: Mapping[str, Any], hidden_size: int | None, where: Path
 ) -> list[int] | None:
     """Return which bottleneck sizes the layers may have, None where it is not said."""
     given = settings.get("reduction_factor")
@@ -238,8 +205,8 @@ def _bottleneck_sizes(
     factors = list(given.values()) if isinstance(given, dict) else [given]
     if not factors or not all(type(one) in (int, float) and 0 < one < math.inf for one in factors):
         raise FolderError(
-            f"{where}: reduction_factor is {given!r}; expected a number above 0, or one for each "
-            "layer. Mend the file.",
+            f"{where}: reduction_factor is {shown(given)}; expected a number above 0, or one for "
+            "each layer. Mend the file.",
             where,
         )
     # The library has no bottleneck of no width.
@@ -269,11 +236,12 @@ def _check_fusion(
     names = fused_adapters(path)
     if len(given.parents) != len(names):
         found = ", ".join(parent.ref for parent in given.parents) or "none"
-        raise FolderError(
+        raise UnknownParentsError(
             f"{path} is a fusion of {len(names)} adapters ({', '.join(names)}), which a fusion "
-            f"folder does not hold; found {found}. Publish them, and name them in this order with "
-            "--parent, once for each.",
+            f"folder does not hold; found {found}. Publish them.",
             path,
+            expected=names,
+            found=given.parents,
         )
     owner = f".adapter_fusion_layer.{','.join(names)}."
     own = {name: tensor for name, tensor in tensors.items() if owner in name}

@@ -1,14 +1,33 @@
 """The files of a folder: which there are, and what identifies the bytes of each."""
 
 import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import FolderError, InvalidNameError
+from registry.errors import FolderError, InvalidNameError, PickledWeightsError
 from registry.folders.safetensors import read_header
-from registry.storage.files import MANIFEST_NAME, FileInfo, hash_stream, parse_path
+from registry.folders.weights import examine_weights
+from registry.storage.files import MANIFEST_NAME, FileInfo, hash_stream, open_file, parse_path
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 """How the names of files end that Python's pickle may have written, which can run code."""
+
+_CHECKPOINT = re.compile(r"(?:.*/)?checkpoint-\d+(?=/)")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The files of a folder that other tools wrote.
+
+    Attributes:
+        files: What identifies each file that is published, by path.
+        notes: What a person should know of them, as sentences.
+    """
+
+    files: dict[str, FileInfo]
+    notes: tuple[str, ...]
 
 
 def list_files(root: Path) -> set[str]:
@@ -48,26 +67,58 @@ def examine(path: Path) -> FileInfo:
     """
     if path.suffix == ".safetensors":
         read_header(path)
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         return hash_stream(stream)
 
 
-def examine_all(root: Path) -> dict[str, FileInfo]:
-    """Return what identifies every file of a folder that other tools wrote.
+def examine_all(root: Path) -> Contents:
+    """Examine every file of a folder that other tools wrote, each in one pass.
+
+    Checkpoints of a training run are left out: they hold other weights, and its state.
 
     Raises:
-        FolderError: As `list_files` and `examine`, or a file is a pickle.
+        FolderError: As `list_files` and `examine`, or weights hold NaN or infinity.
+        PickledWeightsError: A file is a pickle.
         OSError: A file cannot be read.
     """
-    files = sorted(list_files(root))
-    pickles = [name for name in files if name.endswith(PICKLES)]
+    listing = list_files(root)
+    checkpoints = checkpoints_in(listing)
+    names = sorted(name for name in listing if not is_in_checkpoint(name))
+    pickles = [name for name in names if name.endswith(PICKLES)]
     if pickles:
-        raise FolderError(
-            f"{root} holds {listed(pickles)}, which loading could make run code. Save the weights "
-            "as safetensors; `hubkit publish` does so by itself.",
+        raise PickledWeightsError(
+            f"{root} holds {listed(pickles)}, which loading could make run code. Save the "
+            "weights as safetensors.",
             pickles,
         )
-    return {name: examine(root / name) for name in files}
+    files, notes = {}, []
+    if checkpoints:
+        notes.append(
+            f"Left out, because checkpoints hold other weights than the adapter's: "
+            f"{listed(checkpoints)}."
+        )
+    for name in names:
+        if not name.endswith(".safetensors"):
+            files[name] = examine(root / name)
+            continue
+        weights = examine_weights(root / name)
+        files[name] = weights.info
+        if weights.changes_nothing:
+            notes.append(
+                f"Every lora_B or adapter_up in {name} is zero: the adapter changes nothing, as "
+                "one that was never trained."
+            )
+    return Contents(files, tuple(notes))
+
+
+def is_in_checkpoint(name: str) -> bool:
+    """Whether a path leads into a checkpoint of a training run: ``checkpoint-500/...``."""
+    return _CHECKPOINT.match(name) is not None
+
+
+def checkpoints_in(names: Iterable[str]) -> list[str]:
+    """Return the folders of checkpoints among the paths of files."""
+    return sorted({found[0] for name in names if (found := _CHECKPOINT.match(name))})
 
 
 def listed(names: list[str]) -> str:

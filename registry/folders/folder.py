@@ -1,17 +1,24 @@
 """What reading a folder takes and gives."""
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.errors import FolderError, HeadLabelsError
+from registry.errors import FolderError, HeadLabelsError, UnknownBaseError
+from registry.folders.bounded import shown
 from registry.folders.card import Card
 from registry.folders.configs import text_of
 from registry.folders.contents import examine_all
 from registry.manifest import BaseModelInfo, Manifest, Method, Parent, manifest_errors
 
-_SHOWN = 5
+# What programs write where they know no name.
+_NO_NAMES = {"none", "null", "nil", "nan", "undefined", "unknown", "n/a", "na", ".", "./"}
+# A folder of the machine it was trained on: a hub id has no backslash and one slash at most.
+_FOLDER = re.compile(r"[/~.\\].*|[A-Za-z]:.*|.*\\.*|.*/.*/.*", re.DOTALL)
+_CACHED = re.compile(r"(?:^|[/\\])models--(?:[^/\\]+--)?([^/\\]+)[/\\]snapshots[/\\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +28,12 @@ class Folder:
     Attributes:
         manifest: What the folder holds.
         path: Where it is.
+        notes: What a person should know of it, as sentences.
     """
 
     manifest: Manifest
     path: Path
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,40 +69,57 @@ def find_base(
         known: What else the files say of the base model.
 
     Raises:
-        FolderError: None is named, or the configuration and the card name different ones.
-        ManifestError: What is said of it is none that a manifest holds.
+        UnknownBaseError: None is named, or the configuration and the card name different ones.
+        FolderError: Its name is no text.
+        ManifestError: The manifest does not allow what is said of it.
     """
     if given.base is not None:
         return given.base
     configured = text_of(config, key, path)
-    if configured and card.base_models and not _agree(configured, card.base_models):
-        raise FolderError(
+    if configured is not None and _is_no_name(configured):
+        configured = None
+    claimed = tuple(base for base in card.base_models if not _is_no_name(base))
+    if configured and claimed and not _agree(configured, claimed):
+        raise UnknownBaseError(
             f"{path.parent}: {path.name} says that the base model is {configured}, but the card "
-            f"(README.md) says {', '.join(card.base_models)}. Say with --base which one it is.",
+            f"(README.md) says {', '.join(claimed)}.",
             path.parent,
+            expected=configured,
+            found=claimed,
         )
-    base = configured or next(iter(card.base_models), None)
+    base = configured or next(iter(claimed), None)
+    if configured and len(claimed) == 1 and _FOLDER.fullmatch(configured):
+        base = claimed[0]  # which others can find, too
     if base is None:
-        raise FolderError(
+        found = shown(config.get(key)) if config.get(key) else "neither"
+        raise UnknownBaseError(
             f"{path.parent} does not name its base model: expected {key} in {path.name}, or "
-            "base_model in README.md, found neither. Say with --base which one it is.",
+            f"base_model in README.md, found {found}.",
             path.parent,
+            found=config.get(key),
         )
     with manifest_errors(f"The base model in {path}"):
         return BaseModelInfo(id=base, **known)
 
 
 def make_folder(
-    path: Path, *, method: Method, base: BaseModelInfo, card: Card, given: Given, **facts: Any
+    path: Path,
+    *,
+    method: Method,
+    base: BaseModelInfo,
+    card: Card,
+    given: Given,
+    notes: Sequence[str] = (),
+    **facts: Any,
 ) -> Folder:
     """Return a folder with the manifest that its configs and card amount to.
 
     Raises:
-        FolderError: A file does not travel.
-        ManifestError: A fact is none that a manifest holds.
+        FolderError: A file does not travel, or its weights are not finite.
+        ManifestError: The manifest does not allow a fact.
         OSError: A file cannot be read.
     """
-    files = examine_all(path)
+    contents = examine_all(path)
     with manifest_errors(f"What the files in {path} say"):
         manifest = Manifest(
             **{"kind": "adapter", "task_type": card.task_type, **facts},
@@ -103,9 +129,9 @@ def make_folder(
             license=card.license,
             tags=card.tags,
             parents=given.parents,
-            files=files,
+            files=contents.files,
         )
-    return Folder(manifest, path)
+    return Folder(manifest, path, (*notes, *contents.notes))
 
 
 def choose_labels(
@@ -120,28 +146,33 @@ def choose_labels(
         given: Its `labels` name those of a head whose files do not.
 
     Raises:
-        HeadLabelsError: The head names more or fewer labels than it has classes.
-        FolderError: So does what is given, or it has one twice, or others than the head; or there
-            are none.
+        HeadLabelsError: The labels that its files name or that are given are not those of the
+            classes that its weights tell apart; or there are none.
     """
-    twice = [label for label, count in Counter(given.labels).items() if count > 1]
+    named = given.labels or ()
+    twice = [label for label, count in Counter(named).items() if count > 1]
     if twice:
         raise FolderError(
-            f"{path}: --label {twice[0]} was given twice; each class has a label of its own.", path
-        )
-    labels = given.labels or found
-    if found and labels != found:
-        raise FolderError(
-            f"{path}: the head names its labels {', '.join(found)}, but {', '.join(labels)} were "
-            "given. Leave --label out.",
+            f"{path}: the label {twice[0]} was given twice; each class has a label of its own.",
             path,
+            given=named,
+        )
+    labels = named or found
+    facts = {"given": named, "expected": rows or 0, "found": found}
+    if found and labels != found:
+        raise HeadLabelsError(
+            f"{path}: the head names its labels {', '.join(found)}, but {', '.join(labels)} were "
+            "given.",
+            path,
+            **facts,
         )
     if rows is None:
-        if given.labels:
-            raise FolderError(
+        if named:
+            raise HeadLabelsError(
                 f"{path} has no classification head, so it takes no labels; "
-                f"found {', '.join(given.labels)}. Leave --label out.",
+                f"found {', '.join(named)}.",
                 path,
+                **facts,
             )
         return labels
     if not labels and len(given.base_labels) == rows:
@@ -149,25 +180,25 @@ def choose_labels(
     if not labels and given.labels is None:
         return numbered_labels(rows)
     if not labels:
-        cure = " ".join(f"--label NAME_OF_{index}" for index in range(min(rows, _SHOWN)))
-        raise FolderError(
+        raise HeadLabelsError(
             f"{path}: the head tells {rows} classes apart, and neither its files nor the base "
-            f"model's name them. Name them in the order of their ids: {cure}"
-            f"{' ...' if rows > _SHOWN else ''}",
+            "model's name them.",
             path,
+            **facts,
         )
     if found and len(found) != rows:
         raise HeadLabelsError(
             f"{path}: the head tells {rows} classes apart, but its configuration names "
             f"{len(found)} labels ({', '.join(found)}). Mend its label2id.",
             path,
+            **facts,
         )
     if len(labels) != rows:
-        raise FolderError(
+        raise HeadLabelsError(
             f"{path}: the head tells {rows} classes apart, but there are {len(labels)} labels "
-            f"({', '.join(labels)}). Name them with --label, once for each class in the order of "
-            "their ids.",
+            f"({', '.join(labels)}).",
             path,
+            **facts,
         )
     return labels
 
@@ -183,4 +214,10 @@ def _agree(configured: str, claimed: tuple[str, ...]) -> bool:
 
 
 def _last(base: str) -> str:
-    return base.rstrip("/").rpartition("/")[2].casefold()
+    if cached := _CACHED.search(base):
+        return cached[1].casefold()
+    return re.split(r"[/\\]", base.rstrip("/\\"))[-1].casefold()
+
+
+def _is_no_name(base: str) -> bool:
+    return base.strip().casefold() in {"", *_NO_NAMES}

@@ -1,7 +1,9 @@
 """Which kind of folder it is, by the names of its files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.configs import read_config
@@ -55,7 +57,7 @@ def find_parts(path: Path) -> tuple[Part, ...]:
     """
     entries = {entry.name for entry in path.iterdir()}
     names = {name for name in entries if not (path / name).is_dir()}
-    configured = {part for part in PARTS if part.config in names and _is_meant(part, path)}
+    configured = _configured(path, names)
     weighted = {part for part in PARTS if part.weights in names or part.pickle in names}
     if not configured and not weighted:
         raise FolderError(
@@ -107,11 +109,34 @@ def _instead(part: Part, entries: set[str]) -> str:
     return "found neither. Copy the whole folder."
 
 
-def _is_meant(part: Part, path: Path) -> bool:
-    """Tell PEFT's adapter_config.json from AdapterHub's."""
-    if part not in (PEFT, ADAPTER):
-        return True
-    return ("peft_type" in read_config(path / part.config)) == (part is PEFT)
+def _configured(path: Path, names: set[str]) -> set[Part]:
+    """Which parts have their configuration, PEFT's adapter_config.json told from AdapterHub's."""
+    configured = {part for part in (FUSION, HEAD) if part.config in names}
+    if PEFT.config not in names:
+        return configured
+    config = read_config(path / PEFT.config)
+    if "peft_type" in config:
+        return configured | {PEFT}
+    if config.get("config") is not None or names & {ADAPTER.weights, ADAPTER.pickle}:
+        return configured | {ADAPTER}
+    keys = ", ".join(sorted(config)[:_SHOWN]) or "none"
+    raise FolderError(
+        f"{path / PEFT.config} is no configuration of PEFT, with a peft_type, and none of "
+        f"AdapterHub, with a config; found the keys {keys}. {_other_tool(config, names)}",
+        path / PEFT.config,
+    )
+
+
+def _other_tool(config: Mapping[str, Any], names: set[str]) -> str:
+    """Whose folder it may be, and what to do about it, as sentences."""
+    if config.keys() & {"fine_tune_type", "lora_parameters", "lora_layers"}:
+        return (
+            "It is one of MLX, whose weights have other names and are transposed: convert it to "
+            "PEFT's format first."
+        )
+    if names & {"train_config.json", "policy_preprocessor.json", "policy_postprocessor.json"}:
+        return "It is one of LeRobot, whose policies hubkit does not read."
+    return "Save the adapter with the library that trained it, or copy its own configuration."
 
 
 def _describe(names: set[str]) -> str:

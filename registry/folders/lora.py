@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.errors import FolderError
+from registry.folders.bounded import shown
 from registry.folders.configs import count_of
-from registry.folders.expressions import check_expression, matches
+from registry.folders.expressions import Expressions
 
 ALL_LINEAR = "all-linear"
 PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
@@ -24,6 +25,18 @@ _SWITCHES = (
     *("target_parameters", "alora_invocation_tokens", "arrow_config", "kasa_config"),
     *("velora_config", "monteclora_config", "corda_config", "lora_ga_config"),
 )
+
+# All that any release of PEFT has written.
+_KNOWN_OPTIONS = {
+    *_SWITCHES,
+    *("peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path"),
+    *("revision", "inference_mode", "runtime_config", "r", "lora_alpha", "lora_dropout"),
+    *("use_rslora", "lora_bias", "bias", "use_dora", "init_lora_weights", "fan_in_fan_out"),
+    *("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform"),
+    *("layers_pattern", "rank_pattern", "alpha_pattern", "megatron_config", "megatron_core"),
+    *("eva_config", "qalora_group_size", "ensure_weight_tying", "enable_lora", "merge_weights"),
+    "chained",  # hubkit's own
+}
 
 _Number = TypeVar("_Number", int, float)
 
@@ -58,7 +71,7 @@ class LoraConfig:
         on_parameters: Whether it adapts parameters beside layers, which PEFT finds by other names;
             one of several matrices, such as those of experts, has the rank once for each.
         variant: What it is instead of a plain LoRA; None for a plain one.
-        where: The file that says so.
+        expressions: What matches the expressions of its file.
     """
 
     rank: int
@@ -71,7 +84,7 @@ class LoraConfig:
     alpha_pattern: Mapping[str, float]
     on_parameters: bool
     variant: Variant | None
-    where: Path
+    expressions: Expressions
 
     def rank_at(self, module: str) -> int:
         """The rank of the layer at a path inside the trained model."""
@@ -91,13 +104,13 @@ class LoraConfig:
         if self.on_parameters or self.targets is None or self.targets == ALL_LINEAR:
             return True
         if isinstance(self.targets, str):
-            return matches(self.targets, module, self.where)
+            return self.expressions.matches(self.targets, module)
         return any(f".{module}".endswith(f".{target}") for target in self.targets)
 
     def _at(self, module: str, pattern: Mapping[str, _Number], default: _Number) -> _Number:
         """The number that PEFT finds: that of the first pattern that ends the module's path."""
         for expression, number in pattern.items():
-            if matches(rf"(.*\.)?({expression})", module, self.where):
+            if self.expressions.matches(rf"(.*\.)?({expression})", module):
                 return number
         return default
 
@@ -121,19 +134,27 @@ def read_lora(config: Mapping[str, Any], where: Path) -> LoraConfig:
     dropout = config.get("lora_dropout") or 0.0
     if not _is_number(dropout) or not 0 <= dropout < 1:
         raise _wrong(where, "lora_dropout", dropout, "a number from 0 to below 1")
+    expressions = Expressions(where)
     return LoraConfig(
         rank=rank,
         alpha=alpha,
         use_rslora=_switch(config, "use_rslora", where),
         bias=_switch(config, "lora_bias", where),
         dropout=dropout,
-        targets=_targets(config, where),
-        rank_pattern=_pattern(config, "rank_pattern", where, "whole numbers from 1", _is_count),
-        alpha_pattern=_pattern(config, "alpha_pattern", where, "numbers", _is_number),
+        targets=_targets(config, where, expressions),
+        rank_pattern=_pattern(
+            config, "rank_pattern", expressions, where, "whole numbers from 1", _is_count
+        ),
+        alpha_pattern=_pattern(config, "alpha_pattern", expressions, where, "numbers", _is_number),
         on_parameters=bool(config.get("target_parameters")),
         variant=_variant(config, where),
-        where=where,
+        expressions=expressions,
     )
+
+
+def unknown_options(config: Mapping[str, Any]) -> list[str]:
+    """Return the options of a LoRA that are on, and that no known release of PEFT has."""
+    return [key for key, value in config.items() if key not in _KNOWN_OPTIONS and value]
 
 
 def _variant(config: Mapping[str, Any], where: Path) -> Variant | None:
@@ -143,7 +164,8 @@ def _variant(config: Mapping[str, Any], where: Path) -> Variant | None:
     if isinstance(start, str) and start.lower() not in PLAIN_STARTS:
         return Variant(
             start.lower(),
-            f"the option init_lora_weights is {start!r}, which changes the base model's weights",
+            f"the option init_lora_weights is {shown(start)}, which changes the base model's "
+            "weights",
         )
     bias = config.get("bias") or "none"
     if bias not in ("none", "all", "lora_only"):
@@ -151,24 +173,26 @@ def _variant(config: Mapping[str, Any], where: Path) -> Variant | None:
     if bias != "none":
         return Variant(
             "lora_with_biases",
-            f"the option bias is {bias!r}, which changes the base model's biases",
+            f"the option bias is {shown(bias)}, which changes the base model's biases",
         )
     for key in _SWITCHES:
         if config.get(key):
             return Variant(
                 "lora_variant",
-                f"the option {key} is {config[key]!r}, which changes what is computed",
+                f"the option {key} is {shown(config[key])}, which changes what is computed",
             )
     return None
 
 
-def _targets(config: Mapping[str, Any], where: Path) -> tuple[str, ...] | str | None:
+def _targets(
+    config: Mapping[str, Any], where: Path, expressions: Expressions
+) -> tuple[str, ...] | str | None:
     targets = config.get("target_modules")
     if targets is None:
         return None
     if isinstance(targets, str):
         if targets != ALL_LINEAR:
-            check_expression(targets, "target_modules", where)
+            expressions.check(targets, "target_modules")
         return targets
     if not isinstance(targets, list) or not all(isinstance(one, str) for one in targets):
         raise _wrong(
@@ -180,6 +204,7 @@ def _targets(config: Mapping[str, Any], where: Path) -> tuple[str, ...] | str | 
 def _pattern(
     config: Mapping[str, Any],
     key: str,
+    expressions: Expressions,
     where: Path,
     expected: str,
     is_meant: Callable[[Any], bool],
@@ -188,7 +213,7 @@ def _pattern(
     if not isinstance(pattern, dict) or not all(map(is_meant, pattern.values())):
         raise _wrong(where, key, pattern, f"{expected} by module, such as {{'query': 4}}")
     for expression in pattern:
-        check_expression(expression, key, where)
+        expressions.check(expression, key)
     return pattern
 
 
@@ -204,8 +229,13 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _wrong(where: Path, key: str, value: Any, expected: str) -> FolderError:
-    return FolderError(f"{where}: {key} is {value!r}; expected {expected}. Mend the file.", where)
+    return FolderError(
+        f"{where}: {key} is {shown(value)}; expected {expected}. Mend the file.", where
+    )

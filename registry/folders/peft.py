@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.errors import FolderError, did_you_mean
+from registry.errors import FolderError, PickledWeightsError, did_you_mean
+from registry.folders.bounded import shown
 from registry.folders.card import read_card
 from registry.folders.configs import count_of, read_config, text_of
 from registry.folders.folder import Folder, Given, choose_labels, find_base, make_folder
 from registry.folders.kinds import PEFT, Part
-from registry.folders.lora import LoraConfig, read_lora
-from registry.folders.safetensors import TensorInfo, read_header, require_floats
+from registry.folders.lora import LoraConfig, read_lora, unknown_options
+from registry.folders.peft_names import PREFIX, in_head, is_saved, plain_name
+from registry.folders.safetensors import TensorInfo, read_header, require_numbers, require_weights
 from registry.manifest import Method, manifest_errors
 from registry.task_types import of_peft, with_outputs
 
@@ -35,15 +37,15 @@ _PARAMETERS = {
     "use_rslora": "use_rslora",
     "num_virtual_tokens": "virtual_tokens",
 }
-_PREFIX = "base_model.model."
-_EXAMPLE = f"{_PREFIX}encoder.layer.0.attention.self.query.lora_A.weight"
+_EXAMPLE = f"{PREFIX}encoder.layer.0.attention.self.query.lora_A.weight"
 _LORA = re.compile(r"(?P<module>.+)\.(?P<leaf>lora_[AB]\.weight|lora_B\.bias)")
-# What models of transformers call a head, or the first part of one.
-_HEAD_MODULES = (
-    *("classifier", "score", "qa_outputs", "lm_head", "cls", "head", "pre_classifier"),
-    *("vocab_transform", "vocab_projector", "classification_head", "generator_predictions"),
-    *("discriminator_predictions", "generator_lm_head", "lm_predictions"),
-)
+# What a LoRA is called that changes more than linear layers of the backbone, and what it changes.
+_BEYOND = {
+    "lora_with_embeddings": "the embeddings",
+    "lora_on_head": "the head",
+    "lora_with_modules": "modules of the base model as a whole",
+    "lora_on_convolutions": "convolutions",
+}
 _HEAD = re.compile(r"(?:.+\.)?(?:classifier|score)(?:\.out_proj)?\.weight")
 
 
@@ -60,16 +62,16 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     config, card = read_config(where), read_card(path)
     type = _type(config, where)
     lora = read_lora(config, where) if type == "LORA" else None
-    if not (path / PEFT.weights).is_file():
-        raise FolderError(
-            f"{path} holds its weights as a pickle, {PEFT.pickle}; expected {PEFT.weights}. "
-            "`hubkit publish` converts it.",
-            path,
+    weights = path / PEFT.weights
+    if not weights.is_file():
+        raise PickledWeightsError(
+            f"{path} holds its weights as a pickle, {PEFT.pickle}; expected {PEFT.weights}.", path
         )
-    tensors = read_header(path / PEFT.weights)
-    if not tensors:
-        raise FolderError(f"{path / PEFT.weights} holds no tensor. Save the adapter again.", path)
-    name = type.lower() if lora is None else _lora_name(tensors, lora, path / PEFT.weights)
+    tensors = _read_tensors(weights)
+    name = type.lower() if lora is None else _lora_name(tensors, lora, weights)
+    _require_saved(config, tensors, where)
+    if name != "lora":
+        _require_plain_names(weights, name)
     with manifest_errors(f"The method in {where}"):
         method = Method(
             type=name,
@@ -91,16 +93,99 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     )
     facts = {}
     outputs = _classes(tensors)
+    notes = _notes(config, lora, name)
     if task_type := text_of(config, "task_type", where):
+        task_type = task_type.removeprefix("TaskType.")  # as Python prints it
         names = of_peft(task_type)
+        if names is None:
+            notes.append(
+                f"{where.name} has the task_type {shown(task_type)}, which PEFT does not know."
+            )
         known = names.name if names else task_type.lower().replace("_", "-")
         facts["task_type"] = with_outputs(known, outputs)
     if facts.get("task_type") == "text-regression":
         outputs = None  # which is a number, not a class
     labels = choose_labels(path, (), outputs, given)
     return make_folder(
-        path, method=method, base=base, card=card, given=given, labels=labels, **facts
+        path, method=method, base=base, card=card, given=given, labels=labels, notes=notes, **facts
     )
+
+
+def _read_tensors(weights: Path) -> dict[str, TensorInfo]:
+    """Return the tensors by the names that they have without wrappers."""
+    found = read_header(weights)
+    if not found:
+        raise FolderError(f"{weights} holds no tensor. Save the adapter again.", weights.parent)
+    require_numbers(found, weights)
+    tensors = {plain_name(name): tensor for name, tensor in found.items()}
+    if len(tensors) < len(found):
+        raise FolderError(
+            f"{weights} holds a tensor twice: with a wrapper such as _orig_mod in its name, and "
+            "without. Save the adapter again, from the model inside the wrapper.",
+            weights,
+        )
+    return tensors
+
+
+def _require_plain_names(weights: Path, method: str) -> None:
+    """Refuse wrappers in the names of what PEFT itself has to read, which does not find them."""
+    wrapped = next((name for name in read_header(weights) if plain_name(name) != name), None)
+    if wrapped is not None:
+        raise FolderError(
+            f"{weights}: the tensor {shown(wrapped)} was saved through a wrapper; expected "
+            f"{shown(plain_name(wrapped))}. PEFT, which runs the method {method}, does not find "
+            "it. Save the adapter again, from the model inside the wrapper.",
+            wrapped,
+        )
+
+
+def _require_saved(
+    config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], where: Path
+) -> None:
+    """Make sure that the weights hold the modules that were trained as a whole.
+
+    PEFT lists the heads of all architectures, of which a model has one.
+    """
+    given = config.get("modules_to_save") or ()
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise FolderError(
+            f"{where}: modules_to_save is {shown(given)}; expected names of modules, or null. Mend "
+            "the file.",
+            where,
+        )
+    paths = [
+        name.removeprefix(PREFIX).removeprefix("base_model.")
+        for name in tensors
+        if ".lora_" not in name
+    ]
+    missing = [module for module in dict.fromkeys(given) if not is_saved(module, paths)]
+    heads = [module for module in dict.fromkeys(given) if in_head(module.rpartition(".")[2])]
+    if set(heads) - set(missing):  # it has one of them
+        missing = [module for module in missing if module not in heads]
+    if missing:
+        raise FolderError(
+            f"{where.parent}: modules_to_save names {', '.join(missing)}, of which "
+            f"{PEFT.weights} holds nothing: without it, the adapter computes something else than "
+            "it did in training. Save the adapter again, with all that was trained.",
+            missing,
+        )
+
+
+def _notes(config: Mapping[str, Any], lora: LoraConfig | None, method: str) -> list[str]:
+    """What a person should know of it before it is used."""
+    if lora is None:
+        return [f"hubkit does not compose the method {method}: PEFT runs it."]
+    notes = [
+        f"{PEFT.config} has the option {shown(option)}, which no known release of PEFT has: hubkit "
+        "computes the adapter without it."
+        for option in unknown_options(config)
+    ]
+    if lora.variant is not None:
+        notes.append(f"hubkit does not compose it, as {lora.variant.reason}: PEFT runs it.")
+    elif method != "lora":
+        reason = _BEYOND[method]
+        notes.append(f"hubkit does not compose it, as it adapts {reason}: PEFT runs it.")
+    return notes
 
 
 def _type(config: dict[str, Any], where: Path) -> str:
@@ -109,7 +194,7 @@ def _type(config: dict[str, Any], where: Path) -> str:
         raise FolderError(f"{where}: peft_type is empty; expected a method such as LORA.", where)
     if type not in _METHODS:
         raise FolderError(
-            f"{where}: peft_type is {type!r}; expected a method of PEFT, such as LORA or IA3."
+            f"{where}: peft_type is {shown(type)}; expected a method of PEFT, such as LORA or IA3."
             f"{did_you_mean(type.upper(), _METHODS)} Mend the file.",
             where,
         )
@@ -119,7 +204,7 @@ def _type(config: dict[str, Any], where: Path) -> str:
 def _base_class(config: dict[str, Any], where: Path) -> str | None:
     mapping = config.get("auto_mapping") or {}
     if not isinstance(mapping, dict):
-        raise FolderError(f"{where}: auto_mapping is {mapping!r}; expected an object.", where)
+        raise FolderError(f"{where}: auto_mapping is {shown(mapping)}; expected an object.", where)
     return text_of(mapping, "base_model_class", where)
 
 
@@ -134,30 +219,25 @@ def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
     return rows[max(rows)] if rows else None
 
 
-def in_head(path: str) -> bool:
-    """Whether a module or a tensor is of the head, by its path inside the trained model."""
-    return path.partition(".")[0] in _HEAD_MODULES
-
-
 def _lora_name(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Path) -> str:
     """Return what a LoRA is called by what it changes, its tensors held to the configuration."""
-    require_floats(tensors, path)
+    require_weights(tensors, path)
     if any(".lora_embedding_" in name for name in tensors):
         return "lora_with_embeddings"
     deltas = _check_lora(tensors, lora, path)
     if lora.variant is not None:
         return lora.variant.method
-    return _beyond(deltas, tensors) or "lora"
+    return _what_else(deltas, tensors) or "lora"
 
 
-def _beyond(
+def _what_else(
     deltas: Mapping[str, Mapping[str, TensorInfo]], tensors: Mapping[str, TensorInfo]
 ) -> str | None:
     """Return what a LoRA is called that changes more than linear layers of the backbone."""
     if any(in_head(module) for module in deltas):
         return "lora_on_head"
     # Those of modules_to_save: a head travels along, anything else is a part of the base model.
-    whole = (name.removeprefix(_PREFIX) for name in tensors if ".lora_" not in name)
+    whole = (name.removeprefix(PREFIX) for name in tensors if ".lora_" not in name)
     if not all(in_head(name) for name in whole):
         return "lora_with_modules"
     sides = (tensor for delta in deltas.values() for tensor in delta.values())
@@ -170,12 +250,12 @@ def _check_lora(
     """Return every delta, held to the configuration: its module, rank, and both of its sides."""
     deltas: dict[str, dict[str, TensorInfo]] = {}
     for name, tensor in tensors.items():
-        found = _LORA.fullmatch(name.removeprefix(_PREFIX))
+        found = _LORA.fullmatch(name.removeprefix(PREFIX))
         stray = lora.variant is None and found is None and ".lora_" in name
-        if stray or not name.startswith(_PREFIX):
+        if stray or not name.startswith(PREFIX):
             raise FolderError(
                 f"{path}: the tensor {name!r} is none of a LoRA: expected names such as "
-                f"{_EXAMPLE!r}.{did_you_mean(_PREFIX + name, filter(_is_lora, tensors))} Save the "
+                f"{_EXAMPLE!r}.{did_you_mean(PREFIX + name, filter(_is_lora, tensors))} Save the "
                 "adapter with PEFT's save_pretrained.",
                 name,
             )
@@ -194,8 +274,8 @@ def _check_lora(
 
 
 def _is_lora(name: str) -> bool:
-    is_inside = name.startswith(_PREFIX)
-    return is_inside and _LORA.fullmatch(name.removeprefix(_PREFIX)) is not None
+    is_inside = name.startswith(PREFIX)
+    return is_inside and _LORA.fullmatch(name.removeprefix(PREFIX)) is not None
 
 
 def _check_delta(

@@ -89,19 +89,38 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def require_floats(tensors: Mapping[str, TensorInfo], path: Path) -> None:
-    """Make sure that all of a file's tensors are of floating-point numbers, as weights are.
+def require_weights(tensors: Mapping[str, TensorInfo], path: Path) -> None:
+    """Make sure that a file holds tensors, and that all of them are weights: numbers, and some.
 
     Raises:
-        FolderError: One is not; the message names it.
+        FolderError: There is no tensor, or one has no numbers, or others than floating-point ones.
     """
+    if not tensors:
+        raise FolderError(f"{path} holds no tensor. Save the adapter again.", path)
+    require_numbers(tensors, path)
     for name, tensor in tensors.items():
         if tensor.dtype not in _FLOATS:
             raise FolderError(
-                f"{path}: the tensor {name!r} is of the type {tensor.dtype}; expected "
+                f"{path}: the tensor {shown(name)} is of the type {tensor.dtype}; expected "
                 "floating-point numbers, such as F32. Save the adapter again.",
                 name,
             )
+
+
+def require_numbers(tensors: Mapping[str, TensorInfo], path: Path) -> None:
+    """Make sure that no tensor is empty, as those are that DeepSpeed's ZeRO-3 has elsewhere.
+
+    Raises:
+        FolderError: One is; the message names it.
+    """
+    empty = [name for name, tensor in tensors.items() if 0 in tensor.shape]
+    if empty:
+        raise FolderError(
+            f"{path}: {len(empty)} of {len(tensors)} tensors are empty, such as {shown(empty[0])} "
+            f"of the shape {shown(list(tensors[empty[0]].shape))}; expected numbers. They were "
+            "saved while they were sharded (DeepSpeed ZeRO-3): gather them, and save again.",
+            empty[0],
+        )
 
 
 def _tensor(path: Path, name: str, value: Any) -> TensorInfo:

@@ -37,14 +37,15 @@ def test_a_folder_without_a_head_has_none(tmp_path: Path) -> None:
     assert read_head(tmp_path) is None
 
 
-def test_a_flexible_head_is_refused_with_a_way_out() -> None:
+def test_a_flexible_head_is_left_out_with_a_note(caplog: pytest.LogCaptureFixture) -> None:
     folder = REFERENCES / "bert" / "heads" / "topic"
-    with pytest.raises(AdapterError) as caught:
-        Adapter.load(folder)
-    message = str(caught.value)
-    assert str(folder / "head_config.json") in message
-    assert "a flexible head (classification)" in message
-    assert "with_head=False" in message
+    assert Adapter.load(folder).head is None
+    assert f"{folder / 'head_config.json'} describes a head of AdapterHub's own (classif" in (
+        caplog.text
+    )
+    caplog.clear()
+    Adapter.load(folder, with_head=False)
+    assert caplog.text == ""
 
 
 def written(tmp_path: Path, labels: tuple[str, ...] = ("no", "yes")) -> Path:

@@ -13,7 +13,6 @@ from hubkit.formats.adapterhub.config import (
     CONFIG,
     bottleneck,
     bottleneck_config,
-    refuse_others,
     said_in,
 )
 from hubkit.formats.adapterhub.names import Family, family
@@ -24,8 +23,8 @@ from hubkit.methods.bottleneck import Bottleneck
 from hubkit.methods.lora import LoRA
 from hubkit.methods.method import is_finite
 from hubkit.methods.sites import BlockSite, Site
-from registry.errors import AdapterError, did_you_mean
-from registry.folders.plain import PLAIN_LORA
+from registry.errors import AdapterError, FolderError, did_you_mean
+from registry.folders.adapterhub_config import AdapterConfig, current_name, read_adapter_config
 from registry.manifest import BaseModelInfo
 
 _DELTA_NAMES = {
@@ -55,15 +54,27 @@ def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
         AdapterError: A file is missing or malformed, the method is none that hubkit computes, or
             a tensor is unexpected.
     """
+    name, model_type = source.get("name"), source.get("model_type")
+    if not isinstance(name, str) or not isinstance(model_type, str) or "config" not in source:
+        raise AdapterError(
+            f"{folder / CONFIG} lacks the name, the model_type or the config of the adapter."
+        )
+    stored = read_tensors(folder, "adapter.safetensors", "pytorch_adapter.bin")
+    tensors = {current_name(key): tensor for key, tensor in stored.items()}
     try:
-        name, model_type, config = source["name"], source["model_type"], source["config"]
-    except KeyError as error:
-        raise AdapterError(f"{folder / CONFIG} lacks the key {error}.") from None
+        config = read_adapter_config(source, folder / CONFIG, tensors)
+    except FolderError as error:
+        raise AdapterError(str(error), error.subject) from error
+    if config.obstacle is not None:
+        raise AdapterError(
+            f"{folder}: {config.obstacle}. hubkit keeps such an adapter, and does not attach it: "
+            "AdapterHub's own library runs it.",
+            folder,
+        )
     with said_in(folder / CONFIG):
         names = family(model_type)
-    tensors = read_tensors(folder, "adapter.safetensors", "pytorch_adapter.bin")
     coupling, tensors = _couplings(tensors, f"{names.couplings}.{name}.")
-    if isinstance(config, dict) and config.get("architecture") is not None:
+    if config.method == "lora":
         sites = _by_linear(folder, tensors, name, names)
         lora, sites = _lora(config, sites, names, source.get("version"), folder)
         return StoredAdapter(name, lora, model_type, sites, coupling)
@@ -225,15 +236,10 @@ def _by_linear(
 
 
 def _lora(
-    config: Mapping[str, Any], sites: SiteTensors, names: Family, version: Any, folder: Path
+    given: AdapterConfig, sites: SiteTensors, names: Family, version: Any, folder: Path
 ) -> tuple[LoRA, SiteTensors]:
     """The method, and the tensors with one output for each of the linear layer's."""
-    if config["architecture"] != "lora":
-        raise AdapterError(
-            f"{folder}: hubkit does not compose the method {config['architecture']!r}, only "
-            "bottleneck adapters and LoRA."
-        )
-    refuse_others(config, PLAIN_LORA, folder)
+    config = given.options
     rank: Any = config.get("r")
     alpha: Any = config.get("alpha")
     parts: Any = config.get("attn_matrices") or ()

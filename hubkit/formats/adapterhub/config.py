@@ -12,7 +12,7 @@ from hubkit.methods.bottleneck import ROWS, Bottleneck
 from hubkit.methods.method import Scaling
 from hubkit.nn.delta import ACTIVATIONS
 from registry.errors import AdapterError, did_you_mean
-from registry.folders.plain import PLAIN_BOTTLENECK, odd_option
+from registry.folders.adapterhub_config import PLAIN_BOTTLENECK, AdapterConfig, odd_option
 
 CONFIG = "adapter_config.json"
 
@@ -29,67 +29,38 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def bottleneck(config: Any, sizes: Mapping[str, int], folder: Path) -> Bottleneck:
+def bottleneck(config: AdapterConfig, sizes: Mapping[str, int], folder: Path) -> Bottleneck:
     """The method that a configuration describes.
 
     Args:
-        config: The object under ``config``, or the name of a configuration.
+        config: What it says; hubkit composes the method.
         sizes: The bottleneck size of each layer, by module path, as the tensors have it.
         folder: Where it was found, for messages.
 
     Raises:
-        AdapterError: It is none of the methods that hubkit computes.
+        AdapterError: An option has a value that hubkit does not compute.
     """
-    if isinstance(config, str):
-        if config not in ROWS:
-            raise AdapterError(
-                f"{folder}: the configuration {config!r} is none of the methods that hubkit "
-                f"computes: {', '.join(ROWS)}."
-            )
-        row = ROWS[config]
-        method = Bottleneck(
-            type=config, bottleneck_size=1, activation=row.activation, scaling=row.scaling
-        )
-        return method.with_sizes(sizes)
-    refuse_others(config, PLAIN_BOTTLENECK, folder)
-    given = {**DEFAULTS, **config}
-    activation = str(given.get("non_linearity")).lower()
+    given = {**DEFAULTS, **config.options}
+    activation = _activation(given.get("non_linearity"))
     if activation not in ACTIVATIONS:
         raise AdapterError(
             f"{folder / CONFIG}: non_linearity is {given.get('non_linearity')!r}; hubkit computes "
             f"{', '.join(sorted(ACTIVATIONS))}.{did_you_mean(activation, ACTIVATIONS)}"
         )
-    places = {
-        place
-        for place, key in (("attention", "mh_adapter"), ("feed_forward", "output_adapter"))
-        if given.get(key)
-    }
-    if given["is_parallel"]:
-        reads = "residual"
-    else:
-        reads = "norm" if given["original_ln_before"] else "output"
-    coupling = given["inv_adapter"]
-    if coupling not in (None, "nice"):
-        raise AdapterError(
-            f"{folder}: the invertible adapter is of the kind {coupling!r}; hubkit computes "
-            "'nice' only."
-        )
-    for type, row in ROWS.items():
-        if (row.reads, set(row.places), row.invertible) == (reads, places, coupling is not None):
-            with said_in(folder / CONFIG):
-                return Bottleneck(
-                    type=type,
-                    bottleneck_size=1,
-                    activation=activation,
-                    scaling=_scaling(given["scaling"]),
-                    dropout=given["dropout"] or 0.0,
-                    leave_out=given["leave_out"] or (),
-                    coupling_factor=given["inv_adapter_reduction_factor"] or 2,
-                ).with_sizes(sizes)
-    raise AdapterError(
-        f"{folder}: {'invertible ' * (coupling is not None)}adapters at {sorted(places)} that read "
-        f"the {reads} are none of the methods that hubkit computes: {', '.join(ROWS)}."
-    )
+    with said_in(folder / CONFIG):
+        return Bottleneck(
+            type=config.method,
+            bottleneck_size=1,
+            activation=activation,
+            scaling=_scaling(given["scaling"]),
+            dropout=given["dropout"] or 0.0,
+            leave_out=given["leave_out"] or (),
+            coupling_factor=given["inv_adapter_reduction_factor"] or 2,
+        ).with_sizes(sizes)
+
+
+def _activation(given: Any) -> str:
+    return "linear" if given is None else str(given).lower()
 
 
 def bottleneck_config(method: Bottleneck, hidden_size: int, layers: list[str]) -> dict[str, Any]:

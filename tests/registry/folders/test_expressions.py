@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import FolderError
-from registry.folders.expressions import check_expression, matches
+from registry.folders.expressions import Expressions
 
 WHERE = Path("mine") / "adapter_config.json"
 MODULE = "bert.encoder.layer.0.attention.self.query"
@@ -19,14 +19,29 @@ MODULE = "bert.encoder.layer.0.attention.self.query"
     ],
 )
 def test_an_expression_is_for_a_whole_path(expression: str, expected: bool) -> None:
-    assert matches(expression, MODULE, WHERE) is expected
+    assert Expressions(WHERE).matches(expression, MODULE) is expected
 
 
 def test_an_expression_that_takes_for_ever_is_refused() -> None:
     with pytest.raises(FolderError, match=r"adapter_config\.json: .* takes too long to match"):
-        matches(r"(\w|\w\w|\.)+[!?]", MODULE, WHERE)
+        Expressions(WHERE).matches(r"(\w|\w\w|\.)+[!?]", MODULE)
 
 
 def test_what_is_no_expression_is_refused() -> None:
     with pytest.raises(FolderError, match="rank_pattern holds '\\(', which is no regular"):
-        check_expression("(", "rank_pattern", WHERE)
+        Expressions(WHERE).check("(", "rank_pattern")
+
+
+def test_an_expression_that_is_too_long_is_refused() -> None:
+    with pytest.raises(FolderError, match="it has 10001 characters, more than 10000"):
+        Expressions(WHERE).check("a" * 10_001, "target_modules")
+
+
+def test_many_matches_that_each_take_a_while_are_refused_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("registry.folders.expressions.MOST_SECONDS", 0.2)
+    slow = Expressions(WHERE)
+    assert not slow.matches(r"(\w|\w\w)+!", "x" * 5)
+    with pytest.raises(FolderError, match="takes too long"):
+        any(slow.matches(r"(\w|\w\w)+!", "x" * length) for length in range(5, 40))

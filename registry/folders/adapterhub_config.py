@@ -1,0 +1,281 @@
+"""What the configuration of an AdapterHub adapter says, whichever release of the library wrote it.
+
+Releases differ: version 1 nests the invertible adapter, and its first files spell options in upper
+case; files without a version call activations by older names; some hold the name of a configuration
+in place of its options. Facts are those of the library ``adapters`` 1.3
+(https://github.com/adapter-hub/adapters) and of adapter-transformers before it.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.errors import FolderError, did_you_mean
+from registry.folders.bounded import shown
+from registry.folders.configs import text_of
+
+PLAIN_BOTTLENECK: Mapping[str, Any] = {
+    "original_ln_after": True,
+    "residual_before_ln": True,
+    "adapter_residual_before_ln": False,
+    "ln_before": False,
+    "ln_after": False,
+    "use_gating": False,
+    "phm_layer": False,
+    "cross_adapter": False,
+}
+"""The options of bottleneck adapters, with the values that all composed methods share."""
+
+_PLAIN_LORA: Mapping[str, Any] = {
+    "composition_mode": "add",
+    "use_dora": False,
+    "vera_d": None,
+    "vera_b": None,
+    "use_gating": False,
+}
+
+_SEQUENTIAL = {
+    "mh_adapter": False,
+    "output_adapter": True,
+    "original_ln_before": True,
+    "non_linearity": "relu",
+    "reduction_factor": 16,
+}
+_DOUBLE = {
+    "mh_adapter": True,
+    "output_adapter": True,
+    "original_ln_before": False,
+    "non_linearity": "swish",
+    "reduction_factor": 16,
+}
+_PARALLEL = {
+    "mh_adapter": False,
+    "output_adapter": True,
+    "original_ln_before": False,
+    "is_parallel": True,
+    "non_linearity": "relu",
+    "reduction_factor": 2,
+    "scaling": 4.0,
+}
+_INVERTIBLE = {"inv_adapter": "nice", "inv_adapter_reduction_factor": 2}
+_COMPACTER = {"phm_layer": True, "reduction_factor": 32, "non_linearity": "gelu"}
+_LORA = {"architecture": "lora", "r": 8, "alpha": 8, "attn_matrices": ["q", "v"]}
+_NAMED: Mapping[str, Mapping[str, Any]] = {
+    "seq_bn": _SEQUENTIAL,
+    "double_seq_bn": _DOUBLE,
+    "par_bn": _PARALLEL,
+    "scaled_par_bn": {**_PARALLEL, "scaling": "learned"},
+    "seq_bn_inv": {**_SEQUENTIAL, **_INVERTIBLE},
+    "double_seq_bn_inv": {**_DOUBLE, **_INVERTIBLE},
+    "compacter++": {**_SEQUENTIAL, **_COMPACTER},
+    "compacter": {**_DOUBLE, **_COMPACTER},
+    "lora": _LORA,
+    "ia3": {**_LORA, "composition_mode": "scale", "r": 1, "alpha": 1},
+    "dora": {**_LORA, "use_dora": True},
+    "vera": {**_LORA, "vera_d": 0.1, "vera_b": 0.0},
+    "dvora": {**_LORA, "use_dora": True, "vera_d": 0.1, "vera_b": 0.0},
+    "mtl_lora": {**_LORA, "architecture": "mtl_lora"},
+    "prefix_tuning": {"architecture": "prefix_tuning"},
+    "prefix_tuning_flat": {"architecture": "prefix_tuning", "flat": True},
+    "prompt_tuning": {"architecture": "prompt_tuning"},
+    **{name: {"architecture": "reft"} for name in ("loreft", "noreft", "direft")},
+    **{name: {"architecture": "union"} for name in ("mam", "unipelt")},
+}
+_OLD_NAMES = {
+    "pfeiffer": "seq_bn",
+    "houlsby": "double_seq_bn",
+    "parallel": "par_bn",
+    "scaled_parallel": "scaled_par_bn",
+    "pfeiffer+inv": "seq_bn_inv",
+    "houlsby+inv": "double_seq_bn_inv",
+}
+# Version 1.0 spelled these so.
+_OLD_OPTIONS = {
+    "MH_Adapter": "mh_adapter",
+    "Output_Adapter": "output_adapter",
+    "LN_before": "ln_before",
+    "LN_after": "ln_after",
+}
+# Of fusions, though version 1.0 wrote them for each adapter.
+_OF_FUSIONS = ("attention_type", "new_attention_norm")
+_OLD_ACTIVATIONS = {"gelu": "gelu_new", "gelu_orig": "gelu"}
+"""What the library calls today what it calls so in files that name no version."""
+
+# These say how it is trained, or how it starts.
+_OF_TRAINING = (
+    *("dropout", "init_weights", "init_weights_seed", "stochastic_depth", "dtype"),
+    *("phm_dim", "factorized_phm_W", "shared_W_phm", "shared_phm_rule", "factorized_phm_rule"),
+    *("phm_c_init", "phm_init_range", "learn_phm", "hypercomplex_nonlinearity", "phm_rank"),
+    "phm_bias",
+)
+_KNOWN_OPTIONS = {
+    *PLAIN_BOTTLENECK,
+    *_PLAIN_LORA,
+    *_OF_TRAINING,
+    *("architecture", "mh_adapter", "output_adapter", "reduction_factor", "non_linearity"),
+    *("original_ln_before", "is_parallel", "scaling", "inv_adapter", "leave_out", "r", "alpha"),
+    *("inv_adapter_reduction_factor", "selfattn_lora", "intermediate_lora", "output_lora"),
+    "attn_matrices",
+}
+# What version 1 calls the modules that later versions call adapters.
+_OLD_MODULES = re.compile(r"(?<![^.])(?:attention|layer)_text_(?:task|lang)_adapters(?=\.)")
+_OLD_COUPLING = re.compile(r"(?<![^.])invertible_lang_adapters(?=\.)")
+
+# Where a bottleneck is (mh_adapter, output_adapter), and whether it is parallel or reads the norm.
+_BOTTLENECKS = {
+    (False, True, False, True): "seq_bn",
+    (True, True, False, False): "double_seq_bn",
+    (False, True, True, False): "par_bn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """A configuration, as the library of today would write it.
+
+    Attributes:
+        options: The options of the method, without those left out.
+        method: What hubkit calls the method.
+        obstacle: Why hubkit keeps such an adapter and does not attach it, as half a sentence; None
+            for one that it composes.
+        unknown: Options that are on, and that no known release of the library has.
+    """
+
+    options: Mapping[str, Any]
+    method: str
+    obstacle: str | None
+    unknown: tuple[str, ...]
+
+
+def read_adapter_config(
+    source: Mapping[str, Any], where: Path, tensors: Collection[str]
+) -> AdapterConfig:
+    """Read what an ``adapter_config.json`` of the library says.
+
+    Args:
+        source: What the file holds.
+        where: The file, for messages.
+        tensors: The names in the adapter's weights.
+
+    Raises:
+        FolderError: It says nothing that has a meaning.
+    """
+    given = source.get("config")
+    if isinstance(given, str):
+        options = _named(given, where)
+    elif isinstance(given, dict):
+        options = _modern(given, "version" in source, where)
+    else:
+        raise FolderError(
+            f"{where}: config is {shown(given)}; expected the name or the options of a method.",
+            where,
+        )
+    # Version 1 names an invertible part for each adapter, and gives it to those of languages.
+    is_bare = not any(".invertible_adapters." in f".{current_name(name)}" for name in tensors)
+    if is_bare and text_of(source, "type", where) == "text_task":
+        options["inv_adapter"] = options["inv_adapter_reduction_factor"] = None
+    method, obstacle = _method(options, where)
+    # What is known of other methods is nothing that hubkit computes.
+    known = _KNOWN_OPTIONS if options.get("architecture") in (None, "lora") else options.keys()
+    unknown = tuple(key for key, value in options.items() if key not in known and value)
+    return AdapterConfig(options, method, obstacle, unknown)
+
+
+def current_name(tensor: str) -> str:
+    """Return what the library of today calls a tensor that any of its releases wrote."""
+    return _OLD_COUPLING.sub("invertible_adapters", _OLD_MODULES.sub("adapters", tensor))
+
+
+def odd_option(settings: Mapping[str, Any], plain: Mapping[str, Any]) -> str | None:
+    """Return the first option in `settings` with another value than `plain` has, None without."""
+    for key, value in plain.items():
+        # An absent option has its default, and false, 0 and null are one. VeRA begins at 0.0.
+        found = settings.get(key, value)
+        if found != value if value is None else (found or None) != (value or None):
+            return key
+    return None
+
+
+def _named(name: str, where: Path) -> dict[str, Any]:
+    if "|" in name:
+        return {"architecture": "union"}
+    options = _NAMED.get(_OLD_NAMES.get(name, name))
+    if options is None:
+        known = sorted({*_NAMED, *_OLD_NAMES})
+        raise FolderError(
+            f"{where}: config is {shown(name)}; expected options, or the name of a configuration: "
+            f"{', '.join(known)}.{did_you_mean(name, known)}",
+            where,
+        )
+    return dict(options)
+
+
+def _modern(given: Mapping[str, Any], has_version: bool, where: Path) -> dict[str, Any]:
+    options = {
+        _OLD_OPTIONS.get(key, key): value for key, value in given.items() if key not in _OF_FUSIONS
+    }
+    nested = options.pop("invertible_adapter", None)
+    if nested is not None and not isinstance(nested, dict):
+        raise FolderError(
+            f"{where}: invertible_adapter is {shown(nested)}; expected options or null.", where
+        )
+    if nested:
+        options["inv_adapter"] = nested.get("block_type")
+        options["inv_adapter_reduction_factor"] = nested.get("reduction_factor")
+    activation = options.get("non_linearity")
+    if not has_version and isinstance(activation, str):
+        options["non_linearity"] = _OLD_ACTIVATIONS.get(activation, activation)
+    return options
+
+
+def _method(options: Mapping[str, Any], where: Path) -> tuple[str, str | None]:
+    """Return what a method is called, and why it is not composed."""
+    architecture = text_of(options, "architecture", where)
+    if architecture == "lora":
+        return _lora(options)
+    if architecture is not None:
+        return architecture, f"its method is {architecture}"
+    inverse = "_inv" if options.get("inv_adapter") else ""
+    if odd := odd_option(_that_count(options), PLAIN_BOTTLENECK):
+        name = "compacter" if odd == "phm_layer" else f"bottleneck{inverse}"
+        return name, _changes(odd, options)
+    if options.get("inv_adapter") not in (None, "nice"):
+        return f"bottleneck{inverse}", _changes("inv_adapter", options)
+    is_parallel = bool(options.get("is_parallel"))
+    places = (
+        bool(options.get("mh_adapter")),
+        bool(options.get("output_adapter")),
+        is_parallel,
+        bool(options.get("original_ln_before")) and not is_parallel,
+    )
+    if places in _BOTTLENECKS:
+        return f"{_BOTTLENECKS[places]}{inverse}", None
+    if odd := odd_option(options, PLAIN_BOTTLENECK):
+        return f"bottleneck{inverse}", _changes(odd, options)
+    keys = ("mh_adapter", "output_adapter", "is_parallel", "original_ln_before")
+    said = ", ".join(f"{key} {place}" for key, place in zip(keys, places, strict=True))
+    return f"bottleneck{inverse}", f"its adapters are at no place that hubkit knows ({said})"
+
+
+def _that_count(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what the library reads only where another option is on."""
+    counting = dict(options)
+    if not options.get("original_ln_before") or options.get("is_parallel"):
+        counting.pop("residual_before_ln", None)
+    if not options.get("ln_after"):
+        counting.pop("adapter_residual_before_ln", None)
+    return counting
+
+
+def _lora(options: Mapping[str, Any]) -> tuple[str, str | None]:
+    odd = odd_option(options, _PLAIN_LORA)
+    if odd is None:
+        return "lora", None
+    names = {"use_dora": "dora", "vera_d": "vera", "vera_b": "vera"}
+    return names.get(odd, "lora_variant"), _changes(odd, options)
+
+
+def _changes(key: str, options: Mapping[str, Any]) -> str:
+    return f"the option {key} is {shown(options.get(key))}, which changes what is computed"

@@ -1,0 +1,43 @@
+"""How PEFT names the tensors in its files, and what wrappers around a model put into these names.
+
+A tensor is named by its path in the trained model, after ``base_model.model.``. A model that was
+wrapped when it was saved has the wrapper in each path: ``_orig_mod`` of torch.compile, ``module``
+of DataParallel. A module that PEFT trains as a whole is ``NAME.modules_to_save.default`` inside.
+"""
+
+import re
+
+PREFIX = "base_model.model."
+"""What the names in PEFT's files start with."""
+
+_WRAPPERS = re.compile(r"(?<![^.])_orig_mod\.|^module\.|(?<=\.)modules_to_save\.[^.]+\.")
+# What models of transformers call a head, or the first part of one.
+_HEAD_MODULES = (
+    *("classifier", "score", "qa_outputs", "lm_head", "cls", "head", "pre_classifier"),
+    *("vocab_transform", "vocab_projector", "classification_head", "generator_predictions"),
+    *("discriminator_predictions", "generator_lm_head", "lm_predictions"),
+)
+
+
+def plain_name(tensor: str) -> str:
+    """Return the name that PEFT would give a tensor of the model without wrappers."""
+    prefix = PREFIX if tensor.startswith(PREFIX) else ""
+    return prefix + _WRAPPERS.sub("", tensor.removeprefix(prefix))
+
+
+def in_head(path: str) -> bool:
+    """Whether a module or a tensor is of the head, by its path inside the trained model."""
+    return path.partition(".")[0] in _HEAD_MODULES
+
+
+def is_saved(module: str, paths: list[str]) -> bool:
+    """Whether tensors at some of `paths` are those of a module that ``modules_to_save`` names.
+
+    As PEFT does, by the end of the path of the module.
+    """
+    return any(
+        path[:end].endswith(module)
+        for path in paths
+        for end, character in enumerate(path)
+        if character == "."
+    )

@@ -1,0 +1,94 @@
+"""The numbers of a safetensors file, looked at in its bytes without a library, in one pass."""
+
+import hashlib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import FolderError
+from registry.folders.safetensors import read_header
+from registry.storage.files import FileInfo, open_file
+
+# By dtype: how many bytes a number has, and the bits that are all ones in what is not finite. They
+# are the highest but for the sign, so that one more than all ones carries into the sign.
+_MARKS = {
+    "F8_E4M3": (1, 0x7F),  # has no infinity
+    "F8_E5M2": (1, 0x7C),
+    "F16": (2, 0x7C00),
+    "BF16": (2, 0x7F80),
+    "F32": (4, 0x7F80_0000),
+    "F64": (8, 0x7FF0_0000_0000_0000),
+}
+_CHUNK = 1 << 20
+# What is added to a layer is a product with these, in LoRA and in bottlenecks.
+_LAST_FACTORS = re.compile(r".+\.(?:lora_B(?:\.weight|\.bias)?|adapter_up\.(?:weight|bias))")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What one pass over a safetensors file tells.
+
+    Attributes:
+        info: The size and the digest of the file.
+        changes_nothing: Whether it holds adapters that all multiply by zero, as new ones do.
+    """
+
+    info: FileInfo
+    changes_nothing: bool
+
+
+def examine_weights(path: Path) -> Weights:
+    """Hash a safetensors file, and make sure that it holds neither NaN nor infinity.
+
+    Raises:
+        FolderError: It does, or is no sound safetensors file; the message names the tensor.
+        NotAFileError: It is no regular file.
+        OSError: It cannot be read.
+    """
+    tensors = read_header(path)
+    digest, zeros = hashlib.sha256(), set()
+    with open_file(path) as stream:
+        head = stream.read(8)
+        head += stream.read(int.from_bytes(head, "little"))
+        digest.update(head)
+        size = len(head)
+        # The header's check has found that these follow each other without a gap.
+        for name, tensor in sorted(tensors.items(), key=lambda item: item[1].start):
+            is_zero = True
+            for start in range(tensor.start, tensor.end, _CHUNK):
+                numbers = stream.read(min(_CHUNK, tensor.end - start))
+                digest.update(numbers)
+                size += len(numbers)
+                if tensor.dtype not in _MARKS:
+                    continue
+                is_zero = is_zero and _are_zero(numbers, _MARKS[tensor.dtype][0])
+                if not _are_finite(numbers, *_MARKS[tensor.dtype]):
+                    raise FolderError(
+                        f"{path}: the tensor {name!r} holds NaN or infinity; expected finite "
+                        "weights. The training went astray: take an earlier checkpoint.",
+                        name,
+                    )
+            if is_zero:
+                zeros.add(name)
+    return Weights(FileInfo(sha256=digest.hexdigest(), size=size), _are_new(tensors, zeros))
+
+
+def _are_new(names: Collection[str], zeros: Collection[str]) -> bool:
+    factors = [name for name in names if _LAST_FACTORS.fullmatch(name)]
+    return bool(factors) and all(name in zeros for name in factors)
+
+
+def _are_zero(numbers: bytes, size: int) -> bool:
+    # All bytes are zero, but for the highest bit of a number: its sign, as in -0.0.
+    last = numbers[size - 1 :: size]
+    others = (numbers[place::size] for place in range(size - 1))
+    return last.count(0) + last.count(0x80) == len(last) and not any(map(any, others))
+
+
+def _are_finite(numbers: bytes, size: int, mark: int) -> bool:
+    """Tell it of all numbers at once, as the digits of one large number."""
+    ones = int.from_bytes((1).to_bytes(size, "little") * (len(numbers) // size), "little")
+    lowest = mark & -mark
+    carried = (int.from_bytes(numbers, "little") & ones * mark) + ones * lowest
+    return not carried & (ones << (8 * size - 1))
