@@ -12,9 +12,15 @@ from hubkit.bases.fingerprint import fingerprint
 from hubkit.methods.method import DeltaShape, Method
 from hubkit.methods.sites import BlockSite, Site
 from hubkit.nn.host import BaseModel, embedding_size, embeddings, site_sizes
+from hubkit.nn.layout import has_layouts
 from registry.errors import AdapterError, BaseModelMismatchError, UnsupportedModelError
 
 _CURE = "Load the base model that the adapter was trained on."
+
+
+def has_sites(model_type: str) -> bool:
+    """Whether hubkit knows the sites of an architecture, as ``config.json`` spells it."""
+    return has_layouts(model_type)
 
 
 class Fitting:

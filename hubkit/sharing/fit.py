@@ -19,8 +19,7 @@ from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import load_published
 from hubkit.formats.adapterhub.names import family
 from hubkit.methods.table import METHODS
-from hubkit.models.fit import Fitting
-from hubkit.nn.layout import has_layouts
+from hubkit.models.fit import Fitting, has_sites
 from registry import Catalog, Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
 from registry.folders.configs import read_config
@@ -176,7 +175,7 @@ def _check_peft(folder: Path, manifest: Manifest, base: Path) -> list[str]:
         if adapted and manifest.method.type != "lora_variant":
             _require_all_layers(folder, adapted, trained_in)
     model_type = model.config.model_type
-    if manifest.method.type == "lora" and not has_layouts(model_type):
+    if manifest.method.type == "lora" and not has_sites(model_type):
         return [
             f"hubkit has no layout for the architecture {model_type}, so it does not compose the "
             "adapter: PEFT runs it."

@@ -209,7 +209,8 @@ def _named(name: str, where: Path) -> dict[str, Any]:
             f"{', '.join(known)}.{did_you_mean(name, known)}",
             where,
         )
-    return dict(options)
+    # Its weights say how wide it is.
+    return {key: value for key, value in options.items() if key != "reduction_factor"}
 
 
 def _modern(given: Mapping[str, Any], has_version: bool, where: Path) -> dict[str, Any]:

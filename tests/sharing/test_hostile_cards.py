@@ -21,7 +21,10 @@ from tests.support.roundtrip import LORA, nothing_in, pull, push
         (b"---\n? !!python/object/apply:os.system ['x']\n: 1\n---\n", "is not YAML"),
         (b"---\na: &a [*b]\n---\n", "is not YAML"),
         (b"---\n" + b"[" * 5000 + b"\n---\n", "is not YAML"),
-        (b"---\nbase_model: someone/roberta\n---\n", "Say with --base which one it is"),
+        (
+            b"---\nbase_model: someone/roberta\n---\n",
+            "says someone/roberta",
+        ),
     ],
 )
 def test_a_card_that_cannot_be_read_is_refused_by_its_address(

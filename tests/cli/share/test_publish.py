@@ -83,7 +83,7 @@ def test_label_given_twice_is_named(run: Run) -> None:
     labels = ("--label", "bad", "--label", "bad", "--label", "good")
     folder = PEFT / "seq_cls" / "a"
     result = run("publish", folder, "--name", "film", "--task", "t", *labels, status=1)
-    assert result.stderr.startswith(f"Error: {folder}: --label bad was given twice")
+    assert result.stderr.startswith(f"Error: {folder}: the label bad was given twice")
 
 
 def test_folder_without_manifest(run: Run, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_bad_name(run: Run, folder: MakeFolder) -> None:
 def test_a_folder_of_another_library_needs_only_a_name_and_a_task(run: Run) -> None:
     lora = PEFT / "seq_cls" / "a"
     labels = ("--label", "neg", "--label", "neu", "--label", "pos")
-    assert "--label NAME_OF_0" in run("publish", lora, "--name", "film", status=1).stderr
+    assert "Name them with --label" in run("publish", lora, "--name", "film", status=1).stderr
     assert "--task sentiment" in run("publish", lora, "--name", "film", *labels, status=1).stderr
     facts = ("--task", "film", *labels)
     document = json.loads(

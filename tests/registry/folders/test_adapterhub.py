@@ -84,9 +84,7 @@ def test_a_fusion_is_read_over_its_parents() -> None:
 
 def test_a_fusion_asks_for_what_it_is_made_of() -> None:
     folder = ADAPTERHUB / "seq_bn" / "fusion_abc"
-    with pytest.raises(
-        FolderError, match=r"fusion of 3 adapters \(a, b, c\).*found none.*--parent"
-    ):
+    with pytest.raises(FolderError, match=r"fusion of 3 adapters \(a, b, c\).*found none"):
         read_folder(folder)
     with pytest.raises(FolderError, match="found a@1, b@1"):
         read_folder(folder, Given(parents=PARENTS[:2]))
@@ -98,7 +96,7 @@ def test_a_fusion_asks_for_what_it_is_made_of() -> None:
         ({"adapter_names": ["x", "y", "z"]}, "holds no tensor of the fusion 'x,y,z'"),
         ({"hidden_size": 64}, "but adapter_fusion_config.json says that the hidden size is 64"),
         ({"adapter_names": "abc"}, "adapter_names is 'abc'"),
-        ({"model_name": None}, "--base"),
+        ({"model_name": None}, "does not name its base model"),
     ],
 )
 def test_a_fusion_that_contradicts_its_weights_is_refused(
@@ -167,7 +165,7 @@ def test_given_labels_name_those_of_a_head_that_does_not(head: Path) -> None:
         read_folder(head, Given(labels=("n", "y")))
     assert read_folder(head, Given(labels=("no", "yes"))).manifest.labels == ("no", "yes")
     edit(head / "head_config.json", lambda config: config["config"].pop("label2id") and None)
-    with pytest.raises(FolderError, match=r"2 classes apart, .* --label NAME_OF_0 --label NAME_O"):
+    with pytest.raises(FolderError, match=r"2 classes apart,"):
         read_folder(head)
     assert read_folder(head, Given(labels=("n", "y"))).manifest.labels == ("n", "y")
     with pytest.raises(FolderError, match="2 classes apart, but there are 1 labels"):
@@ -183,7 +181,7 @@ def test_given_labels_name_those_of_a_head_that_does_not(head: Path) -> None:
         ({"model_type": None}, "adapter_config.json lacks model_type"),
         ({"model_type": ["bert"]}, r"model_type is \['bert'\]; expected a text"),
         ({"config": None}, "config is None; expected the name or the options"),
-        ({"model_name": ""}, "does not name its base model.*--base"),
+        ({"model_name": ""}, "does not name its base model"),
         ({"hidden_size": -1}, "hidden_size is -1"),
     ],
 )

@@ -45,7 +45,7 @@ def test_a_head_is_read_with_its_classes() -> None:
 
 def test_labels_that_nothing_names_are_asked_for() -> None:
     folder = PEFT / "seq_cls" / "a"
-    cure = "3 classes apart, and .* --label NAME_OF_0 --label NAME_OF_1 --label NAME_OF_2$"
+    cure = "3 classes apart, and"
     with pytest.raises(FolderError, match=cure):
         read_folder(folder)
     own = Given(base_labels=("neg", "neu", "pos"))
@@ -57,9 +57,9 @@ def test_labels_that_nothing_names_are_asked_for() -> None:
 
 
 def test_labels_that_disagree_with_the_head_are_refused(folder: Path) -> None:
-    with pytest.raises(FolderError, match=r"3 classes apart, but there are 2 labels .*--label"):
+    with pytest.raises(FolderError, match=r"3 classes apart, but there are 2 labels "):
         read_folder(PEFT / "seq_cls" / "a", Given(labels=("neg", "pos")))
-    with pytest.raises(FolderError, match="--label neg was given twice"):
+    with pytest.raises(FolderError, match="the label neg was given twice"):
         read_folder(PEFT / "seq_cls" / "a", Given(labels=("neg", "neg", "pos")))
     with pytest.raises(FolderError, match="no classification head, so it takes no labels"):
         read_folder(folder, Given(labels=("neg", "pos")))
@@ -77,9 +77,7 @@ def test_the_card_adds_what_it_says(folder: Path) -> None:
 
 def test_a_card_that_claims_another_base_is_refused_unless_one_is_given(folder: Path) -> None:
     (folder / "README.md").write_text("---\nbase_model: team/tiny-roberta\n---\n")
-    with pytest.raises(
-        FolderError, match=r"is tiny-bert, but the card .* team/tiny-roberta.*--base"
-    ):
+    with pytest.raises(FolderError, match=r"is tiny-bert, but the card .* team/tiny-roberta"):
         read_folder(folder)
     assert read_folder(folder, Given(base=BASE)).manifest.base_model == BASE
 
@@ -87,7 +85,7 @@ def test_a_card_that_claims_another_base_is_refused_unless_one_is_given(folder: 
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_base_model_that_nothing_names_is_asked_for(folder: Path, value: str | None) -> None:
     edit(folder / CONFIG, lambda config: config | {"base_model_name_or_path": value})
-    with pytest.raises(FolderError, match=r"does not name its base model.*--base"):
+    with pytest.raises(FolderError, match=r"does not name its base model"):
         read_folder(folder)
     (folder / "README.md").write_text("---\nbase_model: team/tiny-bert\n---\n")
     assert read_folder(folder).manifest.base_model.id == "team/tiny-bert"
