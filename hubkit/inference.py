@@ -21,6 +21,7 @@ from hubkit.bases.load import load_for_head, load_tokenizer
 from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.models.attach import attach
 from hubkit.models.attention import SiteAttention, mean_attention
+from hubkit.models.fit import has_sites
 from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.tasks.rows import Rows
@@ -29,7 +30,7 @@ from hubkit.tasks.task import Encoded, HeadPlan, Outputs, Prediction, TaskType, 
 from hubkit.tasks.text import prepare, text_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
-from registry.folders.kinds import HEAD
+from registry.folders.kinds import HEAD, PEFT
 from registry.manifest import TextInfo
 
 logger = logging.getLogger(__name__)
@@ -217,6 +218,8 @@ def _composed(request: _Request) -> AdaptedModel:
             f"hubkit.load_composition({name!r})); or stack it under an adapter that has a head.",
         )
     base = _load_base(request)
+    if PEFT.weights in request.manifest.files and not has_sites(base.model.config.model_type):
+        return _with_peft(request, base)
     set_head(base.model, published.head, base.new)
     # The base model was compared when it was loaded. Since then, the head may have brought weights
     # that are inside of it, such as a trained pooler.
@@ -232,7 +235,10 @@ def _through_peft(request: _Request) -> AdaptedModel:
             f"Its method, {request.manifest.method.type}, is none that hubkit attaches: load its "
             "folder into a model of your own with peft.PeftModel.from_pretrained.",
         )
-    base = _load_base(request)
+    return _with_peft(request, _load_base(request))
+
+
+def _with_peft(request: _Request, base: _Base) -> AdaptedModel:
     folder, name = (
         request.catalog.folder(request.version, request.manifest),
         str(request.version.ref),

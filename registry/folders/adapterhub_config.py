@@ -209,7 +209,7 @@ def _named(name: str, where: Path) -> dict[str, Any]:
             f"{', '.join(known)}.{did_you_mean(name, known)}",
             where,
         )
-    # Its weights say how wide it is.
+    # The weights of an adapter say how wide it is.
     return {key: value for key, value in options.items() if key != "reduction_factor"}
 
 

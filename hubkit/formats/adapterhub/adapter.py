@@ -54,11 +54,10 @@ def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
         AdapterError: A file is missing or malformed, the method is none that hubkit computes, or
             a tensor is unexpected.
     """
-    name, model_type = source.get("name"), source.get("model_type")
-    if not isinstance(name, str) or not isinstance(model_type, str) or "config" not in source:
-        raise AdapterError(
-            f"{folder / CONFIG} lacks the name, the model_type or the config of the adapter."
-        )
+    for key in ("name", "model_type", "config"):
+        if key not in source:
+            raise AdapterError(f"{folder / CONFIG} lacks the key '{key}'.")
+    name, model_type = source["name"], source["model_type"]
     stored = read_tensors(folder, "adapter.safetensors", "pytorch_adapter.bin")
     tensors = {current_name(key): tensor for key, tensor in stored.items()}
     try:

@@ -1,0 +1,176 @@
+"""With the base model at hand, every tensor of a folder is held to it before it is published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import ViTConfig, ViTModel
+
+from hubkit import Adapter
+from hubkit.sharing.publish_folder import publish_folder
+from registry import AdapterRef, Catalog
+from registry.errors import AdapterError, BaseModelMismatchError, HubkitError
+from tests.support.models import tiny_config, tiny_model
+
+NAME = AdapterRef(None, "it")
+Tensors = dict[str, Tensor]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    tiny_model("bert").save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def lora(folder: Path, tensors: Tensors, **options: Any) -> Path:
+    """Write a LoRA of PEFT for a sequence classifier."""
+    folder.mkdir()
+    config = {
+        "peft_type": "LORA",
+        "task_type": "SEQ_CLS",
+        "base_model_name_or_path": "tiny",
+        "r": 2,
+        "lora_alpha": 4,
+        "target_modules": ["query"],
+        **options,
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return folder
+
+
+def deltas() -> Tensors:
+    """A delta at the query of each layer of the tiny BERT."""
+    config = tiny_config("bert")
+    width, layers = config.hidden_size, config.num_hidden_layers
+    start = "base_model.model.bert.encoder.layer"
+    return {
+        f"{start}.{layer}.attention.self.query.lora_{side}.weight": torch.randn(shape)
+        for layer in range(layers)
+        for side, shape in (("A", (2, width)), ("B", (width, 2)))
+    }
+
+
+def head(rows: int, width: int) -> Tensors:
+    return {
+        "base_model.model.classifier.weight": torch.randn(rows, width),
+        "base_model.model.classifier.bias": torch.randn(rows),
+    }
+
+
+def test_a_head_of_the_width_of_the_base_model_fits(
+    catalog: Catalog, tmp_path: Path, base: Path
+) -> None:
+    width = tiny_config("bert").hidden_size
+    folder = lora(tmp_path / "a", deltas() | head(3, width), modules_to_save=["classifier"])
+    version = publish_folder(
+        catalog, folder, NAME, base=str(base), task="t", labels=("a", "b", "c")
+    )
+    assert catalog.manifest(version).labels == ("a", "b", "c")
+
+
+def wide_head(width: int) -> tuple[Tensors, dict[str, Any]]:
+    return head(3, width + 8), {"modules_to_save": ["classifier"]}
+
+
+def short_bias(width: int) -> tuple[Tensors, dict[str, Any]]:
+    bias = {"base_model.model.classifier.bias": torch.randn(2)}
+    return head(3, width) | bias, {"modules_to_save": ["classifier"]}
+
+
+def resized_embeddings(width: int) -> tuple[Tensors, dict[str, Any]]:
+    name = "base_model.model.bert.embeddings.word_embeddings.weight"
+    rows = tiny_config("bert").vocab_size + 6
+    modules = ["word_embeddings", "classifier"]
+    return head(3, width) | {name: torch.randn(rows, width)}, {"modules_to_save": modules}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (wide_head, r"classifier\.weight"),
+        (short_bias, r"classifier\.bias"),
+        (resized_embeddings, r"word_embeddings\.weight"),
+    ],
+)
+def test_a_tensor_that_replaces_one_of_another_shape_is_refused(
+    catalog: Catalog,
+    tmp_path: Path,
+    base: Path,
+    change: Callable[[int], tuple[Tensors, dict[str, Any]]],
+    named: str,
+) -> None:
+    others, options = change(tiny_config("bert").hidden_size)
+    folder = lora(tmp_path / "a", deltas() | others, **options)
+    with pytest.raises(BaseModelMismatchError, match=rf"{named}' has the shape .* but that of"):
+        publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b", "c"))
+    with pytest.raises(HubkitError, match="it"):
+        catalog.resolve(NAME)
+
+
+def test_a_part_of_the_head_that_was_trained_and_is_not_there_is_named(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = tmp_path / "distil"
+    tiny_model("distilbert").save_pretrained(base)
+    config = tiny_config("distilbert")
+    start = "base_model.model.distilbert.transformer.layer"
+    tensors = {
+        f"{start}.{layer}.attention.q_lin.lora_{side}.weight": torch.randn(shape)
+        for layer in range(config.num_hidden_layers)
+        for side, shape in (("A", (2, config.hidden_size)), ("B", (config.hidden_size, 2)))
+    } | head(2, config.hidden_size)
+    folder = lora(
+        tmp_path / "a",
+        tensors,
+        target_modules=["q_lin"],
+        modules_to_save=["classifier", "pre_classifier"],
+    )
+    with pytest.raises(AdapterError, match="modules_to_save names pre_classifier, which a Distil"):
+        publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b"))
+
+
+def test_the_names_of_transformers_4_fit_a_vision_transformer(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=8,
+        patch_size=4,
+    )
+    ViTModel(config).save_pretrained(tmp_path / "base")
+    old, new = (
+        {
+            f"base_model.model.{path.format(layer)}.lora_{side}.weight": torch.full(shape, 0.5)
+            for layer in range(2)
+            for side, shape in (("A", (2, 16)), ("B", (16, 2)))
+        }
+        for path in ("encoder.layer.{}.attention.attention.query", "layers.{}.attention.q_proj")
+    )
+    plain = {"task_type": None, "auto_mapping": {"base_model_class": "ViTModel"}}
+    for name, tensors, target in (("old", old, "query"), ("new", new, "q_proj")):
+        folder = lora(tmp_path / name, tensors, target_modules=[target], **plain)
+        publish_folder(
+            catalog, folder, AdapterRef(None, name), base=str(tmp_path / "base"), task="t"
+        )
+    one, other = Adapter.load(tmp_path / "old"), Adapter.load(tmp_path / "new")
+    assert one.deltas.keys() == other.deltas.keys()
+    # PEFT, which runs DoRA, does not find the old names.
+    vectors = {
+        f"base_model.model.encoder.layer.{layer}.attention.attention.query"
+        ".lora_magnitude_vector": torch.ones(16)
+        for layer in range(2)
+    }
+    dora = lora(tmp_path / "dora", old | vectors, target_modules=["query"], use_dora=True, **plain)
+    with pytest.raises(AdapterError, match="fits no module of a ViTModel"):
+        publish_folder(catalog, dora, NAME, base=str(tmp_path / "base"), task="t")
