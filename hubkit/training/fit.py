@@ -190,6 +190,7 @@ def _trainer(
         report_to="none",
         disable_tqdm=not interactive,
         dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.accelerator.is_available(),
         # What is trained is float32; the rest is computed as the base model is stored.
         bf16=model.dtype == torch.bfloat16,
         fp16=model.dtype == torch.float16,
