@@ -224,7 +224,7 @@ class OutdatedDatabaseError(DatabaseError):
 
 
 class AlteredRowsError(DatabaseError):
-    """The rows of the registry's database do not say what its manifests and its log say."""
+    """Rows, manifests, the log and its records do not say the same; some can be written again."""
 
 
 class ReplacedDatabaseError(DatabaseError):

@@ -101,7 +101,7 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.DamagedIndexError: ("`hubkit fsck --full --repair` makes it anew.",),
     errors.AlteredLogError: _REBUILD,
     errors.AlteredRowsError: (
-        "`hubkit fsck --full --repair` writes them again, as manifests and log tell.",
+        "`hubkit fsck --full --repair` writes again what manifests and log tell.",
     ),
 }
 """The cure of each class of error that has one; a class without a row has that of its parent."""

@@ -20,7 +20,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from registry.database.database import after_commit
-from registry.errors import DatabaseError, StorageError
+from registry.errors import (
+    AlteredLogError,
+    AlteredRowsError,
+    DatabaseError,
+    OutdatedDatabaseError,
+    StorageError,
+)
 from registry.fields import check_text
 from registry.log.entry import Action, Entry, canonical
 from registry.log.records import RecordStore
@@ -274,11 +280,11 @@ class Log:
         digest = hashlib.sha256(content).hexdigest()
         row = connection.execute(select(LOG.c.hash).where(LOG.c.sequence == sequence)).first()
         if sequence and row is not None and row.hash != digest:  # no row: lost with a database
-            raise DatabaseError(
+            raise AlteredRowsError(
                 f"{self.records.location(sequence)} is not entry {sequence} of this registry's "
                 "log: another registry keeps its records there, or somebody altered it. Give each "
-                "registry a folder, or a HUBKIT_STORAGE_URL, of its own. If this is the only one "
-                "there, `hubkit fsck --full --repair` writes its records again.",
+                "registry a folder or a storage of its own. If this is the only one there, its "
+                "records can be written again.",
                 self.records.location(sequence),
             )
         return True
@@ -305,10 +311,9 @@ class Log:
     def _require_latest(self, last: int) -> None:
         # A record is settled after its commit: so the database has lost a change that was made.
         if self.records.has(last + 1):
-            raise DatabaseError(
+            raise OutdatedDatabaseError(
                 f"The database is older than the records beside it: its log ends with entry "
-                f"{last}, but there are later ones in {self.records.location()}. "
-                "Run `hubkit rebuild` to bring it up to date.",
+                f"{last}, but there are later ones in {self.records.location()}.",
                 self.records.location(),
             )
 
@@ -350,9 +355,8 @@ def _entry(row: Row[Any]) -> Entry:
             previous=row.previous,
         )
     except ValueError as error:
-        raise DatabaseError(
-            f"Entry {row.sequence} of the log cannot be read: {error}. Somebody altered it; "
-            "restore a backup, or run `hubkit rebuild`.",
+        raise AlteredLogError(
+            f"Entry {row.sequence} of the log cannot be read: {error}. Somebody altered it.",
             row.sequence,
         ) from error
 

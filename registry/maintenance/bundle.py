@@ -284,6 +284,6 @@ def open_member(source: BinaryIO, name: str, size: int | None = None) -> Member:
 
 def _broken(problem: str) -> BundleError:
     return BundleError(
-        f"This is no bundle that `hubkit export` wrote, or it was damaged on the way: {problem}. "
+        f"This is no bundle that hubkit wrote, or it was damaged on the way: {problem}. "
         "Export it again and compare the two files."
     )

@@ -19,7 +19,7 @@ from typing import Literal
 from registry.catalog.catalog import Catalog
 from registry.database.database import known_revisions
 from registry.database.journal import file_system, has_wal_reset_fix, is_network
-from registry.errors import DatabaseError, HubkitError, StorageError
+from registry.errors import DamagedDatabaseError, DatabaseError, HubkitError, StorageError
 from registry.home import require_folder
 from registry.log.log import START, Log
 from registry.maintenance.gc import RUN_GRACE, RUNS_NAME, abandoned_runs
@@ -187,7 +187,7 @@ def _database(catalog: Catalog) -> Iterator[Check]:
             broken = table_problems(connection) if current else []
             sequence, hash = Log.head(connection) if current and not broken else (0, "")
     except (DatabaseError, StorageError) as error:
-        yield Check("database", "problem", str(error))
+        yield Check("database", "problem", str(error), type(error))
         return
     text = f"{label}, migration {found}"
     if journal is not None:
@@ -198,8 +198,8 @@ def _database(catalog: Catalog) -> Iterator[Check]:
         yield Check("database", "note", f"{text}. {cure}")
         return
     if broken:
-        cure = "Run `hubkit rebuild`, or `hubkit restore`."
-        yield Check("database", "problem", f"{text}, but {'; '.join(broken)}. {cure}")
+        text = f"{text}, but {'; '.join(broken)}."
+        yield Check("database", "problem", text, DamagedDatabaseError)
         return
     yield Check("database", "ok", f"{text}.")
     yield Check("log", "ok", f"{sequence} entries; the hash of the last is {hash}.")
@@ -208,7 +208,7 @@ def _database(catalog: Catalog) -> Iterator[Check]:
 def _no_database(catalog: Catalog) -> Check:
     if not catalog.blobs.is_new() or catalog.log.records.has(1):
         text = f"{catalog.database.backend.label} is lost, but there are blobs and records."
-        return Check("database", "problem", f"{text} Run `hubkit rebuild` or `hubkit restore`.")
+        return Check("database", "problem", text, DamagedDatabaseError)
     return Check("database", "note", f"There is none in {catalog.home} yet.")
 
 

@@ -9,7 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from registry.catalog.catalog import Catalog
-from registry.errors import StorageError
+from registry.errors import (
+    AlteredLogError,
+    AlteredRowsError,
+    DamagedDatabaseError,
+    DamagedIndexError,
+    StorageError,
+)
 from registry.maintenance.blob_check import check_blobs
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import stray_aliases, structure_problems
@@ -69,9 +75,8 @@ def check_registry(
         broken = structure_problems(connection, full=full)
     if broken:  # what such a database says about the rest is worth nothing
         listed = "; ".join(broken)
-        cure = "Make it anew from blobs and records with `hubkit rebuild`, or restore a backup."
-        label = catalog.database.backend.label
-        return Report(0, 0, (Finding(f"{label} is damaged: {listed}. {cure}"),))
+        text = f"{catalog.database.backend.label} is damaged: {listed}."
+        return Report(0, 0, (Finding(text, about=DamagedDatabaseError),))
     behind = find_behind(catalog)
     findings = [] if behind is None else [behind]
     if full:
@@ -113,7 +118,7 @@ def _check_index(catalog: Catalog, repair: bool) -> Iterator[Finding]:
                 make_index_anew(connection)
             yield Finding(f"{text} It is made anew.", "repaired")
         else:
-            yield Finding(f"{text} `hubkit fsck --full --repair` makes it anew.")
+            yield Finding(text, about=DamagedIndexError)
 
 
 def _check_strays(catalog: Catalog) -> Iterator[Finding]:
@@ -145,8 +150,8 @@ def _check_log(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator[
     for problem in chain.problems:
         yield Finding(
             f"{problem} Somebody altered the log; no adapter is harmed by that. What each entry "
-            f"said is in {place}: `hubkit rebuild` makes the database anew from that, and keeps "
-            "the altered one."
+            f"said is in {place}.",
+            about=AlteredLogError,
         )
     for text in chain.lost:
         yield Finding(f"{text} Nothing that is left tells what it was.", "note")
@@ -159,5 +164,6 @@ def _check_log(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator[
     elif missing:
         yield Finding(
             f"{len(missing)} entries of the log have no file in {place}, or another, the first of "
-            f"them entry {missing[0]}. `hubkit fsck --full --repair` writes them."
+            f"them entry {missing[0]}.",
+            about=AlteredRowsError,
         )

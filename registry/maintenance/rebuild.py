@@ -33,6 +33,7 @@ from registry.errors import (
     BusyDatabaseError,
     DatabaseError,
     NewerDatabaseError,
+    OutdatedDatabaseError,
     RegistryNotFoundError,
     UnreachableDatabaseError,
 )
@@ -227,15 +228,15 @@ def find_behind(catalog: Catalog) -> Finding | None:
         if head == found:  # nobody writes meanwhile
             return Finding(
                 f"{place} holds entries after {head}, but the log ends there: the database is "
-                "older than the records, or was taken back to before migration 0002. `hubkit "
-                "rebuild` brings it up to date."
+                "older than the records, or was taken back to before migration 0002.",
+                about=OutdatedDatabaseError,
             )
     interrupted = [sequence for sequence, _ in records.pending() if sequence > head]
     if interrupted and _head(catalog) == head:
         return Finding(
             f"{place} holds what may become entry {head + 1}: that change is under way, or was "
-            "interrupted at its last step. The next change takes its place, unless `hubkit "
-            "rebuild` brings it back first.",
+            "interrupted at its last step. The next change takes its place, unless the database is "
+            "brought up to date from the records first.",
             "note",
         )
     return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, delete, select, update
 
 from registry.catalog.catalog import Catalog
-from registry.errors import CorruptBlobError, ManifestError
+from registry.errors import AlteredRowsError, CorruptBlobError, ManifestError
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import stray_listings, unlogged_ids
 from registry.manifest import MAX_BYTES, Manifest
@@ -53,7 +53,7 @@ def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
             if repair:
                 yield Finding(f"{text} They are written again, as the manifest says.", "repaired")
             else:
-                yield Finding(f"{text} `hubkit fsck --full --repair` writes them again.")
+                yield Finding(text, about=AlteredRowsError)
         if len(batch) < _BATCH:
             break
         last = batch[-1][0].id
@@ -62,9 +62,9 @@ def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     elif families:
         yield Finding(
             f"Of {families} versions, published by an earlier hubkit, the family of the base model "
-            "is not noted, so that looking for it does not find them. Nothing is lost: `hubkit "
-            "fsck --full --repair` notes it.",
+            "is not noted, so that looking for it does not find them. Nothing is lost.",
             "note",
+            about=AlteredRowsError,
         )
 
 
@@ -76,7 +76,7 @@ def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         return
     text = f"{len(wrong)} adapters are not listed as they are, or not at all."
     if not repair:
-        yield Finding(f"{text} `hubkit fsck --full --repair` lists them again.")
+        yield Finding(text, about=AlteredRowsError)
         return
     for start in range(0, len(wrong), _BATCH):
         with catalog.database.write() as connection:
@@ -179,9 +179,9 @@ def check_publications(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     if not repair:
         yield Finding(
             f"The log does not tell of {len(unlogged)} versions, which were published before there "
-            "was one: `hubkit rebuild` could not bring them back. Nothing is lost now: `hubkit "
-            "fsck --full --repair` adds them to the log.",
+            "was one, so that the records could not bring them back. Nothing is lost now.",
             "note",
+            about=AlteredRowsError,
         )
         return
     with catalog.database.write() as connection:

@@ -32,6 +32,7 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
       hubkit log
       hubkit log reviews --json
     """
+    from hubkit.cli.cures import with_cure
     from registry import open_catalog
     from registry.maintenance.rebuild import find_behind
 
@@ -42,7 +43,7 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
         entries = [] if chain.problems else [*catalog.log.entries(connection, name)]
     problems = [*chain.problems]
     if behind is not None and behind.state == "damaged":
-        problems.append(behind.text)
+        problems.append(with_cure(behind.text, behind.about))
     if as_json:
         print_json(
             {

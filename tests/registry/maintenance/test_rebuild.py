@@ -21,6 +21,7 @@ from registry import (
 )
 from registry.database import connections as sqlite_connections
 from registry.database.sqlite import copy_database
+from registry.errors import AlteredLogError, DamagedDatabaseError, OutdatedDatabaseError
 from registry.log.log import Log
 from registry.maintenance import rebuild as rebuild_module
 from registry.maintenance.fsck import check_registry
@@ -91,7 +92,7 @@ def test_tables_that_somebody_altered_are_kept_and_made_anew(
         connection.execute(text(statement))
     (finding,) = check_registry(catalog).findings
     assert "is damaged: " in finding.text
-    assert "`hubkit rebuild`" in finding.text
+    assert finding.about in (AlteredLogError, DamagedDatabaseError, OutdatedDatabaseError)
     done = require_all_back(catalog, before)
     assert done.kept is not None
     schema = re.search("hubkit_damaged_[0-9t]+", done.kept)
