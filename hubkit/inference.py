@@ -15,8 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import load_published
 from hubkit.adapters.tree import Attachable
-from hubkit.bases.fingerprint import fingerprint
-from hubkit.bases.known import require_known_base
+from hubkit.bases.check import require_known_model
 from hubkit.bases.load import load_for_head, load_tokenizer
 from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.models.attach import attach
@@ -217,7 +216,7 @@ def _composed(request: _Request) -> AdaptedModel:
             f"Attach it to a model of your own: hubkit.attach(model, "
             f"hubkit.load_composition({name!r})); or stack it under an adapter that has a head.",
         )
-    base = _load_base(request)
+    base = _load_base(request, published.head.tensors)
     if PEFT.weights in request.manifest.files and not has_sites(base.model.config.model_type):
         return _with_peft(request, base)
     set_head(base.model, published.head, base.new)
@@ -279,17 +278,28 @@ class _Base:
     text: TextInfo
 
 
-def _load_base(request: _Request) -> _Base:
-    """The base model that a version was trained on, or the one that was asked for."""
+def _load_base(request: _Request, head: Collection[str] = ()) -> _Base:
+    """The base model that a version was trained on, or the one that was asked for.
+
+    Args:
+        request: Names the version.
+        head: The tensors that its head brings, by name.
+    """
     version, manifest, home = request.version, request.manifest, request.catalog.home
     task = task_type(manifest.task_type, str(version.ref))
     where = request.base or where_base_is(manifest.base_model, cache_in(home))
     plan = task.plan_of(manifest)
     model, new = load_for_head(where, task.load_class(), **plan.config())
-    found = fingerprint(model)
-    require_known_base(
-        home, version, manifest, found, base=where, allow_mismatch=request.allow_base_mismatch
-    )
     tokenizer, text = load_tokenizer(where, model), text_of(manifest)
+    require_known_model(
+        home,
+        version,
+        manifest,
+        model,
+        tokenizer,
+        base=where,
+        own=(*new, *head),
+        allow_mismatch=request.allow_base_mismatch,
+    )
     prepare(tokenizer, model, task, plan, text.padding_side)
     return _Base(model, new, tokenizer, task, plan, text)

@@ -38,6 +38,7 @@ HubkitError
 ├── BaseModelError
 │   ├── BaseModelNotFoundError
 │   └── BaseModelMismatchError
+│       └── OtherBaseError
 ├── AdapterError
 ├── CompositionError
 ├── UnsupportedModelError
@@ -245,6 +246,13 @@ class BaseModelNotFoundError(BaseModelError):
 
 class BaseModelMismatchError(BaseModelError):
     """Adapters, or an adapter and a model, do not share a base model."""
+
+
+class OtherBaseError(BaseModelMismatchError):
+    """The base model at hand is not the one that an adapter belongs to.
+
+    `expected` and `found` are the two, as manifests describe base models.
+    """
 
 
 class AdapterError(HubkitError):

@@ -10,9 +10,10 @@ from typing import Any
 
 from hubkit.adapters.adapter import NAME_THE_BASE, Adapter
 from hubkit.adapters.fusion import Fusion
+from hubkit.bases.parts import parts_of, without_parts
 from registry.errors import AdapterError, FolderError
 from registry.folders import write_manifest
-from registry.manifest import Kind, Manifest, Method, Parent, manifest_errors
+from registry.manifest import HeadInfo, Kind, Manifest, Method, Parent, manifest_errors
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
@@ -73,7 +74,7 @@ def manifest_of(
 
     Raises:
         AdapterError: Nothing says which base model it belongs to.
-        ManifestError: A fact is none that a manifest holds.
+        ManifestError: The manifest does not allow a fact.
     """
     base = composition.base
     if base is None:
@@ -81,14 +82,19 @@ def manifest_of(
             f"{composition} names no base model, so it cannot be published. {NAME_THE_BASE}"
         )
     kind, method = _kind(composition)
-    labels = composition.head.labels if composition.head is not None else ()
+    head = composition.head
+    modules = () if head is None else parts_of(head.tensors, head.backbone)
     with manifest_errors(f"What is said of {composition}"):
         return Manifest(
             kind=kind,
             method=method,
-            base_model=base,
+            base_model=without_parts(base, modules),
             parents=tuple(parents),
-            **{"labels": labels, **facts},
+            **{
+                "labels": () if head is None else head.labels,
+                "head": HeadInfo(modules=modules) if modules else None,
+                **facts,
+            },
         )
 
 

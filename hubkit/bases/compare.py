@@ -1,22 +1,132 @@
-"""Whether two base models are the same one, as far as their descriptions tell."""
+"""Whether two base models are the same one: the one place where this is asked. Loads no torch."""
 
 from __future__ import annotations
 
-from registry.errors import BaseModelMismatchError
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from registry.errors import BaseModelMismatchError, OtherBaseError
+from registry.fields import Json
 from registry.manifest import BaseModelInfo
+
+_SET_IN_TRAINING = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
+"""Ids that the base model may leave open; Trainer then writes the tokenizer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What two descriptions of base models say of each other.
+
+    Attributes:
+        differences: What tells them apart, such as ``the weights (expected 1234, found abcd)``.
+        notes: What differs and makes no difference to which base model it is, as sentences.
+        unknown: What one of them does not record: among ``weights``, ``configuration`` and
+            ``tokenizer``.
+    """
+
+    differences: tuple[str, ...]
+    notes: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing that both record tells them apart."""
+        return not self.differences
+
+
+def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
+    """Compare two base models by all that both record.
+
+    The same weights in another dtype are the same base model, with a note.
+
+    Args:
+        expected: The one that an adapter was trained on.
+        found: Another one, or the one at hand.
+    """
+    differences: list[str] = []
+    notes: list[str] = []
+    unknown: list[str] = []
+    if expected.fingerprint is None or found.fingerprint is None:
+        unknown.append("weights")
+        differences.extend(_sizes(expected, found))
+    elif expected.fingerprint != found.fingerprint:
+        if _fingerprints(expected) & _fingerprints(found):
+            notes.append(
+                f"The weights of {found.id} are those of training in another dtype: "
+                f"{expected.dtype or 'unknown'} in training, {found.dtype or 'unknown'} here."
+            )
+        else:
+            differences.append(_weights(expected, found))
+    if expected.config_digest is None or found.config_digest is None:
+        unknown.append("configuration")
+    elif expected.config_digest != found.config_digest:
+        if expected.config is None or found.config is None:
+            differences.append("the configuration")
+        else:
+            differences.extend(_settings(expected.config, found.config))
+            if alone := sorted(expected.config.keys() ^ found.config.keys()):
+                notes.append(
+                    f"Not compared, as one configuration alone has it: {', '.join(alone)}."
+                )
+    if expected.tokenizer_digest is None or found.tokenizer_digest is None:
+        unknown.append("tokenizer")
+    elif expected.tokenizer_digest != found.tokenizer_digest:
+        differences.append(
+            f"the tokenizer (expected {expected.tokenizer_digest[:12]}, found "
+            f"{found.tokenizer_digest[:12]})"
+        )
+    changed = [
+        path
+        for path in sorted(expected.parts.keys() & found.parts.keys())
+        if expected.parts[path] != found.parts[path]
+    ]
+    if changed and "float16" in (expected.dtype, found.dtype) and expected.dtype != found.dtype:
+        # Rounded to float16 and to bfloat16, weights are others than rounded to bfloat16 at once.
+        notes.append(f"Not compared in float16: the weights of {', '.join(changed)}.")
+    else:
+        differences.extend(f"the weights of the {path}" for path in changed)
+    return Comparison(tuple(differences), tuple(notes), tuple(unknown))
+
+
+RECORDED_WITH = {
+    "fingerprint": ("fingerprint", "dtype", "rounded"),
+    # Who does not know the configuration does not know the pooler, either.
+    "config_digest": ("config", "config_digest", "parts"),
+    "tokenizer_digest": ("tokenizer_digest",),
+}
+"""What is taken from another description, by the field that one lacks."""
+NAMES = {
+    "fingerprint": "weights",
+    "config_digest": "configuration",
+    "tokenizer_digest": "tokenizer",
+}
+"""What people call these fields."""
+
+
+def lacking(base: BaseModelInfo, other: BaseModelInfo) -> list[str]:
+    """The keys of `NAMES` that `other` describes and `base` does not."""
+    return [
+        field
+        for field in NAMES
+        if getattr(base, field) is None and getattr(other, field) is not None
+    ]
+
+
+def completed(base: BaseModelInfo, other: BaseModelInfo) -> BaseModelInfo:
+    """`base`, and what it does not describe as `other` has it; to be asked of the same base."""
+    taken = [name for field in lacking(base, other) for name in RECORDED_WITH[field]]
+    if base.dtype is None and base.fingerprint in (None, other.fingerprint):
+        taken.extend(("dtype", "rounded"))
+    return base.model_copy(update={name: getattr(other, name) for name in taken})
 
 
 def same_base(one: BaseModelInfo, other: BaseModelInfo) -> bool:
-    """Whether two base models have the same weights, or else the same name and shape."""
-    if one.fingerprint and other.fingerprint:
-        return one.fingerprint == other.fingerprint
-    return one.id == other.id and same_sizes(one, other)
+    """Whether two adapters are known to be of one base model.
 
-
-def same_sizes(one: BaseModelInfo, other: BaseModelInfo) -> bool:
-    """Whether two base models are of one width and depth, as far as both are known."""
-    pairs = ((one.hidden_size, other.hidden_size), (one.num_layers, other.num_layers))
-    return all(mine is None or yours is None or mine == yours for mine, yours in pairs)
+    Where a fingerprint is missing, the same name has to do.
+    """
+    found = compare(one, other)
+    return found.same and ("weights" not in found.unknown or one.id == other.id)
 
 
 def base_mismatch(
@@ -29,12 +139,20 @@ def base_mismatch(
     ]
     if not unknown:
         return BaseModelMismatchError(
-            f"{one} and {other} belong to different base models: {bases}. Adapters combine on one "
-            "base model only."
+            f"{one} and {other} belong to different base models: {bases}. They differ in "
+            f"{_listed(compare(one_base, other_base).differences)}. Adapters combine on one base "
+            "model only.",
+            other,
+            expected=one_base,
+            found=other_base,
         )
     return BaseModelMismatchError(
         f"Nothing says that {one} and {other} belong to one base model: {bases}. If they do, "
-        f"publish {' and '.join(unknown)} again with --base BASE, which is looked at and recorded."
+        f"publish {' and '.join(unknown)} again with the base model at hand: its fingerprint is "
+        "then recorded.",
+        other,
+        expected=one_base,
+        found=other_base,
     )
 
 
@@ -43,7 +161,7 @@ def describe_base(base: BaseModelInfo) -> str:
     return f"{base.id} (fingerprint {(base.fingerprint or 'unknown')[:12]})"
 
 
-def require_base(adapter: str, trained_on: BaseModelInfo, found: BaseModelInfo) -> None:
+def require_base(adapter: str, trained_on: BaseModelInfo, found: BaseModelInfo) -> Comparison:
     """Make sure that a base model is the one that an adapter was trained on.
 
     Args:
@@ -51,24 +169,88 @@ def require_base(adapter: str, trained_on: BaseModelInfo, found: BaseModelInfo) 
         trained_on: The base model in its manifest.
         found: The base model at hand.
 
+    Returns:
+        What is to be noted of the two, and what could not be compared.
+
     Raises:
-        BaseModelMismatchError: It has other weights. Where the manifest has no fingerprint, only
-            the sizes are compared.
+        OtherBaseError: It is another one. Where the manifest has no fingerprint, only the sizes of
+            the weights are compared.
     """
-    same = (
-        trained_on.fingerprint == found.fingerprint
-        if trained_on.fingerprint and found.fingerprint
-        else same_sizes(trained_on, found)
+    comparison = compare(trained_on, found)
+    if not comparison.same:
+        raise other_base(adapter, trained_on, found, comparison)
+    return comparison
+
+
+def other_base(
+    adapter: str,
+    expected: BaseModelInfo,
+    found: BaseModelInfo,
+    comparison: Comparison,
+    *,
+    since: str = "was trained on",
+) -> OtherBaseError:
+    """The error for a base model at hand that is not the one that an adapter belongs to.
+
+    Args:
+        adapter: Which adapter.
+        expected: The base model that it belongs to.
+        found: The one at hand.
+        comparison: What tells them apart.
+        since: How the adapter came to belong to it.
+    """
+    return OtherBaseError(
+        f"{adapter} {since} {expected.id}, but {found.id} differs in "
+        f"{_listed(comparison.differences)}.",
+        adapter,
+        expected=expected,
+        found=found,
     )
-    if not same:
-        raise BaseModelMismatchError(
-            f"{adapter} was trained on {_told(trained_on)}, but {found.id} is {_told(found)}. "
-            "Name the base model that it was trained on with --base.",
-            found.id,
-        )
 
 
-def _told(base: BaseModelInfo) -> str:
-    if base.fingerprint:
-        return f"weights {base.fingerprint[:12]} of {base.architecture or base.id}"
-    return f"{base.id} ({base.num_layers or 'some'} layers of {base.hidden_size or 'some size'})"
+def _fingerprints(base: BaseModelInfo) -> set[str]:
+    # Each covers its dtype, so that those of two dtypes are never equal.
+    return {base.fingerprint or "", *base.rounded.values()}
+
+
+def _weights(expected: BaseModelInfo, found: BaseModelInfo) -> str:
+    assert expected.fingerprint is not None
+    assert found.fingerprint is not None
+    text = f"the weights (expected {expected.fingerprint[:12]}"
+    text += f" in {expected.dtype}" if expected.dtype else ""
+    text += f", found {found.fingerprint[:12]}"
+    text += f" in {found.dtype}" if found.dtype else ""
+    if not expected.rounded and found.dtype and "float16" in found.dtype:  # bfloat16, too
+        text += "; the adapter does not record how they are rounded, so load them in float32"
+    return f"{text})"
+
+
+def _sizes(expected: BaseModelInfo, found: BaseModelInfo) -> Iterator[str]:
+    for what, wanted, other in (
+        ("the width", expected.hidden_size, found.hidden_size),
+        ("the number of layers", expected.num_layers, found.num_layers),
+    ):
+        if wanted is not None and other is not None and wanted != other:
+            yield f"{what} (expected {wanted}, found {other})"
+
+
+def _settings(expected: Mapping[str, Json], found: Mapping[str, Json]) -> Iterator[str]:
+    for name in sorted(expected.keys() & found.keys()):
+        one, other = expected[name], found[name]
+        if one == other:
+            continue
+        if name.rpartition(".")[2] in _SET_IN_TRAINING and _may_agree(one, other):
+            continue
+        yield f"{name} of the configuration (expected {one}, found {other})"
+
+
+def _may_agree(one: Json, other: Json) -> bool:
+    """Whether two settings of token ids have one in common, or one leaves it open."""
+    if one is None or other is None:
+        return True
+    ones, others = (value if isinstance(value, list) else [value] for value in (one, other))
+    return any(value in others for value in ones)
+
+
+def _listed(texts: tuple[str, ...]) -> str:
+    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))

@@ -1,24 +1,36 @@
 """The base models that adapters were attached to here. Loads no torch.
 
-An adapter of another library does not say which weights its base model had. The first base model
-that it is attached to is taken to be the right one, and noted in the registry's folder; from then
-on another one is an error, as it is for adapters that came with a fingerprint. So is noted who was
-told to go on with another base model all the same. A backup has these notes, as without them the
-next base model would be taken for the right one; a bundle has not, as they tell of this registry.
+An adapter of another library does not say which weights its base model had, and one of an earlier
+hubkit does not say which configuration and tokenizer. What a manifest does not record is taken from
+the first base model that fits, and noted in the registry's folder. From then on another one is an
+error, as it is for adapters that record everything. So is noted who was told to go on with another
+base model. A backup has these notes, as without them the next base model would be taken for the
+right one. A bundle does not have them, as they tell of this registry.
 
-    known-bases/MANIFEST-DIGEST.json    {"first": FINGERPRINT|null, "allowed": [FINGERPRINT, ...]}
+    known-bases/MANIFEST-DIGEST.json
+        {"first": FINGERPRINT|null, "allowed": [DIGEST, ...], "base": BASE-MODEL|null}
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hubkit.bases.compare import (
+    NAMES,
+    RECORDED_WITH,
+    Comparison,
+    compare,
+    completed,
+    lacking,
+    other_base,
+)
 from registry import Manifest, Version
 from registry.catalog.catalog import KNOWN_BASES_NAME
-from registry.errors import BaseModelMismatchError
+from registry.manifest import BaseModelInfo, canonical_digest, manifest_errors
 from registry.storage.durable import make_folders, storage_errors, write_file
 
 _log = logging.getLogger(__name__)
@@ -29,12 +41,30 @@ class KnownBases:
     """What is noted of one version.
 
     Attributes:
-        first: Fingerprint of the base model it was first attached to, where its manifest has none.
-        allowed: Fingerprints that it was attached to although it was trained on another.
+        base: The base model it was first attached to, as far as the manifest does not describe it.
+        allowed: The base models that it was attached to although it was trained on another: their
+            :func:`identity`, or the fingerprint that an earlier hubkit noted.
     """
 
-    first: str | None = None
+    base: BaseModelInfo | None = None
     allowed: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> str | None:
+        """The fingerprint that is expected, where the manifest has none."""
+        return self.base.fingerprint if self.base else None
+
+
+def identity(base: BaseModelInfo) -> str:
+    """What a base model is, as one digest: its weights, configuration, tokenizer and parts."""
+    return canonical_digest(
+        {
+            "weights": base.fingerprint,
+            "configuration": base.config_digest,
+            "tokenizer": base.tokenizer_digest,
+            "parts": dict(base.parts),
+        }
+    )
 
 
 def known_bases(home: Path, version: Version) -> KnownBases:
@@ -49,18 +79,28 @@ def known_bases(home: Path, version: Version) -> KnownBases:
             content = json.loads(path.read_bytes())
         except FileNotFoundError:
             return KnownBases()
-    return KnownBases(first=content["first"], allowed=tuple(content["allowed"]))
+    base: dict[str, Any] | None = content.get("base")
+    if base is None and content["first"] is not None:  # written by an earlier hubkit
+        base = {"id": "the first base model", "fingerprint": content["first"]}
+    with manifest_errors(str(path)):
+        noted = None if base is None else BaseModelInfo.model_validate(base)
+    return KnownBases(noted, tuple(content["allowed"]))
+
+
+def expected_base(manifest: Manifest, known: KnownBases) -> BaseModelInfo:
+    """The base model that a version belongs to: what its manifest says, and what is noted here."""
+    return manifest.base_model if known.base is None else completed(manifest.base_model, known.base)
 
 
 def require_known_base(
     home: Path,
     version: Version,
     manifest: Manifest,
-    fingerprint: str,
+    found: BaseModelInfo,
     *,
     base: str,
     allow_mismatch: bool = False,
-) -> None:
+) -> Comparison:
     """Make sure that a version belongs to a base model, as far as anybody knows.
 
     To be called before a version is attached.
@@ -69,45 +109,70 @@ def require_known_base(
         home: The registry's folder.
         version: What is to be attached.
         manifest: Its manifest.
-        fingerprint: That of the base model at hand.
+        found: The base model at hand.
         base: What the base model at hand is called, for messages.
         allow_mismatch: Go on with another base model, and note it; it is not asked again.
 
+    Returns:
+        How the base model at hand compares with the expected one: with differences if these are
+        allowed.
+
     Raises:
-        BaseModelMismatchError: It belongs to another one.
+        OtherBaseError: It belongs to another one.
         StorageError: What has to be noted cannot be written.
     """
+    found = found.model_copy(update={"id": base})
     known = known_bases(home, version)
-    expected = manifest.base_model.fingerprint or known.first
-    if expected == fingerprint or fingerprint in known.allowed:
-        return
-    if expected is None:
-        _note(home, version, KnownBases(first=fingerprint, allowed=known.allowed))
-        _log.warning(
-            "%s came without the fingerprint of its base model. Checked: the architecture, and "
-            "name and shape of every tensor. Not checked: that %s has the weights that it was "
-            "trained on. Its fingerprint, %s, is expected from now on.",
-            version.ref,
-            base,
-            fingerprint[:12],
-        )
-        return
+    expected = expected_base(manifest, known)
+    comparison = compare(expected, found)
+    if comparison.same:
+        for note in comparison.notes:
+            _log.warning("%s: %s", version.ref, note)
+        _note_what_is_new(home, version, known, expected, found)
+        return comparison
+    if identity(found) in known.allowed or found.fingerprint in known.allowed:
+        return comparison
     if not allow_mismatch:
-        since = "was trained on" if manifest.base_model.fingerprint else "was first attached to"
-        raise BaseModelMismatchError(
-            f"{version.ref} {since} {manifest.base_model.id} with weights {expected[:12]}, but "
-            f"{base} has {fingerprint[:12]}. Name the right base model with --base. With "
-            "--allow-base-mismatch it goes on all the same, and that is noted.",
-            version.ref,
-        )
-    _note(home, version, KnownBases(known.first, (*known.allowed, fingerprint)))
+        first = manifest.base_model.fingerprint is None and known.first is not None
+        since = "was first attached to" if first else "was trained on"
+        raise other_base(str(version.ref), expected, found, comparison, since=since)
+    _note(home, version, KnownBases(known.base, (*known.allowed, identity(found))))
     _log.warning(
-        "%s runs on %s (%s) from now on, although it belongs to %s (%s).",
+        "%s runs on %s from now on, although it belongs to %s, which differs in %s.",
         version.ref,
         base,
-        fingerprint[:12],
         manifest.base_model.id,
-        expected[:12],
+        ", ".join(comparison.differences),
+    )
+    return comparison
+
+
+def _note_what_is_new(
+    home: Path,
+    version: Version,
+    known: KnownBases,
+    expected: BaseModelInfo,
+    found: BaseModelInfo,
+) -> None:
+    """Note what nobody knew of a version's base model, and tell what could not be checked."""
+    new = lacking(expected, found)
+    if not new:
+        return
+    taken = {name: getattr(found, name) for field in new for name in RECORDED_WITH[field]}
+    noted = (known.base or BaseModelInfo(id=found.id)).model_copy(update=taken)
+    _note(home, version, KnownBases(noted, known.allowed))
+    *others, last = (NAMES[field] for field in new)
+    missing = f"{', '.join(others)} and {last}" if others else last
+    _log.warning(
+        "%s does not record the %s of its base model. Checked: %s. Not checked: that %s has the %s "
+        "that it was trained with. What it has is noted, and expected from now on.",
+        version.ref,
+        missing,
+        "the architecture, and name and shape of every tensor"
+        if "fingerprint" in new
+        else "the weights",
+        found.id,
+        missing,
     )
 
 
@@ -115,7 +180,12 @@ def _note(home: Path, version: Version, known: KnownBases) -> None:
     path = _path(home, version)
     with storage_errors("write", path):
         make_folders(path.parent)
-    write_file(path, json.dumps(asdict(known), indent=2).encode())
+    content = {
+        "first": known.first,
+        "allowed": known.allowed,
+        "base": None if known.base is None else known.base.model_dump(mode="json"),
+    }
+    write_file(path, json.dumps(content, indent=2).encode())
 
 
 def _path(home: Path, version: Version) -> Path:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import torch
 import transformers
 from huggingface_hub import is_offline_mode
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    AutoImageProcessor,
     AutoModel,
     AutoTokenizer,
     PreTrainedModel,
@@ -22,23 +24,111 @@ from transformers import (
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.utils import logging
 
-from hubkit.bases.fingerprint import NOT_BACKBONE, fingerprint
+from hubkit.bases.configuration import settings_of
+from hubkit.bases.fingerprint import (
+    NOT_BACKBONE,
+    SMALL_DTYPES,
+    digest_parts,
+    dtype_name,
+    fingerprint,
+    fingerprints,
+)
 from hubkit.bases.names import normalize
+from hubkit.bases.parts import parts_of
+from hubkit.bases.tokenization import image_processor_digest, tokenizer_digest
 from hubkit.nn.host import backbone, num_layers
 from registry.errors import BaseModelNotFoundError, UnsupportedModelError
-from registry.manifest import BaseModelInfo
+from registry.manifest import BaseModelInfo, canonical_digest
 
 
-def describe(model: PreTrainedModel) -> BaseModelInfo:
-    """What ``model`` is, its weights included, as the manifest stores it."""
+def describe(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    like: BaseModelInfo | None = None,
+    own: Collection[str] = (),
+) -> BaseModelInfo:
+    """What ``model`` is, with its weights, configuration and tokenizer, as the manifest stores it.
+
+    Args:
+        model: A model, with or without a head.
+        tokenizer: Its tokenizer; default: the one that lies where the model was loaded from.
+        like: A base model to compare it with: then its weights are rounded to other dtypes only
+            if that is what tells the two apart.
+        own: Parameters that are no part of the base model, by name: those that started at random,
+            and those of an adapter's head. What `like` names among its parts is described all the
+            same.
+    """
+    if tokenizer is None:
+        digest = _stored_digest(str(model.config.name_or_path), model)
+    else:
+        digest = tokenizer_digest(tokenizer)
+    found = describe_model(model, like=like, own=own)
+    return found.model_copy(update={"tokenizer_digest": digest})
+
+
+def describe_model(
+    model: PreTrainedModel, *, like: BaseModelInfo | None = None, own: Collection[str] = ()
+) -> BaseModelInfo:
+    """As :func:`describe`, without the tokenizer."""
+    digest = fingerprint(model)
+    settings = settings_of(model.config)
+    expected = set() if like is None else set(like.parts)
+    theirs = set(parts_of(own, model.base_model_prefix)) - expected
     return BaseModelInfo(
         id=normalize(model.config.name_or_path or type(backbone(model)).__name__),
         revision=getattr(model.config, "_commit_hash", None),
         architecture=type(backbone(model)).__name__,
         hidden_size=getattr(model.config, "hidden_size", None),
         num_layers=_num_layers(model),
-        fingerprint=fingerprint(model),
+        fingerprint=digest,
+        dtype=dtype_name(model),
+        rounded=_rounded(model, digest, like),
+        config=settings,
+        config_digest=canonical_digest(settings),
+        parts={path: part for path, part in digest_parts(model).items() if path not in theirs},
     )
+
+
+def _rounded(model: PreTrainedModel, digest: str, like: BaseModelInfo | None) -> dict[str, str]:
+    """The fingerprints of the weights in other dtypes, where these are needed."""
+    wanted: tuple[torch.dtype, ...] = SMALL_DTYPES
+    if like is not None and like.fingerprint is not None:
+        if digest in (like.fingerprint, *like.rounded.values()):
+            return {}
+        # An adapter of an earlier hubkit does not say in which dtype its base model was.
+        wanted = (torch.float32, *SMALL_DTYPES)
+    dtypes = tuple(dtype for dtype in wanted if _name(dtype) != dtype_name(model))
+    return dict(zip(map(_name, dtypes), fingerprints(model, dtypes), strict=True))
+
+
+def describe_base_model(base: str) -> BaseModelInfo:
+    """Load a base model to see what it is.
+
+    Raises:
+        BaseModelNotFoundError: As :func:`load_model`.
+    """
+    model, new = load_backbone(base)
+    return describe(model, own=new)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _stored_digest(base: str, model: PreTrainedModel) -> str | None:
+    """The digest of the tokenizer or the image processor in ``base``; None if it has neither."""
+    if not base:
+        return None
+    try:
+        return tokenizer_digest(load_tokenizer(base, model))
+    except BaseModelNotFoundError:
+        pass
+    try:
+        with _quiet():
+            return image_processor_digest(AutoImageProcessor.from_pretrained(base))
+    except (OSError, ValueError, KeyError, ImportError):
+        return None
 
 
 def _num_layers(model: PreTrainedModel) -> int | None:
@@ -64,9 +154,11 @@ def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:
     return load_for_head(base, auto_class, **settings)[0]
 
 
-def load_backbone(base: str) -> PreTrainedModel:
-    """Load a base model to see what it is: without its head, unless only the class that it was
-    saved from finds its weights, as with an encoder that was saved without its decoder.
+def load_backbone(base: str) -> tuple[PreTrainedModel, frozenset[str]]:
+    """Load a base model to see what it is, and the names of its parameters that start at random.
+
+    It comes without its head, unless only the class that it was saved from finds its weights, as
+    with an encoder that was saved without its decoder.
 
     Raises:
         BaseModelNotFoundError: As :func:`load_model`.
@@ -77,7 +169,7 @@ def load_backbone(base: str) -> PreTrainedModel:
             if own_class := getattr(transformers, name, None):
                 model, new = _load(base, own_class)
     _require_backbone(base, model, new)
-    return model
+    return model, new
 
 
 def load_for_head(
@@ -166,7 +258,7 @@ def _no_tokenizer(base: str, files: list[str]) -> BaseModelNotFoundError:
     return BaseModelNotFoundError(
         f"The base model {base!r} has no tokenizer that transformers can read: expected the files "
         f"of one in {folder} ({', '.join(files)}). Copy them from where the model came from, or "
-        f"name a base model that has them with --base.{_offline()}",
+        f"name a base model that has them.{_offline()}",
         base,
     )
 
@@ -188,8 +280,8 @@ def _base_model_errors(base: str) -> Iterator[None]:
         else:
             where = f"it is neither a folder here nor a model that the Hub gave us ({reason})"
         raise BaseModelNotFoundError(
-            f"The base model {base!r} cannot be loaded: {where}. Pass a folder or a hub id with "
-            f"--base; a private model needs HF_TOKEN.{_offline()}",
+            f"The base model {base!r} cannot be loaded: {where}. Expected a folder or a hub id; "
+            f"a private model needs HF_TOKEN.{_offline()}",
             base,
         ) from error
 

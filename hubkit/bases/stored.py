@@ -1,4 +1,4 @@
-"""What a base model on disk is, its fingerprint included. Loads no torch when nothing changed.
+"""What a base model on disk is, with all its digests. Loads no torch when nothing changed.
 
 The stock loader reads the tensors, so sharding, file format and head class make no difference; what
 they amount to is kept in the registry's cache for as long as the very same files are there.
@@ -13,12 +13,19 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
+from hubkit.bases.compare import compare
 from hubkit.bases.names import normalize
 from registry.folders.folder import numbered_labels
 from registry.manifest import BaseModelInfo, manifest_errors
 from registry.storage.durable import make_folders, write_file
 
-_READ = ("config.json", "*.index.json", "*.safetensors", "*.bin")
+_READ = (
+    *("config.json", "*.index.json", "*.safetensors", "*.bin"),
+    *("tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens_map.json"),
+    *("added_tokens.json", "preprocessor_config.json", "processor_config.json"),
+)
+_FORM = "2"
+"""Counts what is kept of a base model: another one than before is not read."""
 # A file written again within one tick of the clock has the same time stamps.
 _TICK = 20_000_000
 
@@ -56,10 +63,10 @@ def describe_stored(base: str, cache: Path) -> BaseModelInfo:
         with manifest_errors(str(known)):
             found = BaseModelInfo.model_validate_json(known.read_bytes())
         return found.model_copy(update={"id": normalize(base)})
-    from hubkit.bases.load import describe, load_backbone
+    from hubkit.bases.load import describe_base_model
 
     started = time.time_ns()
-    found = describe(load_backbone(base))
+    found = describe_base_model(base)
     if known is not None and before is not None and folder is not None:
         unchanged = _identity(folder) == before and before[1] < started - _TICK
         if unchanged:
@@ -82,7 +89,7 @@ def labels_in(folder: Path) -> tuple[str, ...]:
 
 
 def where_base_is(base: BaseModelInfo, cache: Path) -> str:
-    """Return where to load a base model from: its id, or a folder that holds the same weights.
+    """Return where to load a base model from: its id, or a folder that holds the same one.
 
     Args:
         base: As a manifest names it, maybe from another machine.
@@ -94,7 +101,7 @@ def where_base_is(base: BaseModelInfo, cache: Path) -> str:
         with manifest_errors(str(known)):
             found = BaseModelInfo.model_validate_json(known.read_bytes())
         folder = find_base_folder(found.id)
-        same = found.fingerprint == base.fingerprint
+        same = found.fingerprint is not None and compare(base, found).same
         if same and folder is not None and _identity(folder)[0] == known.name:
             return found.id
     return base.id
@@ -102,7 +109,7 @@ def where_base_is(base: BaseModelInfo, cache: Path) -> str:
 
 def _identity(folder: Path) -> tuple[str, int]:
     """A digest that changes when any file of the model does, and the newest time stamp (ns)."""
-    digest, newest = hashlib.sha256(), 0
+    digest, newest = hashlib.sha256(_FORM.encode()), 0
     for path in sorted({path for pattern in _READ for path in folder.glob(pattern)}):
         status = path.stat()
         state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

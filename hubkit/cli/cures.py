@@ -103,6 +103,11 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.AlteredRowsError: (
         "`hubkit fsck --full --repair` writes again what manifests and log tell.",
     ),
+    errors.BaseModelNotFoundError: ("Name a base model with --base.",),
+    errors.OtherBaseError: (
+        "Name the right base model with --base.",
+        "With --allow-base-mismatch it goes on all the same, and that is noted.",
+    ),
 }
 """The cure of each class of error that has one; a class without a row has that of its parent."""
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
-from functools import cached_property
 
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.bases.fingerprint import fingerprint
+from hubkit.bases.compare import require_base
+from hubkit.bases.load import describe_model
+from hubkit.bases.parts import without_parts
 from hubkit.methods.method import DeltaShape, Method
 from hubkit.methods.sites import BlockSite, Site
 from hubkit.nn.host import BaseModel, embedding_size, embeddings, site_sizes
 from hubkit.nn.layout import has_layouts
 from registry.errors import AdapterError, BaseModelMismatchError, UnsupportedModelError
+from registry.manifest import BaseModelInfo
+
+logger = logging.getLogger(__name__)
 
 _CURE = "Load the base model that the adapter was trained on."
 
@@ -28,8 +33,7 @@ class Fitting:
 
     Args:
         model: The model.
-        allow_base_mismatch: Whether to take a model with other weights, or the same ones in
-            another dtype, of which nothing can be said.
+        allow_base_mismatch: Whether to take another base model of the same architecture and sizes.
 
     Raises:
         UnsupportedModelError: It is no transformers model, or hubkit knows no sites for it.
@@ -43,11 +47,8 @@ class Fitting:
         self.model = model
         self._allow_base_mismatch = allow_base_mismatch
         self.host = BaseModel(model)
+        self._same: list[BaseModelInfo] = []
         self._known: tuple[Method, Mapping[Site, DeltaShape]] | None = None
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        return fingerprint(self.model)
 
     def check(self, adapter: Adapter) -> None:
         """Make sure that ``adapter`` has a delta of the right size at each of its sites, no other.
@@ -57,16 +58,27 @@ class Fitting:
         """
         self._check_sites(adapter)
         self._check_coupling(adapter)
-        base = adapter.base
-        if self._allow_base_mismatch or not base or not base.fingerprint:
+        if not self._allow_base_mismatch and adapter.base is not None:
+            self._check_base(str(adapter), adapter.base)
+
+    def _check_base(self, adapter: str, base: BaseModelInfo) -> None:
+        if base.fingerprint is None or base in self._same:
             return
-        if base.fingerprint != self._fingerprint:
-            raise BaseModelMismatchError(
-                f"Adapter {adapter} was trained on {base.id} with weights {base.fingerprint[:12]}, "
-                f"but this {self._name} ({self.model.config.name_or_path or 'unnamed'}) has "
-                f"{self._fingerprint[:12]} in {self.model.dtype}. {_CURE} The same weights in "
-                "another dtype are others: attach(..., allow_base_mismatch=True) takes them."
-            )
+        found = describe_model(self.model, like=base)
+        # A model without the adapter's head need not have what lies before that head.
+        comparison = require_base(f"Adapter {adapter}", without_parts(base, base.parts), found)
+        for note in comparison.notes:
+            logger.warning("%s", note)
+        for path, digest in base.parts.items():
+            if found.parts.get(path, digest) != digest:
+                logger.warning(
+                    "The %s of this %s has other weights than the base model of adapter %s; what "
+                    "comes after it gives other outputs than in training.",
+                    path,
+                    self._name,
+                    adapter,
+                )
+        self._same.append(base)
 
     @property
     def _name(self) -> str:

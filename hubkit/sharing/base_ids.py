@@ -94,7 +94,7 @@ class BaseIds:
             for pinned, (part, renamed) in zip(manifest.parents, parts, strict=True)
         )
         tags = without_bases(manifest.tags)
-        changed = manifest.model_copy(update={"base_model": base, "parents": parents, "tags": tags})
+        changed = manifest.changed(str(version.ref), base_model=base, parents=parents, tags=tags)
         with scratch_folder(self._catalog.home) as scratch:
             folder = scratch / "version"
             self._catalog.materialize(version, folder)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hubkit.bases.compare import require_base
+from hubkit.bases.compare import completed, require_base
 from hubkit.bases.stored import cache_in, describe_stored, find_base_folder, labels_in
 from hubkit.sharing.pickles import without_pickles
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
@@ -78,11 +78,7 @@ def publish_folder(
     }
     changes = {fact: value for fact, value in facts.items() if value is not None}
     with checked_folder(catalog, path, name, base=base, parents=parents, labels=labels) as folder:
-        # Through JSON, as a copy is not checked.
-        manifest = Manifest.from_json(
-            folder.manifest.model_copy(update=changes).to_json(),
-            f"What is to be published from {path}",
-        )
+        manifest = folder.manifest.changed(f"What is to be published from {path}", **changes)
         if manifest.task is None and not (path / MANIFEST_NAME).is_file():
             raise UnknownTaskError(f"{path} does not say what the adapter does.", path)
         return catalog.publish(name, Folder(manifest, folder.path), message=message)
@@ -130,7 +126,10 @@ def checked_folder(
             found = given.base or describe_stored(manifest.base_model.id, cache)
             require_base(str(path), manifest.base_model, found)
             if manifest.base_model.fingerprint is None:
-                manifest = manifest.model_copy(update={"base_model": found})
+                manifest = manifest.changed(str(path), base_model=found)
+            else:
+                known = completed(manifest.base_model, found)
+                manifest = manifest.changed(str(path), base_model=known)
         if labels and tuple(labels) != manifest.labels:
             raise HeadLabelsError(
                 f"{path} has the labels {', '.join(manifest.labels) or 'none'}, but "

@@ -96,7 +96,7 @@ def _noted(
             catalog.home,
             version,
             catalog.manifest(version),
-            found.fingerprint,
+            found,
             base=base,
             allow_mismatch=allow_mismatch,
         )

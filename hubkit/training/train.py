@@ -16,8 +16,7 @@ from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import load_published
 from hubkit.adapters.save import manifest_of, save_folder
-from hubkit.bases.fingerprint import fingerprint
-from hubkit.bases.known import require_known_base
+from hubkit.bases.check import require_known_model
 from hubkit.bases.load import describe, load_model, load_tokenizer
 from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.composing.combine import Chosen, choose, pins, require_same_kind
@@ -25,7 +24,7 @@ from hubkit.composition import Fuse
 from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
-from hubkit.models.head import head_of
+from hubkit.models.head import head_of, made_outlet
 from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
 from hubkit.tasks.rows import Rows
@@ -96,8 +95,17 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
     where = where_base_is(base, cache_in(catalog.home))
     start = _start(job, where)
     model = start.model
+    head = head_of(model, made_outlet(model))
     for version, manifest in chosen:
-        require_known_base(catalog.home, version, manifest, fingerprint(model), base=where)
+        require_known_model(
+            catalog.home,
+            version,
+            manifest,
+            model,
+            start.tokenizer,
+            base=where,
+            own=() if head is None else head.tensors,
+        )
     fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
     attach(model, fusion)
     train_only(model, fusion)
@@ -147,7 +155,7 @@ def _run(
     model, train, validation = start.model, start.train, start.validation
     arguments = asdict(job.settings)
     manifest = manifest_of(
-        composition,
+        replace(composition, head=head_of(model, made_outlet(model))),
         parents=parents,
         task=job.task,
         task_type=job.task_type,
@@ -190,7 +198,7 @@ def _run(
             job.settings,
             folder / "checkpoints",
         )
-        composition = replace(composition, head=head_of(model))
+        composition = replace(composition, head=head_of(model, made_outlet(model)))
         manifest = manifest.changed(
             f"What was trained as {job.name}",
             metrics=_metrics(result, start.task, validation.dataset),

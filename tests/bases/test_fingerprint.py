@@ -13,7 +13,7 @@ from transformers import (
 
 from hubkit import attach
 from hubkit.bases import fingerprint as module
-from hubkit.bases.fingerprint import fingerprint
+from hubkit.bases.fingerprint import digest_parts, dtype_name, fingerprint, fingerprints
 from tests.support.models import ARCHITECTURES, random_adapter, run, tiny_classifier, tiny_model
 
 CLASSES = (
@@ -110,3 +110,28 @@ def test_replaced_and_loaded_weights_are_seen() -> None:
     assert second == fingerprint(tiny_model(seed=2)) != first
     model.load_state_dict(tiny_model(seed=1).state_dict(), assign=True)
     assert fingerprint(model) == first
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_gives_the_fingerprint_of_the_model_loaded_in_that_dtype(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path, dtype=dtype)
+    assert fingerprints(model, (dtype,)) == (fingerprint(loaded),)
+    assert fingerprints(loaded, (torch.float32,)) != (fingerprint(model),)
+    assert (dtype_name(model), dtype_name(loaded)) == ("float32", str(dtype)[6:])
+
+
+def test_the_parts_before_the_outputs_have_digests_whatever_the_head_class_and_dtype() -> None:
+    model = tiny_classifier("bert")
+    parts = digest_parts(model)
+    assert parts.keys() == {"pooler", "classifier"}
+    assert digest_parts(model.base_model) == {"pooler": parts["pooler"]}
+    with torch.no_grad():
+        model.base_model.pooler.dense.bias[0] += 1
+    changed = digest_parts(model)
+    assert changed["pooler"] != parts["pooler"]
+    assert changed["classifier"] == parts["classifier"]
+    assert digest_parts(model.to(torch.bfloat16)) == changed

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -16,6 +17,7 @@ from transformers import (
 from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.load import (
     describe,
+    describe_base_model,
     encode,
     load_backbone,
     load_for_head,
@@ -94,13 +96,20 @@ def test_a_base_model_that_cannot_be_loaded_is_named(
 
 
 def test_weights_that_a_backbone_lacks_are_not_made_up(tmp_path: Path) -> None:
-    tiny_model("bert", AutoModelForMaskedLM).save_pretrained(tmp_path)
-    expected = (
-        r"no weights of that size for 2 tensors of BertForSequence.*'bert\.pooler\.dense\.bias'"
-    )
+    folder = base_folder(tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["encoder.layer.0.output.dense.bias"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    expected = r"no weights of that size for 1 tensors of BertForSequence.*output\.dense\.bias'"
     with pytest.raises(BaseModelNotFoundError, match=expected):
-        load_model(str(tmp_path), AutoModelForSequenceClassification)
-    assert load_backbone(str(tmp_path)).config.model_type == "bert"
+        load_model(str(folder), AutoModelForSequenceClassification)
+
+
+def test_a_pooler_that_the_base_model_lacks_is_new_and_none_of_its_parts(tmp_path: Path) -> None:
+    tiny_model("bert", AutoModelForMaskedLM).save_pretrained(tmp_path)
+    _, new = load_for_head(str(tmp_path), AutoModelForSequenceClassification)
+    assert "bert.pooler.dense.weight" in new
+    assert describe_base_model(str(tmp_path)).parts == {}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +126,7 @@ def test_a_part_of_a_base_model_is_told_by_the_class_that_saved_it(
 ) -> None:
     model = tiny_model(architecture, auto_class)
     model.save_pretrained(tmp_path)
-    assert fingerprint(load_backbone(str(tmp_path))) == fingerprint(model)
+    assert fingerprint(load_backbone(str(tmp_path))[0]) == fingerprint(model)
 
 
 def test_what_a_base_model_has_of_a_head_is_not_new(tmp_path: Path) -> None:

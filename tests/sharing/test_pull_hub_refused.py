@@ -166,7 +166,7 @@ def test_the_base_model_is_checked_before_anything_is_registered(
     publish_head(catalog)
     push(catalog, hub, "topic")
     other_base = str(base_folder(tmp_path / "other"))
-    with pytest.raises(BaseModelMismatchError, match="ada/topic was trained on weights"):
+    with pytest.raises(BaseModelMismatchError, match=r"ada/topic was .* differs in the weights"):
         pull(other_catalog, hub, "ada/topic", base=other_base)
     assert nothing_in(other_catalog)
     assert pull(other_catalog, hub, "ada/topic", base=str(BASE)).number == 1

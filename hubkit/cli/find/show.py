@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hubkit.bases.known import KnownBases
     from hubkit.sharing.pickles import Pickle
     from registry import Lineage, Manifest, Version
+    from registry.manifest import BaseModelInfo, TextInfo
 
 
 @click.command("show")
@@ -61,7 +62,11 @@ def command(ref: AdapterRef, as_json: bool) -> None:
                     for path, pickle in pickles.items()
                 },
                 "pulled_from": origins,
-                "known_bases": {"first": known.first, "allowed": [*known.allowed]},
+                "known_bases": {
+                    "first": known.first,
+                    "allowed": [*known.allowed],
+                    "base": known.base and known.base.model_dump(mode="json"),
+                },
             }
         )
         return
@@ -88,9 +93,12 @@ def _print(
             ("labels", ", ".join(manifest.labels)),
             ("base model", f"{base.id}{f' at {base.revision}' if base.revision else ''}"),
             ("", _shape(manifest)),
-            ("", f"fingerprint {base.fingerprint}" if base.fingerprint else ""),
-            ("", f"fingerprint {known.first}, where it was first attached" if known.first else ""),
+            *(("", line) for line in _digests(base)),
+            *(("", f"{line}, where it was first attached") for line in _noted(known)),
             ("", f"also allowed: {', '.join(known.allowed)}" if known.allowed else ""),
+            ("head", ", ".join(manifest.head.modules) if manifest.head else ""),
+            ("outputs", _outputs(manifest)),
+            ("text", _text(manifest.text)),
             ("language", version.language or ""),
             ("license", version.license or ""),
             ("tags", ", ".join(version.tags)),
@@ -144,6 +152,37 @@ def _print(
         ],
         title="Files",
     )
+
+
+def _digests(base: BaseModelInfo) -> list[str]:
+    """What a base model is held to, a line each."""
+    lines = [
+        f"{name} {digest}"
+        for name, digest in (
+            ("fingerprint", base.fingerprint),
+            ("configuration", base.config_digest),
+            ("tokenizer", base.tokenizer_digest),
+            *sorted(base.parts.items()),
+        )
+        if digest
+    ]
+    return [*lines, f"in {base.dtype}"] if base.dtype else lines
+
+
+def _noted(known: KnownBases) -> list[str]:
+    return [] if known.base is None else _digests(known.base)
+
+
+def _outputs(manifest: Manifest) -> str:
+    problem = (manifest.problem_type or "").replace("_", " ")
+    return " ".join(filter(None, (str(manifest.outputs or ""), problem and f"({problem})")))
+
+
+def _text(text: TextInfo | None) -> str:
+    if text is None:
+        return ""
+    known = text.model_dump(exclude_none=True)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
 
 
 def _shape(manifest: Manifest) -> str:

@@ -119,13 +119,13 @@ def test_a_base_model_that_could_not_be_checked_is_noted_and_then_expected(
     run("publish", tmp_path / "saved", "--name", "mine", "--task", "film")
     predict = ("predict", "mine", "good film", "--base")
     noted = run(*predict, base)
-    assert noted.stderr.startswith("Note: mine@1 came without the fingerprint of its base model.")
+    assert noted.stderr.startswith("Note: mine@1 does not record the weights, ")
     assert f"Not checked: that {base} has the weights" in noted.stderr
     again = run(*predict, base)
     assert (again.stdout, again.stderr) == (noted.stdout, "")
     assert "fingerprint" in run("show", "mine").stdout
     refused = run(*predict, other_base, status=1).stderr
-    assert "mine@1 was first attached to team/unknown with weights" in refused
+    assert "mine@1 was first attached to team/unknown, but " in refused
     allowed = run(*predict, other_base, "--allow-base-mismatch")
     assert "although it belongs to team/unknown" in allowed.stderr
     assert run(*predict, other_base).stdout == allowed.stdout != noted.stdout

@@ -50,4 +50,4 @@ def test_a_base_model_without_a_fingerprint_may_be_the_same(run: Run, publish: P
     publish("foreign", base_model=BASE | {"id": "elsewhere", "fingerprint": None})
     result = run("stack", "film", "foreign", "--name", "both", status=1)
     assert "Nothing says that film@1 and foreign@1 belong to one base model" in result.stderr
-    assert "publish foreign@1 again with --base BASE" in result.stderr
+    assert "publish foreign@1 again with the base model at hand" in result.stderr

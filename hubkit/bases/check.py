@@ -1,0 +1,48 @@
+"""Hold a loaded base model to the one that a version belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hubkit.bases.compare import Comparison
+from hubkit.bases.known import expected_base, known_bases, require_known_base
+from hubkit.bases.load import describe
+from registry import Manifest, Version
+
+
+def require_known_model(
+    home: Path,
+    version: Version,
+    manifest: Manifest,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    base: str,
+    own: Collection[str] = (),
+    allow_mismatch: bool = False,
+) -> Comparison:
+    """As :func:`~hubkit.bases.known.require_known_base`, for a model that is loaded.
+
+    Args:
+        home: The registry's folder.
+        version: What is to be attached.
+        manifest: Its manifest.
+        model: The base model at hand, before anything is attached.
+        tokenizer: Its tokenizer.
+        base: What the base model at hand is called, for messages.
+        own: Parameters that are no part of the base model, by name: those that started at random,
+            and those of the version's head.
+        allow_mismatch: Go on with another base model, and note it.
+
+    Raises:
+        OtherBaseError: It belongs to another one.
+        StorageError: What has to be noted cannot be written.
+    """
+    expected = expected_base(manifest, known_bases(home, version))
+    found = describe(model, tokenizer, like=expected, own=own)
+    return require_known_base(
+        home, version, manifest, found, base=base, allow_mismatch=allow_mismatch
+    )

@@ -1,0 +1,87 @@
+"""What a tokenizer does, as a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from transformers import PreTrainedTokenizerBase
+from transformers.image_processing_utils import BaseImageProcessor
+
+_TEXTS = (
+    "The quick brown fox, 12 345.67 km (\u2248 8\u00bd%) away: it's don't-know \u2014 OK?!",
+    *("\t a  b\n\nc ", "", "a@b.com https://x.y/z?q=1#f #tag @user $5.00 x_y CamelCase"),
+    "\u00c9COLE \u00e9cole e\u0301cole Stra\u00dfe \u0130stanbul \ufb01ne \uff21\uff22\uff23",
+    "\u6771\u4eac\u90fd\u306b\u884c\u304f \u0440\u0443\u0441\u0441\u043a\u0438\u0439",
+    "\u0639\u0631\u0628\u064a \ud55c\uad6d\uc5b4 \u0939\u093f\u0928\u094d\u0926\u0940",
+    "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 \u00a0\u200b\u3000\u0000\ufeff",
+)
+_WORDS = 256
+_ADDED = 64
+_MARKS = "#\u2581\u0120\u010a "
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 (64 hex digits) over what a tokenizer makes of text.
+
+    It covers the vocabulary with its ids, merges and scores; and the ids that the tokenizer gives
+    to texts made to show how it normalises and cuts text, and which special tokens it adds. Two
+    ways to write down the same tokenizer therefore have one digest. What is decided anew for each
+    call does not count: padding, truncation and their sides, the length of the model, and which
+    token pads.
+    """
+    digest = hashlib.sha256()
+    vocabulary = tokenizer.get_vocab()
+    _add(digest, sorted(vocabulary.items()))
+    _add(digest, _model(tokenizer))
+    texts = [*_TEXTS, *_probes(tokenizer, vocabulary)]
+    for arguments in ((texts,), (texts[:16], texts[1:17])):
+        encoded = tokenizer(*arguments, truncation=False, padding=False, verbose=False)
+        for name in ("input_ids", "token_type_ids"):
+            _add(digest, encoded.get(name))
+    return digest.hexdigest()
+
+
+def image_processor_digest(processor: BaseImageProcessor) -> str:
+    """SHA-256 (64 hex digits) over what an image processor is told to do."""
+    told = json.loads(processor.to_json_string())
+    names = {"image_processor_type", "processor_class", "feature_extractor_type", "device"}
+    digest = hashlib.sha256()
+    _add(digest, {k: v for k, v in told.items() if v is not None and k not in names})
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, value: object) -> None:
+    digest.update(json.dumps(value, sort_keys=True).encode() + b"\n")
+
+
+def _model(tokenizer: PreTrainedTokenizerBase) -> object:
+    """The merges or the scores of a fast tokenizer; what a slow one has shows in its ids alone."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    model = json.loads(backend.to_str())["model"]
+    if isinstance(model.get("vocab"), list):  # a unigram model: pieces with their scores
+        return model["vocab"]
+    merges = model.get("merges")  # once written as "a b", today as ["a", "b"]
+    return merges and [one.split(" ") if isinstance(one, str) else one for one in merges]
+
+
+def _probes(tokenizer: PreTrainedTokenizerBase, vocabulary: dict[str, int]) -> Iterator[str]:
+    """Texts made of the vocabulary's own words, which a small one knows, too."""
+    special = set(tokenizer.all_special_tokens)
+    words = [
+        word.strip(_MARKS).removesuffix("</w>")
+        for word, _ in sorted(vocabulary.items(), key=lambda pair: pair[1])
+        if word not in special and any(char.isalnum() for char in word)
+    ]
+    words = words[:: max(1, len(words) // _WORDS)][:_WORDS]
+    for word, following in zip(words, words[1:] + words[:1], strict=True):
+        yield f"{word} {following}"
+        yield f"{word.upper()} {word.title()} {word.lower()}"
+        yield f"{word}{following} {word}.{following},{word}-{following}"
+        yield f" {word[0]}\u0301{word[1:]}  {following}\n"
+    for token in sorted(map(str, [*special, *tokenizer.get_added_vocab()]))[:_ADDED]:
+        word = words[0] if words else "a"
+        yield f"{word} {token} {word}{token}{token.lower()}"
