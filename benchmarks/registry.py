@@ -1,11 +1,10 @@
-"""What the registry takes with 10,000, 100,000 and a million adapters, and MLflow's beside it.
+"""What the registry takes with 10,000, 100,000 and a million adapters.
 
 A registry is filled with the rows and files that publishing writes, many at once; then what people
 and programs ask of it is timed, call by call, through the public functions.
 
     python benchmarks/registry.py
     python benchmarks/registry.py --size 10000 --postgresql postgresql://localhost/empty
-    python benchmarks/registry.py --size 1000 --mlflow path/to/environment/bin/python
     python benchmarks/registry.py --home path/to/registry/filled/before
 """
 

@@ -13,7 +13,8 @@ HubkitError
 │       └── FusedAdapterNotFoundError
 ├── ConflictError
 │   ├── OtherKindError
-│   └── RemoteConflictError
+│   ├── RemoteConflictError
+│   └── StrayAliasError
 ├── ManifestError
 ├── FolderError
 │   ├── HeadLabelsError
@@ -22,8 +23,11 @@ HubkitError
 │   ├── UnknownParentsError
 │   └── PickledWeightsError
 ├── CorruptBlobError
+│   └── DamagedBlobError
 ├── BundleError
 ├── StorageError
+│   ├── FullDiskError
+│   ├── LeftoversError
 │   └── NotAFileError
 ├── DatabaseError
 │   ├── NewerDatabaseError
@@ -148,6 +152,10 @@ class RemoteConflictError(ConflictError):
     """What is to be published has no place in a repository on a hub, which holds something else."""
 
 
+class StrayAliasError(ConflictError):
+    """An alias names a version of another adapter."""
+
+
 class ManifestError(HubkitError):
     """A manifest is malformed, or of a schema this hubkit does not read."""
 
@@ -184,12 +192,24 @@ class CorruptBlobError(HubkitError):
     """Stored or received bytes are not the ones their digest promises."""
 
 
+class DamagedBlobError(CorruptBlobError):
+    """Bytes of a registry are missing, cut off or altered."""
+
+
 class BundleError(HubkitError):
     """A bundle is malformed, cut off, or holds something else than it says."""
 
 
 class StorageError(HubkitError):
     """The file system refused: disk full, no permission, read-only."""
+
+
+class FullDiskError(StorageError):
+    """The disk of a registry has too little space left to work with."""
+
+
+class LeftoversError(StorageError):
+    """What was never finished takes space in a registry."""
 
 
 class NotAFileError(StorageError):

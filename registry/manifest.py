@@ -353,7 +353,7 @@ class Manifest(_Part):
             if schema > SCHEMA:
                 raise ManifestError(
                     f"{source} has schema {schema}, but this hubkit reads schemas 1 to {SCHEMA}. "
-                    "Upgrade hubkit (pip install --upgrade hubkit) and try again.",
+                    "Upgrade hubkit and try again.",
                     source,
                 )
             return cls.model_validate_json(content, strict=True)

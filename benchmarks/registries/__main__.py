@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +30,6 @@ Rows = dict[str, str]
 @click.option("--calls", default=200, show_default=True, help="Of each kind.")
 @click.option("--place", type=click.Path(path_type=Path), default=Path("registry-benchmark"))
 @click.option("--postgresql", metavar="URL", help="An empty database, in place of SQLite.")
-@click.option("--mlflow", metavar="PYTHON", help="Of an environment that has MLflow: time that.")
 @click.option("--keep", is_flag=True, help="Leave the registries there.")
 @click.option("--full/--no-full", default=True, help="Whether to check every byte, too.")
 def main(
@@ -41,7 +38,6 @@ def main(
     calls: int,
     place: Path,
     postgresql: str | None,
-    mlflow: str | None,
     keep: bool,
     full: bool,
 ) -> None:
@@ -52,18 +48,15 @@ def main(
         size = filled_size(catalog)
         columns[f"{size:,}"] = measure(catalog, size, calls, postgresql, full)
     for size in sizes or (() if home is not None else (10_000, 100_000, 1_000_000)):
-        title, folder = f"{size:,}", place / f"{'mlflow' if mlflow else 'hubkit'}-{size}"
-        if mlflow is not None:
-            columns[title] = measure_mlflow(mlflow, folder, size, calls)
-        else:
-            catalog = open_catalog(folder, database=postgresql)
-            if filled_size(catalog) == 0:
-                spent = timed(lambda catalog=catalog, size=size: fill(catalog, size))
-                tell("filled", f"{spent:.0f} s")
-            columns[title] = measure(catalog, size, calls, postgresql, full)
+        folder = place / f"hubkit-{size}"
+        catalog = open_catalog(folder, database=postgresql)
+        if filled_size(catalog) == 0:
+            spent = timed(lambda catalog=catalog, size=size: fill(catalog, size))
+            tell("filled", f"{spent:.0f} s")
+        columns[f"{size:,}"] = measure(catalog, size, calls, postgresql, full)
         if not keep:
             shutil.rmtree(folder)
-    if mlflow is None and postgresql is None:
+    if postgresql is None:
         columns["bytes"] = told(move_bytes(place / "bytes"))
         shutil.rmtree(place / "bytes")
     for title, rows in columns.items():
@@ -85,18 +78,6 @@ def measure(catalog: Catalog, size: int, calls: int, database: str | None, full:
     rows |= told(look_after(catalog, database, work, size, full=full))
     catalog.close()
     shutil.rmtree(work)
-    return rows
-
-
-def measure_mlflow(python: str, folder: Path, size: int, calls: int) -> Rows:
-    """Let MLflow's environment fill a registry of its own and ask it."""
-    script = Path(__file__).with_name("mlflow_store.py")
-    done = subprocess.run(
-        [python, "-P", script, str(folder), str(size), str(calls)],
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    rows: Rows = json.loads(done.stdout.splitlines()[-1])
     return rows
 
 

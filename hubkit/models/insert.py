@@ -69,7 +69,7 @@ def save_adapter(model: nn.Module, name: str, folder: str | Path) -> None:
     """Write the adapter that :func:`insert_adapter` put into ``model``, with the model's head.
 
     The folder is a PEFT folder for LoRA and else an AdapterHub folder, with safetensors and
-    ``hubkit.json``; ``hubkit publish`` takes it as it is. What was trained between the backbone's
+    ``hubkit.json``; it can be published as it is. What was trained between the backbone's
     layers and the head, such as a pooler, is saved with the head.
 
     Args:

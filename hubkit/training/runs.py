@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from registry.errors import DataError, TrainingError
+from registry.errors import DataError, RunInUseError, TrainingError
 from registry.storage.durable import storage_errors
 
 
@@ -29,7 +29,7 @@ def run_folder(home: Path, identity: dict[str, Any]) -> Iterator[Path]:
         identity: All that decides what the run computes; JSON.
 
     Raises:
-        TrainingError: Another process is at the same run.
+        RunInUseError: Another process is at the same run.
         StorageError: The disk is full or not writable.
     """
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -41,9 +41,10 @@ def run_folder(home: Path, identity: dict[str, Any]) -> Iterator[Path]:
         try:
             lock.acquire()
         except Timeout:
-            raise TrainingError(
+            raise RunInUseError(
                 f"Another process is training {identity['name']} with the same data and "
-                "settings. Wait for it, or give this run another --name or --seed."
+                "settings. Wait for it.",
+                identity["name"],
             ) from None
     try:
         folder.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from registry.catalog.origins import open_origin
 from registry.catalog.store import Store
-from registry.errors import CorruptBlobError, HubkitError, StorageError
+from registry.errors import CorruptBlobError, DamagedBlobError, HubkitError, StorageError
 from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME, FileInfo
@@ -65,7 +65,7 @@ def healing(store: Store, version: Version, read: Callable[[], Result]) -> Resul
         try:
             lost = [damage for damage in heal(store, version) if damage.origin is None]
         except StorageError as refused:  # a registry that one may only read
-            raise CorruptBlobError(f"{error} (It was left as it is. {refused})") from error
+            raise DamagedBlobError(f"{error} (It was left as it is. {refused})") from error
         if lost:
             raise CorruptBlobError("\n".join(map(str, lost)), error.subject) from error
     return read()

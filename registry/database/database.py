@@ -171,8 +171,7 @@ class Database:
             label = self.backend.label
             raise NewerDatabaseError(
                 f"{label} is at migration {found}, but this hubkit only knows up to {known[-1]}: "
-                "a newer hubkit has used it. Upgrade hubkit (pip install --upgrade hubkit) and "
-                "try again.",
+                "a newer hubkit has used it. Upgrade hubkit and try again.",
                 label,
             )
         return found == known[-1] and prepared

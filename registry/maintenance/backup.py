@@ -20,10 +20,10 @@ from registry.catalog.store import DATABASE_NAME
 from registry.database.database import Database
 from registry.database.sqlite import Sqlite
 from registry.errors import (
+    BackupNotFoundError,
     ConflictError,
     CorruptBlobError,
     DatabaseError,
-    RegistryNotFoundError,
     StorageError,
 )
 from registry.log.log import Log
@@ -89,15 +89,14 @@ def restore(backup: Path, target: Catalog, *, progress: Progress = lambda done: 
         progress: Told now and then which part, from 0 to 1, is done.
 
     Raises:
-        RegistryNotFoundError: There is no backup in `backup`.
+        BackupNotFoundError: There is no backup in `backup`.
         ConflictError: `target` holds a registry, or something else.
         DatabaseError: The backup's database is damaged, or of a newer hubkit.
         StorageError: The disk is full or not writable.
     """
     if not (backup / DATABASE_NAME).is_file():
-        raise RegistryNotFoundError(
-            f"There is no backup in {backup}: expected {DATABASE_NAME} there, found none. Name the "
-            "folder that `hubkit backup` wrote.",
+        raise BackupNotFoundError(
+            f"There is no backup in {backup}: expected {DATABASE_NAME} there, found none.",
             backup,
         )
     _require_room(target)

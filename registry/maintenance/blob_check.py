@@ -8,7 +8,7 @@ from itertools import islice
 
 from registry.catalog.catalog import Catalog
 from registry.catalog.heal import describe, heal_blob
-from registry.errors import StorageError
+from registry.errors import DamagedBlobError, StorageError
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import expected_blobs, label
 from registry.storage.files import CHUNK, FileInfo
@@ -111,8 +111,8 @@ def _finding(
         if damage is None:  # mended by another process meanwhile, which may have read it, too
             return None
         return Finding(str(damage), "damaged" if damage.origin is None else "repaired")
-    aside = "" if looked.found == "no file" else "sets it aside, and "
     return Finding(
-        f"{text} `hubkit fsck --repair` {aside}fetches it again if it was pulled; if not, publish "
-        "or pull the same adapter again, or restore a backup."
+        f"{text} If it was pulled, it can be fetched again from there; if not, publish or pull the "
+        "same adapter again, or restore a backup.",
+        about=DamagedBlobError,
     )

@@ -19,7 +19,14 @@ from typing import Literal
 from registry.catalog.catalog import Catalog
 from registry.database.database import known_revisions
 from registry.database.journal import file_system, has_wal_reset_fix, is_network
-from registry.errors import DamagedDatabaseError, DatabaseError, HubkitError, StorageError
+from registry.errors import (
+    DamagedDatabaseError,
+    DatabaseError,
+    FullDiskError,
+    HubkitError,
+    LeftoversError,
+    StorageError,
+)
 from registry.home import require_folder
 from registry.log.log import START, Log
 from registry.maintenance.gc import RUN_GRACE, RUNS_NAME, abandoned_runs
@@ -140,7 +147,7 @@ def _space(home: Path) -> Check:
     free = shutil.disk_usage(home).free
     text = f"{free / 1e9:.1f} GB free." if free > 1e9 else f"{free / 1e6:.1f} MB free."
     if free < _NO_SPACE:
-        return Check("space", "problem", f"{text} Free some: `hubkit gc` removes what is unused.")
+        return Check("space", "problem", f"{text} Free some.", FullDiskError)
     if free < _LOW_SPACE:
         return Check("space", "note", f"{text} That is little.")
     return Check("space", "ok", text)
@@ -218,18 +225,18 @@ def _leftovers(catalog: Catalog) -> Check:
     damaged = len([*place.glob("*")])
     parts = []
     if scratch:
-        parts.append(f"{_files(scratch)} unfinished: `hubkit gc` removes what is old of that.")
+        parts.append(f"{_files(scratch)} {'was' if scratch == 1 else 'were'} never finished.")
     if damaged:
         parts.append(f"{_files(damaged)} found damaged once, in {place}: delete them at will.")
     if runs := abandoned_runs(catalog.home):
         count = "1 training run" if len(runs) == 1 else f"{len(runs)} training runs"
         parts.append(
             f"{count} broke off, in {catalog.home / RUNS_NAME}: the same training goes on from "
-            f"there. What nobody went on with for {RUN_GRACE.days} days, `hubkit gc` removes."
+            f"there, for {RUN_GRACE.days} days."
         )
     if not parts:
         return Check("leftovers", "ok", "None.")
-    return Check("leftovers", "note", " ".join(parts))
+    return Check("leftovers", "note", " ".join(parts), LeftoversError if scratch or runs else None)
 
 
 def _files(count: int) -> str:

@@ -15,6 +15,7 @@ from registry.errors import (
     DamagedDatabaseError,
     DamagedIndexError,
     StorageError,
+    StrayAliasError,
 )
 from registry.maintenance.blob_check import check_blobs
 from registry.maintenance.findings import Finding
@@ -135,9 +136,7 @@ def _check_strays(catalog: Catalog) -> Iterator[Finding]:
 def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
     with catalog.database.read() as connection:
         for alias in stray_aliases(connection):
-            yield Finding(
-                f"{alias} names a version of another adapter. Set it again with `hubkit alias`."
-            )
+            yield Finding(f"{alias} names a version of another adapter.", about=StrayAliasError)
 
 
 def _check_log(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator[Finding]:

@@ -12,11 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from registry.errors import CorruptBlobError
+from registry.errors import DamagedBlobError
 from registry.storage.durable import flush, scratch_file, settle, storage_errors
 from registry.storage.files import FileInfo, hash_stream, require_same
 
-CURE = "Run `hubkit fsck --repair`, then publish or pull the same adapter again if need be."
+_CURE = "Publish or pull the same adapter again if it cannot be fetched from where it was pulled."
 NOTHING_STORED = " Nothing was stored: copy, pull or write the file again."
 
 
@@ -212,13 +212,14 @@ def copy_blob(blobs: BlobStore, info: FileInfo, destination: Path, label: str) -
 
 
 def _require_intact(blobs: BlobStore, label: str, expected: FileInfo, found: FileInfo) -> None:
-    cure = f" They are stored in {blobs.location(expected.sha256)}. {CURE}"
-    require_same(label, expected, found, cure)
+    cure = f" They are stored in {blobs.location(expected.sha256)}. {_CURE}"
+    require_same(label, expected, found, cure, DamagedBlobError)
 
 
-def lost_blob(label: str, location: str) -> CorruptBlobError:
+def lost_blob(label: str, location: str) -> DamagedBlobError:
     """Return the error of a blob that is not there."""
-    return CorruptBlobError(
-        f"{label}: the registry lost its bytes: expected them in {location}, found nothing. {CURE}",
+    return DamagedBlobError(
+        f"{label}: the registry lost its bytes: expected them in {location}, found nothing. "
+        f"{_CURE}",
         label,
     )

@@ -260,9 +260,15 @@ def hash_stream(
     return FileInfo(sha256=sha256.hexdigest(), size=size)
 
 
-def require_same(label: str, expected: FileInfo, found: FileInfo, cure: str) -> None:
-    """Raise a CorruptBlobError that ends in `cure` unless both are the same."""
+def require_same(
+    label: str,
+    expected: FileInfo,
+    found: FileInfo,
+    cure: str,
+    kind: type[CorruptBlobError] = CorruptBlobError,
+) -> None:
+    """Raise an error of this kind, whose message ends in `cure`, unless both are the same."""
     if found.size > expected.size:
-        raise CorruptBlobError(f"{label}: expected {expected}, found more bytes.{cure}", label)
+        raise kind(f"{label}: expected {expected}, found more bytes.{cure}", label)
     if found != expected:
-        raise CorruptBlobError(f"{label}: expected {expected}, found {found}.{cure}", label)
+        raise kind(f"{label}: expected {expected}, found {found}.{cure}", label)

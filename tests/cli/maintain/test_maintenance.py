@@ -55,7 +55,7 @@ def test_delete_says_what_cannot_be_deleted(run: Run, film: Version, publish: Pu
     run("stack", "film", "book", "--name", "both")
     result = run("delete", "film", "--yes", status=1)
     assert "both@1 would lose what it is made of" in result.stderr
-    assert "hubkit yank film@1" in run("delete", "film@1", "--yes", status=1).stderr
+    assert "hubkit yank film@1" in run("delete", "film@1", "--yes", status=2).stderr
 
 
 def test_log_shows_who_did_what(run: Run, film: Version, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_what_is_no_bundle_is_refused(run: Run, tmp_path: Path, content: bytes) 
     path = tmp_path / "file"
     path.write_bytes(content)
     result = run("import", path, status=1)
-    assert result.stderr.startswith("Error: This is no bundle that `hubkit export` wrote")
+    assert result.stderr.startswith("Error: This is no bundle that hubkit wrote")
     assert "Cannot read" in run("import", tmp_path / "absent", status=1).stderr
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, Folder, StorageError
 from registry.database import journal
-from registry.errors import DamagedDatabaseError
+from registry.errors import DamagedDatabaseError, LeftoversError
 from registry.home import find_catalog
 from registry.maintenance import doctor
 from registry.maintenance.doctor import Check, examine
@@ -95,7 +95,8 @@ def test_what_was_left_is_counted(catalog: Catalog) -> None:
         (catalog.home / folder).mkdir(exist_ok=True)
         (catalog.home / folder / name).touch()
     check = found(catalog)["leftovers"]
-    assert check.text.startswith("1 file unfinished: `hubkit gc` removes")
+    assert check.text.startswith("1 file was never finished.")
+    assert check.about is LeftoversError
     assert "1 file found damaged once, in" in check.text
 
 
