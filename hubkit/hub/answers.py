@@ -133,9 +133,13 @@ class AllAccepted(Answer):
 
 
 class Link(Answer):
-    """Where a request about a large file goes."""
+    """Where a request about a large file goes.
+
+    What is in `header` is not sent: only its ``chunk_size`` is looked at, which asks for parts.
+    """
 
     href: Annotated[str, StringConstraints(max_length=16384)]
+    header: dict[str, object] = {}
 
 
 class Actions(Answer):

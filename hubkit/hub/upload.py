@@ -88,7 +88,7 @@ def commit(
         if file.path in large:
             with file.open() as stream:
                 oids[file.path] = hash_stream(stream).sha256
-    _upload(session, repository, [file for file in files if file.path in large], oids)
+    _upload(session, repository, [file for file in files if file.path in large], oids, branch)
     header = {"summary": message, "description": ""}
     with TemporaryFile() as lines:
         _line(lines, "header", {**header, **({"parentCommit": parent} if parent else {})})
@@ -143,8 +143,13 @@ def _large_of(
 
 
 def _upload(
-    session: HubSession, repository: Repository, files: list[_File], oids: Mapping[str, str]
+    session: HubSession,
+    repository: Repository,
+    files: list[_File],
+    oids: Mapping[str, str],
+    branch: str,
 ) -> None:
+    """Send the large files that the hub has not yet."""
     by_oid = {oids[file.path]: file for file in files}
     wanted = [{"oid": oid, "size": file.size} for oid, file in by_oid.items()]
     for start in range(0, len(wanted), _AT_ONCE):
@@ -157,12 +162,14 @@ def _upload(
                 "transfers": ["basic"],
                 "hash_algo": "sha256",
                 "objects": some,
+                "ref": {"name": branch},
             },
             kind=_LFS,
             what=repository.url,
         )
         objects = parse_answer(Transfers, answer, repository.url).objects
-        if sorted(one.oid for one in objects) != sorted(str(one["oid"]) for one in some):
+        asked = sorted((str(one["oid"]), one["size"]) for one in some)
+        if sorted((one.oid, one.size) for one in objects) != asked:
             raise RemoteAnswerError(
                 f"{repository.url} was asked to take {len(some)} large files, and answers about "
                 "others.",
@@ -184,6 +191,12 @@ def _put(
 ) -> None:
     """Send the bytes of a large file to where the hub says, which sees no token."""
     assert actions.upload is not None
+    if "chunk_size" in actions.upload.header:
+        raise RemoteAnswerError(
+            f"{repository.url} wants {file.path} in parts: expected that it takes the file whole, "
+            "as it was asked to.",
+            repository.url,
+        )
     url = session.elsewhere(actions.upload.href, repository.url, anywhere=True)
     # Asked before the bytes go: the token is for the hub itself.
     verify = actions.verify and session.elsewhere(

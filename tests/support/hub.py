@@ -1,12 +1,13 @@
 """A small hub on loopback: what publishing, pulling and searching ask of the Hugging Face protocol.
 
-It keeps everything in memory, takes uploads as "regular" (whole, in the commit), and can be told to
+It keeps everything in memory, takes text in the commit and all else by Git LFS, and can be told to
 misbehave. `tests.support.serving` runs one.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import Any
 from urllib.parse import unquote
@@ -27,6 +28,8 @@ class Hub:
         repos: By ``owner/name``.
         tokens: By token: whose it is, and whether it may write.
         requests: Method and path of all that was asked, the token's owner in front.
+        bodies: What was sent along, with method and path.
+        objects: The bytes of large files, by SHA-256.
         ranges: Where downloads that did not start at the first byte started, by path.
         moved: Names that were given up, and what they became.
         corrupt: Paths that are sent with other bytes of the same length.
@@ -41,6 +44,8 @@ class Hub:
         self.tokens = {"ada-writes": ("ada", True), "ada-reads": ("ada", False)}
         self.tokens |= {"bob-writes": ("bob", True)}
         self.requests: list[tuple[str | None, str, str]] = []
+        self.bodies: list[tuple[str, str, bytes]] = []
+        self.objects: dict[str, bytes] = {}
         self.ranges: dict[str, list[int]] = {}
         self.moved: dict[str, str] = {}
         self.corrupt: set[str] = set()
@@ -74,7 +79,14 @@ class Hub:
             if part in path:
                 return error(status, f"told to answer {status}")
         body = await request.body()
+        if body:
+            self.bodies.append((request.method, path, body))
         match (request.method, *parts):
+            case ("PUT", "lfs", oid):
+                return self._put_object(request, oid, body)
+            case ("POST", owner, name, "info", "lfs", "objects", what) if name.endswith(".git"):
+                where = f"{owner}/{name.removesuffix('.git')}"
+                return self._large(where, what, json.loads(body), user, writes)
             case ("GET", "api", "whoami-v2"):
                 return self._whoami(user, writes)
             case ("POST", "api", "validate-yaml"):
@@ -201,23 +213,45 @@ class Hub:
             case ("POST", "preupload", revision):
                 there = repo.files(revision)
                 return JSONResponse(
-                    {
-                        "files": [
-                            {
-                                "path": file["path"],
-                                "uploadMode": "regular",
-                                "shouldIgnore": False,
-                                "oid": git_sha1(there[file["path"]])
-                                if file["path"] in there
-                                else None,
-                            }
-                            for file in json.loads(body)["files"]
-                        ]
-                    }
+                    {"files": [_preuploaded(file, there) for file in json.loads(body)["files"]]}
                 )
             case ("POST", "commit", branch):
                 return self._commit(name, repo, branch, body)
         return error(404, f"no route {request.method} {'/'.join(rest)}")
+
+    def _large(
+        self, name: str, what: str, wanted: dict[str, Any], user: str | None, writes: bool
+    ) -> Response:
+        """Git LFS: where the bytes of large files go, and whether they have come."""
+        if refusal := self._refuse_read(name, user, False):
+            return refusal
+        if refusal := self._refuse_write(name.partition("/")[0], user, writes):
+            return refusal
+        if what == "verify":
+            there = self.objects.get(wanted["oid"])
+            if there is None or len(there) != wanted["size"]:
+                return error(404, "There is no such object")
+            return JSONResponse({})
+        # Object storage is another host.
+        storage = self.url.replace("127.0.0.1", "localhost")
+        objects: list[dict[str, Any]] = []
+        for one in wanted["objects"]:
+            actions = {
+                "upload": {"href": f"{storage}/lfs/{one['oid']}?size={one['size']}", "header": {}},
+                "verify": {"href": f"{self.url}/{name}.git/info/lfs/objects/verify"},
+            }
+            objects.append(one | ({} if one["oid"] in self.objects else {"actions": actions}))
+        return JSONResponse({"transfer": "basic", "objects": objects})
+
+    def _put_object(self, request: Request, oid: str, body: bytes) -> Response:
+        if "authorization" in request.headers or "content-type" in request.headers:
+            return error(400, "Storage takes what was signed, and nothing beside it")
+        if hashlib.sha256(body).hexdigest() != oid:
+            return error(400, "These are not the bytes of this object")
+        if len(body) != int(request.query_params["size"]):
+            return error(400, "This is not the size of this object")
+        self.objects[oid] = body
+        return Response()
 
     def _commit(self, name: str, repo: Repo, branch: str, body: bytes) -> Response:
         lines = [json.loads(line) for line in body.split(b"\n") if line]
@@ -226,12 +260,21 @@ class Hub:
         if parent and parent != repo.branches[branch]:
             return error(412, "A commit has happened since")
         files = dict(repo.files(branch))
+        large = set(repo.lfs)
         for line in lines[1:]:
             path = line["value"]["path"]
+            large.discard(path)
             if line["key"] == "file":
                 files[path] = base64.b64decode(line["value"]["content"])
+            elif line["key"] == "lfsFile":
+                content = self.objects.get(line["value"]["oid"])
+                if content is None or len(content) != line["value"]["size"]:
+                    return error(400, f"The bytes of {path} were not uploaded")
+                files[path] = content
+                large.add(path)
             else:
                 del files[path]
+        repo.lfs = large
         oid = repo.commit(branch, files, header["summary"])
         url = f"{self.url}/{name}/commit/{oid}"
         return JSONResponse({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
@@ -262,6 +305,20 @@ class Hub:
             self.cut[path] -= 1
             return StreamingResponse(broken(sent), 206 if start else 200, headers)
         return Response(b"" if request.method == "HEAD" else sent, 206 if start else 200, headers)
+
+
+def _preuploaded(file: dict[str, Any], there: Files) -> dict[str, Any]:
+    """How a file is taken, and the id of what is there under its path."""
+    sample = base64.b64decode(file["sample"])
+    large = b"\0" in sample or file["size"] > 10_000_000
+    content = there.get(file["path"])
+    return {
+        "path": file["path"],
+        "uploadMode": "lfs" if large else "regular",
+        "shouldIgnore": False,
+        "oid": content
+        and (hashlib.sha256(content).hexdigest() if large else git_sha1(content)),
+    }
 
 
 async def broken(content: bytes) -> Any:
