@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from hubkit.cli.output import printable
 from hubkit.hub.address import DEFAULT, Hub
 from registry import errors
 from registry.errors import HubkitError
@@ -142,8 +143,12 @@ def with_cure(
     problem: HubkitError | type[HubkitError] | None,
     command: click.Command | None = None,
 ) -> str:
-    """A text, and after it what to do about the problem that it tells of; see `cure_of`."""
-    return f"{text} {cure_of(problem, command)}".rstrip()
+    """A text for a terminal, and after it the cure of the problem that it tells of; see `cure_of`.
+
+    Errors and notes quote what hubs, manifests and files say: none of it reaches the terminal as
+    a control character.
+    """
+    return f"{printable(text)} {cure_of(problem, command)}".rstrip()
 
 
 def _has_all_of(command: click.Command | None, sentence: str) -> bool:

@@ -136,9 +136,14 @@ def print_doing(what: str) -> None:
         click.echo(f"{one_line(what)} ...", err=True)
 
 
+def printable(text: str) -> str:
+    """`text` with its line breaks, but a space for each other control character."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
 def one_line(text: str) -> str:
     """`text` without line breaks and control characters, which could take over a terminal."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def size(count: int) -> str:

@@ -182,7 +182,7 @@ def _upload(
                     f"{repository.url} does not take {file.path}: {said(one.error.message)}.",
                     repository.url,
                 )
-            if one.actions is not None and one.actions.upload is not None:
+            if one.actions is not None:
                 _put(session, repository, file, one.oid, one.actions)
 
 
@@ -190,7 +190,11 @@ def _put(
     session: HubSession, repository: Repository, file: _File, oid: str, actions: Actions
 ) -> None:
     """Send the bytes of a large file to where the hub says, which sees no token."""
-    assert actions.upload is not None
+    if actions.upload is None:
+        raise RemoteAnswerError(
+            f"{repository.url} does not say where {file.path} goes: expected an action upload.",
+            repository.url,
+        )
     if "chunk_size" in actions.upload.header:
         raise RemoteAnswerError(
             f"{repository.url} wants {file.path} in parts: expected that it takes the file whole, "

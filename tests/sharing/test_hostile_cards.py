@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry import Catalog
-from registry.errors import FolderError, RemoteError
+from registry.errors import FolderError
 from registry.folders.card import parse_card
 from tests.support.foreign import BASE
 from tests.support.hub import Hub
@@ -51,6 +51,7 @@ LAUGHS = b"a: &a [1, 2]\n" + b"".join(
         b"---\nmodel-index: 5\neval_results: [1]\nmodel_name: 3\n---\n",
         b"---\nmodel-index: [{results: [{}]}]\n---\n",
         b"---\nown: &x [*x]\n---\n",
+        b"---\nself: 1\nignore_metadata_errors: 1\n---\n",
         b"---\n" + LAUGHS + b"---\n",
     ],
 )
@@ -62,13 +63,3 @@ def test_a_card_with_fields_of_any_kind_travels_on(catalog: Catalog, hub: Hub, c
     there = parse_card(hub.repos["ada/film"].files()["README.md"].decode(), BASE)
     assert there.base_models == ("tiny-bert",)
     assert "hubkit" in there.tags
-
-
-@pytest.mark.parametrize("field", [b"self", b"ignore_metadata_errors"])
-def test_a_card_that_the_stock_client_falls_over_is_told(
-    catalog: Catalog, hub: Hub, field: bytes
-) -> None:
-    hub.create("bob/film", {**LORA, "README.md": b"---\n%s: 1\n---\n" % field})
-    with pytest.raises(RemoteError, match="bob/film has a card with fields that the client cannot"):
-        pull(catalog, hub, "bob/film")
-    assert nothing_in(catalog)

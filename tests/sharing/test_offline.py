@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
-from registry import Catalog
+from registry import Catalog, open_catalog
 from registry.errors import (
     RemoteNotFoundError,
     RemoteUnreachableError,
@@ -47,18 +47,20 @@ def test_offline_a_branch_is_not_taken_for_the_newest_version(
 
 
 def test_offline_the_cache_of_the_client_is_enough(
-    catalog: Catalog, other_catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog,
+    other_catalog: Catalog,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     publish_lora(catalog)
     push(catalog, hub, "film")
     there = pull(other_catalog, hub, "ada/film")
     hub.create("bob/plain", LORA)
     pull(other_catalog, hub, "bob/plain")
-    shutil.rmtree(other_catalog.home)
-    other_catalog.home.mkdir()
-    other_catalog.database.upgrade()
+    third = open_catalog(tmp_path / "third")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert pull(other_catalog, hub, "ada/film").manifest_digest == there.manifest_digest
-    assert pull(other_catalog, hub, "bob/plain").number == 1
+    assert pull(third, hub, "ada/film").manifest_digest == there.manifest_digest
+    assert pull(third, hub, "bob/plain").number == 1
     with pytest.raises(RemoteUnreachableError, match="HF_HUB_OFFLINE"):
-        pull(other_catalog, hub, "bob/never")
+        pull(third, hub, "bob/never")

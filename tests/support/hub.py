@@ -316,8 +316,7 @@ def _preuploaded(file: dict[str, Any], there: Files) -> dict[str, Any]:
         "path": file["path"],
         "uploadMode": "lfs" if large else "regular",
         "shouldIgnore": False,
-        "oid": content
-        and (hashlib.sha256(content).hexdigest() if large else git_sha1(content)),
+        "oid": content and (hashlib.sha256(content).hexdigest() if large else git_sha1(content)),
     }
 
 
