@@ -65,7 +65,7 @@ def _come_with_token(error: errors.RemoteError) -> tuple[str, ...]:
         return (f"Make another token on {page} and {keep}.",)
     if hub.is_default:
         return (f"Log in with {login}, or set HF_TOKEN.",)
-    return (f"Log in with {login}; HF_TOKEN is for the default hub alone.",)
+    return (f"Log in with {login}; HF_TOKEN is for the default hub.",)
 
 
 def _hidden(error: errors.RemoteNotFoundError) -> tuple[str, ...]:

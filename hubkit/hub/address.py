@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass, replace
 from typing import Self
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from registry.errors import InvalidNameError
 from registry.refs import AdapterRef
@@ -60,6 +61,15 @@ class Hub:
     def is_default(self) -> bool:
         """Whether it is the hub that is meant where none is named."""
         return self == default_hub()
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether its host is this machine by its loopback address or by ``localhost``."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,19 +19,22 @@ FILE_NAME = "hubkit_tokens.json"
 def token_for(hub: Hub) -> str | None:
     """Return the token to show to a hub; None to come without one.
 
-    HF_TOKEN and what ``hf auth login`` stored are for the default hub alone. Each other hub has
-    what was kept for it.
+    What ``hf auth login`` stored is for the default hub alone; each other hub has what was kept for
+    it. HF_TOKEN is for the default hub, too. A hub on this machine for which nothing was kept is
+    shown it as well: whoever tries one out has not logged in, and the token does not leave here.
 
     Raises:
         RemoteAccessError: What stands there cannot be a token.
     """
     if not hub.is_default:
-        kept = _kept().get(hub.url)
-        return require_token(kept, f"What {_file()} holds", hub) if kept else None
+        if kept := _kept().get(hub.url):
+            return require_token(kept, f"What {_file()} holds", hub)
+        if not hub.is_on_this_machine:
+            return None
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if named := os.environ.get(variable, "").strip():
             return require_token(named, variable, hub)
-    stored = get_token()
+    stored = get_token() if hub.is_default else None
     return require_token(stored, f"What {constants.HF_TOKEN_PATH} holds", hub) if stored else None
 
 

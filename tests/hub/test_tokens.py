@@ -35,6 +35,32 @@ def test_hf_token_is_for_the_default_hub_alone(hub: Hub, monkeypatch: pytest.Mon
     assert token_for(DEFAULT) is None
 
 
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://localhost:8000", True),
+        ("http://127.0.0.1:8000", True),
+        ("http://[::1]:8000", True),
+        ("http://localhost.example.org", False),
+        ("http://127.0.0.1.example.org", False),
+        ("http://10.0.0.1:8000", False),
+    ],
+)
+def test_hf_token_is_for_a_hub_on_this_machine_too(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, url: str, here: bool
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "given")
+    assert token_for(Address.parse(url)) == ("given" if here else None)
+
+
+def test_a_token_kept_for_a_hub_on_this_machine_comes_before_hf_token(
+    here: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(here, "ada-writes")
+    monkeypatch.setenv("HF_TOKEN", "given")
+    assert token_for(here) == "ada-writes"
+
+
 def test_what_the_stock_client_keeps_is_for_the_default_hub_alone(here: Address) -> None:
     Path(constants.HF_TOKEN_PATH).parent.mkdir(exist_ok=True)
     Path(constants.HF_TOKEN_PATH).write_text("stored")

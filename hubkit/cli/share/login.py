@@ -17,7 +17,7 @@ def command(to: str | None, token: str | None) -> None:
 
     That of the default hub is kept where the stock client keeps its own, so `hf` and transformers
     are logged in too. A token is shown to the hub that it is for, and to no other. HF_TOKEN stands
-    in place of the default hub's, and is shown to no other hub either.
+    in place of the default hub's; of other hubs, only one on this machine sees it.
 
     \b
     Example:
