@@ -18,7 +18,6 @@ from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.load import (
     describe,
     describe_base_model,
-    encode,
     load_backbone,
     load_for_head,
     load_model,
@@ -27,14 +26,6 @@ from hubkit.bases.load import (
 from registry.errors import BaseModelNotFoundError
 from tests.support.foreign import FIXTURES
 from tests.support.models import base_folder, tiny_model, tokenizer
-
-
-@pytest.mark.parametrize(("max_length", "tokens"), [(8, 8), (1000, 32)])
-def test_a_text_is_cut_where_it_is_asked_to_be_or_where_the_base_model_ends(
-    max_length: int, tokens: int
-) -> None:
-    encoded = encode(tokenizer(), ["film " * 100], max_length)
-    assert len(encoded["input_ids"][0]) == tokens
 
 
 def test_a_tokenizer_without_a_limit_gets_that_of_the_model(tmp_path: Path) -> None:

@@ -219,6 +219,6 @@ def test_a_base_model_with_an_id_is_still_found_in_its_folder(catalog: Catalog, 
     version = push(catalog, hub, "topic", base="team/bert").version
     base, cache = catalog.manifest(version).base_model, cache_in(catalog.home)
     assert where_base_is(base, cache) == str(BASE)
-    unknown = base.model_copy(update={"fingerprint": "0" * 64})
+    unknown = base.model_copy(update={"fingerprint": "0" * 64, "rounded": {}})
     assert where_base_is(unknown, cache) == "team/bert"
     assert where_base_is(base, catalog.home / "none") == "team/bert"
