@@ -64,7 +64,7 @@ def test_two_processes_cannot_be_at_the_same_run(tmp_path: Path) -> None:
     assert process.stdout is not None
     folder = Path(process.stdout.readline().strip())
     assert folder.is_dir()
-    message = r"Another process is training a .*--name or --seed"
+    message = r"Another process is training a .* Wait for it"
     with pytest.raises(TrainingError, match=message), run_folder(tmp_path, IDENTITY):
         pass
     with run_folder(tmp_path, IDENTITY | {"seed": 2}):  # another run may go on
