@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from hubkit.cli.options import json_option
-from hubkit.cli.output import print_json, progress_bar, size
+from hubkit.cli.output import print_json, printable, progress_bar, size
 
 
 @click.command("backup")
@@ -37,7 +37,7 @@ def command(folder: Path, as_json: bool) -> None:
         print_json(asdict(copied))
     else:
         for problem in copied.damaged:
-            click.echo(f"DAMAGED: {problem}")
+            click.echo(f"DAMAGED: {printable(str(problem))}")
         click.echo(f"{folder} is a backup of {catalog.home}.")
         if copied.mended:
             click.echo(f"{copied.mended} files of the earlier backup were damaged, and are mended.")

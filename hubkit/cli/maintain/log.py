@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hubkit.cli.options import json_option
-from hubkit.cli.output import print_json, print_table
+from hubkit.cli.output import print_json, print_table, printable
 from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
@@ -68,13 +68,13 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
         if entries:
             print_table(("entry", "when", "who", "what", "adapter", "more"), map_rows(entries))
         for problem in problems:
-            click.echo(problem, err=True)
+            click.echo(printable(problem), err=True)
         if chain.problems:
             click.echo("Somebody altered the log: `hubkit fsck --full` says what to do.", err=True)
         if not problems:
             click.echo(f"{chain.length} entries, verified; last hash {chain.hash}", err=True)
             if behind is not None:
-                click.echo(f"{behind.state}: {behind.text}", err=True)
+                click.echo(f"{behind.state}: {printable(behind.text)}", err=True)
     if problems:
         sys.exit(1)
 

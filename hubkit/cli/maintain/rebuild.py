@@ -7,7 +7,7 @@ import sys
 import click
 
 from hubkit.cli.options import json_option
-from hubkit.cli.output import print_json, progress_bar
+from hubkit.cli.output import print_json, printable, progress_bar
 
 
 @click.command("rebuild")
@@ -42,7 +42,7 @@ def command(as_json: bool) -> None:
     else:
         label = catalog.database.backend.label
         for problem in done.problems:
-            click.echo(f"LOST: {problem}")
+            click.echo(f"LOST: {printable(str(problem))}")
         if done.entries:
             click.echo(f"{label} is made anew: {done.entries} changes done again.")
         else:

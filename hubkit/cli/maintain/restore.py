@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from hubkit.cli.options import json_option
-from hubkit.cli.output import print_json, progress_bar, size
+from hubkit.cli.output import print_json, printable, progress_bar, size
 
 
 @click.command("restore")
@@ -37,7 +37,7 @@ def command(folder: Path, as_json: bool) -> None:
         print_json(asdict(copied))
     else:
         for problem in copied.damaged:
-            click.echo(f"DAMAGED: {problem}")
+            click.echo(f"DAMAGED: {printable(str(problem))}")
         label = target.database.backend.label
         click.echo(f"{target.home} with the database {label} is what {folder} was.")
         click.echo(f"{copied.blobs} blobs copied ({size(copied.bytes)}).", err=True)

@@ -117,3 +117,38 @@ def test_base_is_checked_from_a_folder_too(run: Run, hub: Hub, tmp_path: Path) -
     assert "film was trained on" in run(*pull, other, status=1, HUBKIT_HOME=mine).stderr
     assert run("list", HUBKIT_HOME=mine).stdout == ""
     assert run(*pull, BASE, HUBKIT_HOME=mine).stdout == "film@1\n"
+
+
+ESCAPE = "\x1b[2J\x1b]0;title\x07"
+
+
+@pytest.mark.parametrize("where", ["file", "tag", "configuration", "manifest"])
+def test_what_a_hub_calls_things_cannot_command_the_terminal(
+    run: Run, hub: Hub, publish: Publish, where: str
+) -> None:
+    files = {path.name: path.read_bytes() for path in (PEFT / "lora/a").iterdir()}
+    if where == "configuration":
+        config = json.loads(files["adapter_config.json"])
+        files["adapter_config.json"] = json.dumps(config | {"peft_type": ESCAPE}).encode()
+    elif where == "manifest":
+        published = open_catalog().manifest(publish("other", description="A film"))
+        text = published.to_json().replace(b"A film", json.dumps(ESCAPE)[1:-1].encode())
+        files["hubkit.json"] = text
+    elif where == "file":
+        files[f"{ESCAPE}.txt"] = b"x"
+    repo = hub.create("bob/film", files)
+    if where == "tag":
+        repo.tags[f"v1{ESCAPE}"] = repo.branches["main"]
+    result = run(
+        "pull", "bob/film@1" if where == "tag" else "bob/film", "--from", hub.url, status=1
+    )
+    assert result.stderr.startswith("Error: ")
+    assert result.output.replace("\n", "").isprintable()
+
+
+def test_nor_can_what_lies_where_one_publishes(run: Run, hub: Hub, publish: Publish) -> None:
+    publish("film")
+    hub.create("ada/film", {f"{ESCAPE}.txt": b"x"})
+    result = run("publish", "film", "--to", hub.url, status=1)
+    assert "title .txt, which hubkit did not put there" in result.stderr
+    assert result.output.replace("\n", "").isprintable()
