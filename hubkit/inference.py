@@ -26,7 +26,7 @@ from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Outputs, Prediction, TaskType, in_order, joined
-from hubkit.tasks.text import prepare, text_of
+from hubkit.tasks.text import prepare, require_pairs, text_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
 from registry.folders.kinds import HEAD, PEFT
@@ -73,7 +73,8 @@ class AdaptedModel:
             batch_size: Rows at a time.
 
         Raises:
-            DataError: ``texts`` is a single string, or a row holds something other than text.
+            DataError: ``texts`` is a single string, a row holds something other than text, or the
+                rows are pairs where training had single texts, or the reverse.
         """
         rows = self._given(texts)
         if not len(rows):
@@ -131,6 +132,8 @@ class AdaptedModel:
         return self.task.given(texts)
 
     def _encode(self, rows: Rows) -> Encoded:
+        if self.manifest.text is not None:  # older manifests do not say what a row was
+            require_pairs(rows, self.text)
         encoded = self.task.encode(self.tokenizer, rows, self.plan, self.text)
         if encoded.cut:
             logger.warning(

@@ -244,12 +244,12 @@ class OutdatedDatabaseError(DatabaseError):
     """The database is older than the records beside it."""
 
 
-class AlteredRowsError(DatabaseError):
-    """Rows, manifests, the log and its records do not say the same; some can be written again."""
-
-
 class ReplacedDatabaseError(DatabaseError):
     """Another process put another database in this one's place while it was waited for."""
+
+
+class AlteredRowsError(DatabaseError):
+    """Rows, manifests, the log and its records do not say the same; some can be written again."""
 
 
 class AlteredLogError(DatabaseError):

@@ -237,3 +237,9 @@ def test_attention_leaves_no_hooks_behind(catalog: Catalog) -> None:
 def test_only_a_fusion_pays_attention(catalog: Catalog) -> None:
     with pytest.raises(CompositionError, match="a@1 is of the kind 'adapter'"):
         hubkit.load("a", catalog=catalog).attention(TEXTS)
+
+
+def test_pairs_for_an_adapter_of_single_texts_are_refused(catalog: Catalog) -> None:
+    model = hubkit.load("a", catalog=catalog)
+    with pytest.raises(DataError, match="trained on single texts"):
+        model.predict([("good", "bad")])

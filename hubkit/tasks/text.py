@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
+from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import HeadPlan, TaskType
-from registry.errors import TextLengthError, UnsupportedModelError
+from registry.errors import DataError, TextLengthError, UnsupportedModelError
 from registry.manifest import Manifest, TextInfo
 
+_ROW = {"single texts": "a text", "pairs": "a text and a text_pair"}
 _LONG, _SHORT = "one two three four five six seven eight nine ten", "one"
 
 
@@ -42,6 +44,28 @@ def text_of(manifest: Manifest) -> TextInfo:
     # Before schema 2, only the settings of `hubkit train` told of it.
     known = manifest.training.arguments.get("max_length") if manifest.training else None
     return TextInfo(max_length=known if isinstance(known, int) else None)
+
+
+def require_pairs(rows: Rows, info: TextInfo) -> None:
+    """Make sure that rows are pairs where training had pairs, and single texts where it had those.
+
+    Args:
+        rows: What is to be encoded.
+        info: As recorded in training.
+
+    Raises:
+        DataError: The rows are of the other kind.
+    """
+    if ("text_pair" in rows) == (info.pair is not None):
+        return
+    expected, found = ("single texts", "pairs") if info.pair is None else ("pairs", "single texts")
+    raise DataError(
+        f"The adapter was trained on {expected} (a row is {_ROW[expected]}); {rows.name} holds "
+        f"{found}.",
+        rows.name,
+        expected=expected,
+        found=found,
+    )
 
 
 def _side(side: str) -> Any:

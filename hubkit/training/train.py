@@ -30,7 +30,7 @@ from hubkit.plots import training_curves
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import HeadPlan, TaskType
-from hubkit.tasks.text import prepare, text_info
+from hubkit.tasks.text import prepare, require_pairs, text_info
 from hubkit.training.data import hold_out, note_doubts
 from hubkit.training.fit import Fit, Measured, fit
 from hubkit.training.job import Job
@@ -141,6 +141,7 @@ def _start(job: Job, base: str) -> _Start:
     tokenizer = load_tokenizer(base, model)
     prepare(tokenizer, model, task, plan)
     text = text_info(tokenizer, job.settings.max_length, pair="text_pair" in job.data)
+    require_pairs(validation, text)
     return _Start(task, plan, train, validation, model, tokenizer, text)
 
 

@@ -81,9 +81,9 @@ def tiny_model(
 def tiny_classifier(
     architecture: str = "bert", *, seed: int = 0, **changes: Any
 ) -> PreTrainedModel:
-    """The same, with a head for two labels."""
+    """The same, with a head for two labels, unless `changes` says another."""
     auto_class = AutoModelForSequenceClassification
-    return tiny_model(architecture, auto_class, seed=seed, num_labels=2, **changes)
+    return tiny_model(architecture, auto_class, seed=seed, **{"num_labels": 2, **changes})
 
 
 def randomize(module: nn.Module, seed: int, sigma: float = 0.2) -> None:

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import pearsonr
+from sklearn.metrics import accuracy_score, f1_score
+from transformers import TextClassificationPipeline
+
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.task import Encoded, HeadPlan
+from hubkit.tasks.text_classification import TEXT_CLASSIFICATION as TASK
+from hubkit.tasks.text_classification import LabelPrediction, LabelsPrediction
+from registry.errors import UnsupportedModelError
+from tests.support.models import tiny_classifier, tokenizer
+from tests.support.predicting import TEXTS, predict
+
+ONE = HeadPlan(3, ("bad", "fine", "good"), "single_label_classification")
+SEVERAL = HeadPlan(3, ("bad", "fine", "good"), "multi_label_classification")
+PAIRS = list(zip(TEXTS, reversed(TEXTS), strict=True))
+
+
+def model_of(plan: HeadPlan, architecture: str = "bert") -> Any:
+    return tiny_classifier(architecture, **plan.config())
+
+
+@pytest.mark.parametrize("plan", [ONE, SEVERAL])
+@pytest.mark.parametrize("items", [list(TEXTS), PAIRS])
+def test_scores_are_those_of_the_pipeline_of_transformers(plan: HeadPlan, items: Any) -> None:
+    model, token = model_of(plan), tokenizer()
+    pipeline = TextClassificationPipeline(model=model, tokenizer=token, top_k=None, device="cpu")
+    for item, found in zip(items, predict(TASK, model, token, plan, items), strict=True):
+        given = item if isinstance(item, str) else {"text": item[0], "text_pair": item[1]}
+        answers = pipeline([given])[0]
+        expected = {answer["label"]: answer["score"] for answer in answers}
+        assert isinstance(found, LabelPrediction | LabelsPrediction)
+        assert found.scores == pytest.approx(expected, abs=1e-5)
+        if isinstance(found, LabelPrediction):
+            assert found.label == answers[0]["label"]
+        else:
+            assert set(found.labels) == {name for name, score in expected.items() if score >= 0.5}
+
+
+def test_metrics_of_one_label_are_those_of_scikit_learn() -> None:
+    outputs = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    ids = np.random.default_rng(1).integers(0, 3, 40)
+    rows = Rows("r", {"text": ["a"] * 40, "label": [ONE.labels[i] for i in ids]})
+    found = TASK.metrics((outputs,), Encoded({}, range(40)), rows, ONE)
+    guessed = outputs.argmax(1)
+    assert found["accuracy"] == pytest.approx(accuracy_score(ids, guessed))
+    assert found["f1_macro"] == pytest.approx(f1_score(ids, guessed, average="macro"))
+    # Matthews of several classes is the correlation of the indicators, so for two it is Pearson's.
+    two = HeadPlan(2, ("bad", "good"), "single_label_classification")
+    rows = Rows("r", {"text": ["a"] * 40, "label": [two.labels[i % 2] for i in ids]})
+    found = TASK.metrics((outputs[:, :2],), Encoded({}, range(40)), rows, two)
+    expected = pearsonr(ids % 2, outputs[:, :2].argmax(1))[0]
+    assert found["matthews"] == pytest.approx(expected)
+
+
+def test_metrics_of_several_labels_are_those_of_scikit_learn() -> None:
+    outputs = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    truth = np.random.default_rng(1).integers(0, 2, (40, 3))
+    labels = [[n for n, on in zip(SEVERAL.labels, row, strict=True) if on] for row in truth]
+    rows = Rows("r", {"text": ["a"] * 40, "labels": labels})
+    found = TASK.metrics((outputs,), Encoded({}, range(40)), rows, SEVERAL)
+    for how in ("micro", "macro"):
+        assert found[f"f1_{how}"] == pytest.approx(f1_score(truth, outputs >= 0, average=how))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "gpt2", "llama"])
+@pytest.mark.parametrize("pad", [True, False])
+def test_a_batch_says_what_each_text_says_alone(architecture: str, pad: bool) -> None:
+    model, token = model_of(ONE, architecture), tokenizer()
+    if not pad:
+        token.pad_token = None
+    together = predict(TASK, model, token, ONE, TEXTS)
+    for text, found in zip(TEXTS, together, strict=True):
+        (alone,) = predict(TASK, model, token, ONE, [text])
+        assert isinstance(alone, LabelPrediction)
+        assert isinstance(found, LabelPrediction)
+        assert found.scores == pytest.approx(alone.scores, abs=1e-5)
+
+
+def test_a_tokenizer_that_ends_no_text_as_t5_expects_is_refused() -> None:
+    model = tiny_classifier("t5", decoder_start_token_id=0, **ONE.config())
+    with pytest.raises(UnsupportedModelError, match="cannot be used for text-classification"):
+        predict(TASK, model, tokenizer(), ONE, TEXTS)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        list(TEXTS),
+        tuple(TEXTS),
+        (text for text in TEXTS),
+        np.array(TEXTS),
+        pd.Series(TEXTS, index=[3, 0, 4, 1, 2]),
+    ],
+    ids=lambda items: type(items).__name__,
+)
+def test_anything_to_go_through_gives_its_texts_in_order(items: Any) -> None:
+    assert list(TASK.given(items)["text"]) == list(TEXTS)
