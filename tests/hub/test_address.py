@@ -67,7 +67,8 @@ def test_a_repository_is_on_a_hub(text: str, expected: tuple[str, str, str | Non
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(
-        InvalidNameError, match=r"no address on a hub|no repository of that name|at most one"
+        InvalidNameError,
+        match=r"no address on a hub|no repository of that name|at most one|An adapter's name is",
     ):
         parse_address(text)
 

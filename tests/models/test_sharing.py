@@ -174,7 +174,7 @@ def test_a_fusion_is_not_loaded_over_its_adapters_in_another_order(tmp_path: Any
 
 
 def test_what_the_model_does_not_carry_is_not_trained() -> None:
-    model = tiny_model().to(torch.bfloat16)
+    model = tiny_model().to(torch.float64)
     one, two, _ = adapters(tiny_model())
     with attach(model, one):
         before = {name: p.requires_grad for name, p in model.named_parameters()}
