@@ -50,7 +50,9 @@ def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
         unknown.append("weights")
         differences.extend(_sizes(expected, found))
     elif expected.fingerprint != found.fingerprint:
-        if _fingerprints(expected) & _fingerprints(found):
+        # In one dtype, other bytes are other weights, also where they agree once rounded.
+        other_dtype = expected.dtype is None or expected.dtype != found.dtype
+        if other_dtype and _fingerprints(expected) & _fingerprints(found):
             notes.append(
                 f"The weights of {found.id} are those of training in another dtype: "
                 f"{expected.dtype or 'unknown'} in training, {found.dtype or 'unknown'} here."

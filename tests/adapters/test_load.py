@@ -43,7 +43,7 @@ def adapter(
     folder = tmp_path / f"base-{base_seed}"
     if not folder.exists():
         base_folder(folder, seed=base_seed)
-    model = tiny_classifier(seed=base_seed)
+    model = tiny_classifier(seed=base_seed, pad_token_id=1)  # as in the folder
     model.config.name_or_path = str(folder)
     head = head_of(model)
     assert head is not None

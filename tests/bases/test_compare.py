@@ -85,6 +85,12 @@ def test_the_same_weights_in_another_dtype_are_the_same_base_with_a_note(
     )
 
 
+def test_weights_that_agree_only_once_rounded_are_others_in_one_dtype() -> None:
+    one = base(fingerprint=A, rounded={"bfloat16": C}, dtype="float32")
+    other = base(fingerprint=B, rounded={"bfloat16": C}, dtype="float32")
+    assert not compare(one, other).same
+
+
 def test_an_old_fingerprint_cannot_be_held_to_a_smaller_dtype_and_the_message_says_so() -> None:
     (text,) = compare(base(fingerprint=A), base(fingerprint=B, dtype="bfloat16")).differences
     assert "found bbbbbbbbbbbb in bfloat16" in text

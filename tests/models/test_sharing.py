@@ -17,7 +17,7 @@ from hubkit import Adapter, Batch, Fuse, Fusion, Parallel, Stack, attach, merge,
 from hubkit.bases.load import describe
 from hubkit.models.attention import mean_attention
 from hubkit.nn.hooks import SUBMODULE
-from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
+from registry.errors import AdapterError, CompositionError
 from tests.support.models import (
     random_adapter,
     randomize,
@@ -210,11 +210,12 @@ def test_one_adapter_is_merged_at_a_time_and_only_out_of_what_it_was_merged_into
         merged.unmerge()
 
 
-def test_the_same_weights_in_another_dtype_are_taken_when_that_is_said() -> None:
+def test_the_same_weights_in_another_dtype_are_the_same_base_with_a_note(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     model = tiny_model()
     adapter = replace(random_adapter(model), base=describe(model))
     half = tiny_model().to(torch.bfloat16)
-    with pytest.raises(BaseModelMismatchError, match=r"torch\.bfloat16.*allow_base_mismatch=True"):
-        attach(half, adapter)
-    with attach(half, adapter, allow_base_mismatch=True):
+    with attach(half, adapter):
         assert bool(run(half).isfinite().all())
+    assert "in another dtype: float32 in training, bfloat16 here" in caplog.text
