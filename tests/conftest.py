@@ -12,6 +12,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from registry import Catalog
+    from registry.storage.place import Place
     from tests.support.hub import Hub
 
 # The Hugging Face client reads this once, when a test module imports it.
@@ -52,10 +53,10 @@ def reference_pickles() -> Iterator[None]:
     known = {digest(path) for path in (Path(__file__).parent / "fixtures").rglob("*.bin")}
     run_child = pickles.run_child
 
-    def run(source: Path, target: Path, metadata: Mapping[str, str]) -> dict[str, str] | None:
-        if digest(source) not in known:
+    def run(source: Place, target: Path, metadata: Mapping[str, str]) -> dict[str, str] | None:
+        if digest(Path(source)) not in known:
             return run_child(source, target, metadata)
-        unpickle.unpickle(str(source), str(target), dict(metadata))
+        unpickle.unpickle(str(Path(source)), str(target), dict(metadata))
         return None
 
     with pytest.MonkeyPatch.context() as patch:

@@ -27,7 +27,6 @@ REGISTRY_ROOMS = {
     "maintenance": ["catalog", "database", "home", "log", "storage", "tables"],
 }
 HUBKIT_ROOMS = {
-    "messages": [],
     "methods": [],
     "composition": ["methods"],
     "notation": ["composition"],
@@ -37,9 +36,9 @@ HUBKIT_ROOMS = {
     "tasks": [],
     "bases": ["nn"],
     "hub": [],
-    "adapters": ["bases", "composition", "formats", "messages", "methods", "nn"],
+    "adapters": ["bases", "composition", "formats", "methods", "nn"],
     "models": ["adapters", "bases", "composition", "formats", "methods", "nn", "tasks"],
-    "sharing": ["adapters", "bases", "formats", "hub", "messages", "methods", "models"],
+    "sharing": ["adapters", "bases", "formats", "hub", "methods", "models"],
     "inference": ["adapters", "bases", "models", "tasks"],
     "composing": ["adapters", "bases", "composition", "inference", "methods"],
     "training": [

@@ -23,6 +23,7 @@ from registry.errors import AdapterError
 from registry.folders import read_folder
 from registry.manifest import BaseModelInfo, Manifest
 from registry.storage.files import MANIFEST_NAME
+from registry.storage.place import Place
 
 NAME_THE_BASE = (
     "Name it when the folder is loaded: "
@@ -82,7 +83,7 @@ class Adapter:
     @classmethod
     def load(
         cls,
-        folder: str | Path,
+        folder: str | Place,
         *,
         name: str | None = None,
         base: BaseModelInfo | None = None,
@@ -161,7 +162,7 @@ class Adapter:
             yield self.coupling
 
 
-def folder_of(source: str | Path, kind: str) -> Path:
+def folder_of(source: str | Place, kind: str) -> Place:
     """The folder that ``source`` names.
 
     Args:
@@ -171,14 +172,15 @@ def folder_of(source: str | Path, kind: str) -> Path:
     Raises:
         AdapterError: It is none.
     """
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | Place):
         raise AdapterError(f"The folder of the {kind} is a path, not {source!r}.")
-    if not Path(source).is_dir():
+    folder = Path(source) if isinstance(source, str) else source
+    if not folder.is_dir():
         raise AdapterError(
             f"{source} is no folder. A published {kind} is loaded by its name with "
             "hubkit.load_composition(NAME)."
         )
-    return Path(source)
+    return folder
 
 
 _RANKS = (("down", 0), ("up", -1), ("down_bias", 0))

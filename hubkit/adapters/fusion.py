@@ -19,6 +19,7 @@ from hubkit.methods.sites import Site
 from hubkit.nn.fusion import FusionLayer
 from registry.errors import AdapterError, CompositionError
 from registry.manifest import BaseModelInfo
+from registry.storage.place import Place
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +84,7 @@ class Fusion(Trained):
     @classmethod
     def load(
         cls,
-        folder: str | Path,
+        folder: str | Place,
         adapters: Sequence[Attachable],
         *,
         name: str | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from hubkit.adapters.adapter import Adapter
@@ -11,9 +10,9 @@ from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.tree import Attachable
 from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head, described, is_flexible
-from hubkit.messages import told_as
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError
+from registry.storage.place import Copy
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,9 @@ def load_published(
     """
     if manifest is None:
         manifest = catalog.manifest(version)
-    folder = catalog.folder(version, manifest)
+    folder = Copy(catalog.folder(version, manifest), str(version.ref))
     parts = [load_published(catalog, part) for part in catalog.parents(version)]
-    with told_as(folder, str(version.ref)):
-        composition = _read(folder, version, manifest, parts)
+    composition = _read(folder, version, manifest, parts)
     # The last part of a stack has the task. Those before it prepare for it, as in MAD-X.
     head = composition.head if isinstance(composition, Adapter | Fusion) else parts[-1].head
     if head is not None and head.labels != manifest.labels:
@@ -86,7 +84,7 @@ def load_published(
     return Published(version, manifest, composition, head)
 
 
-def _read(folder: Path, version: Version, manifest: Manifest, parts: list[Published]) -> Attachable:
+def _read(folder: Copy, version: Version, manifest: Manifest, parts: list[Published]) -> Attachable:
     """What a version computes."""
     name, with_head = str(version.ref.repository), not is_flexible(folder)
     inner = [part.composition for part in parts]

@@ -19,11 +19,12 @@ from hubkit.methods.method import Method
 from hubkit.methods.sites import Site
 from registry.errors import AdapterError, FolderError
 from registry.manifest import BaseModelInfo
+from registry.storage.place import Place
 
 CONFIG = "adapter_config.json"
 
 
-def read_adapter(folder: Path, *, with_head: bool = True) -> StoredAdapter:
+def read_adapter(folder: Place, *, with_head: bool = True) -> StoredAdapter:
     """Read a PEFT or an AdapterHub folder; the same with ``hubkit.json`` is a hubkit folder.
 
     Args:

@@ -18,6 +18,7 @@ from torch import Tensor
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo, Manifest, ProblemType
+from registry.storage.place import Place
 
 VERSION = "adapters.1.3.0"
 """The version of the library whose format this is."""
@@ -60,7 +61,7 @@ def described(head: Head, manifest: Manifest) -> Head:
     )
 
 
-def is_flexible(folder: Path) -> bool:
+def is_flexible(folder: Place) -> bool:
     """Whether the head in ``folder`` is one that only the ``adapters`` library builds and runs.
 
     Raises:
@@ -70,7 +71,7 @@ def is_flexible(folder: Path) -> bool:
     return path.exists() and read_json(path).get("config") is not None
 
 
-def read_head(folder: Path) -> Head | None:
+def read_head(folder: Place) -> Head | None:
     """The head in ``folder``; None where it has none.
 
     A flexible head is left out, with a note.

@@ -28,6 +28,7 @@ from registry.errors import AdapterError
 from registry.folders.lora import LoraConfig, read_lora
 from registry.folders.peft_names import PREFIX, in_head, plain_name
 from registry.manifest import BaseModelInfo
+from registry.storage.place import Place
 from registry.task_types import of_class
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -47,7 +48,7 @@ _PARTS = re.compile(
 )
 
 
-def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
+def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
     """Read a LoRA adapter and the head that was trained with it.
 
     Args:
@@ -187,7 +188,7 @@ def _module(tensor: str, prefix: str) -> str:
 
 
 def _split(
-    tensors: Mapping[str, Tensor], folder: Path
+    tensors: Mapping[str, Tensor], folder: Place
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
     """The tensors of the deltas by the path of their layer, and those of the head by name."""
     ours = {foreign: name for name, foreign in _NAMES.items()}
@@ -214,7 +215,7 @@ def _split(
 
 
 def _require_composable(
-    deltas: Iterable[str], others: Iterable[str], prefix: str, folder: Path
+    deltas: Iterable[str], others: Iterable[str], prefix: str, folder: Place
 ) -> None:
     """Refuse what is more than updates of the backbone's layers, with a head beside them."""
     reason = None

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from registry.errors import AdapterError
+from registry.storage.place import Place
 
 _CHILD = Path(__file__).with_name("unpickle.py")
 SECONDS = 20
@@ -45,7 +46,7 @@ _PROBLEMS = {
 }
 
 
-def convert(source: Path, target: Path, metadata: Mapping[str, str]) -> None:
+def convert(source: Place, target: Path, metadata: Mapping[str, str]) -> None:
     """Write the tensors of a pickle as safetensors.
 
     Args:
@@ -62,14 +63,14 @@ def convert(source: Path, target: Path, metadata: Mapping[str, str]) -> None:
     refused = run_child(source, target, {"format": "pt", **metadata})
     if refused is not None:
         message = _PROBLEMS[refused["problem"]]
-        size = source.stat().st_size
+        size = os.stat(source).st_size
         raise AdapterError(message.format(path=source, size=size, found=refused["found"]), source)
 
 
-def run_child(source: Path, target: Path, metadata: Mapping[str, str]) -> dict[str, str] | None:
+def run_child(source: Place, target: Path, metadata: Mapping[str, str]) -> dict[str, str] | None:
     """Run ``unpickle.py`` and return what it refuses, as it prints it; None if it is done."""
-    files = [str(_CHILD), str(source.absolute()), str(target.absolute())]
-    seconds = SECONDS + source.stat().st_size // BYTES_A_SECOND
+    files = [str(_CHILD), os.path.abspath(source), str(target.absolute())]
+    seconds = SECONDS + os.stat(source).st_size // BYTES_A_SECOND
     try:
         child = subprocess.run(
             [sys.executable, "-P", *files, json.dumps(metadata), str(seconds)],

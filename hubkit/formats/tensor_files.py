@@ -16,9 +16,10 @@ from hubkit.formats.pickles import convert
 from registry.errors import AdapterError, FolderError, StorageError
 from registry.folders.configs import read_config
 from registry.storage.files import open_file
+from registry.storage.place import Place
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Place) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -35,7 +36,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise AdapterError(str(error), error.subject) from error
 
 
-def read_tensors(folder: Path, name: str, pickle_name: str) -> dict[str, Tensor]:
+def read_tensors(folder: Place, name: str, pickle_name: str) -> dict[str, Tensor]:
     """Read the safetensors file ``name``, or the pickle ``pickle_name`` where there is none.
 
     Raises:
@@ -52,7 +53,7 @@ def read_tensors(folder: Path, name: str, pickle_name: str) -> dict[str, Tensor]
         raise AdapterError(f"{path} is not a safetensors file: {error}.", path) from error
 
 
-def _read_pickle(path: Path, preferred: str) -> dict[str, Tensor]:
+def _read_pickle(path: Place, preferred: str) -> dict[str, Tensor]:
     if not path.exists():
         raise AdapterError(f"{path.parent} holds neither {preferred} nor {path.name}.", path.parent)
     with TemporaryDirectory() as scratch:

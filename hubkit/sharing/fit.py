@@ -28,9 +28,10 @@ from registry.folders.lora import ALL_LINEAR, read_lora
 from registry.folders.peft_names import PREFIX, is_saved, plain_name
 from registry.folders.safetensors import TensorInfo, read_header
 from registry.refs import AdapterRef
+from registry.storage.place import Place
 from registry.task_types import of_peft
 
-_Place = TypeVar("_Place")
+_Found = TypeVar("_Found")
 
 # The name of a tensor inside its module, and which of its dimensions is an input (i), an output
 # (o), either (e), or its own (.).
@@ -55,7 +56,7 @@ _TARGETING = (
 )
 
 
-def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> list[str]:
+def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]:
     """Make sure that every tensor of an adapter's folder has its place in its base model.
 
     A LoRA of PEFT must also have tensors for each linear layer that it targets, if PEFT is here to
@@ -97,7 +98,7 @@ def check_fit(folder: Path, manifest: Manifest, base: Path | None) -> list[str]:
     return notes
 
 
-def check_fusion(catalog: Catalog, folder: Path, manifest: Manifest) -> None:
+def check_fusion(catalog: Catalog, folder: Place, manifest: Manifest) -> None:
     """Make sure that a fusion folder fits the adapters it is said to be made of.
 
     Does nothing for other folders, and for fusions of what hubkit does not compose.
@@ -129,7 +130,7 @@ def _knows_names(model_type: object) -> bool:
     return True
 
 
-def _check_peft(folder: Path, manifest: Manifest, base: Path) -> list[str]:
+def _check_peft(folder: Place, manifest: Manifest, base: Path) -> list[str]:
     model, weights = _skeleton(base), folder / PEFT.weights
     trained_in = _with_head(_class_of_peft(folder), manifest, base)
     models = [one for one in (model, trained_in) if one is not None]
@@ -184,7 +185,7 @@ def _check_peft(folder: Path, manifest: Manifest, base: Path) -> list[str]:
 
 
 def _check_whole(
-    weights: Path, whole: Mapping[str, TensorInfo], models: Sequence[PreTrainedModel]
+    weights: Place, whole: Mapping[str, TensorInfo], models: Sequence[PreTrainedModel]
 ) -> None:
     """Hold what replaces a parameter of the model as a whole to the shape that it has there.
 
@@ -203,7 +204,7 @@ def _check_whole(
             )
 
 
-def _require_saved_modules(folder: Path, paths: list[str], model: PreTrainedModel) -> None:
+def _require_saved_modules(folder: Place, paths: list[str], model: PreTrainedModel) -> None:
     """Make sure that the weights hold each module of the model that was trained as a whole."""
     named = read_config(folder / PEFT.config).get("modules_to_save") or ()
     missing = [
@@ -224,7 +225,7 @@ def _require_saved_modules(folder: Path, paths: list[str], model: PreTrainedMode
         )
 
 
-def _check_head(folder: Path, manifest: Manifest, base: Path) -> None:
+def _check_head(folder: Place, manifest: Manifest, base: Path) -> None:
     """Hold a head of a transformers class to that class on the base model."""
     config = read_config(folder / HEAD.config)
     if config.get("config") is not None:
@@ -234,7 +235,7 @@ def _check_head(folder: Path, manifest: Manifest, base: Path) -> None:
         _check_whole(folder / HEAD.weights, read_header(folder / HEAD.weights), [model])
 
 
-def _require_all_layers(folder: Path, adapted: Set[str], model: PreTrainedModel) -> None:
+def _require_all_layers(folder: Place, adapted: Set[str], model: PreTrainedModel) -> None:
     """Make sure that a LoRA is at each linear layer of `model` where PEFT would put one."""
     modules = dict(model.named_modules())
     config = read_config(folder / PEFT.config)
@@ -274,7 +275,7 @@ def _require_all_layers(folder: Path, adapted: Set[str], model: PreTrainedModel)
         )
 
 
-def _class_of_peft(folder: Path) -> str | None:
+def _class_of_peft(folder: Place) -> str | None:
     """The class of the model that a PEFT adapter was trained in, as far as its folder says."""
     config = read_config(folder / PEFT.config)
     trained_in = (config.get("auto_mapping") or {}).get("base_model_class")
@@ -309,7 +310,7 @@ def _vision_names(path: str) -> str:
     return f"{prefix}{dot}{own(inner)}" if prefix == "vit" else str(own(path))
 
 
-def _find(path: str, places: Mapping[str, _Place]) -> _Place | None:
+def _find(path: str, places: Mapping[str, _Found]) -> _Found | None:
     """The place that a path inside a model with any head means: in that head, or the backbone."""
     while path not in places:
         _, dot, path = path.partition(".")

@@ -15,8 +15,10 @@ from hubkit.hub.session import open_unless_offline
 from hubkit.hub.snapshot import Snapshot, find_snapshot
 from hubkit.sharing.pickles import without_pickles
 from registry.errors import CorruptBlobError
+from registry.folders.contents import list_files
 from registry.storage.durable import storage_errors
-from registry.storage.files import hash_stream
+from registry.storage.files import hash_stream, open_file
+from registry.storage.place import Copy
 
 
 class HubOrigin:
@@ -58,9 +60,10 @@ class HubOrigin:
         """As a pull would: from a copy in which pickled weights are converted."""
         with TemporaryDirectory() as scratch:
             snapshot.copy_files(Path(scratch))
-            with without_pickles(Path(scratch)) as (folder, _):
-                for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                    with storage_errors("read", path), path.open("rb") as stream:
+            copy = Copy(Path(scratch), self._repository.url)
+            with without_pickles(copy) as (folder, _):
+                for path in sorted(list_files(folder)):
+                    with storage_errors("read", folder / path), open_file(folder / path) as stream:
                         if hash_stream(stream).sha256 == digest:
                             stream.seek(0)
                             kept = cast(BinaryIO, TemporaryFile())  # noqa: SIM115  whoever reads it closes it

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hubkit.formats.pickles import convert
-from hubkit.messages import told_as
 from registry import Catalog, Manifest
 from registry.errors import HubkitError
 from registry.folders.contents import PICKLES, examine, is_in_checkpoint, list_files
@@ -19,6 +18,7 @@ from registry.folders.kinds import PARTS
 from registry.folders.safetensors import MAX_HEADER_BYTES
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
+from registry.storage.place import Copy, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def pickles_of(catalog: Catalog, manifest: Manifest) -> dict[str, Pickle]:
 
 
 @contextmanager
-def without_pickles(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+def without_pickles(folder: Place) -> Iterator[tuple[Place, list[str]]]:
     """Yield a folder with the same files, but safetensors for pickled weights.
 
     The copy of the weights notes in its metadata which file it was made of (``converted_from``)
@@ -64,7 +64,8 @@ def without_pickles(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     files are left out. Where there is nothing to change, it is the folder itself.
 
     Yields:
-        The folder, and the names of what was left out for being a pickle.
+        The folder, which messages call as the original, and the names of what was left out for
+        being a pickle.
 
     Raises:
         AdapterError: The weights cannot be loaded without running code.
@@ -94,14 +95,11 @@ def without_pickles(folder: Path) -> Iterator[tuple[Path, list[str]]]:
             if weights[name] not in files:
                 _convert(folder, name, clean / weights[name])
                 left_out.remove(name)
-        with ExitStack() as names:
-            names.enter_context(told_as(clean, folder))
-            for name in pickles - set(left_out):
-                names.enter_context(told_as(clean / weights[name], folder / name))
-            yield clean, left_out
+        made_of = {weights[name]: name for name in pickles - set(left_out)}
+        yield Copy(clean, str(folder), made_of), left_out
 
 
-def _convert(folder: Path, name: str, target: Path) -> None:
+def _convert(folder: Place, name: str, target: Path) -> None:
     with storage_errors("read", folder / name):
         original = examine(folder / name)
         convert(folder / name, target, {"converted_from": name, "sha256": original.sha256})

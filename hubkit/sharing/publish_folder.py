@@ -25,6 +25,7 @@ from registry.folders.kinds import FUSION, PEFT, find_parts
 from registry.folders.weights import examine_weights
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
+from registry.storage.place import Place
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def publish_folder(
 @contextmanager
 def checked_folder(
     catalog: Catalog,
-    path: Path,
+    path: Place,
     name: AdapterRef,
     *,
     base: str | None = None,
@@ -167,7 +168,7 @@ def _require_finite(folder: Folder) -> None:
 
 
 def _check_tensors(
-    catalog: Catalog, folder: Path, manifest: Manifest, base: Path | None
+    catalog: Catalog, folder: Place, manifest: Manifest, base: Path | None
 ) -> list[str]:
     """Hold the tensors to the base model, and return what to note."""
     if base is None and (folder / PEFT.weights).is_file():
@@ -179,7 +180,7 @@ def _check_tensors(
 
 
 def _find_parents(
-    catalog: Catalog, folder: Path, name: AdapterRef, given: Sequence[AdapterRef]
+    catalog: Catalog, folder: Place, name: AdapterRef, given: Sequence[AdapterRef]
 ) -> tuple[Parent, ...]:
     """Pin what a fusion folder is made of: what is given, or what is called so here."""
     # A folder that is none, or two at once, is told as that before its parents are missed.
@@ -193,7 +194,7 @@ def _find_parents(
     )
 
 
-def _find_parent(catalog: Catalog, folder: Path, name: AdapterRef, adapter: str) -> Version:
+def _find_parent(catalog: Catalog, folder: Place, name: AdapterRef, adapter: str) -> Version:
     owners = [name.owner] if name.owner is None else [name.owner, None]
     for owner in owners:
         try:

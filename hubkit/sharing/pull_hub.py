@@ -14,7 +14,6 @@ from hubkit.hub.address import Repository
 from hubkit.hub.revisions import choose, version_at
 from hubkit.hub.session import HubSession, open_unless_offline
 from hubkit.hub.snapshot import find_snapshot
-from hubkit.messages import told_as
 from hubkit.sharing.publish_folder import checked_folder
 from hubkit.sharing.scratch import scratch_folder
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
@@ -28,6 +27,7 @@ from registry.errors import (
 )
 from registry.folders.adapterhub import fused_adapters
 from registry.manifest import BaseModelInfo
+from registry.storage.place import Copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class _Fetched:
 
     repository: Repository
     number: int | None
-    folder: Path
+    folder: Copy
     manifest: Manifest | None  # None for a repository that hubkit did not make
 
 
@@ -118,7 +118,7 @@ def _fetch(
         repository = snapshot.repository  # a branch moves, a commit does not
     else:
         snapshot.copy_version(manifest, folder)
-    return _Fetched(repository, number, folder, manifest)
+    return _Fetched(repository, number, Copy(folder, repository.url), manifest)
 
 
 def _fetch_parents(
@@ -166,15 +166,13 @@ def _fetch_parent(
 
 
 def _register(catalog: Catalog, fetched: _Fetched, name: AdapterRef, number: int | None) -> Version:
-    with told_as(fetched.folder, fetched.repository.url):
-        return _publish(catalog, read_folder(fetched.folder), fetched, name, number)
+    return _publish(catalog, read_folder(fetched.folder), fetched, name, number)
 
 
 def _register_foreign(
     catalog: Catalog, fetched: _Fetched, target: AdapterRef, base: str | None
 ) -> Version:
     with (
-        told_as(fetched.folder, fetched.repository.url),
         _parents_of_a_pull(fetched),
         checked_folder(catalog, fetched.folder, target, base=base) as folder,
     ):

@@ -28,6 +28,7 @@ from registry.catalog.store import Store
 from registry.log.log import current_user
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
+from registry.storage.files import open_file
 from registry.tables.lineage import Lineage, find_lineage, find_parents
 from registry.tables.lookup import find_repository, find_version
 from registry.tables.models import REVISIONS
@@ -117,7 +118,7 @@ class Catalog:
             self.store,
             ref,
             folder.manifest,
-            lambda path: (folder.path / path).open("rb"),
+            lambda path: open_file(folder.path / path),
             publication,
         )
 

@@ -5,8 +5,6 @@ Each kind of folder has a file here with its reader: ``hubkit.py`` for folders w
 card and the headers of safetensors files are read, so that it needs no torch.
 """
 
-from pathlib import Path
-
 from registry.errors import FolderError
 from registry.folders.adapterhub import read_adapterhub_folder
 from registry.folders.folder import Folder, Given
@@ -15,11 +13,12 @@ from registry.folders.kinds import PEFT, find_parts
 from registry.folders.peft import read_peft_folder
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
+from registry.storage.place import Place
 
 __all__ = ["Folder", "Given", "read_folder", "write_manifest"]
 
 
-def read_folder(path: Path, given: Given | None = None) -> Folder:
+def read_folder(path: Place, given: Given | None = None) -> Folder:
     """Read an adapter's folder and check all that can be checked without loading a tensor.
 
     Args:

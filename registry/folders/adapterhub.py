@@ -7,7 +7,6 @@ model and its hidden size; a head's files may lie beside either, or alone.
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError, PickledWeightsError, UnknownParentsError
@@ -20,12 +19,13 @@ from registry.folders.heads import read_head
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, Part
 from registry.folders.safetensors import TensorInfo, read_header, require_weights
 from registry.manifest import Kind, Method, manifest_errors
+from registry.storage.place import Place
 
 # A LayerNorm before it has the number 0.
 _DOWN = re.compile(r".+\.adapter_down\.[01]\.weight")
 
 
-def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folder:
+def read_adapterhub_folder(path: Place, parts: tuple[Part, ...], given: Given) -> Folder:
     """Read a folder that holds an adapter, a fusion or a head, or one of the first two with a head.
 
     Raises:
@@ -72,7 +72,7 @@ def read_adapterhub_folder(path: Path, parts: tuple[Part, ...], given: Given) ->
     )
 
 
-def fused_adapters(path: Path) -> tuple[str, ...]:
+def fused_adapters(path: Place) -> tuple[str, ...]:
     """Return what a fusion folder calls the adapters it was trained on, in its order.
 
     Empty for a folder that holds no AdapterHub fusion.
@@ -94,14 +94,14 @@ def fused_adapters(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _backbone_class(config: dict[str, Any], where: Path) -> str | None:
+def _backbone_class(config: dict[str, Any], where: Place) -> str | None:
     # Saved from a model with a head, the class says nothing of the backbone's own.
     name = text_of(config, "model_class", where)
     bare = name and name.endswith("Model") and not name.endswith("AdapterModel")
     return name if bare else None
 
 
-def _header(path: Path, part: Part) -> dict[str, TensorInfo]:
+def _header(path: Place, part: Part) -> dict[str, TensorInfo]:
     weights = path / part.weights
     if not weights.is_file():
         raise PickledWeightsError(
@@ -113,7 +113,7 @@ def _header(path: Path, part: Part) -> dict[str, TensorInfo]:
 
 
 def _adapter_method(
-    source: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Path
+    source: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Place
 ) -> tuple[Method, tuple[str, ...]]:
     """Return the method of an adapter, held to its tensors, and what to note of it."""
     config = read_adapter_config(source, where, tensors)
@@ -149,7 +149,7 @@ def _adapter_method(
     return method, tuple(notes)
 
 
-def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Path) -> None:
+def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Place) -> None:
     name = text_of(config, "name", where)
     if name is None:
         raise FolderError(f"{where} lacks the adapter's name.", where)
@@ -168,7 +168,7 @@ def _check_sizes(
     config: dict[str, Any],
     settings: Mapping[str, Any],
     tensors: Mapping[str, TensorInfo],
-    where: Path,
+    where: Place,
 ) -> None:
     """Hold the shapes of bottlenecks and LoRA deltas to the sizes in the configuration."""
     hidden_size = count_of(config, "hidden_size", where)
@@ -196,7 +196,7 @@ def _check_sizes(
 
 
 def _bottleneck_sizes(
-    settings: Mapping[str, Any], hidden_size: int | None, where: Path
+    settings: Mapping[str, Any], hidden_size: int | None, where: Place
 ) -> list[int] | None:
     """Return which bottleneck sizes the layers may have, None where it is not said."""
     given = settings.get("reduction_factor")
@@ -231,7 +231,7 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
 
 
 def _check_fusion(
-    path: Path, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
+    path: Place, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
 ) -> dict[str, Any]:
     names = fused_adapters(path)
     if len(given.parents) != len(names):

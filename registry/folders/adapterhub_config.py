@@ -9,12 +9,12 @@ in place of its options. Facts are those of the library ``adapters`` 1.3
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError, did_you_mean
 from registry.folders.bounded import shown
 from registry.folders.configs import text_of
+from registry.storage.place import Place
 
 PLAIN_BOTTLENECK: Mapping[str, Any] = {
     "original_ln_after": True,
@@ -150,7 +150,7 @@ class AdapterConfig:
 
 
 def read_adapter_config(
-    source: Mapping[str, Any], where: Path, tensors: Collection[str]
+    source: Mapping[str, Any], where: Place, tensors: Collection[str]
 ) -> AdapterConfig:
     """Read what an ``adapter_config.json`` of the library says.
 
@@ -198,7 +198,7 @@ def odd_option(settings: Mapping[str, Any], plain: Mapping[str, Any]) -> str | N
     return None
 
 
-def _named(name: str, where: Path) -> dict[str, Any]:
+def _named(name: str, where: Place) -> dict[str, Any]:
     if "|" in name:
         return {"architecture": "union"}
     options = _NAMED.get(_OLD_NAMES.get(name, name))
@@ -213,7 +213,7 @@ def _named(name: str, where: Path) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "reduction_factor"}
 
 
-def _modern(given: Mapping[str, Any], has_version: bool, where: Path) -> dict[str, Any]:
+def _modern(given: Mapping[str, Any], has_version: bool, where: Place) -> dict[str, Any]:
     options = {
         _OLD_OPTIONS.get(key, key): value for key, value in given.items() if key not in _OF_FUSIONS
     }
@@ -231,7 +231,7 @@ def _modern(given: Mapping[str, Any], has_version: bool, where: Path) -> dict[st
     return options
 
 
-def _method(options: Mapping[str, Any], where: Path) -> tuple[str, str | None]:
+def _method(options: Mapping[str, Any], where: Place) -> tuple[str, str | None]:
     """Return what a method is called, and why it is not composed."""
     architecture = text_of(options, "architecture", where)
     if architecture == "lora":

@@ -8,11 +8,11 @@ import json
 import math
 import reprlib
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
 from registry.storage.files import open_file
+from registry.storage.place import Place
 
 MOST_DIGITS = 100
 """Characters of one number; those of real files have about 20."""
@@ -24,7 +24,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def read_bytes(path: Path, most: int) -> bytes:
+def read_bytes(path: Place, most: int) -> bytes:
     """Return what a file holds.
 
     Raises:

@@ -5,11 +5,11 @@ The fields are those of the Hugging Face Hub (https://huggingface.co/docs/hub/mo
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.bounded import DEEPEST, MOST_DIGITS, read_bytes
+from registry.storage.place import Place
 
 CARD_NAME = "README.md"
 BASE_TAG = "base_model:"
@@ -48,7 +48,7 @@ class Card:
     text: str = ""
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: Place) -> Card:
     """Return what the card of a folder says; an empty one where there is none.
 
     Raises:
@@ -70,7 +70,7 @@ def read_card(folder: Path) -> Card:
     return parse_card(text, path)
 
 
-def parse_card(text: str, path: Path) -> Card:
+def parse_card(text: str, path: Place) -> Card:
     """Read a card from its text.
 
     Raises:

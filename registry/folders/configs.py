@@ -1,16 +1,16 @@
 """The JSON files that other libraries write beside their weights."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.bounded import parse_json, read_bytes, shown
+from registry.storage.place import Place
 
 _MAX_BYTES = 4 * 1024 * 1024
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Place) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -29,7 +29,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def text_of(config: Mapping[str, Any], key: str, path: Path) -> str | None:
+def text_of(config: Mapping[str, Any], key: str, path: Place) -> str | None:
     """Return a text in a config, None where it is left out, null or empty.
 
     Raises:
@@ -41,7 +41,7 @@ def text_of(config: Mapping[str, Any], key: str, path: Path) -> str | None:
     return value or None
 
 
-def count_of(config: Mapping[str, Any], key: str, path: Path) -> int | None:
+def count_of(config: Mapping[str, Any], key: str, path: Place) -> int | None:
     """Return a positive whole number in a config, None where it is left out or null.
 
     Raises:

@@ -10,6 +10,7 @@ from registry.errors import FolderError, InvalidNameError, PickledWeightsError
 from registry.folders.safetensors import read_header
 from registry.folders.weights import examine_weights
 from registry.storage.files import MANIFEST_NAME, FileInfo, hash_stream, open_file, parse_path
+from registry.storage.place import Place
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 """How the names of files end that Python's pickle may have written, which can run code."""
@@ -30,7 +31,7 @@ class Contents:
     notes: tuple[str, ...]
 
 
-def list_files(root: Path) -> set[str]:
+def list_files(root: Place) -> set[str]:
     """Return the relative paths of all files but the manifest, refusing what does not travel.
 
     Raises:
@@ -42,10 +43,11 @@ def list_files(root: Path) -> set[str]:
         for name in folders + names:
             path = Path(folder, name)
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                odd = root / path.relative_to(root).as_posix()
                 raise FolderError(
-                    f"{path} is a link or a special file; an adapter's folder holds only regular "
+                    f"{odd} is a link or a special file; an adapter's folder holds only regular "
                     "files. Replace it by a copy of what it points to.",
-                    path,
+                    odd,
                 )
         for name in names:
             files.add(Path(folder, name).relative_to(root).as_posix())
@@ -58,7 +60,7 @@ def list_files(root: Path) -> set[str]:
     return files
 
 
-def examine(path: Path) -> FileInfo:
+def examine(path: Place) -> FileInfo:
     """Return size and digest of a file; the header of a safetensors file is checked too.
 
     Raises:
@@ -71,7 +73,7 @@ def examine(path: Path) -> FileInfo:
         return hash_stream(stream)
 
 
-def examine_all(root: Path) -> Contents:
+def examine_all(root: Place) -> Contents:
     """Examine every file of a folder that other tools wrote, each in one pass.
 
     Checkpoints of a training run are left out: they hold other weights, and its state.

@@ -2,11 +2,11 @@
 
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.bounded import shown
+from registry.storage.place import Place
 
 MOST_SECONDS = 3.0
 """For all matches of one file; a large model has some thousands, which take microseconds each."""
@@ -21,7 +21,7 @@ class Expressions:
         where: The file, for messages.
     """
 
-    def __init__(self, where: Path) -> None:
+    def __init__(self, where: Place) -> None:
         self._where = where
         self._left = MOST_SECONDS
         self._compiled: dict[str, Any] = {}

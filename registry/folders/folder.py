@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError, HeadLabelsError, UnknownBaseError
@@ -13,6 +12,7 @@ from registry.folders.card import Card
 from registry.folders.configs import text_of
 from registry.folders.contents import examine_all
 from registry.manifest import BaseModelInfo, Manifest, Method, Parent, manifest_errors
+from registry.storage.place import Place
 
 # What programs write where they know no name.
 _NO_NAMES = {"none", "null", "nil", "nan", "undefined", "unknown", "n/a", "na", ".", "./"}
@@ -32,7 +32,7 @@ class Folder:
     """
 
     manifest: Manifest
-    path: Path
+    path: Place
     notes: tuple[str, ...] = ()
 
 
@@ -56,7 +56,7 @@ class Given:
 
 
 def find_base(
-    config: dict[str, Any], key: str, path: Path, card: Card, given: Given, **known: Any
+    config: dict[str, Any], key: str, path: Place, card: Card, given: Given, **known: Any
 ) -> BaseModelInfo:
     """Return the base model of a folder.
 
@@ -103,7 +103,7 @@ def find_base(
 
 
 def make_folder(
-    path: Path,
+    path: Place,
     *,
     method: Method,
     base: BaseModelInfo,
@@ -135,7 +135,7 @@ def make_folder(
 
 
 def choose_labels(
-    path: Path, found: tuple[str, ...], rows: int | None, given: Given
+    path: Place, found: tuple[str, ...], rows: int | None, given: Given
 ) -> tuple[str, ...]:
     """Return the labels of a head.
 

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.folder import Given, choose_labels
 from registry.folders.kinds import HEAD
 from registry.folders.safetensors import TensorInfo
+from registry.storage.place import Place
 from registry.task_types import of_class, of_head, with_outputs
 
 _HEAD_LAYER = re.compile(r"heads\.[^.]+\.(\d+)\.weight")
@@ -16,7 +16,7 @@ _OUTPUTS = ("classifier.out_proj.weight", "classifier.weight", "score.weight", "
 
 
 def read_head(
-    path: Path, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
+    path: Place, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
 ) -> dict[str, Any]:
     """Return the labels and the task type of a head, held to its weights.
 

@@ -7,10 +7,11 @@ from registry.folders.contents import examine, list_files, listed
 from registry.folders.folder import Folder
 from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.durable import storage_errors, write_file
-from registry.storage.files import MANIFEST_NAME
+from registry.storage.files import MANIFEST_NAME, open_file
+from registry.storage.place import Place
 
 
-def read_hubkit_folder(path: Path) -> Folder:
+def read_hubkit_folder(path: Place) -> Folder:
     """Read ``hubkit.json`` and check every file against it.
 
     Raises:
@@ -19,7 +20,7 @@ def read_hubkit_folder(path: Path) -> Folder:
         CorruptBlobError: A file has another size or digest than the manifest says.
     """
     files = list_files(path)
-    with (path / MANIFEST_NAME).open("rb") as stream:
+    with open_file(path / MANIFEST_NAME) as stream:
         manifest = Manifest.from_json(stream.read(MAX_BYTES + 1), str(path / MANIFEST_NAME))
     missing = sorted(manifest.files.keys() - files)
     if missing:

@@ -1,13 +1,14 @@
 """Which kind of folder it is, by the names of its files."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.configs import read_config
 from registry.storage.files import MANIFEST_NAME
+from registry.storage.place import Place
 
 _SHOWN = 8
 
@@ -47,7 +48,7 @@ HEAD = Part(
 PARTS = (PEFT, ADAPTER, FUSION, HEAD)
 
 
-def find_parts(path: Path) -> tuple[Part, ...]:
+def find_parts(path: Place) -> tuple[Part, ...]:
     """Return what a folder without a manifest holds: one part, or one and the head beside it.
 
     Raises:
@@ -55,7 +56,7 @@ def find_parts(path: Path) -> tuple[Part, ...]:
             weights, or the reverse.
         OSError: The folder cannot be read.
     """
-    entries = {entry.name for entry in path.iterdir()}
+    entries = set(os.listdir(path))
     names = {name for name in entries if not (path / name).is_dir()}
     configured = _configured(path, names)
     weighted = {part for part in PARTS if part.weights in names or part.pickle in names}
@@ -109,7 +110,7 @@ def _instead(part: Part, entries: set[str]) -> str:
     return "found neither. Copy the whole folder."
 
 
-def _configured(path: Path, names: set[str]) -> set[Part]:
+def _configured(path: Place, names: set[str]) -> set[Part]:
     """Which parts have their configuration, PEFT's adapter_config.json told from AdapterHub's."""
     configured = {part for part in (FUSION, HEAD) if part.config in names}
     if PEFT.config not in names:

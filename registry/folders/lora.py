@@ -7,13 +7,13 @@ such as DoRA, leave it a method of its own, which PEFT runs and nothing else com
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.errors import FolderError
 from registry.folders.bounded import shown
 from registry.folders.configs import count_of
 from registry.folders.expressions import Expressions
+from registry.storage.place import Place
 
 ALL_LINEAR = "all-linear"
 PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
@@ -115,7 +115,7 @@ class LoraConfig:
         return default
 
 
-def read_lora(config: Mapping[str, Any], where: Path) -> LoraConfig:
+def read_lora(config: Mapping[str, Any], where: Place) -> LoraConfig:
     """Read the configuration of a LoRA.
 
     Args:
@@ -157,7 +157,7 @@ def unknown_options(config: Mapping[str, Any]) -> list[str]:
     return [key for key, value in config.items() if key not in _KNOWN_OPTIONS and value]
 
 
-def _variant(config: Mapping[str, Any], where: Path) -> Variant | None:
+def _variant(config: Mapping[str, Any], where: Place) -> Variant | None:
     if _switch(config, "use_dora", where):
         return Variant("dora", "the option use_dora is True, which scales the columns of weights")
     start = config.get("init_lora_weights")
@@ -185,7 +185,7 @@ def _variant(config: Mapping[str, Any], where: Path) -> Variant | None:
 
 
 def _targets(
-    config: Mapping[str, Any], where: Path, expressions: Expressions
+    config: Mapping[str, Any], where: Place, expressions: Expressions
 ) -> tuple[str, ...] | str | None:
     targets = config.get("target_modules")
     if targets is None:
@@ -205,7 +205,7 @@ def _pattern(
     config: Mapping[str, Any],
     key: str,
     expressions: Expressions,
-    where: Path,
+    where: Place,
     expected: str,
     is_meant: Callable[[Any], bool],
 ) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _pattern(
     return pattern
 
 
-def _switch(config: Mapping[str, Any], key: str, where: Path) -> bool:
+def _switch(config: Mapping[str, Any], key: str, where: Place) -> bool:
     value = config.get(key)
     if value is not None and not isinstance(value, bool):
         raise _wrong(where, key, value, "true or false")
@@ -235,7 +235,7 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _wrong(where: Path, key: str, value: Any, expected: str) -> FolderError:
+def _wrong(where: Place, key: str, value: Any, expected: str) -> FolderError:
     return FolderError(
         f"{where}: {key} is {shown(value)}; expected {expected}. Mend the file.", where
     )

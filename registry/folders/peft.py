@@ -7,7 +7,6 @@ model. Which modules carry one, and of which rank, is in the configuration.
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError, PickledWeightsError, did_you_mean
@@ -20,6 +19,7 @@ from registry.folders.lora import LoraConfig, read_lora, unknown_options
 from registry.folders.peft_names import PREFIX, in_head, is_saved, plain_name
 from registry.folders.safetensors import TensorInfo, read_header, require_numbers, require_weights
 from registry.manifest import Method, manifest_errors
+from registry.storage.place import Place
 from registry.task_types import of_peft, with_outputs
 
 _METHODS = (
@@ -49,7 +49,7 @@ _BEYOND = {
 _HEAD = re.compile(r"(?:.+\.)?(?:classifier|score)(?:\.out_proj)?\.weight")
 
 
-def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folder:
+def read_peft_folder(path: Place, parts: tuple[Part, ...], given: Given) -> Folder:
     """Read a PEFT folder of any method.
 
     Raises:
@@ -111,7 +111,7 @@ def read_peft_folder(path: Path, parts: tuple[Part, ...], given: Given) -> Folde
     )
 
 
-def _read_tensors(weights: Path) -> dict[str, TensorInfo]:
+def _read_tensors(weights: Place) -> dict[str, TensorInfo]:
     """Return the tensors by the names that they have without wrappers."""
     found = read_header(weights)
     if not found:
@@ -127,7 +127,7 @@ def _read_tensors(weights: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def _require_plain_names(weights: Path, method: str) -> None:
+def _require_plain_names(weights: Place, method: str) -> None:
     """Refuse wrappers in the names of what PEFT itself has to read, which does not find them."""
     wrapped = next((name for name in read_header(weights) if plain_name(name) != name), None)
     if wrapped is not None:
@@ -140,7 +140,7 @@ def _require_plain_names(weights: Path, method: str) -> None:
 
 
 def _require_saved(
-    config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], where: Path
+    config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], where: Place
 ) -> None:
     """Make sure that the weights hold the modules that were trained as a whole.
 
@@ -188,7 +188,7 @@ def _notes(config: Mapping[str, Any], lora: LoraConfig | None, method: str) -> l
     return notes
 
 
-def _type(config: dict[str, Any], where: Path) -> str:
+def _type(config: dict[str, Any], where: Place) -> str:
     type = text_of(config, "peft_type", where)
     if type is None:
         raise FolderError(f"{where}: peft_type is empty; expected a method such as LORA.", where)
@@ -201,7 +201,7 @@ def _type(config: dict[str, Any], where: Path) -> str:
     return type
 
 
-def _base_class(config: dict[str, Any], where: Path) -> str | None:
+def _base_class(config: dict[str, Any], where: Place) -> str | None:
     mapping = config.get("auto_mapping") or {}
     if not isinstance(mapping, dict):
         raise FolderError(f"{where}: auto_mapping is {shown(mapping)}; expected an object.", where)
@@ -219,7 +219,7 @@ def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
     return rows[max(rows)] if rows else None
 
 
-def _lora_name(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Path) -> str:
+def _lora_name(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Place) -> str:
     """Return what a LoRA is called by what it changes, its tensors held to the configuration."""
     require_weights(tensors, path)
     if any(".lora_embedding_" in name for name in tensors):
@@ -245,7 +245,7 @@ def _what_else(
 
 
 def _check_lora(
-    tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Path
+    tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Place
 ) -> dict[str, dict[str, TensorInfo]]:
     """Return every delta, held to the configuration: its module, rank, and both of its sides."""
     deltas: dict[str, dict[str, TensorInfo]] = {}
@@ -279,7 +279,7 @@ def _is_lora(name: str) -> bool:
 
 
 def _check_delta(
-    module: str, delta: Mapping[str, TensorInfo], lora: LoraConfig, path: Path
+    module: str, delta: Mapping[str, TensorInfo], lora: LoraConfig, path: Place
 ) -> None:
     for leaf, axis in (("lora_A.weight", 0), ("lora_B.weight", 1)):
         if leaf not in delta:
@@ -301,7 +301,7 @@ def _check_delta(
         )
 
 
-def _require_target(module: str, lora: LoraConfig, found: Iterable[str], path: Path) -> None:
+def _require_target(module: str, lora: LoraConfig, found: Iterable[str], path: Place) -> None:
     if lora.is_target(module):
         return
     targets = [lora.targets] if isinstance(lora.targets, str) else sorted(lora.targets or ())

@@ -9,12 +9,12 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.bounded import parse_json, shown
 from registry.storage.files import open_file
+from registry.storage.place import Place
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """The longest header accepted, enough for about 150,000 tensors."""
@@ -59,7 +59,7 @@ class TensorInfo:
     end: int
 
 
-def read_header(path: Path) -> dict[str, TensorInfo]:
+def read_header(path: Place) -> dict[str, TensorInfo]:
     """Return the tensors of a safetensors file by name.
 
     Raises:
@@ -89,7 +89,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def require_weights(tensors: Mapping[str, TensorInfo], path: Path) -> None:
+def require_weights(tensors: Mapping[str, TensorInfo], path: Place) -> None:
     """Make sure that a file holds tensors, and that all of them are weights: numbers, and some.
 
     Raises:
@@ -107,7 +107,7 @@ def require_weights(tensors: Mapping[str, TensorInfo], path: Path) -> None:
             )
 
 
-def require_numbers(tensors: Mapping[str, TensorInfo], path: Path) -> None:
+def require_numbers(tensors: Mapping[str, TensorInfo], path: Place) -> None:
     """Make sure that no tensor is empty, as those are that DeepSpeed's ZeRO-3 has elsewhere.
 
     Raises:
@@ -123,7 +123,7 @@ def require_numbers(tensors: Mapping[str, TensorInfo], path: Path) -> None:
         )
 
 
-def _tensor(path: Path, name: str, value: Any) -> TensorInfo:
+def _tensor(path: Place, name: str, value: Any) -> TensorInfo:
     tensor = f"tensor {shown(name)}"
     match value:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end], **rest}:
@@ -150,7 +150,7 @@ def _tensor(path: Path, name: str, value: Any) -> TensorInfo:
     return TensorInfo(dtype, tuple(shape), start, end)
 
 
-def _require_full_cover(path: Path, tensors: dict[str, TensorInfo], size: int) -> None:
+def _require_full_cover(path: Place, tensors: dict[str, TensorInfo], size: int) -> None:
     position = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if tensor.start != position:
@@ -161,7 +161,7 @@ def _require_full_cover(path: Path, tensors: dict[str, TensorInfo], size: int) -
         raise _broken(path, f"its tensors end at byte {position} of {size}")
 
 
-def _broken(path: Path, problem: str) -> FolderError:
+def _broken(path: Place, problem: str) -> FolderError:
     return FolderError(
         f"{path} is not a sound safetensors file: {problem}. Save the adapter again.", path
     )

@@ -4,11 +4,11 @@ import hashlib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from registry.errors import FolderError
 from registry.folders.safetensors import read_header
 from registry.storage.files import FileInfo, open_file
+from registry.storage.place import Place
 
 # By dtype: how many bytes a number has, and the bits that are all ones in what is not finite. They
 # are the highest but for the sign, so that one more than all ones carries into the sign.
@@ -38,7 +38,7 @@ class Weights:
     changes_nothing: bool
 
 
-def examine_weights(path: Path) -> Weights:
+def examine_weights(path: Place) -> Weights:
     """Hash a safetensors file, and make sure that it holds neither NaN nor infinity.
 
     Raises:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.errors import StorageError
+from registry.storage.place import Place
 
 _CURES = {
     errno.ENOSPC: "Free some disk space and run it again.",
@@ -25,7 +26,7 @@ _MOST_AT_ONCE = 16
 
 
 @contextmanager
-def storage_errors(action: str, path: Path | str) -> Iterator[None]:
+def storage_errors(action: str, path: Place | str) -> Iterator[None]:
     """Turn an OSError of the block into a StorageError that says "Cannot `action` `path`".
 
     Raises:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from registry.errors import CorruptBlobError, InvalidNameError, NotAFileError
 from registry.storage.durable import storage_errors
+from registry.storage.place import Place
 
 MANIFEST_NAME = "hubkit.json"
 """The file of an adapter's folder that lists all others; written last, never listed itself."""
@@ -130,7 +131,7 @@ def leave_to_sqlite(path: Path) -> None:
         _OF_SQLITE[_identity(os.stat(path))] = path
 
 
-def open_file(path: Path | str) -> BinaryIO:
+def open_file(path: Place | str) -> BinaryIO:
     """Open a regular file for reading; never wait for a pipe or a device to have something.
 
     Use it for every file that hubkit did not write itself.
@@ -158,7 +159,7 @@ def open_file(path: Path | str) -> BinaryIO:
 class _File(io.FileIO):
     """A file of which an error in reading is a StorageError that names it."""
 
-    def __init__(self, descriptor: int, path: Path | str) -> None:
+    def __init__(self, descriptor: int, path: Place | str) -> None:
         super().__init__(descriptor)
         self.path = path
 
@@ -184,7 +185,7 @@ def _is_of_sqlite(state: os.stat_result) -> bool:
     return False
 
 
-def _no_file(path: Path | str, found: str) -> NotAFileError:
+def _no_file(path: Place | str, found: str) -> NotAFileError:
     return NotAFileError(f"{path} cannot be read: expected a file, found {found}.", path)
 
 

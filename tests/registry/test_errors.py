@@ -1,3 +1,4 @@
+import ast
 import inspect
 import pickle
 
@@ -5,6 +6,7 @@ import pytest
 
 from registry import HubkitError, errors
 from registry.errors import did_you_mean
+from tests.support.imports import source_files
 
 CLASSES = [
     value
@@ -51,3 +53,42 @@ def test_an_error_carries_its_subject_even_between_processes() -> None:
 )
 def test_near_names_are_suggested(text: str, candidates: list[str], suggestion: str) -> None:
     assert did_you_mean(text, candidates) == suggestion
+
+
+EDITS = {"replace", "sub", "removeprefix", "removesuffix", "partition", "rpartition", "split"}
+
+
+def edited_errors(source: str) -> list[int]:
+    """Lines where what handles an error of hubkit makes another text of its message."""
+    names = {error.__name__ for error in CLASSES}
+    return [
+        call.lineno
+        for handler in ast.walk(ast.parse(source))
+        if isinstance(handler, ast.ExceptHandler) and handler.name and handler.type
+        if any(name in names for name in _names(handler.type))
+        for call in ast.walk(handler)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in EDITS
+        and handler.name in _names(call)
+    ]
+
+
+def _names(node: ast.AST) -> list[str]:
+    inner = [*ast.walk(node)]
+    return [
+        *(one.id for one in inner if isinstance(one, ast.Name)),
+        *(one.attr for one in inner if isinstance(one, ast.Attribute)),
+    ]
+
+
+def test_nothing_edits_the_text_of_an_error() -> None:
+    edited = {name: edited_errors(path.read_text()) for name, path in source_files().items()}
+    assert {name: lines for name, lines in edited.items() if lines} == {}
+
+
+def test_an_edited_text_is_found() -> None:
+    handler = "try:\n    pass\nexcept errors.FolderError as error:\n    "
+    assert edited_errors(handler + "x = str(error).replace(a, b)") == [4]
+    assert edited_errors(handler + "x = re.sub(a, b, error.args[0])") == [4]
+    assert edited_errors(handler + 'raise AdapterError(f"{file}: {error}") from error') == []

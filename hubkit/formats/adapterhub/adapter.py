@@ -26,6 +26,7 @@ from hubkit.methods.sites import BlockSite, Site
 from registry.errors import AdapterError, FolderError, did_you_mean
 from registry.folders.adapterhub_config import AdapterConfig, current_name, read_adapter_config
 from registry.manifest import BaseModelInfo
+from registry.storage.place import Place
 
 _DELTA_NAMES = {
     "down": "adapter_down.0.weight",
@@ -43,7 +44,7 @@ _COUPLING_NAMES = {
 }
 
 
-def read_adapter(folder: Path, source: Mapping[str, Any]) -> StoredAdapter:
+def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
     """Read an adapter folder.
 
     Args:
@@ -137,7 +138,7 @@ def outer(name: str, model_type: str, base: BaseModelInfo) -> dict[str, Any]:
 
 
 def by_site(
-    folder: Path,
+    folder: Place,
     tensors: Mapping[str, Tensor],
     owner: str,
     model_type: str,
@@ -219,7 +220,7 @@ def _couplings(
 
 
 def _by_linear(
-    folder: Path, tensors: Mapping[str, Tensor], name: str, names: Family
+    folder: Place, tensors: Mapping[str, Tensor], name: str, names: Family
 ) -> SiteTensors:
     ours = {foreign: own for own, foreign in _LORA_NAMES.items()}
     found: SiteTensors = {}
@@ -235,7 +236,7 @@ def _by_linear(
 
 
 def _lora(
-    given: AdapterConfig, sites: SiteTensors, names: Family, version: Any, folder: Path
+    given: AdapterConfig, sites: SiteTensors, names: Family, version: Any, folder: Place
 ) -> tuple[LoRA, SiteTensors]:
     """The method, and the tensors with one output for each of the linear layer's."""
     config = given.options

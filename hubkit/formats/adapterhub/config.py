@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from hubkit.methods.bottleneck import ROWS, Bottleneck
@@ -13,6 +12,7 @@ from hubkit.methods.method import Scaling
 from hubkit.nn.delta import ACTIVATIONS
 from registry.errors import AdapterError, did_you_mean
 from registry.folders.adapterhub_config import PLAIN_BOTTLENECK, AdapterConfig, odd_option
+from registry.storage.place import Place
 
 CONFIG = "adapter_config.json"
 
@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def bottleneck(config: AdapterConfig, sizes: Mapping[str, int], folder: Path) -> Bottleneck:
+def bottleneck(config: AdapterConfig, sizes: Mapping[str, int], folder: Place) -> Bottleneck:
     """The method that a configuration describes.
 
     Args:
@@ -99,7 +99,7 @@ def reduction_factor(hidden_size: int, bottleneck_size: int) -> float:
 
 
 @contextmanager
-def said_in(file: Path) -> Iterator[None]:
+def said_in(file: Place) -> Iterator[None]:
     """Name a configuration file in errors of the block.
 
     Raises:
@@ -111,7 +111,7 @@ def said_in(file: Path) -> Iterator[None]:
         raise AdapterError(f"{file}: {error}", error.subject) from error
 
 
-def refuse_others(config: Mapping[str, Any], computed: Mapping[str, Any], folder: Path) -> None:
+def refuse_others(config: Mapping[str, Any], computed: Mapping[str, Any], folder: Place) -> None:
     """Refuse a configuration with another value than ``computed`` has.
 
     Raises:

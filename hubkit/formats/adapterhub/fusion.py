@@ -17,6 +17,7 @@ from hubkit.formats.tensor_files import read_json, read_tensors, write_json, wri
 from hubkit.methods.sites import Site
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo
+from registry.storage.place import Place
 
 _CONFIG_FILE = "adapter_fusion_config.json"
 _NAMES = {
@@ -59,7 +60,7 @@ class StoredFusion:
     kept: Mapping[str, tuple[int, ...]]
 
 
-def read_fusion(folder: Path) -> StoredFusion:
+def read_fusion(folder: Place) -> StoredFusion:
     """Read a fusion folder.
 
     Raises:
@@ -124,7 +125,7 @@ def write_fusion(
     write_json(folder / _CONFIG_FILE, content)
 
 
-def _kept(given: Any, count: int, folder: Path) -> dict[str, tuple[int, ...]]:
+def _kept(given: Any, count: int, folder: Place) -> dict[str, tuple[int, ...]]:
     usable = isinstance(given, dict) and all(
         isinstance(numbers, list)
         and numbers
