@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import load_published
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.check import require_known_model
-from hubkit.bases.load import load_for_head, load_tokenizer
+from hubkit.bases.load import load_for_head
 from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.models.attach import attach
 from hubkit.models.attention import SiteAttention, mean_attention
@@ -25,8 +25,17 @@ from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import task_type
-from hubkit.tasks.task import Encoded, HeadPlan, Outputs, Prediction, TaskType, in_order, joined
-from hubkit.tasks.text import prepare, require_pairs, text_of
+from hubkit.tasks.task import (
+    Encoded,
+    HeadPlan,
+    Options,
+    Outputs,
+    Prediction,
+    TaskType,
+    in_order,
+    joined,
+)
+from hubkit.tasks.text import text_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
 from registry.folders.kinds import HEAD, PEFT
@@ -40,7 +49,8 @@ class AdaptedModel:
 
     Attributes:
         model: The base model with the adapter attached and its head in place.
-        tokenizer: The base model's tokenizer.
+        processor: What turns rows into what the model reads: the base model's tokenizer, or its
+            image processor.
         version: Which version it runs.
         manifest: The manifest of that version.
         composition: What is attached; None where PEFT runs the adapter.
@@ -54,7 +64,7 @@ class AdaptedModel:
         self, base: _Base, version: Version, manifest: Manifest, composition: Attachable | None
     ) -> None:
         self.model = base.model
-        self.tokenizer = base.tokenizer
+        self.processor = base.processor
         self.version = version
         self.manifest = manifest
         self.composition = composition
@@ -63,7 +73,9 @@ class AdaptedModel:
         self.plan = base.plan
         self.text = base.text
 
-    def predict(self, texts: Iterable[Any], *, batch_size: int = 32) -> Sequence[Prediction]:
+    def predict(
+        self, texts: Iterable[Any], *, batch_size: int = 32, **options: Any
+    ) -> Sequence[Prediction]:
         """What the adapter's task type says of each row, in their order.
 
         Args:
@@ -71,16 +83,19 @@ class AdaptedModel:
                 column of pandas or datasets. Where a row is several texts, a tuple of them, or a
                 mapping by column. What is longer than in training is cut off, and noted.
             batch_size: Rows at a time.
+            options: Those of the task type: the fields of its ``options``.
 
         Raises:
-            DataError: ``texts`` is a single string, a row holds something other than text, or the
-                rows are pairs where training had single texts, or the reverse.
+            DataError: ``texts`` is a single string, a row holds something other than text, the
+                rows are pairs where training had single texts, or the reverse, or the task type has
+                no such option.
         """
+        how = self.task.options_of(options)
         rows = self._given(texts)
         if not len(rows):
             return []
-        outputs, encoded = self.outputs(rows, batch_size=batch_size)
-        return self.task.predictions(outputs, encoded, rows, self.plan)
+        outputs, encoded = self.outputs(rows, batch_size=batch_size, options=how)
+        return self.task.predictions(outputs, encoded, rows, self.plan, how)
 
     def logits(self, texts: Iterable[Any], *, batch_size: int = 32) -> Tensor:
         """The head's raw outputs. *Shape:* ``(rows, outputs)``, float32, on the CPU.
@@ -93,17 +108,24 @@ class AdaptedModel:
             return torch.empty(0, self.plan.outputs or 0)
         return torch.from_numpy(self.outputs(rows, batch_size=batch_size)[0][0])
 
-    def outputs(self, rows: Rows, *, batch_size: int = 32) -> tuple[Outputs, Encoded]:
+    def outputs(
+        self, rows: Rows, *, batch_size: int = 32, options: Options | None = None
+    ) -> tuple[Outputs, Encoded]:
         """What the model gives for rows of its task type, and how they were encoded.
+
+        Args:
+            rows: As the task type reads them.
+            batch_size: Rows at a time.
+            options: How the task type is to answer; default: as it does by itself.
 
         Raises:
             DataError: ``batch_size`` is less than one.
         """
-        encoded = self._encode(rows)
+        encoded, how = self._encode(rows), options or self.task.options()
         order, found = encoded.by_length(), []
         for inputs in self._batches(encoded, order, batch_size):
             with torch.inference_mode():
-                found.append(self.task.run(self.model, inputs)[1])
+                found.append(self.task.run(self.model, inputs, how)[1])
         return in_order(joined(found), order), encoded
 
     def attention(self, texts: Iterable[Any], *, batch_size: int = 32) -> SiteAttention:
@@ -133,15 +155,15 @@ class AdaptedModel:
 
     def _encode(self, rows: Rows) -> Encoded:
         if self.manifest.text is not None:  # older manifests do not say what a row was
-            require_pairs(rows, self.text)
-        encoded = self.task.encode(self.tokenizer, rows, self.plan, self.text)
+            self.task.require_form(rows, self.text)
+        encoded = self.task.encode(self.processor, rows, self.plan, self.text)
         if encoded.cut:
             logger.warning(
                 "%d of %d rows are longer than the %s that the adapter reads; the rest of them is "
                 "cut off.",
                 encoded.cut,
                 len(rows),
-                f"{self.text.max_length or self.tokenizer.model_max_length} tokens",
+                f"{self.text.max_length or self.processor.model_max_length} tokens",
             )
         return encoded
 
@@ -151,7 +173,7 @@ class AdaptedModel:
         """The features in that order, where the model is."""
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
-        collate = self.task.collator(self.tokenizer, self.model)
+        collate = self.task.collator(self.processor, self.model)
         # Shown on a terminal only, and only when there is something to wait for.
         for start in tqdm(
             range(0, len(order), batch_size), unit="batch", disable=None, delay=1, leave=False
@@ -267,7 +289,7 @@ class _Base:
     Attributes:
         model: The model.
         new: The names of the head's parameters that start at random.
-        tokenizer: The base model's own.
+        processor: The base model's own: its tokenizer, or its image processor.
         task: What the head is for.
         plan: What the outputs of the head mean.
         text: How texts are cut.
@@ -275,8 +297,8 @@ class _Base:
 
     model: PreTrainedModel
     new: Collection[str]
-    tokenizer: PreTrainedTokenizerBase
-    task: TaskType
+    processor: Any
+    task: TaskType[Any]
     plan: HeadPlan
     text: TextInfo
 
@@ -293,16 +315,16 @@ def _load_base(request: _Request, head: Collection[str] = ()) -> _Base:
     where = request.base or where_base_is(manifest.base_model, cache_in(home))
     plan = task.plan_of(manifest)
     model, new = load_for_head(where, task.load_class(), **plan.config())
-    tokenizer, text = load_tokenizer(where, model), text_of(manifest)
+    processor, text = task.load_processor(where, model), text_of(manifest)
     require_known_model(
         home,
         version,
         manifest,
         model,
-        tokenizer,
+        processor,
         base=where,
         own=(*new, *head),
         allow_mismatch=request.allow_base_mismatch,
     )
-    prepare(tokenizer, model, task, plan, text.padding_side)
-    return _Base(model, new, tokenizer, task, plan, text)
+    task.prepare(processor, model, plan, text)
+    return _Base(model, new, processor, task, plan, text)

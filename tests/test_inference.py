@@ -47,7 +47,7 @@ def test_predictions_are_the_softmax_of_the_logits_of_the_model(
     model = hubkit.load(name, catalog=catalog)
     for text, prediction in zip(TEXTS, model.predict(TEXTS), strict=True):
         with torch.no_grad():
-            logits = model.model(**model.tokenizer([text], return_tensors="pt")).logits[0]
+            logits = model.model(**model.processor([text], return_tensors="pt")).logits[0]
         expected = dict(zip(model.labels, nn.functional.softmax(logits, -1).tolist(), strict=True))
         assert prediction.scores == pytest.approx(expected, abs=1e-6)
         assert sum(prediction.scores.values()) == pytest.approx(1.0, abs=1e-6)

@@ -119,7 +119,7 @@ def _separator(ctx: click.Context, param: click.Parameter, value: str | None) ->
     return "\t" if value in ("\\t", "tab") else value
 
 
-def reading(task: TaskType, options: dict[str, Any]) -> dict[str, Any]:
+def reading(task: TaskType[Any], options: dict[str, Any]) -> dict[str, Any]:
     """What ``read_rows`` and ``read_inputs`` take, from the options of `data_options`.
 
     Args:

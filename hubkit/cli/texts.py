@@ -55,7 +55,7 @@ def text_options(command: _Command) -> _Command:
 
 
 def read_texts(
-    task: TaskType, texts: tuple[str, ...], file: str | None, options: dict[str, Any]
+    task: TaskType[Any], texts: tuple[str, ...], file: str | None, options: dict[str, Any]
 ) -> Texts:
     """The texts that are given.
 
@@ -96,7 +96,7 @@ def check_texts(texts: tuple[str, ...], file: str | None) -> None:
         raise DataError(f"{file} does not exist.", file)
 
 
-def _rows(task: TaskType, first: str, file: str, how: dict[str, Any]) -> list[dict[str, str]]:
+def _rows(task: TaskType[Any], first: str, file: str, how: dict[str, Any]) -> list[dict[str, str]]:
     from hubkit.training.data import read_inputs
     from hubkit.training.files import SUFFIXES, decode, read_text
 

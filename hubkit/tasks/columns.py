@@ -19,6 +19,22 @@ class NotExpectedError(Exception):
     """A value is not what a column holds; the text says what was expected."""
 
 
+def is_unicode(text: str) -> bool:
+    """False for half of a surrogate pair, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def any_text(value: Any) -> str:
+    """Text, which may be empty."""
+    if not isinstance(value, str) or not is_unicode(value):
+        raise NotExpectedError("text")
+    return value
+
+
 @dataclass(frozen=True)
 class Column:
     """A column that a task type reads.
@@ -26,6 +42,7 @@ class Column:
     Attributes:
         name: What the task type calls it, and its default name in a file.
         check: Returns the value as the task type takes it, or raises NotExpectedError.
+        given: The same for what a caller of `predict` gives, where a text may be empty.
         target: Whether it is what the model is to learn; `predict` needs no such column.
         optional: Whether rows can do without it.
         instead: Another column that can stand for this one.
@@ -36,27 +53,12 @@ class Column:
     target: bool = False
     optional: bool = False
     instead: str | None = None
-
-
-def is_unicode(text: str) -> bool:
-    """False for half of a surrogate pair, which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    given: Callable[[Any], Any] = any_text
 
 
 def text(value: Any) -> str:
     """Text that says something."""
     if not isinstance(value, str) or not value.strip() or not is_unicode(value):
-        raise NotExpectedError("text")
-    return value
-
-
-def any_text(value: Any) -> str:
-    """Text, which may be empty."""
-    if not isinstance(value, str) or not is_unicode(value):
         raise NotExpectedError("text")
     return value
 

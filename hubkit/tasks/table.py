@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import PreTrainedModel
 
 from hubkit.tasks.task import TaskType
@@ -10,11 +12,11 @@ from hubkit.tasks.text_regression import TEXT_REGRESSION
 from registry.errors import AdapterError
 from registry.task_types import of_class, with_outputs
 
-_TASKS: tuple[TaskType, ...] = (TEXT_CLASSIFICATION, TEXT_REGRESSION)
+_TASKS: tuple[TaskType[Any], ...] = (TEXT_CLASSIFICATION, TEXT_REGRESSION)
 TASK_TYPES = {task.name: task for task in _TASKS}
 
 
-def task_type(name: str | None, adapter: str) -> TaskType:
+def task_type(name: str | None, adapter: str) -> TaskType[Any]:
     """A task type by its name.
 
     Args:

@@ -9,23 +9,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 import transformers
 from torch import Tensor
-from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from hubkit.tasks.columns import Column, NotExpectedError, any_text
+from hubkit.tasks.columns import Column, NotExpectedError
 from hubkit.tasks.rows import Rows
-from registry.errors import DataError
+from registry.errors import DataError, did_you_mean
 from registry.manifest import Manifest, ProblemType, TextInfo
 from registry.task_types import TaskNames
 
 Outputs = tuple[np.ndarray, ...]
 """What a model gave for a number of features: arrays of the same length, float32."""
+
+
+Processor = TypeVar("Processor")
+"""What turns rows into numbers: a tokenizer, or an image processor."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How `predict` is to answer. A task type with choices has a class of its own for them."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ class Encoded:
         return sorted(range(len(self)), key=lambda index: -len(lengths[index]))
 
 
-class TaskType(ABC):
+class TaskType(ABC, Generic[Processor]):
     """One way of working.
 
     Attributes:
@@ -109,6 +118,7 @@ class TaskType(ABC):
         example: A row or two of a file, for messages and documents.
         metrics_up: Its metrics, the one that sums them up first: whether higher is better, by name.
         header: What the cells of a prediction are.
+        options: The class of its options for `predict`.
     """
 
     names: ClassVar[TaskNames]
@@ -116,6 +126,7 @@ class TaskType(ABC):
     example: ClassVar[str]
     metrics_up: ClassVar[Mapping[str, bool]]
     header: ClassVar[tuple[str, ...]]
+    options: ClassVar[type[Options]] = Options
 
     @property
     def name(self) -> str:
@@ -172,7 +183,7 @@ class TaskType(ABC):
                 continue
             value = values.get(column.name)
             try:
-                found[column.name] = any_text(value)
+                found[column.name] = column.given(value)
             except NotExpectedError as error:
                 shown = repr(value)
                 raise DataError(
@@ -181,6 +192,24 @@ class TaskType(ABC):
                     item,
                 ) from None
         return found
+
+    def options_of(self, given: Mapping[str, Any]) -> Options:
+        """The options of `predict`, from what a caller names.
+
+        Raises:
+            DataError: The task type has no such option, or not with that value.
+        """
+        known = [one.name for one in fields(self.options)]
+        for name in given:
+            if name not in known:
+                raise DataError(
+                    f"{self.name} has no option {name!r} for its predictions; it has "
+                    f"{', '.join(known) or 'none'}.{did_you_mean(name, known)}",
+                    name,
+                    given=name,
+                    expected=known,
+                )
+        return self.options(**given)
 
     def fit_plan(self, rows: Rows) -> HeadPlan:
         """The head that these rows can train.
@@ -198,7 +227,7 @@ class TaskType(ABC):
         """
         return HeadPlan.of(manifest)
 
-    def check(self, rows: Rows, plan: HeadPlan) -> None:  # noqa: B027
+    def check(self, rows: Rows, plan: HeadPlan) -> None:
         """Make sure that a head of this plan can be measured on these rows.
 
         Raises:
@@ -210,21 +239,69 @@ class TaskType(ABC):
         return None
 
     @abstractmethod
-    def encode(
-        self, tokenizer: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
-    ) -> Encoded:
+    def load_processor(self, base: str, model: PreTrainedModel) -> Processor:
+        """Load what turns rows into what ``model`` reads.
+
+        Args:
+            base: Where the base model is: a folder, or a hub id.
+            model: The base model.
+
+        Raises:
+            BaseModelNotFoundError: There is none in ``base``, or it cannot be read.
+        """
+
+    @abstractmethod
+    def prepare(
+        self, processor: Processor, model: PreTrainedModel, plan: HeadPlan, info: TextInfo
+    ) -> None:
+        """Make sure that a row has the same outputs alone and beside others.
+
+        Args:
+            processor: The base model's; it may be changed.
+            model: With its head; its configuration may be changed.
+            plan: Of the head.
+            info: What was recorded in training; empty before it.
+
+        Raises:
+            UnsupportedModelError: The model cannot be run with that processor.
+        """
+
+    @abstractmethod
+    def text_info(self, processor: Processor, max_length: int | None, rows: Rows) -> TextInfo:
+        """How rows are cut and joined, for the manifest.
+
+        Args:
+            processor: The base model's, prepared.
+            max_length: Tokens of a row at most; None: as many as the base model takes.
+            rows: What is to be trained on.
+        """
+
+    @abstractmethod
+    def require_form(self, rows: Rows, info: TextInfo) -> None:
+        """Make sure that rows have the form that training had, such as pairs.
+
+        Args:
+            rows: What is to be encoded.
+            info: As recorded in training.
+
+        Raises:
+            DataError: They have another.
+        """
+
+    @abstractmethod
+    def encode(self, processor: Processor, rows: Rows, plan: HeadPlan, text: TextInfo) -> Encoded:
         """The rows as the model reads them, with what it is to learn where the rows have it.
 
         Raises:
             TextLengthError: The limit leaves no room for text.
         """
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Any:
+    @abstractmethod
+    def collator(self, processor: Processor, model: PreTrainedModel) -> Any:
         """What makes a batch of features."""
-        return DataCollatorWithPadding(tokenizer)
 
     def run(
-        self, model: PreTrainedModel, inputs: Mapping[str, Tensor]
+        self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
     ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """The loss, where the inputs have what is to be learned, and the outputs of a batch.
 
@@ -235,7 +312,7 @@ class TaskType(ABC):
 
     @abstractmethod
     def predictions(
-        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
     ) -> Sequence[Prediction]:
         """What `predict` returns: one prediction for each row, in the order of the rows."""
 

@@ -7,8 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    BatchEncoding,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from hubkit.bases.load import load_tokenizer
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import HeadPlan, TaskType
 from registry.errors import DataError, TextLengthError, UnsupportedModelError
@@ -16,6 +22,42 @@ from registry.manifest import Manifest, TextInfo
 
 _ROW = {"single texts": "a text", "pairs": "a text and a text_pair"}
 _LONG, _SHORT = "one two three four five six seven eight nine ten", "one"
+
+
+class TextTask(TaskType[PreTrainedTokenizerBase]):
+    """A task type whose rows are texts, or pairs of texts."""
+
+    def load_processor(self, base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:
+        """The tokenizer of the base model."""
+        return load_tokenizer(base, model)
+
+    def prepare(
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        plan: HeadPlan,
+        info: TextInfo,
+    ) -> None:
+        """Set how texts are padded."""
+        set_padding(processor, model, self, plan, info.padding_side)
+
+    def text_info(
+        self, processor: PreTrainedTokenizerBase, max_length: int | None, rows: Rows
+    ) -> TextInfo:
+        """As the tokenizer cuts and joins them."""
+        return text_info(processor, max_length, pair="text_pair" in rows)
+
+    def require_form(self, rows: Rows, info: TextInfo) -> None:
+        """Pairs where training had pairs, and single texts where it had those."""
+        require_pairs(rows, info)
+
+    def collator(self, processor: PreTrainedTokenizerBase, model: PreTrainedModel) -> Any:
+        """Batches that are filled up to their longest row."""
+        return DataCollatorWithPadding(processor)
+
+    def probe(self) -> Rows:
+        """A long row and a short one, to try a model with."""
+        return self.given([{c.name: text for c in self.inputs} for text in (_LONG, _SHORT)])
 
 
 def text_info(
@@ -109,10 +151,10 @@ def encode_texts(
     return encoded, sum(len(ids) > limit for ids in whole)
 
 
-def prepare(
+def set_padding(
     tokenizer: PreTrainedTokenizerBase,
     model: PreTrainedModel,
-    task: TaskType,
+    task: TextTask,
     plan: HeadPlan,
     side: str | None = None,
 ) -> None:
@@ -132,7 +174,7 @@ def prepare(
     Raises:
         UnsupportedModelError: The outputs differ on both sides, or the model cannot be run.
     """
-    _set_padding(tokenizer, model)
+    _set_padding_token(tokenizer, model)
     if side is not None:
         tokenizer.padding_side = side
         return
@@ -154,7 +196,7 @@ def prepare(
     )
 
 
-def _set_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+def _set_padding_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
     rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     if tokenizer.pad_token_id is None or not 0 <= int(tokenizer.pad_token_id) < rows:
         special = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
@@ -177,18 +219,19 @@ def _set_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> 
 
 
 def _difference(
-    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, task: TaskType, plan: HeadPlan
+    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, task: TextTask, plan: HeadPlan
 ) -> str:
     """What is wrong with a batch of two texts; empty if nothing is."""
-    rows = task.given([{c.name: text for c in task.inputs} for text in (_LONG, _SHORT)])
-    encoded = task.encode(tokenizer, rows, plan, TextInfo())
+    encoded = task.encode(tokenizer, task.probe(), plan, TextInfo())
     collate = task.collator(tokenizer, model)
     features = [encoded.feature(index) for index in range(len(encoded))]
 
     def run(chosen: list[dict[str, Any]]) -> Sequence[Tensor]:
         inputs: Mapping[str, Tensor] = collate(chosen)
         with torch.no_grad():
-            return task.run(model, {k: v.to(model.device) for k, v in inputs.items()})[1]
+            return task.run(
+                model, {k: v.to(model.device) for k, v in inputs.items()}, task.options()
+            )[1]
 
     try:
         together, alone = run(features), [run([feature]) for feature in features]

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hubkit.tasks.columns import Column, label, label_list, same_number, text
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan, Outputs, Prediction, TaskType
-from hubkit.tasks.text import encode_texts
+from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import TextTask, encode_texts
 from registry.errors import AdapterError, LabelError, SingleLabelError, did_you_mean
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -63,7 +63,7 @@ class LabelsPrediction(Prediction):
         return ", ".join(self.labels) or "-", scores or "-"
 
 
-class TextClassification(TaskType):
+class TextClassification(TextTask):
     """Each output of the head stands for a label."""
 
     names = TASK_TYPES["text-classification"]
@@ -141,10 +141,10 @@ class TextClassification(TaskType):
         return None if "labels" in rows else rows["label"]
 
     def encode(
-        self, tokenizer: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
+        self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
         """A feature a row; ``labels`` is the id of its class, or a 0 or 1 for each class."""
-        encoded, cut = encode_texts(tokenizer, rows["text"], rows.get("text_pair"), text)
+        encoded, cut = encode_texts(processor, rows["text"], rows.get("text_pair"), text)
         features = dict(encoded)
         if "label" in rows or "labels" in rows:
             self.check(rows, plan)
@@ -152,7 +152,7 @@ class TextClassification(TaskType):
         return Encoded(features, range(len(rows)), cut)
 
     def predictions(
-        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
     ) -> Sequence[Prediction]:
         """Probabilities: together one, or each of its own where several labels may hold."""
         if _several(plan):

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hubkit.tasks.columns import Column, number, text
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan, Outputs, Prediction, TaskType
-from hubkit.tasks.text import encode_texts
+from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import TextTask, encode_texts
 from registry.errors import AdapterError, DataError
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -36,7 +36,7 @@ class NumberPrediction(Prediction):
         return (f"{self.score:.4f}",)
 
 
-class TextRegression(TaskType):
+class TextRegression(TextTask):
     """The head has one output, trained with the squared error."""
 
     names = TASK_TYPES["text-regression"]
@@ -68,17 +68,17 @@ class TextRegression(TaskType):
         return HeadPlan(1, (), "regression")
 
     def encode(
-        self, tokenizer: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
+        self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
         """A feature a row; ``labels`` is its number."""
-        encoded, cut = encode_texts(tokenizer, rows["text"], rows.get("text_pair"), text)
+        encoded, cut = encode_texts(processor, rows["text"], rows.get("text_pair"), text)
         features = dict(encoded)
         if "score" in rows:
             features["labels"] = list(rows["score"])
         return Encoded(features, range(len(rows)), cut)
 
     def predictions(
-        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
     ) -> Sequence[Prediction]:
         """The output as it is."""
         return [NumberPrediction(float(value)) for value in _numbers(outputs)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ _VALIDATION_MOST = 500
 
 
 def read_rows(
-    task: TaskType,
+    task: TaskType[Any],
     source: str | Path | Dataset | pandas.DataFrame,
     *,
     columns: Mapping[str, str] | None = None,
@@ -59,12 +59,14 @@ def read_rows(
     found: dict[str, Sequence[Any]] = {}
     for column in _present(task.columns, table, named):
         called = named.get(column.name, column.name)
-        found[column.name] = _checked(column, table, called)
+        if column.check is label:
+            _require_one_type(table.column(called), table, called)
+        found[column.name] = _checked(column.check, table, called)
     return Rows(table.name, found)
 
 
 def read_inputs(
-    task: TaskType,
+    task: TaskType[Any],
     source: str | Path | Dataset | pandas.DataFrame,
     *,
     columns: Mapping[str, str] | None = None,
@@ -80,17 +82,9 @@ def read_inputs(
     table = read_table(source, split=split, separator=separator, encoding=encoding)
     named = columns or {}
     found = {
-        column.name: table.column(named.get(column.name, column.name))
+        column.name: _checked(column.given, table, named.get(column.name, column.name))
         for column in _present(task.inputs, table, named)
     }
-    for name, values in found.items():
-        for value, place in zip(values, table.places, strict=True):
-            if not isinstance(value, str):
-                raise DataError(
-                    f"{table.source}, {place}: expected text in {named.get(name, name)!r}, found "
-                    f"{value!r}.",
-                    table.source,
-                )
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
@@ -115,14 +109,12 @@ def _present(columns: Sequence[Column], table: Table, named: Mapping[str, str]) 
     return chosen
 
 
-def _checked(column: Column, table: Table, called: str) -> Sequence[Any]:
+def _checked(check: Callable[[Any], Any], table: Table, called: str) -> Sequence[Any]:
     values = table.column(called)
-    if column.check is label:
-        _require_one_type(values, table, called)
     found = []
     for value, place in zip(values, table.places, strict=True):
         try:
-            found.append(column.check(value))
+            found.append(check(value))
         except NotExpectedError as error:
             shown = repr(value)
             raise DataError(
@@ -178,7 +170,7 @@ def hold_out(rows: Rows, strata: Sequence[str] | None, seed: int) -> tuple[Rows,
     return rows.select(sorted(trained)), rows.select(sorted(held_out))
 
 
-def note_doubts(task: TaskType, train: Rows, validation: Rows) -> None:
+def note_doubts(task: TaskType[Any], train: Rows, validation: Rows) -> None:
     """Tell once, and counted, what may make results look better than they are.
 
     Args:

@@ -20,7 +20,6 @@ from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -67,8 +66,8 @@ class Fit:
 
 def fit(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: TaskType,
+    processor: Any,
+    task: TaskType[Any],
     train: Measured,
     validation: Measured,
     plan: HeadPlan,
@@ -78,6 +77,7 @@ def fit(
     """Train the parameters of ``model`` that require gradients.
 
     Args:
+        processor: What made the features of the rows; it is kept with each checkpoint.
         task: How rows are batched, run and measured.
         train: What is trained on.
         validation: What the best epoch is chosen by.
@@ -93,7 +93,7 @@ def fit(
     resumed = last_checkpoint(checkpoints)
     trainer = _trainer(
         model,
-        tokenizer,
+        processor,
         task,
         replace(settings, epochs=_epochs(settings, resumed)),
         checkpoints,
@@ -162,8 +162,8 @@ def _epochs(settings: Settings, resumed: Path | None) -> int:
 
 def _trainer(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: TaskType,
+    processor: Any,
+    task: TaskType[Any],
     settings: Settings,
     checkpoints: Path,
     train: Encoded,
@@ -209,8 +209,8 @@ def _trainer(
         args=arguments,
         train_dataset=_dataset(train, range(len(train))),
         eval_dataset=_dataset(encoded, order),
-        processing_class=tokenizer,
-        data_collator=task.collator(tokenizer, model),
+        processing_class=processor,
+        data_collator=task.collator(processor, model),
         compute_metrics=compute_metrics,
         callbacks=[EarlyStoppingCallback(settings.patience)],
     )
@@ -225,7 +225,7 @@ def _trainer(
 class _Trainer(Trainer):
     """The stock trainer, which evaluates as the task type runs its models."""
 
-    task: TaskType
+    task: TaskType[Any]
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
         # Batches of like length, but in an order that is known: predictions belong to rows.
@@ -243,7 +243,7 @@ class _Trainer(Trainer):
         """The loss and the outputs of a batch, as ``TaskType.run`` gives them."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss, outputs = self.task.run(model, inputs)
+            loss, outputs = self.task.run(model, inputs, self.task.options())
         if loss is not None:
             loss = loss.detach().mean().float()
         kept = tuple(output.detach() for output in outputs)

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import load_published
 from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.check import require_known_model
-from hubkit.bases.load import describe, load_model, load_tokenizer
+from hubkit.bases.load import describe, load_model
 from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.composing.combine import Chosen, choose, pins, require_same_kind
 from hubkit.composition import Fuse
@@ -30,7 +30,6 @@ from hubkit.plots import training_curves
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import HeadPlan, TaskType
-from hubkit.tasks.text import prepare, require_pairs, text_info
 from hubkit.training.data import hold_out, note_doubts
 from hubkit.training.fit import Fit, Measured, fit
 from hubkit.training.job import Job
@@ -102,7 +101,7 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
             version,
             manifest,
             model,
-            start.tokenizer,
+            start.processor,
             base=where,
             own=() if head is None else head.tensors,
         )
@@ -116,12 +115,12 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
 class _Start:
     """What a run starts from: checked rows, and a base model with a new head for them."""
 
-    task: TaskType
+    task: TaskType[Any]
     plan: HeadPlan
     train: Rows
     validation: Rows
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    processor: Any
     text: TextInfo
 
 
@@ -138,11 +137,11 @@ def _start(job: Job, base: str) -> _Start:
     # The head starts at random weights.
     set_seed(job.settings.seed)
     model = load_model(base, task.load_class(), **plan.config())
-    tokenizer = load_tokenizer(base, model)
-    prepare(tokenizer, model, task, plan)
-    text = text_info(tokenizer, job.settings.max_length, pair="text_pair" in job.data)
-    require_pairs(validation, text)
-    return _Start(task, plan, train, validation, model, tokenizer, text)
+    processor = task.load_processor(base, model)
+    task.prepare(processor, model, plan, TextInfo())
+    text = task.text_info(processor, job.settings.max_length, job.data)
+    task.require_form(validation, text)
+    return _Start(task, plan, train, validation, model, processor, text)
 
 
 def _run(
@@ -171,7 +170,7 @@ def _run(
     require_same_kind(catalog, job.name, manifest, replace=job.replace)
     _keep_precision(model)
     learned, measured = (
-        Measured(rows, start.task.encode(start.tokenizer, rows, start.plan, start.text))
+        Measured(rows, start.task.encode(start.processor, rows, start.plan, start.text))
         for rows in (train, validation)
     )
     if cut := learned.encoded.cut + measured.encoded.cut:
@@ -191,7 +190,7 @@ def _run(
     with run_folder(catalog.home, identity) as folder:
         result = fit(
             model,
-            start.tokenizer,
+            start.processor,
             start.task,
             learned,
             measured,
@@ -228,7 +227,7 @@ def _keep_precision(model: PreTrainedModel) -> None:
             parameter.data = parameter.data.float()
 
 
-def _metrics(result: Fit, task: TaskType, dataset: str) -> tuple[Metric, ...]:
+def _metrics(result: Fit, task: TaskType[Any], dataset: str) -> tuple[Metric, ...]:
     return tuple(
         Metric(
             dataset=dataset,

@@ -184,7 +184,7 @@ def test_what_is_loaded_gives_the_bits_that_were_trained(
     assert torch.equal(logits, twice.logits(TEXTS))
     # Frozen, as what is loaded is: a fusion that can still be trained is not folded.
     trained = models[0].eval().requires_grad_(False)
-    encoded = once.tokenizer(TEXTS[1:2], return_tensors="pt")
+    encoded = once.processor(TEXTS[1:2], return_tensors="pt")
     with torch.no_grad():
         assert torch.equal(trained(**encoded).logits, once.logits(TEXTS[1:2]))
 
