@@ -233,6 +233,8 @@ def frozen(owner: str, make: Callable[[], _Module], tensors: Mapping[str, Tensor
 def check_tensors(owner: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Make sure that ``tensors`` are just those of ``module``, and finite floating-point numbers.
 
+    Those on torch's device ``meta`` have no numbers, and count as finite.
+
     Args:
         owner: Whose tensors they are, for messages.
         module: What they are for.
@@ -251,7 +253,7 @@ def check_tensors(owner: str, module: nn.Module, tensors: Mapping[str, Tensor]) 
             raise AdapterError(
                 f"{owner}: {name} is of the type {tensor.dtype}; expected floating-point numbers."
             )
-        if not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_meta and not bool(torch.isfinite(tensor).all()):
             raise AdapterError(f"{owner}: {name} holds NaN or infinite weights.")
 
 

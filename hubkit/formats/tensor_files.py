@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor
@@ -15,8 +16,28 @@ from torch import Tensor
 from hubkit.formats.pickles import convert
 from registry.errors import AdapterError, FolderError, StorageError
 from registry.folders.configs import read_config
+from registry.folders.safetensors import read_header
 from registry.storage.files import open_file
 from registry.storage.place import Place
+
+# https://github.com/huggingface/safetensors, "Format": its names of those that torch has, too.
+_DTYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "U16": torch.uint16,
+    "U32": torch.uint32,
+    "U64": torch.uint64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
 
 
 def read_json(path: Place) -> dict[str, Any]:
@@ -39,6 +60,9 @@ def read_json(path: Place) -> dict[str, Any]:
 def read_tensors(folder: Place, name: str, pickle_name: str) -> dict[str, Tensor]:
     """Read the safetensors file ``name``, or the pickle ``pickle_name`` where there is none.
 
+    Under ``torch.device("meta")``, only the header of a safetensors file is read: its tensors have
+    sizes and no numbers.
+
     Raises:
         AdapterError: Both are missing, or the file is damaged or needs code to load.
         NotAFileError: It is no regular file.
@@ -47,8 +71,15 @@ def read_tensors(folder: Place, name: str, pickle_name: str) -> dict[str, Tensor
     if not path.exists():
         return _read_pickle(folder / pickle_name, name)
     try:
+        if torch.get_default_device().type == "meta":
+            return {
+                name: torch.empty(tensor.shape, dtype=_DTYPES[tensor.dtype])
+                for name, tensor in read_header(path).items()
+            }
         open_file(path).close()
         return load_file(path)
+    except FolderError as error:
+        raise AdapterError(str(error), error.subject) from error
     except (OSError, SafetensorError) as error:
         raise AdapterError(f"{path} is not a safetensors file: {error}.", path) from error
 

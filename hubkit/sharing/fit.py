@@ -89,7 +89,8 @@ def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]
                 f"Kept, not attached by hubkit: it does not know where AdapterHub has its adapters "
                 f"in the architecture {model_type}."
             ]
-        adapter = Adapter.load(folder, with_head=False)
+        with torch.device("meta"):  # its sizes, without reading a number again
+            adapter = Adapter.load(folder, with_head=False)
         if base is not None:
             # The name in the files says little to who has the folder at hand.
             Fitting(_skeleton(base)).check(replace(adapter, name=str(folder)))
@@ -111,7 +112,8 @@ def check_fusion(catalog: Catalog, folder: Place, manifest: Manifest) -> None:
         return
     parents = [catalog.resolve(AdapterRef.parse(parent.ref)) for parent in manifest.parents]
     if all(parent.method in METHODS for parent in parents):
-        Fusion.load(folder, [load_published(catalog, parent).composition for parent in parents])
+        with torch.device("meta"):
+            Fusion.load(folder, [load_published(catalog, parent).composition for parent in parents])
 
 
 def _skeleton(base: Path) -> PreTrainedModel:

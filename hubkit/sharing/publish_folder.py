@@ -22,8 +22,6 @@ from registry.folders.adapterhub import fused_adapters
 from registry.folders.contents import listed
 from registry.folders.folder import numbered_labels
 from registry.folders.kinds import FUSION, PEFT, find_parts
-from registry.folders.weights import examine_weights
-from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 from registry.storage.place import Place
 
@@ -118,10 +116,8 @@ def checked_folder(
             base_labels=() if base_folder is None else labels_in(base_folder),
             parents=_find_parents(catalog, clean, name, parents) if foreign else (),
         )
-        folder = read_folder(clean, given)
+        folder = read_folder(clean, given, look_at_numbers=True)
         manifest = folder.manifest
-        if not foreign:  # else reading it has looked at every number
-            _require_finite(folder)
         where = base_folder if base is not None else find_base_folder(manifest.base_model.id)
         if base is not None or (foreign and where is not None):
             found = given.base or describe_stored(manifest.base_model.id, cache)
@@ -158,13 +154,6 @@ def checked_folder(
                 ", ".join(left_out),
             )
         yield Folder(manifest, clean)
-
-
-def _require_finite(folder: Folder) -> None:
-    for name in folder.manifest.files:
-        if name.endswith(".safetensors"):
-            with storage_errors("read", folder.path / name):
-                examine_weights(folder.path / name)
 
 
 def _check_tensors(

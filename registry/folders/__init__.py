@@ -18,13 +18,18 @@ from registry.storage.place import Place
 __all__ = ["Folder", "Given", "read_folder", "write_manifest"]
 
 
-def read_folder(path: Place, given: Given | None = None) -> Folder:
+def read_folder(
+    path: Place, given: Given | None = None, *, look_at_numbers: bool = False
+) -> Folder:
     """Read an adapter's folder and check all that can be checked without loading a tensor.
 
     Args:
         path: A folder with a manifest, every byte of which is checked, or one that PEFT or the
             AdapterHub library wrote.
         given: What is known beside it; without meaning for a folder with a manifest.
+        look_at_numbers: Whether the weights of a folder with a manifest must be finite, too;
+            default: they are what was published, which its digests tell. Those of other folders
+            always must.
 
     Raises:
         FolderError: There is no such folder, or it holds no adapter, or several, or files that
@@ -38,7 +43,7 @@ def read_folder(path: Place, given: Given | None = None) -> Folder:
             found = "a file" if path.exists() else "nothing"
             raise FolderError(f"Expected an adapter's folder at {path}, found {found}.", path)
         if (path / MANIFEST_NAME).is_file():
-            return read_hubkit_folder(path)
+            return read_hubkit_folder(path, look_at_numbers=look_at_numbers)
         parts = find_parts(path)
         read = read_peft_folder if parts == (PEFT,) else read_adapterhub_folder
         return read(path, parts, given or Given())

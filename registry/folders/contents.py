@@ -104,6 +104,7 @@ def examine_all(root: Place) -> Contents:
             files[name] = examine(root / name)
             continue
         weights = examine_weights(root / name)
+        weights.require_finite(root / name)
         files[name] = weights.info
         if weights.changes_nothing:
             notes.append(

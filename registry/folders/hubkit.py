@@ -5,17 +5,23 @@ from pathlib import Path
 from registry.errors import CorruptBlobError, FolderError
 from registry.folders.contents import examine, list_files, listed
 from registry.folders.folder import Folder
+from registry.folders.weights import examine_weights
 from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.durable import storage_errors, write_file
 from registry.storage.files import MANIFEST_NAME, open_file
 from registry.storage.place import Place
 
 
-def read_hubkit_folder(path: Place) -> Folder:
+def read_hubkit_folder(path: Place, *, look_at_numbers: bool) -> Folder:
     """Read ``hubkit.json`` and check every file against it.
 
+    Args:
+        path: The folder.
+        look_at_numbers: Whether weights must be finite, which takes longer than their digests.
+
     Raises:
-        FolderError: A file is missing, not listed, no regular file, or not safetensors inside.
+        FolderError: A file is missing, not listed, no regular file, or not safetensors inside; or
+            weights hold NaN or infinity.
         ManifestError: The manifest is malformed.
         CorruptBlobError: A file has another size or digest than the manifest says.
     """
@@ -37,13 +43,18 @@ def read_hubkit_folder(path: Place) -> Folder:
             unlisted,
         )
     for name, expected in manifest.files.items():
-        found = examine(path / name)
+        weights = None
+        if look_at_numbers and name.endswith(".safetensors"):
+            weights = examine_weights(path / name)
+        found = examine(path / name) if weights is None else weights.info
         if found != expected:
             raise CorruptBlobError(
                 f"{path / name}: {MANIFEST_NAME} says {expected}, found {found}. "
                 "Copy or pull the whole folder again, or write it again if you meant to edit it.",
                 path / name,
             )
+        if weights is not None:
+            weights.require_finite(path / name)
     return Folder(manifest, path)
 
 

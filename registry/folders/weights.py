@@ -32,22 +32,37 @@ class Weights:
     Attributes:
         info: The size and the digest of the file.
         changes_nothing: Whether it holds adapters that all multiply by zero, as new ones do.
+        not_finite: The name of a tensor that holds NaN or infinity; None if there is none.
     """
 
     info: FileInfo
     changes_nothing: bool
+    not_finite: str | None
+
+    def require_finite(self, path: Place) -> None:
+        """Make sure that the file, which is at `path`, holds neither NaN nor infinity.
+
+        Raises:
+            FolderError: It does; the message names the tensor.
+        """
+        if self.not_finite is not None:
+            raise FolderError(
+                f"{path}: the tensor {self.not_finite!r} holds NaN or infinity; expected finite "
+                "weights. The training went astray: take an earlier checkpoint.",
+                self.not_finite,
+            )
 
 
 def examine_weights(path: Place) -> Weights:
-    """Hash a safetensors file, and make sure that it holds neither NaN nor infinity.
+    """Hash a safetensors file, and look at each of its numbers.
 
     Raises:
-        FolderError: It does, or is no sound safetensors file; the message names the tensor.
+        FolderError: It is no sound safetensors file.
         NotAFileError: It is no regular file.
         OSError: It cannot be read.
     """
     tensors = read_header(path)
-    digest, zeros = hashlib.sha256(), set()
+    digest, zeros, not_finite = hashlib.sha256(), set(), None
     with open_file(path) as stream:
         head = stream.read(8)
         head += stream.read(int.from_bytes(head, "little"))
@@ -63,15 +78,12 @@ def examine_weights(path: Place) -> Weights:
                 if tensor.dtype not in _MARKS:
                     continue
                 is_zero = is_zero and _are_zero(numbers, _MARKS[tensor.dtype][0])
-                if not _are_finite(numbers, *_MARKS[tensor.dtype]):
-                    raise FolderError(
-                        f"{path}: the tensor {name!r} holds NaN or infinity; expected finite "
-                        "weights. The training went astray: take an earlier checkpoint.",
-                        name,
-                    )
+                if not_finite is None and not _are_finite(numbers, *_MARKS[tensor.dtype]):
+                    not_finite = name
             if is_zero:
                 zeros.add(name)
-    return Weights(FileInfo(sha256=digest.hexdigest(), size=size), _are_new(tensors, zeros))
+    info = FileInfo(sha256=digest.hexdigest(), size=size)
+    return Weights(info, _are_new(tensors, zeros), not_finite)
 
 
 def _are_new(names: Collection[str], zeros: Collection[str]) -> bool:

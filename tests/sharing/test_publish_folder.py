@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from hubkit import attach
 from hubkit.adapters.load import load_published
 from hubkit.bases.stored import cache_in, describe_stored
+from hubkit.formats import tensor_files
 from hubkit.sharing.publish_folder import checked_folder, publish_folder
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import (
@@ -24,6 +26,7 @@ from registry.errors import (
     ParentNotFoundError,
 )
 from registry.search.search import search
+from registry.storage import files
 from tests.support.foreign import BASE, BERT, FIXTURES, HEAD, PEFT, copy, edit, reshape
 from tests.support.models import METHODS, reference_base, reference_outputs, run
 
@@ -336,3 +339,64 @@ def test_a_hubkit_folder_is_held_to_a_base_model_that_is_named(catalog: Catalog)
     assert late.base_fingerprint is None
     found = publish_folder(catalog, catalog.folder(late), AdapterRef.parse("late"), base=str(BASE))
     assert found.base_fingerprint == first.base_fingerprint
+
+
+@pytest.mark.parametrize(
+    ("source", "weights"),
+    [
+        (PEFT / "lora" / "a", "adapter_model.safetensors"),
+        (LLAMA.parent / "seq_bn" / "a", "adapter.safetensors"),
+        (LLAMA.parent / "lora" / "a", "adapter.safetensors"),
+    ],
+    ids=["peft", "adapterhub", "adapterhub-lora"],
+)
+def test_the_numbers_of_weights_are_read_once_to_check_and_once_to_copy(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path, weights: str
+) -> None:
+    def refuse(path: object) -> None:
+        raise AssertionError(f"{path} is read whole")
+
+    numbers, opened = count_numbers(monkeypatch)
+    monkeypatch.setattr(tensor_files, "load_file", refuse)
+    base = str(BASE if source.is_relative_to(PEFT) else LLAMA)
+    folder = copy(source, tmp_path / "x")
+    publish(catalog, folder, base=base)
+    there = numbers_in(folder / weights)
+    ahead = opened[weights] * 256  # what a buffer takes behind a header
+    assert 2 * there <= numbers[weights] <= 2 * there + ahead < 3 * there
+    # The same with a manifest, which says what the bytes must be.
+    numbers.clear()
+    opened.clear()
+    written = copy(catalog.folder(catalog.resolve(AdapterRef.parse("a"))), tmp_path / "y")
+    numbers.clear()
+    publish(catalog, written, "b", base=base)
+    assert there <= numbers[weights] <= there + ahead  # the bytes are in the registry already
+
+
+def numbers_in(weights: Path) -> int:
+    """The bytes of a safetensors file that are no header."""
+    header = int.from_bytes(weights.read_bytes()[:8], "little")
+    return weights.stat().st_size - 8 - header
+
+
+def count_numbers(monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], Counter[str]]:
+    """Count the bytes behind the headers of safetensors files that are read, and the openings."""
+    numbers: Counter[str] = Counter()
+    opened: Counter[str] = Counter()
+
+    class Counting(files._File):
+        def __init__(self, descriptor: int, path: Path | str) -> None:
+            super().__init__(descriptor, path)
+            opened[Path(path).name] += 1
+
+        def readinto(self, buffer: memoryview[int]) -> int | None:  # type: ignore[override]
+            start = self.tell()
+            count = super().readinto(buffer) or 0
+            if (path := Path(self.path)).suffix == ".safetensors":
+                header = path.stat().st_size - numbers_in(path)
+                numbers[path.name] += max(0, start + count - max(start, header))
+            return count
+
+    monkeypatch.setattr(files, "_File", Counting)
+    monkeypatch.setattr(files, "CHUNK", 256)
+    return numbers, opened

@@ -28,7 +28,7 @@ def test_what_is_not_finite_is_found_by_its_tensor(
         weight[place] = value
         save_file({"before": torch.ones(3), "weight": weight}, path)
         with pytest.raises(FolderError, match=r"x\.safetensors: the tensor 'weight' holds NaN"):
-            examine_weights(path)
+            examine_weights(path).require_finite(path)
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float8_e4m3fn], ids=str)
@@ -39,7 +39,7 @@ def test_the_largest_and_the_smallest_numbers_are_finite(
     numbers = [limits.max, limits.min, limits.tiny, 0.0, -0.0, 1.0]
     weight = torch.tensor(numbers, dtype=torch.float64).to(dtype)
     save_file({"weight": weight, "none": torch.zeros(0)}, tmp_path / "x.safetensors")
-    examine_weights(tmp_path / "x.safetensors")
+    assert examine_weights(tmp_path / "x.safetensors").not_finite is None
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -69,4 +69,4 @@ def test_a_file_is_hashed_whole(tmp_path: Path) -> None:
 
 def test_bits_of_other_types_mean_nothing(tmp_path: Path) -> None:
     save_file({"ids": torch.full((9,), -1)}, tmp_path / "x.safetensors")
-    examine_weights(tmp_path / "x.safetensors")
+    assert examine_weights(tmp_path / "x.safetensors").not_finite is None
