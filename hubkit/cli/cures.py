@@ -75,7 +75,7 @@ def _hidden(error: errors.RemoteNotFoundError) -> tuple[str, ...]:
 CURES: Mapping[type[HubkitError], Cure] = {
     errors.PartOfAdapterError: _yank,
     errors.RefNotFoundError: _others,
-    errors.MissingColumnError: ("Name it with --text-column or --label-column.",),
+    errors.MissingColumnError: ("Name it with --column NAME=COLUMN.",),
     errors.SeparatorError: ("Say with --separator what separates the columns.",),
     errors.EncodingError: ("Say with --encoding what the file is in, such as latin-1.",),
     errors.TextLengthError: ("Give a larger --max-length.",),

@@ -91,6 +91,14 @@ def input_options(command: _Command) -> _Command:
     """Where the texts of a table are, and how the file is written."""
     return _all(
         command,
+        click.option(
+            "--column",
+            "columns",
+            multiple=True,
+            metavar="NAME=COLUMN",
+            callback=_pairs,
+            help="Column that holds NAME, such as prompt=question; default: the same; repeatable.",
+        ),
         click.option("--text-column", metavar="COLUMN", help="Column of the texts; default: text."),
         click.option(
             "--pair-column",
@@ -115,6 +123,16 @@ def input_options(command: _Command) -> _Command:
     )
 
 
+def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, column = value.partition("=")
+        if not (name and equals and column) or name in found:
+            raise click.BadParameter(f"{value!r}: expected NAME=COLUMN, once for each name.")
+        found[name] = column
+    return found
+
+
 def _separator(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     return "\t" if value in ("\\t", "tab") else value
 
@@ -126,7 +144,7 @@ def reading(task: TaskType[Any], options: dict[str, Any]) -> dict[str, Any]:
         task: What its columns are called.
         options: The values by parameter; those for reading are taken out.
     """
-    own = {column.name for column in task.columns}
+    own = [column.name for column in task.columns]
     learned = next((column.name for column in task.targets), None)
     called = {
         "text": options.pop("text_column"),
@@ -134,9 +152,15 @@ def reading(task: TaskType[Any], options: dict[str, Any]) -> dict[str, Any]:
         learned: options.pop("label_column", None),
         "labels": options.pop("labels_column", None),
     }
+    for name, column in options.pop("columns").items():
+        if called.setdefault(name, column) not in (None, column):
+            raise click.UsageError(f"The column {name!r} is named twice.")
+        called[name] = column
     for name, column in called.items():
         if column is not None and name not in own:
-            raise click.UsageError(f"{task.name} has no column {name!r}.")
+            raise click.UsageError(
+                f"{task.name} has no column {name!r}; its columns are {', '.join(own)}."
+            )
     return {
         "columns": {name: column for name, column in called.items() if column is not None},
         **{name: options.pop(name) for name in ("split", "separator", "encoding")},

@@ -27,11 +27,15 @@ class Texts:
         rows: Every row that was given: its columns, by the task type's names.
     """
 
-    rows: list[dict[str, str]]
+    rows: list[dict[str, Any]]
 
     def filled(self) -> list[int]:
         """The positions of the rows that say something."""
-        return [at for at, row in enumerate(self.rows) if all(map(str.strip, row.values()))]
+        return [at for at, row in enumerate(self.rows) if all(map(_says, row.values()))]
+
+
+def _says(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else value not in (None, [])
 
 
 def text_options(command: _Command) -> _Command:
@@ -96,7 +100,7 @@ def check_texts(texts: tuple[str, ...], file: str | None) -> None:
         raise DataError(f"{file} does not exist.", file)
 
 
-def _rows(task: TaskType[Any], first: str, file: str, how: dict[str, Any]) -> list[dict[str, str]]:
+def _rows(task: TaskType[Any], first: str, file: str, how: dict[str, Any]) -> list[dict[str, Any]]:
     from hubkit.training.data import read_inputs
     from hubkit.training.files import SUFFIXES, decode, read_text
 

@@ -71,7 +71,15 @@ def command(
     print_table(
         (*header, "row", *(given.rows[0])),
         [
-            (*(found[at].cells() if at in found else dashes), str(at + 1), *row.values())
+            (
+                *(found[at].cells() if at in found else dashes),
+                str(at + 1),
+                *map(_shown, row.values()),
+            )
             for at, row in rows
         ],
     )
+
+
+def _shown(value: Any) -> str:
+    return " | ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -113,8 +113,22 @@ def test_data_without_the_text_column(train: Run, tmp_path: Path) -> None:
     result = train("--name", "film", source=source, status=1)
     assert result.stderr == (
         f"Error: {source} has no column 'text'; it has txt, label. Did you mean txt? "
-        "Name it with --text-column or --label-column.\n"
+        "Name it with --column NAME=COLUMN.\n"
     )
+
+
+def test_a_column_is_named_once_and_belongs_to_the_task_type(train: Run, tmp_path: Path) -> None:
+    source = _write(tmp_path, "txt,sense", *["good,a", "bad,b"] * 6)
+    columns = ("--column", "text=txt", "--column", "label=sense")
+    train("--name", "film", *columns, source=source)
+    for more, problem in (
+        (("--column", "text=sense"), "'text=sense': expected NAME=COLUMN, once for each name."),
+        (("--column", "label"), "'label': expected NAME=COLUMN, once for each name."),
+        (("--text-column", "sense"), "The column 'text' is named twice."),
+        (("--column", "words=txt"), "has no column 'words'; its columns are text, text_pair, la"),
+    ):
+        result = train("--name", "film", *columns, *more, source=source, status=2)
+        assert problem in " ".join(result.stderr.split()), result.stderr
 
 
 def test_data_with_one_class(train: Run, tmp_path: Path) -> None:
