@@ -17,7 +17,6 @@ import csv
 import io
 import itertools
 import random
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -25,6 +24,7 @@ import zipfile
 from pathlib import Path
 
 import platformdirs
+from packages import fetch_package
 
 DOMAINS = {
     "movie": "movieReviewSnippets",
@@ -62,12 +62,7 @@ def sentiment_files(cache: Path | None = None) -> dict[str, dict[str, Path]]:
 def _fetch() -> dict[str, list[tuple[float, str]]]:
     """The mean rating and the text of each sentence, by the stem of its file."""
     with tempfile.TemporaryDirectory() as scratch:
-        requirements = Path(scratch, "requirements.txt")
-        requirements.write_text(f"{_PACKAGE} --hash=sha256:{_SHA256}\n")
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary=:all:"]
-        command = [sys.executable, "-m", "pip", "download", *options]
-        subprocess.run([*command, "--dest", scratch, "-r", str(requirements)], check=True)
-        (archive,) = Path(scratch).glob("vaderSentiment-0.5.*")
+        archive = fetch_package(_PACKAGE, _SHA256, Path(scratch), source=True)
         with zipfile.ZipFile(archive) as outer:
             inner = io.BytesIO(outer.read(_INNER))
     ratings = {}
