@@ -91,6 +91,7 @@ class AdaptedModel:
                 no such option.
         """
         how = self.task.options_of(options)
+        self.task.check_options(how, self.plan)
         rows = self._given(texts)
         if not len(rows):
             return []

@@ -211,6 +211,13 @@ class TaskType(ABC, Generic[Processor]):
                 )
         return self.options(**given)
 
+    def check_options(self, options: Options, plan: HeadPlan) -> None:
+        """Make sure that a head of this plan can answer so.
+
+        Raises:
+            DataError: It cannot.
+        """
+
     def fit_plan(self, rows: Rows) -> HeadPlan:
         """The head that these rows can train.
 

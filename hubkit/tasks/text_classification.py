@@ -18,7 +18,7 @@ from hubkit.tasks.columns import Column, label, label_list, same_number, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import TextTask, encode_texts
-from registry.errors import AdapterError, LabelError, SingleLabelError, did_you_mean
+from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
 
@@ -46,11 +46,20 @@ class LabelPrediction(Prediction):
 
 
 @dataclass(frozen=True)
+class RankedPrediction(LabelPrediction):
+    """As :class:`LabelPrediction`, with the most probable labels alone, the best first."""
+
+    def cells(self) -> tuple[str, ...]:
+        """All these labels and their scores."""
+        return _listed(self.scores)
+
+
+@dataclass(frozen=True)
 class LabelsPrediction(Prediction):
     """What a classifier says of one text of which several labels may hold.
 
     Attributes:
-        labels: Those with a probability of at least a half; there may be none.
+        labels: Those with a probability of at least the threshold; there may be none.
         scores: The probability of each label, in the order of their ids; each is of its own.
     """
 
@@ -59,8 +68,33 @@ class LabelsPrediction(Prediction):
 
     def cells(self) -> tuple[str, ...]:
         """The labels and their scores; a dash where there are none."""
-        scores = ", ".join(f"{self.scores[name]:.4f}" for name in self.labels)
-        return ", ".join(self.labels) or "-", scores or "-"
+        return _listed({name: self.scores[name] for name in self.labels})
+
+
+@dataclass(frozen=True)
+class ClassificationOptions(Options):
+    """Which labels an answer has.
+
+    Attributes:
+        top_k: Give the scores of so many labels, the most probable first; default: of all, in the
+            order of their ids.
+        threshold: The probability from which a label holds, where several may; default: a half.
+
+    Raises:
+        DataError: ``top_k`` is less than one, or ``threshold`` is no probability.
+    """
+
+    top_k: int | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        top_k, threshold = self.top_k, self.threshold
+        if top_k is not None and (not isinstance(top_k, int) or top_k is True or top_k < 1):
+            raise DataError(f"top_k is a whole number from 1, not {top_k!r}.", top_k)
+        if threshold is not None and not (
+            isinstance(threshold, int | float) and 0 <= threshold <= 1
+        ):
+            raise DataError(f"threshold is a number from 0 to 1, not {threshold!r}.", threshold)
 
 
 class TextClassification(TextTask):
@@ -78,6 +112,17 @@ class TextClassification(TextTask):
         {"accuracy": True, "f1_macro": True, "matthews": True, "f1_micro": True}
     )
     header = ("label", "score")
+    options = ClassificationOptions
+
+    def check_options(self, options: Options, plan: HeadPlan) -> None:
+        """A threshold is for several labels."""
+        assert isinstance(options, ClassificationOptions)
+        if options.threshold is not None and not _several(plan):
+            raise DataError(
+                "threshold is for adapters of which several labels may hold; this one gives one "
+                "label to each text.",
+                options.threshold,
+            )
 
     def plan_of(self, manifest: Manifest) -> HeadPlan:
         """A label for each output."""
@@ -155,9 +200,10 @@ class TextClassification(TextTask):
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
     ) -> Sequence[Prediction]:
         """Probabilities: together one, or each of its own where several labels may hold."""
+        assert isinstance(options, ClassificationOptions)
         if _several(plan):
-            return [_labels(row, plan.labels) for row in expit(outputs[0])]
-        return [_label(row, plan.labels) for row in softmax(outputs[0], axis=-1)]
+            return [_labels(row, plan.labels, options) for row in expit(outputs[0])]
+        return [_label(row, plan.labels, options) for row in softmax(outputs[0], axis=-1)]
 
     def metrics(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
@@ -195,16 +241,31 @@ def _targets(rows: Rows, plan: HeadPlan) -> np.ndarray:
     return np.array([ids[name] for name in rows["label"]], dtype=np.int64)
 
 
-def _label(row: np.ndarray, names: Sequence[str]) -> LabelPrediction:
-    scores = dict(zip(names, map(float, row), strict=True))
+def _label(
+    row: np.ndarray, names: Sequence[str], options: ClassificationOptions
+) -> LabelPrediction:
     best = int(row.argmax())
-    return LabelPrediction(names[best], float(row[best]), scores)
+    kind = LabelPrediction if options.top_k is None else RankedPrediction
+    return kind(names[best], float(row[best]), _scores(row, names, options.top_k))
 
 
-def _labels(row: np.ndarray, names: Sequence[str]) -> LabelsPrediction:
-    scores: Mapping[str, float] = dict(zip(names, map(float, row), strict=True))
-    holds = tuple(name for name, score in scores.items() if score >= THRESHOLD)
-    return LabelsPrediction(holds, dict(scores))
+def _labels(
+    row: np.ndarray, names: Sequence[str], options: ClassificationOptions
+) -> LabelsPrediction:
+    scores = _scores(row, names, options.top_k)
+    least = THRESHOLD if options.threshold is None else options.threshold
+    return LabelsPrediction(tuple(name for name, score in scores.items() if score >= least), scores)
+
+
+def _scores(row: np.ndarray, names: Sequence[str], top_k: int | None) -> dict[str, float]:
+    order = range(len(row)) if top_k is None else (-row).argsort(kind="stable")[:top_k].tolist()
+    return {names[index]: float(row[index]) for index in order}
+
+
+def _listed(scores: Mapping[str, float]) -> tuple[str, str]:
+    """Labels and their scores; a dash where there are none."""
+    numbers = ", ".join(f"{score:.4f}" for score in scores.values())
+    return ", ".join(scores) or "-", numbers or "-"
 
 
 TEXT_CLASSIFICATION = TextClassification()

@@ -13,7 +13,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION as TASK
 from hubkit.tasks.text_classification import LabelPrediction, LabelsPrediction
-from registry.errors import UnsupportedModelError
+from registry.errors import DataError, UnsupportedModelError
 from tests.support.models import tiny_classifier, tokenizer
 from tests.support.predicting import TEXTS, predict
 
@@ -102,3 +102,45 @@ def test_a_tokenizer_that_ends_no_text_as_t5_expects_is_refused() -> None:
 )
 def test_anything_to_go_through_gives_its_texts_in_order(items: Any) -> None:
     assert list(TASK.given(items)["text"]) == list(TEXTS)
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 9])
+def test_top_k_gives_the_most_probable_labels_the_best_first(top_k: int) -> None:
+    model, token = model_of(ONE), tokenizer()
+    pipeline = TextClassificationPipeline(model=model, tokenizer=token, top_k=top_k, device="cpu")
+    found = predict(TASK, model, token, ONE, TEXTS, top_k=top_k)
+    for text, one in zip(TEXTS, found, strict=True):
+        answers = pipeline([text])[0]
+        assert isinstance(one, LabelPrediction)
+        assert list(one.scores) == [answer["label"] for answer in answers]
+        assert list(one.scores.values()) == pytest.approx([a["score"] for a in answers], abs=1e-5)
+        assert one.cells()[0] == ", ".join(one.scores)
+
+
+def test_a_threshold_says_from_where_on_a_label_holds() -> None:
+    model, token = model_of(SEVERAL), tokenizer()
+    scores = [one.scores for one in predict(TASK, model, token, SEVERAL, TEXTS)]  # type: ignore[attr-defined]
+    assert {score >= 0.5 for row in scores for score in row.values()} == {True, False}
+    for threshold in (0, 0.3, 0.7):
+        found = predict(TASK, model, token, SEVERAL, TEXTS, threshold=threshold)
+        for one, row in zip(found, scores, strict=True):
+            assert isinstance(one, LabelsPrediction)
+            assert one.labels == tuple(n for n, score in row.items() if score >= threshold)
+    (two,) = predict(TASK, model, token, SEVERAL, TEXTS[:1], threshold=0, top_k=2)
+    assert isinstance(two, LabelsPrediction)
+    assert list(two.labels) == sorted(scores[0], key=lambda name: -scores[0][name])[:2]
+
+
+@pytest.mark.parametrize(
+    "options", [{"top_k": 0}, {"top_k": True}, {"top_k": "2"}, {"threshold": 1.5}]
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"(top_k|threshold) is a .*number from"):
+        TASK.options_of(options)
+
+
+def test_a_threshold_is_refused_where_one_label_holds() -> None:
+    options = TASK.options_of({"threshold": 0.3})
+    TASK.check_options(options, SEVERAL)
+    with pytest.raises(DataError, match="one label to each text"):
+        TASK.check_options(options, ONE)
