@@ -204,7 +204,7 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
             setting("epochs", count, "Passes over the data, at most."),
             setting("learning_rate", Number(min=0, min_open=True), "At the first step."),
             setting("batch_size", count, "Texts in a step."),
-            setting("max_length", count, "Tokens of a row; the rest is cut off."),
+            setting("max_length", count, "Tokens of a row; default: 128, question-answering: 384."),
             setting("patience", count, "Epochs without a better validation loss, then stop."),
             setting("seed", click.IntRange(0, 2**32 - 1), "Of every random generator."),
             click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable."),

@@ -119,6 +119,7 @@ class TaskType(ABC, Generic[Processor]):
         metrics_up: Its metrics, the one that sums them up first: whether higher is better, by name.
         header: What the cells of a prediction are.
         options: The class of its options for `predict`.
+        max_length: Tokens of a row at most, where training does not say.
     """
 
     names: ClassVar[TaskNames]
@@ -127,6 +128,7 @@ class TaskType(ABC, Generic[Processor]):
     metrics_up: ClassVar[Mapping[str, bool]]
     header: ClassVar[tuple[str, ...]]
     options: ClassVar[type[Options]] = Options
+    max_length: ClassVar[int] = 128
 
     @property
     def name(self) -> str:
@@ -216,6 +218,13 @@ class TaskType(ABC, Generic[Processor]):
 
         Raises:
             DataError: It cannot.
+        """
+
+    def check_row(self, row: Mapping[str, Any]) -> None:
+        """Make sure that the columns of a row fit each other; each was checked for itself.
+
+        Raises:
+            NotExpectedError: They do not.
         """
 
     def fit_plan(self, rows: Rows) -> HeadPlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,14 @@ _LONG, _SHORT = "one two three four five six seven eight nine ten", "one"
 
 
 class TextTask(TaskType[PreTrainedTokenizerBase]):
-    """A task type whose rows are texts, or pairs of texts."""
+    """A task type whose rows are texts, or pairs of texts.
+
+    Attributes:
+        sides: Where rows may be padded. What is said of each token needs the right: a token has
+            the same place in batches of any width.
+    """
+
+    sides: ClassVar[tuple[str, ...]] = ("right", "left")
 
     def load_processor(self, base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:
         """The tokenizer of the base model."""
@@ -162,7 +169,7 @@ def set_padding(
 
     A tokenizer without a token for padding gets one of its special tokens for it, and the model is
     told which. Then a long and a short text are run together and one by one, padded on the side
-    that the tokenizer names, or else on the other.
+    that the tokenizer names, or else on the other, as far as the task type allows.
 
     Args:
         tokenizer: The base model's; it is changed.
@@ -172,17 +179,17 @@ def set_padding(
         side: Where to pad, as recorded in training; default: find out.
 
     Raises:
-        UnsupportedModelError: The outputs differ on both sides, or the model cannot be run.
+        UnsupportedModelError: The outputs differ on each side, or the model cannot be run.
     """
     _set_padding_token(tokenizer, model)
-    if side is not None:
+    if side in task.sides:
         tokenizer.padding_side = side
         return
     was_training = model.training
     model.train(False)
     problem = ""
     try:
-        for side in dict.fromkeys((tokenizer.padding_side, "right", "left")):
+        for side in sorted(task.sides, key=lambda side: side != tokenizer.padding_side):
             tokenizer.padding_side = side
             problem = _difference(tokenizer, model, task, plan)
             if not problem:

@@ -40,9 +40,9 @@ def read_rows(
 
     Args:
         task: Which columns there are.
-        source: A ``.csv``, ``.tsv``, ``.json``, ``.jsonl`` or ``.parquet`` file; the id of a data
-            set that ``datasets.load_dataset`` knows; or a ``datasets.Dataset`` or a
-            ``pandas.DataFrame``.
+        source: A ``.csv``, ``.tsv``, ``.json``, ``.jsonl`` or ``.parquet`` file, or one of CoNLL's
+            form, such as ``.conll``; the id of a data set that ``datasets.load_dataset`` knows; or
+            a ``datasets.Dataset`` or a ``pandas.DataFrame``.
         columns: What columns are called in the source, by the task type's names; default: the
             same.
         split: The split of a data set id; a file has only one.
@@ -62,6 +62,7 @@ def read_rows(
         if column.check is label:
             _require_one_type(table.column(called), table, called)
         found[column.name] = _checked(column.check, table, called)
+    _check_rows(task, table, found)
     return Rows(table.name, found)
 
 
@@ -86,6 +87,16 @@ def read_inputs(
         for column in _present(task.inputs, table, named)
     }
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def _check_rows(task: TaskType[Any], table: Table, columns: Mapping[str, Sequence[Any]]) -> None:
+    for place, row in zip(table.places, zip(*columns.values(), strict=True), strict=True):
+        try:
+            task.check_row(dict(zip(columns, row, strict=True)))
+        except NotExpectedError as error:
+            raise DataError(
+                f"{table.source}, {place}: expected {error}.", table.source, expected=str(error)
+            ) from None
 
 
 def _present(columns: Sequence[Column], table: Table, named: Mapping[str, str]) -> list[Column]:

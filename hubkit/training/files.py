@@ -2,7 +2,8 @@
 
 CSV and TSV are read by Python's csv module, JSON and JSON lines by its json module, Parquet by
 pyarrow, the rest by datasets and pandas. What is here makes them strict: they skip, shift, guess
-or convert what is not as it should be.
+or convert what is not as it should be. `conll` and `squad` know how files of those two forms nest
+their rows.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hubkit.training import conll, squad
 from registry.errors import (
     DataError,
     EncodingError,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", *conll.SUFFIXES)
 """How the names of files end that hold a table."""
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -88,8 +90,8 @@ def read_table(
     """Read a table.
 
     Args:
-        source: A ``.csv``, ``.tsv``, ``.json``, ``.jsonl`` or ``.parquet`` file; the id of a data
-            set; or a ``datasets.Dataset`` or a ``pandas.DataFrame``.
+        source: A file that ends as one of `SUFFIXES`; the id of a data set; or a
+            ``datasets.Dataset`` or a ``pandas.DataFrame``.
         split: The split of a data set id; a file has only one.
         separator: What separates the columns of a CSV file; default: a comma, in a ``.tsv`` file a
             tab.
@@ -110,6 +112,8 @@ def read_table(
         content = read_text(path, encoding)
         if suffix in (".csv", ".tsv"):
             return _of_csv(content, path, separator or ("\t" if suffix == ".tsv" else ","))
+        if suffix in conll.SUFFIXES:
+            return Table(path.name, text, *conll.read_sentences(content, text))
         return _of_json(content, path)
     if suffix in SUFFIXES or path.exists():
         found = "does not exist"
@@ -317,6 +321,8 @@ def _of_json(content: str, path: Path) -> Table:
     source = str(path)
     if not content.strip():
         raise DataError(f"{source} has no rows.", source)
+    if (nested := _squad(content)) is not None:
+        return Table(path.name, source, *squad.read_questions(nested, source))
     if content.lstrip().startswith("["):
         document = _loads(content, source, 1)
         if not isinstance(document, list):
@@ -341,6 +347,17 @@ def _of_json(content: str, path: Path) -> Table:
         names |= dict.fromkeys(row)
     columns = {name: [row.get(name) for _, row in placed] for name in names}
     return Table(path.name, source, columns, [place for place, _ in placed])
+
+
+def _squad(content: str) -> Any:
+    """The document, if it is one in the form of SQuAD."""
+    if not content.lstrip().startswith("{") or '"data"' not in content:
+        return None
+    try:
+        document = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None  # lines with an object each, or none; then what is wrong with them is told
+    return document if squad.is_squad(document) else None
 
 
 def _loads(text: str, source: str, line: int) -> Any:
@@ -442,12 +459,21 @@ def _of_dataset(dataset: Dataset, name: str, source: str) -> Table:
     arrow = dataset.with_format("arrow")[:]
     columns = {column: arrow.column(column).to_pylist() for column in arrow.column_names}
     for column, feature in dataset.features.items():
-        if isinstance(feature, ClassLabel):
+        inner = getattr(feature, "feature", None)
+        if isinstance(feature, ClassLabel) or isinstance(inner, ClassLabel):
+            names = (inner or feature).names
             columns[column] = [
-                _class_name(value, feature.names, f"{source}, row {number}", column)
+                _class_names(value, names, f"{source}, row {number}", column)
                 for number, value in enumerate(columns[column], start=1)
             ]
     return Table(name, source, columns, _numbered(len(dataset)))
+
+
+def _class_names(value: object, names: list[str], where: str, column: str) -> Any:
+    """The name of a class, or of each in a list."""
+    if isinstance(value, list):
+        return [_class_name(one, names, where, column) for one in value]
+    return _class_name(value, names, where, column)
 
 
 def _class_name(value: object, names: list[str], where: str, column: str) -> str | None:
@@ -466,8 +492,8 @@ def _class_name(value: object, names: list[str], where: str, column: str) -> str
 
 def _plain(value: Any) -> Any:
     """A value of pandas or numpy as Python has it; a missing one as None."""
-    if hasattr(value, "item") and not isinstance(value, str) and getattr(value, "ndim", 1) == 0:
-        value = value.item()
+    if hasattr(value, "tolist") and not isinstance(value, str):
+        value = value.tolist()
     if value is None or value != value or type(value).__name__ in ("NAType", "NaTType"):
         return None
     return value

@@ -21,7 +21,8 @@ class Settings:
         learning_rate: At the first step; it falls to zero in a straight line.
         batch_size: Texts in a step. The default lets an adapter take enough steps on few texts;
             a fusion starts from trained adapters and needs fewer (`FUSION_BATCH_SIZE`).
-        max_length: Tokens of a text; the rest is cut off.
+        max_length: Tokens of a row; the rest is cut off, or read in another window. None: as many
+            as are usual for the task type.
         patience: Epochs without a better validation loss before training stops.
         seed: Of every random generator.
 
@@ -32,7 +33,7 @@ class Settings:
     epochs: int = 20
     learning_rate: float
     batch_size: int = 16
-    max_length: int = 128
+    max_length: int | None = None
     patience: int = 5
     seed: int = 42
 
@@ -43,5 +44,6 @@ class Settings:
                 f"{ADAPTER_LEARNING_RATE} is usual."
             )
         for name in ("epochs", "batch_size", "max_length", "patience"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise TrainingError(f"{name} must be at least 1, not {value}.")

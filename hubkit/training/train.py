@@ -34,6 +34,7 @@ from hubkit.training.data import hold_out, note_doubts
 from hubkit.training.fit import Fit, Measured, fit
 from hubkit.training.job import Job
 from hubkit.training.runs import run_folder
+from hubkit.training.settings import Settings
 from registry import AdapterRef, Catalog, Metric, Parent, Training, Version
 from registry.folders import read_folder
 from registry.manifest import TextInfo
@@ -116,6 +117,7 @@ class _Start:
     """What a run starts from: checked rows, and a base model with a new head for them."""
 
     task: TaskType[Any]
+    settings: Settings
     plan: HeadPlan
     train: Rows
     validation: Rows
@@ -127,6 +129,7 @@ class _Start:
 def _start(job: Job, base: str) -> _Start:
     """Check the rows, then load the base model, with a head for what the rows have."""
     task = task_type(job.task_type, str(job.name))
+    settings = replace(job.settings, max_length=job.settings.max_length or task.max_length)
     plan = task.fit_plan(job.data)
     if job.validation is None:
         train, validation = hold_out(job.data, task.strata(job.data), job.settings.seed)
@@ -139,9 +142,9 @@ def _start(job: Job, base: str) -> _Start:
     model = load_model(base, task.load_class(), **plan.config())
     processor = task.load_processor(base, model)
     task.prepare(processor, model, plan, TextInfo())
-    text = task.text_info(processor, job.settings.max_length, job.data)
+    text = task.text_info(processor, settings.max_length, job.data)
     task.require_form(validation, text)
-    return _Start(task, plan, train, validation, model, processor, text)
+    return _Start(task, settings, plan, train, validation, model, processor, text)
 
 
 def _run(
@@ -153,7 +156,7 @@ def _run(
 ) -> Version:
     """Train what ``composition`` has attached to the model, and publish it."""
     model, train, validation = start.model, start.train, start.validation
-    arguments = asdict(job.settings)
+    arguments = asdict(start.settings)
     manifest = manifest_of(
         replace(composition, head=head_of(model, made_outlet(model))),
         parents=parents,
@@ -195,7 +198,7 @@ def _run(
             learned,
             measured,
             start.plan,
-            job.settings,
+            start.settings,
             folder / "checkpoints",
         )
         composition = replace(composition, head=head_of(model, made_outlet(model)))

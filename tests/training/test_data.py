@@ -21,6 +21,7 @@ from hubkit.training.data import (
     read_labelled_text,
     read_rows,
 )
+from hubkit.training.files import read_table
 from registry.errors import (
     DataError,
     EncodingError,
@@ -361,3 +362,23 @@ def test_a_label_with_a_single_row_cannot_be_split() -> None:
     data = LabelledText("d", list("abcde"), ["x", "x", "x", "x", "rare"])
     with pytest.raises(RareLabelError, match="a single row with the label 'rare'"):
         hold_out(data, data.labels, 0)
+
+
+def test_lists_of_classes_are_lists_of_their_names() -> None:
+    from datasets import Sequence as Several
+
+    tags = Several(ClassLabel(names=["O", "B-PER"]))
+    features = Features({"text": Value("string"), "tags": tags})
+    rows = Dataset.from_dict({"text": ["a b"], "tags": [[1, 0]]}, features=features)
+    assert read_table(rows).column("tags") == [["B-PER", "O"]]
+    rows = Dataset.from_dict({"text": ["a b"], "tags": [[1, -1]]}, features=features)
+    with pytest.raises(DataError, match=r"row 1: expected a class of 'tags' from 0 to 1"):
+        read_table(rows)
+
+
+def test_arrays_in_a_data_frame_are_lists() -> None:
+    import numpy as np
+    import pandas as pd
+
+    frame = pd.DataFrame({"tokens": [np.array(["a", "b"]), ["c"]], "n": [1.0, float("nan")]})
+    assert read_table(frame).columns == {"tokens": [["a", "b"], ["c"]], "n": [1.0, None]}
