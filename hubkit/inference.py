@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.load import load_published
+from hubkit.adapters.load import OVER, load_published
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.check import require_known_model
 from hubkit.bases.load import load_for_head
@@ -242,6 +242,7 @@ def _composed(request: _Request) -> AdaptedModel:
             f"Attach it to a model of your own: hubkit.attach(model, "
             f"hubkit.load_composition({name!r})); or stack it under an adapter that has a head.",
         )
+    _note_missing_below(request)
     base = _load_base(request, published.head.tensors)
     if PEFT.weights in request.manifest.files and not has_sites(base.model.config.model_type):
         return _with_peft(request, base)
@@ -270,6 +271,19 @@ def _with_peft(request: _Request, base: _Base) -> AdaptedModel:
     )
     base = replace(base, model=attach_peft(base.model, folder, name, base.new))
     return AdaptedModel(base, request.version, request.manifest, None)
+
+
+def _note_missing_below(request: _Request) -> None:
+    """Tell that an adapter runs without the one that it was trained over."""
+    training = request.manifest.training
+    below: Any = None if training is None else training.arguments.get(OVER)
+    if below is not None:
+        logger.warning(
+            "%s was trained over %s, and runs without it here: its answers are other ones than in "
+            "training. Stack the two.",
+            request.version.ref,
+            below["ref"],
+        )
 
 
 def _no_head(request: _Request, cure: str) -> AdapterError:

@@ -14,6 +14,9 @@ from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError
 from registry.storage.place import Copy
 
+OVER = "over"
+"""The argument of a training that names what the adapter was trained over."""
+
 
 @dataclass(frozen=True)
 class Published:

@@ -14,13 +14,13 @@ from transformers import PreTrainedModel, set_seed
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.load import load_published
+from hubkit.adapters.load import OVER, Published, load_published
 from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.check import require_known_model
 from hubkit.bases.load import describe, load_model
 from hubkit.bases.stored import cache_in, where_base_is
 from hubkit.composing.combine import Chosen, choose, pins, require_same_kind
-from hubkit.composition import Fuse
+from hubkit.composition import Fuse, Stack
 from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
@@ -35,7 +35,7 @@ from hubkit.training.fit import Fit, Measured, fit
 from hubkit.training.job import Job
 from hubkit.training.runs import run_folder
 from hubkit.training.settings import Settings
-from registry import AdapterRef, Catalog, Metric, Parent, Training, Version
+from registry import AdapterRef, Catalog, Manifest, Metric, Parent, Training, Version
 from registry.folders import read_folder
 from registry.manifest import TextInfo
 
@@ -50,29 +50,41 @@ def train_adapter(
     *,
     base: str,
     method: str = "seq_bn",
+    over: AdapterRef | None = None,
     **parameters: Any,
 ) -> Version:
     """Train a new adapter and a head on a frozen base model, and publish them.
 
+    With ``over``, the new adapter reads what another one has changed, which stays frozen, as a task
+    adapter over a language adapter does (MAD-X, Pfeiffer et al. 2020, arXiv 2005.00052). It is
+    published without the other, and is to be stacked over it, or over its like.
+
     Args:
         base: A hub id, or a folder that holds a model.
         method: A key of ``hubkit.methods.table.METHODS``.
+        over: A published adapter, fusion, stack or mix to train it over.
         parameters: What the method takes, such as ``bottleneck_size`` or ``rank``.
 
     Raises:
         BaseModelNotFoundError: The base model cannot be loaded.
+        BaseModelMismatchError: ``over`` was trained on another base model.
         DataError: The data cannot be trained on.
         HubkitError: As ``fit`` and ``Catalog.publish``.
     """
+    below = None if over is None else load_published(catalog, catalog.resolve(over))
     start = _start(job, base)
     model = start.model
     adapter = Adapter.create(
         model, str(job.name), new_method(method, BaseModel(model), **parameters)
     )
-    attach(model, adapter)
+    if below is None:
+        attach(model, adapter)
+    else:
+        _require_base_of(catalog, below.version, below.manifest, start, base)
+        attach(model, Stack(below.composition, adapter))
     train_only(model, adapter)
     adapter = replace(adapter, base=describe(model))
-    return _run(catalog, job, start, adapter, ())
+    return _run(catalog, job, start, adapter, over=below)
 
 
 def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chosen]) -> Version:
@@ -95,21 +107,12 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
     where = where_base_is(base, cache_in(catalog.home))
     start = _start(job, where)
     model = start.model
-    head = head_of(model, made_outlet(model))
     for version, manifest in chosen:
-        require_known_model(
-            catalog.home,
-            version,
-            manifest,
-            model,
-            start.processor,
-            base=where,
-            own=() if head is None else head.tensors,
-        )
+        _require_base_of(catalog, version, manifest, start, where)
     fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
     attach(model, fusion)
     train_only(model, fusion)
-    return _run(catalog, job, start, fusion, tuple(pins(chosen)))
+    return _run(catalog, job, start, fusion, parents=tuple(pins(chosen)))
 
 
 @dataclass(frozen=True)
@@ -147,16 +150,36 @@ def _start(job: Job, base: str) -> _Start:
     return _Start(task, settings, plan, train, validation, model, processor, text)
 
 
+def _require_base_of(
+    catalog: Catalog, version: Version, manifest: Manifest, start: _Start, base: str
+) -> None:
+    """Make sure that a published adapter fits the model that another is to be trained in."""
+    head = head_of(start.model, made_outlet(start.model))
+    require_known_model(
+        catalog.home,
+        version,
+        manifest,
+        start.model,
+        start.processor,
+        base=base,
+        own=() if head is None else head.tensors,
+    )
+
+
 def _run(
     catalog: Catalog,
     job: Job,
     start: _Start,
     composition: Adapter | Fusion,
-    parents: tuple[Parent, ...],
+    *,
+    parents: tuple[Parent, ...] = (),
+    over: Published | None = None,
 ) -> Version:
     """Train what ``composition`` has attached to the model, and publish it."""
     model, train, validation = start.model, start.train, start.validation
-    arguments = asdict(start.settings)
+    arguments: dict[str, Any] = asdict(start.settings)
+    if over is not None:
+        arguments[OVER] = {"ref": str(over.version.ref), "digest": over.version.manifest_digest}
     manifest = manifest_of(
         replace(composition, head=head_of(model, made_outlet(model))),
         parents=parents,

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, Trainer
 
 import hubkit
 from hubkit.adapters.tree import Tree
+from hubkit.composing.combine import publish_stack
 from hubkit.models.attach import attached_to
 from hubkit.training import train as module
 from hubkit.training.data import LabelledText, hold_out
@@ -208,6 +209,41 @@ def test_training_a_fusion_changes_neither_the_base_nor_the_donors(
     for name, parameter in model.base_model.named_parameters():
         if "hubkit_adapters" not in name:
             assert torch.equal(parameter, plain.base_model.get_parameter(name)), name
+
+
+def test_an_adapter_is_trained_over_another_and_gives_the_same_stacked_over_it(
+    catalog: Catalog, base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = trained_models(monkeypatch)
+    before = weights(catalog, "a")
+    version = train_adapter(catalog, job("top"), base=str(base), over=AdapterRef.parse("a"))
+    stacked = publish_stack(catalog, AdapterRef.parse("a-top"), [*refs("a"), version.ref])
+    assert weights(catalog, "a") == before
+    manifest = catalog.manifest(version)
+    below = catalog.resolve(AdapterRef.parse("a"))
+    assert manifest.training is not None
+    assert manifest.training.arguments["over"] == {
+        "ref": "a@1",
+        "digest": below.manifest_digest,
+    }
+    trained = models[0].eval().requires_grad_(False)
+    loaded = hubkit.load(stacked.ref, catalog=catalog)
+    assert not caplog.records
+    encoded = loaded.processor(TEXTS[1:2], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(trained(**encoded).logits, loaded.logits(TEXTS[1:2]))
+    alone = hubkit.load(version.ref, catalog=catalog)
+    assert "top@1 was trained over a@1" in caplog.text
+    assert not torch.allclose(alone.logits(TEXTS), loaded.logits(TEXTS), atol=1e-4)
+
+
+def test_an_adapter_is_not_trained_over_one_of_another_base_model(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    other = base_folder(tmp_path / "other", seed=1)
+    with pytest.raises(BaseModelMismatchError, match="a@1"):
+        train_adapter(catalog, job("top"), base=str(other), over=AdapterRef.parse("a"))
+    assert "top@1" not in published(catalog)
 
 
 def test_the_same_job_gives_the_same_weights(trained: Path, tmp_path: Path, base: Path) -> None:

@@ -8,7 +8,7 @@ import click
 
 from hubkit.cli.options import read_job, training_options
 from hubkit.cli.output import print_published, quiet
-from hubkit.cli.params import Number
+from hubkit.cli.params import REF, Number
 from hubkit.methods.table import METHODS
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
@@ -54,12 +54,18 @@ _PARAMETERS = (
     multiple=True,
     help="Number of a layer that gets no adapter, from 0; repeatable.",
 )
+@click.option(
+    "--over",
+    type=REF,
+    help="Published adapter to train it over, such as one for a language; it stays frozen.",
+)
 @training_options(Settings(learning_rate=ADAPTER_LEARNING_RATE))
 def command(
     data: str,
     base: str,
     task: str,
     method: str,
+    over: AdapterRef | None,
     name: AdapterRef,
     as_json: bool,
     **options: Any,
@@ -72,6 +78,7 @@ def command(
     \b
     Example:
       hubkit train reviews.csv --base bert-base-uncased --task sentiment --name reviews
+      hubkit train news.conll --base xlm-roberta-base --task ner --over english --name news
     """
     parameters = {key: options.pop(key) for key in _PARAMETERS}
     with quiet():
@@ -85,6 +92,7 @@ def command(
             job,
             base=base,
             method=method,
+            over=over,
             **{key: value for key, value in parameters.items() if value not in (None, ())},
         )
     print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
