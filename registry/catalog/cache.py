@@ -23,6 +23,7 @@ from registry.catalog.heal import healing
 from registry.catalog.store import Store
 from registry.errors import CorruptBlobError, FolderError, ManifestError, StorageError
 from registry.manifest import MAX_BYTES, Manifest
+from registry.storage.blobs import copy_blob
 from registry.storage.durable import make_folders, storage_errors, write_file
 from registry.storage.files import MANIFEST_NAME, is_digest, open_file
 from registry.tables.versions import Version
@@ -170,7 +171,7 @@ def _mend(store: Store, manifest: Manifest, folder: Path, label: str) -> None:
                 path.rmdir() if is_folder else path.unlink()
         for name, info in sorted(manifest.files.items()):
             make_folders((folder / name).parent)
-            store.blobs.copy_to(info, folder / name, label=f"{label}: {name}")
+            copy_blob(store.blobs, info, folder / name, label=f"{label}: {name}")
         write_file(folder / MANIFEST_NAME, manifest.to_json())
 
 

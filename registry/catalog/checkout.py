@@ -8,8 +8,8 @@ from pathlib import Path
 from registry.catalog.heal import healing
 from registry.catalog.store import Store
 from registry.errors import FolderError
-from registry.manifest import MAX_BYTES, Manifest
-from registry.storage.blobs import BlobStore
+from registry.manifest import Manifest
+from registry.storage.blobs import BlobStore, copy_blob
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.versions import Version
@@ -17,9 +17,7 @@ from registry.tables.versions import Version
 
 def read_manifest(store: Store, version: Version) -> Manifest:
     """As `Catalog.manifest`."""
-    digest, label = version.manifest_digest, f"{version.ref}: {MANIFEST_NAME}"
-    content = healing(store, version, lambda: store.blobs.read(digest, most=MAX_BYTES, label=label))
-    return Manifest.from_json(content, label)
+    return healing(store, version, lambda: store.manifest(version.ref, version.manifest_digest))
 
 
 def materialize(store: Store, version: Version, destination: Path) -> Manifest:
@@ -57,7 +55,7 @@ def write_folder(blobs: BlobStore, manifest: Manifest, destination: Path, label:
             for path, info in sorted(manifest.files.items()):
                 target = scratch / path
                 make_folders(target.parent)
-                blobs.copy_to(info, target, label=f"{label}: {path}")
+                copy_blob(blobs, info, target, label=f"{label}: {path}")
             write_file(scratch / MANIFEST_NAME, manifest.to_json())
             os.rename(scratch, destination)
         finally:

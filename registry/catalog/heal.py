@@ -12,7 +12,7 @@ from typing import TypeVar
 from registry.catalog.origins import open_origin
 from registry.catalog.store import Store
 from registry.errors import CorruptBlobError, DamagedBlobError, HubkitError, StorageError
-from registry.manifest import MAX_BYTES, Manifest
+from registry.manifest import MAX_BYTES
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.tables.origins import find_origins
@@ -82,8 +82,8 @@ def heal(store: Store, version: Version) -> list[Damage]:
     if damage is not None and damage.origin is None:
         return [damage]  # without a manifest nobody knows what else there should be
     found = [damage]
-    content = store.blobs.read(version.manifest_digest, most=MAX_BYTES, label=label)
-    for path, info in sorted(Manifest.from_json(content, label).files.items()):
+    manifest = store.manifest(version.ref, version.manifest_digest)
+    for path, info in sorted(manifest.files.items()):
         found.append(heal_blob(store, info.sha256, info.size, f"{version.ref}: {path}"))
     return [damage for damage in found if damage is not None]
 

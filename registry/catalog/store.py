@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Self
 
 from registry.database.database import Database
+from registry.log.folder_records import FolderRecordStore
 from registry.log.log import Log
-from registry.log.open import open_records
-from registry.storage.blobs import BlobStore
-from registry.storage.open import open_blobs
+from registry.manifest import MAX_BYTES, Manifest
+from registry.refs import AdapterRef
+from registry.storage.blobs import BlobStore, read_blob
+from registry.storage.files import MANIFEST_NAME
+from registry.storage.folder_blobs import FolderBlobStore
 
 DATABASE_NAME = "hubkit.db"
 
@@ -42,9 +45,25 @@ class Store:
             DatabaseError: `database` is malformed, or its driver is not installed.
             StorageError: The same of `storage`.
         """
-        return cls(
-            home,
-            Database(database or home / DATABASE_NAME),
-            open_blobs(home, storage),
-            Log(open_records(home, storage)),
-        )
+        rows = Database(database or home / DATABASE_NAME)
+        if storage is None:
+            return cls(home, rows, FolderBlobStore(home), Log(FolderRecordStore(home)))
+        # Their client takes long to load.
+        from registry.log.object_records import ObjectRecordStore
+        from registry.storage.object_blobs import ObjectBlobStore
+
+        return cls(home, rows, ObjectBlobStore(storage), Log(ObjectRecordStore(storage)))
+
+    def manifest(self, ref: AdapterRef, digest: str) -> Manifest:
+        """Return the manifest of a version, verified.
+
+        Args:
+            ref: The version, for messages.
+            digest: That of its manifest.
+
+        Raises:
+            CorruptBlobError: It is missing, truncated or altered.
+            ManifestError: It has a schema that a newer hubkit reads.
+        """
+        label = f"{ref}: {MANIFEST_NAME}"
+        return Manifest.from_json(read_blob(self.blobs, digest, most=MAX_BYTES, label=label), label)

@@ -32,7 +32,7 @@ from registry.maintenance.copying import copy_rows, is_empty, snapshot
 from registry.maintenance.gc import collection_lock
 from registry.maintenance.integrity import expected_blobs, label
 from registry.manifest import MAX_BYTES
-from registry.storage.blobs import BlobStore
+from registry.storage.blobs import BlobStore, read_blob
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import FileInfo
 from registry.storage.folder_blobs import SCRATCH_NAME
@@ -248,7 +248,7 @@ def _opened(source: BlobStore, digest: str, size: int | None, label: str) -> Bin
     """
     try:
         if size is None:
-            return io.BytesIO(source.read(digest, most=MAX_BYTES, label=label))
+            return io.BytesIO(read_blob(source, digest, most=MAX_BYTES, label=label))
         return source.open(digest, label=label)
     except StorageError as error:
         if concerns_one_file(error):

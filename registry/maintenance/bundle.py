@@ -25,6 +25,7 @@ from registry.errors import BundleError, CorruptBlobError
 from registry.fields import Ref
 from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
+from registry.storage.blobs import read_blob, verify_blob
 from registry.storage.files import CHUNK, MANIFEST_NAME, Digest
 from registry.tables.record import Publication
 from registry.tables.versions import Version
@@ -90,7 +91,8 @@ def export_bundle(catalog: Catalog, ref: AdapterRef, target: BinaryIO) -> Versio
                 written.add(info.sha256)
                 label = f"{version.ref}: {path}"
                 # Checked before a byte is out, as a stream cannot be taken back.
-                healing(catalog.store, version, partial(catalog.blobs.verify, info, label=label))
+                verify = partial(verify_blob, catalog.blobs, info, label=label)
+                healing(catalog.store, version, verify)
                 with catalog.blobs.open(info.sha256, label=label) as stream:
                     _write_blob(target, info.sha256, info.size, stream)
     target.write(bytes(2 * _BLOCK))
@@ -192,7 +194,7 @@ def read_index(source: BinaryIO) -> Index:
 def _read_manifest(catalog: Catalog, source: BinaryIO, packed: _Packed, read: set[str]) -> Manifest:
     label = f"{packed.ref}: {MANIFEST_NAME}"
     if packed.digest in read:  # a file of an earlier version that has the same bytes
-        content = catalog.blobs.read(packed.digest, most=MAX_BYTES, label=label)
+        content = read_blob(catalog.blobs, packed.digest, most=MAX_BYTES, label=label)
     else:
         read.add(packed.digest)
         with open_member(source, f"blobs/{packed.digest}") as member:

@@ -190,7 +190,7 @@ def _replay(
     with writing() as connection:
         known, _ = Log.head(connection)
     # Read twice rather than kept, as there may be millions.
-    replay = Replay(catalog.blobs, Records(catalog.log.records, known))
+    replay = Replay(catalog.store, Records(catalog.log.records, known))
     records = Records(catalog.log.records, known)
     entries = iter(records)
     done = 0

@@ -8,13 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from registry.catalog.store import Store
 from registry.errors import CorruptBlobError, HubkitError, ManifestError, NotFoundError
 from registry.log.entry import Entry
 from registry.log.records import RecordStore
-from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
-from registry.storage.blobs import BlobStore
-from registry.storage.files import MANIFEST_NAME
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.origins import set_origin
 from registry.tables.record import Publication, record_version, reserve_number
@@ -113,14 +111,14 @@ class Replay:
     """Applies entries, and collects what cannot be done again.
 
     Args:
-        blobs: Where the manifests are.
+        store: Where the manifests are.
         entries: All entries that there will be, to know which adapters are deleted later: the
             bytes of those may be gone, and are not missed.
     """
 
-    def __init__(self, blobs: BlobStore, entries: Iterable[Entry]) -> None:
+    def __init__(self, store: Store, entries: Iterable[Entry]) -> None:
         """Look for deletions."""
-        self._blobs = blobs
+        self._store = store
         self._deleted = {
             AdapterRef.parse(entry.name).folded: entry.sequence
             for entry in entries
@@ -163,28 +161,18 @@ class Replay:
     def _publish(
         self, connection: Connection, entry: Entry, ref: AdapterRef, details: dict[str, Any]
     ) -> None:
-        created_at, number = datetime.fromisoformat(details["created_at"]), details["number"]
         # Whatever becomes of it, its name and number are taken.
-        reserve_number(connection, ref, number, created_at)
+        created_at = datetime.fromisoformat(details["created_at"])
+        reserve_number(connection, ref, details["number"], created_at)
         if self._deleted.get(ref.folded, 0) > entry.sequence:
             return
-        label = f"{ref.at(number)}: {MANIFEST_NAME}"
+        named = ref.at(details["number"])
         try:
-            content = self._blobs.read(details["digest"], most=MAX_BYTES, label=label)
-            manifest = Manifest.from_json(content, label)
+            manifest = self._store.manifest(named, details["digest"])
         except (CorruptBlobError, ManifestError) as error:
-            self.problems.append(f"{ref.at(number)} cannot be brought back. {error}")
+            self.problems.append(f"{named} cannot be brought back. {error}")
             return
-        yanked_at = details.get("yanked_at")
-        publication = Publication(
-            author=details["author"],
-            message=details["message"],
-            created_at=created_at,
-            number=number,
-            yanked_at=datetime.fromisoformat(yanked_at) if yanked_at else None,
-            yank_reason=details.get("yank_reason"),
-            origin=details.get("origin"),
-        )
+        publication = Publication.told(details)
         revision, is_new = record_version(connection, ref, manifest, publication)
         if not is_new and publication.origin is not None:
             # Of a database that was taken back to before there were a log and origins.

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, delete, select, update
 
 from registry.catalog.catalog import Catalog
+from registry.catalog.store import Store
 from registry.errors import AlteredRowsError, CorruptBlobError, ManifestError
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import stray_listings, unlogged_ids
-from registry.manifest import MAX_BYTES, Manifest
+from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.storage.files import MANIFEST_NAME
 from registry.tables.listings import list_newest
 from registry.tables.models import FILES, METRICS, PARENTS, REVISIONS, TAGS
 from registry.tables.record import add_parts, columns
@@ -100,7 +100,7 @@ def _wrong_versions(
     manifests = {
         row.id: manifest
         for row, version in versions
-        if (manifest := _sound_manifest(catalog, version))
+        if (manifest := _sound_manifest(catalog.store, version))
     }
     texts = {
         row.id: text_columns(version.ref, manifests[row.id])
@@ -138,11 +138,9 @@ def _listed(tables: list[str]) -> str:
     return " and ".join(name for name in tables if name != _FAMILY)
 
 
-def _sound_manifest(catalog: Catalog, version: Version) -> Manifest | None:
-    label = f"{version.ref}: {MANIFEST_NAME}"
+def _sound_manifest(store: Store, version: Version) -> Manifest | None:
     try:
-        content = catalog.blobs.read(version.manifest_digest, most=MAX_BYTES, label=label)
-        return Manifest.from_json(content, label)
+        return store.manifest(version.ref, version.manifest_digest)
     except (CorruptBlobError, ManifestError):
         return None  # told by the check of the blobs; or of a schema that a newer hubkit reads
 

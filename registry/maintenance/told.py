@@ -18,9 +18,7 @@ from registry.errors import AlteredRowsError, HubkitError
 from registry.log.entry import Entry
 from registry.maintenance.findings import Finding
 from registry.maintenance.rows import rewrite
-from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
-from registry.storage.files import MANIFEST_NAME
 from registry.tables.edit import delete_adapter
 from registry.tables.listings import list_newest
 from registry.tables.models import LOG, REFS, REPOSITORIES, REVISIONS
@@ -28,20 +26,15 @@ from registry.tables.record import Publication, record_version
 
 _BATCH = 200
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class ToldVersion:
-    """What the log tells of a version; as `Publication`, with the digest of its manifest."""
-
-    digest: str
-    number: int
-    author: str
-    message: str
-    created_at: datetime
-    yanked_at: datetime | None
-    yank_reason: str | None
-    origin: str | None
+# What an entry tells of a version and a revision's row repeats, and what people call it.
+_FACTS = {
+    "number": "number",
+    "author": "author",
+    "message": "message",
+    "created_at": "date",
+    "yanked_at": "date of yank",
+    "yank_reason": "reason of yank",
+}
 
 
 @dataclass(slots=True)
@@ -50,7 +43,8 @@ class Told:
 
     Attributes:
         ref: Its name, as it was first spelled.
-        versions: Those that are there, by digest.
+        versions: Those that are there, by the digest of their manifest.
+        numbers: The number of each of these.
         aliases: The number that each names.
         deleted_at: When it was deleted; None if it was not.
         next_number: The number of the next version.
@@ -58,7 +52,8 @@ class Told:
     """
 
     ref: AdapterRef
-    versions: dict[str, ToldVersion] = field(default_factory=dict)
+    versions: dict[str, Publication] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
     deleted_at: datetime | None = None
     next_number: int = 1
@@ -75,39 +70,28 @@ class Told:
             case "unalias":
                 self.aliases.pop(details["alias"], None)
             case "yank":
-                self._yank(details, _time(details["yanked_at"]), details["reason"])
+                at = datetime.fromisoformat(details["yanked_at"])
+                self._yank(details["number"], at, details["reason"])
             case "unyank":
-                self._yank(details, None, None)
+                self._yank(details["number"], None, None)
             case "delete":
-                self.deleted_at = _time(details["deleted_at"])
+                self.deleted_at = datetime.fromisoformat(details["deleted_at"])
                 self.versions.clear()
+                self.numbers.clear()
                 self.aliases.clear()
 
     def _publish(self, details: dict[str, Any]) -> None:
-        version = ToldVersion(
-            digest=details["digest"],
-            number=details["number"],
-            author=details["author"],
-            message=details["message"],
-            created_at=datetime.fromisoformat(details["created_at"]),
-            yanked_at=_time(details.get("yanked_at")),
-            yank_reason=details.get("yank_reason"),
-            origin=details.get("origin"),
-        )
-        self.versions[version.digest] = version
-        self.next_number = max(self.next_number, version.number + 1)
+        digest, version = details["digest"], Publication.told(details)
+        self.versions[digest] = version
+        self.numbers[digest] = details["number"]
+        self.next_number = max(self.next_number, details["number"] + 1)
         self.dates.add(version.created_at)
 
-    def _yank(self, details: dict[str, Any], at: datetime | None, reason: str | None) -> None:
-        for version in self.versions.values():
-            if version.number == details["number"]:
-                yanked = replace(version, yanked_at=at, yank_reason=reason)
-                self.versions[version.digest] = yanked
+    def _yank(self, number: int, at: datetime | None, reason: str | None) -> None:
+        for digest, version in self.versions.items():
+            if version.number == number:
+                self.versions[digest] = replace(version, yanked_at=at, yank_reason=reason)
                 return
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 @dataclass(slots=True)
@@ -160,7 +144,7 @@ def missing_versions(catalog: Catalog) -> Iterator[AdapterRef]:
                 there = {row.manifest_digest for row in rows[told.ref.folded].revisions}
                 for digest in told.versions.keys() - there:
                     if catalog.blobs.size(digest) is not None:
-                        yield told.ref.at(told.versions[digest].number)
+                        yield told.ref.at(told.numbers[digest])
         if len(names) < _BATCH:
             return
         last = names[-1]
@@ -233,21 +217,15 @@ def _compare(told: Told, rows: _Rows) -> Iterator[str]:
             yield _differs(str(ref), "next number", expected, repository.next_number)
     matched = _match(told, rows)
     for digest, version in told.versions.items():
-        row, named = matched.get(digest), str(ref.at(version.number))
+        row, named = matched.get(digest), str(ref.at(told.numbers[digest]))
         if row is None:
             yield f"{named}: the log tells of it, but there are no rows of it."
             continue
-        for what, expected_value, found in (
-            ("manifest", digest, row.manifest_digest),
-            ("number", version.number, row.number),
-            ("author", version.author, row.author),
-            ("message", version.message, row.message),
-            ("date", version.created_at, row.created_at),
-            ("date of yank", version.yanked_at, row.yanked_at),
-            ("reason of yank", version.yank_reason, row.yank_reason),
-        ):
-            if expected_value != found:
-                yield _differs(named, what, expected_value, found)
+        if row.manifest_digest != digest:
+            yield _differs(named, "manifest", digest, row.manifest_digest)
+        for column, what in _FACTS.items():
+            if (expected := getattr(version, column)) != (found := getattr(row, column)):
+                yield _differs(named, what, expected, found)
     if told.deleted_at is not None and rows.revisions:
         yield f"{ref}: it was deleted, but {len(rows.revisions)} versions of it are there."
     for alias in sorted(told.aliases.keys() | _aliases(told, rows, matched).keys()):
@@ -332,39 +310,22 @@ def _write(catalog: Catalog, connection: Connection, told: Told, rows: _Rows) ->
 
 def _write_versions(catalog: Catalog, connection: Connection, told: Told, rows: _Rows) -> None:
     matched = _match(told, rows)
-    wanted = {digest: version.number for digest, version in told.versions.items()}
-    moved = [row.id for digest, row in matched.items() if row.number != wanted[digest]]
+    moved = [row.id for digest, row in matched.items() if row.number != told.numbers[digest]]
     # First none of them has a number, as two may have each other's.
     connection.execute(update(REVISIONS).where(REVISIONS.c.id.in_(moved)).values(number=None))
-    for digest, version in sorted(told.versions.items(), key=lambda pair: pair[1].number):
-        row, named = matched.get(digest), told.ref.at(version.number)
+    for digest, number in sorted(told.numbers.items(), key=lambda pair: pair[1]):
+        version, row, named = told.versions[digest], matched.get(digest), told.ref.at(number)
         if row is None:
-            publication = Publication(
-                author=version.author,
-                message=version.message,
-                created_at=version.created_at,
-                number=version.number,
-                yanked_at=version.yanked_at,
-                yank_reason=version.yank_reason,
-                origin=version.origin,
-            )
-            record_version(connection, told.ref, _manifest(catalog, named, digest), publication)
+            record_version(connection, told.ref, catalog.store.manifest(named, digest), version)
             continue
+        facts = {column: getattr(version, column) for column in _FACTS}
         connection.execute(
             update(REVISIONS)
             .where(REVISIONS.c.id == row.id)
-            .values(
-                manifest_digest=digest,
-                number=version.number,
-                author=version.author,
-                message=version.message,
-                created_at=version.created_at,
-                yanked_at=version.yanked_at,
-                yank_reason=version.yank_reason,
-            )
+            .values(manifest_digest=digest, **facts)
         )
         if row.manifest_digest != digest:
-            rewrite(connection, row.id, told.ref, _manifest(catalog, named, digest))
+            rewrite(connection, row.id, told.ref, catalog.store.manifest(named, digest))
 
 
 def _write_aliases(connection: Connection, told: Told, rows: _Rows) -> None:
@@ -380,8 +341,3 @@ def _write_aliases(connection: Connection, told: Told, rows: _Rows) -> None:
         if revision is not None:
             new = {"repository_id": rows.repository.id, "name": alias, "revision_id": revision}
             connection.execute(insert(REFS), new)
-
-
-def _manifest(catalog: Catalog, ref: AdapterRef, digest: str) -> Manifest:
-    label = f"{ref}: {MANIFEST_NAME}"
-    return Manifest.from_json(catalog.blobs.read(digest, most=MAX_BYTES, label=label), label)

@@ -1,7 +1,7 @@
 """What a store of blobs offers: bytes under their SHA-256, which never change and can only be lost.
 
 `registry.storage.folder_blobs` keeps them in a folder, `registry.storage.object_blobs` in object
-storage; `registry.storage.open` chooses. What is written once for both is below the protocol.
+storage; `registry.catalog.store` chooses. What is written once for both is below the protocol.
 """
 
 import hashlib
@@ -106,15 +106,6 @@ class BlobStore(Protocol):
     def put_all(self, arrivals: Iterable[Arrival]) -> None:
         """As `put`, for many blobs, which wait for the storage together."""
 
-    def read(self, digest: str, *, most: int, label: str = "the blob") -> bytes:
-        """Return the bytes of a small blob, verified; see `read_blob`."""
-
-    def verify(self, info: FileInfo, *, label: str = "the blob") -> None:
-        """Read the whole blob and compare it with what it should be; see `verify_blob`."""
-
-    def copy_to(self, info: FileInfo, destination: Path, *, label: str = "the blob") -> None:
-        """Write the blob to a file, verified while it is copied; see `copy_blob`."""
-
     def set_aside(self, digest: str) -> str | None:
         """Move a damaged blob to the quarantine; return where it is now, None if it is intact."""
 
@@ -157,7 +148,7 @@ class BlobStore(Protocol):
         """Remove things from the trash for good."""
 
 
-def read_blob(blobs: BlobStore, digest: str, most: int, label: str) -> bytes:
+def read_blob(blobs: BlobStore, digest: str, *, most: int, label: str = "the blob") -> bytes:
     """Return the bytes of a small blob, verified.
 
     Args:
@@ -176,7 +167,7 @@ def read_blob(blobs: BlobStore, digest: str, most: int, label: str) -> bytes:
     return content
 
 
-def verify_blob(blobs: BlobStore, info: FileInfo, label: str) -> None:
+def verify_blob(blobs: BlobStore, info: FileInfo, *, label: str = "the blob") -> None:
     """Read the whole blob and compare it with what it should be.
 
     Raises:
@@ -187,7 +178,9 @@ def verify_blob(blobs: BlobStore, info: FileInfo, label: str) -> None:
     _require_intact(blobs, label, info, found)
 
 
-def copy_blob(blobs: BlobStore, info: FileInfo, destination: Path, label: str) -> None:
+def copy_blob(
+    blobs: BlobStore, info: FileInfo, destination: Path, *, label: str = "the blob"
+) -> None:
     """Write the blob to a file outside the registry, verified while it is copied.
 
     Args:

@@ -21,10 +21,7 @@ from registry.storage.blobs import (
     NOTHING_STORED,
     Arrival,
     Stored,
-    copy_blob,
     lost_blob,
-    read_blob,
-    verify_blob,
 )
 from registry.storage.durable import (
     at_once,
@@ -123,18 +120,6 @@ class FolderBlobStore:
         remaining = iter(arrivals)
         while batch := list(islice(remaining, _STAGED_AT_ONCE)):
             self._take_in(batch)
-
-    def read(self, digest: str, *, most: int, label: str = "the blob") -> bytes:
-        """Return the bytes of a small blob, verified."""
-        return read_blob(self, digest, most, label)
-
-    def verify(self, info: FileInfo, *, label: str = "the blob") -> None:
-        """Read the whole blob and compare it with what it should be."""
-        verify_blob(self, info, label)
-
-    def copy_to(self, info: FileInfo, destination: Path, *, label: str = "the blob") -> None:
-        """Write the blob to a file, verified while it is copied."""
-        copy_blob(self, info, destination, label)
 
     def holds(self, info: FileInfo) -> bool:
         """Whether these very bytes are there: they are read; its name may not be on the disk yet.

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from registry.errors import CorruptBlobError
@@ -20,10 +19,7 @@ from registry.storage.blobs import (
     NOTHING_STORED,
     Arrival,
     Stored,
-    copy_blob,
     lost_blob,
-    read_blob,
-    verify_blob,
 )
 from registry.storage.bucket import Bucket
 from registry.storage.durable import at_once
@@ -207,18 +203,6 @@ class ObjectBlobStore:
         for arrival in arrivals:
             with arrival.open() as stream:
                 self.put(stream, arrival.expected, label=arrival.label)
-
-    def read(self, digest: str, *, most: int, label: str = "the blob") -> bytes:
-        """Return the bytes of a small blob, verified."""
-        return read_blob(self, digest, most, label)
-
-    def verify(self, info: FileInfo, *, label: str = "the blob") -> None:
-        """Read the whole blob and compare it with what it should be."""
-        verify_blob(self, info, label)
-
-    def copy_to(self, info: FileInfo, destination: Path, *, label: str = "the blob") -> None:
-        """Write the blob to a file, verified while it is copied."""
-        copy_blob(self, info, destination, label)
 
     def _open(self, digest: str) -> BinaryIO | None:
         reader = self._reader(digest)

@@ -1,9 +1,9 @@
 """Writing a version's rows, inside the catalog's write transaction."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -64,6 +64,20 @@ class Publication:
     yanked_at: datetime | None = None
     yank_reason: str | None = None
     origin: str | None = None
+
+    @classmethod
+    def told(cls, details: Mapping[str, Any]) -> Self:
+        """Return what an entry of the log tells of a version."""
+        yanked_at = details.get("yanked_at")
+        return cls(
+            author=details["author"],
+            message=details["message"],
+            created_at=datetime.fromisoformat(details["created_at"]),
+            number=details["number"],
+            yanked_at=datetime.fromisoformat(yanked_at) if yanked_at else None,
+            yank_reason=details.get("yank_reason"),
+            origin=details.get("origin"),
+        )
 
     def __post_init__(self) -> None:
         """Refuse what the database would not store as it is."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from registry import CorruptBlobError, FileInfo, InvalidNameError, StorageError
 from registry.storage import durable
+from registry.storage.blobs import copy_blob, read_blob, verify_blob
 from registry.storage.folder_blobs import FolderBlobStore
 
 CONTENT = b"0123456789" * 1000
@@ -41,7 +42,7 @@ def test_what_was_put_is_read_back(store: FolderBlobStore, content: bytes) -> No
     assert info == FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
     with store.open(info.sha256) as stream:
         assert stream.read() == content
-    store.verify(info)
+    verify_blob(store, info)
 
 
 def test_a_blob_is_stored_under_its_digest_read_only_and_once(
@@ -62,7 +63,7 @@ def test_a_truncated_blob_is_replaced_by_the_next_put(store: FolderBlobStore) ->
     store.put(io.BytesIO(CONTENT))
     damage(store, CONTENT[:-1])
     store.put(io.BytesIO(CONTENT), INFO)
-    store.verify(INFO)
+    verify_blob(store, INFO)
 
 
 @pytest.mark.parametrize("digest", ["", "..", "../../etc/passwd", "A" * 64, "a" * 63])
@@ -107,9 +108,9 @@ def test_a_truncated_or_altered_blob_never_leaves_the_store(
     destination = tmp_path / "out.bin"
     destination.write_bytes(b"as it was")
     for read in (
-        lambda: store.copy_to(INFO, destination, label="a@1: w.bin"),
-        lambda: store.verify(INFO, label="a@1: w.bin"),
-        lambda: store.read(INFO.sha256, most=10**6, label="a@1: w.bin"),
+        lambda: copy_blob(store, INFO, destination, label="a@1: w.bin"),
+        lambda: verify_blob(store, INFO, label="a@1: w.bin"),
+        lambda: read_blob(store, INFO.sha256, most=10**6, label="a@1: w.bin"),
     ):
         with pytest.raises(
             CorruptBlobError, match=r"a@1: w\.bin: expected .* found .* Publish or pull"
@@ -121,14 +122,14 @@ def test_a_truncated_or_altered_blob_never_leaves_the_store(
 
 def test_a_missing_blob_is_a_corrupt_one(store: FolderBlobStore, tmp_path: Path) -> None:
     with pytest.raises(CorruptBlobError, match="found nothing"):
-        store.copy_to(INFO, tmp_path / "out.bin")
+        copy_blob(store, INFO, tmp_path / "out.bin")
 
 
 def test_read_stops_at_its_bound(store: FolderBlobStore) -> None:
     store.put(io.BytesIO(CONTENT))
-    assert store.read(INFO.sha256, most=INFO.size) == CONTENT
+    assert read_blob(store, INFO.sha256, most=INFO.size) == CONTENT
     with pytest.raises(CorruptBlobError):
-        store.read(INFO.sha256, most=INFO.size - 1)
+        read_blob(store, INFO.sha256, most=INFO.size - 1)
 
 
 class FullDisk:
@@ -181,7 +182,7 @@ def test_a_full_disk_at_any_step_stores_nothing_wrong_and_leaves_no_scratch_file
     # After the rename the whole blob may be there although the last fsync failed.
     assert files(tmp_path) in ([], [store.path(INFO.sha256)])
     store.put(io.BytesIO(CONTENT), INFO)
-    store.verify(INFO)
+    verify_blob(store, INFO)
 
 
 def test_the_full_disk_test_reaches_past_the_last_step(
@@ -201,7 +202,7 @@ def test_a_copy_to_a_full_disk_leaves_the_destination_as_it_was(
     with monkeypatch.context() as patch:
         FullDisk(patch, 2)
         with pytest.raises(StorageError, match=r"Cannot write .*out\.bin: No space left"):
-            store.copy_to(INFO, destination)
+            copy_blob(store, INFO, destination)
     assert files(tmp_path) == [store.path(INFO.sha256)]
 
 

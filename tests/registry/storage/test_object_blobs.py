@@ -28,10 +28,9 @@ from registry import (
 )
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import Collection, collect_garbage
-from registry.storage.blobs import Arrival, BlobStore
+from registry.storage.blobs import Arrival, BlobStore, read_blob, verify_blob
 from registry.storage.files import FileInfo
 from registry.storage.object_blobs import PART, ObjectBlobStore
-from registry.storage.open import open_blobs
 from tests.support.object_storage import BUCKET, endpoint, s3
 
 __all__ = ["endpoint", "s3"]
@@ -39,7 +38,7 @@ __all__ = ["endpoint", "s3"]
 
 @pytest.fixture
 def blobs(s3: object, tmp_path: Path) -> BlobStore:
-    return open_blobs(tmp_path, f"s3://{BUCKET}/team")
+    return ObjectBlobStore(f"s3://{BUCKET}/team")
 
 
 def info(content: bytes) -> FileInfo:
@@ -69,7 +68,7 @@ def test_bytes_come_back_as_they_were_put_under_their_digest(
     assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == content
     with blobs.open(digest) as stream:
         assert stream.read() == content
-    blobs.verify(expected)
+    verify_blob(blobs, expected)
     assert blobs.size(digest) == size
     assert blobs.examine(digest) == expected
     assert uploads(s3) == []
@@ -77,7 +76,7 @@ def test_bytes_come_back_as_they_were_put_under_their_digest(
 
 def test_bytes_of_unknown_digest_are_named_by_it(s3: "boto3.client", blobs: BlobStore) -> None:
     assert blobs.put(io.BytesIO(b"manifest")) == info(b"manifest")
-    assert blobs.read(info(b"manifest").sha256, most=100) == b"manifest"
+    assert read_blob(blobs, info(b"manifest").sha256, most=100) == b"manifest"
 
 
 @pytest.mark.parametrize("size", [10, 2 * PART])
@@ -105,7 +104,7 @@ def test_an_object_of_the_wrong_size_is_replaced(s3: "boto3.client", blobs: Blob
     (key,) = keys(s3)
     s3.put_object(Bucket=BUCKET, Key=key, Body=b"cut")
     blobs.put(io.BytesIO(content), info(content))
-    blobs.verify(info(content))
+    verify_blob(blobs, info(content))
 
 
 class _Recorder(BaseHTTPRequestHandler):
@@ -134,7 +133,7 @@ def test_an_upload_tells_the_server_its_checksum_and_to_overwrite_nothing(
     with HTTPServer(("127.0.0.1", 0), _Recorder) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         Thread(target=server.serve_forever, daemon=True).start()
-        open_blobs(tmp_path, f"s3://{BUCKET}").put(io.BytesIO(b"checked"))
+        ObjectBlobStore(f"s3://{BUCKET}").put(io.BytesIO(b"checked"))
         server.shutdown()
     (headers,) = _Recorder.puts
     assert headers["If-None-Match"] == "*"
@@ -159,7 +158,7 @@ def test_a_damaged_object_is_named_and_set_aside(s3: "boto3.client", blobs: Blob
     assert blobs.set_aside(expected.sha256) is None
     s3.put_object(Bucket=BUCKET, Key=key, Body=b"wrong")
     with pytest.raises(CorruptBlobError, match=rf"s3://{BUCKET}/team/sha256/"):
-        blobs.verify(expected)
+        verify_blob(blobs, expected)
     kept = blobs.set_aside(expected.sha256)
     assert kept is not None
     assert kept.startswith(f"s3://{BUCKET}/team/quarantine/{expected.sha256}-")
@@ -176,7 +175,7 @@ def test_a_missing_object_is_a_lost_blob(s3: "boto3.client", blobs: BlobStore) -
 
 
 def test_a_bucket_that_is_not_there_is_a_storage_error(s3: "boto3.client", tmp_path: Path) -> None:
-    blobs = open_blobs(tmp_path, "s3://nowhere/team")
+    blobs = ObjectBlobStore("s3://nowhere/team")
     with pytest.raises(StorageError, match=r"Cannot store .* s3://nowhere/team: .* Check the URL"):
         blobs.put(io.BytesIO(b"x"))
 
