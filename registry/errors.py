@@ -13,8 +13,7 @@ HubkitError
 │       └── FusedAdapterNotFoundError
 ├── ConflictError
 │   ├── OtherKindError
-│   ├── RemoteConflictError
-│   └── StrayAliasError
+│   └── RemoteConflictError
 ├── ManifestError
 ├── FolderError
 │   ├── HeadLabelsError
@@ -27,7 +26,6 @@ HubkitError
 ├── BundleError
 ├── StorageError
 │   ├── FullDiskError
-│   ├── LeftoversError
 │   └── NotAFileError
 ├── DatabaseError
 │   ├── NewerDatabaseError
@@ -152,10 +150,6 @@ class RemoteConflictError(ConflictError):
     """What is to be published has no place in a repository on a hub, which holds something else."""
 
 
-class StrayAliasError(ConflictError):
-    """An alias names a version of another adapter."""
-
-
 class ManifestError(HubkitError):
     """A manifest is malformed, or of a schema this hubkit does not read."""
 
@@ -205,11 +199,7 @@ class StorageError(HubkitError):
 
 
 class FullDiskError(StorageError):
-    """The disk of a registry has too little space left to work with."""
-
-
-class LeftoversError(StorageError):
-    """What was never finished takes space in a registry."""
+    """A disk, or the user's part of it, has too little space left to work with."""
 
 
 class NotAFileError(StorageError):

@@ -69,7 +69,7 @@ def test_the_order_of_the_texts_is_kept_whatever_the_batch_size(catalog: Catalog
 def test_a_name_is_resolved_once_and_each_manifest_read_once(catalog: Catalog) -> None:
     both = catalog.resolve(AdapterRef.parse("both"))
     digests = [version.manifest_digest for version in (both, *catalog.parents(both))]
-    with counting_questions(catalog) as asked:
+    with counting_questions() as asked:
         hubkit.load("both", catalog=catalog)
     assert asked.names == {"both": 1}
     assert asked.digests == dict.fromkeys(digests, 1)

@@ -92,12 +92,12 @@ CURES: Mapping[type[HubkitError], Cure] = {
         "Or name all of them in the fusion's order with --parent, once for each.",
     ),
     errors.HeadLabelsError: _labels,
-    errors.StrayAliasError: ("`hubkit alias` sets it again.",),
     errors.DamagedBlobError: (
         "`hubkit fsck --repair` sets aside what is damaged, and fetches again what was pulled.",
     ),
-    errors.FullDiskError: ("`hubkit gc` removes what is unused.",),
-    errors.LeftoversError: ("`hubkit gc` removes what is old of that.",),
+    errors.FullDiskError: (
+        "If the registry is on that disk, `hubkit gc` removes what is unused in it.",
+    ),
     errors.PickledWeightsError: ("`hubkit publish` converts it.",),
     errors.RemoteAccessError: _come_with_token,
     errors.RemoteNotFoundError: _hidden,

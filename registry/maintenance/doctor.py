@@ -24,7 +24,6 @@ from registry.errors import (
     DatabaseError,
     FullDiskError,
     HubkitError,
-    LeftoversError,
     StorageError,
 )
 from registry.home import require_folder
@@ -68,7 +67,7 @@ def examine(catalog: Catalog) -> list[Check]:
     checks = [_programs(), _sqlite(), *_folder(home)]
     if all(check.state != "problem" for check in checks) and home.is_dir():
         checks += [_file_system(home), _space(home), _fsync(home)]
-        checks += [_storage(catalog), *_database(catalog), _leftovers(catalog)]
+        checks += [_storage(catalog), *_database(catalog), _leftovers(home), _quarantine(home)]
     return checks
 
 
@@ -219,24 +218,27 @@ def _no_database(catalog: Catalog) -> Check:
     return Check("database", "note", f"There is none in {catalog.home} yet.")
 
 
-def _leftovers(catalog: Catalog) -> Check:
-    scratch = len([*(catalog.home / SCRATCH_NAME).glob(".*.tmp")])
-    place = catalog.home / QUARANTINE_NAME
-    damaged = len([*place.glob("*")])
+def _leftovers(home: Path) -> Check:
+    """What garbage collection removes in time."""
     parts = []
-    if scratch:
+    if scratch := len([*(home / SCRATCH_NAME).glob(".*.tmp")]):
         parts.append(f"{_files(scratch)} {'was' if scratch == 1 else 'were'} never finished.")
-    if damaged:
-        parts.append(f"{_files(damaged)} found damaged once, in {place}: delete them at will.")
-    if runs := abandoned_runs(catalog.home):
+    if runs := abandoned_runs(home):
         count = "1 training run" if len(runs) == 1 else f"{len(runs)} training runs"
         parts.append(
-            f"{count} broke off, in {catalog.home / RUNS_NAME}: the same training goes on from "
-            f"there, for {RUN_GRACE.days} days."
+            f"{count} broke off, in {home / RUNS_NAME}: the same training goes on from there, for "
+            f"{RUN_GRACE.days} days."
         )
-    if not parts:
-        return Check("leftovers", "ok", "None.")
-    return Check("leftovers", "note", " ".join(parts), LeftoversError if scratch or runs else None)
+    return Check("leftovers", "note" if parts else "ok", " ".join(parts) or "None.")
+
+
+def _quarantine(home: Path) -> Check:
+    place = home / QUARANTINE_NAME
+    damaged = len([*place.glob("*")])
+    if not damaged:
+        return Check("quarantine", "ok", "Nothing.")
+    text = f"{_files(damaged)} found damaged once, in {place}: delete them at will."
+    return Check("quarantine", "note", text)
 
 
 def _files(count: int) -> str:

@@ -15,7 +15,6 @@ from registry.errors import (
     DamagedDatabaseError,
     DamagedIndexError,
     StorageError,
-    StrayAliasError,
 )
 from registry.maintenance.blob_check import check_blobs
 from registry.maintenance.findings import Finding
@@ -136,7 +135,7 @@ def _check_strays(catalog: Catalog) -> Iterator[Finding]:
 def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
     with catalog.database.read() as connection:
         for alias in stray_aliases(connection):
-            yield Finding(f"{alias} names a version of another adapter.", about=StrayAliasError)
+            yield Finding(f"{alias} names a version of another adapter.", about=AlteredRowsError)
 
 
 def _check_log(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator[Finding]:

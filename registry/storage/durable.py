@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.errors import StorageError
+from registry.errors import FullDiskError, StorageError
 from registry.storage.place import Place
 
 _CURES = {
@@ -22,6 +22,7 @@ _CURES = {
     errno.EROFS: "The file system is read-only; choose a folder on another one.",
 }
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MOST_AT_ONCE = 16
 
 
@@ -30,6 +31,7 @@ def storage_errors(action: str, path: Place | str) -> Iterator[None]:
     """Turn an OSError of the block into a StorageError that says "Cannot `action` `path`".
 
     Raises:
+        FullDiskError: The disk or the quota is full.
         StorageError: With `path` as its subject and a cure that fits the errno.
     """
     try:
@@ -37,7 +39,8 @@ def storage_errors(action: str, path: Place | str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         cure = _CURES.get(error.errno or 0, "Check the path and the disk, then run it again.")
-        raise StorageError(f"Cannot {action} {path}: {reason}. {cure}", path) from error
+        kind = FullDiskError if error.errno in _FULL else StorageError
+        raise kind(f"Cannot {action} {path}: {reason}. {cure}", path) from error
 
 
 @contextmanager

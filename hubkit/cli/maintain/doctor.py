@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from hubkit.cli.options import json_option
 from hubkit.cli.output import print_facts, print_json
+
+if TYPE_CHECKING:
+    from registry.maintenance.doctor import Check
 
 
 @click.command("doctor")
@@ -28,7 +32,7 @@ def command(as_json: bool) -> None:
     from registry.maintenance.doctor import examine
 
     checks = [
-        (check.name, check.state, with_cure(check.text, check.about))
+        (check.name, check.state, f"{with_cure(check.text, check.about)}{_cure(check)}")
         for check in examine(find_catalog())
     ]
     if as_json:
@@ -37,3 +41,10 @@ def command(as_json: bool) -> None:
         marks = {"ok": "", "note": "note: ", "problem": "PROBLEM: "}
         print_facts([(name, f"{marks[state]}{text}") for name, state, text in checks])
     sys.exit(1 if any(state == "problem" for _, state, _ in checks) else 0)
+
+
+def _cure(check: Check) -> str:
+    """What no error is about, and a command mends all the same."""
+    if check.name == "leftovers" and check.state == "note":
+        return " `hubkit gc` removes what is old of that."
+    return ""

@@ -35,7 +35,7 @@ def test_each_name_is_resolved_once_and_each_manifest_read_once(
     fuse: Run, trained: Catalog
 ) -> None:
     chosen = [trained.resolve(AdapterRef.parse(name)) for name in ("film", "book")]
-    with counting_questions(trained) as asked:
+    with counting_questions() as asked:
         fuse("film", "book")
     assert (asked.names["film"], asked.names["book"]) == (1, 1)
     assert [asked.digests[version.manifest_digest] for version in chosen] == [1, 1]

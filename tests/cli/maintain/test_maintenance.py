@@ -215,6 +215,11 @@ def test_doctor_looks_at_what_there_is(run: Run, hubkit_home: Path, publish: Pub
     checks = {check["name"]: check for check in json.loads(run("doctor", "--json").stdout)}
     assert {"programs", "sqlite", "folder", "space", "database", "log"} <= checks.keys()
     assert checks["database"]["state"] == "ok"
+    assert checks["leftovers"]["text"] == "None."
+    (hubkit_home / "tmp" / ".a.tmp").touch()
+    assert "1 file was never finished. `hubkit gc` removes what is old of that." in " ".join(
+        run("doctor").stdout.split()
+    )
 
 
 @pytest.mark.parametrize("command", ["gc", "fsck", "backup x", "log", "export film"])

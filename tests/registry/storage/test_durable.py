@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.storage.durable import at_once, make_folders, new_folders
+from registry.errors import FullDiskError, StorageError
+from registry.storage.durable import at_once, make_folders, new_folders, storage_errors
 
 
 def test_things_are_done_at_the_same_time() -> None:
@@ -52,3 +53,24 @@ def test_made_folders_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "fsync", note)
     make_folders(tmp_path / "a" / "b")
     assert sorted(synced) == [tmp_path, tmp_path / "a"]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, FullDiskError),
+        (errno.EDQUOT, FullDiskError),
+        (errno.EACCES, StorageError),
+        (errno.EIO, StorageError),
+    ],
+)
+def test_a_full_disk_is_told_from_what_else_goes_wrong(
+    number: int, kind: type[StorageError]
+) -> None:
+    with (
+        pytest.raises(StorageError, match=r"^Cannot write w\.bin: ") as caught,
+        storage_errors("write", Path("w.bin")),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert type(caught.value) is kind
+    assert caught.value.subject == Path("w.bin")
