@@ -9,8 +9,6 @@ start with the backbone's name there (``bert.``), which is left out inside hubki
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from hubkit.methods.lora import LoRA
 from hubkit.methods.sites import LinearSite, Site
 from registry.errors import AdapterError
 from registry.folders.lora import LoraConfig, read_lora
-from registry.folders.peft_names import PREFIX, in_head, plain_name
+from registry.folders.peft_names import PREFIX, backbone_prefix, head_module, in_head, plain_name
 from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
 from registry.task_types import of_class
@@ -35,17 +33,6 @@ _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bias"}
 _CHAINED = "chained"
 """What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
-
-OUTLETS = frozenset({"pooler", "layernorm", "norm", "final_norm", "ln_f"})
-"""What backbones call the modules after their layers; trained, they are a part of the head."""
-
-# How lists of layers, and what is beside them, are called in any architecture: what stands before
-# that is the backbone's name.
-_PARTS = re.compile(
-    r"^(?:(.+?)\.)??(?:"
-    r"((?:encoder|decoder)\.(?:layer|layers|block)|transformer\.layer|layers|h)\.\d+\."
-    r"|(?:pooler|embeddings)\.|embeddings_project$)"
-)
 
 
 def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
@@ -72,7 +59,7 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
             "Published, it runs through PEFT."
         )
     found, others = _split(read_tensors(folder, *_WEIGHTS), folder)
-    prefix = _prefix(found)
+    prefix = backbone_prefix(found)
     _require_composable(found, others, prefix, folder)
     sites: SiteTensors = {}
     rank_at: dict[str, int] = {}
@@ -81,7 +68,7 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
     old = any(".attention.attention." in path for path in found)
     site_at = family("vit").linear if old else LinearSite
     for path, tensors in found.items():
-        site = site_at(path.removeprefix(prefix))
+        site = site_at(path.removeprefix(prefix or ""))
         sites[site] = tensors
         # Patterns are written for the paths that the trained model had.
         rank = config.rank_at(path)
@@ -108,7 +95,9 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
     )
     head = None
     if others:
-        head = Head(model_class=None, labels=(), tensors=others, backbone=prefix.rstrip("."))
+        head = Head(
+            model_class=None, labels=(), tensors=others, backbone=(prefix or "").rstrip(".")
+        )
     return StoredAdapter(folder.name, method, _model_type(source), sites, head=head)
 
 
@@ -215,19 +204,15 @@ def _split(
 
 
 def _require_composable(
-    deltas: Iterable[str], others: Iterable[str], prefix: str, folder: Place
+    deltas: Iterable[str], others: Iterable[str], prefix: str | None, folder: Place
 ) -> None:
     """Refuse what is more than updates of the backbone's layers, with a head beside them."""
     reason = None
     if on_head := [path for path in deltas if in_head(path)]:
         reason = f"it updates {on_head[0]}, which is a part of the head"
-    elif any(_PARTS.match(path) for path in deltas):  # else nothing says where the backbone is
+    elif prefix is not None:  # else nothing says where the backbone is
         inside = [
-            name
-            for name in others
-            if name.startswith(prefix)
-            and not in_head(name)
-            and name.removeprefix(prefix).partition(".")[0] not in OUTLETS
+            name for name in others if name.startswith(prefix) and not head_module(name, prefix)
         ]
         if inside:
             reason = f"it holds {inside[0]} as a whole, which is a part of the base model"
@@ -236,13 +221,6 @@ def _require_composable(
             f"{folder}: {reason}; hubkit does not compose such an adapter. Published, it runs "
             "through PEFT."
         )
-
-
-def _prefix(paths: Iterable[str]) -> str:
-    """What the paths start with that is not the backbone's own: ``bert.``, or nothing."""
-    prefixes = Counter(match[1] for path in paths if (match := _PARTS.match(path)))
-    [(prefix, _)] = prefixes.most_common(1) or [(None, 0)]
-    return f"{prefix}." if prefix else ""
 
 
 def _targets(source: Mapping[str, Any], config: LoraConfig, sites: SiteTensors) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.mix import LearnedMix
 from hubkit.adapters.tree import Attachable, Trained, Tree
-from hubkit.composition import Batch, Fuse, Mix, Stack
+from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
 from hubkit.methods.sites import BlockSite
 from hubkit.models.build import Builder
 from hubkit.models.copies import batch_size, repeat_rows
@@ -101,13 +101,14 @@ def attach(
     Args:
         model: A transformers model of a known architecture, with or without a head.
         composition: Adapters, or how they combine.
-        allow_base_mismatch: Go on with other weights than those that an adapter was trained on, or
-            with the same in another dtype.
+        allow_base_mismatch: Go on with another base model than the one that an adapter was trained
+            on: other weights, another configuration, or another pooler before the head.
 
     Raises:
         UnsupportedModelError: ``model`` is none, or hubkit knows no sites for its architecture.
-        BaseModelMismatchError: An adapter was trained on other weights, or on a model of another
-            architecture, depth or width.
+        BaseModelMismatchError: An adapter was trained on other weights, on another configuration,
+            or on a model of another architecture, depth or width; or what the model's head reads
+            from, such as a pooler, has other weights than in training.
         CompositionError: The model carries adapters already, a leaf is not a loaded adapter, or the
             composition makes no sense.
     """
@@ -121,6 +122,8 @@ def attach(
     fitting = Fitting(model, allow_base_mismatch=allow_base_mismatch)
     for adapter in {id(one): one for one in tree.adapters}.values():
         fitting.check(adapter)
+    for leaf in _predicting(tree):
+        fitting.check_parts(leaf)
     builder = Builder(model, tree)
     attachment = Attachment(model, builder.nodes(), builder.couplings(), composition)
     if builder.rows is not None:
@@ -129,8 +132,7 @@ def attach(
     if isinstance(builder.rows, Copies):
         for hook in repeat_rows(model, _layers_of(fitting.host, tree), builder.rows):
             attachment.keep(hook)
-    last = _last(tree).value
-    if isinstance(last, Adapter | Fusion) and last.head is not None:
+    if (last := _last(tree)) is not None and last.head is not None:
         note_other_head(model, str(last), last.head)
     return Attached(attachment, composition, builder.rows)
 
@@ -171,11 +173,22 @@ class _CheckRows:
         self._rows.check(batch_size(model, arguments, named))
 
 
-def _last(tree: Tree) -> Tree:
-    """The part whose head predicts, as in what is published."""
+def _last(tree: Tree) -> Adapter | Fusion | None:
+    """The part whose head predicts, as in what is published; None where rows choose it."""
     while isinstance(tree.value, Stack | Mix):
         tree = tree.parts[-1]
-    return tree
+    return tree.value if isinstance(tree.value, Adapter | Fusion) else None
+
+
+def _predicting(tree: Tree) -> Iterator[Adapter | Fusion]:
+    """The parts whose heads may be meant to predict: several, where rows choose."""
+    while isinstance(tree.value, Stack | Mix):
+        tree = tree.parts[-1]
+    if isinstance(tree.value, Batch | Parallel):
+        for part in tree.parts:
+            yield from _predicting(part)
+    elif isinstance(tree.value, Adapter | Fusion):
+        yield tree.value
 
 
 def _layers_of(host: BaseModel, tree: Tree) -> list[str]:

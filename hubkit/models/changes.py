@@ -40,7 +40,8 @@ class BaseState:
     @classmethod
     def of(cls, model: PreTrainedModel) -> BaseState:
         """The state of ``model`` now."""
-        return cls(describe(model), _digests(base_tensors(model)), made_outlet(model))
+        made = made_outlet(model)
+        return cls(describe(model, own=made), _digests(base_tensors(model)), made)
 
     def keep(self, model: PreTrainedModel) -> None:
         """Note it in what ``model`` carries, so that a copy of the model has it, too."""

@@ -8,11 +8,13 @@ from collections.abc import Collection, Mapping
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.bases.compare import require_base
+from hubkit.adapters.fusion import Fusion
+from hubkit.bases.compare import compare, other_base, require_base
 from hubkit.bases.load import describe_model
-from hubkit.bases.parts import without_parts
+from hubkit.bases.parts import parts_of, without_parts
 from hubkit.methods.method import DeltaShape, Method
 from hubkit.methods.sites import BlockSite, Site
+from hubkit.models.head import head_tensors
 from hubkit.nn.host import BaseModel, embedding_size, embeddings, site_sizes
 from hubkit.nn.layout import has_layouts
 from registry.errors import AdapterError, BaseModelMismatchError, UnsupportedModelError
@@ -69,16 +71,37 @@ class Fitting:
         comparison = require_base(f"Adapter {adapter}", without_parts(base, base.parts), found)
         for note in comparison.notes:
             logger.warning("%s", note)
-        for path, digest in base.parts.items():
-            if found.parts.get(path, digest) != digest:
-                logger.warning(
-                    "The %s of this %s has other weights than the base model of adapter %s; what "
-                    "comes after it gives other outputs than in training.",
-                    path,
-                    self._name,
-                    adapter,
-                )
         self._same.append(base)
+
+    def check_parts(self, value: Adapter | Fusion) -> None:
+        """Make sure that a head of the model reads what the head of ``value`` read in training.
+
+        That is what lies between the backbone and the outputs, such as a pooler, unless ``value``
+        brings it along. Where the model has no head, a difference is noted.
+
+        Raises:
+            BaseModelMismatchError: A part has other weights.
+        """
+        base, head = value.base, value.head
+        if self._allow_base_mismatch or base is None or base.fingerprint is None:
+            return
+        if head is not None:
+            base = without_parts(base, parts_of(head.tensors, head.backbone))
+        if not base.parts:
+            return
+        found = describe_model(self.model, like=base)
+        comparison = compare(base, found)
+        if comparison.same:
+            return
+        if head_tensors(self.model):
+            raise other_base(f"Adapter {value}", base, found, comparison)
+        logger.warning(
+            "This %s differs from the base model of adapter %s in %s; a head would give other "
+            "outputs than in training.",
+            self._name,
+            value,
+            ", ".join(comparison.differences),
+        )
 
     @property
     def _name(self) -> str:

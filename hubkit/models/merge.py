@@ -110,7 +110,9 @@ def merge(model: PreTrainedModel, adapter: Adapter | Mix | LearnedMix) -> Merged
             f"{adapter} is of the method {adapter.method.type}: only LoRA is linear in what it "
             "reads, so only LoRA can be merged into weights."
         )
-    Fitting(model).check(adapter)
+    fitting = Fitting(model)
+    fitting.check(adapter)
+    fitting.check_parts(adapter)
     changes: list[_Change] = []
     with torch.no_grad():
         for site, delta in adapter.deltas.items():

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hubkit.bases.compare import completed, require_base
+from hubkit.bases.parts import without_parts
 from hubkit.bases.stored import cache_in, describe_stored, find_base_folder, labels_in
 from hubkit.sharing.pickles import without_pickles
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
@@ -121,6 +122,8 @@ def checked_folder(
         where = base_folder if base is not None else find_base_folder(manifest.base_model.id)
         if base is not None or (foreign and where is not None):
             found = given.base or describe_stored(manifest.base_model.id, cache)
+            if manifest.head is not None:  # which brings these parts
+                found = without_parts(found, manifest.head.modules)
             require_base(str(path), manifest.base_model, found)
             if manifest.base_model.fingerprint is None:
                 manifest = manifest.changed(str(path), base_model=found)

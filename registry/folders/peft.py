@@ -6,7 +6,7 @@ model. Which modules carry one, and of which rank, is in the configuration.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from registry.errors import FolderError, PickledWeightsError, did_you_mean
@@ -16,9 +16,16 @@ from registry.folders.configs import count_of, read_config, text_of
 from registry.folders.folder import Folder, Given, choose_labels, find_base, make_folder
 from registry.folders.kinds import PEFT, Part
 from registry.folders.lora import LoraConfig, read_lora, unknown_options
-from registry.folders.peft_names import PREFIX, in_head, is_saved, plain_name
+from registry.folders.peft_names import (
+    PREFIX,
+    backbone_prefix,
+    head_module,
+    in_head,
+    is_saved,
+    plain_name,
+)
 from registry.folders.safetensors import TensorInfo, read_header, require_numbers, require_weights
-from registry.manifest import Method, manifest_errors
+from registry.manifest import HeadInfo, Method, manifest_errors
 from registry.storage.place import Place
 from registry.task_types import of_peft, with_outputs
 
@@ -91,7 +98,9 @@ def read_peft_folder(path: Place, parts: tuple[Part, ...], given: Given) -> Fold
         hidden_size=count_of(config, "token_dim", where),
         num_layers=count_of(config, "num_layers", where),
     )
-    facts = {}
+    facts: dict[str, Any] = {}
+    if modules := _head_modules(tensors):
+        facts["head"] = HeadInfo(modules=modules)
     outputs = _classes(tensors)
     notes = _notes(config, lora, name)
     if task_type := text_of(config, "task_type", where):
@@ -237,11 +246,23 @@ def _what_else(
     if any(in_head(module) for module in deltas):
         return "lora_on_head"
     # Those of modules_to_save: a head travels along, anything else is a part of the base model.
-    whole = (name.removeprefix(PREFIX) for name in tensors if ".lora_" not in name)
-    if not all(in_head(name) for name in whole):
+    prefix = backbone_prefix(deltas) or ""
+    if not all(head_module(path, prefix) for path in _whole(tensors)):
         return "lora_with_modules"
     sides = (tensor for delta in deltas.values() for tensor in delta.values())
     return "lora_on_convolutions" if any(len(one.shape) > 2 for one in sides) else None
+
+
+def _head_modules(tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
+    """Return the modules between the backbone's layers and the outputs that travel along."""
+    prefix = backbone_prefix(name.removeprefix(PREFIX) for name in tensors) or ""
+    modules = (head_module(path, prefix) for path in _whole(tensors))
+    return tuple(dict.fromkeys(module for module in modules if module))
+
+
+def _whole(tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
+    """Return the paths of what was trained as a whole, not by a LoRA."""
+    return (name.removeprefix(PREFIX) for name in tensors if ".lora_" not in name)
 
 
 def _check_lora(

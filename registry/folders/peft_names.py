@@ -6,6 +6,8 @@ of DataParallel. A module that PEFT trains as a whole is ``NAME.modules_to_save.
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 
 PREFIX = "base_model.model."
 """What the names in PEFT's files start with."""
@@ -16,6 +18,15 @@ _HEAD_MODULES = (
     *("classifier", "score", "qa_outputs", "lm_head", "cls", "head", "pre_classifier"),
     *("vocab_transform", "vocab_projector", "classification_head", "generator_predictions"),
     *("discriminator_predictions", "generator_lm_head", "lm_predictions"),
+)
+_OUTLETS = ("pooler", "layernorm", "norm", "final_norm", "ln_f")
+"""What backbones call the modules after their layers; trained, they are a part of the head."""
+# How lists of layers, and what is beside them, are called in any architecture: what stands before
+# that is the backbone's name.
+_PARTS = re.compile(
+    r"^(?:(.+?)\.)??(?:"
+    r"((?:encoder|decoder)\.(?:layer|layers|block)|transformer\.layer|layers|h)\.\d+\."
+    r"|(?:pooler|embeddings)\.|embeddings_project$)"
 )
 
 
@@ -28,6 +39,32 @@ def plain_name(tensor: str) -> str:
 def in_head(path: str) -> bool:
     """Whether a module or a tensor is of the head, by its path inside the trained model."""
     return path.partition(".")[0] in _HEAD_MODULES
+
+
+def backbone_prefix(paths: Iterable[str]) -> str | None:
+    """Return what paths inside the trained model start with that is not the backbone's own.
+
+    It is ``bert.``, or empty for a model without a head; None where no path tells.
+    """
+    prefixes = Counter(match[1] or "" for path in paths if (match := _PARTS.match(path)))
+    [(prefix, _)] = prefixes.most_common(1) or [(None, 0)]
+    return f"{prefix}." if prefix else prefix
+
+
+def head_module(path: str, prefix: str) -> str | None:
+    """Return the module of the head that a tensor is of, such as ``classifier`` or ``pooler``.
+
+    Args:
+        path: Of the tensor, inside the trained model.
+        prefix: What the backbone's own paths start with there.
+
+    Returns:
+        None for a part of the base model.
+    """
+    if in_head(path):
+        return path.partition(".")[0]
+    inside = path.removeprefix(prefix).partition(".")[0]
+    return inside if path.startswith(prefix) and inside in _OUTLETS else None
 
 
 def is_saved(module: str, paths: list[str]) -> bool:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
-from hubkit import Fuse, Fusion, Stack, attach
+from hubkit import Adapter, Batch, Fuse, Fusion, Stack, attach, merge
 from hubkit.bases.load import describe
 from hubkit.models.attach import attached_to
+from hubkit.models.head import head_of
 from hubkit.nn.hooks import SUBMODULE
 from registry.errors import (
     BaseModelMismatchError,
@@ -15,7 +20,9 @@ from registry.errors import (
 from tests.support.models import (
     METHODS,
     random_adapter,
+    randomize,
     run,
+    tiny_classifier,
     tiny_model,
 )
 
@@ -102,3 +109,68 @@ def test_an_adapter_of_one_bit_less_is_another_base() -> None:
         weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(torch.inf))
     with pytest.raises(BaseModelMismatchError):
         attach(model, adapter)
+
+
+# --- what a head reads from -----------------------------------------------------------------------
+
+
+def of_pooler(model: PreTrainedModel, name: str = "a", **settings: Any) -> Adapter:
+    """An adapter with the head of `model`, which reads from its pooler."""
+    return replace(
+        random_adapter(model, name, **settings),
+        base=describe(model.base_model),
+        head=head_of(model),
+    )
+
+
+def with_other_pooler() -> PreTrainedModel:
+    model = tiny_classifier()
+    randomize(model.bert.pooler, 5)
+    return model
+
+
+@pytest.mark.parametrize(
+    "composed",
+    [lambda a, b: a, lambda a, b: Stack(b, a), lambda a, b: Batch([a, b, None])],
+    ids=["alone", "last", "row"],
+)
+def test_a_head_behind_another_pooler_is_refused(composed: Callable[..., Any]) -> None:
+    model = tiny_classifier()
+    one = of_pooler(model)
+    other = replace(
+        random_adapter(model, "b"), base=describe(model.base_model).model_copy(update={"parts": {}})
+    )
+    changed = with_other_pooler()
+    with pytest.raises(BaseModelMismatchError, match=r"Adapter a .* the weights of the pooler"):
+        attach(changed, composed(one, other))
+    with attach(changed, composed(one, other), allow_base_mismatch=True):
+        pass
+    with attach(model, composed(one, other)):
+        pass
+
+
+def test_a_lora_is_merged_before_its_own_pooler_alone() -> None:
+    lora = of_pooler(tiny_classifier(), method="lora", bottleneck_size=2)
+    with pytest.raises(BaseModelMismatchError, match="the weights of the pooler"):
+        merge(with_other_pooler(), lora)
+
+
+def test_a_pooler_that_nothing_of_the_adapter_is_read_through_may_be_another() -> None:
+    model, changed = tiny_classifier(), with_other_pooler()
+    one, last = of_pooler(model), random_adapter(model, "b")
+    with attach(changed, Stack(one, last)):  # the head is that of the last
+        pass
+    head = head_of(model, ["bert.pooler.dense.weight", "bert.pooler.dense.bias"])
+    with attach(changed, replace(one, head=head)):  # which brings its own pooler
+        pass
+
+
+def test_a_model_without_a_head_may_have_another_pooler_with_a_note(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        caplog.at_level(logging.WARNING, "hubkit"),
+        attach(with_other_pooler().base_model, of_pooler(tiny_classifier())),
+    ):
+        pass
+    assert "differs from the base model of adapter a in the weights of the pooler" in caplog.text

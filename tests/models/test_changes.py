@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -258,6 +258,36 @@ def test_a_wrapped_model_is_saved_as_the_one_inside(
     assert plain.digest == wrapped.digest
 
 
+def test_a_model_trained_by_several_processes_is_saved_as_the_one_inside(tmp_path: Path) -> None:
+    model = ready(tiny_classifier())
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1
+    )
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        wrapped(**inputs_for(model), labels=torch.tensor([0, 1, 0])).loss.backward()
+        optimizer.step()
+        hubkit.save_adapter(wrapped, "mine", tmp_path / "wrapped")
+        hubkit.save_adapter(torch.compile(wrapped, backend="eager"), "mine", tmp_path / "both")
+    finally:
+        distributed.destroy_process_group()
+    hubkit.save_adapter(model, "mine", tmp_path / "plain")
+    folders = [read_folder(tmp_path / one).manifest for one in ("wrapped", "both", "plain")]
+    assert len({manifest.digest for manifest in folders}) == 1
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="Expected a transformers model, found a Linear"):
         hubkit.save_adapter(nn.Linear(2, 2), "mine", tmp_path / "saved")
+
+
+def test_a_pooler_made_for_a_bare_model_is_no_part_of_its_base_model(tmp_path: Path) -> None:
+    tiny_model("bert", AutoModelForMaskedLM).save_pretrained(tmp_path / "base")
+    model = ready(AutoModel.from_pretrained(tmp_path / "base"))
+    hubkit.save_adapter(model, "mine", tmp_path / "saved")
+    assert not read_folder(tmp_path / "saved").manifest.base_model.parts
+    # Loaded again, it has another pooler, by chance.
+    torch.manual_seed(7)
+    with hubkit.attach(of_base(tmp_path / "base"), hubkit.Adapter.load(tmp_path / "saved")):
+        pass

@@ -154,8 +154,23 @@ def test_a_pooler_trained_beside_a_lora_is_kept(
         task_type="SEQ_CLS", r=2, target_modules=["query"], modules_to_save=whole
     )
     expected = save("lora", base, tmp_path / "a", config=config)
-    publish_folder(catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS)
-    assert (load("a", catalog=catalog).logits(TEXTS) - expected).abs().max() <= 1e-5
+    version = publish_folder(
+        catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS
+    )
+    model = load("a", catalog=catalog)
+    assert model.composition is not None
+    assert (model.logits(TEXTS) - expected).abs().max() <= 1e-5
+    # It brings its own, so that the base model's makes no difference.
+    manifest = catalog.manifest(version)
+    assert manifest.head is not None
+    assert set(manifest.head.modules) == {"pooler", "classifier"}
+    assert not manifest.base_model.parts
+    changed = classifier(base)
+    changed.bert.pooler.dense.weight.data += 1
+    changed.save_pretrained(tmp_path / "other")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "other")
+    found = load("a", base=str(tmp_path / "other"), catalog=catalog).logits(TEXTS)
+    assert (found - expected).abs().max() <= 1e-5
 
 
 def test_composing_it_is_an_error_that_says_what_can_be_composed(
