@@ -19,6 +19,7 @@ from hubkit.formats.tensor_files import read_json, read_tensors, write_json, wri
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo, Manifest, ProblemType
 from registry.storage.place import Place
+from registry.task_types import of_class
 
 VERSION = "adapters.1.3.0"
 """The version of the library whose format this is."""
@@ -98,6 +99,9 @@ def read_head(folder: Place) -> Head | None:
             f"{folder / _CONFIG}: label2id must number its labels from 0, found {label_ids}."
         )
     model_class = str(config.get("model_class"))
+    names = of_class(model_class)
+    if names is not None and not names.classes:
+        labels = ()  # the names that transformers has in any configuration
     return Head(
         model_class=model_class,
         labels=labels,

@@ -22,6 +22,7 @@ from hubkit.nn.host import backbone
 from hubkit.nn.layout import layouts_of
 from registry.errors import AdapterError, UnsupportedModelError
 from registry.manifest import ProblemType
+from registry.task_types import of_class
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,13 @@ def head_of(model: PreTrainedModel, outlet: Collection[str] = ()) -> Head | None
     tensors = {**head_tensors(model), **{name: places[name] for name in outlet}}
     if not tensors:
         return None
-    problem = problem_type(model)
+    problem, names = problem_type(model), of_class(type(model).__name__)
     labels: dict[Any, str] = dict(model.config.id2label or {})
+    if problem == "regression" or (names is not None and not names.classes):
+        labels = {}  # transformers names two in any configuration
     return Head(
         model_class=type(model).__name__,
-        labels=() if problem == "regression" else tuple(labels[index] for index in sorted(labels)),
+        labels=tuple(labels[index] for index in sorted(labels)),
         tensors={name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
         backbone=model.base_model_prefix,
         outputs=getattr(model.config, "num_labels", None),

@@ -19,6 +19,18 @@ class NotExpectedError(Exception):
     """A value is not what a column holds; the text says what was expected."""
 
 
+class NotAlignedError(Exception):
+    """A row does not have the form of the others.
+
+    Attributes:
+        row: The position of the row, from 0.
+    """
+
+    def __init__(self, row: int, problem: str) -> None:
+        super().__init__(problem)
+        self.row = row
+
+
 def is_unicode(text: str) -> bool:
     """False for half of a surrogate pair, which no tokenizer takes."""
     try:
@@ -31,7 +43,7 @@ def is_unicode(text: str) -> bool:
 def any_text(value: Any) -> str:
     """Text, which may be empty."""
     if not isinstance(value, str) or not is_unicode(value):
-        raise NotExpectedError("text")
+        raise NotExpectedError("Unicode text")
     return value
 
 

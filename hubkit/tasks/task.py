@@ -105,8 +105,13 @@ class Encoded:
 
     def by_length(self) -> list[int]:
         """The positions of the features, the longest first, so that little is padded."""
-        lengths = self.features.get("input_ids", [()] * len(self))
-        return sorted(range(len(self)), key=lambda index: -len(lengths[index]))
+        lengths = [_length(ids) for ids in self.features.get("input_ids", [()] * len(self))]
+        return sorted(range(len(self)), key=lambda index: -lengths[index])
+
+
+def _length(ids: Sequence[Any]) -> int:
+    """The tokens of a feature; of the longest text where it has several."""
+    return max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids)
 
 
 class TaskType(ABC, Generic[Processor]):
@@ -149,6 +154,17 @@ class TaskType(ABC, Generic[Processor]):
         """The auto class that loads a base model with a head for it."""
         return getattr(transformers, self.names.auto_class)
 
+    def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """The columns of a table in the one form that the task type works with.
+
+        A task type that takes several forms, such as a label as a number or as a text, decides here
+        which one a table has. Each row was checked. What is to be learned may not be there.
+
+        Raises:
+            NotAlignedError: A row has another form than those before it, or none.
+        """
+        return columns
+
     def given(self, items: Iterable[Any]) -> Rows:
         """Rows from what a caller of `predict` gives: texts, tuples of texts, or mappings.
 
@@ -190,7 +206,7 @@ class TaskType(ABC, Generic[Processor]):
                 shown = repr(value)
                 raise DataError(
                     f"Row {number} has {shown[:80]} ({type(value).__name__}) as its {column.name}; "
-                    f"expected Unicode {error}.",
+                    f"expected {error}.",
                     item,
                 ) from None
         return found
@@ -325,6 +341,10 @@ class TaskType(ABC, Generic[Processor]):
         """
         found = model(**inputs)
         return found.get("loss"), (found.logits,)
+
+    def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """The loss of a batch in training; None: the one that the model computes itself."""
+        return None
 
     @abstractmethod
     def predictions(

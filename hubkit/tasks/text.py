@@ -21,7 +21,8 @@ from registry.errors import DataError, TextLengthError, UnsupportedModelError
 from registry.manifest import Manifest, TextInfo
 
 _ROW = {"single texts": "a text", "pairs": "a text and a text_pair"}
-_LONG, _SHORT = "one two three four five six seven eight nine ten", "one"
+LONG, SHORT = "one two three four five six seven eight nine ten", "one"
+"""Texts to try a model with."""
 
 
 class TextTask(TaskType[PreTrainedTokenizerBase]):
@@ -64,7 +65,7 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
 
     def probe(self) -> Rows:
         """A long row and a short one, to try a model with."""
-        return self.given([{c.name: text for c in self.inputs} for text in (_LONG, _SHORT)])
+        return self.given([{c.name: text for c in self.inputs} for text in (LONG, SHORT)])
 
 
 def text_info(
@@ -133,6 +134,22 @@ def encode_texts(
     Raises:
         TextLengthError: The limit leaves no room for text.
     """
+    encoded, cut = encode_each(tokenizer, texts, pairs, info, **settings)
+    return encoded, len(cut)
+
+
+def encode_each(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    info: TextInfo,
+    **settings: Any,
+) -> tuple[BatchEncoding, list[int]]:
+    """As :func:`encode_texts`, with the positions of the texts that lost tokens.
+
+    Raises:
+        TextLengthError: The limit leaves no room for text.
+    """
     limit = min(info.max_length or tokenizer.model_max_length, tokenizer.model_max_length)
     special = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
     least = special + (1 if pairs is None else 2)
@@ -145,7 +162,7 @@ def encode_texts(
             expected=least,
         )
     if not texts:
-        return BatchEncoding({"input_ids": [], "attention_mask": []}), 0
+        return BatchEncoding({"input_ids": [], "attention_mask": []}), []
     if info.truncation_side is not None:
         tokenizer.truncation_side = info.truncation_side
     how = info.pair or "longest_first"
@@ -153,9 +170,12 @@ def encode_texts(
     encoded: BatchEncoding = tokenizer(*given, truncation=how, max_length=limit, **settings)
     full = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) >= limit]
     if encoded.encodings is not None:
-        return encoded, sum(bool(encoded.encodings[i].overflowing) for i in full)
-    whole = [tokenizer(*(of[i] for of in given), truncation=False)["input_ids"] for i in full]
-    return encoded, sum(len(ids) > limit for ids in whole)
+        return encoded, [i for i in full if encoded.encodings[i].overflowing]
+
+    def length(i: int) -> int:
+        return len(tokenizer(*(of[i] for of in given), truncation=False)["input_ids"])
+
+    return encoded, [i for i in full if length(i) > limit]
 
 
 def set_padding(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.model_selection import train_test_split
 
-from hubkit.tasks.columns import Column, NotExpectedError, label
+from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, label
 from hubkit.tasks.rows import Rows
 from hubkit.training.files import Table, read_table
 from registry.errors import DataError, RareLabelError
@@ -63,7 +63,7 @@ def read_rows(
             _require_one_type(table.column(called), table, called)
         found[column.name] = _checked(column.check, table, called)
     _check_rows(task, table, found)
-    return Rows(table.name, found)
+    return Rows(table.name, _aligned(task, found, table))
 
 
 def read_inputs(
@@ -86,6 +86,7 @@ def read_inputs(
         column.name: _checked(column.given, table, named.get(column.name, column.name))
         for column in _present(task.inputs, table, named)
     }
+    found = dict(_aligned(task, found, table))
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
@@ -136,6 +137,17 @@ def _checked(check: Callable[[Any], Any], table: Table, called: str) -> Sequence
                 found=value,
             ) from None
     return found
+
+
+def _aligned(
+    task: TaskType[Any], columns: Mapping[str, Sequence[Any]], table: Table
+) -> Mapping[str, Sequence[Any]]:
+    try:
+        return task.aligned(columns)
+    except NotAlignedError as error:
+        raise DataError(
+            f"{table.source}, {table.places[error.row]}: {error}.", table.source
+        ) from None
 
 
 def _require_one_type(values: Sequence[Any], table: Table, called: str) -> None:

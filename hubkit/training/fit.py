@@ -177,7 +177,7 @@ def _trainer(
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=2 * settings.batch_size,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="group_by_length" if "input_ids" in train.features else "random",
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
@@ -232,6 +232,11 @@ class _Trainer(Trainer):
         if self.args.world_size > 1:
             return None
         return SequentialSampler(eval_dataset)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *more: Any, **named: Any) -> Any:
+        """The loss of a training step, as ``TaskType.loss`` gives it."""
+        loss = self.task.loss(model, inputs)
+        return super().compute_loss(model, inputs, *more, **named) if loss is None else loss
 
     def prediction_step(
         self,
