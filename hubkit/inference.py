@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from hubkit.adapters.fusion import Fusion
@@ -24,22 +23,15 @@ from hubkit.models.fit import has_sites
 from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.tasks.rows import Rows
+from hubkit.tasks.running import batches, outputs_of
 from hubkit.tasks.table import task_type
-from hubkit.tasks.task import (
-    Encoded,
-    HeadPlan,
-    Options,
-    Outputs,
-    Prediction,
-    TaskType,
-    in_order,
-    joined,
-)
+from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, TaskType
 from hubkit.tasks.text import text_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError
 from registry.folders.kinds import HEAD, PEFT
 from registry.manifest import TextInfo
+from registry.task_types import TASK_TYPES as TASK_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -123,11 +115,8 @@ class AdaptedModel:
             DataError: ``batch_size`` is less than one.
         """
         encoded, how = self._encode(rows), options or self.task.options()
-        order, found = encoded.by_length(), []
-        for inputs in self._batches(encoded, order, batch_size):
-            with torch.inference_mode():
-                found.append(self.task.run(self.model, inputs, how)[1])
-        return in_order(joined(found), order), encoded
+        found = outputs_of(self.task, self.processor, self.model, encoded, how, batch_size)
+        return found, encoded
 
     def attention(self, texts: Iterable[Any], *, batch_size: int = 32) -> SiteAttention:
         """The mean weight that a fusion gives to each adapter, over the tokens of ``texts``.
@@ -142,8 +131,9 @@ class AdaptedModel:
                 "only a fusion pays attention to adapters."
             )
         encoded = self._encode(self._given(texts))
-        batches = self._batches(encoded, encoded.by_length(), batch_size)
-        return mean_attention(self.model, fusion, batches)
+        order = encoded.by_length()
+        inputs = batches(self.task, self.processor, self.model, encoded, order, batch_size)
+        return mean_attention(self.model, fusion, inputs)
 
     def _given(self, texts: Iterable[Any]) -> Rows:
         if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
@@ -167,20 +157,6 @@ class AdaptedModel:
                 f"{self.text.max_length or self.processor.model_max_length} tokens",
             )
         return encoded
-
-    def _batches(
-        self, encoded: Encoded, order: Sequence[int], batch_size: int
-    ) -> Iterator[dict[str, Tensor]]:
-        """The features in that order, where the model is."""
-        if batch_size < 1:
-            raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
-        collate = self.task.collator(self.processor, self.model)
-        # Shown on a terminal only, and only when there is something to wait for.
-        for start in tqdm(
-            range(0, len(order), batch_size), unit="batch", disable=None, delay=1, leave=False
-        ):
-            batch = collate([encoded.feature(i) for i in order[start : start + batch_size]])
-            yield {name: values.to(self.model.device) for name, values in batch.items()}
 
 
 def load(
@@ -236,17 +212,24 @@ def _composed(request: _Request) -> AdaptedModel:
     """With an adapter, or a composition, that hubkit computes itself."""
     published = load_published(request.catalog, request.version, request.manifest)
     composition, name = published.composition, str(request.version.ref)
-    if published.head is None:
-        raise _no_head(
-            request,
-            f"Attach it to a model of your own: hubkit.attach(model, "
-            f"hubkit.load_composition({name!r})); or stack it under an adapter that has a head.",
-        )
+    attach_it = (
+        f"Attach it to a model of your own: hubkit.attach(model, "
+        f"hubkit.load_composition({name!r})); or stack it under an adapter that has a head."
+    )
+    head, tensors = published.head, () if published.head is None else published.head.tensors
+    if head is None and (published.foreign_head or not _base_has_head(request)):
+        raise _no_head(request, attach_it)
     _note_missing_below(request)
-    base = _load_base(request, published.head.tensors)
+    base = _load_base(request, tensors)
     if PEFT.weights in request.manifest.files and not has_sites(base.model.config.model_type):
         return _with_peft(request, base)
-    set_head(base.model, published.head, base.new)
+    if head is not None:
+        set_head(base.model, head, base.new)
+    elif base.new:
+        raise AdapterError(
+            f"{name} has no head, and its base model has no weights for {min(base.new)} of "
+            f"{type(base.model).__name__}; they would be random. {attach_it}"
+        )
     # The base model was compared when it was loaded. Since then, the head may have brought weights
     # that are inside of it, such as a trained pooler.
     attach(base.model, composition, allow_base_mismatch=True)
@@ -255,7 +238,7 @@ def _composed(request: _Request) -> AdaptedModel:
 
 def _through_peft(request: _Request) -> AdaptedModel:
     """With an adapter of a method that hubkit does not compute itself."""
-    if HeadPlan.of(request.manifest).outputs is None:
+    if HeadPlan.of(request.manifest).outputs is None and not _base_has_head(request):
         raise _no_head(
             request,
             f"Its method, {request.manifest.method.type}, is none that hubkit attaches: load its "
@@ -284,6 +267,12 @@ def _note_missing_below(request: _Request) -> None:
             request.version.ref,
             below["ref"],
         )
+
+
+def _base_has_head(request: _Request) -> bool:
+    """Whether an adapter of that task type runs with the head that base models come with."""
+    names = TASK_NAMES.get(request.manifest.task_type or "")
+    return names is not None and names.pretrained_head and HEAD.config not in request.manifest.files
 
 
 def _no_head(request: _Request, cure: str) -> AdapterError:
@@ -329,7 +318,7 @@ def _load_base(request: _Request, head: Collection[str] = ()) -> _Base:
     task = task_type(manifest.task_type, str(version.ref))
     where = request.base or where_base_is(manifest.base_model, cache_in(home))
     plan = task.plan_of(manifest)
-    model, new = load_for_head(where, task.load_class(), **plan.config())
+    model, new = load_for_head(where, task.load_class(where), **plan.config())
     processor, text = task.load_processor(where, model), text_of(manifest)
     require_known_model(
         home,

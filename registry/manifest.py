@@ -129,6 +129,12 @@ class TextInfo(_Part):
         padding_side: Where rows of a batch are filled up.
         stride: Tokens that two windows over one long text share; None if there are no windows.
         pair: Which of two joined texts is cut first; None where a row is one text.
+        target_max_length: Tokens of a text that is written, at most; None where none is.
+        separator: What stands between a text and the one that a decoder writes after it; None
+            where an encoder reads the one, and a decoder writes the other.
+        source_language: The tokenizer's code for the language of what is read, such as ``en_XX``;
+            None for base models without such codes.
+        target_language: The same for what is written.
     """
 
     max_length: Positive | None = None
@@ -136,6 +142,10 @@ class TextInfo(_Part):
     padding_side: Side | None = None
     stride: Count | None = None
     pair: Literal["longest_first", "only_first", "only_second"] | None = None
+    target_max_length: Positive | None = None
+    separator: Annotated[Text, Field(max_length=256)] | None = None
+    source_language: Word | None = None
+    target_language: Word | None = None
 
 
 class Metric(_Part):
@@ -310,6 +320,11 @@ class Manifest(_Part):
                 del content[name]
             for name in _BASE_SINCE_2:
                 del content["base_model"][name]
+        elif content["text"] is not None:
+            # They came later to schema 2: without a value, its digests stay as they were.
+            for name in _TEXT_LATER:
+                if content["text"][name] is None:
+                    del content["text"][name]
         return _canonical(content)
 
     def changed(self, source: str, **changes: Any) -> Self:
@@ -360,6 +375,7 @@ class Manifest(_Part):
 
 
 _SINCE_2 = ("problem_type", "outputs", "head", "text")
+_TEXT_LATER = ("target_max_length", "separator", "source_language", "target_language")
 _BASE_SINCE_2 = ("dtype", "rounded", "config", "config_digest", "tokenizer_digest", "parts")
 
 

@@ -18,6 +18,8 @@ class TaskNames:
         class_endings: How transformers ends the names of model classes with such a head.
         auto_class: The auto class that loads a base model with such a head.
         classes: Whether each output of the head stands for a label.
+        pretrained_head: Whether base models come with such a head, which stays as it is: that of a
+            language model, which makes words.
         pipeline_tag: The Hub's name where it is another one than `name`.
     """
 
@@ -27,6 +29,7 @@ class TaskNames:
     class_endings: tuple[str, ...]
     auto_class: str
     classes: bool = False
+    pretrained_head: bool = False
     pipeline_tag: str | None = None
 
     @property
@@ -82,6 +85,7 @@ _ROWS = (
         heads=("causal_lm",),
         class_endings=("ForCausalLM", "LMHeadModel"),
         auto_class="AutoModelForCausalLM",
+        pretrained_head=True,
     ),
     TaskNames(
         "fill-mask",
@@ -89,6 +93,7 @@ _ROWS = (
         heads=("masked_lm",),
         class_endings=("ForMaskedLM",),
         auto_class="AutoModelForMaskedLM",
+        pretrained_head=True,
     ),
     TaskNames(
         "text2text-generation",
@@ -96,6 +101,7 @@ _ROWS = (
         heads=("seq2seq_lm",),
         class_endings=("ForConditionalGeneration", "MTModel"),
         auto_class="AutoModelForSeq2SeqLM",
+        pretrained_head=True,
     ),
     TaskNames(
         "translation",
@@ -103,6 +109,7 @@ _ROWS = (
         heads=("seq2seq_lm",),
         class_endings=("ForConditionalGeneration", "MTModel"),
         auto_class="AutoModelForSeq2SeqLM",
+        pretrained_head=True,
     ),
     TaskNames(
         "summarization",
@@ -110,6 +117,7 @@ _ROWS = (
         heads=("seq2seq_lm",),
         class_endings=("ForConditionalGeneration",),
         auto_class="AutoModelForSeq2SeqLM",
+        pretrained_head=True,
     ),
     TaskNames(
         "ranking",

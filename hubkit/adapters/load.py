@@ -27,12 +27,14 @@ class Published:
         manifest: Its manifest.
         composition: Its tensors, frozen, ready to be attached.
         head: The head it predicts with; None if it has none, or only another library runs it.
+        foreign_head: Whether it has a head that only another library runs.
     """
 
     version: Version
     manifest: Manifest
     composition: Attachable
     head: Head | None
+    foreign_head: bool = False
 
 
 def load_composition(ref: str | AdapterRef, *, catalog: Catalog | None = None) -> Attachable:
@@ -78,13 +80,15 @@ def load_published(
     parts = [load_published(catalog, part) for part in catalog.parents(version)]
     composition = _read(folder, version, manifest, parts)
     # The last part of a stack has the task. Those before it prepare for it, as in MAD-X.
+    own = isinstance(composition, Adapter | Fusion)
     head = composition.head if isinstance(composition, Adapter | Fusion) else parts[-1].head
+    foreign = is_flexible(folder) if own else parts[-1].foreign_head
     if head is not None and head.labels != manifest.labels:
         raise AdapterError(
             f"The head of {version.ref} has the labels {head.labels}, but its manifest says "
             f"{manifest.labels}."
         )
-    return Published(version, manifest, composition, head)
+    return Published(version, manifest, composition, head, foreign)
 
 
 def _read(folder: Copy, version: Version, manifest: Manifest, parts: list[Published]) -> Attachable:

@@ -15,9 +15,11 @@ from huggingface_hub import is_offline_mode
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -137,6 +139,17 @@ def _num_layers(model: PreTrainedModel) -> int | None:
     except UnsupportedModelError:  # an adapter that hubkit only keeps may be of any architecture
         count: int | None = getattr(model.config, "num_hidden_layers", None)
         return count
+
+
+def load_config(base: str) -> PreTrainedConfig:
+    """The configuration of a base model.
+
+    Raises:
+        BaseModelNotFoundError: It is not there, or cannot be read.
+    """
+    with _base_model_errors(base), _quiet():
+        config: PreTrainedConfig = AutoConfig.from_pretrained(base)
+    return config
 
 
 def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:

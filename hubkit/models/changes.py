@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hubkit.bases.load import describe
-from hubkit.models.head import head_tensors, made_outlet, outlet_tensors
+from hubkit.models.head import head_to_keep, made_outlet, outlet_tensors
 from hubkit.nn.hooks import SUBMODULE
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo
@@ -29,7 +29,7 @@ class BaseState:
 
     Attributes:
         info: What it is, as a manifest stores it.
-        digests: Of each of its tensors, by name; those of the head are not among them.
+        digests: Of each of its tensors, by name, but for those of a head that is trained.
         made: Those of its outlet that its files have no weights for.
     """
 
@@ -71,7 +71,9 @@ def trained_outlet(model: PreTrainedModel, before: BaseState | None, name: str) 
         changed = trainable
     else:
         digests, old = _digests(now), before.digests
-        changed = {name for name in digests.keys() | old if digests.get(name) != old.get(name)}
+        # A head that was frozen when the adapter was inserted may have been trained since.
+        names = (digests.keys() | old) - head_to_keep(model).keys()
+        changed = {name for name in names if digests.get(name) != old.get(name)}
     if lost := sorted(changed - outlet.keys()):
         shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         kinds = {str(now[name].dtype) for name in lost if name in now}
@@ -84,14 +86,14 @@ def trained_outlet(model: PreTrainedModel, before: BaseState | None, name: str) 
         )
     made = made_outlet(model) if before is None else before.made
     # A bare model has no head that reads them.
-    made = made if head_tensors(model) else frozenset()
+    made = made if head_to_keep(model) else frozenset()
     return tuple(name for name in outlet if name in changed | trainable | made)
 
 
 def base_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
-    """All that a checkpoint of ``model`` holds but its head and its adapters."""
+    """All that a checkpoint of ``model`` holds but its adapters and the head that they need."""
     found: dict[str, Tensor] = model.state_dict(keep_vars=True)
-    head = head_tensors(model)
+    head = head_to_keep(model)
     return {
         name: tensor
         for name, tensor in found.items()

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import nn
 from transformers import PreTrainedModel
 
-from hubkit.models.head import head_tensors, made_outlet
+from hubkit.models.head import head_to_train, made_outlet
 from registry.errors import CompositionError
 
 
@@ -22,7 +22,8 @@ class Trainable(Protocol):
 def train_only(model: PreTrainedModel, *values: Trainable) -> None:
     """Freeze all of ``model`` but its head and the weights of ``values``, which it carries.
 
-    A pooler that the base model lacks, and that was made new, is trained with the head.
+    A pooler that the base model lacks, and that was made new, is trained with the head. The head of
+    a language model is frozen, too, unless the base model lacks it.
 
     The parts of a fusion or a mix stay frozen unless they are named too, so that an adapter can be
     trained together with the fusion that it is a part of: ``train_only(model, fusion, adapter)``.
@@ -34,7 +35,7 @@ def train_only(model: PreTrainedModel, *values: Trainable) -> None:
     Raises:
         CompositionError: ``model`` does not carry the weights of one of them.
     """
-    head = head_tensors(model)
+    head = head_to_train(model)
     trained = {id(tensor) for tensor in head.values()}
     if head:
         # Random weights that the head reads, and that the base model does not have.

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from hubkit.bases.fingerprint import BESIDE_BACKBONE
@@ -28,26 +29,29 @@ logger = logging.getLogger(__name__)
 
 
 def head_of(model: PreTrainedModel, outlet: Collection[str] = ()) -> Head | None:
-    """A copy of the head that ``model`` has; None for a bare backbone.
+    """A copy of the head that belongs to what is trained in ``model``; None if there is none.
+
+    A bare backbone has none, and nor has a language model whose own head is frozen.
 
     Args:
         model: A model with a head.
         outlet: The tensors of the backbone's outlet that belong to the head, by name.
     """
     places = outlet_tensors(model)
-    tensors = {**head_tensors(model), **{name: places[name] for name in outlet}}
+    tensors = {**head_to_keep(model), **{name: places[name] for name in outlet}}
     if not tensors:
         return None
     problem, names = problem_type(model), of_class(type(model).__name__)
     labels: dict[Any, str] = dict(model.config.id2label or {})
     if problem == "regression" or (names is not None and not names.classes):
         labels = {}  # transformers names two in any configuration
+    words = names is not None and names.pretrained_head
     return Head(
         model_class=type(model).__name__,
         labels=tuple(labels[index] for index in sorted(labels)),
         tensors={name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
         backbone=model.base_model_prefix,
-        outputs=getattr(model.config, "num_labels", None),
+        outputs=None if words else getattr(model.config, "num_labels", None),
         problem_type=problem,
     )
 
@@ -146,7 +150,9 @@ def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
 def head_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
     """The parameters and saved buffers of ``model`` outside its backbone, by name."""
     if model.base_model is model:  # bare, or one that holds its head beside the backbone's modules
-        return {n: t for n, t in _saved(model).items() if n.startswith(BESIDE_BACKBONE)}
+        beside, saved = (*BESIDE_BACKBONE, "lm_head."), _saved(model)
+        inside = {id(tensor) for name, tensor in saved.items() if not name.startswith(beside)}
+        return {n: t for n, t in saved.items() if n.startswith(beside) and id(t) not in inside}
     # A language model's head may be tied to the embeddings, which are the base model's.
     inside = {id(tensor) for tensor in _saved(backbone(model)).values()}
     return {
@@ -154,6 +160,28 @@ def head_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
         for name, tensor in _saved(model).items()
         if id(tensor) not in inside and not name.startswith(f"{SUBMODULE}.")
     }
+
+
+def head_to_train(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The part of the head that is trained beside an adapter: all of it, or nothing, by name.
+
+    The head of a language model is the base model's own. It is trained only where the base model's
+    files have no weights for it, or not for all of it.
+    """
+    tensors, names = head_tensors(model), of_class(type(model).__name__)
+    if names is None or not names.pretrained_head:
+        return tensors
+    made = _is_marked(model) and any(
+        isinstance(tensor, Parameter) and not _was_read(tensor) for tensor in tensors.values()
+    )
+    return tensors if made else {}
+
+
+def head_to_keep(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The part of the head that an adapter needs beside it: what is to train, or was trained."""
+    tensors = head_tensors(model)
+    trained = any(tensor.requires_grad for tensor in tensors.values())
+    return tensors if trained else head_to_train(model)
 
 
 def outlet_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -184,8 +212,13 @@ def made_outlet(model: PreTrainedModel) -> frozenset[str]:
     made from a configuration alone nothing is marked, and all of it is the base model.
     """
     tensors = outlet_tensors(model)
-    marked = any(_was_read(parameter) for parameter in backbone(model).parameters())
+    marked = _is_marked(model)
     return frozenset(name for name, one in tensors.items() if marked and not _was_read(one))
+
+
+def _is_marked(model: PreTrainedModel) -> bool:
+    """Whether weights of the backbone are marked as read."""
+    return any(_was_read(parameter) for parameter in backbone(model).parameters())
 
 
 def _was_read(tensor: Tensor) -> bool:

@@ -60,8 +60,8 @@ def insert_adapter(
     settings = new_method(method, BaseModel(model), **parameters)
     adapter = Adapter.create(model, name, settings)
     attached = attach(model, adapter)
+    train_only(model, adapter)  # first, as it tells whether the head is the base model's
     BaseState.of(model).keep(model)
-    train_only(model, adapter)
     return attached
 
 

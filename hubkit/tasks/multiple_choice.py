@@ -20,7 +20,7 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTok
 from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, text_info
+from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, require_reading_only, text_info
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
 
@@ -123,10 +123,11 @@ class MultipleChoice(TextTask):
         return HeadPlan()
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, max_length: int | None, rows: Rows
+        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
     ) -> TextInfo:
         """A prompt and a choice are a pair."""
-        return text_info(processor, max_length, pair=True)
+        require_reading_only(self, asked)
+        return text_info(processor, asked.max_length, pair=True)
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Every row is a prompt and choices."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,6 +53,10 @@ class Rows:
         """The rows at these positions, in this order."""
         chosen = {name: [values[i] for i in indices] for name, values in self.columns.items()}
         return Rows(self.name, chosen)
+
+    def without(self, columns: Collection[str]) -> Rows:
+        """The rows without these columns."""
+        return Rows(self.name, {n: c for n, c in self.columns.items() if n not in columns})
 
     def keys(self, columns: Sequence[str]) -> Iterator[str]:
         """A text for each row that is equal where all of these columns are."""

@@ -18,9 +18,10 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from hubkit.bases.load import load_config
 from hubkit.tasks.columns import Column, NotExpectedError
 from hubkit.tasks.rows import Rows
-from registry.errors import DataError, did_you_mean
+from registry.errors import DataError, UnsupportedModelError, did_you_mean
 from registry.manifest import Manifest, ProblemType, TextInfo
 from registry.task_types import TaskNames
 
@@ -89,12 +90,14 @@ class Encoded:
         cut: How many rows lost tokens, because they are longer than the model or the limit.
         beside: More of each feature that predictions need, such as where its tokens are in the
             text.
+        processor: What made the features, where predictions need it, such as to make words.
     """
 
     features: Mapping[str, list[Any]]
     row_of: Sequence[int]
     cut: int = 0
     beside: Mapping[str, list[Any]] = field(default_factory=dict)
+    processor: Any = None
 
     def __len__(self) -> int:
         return len(self.row_of)
@@ -125,6 +128,9 @@ class TaskType(ABC, Generic[Processor]):
         header: What the cells of a prediction are.
         options: The class of its options for `predict`.
         max_length: Tokens of a row at most, where training does not say.
+        generates: Whether what it says of a row is generated, step by step. That is slow: epochs
+            are compared by their loss alone, and the metrics are measured once, at the best epoch,
+            as `predict` answers.
     """
 
     names: ClassVar[TaskNames]
@@ -134,6 +140,7 @@ class TaskType(ABC, Generic[Processor]):
     header: ClassVar[tuple[str, ...]]
     options: ClassVar[type[Options]] = Options
     max_length: ClassVar[int] = 128
+    generates: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -150,9 +157,32 @@ class TaskType(ABC, Generic[Processor]):
         """The columns that the model is to learn."""
         return tuple(column for column in self.columns if column.target)
 
-    def load_class(self) -> Any:
-        """The auto class that loads a base model with a head for it."""
-        return getattr(transformers, self.names.auto_class)
+    def measured(self, rows: Rows) -> Rows:
+        """What a model is given of rows, to measure it on them.
+
+        Where it generates, that is what `predict` is given: no word of what is expected.
+        """
+        return rows.without([one.name for one in self.targets]) if self.generates else rows
+
+    def load_class(self, base: str) -> Any:
+        """The auto class that loads a base model with a head for it.
+
+        Args:
+            base: Where the base model is: a folder, or a hub id.
+
+        Raises:
+            BaseModelNotFoundError: There is none in ``base``, or it cannot be read.
+            UnsupportedModelError: No model of its architecture has such a head.
+        """
+        auto_class: Any = getattr(transformers, self.names.auto_class)
+        config = load_config(base)
+        if type(config) not in auto_class._model_mapping:
+            raise UnsupportedModelError(
+                f"The base model {base!r} is a {config.model_type}, which transformers has no "
+                f"class of for {self.name}.",
+                base,
+            )
+        return auto_class
 
     def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """The columns of a table in the one form that the task type works with.
@@ -292,20 +322,23 @@ class TaskType(ABC, Generic[Processor]):
             processor: The base model's; it may be changed.
             model: With its head; its configuration may be changed.
             plan: Of the head.
-            info: What was recorded in training; empty before it.
+            info: What was recorded in training; before it, what a person chose.
 
         Raises:
             UnsupportedModelError: The model cannot be run with that processor.
         """
 
     @abstractmethod
-    def text_info(self, processor: Processor, max_length: int | None, rows: Rows) -> TextInfo:
+    def text_info(self, processor: Processor, asked: TextInfo, rows: Rows) -> TextInfo:
         """How rows are cut and joined, for the manifest.
 
         Args:
             processor: The base model's, prepared.
-            max_length: Tokens of a row at most; None: as many as the base model takes.
+            asked: What a person chose, such as ``max_length``; None in it: as the base model does.
             rows: What is to be trained on.
+
+        Raises:
+            DataError: Something was chosen that the task type does not have.
         """
 
     @abstractmethod
@@ -331,6 +364,10 @@ class TaskType(ABC, Generic[Processor]):
     @abstractmethod
     def collator(self, processor: Processor, model: PreTrainedModel) -> Any:
         """What makes a batch of features."""
+
+    def training_collator(self, processor: Processor, model: PreTrainedModel) -> Any:
+        """The same for training, where chance may play a part."""
+        return self.collator(processor, model)
 
     def run(
         self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options

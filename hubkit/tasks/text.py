@@ -47,13 +47,14 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
         info: TextInfo,
     ) -> None:
         """Set how texts are padded."""
-        set_padding(processor, model, self, plan, info.padding_side)
+        set_padding(processor, model, self, plan, info)
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, max_length: int | None, rows: Rows
+        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
     ) -> TextInfo:
         """As the tokenizer cuts and joins them."""
-        return text_info(processor, max_length, pair="text_pair" in rows)
+        require_reading_only(self, asked)
+        return text_info(processor, asked.max_length, pair="text_pair" in rows)
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Pairs where training had pairs, and single texts where it had those."""
@@ -85,6 +86,20 @@ def text_info(
         padding_side=_side(tokenizer.padding_side),
         pair="longest_first" if pair else None,
     )
+
+
+def require_reading_only(task: TextTask, asked: TextInfo) -> None:
+    """Make sure that nothing was chosen for texts that a model writes.
+
+    Raises:
+        DataError: Something was.
+    """
+    for name in ("target_max_length", "source_language", "target_language"):
+        if (value := getattr(asked, name)) is not None:
+            raise DataError(
+                f"{name} is {value!r}, but {task.name} does not turn one text into another.",
+                value,
+            )
 
 
 def text_of(manifest: Manifest) -> TextInfo:
@@ -183,7 +198,7 @@ def set_padding(
     model: PreTrainedModel,
     task: TextTask,
     plan: HeadPlan,
-    side: str | None = None,
+    info: TextInfo,
 ) -> None:
     """Set how texts are padded, so that a text has the same outputs alone and beside others.
 
@@ -196,14 +211,15 @@ def set_padding(
         model: With its head; its configuration is changed.
         task: Says how the model is run.
         plan: Of the head.
-        side: Where to pad, as recorded in training; default: find out.
+        info: As recorded in training; where it does not say on which side to pad, that is found
+            out.
 
     Raises:
         UnsupportedModelError: The outputs differ on each side, or the model cannot be run.
     """
     _set_padding_token(tokenizer, model)
-    if side in task.sides:
-        tokenizer.padding_side = side
+    if info.padding_side in task.sides:
+        tokenizer.padding_side = info.padding_side
         return
     was_training = model.training
     model.train(False)
@@ -211,7 +227,7 @@ def set_padding(
     try:
         for side in sorted(task.sides, key=lambda side: side != tokenizer.padding_side):
             tokenizer.padding_side = side
-            problem = _difference(tokenizer, model, task, plan)
+            problem = _difference(tokenizer, model, task, plan, info)
             if not problem:
                 return
     finally:
@@ -246,10 +262,15 @@ def _set_padding_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedMode
 
 
 def _difference(
-    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, task: TextTask, plan: HeadPlan
+    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel,
+    task: TextTask,
+    plan: HeadPlan,
+    info: TextInfo,
 ) -> str:
     """What is wrong with a batch of two texts; empty if nothing is."""
-    encoded = task.encode(tokenizer, task.probe(), plan, TextInfo())
+    uncut = info.model_copy(update={"max_length": None, "target_max_length": None})
+    encoded = task.encode(tokenizer, task.probe(), plan, uncut)
     collate = task.collator(tokenizer, model)
     features = [encoded.feature(index) for index in range(len(encoded))]
 

@@ -217,6 +217,8 @@ def note_doubts(task: TaskType[Any], train: Rows, validation: Rows) -> None:
             len(validation),
             validation.name,
         )
+    if not targets:
+        return
     meanings: dict[str, set[str]] = {}
     for rows in (train, validation):
         for key, target in zip(rows.keys(inputs), rows.keys(targets), strict=True):

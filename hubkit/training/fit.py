@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from safetensors import SafetensorError
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from hubkit.tasks.rows import Rows
+from hubkit.tasks.running import outputs_of
 from hubkit.tasks.task import Encoded, HeadPlan, TaskType, in_order
 from hubkit.training.progress import EpochLines, is_cost
 from hubkit.training.settings import Settings
@@ -43,10 +44,12 @@ class Measured:
     Attributes:
         rows: The rows.
         encoded: Their features.
+        asked: The features that a model which generates answers, to be measured; None for others.
     """
 
     rows: Rows
     encoded: Encoded
+    asked: Encoded | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,12 @@ def fit(
         for name, value in sorted(best.items())
         if name.startswith("eval_") and not is_cost(name)
     }
+    if validation.asked is not None:  # the trainer left the weights of the best epoch in the model
+        model.train(False)
+        outputs = outputs_of(
+            task, processor, model, validation.asked, task.options(), 2 * settings.batch_size
+        )
+        metrics |= task.metrics(outputs, validation.asked, validation.rows, plan)
     return Fit(metrics, history, time.monotonic() - started)
 
 
@@ -211,7 +220,7 @@ def _trainer(
         eval_dataset=_dataset(encoded, order),
         processing_class=processor,
         data_collator=task.collator(processor, model),
-        compute_metrics=compute_metrics,
+        compute_metrics=None if task.generates else compute_metrics,
         callbacks=[EarlyStoppingCallback(settings.patience)],
     )
     trainer.task = task
@@ -226,6 +235,16 @@ class _Trainer(Trainer):
     """The stock trainer, which evaluates as the task type runs its models."""
 
     task: TaskType[Any]
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches as the task type makes them for training."""
+        evaluating, model = self.data_collator, self.model
+        assert isinstance(model, PreTrainedModel)
+        self.data_collator = self.task.training_collator(self.processing_class, model)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = evaluating
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
         # Batches of like length, but in an order that is known: predictions belong to rows.
@@ -246,6 +265,8 @@ class _Trainer(Trainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[Any, Any, Any]:
         """The loss and the outputs of a batch, as ``TaskType.run`` gives them."""
+        if prediction_loss_only:
+            return super().prediction_step(model, inputs, True, ignore_keys)
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.task.run(model, inputs, self.task.options())

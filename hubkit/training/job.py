@@ -22,6 +22,9 @@ class Job:
         tags: Words to find it by.
         description: For people.
         task_type: A key of ``hubkit.tasks.table.TASK_TYPES``.
+        source_language: The tokenizer's code for the language of what is read, such as ``en_XX``;
+            for base models of many languages.
+        target_language: The same for what is to be written.
         replace: Whether the name may go on to another kind of thing than it means today.
     """
 
@@ -33,4 +36,6 @@ class Job:
     tags: tuple[str, ...] = ()
     description: str = ""
     task_type: str = "text-classification"
+    source_language: str | None = None
+    target_language: str | None = None
     replace: bool = False

@@ -23,6 +23,8 @@ class Settings:
             a fusion starts from trained adapters and needs fewer (`FUSION_BATCH_SIZE`).
         max_length: Tokens of a row; the rest is cut off, or read in another window. None: as many
             as are usual for the task type.
+        target_max_length: Tokens of a text that is to be written; the rest is cut off. None: as
+            ``max_length``.
         patience: Epochs without a better validation loss before training stops.
         seed: Of every random generator.
 
@@ -34,6 +36,7 @@ class Settings:
     learning_rate: float
     batch_size: int = 16
     max_length: int | None = None
+    target_max_length: int | None = None
     patience: int = 5
     seed: int = 42
 
@@ -43,7 +46,7 @@ class Settings:
                 f"The learning rate must be a number over 0, not {self.learning_rate}; "
                 f"{ADAPTER_LEARNING_RATE} is usual."
             )
-        for name in ("epochs", "batch_size", "max_length", "patience"):
+        for name in ("epochs", "batch_size", "max_length", "target_max_length", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise TrainingError(f"{name} must be at least 1, not {value}.")

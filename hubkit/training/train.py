@@ -24,12 +24,12 @@ from hubkit.composition import Fuse, Stack
 from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
-from hubkit.models.head import head_of, made_outlet
+from hubkit.models.head import head_of, head_to_train, made_outlet
 from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import task_type
-from hubkit.tasks.task import HeadPlan, TaskType
+from hubkit.tasks.task import Encoded, HeadPlan, TaskType
 from hubkit.training.data import hold_out, note_doubts
 from hubkit.training.fit import Fit, Measured, fit
 from hubkit.training.job import Job
@@ -37,7 +37,7 @@ from hubkit.training.runs import run_folder
 from hubkit.training.settings import Settings
 from registry import AdapterRef, Catalog, Manifest, Metric, Parent, Training, Version
 from registry.folders import read_folder
-from registry.manifest import TextInfo
+from registry.manifest import TextInfo, manifest_errors
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +128,10 @@ class _Start:
     processor: Any
     text: TextInfo
 
+    def encode(self, rows: Rows) -> Encoded:
+        """The rows as the model reads them."""
+        return self.task.encode(self.processor, rows, self.plan, self.text)
+
 
 def _start(job: Job, base: str) -> _Start:
     """Check the rows, then load the base model, with a head for what the rows have."""
@@ -142,10 +146,10 @@ def _start(job: Job, base: str) -> _Start:
     note_doubts(task, train, validation)
     # The head starts at random weights.
     set_seed(job.settings.seed)
-    model = load_model(base, task.load_class(), **plan.config())
-    processor = task.load_processor(base, model)
-    task.prepare(processor, model, plan, TextInfo())
-    text = task.text_info(processor, settings.max_length, job.data)
+    model = load_model(base, task.load_class(base), **plan.config())
+    processor, asked = task.load_processor(base, model), _asked(job, settings)
+    task.prepare(processor, model, plan, asked)
+    text = task.text_info(processor, asked, job.data)
     task.require_form(validation, text)
     return _Start(task, settings, plan, train, validation, model, processor, text)
 
@@ -154,7 +158,6 @@ def _require_base_of(
     catalog: Catalog, version: Version, manifest: Manifest, start: _Start, base: str
 ) -> None:
     """Make sure that a published adapter fits the model that another is to be trained in."""
-    head = head_of(start.model, made_outlet(start.model))
     require_known_model(
         catalog.home,
         version,
@@ -162,8 +165,19 @@ def _require_base_of(
         start.model,
         start.processor,
         base=base,
-        own=() if head is None else head.tensors,
+        own=(*head_to_train(start.model), *made_outlet(start.model)),
     )
+
+
+def _asked(job: Job, settings: Settings) -> TextInfo:
+    """What a person chose of how texts are cut and written."""
+    with manifest_errors(f"What is asked for {job.name}"):
+        return TextInfo(
+            max_length=settings.max_length,
+            target_max_length=settings.target_max_length,
+            source_language=job.source_language,
+            target_language=job.target_language,
+        )
 
 
 def _run(
@@ -177,7 +191,10 @@ def _run(
 ) -> Version:
     """Train what ``composition`` has attached to the model, and publish it."""
     model, train, validation = start.model, start.train, start.validation
-    arguments: dict[str, Any] = asdict(start.settings)
+    settings = asdict(start.settings)
+    arguments: dict[str, Any] = {
+        name: value for name, value in settings.items() if value is not None
+    }
     if over is not None:
         arguments[OVER] = {"ref": str(over.version.ref), "digest": over.version.manifest_digest}
     manifest = manifest_of(
@@ -195,10 +212,10 @@ def _run(
     catalog.check(job.name, manifest)
     require_same_kind(catalog, job.name, manifest, replace=job.replace)
     _keep_precision(model)
-    learned, measured = (
-        Measured(rows, start.task.encode(start.processor, rows, start.plan, start.text))
-        for rows in (train, validation)
-    )
+    learned = Measured(train, start.encode(train))
+    measured = Measured(validation, start.encode(validation))
+    if start.task.generates:
+        measured = replace(measured, asked=start.encode(start.task.measured(validation)))
     if cut := learned.encoded.cut + measured.encoded.cut:
         logger.warning(
             "%d of %d rows have more than %s tokens; the rest of them is cut off.",

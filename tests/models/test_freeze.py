@@ -1,15 +1,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
-from hubkit import Adapter, Fusion, LearnedMix, Stack, attach, insert_adapter, train_only
+import hubkit
+from hubkit import (
+    Adapter,
+    Fusion,
+    LearnedMix,
+    Stack,
+    attach,
+    insert_adapter,
+    save_adapter,
+    train_only,
+)
 from hubkit.nn.foldable import Foldable
 from hubkit.nn.hooks import SUBMODULE
+from registry.errors import AdapterError
 from tests.support.compositions import (
     KINDS,
     adapter_of_kind,
@@ -18,6 +30,7 @@ from tests.support.compositions import (
 )
 from tests.support.models import (
     METHODS,
+    base_folder,
     run,
     same,
     snapshot,
@@ -125,6 +138,48 @@ def test_without_values_only_the_head_is_trained() -> None:
         train_only(model)
         trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {"classifier.weight", "classifier.bias"}
+
+
+@pytest.mark.parametrize("bare", [True, False], ids=["without head", "with head"])
+def test_the_head_of_a_language_model_is_trained_only_where_the_base_model_lacks_it(
+    bare: bool, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base", "bert", AutoModel if bare else AutoModelForMaskedLM)
+    model = AutoModelForMaskedLM.from_pretrained(base)
+    head = {
+        f"cls.predictions.{name}"
+        for name in (
+            *("bias", "transform.dense.weight", "transform.dense.bias"),
+            *("transform.LayerNorm.weight", "transform.LayerNorm.bias"),
+        )
+    }
+    attached = insert_adapter(model, "mine", bottleneck_size=8)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert {name for name in trained if "hubkit" not in name} == (head if bare else set())
+    assert any("hubkit" in name for name in trained)
+    save_adapter(model, "mine", tmp_path / "saved")
+    found = hubkit.Adapter.load(tmp_path / "saved").head
+    if not bare:
+        assert found is None
+        # One that somebody trains goes with the adapter all the same.
+        model.cls.requires_grad_(True)
+        with torch.no_grad():
+            model.cls.predictions.bias += 1
+        save_adapter(model, "mine", tmp_path / "saved")
+        found = hubkit.Adapter.load(tmp_path / "saved").head
+    assert found is not None
+    assert set(found.tensors) == head | {"cls.predictions.decoder.bias"}
+    assert (found.labels, found.outputs) == ((), None)
+    attached.detach()
+
+
+def test_a_frozen_head_of_a_language_model_that_changed_is_refused(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", "bert", AutoModelForMaskedLM)
+    model = AutoModelForMaskedLM.from_pretrained(base)
+    insert_adapter(model, "mine", bottleneck_size=8)
+    model.cls.predictions.bias.data += 1
+    with pytest.raises(AdapterError, match=r"cls\.predictions\.bias.* of the base model changed"):
+        save_adapter(model, "mine", tmp_path / "saved")
 
 
 def test_what_was_trained_can_be_frozen_again() -> None:

@@ -55,6 +55,9 @@ manifests = st.builds(
                     "truncation_side": st.sampled_from([None, "left", "right"]),
                     "stride": st.none() | st.integers(0, 100),
                     "pair": st.sampled_from([None, "only_first", "only_second", "longest_first"]),
+                    "target_max_length": st.none() | st.integers(1, 9000),
+                    "separator": st.sampled_from([None, "", "\n", "[SEP]"]),
+                    "target_language": st.none() | words,
                 }
             ),
             "labels": st.lists(words, unique=True, max_size=4),
@@ -153,6 +156,14 @@ def test_what_is_new_is_written_by_schema_2_only() -> None:
     one, two = (json.loads(read(schema=schema).to_json()) for schema in (1, 2))
     assert two.keys() - one.keys() == new
     assert two["base_model"].keys() - one["base_model"].keys() == new_of_base
+
+
+def test_what_came_later_to_schema_2_is_not_written_where_it_has_no_value() -> None:
+    text = {"max_length": 8, "truncation_side": None, "padding_side": "left", "stride": None}
+    before = json.loads(read(schema=2, text={**text, "pair": None}).to_json())
+    assert before["text"] == {**text, "pair": None}
+    after = json.loads(read(schema=2, text={**text, "separator": "\n"}).to_json())
+    assert after["text"] == {**text, "pair": None, "separator": "\n"}
 
 
 def test_a_digest_of_a_configuration_is_held_to_it() -> None:

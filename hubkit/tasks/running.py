@@ -1,0 +1,58 @@
+"""Run a model on the features of rows, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from hubkit.tasks.task import Encoded, Options, Outputs, TaskType, in_order, joined
+from registry.errors import DataError
+
+
+def batches(
+    task: TaskType[Any],
+    processor: Any,
+    model: PreTrainedModel,
+    encoded: Encoded,
+    order: Sequence[int],
+    batch_size: int,
+) -> Iterator[dict[str, Tensor]]:
+    """The features in that order, where the model is.
+
+    Raises:
+        DataError: ``batch_size`` is less than one.
+    """
+    if batch_size < 1:
+        raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
+    collate = task.collator(processor, model)
+    # Shown on a terminal only, and only when there is something to wait for.
+    for start in tqdm(
+        range(0, len(order), batch_size), unit="batch", disable=None, delay=1, leave=False
+    ):
+        batch = collate([encoded.feature(i) for i in order[start : start + batch_size]])
+        yield {name: values.to(model.device) for name, values in batch.items()}
+
+
+def outputs_of(
+    task: TaskType[Any],
+    processor: Any,
+    model: PreTrainedModel,
+    encoded: Encoded,
+    options: Options,
+    batch_size: int,
+) -> Outputs:
+    """What the model gives for each feature, in their order.
+
+    Raises:
+        DataError: ``batch_size`` is less than one.
+    """
+    order, found = encoded.by_length(), []
+    for inputs in batches(task, processor, model, encoded, order, batch_size):
+        with torch.inference_mode():
+            found.append(task.run(model, inputs, options)[1])
+    return in_order(joined(found), order)
