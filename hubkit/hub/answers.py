@@ -171,7 +171,7 @@ class Transfers(Answer):
     objects: tuple[Transfer, ...]
 
 
-class Committed(Answer):
+class CommitMade(Answer):
     """A commit that was made."""
 
     commit: GitHash = Field(alias="commitOid")

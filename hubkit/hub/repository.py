@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import SEEK_END, BytesIO
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 from hubkit.hub import upload
 from hubkit.hub.address import Repository
 from hubkit.hub.layout import path_there
-from hubkit.hub.session import HubSession
-from hubkit.hub.snapshot import fetch_manifest
+from hubkit.hub.session import HubSession, digest_like
+from hubkit.hub.snapshot import fetch_manifest, list_files
 from registry import Manifest
 from registry.errors import RemoteConflictError, RemoteError, RemoteNotFoundError
 from registry.folders.card import CARD_NAME
+from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
 _log = logging.getLogger(__name__)
@@ -164,13 +167,13 @@ class Target:
         head = self.head()
         branch = "main" if newest else f"hubkit-{tag}"
         beside = f"{self._api}/branch/{quote(branch, safe='')}"
-        if newest and head.digest == digest and contents.keys() <= head.files:
-            done = head.commit  # only its tag was missing
-        else:
+        done = head.commit
+        # If all is there, only its tag was missing.
+        if not newest or head.digest != digest or self._lacks(done, contents):
             if not newest:
                 self._unless_there("POST", beside, {})
             self._put |= contents.keys()
-            done = upload.commit(
+            made = upload.commit(
                 self._session,
                 self.repository,
                 contents,
@@ -179,10 +182,64 @@ class Target:
                 message=message,
                 parent=head.commit if newest else None,
             )
+            done = made.commit
+            self.require_files(done, contents)
+            self._require_bytes(done, made.unseen)
         # A tag that is set last: whoever sees it sees the whole version.
         self._unless_there("POST", f"{self._api}/tag/{done}", {"tag": tag})
         if not newest:
             self._session.send("DELETE", beside, what=self.url)
+
+    def require_files(self, revision: str, contents: Mapping[str, Path | bytes]) -> None:
+        """Make sure that the files at a revision are those that were sent.
+
+        Args:
+            revision: A tag or a commit.
+            contents: The files, by their paths here; what else is there makes no difference.
+
+        Raises:
+            RemoteConflictError: One is missing, or has other bytes.
+            RemoteError: The hub refuses, or cannot be reached.
+            StorageError: A file cannot be read.
+        """
+        if lacking := self._lacks(revision, contents):
+            raise RemoteConflictError(
+                f"{self.url} does not hold what was sent: {lacking}. The version is not published. "
+                "Run it again; if it stays so, tell the owner of the hub.",
+                self.name,
+            )
+
+    def _lacks(self, revision: str, contents: Mapping[str, Path | bytes]) -> str:
+        """What a revision has not of some files, as words; empty if nothing."""
+        found = list_files(self._session, self.repository.at(revision))
+        for path, content in sorted(contents.items()):
+            if path not in found:
+                return f"it lists no {path}"
+            with _opened(content) as stream:
+                size = stream.seek(0, SEEK_END)
+                stream.seek(0)
+                digest = digest_like(stream, found[path].digest, size)
+            if (found[path].size, found[path].digest) != (size, digest):
+                return (
+                    f"{path} has {size} bytes and the digest {digest[:12]}, but it lists "
+                    f"{found[path].size} bytes and {found[path].digest[:12]}"
+                )
+        return ""
+
+    def _require_bytes(self, commit: str, paths: Collection[str]) -> None:
+        """Make sure that the hub has the large files that it did not want."""
+        at = self.repository.at(commit)
+        files = list_files(self._session, at) if paths else {}
+        for path in sorted(paths):
+            try:
+                self._session.require_bytes(at, files[path])
+            except RemoteNotFoundError as error:
+                raise RemoteConflictError(
+                    f"{self.url} said that it has the bytes of {path}, so they were not sent, but "
+                    "it does not give them out. The version is not published. Tell the owner of "
+                    "the hub.",
+                    self.name,
+                ) from error
 
     def _make(self, private: bool) -> None:
         owner, _, name = self.name.partition("/")
@@ -215,3 +272,12 @@ class Target:
                 "%s was made for this and is there still. Delete it on its page, or publish again.",
                 self.url,
             )
+
+
+@contextmanager
+def _opened(content: Path | bytes) -> Iterator[BinaryIO]:
+    if isinstance(content, bytes):
+        yield BytesIO(content)
+        return
+    with storage_errors("read", content), content.open("rb") as stream:
+        yield stream

@@ -319,9 +319,7 @@ class HubSession:
             RemoteAnswerError: There are more, or fewer, than was announced.
             RemoteError: The hub refuses, or cannot be reached.
         """
-        name = f"{quote(repository.revision or 'main', safe='')}/{quote(file.path)}"
-        url = self._url(f"/{repository.name}/resolve/{name}")
-        broken = 0
+        url, broken = self._url_of(repository, file), 0
         while True:
             done = target.tell()
             try:
@@ -345,6 +343,34 @@ class HubSession:
                 )
             target.seek(0)
             target.truncate()  # the parts of several answers do not belong together
+
+    def require_bytes(self, repository: Repository, file: RemoteFile) -> None:
+        """Make sure that a hub gives a file out, of which the first byte is asked for.
+
+        Args:
+            repository: A repository at a commit.
+            file: What its listing announces.
+
+        Raises:
+            RemoteAnswerError: It has another size than was announced.
+            RemoteError: The hub refuses, or cannot be reached.
+        """
+        self._pace.start(self._patience)
+        url = self._url_of(repository, file)
+        with self._reading(url, repository.url, {"range": "bytes=0-0"}, anywhere=True) as response:
+            size = response.headers.get("content-length", "")
+            if response.status_code == 206:
+                size = response.headers.get("content-range", "").rpartition("/")[2]
+        if size != str(file.size):
+            raise RemoteAnswerError(
+                f"{repository.url}: {file.path} was announced with {file.size} bytes, but has "
+                f"{size[:20]!a}. Tell the owner of the hub.",
+                repository.url,
+            )
+
+    def _url_of(self, repository: Repository, file: RemoteFile) -> httpx2.URL:
+        name = f"{quote(repository.revision or 'main', safe='')}/{quote(file.path)}"
+        return self._url(f"/{repository.name}/resolve/{name}")
 
     def _fetch_rest(self, url: httpx2.URL, file: RemoteFile, target: BinaryIO, what: str) -> None:
         done = target.tell()

@@ -166,7 +166,7 @@ def find_snapshot(session: HubSession | None, repository: Repository) -> Snapsho
             "that was given up may be taken by someone else.",
             repository.url,
         )
-    listing = Listing(repository.at(about.sha), _files(session, repository.at(about.sha)))
+    listing = Listing(repository.at(about.sha), list_files(session, repository.at(about.sha)))
     _require_adapter(listing)
     cache.remember(repository, listing)
     return Snapshot(session, listing, cache)
@@ -190,12 +190,17 @@ def fetch_manifest(session: HubSession, repository: Repository) -> Manifest | No
         HubkitError: As :meth:`Snapshot.open`.
     """
     at = repository.at(session.describe(repository).sha)
-    listing = Listing(at, _files(session, at))
+    listing = Listing(at, list_files(session, at))
     return Snapshot(session, listing, HubCache(repository.hub)).manifest()
 
 
-def _files(session: HubSession, at: Repository) -> dict[str, RemoteFile]:
-    """The files that are listed for a commit; of another tool's, those an adapter may need."""
+def list_files(session: HubSession, at: Repository) -> dict[str, RemoteFile]:
+    """The files that are listed for a commit; of another tool's, those an adapter may need.
+
+    Raises:
+        RemoteAnswerError: There are too many, or they cannot lie in one folder.
+        RemoteError: The hub refuses, or cannot be reached.
+    """
     entries = session.get_all(
         f"/api/models/{at.name}/tree/{at.revision}",
         LISTING,

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from hubkit.hub.address import Repository
-from hubkit.hub.answers import Actions, AllAccepted, Committed, Transfers, parse_answer, said
+from hubkit.hub.answers import Actions, AllAccepted, CommitMade, Transfers, parse_answer, said
 from hubkit.hub.session import HubSession
 from registry.errors import RemoteAnswerError, RemoteError, RemoteUnreachableError
 from registry.storage.durable import storage_errors
@@ -29,6 +29,19 @@ _SAMPLE = 512
 _PIECE = 3 * 256 * 1024  # base64 goes by threes
 _PAUSES = (1.0, 4.0)
 _LFS = "application/vnd.git-lfs+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a hub made of files.
+
+    Attributes:
+        commit: The commit that holds them.
+        unseen: The paths of large files whose bytes the hub did not want, as it says it has them.
+    """
+
+    commit: str
+    unseen: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +73,8 @@ def commit(
     branch: str,
     message: str,
     parent: str | None,
-) -> str:
-    """Put files into a branch and remove others, all or nothing; return the commit.
+) -> Committed:
+    """Put files into a branch and remove others, all or nothing.
 
     Args:
         session: The hub.
@@ -88,7 +101,9 @@ def commit(
         if file.path in large:
             with file.open() as stream:
                 oids[file.path] = hash_stream(stream).sha256
-    _upload(session, repository, [file for file in files if file.path in large], oids, branch)
+    sent = _upload(
+        session, repository, [file for file in files if file.path in large], oids, branch
+    )
     header = {"summary": message, "description": ""}
     with TemporaryFile() as lines:
         _line(lines, "header", {**header, **({"parentCommit": parent} if parent else {})})
@@ -104,7 +119,8 @@ def commit(
         lines.seek(0)
         path = f"/api/models/{repository.name}/commit/{quote(branch, safe='')}"
         answer = session.send_lines(path, lines, size, what=repository.url)
-    return parse_answer(Committed, answer, repository.url).commit
+    unseen = frozenset(path for path, oid in oids.items() if oid not in sent)
+    return Committed(parse_answer(CommitMade, answer, repository.url).commit, unseen)
 
 
 def _large_of(
@@ -148,8 +164,9 @@ def _upload(
     files: list[_File],
     oids: Mapping[str, str],
     branch: str,
-) -> None:
-    """Send the large files that the hub has not yet."""
+) -> set[str]:
+    """Send the large files that the hub has not yet, and return their digests."""
+    sent = set()
     by_oid = {oids[file.path]: file for file in files}
     wanted = [{"oid": oid, "size": file.size} for oid, file in by_oid.items()]
     for start in range(0, len(wanted), _AT_ONCE):
@@ -184,6 +201,8 @@ def _upload(
                 )
             if one.actions is not None:
                 _put(session, repository, file, one.oid, one.actions)
+                sent.add(one.oid)
+    return sent
 
 
 def _put(

@@ -63,7 +63,8 @@ def publish_remote(
     Raises:
         NotFoundError: There is no such version here.
         UnknownBaseError: It names its base model by a folder, and `base` is None.
-        RemoteConflictError: The hub has something else under this version's tag.
+        RemoteConflictError: The hub has something else under this version's tag, or does not hold
+            what was sent.
         RemoteError: The hub refuses, or cannot be reached; the version is not visible there.
     """
     version = catalog.resolve(ref)
@@ -112,6 +113,7 @@ class _Push:
             if new:
                 self._commit(version, there, tags, parents)
             _require_same(version, there)
+            there.require_files(tag, self._contents(version))
         page = repository.at(tag).page
         self._done[digest] = Pushed(version, repository.name, tag, page, new)
         return self._done[digest]
@@ -147,19 +149,20 @@ class _Push:
             parents=[(parent.repository, parent.tag) for parent in parents],
             own=read_card(folder) if CARD_NAME in manifest.files else None,
         )
-        contents: dict[str, Path | bytes] = {
-            **{path_there(path): folder / path for path in manifest.files},
-            MANIFEST_NAME: folder / MANIFEST_NAME,
-            CARD_NAME: card.encode(),
-        }
         there.commit(
-            contents,
+            {**self._contents(version), CARD_NAME: card.encode()},
             version.manifest_digest,
             tag=tag,
             message=version.message.partition("\n")[0] or f"Publish {version.ref}",
             # An older version, published late, must not become what others get by default.
             newest=not any((number_of(other) or 0) > version.number for other in tags),
         )
+
+    def _contents(self, version: Version) -> dict[str, Path | bytes]:
+        """The files of a version, by their paths on a hub; its card there is another one."""
+        manifest, folder = self._catalog.manifest(version), self._catalog.folder(version)
+        files = {path_there(path): folder / path for path in manifest.files}
+        return {**files, MANIFEST_NAME: folder / MANIFEST_NAME}
 
 
 def _require_same(version: Version, there: Target) -> None:

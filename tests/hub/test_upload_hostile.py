@@ -64,7 +64,7 @@ def send(lies: Lies) -> str:
     try:
         return commit(
             session, there, {"w.bin": WEIGHTS}, (), branch="main", message="m", parent=None
-        )
+        ).commit
     finally:
         session.close()
 

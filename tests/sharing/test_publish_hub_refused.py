@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,13 @@ from registry.errors import (
     InvalidNameError,
     RefNotFoundError,
     RemoteAccessError,
+    RemoteConflictError,
     RemoteError,
     RemoteUnreachableError,
 )
 from tests.support.foreign import PEFT, copy
 from tests.support.hub import Hub
-from tests.support.roundtrip import come_as, push
+from tests.support.roundtrip import WEIGHTS, come_as, push
 from tests.support.shelf import publish_lora
 
 
@@ -50,6 +52,58 @@ def test_a_commit_in_between_is_noticed_and_nothing_is_published(
     with pytest.raises(RemoteError, match="was changed by someone else in the meantime"):
         push(catalog, hub, "film")
     assert (repo.files(), repo.tags) == ({"theirs": b"x"}, {})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda files: files.pop(WEIGHTS), f"it lists no {WEIGHTS}"),
+        (lambda files: files.update({WEIGHTS: files[WEIGHTS][:-1]}), f"{WEIGHTS} has .* bytes and"),
+        (lambda files: files.update({WEIGHTS: files[WEIGHTS][::-1]}), "and the digest"),
+        (lambda files: files.update({"adapter_config.json": b"{}"}), r"adapter_config\.json has"),
+    ],
+    ids=["missing", "cut", "other", "small"],
+)
+def test_what_a_hub_does_not_hold_as_sent_is_not_published(
+    catalog: Catalog, hub: Hub, spoil: Callable[[dict[str, bytes]], object], message: str
+) -> None:
+    publish_lora(catalog)
+    repo = hub.create("ada/film")
+    empty = repo.branches["main"]
+
+    def interfere(method: str, path: str) -> None:
+        if "/tree/" in path and repo.branches["main"] != empty:
+            hub.before = None
+            spoil(repo.commits[repo.branches["main"]])
+
+    hub.before = interfere
+    with pytest.raises(RemoteConflictError, match=message):
+        push(catalog, hub, "film")
+    assert repo.tags == {}
+    assert push(catalog, hub, "film").new
+    assert WEIGHTS in repo.files("v1")
+
+
+def test_a_tag_whose_files_were_changed_is_no_version(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    push(catalog, hub, "film")
+    repo = hub.repos["ada/film"]
+    repo.files("v1")["README.md"] += b"by hand"
+    assert not push(catalog, hub, "film").new, "a card is its owner's"
+    repo.files("v1")[WEIGHTS] = b"x"
+    with pytest.raises(RemoteConflictError, match="does not hold what was sent"):
+        push(catalog, hub, "film")
+
+
+def test_a_large_file_that_a_hub_says_it_has_is_asked_for(catalog: Catalog, hub: Hub) -> None:
+    publish_lora(catalog)
+    push(catalog, hub, "film", "one")
+    hub.refuse = {f"/{WEIGHTS}": 404}
+    with pytest.raises(RemoteConflictError, match=f"said that it has the bytes of {WEIGHTS}"):
+        push(catalog, hub, "film", "two")
+    assert [*hub.repos] == ["ada/one"], "what was made for it is deleted again"
+    hub.refuse = {}
+    assert push(catalog, hub, "film", "two").new
 
 
 @pytest.mark.parametrize("refused", [{"/commit/main": 507}, {"/tag/": 403}])
