@@ -95,7 +95,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr("hubkit.hub.session._PAUSES", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr("hubkit.hub.session._PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("hubkit.hub.download._PAUSES", (0.0, 0.0, 0.0, 0.0))
     with serve() as hub:
         come_as(hub, "ada-writes")
         yield hub

@@ -21,7 +21,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from hubkit.hub.address import Hub, Repository
 from hubkit.hub.answers import RemoteFile
-from hubkit.hub.session import digest_like
+from hubkit.hub.download import digest_like
 from registry.errors import InvalidNameError
 from registry.storage.durable import flush, make_folders, scratch_file, settle, storage_errors
 from registry.storage.durable import write_file as write_whole

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from hubkit.hub import upload
 from hubkit.hub.address import Repository
-from hubkit.hub.layout import path_there
-from hubkit.hub.session import HubSession, digest_like
+from hubkit.hub.download import digest_like, require_bytes
+from hubkit.hub.revisions import path_there
+from hubkit.hub.session import HubSession
 from hubkit.hub.snapshot import fetch_manifest, list_files
 from registry import Manifest
 from registry.errors import RemoteConflictError, RemoteError, RemoteNotFoundError
@@ -232,7 +233,7 @@ class Target:
         files = list_files(self._session, at) if paths else {}
         for path in sorted(paths):
             try:
-                self._session.require_bytes(at, files[path])
+                require_bytes(self._session, at, files[path])
             except RemoteNotFoundError as error:
                 raise RemoteConflictError(
                     f"{self.url} said that it has the bytes of {path}, so they were not sent, but "

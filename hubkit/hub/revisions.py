@@ -1,4 +1,4 @@
-"""Which revision of a repository is which version of an adapter.
+"""Which revision of a repository is which version of an adapter, and where its files are in it.
 
 In a repository that hubkit made, the tag ``v2`` is version 2. In any other, such a tag may mean
 anything: it has revisions, but no versions.
@@ -6,13 +6,50 @@ anything: it has revisions, but no versions.
 
 from __future__ import annotations
 
+import re
+
 from hubkit.hub.address import Repository
 from hubkit.hub.cache import HubCache
-from hubkit.hub.layout import number_of, tag_of
 from hubkit.hub.session import HubSession
 from registry import Manifest
-from registry.errors import RemoteNotFoundError
+from registry.errors import FolderError, RemoteNotFoundError
+from registry.folders.card import CARD_NAME
 from registry.storage.files import MANIFEST_NAME
+
+OWN_CARD = "hubkit-own-card.md"
+"""Where the card that a version came with lies; README.md is the one that hubkit writes."""
+
+_TAG = re.compile(r"v([1-9][0-9]{0,9})")
+
+
+def path_there(path: str) -> str:
+    """Return where a file of a version is in its repository."""
+    return OWN_CARD if path == CARD_NAME else path
+
+
+def require_free_paths(manifest: Manifest) -> None:
+    """Make sure that no file of a version is where its card goes.
+
+    Raises:
+        FolderError: One is.
+    """
+    if OWN_CARD in manifest.files:
+        raise FolderError(
+            f"A version with a file {OWN_CARD} cannot be published to a hub, where its card goes "
+            "under that name. Publish it again without the file.",
+            OWN_CARD,
+        )
+
+
+def tag_of(number: int) -> str:
+    """Return the tag of a version."""
+    return f"v{number}"
+
+
+def number_of(tag: str) -> int | None:
+    """Return the number of the version that a tag is for, None if it is another tag."""
+    found = _TAG.fullmatch(tag)
+    return int(found[1]) if found else None
 
 
 def choose(session: HubSession | None, repository: Repository, number: int | None) -> Repository:

@@ -1,19 +1,14 @@
 """Requests to one hub, which is not trusted: what it may make a client do is bounded here.
 
-- Its token goes to its own origin (scheme, host and port) and nowhere else, whichever address an
-  answer names.
+- Its token goes to its own origin and nowhere else, whichever address an answer names.
 - Answers are read up to a size, within a time, through a bounded number of pages and redirects.
-- Bytes of a file are hashed while they come, and stop at the size that was announced.
 """
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 import json
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from typing import Any, BinaryIO, TypeVar
@@ -25,15 +20,14 @@ from huggingface_hub import constants, is_offline_mode
 from pydantic import TypeAdapter
 
 from hubkit.hub.address import Hub, Repository
-from hubkit.hub.answers import Account, Description, Refs, RemoteFile, parse_answer, said
+from hubkit.hub.answers import Account, Description, Refs, parse_answer, said
 from hubkit.hub.errors import Refused, refusal, remote_errors, require_online
+from hubkit.hub.origin import Origin
 from hubkit.hub.tokens import keep_token, require_token, token_for
 from hubkit.hub.transport import Pace, PacedTransport
 from registry.errors import (
-    CorruptBlobError,
     RemoteAccessError,
     RemoteAnswerError,
-    RemoteUnreachableError,
 )
 from registry.storage.files import CHUNK
 
@@ -49,8 +43,8 @@ MOST_REDIRECTS = 5
 _MOST_SAID = 65536
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING = (408, 429, 500, 502, 503, 504)
-_PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds before what failed is tried again."""
+_PAUSES = (0.5, 1.0)
+"""Seconds before what failed is asked again."""
 
 
 @contextmanager
@@ -114,7 +108,7 @@ class HubSession:
     def __init__(self, hub: Hub, token: str | None) -> None:
         self.hub = hub
         self.token = token
-        self._origin = _origin_of(httpx2.URL(hub.url))
+        self._origin = Origin(hub)
         self._pace = Pace()
         self._transports: dict[str | None, PacedTransport] = {}
         # As for the stock client; HF_HUB_DOWNLOAD_TIMEOUT sets it.
@@ -221,7 +215,7 @@ class HubSession:
                 content = _read(response, MOST_JSON, what)
             page: tuple[T, ...] = parse_answer(kind, content, what)
             found += page
-            url = self._same_origin(url, following, what) if following else None
+            url = self._origin.own(url, following, what) if following else None
         return found
 
     def send(
@@ -304,103 +298,25 @@ class HubSession:
             RemoteAnswerError: It may not.
         """
         base = httpx2.URL(self.hub.url)
-        return self._named(base, href, what) if anywhere else self._same_origin(base, href, what)
+        follow = self._origin.named if anywhere else self._origin.own
+        return follow(base, href, what)
 
-    def download(self, repository: Repository, file: RemoteFile, target: BinaryIO) -> None:
-        """Write a file's bytes to an empty one; where a connection breaks, go on.
-
-        Args:
-            repository: A repository at a commit.
-            file: What its listing announces.
-            target: Can be read back and cut off.
-
-        Raises:
-            CorruptBlobError: The bytes are not those of the digest.
-            RemoteAnswerError: There are more, or fewer, than was announced.
-            RemoteError: The hub refuses, or cannot be reached.
-        """
-        url, broken = self._url_of(repository, file), 0
-        while True:
-            done = target.tell()
-            try:
-                if done < file.size or not done:
-                    self._fetch_rest(url, file, target, repository.url)
-            except RemoteUnreachableError as error:
-                if error.status is not None or broken == len(_PAUSES):
-                    raise
-                time.sleep(_PAUSES[broken])
-                broken += 1
-                continue
-            target.seek(0)
-            if digest_like(target, file.digest, file.size) == file.digest:
-                return
-            if not done:
-                raise CorruptBlobError(
-                    f"{repository.url}: {file.path} is not the file that its hash promises, so "
-                    "nothing was registered. Run it again; if it stays so, tell the owner of the "
-                    "repository.",
-                    file.path,
-                )
-            target.seek(0)
-            target.truncate()  # the parts of several answers do not belong together
-
-    def require_bytes(self, repository: Repository, file: RemoteFile) -> None:
-        """Make sure that a hub gives a file out, of which the first byte is asked for.
+    @contextmanager
+    def reading_file(
+        self, path: str, what: str, headers: dict[str, str]
+    ) -> Iterator[httpx2.Response]:
+        """Yield the answer with a file's bytes, which may lie on another host, as it comes.
 
         Args:
-            repository: A repository at a commit.
-            file: What its listing announces.
+            path: As for :meth:`get`, and so is `what`.
+            headers: What is said beside the rest, such as a range.
 
         Raises:
-            RemoteAnswerError: It has another size than was announced.
-            RemoteError: The hub refuses, or cannot be reached.
+            RemoteError: As for :meth:`get`.
         """
         self._pace.start(self._patience)
-        url = self._url_of(repository, file)
-        with self._reading(url, repository.url, {"range": "bytes=0-0"}, anywhere=True) as response:
-            size = response.headers.get("content-length", "")
-            if response.status_code == 206:
-                size = response.headers.get("content-range", "").rpartition("/")[2]
-        if size != str(file.size):
-            raise RemoteAnswerError(
-                f"{repository.url}: {file.path} was announced with {file.size} bytes, but has "
-                f"{size[:20]!a}. Tell the owner of the hub.",
-                repository.url,
-            )
-
-    def _url_of(self, repository: Repository, file: RemoteFile) -> httpx2.URL:
-        name = f"{quote(repository.revision or 'main', safe='')}/{quote(file.path)}"
-        return self._url(f"/{repository.name}/resolve/{name}")
-
-    def _fetch_rest(self, url: httpx2.URL, file: RemoteFile, target: BinaryIO, what: str) -> None:
-        done = target.tell()
-        self._pace.start(self._patience)
-        headers = {"range": f"bytes={done}-"} if done else {}
-        with self._reading(url, what, headers, anywhere=True) as response:
-            begins = re.match(r"bytes ([0-9]{1,18})-", response.headers.get("content-range", ""))
-            if response.status_code != 206 or begins is None or int(begins[1]) != done:
-                target.seek(0)
-                target.truncate()
-                done = 0
-                if response.status_code == 206:
-                    raise RemoteAnswerError(
-                        f"{what}: asked for a part of {file.path}, got another.", what
-                    )
-            for piece in response.iter_raw():
-                done += len(piece)
-                if done > file.size:
-                    raise RemoteAnswerError(
-                        f"{what}: {file.path} was announced with {file.size} bytes, but goes on "
-                        "after them. Tell the owner of the hub.",
-                        what,
-                    )
-                target.write(piece)
-        if done < file.size:
-            raise RemoteAnswerError(
-                f"{what}: {file.path} was announced with {file.size} bytes, but has {done}. Tell "
-                "the owner of the hub.",
-                what,
-            )
+        with self._reading(self._url(path), what, headers, anywhere=True) as response:
+            yield response
 
     @contextmanager
     def _reading(
@@ -412,7 +328,7 @@ class HubSession:
         anywhere: bool = False,
     ) -> Iterator[httpx2.Response]:
         """An answer that is a success, after redirects; a passing failure is asked again."""
-        pauses = list(_PAUSES[:2])
+        pauses = list(_PAUSES)
         while True:
             with remote_errors(what), self._followed(url, what, headers or {}, anywhere) as found:
                 if found.status_code not in _PASSING or not pauses:
@@ -431,8 +347,7 @@ class HubSession:
                     yield response
                     return
                 location = response.headers.get("location", "")
-            follow: Callable[[httpx2.URL, str, str], httpx2.URL]
-            follow = self._named if anywhere else self._same_origin
+            follow = self._origin.named if anywhere else self._origin.own
             url = follow(url, location, what)
         raise RemoteAnswerError(f"{what} redirects more than {MOST_REDIRECTS} times.", what)
 
@@ -455,7 +370,7 @@ class HubSession:
             "host": url.netloc.decode("ascii"),
             **headers,
         }
-        if with_token and self.token and _origin_of(url) == self._origin:
+        if with_token and self.token and self._origin.is_of(url):
             sent["authorization"] = f"Bearer {self.token}"
         request = httpx2.Request(method, url, headers=sent, content=content or None)
         response = self._transport(url).handle_request(request)
@@ -480,38 +395,6 @@ class HubSession:
     def _url(self, path: str, query: Query = ()) -> httpx2.URL:
         return httpx2.URL(f"{self.hub.url}{path}{f'?{urlencode(query)}' if query else ''}")
 
-    def _named(self, base: httpx2.URL, href: str, what: str) -> httpx2.URL:
-        """A URL that an answer names."""
-        try:
-            url = base.join(href)
-        except (httpx2.InvalidURL, ValueError) as error:
-            raise RemoteAnswerError(f"{what} names an address that is none.", what) from error
-        safe = url.scheme == "https" or (url.scheme == "http" and self._origin[0] == "http")
-        if not safe or not url.host or url.userinfo:
-            raise RemoteAnswerError(
-                f"{what} names an address that is not followed: expected https:// and a host, "
-                f"found {said(f'{url.scheme}://{url.host}')}.",
-                what,
-            )
-        if _is_inside(url.host) and not _is_inside(self._origin[1]):
-            raise RemoteAnswerError(
-                f"{what} names an address inside of this network, {said(url.host)}, which is not "
-                "followed.",
-                what,
-            )
-        return url
-
-    def _same_origin(self, base: httpx2.URL, href: str, what: str) -> httpx2.URL:
-        """A URL that an answer names, of the hub itself."""
-        url = self._named(base, href, what)
-        if _origin_of(url) != self._origin:
-            raise RemoteAnswerError(
-                f"{what} goes on at another host, {said(str(url.netloc, 'ascii'))}, which is not "
-                f"{self.hub.url}. Check the address.",
-                what,
-            )
-        return url
-
     def _require_success(
         self, response: httpx2.Response, what: str, *, writes: bool = False
     ) -> None:
@@ -534,21 +417,6 @@ class HubSession:
         )
 
 
-def _origin_of(url: httpx2.URL) -> tuple[str, str, int]:
-    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
-
-
-def _is_inside(host: str) -> bool:
-    """Whether a host is this machine, or an address that has a meaning in this network only."""
-    last = host.rstrip(".").rpartition(".")[2]
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        # 127.1 and 0x7f000001 are read as addresses, too.
-        return last == "localhost" or re.fullmatch(r"0x[0-9a-f]*|[0-9]+", last) is not None
-    return not address.is_global
-
-
 def _read(response: httpx2.Response, most: int, what: str, *, cut: bool = False) -> bytes:
     """The whole answer, or with `cut` its beginning."""
     content = bytearray()
@@ -569,26 +437,6 @@ def _message_in(content: bytes) -> str:
         return ""
     message = document.get("error", "") if isinstance(document, dict) else ""
     return message if isinstance(message, str) else ""
-
-
-def digest_like(stream: BinaryIO, digest: str, size: int) -> str:
-    """Return the digest of a stream, of the same form as another.
-
-    Args:
-        stream: Is read to its end, or one byte after `size`.
-        digest: SHA-256 in 64 digits, or in 40 the SHA-1 that git gives a file.
-        size: The bytes that are expected.
-    """
-    if len(digest) == 64:
-        found = hashlib.sha256()
-    else:
-        found = hashlib.sha1(usedforsecurity=False)
-        found.update(b"blob %d\0" % size)
-    left = size + 1
-    while left and (chunk := stream.read(min(CHUNK, left))):
-        found.update(chunk)
-        left -= len(chunk)
-    return found.hexdigest()
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from hubkit.hub.address import Repository
 from hubkit.hub.answers import LISTING, FileEntry, RemoteFile
 from hubkit.hub.cache import HubCache, Listing
-from hubkit.hub.layout import OWN_CARD, number_of, path_there
+from hubkit.hub.download import download
+from hubkit.hub.revisions import OWN_CARD, number_of, path_there
 from hubkit.hub.session import HubSession
 from registry import Manifest
 from registry.errors import (
@@ -68,7 +69,7 @@ class Snapshot:
         session = self._session
         if session is None:
             raise not_here(self.repository)
-        return self._cache.add(file, lambda to: session.download(self.repository, file, to))
+        return self._cache.add(file, lambda to: download(session, self.repository, file, to))
 
     def manifest(self) -> Manifest | None:
         """Return the manifest; None if hubkit did not make the repository.

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 from urllib.parse import quote
 
 from hubkit.hub.address import Repository
-from hubkit.hub.layout import path_there
+from hubkit.hub.revisions import path_there
 from hubkit.hub.session import open_unless_offline
 from hubkit.hub.snapshot import Snapshot, find_snapshot
 from hubkit.sharing.pickles import without_pickles

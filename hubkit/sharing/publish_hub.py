@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hubkit.hub.address import Hub, Repository
 from hubkit.hub.card import write_card
-from hubkit.hub.layout import number_of, path_there, require_free_paths, tag_of
 from hubkit.hub.repository import Target
+from hubkit.hub.revisions import number_of, path_there, require_free_paths, tag_of
 from hubkit.hub.session import HubSession, open_session
 from hubkit.sharing.base_ids import BaseIds
 from registry import AdapterRef, Catalog, Version

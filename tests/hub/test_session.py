@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import itertools
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from hubkit.hub import session as module
-from hubkit.hub.address import Hub, Repository
-from hubkit.hub.answers import FOUND, Account, RemoteFile
-from hubkit.hub.session import HubSession, digest_like
-from registry.errors import CorruptBlobError, RemoteAnswerError, RemoteError, RemoteUnreachableError
-from tests.support.hostile import Answer, Hostile, serve_hostile
+from hubkit.hub.answers import FOUND, Account
+from hubkit.hub.session import HubSession
+from registry.errors import RemoteAnswerError, RemoteError, RemoteUnreachableError
+from tests.support.hostile import Answer, Hostile, drip
 
 FILM = b"bytes of a film" * 100
 OK = b"HTTP/1.1 200 OK\r\n"
-
-
-@pytest.fixture
-def hostile() -> Iterator[Hostile]:
-    with serve_hostile() as hub:
-        yield hub
-
-
-@pytest.fixture
-def session(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubSession]:
-    """With a token, and hardly any patience."""
-    monkeypatch.setattr(module, "_PAUSES", (0.0, 0.0, 0.0, 0.0))
-    found = HubSession(Hub(hostile.url), "secret")
-    found._patience = 0.3
-    yield found
-    found.close()
 
 
 def ask(session: HubSession) -> str:
@@ -44,14 +24,6 @@ def ask(session: HubSession) -> str:
 def listing(session: HubSession) -> list[str]:
     models = session.get_all("/api/models", FOUND, what=session.hub.url, most=50)
     return [model.id for model in models]
-
-
-def download(session: HubSession, content: bytes = FILM, **other: object) -> bytes:
-    digest = hashlib.sha256(content).hexdigest()
-    file = RemoteFile(**{"path": "w.dat", "size": len(content), "digest": digest, **other})  # type: ignore[arg-type]
-    target = io.BytesIO()
-    session.download(Repository(session.hub, "ada/film", "a" * 40), file, target)
-    return target.getvalue()
 
 
 def test_the_hub_itself_sees_the_token(session: HubSession, hostile: Hostile) -> None:
@@ -89,26 +61,6 @@ def test_questions_stay_on_the_hub(
     assert hostile.lured == []
 
 
-def test_a_file_may_lie_elsewhere_and_is_asked_for_without_the_token(
-    session: HubSession, hostile: Hostile
-) -> None:
-    hostile.answer = lambda request: request.send(b"", 302, location=f"{hostile.other}/blob")
-    assert download(session, b"[]") == b"[]"
-    assert hostile.lured == [("GET", "/blob", None)]
-
-
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.1", "0x7f000001", "localhost", "[::1]", "10.0.0.7"]
-)
-def test_a_hub_elsewhere_cannot_send_requests_into_this_network(host: str) -> None:
-    session = HubSession(Hub("https://hub.example.org"), None)
-    with pytest.raises(RemoteAnswerError, match="inside of this network"):
-        session.elsewhere(f"https://{host}/x", "it", anywhere=True)
-    with pytest.raises(RemoteAnswerError, match="expected https"):
-        session.elsewhere("http://cdn.example.org/x", "it", anywhere=True)
-    assert session.elsewhere("https://cdn.example.org/x", "it", anywhere=True).path == "/x"
-
-
 def test_redirects_end(session: HubSession, hostile: Hostile) -> None:
     hostile.answer = lambda request: request.send(b"", 302, location=f"{request.path}x")
     with pytest.raises(RemoteAnswerError, match="redirects more than 5 times"):
@@ -131,10 +83,6 @@ def test_pages_end(session: HubSession, hostile: Hostile, same: bool) -> None:
     assert len(hostile.asked) <= module.MOST_PAGES
 
 
-def drip(request: Answer, begin: bytes, piece: bytes) -> None:
-    request.raw(begin, *itertools.repeat(piece, 200), pause=lambda: time.sleep(0.05))
-
-
 @pytest.mark.parametrize(
     ("begin", "piece"),
     [
@@ -153,13 +101,6 @@ def test_what_drips_is_given_up(
     with pytest.raises(RemoteUnreachableError, match="does not go on"):
         ask(session)
     assert time.monotonic() - started < 6
-
-
-def test_a_file_that_drips_is_given_up(session: HubSession, hostile: Hostile) -> None:
-    head = OK + b"content-length: %d\r\n\r\n" % len(FILM)
-    hostile.answer = lambda request: drip(request, head, b"x")
-    with pytest.raises(RemoteUnreachableError, match="does not go on"):
-        download(session)
 
 
 def test_an_answer_without_an_end_is_cut(
@@ -220,30 +161,6 @@ def test_a_passing_failure_is_asked_again(session: HubSession, hostile: Hostile)
     answers = iter([503, 429, 200])
     hostile.answer = lambda request: request.json({"name": "ada"}, next(answers))
     assert ask(session) == "ada"
-
-
-@pytest.mark.parametrize(
-    ("sent", "error", "message"),
-    [
-        (FILM + b"x", RemoteAnswerError, "announced with 1500 bytes, but goes on"),
-        (FILM[:-1], RemoteAnswerError, "announced with 1500 bytes, but has 1499"),
-        (FILM[::-1], CorruptBlobError, "not the file that its hash promises"),
-    ],
-)
-def test_a_file_is_what_was_announced(
-    session: HubSession, hostile: Hostile, sent: bytes, error: type[Exception], message: str
-) -> None:
-    hostile.answer = lambda request: request.send(sent)
-    with pytest.raises(error, match=message):
-        download(session)
-
-
-def test_git_names_small_files_by_sha1(session: HubSession, hostile: Hostile) -> None:
-    hostile.answer = lambda request: request.send(FILM)
-    # As `git hash-object` prints it.
-    digest = hashlib.sha1(b"blob 1500\0" + FILM).hexdigest()
-    assert download(session, digest=digest) == FILM
-    assert digest_like(io.BytesIO(b""), "0" * 40, 0) == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 
 
 def test_an_upload_goes_where_the_hub_says_without_the_token(

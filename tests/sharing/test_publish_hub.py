@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from hubkit.composing.combine import publish_stack
-from hubkit.hub.layout import OWN_CARD
+from hubkit.hub.revisions import OWN_CARD
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version
 from registry.folders.card import parse_card

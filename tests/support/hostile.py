@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,3 +99,8 @@ def serve_hostile() -> Iterator[Hostile]:
         for server in servers:
             server.shutdown()
             server.server_close()
+
+
+def drip(request: Answer, begin: bytes, piece: bytes) -> None:
+    """Begin an answer, and then go on 200 times with as good as nothing."""
+    request.raw(begin, *itertools.repeat(piece, 200), pause=lambda: time.sleep(0.05))
