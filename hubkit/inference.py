@@ -16,7 +16,7 @@ from hubkit.adapters.load import OVER, load_published
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.check import require_known_model
 from hubkit.bases.load import load_for_head
-from hubkit.bases.stored import cache_in, where_base_is
+from hubkit.bases.stored import cache_in, pinned, where_base_is
 from hubkit.models.attach import attach
 from hubkit.models.attention import SiteAttention, mean_attention
 from hubkit.models.fit import has_sites
@@ -318,7 +318,12 @@ def _load_base(request: _Request, head: Collection[str] = ()) -> _Base:
     task = task_type(manifest.task_type, str(version.ref))
     where = request.base or where_base_is(manifest.base_model, cache_in(home))
     plan = task.plan_of(manifest)
-    model, new = load_for_head(where, task.load_class(where), **plan.config())
+    model, new = load_for_head(
+        where,
+        task.load_class(where),
+        revision=pinned(manifest.base_model, where),
+        **plan.config(),
+    )
     processor, text = task.load_processor(where, model), text_of(manifest)
     require_known_model(
         home,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging as python_logging
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import is_offline_mode
+from huggingface_hub import is_offline_mode, try_to_load_from_cache
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -41,6 +42,8 @@ from hubkit.bases.tokenization import image_processor_digest, tokenizer_digest
 from hubkit.nn.host import backbone, num_layers
 from registry.errors import BaseModelNotFoundError, UnsupportedModelError
 from registry.manifest import BaseModelInfo, canonical_digest
+
+logger = python_logging.getLogger(__name__)
 
 
 def describe(
@@ -79,7 +82,7 @@ def describe_model(
     theirs = set(parts_of(own, model.base_model_prefix)) - expected
     return BaseModelInfo(
         id=normalize(model.config.name_or_path or type(backbone(model)).__name__),
-        revision=getattr(model.config, "_commit_hash", None),
+        revision=_commit_of(model),
         architecture=type(backbone(model)).__name__,
         hidden_size=getattr(model.config, "hidden_size", None),
         num_layers=_num_layers(model),
@@ -104,13 +107,17 @@ def _rounded(model: PreTrainedModel, digest: str, like: BaseModelInfo | None) ->
     return dict(zip(map(_name, dtypes), fingerprints(model, dtypes), strict=True))
 
 
-def describe_base_model(base: str) -> BaseModelInfo:
+def describe_base_model(base: str, revision: str | None = None) -> BaseModelInfo:
     """Load a base model to see what it is.
+
+    Args:
+        base: A hub id, or a folder that ``save_pretrained`` wrote.
+        revision: Which commit of a hub id; default: the newest.
 
     Raises:
         BaseModelNotFoundError: As :func:`load_model`.
     """
-    model, new = load_backbone(base)
+    model, new = load_backbone(base, revision)
     return describe(model, own=new)
 
 
@@ -128,9 +135,25 @@ def _stored_digest(base: str, model: PreTrainedModel) -> str | None:
         pass
     try:
         with _quiet():
-            return image_processor_digest(AutoImageProcessor.from_pretrained(base))
+            return image_processor_digest(
+                AutoImageProcessor.from_pretrained(base, revision=_commit_of(model) or "main")
+            )
     except (OSError, ValueError, KeyError, ImportError):
         return None
+
+
+def _commit_of(model: PreTrainedModel) -> str | None:
+    """The commit of a hub's repository that a model was loaded from; None for any other."""
+    commit: str | None = getattr(model.config, "_commit_hash", None)
+    return commit
+
+
+def _commit_in_cache(base: str, revision: str | None) -> str | None:
+    """The commit that a revision of a hub id stands for here; None for a folder."""
+    if Path(base).is_dir():
+        return None
+    config = try_to_load_from_cache(base, "config.json", revision=revision)
+    return Path(config).parent.name if isinstance(config, str) else None
 
 
 def _num_layers(model: PreTrainedModel) -> int | None:
@@ -158,7 +181,8 @@ def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:
     Args:
         base: A hub id, or a folder that ``save_pretrained`` wrote.
         auto_class: Such as ``AutoModelForSequenceClassification``.
-        settings: Passed on to it, such as ``num_labels``.
+        settings: Passed on to it, such as ``num_labels``; and ``revision``, as in
+            :func:`load_for_head`.
 
     Raises:
         BaseModelNotFoundError: It is not there, cannot be read, or has no weights for a part of the
@@ -167,7 +191,7 @@ def load_model(base: str, auto_class: Any, **settings: Any) -> PreTrainedModel:
     return load_for_head(base, auto_class, **settings)[0]
 
 
-def load_backbone(base: str) -> tuple[PreTrainedModel, frozenset[str]]:
+def load_backbone(base: str, revision: str | None = None) -> tuple[PreTrainedModel, frozenset[str]]:
     """Load a base model to see what it is, and the names of its parameters that start at random.
 
     It comes without its head, unless only the class that it was saved from finds its weights, as
@@ -176,26 +200,41 @@ def load_backbone(base: str) -> tuple[PreTrainedModel, frozenset[str]]:
     Raises:
         BaseModelNotFoundError: As :func:`load_model`.
     """
-    model, new = _load(base, AutoModel)
+    at = revision or "main"
+    model, new = _load(base, AutoModel, revision=at)
     if _in_backbone(model, new):
         for name in model.config.architectures or ():
             if own_class := getattr(transformers, name, None):
-                model, new = _load(base, own_class)
+                model, new = _load(base, own_class, revision=at)
     _require_backbone(base, model, new)
     return model, new
 
 
 def load_for_head(
-    base: str, auto_class: Any, **settings: Any
+    base: str, auto_class: Any, *, revision: str | None = None, **settings: Any
 ) -> tuple[PreTrainedModel, frozenset[str]]:
     """As :func:`load_model`, and the names of the head's parameters that start at random.
 
     A base model may hold weights for a part of the head: ModernBERT's have its first layer.
 
+    Args:
+        revision: Which commit of a hub id; default: the newest. Where it cannot be had, the newest
+            is taken, with a note, and compared like any other.
+
     Raises:
         BaseModelNotFoundError: As :func:`load_model`.
     """
-    model, new = _load(base, auto_class, **settings)
+    try:
+        model, new = _load(base, auto_class, revision=revision or "main", **settings)
+    except BaseModelNotFoundError:
+        if revision is None:
+            raise
+        model, new = _load(base, auto_class, **settings)
+        logger.warning(
+            "The revision %s of the base model %s cannot be had: its main branch is taken.",
+            revision,
+            base,
+        )
     _require_backbone(base, model, new)
     return model, new
 
@@ -207,6 +246,8 @@ def _load(base: str, auto_class: Any, **settings: Any) -> tuple[PreTrainedModel,
         model, report = auto_class.from_pretrained(
             base, output_loading_info=True, ignore_mismatched_sizes=True, **settings
         )
+    # transformers no longer says which commit it was.
+    vars(model.config)["_commit_hash"] = _commit_in_cache(base, settings.get("revision"))
     mismatched = (name for name, *_ in report["mismatched_keys"])
     return model, frozenset(report["missing_keys"]).union(mismatched)
 
@@ -239,7 +280,9 @@ def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase
     """
     try:
         with _quiet():
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                base, revision=_commit_of(model) or "main"
+            )
     except (OSError, ValueError, KeyError) as error:
         raise _no_tokenizer(base, ["tokenizer.json"]) from error
     # Without its files, transformers makes one that takes every word for an unknown one.

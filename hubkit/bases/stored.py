@@ -35,28 +35,34 @@ def cache_in(home: Path) -> Path:
     return home / "cache" / "bases"
 
 
-def find_base_folder(base: str) -> Path | None:
-    """The folder of a base model on this machine: ``base`` itself, or the Hub's cache of it."""
+def find_base_folder(base: str, revision: str | None = None) -> Path | None:
+    """The folder of a base model on this machine: ``base`` itself, or the Hub's cache of it.
+
+    Args:
+        base: A folder, or a hub id.
+        revision: Which commit of a hub id; default: the newest.
+    """
     if Path(base).is_dir():
         return Path(base) if (Path(base) / "config.json").is_file() else None
     try:
-        config = try_to_load_from_cache(base, "config.json")
+        config = try_to_load_from_cache(base, "config.json", revision=revision)
     except ValueError:  # what cannot be a hub id is not in its cache
         return None
     return Path(config).parent if isinstance(config, str) else None
 
 
-def describe_stored(base: str, cache: Path) -> BaseModelInfo:
+def describe_stored(base: str, cache: Path, revision: str | None = None) -> BaseModelInfo:
     """What the base model is, from its files.
 
     Args:
         base: A hub id, or a folder that ``save_pretrained`` wrote.
         cache: Where what was found is kept, by the identity of the files it was found in.
+        revision: Which commit of a hub id; default: the newest.
 
     Raises:
         BaseModelNotFoundError: It is not there, or cannot be read.
     """
-    folder = find_base_folder(base)
+    folder = find_base_folder(base, revision)
     before = None if folder is None else _identity(folder)
     known = None if before is None else cache / before[0]
     if known is not None and known.is_file():
@@ -66,7 +72,7 @@ def describe_stored(base: str, cache: Path) -> BaseModelInfo:
     from hubkit.bases.load import describe_base_model
 
     started = time.time_ns()
-    found = describe_base_model(base)
+    found = describe_base_model(base, revision)
     if known is not None and before is not None and folder is not None:
         unchanged = _identity(folder) == before and before[1] < started - _TICK
         if unchanged:
@@ -105,6 +111,16 @@ def where_base_is(base: BaseModelInfo, cache: Path) -> str:
         if same and folder is not None and _identity(folder)[0] == known.name:
             return found.id
     return base.id
+
+
+def pinned(base: BaseModelInfo, where: str) -> str | None:
+    """The commit to load a base model from; None where it is loaded from elsewhere than its hub id.
+
+    Args:
+        base: As a manifest names it.
+        where: Where it is loaded from.
+    """
+    return base.revision if where == base.id and not Path(where).is_dir() else None
 
 
 def _identity(folder: Path) -> tuple[str, int]:

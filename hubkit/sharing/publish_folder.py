@@ -119,9 +119,10 @@ def checked_folder(
         )
         folder = read_folder(clean, given, look_at_numbers=True)
         manifest = folder.manifest
-        where = base_folder if base is not None else find_base_folder(manifest.base_model.id)
+        named = manifest.base_model.id, manifest.base_model.revision
+        where = base_folder if base is not None else find_base_folder(*named)
         if base is not None or (foreign and where is not None):
-            found = given.base or describe_stored(manifest.base_model.id, cache)
+            found = given.base or describe_stored(named[0], cache, named[1])
             if manifest.head is not None:  # which brings these parts
                 found = without_parts(found, manifest.head.modules)
             require_base(str(path), manifest.base_model, found)

@@ -246,10 +246,9 @@ class _Trainer(Trainer):
         finally:
             self.data_collator = evaluating
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
-        # Batches of like length, but in an order that is known: predictions belong to rows.
-        if self.args.world_size > 1:
-            return None
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
+        # Batches of like length, but in an order that is known: predictions belong to rows. Several
+        # processes take batches in turn and gather them in that order.
         return SequentialSampler(eval_dataset)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *more: Any, **named: Any) -> Any:

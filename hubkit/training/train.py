@@ -18,7 +18,7 @@ from hubkit.adapters.load import OVER, Published, load_published
 from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.check import require_known_model
 from hubkit.bases.load import describe, load_model
-from hubkit.bases.stored import cache_in, where_base_is
+from hubkit.bases.stored import cache_in, pinned, where_base_is
 from hubkit.composing.combine import Chosen, choose, pins, require_same_kind
 from hubkit.composition import Fuse, Stack
 from hubkit.methods.table import new_method
@@ -105,7 +105,7 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
     base = chosen[0][1].base_model
     published = [load_published(catalog, *one) for one in chosen]
     where = where_base_is(base, cache_in(catalog.home))
-    start = _start(job, where)
+    start = _start(job, where, pinned(base, where))
     model = start.model
     for version, manifest in chosen:
         _require_base_of(catalog, version, manifest, start, where)
@@ -133,7 +133,7 @@ class _Start:
         return self.task.encode(self.processor, rows, self.plan, self.text)
 
 
-def _start(job: Job, base: str) -> _Start:
+def _start(job: Job, base: str, revision: str | None = None) -> _Start:
     """Check the rows, then load the base model, with a head for what the rows have."""
     task = task_type(job.task_type, str(job.name))
     settings = replace(job.settings, max_length=job.settings.max_length or task.max_length)
@@ -146,7 +146,7 @@ def _start(job: Job, base: str) -> _Start:
     note_doubts(task, train, validation)
     # The head starts at random weights.
     set_seed(job.settings.seed)
-    model = load_model(base, task.load_class(base), **plan.config())
+    model = load_model(base, task.load_class(base), revision=revision, **plan.config())
     processor, asked = task.load_processor(base, model), _asked(job, settings)
     task.prepare(processor, model, plan, asked)
     text = task.text_info(processor, asked, job.data)

@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoImageProcessor,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    ViTImageProcessor,
 )
 
 from hubkit.bases.fingerprint import fingerprint
@@ -23,6 +26,7 @@ from hubkit.bases.load import (
     load_model,
     load_tokenizer,
 )
+from hubkit.bases.tokenization import image_processor_digest
 from registry.errors import BaseModelNotFoundError
 from tests.support.foreign import FIXTURES
 from tests.support.models import base_folder, tiny_model, tokenizer
@@ -144,3 +148,84 @@ def test_a_configuration_of_other_sizes_than_the_weights_is_refused(tmp_path: Pa
     model.config.save_pretrained(tmp_path)
     with pytest.raises(BaseModelNotFoundError, match="for 6 tensors of BertModel"):
         load_model(str(tmp_path), AutoModel)
+
+
+def test_weights_in_shards_or_a_pickle_are_the_same_base_model(tmp_path: Path) -> None:
+    expected = describe_base_model(str(base_folder(tmp_path / "whole")))
+    model = tiny_model(pad_token_id=1)
+    for name in ("shards", "pickle"):
+        base_folder(tmp_path / name)
+        (tmp_path / name / "model.safetensors").unlink()
+    model.save_pretrained(tmp_path / "shards", max_shard_size="8KB")
+    assert len([*(tmp_path / "shards").glob("model-*.safetensors")]) > 2
+    assert (tmp_path / "shards" / "model.safetensors.index.json").is_file()
+    torch.save(model.state_dict(), tmp_path / "pickle" / "pytorch_model.bin")
+    for name in ("shards", "pickle"):
+        found = describe_base_model(str(tmp_path / name))
+        assert found.model_copy(update={"id": expected.id}) == expected
+
+
+def test_a_shard_that_is_missing_is_refused(tmp_path: Path) -> None:
+    base_folder(tmp_path / "base")
+    (tmp_path / "base" / "model.safetensors").unlink()
+    tiny_model(pad_token_id=1).save_pretrained(tmp_path / "base", max_shard_size="8KB")
+    max((tmp_path / "base").glob("model-*.safetensors")).unlink()
+    with pytest.raises(BaseModelNotFoundError):
+        describe_base_model(str(tmp_path / "base"))
+
+
+def test_of_a_model_for_images_the_image_processor_counts(tmp_path: Path) -> None:
+    tiny_model("vit").save_pretrained(tmp_path)
+    digests = []
+    for size in (8, 8, 16):
+        processor = ViTImageProcessor(size={"height": size, "width": size})
+        processor.save_pretrained(tmp_path)
+        found = describe_base_model(str(tmp_path)).tokenizer_digest
+        assert found == image_processor_digest(AutoImageProcessor.from_pretrained(tmp_path))
+        digests.append(found)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_roberta_whose_tokenizer_names_no_limit_is_cut_where_its_places_end(
+    tmp_path: Path,
+) -> None:
+    base_folder(tmp_path, "roberta")
+    unlimited = tokenizer()
+    unlimited.model_max_length = int(1e30)
+    unlimited.save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), AutoModel)
+    found = load_tokenizer(str(tmp_path), model)
+    # Of its 40 places, those up to that of padding (1) stand for no token.
+    assert found.model_max_length == 38
+    with torch.no_grad():
+        model(**found("film " * 99, truncation=True, return_tensors="pt"))
+
+
+def in_hub_cache(folder: Path, *revisions: str) -> None:
+    """Two commits of team/bert with other weights, as the Hub's cache holds them."""
+    for seed, revision in enumerate(revisions):
+        base_folder(folder / "snapshots" / revision, seed=seed)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(revisions[-1])
+
+
+def test_the_commit_that_is_asked_for_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = "ab" * 20, "cd" * 20
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
+    in_hub_cache(tmp_path / "models--team--bert", old, new)
+    auto_class = AutoModelForSequenceClassification
+    weights = {}
+    for revision in (old, new, None):
+        model, _ = load_for_head("team/bert", auto_class, revision=revision)
+        assert describe(model).revision == (revision or new)
+        weights[revision] = fingerprint(model)
+    assert weights[None] == weights[new] != weights[old]
+    assert describe_base_model("team/bert", old).fingerprint == weights[old]
+    assert not caplog.records
+    model, _ = load_for_head("team/bert", auto_class, revision="ef" * 20)
+    assert fingerprint(model) == weights[new]
+    assert "The revision efefefefef" in caplog.text
