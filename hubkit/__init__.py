@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hubkit.inference import AdaptedModel, load
     from hubkit.models.attach import Attached, attach
     from hubkit.models.attention import mean_attention
+    from hubkit.models.flexible_head import with_flexible_head
     from hubkit.models.freeze import train_only
     from hubkit.models.head import set_head
     from hubkit.models.insert import insert_adapter, save_adapter
@@ -68,6 +69,7 @@ __all__ = [
     "save_adapter",
     "set_head",
     "train_only",
+    "with_flexible_head",
 ]
 
 _HOMES = {
@@ -98,6 +100,7 @@ _HOMES = {
     "save_adapter": "hubkit.models.insert",
     "set_head": "hubkit.models.head",
     "train_only": "hubkit.models.freeze",
+    "with_flexible_head": "hubkit.models.flexible_head",
 }
 
 

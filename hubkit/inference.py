@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.load import OVER, load_published
+from hubkit.adapters.load import OVER, Published, load_published
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.check import require_known_model
 from hubkit.bases.load import load_for_head
@@ -20,6 +20,7 @@ from hubkit.bases.stored import cache_in, pinned, where_base_is
 from hubkit.models.attach import attach
 from hubkit.models.attention import SiteAttention, mean_attention
 from hubkit.models.fit import has_sites
+from hubkit.models.flexible_head import load_with_flexible_head
 from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.tasks.rows import Rows
@@ -216,11 +217,11 @@ def _composed(request: _Request) -> AdaptedModel:
         f"Attach it to a model of your own: hubkit.attach(model, "
         f"hubkit.load_composition({name!r})); or stack it under an adapter that has a head."
     )
-    head, tensors = published.head, () if published.head is None else published.head.tensors
+    head = published.head
     if head is None and (published.foreign_head or not _base_has_head(request)):
         raise _no_head(request, attach_it)
     _note_missing_below(request)
-    base = _load_base(request, tensors)
+    base = _load_base(request, published)
     if PEFT.weights in request.manifest.files and not has_sites(base.model.config.model_type):
         return _with_peft(request, base)
     if head is not None:
@@ -280,9 +281,8 @@ def _no_head(request: _Request, cure: str) -> AdapterError:
     if HEAD.config not in manifest.files:
         return AdapterError(f"{name} has no head, so it cannot predict by itself. {cure}")
     return AdapterError(
-        f"{name} has a head ({manifest.task_type or 'of no task type'}) that AdapterHub's own "
-        "library builds and runs; hubkit keeps it, but predicts with heads of transformers' "
-        f"classes. {cure}"
+        f"{name} has a head ({manifest.task_type or 'of no task type'}) of a type that only "
+        f"AdapterHub's own library runs; hubkit keeps it. {cure}"
     )
 
 
@@ -307,23 +307,28 @@ class _Base:
     text: TextInfo
 
 
-def _load_base(request: _Request, head: Collection[str] = ()) -> _Base:
+def _load_base(request: _Request, published: Published | None = None) -> _Base:
     """The base model that a version was trained on, or the one that was asked for.
 
     Args:
         request: Names the version.
-        head: The tensors that its head brings, by name.
+        published: Its tensors, the head among them; None where PEFT holds them.
     """
     version, manifest, home = request.version, request.manifest, request.catalog.home
     task = task_type(manifest.task_type, str(version.ref))
     where = request.base or where_base_is(manifest.base_model, cache_in(home))
-    plan = task.plan_of(manifest)
-    model, new = load_for_head(
-        where,
-        task.load_class(where),
-        revision=pinned(manifest.base_model, where),
-        **plan.config(),
-    )
+    head = None if published is None else published.head
+    if head is not None and manifest.problem_type is None:
+        # Earlier, only the files of an adapter said it, and not its manifest.
+        plan = task.plan_of(manifest.model_copy(update={"problem_type": head.problem_type}))
+    else:
+        plan = task.plan_of(manifest)
+    settings = {"revision": pinned(manifest.base_model, where), **plan.config()}
+    model: PreTrainedModel
+    if head is not None and head.flexible is not None:
+        model, new = load_with_flexible_head(where, head.flexible, **settings)
+    else:
+        model, new = load_for_head(where, task.load_class(where), **settings)
     processor, text = task.load_processor(where, model), text_of(manifest)
     require_known_model(
         home,
@@ -332,7 +337,7 @@ def _load_base(request: _Request, head: Collection[str] = ()) -> _Base:
         model,
         processor,
         base=where,
-        own=(*new, *head),
+        own=(*new, *(() if head is None else head.tensors)),
         allow_mismatch=request.allow_base_mismatch,
     )
     task.prepare(processor, model, plan, text)

@@ -158,7 +158,8 @@ class Fusion(Trained):
             kept=self.kept,
         )
         if self.head is not None:
-            write_head(Path(folder), self.head, model_type=model_type, base=base)
+            name = ",".join(map(foreign_name, _names(self.tree)))
+            write_head(Path(folder), self.head, name=name, model_type=model_type, base=base)
 
     def prune(self, attention: Mapping[str, Mapping[str, float]], keep: int) -> Fusion:
         """The same fusion over the ``keep`` most attended parts at each site.

@@ -9,7 +9,7 @@ from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.tree import Attachable
 from hubkit.composition import Mix, Stack
-from hubkit.formats.heads import Head, described, is_flexible
+from hubkit.formats.heads import Head, described, is_kept_only
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError
 from registry.storage.place import Copy
@@ -82,7 +82,7 @@ def load_published(
     # The last part of a stack has the task. Those before it prepare for it, as in MAD-X.
     own = isinstance(composition, Adapter | Fusion)
     head = composition.head if isinstance(composition, Adapter | Fusion) else parts[-1].head
-    foreign = is_flexible(folder) if own else parts[-1].foreign_head
+    foreign = is_kept_only(folder) if own else parts[-1].foreign_head
     if head is not None and head.labels != manifest.labels:
         raise AdapterError(
             f"The head of {version.ref} has the labels {head.labels}, but its manifest says "
@@ -93,7 +93,7 @@ def load_published(
 
 def _read(folder: Copy, version: Version, manifest: Manifest, parts: list[Published]) -> Attachable:
     """What a version computes."""
-    name, with_head = str(version.ref.repository), not is_flexible(folder)
+    name, with_head = str(version.ref.repository), not is_kept_only(folder)
     inner = [part.composition for part in parts]
     if manifest.method.type == "head":
         raise AdapterError(

@@ -41,7 +41,10 @@ def read_adapter(folder: Place, *, with_head: bool = True) -> StoredAdapter:
             stored = peft.read_adapter(folder, source)
         except FolderError as error:  # of the reader that the registry has, too
             raise AdapterError(str(error), error.subject) from error
-        return stored if with_head else replace(stored, head=None)
+        if not with_head:
+            return replace(stored, head=None)
+        # A flexible head, which no model of peft has, lies beside the adapter.
+        return stored if stored.head is not None else replace(stored, head=read_head(folder))
     if "config" in source:
         stored = adapterhub.read_adapter(folder, source)
         return replace(stored, head=read_head(folder)) if with_head else stored
@@ -68,19 +71,23 @@ def write_adapter(
         AdapterError: The library has no name for what it holds.
         StorageError: The folder cannot be written.
     """
+    apart = head is not None and head.flexible is not None
     if isinstance(method, LoRA):
-        peft.write_adapter(folder, method=method, base=base, tensors=tensors, head=head)
-        return
-    if not isinstance(method, Bottleneck) or model_type is None:
+        inside = None if apart else head
+        peft.write_adapter(folder, method=method, base=base, tensors=tensors, head=inside)
+        head = head if apart else None
+    elif isinstance(method, Bottleneck) and model_type is not None:
+        adapterhub.write_adapter(
+            folder,
+            name=name,
+            method=method,
+            model_type=model_type,
+            base=base,
+            tensors=tensors,
+            coupling=coupling,
+        )
+    else:
         raise AdapterError(f"Adapter {name!r} of the method {method.type} has no folder format.")
-    adapterhub.write_adapter(
-        folder,
-        name=name,
-        method=method,
-        model_type=model_type,
-        base=base,
-        tensors=tensors,
-        coupling=coupling,
-    )
     if head is not None:
-        write_head(folder, head, model_type=model_type, base=base)
+        own = adapterhub.foreign_name(name)
+        write_head(folder, head, name=own, model_type=model_type, base=base)

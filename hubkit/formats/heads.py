@@ -1,8 +1,9 @@
-"""AdapterHub head folders, as the ``adapters`` library saves the heads of stock models.
+"""AdapterHub head folders: the heads of stock models, and those that the library builds itself.
 
 ``head_config.json`` names the class and the labels, ``model_head.safetensors`` holds every
-parameter outside the backbone under its name in the model (``classifier.weight``). The library's
-own "flex" heads, which no transformers class has, are kept but not read.
+parameter outside the backbone under its name in the model (``classifier.weight``). A flexible head,
+which the library ``adapters`` builds from a configuration, has its tensors as
+``heads.NAME.1.weight``; inside hubkit they are called ``head.1.weight``.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import transformers
 from torch import Tensor
 
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
-from registry.errors import AdapterError
+from registry.errors import AdapterError, FolderError
+from registry.folders.flexible_heads import OPTIONS, FlexibleHead, flexible_head
 from registry.manifest import BaseModelInfo, Manifest, ProblemType
 from registry.storage.place import Place
 from registry.task_types import of_class
 
 VERSION = "adapters.1.3.0"
 """The version of the library whose format this is."""
+FLEXIBLE = "head"
+"""What a model with a flexible head calls it."""
 
 _CONFIG = "head_config.json"
 _log = logging.getLogger(__name__)
@@ -40,6 +45,7 @@ class Head:
         backbone: What the model calls its backbone, such as ``bert``.
         outputs: How many numbers it gives; None where nothing says.
         problem_type: What they mean, as transformers calls it; None where nothing says.
+        flexible: How a flexible head is built; None for the head of a class of transformers.
     """
 
     model_class: str | None
@@ -48,6 +54,7 @@ class Head:
     backbone: str
     outputs: int | None = None
     problem_type: ProblemType | None = None
+    flexible: FlexibleHead | None = None
 
 
 def described(head: Head, manifest: Manifest) -> Head:
@@ -62,20 +69,21 @@ def described(head: Head, manifest: Manifest) -> Head:
     )
 
 
-def is_flexible(folder: Place) -> bool:
-    """Whether the head in ``folder`` is one that only the ``adapters`` library builds and runs.
+def is_kept_only(folder: Place) -> bool:
+    """Whether the head in ``folder`` is of a type that only the ``adapters`` library runs.
 
     Raises:
         AdapterError: Its configuration is malformed.
     """
     path = folder / _CONFIG
-    return path.exists() and read_json(path).get("config") is not None
+    config = read_json(path).get("config") if path.exists() else None
+    return isinstance(config, dict) and config.get("head_type") not in OPTIONS
 
 
 def read_head(folder: Place) -> Head | None:
     """The head in ``folder``; None where it has none.
 
-    A flexible head is left out, with a note.
+    A flexible head of a type that hubkit does not run is left out, with a note.
 
     Raises:
         AdapterError: A file is missing or malformed.
@@ -83,51 +91,115 @@ def read_head(folder: Place) -> Head | None:
     if not (folder / _CONFIG).exists():
         return None
     config = read_json(folder / _CONFIG)
-    if is_flexible(folder):
-        kind = config["config"].get("head_type", "unknown")
+    if is_kept_only(folder):
         _log.warning(
-            "%s describes a head of AdapterHub's own (%s), which no transformers class has: the "
-            "adapter is read without it.",
+            "%s describes a head of AdapterHub's own (%s) that hubkit does not run: the adapter is "
+            "read without it.",
             folder / _CONFIG,
-            kind,
+            config["config"].get("head_type", "unknown"),
         )
         return None
-    label_ids = config.get("label2id") or {}
+    built = None
+    if isinstance(config.get("config"), dict):
+        try:
+            built = flexible_head(config["config"], folder / _CONFIG)
+        except FolderError as error:
+            raise AdapterError(str(error), error.subject) from error
+    labels = _labels(folder, config, built)
+    model_class = str(config.get("model_class"))
+    tensors = read_tensors(folder, "model_head.safetensors", "pytorch_model_head.bin")
+    if built is None:
+        return Head(
+            model_class=model_class,
+            labels=labels,
+            tensors=tensors,
+            backbone=getattr(getattr(transformers, model_class, None), "base_model_prefix", ""),
+        )
+    return Head(
+        model_class=model_class,
+        labels=labels,
+        tensors=_own_tensors(folder, str(config.get("name")), tensors),
+        backbone="",
+        outputs=built.outputs if built.tells_classes else None,
+        problem_type=built.problem_type,
+        flexible=built,
+    )
+
+
+def _labels(
+    folder: Place, config: Mapping[str, Any], built: FlexibleHead | None
+) -> tuple[str, ...]:
+    inner = config["config"] if built is not None else {}
+    label_ids = inner.get("label2id") or config.get("label2id") or {}
     labels = tuple(sorted(label_ids, key=lambda label: label_ids[label]))
     if [label_ids[label] for label in labels] != list(range(len(labels))):
         raise AdapterError(
             f"{folder / _CONFIG}: label2id must number its labels from 0, found {label_ids}."
         )
-    model_class = str(config.get("model_class"))
-    names = of_class(model_class)
+    names = of_class(str(config.get("model_class"))) if built is None else None
     if names is not None and not names.classes:
-        labels = ()  # the names that transformers has in any configuration
-    return Head(
-        model_class=model_class,
-        labels=labels,
-        tensors=read_tensors(folder, "model_head.safetensors", "pytorch_model_head.bin"),
-        backbone=getattr(getattr(transformers, model_class, None), "base_model_prefix", ""),
-    )
+        return ()  # the names that transformers has in any configuration
+    # The library numbers also what is no label: a number, the ends of an answer, choices.
+    named = built is None or (built.tells_classes and built.problem_type != "regression")
+    return labels if named else ()
 
 
-def write_head(folder: Path, head: Head, *, model_type: str, base: BaseModelInfo) -> None:
+def _own_tensors(folder: Place, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a flexible head, as they are called in its model."""
+    owner = f"heads.{name}."
+    own = {
+        f"{FLEXIBLE}.{key.removeprefix(owner)}": tensor
+        for key, tensor in tensors.items()
+        if key.startswith(owner)
+    }
+    # The library also writes the tensors of heads whose names start alike.
+    odd = next((key for key in tensors if not key.startswith(f"heads.{name}")), None)
+    if odd is not None or not own:
+        raise AdapterError(
+            f"{folder}: the names of the weights of the head {name!r} begin with {owner!r}; found "
+            f"{odd or next(iter(tensors), 'nothing')!r}. Copy both files of the head from one "
+            "adapter."
+        )
+    return own
+
+
+def write_head(
+    folder: Path, head: Head, *, name: str, model_type: str | None, base: BaseModelInfo
+) -> None:
     """Write a head beside its adapter, so that ``load_adapter`` takes both.
+
+    Args:
+        folder: Where to.
+        head: The head.
+        name: What the library is to call a flexible head: as its adapter.
+        model_type: The architecture of the base model; None where the adapter does not say.
+        base: The base model.
 
     Raises:
         StorageError: The folder cannot be written.
     """
-    write_tensors(folder / "model_head.safetensors", head.tensors)
+    tensors, flexible = head.tensors, head.flexible
+    described: dict[str, Any] = {
+        "config": None,
+        "label2id": {label: index for index, label in enumerate(head.labels)},
+        "name": None,
+        "num_labels": head.outputs or len(head.labels),
+    }
+    if flexible is not None:
+        described = {"config": flexible.config(head.labels), "name": name}
+        tensors = {
+            f"heads.{name}.{key.removeprefix(f'{FLEXIBLE}.')}": tensor
+            for key, tensor in tensors.items()
+        }
+    write_tensors(folder / "model_head.safetensors", tensors)
     write_json(
         folder / _CONFIG,
         {
-            "config": None,
+            **described,
             "hidden_size": base.hidden_size,
-            "label2id": {label: index for index, label in enumerate(head.labels)},
             "model_class": head.model_class,
             "model_name": base.id,
             "model_type": model_type,
-            "name": None,
-            "num_labels": head.outputs or len(head.labels),
             "version": VERSION,
         },
     )

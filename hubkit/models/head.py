@@ -22,8 +22,9 @@ from hubkit.nn.hooks import SUBMODULE
 from hubkit.nn.host import backbone
 from hubkit.nn.layout import layouts_of
 from registry.errors import AdapterError, UnsupportedModelError
+from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import ProblemType
-from registry.task_types import of_class
+from registry.task_types import TaskNames, of_class, of_head
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def head_of(model: PreTrainedModel, outlet: Collection[str] = ()) -> Head | None
     tensors = {**head_to_keep(model), **{name: places[name] for name in outlet}}
     if not tensors:
         return None
-    problem, names = problem_type(model), of_class(type(model).__name__)
+    problem, names = problem_type(model), task_names(model)
     labels: dict[Any, str] = dict(model.config.id2label or {})
     if problem == "regression" or (names is not None and not names.classes):
         labels = {}  # transformers names two in any configuration
@@ -53,6 +54,7 @@ def head_of(model: PreTrainedModel, outlet: Collection[str] = ()) -> Head | None
         backbone=model.base_model_prefix,
         outputs=None if words else getattr(model.config, "num_labels", None),
         problem_type=problem,
+        flexible=flexible_of(model),
     )
 
 
@@ -71,11 +73,17 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
             ``head`` has at least these. None: all of them.
 
     Raises:
-        AdapterError: A parameter is missing, is none of the model's head, or has another shape;
-            nothing is written.
+        AdapterError: A parameter is missing, is none of the model's head, or has another shape; or
+            the model shares it with its embeddings, and those are others. Nothing is written.
     """
+    if head.flexible is not None and flexible_of(model) != head.flexible:
+        raise AdapterError(
+            f"The adapter's head is a flexible one ({head.flexible.head_type}), which has no place "
+            f"in a {type(model).__name__}. Make one with "
+            "hubkit.with_flexible_head(backbone, adapter.head.flexible)."
+        )
     own = head_tensors(model)
-    places = {**own, **outlet_tensors(model)}
+    places = {**own, **outlet_tensors(model), **_shared(model)}
     missing = (own.keys() if new is None else set(new)) - head.tensors.keys()
     if missing:
         raise AdapterError(
@@ -92,9 +100,17 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
                 f"shape {tuple(tensor.shape)}, which {expected} in the head of "
                 f"{type(model).__name__}. Load the model class that the adapter was trained in."
             )
+    for name, embeddings in _shared(model).items():
+        given = head.tensors.get(name)
+        if given is not None and not torch.equal(embeddings.cpu(), given.to(embeddings.dtype)):
+            raise AdapterError(
+                f"The adapter's head ({head.model_class or 'of an unnamed class'}) makes words by "
+                f"{name}, which in a {type(model).__name__} are its embeddings: their weights are "
+                "others. Load the base model that the adapter was trained on."
+            )
     with torch.no_grad():
-        for name, tensor in head.tensors.items():
-            places[name].copy_(tensor)
+        for name in head.tensors.keys() - _shared(model).keys():
+            places[name].copy_(head.tensors[name])
     _describe_outputs(model, head)
 
 
@@ -117,12 +133,26 @@ def problem_type(model: PreTrainedModel) -> ProblemType | None:
 
     Where its configuration does not say, it is what transformers takes it for in training.
     """
+    if (flexible := flexible_of(model)) is not None:
+        return flexible.problem_type
     given: ProblemType | None = getattr(model.config, "problem_type", None)
     if given in get_args(ProblemType):
         return given
     if not type(model).__name__.endswith("ForSequenceClassification"):
         return None
     return "regression" if model.config.num_labels == 1 else "single_label_classification"
+
+
+def flexible_of(model: PreTrainedModel) -> FlexibleHead | None:
+    """How the flexible head of ``model`` is built; None for any other model."""
+    found: FlexibleHead | None = getattr(model, "flexible", None)
+    return found
+
+
+def task_names(model: PreTrainedModel) -> TaskNames | None:
+    """What the head of ``model`` is for; None where the table of names does not know it."""
+    flexible = flexible_of(model)
+    return of_class(type(model).__name__) if flexible is None else of_head(flexible.head_type)
 
 
 def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
@@ -168,7 +198,7 @@ def head_to_train(model: PreTrainedModel) -> dict[str, Tensor]:
     The head of a language model is the base model's own. It is trained only where the base model's
     files have no weights for it, or not for all of it.
     """
-    tensors, names = head_tensors(model), of_class(type(model).__name__)
+    tensors, names = head_tensors(model), task_names(model)
     if names is None or not names.pretrained_head:
         return tensors
     made = _is_marked(model) and any(
@@ -182,6 +212,19 @@ def head_to_keep(model: PreTrainedModel) -> dict[str, Tensor]:
     tensors = head_tensors(model)
     trained = any(tensor.requires_grad for tensor in tensors.values())
     return tensors if trained else head_to_train(model)
+
+
+def _shared(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The tensors outside the backbone that are tensors of the backbone, too, by name."""
+    if model.base_model is model:
+        return {}
+    inside = {id(tensor) for tensor in _saved(backbone(model)).values()}
+    prefix = f"{model.base_model_prefix}."
+    return {
+        name: tensor
+        for name, tensor in _saved(model).items()
+        if id(tensor) in inside and not name.startswith((prefix, f"{SUBMODULE}."))
+    }
 
 
 def outlet_tensors(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -16,12 +16,12 @@ from hubkit.methods.table import new_method
 from hubkit.models.attach import Attached, attach, attached_to
 from hubkit.models.changes import BaseState, trained_outlet
 from hubkit.models.freeze import train_only
-from hubkit.models.head import head_of, module_paths
+from hubkit.models.head import head_of, module_paths, task_names
 from hubkit.nn.host import BaseModel
 from registry.errors import AdapterError, InvalidNameError
 from registry.manifest import HeadInfo
 from registry.refs import AdapterRef
-from registry.task_types import of_class, with_outputs
+from registry.task_types import with_outputs
 
 
 def insert_adapter(
@@ -97,7 +97,7 @@ def save_adapter(model: nn.Module, name: str, folder: str | Path) -> None:
     modules = () if head is None else module_paths(model, head.tensors)
     parts = {path: digest for path, digest in base.parts.items() if path not in modules}
     complete = replace(adapter, base=base.model_copy(update={"parts": parts}), head=head)
-    names, outputs = of_class(type(model).__name__), None if head is None else head.outputs
+    names, outputs = task_names(model), None if head is None else head.outputs
     manifest = manifest_of(
         complete,
         task_type=names and with_outputs(names.name, outputs),

@@ -18,11 +18,15 @@ from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import load_published
 from hubkit.formats.adapterhub.names import family
+from hubkit.formats.heads import FLEXIBLE, is_kept_only, read_head
 from hubkit.methods.table import METHODS
 from hubkit.models.fit import Fitting, has_sites
+from hubkit.models.flexible_head import with_flexible_head
 from registry import Catalog, Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
+from registry.folders.bounded import shown
 from registry.folders.configs import read_config
+from registry.folders.flexible_heads import KEPT, OPTIONS
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
 from registry.folders.lora import ALL_LINEAR, read_lora
 from registry.folders.peft_names import PREFIX, is_saved, plain_name
@@ -96,6 +100,8 @@ def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]
             Fitting(_skeleton(base)).check(replace(adapter, name=str(folder)))
     if (folder / HEAD.weights).is_file() and base is not None:
         _check_head(folder, manifest, base)
+    if is_kept_only(folder):
+        notes.append("Kept, not run by hubkit: a head of a type that AdapterHub's library runs.")
     return notes
 
 
@@ -230,11 +236,51 @@ def _require_saved_modules(folder: Place, paths: list[str], model: PreTrainedMod
 def _check_head(folder: Place, manifest: Manifest, base: Path) -> None:
     """Hold a head of a transformers class to that class on the base model."""
     config = read_config(folder / HEAD.config)
-    if config.get("config") is not None:
-        return  # AdapterHub's own
+    if isinstance(config.get("config"), dict):
+        _check_flexible_head(folder, base)
+        return
     model = _with_head(config.get("model_class"), manifest, base)
     if model is not None:
         _check_whole(folder / HEAD.weights, read_header(folder / HEAD.weights), [model])
+
+
+def _check_flexible_head(folder: Place, base: Path) -> None:
+    """Hold the weights of a flexible head to what its configuration builds on the base model."""
+    config = read_config(folder / HEAD.config)
+    if is_kept_only(folder):
+        kind = config["config"].get("head_type")
+        if kind in KEPT:
+            return
+        raise AdapterError(
+            f"{folder / HEAD.config}: the head_type is {shown(kind)}; hubkit keeps heads of the "
+            f"types {', '.join((*OPTIONS, *KEPT))}.{did_you_mean(str(kind), OPTIONS)}",
+            folder,
+            found=kind,
+        )
+    head = read_head(folder)
+    assert head is not None
+    assert head.flexible is not None
+    with torch.device("meta"):
+        model = with_flexible_head(_skeleton(base), head.flexible)
+    expected = {
+        name: tuple(tensor.shape)
+        for name, tensor in model.state_dict().items()
+        if name.startswith(f"{FLEXIBLE}.")
+    }
+    found = {name: tuple(tensor.shape) for name, tensor in head.tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            own = f"heads.{config.get('name')}.{name.removeprefix(f'{FLEXIBLE}.')}"
+            here, there = (
+                "is missing" if shape is None else f"has the shape {list(shape)}"
+                for shape in (found.get(name), expected.get(name))
+            )
+            raise BaseModelMismatchError(
+                f"{folder / HEAD.weights}: {own} {here}, but in the {head.flexible.head_type} head "
+                f"that {HEAD.config} describes, on this base model, it {there}. Name the base "
+                "model that the adapter was trained on, and copy both files of the head.",
+                own,
+            )
 
 
 def _require_all_layers(folder: Place, adapted: Set[str], model: PreTrainedModel) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.errors import FolderError
+from registry.folders.flexible_heads import flexible_head
 from registry.folders.folder import Given, choose_labels
 from registry.folders.kinds import HEAD
 from registry.folders.safetensors import TensorInfo
@@ -28,7 +29,8 @@ def read_head(
         given: Its `labels` name those of a head whose configuration does not.
 
     Raises:
-        FolderError: The labels are not numbered from 0, or not as many as the head has classes.
+        FolderError: The labels are not numbered from 0, or not as many as the head has classes; or
+            an option of a flexible head has no meaning.
     """
     where = path / HEAD.config
     flexible = config.get("config") if isinstance(config.get("config"), dict) else None
@@ -44,12 +46,15 @@ def read_head(
     head_type = flexible.get("head_type") if flexible else None
     kind = of_head(head_type) if flexible else of_class(config.get("model_class"))
     rows = _classes(tensors)
+    built = flexible_head(flexible, where) if flexible else None
     if kind is None:  # a head whose weights may not show what it tells apart
         chosen = given.labels or names if rows is None else choose_labels(path, names, rows, given)
         return {"labels": chosen}
     several = head_type == "multilabel_classification"  # also where there is one label
     task_type = kind.name if several else with_outputs(kind.name, rows)
-    facts = {"task_type": task_type}
+    facts: dict[str, Any] = {"task_type": task_type}
+    if built is not None:
+        facts["problem_type"] = built.problem_type
     if not kind.classes or task_type != kind.name:  # its rows are words, numbers, ends of an answer
         return {**facts, "labels": choose_labels(path, (), None, given)}
     if rows is None:  # a head whose weights do not show what it tells apart

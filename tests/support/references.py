@@ -41,6 +41,7 @@ APART = {
     REFERENCES / "bert" / "heads",
     REFERENCES / "gpt2" / "madx",
     PEFT_REFERENCES / "bert" / "seq_cls",
+    *REFERENCES.glob("*/flexible"),
 }
 """Folders whose outputs are logits; tests name them."""
 

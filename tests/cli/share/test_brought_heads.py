@@ -22,11 +22,12 @@ from tests.support.models import reference_base, reference_outputs
 from tests.support.models import run as run_model
 from tests.support.references import check_close
 
+HEAD_WEIGHTS = "model_head.safetensors"
 Run = Callable[..., Result]
 # Kind, labels by id, task type, and which layer of the head is the last.
 FLEXIBLE: dict[str, tuple[str, dict[str, int] | None, str, int]] = {
     "ner": ("tagging", {"O": 0, "PER": 1}, "token-classification", 1),
-    "qa": ("question_answering", None, "question-answering", 0),
+    "qa": ("question_answering", None, "question-answering", 1),
 }
 
 
@@ -34,12 +35,12 @@ def add_head(folder: Path, name: str) -> Path:
     """Put a head beside an adapter, as the library saves those that it builds itself."""
     kind, labels, _, layer = FLEXIBLE[name]
     config = json.loads((HEAD / "head_config.json").read_text())
-    config["config"] |= {"head_type": kind, "label2id": labels, "layers": 1}
+    config["config"] = {"head_type": kind, "label2id": labels, "layers": 1}
     folder.mkdir(exist_ok=True)
     (folder / "head_config.json").write_text(json.dumps(config | {"name": name}))
     tensors = {"weight": torch.ones(2, 32), "bias": torch.ones(2)}
     named = {f"heads.{name}.{layer}.{key}": tensor for key, tensor in tensors.items()}
-    save_file(named, folder / "model_head.safetensors")
+    save_file(named, folder / HEAD_WEIGHTS)
     return folder
 
 
@@ -55,7 +56,7 @@ def test_the_pickle_that_weights_were_made_of_is_shown(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", FLEXIBLE)
-def test_a_flexible_head_is_listed_and_its_adapter_runs_without_it(
+def test_a_flexible_head_is_listed_and_its_adapter_composes_without_it(
     run: Run, tmp_path: Path, name: str
 ) -> None:
     folder = add_head(copy(BERT / "seq_bn" / "a", tmp_path / name), name)
@@ -64,12 +65,21 @@ def test_a_flexible_head_is_listed_and_its_adapter_runs_without_it(
     (listed,) = json.loads(run("list", "--task-type", task_type, "--json").stdout)["adapters"]
     assert (listed["ref"], listed["method"]) == (f"{name}@1", "seq_bn")
     assert shown(run, name)["manifest"]["labels"] == [*(labels or ())]
-    told = run("predict", name, "Ada", status=1).stderr
-    assert told.startswith(f"Error: {name}@1 has a head ({task_type}) that AdapterHub's own ")
     inputs, expected = reference_outputs(BERT / "seq_bn")
     model = reference_base("bert")
     with attach(model, load_composition(name)):
         check_close(run_model(model, inputs), expected["single"])
+
+
+def test_a_head_that_hubkit_does_not_run_is_kept(run: Run, tmp_path: Path) -> None:
+    folder = add_head(copy(BERT / "seq_bn" / "a", tmp_path / "a"), "ner")
+    parser = {"head_type": "dependency_parsing"}
+    save_file({"heads.ner.biaffine_rels.weight": torch.ones(2, 33, 33)}, folder / HEAD_WEIGHTS)
+    edit(folder / "head_config.json", lambda config: config | {"config": parser})
+    printed = run("publish", folder, "--name", "parser", "--task", "parsing", "--base", BASE)
+    assert "Kept, not run by hubkit: a head of a type that" in printed.stderr
+    told = run("predict", "parser", "Ada", status=1).stderr
+    assert told.startswith("Error: parser@1 has a head (of no task type) of a type that only ")
 
 
 def test_a_head_without_an_adapter_is_listed_and_kept(run: Run, tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_a_token_classifier_of_a_transformers_class_is_kept(run: Run, tmp_path: 
     stock["model_class"] = "BertForTokenClassification"
     edit(folder / "head_config.json", lambda config: config | stock)
     tensors = {"classifier.weight": torch.ones(2, 32), "classifier.bias": torch.ones(2)}
-    save_file(tensors, folder / "model_head.safetensors")
+    save_file(tensors, folder / HEAD_WEIGHTS)
     run("publish", folder, "--name", "ner", "--task", "ner", "--base", BASE)
     assert shown(run, "ner")["task_type"] == "token-classification"
     told = run("predict", "ner", "Ada", status=1).stderr

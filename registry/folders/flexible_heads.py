@@ -1,0 +1,221 @@
+"""The heads that AdapterHub's library builds from a configuration: its "flexible" heads.
+
+Such a head is a row of linear layers. What ``head_config.json`` leaves out is as the library
+``adapters`` 1.3 (https://github.com/adapter-hub/adapters) has it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.errors import FolderError, did_you_mean
+from registry.folders.bounded import shown
+from registry.manifest import ProblemType
+from registry.storage.place import Place
+
+_MOST_LAYERS = 64
+
+_CLASSIFIER: Mapping[str, Any] = {
+    **{"num_labels": 2, "layers": 2, "activation_function": "tanh"},
+    **{"use_pooler": False, "bias": True, "dropout_prob": None},
+}
+_OF_TOKENS: Mapping[str, Any] = {
+    **{"num_labels": 2, "layers": 1, "activation_function": "tanh", "dropout_prob": None},
+}
+_WRITER: Mapping[str, Any] = {
+    **{"vocab_size": None, "layers": 1, "activation_function": None},
+    **{"layer_norm": False, "bias": False, "shift_labels": False},
+}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "classification": _CLASSIFIER,
+    "multilabel_classification": _CLASSIFIER,
+    "image_classification": {**_CLASSIFIER, "multilabel": False},
+    "multiple_choice": {
+        **{"num_choices": 2, "layers": 2, "activation_function": "tanh"},
+        **{"use_pooler": False, "dropout_prob": None},
+    },
+    "tagging": _OF_TOKENS,
+    "question_answering": _OF_TOKENS,
+    "masked_lm": {
+        **_WRITER,
+        **{"embedding_size": None, "layers": 2, "activation_function": "gelu"},
+        **{"layer_norm": True, "bias": True},
+    },
+    "causal_lm": {**_WRITER, "embedding_size": None, "shift_labels": True, "dropout_prob": None},
+    "seq2seq_lm": _WRITER,
+}
+"""The heads that hubkit runs: the options of each type, with what they are where nothing says."""
+
+KEPT = ("dependency_parsing",)
+"""The types that the library has and hubkit only keeps."""
+
+_NAMES = ("head_type", "label2id", "id2label")
+
+
+@dataclass(frozen=True, slots=True)
+class FlexibleHead:
+    """How a flexible head is built.
+
+    Attributes:
+        head_type: A key of ``OPTIONS``.
+        layers: How many linear layers it has.
+        activation: The name of the function between two of them; None for none.
+        outputs: How many numbers the last layer makes; None for a head that makes words: as many
+            as the base model knows, or `words`.
+        use_pooler: Whether it reads what the pooler of the base model gives.
+        bias: Whether the last layer has a bias.
+        dropout: While it is trained; None for that of the base model.
+        layer_norm: Whether a LayerNorm follows each activation of a head that makes words.
+        words: How many words it makes.
+        embedding_size: How wide the last layer of a head that makes words is; None as the base
+            model's embeddings.
+        shift_labels: Whether a token is compared with the word after it.
+        choices: Between how many choices it was trained to decide.
+        several: Whether several labels may hold at once.
+    """
+
+    head_type: str
+    layers: int
+    activation: str | None = None
+    outputs: int | None = None
+    use_pooler: bool = False
+    bias: bool = True
+    dropout: float | None = None
+    layer_norm: bool = False
+    words: int | None = None
+    embedding_size: int | None = None
+    shift_labels: bool = False
+    choices: int | None = None
+    several: bool = False
+
+    @property
+    def makes_words(self) -> bool:
+        """Whether its last layer has an output for each word."""
+        return "vocab_size" in OPTIONS[self.head_type]
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether its outputs are classes, or a number; not ends of an answer, choices or words."""
+        return "num_labels" in OPTIONS[self.head_type] and self.head_type != "question_answering"
+
+    @property
+    def problem_type(self) -> ProblemType | None:
+        """What its outputs mean, as transformers calls it; None for models not for sequences."""
+        if self.several:
+            return "multi_label_classification"
+        if self.head_type != "classification":
+            return None
+        return "regression" if self.outputs == 1 else "single_label_classification"
+
+    def config(self, labels: tuple[str, ...]) -> dict[str, Any]:
+        """What the library writes as ``config`` in ``head_config.json``."""
+        values: dict[str, Any] = {
+            "num_labels": self.outputs,
+            "num_choices": self.choices,
+            "layers": self.layers,
+            "activation_function": self.activation,
+            "use_pooler": self.use_pooler,
+            "bias": self.bias,
+            "dropout_prob": self.dropout,
+            "layer_norm": self.layer_norm,
+            "vocab_size": self.words,
+            "embedding_size": self.embedding_size,
+            "shift_labels": self.shift_labels,
+            "multilabel": self.several,
+        }
+        label_ids = {label: index for index, label in enumerate(labels)} or None
+        return {
+            "head_type": self.head_type,
+            "label2id": label_ids,
+            **{name: values[name] for name in OPTIONS[self.head_type]},
+        }
+
+
+def flexible_head(config: Mapping[str, Any], where: Place) -> FlexibleHead | None:
+    """Read how a flexible head is built.
+
+    Args:
+        config: ``config`` in a ``head_config.json``.
+        where: That file, for messages.
+
+    Returns:
+        None for a head of a type that hubkit does not run.
+
+    Raises:
+        FolderError: An option is on that heads of its type do not have, or has no meaning.
+    """
+    head_type = config.get("head_type")
+    if not isinstance(head_type, str) or head_type not in OPTIONS:
+        return None
+    known = OPTIONS[head_type]
+    for name, value in config.items():
+        if name not in known and name not in _NAMES and value:
+            raise FolderError(
+                f"{where}: the option {shown(name)} is {shown(value)}, which a {head_type} head of "
+                f"AdapterHub does not have; it has {', '.join(known)}.{did_you_mean(name, known)}",
+                where,
+            )
+    values = {**known, **{name: value for name, value in config.items() if name in known}}
+    read = _Reader(values, where)
+    several = head_type == "multilabel_classification" or read.flag("multilabel")
+    found = FlexibleHead(
+        head_type=head_type,
+        layers=read.count("layers", most=_MOST_LAYERS) or 1,
+        activation=read.text("activation_function"),
+        outputs=1 if head_type == "multiple_choice" else read.count("num_labels"),
+        use_pooler=read.flag("use_pooler"),
+        bias=read.flag("bias", default=True),
+        dropout=read.share("dropout_prob"),
+        layer_norm=read.flag("layer_norm"),
+        words=read.count("vocab_size"),
+        embedding_size=read.count("embedding_size"),
+        shift_labels=read.flag("shift_labels"),
+        choices=read.count("num_choices"),
+        several=several,
+    )
+    if head_type == "question_answering" and found.outputs != 2:
+        raise FolderError(
+            f"{where}: num_labels is {found.outputs}; a question_answering head has 2 outputs, for "
+            "where the answer starts and where it ends.",
+            where,
+        )
+    return found
+
+
+class _Reader:
+    """Options, each held to what it may be."""
+
+    def __init__(self, values: Mapping[str, Any], where: Place) -> None:
+        self._values = values
+        self._where = where
+
+    def count(self, name: str, most: int = 2**31 - 1) -> int | None:
+        value = self._values.get(name)
+        if value is not None and (type(value) is not int or not 1 <= value <= most):
+            raise self._error(name, f"a whole number from 1 to {most}")
+        return value
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        value = self._values.get(name, default)
+        if not isinstance(value, bool | None):
+            raise self._error(name, "true or false")
+        return bool(value)
+
+    def text(self, name: str) -> str | None:
+        value = self._values.get(name)
+        if not isinstance(value, str | None):
+            raise self._error(name, "the name of a function, or null")
+        return value or None
+
+    def share(self, name: str) -> float | None:
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if type(value) not in (int, float) or not (math.isfinite(value) and 0 <= value < 1):
+            raise self._error(name, "a number from 0 to below 1, or null")
+        return float(value)
+
+    def _error(self, name: str, expected: str) -> FolderError:
+        found = shown(self._values.get(name))
+        return FolderError(f"{self._where}: {name} is {found}; expected {expected}.", self._where)

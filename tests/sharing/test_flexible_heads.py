@@ -1,0 +1,211 @@
+"""Adapters that people saved with AdapterHub's own heads are published, and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModel
+
+import hubkit
+from hubkit import Adapter, attach, set_head, with_flexible_head
+from hubkit.composing.combine import publish_mix, publish_stack
+from hubkit.sharing.publish_folder import publish_folder
+from hubkit.tasks.rows import Rows
+from hubkit.training.evaluate import evaluate
+from hubkit.training.train import train_fusion
+from registry import AdapterRef, Catalog, Folder, Manifest, Version
+from registry.errors import AdapterError, BaseModelMismatchError, FolderError
+from tests.support.data import TEXTS, job
+from tests.support.foreign import HEAD, copy, edit
+from tests.support.models import REFERENCES, reference_base, tokenizer
+
+FLEXIBLE = REFERENCES / "bert" / "flexible"
+
+
+def ref(name: str) -> AdapterRef:
+    return AdapterRef.parse(name)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The BERT of the reference folders, with a tokenizer."""
+    folder = tmp_path_factory.mktemp("base")
+    model = reference_base("bert")
+    model.config.pad_token_id = tokenizer().pad_token_id
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def publish(catalog: Catalog, base: Path, name: str) -> None:
+    labels: tuple[str, ...] = ()
+    folder = FLEXIBLE / name
+    publish_folder(catalog, folder, ref(name), base=str(base), task="film", labels=labels)
+
+
+def expected_logits(base: Path, folder: Path, texts: list[str]) -> Tensor:
+    """What the head gives, built by hand on the base model."""
+    adapter = Adapter.load(folder)
+    assert adapter.head is not None
+    assert adapter.head.flexible is not None
+    backbone = AutoModel.from_pretrained(base).eval()
+    model = with_flexible_head(backbone, adapter.head.flexible)
+    set_head(model, adapter.head)
+    with attach(model, adapter), torch.no_grad():
+        rows = [model(**tokenizer()([text], return_tensors="pt")).logits for text in texts]
+    return torch.cat(rows)
+
+
+@pytest.mark.parametrize("name", ["classes", "pooled", "deep"])
+def test_one_label_is_the_softmax_of_the_head_in_the_order_of_its_labels(
+    catalog: Catalog, base: Path, name: str
+) -> None:
+    publish(catalog, base, name)
+    model = hubkit.load(name, catalog=catalog)
+    scores = torch.softmax(expected_logits(base, FLEXIBLE / name, TEXTS), -1)
+    for prediction, row in zip(model.predict(TEXTS), scores.tolist(), strict=True):
+        assert list(prediction.scores) == ["low", "high", "mid"]
+        assert list(prediction.scores.values()) == pytest.approx(row, abs=1e-5)
+    assert model.model.config.id2label == {0: "low", 1: "high", 2: "mid"}
+
+
+def test_several_labels_are_the_sigmoid_of_each(catalog: Catalog, base: Path) -> None:
+    publish(catalog, base, "several")
+    model = hubkit.load("several", catalog=catalog)
+    assert model.manifest.problem_type == "multi_label_classification"
+    scores = torch.sigmoid(expected_logits(base, FLEXIBLE / "several", TEXTS))
+    for prediction, row in zip(model.predict(TEXTS), scores.tolist(), strict=True):
+        assert list(prediction.scores.values()) == pytest.approx(row, abs=1e-5)
+
+
+def test_several_labels_stay_several_where_a_manifest_does_not_say_it(
+    catalog: Catalog, base: Path
+) -> None:
+    publish(catalog, base, "several")
+    version = catalog.resolve(ref("several"))
+    # As an earlier hubkit published it.
+    manifest = catalog.manifest(version).changed("it", problem_type=None)
+    catalog.publish(ref("old"), _folder(catalog, version, manifest))
+    model = hubkit.load("old", catalog=catalog)
+    assert model.plan.problem_type == "multi_label_classification"
+
+
+def _folder(catalog: Catalog, version: Version, manifest: Manifest) -> Folder:
+    return Folder(manifest, catalog.folder(version))
+
+
+def test_one_output_is_a_number(catalog: Catalog, base: Path) -> None:
+    publish(catalog, base, "number")
+    model = hubkit.load("number", catalog=catalog)
+    assert (model.task.name, model.labels) == ("text-regression", ())
+    numbers = expected_logits(base, FLEXIBLE / "number", TEXTS).flatten().tolist()
+    assert [one.score for one in model.predict(TEXTS)] == pytest.approx(numbers, abs=1e-5)
+
+
+def test_they_stack_mix_fuse_and_are_measured(catalog: Catalog, base: Path) -> None:
+    for name in ("classes", "deep"):
+        publish(catalog, base, name)
+    publish_stack(catalog, ref("stack"), [ref("deep"), ref("classes")])
+    publish_mix(catalog, ref("mix"), [ref("classes"), ref("deep")], [1.0, 0.0])
+    alone, mixed, stacked = (
+        hubkit.load(name, catalog=catalog).logits(TEXTS) for name in ("deep", "mix", "stack")
+    )
+    # A mix has the head of its last part, here on the adapter of its first.
+    adapter, head = Adapter.load(FLEXIBLE / "classes"), Adapter.load(FLEXIBLE / "deep").head
+    assert head is not None
+    assert head.flexible is not None
+    model = with_flexible_head(AutoModel.from_pretrained(base).eval(), head.flexible)
+    set_head(model, head)
+    with attach(model, adapter), torch.no_grad():
+        rows = [model(**tokenizer()([text], return_tensors="pt")).logits for text in TEXTS]
+    torch.testing.assert_close(mixed, torch.cat(rows), rtol=0, atol=1e-5)
+    assert (alone - mixed).abs().max() > 1e-3
+    assert stacked.shape == alone.shape
+    version = train_fusion(catalog, job("both"), refs=[ref("classes"), ref("deep")])
+    assert len(hubkit.load(version.ref, catalog=catalog).predict(TEXTS)) == len(TEXTS)
+    rows = Rows("films", {"text": TEXTS, "label": ["low"] * len(TEXTS)})
+    found = evaluate(hubkit.load("classes", catalog=catalog), rows)
+    predicted = hubkit.load("classes", catalog=catalog).predict(TEXTS)
+    share = sum(one.label == "low" for one in predicted) / len(TEXTS)
+    assert found["accuracy"] == pytest.approx(share)
+
+
+def without_last(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: one for name, one in tensors.items() if name != "heads.topic.4.bias"}
+
+
+def wider(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return tensors | {"heads.topic.1.weight": torch.ones(48, 48)}
+
+
+def more(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return tensors | {"heads.topic.7.weight": torch.ones(2, 32)}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (without_last, r"heads\.topic\.4\.bias is missing, but .* it has the shape \[2\]\."),
+        (
+            wider,
+            r"heads\.topic\.1\.weight has the shape \[48, 48\], but .* it has the shape \[32, 32\]",
+        ),
+        (more, r"heads\.topic\.7\.weight has the shape \[2, 32\], but .* it is missing"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_configuration_are_refused(
+    catalog: Catalog,
+    tmp_path: Path,
+    base: Path,
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    told: str,
+) -> None:
+    folder = copy(HEAD, tmp_path / "topic")
+    weights = folder / "model_head.safetensors"
+    save_file(change(load_file(weights)), weights)
+    with pytest.raises(BaseModelMismatchError, match=told):
+        publish_folder(catalog, folder, ref("it"), base=str(base), task="t")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "told"),
+    [
+        ({"head_type": "clasification"}, AdapterError, "did you mean classification"),
+        ({"use_magic": True}, FolderError, "the option 'use_magic' is True"),
+        ({"layers": 0}, FolderError, "layers is 0; expected a whole number from 1"),
+        ({"use_pooler": "yes"}, FolderError, "use_pooler is 'yes'; expected true or false"),
+        ({"dropout_prob": 1.0}, FolderError, "dropout_prob is 1.0; expected a number"),
+        ({"activation_function": "tahn"}, AdapterError, "'tahn', which transformers does not"),
+    ],
+)
+def test_a_configuration_that_cannot_be_built_is_refused(
+    catalog: Catalog,
+    tmp_path: Path,
+    base: Path,
+    changes: dict[str, Any],
+    error: type[Exception],
+    told: str,
+) -> None:
+    folder = copy(HEAD, tmp_path / "topic")
+    edit(folder / "head_config.json", lambda it: it["config"].update(changes))
+    with pytest.raises(error, match=f"(?i){told}"):
+        publish_folder(catalog, folder, ref("it"), base=str(base), task="t")
+
+
+def test_a_head_that_does_not_fit_is_refused_at_load_where_no_base_model_was_at_hand(
+    catalog: Catalog, tmp_path: Path, base: Path
+) -> None:
+    folder = copy(HEAD, tmp_path / "topic")
+    weights = folder / "model_head.safetensors"
+    save_file(wider(load_file(weights)), weights)
+    publish_folder(catalog, folder, ref("it"), task="t")
+    with pytest.raises(
+        AdapterError, match=r"head\.1\.weight of shape \(48, 48\), which has the sh"
+    ):
+        hubkit.load("it", base=str(base), catalog=catalog)
