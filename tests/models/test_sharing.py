@@ -195,21 +195,6 @@ def test_a_backbone_carries_one_thing_at_a_time_whichever_model_it_is_in() -> No
                 merge(second, random_adapter(model, "l", "lora"))
 
 
-def test_one_adapter_is_merged_at_a_time_and_only_out_of_what_it_was_merged_into() -> None:
-    model = tiny_model()
-    one, two = (random_adapter(model, name, "lora", seed=s) for s, name in enumerate("ab"))
-    before = run(model)
-    merged = merge(model, one)
-    with pytest.raises(CompositionError, match="has an adapter merged into it"):
-        merge(model, two)
-    merged.unmerge()
-    assert torch.equal(run(model), before)
-    merged = merge(model, one)
-    model.load_state_dict(tiny_model(seed=4).state_dict())
-    with pytest.raises(CompositionError, match="were changed since a was merged"):
-        merged.unmerge()
-
-
 def test_the_same_weights_in_another_dtype_are_the_same_base_with_a_note(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

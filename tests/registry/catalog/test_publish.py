@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from registry import (
     Version,
 )
 from registry.search.search import search
-from registry.tables.record import Publication, reserve_number
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")
@@ -143,40 +142,6 @@ def test_a_number_out_of_range_is_refused_and_takes_nothing(
     assert catalog.publish(REF, make_folder()).number == 1
 
 
-def test_after_the_highest_number_that_can_be_asked_for_there_are_others_to_publish_and_to_pull(
-    catalog: Catalog, other_catalog: Catalog, make_folder: MakeFolder
-) -> None:
-    assert catalog.publish(REF, make_folder(), number=2_000_000_000).number == 2_000_000_000
-    following = catalog.publish(REF, make_folder())
-    assert following.number == 2_000_000_001
-    assert other_catalog.pull(following, catalog) == following
-    assert other_catalog.publish(REF, make_folder()).number == 2_000_000_002
-
-
-def test_a_number_at_the_end_of_the_range_is_not_brought_along(
-    catalog: Catalog, other_catalog: Catalog, make_folder: MakeFolder
-) -> None:
-    """As a registry that an earlier hubkit wrote may have it."""
-    with catalog.database.write() as connection:
-        reserve_number(connection, REF, 2_100_000_000, datetime.now(UTC))
-    last = catalog.publish(REF, make_folder())
-    assert last.number == 2_100_000_001
-    with pytest.raises(InvalidNameError, match="at most 2100000000 here"):
-        other_catalog.pull(last, catalog)
-    assert other_catalog.pull(last, catalog, name=REF).number == 1
-
-
-@pytest.mark.parametrize("taken", [2**31 - 2, 2**31 - 1])
-def test_a_name_without_a_number_left_says_so(
-    catalog: Catalog, make_folder: MakeFolder, taken: int
-) -> None:
-    """As a registry that an earlier hubkit wrote may have it."""
-    with catalog.database.write() as connection:
-        reserve_number(connection, REF, taken, datetime.now(UTC))
-    with pytest.raises(ConflictError, match=r"has no version number left: .* 2147483647"):
-        catalog.publish(REF, make_folder())
-
-
 def test_what_is_too_long_for_a_column_of_one_database_is_kept_in_both(
     catalog: Catalog, make_folder: MakeFolder, make_manifest: Callable[..., Manifest]
 ) -> None:
@@ -186,21 +151,6 @@ def test_what_is_too_long_for_a_column_of_one_database_is_kept_in_both(
     version = catalog.publish(REF, folder)
     assert search(catalog, text="found").items == (version,)
     assert search(catalog, text=word).items == ()
-
-
-@pytest.mark.parametrize(
-    "at",
-    [
-        datetime(2026, 1, 1),
-        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
-        datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-14))),
-    ],
-)
-def test_a_time_that_no_database_holds_is_refused(at: datetime) -> None:
-    with pytest.raises(InvalidNameError, match="A time has a zone and is, in UTC, in a year"):
-        Publication(author="a", message="", created_at=at)
-    with pytest.raises(InvalidNameError, match="A time has a zone and is, in UTC, in a year"):
-        Publication(author="a", message="", created_at=datetime.now(UTC), yanked_at=at)
 
 
 def test_a_user_whose_name_cannot_be_stored_is_told_before_anything_changes(
