@@ -28,7 +28,7 @@ from registry.catalog.store import Store
 from registry.log.log import current_user
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.storage.files import open_file
+from registry.storage.files import is_digest, open_file
 from registry.tables.lineage import Lineage, find_lineage, find_parents
 from registry.tables.lookup import find_repository, find_version
 from registry.tables.models import REVISIONS
@@ -151,6 +151,8 @@ class Catalog:
 
     def find_digest(self, manifest_digest: str) -> Version | None:
         """Return the version with this manifest, the first published one of several, or None."""
+        if not is_digest(manifest_digest):  # which not every database takes as a text
+            return None
         with self.database.read() as connection:
             return load_digests(connection, [manifest_digest]).get(manifest_digest)
 

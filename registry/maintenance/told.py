@@ -21,7 +21,8 @@ from registry.maintenance.rows import rewrite
 from registry.refs import AdapterRef
 from registry.tables.edit import delete_adapter
 from registry.tables.listings import list_newest
-from registry.tables.models import LOG, REFS, REPOSITORIES, REVISIONS
+from registry.tables.models import LOG, ORIGINS, REFS, REPOSITORIES, REVISIONS
+from registry.tables.origins import set_origin
 from registry.tables.record import Publication, record_version
 
 _BATCH = 200
@@ -175,8 +176,10 @@ def _load(connection: Connection, names: Iterable[str]) -> dict[str, _Rows]:
         loaded[row.folded].repository = row
         by_id[row.id] = loaded[row.folded]
     numbers = {}
-    revisions = select(REVISIONS).where(
-        REVISIONS.c.repository_id.in_(by_id), REVISIONS.c.number.is_not(None)
+    revisions = (
+        select(REVISIONS, ORIGINS.c.location.label("origin"))
+        .outerjoin(ORIGINS, ORIGINS.c.revision_id == REVISIONS.c.id)
+        .where(REVISIONS.c.repository_id.in_(by_id), REVISIONS.c.number.is_not(None))
     )
     for row in connection.execute(revisions.order_by(REVISIONS.c.id)):
         by_id[row.repository_id].revisions.append(row)
@@ -226,6 +229,8 @@ def _compare(told: Told, rows: _Rows) -> Iterator[str]:
         for column, what in _FACTS.items():
             if (expected := getattr(version, column)) != (found := getattr(row, column)):
                 yield _differs(named, what, expected, found)
+        if row.origin != version.origin:
+            yield _differs(named, "origin", version.origin or "none", row.origin or "none")
     if told.deleted_at is not None and rows.revisions:
         yield f"{ref}: it was deleted, but {len(rows.revisions)} versions of it are there."
     for alias in sorted(told.aliases.keys() | _aliases(told, rows, matched).keys()):
@@ -324,6 +329,8 @@ def _write_versions(catalog: Catalog, connection: Connection, told: Told, rows: 
             .where(REVISIONS.c.id == row.id)
             .values(manifest_digest=digest, **facts)
         )
+        if row.origin != version.origin:
+            set_origin(connection, row.id, version.origin)
         if row.manifest_digest != digest:
             rewrite(connection, row.id, told.ref, catalog.store.manifest(named, digest))
 

@@ -46,7 +46,14 @@ def find_pulled(connection: Connection, ref: AdapterRef, location: str) -> Versi
     return next((version for _, version in load_versions(connection, statement)), None)
 
 
-def set_origin(connection: Connection, revision_id: int, location: str) -> None:
-    """Note where a revision was pulled from, in place of what was noted before."""
+def set_origin(connection: Connection, revision_id: int, location: str | None) -> None:
+    """Note where a revision was pulled from, in place of what was noted before.
+
+    Args:
+        connection: A transaction that writes.
+        revision_id: Which revision.
+        location: A folder, or a URL; None for what was published here.
+    """
     connection.execute(delete(ORIGINS).where(ORIGINS.c.revision_id == revision_id))
-    connection.execute(insert(ORIGINS), {"revision_id": revision_id, "location": location})
+    if location is not None:
+        connection.execute(insert(ORIGINS), {"revision_id": revision_id, "location": location})

@@ -95,6 +95,8 @@ def test_the_same_content_under_two_names_is_two_versions_of_one_set_of_blobs(
     assert (str(first.ref), str(second.ref)) == ("alice/sst2@1", "bob/copy@1")
     assert stored_files(catalog) == blobs
     assert catalog.find_digest(folder.manifest.digest) == first
+    for none in ("", "a\0b", folder.manifest.digest.upper(), "\ud800"):
+        assert catalog.find_digest(none) is None
 
 
 @pytest.mark.parametrize("ref", ["sst2@1", "sst2@best", "sst2@latest"])

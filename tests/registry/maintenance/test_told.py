@@ -78,6 +78,12 @@ CHANGES = {
     "a counter": (["UPDATE repositories SET next_number = 1 WHERE folded = 'alice/one'"], "next"),
     "a counter ahead": (["UPDATE repositories SET next_number = 50 WHERE folded = 'two'"], "next"),
     "a name": (["UPDATE repositories SET name = 'Other' WHERE folded = 'two'"], "its name"),
+    "an origin": (["UPDATE origins SET location = '/elsewhere'"], "two@1: its origin"),
+    "a lost origin": (["DELETE FROM origins"], "its origin"),
+    "a false origin": (
+        ["INSERT INTO origins SELECT id, '/elsewhere' FROM revisions WHERE number = 7"],
+        "its origin should be none",
+    ),
     "a version": (gone(8), "there are no rows of it"),
     "the first version": (gone(1), "there are no rows of it"),
 }
@@ -104,7 +110,16 @@ def test_what_the_log_tells_otherwise_is_told_of_and_written_again(
     assert busy.versions(ONE) == versions
     if lost is None:  # what comes back comes after the others, as if it were published now
         after = without_ids(rows_of(busy))
-        for table in ("revisions", "refs", "files", "metrics", "tags", "parents", "listings"):
+        for table in (
+            "revisions",
+            "refs",
+            "files",
+            "metrics",
+            "tags",
+            "parents",
+            "listings",
+            "origins",
+        ):
             assert sorted(map(str, after[table])) == sorted(map(str, before[table])), table
 
 
