@@ -81,6 +81,7 @@ def test_a_version_and_all_it_is_made_of_arrive_as_they_were(
         catalog.folder(version)
 
 
+@pytest.mark.once
 def test_a_bundle_is_a_tar_archive_of_the_index_and_every_blob_once(
     other_catalog: Catalog, nested: Version
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_bundle_that_is_cut_off_anywhere_is_refused(
         catalog.resolve(nested.ref)
 
 
+@pytest.mark.once
 def test_an_end_that_is_cut_off_is_told_although_all_is_there(
     catalog: Catalog, other_catalog: Catalog, nested: Version
 ) -> None:
@@ -129,6 +131,7 @@ def test_what_a_cut_off_bundle_left_is_completed_by_the_whole_one(
     assert import_bundle(catalog, io.BytesIO(bundle))[-1] == nested
 
 
+@pytest.mark.once
 def test_an_altered_byte_is_refused_wherever_it_is(
     catalog: Catalog, other_catalog: Catalog, nested: Version
 ) -> None:
@@ -211,6 +214,7 @@ def test_a_number_that_holds_other_content_is_a_conflict(
     assert catalog.versions(mine.ref) == [mine]
 
 
+@pytest.mark.once
 def test_damaged_bytes_are_not_exported(other_catalog: Catalog, nested: Version) -> None:
     weights = other_catalog.manifest(nested).files["head/weights.bin"].sha256
     path = other_catalog.blobs.path(weights)

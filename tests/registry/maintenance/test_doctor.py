@@ -35,6 +35,7 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("fixed", "state"), [(True, "ok"), (False, "note")])
 def test_the_bug_of_the_write_ahead_log_is_told_by_version(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch, fixed: bool, state: str
@@ -55,6 +56,7 @@ def test_a_network_file_system_recommends_postgresql(
     assert checks["database"].state == "note"  # it has the other journal still
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("free", "state"), [(10**11, "ok"), (10**9, "note"), (10**6, "problem")])
 def test_a_disk_that_fills_up_is_told(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch, free: int, state: str
@@ -85,11 +87,13 @@ def test_a_newer_database_is_a_problem(catalog: Catalog) -> None:
     assert "newer hubkit" in check.text
 
 
+@pytest.mark.once
 def test_a_folder_that_everybody_can_write_is_told(catalog: Catalog) -> None:
     catalog.home.chmod(0o777)
     assert "chmod o-w" in found(catalog)["folder"].text
 
 
+@pytest.mark.once
 def test_what_was_left_is_counted(catalog: Catalog) -> None:
     for folder, name in (("tmp", ".a.tmp"), ("quarantine", "b")):
         (catalog.home / folder).mkdir(exist_ok=True)
@@ -109,6 +113,7 @@ def test_what_somebody_took_out_of_the_database_is_a_problem(catalog: Catalog) -
     assert check.about is DamagedDatabaseError
 
 
+@pytest.mark.once
 def test_storage_that_cannot_be_reached_is_a_problem(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +123,7 @@ def test_storage_that_cannot_be_reached_is_a_problem(
     assert found(catalog)["storage"].state == "problem"
 
 
+@pytest.mark.once
 def test_training_that_broke_off_is_listed(catalog: Catalog) -> None:
     (catalog.home / "runs" / ("0" * 16)).mkdir(parents=True)
     (check,) = [check for check in examine(catalog) if check.name == "leftovers"]

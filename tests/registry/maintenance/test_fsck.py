@@ -91,6 +91,7 @@ def test_an_index_that_misses_rows_is_damage(catalog: Catalog, version: Version)
     assert "is damaged: " in texts(check_registry(catalog, full=True))
 
 
+@pytest.mark.once
 def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_looked_at(
     catalog: Catalog, version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_looked_at(
     assert f"cannot be read (Permission denied) at {path}. It cannot" in texts(report)
 
 
+@pytest.mark.once
 def test_what_lies_among_the_blobs_and_is_none_is_noted_and_left(
     catalog: Catalog, version: Version
 ) -> None:
@@ -144,6 +146,7 @@ def test_blobs_are_found_page_by_page(
     assert found == sorted(expected)
 
 
+@pytest.mark.once
 def test_large_files_are_hashed_too(
     catalog: Catalog, version: Version, make_folder: MakeFolder
 ) -> None:

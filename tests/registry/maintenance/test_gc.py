@@ -171,6 +171,7 @@ def test_what_killed_processes_left_goes_when_it_is_old(
     assert stranger.exists()
 
 
+@pytest.mark.once
 def test_files_that_are_not_hubkits_are_left_alone(catalog: Catalog, deleted: Folder) -> None:
     stranger = catalog.blobs.path(deleted.manifest.digest).with_name("README")
     stranger.write_text("hello")
@@ -215,6 +216,7 @@ def test_it_is_told_in_the_log(catalog: Catalog, deleted: Folder) -> None:
     assert (last.action, last.details["condemned"]) == ("gc", 2)
 
 
+@pytest.mark.once
 def test_a_home_that_cannot_be_written_is_a_storage_error(catalog: Catalog, tmp_path: Path) -> None:
     from registry import StorageError
 
@@ -240,6 +242,7 @@ def test_in_the_cache_only_folders_go_that_hubkit_wrote(catalog: Catalog, delete
     assert (linked / "hubkit.json").exists()
 
 
+@pytest.mark.once
 def test_a_cache_that_is_a_link_is_left_alone(
     catalog: Catalog, deleted: Folder, tmp_path: Path
 ) -> None:
@@ -289,6 +292,7 @@ def _url(catalog: Catalog) -> str:
     return catalog.database.backend.engine.url.set(drivername="postgresql").render_as_string(False)
 
 
+@pytest.mark.once
 def test_training_runs_that_broke_off_go_when_they_are_old(catalog: Catalog) -> None:
     runs = catalog.home / "runs"
     for name in ("0" * 16, "1" * 16, "2" * 16, "mine"):
