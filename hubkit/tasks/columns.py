@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +102,14 @@ def label_list(value: Any) -> list[str]:
     if len(set(names)) != len(names):
         raise NotExpectedError("a list of labels without duplicates")
     return sorted(names)
+
+
+def listed(value: Any) -> Any:
+    """A list that is written in JSON in a text; any other value as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError):  # a text may start with a bracket
+            return json.loads(value)
+    return value
 
 
 def number(value: Any) -> float:

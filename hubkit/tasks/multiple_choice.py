@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, text
+from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, listed, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, require_reading_only, text_info
@@ -50,23 +49,15 @@ class ChoicePrediction(Prediction):
 
 def choices(value: Any) -> list[str]:
     """Two different texts or more: a list, a JSON list as text, or one text with | between them."""
-    if isinstance(value, str):
-        value = _split(value)
-    if not isinstance(value, Sequence):
+    found = listed(value)
+    if isinstance(found, str):
+        found = [part.strip() for part in found.split("|")]
+    if not isinstance(found, list | tuple):
         raise NotExpectedError("a list of texts, or texts with | between them")
-    found = [text(one) for one in value]
+    found = [text(one) for one in found]
     if len(found) < 2 or len(set(found)) < len(found):
         raise NotExpectedError("two choices or more, each of them once")
     return found
-
-
-def _split(value: str) -> Any:
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            pass  # a text may start with a bracket
-    return [part.strip() for part in value.split("|")]
 
 
 def label(value: Any) -> int | str:

@@ -1,0 +1,268 @@
+"""A query and candidates, to the candidates in the order of how well they fit the query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+from sklearn.metrics import ndcg_score, roc_auc_score
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hubkit.tasks.columns import (
+    Column,
+    NotAlignedError,
+    NotExpectedError,
+    listed,
+    number,
+    text,
+)
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, require_reading_only, text_info
+from registry.errors import AdapterError, DataError
+from registry.manifest import Manifest, TextInfo
+from registry.task_types import TASK_TYPES
+
+PLACES = 10
+"""How far down nDCG and the hit rate look."""
+
+
+@dataclass(frozen=True)
+class RankingPrediction(Prediction):
+    """The candidates of one query, the best first.
+
+    Attributes:
+        candidates: Their texts.
+        indices: Their positions in what was given, from 0.
+        scores: How well they fit, from 0 to 1: the sigmoid of the head's output.
+    """
+
+    candidates: tuple[str, ...]
+    indices: tuple[int, ...]
+    scores: tuple[float, ...]
+
+    def cells(self) -> tuple[str, ...]:
+        """The candidates and their scores."""
+        return " | ".join(self.candidates), ", ".join(f"{score:.4f}" for score in self.scores)
+
+
+def query(value: Any) -> str:
+    """Text, or a whole number that stands for someone, such as a user."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
+
+
+def candidates(value: Any) -> list[str]:
+    """Texts: a list, or a JSON list as text; or the text of a single one."""
+    found = listed(value)
+    if isinstance(found, str):
+        return [text(found)]
+    if not isinstance(found, list | tuple) or not found or len(set(map(str, found))) < len(found):
+        raise NotExpectedError("a text, or a list of texts, each of them once")
+    return [text(one) for one in found]
+
+
+def relevance(value: Any) -> list[float]:
+    """Numbers from 0 to 1: a list, or a JSON list as text; or a single one."""
+    found = listed(value)
+    grades = [number(one) for one in (found if isinstance(found, list | tuple) else [found])]
+    if not all(0 <= grade <= 1 for grade in grades):
+        raise NotExpectedError(
+            "a relevance from 0 (does not fit) to 1 (fits best); ratings have to be brought there, "
+            "such as 1 for liked and 0 for not liked,"
+        )
+    return grades
+
+
+class Ranking(TextTask):
+    """A cross-encoder: the query and a candidate are read together, and get one number.
+
+    A row of a table has a list of candidates and a relevance for each, or a single candidate, such
+    as an item that a user rated. Rows with one query are taken together; the query may be a user's
+    history, or no more than a name. A relevance of 0 says that a candidate does not fit, anything
+    above that it does, and how well, up to 1. Ratings, which are all above 0, first have to be told
+    apart, into liked and not.
+
+    Training is pointwise: each pair counts for itself, with the binary cross-entropy to its
+    relevance, as in R. Nogueira and K. Cho, *Passage Re-ranking with BERT*, 2019
+    (https://arxiv.org/abs/1901.04085). A batch then has as many pairs as it says, however long the
+    lists are; and where an adapter belongs to one user, whose list is the only one, there is still
+    more than one step an epoch, which a loss over whole lists would not give.
+
+    Metrics are means over queries, whose lists may be of any length:
+
+    - ``ndcg_at_10``: as scikit-learn's ``ndcg_score``: linear gains, ties averaged; 0 for a query
+      without a relevant candidate, as there. A single candidate has one order: 1 if it is relevant.
+    - ``mrr``: one over the place of the first relevant candidate; 0 where there is none, as
+      trec_eval has it. Of candidates with one score, those that are not relevant come first, so
+      that an adapter that tells nothing apart gains nothing from how a file is sorted.
+    - ``hit_rate_at_10``: whether a relevant candidate is among the first ten, counted the same way.
+    - ``auc``: the area under the ROC curve, over the queries that have candidates of both kinds:
+      for the others there is none. It is left out where no query has both.
+    """
+
+    names = TASK_TYPES["ranking"]
+    columns = (
+        Column("query", query, given=query),
+        Column("candidates", candidates, given=candidates),
+        Column("relevance", relevance, target=True),
+    )
+    example = "query,candidates,relevance\nfun for children,Toy Story,1\nfun for children,Alien,0\n"
+    metrics_up = MappingProxyType(
+        {"ndcg_at_10": True, "mrr": True, "hit_rate_at_10": True, "auc": True}
+    )
+    header = ("candidates", "scores")
+
+    def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """A row for each query, in the order in which they first occur."""
+        graded = "relevance" in columns
+        groups: dict[str, dict[str, float]] = {}
+        for row, (asked, among) in enumerate(
+            zip(columns["query"], columns["candidates"], strict=True)
+        ):
+            grades = columns["relevance"][row] if graded else [0.0] * len(among)
+            if len(grades) != len(among):
+                raise NotAlignedError(
+                    row,
+                    f"expected as many numbers as candidates, found a relevance of {len(grades)} "
+                    f"for {len(among)}",
+                )
+            group = groups.setdefault(asked, {})
+            if twice := [candidate for candidate in among if candidate in group]:
+                raise NotAlignedError(
+                    row, f"expected each candidate once for a query, found {twice[0]!r} again"
+                )
+            group.update(zip(among, grades, strict=True))
+        found: dict[str, Sequence[Any]] = {
+            "query": list(groups),
+            "candidates": [list(group) for group in groups.values()],
+        }
+        if graded:
+            found["relevance"] = [list(group.values()) for group in groups.values()]
+        return found
+
+    def plan_of(self, manifest: Manifest) -> HeadPlan:
+        """One output."""
+        if manifest.outputs not in (None, 1):
+            raise AdapterError(
+                f"A head for ranking has one output; this one has {manifest.outputs}."
+            )
+        return HeadPlan(1, (), "regression")
+
+    def fit_plan(self, rows: Rows) -> HeadPlan:
+        """One output."""
+        grades = {grade for row in rows["relevance"] for grade in row}
+        if len(grades) < 2:
+            raise DataError(
+                f"{rows.name} has the relevance {grades.pop():g} for each candidate; there is "
+                "nothing to learn.",
+                rows.name,
+            )
+        return HeadPlan(1, (), "regression")
+
+    def text_info(
+        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+    ) -> TextInfo:
+        """A query and a candidate are a pair."""
+        require_reading_only(self, asked)
+        return text_info(processor, asked.max_length, pair=True)
+
+    def require_form(self, rows: Rows, info: TextInfo) -> None:
+        """Every row is a query and candidates."""
+
+    def probe(self) -> Rows:
+        """A long pair and a short one."""
+        return Rows("probe", {"query": [LONG, SHORT], "candidates": [[LONG], [SHORT]]})
+
+    def encode(
+        self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
+    ) -> Encoded:
+        """A feature for each candidate; ``labels`` is its relevance."""
+        row_of = [row for row, among in enumerate(rows["candidates"]) for _ in among]
+        flat = [candidate for among in rows["candidates"] for candidate in among]
+        encoded, cut = encode_each(processor, [rows["query"][row] for row in row_of], flat, text)
+        features = dict(encoded)
+        if "relevance" in rows:
+            features["labels"] = [grade for row in rows["relevance"] for grade in row]
+        return Encoded(features, row_of, len({row_of[at] for at in cut}))
+
+    def run(
+        self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
+    ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """The binary cross-entropy, and a number for each pair, *shape* ``(pairs, 1)``."""
+        given = dict(inputs)
+        labels = given.pop("labels", None)
+        logits = model(**given).logits
+        if labels is None:
+            return None, (logits,)
+        return binary_cross_entropy_with_logits(logits[:, 0].float(), labels.float()), (logits,)
+
+    def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """The binary cross-entropy; the model's own is the squared error."""
+        return self.run(model, inputs, self.options())[0]
+
+    def predictions(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
+    ) -> Sequence[Prediction]:
+        """The candidates of each query in order; those with one score stay as they were given."""
+        return [
+            _prediction(numbers, among)
+            for numbers, among in zip(_by_row(outputs, rows), rows["candidates"], strict=True)
+        ]
+
+    def metrics(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> dict[str, float]:
+        """The means over queries."""
+        lists = list(zip(_by_row(outputs, rows), map(np.array, rows["relevance"]), strict=True))
+        firsts = [_first(numbers, grades) for numbers, grades in lists]
+        found = {
+            "ndcg_at_10": _mean([_ndcg(numbers, grades) for numbers, grades in lists]),
+            "mrr": _mean([1 / first if first else 0.0 for first in firsts]),
+            "hit_rate_at_10": _mean([float(0 < first <= PLACES) for first in firsts]),
+        }
+        areas = [
+            float(roc_auc_score(grades > 0, numbers))
+            for numbers, grades in lists
+            if (grades > 0).any() and not (grades > 0).all()
+        ]
+        return {**found, "auc": _mean(areas)} if areas else found
+
+
+def _by_row(outputs: Outputs, rows: Rows) -> list[np.ndarray]:
+    """The numbers of each query's candidates."""
+    ends = np.cumsum([len(among) for among in rows["candidates"]])
+    return np.split(outputs[0].reshape(-1).astype(np.float64), ends[:-1])
+
+
+def _prediction(numbers: np.ndarray, among: Sequence[str]) -> RankingPrediction:
+    order = np.argsort(-numbers, kind="stable").tolist()
+    return RankingPrediction(
+        tuple(among[at] for at in order), tuple(order), tuple(map(float, expit(numbers[order])))
+    )
+
+
+def _ndcg(numbers: np.ndarray, grades: np.ndarray) -> float:
+    if len(grades) < 2:  # scikit-learn refuses a list of one
+        return float((grades > 0).any())
+    return float(ndcg_score(grades[None], numbers[None], k=PLACES))
+
+
+def _first(numbers: np.ndarray, grades: np.ndarray) -> int:
+    """The place of the first relevant candidate, from 1; 0 where there is none."""
+    if not (grades > 0).any():
+        return 0
+    best = numbers[grades > 0].max()
+    return 1 + int((numbers[grades == 0] >= best).sum())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+RANKING = Ranking()
