@@ -12,7 +12,7 @@ from hubkit.training.settings import Settings
 
 if TYPE_CHECKING:
     from hubkit.tasks.task import TaskType
-    from hubkit.training.job import Job
+    from hubkit.training.job import HeadKind, Job
     from registry.refs import AdapterRef
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -201,6 +201,13 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
                 help="Data to choose the best epoch by; default: a fifth of the data, held out.",
             ),
             data_options,
+            click.option(
+                "--head",
+                type=click.Choice(["transformers", "flexible"]),
+                default="transformers",
+                show_default=True,
+                help="That of the base model's class, or AdapterHub's of two layers.",
+            ),
             setting("epochs", count, "Passes over the data, at most."),
             setting("learning_rate", Number(min=0, min_open=True), "At the first step."),
             setting("batch_size", count, "Texts in a step."),
@@ -224,6 +231,7 @@ def read_job(
     validation: str | None,
     tags: tuple[str, ...],
     description: str,
+    head: HeadKind,
     replace: bool,
     **options: Any,
 ) -> Job:
@@ -244,6 +252,7 @@ def read_job(
         tags=tags,
         description=description,
         task_type=task_type,
+        head=head,
         replace=replace,
     )
 

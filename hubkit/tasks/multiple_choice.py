@@ -20,6 +20,7 @@ from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, list
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, require_reading_only, text_info
+from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
 
@@ -108,6 +109,11 @@ class MultipleChoice(TextTask):
                 )
             indices.append(index)
         return {**columns, "label": indices}
+
+    def flexible_head(self, rows: Rows, plan: HeadPlan) -> FlexibleHead:
+        """One number for each choice; AdapterHub's library wants to know how many there are."""
+        most = max(map(len, rows["choices"]))
+        return FlexibleHead("multiple_choice", layers=2, activation="tanh", outputs=1, choices=most)
 
     def plan_of(self, manifest: Manifest) -> HeadPlan:
         """One number for each choice, however many there are."""

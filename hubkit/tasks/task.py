@@ -22,6 +22,7 @@ from hubkit.bases.load import load_config
 from hubkit.tasks.columns import Column, NotExpectedError
 from hubkit.tasks.rows import Rows
 from registry.errors import DataError, UnsupportedModelError, did_you_mean
+from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, ProblemType, TextInfo
 from registry.task_types import TaskNames
 
@@ -280,6 +281,28 @@ class TaskType(ABC, Generic[Processor]):
             LabelError: There is nothing to tell apart.
         """
         return HeadPlan()
+
+    def flexible_head(self, rows: Rows, plan: HeadPlan) -> FlexibleHead:
+        """The head that AdapterHub's library would train on these rows: two layers, and a tanh.
+
+        Args:
+            rows: What is to be trained on.
+            plan: What these rows can train.
+
+        Raises:
+            DataError: That library has no such head to train.
+        """
+        several = plan.problem_type == "multi_label_classification"
+        kinds = [kind for kind in self.names.heads if kind.startswith("multilabel") == several]
+        if self.names.pretrained_head or not kinds or plan.outputs is None:
+            raise DataError(
+                f"{self.name} has no flexible head to train: its head is the base model's, or a "
+                "class of transformers alone has it.",
+                self.name,
+            )
+        return FlexibleHead(
+            kinds[0], layers=2, activation="tanh", outputs=plan.outputs, several=several
+        )
 
     def plan_of(self, manifest: Manifest) -> HeadPlan:
         """The plan of a published head.

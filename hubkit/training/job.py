@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hubkit.tasks.rows import Rows
 from hubkit.training.settings import Settings
 from registry import AdapterRef
+
+HeadKind = Literal["transformers", "flexible"]
+"""Whose head is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,8 @@ class Job:
         source_language: The tokenizer's code for the language of what is read, such as ``en_XX``;
             for base models of many languages.
         target_language: The same for what is to be written.
+        head: ``transformers`` for the head of the base model's class, ``flexible`` for that of
+            AdapterHub's library, with two layers.
         replace: Whether the name may go on to another kind of thing than it means today.
     """
 
@@ -38,4 +44,5 @@ class Job:
     task_type: str = "text-classification"
     source_language: str | None = None
     target_language: str | None = None
+    head: HeadKind = "transformers"
     replace: bool = False

@@ -23,6 +23,7 @@ from hubkit.composing.combine import Chosen, choose, pins, require_same_kind
 from hubkit.composition import Fuse, Stack
 from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
+from hubkit.models.flexible_head import load_with_flexible_head
 from hubkit.models.freeze import train_only
 from hubkit.models.head import head_of, head_to_train, made_outlet
 from hubkit.nn.host import BaseModel
@@ -146,7 +147,12 @@ def _start(job: Job, base: str, revision: str | None = None) -> _Start:
     note_doubts(task, train, validation)
     # The head starts at random weights.
     set_seed(job.settings.seed)
-    model = load_model(base, task.load_class(base), revision=revision, **plan.config())
+    model: PreTrainedModel
+    if job.head == "flexible":
+        flexible = task.flexible_head(job.data, plan)
+        model, _ = load_with_flexible_head(base, flexible, revision=revision, **plan.config())
+    else:
+        model = load_model(base, task.load_class(base), revision=revision, **plan.config())
     processor, asked = task.load_processor(base, model), _asked(job, settings)
     task.prepare(processor, model, plan, asked)
     text = task.text_info(processor, asked, job.data)
@@ -195,6 +201,8 @@ def _run(
     arguments: dict[str, Any] = {
         name: value for name, value in settings.items() if value is not None
     }
+    if job.head != "transformers":
+        arguments["head"] = job.head
     if over is not None:
         arguments[OVER] = {"ref": str(over.version.ref), "digest": over.version.manifest_digest}
     manifest = manifest_of(
