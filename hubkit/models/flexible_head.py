@@ -161,7 +161,8 @@ class FlexibleHeadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         """Let the decoder read what is to be learned, or the text itself, one token late."""
         if named.get("decoder_input_ids") is not None or "decoder_inputs_embeds" in named:
             return
-        source = labels if self.flexible.head_type == "seq2seq_lm" else named.get("input_ids")
+        source = labels if self.flexible.head_type == "seq2seq_lm" else None
+        source = named.get("input_ids") if source is None else source
         if source is not None:
             named["decoder_input_ids"] = self.prepare_decoder_input_ids_from_labels(source)
 

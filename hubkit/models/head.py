@@ -40,6 +40,8 @@ def head_of(model: PreTrainedModel, outlet: Collection[str] = ()) -> Head | None
     """
     places = outlet_tensors(model)
     tensors = {**head_to_keep(model), **{name: places[name] for name in outlet}}
+    if flexible_of(model) is not None:  # AdapterHub's library wants its words, too
+        tensors |= _shared(model)
     if not tensors:
         return None
     problem, names = problem_type(model), task_names(model)
