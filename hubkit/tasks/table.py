@@ -7,14 +7,23 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hubkit.tasks.multiple_choice import MULTIPLE_CHOICE
+from hubkit.tasks.question_answering import QUESTION_ANSWERING
 from hubkit.tasks.ranking import RANKING
 from hubkit.tasks.task import TaskType
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.tasks.text_regression import TEXT_REGRESSION
+from hubkit.tasks.token_classification import TOKEN_CLASSIFICATION
 from registry.errors import AdapterError
 from registry.task_types import of_class, with_outputs
 
-_TASKS: tuple[TaskType[Any], ...] = (TEXT_CLASSIFICATION, TEXT_REGRESSION, MULTIPLE_CHOICE, RANKING)
+_TASKS: tuple[TaskType[Any], ...] = (
+    TEXT_CLASSIFICATION,
+    TEXT_REGRESSION,
+    MULTIPLE_CHOICE,
+    RANKING,
+    TOKEN_CLASSIFICATION,
+    QUESTION_ANSWERING,
+)
 TASK_TYPES = {task.name: task for task in _TASKS}
 
 

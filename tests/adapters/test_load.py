@@ -113,9 +113,9 @@ def test_what_cannot_predict_says_so(catalog: Catalog, tmp_path: Path) -> None:
     publish(catalog, replace(adapter(tmp_path, "headless", ()), head=None))
     with pytest.raises(AdapterError, match="headless@1 has no head, so it cannot"):
         hubkit.load("headless", catalog=catalog)
-    publish(catalog, adapter(tmp_path, "tagger", ("n", "y")), task_type="token-classification")
-    with pytest.raises(AdapterError, match="tagger@1 has the task type token-classification"):
-        hubkit.load("tagger", catalog=catalog)
+    publish(catalog, adapter(tmp_path, "painter", ("n", "y")), task_type="text-to-image")
+    with pytest.raises(AdapterError, match="painter@1 has the task type text-to-image; hub"):
+        hubkit.load("painter", catalog=catalog)
 
 
 def test_the_registry_of_the_user_is_the_default(hubkit_home: Path, tmp_path: Path) -> None:

@@ -14,11 +14,16 @@ import pytest
 import torch
 from click.testing import Result
 from safetensors.torch import save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    TokenClassificationPipeline,
+)
 
 from hubkit import attach, load_composition
 from tests.support.foreign import BASE, BERT, HEAD, copy, edit
-from tests.support.models import reference_base, reference_outputs
+from tests.support.models import reference_base, reference_outputs, tokenizer
 from tests.support.models import run as run_model
 from tests.support.references import check_close
 
@@ -93,17 +98,28 @@ def test_a_head_without_an_adapter_is_listed_and_kept(run: Run, tmp_path: Path) 
     assert "does not combine" in run("stack", "a", "head", "--name", "s", status=1).stderr
 
 
-def test_a_token_classifier_of_a_transformers_class_is_kept(run: Run, tmp_path: Path) -> None:
+def test_a_token_classifier_of_a_transformers_class_predicts(run: Run, tmp_path: Path) -> None:
+    base = copy(BASE, tmp_path / "base")
+    tokenizer().save_pretrained(base)
     folder = add_head(copy(BERT / "seq_bn" / "a", tmp_path / "ner"), "ner")
     stock = {"config": None, "label2id": {"O": 0, "PER": 1}}
     stock["model_class"] = "BertForTokenClassification"
     edit(folder / "head_config.json", lambda config: config | stock)
-    tensors = {"classifier.weight": torch.ones(2, 32), "classifier.bias": torch.ones(2)}
+    weight = torch.linspace(-1, 1, 64).reshape(2, 32)
+    tensors = {"classifier.weight": weight, "classifier.bias": torch.zeros(2)}
     save_file(tensors, folder / HEAD_WEIGHTS)
-    run("publish", folder, "--name", "ner", "--task", "ner", "--base", BASE)
+    run("publish", folder, "--name", "ner", "--task", "ner", "--base", base)
     assert shown(run, "ner")["task_type"] == "token-classification"
-    told = run("predict", "ner", "Ada", status=1).stderr
-    assert told.startswith("Error: ner@1 has the task type token-classification; hubkit runs ")
+    (found,) = json.loads(run("predict", "ner", "the film was good", "--json").stdout)
+    model = AutoModelForTokenClassification.from_pretrained(base, id2label={0: "O", 1: "PER"})
+    attach(model, load_composition("ner"))
+    model.load_state_dict(tensors, strict=False)
+    pipeline = TokenClassificationPipeline(
+        model=model, tokenizer=tokenizer(), aggregation_strategy="first", device="cpu"
+    )
+    expected = [(e["entity_group"], e["start"], e["end"]) for e in pipeline("the film was good")]
+    assert expected
+    assert [(e["label"], e["start"], e["end"]) for e in found["entities"]] == expected
 
 
 @pytest.mark.parametrize("method", ["seq_bn", "par_bn"])

@@ -1,0 +1,399 @@
+"""A question and a context to the part of the context that answers it, or to none.
+
+Encoded as transformers' example ``run_qa`` does it, answered as its pipeline of that name did.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from tokenizers import Encoding
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hubkit.tasks.columns import Column, NotExpectedError, is_unicode, text
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.windows import WindowTask
+from registry.errors import AdapterError, DataError
+from registry.manifest import Manifest, TextInfo
+from registry.task_types import TASK_TYPES
+
+_PLAN = HeadPlan(2)
+
+
+def answer_list(value: Any) -> dict[str, list[Any]]:
+    """Answers in the form of SQuAD: texts, and where each starts; a question may have none."""
+    expected = "answers: an object with the lists text and answer_start, of one length"
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise NotExpectedError(expected) from None
+    if isinstance(value, Sequence) and all(isinstance(one, Mapping) for one in value):
+        value = {name: [one.get(name) for one in value] for name in ("text", "answer_start")}
+    if not isinstance(value, Mapping):
+        raise NotExpectedError(expected)
+    texts, starts = (
+        getattr(found, "tolist", lambda found=found: found)()
+        for found in (value.get("text"), value.get("answer_start"))
+    )
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise NotExpectedError(expected)
+    if not all(isinstance(one, str) and one.strip() and is_unicode(one) for one in texts):
+        raise NotExpectedError("answers of text; a question without an answer has empty lists")
+    if not all(type(start) is int and start >= 0 for start in starts):
+        raise NotExpectedError("answers that start at a character of the context, from 0")
+    return {"text": texts, "answer_start": starts}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A part of a context.
+
+    Attributes:
+        answer: The part; empty where the question has no answer in the context.
+        score: Its probability, from 0 to 1.
+        start: Where it starts in the context, in characters.
+        end: Where it ends.
+    """
+
+    answer: str
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class AnswerPrediction(Answer, Prediction):
+    """The best answer to a question."""
+
+    def cells(self) -> tuple[str, ...]:
+        """The answer and its score; a dash where there is none."""
+        return self.answer or "-", f"{self.score:.4f}"
+
+
+@dataclass(frozen=True)
+class AnswersPrediction(AnswerPrediction):
+    """As :class:`AnswerPrediction`, with the answers that come next.
+
+    Attributes:
+        answers: The best one and those after it.
+    """
+
+    answers: tuple[Answer, ...]
+
+    def cells(self) -> tuple[str, ...]:
+        """All answers and their scores."""
+        return (
+            " | ".join(one.answer or "-" for one in self.answers),
+            " | ".join(f"{one.score:.4f}" for one in self.answers),
+        )
+
+
+@dataclass(frozen=True)
+class AnswerOptions(Options):
+    """How a question is answered: options of the pipeline of transformers.
+
+    Attributes:
+        top_k: How many answers; there are fewer where the context has no more.
+        max_answer_length: Tokens of an answer at most.
+        handle_impossible_answer: Whether there may be no answer: an empty one with the score of
+            that.
+        align_to_words: Whether answers begin and end with words, as the tokenizer has them. To be
+            switched off for languages without spaces.
+
+    Raises:
+        DataError: A number is less than one.
+    """
+
+    top_k: int = 1
+    max_answer_length: int = 30
+    handle_impossible_answer: bool = False
+    align_to_words: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "max_answer_length"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise DataError(f"{name} is a whole number from 1, not {value!r}.", value)
+        for name in ("handle_impossible_answer", "align_to_words"):
+            value = getattr(self, name)
+            if type(value) is not bool:
+                raise DataError(f"{name} is True or False, not {value!r}.", value)
+
+
+class QuestionAnswering(WindowTask):
+    """The head has two outputs for each token: whether the answer starts, and whether it ends."""
+
+    names = TASK_TYPES["question-answering"]
+    columns = (
+        Column("question", text),
+        Column("context", text),
+        Column("answers", answer_list, target=True),
+    )
+    example = (
+        '{"question": "Who wrote it?", "context": "Ada wrote it.", '
+        '"answers": {"text": ["Ada"], "answer_start": [0]}}'
+    )
+    metrics_up = MappingProxyType({"f1": True, "exact_match": True})
+    header = ("answer", "score")
+    options = AnswerOptions
+    max_length = 384
+
+    @staticmethod
+    def stride(limit: int) -> int:
+        """Those of the pipeline and of ``run_qa``: 128, but no more than half a window."""
+        return min(limit // 2, 128)
+
+    def text_info(
+        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+    ) -> TextInfo:
+        """The context is what is read in windows, each with the whole question."""
+        found = super().text_info(processor, asked, rows)
+        return found.model_copy(update={"pair": "only_second"})
+
+    def check_row(self, row: Mapping[str, Any]) -> None:
+        """Each answer stands in the context, where it says."""
+        answers, context = row["answers"], row["context"]
+        for answer, start in zip(answers["text"], answers["answer_start"], strict=True):
+            there = context[start : start + len(answer)]
+            if there == answer:
+                continue
+            at = context.find(answer)
+            elsewhere = "it is not in the context" if at < 0 else f"it stands at {at}"
+            raise NotExpectedError(
+                f"the answer {answer[:80]!r} at character {start} of the context, found "
+                f"{there[:80]!r}; {elsewhere}"
+            )
+
+    def fit_plan(self, rows: Rows) -> HeadPlan:
+        """Two outputs."""
+        if not any(answers["text"] for answers in rows["answers"]):
+            raise DataError(
+                f"{rows.name} has no answer to any question; there is nothing to learn.", rows.name
+            )
+        return _PLAN
+
+    def plan_of(self, manifest: Manifest) -> HeadPlan:
+        """Two outputs, also where the manifest does not tell."""
+        if manifest.outputs not in (None, 2):
+            raise AdapterError(
+                f"A head for question-answering has two outputs; this one has {manifest.outputs}."
+            )
+        return _PLAN
+
+    def encode(
+        self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
+    ) -> Encoded:
+        """A feature a window, with the first answer's first and last token if it is in there.
+
+        Where the window has no answer, both are the token that stands for the whole text.
+        """
+        windows = self.windows(processor, text, rows.get("question") or (), rows.get("context"))
+        nulls = [_null(processor, encoding.ids) for encoding in windows.encodings]
+        features = dict(windows.features)
+        if "answers" in rows:
+            ends = [
+                _positions(encoding, null, rows["context"][row], rows["answers"][row])
+                for row, null, encoding in zip(
+                    windows.row_of, nulls, windows.encodings, strict=True
+                )
+            ]
+            features["start_positions"] = [start for start, _ in ends]
+            features["end_positions"] = [end for _, end in ends]
+        return Encoded(
+            features, windows.row_of, beside={"null": nulls, "encoding": windows.encodings}
+        )
+
+    def run(
+        self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
+    ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """The loss, and the outputs of each token, *shape* ``(batch, tokens, 2)``."""
+        found = model(**inputs)
+        return found.get("loss"), (torch.stack((found.start_logits, found.end_logits), dim=-1),)
+
+    def predictions(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
+    ) -> Sequence[Prediction]:
+        """The best answer to each question, or several."""
+        assert isinstance(options, AnswerOptions)
+        found: list[list[Answer]] = [[] for _ in range(len(rows))]
+        nulls = [1.0] * len(rows)
+        for index, row in enumerate(encoded.row_of):
+            answers, null = _answers(
+                outputs[0][index],
+                encoded.beside["encoding"][index],
+                encoded.beside["null"][index],
+                rows["context"][row],
+                options,
+            )
+            found[row] = _merged(found[row], answers)
+            nulls[row] = min(nulls[row], null)
+        return [
+            _prediction(answers, null, options) for answers, null in zip(found, nulls, strict=True)
+        ]
+
+    def metrics(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> dict[str, float]:
+        """Exact match and F1 by the rules of SQuAD 2.0, from 0 to 1, of what `predict` answers.
+
+        There may be no answer where that holds of any of the rows.
+        """
+        some_have_none = not all(answers["text"] for answers in rows["answers"])
+        options = AnswerOptions(handle_impossible_answer=some_have_none, align_to_words=False)
+        predictions = self.predictions(outputs, encoded, rows, plan, options)
+        exact, overlap = [], []
+        for found, answers in zip(predictions, rows["answers"], strict=True):
+            assert isinstance(found, AnswerPrediction)
+            guess = _words(found.answer)
+            golds = [words for one in answers["text"] if (words := _words(one))] or [[]]
+            exact.append(max(guess == gold for gold in golds))
+            overlap.append(max(_f1(guess, gold) for gold in golds))
+        return {"f1": float(np.mean(overlap)), "exact_match": float(np.mean(exact))}
+
+
+def _null(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
+    """The token that stands for "no answer": the one for the whole text, or else the first."""
+    for token in (tokenizer.cls_token_id, tokenizer.bos_token_id):
+        if token in ids:
+            return list(ids).index(token)
+    return 0
+
+
+def _context(encoding: Encoding) -> tuple[int, int]:
+    """The first token of a window's context, and the one behind its last."""
+    inside = [at for at, text in enumerate(encoding.sequence_ids) if text == 1]
+    return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
+
+def _positions(
+    encoding: Encoding, null: int, context: str, answers: Mapping[str, Sequence[Any]]
+) -> tuple[int, int]:
+    """The first and the last token of the first answer; twice ``null`` if it is not in there."""
+    low, high = _context(encoding)
+    if not answers["text"] or low == high:
+        return null, null
+    start = answers["answer_start"][0]
+    start, end = _trimmed(context, start, start + len(answers["text"][0]))
+    offsets = encoding.offsets
+    if offsets[low][0] > start or offsets[high - 1][1] < end:
+        return null, null
+    first = max(at for at in range(low, high) if offsets[at][0] <= start)
+    last = min(at for at in range(low, high) if offsets[at][1] >= end)
+    return first, max(first, last)
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """A part of a text without the space around it."""
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+
+
+def _answers(
+    logits: np.ndarray, encoding: Encoding, null: int, context: str, options: AnswerOptions
+) -> tuple[list[Answer], float]:
+    """The best answers in a window, and the score of there being none.
+
+    Args:
+        logits: *Shape* ``(tokens, 2)``.
+        encoding: Of the window.
+        null: The token that stands for no answer.
+        context: The text that the window is of.
+        options: How many answers, of which length.
+    """
+    low, high = _context(encoding)
+    usable = np.zeros(len(logits), dtype=bool)
+    usable[low:high] = usable[null] = True
+    masked = np.where(usable[:, None], logits.astype(np.float64), -np.inf)
+    scores = softmax(masked, axis=0)
+    none = float(scores[null].prod())
+    # A score for each pair of a first and a last token that could be an answer, 0 for the others.
+    pairs = np.outer(scores[low:high, 0], scores[low:high, 1])
+    pairs = np.tril(np.triu(pairs), options.max_answer_length - 1)
+    # Some of them are one answer once they are aligned to words.
+    most = 2 * options.top_k + 10 if options.align_to_words else options.top_k
+    best = np.argsort(-pairs, axis=None, kind="stable")[:most]
+    found: list[Answer] = []
+    for first, last in zip(*np.unravel_index(best, pairs.shape), strict=True):
+        score = float(pairs[first, last])
+        if score == 0.0:
+            break
+        start, end = _characters(encoding, low + int(first), low + int(last), options)
+        start, end = _trimmed(context, start, end)
+        answer = context[start:end]
+        if not answer:
+            continue
+        same = [at for at, one in enumerate(found) if one.answer.lower() == answer.lower()]
+        if same:
+            found[same[0]] = replace(found[same[0]], score=found[same[0]].score + score)
+        else:
+            found.append(Answer(answer, score, start, end))
+    return found, none
+
+
+def _characters(
+    encoding: Encoding, first: int, last: int, options: AnswerOptions
+) -> tuple[int, int]:
+    """Where an answer is in the context."""
+    if options.align_to_words:
+        words = encoding.word_ids[first], encoding.word_ids[last]
+        if words[0] is not None and words[1] is not None:
+            start = encoding.word_to_chars(words[0], 1)
+            end = encoding.word_to_chars(words[1], 1)
+            if start is not None and end is not None:
+                return start[0], end[1]
+    return encoding.offsets[first][0], encoding.offsets[last][1]
+
+
+def _merged(found: Sequence[Answer], more: Sequence[Answer]) -> list[Answer]:
+    """The answers of several windows: what stands in two of them counts once, by its best."""
+    best: dict[str, Answer] = {}
+    for one in (*found, *more):
+        key = one.answer.lower()
+        if key not in best or one.score > best[key].score:
+            best[key] = one
+    return list(best.values())
+
+
+def _prediction(found: Sequence[Answer], null: float, options: AnswerOptions) -> AnswerPrediction:
+    answers = list(found)
+    if options.handle_impossible_answer or not answers:
+        answers.append(Answer("", null, 0, 0))
+    answers = sorted(answers, key=lambda one: -one.score)[: options.top_k]
+    best = answers[0]
+    if options.top_k == 1:
+        return AnswerPrediction(best.answer, best.score, best.start, best.end)
+    return AnswersPrediction(best.answer, best.score, best.start, best.end, tuple(answers))
+
+
+# The rules of https://rajpurkar.github.io/SQuAD-explorer for version 2.0. The libraries of today
+# have those of 1.1 alone, which know no question without an answer.
+
+
+def _words(answer: str) -> list[str]:
+    """What is compared of an answer: its words in small letters, no articles, no punctuation."""
+    small = "".join(char for char in answer.lower() if char not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", small).split()
+
+
+def _f1(guess: Sequence[str], gold: Sequence[str]) -> float:
+    """The harmonic mean of precision and recall of the words of an answer."""
+    if not guess or not gold:
+        return float(guess == gold)
+    common = (Counter(guess) & Counter(gold)).total()
+    return 2 * common / (len(guess) + len(gold))
+
+
+QUESTION_ANSWERING = QuestionAnswering()

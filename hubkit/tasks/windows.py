@@ -1,0 +1,149 @@
+"""What task types share that point into texts: a long text is read in windows, and nothing is lost.
+
+A window takes up the last tokens of the one before it, so that what is cut at the end of the one
+is whole in the other. How many is recorded with the adapter, as its stride.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Encoding
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.text import TextTask, require_reading_only, text_info
+from registry.errors import TextLengthError, UnsupportedModelError
+from registry.manifest import TextInfo
+
+_BESIDE_INPUTS = ("offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Texts as the model reads them.
+
+    Attributes:
+        features: What the model takes of each window, by argument.
+        row_of: The row of each window. Those of a row follow each other, from its start to its end.
+        shared: With how many tokens of the text a window repeats those of the one before.
+        encodings: Of each window, as the tokenizer has it: where its tokens are in the text.
+    """
+
+    features: dict[str, list[Any]]
+    row_of: list[int]
+    shared: list[int]
+    encodings: list[Encoding]
+
+
+class WindowTask(TextTask):
+    """A task type that reads long texts in windows."""
+
+    # What is said of a token is found by its place, which padding on the left would move.
+    sides = ("right",)
+
+    @staticmethod
+    @abstractmethod
+    def stride(limit: int) -> int:
+        """How many tokens two windows share, where nothing says, of ``limit`` at most."""
+
+    def load_processor(self, base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:
+        """The tokenizer of the base model, which has to know where its tokens are in a text."""
+        tokenizer = super().load_processor(base, model)
+        if not tokenizer.is_fast:
+            raise UnsupportedModelError(
+                f"The tokenizer of the base model {base!r} ({type(tokenizer).__name__}) does not "
+                f"tell where its tokens are in a text, which {self.name} needs. Use a base model "
+                "with a tokenizer.json.",
+                base,
+            )
+        return tokenizer
+
+    def text_info(
+        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+    ) -> TextInfo:
+        """The length of a window, and what two windows share."""
+        require_reading_only(self, asked)
+        found = text_info(processor, asked.max_length)
+        if found.max_length is None:
+            return found
+        return found.model_copy(update={"stride": self.stride(found.max_length)})
+
+    def require_form(self, rows: Rows, info: TextInfo) -> None:
+        """Rows have the columns of the task type, and no other form."""
+
+    def windows(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        info: TextInfo,
+        texts: Sequence[str],
+        seconds: Sequence[str] | None = None,
+    ) -> Windows:
+        """The windows of texts, or of second texts, each with the whole of its first.
+
+        Raises:
+            TextLengthError: The limit leaves no room for text.
+        """
+        limit = min(info.max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+        stride = self.stride(limit) if info.stride is None else info.stride
+        room = limit - tokenizer.num_special_tokens_to_add(pair=seconds is not None)
+        rooms = [room] * len(texts)
+        if seconds is not None and texts:
+            first = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+            rooms = [room - len(ids) for ids in first]
+        short = next((at for at, left in enumerate(rooms) if left < 1), None)
+        if short is not None:
+            raise TextLengthError(
+                f"A window has {limit} tokens, and {limit - rooms[short]} of them are taken before "
+                f"the text of row {short + 1} begins: expected room for one more."
+                + ("" if seconds is None else f" The row is about {texts[short][:80]!r}."),
+                limit,
+                given=limit,
+                expected=limit - rooms[short] + 1,
+            )
+        found = Windows({}, [], [], [])
+        # The longest windows end at the right, whatever the tokenizer does elsewhere.
+        tokenizer.truncation_side = "right"
+        start = 0
+        while start < len(texts):
+            # Rows of which two windows can share as much are encoded at once: mostly all.
+            shared = min(stride, rooms[start] - 1)
+            end = start
+            while end < len(texts) and min(stride, rooms[end] - 1) == shared:
+                end += 1
+            given = [list(texts[start:end])] + (
+                [] if seconds is None else [list(seconds[start:end])]
+            )
+            _add(found, start, tokenizer, given, limit, shared)
+            start = end
+        return found
+
+
+def _add(
+    found: Windows,
+    start: int,
+    tokenizer: PreTrainedTokenizerBase,
+    given: list[list[str]],
+    limit: int,
+    stride: int,
+) -> None:
+    """Put the windows of some rows, the first of which is ``start``, to those that were found."""
+    encoded = tokenizer(
+        *given,
+        truncation="only_first" if len(given) == 1 else "only_second",
+        max_length=limit,
+        stride=stride,
+        return_overflowing_tokens=True,
+    )
+    rows = encoded["overflow_to_sample_mapping"]
+    found.row_of.extend(start + row for row in rows)
+    found.shared.extend(
+        stride if row == before else 0 for before, row in zip([None, *rows], rows, strict=False)
+    )
+    found.encodings.extend(encoded.encodings or ())
+    for name, values in encoded.items():
+        if name not in _BESIDE_INPUTS:
+            found.features.setdefault(name, []).extend(values)

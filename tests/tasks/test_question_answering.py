@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForQuestionAnswering
+
+from hubkit.tasks.columns import NotExpectedError
+from hubkit.tasks.question_answering import QUESTION_ANSWERING as TASK
+from hubkit.tasks.question_answering import (
+    AnswerPrediction,
+    AnswersPrediction,
+    answer_list,
+)
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.task import HeadPlan
+from registry.errors import AdapterError, DataError, TextLengthError
+from registry.manifest import Manifest, TextInfo
+from tests.support.models import tiny_model, tokenizer
+from tests.support.predicting import predict
+
+PLAN = HeadPlan(2)
+FILM = (
+    "was the film good",
+    "the badabe film was very good, not dull. a great ball and plot",
+)
+DEED = ("what", "Good-bad ball deed: the plot was a film")
+WORDS = ["the", "film", "was", "very", "good", "bad", "dull", "great", "plot", "a", "not", "ball"]
+
+# What the pipeline of transformers 4.57.6, the last that has one, answers with the same model.
+STOCK: list[tuple[dict[str, Any], tuple[str, str], list[tuple[str, float, int, int]]]] = [
+    ({}, FILM, [("was very good, not dull", 0.0083789, 16, 39)]),
+    ({}, DEED, [("a", 0.0245434, 33, 34)]),
+    (
+        {"top_k": 3},
+        FILM,
+        [
+            ("badabe film was very good, not dull", 0.0117166, 4, 39),
+            ("was very good, not dull", 0.0083789, 16, 39),
+            ("was very good, not dull. a great ball and", 0.006599, 16, 57),
+        ],
+    ),
+    (
+        {"top_k": 3},
+        DEED,
+        [("a", 0.0245434, 33, 34), ("a film", 0.0223879, 33, 39), ("deed", 0.0121576, 14, 18)],
+    ),
+    (
+        {"top_k": 2, "handle_impossible_answer": True},
+        DEED,
+        [("a", 0.0245434, 33, 34), ("a film", 0.0223879, 33, 39)],
+    ),
+    ({"max_answer_length": 2}, FILM, [("badabe", 0.0085714, 4, 10)]),
+    (
+        {"top_k": 2, "align_to_words": False},
+        FILM,
+        [
+            ("was very good, not dull", 0.0083789, 16, 39),
+            ("abe film was very good, not dull", 0.0067944, 7, 39),
+        ],
+    ),
+]
+
+
+def model_of(architecture: str = "bert", seed: int = 3) -> Any:
+    auto_class = AutoModelForQuestionAnswering
+    return tiny_model(architecture, auto_class, seed=seed, **PLAN.config())
+
+
+def facts(prediction: Any) -> list[tuple[str, int, int]]:
+    answers = getattr(prediction, "answers", (prediction,))
+    return [(one.answer, one.start, one.end) for one in answers]
+
+
+@pytest.mark.parametrize(("options", "row", "expected"), STOCK)
+def test_answers_are_those_of_the_pipeline_of_transformers(
+    options: dict[str, Any], row: Any, expected: list[tuple[str, float, int, int]]
+) -> None:
+    options = {"max_answer_length": 15, **options}
+    (found,) = predict(TASK, model_of(), tokenizer(), PLAN, [row], **options)
+    assert facts(found) == [(answer, start, end) for answer, _, start, end in expected]
+    assert isinstance(found, AnswerPrediction)
+    answers = found.answers if isinstance(found, AnswersPrediction) else (found,)
+    scores = [one.score for one in answers]
+    assert scores == pytest.approx([score for _, score, _, _ in expected], abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_answers_are_the_most_probable_pairs_of_tokens(seed: int) -> None:
+    model, token = model_of(seed=seed), tokenizer()
+    question, context = "was it good", " ".join(WORDS)  # each word is a token
+    both = token(question, context, return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(**both)
+    inside = list(range(5, 5 + len(WORDS)))
+    usable = [0, *inside]
+    start = torch.softmax(outputs.start_logits[0, usable], 0)[1:]
+    end = torch.softmax(outputs.end_logits[0, usable], 0)[1:]
+    none = 1.0
+    for logits in (outputs.start_logits, outputs.end_logits):
+        none *= float(torch.softmax(logits[0, usable], 0)[0])
+    pairs = [
+        (float(start[i] * end[j]), " ".join(WORDS[i : j + 1]))
+        for i in range(len(WORDS))
+        for j in range(i, min(i + 4, len(WORDS)))
+    ]
+    expected = sorted([*pairs, (none, "")], reverse=True)[:5]
+    options = {"top_k": 5, "max_answer_length": 4, "handle_impossible_answer": True}
+    (found,) = predict(TASK, model, token, PLAN, [(question, context)], **options)
+    assert isinstance(found, AnswersPrediction)
+    assert [one.answer for one in found.answers] == [answer for _, answer in expected]
+    scores = [one.score for one in found.answers]
+    assert scores == pytest.approx([score for score, _ in expected], abs=1e-5)
+    assert found.score == found.answers[0].score
+
+
+ARCHITECTURES = ["bert", "roberta", "distilbert", "xlm-roberta", "electra", "deberta-v2", "mpnet"]
+OTHERS = ["modernbert", "gpt2", "llama", "mistral", "qwen2", "qwen3", "t5", "mt5", "bart", "mbart"]
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, *OTHERS])
+def test_a_batch_says_what_each_row_says_alone(architecture: str) -> None:
+    start = {"decoder_start_token_id": 0} if architecture in ("t5", "mt5") else {}
+    auto_class = AutoModelForQuestionAnswering
+    model, token = tiny_model(architecture, auto_class, **PLAN.config(), **start), tokenizer()
+    rows = [FILM, DEED, ("good", "a plot")]
+    together = predict(TASK, model, token, PLAN, rows, top_k=2)
+    for row, found in zip(rows, together, strict=True):
+        (alone,) = predict(TASK, model, token, PLAN, [row], top_k=2)
+        assert facts(found) == facts(alone)
+
+
+ROW = {
+    "question": "was it good",
+    "context": " ".join(WORDS),
+    "answers": {"text": ["bad dull"], "answer_start": [23]},
+}
+
+
+def rows_of(*rows: dict[str, Any]) -> Rows:
+    return Rows("r", {name: [row[name] for row in rows] for name in ROW})
+
+
+@pytest.mark.parametrize("stride", [0, 1, 3, 9])
+def test_each_window_has_the_question_and_learns_its_part_of_the_answer(stride: int) -> None:
+    token, rows = tokenizer(), rows_of(ROW, {**ROW, "answers": answer_list([])})
+    encoded = TASK.encode(token, rows, PLAN, TextInfo(max_length=11, stride=stride))
+    question = token("was it good", add_special_tokens=False)["input_ids"]
+    answer = token("bad dull", add_special_tokens=False)["input_ids"]
+    read, whole = set(), 0
+    for index, row in enumerate(encoded.row_of):
+        feature = encoded.feature(index)
+        ids = feature["input_ids"]
+        assert ids[1:4] == question
+        assert len(ids) <= 11
+        read |= set(ids[5:-1])
+        learned = ids[feature["start_positions"] : feature["end_positions"] + 1]
+        inside = " ".join(map(str, answer)) in " ".join(map(str, ids[5:-1])) and row == 0
+        assert learned == (answer if inside else [token.cls_token_id])
+        whole += inside
+    assert read == set(token(" ".join(WORDS), add_special_tokens=False)["input_ids"])
+    assert whole or stride < 2
+
+
+def test_an_answer_in_two_windows_counts_once_by_its_best() -> None:
+    token, rows = tokenizer(), rows_of(ROW)
+    encoded = TASK.encode(token, rows, PLAN, TextInfo(max_length=11, stride=3))
+    great = token.convert_tokens_to_ids("great")
+    ids = encoded.features["input_ids"]
+    first, second = (window for window in range(len(encoded)) if great in ids[window])
+    logits = np.zeros((len(encoded), 11, 2), np.float32)
+    logits[first, ids[first].index(great)] = 9.0
+    logits[second, ids[second].index(great)] = 4.0
+    options = TASK.options_of({"align_to_words": False})
+    (found,) = TASK.predictions((logits,), encoded, rows, PLAN, options)
+    best = (np.exp(9) / (np.exp(9) + 5)) ** 2  # of five tokens and none of them
+    assert found == AnswerPrediction("great", pytest.approx(best), 32, 37)
+
+
+def test_there_is_no_answer_where_each_window_says_so() -> None:
+    token, rows = tokenizer(), rows_of(ROW)
+    encoded = TASK.encode(token, rows, PLAN, TextInfo(max_length=11, stride=0))
+    logits = np.zeros((3, 11, 2), np.float32)
+    logits[:, 0] = 9.0
+    options = TASK.options_of({"handle_impossible_answer": True})
+    (found,) = TASK.predictions((logits,), encoded, rows, PLAN, options)
+    least = (np.exp(9) / (np.exp(9) + 5)) ** 2  # the last window has two tokens
+    assert found == AnswerPrediction("", pytest.approx(least), 0, 0)
+    logits[1, 6] = 12.0
+    (found,) = TASK.predictions((logits,), encoded, rows, PLAN, options)
+    assert isinstance(found, AnswerPrediction)
+    assert found.answer == WORDS[6]
+
+
+def test_space_around_an_answer_is_none_of_it() -> None:
+    row = {**ROW, "answers": {"text": [" bad dull "], "answer_start": [22]}}
+    TASK.check_row(row)
+    encoded = TASK.encode(tokenizer(), rows_of(row, ROW), PLAN, TextInfo())
+    for name in ("start_positions", "end_positions"):
+        assert encoded.features[name][0] == encoded.features[name][1]
+
+
+# What transformers 4.57.6 counts for these (data.metrics.squad_metrics, of SQuAD 2.0's script).
+SQUAD: list[tuple[str, list[str], float, float]] = [
+    ("great plot", ["great plot"], 1.0, 1.0),
+    ("The Great  plot!", ["great plot", "plot"], 1.0, 1.0),
+    ("great", ["the great plot"], 0.0, 2 / 3),
+    ("very very good", ["very good very bad"], 0.0, 6 / 7),
+    ("theater", ["a theater, an act"], 0.0, 2 / 3),
+    ("dull", ["great", "the dull ball"], 0.0, 2 / 3),
+    ("", [], 1.0, 1.0),
+    ("plot", [], 0.0, 0.0),
+    ("the", ["a"], 1.0, 1.0),
+    ("", ["plot"], 0.0, 0.0),
+    ("caf\u00e9 d'or", ["Caf\u00e9 dor"], 1.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("guess", "golds", "exact", "f1"), SQUAD)
+def test_metrics_are_those_of_squad(
+    monkeypatch: pytest.MonkeyPatch, guess: str, golds: list[str], exact: float, f1: float
+) -> None:
+    answered = [AnswerPrediction(guess, 1.0, 0, 0)]
+    monkeypatch.setattr(TASK, "predictions", lambda *given: answered)
+    answers = {"text": golds, "answer_start": [0] * len(golds)}
+    rows = Rows("r", {"question": ["q"], "context": ["c"], "answers": [answers]})
+    encoded = TASK.encode(tokenizer(), TASK.given([("q", "c")]), PLAN, TextInfo())
+    found = TASK.metrics((np.zeros((1, 1, 2)),), encoded, rows, PLAN)
+    assert found == pytest.approx({"exact_match": exact, "f1": f1})
+
+
+def test_metrics_take_no_answer_only_where_some_rows_have_none() -> None:
+    none = {**ROW, "answers": answer_list([])}
+    token = tokenizer()
+    for rows, expected in ((rows_of(ROW), 0.0), (rows_of(none, ROW), 0.5)):
+        encoded = TASK.encode(token, rows, PLAN, TextInfo())
+        logits = np.zeros((len(rows), 17, 2), np.float32)
+        logits[:, 0] = 9.0
+        logits[:, 12] = 1.0
+        assert TASK.metrics((logits,), encoded, rows, PLAN)["exact_match"] == expected
+
+
+def test_answers_are_read_in_each_form_of_squad() -> None:
+    expected = {"text": ["a", "b"], "answer_start": [0, 3]}
+    assert answer_list(expected) == expected
+    assert answer_list('{"text": ["a", "b"], "answer_start": [0, 3]}') == expected
+    assert answer_list({name: np.array(values) for name, values in expected.items()}) == expected
+    assert answer_list([{"text": "a", "answer_start": 0}, {"text": "b", "answer_start": 3}]) == (
+        expected
+    )
+    assert answer_list([]) == answer_list({"text": [], "answer_start": []})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "x",
+        3,
+        ["a"],
+        {"text": ["a"]},
+        {"text": ["a"], "answer_start": []},
+        {"text": "a", "answer_start": 0},
+        {"text": [""], "answer_start": [0]},
+        {"text": ["a"], "answer_start": [-1]},
+        {"text": ["a"], "answer_start": ["0"]},
+        [{"text": "a"}],
+    ],
+)
+def test_answers_of_another_form_are_refused(value: Any) -> None:
+    with pytest.raises(NotExpectedError, match="answers"):
+        answer_list(value)
+
+
+def test_an_answer_that_is_not_where_it_says_is_refused() -> None:
+    row = {**ROW, "answers": {"text": ["film", "bad dull"], "answer_start": [4, 24]}}
+    with pytest.raises(NotExpectedError, match=r"'bad dull' at character 24 .* stands at 23"):
+        TASK.check_row(row)
+    row["answers"] = {"text": ["filmed"], "answer_start": [4]}
+    with pytest.raises(NotExpectedError, match=r"found 'film w'; it is not in the context"):
+        TASK.check_row(row)
+
+
+def test_rows_without_any_answer_are_refused() -> None:
+    with pytest.raises(DataError, match="r has no answer to any question"):
+        TASK.fit_plan(rows_of({**ROW, "answers": answer_list([])}))
+
+
+def test_a_question_that_fills_the_window_is_refused() -> None:
+    rows = TASK.given([("good", "a plot"), (" ".join(WORDS), "a plot")])
+    with pytest.raises(TextLengthError, match=r"A window has 15 .* row 2 begins.*'the film was"):
+        TASK.encode(tokenizer(), rows, PLAN, TextInfo(max_length=15, stride=3))
+    encoded = TASK.encode(tokenizer(), rows, PLAN, TextInfo(max_length=16, stride=3))
+    assert list(encoded.row_of) == [0, 1, 1]
+
+
+@pytest.mark.parametrize("context", ["", " "])
+def test_an_empty_context_has_no_answer(context: str) -> None:
+    (found,) = predict(TASK, model_of(), tokenizer(), PLAN, [("good", context)])
+    assert found == AnswerPrediction("", 1.0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"top_k": 0},
+        {"top_k": True},
+        {"max_answer_length": 0},
+        {"handle_impossible_answer": 1},
+        {"align_to_words": None},
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=next(iter(options))):
+        TASK.options_of(options)
+
+
+def test_a_head_with_other_outputs_is_refused() -> None:
+    with pytest.raises(AdapterError, match="has two outputs; this one has 3"):
+        TASK.plan_of(Manifest.model_construct(outputs=3))
