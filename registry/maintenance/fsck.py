@@ -18,7 +18,7 @@ from registry.errors import (
 )
 from registry.maintenance.blob_check import check_blobs
 from registry.maintenance.findings import Finding
-from registry.maintenance.integrity import stray_aliases, structure_problems
+from registry.maintenance.integrity import structure_problems
 from registry.maintenance.rebuild import find_behind
 from registry.maintenance.rows import check_listings, check_publications, check_rows
 from registry.maintenance.told import check_told
@@ -81,8 +81,6 @@ def check_registry(
     findings = [] if behind is None else [behind]
     if full:
         findings += _check_rows(catalog, repair, behind is None or behind.state == "note")
-    else:
-        findings += _check_aliases(catalog)  # of which the log tells more
     blobs = hashed = 0
     for finding, read in check_blobs(catalog, full, repair, progress):
         blobs += 1
@@ -130,12 +128,6 @@ def _check_strays(catalog: Catalog) -> Iterator[Finding]:
             "Nothing reads it, and hubkit leaves it there: move it away, or delete it.",
             "note",
         )
-
-
-def _check_aliases(catalog: Catalog) -> Iterator[Finding]:
-    with catalog.database.read() as connection:
-        for alias in stray_aliases(connection):
-            yield Finding(f"{alias} names a version of another adapter.", about=AlteredRowsError)
 
 
 def _check_log(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator[Finding]:

@@ -17,7 +17,6 @@ from registry.tables.models import (
     LOG_HEAD,
     METADATA,
     METRICS,
-    REFS,
     REPOSITORIES,
     REVISIONS,
 )
@@ -129,17 +128,6 @@ def label(connection: Connection, digest: str) -> str:
     ]
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
-
-
-def stray_aliases(connection: Connection) -> list[str]:
-    """Return the aliases that name a version of another adapter."""
-    rows = connection.execute(
-        select(REPOSITORIES.c.owner, REPOSITORIES.c.name, REFS.c.name)
-        .join(REFS, REFS.c.repository_id == REPOSITORIES.c.id)
-        .join(REVISIONS, REVISIONS.c.id == REFS.c.revision_id)
-        .where(REVISIONS.c.repository_id != REFS.c.repository_id)
-    )
-    return [str(AdapterRef(owner, name, alias=alias)) for owner, name, alias in rows]
 
 
 def stray_listings(connection: Connection) -> list[int]:

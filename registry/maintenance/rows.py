@@ -1,9 +1,10 @@
 """Whether the rows of every version say what its manifest says, and making them say so again."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Table, delete, select, update
 
 from registry.catalog.catalog import Catalog
 from registry.catalog.store import Store
@@ -13,8 +14,8 @@ from registry.maintenance.integrity import stray_listings, unlogged_ids
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.listings import list_newest
-from registry.tables.models import FILES, METRICS, PARENTS, REVISIONS, TAGS
-from registry.tables.record import add_parts, columns
+from registry.tables.models import REVISIONS
+from registry.tables.record import PARTS, add_parts, columns, part_rows
 from registry.tables.text_index import add_text, indexed_ids, remove_text, text_columns
 from registry.tables.versions import AnyRow, Version, load_rows, load_version, select_versions
 
@@ -90,13 +91,12 @@ def _wrong_versions(
 ) -> Iterator[tuple[int, AdapterRef, Manifest, list[str]]]:
     """Yield the versions of which some table says something else than the manifest."""
     ids = [row.id for row, _ in versions]
-    files, parents = defaultdict(list), defaultdict(list)
-    for row in connection.execute(select(FILES).where(FILES.c.revision_id.in_(ids))):
-        files[row.revision_id].append((row.path, row.sha256, row.size))
-    for row in connection.execute(
-        select(PARENTS).where(PARENTS.c.child_id.in_(ids)).order_by(PARENTS.c.position)
-    ):
-        parents[row.child_id].append((row.ref, row.digest))
+    found: dict[Table, dict[int, Counter[tuple[Any, ...]]]] = {
+        table: defaultdict(Counter) for table in PARTS
+    }
+    for table, revision in PARTS.items():
+        for part in connection.execute(select(table).where(revision.in_(ids))):
+            found[table][part._mapping[revision]][tuple(part)] += 1
     manifests = {
         row.id: manifest
         for row, version in versions
@@ -112,7 +112,6 @@ def _wrong_versions(
         if row.id not in manifests:
             continue
         manifest = manifests[row.id]
-        listed = sorted((path, info.sha256, info.size) for path, info in manifest.files.items())
         wanted = columns(manifest)
         rows = {name: row._mapping[name] for name in wanted}
         if rows[_FAMILY] is None:  # published before there was this column
@@ -122,11 +121,11 @@ def _wrong_versions(
         same = {
             "the table revisions": same_but_family,
             _FAMILY: not same_but_family or rows == wanted,
-            "the table files": sorted(files[row.id]) == listed,
-            "the table metrics": version.metrics == manifest.metrics,
-            "the table tags": version.tags == manifest.tags,
-            "the table parents": parents[row.id]
-            == [(parent.ref, parent.digest) for parent in manifest.parents],
+            **{
+                f"the table {table.name}": found[table][row.id]
+                == Counter(tuple(part[column.name] for column in table.c) for part in listed)
+                for table, listed in part_rows(row.id, manifest).items()
+            },
             "the search index": row.id in indexed,
         }
         tables = [name for name, is_same in same.items() if not is_same]
@@ -150,13 +149,8 @@ def rewrite(connection: Connection, revision_id: int, ref: AdapterRef, manifest:
     connection.execute(
         update(REVISIONS).where(REVISIONS.c.id == revision_id).values(**columns(manifest))
     )
-    for part, column in (
-        (FILES, FILES.c.revision_id),
-        (METRICS, METRICS.c.revision_id),
-        (TAGS, TAGS.c.revision_id),
-        (PARENTS, PARENTS.c.child_id),
-    ):
-        connection.execute(delete(part).where(column == revision_id))
+    for table, revision in PARTS.items():
+        connection.execute(delete(table).where(revision == revision_id))
     add_parts(connection, revision_id, manifest)
     remove_text(connection, select(REVISIONS.c.id).where(REVISIONS.c.id == revision_id))
     add_text(connection, revision_id, ref, manifest)

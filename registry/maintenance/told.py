@@ -97,7 +97,10 @@ class Told:
 
 @dataclass(slots=True)
 class _Rows:
-    """What the rows say of an adapter: that of the repository, its revisions', its aliases'."""
+    """What the rows say of an adapter: that of the repository, its revisions', its aliases'.
+
+    An alias of what is no version of the adapter has the number 0.
+    """
 
     repository: Any = None
     revisions: list[Any] = field(default_factory=list)
@@ -183,9 +186,11 @@ def _load(connection: Connection, names: Iterable[str]) -> dict[str, _Rows]:
     )
     for row in connection.execute(revisions.order_by(REVISIONS.c.id)):
         by_id[row.repository_id].revisions.append(row)
-        numbers[row.id] = row.number
+        numbers[row.repository_id, row.id] = row.number
     for row in connection.execute(select(REFS).where(REFS.c.repository_id.in_(by_id))):
-        by_id[row.repository_id].aliases[row.name] = numbers.get(row.revision_id, 0)
+        by_id[row.repository_id].aliases[row.name] = numbers.get(
+            (row.repository_id, row.revision_id), 0
+        )
     return loaded
 
 
@@ -237,7 +242,8 @@ def _compare(told: Told, rows: _Rows) -> Iterator[str]:
         wanted, found = told.aliases.get(alias), rows.aliases.get(alias)
         if wanted != found:
             named = f"{ref}@{alias}"
-            yield _differs(named, "version", wanted or "none", "none" if found is None else found)
+            shown = {None: "none", 0: "one of another adapter"}.get(found, found)
+            yield _differs(named, "version", wanted or "none", shown)
 
 
 def _differs(named: str, what: str, expected: object, found: object) -> str:

@@ -1,11 +1,11 @@
 """Writing a version's rows, inside the catalog's write transaction."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.fields import check_text, check_texts
@@ -29,6 +29,14 @@ from registry.tables.versions import batches
 # as long as to execute it.
 _ADD_REVISION = insert(REVISIONS).returning(REVISIONS.c.id)
 _ADD_PARTS = {table: insert(table) for table in (FILES, METRICS, TAGS, PARENTS)}
+
+PARTS = {
+    FILES: FILES.c.revision_id,
+    METRICS: METRICS.c.revision_id,
+    TAGS: TAGS.c.revision_id,
+    PARENTS: PARENTS.c.child_id,
+}
+"""The tables of what a manifest lists, and the column that says of which revision it is."""
 
 MAX_GIVEN_NUMBER = 2_000_000_000
 """The highest version number that can be asked for. Those beyond it are left for the versions that
@@ -241,25 +249,30 @@ def columns(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def part_rows(revision_id: int, manifest: Manifest) -> dict[Table, list[dict[str, Any]]]:
+    """Return the rows that a revision has in each of `PARTS`, as its manifest says."""
+    listed: dict[Table, list[dict[str, Any]]] = {
+        FILES: [
+            {"path": path, "sha256": info.sha256, "size": info.size}
+            for path, info in manifest.files.items()
+        ],
+        METRICS: _numbered(metric.model_dump() for metric in manifest.metrics),
+        TAGS: _numbered({"tag": tag} for tag in manifest.tags),
+        PARENTS: _numbered(parent.model_dump() for parent in manifest.parents),
+    }
+    return {
+        table: [{PARTS[table].name: revision_id, **row} for row in rows]
+        for table, rows in listed.items()
+    }
+
+
+def _numbered(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"position": position, **row} for position, row in enumerate(rows)]
+
+
 def add_parts(connection: Connection, revision_id: int, manifest: Manifest) -> None:
     """Insert the files, metrics, tags and parents of a revision."""
-    files = [
-        {"revision_id": revision_id, "path": path, "sha256": info.sha256, "size": info.size}
-        for path, info in manifest.files.items()
-    ]
-    metrics = [
-        {"revision_id": revision_id, "position": position, **metric.model_dump()}
-        for position, metric in enumerate(manifest.metrics)
-    ]
-    tags = [
-        {"revision_id": revision_id, "position": position, "tag": tag}
-        for position, tag in enumerate(manifest.tags)
-    ]
-    parents = [
-        {"child_id": revision_id, "position": position, **parent.model_dump()}
-        for position, parent in enumerate(manifest.parents)
-    ]
-    for table, rows in ((FILES, files), (METRICS, metrics), (TAGS, tags), (PARENTS, parents)):
+    for table, rows in part_rows(revision_id, manifest).items():
         if rows:
             connection.execute(_ADD_PARTS[table], rows)
 

@@ -157,16 +157,6 @@ def test_large_files_are_hashed_too(
     assert "large@1: head/weights.bin: expected" in texts(check_registry(catalog, full=True))
 
 
-def test_an_alias_of_another_adapters_version_is_named_and_left(
-    catalog: Catalog, version: Version
-) -> None:
-    with catalog.database.write() as connection:
-        connection.execute(text("UPDATE refs SET revision_id = 1"))
-    report = check_registry(catalog, repair=True)
-    assert report.status == 2
-    assert "alice/sst2@best names a version of another adapter" in texts(report)
-
-
 def test_an_altered_log_is_named_and_left(catalog: Catalog, version: Version) -> None:
     with catalog.database.write() as connection:
         connection.execute(text("UPDATE log SET actor = 'eve' WHERE sequence = 2"))

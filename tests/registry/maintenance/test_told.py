@@ -173,3 +173,23 @@ def test_a_version_that_lost_its_rows_and_its_manifest_is_named_and_the_rest_goe
     assert rebuild(catalog).entries == 0
     catalog.delete(AdapterRef.parse("alice/One"))  # it can be given up
     assert check_registry(catalog, full=True).status == 0
+
+
+def test_an_alias_of_another_adapters_version_of_the_same_number_is_told_of(
+    busy: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    other = busy.publish(AdapterRef.parse("other"), make_folder(), number=7)
+    meant = busy.resolve(AdapterRef.parse("alice/One@best"))
+    with busy.database.write() as connection:
+        connection.execute(
+            text(
+                "UPDATE refs SET revision_id = (SELECT id FROM revisions WHERE manifest_digest ="
+                f" '{other.manifest_digest}') WHERE name = 'best'"
+            )
+        )
+    report = check_registry(busy, full=True)
+    assert report.status == 2
+    expected = "its version should be 7, as the log tells, but is one of another adapter"
+    assert f"alice/One@best: {expected}" in texts(report)
+    assert check_registry(busy, full=True, repair=True).status == 1
+    assert busy.resolve(AdapterRef.parse("alice/One@best")) == meant
