@@ -13,6 +13,8 @@ from transformers import PreTrainedModel
 from hubkit.methods.table import METHODS
 from registry import Manifest
 from registry.errors import AdapterError
+from registry.folders.configs import read_config
+from registry.folders.expressions import require_quick
 from registry.folders.kinds import PEFT
 from registry.folders.safetensors import read_header
 
@@ -35,6 +37,7 @@ def attach_peft(
             the folder has to have these.
 
     Raises:
+        FolderError: An expression in its configuration takes too long to match.
         AdapterError: PEFT is not installed, refuses the folder, or finds tensors missing or left
             over; or a part of the head has weights nowhere.
     """
@@ -45,6 +48,8 @@ def attach_peft(
             f"{name} is of a method that hubkit does not compute itself, but runs through PEFT, "
             "which is not installed. Install it with: pip install 'hubkit[peft]'"
         ) from error
+    config = folder / PEFT.config
+    require_quick(read_config(config), [path for path, _ in model.named_modules()], config)
     try:
         with warnings.catch_warnings():
             # What it would warn of is checked below, or is about its own use of transformers.

@@ -26,6 +26,7 @@ from registry import Catalog, Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
 from registry.folders.bounded import shown
 from registry.folders.configs import read_config
+from registry.folders.expressions import require_quick
 from registry.folders.flexible_heads import KEPT, OPTIONS
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
 from registry.folders.lora import ALL_LINEAR, read_lora
@@ -294,6 +295,7 @@ def _require_all_layers(folder: Place, adapted: Set[str], model: PreTrainedModel
         peft: Any = import_module("peft")
     except ImportError:
         return
+    require_quick(config, modules, folder / PEFT.config)
     try:
         options = peft.LoraConfig(**{key: config[key] for key in _TARGETING if key in config})
     except (TypeError, ValueError) as error:

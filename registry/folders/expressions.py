@@ -1,7 +1,11 @@
 """Regular expressions out of other people's files: some take longer to match than anybody waits."""
 
+import json
 import re
+import subprocess
+import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from registry.errors import FolderError
@@ -12,6 +16,14 @@ MOST_SECONDS = 3.0
 """For all matches of one file; a large model has some thousands, which take microseconds each."""
 
 _LONGEST = 10_000
+_PLAIN = re.compile(r"[\w.]*")
+_MATCH = """
+import json, re, sys
+expressions, paths = json.load(sys.stdin)
+for expression in expressions:
+    for path in paths:
+        re.match(expression, path)
+"""
 
 
 class Expressions:
@@ -75,3 +87,58 @@ class Expressions:
             ) from error
         self._left -= time.monotonic() - started
         return found
+
+
+def require_quick(config: Mapping[str, Any], paths: Iterable[str], where: Place) -> None:
+    """Make sure that PEFT, which knows no limit of time, can match what a configuration says.
+
+    Args:
+        config: What ``adapter_config.json`` holds, of any method of PEFT.
+        paths: The modules of the model that PEFT is to look through.
+        where: That file, for messages.
+
+    Raises:
+        FolderError: An expression is none, or takes too long to match.
+    """
+    expressions = Expressions(where)
+    asked = []
+    for key, expression in _expressions(config):
+        expressions.check(expression, key)
+        if not _PLAIN.fullmatch(expression):
+            asked.append((key, expression))
+    if not asked:
+        return
+    # With Python's own matcher, as PEFT does: others find some of what it never does.
+    sent = json.dumps([[expression for _, expression in asked], list(paths)])
+    try:
+        subprocess.run(
+            [sys.executable, "-I", "-c", _MATCH],
+            input=sent.encode(),
+            check=True,
+            timeout=MOST_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        keys = ", ".join(dict.fromkeys(key for key, _ in asked))
+        raise FolderError(
+            f"{where}: the expressions in {keys} take too long to match the modules of the model, "
+            f"such as {shown(asked[0][1])}. Write them without repetitions inside of repetitions, "
+            "or list names.",
+            where,
+        ) from error
+
+
+def _expressions(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the options that PEFT matches as expressions, as it builds these."""
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(config.get(key), str):
+            yield key, config[key]
+    for key, form in (
+        ("layers_pattern", r"(?:^|.*?\.){}\.(?P<idx>\d+)\..*"),
+        ("modules_to_save", r"(^|.*\.){}($|\..*)"),
+        ("rank_pattern", r"(.*\.)?({})"),
+        ("alpha_pattern", r"(.*\.)?({})"),
+    ):
+        given = config.get(key) or ()
+        for one in [given] if isinstance(given, str) else given:
+            if isinstance(one, str):
+                yield key, one if _PLAIN.fullmatch(one) else form.replace("{}", one)

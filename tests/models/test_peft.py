@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -25,10 +26,11 @@ from hubkit.inference import load
 from hubkit.models.peft import attach_peft
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, open_catalog
-from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
+from registry.errors import AdapterError, BaseModelMismatchError, CompositionError, FolderError
 from registry.search.search import search
+from tests.support.folders import edit_json, options_in
 from tests.support.foreign import PEFT
-from tests.support.models import base_folder
+from tests.support.models import base_folder, tokenizer
 
 # PEFT asks transformers by a name that is to go.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -242,3 +244,41 @@ def test_a_peft_adapter_without_head_says_that_it_cannot_predict(catalog: Catalo
     publish_folder(catalog, PEFT / "lora" / "a", AdapterRef.parse("a"), task="film")
     with pytest.raises(AdapterError, match="a@1 has no head"):
         hubkit.load("a", catalog=catalog)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layers_to_transform": [0], "layers_pattern": "(.*.*.*.*)*x"},
+        {"exclude_modules": "(.*.*.*.*)*x"},
+    ],
+    ids=["layers", "excluded"],
+)
+def test_an_expression_that_peft_would_never_match_is_refused_before_it_tries(
+    base: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    save("dora", base, tmp_path / "a")
+    edit_json(tmp_path / "a", **{**options_in(tmp_path / "a"), **options})
+    with pytest.raises(FolderError, match="take too long to match"):
+        attach_peft(classifier(base), tmp_path / "a", "a@1")
+
+
+def test_a_lora_for_an_architecture_without_a_layout_equals_that_of_peft(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        "gpt_neox", **sizes, intermediate_size=32, vocab_size=40, pad_token_id=1
+    )
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(config).base_model.save_pretrained(
+        tmp_path / "base"
+    )
+    tokenizer().save_pretrained(tmp_path / "base")
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query_key_value"])
+    expected = save("lora", tmp_path / "base", tmp_path / "a", config=config)
+    ref = AdapterRef.parse("a")
+    publish_folder(catalog, tmp_path / "a", ref, task="film", labels=LABELS)
+    model = load("a", catalog=catalog)
+    assert model.composition is None, "PEFT runs it"
+    assert (model.logits(TEXTS) - expected).abs().max() <= 1e-5
