@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hubkit.models.merge import Merged, merge
     from hubkit.nn.layout import Layout, SubBlock, register_layout
     from hubkit.notation import parse
+    from hubkit.tasks.feature_extraction import similarity
     from hubkit.tasks.task import Prediction
     from registry import AdapterRef
 
@@ -68,6 +69,7 @@ __all__ = [
     "register_layout",
     "save_adapter",
     "set_head",
+    "similarity",
     "train_only",
     "with_flexible_head",
 ]
@@ -99,6 +101,7 @@ _HOMES = {
     "register_layout": "hubkit.nn.layout",
     "save_adapter": "hubkit.models.insert",
     "set_head": "hubkit.models.head",
+    "similarity": "hubkit.tasks.feature_extraction",
     "train_only": "hubkit.models.freeze",
     "with_flexible_head": "hubkit.models.flexible_head",
 }

@@ -135,6 +135,9 @@ class TextInfo(_Part):
         source_language: The tokenizer's code for the language of what is read, such as ``en_XX``;
             None for base models without such codes.
         target_language: The same for what is written.
+        pooling: How the vectors of a text's tokens become the one that stands for the text; None
+            where that is for a head.
+        normalize: Whether that vector gets the length 1.
     """
 
     max_length: Positive | None = None
@@ -146,6 +149,8 @@ class TextInfo(_Part):
     separator: Annotated[Text, Field(max_length=256)] | None = None
     source_language: Word | None = None
     target_language: Word | None = None
+    pooling: Literal["mean", "cls", "max", "last"] | None = None
+    normalize: bool | None = None
 
 
 class Metric(_Part):
@@ -375,7 +380,10 @@ class Manifest(_Part):
 
 
 _SINCE_2 = ("problem_type", "outputs", "head", "text")
-_TEXT_LATER = ("target_max_length", "separator", "source_language", "target_language")
+_TEXT_LATER = (
+    *("target_max_length", "separator", "source_language", "target_language"),
+    *("pooling", "normalize"),
+)
 _BASE_SINCE_2 = ("dtype", "rounded", "config", "config_digest", "tokenizer_digest", "parts")
 
 

@@ -19,7 +19,7 @@ class TaskNames:
         auto_class: The auto class that loads a base model with such a head.
         classes: Whether each output of the head stands for a label.
         pretrained_head: Whether base models come with such a head, which stays as it is: that of a
-            language model, which makes words.
+            language model, which makes words; or with all that is needed, without a head.
         pipeline_tag: The Hub's name where it is another one than `name`.
     """
 
@@ -133,6 +133,7 @@ _ROWS = (
         heads=(),
         class_endings=(),
         auto_class="AutoModel",
+        pretrained_head=True,
     ),
     TaskNames(
         "image-classification",

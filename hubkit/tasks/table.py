@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from hubkit.tasks.feature_extraction import FEATURE_EXTRACTION
 from hubkit.tasks.multiple_choice import MULTIPLE_CHOICE
 from hubkit.tasks.question_answering import QUESTION_ANSWERING
 from hubkit.tasks.ranking import RANKING
@@ -23,6 +24,7 @@ _TASKS: tuple[TaskType[Any], ...] = (
     RANKING,
     TOKEN_CLASSIFICATION,
     QUESTION_ANSWERING,
+    FEATURE_EXTRACTION,
 )
 TASK_TYPES = {task.name: task for task in _TASKS}
 

@@ -185,6 +185,11 @@ class TaskType(ABC, Generic[Processor]):
             )
         return auto_class
 
+    @property
+    def asked_and_answered(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The columns by which two rows ask the same, and those in which they then should agree."""
+        return [one.name for one in self.inputs], [one.name for one in self.targets]
+
     def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """The columns of a table in the one form that the task type works with.
 

@@ -87,15 +87,21 @@ class TextRegression(TextTask):
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> dict[str, float]:
         """Pearson's and Spearman's correlation, 0 where there is none, and the mean error."""
-        expected, found = np.array(rows["score"]), _numbers(outputs)
-        correlations = {"pearson": 0.0, "spearman": 0.0}
-        if len(expected) > 1:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # numbers that are all equal have no correlation
-                for name, of in (("pearson", pearsonr), ("spearman", spearmanr)):
-                    value = float(of(expected, found)[0])
-                    correlations[name] = value if np.isfinite(value) else 0.0
-        return {**correlations, "mae": float(mean_absolute_error(expected, found))}
+        expected, found = rows["score"], _numbers(outputs)
+        error = float(mean_absolute_error(np.array(expected), found))
+        return {**correlations(expected, found), "mae": error}
+
+
+def correlations(expected: Sequence[float], found: np.ndarray) -> dict[str, float]:
+    """Pearson's and Spearman's correlation; 0 where there is none, as of numbers all equal."""
+    values = {"pearson": 0.0, "spearman": 0.0}
+    if len(expected) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numbers that are all equal have no correlation
+            for name, of in (("pearson", pearsonr), ("spearman", spearmanr)):
+                value = float(of(np.array(expected), found)[0])
+                values[name] = value if np.isfinite(value) else 0.0
+    return values
 
 
 def _numbers(outputs: Outputs) -> np.ndarray:

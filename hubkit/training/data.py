@@ -201,8 +201,7 @@ def note_doubts(task: TaskType[Any], train: Rows, validation: Rows) -> None:
         train: What is trained on.
         validation: What the best epoch is chosen by.
     """
-    inputs = [column.name for column in task.inputs]
-    targets = [column.name for column in task.targets]
+    inputs, targets = task.asked_and_answered
     seen = set(train.keys(inputs))
     if validation.sha256 == train.sha256:
         logger.warning(
@@ -220,7 +219,7 @@ def note_doubts(task: TaskType[Any], train: Rows, validation: Rows) -> None:
     if not targets:
         return
     meanings: dict[str, set[str]] = {}
-    for rows in (train, validation):
+    for rows in (train, validation) if any(name in train for name in targets) else ():
         for key, target in zip(rows.keys(inputs), rows.keys(targets), strict=True):
             meanings.setdefault(key, set()).add(target)
     torn = [key for key, found in meanings.items() if len(found) > 1]
