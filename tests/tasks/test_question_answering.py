@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers import AutoModelForQuestionAnswering
 
+import hubkit
+from hubkit.cli import main
+from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.question_answering import QUESTION_ANSWERING as TASK
 from hubkit.tasks.question_answering import (
@@ -16,10 +23,15 @@ from hubkit.tasks.question_answering import (
 )
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import HeadPlan
+from hubkit.training.data import read_rows
+from hubkit.training.evaluate import evaluate
+from hubkit.training.train import train_adapter
+from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, DataError, TextLengthError
 from registry.manifest import Manifest, TextInfo
-from tests.support.models import tiny_model, tokenizer
+from tests.support.models import base_folder, tiny_model, tokenizer
 from tests.support.predicting import predict
+from tests.support.whole_way import job, train_all
 
 PLAN = HeadPlan(2)
 FILM = (
@@ -320,3 +332,129 @@ def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
 def test_a_head_with_other_outputs_is_refused() -> None:
     with pytest.raises(AdapterError, match="has two outputs; this one has 3"):
         TASK.plan_of(Manifest.model_construct(outputs=3))
+
+
+THINGS, JUDGED = ("film", "plot", "ball"), ("good", "bad", "dull", "great")
+
+
+def learnable(count: int = 20) -> Rows:
+    """Rows whose answer is a word that says how good something was; each fifth has none."""
+    rows = []
+    for row in range(count):
+        thing, judged = THINGS[row % 3], JUDGED[row % 4] if row % 5 else "not"
+        context = f"the {thing} was {'very ' * (row % 2)}{judged}"
+        answers = [{"text": judged, "answer_start": context.index(judged)}] if row % 5 else []
+        rows.append({"question": "was it", "context": context, "answers": answer_list(answers)})
+    return Rows("films.json", {name: [row[name] for row in rows] for name in ROW})
+
+
+def test_the_whole_way(catalog: Catalog, tmp_path: Path) -> None:
+    base, rows = base_folder(tmp_path / "base"), learnable()
+    items = list(zip(rows["question"], rows["context"], strict=True))
+    for version in train_all(catalog, "question-answering", rows, base):
+        manifest = catalog.manifest(version)
+        assert (manifest.task_type, manifest.labels) == ("question-answering", ())
+        assert manifest.outputs == 2
+        assert manifest.text is not None
+        found = manifest.text
+        assert (found.max_length, found.stride, found.pair) == (24, 12, "only_second")
+        model = hubkit.load(version.ref, catalog=catalog)
+        assert type(model.model).__name__ == "BertForQuestionAnswering"
+        answers = model.predict(items, handle_impossible_answer=True, top_k=2)
+        expected = predict(
+            *(TASK, model.model, tokenizer(), PLAN, items),
+            **{"handle_impossible_answer": True, "top_k": 2},
+        )
+        assert [facts(one) for one in answers] == [facts(one) for one in expected]
+        if version.kind in ("adapter", "fusion"):
+            measured = {metric.name: metric.value for metric in manifest.metrics}
+            found_metrics = evaluate(model, rows)
+            assert found_metrics.keys() == {"f1", "exact_match"}
+            assert found_metrics == pytest.approx({n: measured[n] for n in found_metrics})
+
+
+def test_twenty_rows_are_learned_by_heart(catalog: Catalog, tmp_path: Path) -> None:
+    rows = learnable()
+    settings = {"epochs": 25, "learning_rate": 0.03}
+    version = train_adapter(
+        catalog,
+        job("question-answering", rows, **settings),
+        base=str(base_folder(tmp_path / "base")),
+        bottleneck_size=16,
+    )
+    assert {m.name: m.value for m in version.metrics}["exact_match"] == 1.0
+    model = hubkit.load(version.ref, catalog=catalog)
+    assert evaluate(model, rows) == {"f1": 1.0, "exact_match": 1.0}
+    (found,) = model.predict([("was it", "the ball was very dull")])
+    assert facts(found) == [("dull", 18, 22)]
+    (found,) = model.predict([("was it", "the film was not")], handle_impossible_answer=True)
+    assert facts(found) == [("", 0, 0)]
+
+
+def test_the_command_line_reads_the_files_of_squad(tmp_path: Path) -> None:
+    rows, source = learnable(), tmp_path / "squad.json"
+    paragraphs = [
+        {
+            "context": context,
+            "qas": [
+                {
+                    "id": str(number),
+                    "question": question,
+                    "is_impossible": not answers["text"],
+                    "answers": [
+                        {"text": text, "answer_start": start}
+                        for text, start in zip(*answers.values(), strict=True)
+                    ],
+                }
+            ],
+        }
+        for number, (question, context, answers) in enumerate(
+            zip(*(rows[name] for name in ROW), strict=True)
+        )
+    ]
+    document = {"version": "v2.0", "data": [{"title": "Films", "paragraphs": paragraphs}]}
+    source.write_text(json.dumps(document, indent=1))
+    base = base_folder(tmp_path / "base")
+
+    def call(*arguments: object, status: int = 0) -> Any:
+        result = CliRunner().invoke(main, [*map(str, arguments)])
+        assert result.exit_code == status, result.output
+        return result
+
+    what = ("--base", base, "--task", "squad", "--task-type", "question-answering")
+    call("train", source, *what, "--name", "qa", "--epochs", 1)
+    assert read_rows(TASK, source).sha256 == rows.sha256
+    text = open_catalog().manifest(open_catalog().resolve(AdapterRef.parse("qa"))).text
+    assert text is not None
+    assert (text.max_length, text.stride) == (32, 16)  # as many tokens as the tokenizer takes
+    measured = json.loads(call("evaluate", "qa", source, "--json").stdout)["metrics"]
+    model = hubkit.load("qa")
+    assert measured == pytest.approx(evaluate(model, rows))
+    found = json.loads(call("predict", "qa", "--file", source, "--json").stdout)
+    expected = model.predict(list(zip(rows["question"], rows["context"], strict=True)))
+    assert [(row["answer"], row["start"]) for row in found] == [
+        (one.answer, one.start) for one in expected if isinstance(one, AnswerPrediction)
+    ]
+    paragraphs[2]["qas"][0]["answers"][0]["answer_start"] = 1
+    source.write_text(json.dumps(document))
+    told = call("train", source, *what, "--name", "other", status=1).stderr
+    assert "squad.json, article 1, paragraph 3, question 1: expected the answer 'dull'" in told
+    assert "it stands at 13" in told
+
+
+# PEFT asks transformers by a name that is to go.
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_a_folder_of_peft_predicts(catalog: Catalog, tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base")
+    model = AutoModelForQuestionAnswering.from_pretrained(base)
+    config = peft.LoraConfig(task_type="QUESTION_ANS", r=2, target_modules=["query"])
+    adapted = peft.get_peft_model(model, config).eval()
+    for index, parameter in enumerate(p for p in adapted.parameters() if p.requires_grad):
+        with torch.no_grad():
+            parameter.normal_(generator=torch.Generator().manual_seed(index))
+    adapted.save_pretrained(tmp_path / "saved")
+    publish_folder(catalog, tmp_path / "saved", AdapterRef.parse("qa"), task="qa")
+    found = hubkit.load("qa", catalog=catalog).predict([FILM, DEED], top_k=3)
+    merged = adapted.merge_and_unload()
+    expected = predict(TASK, merged, tokenizer(), PLAN, [FILM, DEED], top_k=3)
+    assert [facts(one) for one in found] == [facts(one) for one in expected]
