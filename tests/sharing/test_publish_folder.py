@@ -373,6 +373,23 @@ def test_the_numbers_of_weights_are_read_once_to_check_and_once_to_copy(
     assert there <= numbers[weights] <= there + ahead  # the bytes are in the registry already
 
 
+def test_a_fusion_is_held_to_its_adapters_without_reading_their_numbers(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise AssertionError(f"{path} is read whole")
+
+    source = LLAMA.parent / "seq_bn"
+    for part in "abc":
+        catalog.folder(publish(catalog, source / part, part, base=str(LLAMA)))  # written out
+    numbers, _ = count_numbers(monkeypatch)
+    monkeypatch.setattr(tensor_files, "load_file", refuse)
+    version = publish(catalog, source / "fusion_abc", "f", base=str(LLAMA))
+    assert [parent.ref for parent in catalog.manifest(version).parents] == ["a@1", "b@1", "c@1"]
+    there = numbers_in(source / "fusion_abc" / "model_adapter_fusion.safetensors")
+    assert 2 * there <= numbers["model_adapter_fusion.safetensors"] < 3 * there
+
+
 def numbers_in(weights: Path) -> int:
     """The bytes of a safetensors file that are no header."""
     header = int.from_bytes(weights.read_bytes()[:8], "little")
