@@ -26,6 +26,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.windows import WindowTask
 from registry.errors import AdapterError, DataError
+from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
 
@@ -184,6 +185,10 @@ class QuestionAnswering(WindowTask):
                 f"{rows.name} has no answer to any question; there is nothing to learn.", rows.name
             )
         return _PLAN
+
+    def flexible_head(self, rows: Rows, plan: HeadPlan) -> FlexibleHead:
+        """Two outputs of each token."""
+        return FlexibleHead("question_answering", layers=2, activation="tanh", outputs=2)
 
     def plan_of(self, manifest: Manifest) -> HeadPlan:
         """Two outputs, also where the manifest does not tell."""

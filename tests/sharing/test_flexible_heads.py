@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModel
+from transformers import AutoModel, TokenClassificationPipeline
 
 import hubkit
 from hubkit import Adapter, attach, set_head, with_flexible_head
@@ -49,8 +49,8 @@ def publish(catalog: Catalog, base: Path, name: str) -> None:
     publish_folder(catalog, folder, ref(name), base=str(base), task="film", labels=labels)
 
 
-def expected_logits(base: Path, folder: Path, texts: list[str]) -> Tensor:
-    """What the head gives, built by hand on the base model."""
+def by_hand(base: Path, folder: Path, *rows: Mapping[str, Tensor]) -> list[Any]:
+    """What the head gives of each row, built by hand on the base model."""
     adapter = Adapter.load(folder)
     assert adapter.head is not None
     assert adapter.head.flexible is not None
@@ -58,8 +58,12 @@ def expected_logits(base: Path, folder: Path, texts: list[str]) -> Tensor:
     model = with_flexible_head(backbone, adapter.head.flexible)
     set_head(model, adapter.head)
     with attach(model, adapter), torch.no_grad():
-        rows = [model(**tokenizer()([text], return_tensors="pt")).logits for text in texts]
-    return torch.cat(rows)
+        return [model(**row) for row in rows]
+
+
+def expected_logits(base: Path, folder: Path, texts: list[str]) -> Tensor:
+    rows = [tokenizer()([text], return_tensors="pt") for text in texts]
+    return torch.cat([found.logits for found in by_hand(base, folder, *rows)])
 
 
 @pytest.mark.parametrize("name", ["classes", "pooled", "deep"])
@@ -106,6 +110,50 @@ def test_one_output_is_a_number(catalog: Catalog, base: Path) -> None:
     assert (model.task.name, model.labels) == ("text-regression", ())
     numbers = expected_logits(base, FLEXIBLE / "number", TEXTS).flatten().tolist()
     assert [one.score for one in model.predict(TEXTS)] == pytest.approx(numbers, abs=1e-5)
+
+
+def test_tags_are_those_of_the_stock_pipeline_on_that_model(catalog: Catalog, base: Path) -> None:
+    publish(catalog, base, "tags")
+    model = hubkit.load("tags", catalog=catalog)
+    assert (model.task.name, model.labels) == ("token-classification", ("low", "high", "mid"))
+    pipeline = TokenClassificationPipeline(
+        model=model.model, tokenizer=tokenizer(), aggregation_strategy="first", device="cpu"
+    )
+    expected = pipeline(TEXTS)
+    for found, entities in zip(model.predict(TEXTS), expected, strict=True):
+        assert [(one.label, one.start, one.end) for one in found.entities] == [
+            (one["entity_group"], one["start"], one["end"]) for one in entities
+        ]
+    assert any(expected)
+    rows = [tokenizer()([text], return_tensors="pt") for text in TEXTS]
+    for text, one in zip(TEXTS, by_hand(base, FLEXIBLE / "tags", *rows), strict=True):
+        logits = model.outputs(model.task.given([text]))[0][0]
+        torch.testing.assert_close(torch.from_numpy(logits), one.logits, rtol=0, atol=1e-5)
+
+
+def test_answers_are_read_from_both_ends(catalog: Catalog, base: Path) -> None:
+    publish(catalog, base, "answers")
+    model = hubkit.load("answers", catalog=catalog)
+    question, context = "was the film good", "the film was very good"
+    row = tokenizer()(question, context, return_tensors="pt")
+    (one,) = by_hand(base, FLEXIBLE / "answers", row)
+    rows = model.task.given([{"question": question, "context": context}])
+    expected = torch.stack([one.start_logits, one.end_logits], -1)
+    found = torch.from_numpy(model.outputs(rows)[0][0])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    (answer,) = model.predict([{"question": question, "context": context}])
+    assert answer.answer in context
+
+
+def test_choices_are_weighed_however_many_there_are(catalog: Catalog, base: Path) -> None:
+    publish(catalog, base, "choices")  # which was trained to choose between two
+    model = hubkit.load("choices", catalog=catalog)
+    prompt, among = "the film was", ["good", "very bad", "dull"]
+    row = tokenizer()([prompt] * 3, among, padding=True, return_tensors="pt")
+    (one,) = by_hand(base, FLEXIBLE / "choices", {key: of[None] for key, of in row.items()})
+    (found,) = model.predict([{"prompt": prompt, "choices": among}])
+    expected = torch.softmax(one.logits[0], -1).tolist()
+    assert list(found.scores.values()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_they_stack_mix_fuse_and_are_measured(catalog: Catalog, base: Path) -> None:

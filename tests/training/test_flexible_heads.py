@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -124,6 +125,45 @@ def test_choices_have_one(empty_catalog: Catalog, tmp_path: Path) -> None:
     assert (config["head_type"], config["num_choices"]) == ("multiple_choice", 3)
     model = hubkit.load(NAME, catalog=empty_catalog)
     assert len(model.predict([{"prompt": "the", "choices": ["film", "plot"]}])) == 1
+
+
+TOKENS: dict[str, tuple[str, dict[str, list[Any]]]] = {
+    "token-classification": (
+        "tagging",
+        {
+            "tokens": [["the", "film", "was", "good"], ["a", "dull", "plot"]] * 6,
+            "tags": [["O", "B-X", "O", "O"], ["O", "O", "B-X"]] * 6,
+        },
+    ),
+    "question-answering": (
+        "question_answering",
+        {
+            "question": ["what was good"] * 12,
+            "context": ["the film was very good", "a great plot was good"] * 6,
+            "answers": [
+                {"text": ["film"], "answer_start": [4]},
+                {"text": ["plot"], "answer_start": [8]},
+            ]
+            * 6,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("task_type", TOKENS)
+def test_tokens_have_one(empty_catalog: Catalog, tmp_path: Path, task_type: str) -> None:
+    base = base_folder(tmp_path / "base")
+    head_type, columns = TOKENS[task_type]
+    rows = Rows("rows", columns)
+    asked = replace(job("it"), data=rows, validation=rows, head="flexible", task_type=task_type)
+    version = train_adapter(empty_catalog, asked, base=str(base))
+    config = json.loads((empty_catalog.folder(version) / "head_config.json").read_text())["config"]
+    assert (config["head_type"], config["layers"]) == (head_type, 2)
+    model = hubkit.load(NAME, catalog=empty_catalog)
+    measured = {one.name: one.value for one in model.manifest.metrics}
+    assert evaluate(model, rows) == pytest.approx(
+        {name: measured[name] for name in model.task.metrics_up if name in measured}
+    )
 
 
 def test_a_task_type_without_such_a_head_says_so(empty_catalog: Catalog, tmp_path: Path) -> None:
