@@ -286,6 +286,15 @@ def _no_head(request: _Request, cure: str) -> AdapterError:
     )
 
 
+def _text(request: _Request) -> TextInfo:
+    """How texts are cut: as its last part says, where a stack or a mix does not say it itself."""
+    version, manifest = request.version, request.manifest
+    while manifest.text is None and manifest.kind in ("stack", "mix"):
+        version = request.catalog.parents(version)[-1]
+        manifest = request.catalog.manifest(version)
+    return text_of(manifest)
+
+
 @dataclass(frozen=True)
 class _Base:
     """A base model with the place of a head.
@@ -329,7 +338,7 @@ def _load_base(request: _Request, published: Published | None = None) -> _Base:
         model, new = load_with_flexible_head(where, head.flexible, **settings)
     else:
         model, new = load_for_head(where, task.load_class(where), **settings)
-    processor, text = task.load_processor(where, model), text_of(manifest)
+    processor, text = task.load_processor(where, model), _text(request)
     require_known_model(
         home,
         version,
