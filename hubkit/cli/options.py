@@ -193,7 +193,7 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
                 "--task-type",
                 default="text-classification",
                 show_default=True,
-                help="How it works: text-classification, or text-regression for numbers.",
+                help="How it works: text-classification, translation, fill-mask, ...",
             ),
             click.option(
                 "--validation",
@@ -212,6 +212,15 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
             setting("learning_rate", Number(min=0, min_open=True), "At the first step."),
             setting("batch_size", count, "Texts in a step."),
             setting("max_length", count, "Tokens of a row; default: 128, question-answering: 384."),
+            setting("target_max_length", count, "Tokens of a text to write; default: as of a row."),
+            click.option(
+                "--source-language",
+                metavar="CODE",
+                help="Language of what is read, as a base model of many calls it, such as en_XX.",
+            ),
+            click.option(
+                "--target-language", metavar="CODE", help="The same for what is to be written."
+            ),
             setting("patience", count, "Epochs without a better validation loss, then stop."),
             setting("seed", click.IntRange(0, 2**32 - 1), "Of every random generator."),
             click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable."),
@@ -233,6 +242,8 @@ def read_job(
     description: str,
     head: HeadKind,
     replace: bool,
+    source_language: str | None,
+    target_language: str | None,
     **options: Any,
 ) -> Job:
     """Read the data that the options name, and put the rest beside it."""
@@ -254,6 +265,8 @@ def read_job(
         task_type=task_type,
         head=head,
         replace=replace,
+        source_language=source_language,
+        target_language=target_language,
     )
 
 

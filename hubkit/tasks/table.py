@@ -7,6 +7,11 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hubkit.tasks.feature_extraction import FEATURE_EXTRACTION
+from hubkit.tasks.language.fill_mask import FILL_MASK
+from hubkit.tasks.language.summarization import SUMMARIZATION
+from hubkit.tasks.language.text2text import TEXT2TEXT
+from hubkit.tasks.language.text_generation import TEXT_GENERATION
+from hubkit.tasks.language.translation import TRANSLATION
 from hubkit.tasks.multiple_choice import MULTIPLE_CHOICE
 from hubkit.tasks.question_answering import QUESTION_ANSWERING
 from hubkit.tasks.ranking import RANKING
@@ -25,6 +30,11 @@ _TASKS: tuple[TaskType[Any], ...] = (
     TOKEN_CLASSIFICATION,
     QUESTION_ANSWERING,
     FEATURE_EXTRACTION,
+    TEXT_GENERATION,
+    FILL_MASK,
+    TRANSLATION,
+    SUMMARIZATION,
+    TEXT2TEXT,
 )
 TASK_TYPES = {task.name: task for task in _TASKS}
 

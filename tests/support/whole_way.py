@@ -27,13 +27,19 @@ def job(task_type: str, rows: Rows, name: str = "a", **settings: Any) -> Job:
     )
 
 
-def train_all(catalog: Catalog, task_type: str, rows: Rows, base: Path) -> Sequence[Version]:
+def train_all(
+    catalog: Catalog, task_type: str, rows: Rows, base: Path, **settings: Any
+) -> Sequence[Version]:
     """Adapters of two methods, their fusion, a stack and a mix of them."""
-    a = train_adapter(catalog, job(task_type, rows, "a"), base=str(base), bottleneck_size=4)
-    b = train_adapter(catalog, job(task_type, rows, "b"), base=str(base), method="lora", rank=2)
+    a = train_adapter(
+        catalog, job(task_type, rows, "a", **settings), base=str(base), bottleneck_size=4
+    )
+    b = train_adapter(
+        catalog, job(task_type, rows, "b", **settings), base=str(base), method="lora", rank=2
+    )
     refs = [a.ref, b.ref]
     return (
-        *(a, b, train_fusion(catalog, job(task_type, rows, "fused"), refs=refs)),
+        *(a, b, train_fusion(catalog, job(task_type, rows, "fused", **settings), refs=refs)),
         publish_stack(catalog, AdapterRef.parse("stacked"), refs),
         publish_mix(catalog, AdapterRef.parse("mixed"), refs, weights=[0.5, 0.5]),
     )

@@ -182,6 +182,8 @@ def _text(text: TextInfo | None) -> str:
     if text is None:
         return ""
     known = text.model_dump(exclude_none=True)
+    if text.separator is not None:
+        known["separator"] = repr(text.separator)
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
 
 

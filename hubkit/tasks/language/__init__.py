@@ -1,0 +1,1 @@
+"""Task types of language models: those whose outputs are words. One file each."""

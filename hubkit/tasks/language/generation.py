@@ -1,0 +1,177 @@
+"""Texts that a model writes, token by token."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig, PreTrainedModel
+
+from hubkit.tasks.task import Encoded, Options, Outputs, Prediction
+from registry.errors import DataError
+
+_OF_SAMPLING = ("temperature", "top_k", "top_p")
+
+
+@dataclass(frozen=True)
+class Generating(Options):
+    """How a text is written. None: as the base model's own configuration says.
+
+    Attributes:
+        max_new_tokens: How many tokens are written, at most; None: as many as training cut targets
+            to, or 128. A decoder stops where it can tell no more places.
+        min_new_tokens: How many tokens are written, at least.
+        num_beams: How many texts are followed at a time; the most probable one is the answer.
+        do_sample: Whether each token is drawn by chance, and not the most probable one.
+        temperature: Over 1 for more chance, under 1 for less; with ``do_sample``.
+        top_k: Draw among as many tokens; with ``do_sample``.
+        top_p: Draw among the tokens that have this probability together; with ``do_sample``.
+        length_penalty: Over 0 prefers long texts among beams, under 0 short ones.
+        repetition_penalty: Over 1 avoids tokens that are there already.
+        no_repeat_ngram_size: So many tokens do not follow each other twice.
+        seed: Of the chance; every batch begins with it.
+
+    Raises:
+        DataError: One of them is out of range.
+    """
+
+    max_new_tokens: int | None = None
+    min_new_tokens: int | None = None
+    num_beams: int | None = None
+    do_sample: bool = False
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    length_penalty: float | None = None
+    repetition_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "num_beams", "top_k"):
+            self._require(name, int, least=1)
+        for name in ("min_new_tokens", "no_repeat_ngram_size", "seed"):
+            self._require(name, int, least=0)
+        for name in ("temperature", "top_p", "repetition_penalty"):
+            self._require(name, int | float, over=0)
+        self._require("length_penalty", int | float)
+        if not isinstance(self.do_sample, bool):
+            raise DataError(f"do_sample is True or False, not {self.do_sample!r}.", self.do_sample)
+        if self.top_p is not None and self.top_p > 1:
+            raise DataError(f"top_p must be at most 1, not {self.top_p!r}.", self.top_p)
+        given = [name for name in _OF_SAMPLING if getattr(self, name) is not None]
+        if given and not self.do_sample:
+            raise DataError(
+                f"{given[0]} says how tokens are drawn by chance, but do_sample is False.",
+                given[0],
+            )
+        most = self.max_new_tokens
+        if most is not None and (self.min_new_tokens or 0) > most:
+            raise DataError(
+                f"min_new_tokens is {self.min_new_tokens}, more than max_new_tokens, {most}.",
+                self.min_new_tokens,
+            )
+
+    def _require(
+        self, name: str, kind: Any, *, least: float | None = None, over: float | None = None
+    ) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        fits = fits and (least is None or value >= least) and (over is None or value > over)
+        if not fits:
+            expected = "a whole number" if kind is int else "a number"
+            bound = "" if least is None else f" of at least {least:g}"
+            bound = bound if over is None else f" over {over:g}"
+            raise DataError(f"{name} must be {expected}{bound}, not {value!r}.", value)
+
+    def config(self, model: PreTrainedModel) -> GenerationConfig:
+        """What ``generate`` of ``model`` takes: the model's own configuration, with these."""
+        config: GenerationConfig = deepcopy(model.generation_config)
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is not None and one.name != "seed":
+                setattr(config, one.name, value)
+        if not self.do_sample:
+            for name in (*_OF_SAMPLING, "min_p", "typical_p"):
+                setattr(config, name, None)  # a model may have been saved with what it is drawn by
+        if not (config.num_beams or 1) > 1:
+            config.length_penalty = config.early_stopping = None
+        return config
+
+
+@dataclass(frozen=True)
+class GeneratedText(Prediction):
+    """What a model wrote.
+
+    Attributes:
+        generated_text: Without what it was given, and without special tokens.
+    """
+
+    generated_text: str
+
+    def cells(self) -> tuple[str, ...]:
+        """The text on one line."""
+        return (" ".join(self.generated_text.split()),)
+
+
+def generate(model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options) -> Tensor:
+    """The tokens that follow those of ``inputs``. *Shape:* ``(batch, tokens)``."""
+    assert isinstance(options, Generating)
+    run: Any = model
+    mask = inputs.get("attention_mask")
+    if _ignores_places(model) and mask is not None and not bool(mask.all()):
+        rows = [ids[there.bool()] for ids, there in zip(inputs["input_ids"], mask, strict=True)]
+        alone = [generate(model, {"input_ids": ids.unsqueeze(0)}, options)[0] for ids in rows]
+        return pad_sequence(alone, batch_first=True, padding_value=-100)
+    config, read = options.config(model), inputs["input_ids"].shape[1]
+    decodes = not model.config.is_encoder_decoder
+    places = getattr(model.config, "max_position_embeddings", None)
+    if decodes and places is not None and config.max_new_tokens is not None:
+        config.max_new_tokens = max(1, min(config.max_new_tokens, places - read))
+    with _seeded(options.seed):
+        tokens: Tensor = run.generate(**inputs, generation_config=config)
+    return tokens[:, read:] if decodes else tokens
+
+
+def _ignores_places(model: PreTrainedModel) -> bool:
+    """Whether a text goes on otherwise where it is filled up at its beginning.
+
+    PEFT puts the tokens of its own that a prompt is made of before what fills a row up, and does
+    not count places from where the text begins.
+    """
+    method = getattr(model, "active_peft_config", None)
+    return bool(getattr(method, "is_prompt_learning", False)) and not (
+        model.config.is_encoder_decoder
+    )
+
+
+def texts(outputs: Outputs, encoded: Encoded) -> list[str]:
+    """The texts of generated tokens, in the order of the rows."""
+    return [
+        encoded.processor.decode([int(one) for one in row if one >= 0], skip_special_tokens=True)
+        for row in outputs[0]
+    ]
+
+
+def written(outputs: Outputs, encoded: Encoded) -> Sequence[Prediction]:
+    """A prediction for each row."""
+    return [GeneratedText(text) for text in texts(outputs, encoded)]
+
+
+@contextlib.contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Let chance begin at ``seed``, and leave the generators of everybody else as they are."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,250 @@
+"""One text to another: what translation, summarization and all else of that form share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import transformers
+from sacrebleu.metrics.chrf import CHRF
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hubkit.bases.load import load_config
+from hubkit.tasks.columns import Column, text
+from hubkit.tasks.language.generation import Generating, generate, texts, written
+from hubkit.tasks.language.language import (
+    NEW_TOKENS,
+    GeneratingTask,
+    end_token,
+    is_decoder,
+    opened,
+)
+from hubkit.tasks.language.losses import shifted_losses, token_losses
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import LONG, encode_texts, text_info
+from registry.errors import DataError, TextLengthError, UnsupportedModelError, did_you_mean
+from registry.manifest import TextInfo
+from registry.task_types import TASK_TYPES
+
+_SEPARATOR = "\n"
+
+
+class Text2Text(GeneratingTask):
+    """An encoder reads the source and a decoder writes the target; or a decoder does both.
+
+    A decoder is given the source and a separator, and goes on with the target. It learns the target
+    alone. The separator is recorded, since the source has to end in it in use, too.
+    """
+
+    names = TASK_TYPES["text2text-generation"]
+    columns = (Column("source", text), Column("target", text, target=True))
+    example = "source,target\nHow old is Ada?,36\n"
+    metrics_up: ClassVar[Mapping[str, bool]] = MappingProxyType({"exact_match": True, "chrf": True})
+    header = ("generated_text",)
+    options = Generating
+    generates = True
+
+    def load_class(self, base: str) -> Any:
+        """That of encoder-decoders, or of decoders."""
+        config = load_config(base)
+        if is_decoder(config):
+            return transformers.AutoModelForCausalLM
+        if not config.is_encoder_decoder:
+            raise UnsupportedModelError(
+                f"The base model {base!r} is a {config.model_type}, which reads texts and writes "
+                f"none; {self.name} takes models such as t5 or bart, and decoders such as llama.",
+                base,
+            )
+        return super().load_class(base)
+
+    def prepare(
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        plan: HeadPlan,
+        info: TextInfo,
+    ) -> None:
+        """Set the languages, how texts are padded, and how what is written begins and ends."""
+        _require_languages(processor, info)
+        if info.separator is None and not model.config.is_encoder_decoder:
+            info = info.model_copy(update={"separator": _separator(processor)})
+        super().prepare(processor, model, plan, info)
+        config: Any = model.generation_config
+        config.max_new_tokens = info.target_max_length or info.max_length or NEW_TOKENS
+        if info.target_language is not None:
+            # Where the tokenizer puts the language of a target is where generation has it, too.
+            code = processor.convert_tokens_to_ids(info.target_language)
+            if _cut_targets(processor, [LONG], info)[0][0][0] == code:
+                config.forced_bos_token_id = code
+            else:
+                config.decoder_start_token_id = code
+
+    def text_info(
+        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+    ) -> TextInfo:
+        """The limits of both texts, and what stands between them."""
+        found = text_info(processor, asked.max_length)
+        decodes = processor.padding_side == "left"
+        return found.model_copy(
+            update={
+                "target_max_length": asked.target_max_length or found.max_length,
+                "separator": _separator(processor) if decodes else None,
+                "source_language": asked.source_language,
+                "target_language": asked.target_language,
+            }
+        )
+
+    def require_form(self, rows: Rows, info: TextInfo) -> None:
+        """Every row is a source, and a target where there is something to learn."""
+
+    def encode(
+        self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
+    ) -> Encoded:
+        """The sources; ``labels`` are the targets, where the rows have them.
+
+        For a decoder, ``input_ids`` are the source, the separator and the target, and ``labels``
+        are -100 but for the target.
+        """
+        if text.source_language is not None:
+            processor.src_lang = text.source_language
+        features: dict[str, list[Any]]
+        if text.separator is None:
+            encoded, cut = encode_texts(processor, rows["source"], None, text)
+            features = {name: encoded[name] for name in ("input_ids", "attention_mask")}
+            if "target" in rows:
+                features["labels"], lost = _cut_targets(processor, rows["target"], text)
+                cut += lost
+            return Encoded(features, range(len(rows)), cut, processor=processor)
+        prompts, cut = _prompts(processor, rows["source"], text.separator, text.max_length)
+        if "target" not in rows:
+            return Encoded({"input_ids": prompts}, range(len(rows)), cut, processor=processor)
+        targets, lost = _cut_targets(processor, rows["target"], text)
+        pairs = list(zip(prompts, targets, strict=True))
+        features = {
+            "input_ids": [[*prompt, *target] for prompt, target in pairs],
+            "labels": [[*[-100] * len(prompt), *target] for prompt, target in pairs],
+        }
+        return Encoded(features, range(len(rows)), cut + lost, processor=processor)
+
+    def run(
+        self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
+    ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """What a target's tokens cost and how many they are; or the tokens that are written."""
+        if "labels" not in inputs:
+            return None, (generate(model, inputs, options),)
+        found = model(**inputs)
+        losses = token_losses if model.config.is_encoder_decoder else shifted_losses
+        return found.loss, losses(found.logits, inputs["labels"])
+
+    def predictions(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
+    ) -> Sequence[Prediction]:
+        """What is written for each source."""
+        return written(outputs, encoded)
+
+    def metrics(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> dict[str, float]:
+        """The metrics of what is written, without spaces around it."""
+        found = [one.strip() for one in texts(outputs, encoded)]
+        return self.compare(found, [one.strip() for one in rows["target"]])
+
+    def compare(self, found: Sequence[str], expected: Sequence[str]) -> dict[str, float]:
+        """How many texts are as expected, and chrF (Popovic 2015) as sacrebleu counts it."""
+        same = sum(one == other for one, other in zip(found, expected, strict=True))
+        return {"exact_match": same / len(expected), "chrf": chrf(found, expected)}
+
+
+def chrf(found: Sequence[str], expected: Sequence[str]) -> float:
+    """chrF2 of all texts together, from 0 to 100."""
+    return float(CHRF().corpus_score(list(found), [list(expected)]).score)
+
+
+def _require_languages(tokenizer: PreTrainedTokenizerBase, info: TextInfo) -> None:
+    """Make sure that languages are chosen where the tokenizer has codes for them, and only there.
+
+    Raises:
+        DataError: They are not, or the tokenizer knows another code.
+    """
+    codes = _codes(tokenizer)
+    for name in ("source_language", "target_language"):
+        given = getattr(info, name)
+        if given is None and codes:
+            raise DataError(
+                f"The base model has a code for each language: expected a {name}, such as "
+                f"{codes[0]}.",
+                expected=codes,
+            )
+        if given is not None and given not in codes:
+            known = f"expected one of {', '.join(codes)}" if codes else "its tokenizer has no codes"
+            raise DataError(
+                f"The base model has no language {given!r}: {known}.{did_you_mean(given, codes)}",
+                given,
+                given=given,
+                expected=codes,
+            )
+
+
+def _codes(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The tokenizer's codes for languages, as mBART's and NLLB's have them."""
+    if not hasattr(tokenizer, "src_lang"):
+        return []
+    known: dict[str, int] = getattr(tokenizer, "lang_code_to_id", None) or {}
+    return list(known) or [one for one in map(str, tokenizer.all_special_tokens) if "_" in one]
+
+
+def _separator(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A line break where the tokenizer has one, else its token that ends a text."""
+    tokens = tokenizer(_SEPARATOR, add_special_tokens=False)["input_ids"]
+    if tokens and tokenizer.unk_token_id not in tokens:
+        return _SEPARATOR
+    return str(tokenizer.convert_ids_to_tokens(end_token(tokenizer)))
+
+
+def _prompts(
+    tokenizer: PreTrainedTokenizerBase, sources: Sequence[str], separator: str, most: int | None
+) -> tuple[list[list[int]], int]:
+    """What a decoder goes on after, of so many tokens at most, and how many of them were cut."""
+    middle = tokenizer(separator, add_special_tokens=False)["input_ids"]
+    limit = min(most or tokenizer.model_max_length, tokenizer.model_max_length)
+    room = limit - len(middle)
+    _require_room(room, limit)
+    whole = opened(tokenizer, sources)
+    return [[*ids[:room], *middle] for ids in whole], sum(len(ids) > room for ids in whole)
+
+
+def _cut_targets(
+    tokenizer: PreTrainedTokenizerBase, targets: Sequence[str], info: TextInfo
+) -> tuple[list[list[int]], int]:
+    """The tokens to be written, with one that ends each, and how many texts were cut."""
+    if info.target_language is not None:
+        tokenizer.tgt_lang = info.target_language
+    limit = min(info.target_max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+    written: list[list[int]]
+    if info.separator is None:
+        written = tokenizer(text_target=list(targets), truncation=False)["input_ids"]
+    else:
+        written = tokenizer(list(targets), truncation=False, add_special_tokens=False)["input_ids"]
+    end, found, cut = end_token(tokenizer), [], 0
+    for ids in written:
+        # mBART has the language after the end.
+        last = next((at for at in range(max(0, len(ids) - 2), len(ids)) if ids[at] == end), None)
+        body, tail = (ids, [end]) if last is None else (ids[:last], ids[last:])
+        room = limit - len(tail)
+        _require_room(room, limit)
+        cut += len(body) > room
+        found.append([*body[:room], *tail])
+    return found, cut
+
+
+def _require_room(room: int, limit: int) -> None:
+    if room < 1:
+        raise TextLengthError(
+            f"A row may have {limit} tokens, which leaves no room for text.", limit, given=limit
+        )
+
+
+TEXT2TEXT = Text2Text()

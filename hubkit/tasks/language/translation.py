@@ -1,0 +1,27 @@
+"""A text to the same in another language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+from sacrebleu.metrics.bleu import BLEU
+
+from hubkit.tasks.language.text2text import Text2Text, chrf
+from registry.task_types import TASK_TYPES
+
+
+class Translation(Text2Text):
+    """As text to text, measured as translations are."""
+
+    names = TASK_TYPES["translation"]
+    example = "source,target\nGood morning.,Guten Morgen.\n"
+    metrics_up = MappingProxyType({"chrf": True, "bleu": True})
+
+    def compare(self, found: Sequence[str], expected: Sequence[str]) -> dict[str, float]:
+        """chrF (Popovic 2015) and BLEU (Papineni et al. 2002), as sacrebleu counts them."""
+        bleu = BLEU().corpus_score(list(found), [list(expected)])
+        return {"chrf": chrf(found, expected), "bleu": float(bleu.score)}
+
+
+TRANSLATION = Translation()

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from hubkit.tasks.language.generation import Generating, generate
+from registry.errors import DataError
+from tests.support.language import DECODER, ENCODER_DECODER, language_model
+from tests.support.models import tiny_inputs
+
+INPUTS = {name: values[:1] for name, values in tiny_inputs(rows=2).items()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_beams": 3, "length_penalty": 0.5},
+        {"min_new_tokens": 5, "no_repeat_ngram_size": 2},
+        {"repetition_penalty": 1.5},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("auto_class", [DECODER, ENCODER_DECODER], ids=["gpt2", "t5"])
+def test_what_is_written_is_what_the_stock_model_writes(auto_class: Any, options: Any) -> None:
+    architecture = "gpt2" if auto_class is DECODER else "t5"
+    model = language_model(architecture, auto_class)
+    found = generate(model, INPUTS, Generating(max_new_tokens=6, **options))
+    config = GenerationConfig(max_new_tokens=6, pad_token_id=1, eos_token_id=3, **options)
+    if auto_class is ENCODER_DECODER:
+        config.decoder_start_token_id = 1
+    expected = model.generate(**INPUTS, generation_config=config, do_sample=False)
+    if auto_class is DECODER:
+        expected = expected[:, INPUTS["input_ids"].shape[1] :]
+    assert torch.equal(found, expected)
+
+
+def test_chance_begins_at_the_seed_and_leaves_that_of_others_alone() -> None:
+    model = language_model("gpt2", DECODER)
+    options = Generating(max_new_tokens=8, do_sample=True, temperature=2.0, seed=5)
+    torch.manual_seed(0)
+    first = torch.rand(1)
+    torch.manual_seed(0)
+    one = generate(model, INPUTS, options)
+    assert torch.equal(torch.rand(1), first)
+    assert torch.equal(generate(model, INPUTS, options), one)
+    other = Generating(max_new_tokens=8, do_sample=True, temperature=2.0, seed=6)
+    assert not torch.equal(generate(model, INPUTS, other), one)
+
+
+def test_a_model_that_was_saved_to_draw_by_chance_does_not_unless_it_is_asked(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    model = language_model("gpt2", DECODER)
+    expected = generate(model, INPUTS, Generating(max_new_tokens=6))
+    model.generation_config.do_sample = True
+    model.generation_config.temperature = 5.0
+    for _ in range(3):
+        assert torch.equal(generate(model, INPUTS, Generating(max_new_tokens=6)), expected)
+    assert list(recwarn) == []
+
+
+def test_a_decoder_stops_where_it_can_tell_no_more_places() -> None:
+    model = language_model("gpt2", DECODER, max_position_embeddings=10, eos_token_id=None)
+    assert generate(model, INPUTS, Generating(max_new_tokens=50)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beams": 0}, "num_beams must be a whole number of at least 1, not 0"),
+        ({"num_beams": 2.5}, "num_beams must be a whole number of at least 1, not 2.5"),
+        ({"max_new_tokens": "8"}, "max_new_tokens must be a whole number of at least 1, not '8'"),
+        ({"temperature": 0}, "temperature must be a number over 0, not 0"),
+        ({"do_sample": 1}, "do_sample is True or False, not 1"),
+        ({"do_sample": True, "top_p": 1.5}, "top_p must be at most 1, not 1.5"),
+        ({"top_k": 5}, "top_k says how tokens are drawn by chance, but do_sample is False"),
+        ({"max_new_tokens": 2, "min_new_tokens": 3}, "min_new_tokens is 3, more than max_new_t"),
+    ],
+    ids=str,
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Generating(**options)
