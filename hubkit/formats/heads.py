@@ -77,7 +77,7 @@ def is_kept_only(folder: Place) -> bool:
     """
     path = folder / _CONFIG
     config = read_json(path).get("config") if path.exists() else None
-    return isinstance(config, dict) and config.get("head_type") not in OPTIONS
+    return isinstance(config, dict) and config.get("head_type") not in [*OPTIONS]
 
 
 def read_head(folder: Place) -> Head | None:
@@ -131,8 +131,9 @@ def _labels(
 ) -> tuple[str, ...]:
     inner = config["config"] if built is not None else {}
     label_ids = inner.get("label2id") or config.get("label2id") or {}
-    labels = tuple(sorted(label_ids, key=lambda label: label_ids[label]))
-    if [label_ids[label] for label in labels] != list(range(len(labels))):
+    usable = isinstance(label_ids, dict) and all(type(one) is int for one in label_ids.values())
+    labels = tuple(sorted(label_ids, key=lambda label: label_ids[label])) if usable else ()
+    if not usable or [label_ids[label] for label in labels] != list(range(len(labels))):
         raise AdapterError(
             f"{folder / _CONFIG}: label2id must number its labels from 0, found {label_ids}."
         )

@@ -104,9 +104,11 @@ def test_the_order_of_labels_is_that_of_their_ids(tmp_path: Path) -> None:
     assert found.labels == ("zebra", "ant", "10")
 
 
-@pytest.mark.parametrize("label_ids", [{"a": 1, "b": 2}, {"a": 0, "b": 2}, {"a": 0, "b": 0}])
+@pytest.mark.parametrize(
+    "label_ids", [{"a": 1, "b": 2}, {"a": 0, "b": 2}, {"a": 0, "b": 0}, ["a", "b"], {"a": "x"}]
+)
 def test_labels_that_are_not_numbered_from_zero_are_refused(
-    tmp_path: Path, label_ids: dict[str, int]
+    tmp_path: Path, label_ids: object
 ) -> None:
     path = written(tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"label2id": label_ids}))
