@@ -56,10 +56,11 @@ class FolderRecordStore:
         with storage_errors("write", target):
             put = self.path(sequence, hashlib.sha256(content).hexdigest())
             if self.get(sequence) != content:
-                target.unlink(missing_ok=True)
+                # Nothing is removed first: another process may just have settled it, and removed
+                # what was put, too.
                 try:
                     os.link(put, target)
-                except OSError:  # a file system without links
+                except OSError:  # a damaged file is there, or the file system has no links
                     os.replace(put, target)
             if sequence > 1:
                 self.path(sequence - 1, previous).unlink(missing_ok=True)

@@ -93,3 +93,23 @@ def test_a_disk_that_fails_leaves_no_file(
     with pytest.raises(StorageError, match="No space left"):
         records.put(2, b"entry")
     assert records.pending() == []
+
+
+def test_a_late_writer_does_not_lose_what_another_process_settled(
+    records: FolderRecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.put(1, b"one")
+    look = FolderRecordStore.get
+
+    def overtaken(self: FolderRecordStore, sequence: int, pending: str | None = None) -> object:
+        found = look(self, sequence, pending)
+        monkeypatch.setattr(FolderRecordStore, "get", look)
+        records.settle(1, b"one", "0" * 64)  # another process settles it, and its own
+        records.put(2, b"two")
+        records.settle(2, b"two", digest(b"one"))
+        return found
+
+    monkeypatch.setattr(FolderRecordStore, "get", overtaken)
+    with pytest.raises(StorageError):  # which whoever settles lets pass
+        records.settle(1, b"one", "0" * 64)
+    assert (records.get(1), records.get(2)) == (b"one", b"two")
