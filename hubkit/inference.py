@@ -96,7 +96,13 @@ class AdaptedModel:
 
         Raises:
             DataError: As :meth:`predict`.
+            AdapterError: It says something of words, and nothing of a row as a whole.
         """
+        if self.task.names.pretrained_head:
+            raise AdapterError(
+                f"{self.version.ref} is for {self.task.name}, which gives words and no numbers for "
+                "a row: `predict` has its answers, and `model` its logits of each word."
+            )
         rows = self._given(texts)
         if not len(rows):
             return torch.empty(0, self.plan.outputs or 0)
@@ -123,7 +129,7 @@ class AdaptedModel:
         """The mean weight that a fusion gives to each adapter, over the tokens of ``texts``.
 
         Raises:
-            CompositionError: The adapter is no fusion.
+            CompositionError: The adapter is no fusion, or a decoder writes what it attends over.
         """
         fusion = self.composition
         if not isinstance(fusion, Fusion):
@@ -131,10 +137,17 @@ class AdaptedModel:
                 f"{self.version.ref} is of the kind {self.manifest.kind!r}; "
                 "only a fusion pays attention to adapters."
             )
+        if self.task.generates and self.model.config.is_encoder_decoder:
+            raise CompositionError(
+                f"In {self.version.ref}, a decoder attends while it writes, and the texts alone do "
+                "not tell what. hubkit.mean_attention takes batches with what is written."
+            )
         encoded = self._encode(self._given(texts))
         order = encoded.by_length()
         inputs = batches(self.task, self.processor, self.model, encoded, order, batch_size)
-        return mean_attention(self.model, fusion, inputs)
+        names = self.processor.model_input_names
+        read = ({name: one[name] for name in one if name in names} for one in inputs)
+        return mean_attention(self.model, fusion, read)
 
     def _given(self, texts: Iterable[Any]) -> Rows:
         if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):

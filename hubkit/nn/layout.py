@@ -162,6 +162,7 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "mt5": _T5,
     "bart": (_BART,),
     "mbart": (_MBART,),
+    "marian": (replace(_BART, embeddings=None),),
 }
 
 

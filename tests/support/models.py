@@ -47,7 +47,7 @@ def tiny_config(architecture: str = "bert", **changes: Any) -> PreTrainedConfig:
     elif architecture in ("t5", "mt5"):
         sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "num_layers": 2}
         sizes |= {"num_decoder_layers": 1}
-    elif architecture in ("bart", "mbart"):
+    elif architecture in ("bart", "mbart", "marian"):
         sizes = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 1}
         sizes |= {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
         sizes |= {f"{side}_ffn_dim": 32 for side in ("encoder", "decoder")}

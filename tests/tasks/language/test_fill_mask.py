@@ -181,6 +181,9 @@ def test_the_whole_way(base: Path, catalog: Catalog) -> None:
         for text, one in zip(GAPPED, model.predict(GAPPED, top_k=2), strict=True):
             for gap, expected in zip(gaps_of(one), gaps_of(stock(text, top_k=2)), strict=True):
                 assert [row[0] for row in gap] == [row[0] for row in expected]
+        if version.kind == "fusion":
+            for weights in model.attention(GAPPED).values():
+                assert sum(weights.values()) == pytest.approx(1)
         found = {one.name: one.value for one in model.manifest.metrics}
         if found:
             again = evaluate(model, texts(), batch_size=3)

@@ -21,9 +21,15 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
 from hubkit.tasks.task import HeadPlan
 from hubkit.training.evaluate import evaluate
-from hubkit.training.train import train_adapter
+from hubkit.training.train import train_adapter, train_fusion
 from registry import Catalog
-from registry.errors import DataError, TextLengthError, UnsupportedModelError
+from registry.errors import (
+    AdapterError,
+    CompositionError,
+    DataError,
+    TextLengthError,
+    UnsupportedModelError,
+)
 from registry.manifest import TextInfo
 from tests.support.language import (
     DECODER,
@@ -42,7 +48,10 @@ from tests.support.predicting import predict
 from tests.support.whole_way import job, train_all
 
 PLAN = HeadPlan()
-KINDS = [("t5", ENCODER_DECODER), ("bart", ENCODER_DECODER), ("llama", DECODER), ("gpt2", DECODER)]
+KINDS = [
+    *((name, ENCODER_DECODER) for name in ("t5", "bart", "marian")),
+    *((name, DECODER) for name in ("llama", "gpt2")),
+]
 SEPARATOR = TextInfo(separator="[SEP]")
 
 
@@ -111,7 +120,7 @@ def test_what_is_written_is_what_the_stock_model_writes_for_each_source(
     architecture: str, auto_class: Any, beams: int
 ) -> None:
     model, token = language_model(architecture, auto_class), words(auto_class)
-    if architecture == "bart":  # or else it writes no word
+    if architecture in ("bart", "marian"):  # or else it writes no word
         model.final_logits_bias[:, :4] = model.final_logits_bias[:, 26:] = -5
     expected = []
     for source in SOURCES:
@@ -290,6 +299,34 @@ def test_languages_are_where_the_tokenizer_has_them(
                 replace(job("translation", pairs()), **languages),
                 base=str(tmp_path / "base"),
             )
+
+
+def test_marian_carries_a_lora_in_its_encoder_and_its_decoder(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    base = language_base(tmp_path / "base", "marian", ENCODER_DECODER)
+    made = job("translation", pairs(), epochs=1)
+    version = train_adapter(catalog, made, base=str(base), method="lora", rank=2)
+    model = hubkit.load(str(version.ref), catalog=catalog)
+    assert isinstance(model.composition, hubkit.Adapter)
+    sides = {str(site).partition(".")[0] for site in model.composition.deltas}
+    assert sides == {"encoder", "decoder"}
+    found = {one.name: one.value for one in model.manifest.metrics if one.name != "loss"}
+    assert evaluate(model, pairs()) == pytest.approx(found)
+
+
+def test_what_a_decoder_attends_to_and_logits_of_rows_are_not_told(
+    bases: dict[str, Path], catalog: Catalog
+) -> None:
+    made = [job("translation", pairs(), name, epochs=1) for name in ("a", "b", "fused")]
+    for one in made[:2]:
+        train_adapter(catalog, one, base=str(bases["t5"]), bottleneck_size=4)
+    train_fusion(catalog, made[2], refs=[one.name for one in made[:2]])
+    model = hubkit.load("fused", catalog=catalog)
+    with pytest.raises(CompositionError, match="a decoder attends while it writes"):
+        model.attention(SOURCES)
+    with pytest.raises(AdapterError, match="is for translation, which gives words and no numbers"):
+        model.logits(SOURCES)
 
 
 def test_languages_for_a_tokenizer_without_are_refused(
