@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+_COUNTED_MOST = 20
+"""Labels of a confusion matrix that still leaves room for numbers."""
+
 
 def training_curves(history: Sequence[Mapping[str, float]]) -> bytes:
     """Losses, and the validation metrics, over the epochs.
@@ -29,6 +32,37 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> bytes:
         if axes.lines:
             axes.legend(frameon=False)
         axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def confusion_matrix(
+    labels: Sequence[str], expected: Sequence[int], predicted: Sequence[int]
+) -> bytes:
+    """How many rows of each label are taken for each label.
+
+    Args:
+        labels: What the ids stand for; a row and a column each, in this order.
+        expected: The id of the right label, for each row of the data.
+        predicted: The id that was predicted, for each row of the data.
+    """
+    counts = [[0] * len(labels) for _ in labels]
+    for right, found in zip(expected, predicted, strict=True):
+        counts[right][found] += 1
+    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    size = max(4.0, min(24.0, 2.5 + 0.45 * len(labels)))
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    names = [name if len(name) <= 24 else f"{name[:23]}…" for name in labels]
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="expected", title="Validation")
+    if len(labels) <= _COUNTED_MOST:
+        for right, row in enumerate(counts):
+            for found, count in enumerate(row):
+                color = "black" if shares[right][found] > 0.6 else "white"
+                axes.text(found, right, str(count), ha="center", va="center", color=color)
+    figure.colorbar(image, label="share of the rows of a label")
     return _png(figure)
 
 

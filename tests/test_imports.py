@@ -33,7 +33,7 @@ HUBKIT_ROOMS = {
     "nn": ["methods"],
     "formats": ["methods", "nn"],
     "plots": [],
-    "tasks": ["bases"],
+    "tasks": ["bases", "plots"],
     "bases": ["nn"],
     "hub": [],
     "adapters": ["bases", "composition", "formats", "methods", "nn"],

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hubkit.cli.params import NAME, Number
-from hubkit.training.settings import Settings
+from hubkit.training.settings import PRECISIONS, SCHEDULES, Settings
 
 if TYPE_CHECKING:
+    from hubkit.tasks.rows import Rows
     from hubkit.tasks.task import TaskType
     from hubkit.training.job import HeadKind, Job
     from registry.refs import AdapterRef
@@ -167,6 +168,22 @@ def reading(task: TaskType[Any], options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _class_weights(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> str | dict[str, float] | None:
+    if values == ("balanced",):
+        return "balanced"
+    found: dict[str, float] = {}
+    for value in values:
+        label, equals, weight = value.rpartition("=")
+        if not (label and equals) or label in found:
+            raise click.BadParameter(
+                f"{value!r}: expected balanced, or LABEL=WEIGHT, once for each label."
+            )
+        found[label] = Number(min=0).convert(weight, param, ctx)
+    return found or None
+
+
 def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
     """What `train` and `fuse` have in common; `read_job` takes all of it but the task.
 
@@ -197,8 +214,9 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
             ),
             click.option(
                 "--validation",
-                metavar="FILE",
-                help="Data to choose the best epoch by; default: a fifth of the data, held out.",
+                metavar="FILE|FRACTION|none",
+                help="What to choose the best epoch by: other data, or the part of the data to "
+                "hold out; default: a fifth, at most 500 rows. With none, the last epoch is kept.",
             ),
             data_options,
             click.option(
@@ -209,8 +227,9 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
                 help="That of the base model's class, or AdapterHub's of two layers.",
             ),
             setting("epochs", count, "Passes over the data, at most."),
-            setting("learning_rate", Number(min=0, min_open=True), "At the first step."),
-            setting("batch_size", count, "Texts in a step."),
+            setting("learning_rate", Number(min=0, min_open=True), "At its highest."),
+            setting("batch_size", count, "Rows computed together, in all processes."),
+            setting("gradient_accumulation", count, "Batches in a step."),
             setting("max_length", count, "Tokens of a row; default: 128, question-answering: 384."),
             setting("target_max_length", count, "Tokens of a text to write; default: as of a row."),
             click.option(
@@ -222,6 +241,37 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
                 "--target-language", metavar="CODE", help="The same for what is to be written."
             ),
             setting("patience", count, "Epochs without a better validation loss, then stop."),
+            setting(
+                "warmup",
+                Number(min=0),
+                "Steps in which the learning rate rises; below 1, the part of all steps.",
+            ),
+            setting("schedule", click.Choice(SCHEDULES), "How the learning rate goes on."),
+            setting("weight_decay", Number(min=0), "Of AdamW."),
+            click.option(
+                "--class-weights",
+                multiple=True,
+                metavar="balanced|LABEL=WEIGHT",
+                callback=_class_weights,
+                help="What classes weigh in the loss: balanced, or a weight each; repeatable; "
+                "default: 1.",
+            ),
+            click.option(
+                "--gradient-checkpointing",
+                is_flag=True,
+                help="Take more time and less memory; the result is the same.",
+            ),
+            click.option(
+                "--precision",
+                type=click.Choice(PRECISIONS),
+                help="Mixed precision, or no for float32 alone; default: as the base is stored.",
+            ),
+            click.option(
+                "--report-to",
+                multiple=True,
+                metavar="REPORTER",
+                help="Where to report to, such as tensorboard or wandb; repeatable.",
+            ),
             setting("seed", click.IntRange(0, 2**32 - 1), "Of every random generator."),
             click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable."),
             click.option("--description", default="", help="For people."),
@@ -258,7 +308,7 @@ def read_job(
         name=name,
         task=task,
         data=read_rows(kind, data, **how),
-        validation=None if validation is None else read_rows(kind, validation, **how),
+        validation=_validation(validation, lambda source: read_rows(kind, source, **how)),
         settings=settings,
         tags=tags,
         description=description,
@@ -268,6 +318,20 @@ def read_job(
         source_language=source_language,
         target_language=target_language,
     )
+
+
+def _validation(given: str | None, read: Callable[[str], Rows]) -> Rows | float | None:
+    if given is None or given == "none":
+        return None if given is None else 0.0
+    try:
+        fraction = float(given)
+    except ValueError:
+        return read(given)
+    if not 0 < fraction < 1:
+        raise click.UsageError(
+            f"--validation {given}: expected a file, a fraction over 0 and below 1, or none."
+        )
+    return fraction
 
 
 def _all(command: _Command, *decorators: Callable[[Any], Any]) -> _Command:

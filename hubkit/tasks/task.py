@@ -8,7 +8,7 @@ files says label, logits or accuracy.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -328,6 +328,24 @@ class TaskType(ABC, Generic[Processor]):
         """What is to be held out in proportion, a value for each row; None if nothing is."""
         return None
 
+    def class_counts(self, rows: Rows, plan: HeadPlan) -> Sequence[int] | None:
+        """How often each class of the head occurs; None where there are no classes to weigh."""
+        return None
+
+    def amount(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """How many things the loss of a batch is a mean over, a number.
+
+        Those of its labels that are not -100; its rows, where labels are no ids of a row's tokens.
+        The parts of a step that is computed in several batches, or by several processes, count by
+        it.
+        """
+        labels = inputs.get("labels")
+        if labels is None:
+            labels = next(iter(inputs.values()))
+        elif labels.ndim > 1 and not labels.is_floating_point():
+            return (labels != -100).sum().float()
+        return torch.tensor(float(len(labels)))
+
     @abstractmethod
     def load_processor(self, base: str, model: PreTrainedModel) -> Processor:
         """Load what turns rows into what ``model`` reads.
@@ -416,6 +434,10 @@ class TaskType(ABC, Generic[Processor]):
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
     ) -> Sequence[Prediction]:
         """What `predict` returns: one prediction for each row, in the order of the rows."""
+
+    def pictures(self, plan: HeadPlan) -> Mapping[str, Callable[[Outputs, Encoded, Rows], bytes]]:
+        """What shows how well it was learned: how each picture is drawn, by the PNG file's name."""
+        return {}
 
     @abstractmethod
     def metrics(

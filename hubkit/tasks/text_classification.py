@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -185,6 +185,12 @@ class TextClassification(TextTask):
         """The classes; several labels at once have no strata."""
         return None if "labels" in rows else rows["label"]
 
+    def class_counts(self, rows: Rows, plan: HeadPlan) -> Sequence[int]:
+        """In how many rows each label holds."""
+        found = rows["labels"] if _several(plan) else [[name] for name in rows["label"]]
+        counts = Counter(name for names in found for name in names)
+        return [counts[name] for name in plan.labels]
+
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
@@ -204,6 +210,17 @@ class TextClassification(TextTask):
         if _several(plan):
             return [_labels(row, plan.labels, options) for row in expit(outputs[0])]
         return [_label(row, plan.labels, options) for row in softmax(outputs[0], axis=-1)]
+
+    def pictures(self, plan: HeadPlan) -> Mapping[str, Callable[[Outputs, Encoded, Rows], bytes]]:
+        """Which labels are taken for which, where one holds."""
+
+        def draw(outputs: Outputs, encoded: Encoded, rows: Rows) -> bytes:
+            from hubkit.plots import confusion_matrix  # slow to load, and only training draws
+
+            predicted = outputs[0].argmax(-1).tolist()
+            return confusion_matrix(plan.labels, _targets(rows, plan).tolist(), predicted)
+
+        return {} if _several(plan) else {"confusion.png": draw}
 
     def metrics(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan

@@ -164,20 +164,36 @@ def _require_one_type(values: Sequence[Any], table: Table, called: str) -> None:
             )
 
 
-def hold_out(rows: Rows, strata: Sequence[str] | None, seed: int) -> tuple[Rows, Rows]:
-    """Training and validation rows: a fifth, at most 500, with the strata in proportion.
+def hold_out(
+    rows: Rows, strata: Sequence[str] | None, seed: int, fraction: float | None = None
+) -> tuple[Rows, Rows]:
+    """Training and validation rows, with the strata in proportion.
+
+    Args:
+        rows: What there is.
+        strata: The stratum of each row; None if nothing is to be in proportion.
+        seed: Of the choice.
+        fraction: The part to validate with, over 0 and below 1; default: a fifth, at most 500 rows.
 
     Raises:
         RareLabelError: A stratum has a single row.
-        DataError: There are fewer than two rows.
+        DataError: There are too few rows.
     """
+    if fraction is not None and not 0 < fraction < 1:
+        raise DataError(
+            f"The part of {rows.name} to validate with must be over 0 and below 1, not {fraction}.",
+            rows.name,
+            given=fraction,
+        )
     if len(rows) < 2:
         raise DataError(
             f"{rows.name} has a single row; at least two are needed, one to train on and one to "
             "validate with.",
             rows.name,
         )
-    size = max(1, min(_VALIDATION_MOST, int(len(rows) * _VALIDATION_FRACTION)))
+    size = int(len(rows) * (_VALIDATION_FRACTION if fraction is None else fraction))
+    size = max(1, size if fraction is not None else min(_VALIDATION_MOST, size))
+    least = 1
     if strata is not None:
         rarest, count = Counter(strata).most_common()[-1]
         if count < 2:
@@ -186,24 +202,36 @@ def hold_out(rows: Rows, strata: Sequence[str] | None, seed: int) -> tuple[Rows,
                 "one to train on and one to validate with. Add rows.",
                 rarest,
             )
-        size = max(size, len(set(strata)))
+        least = len(set(strata))
+        size = max(size, least)
+    if len(rows) - size < least:
+        raise DataError(
+            f"{rows.name} has {len(rows)} rows: with {size} of them to validate with, "
+            f"{len(rows) - size} are left to train on; expected at least {least}.",
+            rows.name,
+            given=fraction,
+            expected=least,
+            found=len(rows) - size,
+        )
     trained, held_out = train_test_split(
         range(len(rows)), test_size=size, random_state=seed, stratify=strata
     )
     return rows.select(sorted(trained)), rows.select(sorted(held_out))
 
 
-def note_doubts(task: TaskType[Any], train: Rows, validation: Rows) -> None:
+def note_doubts(task: TaskType[Any], train: Rows, validation: Rows | None) -> None:
     """Tell once, and counted, what may make results look better than they are.
 
     Args:
         task: Says what is read and what is learned.
         train: What is trained on.
-        validation: What the best epoch is chosen by.
+        validation: What the best epoch is chosen by; None if nothing is.
     """
     inputs, targets = task.asked_and_answered
     seen = set(train.keys(inputs))
-    if validation.sha256 == train.sha256:
+    if validation is None:
+        pass
+    elif validation.sha256 == train.sha256:
         logger.warning(
             "%s, which the best epoch is chosen by, has the same rows as are trained on: what is "
             "measured says nothing about other rows.",
@@ -219,7 +247,8 @@ def note_doubts(task: TaskType[Any], train: Rows, validation: Rows) -> None:
     if not targets:
         return
     meanings: dict[str, set[str]] = {}
-    for rows in (train, validation) if any(name in train for name in targets) else ():
+    learned = any(name in train for name in targets)
+    for rows in filter(None, (train, validation) if learned else ()):
         for key, target in zip(rows.keys(inputs), rows.keys(targets), strict=True):
             meanings.setdefault(key, set()).add(target)
     torn = [key for key, found in meanings.items() if len(found) > 1]

@@ -7,15 +7,17 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from safetensors import SafetensorError
-from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -26,12 +28,15 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
 from hubkit.tasks.task import Encoded, HeadPlan, TaskType, in_order
 from hubkit.training.progress import EpochLines, is_cost
 from hubkit.training.settings import Settings
+from hubkit.training.weights import ClassWeights, class_weights
 from registry.errors import DivergedError, StorageError
 
 logger = logging.getLogger(__name__)
@@ -60,11 +65,13 @@ class Fit:
         metrics: Of the best epoch on the validation rows; ``loss`` is among them.
         history: What the trainer logged, an entry for each epoch and kind.
         seconds: Wall-clock time of this process.
+        pictures: Of the best epoch on the validation rows, as PNG files by name.
     """
 
     metrics: dict[str, float]
     history: list[dict[str, float]]
     seconds: float
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def fit(
@@ -72,10 +79,11 @@ def fit(
     processor: Any,
     task: TaskType[Any],
     train: Measured,
-    validation: Measured,
+    validation: Measured | None,
     plan: HeadPlan,
     settings: Settings,
     checkpoints: Path,
+    reports: Path | None = None,
 ) -> Fit:
     """Train the parameters of ``model`` that require gradients.
 
@@ -83,27 +91,80 @@ def fit(
         processor: What made the features of the rows; it is kept with each checkpoint.
         task: How rows are batched, run and measured.
         train: What is trained on.
-        validation: What the best epoch is chosen by.
+        validation: What the best epoch is chosen by; None: the last epoch is kept.
         plan: Of the head.
         settings: How to train.
         checkpoints: A folder for this run alone. When it holds a checkpoint, the run goes on
             from there.
+        reports: A folder for what TensorBoard shows; default: one in ``checkpoints``.
 
     Raises:
         DivergedError: The loss is not a number.
+        LabelError: The settings weigh a class that there is not.
+        DataError: They weigh classes, and the task type has none.
         StorageError: The disk is full or not writable; the next run goes on from there.
     """
-    resumed = last_checkpoint(checkpoints)
-    trainer = _trainer(
-        model,
-        processor,
-        task,
-        replace(settings, epochs=_epochs(settings, resumed)),
-        checkpoints,
-        train.encoded,
-        validation,
-        plan,
+    with ExitStack() as stack:
+        weights = None
+        if settings.class_weights is not None:
+            weights = class_weights(settings.class_weights, task, train.rows, plan)
+            stack.callback(weights.put_into(model).remove)
+        if settings.gradient_checkpointing:
+            stack.enter_context(_checkpointed(model))
+        resumed = last_checkpoint(checkpoints)
+        trainer = _trainer(
+            model,
+            processor,
+            task,
+            replace(settings, epochs=_epochs(settings, resumed)),
+            checkpoints,
+            train.encoded,
+            validation,
+            plan,
+            weights,
+        )
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+                callback.logging_dir = None if reports is None else str(reports)
+        result = _fitted(trainer, validation, settings, checkpoints, resumed)
+    pictures = task.pictures(plan)
+    if validation is None or not (pictures or validation.asked):
+        return result
+    # The trainer left the weights of the best epoch in the model.
+    model.train(False)
+    encoded = validation.asked or validation.encoded
+    size = 2 * settings.batch_size
+    outputs = outputs_of(task, processor, model, encoded, task.options(), size)
+    measured = task.metrics(outputs, encoded, validation.rows, plan) if validation.asked else {}
+    return replace(
+        result,
+        metrics={**result.metrics, **measured},
+        pictures={name: draw(outputs, encoded, validation.rows) for name, draw in pictures.items()},
     )
+
+
+@contextmanager
+def _checkpointed(model: Any) -> Iterator[None]:
+    """Compute activations again in the backward pass, inside the block."""
+    # Its name before transformers 5.23 or so.
+    new = hasattr(model, "activation_checkpointing_enable")
+    name = "activation_checkpointing" if new else "gradient_checkpointing"
+    # The other form of it takes no gradients to what is trained behind a frozen layer.
+    getattr(model, f"{name}_enable")({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        getattr(model, f"{name}_disable")()
+
+
+def _fitted(
+    trainer: _Trainer,
+    validation: Measured | None,
+    settings: Settings,
+    checkpoints: Path,
+    resumed: Path | None,
+) -> Fit:
+    model = trainer.trained
     # The frozen base is on disk already: a checkpoint holds what is trained.
     model._keys_to_ignore_on_save = {
         name for name, parameter in model.named_parameters() if not parameter.requires_grad
@@ -122,6 +183,9 @@ def fit(
             checkpoints,
         ) from error
     history = [dict(entry) for entry in trainer.state.log_history]
+    if validation is None:
+        _require_finite(model, settings)
+        return Fit({}, history, time.monotonic() - started)
     evaluations = [entry for entry in history if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: entry["eval_loss"])
     if not best["eval_loss"] < float("inf"):
@@ -137,13 +201,17 @@ def fit(
         for name, value in sorted(best.items())
         if name.startswith("eval_") and not is_cost(name)
     }
-    if validation.asked is not None:  # the trainer left the weights of the best epoch in the model
-        model.train(False)
-        outputs = outputs_of(
-            task, processor, model, validation.asked, task.options(), 2 * settings.batch_size
-        )
-        metrics |= task.metrics(outputs, validation.asked, validation.rows, plan)
     return Fit(metrics, history, time.monotonic() - started)
+
+
+def _require_finite(model: PreTrainedModel, settings: Settings) -> None:
+    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
+        raise DivergedError(
+            f"The weights are no numbers any more: training diverged at a learning rate of "
+            f"{settings.learning_rate}.",
+            given=settings.learning_rate,
+        )
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -164,6 +232,8 @@ def _epochs(settings: Settings, resumed: Path | None) -> int:
     if resumed is None:
         return settings.epochs
     state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
+    if "EarlyStoppingCallback" not in state.stateful_callbacks:
+        return settings.epochs
     stopping = state.stateful_callbacks["EarlyStoppingCallback"]["attributes"]
     stopped = stopping["early_stopping_patience_counter"] >= settings.patience
     return round(state.epoch or 0) if stopped else settings.epochs
@@ -176,54 +246,67 @@ def _trainer(
     settings: Settings,
     checkpoints: Path,
     train: Encoded,
-    validation: Measured,
+    validation: Measured | None,
     plan: HeadPlan,
-) -> Trainer:
+    weights: ClassWeights | None,
+) -> _Trainer:
     interactive = sys.stderr.isatty()
+    when = "no" if validation is None else "epoch"
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup,
+        lr_scheduler_type=_schedule(settings),
+        weight_decay=settings.weight_decay,
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=2 * settings.batch_size,
-        train_sampling_strategy="group_by_length" if "input_ids" in train.features else "random",
-        eval_strategy="epoch",
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        eval_strategy=when,
         save_strategy="epoch",
         logging_strategy="epoch",
         save_total_limit=2,
-        load_best_model_at_end=True,
+        load_best_model_at_end=validation is not None,
         # Early stopping counts on where the run broke off.
         restore_callback_states_from_checkpoint=True,
         metric_for_best_model="eval_loss",
         seed=settings.seed,
-        report_to="none",
+        report_to=list(settings.report_to) or "none",
         disable_tqdm=not interactive,
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=not torch.accelerator.is_available(),
         # What is trained is float32; the rest is computed as the base model is stored.
-        bf16=model.dtype == torch.bfloat16,
-        fp16=model.dtype == torch.float16,
+        bf16=settings.precision == "bf16" or _stored_in(model, torch.bfloat16, settings),
+        fp16=settings.precision == "fp16" or _stored_in(model, torch.float16, settings),
     )
+    evaluated: dict[str, Any] = {}
+    if validation is not None:
+        encoded, rows = validation.encoded, validation.rows
+        order = encoded.by_length()
 
-    encoded = validation.encoded
-    order = encoded.by_length()
+        def compute_metrics(found: EvalPrediction) -> dict[str, float]:
+            arrays: Any = found.predictions
+            outputs = in_order(arrays if isinstance(arrays, tuple) else (arrays,), order)
+            return task.metrics(outputs, encoded, rows, plan)
 
-    def compute_metrics(found: EvalPrediction) -> dict[str, float]:
-        arrays: Any = found.predictions
-        outputs = in_order(arrays if isinstance(arrays, tuple) else (arrays,), order)
-        return task.metrics(outputs, encoded, validation.rows, plan)
-
+        evaluated = {
+            # Batches of like length, but in an order that is known: predictions belong to rows.
+            "eval_dataset": _dataset(encoded, order),
+            "compute_metrics": None if task.generates else compute_metrics,
+            "callbacks": [EarlyStoppingCallback(settings.patience)],
+        }
     trainer = _Trainer(
         model=model,
         args=arguments,
         train_dataset=_dataset(train, range(len(train))),
-        eval_dataset=_dataset(encoded, order),
         processing_class=processor,
         data_collator=task.collator(processor, model),
-        compute_metrics=None if task.generates else compute_metrics,
-        callbacks=[EarlyStoppingCallback(settings.patience)],
+        **evaluated,
     )
-    trainer.task = task
+    trainer.task, trainer.weights, trainer.trained = task, weights, model
+    # A model may take these counts for its loss, and many that do ignore them.
+    trainer.model_accepts_loss_kwargs = False
+    trainer.loss_is_scaled_for_ga = True
     # Quiet in pipes and logs: the result is what the caller prints.
     trainer.remove_callback(ProgressCallback if interactive else PrinterCallback)
     if interactive:
@@ -231,30 +314,81 @@ def _trainer(
     return trainer
 
 
+def _schedule(settings: Settings) -> str:
+    if settings.schedule == "constant" and settings.warmup:
+        return "constant_with_warmup"
+    return settings.schedule
+
+
+def _stored_in(model: PreTrainedModel, dtype: torch.dtype, settings: Settings) -> bool:
+    return settings.precision is None and model.dtype == dtype
+
+
 class _Trainer(Trainer):
-    """The stock trainer, which evaluates as the task type runs its models."""
+    """The stock trainer, whose steps are those of one process that computes them at once.
+
+    A step may be computed in several batches, and each batch by several processes: a loss counts by
+    how many things it is a mean over, where the stock trainer leaves that to the model, and many
+    models do not do it.
+    """
 
     task: TaskType[Any]
+    weights: ClassWeights | None
+    trained: PreTrainedModel
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches as the task type makes them for training."""
-        evaluating, model = self.data_collator, self.model
-        assert isinstance(model, PreTrainedModel)
-        self.data_collator = self.task.training_collator(self.processing_class, model)
-        try:
-            return super().get_train_dataloader()
-        finally:
-            self.data_collator = evaluating
+        """Batches of like length, in an order of chance, as the task type makes them."""
+        features: Any = self.train_dataset
+        dataset: Any = self._remove_unused_columns(features, "training")
+        lengths = (
+            [len(ids) for ids in features["input_ids"]]
+            if "input_ids" in features.column_names
+            else [1] * len(features)
+        )
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        sampler = LengthGroupedSampler(step, lengths=lengths)
+        batches = BatchSampler(sampler, self.args.train_batch_size, False)
+        collate = self.task.training_collator(self.processing_class, self.trained)
+        return self._loader(dataset, batches, collate)
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
-        # Batches of like length, but in an order that is known: predictions belong to rows. Several
-        # processes take batches in turn and gather them in that order.
-        return SequentialSampler(eval_dataset)
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Batches in the order of the rows."""
+        dataset: Any = self._remove_unused_columns(self.eval_dataset, "evaluation")
+        rows = SequentialSampler(dataset)
+        batches = BatchSampler(rows, self.args.eval_batch_size, False)
+        return self._loader(dataset, batches, self.data_collator)
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *more: Any, **named: Any) -> Any:
-        """The loss of a training step, as ``TaskType.loss`` gives it."""
-        loss = self.task.loss(model, inputs)
-        return super().compute_loss(model, inputs, *more, **named) if loss is None else loss
+    def _loader(self, dataset: Any, batches: Any, collate: Any) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=collate,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
+        return sum((self._amount(batch) for batch in batch_samples), start=torch.tensor(0.0))
+
+    def _amount(self, inputs: Mapping[str, Any]) -> Tensor:
+        if self.weights is not None:
+            return self.weights.amount(inputs["labels"])
+        return self.task.amount(inputs)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The loss of a batch, as the part that it is of its step."""
+        loss: Any = self.task.loss(model, inputs)
+        if loss is None:
+            loss = super().compute_loss(model, inputs)
+        if num_items_in_batch is None:
+            return loss
+        part = self._amount(inputs).to(loss.device) / num_items_in_batch.to(loss.device)
+        return loss * torch.nan_to_num(part)  # a step may have nothing that weighs anything
 
     def prediction_step(
         self,

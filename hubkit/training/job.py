@@ -21,7 +21,9 @@ class Job:
         name: The name to publish under.
         task: What the adapter does, for example ``sentiment``.
         data: The rows to train on.
-        validation: Rows to choose the best epoch by; None holds out part of ``data``.
+        validation: Rows to choose the best epoch by. Or the part of ``data`` that is held out for
+            that, such as 0.1; 0 trains on all rows, and keeps the last epoch. None: a fifth, at
+            most 500 rows.
         settings: How to train.
         tags: Words to find it by.
         description: For people.
@@ -37,7 +39,7 @@ class Job:
     name: AdapterRef
     task: str
     data: Rows
-    validation: Rows | None
+    validation: Rows | float | None = None
     settings: Settings
     tags: tuple[str, ...] = ()
     description: str = ""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
+
+from registry.errors import TrainingError, did_you_mean
 
 
 class EpochLines(ProgressCallback):
@@ -44,6 +50,34 @@ def epoch_line(epoch: float, epochs: float, measured: Mapping[str, float]) -> st
     if summary := next((name for name in own if name != "eval_loss"), None):
         shown.append(f"{summary.removeprefix('eval_')} {measured[summary]:.3f}")
     return f"Epoch {epoch:.0f} of {epochs:.0f}: {', '.join(shown)}"
+
+
+def require_reporters(names: Sequence[str]) -> None:
+    """Make sure that there is each of what a run is to be reported to.
+
+    Args:
+        names: As transformers calls them, such as ``tensorboard``.
+
+    Raises:
+        TrainingError: There is no such reporter, or its package is not installed.
+    """
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = sorted(INTEGRATION_TO_CALLBACK)
+            raise TrainingError(
+                f"There is no reporter {name!r}; there are {', '.join(known)}."
+                f"{did_you_mean(name, known)}",
+                name,
+                given=name,
+                expected=known,
+            )
+        if name not in get_available_reporting_integrations():  # type: ignore[no-untyped-call]
+            raise TrainingError(
+                f"Reporting to {name} needs the package {name.replace('_', '-')}, which is not "
+                "installed.",
+                name,
+                given=name,
+            )
 
 
 def is_cost(name: str) -> bool:

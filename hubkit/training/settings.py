@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from registry.errors import TrainingError
+from registry.errors import TrainingError, did_you_mean
 
 ADAPTER_LEARNING_RATE = 1e-3
 FUSION_LEARNING_RATE = 5e-4
 FUSION_BATCH_SIZE = 32
+
+Schedule = Literal["linear", "cosine", "constant"]
+Precision = Literal["no", "bf16", "fp16"]
+
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +26,30 @@ class Settings:
 
     Attributes:
         epochs: Passes over the data, at most.
-        learning_rate: At the first step; it falls to zero in a straight line.
-        batch_size: Texts in a step. The default lets an adapter take enough steps on few texts;
-            a fusion starts from trained adapters and needs fewer (`FUSION_BATCH_SIZE`).
+        learning_rate: At its highest.
+        batch_size: Rows that are computed together, in all processes. The default lets an adapter
+            take enough steps on few texts; a fusion starts from trained adapters and needs fewer
+            (`FUSION_BATCH_SIZE`).
+        gradient_accumulation: Batches in a step.
         max_length: Tokens of a row; the rest is cut off, or read in another window. None: as many
             as are usual for the task type.
         target_max_length: Tokens of a text that is to be written; the rest is cut off. None: as
             ``max_length``.
         patience: Epochs without a better validation loss before training stops.
+        warmup: Steps in which the learning rate rises to its highest; below 1, the part of all
+            steps.
+        schedule: How the learning rate goes on from there: it falls to zero in a straight line or
+            along a cosine, or stays.
+        weight_decay: Of AdamW; biases and the weights of normalisations have none.
+        class_weights: What the classes weigh in the loss: ``balanced``, in inverse proportion to
+            how often they occur; or a weight for each class that weighs something other than 1.
+            None: all weigh the same.
+        gradient_checkpointing: Whether to compute activations again in the backward pass, which
+            takes more time and less memory. The result is the same.
+        precision: What the frozen model computes in, beside float32; ``no`` is float32 alone. None:
+            what the base model is stored in. What is trained is always kept in float32.
+        report_to: Where the course of training is reported, by transformers' names, such as
+            ``tensorboard``.
         seed: Of every random generator.
 
     Raises:
@@ -35,9 +59,17 @@ class Settings:
     epochs: int = 20
     learning_rate: float
     batch_size: int = 16
+    gradient_accumulation: int = 1
     max_length: int | None = None
     target_max_length: int | None = None
     patience: int = 5
+    warmup: float = 0.0
+    schedule: Schedule = "linear"
+    weight_decay: float = 0.0
+    class_weights: Literal["balanced"] | Mapping[str, float] | None = None
+    gradient_checkpointing: bool = False
+    precision: Precision | None = None
+    report_to: tuple[str, ...] = ()
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -46,7 +78,43 @@ class Settings:
                 f"The learning rate must be a number over 0, not {self.learning_rate}; "
                 f"{ADAPTER_LEARNING_RATE} is usual."
             )
-        for name in ("epochs", "batch_size", "max_length", "target_max_length", "patience"):
+        counts = ("epochs", "batch_size", "gradient_accumulation", "max_length")
+        for name in (*counts, "target_max_length", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise TrainingError(f"{name} must be at least 1, not {value}.")
+        for name in ("warmup", "weight_decay"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise TrainingError(f"{name} must be a number of at least 0, not {value}.")
+        if self.warmup > 1 and self.warmup != int(self.warmup):
+            raise TrainingError(
+                f"warmup must be a whole number of steps, or a part of all steps below 1, not "
+                f"{self.warmup}."
+            )
+        _require_one_of("schedule", self.schedule, SCHEDULES)
+        if self.precision is not None:
+            _require_one_of("precision", self.precision, PRECISIONS)
+        if isinstance(self.class_weights, str):
+            _require_one_of("class_weights", self.class_weights, ("balanced",))
+        elif self.class_weights is not None:
+            _require_weights(self.class_weights)
+
+
+def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise TrainingError(
+            f"{name} must be one of {', '.join(known)}, not {value!r}.{did_you_mean(value, known)}",
+            given=value,
+            expected=known,
+        )
+
+
+def _require_weights(weights: Mapping[str, float]) -> None:
+    for name, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise TrainingError(
+                f"The weight of the class {name!r} must be a number of at least 0, not {weight}.",
+                name,
+                given=weight,
+            )

@@ -34,9 +34,12 @@ from hubkit.tasks.task import Encoded, HeadPlan, TaskType
 from hubkit.training.data import hold_out, note_doubts
 from hubkit.training.fit import Fit, Measured, fit
 from hubkit.training.job import Job
+from hubkit.training.progress import require_reporters
 from hubkit.training.runs import run_folder
 from hubkit.training.settings import Settings
+from hubkit.training.weights import class_weights
 from registry import AdapterRef, Catalog, Manifest, Metric, Parent, Training, Version
+from registry.errors import TrainingError
 from registry.folders import read_folder
 from registry.manifest import TextInfo, manifest_errors
 
@@ -124,7 +127,7 @@ class _Start:
     settings: Settings
     plan: HeadPlan
     train: Rows
-    validation: Rows
+    validation: Rows | None
     model: PreTrainedModel
     processor: Any
     text: TextInfo
@@ -138,15 +141,17 @@ def _start(job: Job, base: str, revision: str | None = None) -> _Start:
     """Check the rows, then load the base model, with a head for what the rows have."""
     task = task_type(job.task_type, str(job.name))
     settings = replace(job.settings, max_length=job.settings.max_length or task.max_length)
+    require_reporters(settings.report_to)
+    _require_precision(settings)
     plan = task.fit_plan(job.data)
-    if job.validation is None:
-        train, validation = hold_out(job.data, task.strata(job.data), job.settings.seed)
-    else:
-        train, validation = job.data, job.validation
-    task.check(validation, plan)
+    train, validation = _parts(job, task)
+    if validation is not None:
+        task.check(validation, plan)
+    if settings.class_weights is not None:
+        class_weights(settings.class_weights, task, train, plan)
     note_doubts(task, train, validation)
     # The head starts at random weights.
-    set_seed(job.settings.seed)
+    set_seed(settings.seed)
     model: PreTrainedModel
     if job.head == "flexible":
         flexible = task.flexible_head(job.data, plan)
@@ -156,7 +161,8 @@ def _start(job: Job, base: str, revision: str | None = None) -> _Start:
     processor, asked = task.load_processor(base, model), _asked(job, settings)
     task.prepare(processor, model, plan, asked)
     text = task.text_info(processor, asked, job.data)
-    task.require_form(validation, text)
+    if validation is not None:
+        task.require_form(validation, text)
     return _Start(task, settings, plan, train, validation, model, processor, text)
 
 
@@ -186,6 +192,25 @@ def _asked(job: Job, settings: Settings) -> TextInfo:
         )
 
 
+def _parts(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
+    """What is trained on, and what the best epoch is chosen by."""
+    if isinstance(job.validation, Rows):
+        return job.data, job.validation
+    if job.validation == 0:
+        return job.data, None
+    return hold_out(job.data, task.strata(job.data), job.settings.seed, job.validation)
+
+
+def _require_precision(settings: Settings) -> None:
+    if settings.precision == "fp16" and not torch.accelerator.is_available():
+        raise TrainingError(
+            "The precision fp16 needs a GPU, and this machine has none; a processor computes in "
+            "bf16, or in float32.",
+            given="fp16",
+            expected=("bf16", "no"),
+        )
+
+
 def _run(
     catalog: Catalog,
     job: Job,
@@ -199,7 +224,9 @@ def _run(
     model, train, validation = start.model, start.train, start.validation
     settings = asdict(start.settings)
     arguments: dict[str, Any] = {
-        name: value for name, value in settings.items() if value is not None
+        name: [*value] if isinstance(value, tuple) else value
+        for name, value in settings.items()
+        if value is not None
     }
     if job.head != "transformers":
         arguments["head"] = job.head
@@ -219,23 +246,22 @@ def _run(
     )
     catalog.check(job.name, manifest)
     require_same_kind(catalog, job.name, manifest, replace=job.replace)
-    _keep_precision(model)
+    _keep_precision(model, start.settings)
     learned = Measured(train, start.encode(train))
-    measured = Measured(validation, start.encode(validation))
-    if start.task.generates:
-        measured = replace(measured, asked=start.encode(start.task.measured(validation)))
-    if cut := learned.encoded.cut + measured.encoded.cut:
+    measured = None if validation is None else _measured(start, validation)
+    parts = [learned] if measured is None else [learned, measured]
+    if cut := sum(part.encoded.cut for part in parts):
         logger.warning(
             "%d of %d rows have more than %s tokens; the rest of them is cut off.",
             cut,
-            len(train) + len(validation),
+            sum(len(part.rows) for part in parts),
             start.text.max_length,
         )
     identity = {
         "name": str(job.name),
         "plan": manifest.digest,
         "train": train.sha256,
-        "validation": validation.sha256,
+        "validation": None if validation is None else validation.sha256,
         "settings": arguments,
     }
     with run_folder(catalog.home, identity) as folder:
@@ -248,14 +274,15 @@ def _run(
             start.plan,
             start.settings,
             folder / "checkpoints",
+            catalog.home / "logs" / str(job.name) / folder.name,
         )
         composition = replace(composition, head=head_of(model, made_outlet(model)))
         manifest = manifest.changed(
             f"What was trained as {job.name}",
-            metrics=_metrics(result, start.task, validation.dataset),
+            metrics=() if validation is None else _metrics(result, start.task, validation.dataset),
             training=Training(
                 arguments=arguments,
-                seed=job.settings.seed,
+                seed=start.settings.seed,
                 examples=len(train),
                 data_sha256=train.sha256,
                 seconds=round(result.seconds, 1),
@@ -264,14 +291,25 @@ def _run(
         )
         finished = folder / "finished"
         save_folder(
-            composition, manifest, finished, {"training.png": training_curves(result.history)}
+            composition,
+            manifest,
+            finished,
+            {"training.png": training_curves(result.history), **result.pictures},
         )
         return catalog.publish(job.name, read_folder(finished))
 
 
-def _keep_precision(model: PreTrainedModel) -> None:
+def _measured(start: _Start, rows: Rows) -> Measured:
+    measured = Measured(rows, start.encode(rows))
+    if start.task.generates:
+        measured = replace(measured, asked=start.encode(start.task.measured(rows)))
+    return measured
+
+
+def _keep_precision(model: PreTrainedModel, settings: Settings) -> None:
     """Train in float32 also on a base model of less: small steps would be lost in rounding."""
-    if model.dtype == torch.float16 and not torch.cuda.is_available():
+    on_processor = model.dtype == torch.float16 and not torch.cuda.is_available()
+    if settings.precision == "no" or on_processor:
         nn.Module.to(model, torch.float32)  # a processor computes float16 in part only
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):

@@ -35,10 +35,10 @@ def settings(**changes: Any) -> Settings:
     return Settings(**{**values, **changes})
 
 
-def start() -> PreTrainedModel:
+def start(**changes: Any) -> PreTrainedModel:
     """A classifier with an adapter to train."""
     set_seed(0)
-    model = tiny_classifier(pad_token_id=1)
+    model = tiny_classifier(pad_token_id=1, **changes)
     adapter = random_adapter(model)
     attach(model, adapter)
     train_only(model, adapter)
@@ -253,3 +253,157 @@ def test_only_what_requires_gradients_is_changed(tmp_path: Path) -> None:
     after = snapshot(model)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+# Without chance in the model, a step can be computed in other parts to the same result.
+SURE = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def trained(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def assert_close(found: PreTrainedModel, expected: PreTrainedModel, tolerance: float) -> None:
+    for name, value in trained(expected).items():
+        assert torch.allclose(trained(found)[name], value, atol=tolerance), name
+
+
+@pytest.mark.parametrize("weights", [None, {"positive": 3.0}])
+def test_accumulated_batches_are_one_step(weights: Any, tmp_path: Path) -> None:
+    once, parts, smaller = start(**SURE), start(**SURE), start(**SURE)
+    train(once, tmp_path / "once", batch_size=8, class_weights=weights)
+    result = train(
+        parts, tmp_path / "parts", batch_size=3, gradient_accumulation=3, class_weights=weights
+    )
+    expected = train(smaller, tmp_path / "9", batch_size=9, class_weights=weights)
+    assert_close(parts, smaller, 1e-5)
+    assert result.metrics == pytest.approx(expected.metrics, abs=1e-5)
+    with pytest.raises(AssertionError):
+        assert_close(parts, once, 1e-5)
+
+
+def test_the_schedule_is_that_of_transformers(tmp_path: Path) -> None:
+    from transformers import get_scheduler
+
+    result = train(start(), tmp_path, warmup=2, schedule="cosine", epochs=4)
+    steps = 3 * 4  # 20 rows in batches of 8
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([parameter], lr=1e-2)
+    scheduler = get_scheduler("cosine", optimizer, num_warmup_steps=2, num_training_steps=steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    found = [entry["learning_rate"] for entry in result.history if "learning_rate" in entry]
+    assert found == pytest.approx(rates[2::3])
+
+
+def test_a_constant_rate_stays_after_its_warmup(tmp_path: Path) -> None:
+    result = train(start(), tmp_path, warmup=0.5, schedule="constant", epochs=4)
+    found = [entry["learning_rate"] for entry in result.history if "learning_rate" in entry]
+    assert found == pytest.approx([1e-2 * 2 / 6, 1e-2 * 5 / 6, 1e-2, 1e-2])
+
+
+def test_weight_decay_makes_weights_smaller(tmp_path: Path) -> None:
+    plain, decayed = start(), start()
+    train(plain, tmp_path / "plain")
+    train(decayed, tmp_path / "decayed", weight_decay=10.0)
+
+    def size(model: PreTrainedModel) -> float:
+        return sum(float(p.norm()) for n, p in trained(model).items() if n.endswith("weight"))
+
+    assert size(decayed) < size(plain)
+
+
+@pytest.mark.parametrize("method", ["seq_bn_inv", "par_bn", "lora"])
+def test_checkpointed_activations_change_no_bit(method: str, tmp_path: Path) -> None:
+    def model() -> PreTrainedModel:
+        set_seed(0)
+        made = tiny_classifier(pad_token_id=1)
+        adapter = random_adapter(made, method)
+        attach(made, adapter)
+        train_only(made, adapter)
+        return made
+
+    plain, checkpointed = model(), model()
+    expected = train(plain, tmp_path / "plain", epochs=1)
+    result = train(checkpointed, tmp_path / "again", epochs=1, gradient_checkpointing=True)
+    assert evaluations(result) == evaluations(expected)
+    assert same(snapshot(checkpointed), snapshot(plain))
+
+
+def test_bf16_trains_float32_weights_to_almost_the_same(tmp_path: Path) -> None:
+    plain, mixed = start(**SURE), start(**SURE)
+    expected = train(plain, tmp_path / "plain", epochs=1)
+    result = train(mixed, tmp_path / "mixed", epochs=1, precision="bf16")
+    assert {value.dtype for value in trained(mixed).values()} == {torch.float32}
+    assert result.metrics["loss"] == pytest.approx(expected.metrics["loss"], abs=0.02)
+    assert result.metrics["loss"] != expected.metrics["loss"]
+
+
+def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    data, _ = halves()
+    validated, alone = start(), start()
+    train(validated, tmp_path / "validated", epochs=1)
+    result = fit(
+        alone,
+        tokenizer(),
+        TASK,
+        measured(data),
+        None,
+        PLAN,
+        settings(epochs=1),
+        tmp_path / "alone",
+    )
+    assert (result.metrics, result.pictures) == ({}, {})
+    assert [entry["epoch"] for entry in result.history if "loss" in entry] == [1.0]
+    assert same(snapshot(alone), snapshot(validated))
+
+
+def test_a_run_without_validation_that_diverges_says_so(tmp_path: Path) -> None:
+    model = start()
+    with torch.no_grad():
+        model.classifier.bias.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="weights are no numbers any more"):
+        fit(model, tokenizer(), TASK, measured(halves()[0]), None, PLAN, settings(), tmp_path)
+
+
+def test_a_classifier_shows_which_labels_are_taken_for_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hubkit.plots
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        hubkit.plots, "confusion_matrix", lambda *given: drawn.append(given) or b"picture"
+    )
+    model = start()
+    result = train(model, tmp_path)
+    assert result.pictures == {"confusion.png": b"picture"}
+    ((labels, expected, predicted),) = drawn
+    validation = halves()[1]
+    assert labels == LABELS
+    assert [labels[index] for index in expected] == list(validation["label"])
+    right = sum(a == b for a, b in zip(expected, predicted, strict=True))
+    assert right / len(validation) == pytest.approx(result.metrics["accuracy"])
+
+
+@pytest.mark.parametrize("checkpoints", [2])
+def test_accumulation_and_a_schedule_go_on_where_they_broke_off(
+    checkpoints: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {
+        **{"batch_size": 3, "gradient_accumulation": 2, "warmup": 0.3, "schedule": "cosine"},
+        **{"weight_decay": 0.1, "class_weights": "balanced", "gradient_checkpointing": True},
+    }
+    straight = start()
+    expected = train(straight, tmp_path / "straight", **how)
+    with monkeypatch.context() as patch:
+        break_after(checkpoints, patch)
+        with pytest.raises(Broken):
+            train(start(), tmp_path / "broken", **how)
+    resumed = start()
+    result = train(resumed, tmp_path / "broken", **how)
+    assert evaluations(result) == evaluations(expected)
+    assert same(snapshot(resumed), snapshot(straight))

@@ -14,8 +14,27 @@ def test_a_learning_rate_is_a_number_over_zero(rate: float) -> None:
         Settings(learning_rate=rate)
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "max_length", "patience"])
+@pytest.mark.parametrize(
+    "name", ["epochs", "batch_size", "gradient_accumulation", "max_length", "patience"]
+)
 def test_counts_start_at_one(name: str) -> None:
     counts: dict[str, Any] = {name: 0}
     with pytest.raises(TrainingError, match=f"{name} must be at least 1, not 0"):
         Settings(learning_rate=1e-3, **counts)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"schedule": "cosin"}, r"schedule must be one of .*Did you mean cosine"),
+        ({"precision": "fp8"}, r"precision must be one of no, bf16, fp16, not 'fp8'"),
+        ({"warmup": -0.1}, r"warmup must be a number of at least 0, not -0\.1"),
+        ({"warmup": 2.5}, r"warmup must be a whole number of steps, or a part .*not 2\.5"),
+        ({"weight_decay": float("nan")}, r"weight_decay must be a number of at least 0, not nan"),
+        ({"class_weights": "equal"}, r"class_weights must be one of balanced, not 'equal'"),
+        ({"class_weights": {"a": -1.0}}, r"weight of the class 'a' .* at least 0, not -1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        Settings(learning_rate=1e-3, **wrong)

@@ -130,6 +130,12 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
         "max_length": 16,
         "patience": 5,
         "seed": 42,
+        "gradient_accumulation": 1,
+        "gradient_checkpointing": False,
+        "report_to": [],
+        "schedule": "linear",
+        "warmup": 0.0,
+        "weight_decay": 0.0,
     }
     assert (training.examples, training.data_sha256) == (len(train), train.sha256)
     assert set(manifest.files) == {
@@ -137,6 +143,7 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
         "adapter_config.json",
         "head_config.json",
         "model_head.safetensors",
+        "confusion.png",
         "training.png",
     }
 

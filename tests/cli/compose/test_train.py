@@ -58,7 +58,10 @@ def test_every_option_arrives_in_the_manifest(train: Run, data: Path) -> None:
         *("--name", "film", "--method", "double_seq_bn", "--bottleneck-size", 3),
         *("--learning-rate", 0.002, "--batch-size", 7, "--max-length", 9, "--patience", 2),
         *("--seed", 5, "--validation", data, "--tag", "en", "--tag", "small"),
-        *("--description", "Films"),
+        *("--description", "Films", "--warmup", 0.1, "--schedule", "cosine"),
+        *("--weight-decay", 0.01, "--gradient-accumulation", 2, "--gradient-checkpointing"),
+        *("--class-weights", "positive=2", "--class-weights", "negative=0.5"),
+        *("--precision", "no"),
     )
     catalog = open_catalog()
     version = catalog.resolve(AdapterRef.parse("film"))
@@ -77,6 +80,14 @@ def test_every_option_arrives_in_the_manifest(train: Run, data: Path) -> None:
         "max_length": 9,
         "patience": 2,
         "seed": 5,
+        "gradient_accumulation": 2,
+        "gradient_checkpointing": True,
+        "report_to": [],
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "weight_decay": 0.01,
+        "class_weights": {"positive": 2.0, "negative": 0.5},
+        "precision": "no",
     }
     assert manifest.training.examples == 60  # nothing was held out
 
@@ -233,3 +244,42 @@ def test_several_labels_get_a_probability_each(train: Run, run: Run, tmp_path: P
     (found,) = json.loads(run("predict", "topics", "good film", "--json").stdout)
     assert set(found["scores"]) == {"film", "good"}
     assert found["labels"] == [name for name, score in found["scores"].items() if score >= 0.5]
+
+
+def test_validation_is_a_file_a_fraction_or_none(train: Run, data: Path) -> None:
+    train("--name", "film", "--validation", "0.1")
+    assert "validation" in train("--name", "film", "--validation", data).stdout
+    result = train("--name", "film", "--validation", "none")
+    assert result.stdout.splitlines() == ["film@3"]
+    catalog = open_catalog()
+    examples = []
+    for number in (1, 3):
+        version = catalog.resolve(AdapterRef.parse(f"film@{number}"))
+        training = catalog.manifest(version).training
+        assert training is not None
+        examples.append(training.examples)
+    assert examples == [54, 60]
+    result = train("--name", "film", "--validation", "1.5", status=2)
+    assert "expected a file, a fraction over 0 and below 1, or none" in result.stderr
+
+
+def test_what_cannot_be_done_is_told_before_training(train: Run) -> None:
+    refused = train("--name", "film", "--report-to", "tensorbord", status=1).stderr
+    assert "There is no reporter 'tensorbord'" in refused
+    assert "Did you mean tensorboard?" in refused
+    refused = train("--name", "film", "--precision", "fp16", status=1).stderr
+    assert "needs a GPU, and this machine has none" in refused
+    refused = train("--name", "film", "--class-weights", "negativ=2", status=1).stderr
+    assert "There is no class 'negativ' to weigh" in refused
+    refused = train("--name", "film", "--class-weights", "negative", status=2).stderr
+    assert "expected balanced, or LABEL=WEIGHT" in refused
+
+
+def test_a_reporter_that_is_not_installed_is_told_in_a_sentence(
+    train: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hubkit.training import progress
+
+    monkeypatch.setattr(progress, "get_available_reporting_integrations", lambda: [])
+    refused = train("--name", "film", "--report-to", "tensorboard", status=1).stderr
+    assert "Reporting to tensorboard needs the package tensorboard" in refused
