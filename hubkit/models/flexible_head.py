@@ -8,6 +8,7 @@ that library calls it, such as ``BertAdapterModel``, and names its parts alike b
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields
@@ -22,6 +23,7 @@ from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoModel,
+    GenerationConfig,
     GenerationMixin,
     PreTrainedConfig,
     PreTrainedModel,
@@ -223,21 +225,28 @@ def with_flexible_head(backbone: PreTrainedModel, flexible: FlexibleHead) -> Fle
 
 
 def load_with_flexible_head(
-    base: str, flexible: FlexibleHead, **settings: Any
+    base: str, flexible: FlexibleHead, *, revision: str | None = None, **settings: Any
 ) -> tuple[FlexibleHeadModel, frozenset[str]]:
     """Load a base model with a new flexible head, and the names of what starts at random in it.
 
     Args:
         base: A hub id, or a folder that ``save_pretrained`` wrote.
         flexible: How the head is built.
+        revision: Which commit of a hub id, as ``hubkit.bases.load.load_for_head`` takes it.
         settings: What its configuration is to say, such as ``num_labels``.
 
     Raises:
         BaseModelNotFoundError: As ``hubkit.bases.load.load_model``.
         AdapterError: As :func:`with_flexible_head`.
     """
-    backbone, new = load_for_head(base, AutoModel, **settings)
+    backbone, new = load_for_head(base, AutoModel, revision=revision, **settings)
     model = with_flexible_head(backbone, flexible)
+    if model.can_generate():
+        # transformers reads it for classes that generate, and a backbone is none.
+        with contextlib.suppress(OSError):  # most base models have no such file
+            model.generation_config = GenerationConfig.from_pretrained(
+                base, revision=revision or "main"
+            )
     inside = {f"{model.base_model_prefix}.{name}" for name in new}
     return model, frozenset(inside & model.state_dict().keys() | head_tensors(model).keys())
 

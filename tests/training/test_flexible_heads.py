@@ -166,10 +166,11 @@ def test_tokens_have_one(empty_catalog: Catalog, tmp_path: Path, task_type: str)
     )
 
 
-def test_a_task_type_without_such_a_head_says_so(empty_catalog: Catalog, tmp_path: Path) -> None:
-    from hubkit.tasks.table import TASK_TYPES
-
-    plain = job("it")
-    task = TASK_TYPES["text-classification"]
-    with pytest.raises(DataError, match="has no flexible head to train"):
-        task.flexible_head(plain.data, replace(task.fit_plan(plain.data), outputs=None))
+@pytest.mark.parametrize("task_type", ["fill-mask", "text-generation"])
+def test_a_task_type_without_such_a_head_says_so(
+    empty_catalog: Catalog, tmp_path: Path, task_type: str
+) -> None:
+    rows = Rows("texts", {"text": TEXTS * 3})
+    asked = replace(job("it"), data=rows, head="flexible", task_type=task_type)
+    with pytest.raises(DataError, match=f"{task_type} has no flexible head to train"):
+        train_adapter(empty_catalog, asked, base=str(base_folder(tmp_path / "base")))
