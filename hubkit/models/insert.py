@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.load import describe
+from hubkit.bases.tokenization import tokenizer_digest
 from hubkit.methods.table import new_method
 from hubkit.models.attach import Attached, attach, attached_to
 from hubkit.models.changes import BaseState, trained_outlet
@@ -65,7 +66,13 @@ def insert_adapter(
     return attached
 
 
-def save_adapter(model: nn.Module, name: str, folder: str | Path) -> None:
+def save_adapter(
+    model: nn.Module,
+    name: str,
+    folder: str | Path,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> None:
     """Write the adapter that :func:`insert_adapter` put into ``model``, with the model's head.
 
     The folder is a PEFT folder for LoRA and else an AdapterHub folder, with safetensors and
@@ -77,6 +84,8 @@ def save_adapter(model: nn.Module, name: str, folder: str | Path) -> None:
             or ``torch.compile``.
         name: What the adapter is called.
         folder: Where to; it is new, empty, or holds an adapter that is replaced.
+        tokenizer: The one that the model was trained with, which is recorded and expected in use;
+            default: the one that lies where the model was loaded from.
 
     Raises:
         AdapterError: ``model`` carries no adapter of that name, or weights of the base model were
@@ -94,6 +103,8 @@ def save_adapter(model: nn.Module, name: str, folder: str | Path) -> None:
     before = BaseState.kept(model)
     head = head_of(model, trained_outlet(model, before, name))
     base = before.info if before is not None else describe(model)
+    if tokenizer is not None:
+        base = base.model_copy(update={"tokenizer_digest": tokenizer_digest(tokenizer)})
     modules = () if head is None else module_paths(model, head.tensors)
     parts = {path: digest for path, digest in base.parts.items() if path not in modules}
     complete = replace(adapter, base=base.model_copy(update={"parts": parts}), head=head)

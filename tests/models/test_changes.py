@@ -22,6 +22,7 @@ from transformers import (
 
 import hubkit
 from hubkit.bases.load import load_for_head
+from hubkit.bases.tokenization import tokenizer_digest
 from hubkit.models.changes import BaseState
 from hubkit.models.head import head_of, outlet_tensors
 from hubkit.nn.hooks import SUBMODULE
@@ -280,6 +281,19 @@ def test_a_model_trained_by_several_processes_is_saved_as_the_one_inside(tmp_pat
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="Expected a transformers model, found a Linear"):
         hubkit.save_adapter(nn.Linear(2, 2), "mine", tmp_path / "saved")
+
+
+def test_a_tokenizer_of_ones_own_is_recorded(tmp_path: Path) -> None:
+    model = ready(of_base(base_folder(tmp_path / "base")))
+    own = tokenizer()
+    own.add_tokens(["brandnew"])
+    digests = []
+    for name, given in (("base", None), ("same", tokenizer()), ("own", own)):
+        hubkit.save_adapter(model, "mine", tmp_path / f"saved-{name}", tokenizer=given)
+        manifest = read_folder(tmp_path / f"saved-{name}").manifest
+        digests.append(manifest.base_model.tokenizer_digest)
+    assert digests[0] == digests[1] == tokenizer_digest(tokenizer())
+    assert digests[2] == tokenizer_digest(own) != digests[0]
 
 
 def test_a_pooler_made_for_a_bare_model_is_no_part_of_its_base_model(tmp_path: Path) -> None:
