@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,13 +23,14 @@ from hubkit.models.fit import has_sites
 from hubkit.models.flexible_head import load_with_flexible_head
 from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
+from hubkit.models.place import device_of, dtype_of
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import batches, outputs_of
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, TaskType
 from hubkit.tasks.text import text_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
-from registry.errors import AdapterError, CompositionError, DataError
+from registry.errors import AdapterError, CompositionError, DataError, UnsupportedModelError
 from registry.folders.kinds import HEAD, PEFT
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES as TASK_NAMES
@@ -67,7 +68,12 @@ class AdaptedModel:
         self.text = base.text
 
     def predict(
-        self, texts: Iterable[Any], *, batch_size: int = 32, **options: Any
+        self,
+        texts: Iterable[Any],
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        **options: Any,
     ) -> Sequence[Prediction]:
         """What the adapter's task type says of each row, in their order.
 
@@ -76,6 +82,7 @@ class AdaptedModel:
                 column of pandas or datasets. Where a row is several texts, a tuple of them, or a
                 mapping by column. What is longer than in training is cut off, and noted.
             batch_size: Rows at a time.
+            max_length: Tokens of a row at most; default: as in training.
             options: Those of the task type: the fields of its ``options``.
 
         Raises:
@@ -83,13 +90,40 @@ class AdaptedModel:
                 rows are pairs where training had single texts, or the reverse, or the task type has
                 no such option.
         """
+        (found,) = self.predict_blocks(
+            [texts], batch_size=batch_size, max_length=max_length, **options
+        )
+        return found
+
+    def predict_blocks(
+        self,
+        blocks: Iterable[Iterable[Any]],
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        **options: Any,
+    ) -> Iterator[Sequence[Prediction]]:
+        """As :meth:`predict`, for blocks of rows as they come; none is kept.
+
+        What was cut off is noted once, when all blocks have been answered.
+
+        Raises:
+            DataError: As :meth:`predict`.
+        """
         how = self.task.options_of(options)
         self.task.check_options(how, self.plan)
-        rows = self._given(texts)
-        if not len(rows):
-            return []
-        outputs, encoded = self.outputs(rows, batch_size=batch_size, options=how)
-        return self.task.predictions(outputs, encoded, rows, self.plan, how)
+        count = cut = 0
+        for block in blocks:
+            rows = self._given(block)
+            count += len(rows)
+            if not len(rows):
+                yield []
+                continue
+            encoded = self._encode(rows, max_length)
+            cut += encoded.cut
+            outputs = self._run(encoded, how, batch_size)
+            yield self.task.predictions(outputs, encoded, rows, self.plan, how)
+        self._note_cut(cut, count, max_length)
 
     def logits(self, texts: Iterable[Any], *, batch_size: int = 32) -> Tensor:
         """The head's raw outputs. *Shape:* ``(rows, outputs)``, float32, on the CPU.
@@ -121,9 +155,9 @@ class AdaptedModel:
         Raises:
             DataError: ``batch_size`` is less than one.
         """
-        encoded, how = self._encode(rows), options or self.task.options()
-        found = outputs_of(self.task, self.processor, self.model, encoded, how, batch_size)
-        return found, encoded
+        encoded = self._encode(rows)
+        self._note_cut(encoded.cut, len(rows))
+        return self._run(encoded, options or self.task.options(), batch_size), encoded
 
     def attention(self, texts: Iterable[Any], *, batch_size: int = 32) -> SiteAttention:
         """The mean weight that a fusion gives to each adapter, over the tokens of ``texts``.
@@ -142,7 +176,9 @@ class AdaptedModel:
                 f"In {self.version.ref}, a decoder attends while it writes, and the texts alone do "
                 "not tell what. hubkit.mean_attention takes batches with what is written."
             )
-        encoded = self._encode(self._given(texts))
+        rows = self._given(texts)
+        encoded = self._encode(rows)
+        self._note_cut(encoded.cut, len(rows))
         order = encoded.by_length()
         inputs = batches(self.task, self.processor, self.model, encoded, order, batch_size)
         names = self.processor.model_input_names
@@ -158,19 +194,38 @@ class AdaptedModel:
             )
         return self.task.given(texts)
 
-    def _encode(self, rows: Rows) -> Encoded:
+    def _encode(self, rows: Rows, max_length: int | None = None) -> Encoded:
         if self.manifest.text is not None:  # older manifests do not say what a row was
             self.task.require_form(rows, self.text)
-        encoded = self.task.encode(self.processor, rows, self.plan, self.text)
-        if encoded.cut:
+        text = self.text
+        if max_length is not None:
+            text = text.model_copy(update={"max_length": max_length})
+        return self.task.encode(self.processor, rows, self.plan, text)
+
+    def _run(self, encoded: Encoded, options: Options, batch_size: int) -> Outputs:
+        try:
+            return outputs_of(self.task, self.processor, self.model, encoded, options, batch_size)
+        except RuntimeError as error:
+            # The classes are named by their modules: to import these takes seconds.
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise UnsupportedModelError(
+                f"torch cannot compile the {type(self.model).__name__} of {self.version.ref} here: "
+                f"{reason}",
+                str(self.version.ref),
+            ) from error
+
+    def _note_cut(self, cut: int, rows: int, max_length: int | None = None) -> None:
+        if cut:
+            limit = max_length or self.text.max_length or self.processor.model_max_length
             logger.warning(
                 "%d of %d rows are longer than the %s that the adapter reads; the rest of them is "
                 "cut off.",
-                encoded.cut,
-                len(rows),
-                f"{self.text.max_length or self.processor.model_max_length} tokens",
+                cut,
+                rows,
+                f"{limit} tokens",
             )
-        return encoded
 
 
 def load(
@@ -178,6 +233,9 @@ def load(
     *,
     base: str | None = None,
     allow_base_mismatch: bool = False,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    compile: bool = False,
     catalog: Catalog | None = None,
 ) -> AdaptedModel:
     """Load a published adapter, fusion or stack, ready to predict.
@@ -190,24 +248,33 @@ def load(
         base: Where the base model is now, when it is not where it was in training: a hub id, or a
             folder.
         allow_base_mismatch: Go on with another base model than it was trained on, and note that.
+        device: Where to compute, such as ``cpu`` or ``cuda:1``; default: the first CUDA GPU where
+            there is one, else the processor.
+        dtype: What the base model and the head compute in: ``float32``, ``bfloat16`` or
+            ``float16``; adapters stay in float32. Default: as the base model is stored.
+        compile: Have torch compile the model, which takes minutes once and then runs faster.
         catalog: The registry; default: the user's.
 
     Raises:
         NotFoundError: There is no such adapter, version or alias.
+        UnsupportedModelError: There is no such device or dtype.
         BaseModelNotFoundError: The base model cannot be loaded.
         BaseModelMismatchError: The base model is not the one that the adapter was trained on.
         CorruptBlobError: Stored bytes are not those that were published.
         AdapterError: The adapter has no head, or a task type that hubkit does not run.
     """
+    place = device_of(device)
+    numbers = None if dtype is None else dtype_of(dtype)
     catalog = catalog or open_catalog()
     version = catalog.resolve(AdapterRef.parse(ref) if isinstance(ref, str) else ref)
     manifest = catalog.manifest(version)
-    request = _Request(catalog, version, manifest, base, allow_base_mismatch)
+    request = _Request(catalog, version, manifest, base, allow_base_mismatch, numbers)
     found = _through_peft(request) if runs_through_peft(manifest) else _composed(request)
     found.model.requires_grad_(False)
     found.model.train(False)
-    if torch.cuda.is_available():
-        found.model.to("cuda")  # type: ignore[arg-type]
+    found.model.to(place)  # type: ignore[arg-type]
+    if compile:
+        found.model.compile(dynamic=True)
     return found
 
 
@@ -220,6 +287,7 @@ class _Request:
     manifest: Manifest
     base: str | None
     allow_base_mismatch: bool
+    dtype: torch.dtype | None = None
 
 
 def _composed(request: _Request) -> AdaptedModel:
@@ -299,15 +367,6 @@ def _no_head(request: _Request, cure: str) -> AdapterError:
     )
 
 
-def _text(request: _Request) -> TextInfo:
-    """How texts are cut: as its last part says, where a stack or a mix does not say it itself."""
-    version, manifest = request.version, request.manifest
-    while manifest.text is None and manifest.kind in ("stack", "mix"):
-        version = request.catalog.parents(version)[-1]
-        manifest = request.catalog.manifest(version)
-    return text_of(manifest)
-
-
 @dataclass(frozen=True)
 class _Base:
     """A base model with the place of a head.
@@ -351,7 +410,7 @@ def _load_base(request: _Request, published: Published | None = None) -> _Base:
         model, new = load_with_flexible_head(where, head.flexible, **settings)
     else:
         model, new = load_for_head(where, task.load_class(where), **settings)
-    processor, text = task.load_processor(where, model), _text(request)
+    processor, text = task.load_processor(where, model), text_of(manifest)
     require_known_model(
         home,
         version,
@@ -362,5 +421,7 @@ def _load_base(request: _Request, published: Published | None = None) -> _Base:
         own=(*new, *(() if head is None else head.tensors)),
         allow_mismatch=request.allow_base_mismatch,
     )
+    if request.dtype is not None:
+        model.to(request.dtype)  # type: ignore[arg-type]
     task.prepare(processor, model, plan, text)
     return _Base(model, new, processor, task, plan, text)

@@ -45,9 +45,10 @@ HUBKIT_ROOMS = {
         *("adapters", "bases", "composing", "composition", "inference", "methods", "models", "nn"),
         *("plots", "tasks"),
     ],
+    "predicting": ["inference", "tasks", "training"],
     "cli": [
-        *("bases", "composing", "composition", "hub", "inference", "methods", "plots", "sharing"),
-        *("tasks", "training"),
+        *("bases", "composing", "composition", "hub", "inference", "methods", "plots"),
+        *("predicting", "sharing", "tasks", "training"),
     ],
 }
 GROUND = {"errors", "fields", "manifest", "refs", "task_types"}

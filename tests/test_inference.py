@@ -13,7 +13,7 @@ from hubkit.adapters.fusion import Fusion
 from hubkit.composing.combine import publish_stack
 from hubkit.models.attach import attached_to
 from hubkit.nn.hooks import SUBMODULE
-from registry import AdapterRef, Catalog, Folder
+from registry import AdapterRef, Catalog
 from registry.errors import (
     BaseModelMismatchError,
     BaseModelNotFoundError,
@@ -129,18 +129,6 @@ def test_a_stack_predicts_with_the_head_of_its_last_adapter(catalog: Catalog) ->
     assert not torch.allclose(
         stacked.logits(TEXTS), hubkit.load("b", catalog=catalog).logits(TEXTS), atol=1e-6
     )
-
-
-def test_a_stack_of_what_an_earlier_hubkit_trained_is_cut_as_its_last_part(
-    catalog: Catalog,
-) -> None:
-    olds = [AdapterRef.parse(f"old-{name}") for name in "ab"]
-    for name, old in zip("ab", olds, strict=True):
-        version = catalog.resolve(AdapterRef.parse(name))
-        manifest = catalog.manifest(version).model_copy(update={"text": None})
-        catalog.publish(old, Folder(manifest, catalog.folder(version)))
-    publish_stack(catalog, AdapterRef.parse("s"), olds)
-    assert hubkit.load("s", catalog=catalog).text.max_length == 16
 
 
 def flip_last_bit(path: Path) -> None:

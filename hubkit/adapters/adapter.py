@@ -21,7 +21,7 @@ from hubkit.nn.host import BaseModel
 from hubkit.nn.invertible import Coupling
 from registry.errors import AdapterError
 from registry.folders import read_folder
-from registry.manifest import BaseModelInfo, Manifest, TextInfo
+from registry.manifest import BaseModelInfo, Manifest
 from registry.storage.files import MANIFEST_NAME
 from registry.storage.place import Place
 
@@ -47,7 +47,6 @@ class Adapter:
         coupling: Its invertible adapter; None for a method without one.
         base: The base model it was trained on; None if its folder does not say.
         head: The head it was trained with; None if it has none.
-        text: How its texts were cut in training; None if nothing says.
     """
 
     name: str
@@ -57,7 +56,6 @@ class Adapter:
     coupling: Coupling | None = None
     base: BaseModelInfo | None = None
     head: Head | None = None
-    text: TextInfo | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -128,9 +126,10 @@ class Adapter:
         return adapter if manifest is None else adapter.described_by(manifest)
 
     def described_by(self, manifest: Manifest) -> Adapter:
-        """The same, with what a manifest says of the head and of texts, and the files do not."""
-        head = None if self.head is None else described(self.head, manifest)
-        return replace(self, head=head, text=manifest.text)
+        """The same, with what a manifest says of the head and the files do not."""
+        if self.head is None:
+            return self
+        return replace(self, head=described(self.head, manifest))
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter and its head, with safetensors, as the library of its method does.

@@ -18,7 +18,7 @@ from hubkit.methods.method import DeltaShape
 from hubkit.methods.sites import Site
 from hubkit.nn.fusion import FusionLayer
 from registry.errors import AdapterError, CompositionError
-from registry.manifest import BaseModelInfo, TextInfo
+from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
 
 
@@ -33,13 +33,11 @@ class Fusion(Trained):
         kept: By site, the numbers of the parts that it still attends to after :meth:`prune`; all
             of them at a site that is not there.
         head: The head it was trained with; None if it has none.
-        text: How its texts were cut in training; None if nothing says.
     """
 
     layers: Mapping[Site, FusionLayer]
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     head: Head | None = None
-    text: TextInfo | None = None
 
     @property
     def own_weights(self) -> Mapping[Site, FusionLayer]:

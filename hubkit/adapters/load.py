@@ -105,8 +105,9 @@ def _read(folder: Copy, version: Version, manifest: Manifest, parts: list[Publis
         return adapter.described_by(manifest)
     if manifest.kind == "fusion":
         fusion = Fusion.load(folder, inner, name=name, with_head=with_head)
-        head = None if fusion.head is None else described(fusion.head, manifest)
-        return replace(fusion, head=head, text=manifest.text)
+        if fusion.head is None:
+            return fusion
+        return replace(fusion, head=described(fusion.head, manifest))
     if manifest.kind == "stack":
         return Stack(*inner)
     weights: Any = manifest.method.parameters.get("weights")

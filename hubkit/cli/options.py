@@ -76,6 +76,12 @@ def data_options(command: _Command) -> _Command:
         command,
         input_options,
         click.option(
+            "--split",
+            default="train",
+            show_default=True,
+            help="Split of a data set; a file has only one.",
+        ),
+        click.option(
             "--label-column",
             metavar="COLUMN",
             help="Column of what is to be learned; default: label, or score for text-regression.",
@@ -105,12 +111,6 @@ def input_options(command: _Command) -> _Command:
             "--pair-column",
             metavar="COLUMN",
             help="Column of second texts, read with the first; default: text_pair, if it is there.",
-        ),
-        click.option(
-            "--split",
-            default="train",
-            show_default=True,
-            help="Split of a data set; a file has only one.",
         ),
         click.option(
             "--separator",
@@ -164,7 +164,11 @@ def reading(task: TaskType[Any], options: dict[str, Any]) -> dict[str, Any]:
             )
     return {
         "columns": {name: column for name, column in called.items() if column is not None},
-        **{name: options.pop(name) for name in ("split", "separator", "encoding")},
+        **{
+            name: options.pop(name)
+            for name in ("split", "separator", "encoding")
+            if name in options
+        },
     }
 
 

@@ -1,10 +1,9 @@
-"""Texts as arguments, as the lines of a file, or as a column of a table."""
+"""Rows as arguments, as the lines of a file or of standard input, or as the rows of a table."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,31 +14,13 @@ from registry.errors import DataError
 
 if TYPE_CHECKING:
     from hubkit.tasks.task import TaskType
+    from registry.manifest import TextInfo
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Rows to predict: each has its number from 1, so that none is lost from sight.
-
-    Attributes:
-        rows: Every row that was given: its columns, by the task type's names.
-    """
-
-    rows: list[dict[str, Any]]
-
-    def filled(self) -> list[int]:
-        """The positions of the rows that say something."""
-        return [at for at, row in enumerate(self.rows) if all(map(_says, row.values()))]
-
-
-def _says(value: Any) -> bool:
-    return bool(value.strip()) if isinstance(value, str) else value not in (None, [])
-
-
 def text_options(command: _Command) -> _Command:
-    """The arguments and options that :func:`read_texts` takes."""
+    """The arguments and options that :func:`read_blocks` takes."""
     file = click.option(
         "--file",
         metavar="FILE",
@@ -58,30 +39,56 @@ def text_options(command: _Command) -> _Command:
     )
 
 
-def read_texts(
-    task: TaskType[Any], texts: tuple[str, ...], file: str | None, options: dict[str, Any]
-) -> Texts:
-    """The texts that are given.
+def read_blocks(
+    task: TaskType[Any],
+    info: TextInfo | None,
+    texts: tuple[str, ...],
+    file: str | None,
+    options: dict[str, Any],
+) -> tuple[str, Iterator[list[dict[str, Any]]]]:
+    """What messages call the rows that are given, and these as they come, empty ones included.
 
     Args:
         task: What its columns are called.
+        info: How texts were joined in training, as far as that is known.
         texts: Arguments.
         file: The value of ``--file``.
         options: Those of ``input_options``; they are taken out.
+    """
+    from hubkit.predicting.inputs import row_of, rows_of_file, rows_of_lines, takes_objects
+
+    how, objects = reading(task, options), takes_objects(task, info)
+    if file == "-" or texts == ("-",):
+        name, encoding = "standard input", how["encoding"]
+        return name, rows_of_lines(task, sys.stdin.buffer, name, encoding, objects=objects)
+    if file is None:
+        rows = [
+            row_of(task, text, "the arguments", number, objects=objects)
+            for number, text in enumerate(texts, start=1)
+        ]
+        return "the arguments", iter([rows])
+    return file, rows_of_file(task, Path(file), objects=objects, **how)
+
+
+def read_filled(
+    task: TaskType[Any],
+    info: TextInfo | None,
+    texts: tuple[str, ...],
+    file: str | None,
+    options: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """All the rows that say something; arguments as :func:`read_blocks`.
 
     Raises:
-        DataError: The file cannot be read, or no row says something.
+        DataError: They cannot be read, or none says something.
     """
-    how = reading(task, options)
-    file = "-" if texts == ("-",) else file
-    first = task.inputs[0].name
-    if file is None:
-        return Texts([{first: text} for text in texts])
-    found = Texts(_rows(task, first, file, how))
-    if not found.filled():
-        name = "Standard input" if file == "-" else file
-        raise DataError(f"{name} holds no text: expected one in each row.", file)
-    return found
+    from hubkit.predicting.answers import says_something
+
+    name, blocks = read_blocks(task, info, texts, file, options)
+    rows = [row for block in blocks for row in block if says_something(row)]
+    if not rows:
+        raise DataError(f"There is no text in {name}: expected one in each row.", name)
+    return rows
 
 
 def check_texts(texts: tuple[str, ...], file: str | None) -> None:
@@ -98,17 +105,3 @@ def check_texts(texts: tuple[str, ...], file: str | None) -> None:
         raise click.UsageError("Give the texts as arguments, or with --file; - is standard input.")
     if file not in (None, "-") and not Path(str(file)).exists():
         raise DataError(f"{file} does not exist.", file)
-
-
-def _rows(task: TaskType[Any], first: str, file: str, how: dict[str, Any]) -> list[dict[str, Any]]:
-    from hubkit.training.data import read_inputs
-    from hubkit.training.files import SUFFIXES, decode, read_text
-
-    if file == "-":
-        text = decode(sys.stdin.buffer.read(), "standard input", how["encoding"])
-    elif Path(file).suffix.lower() in SUFFIXES:
-        return read_inputs(task, file, **how)
-    else:
-        text = read_text(Path(file), how["encoding"])
-    lines = text.replace("\r\n", "\n").split("\n")
-    return [{first: line} for line in (lines[:-1] if lines[-1] == "" else lines)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -27,14 +26,6 @@ from hubkit.nn.batch import Copies, Rows
 from hubkit.nn.hooks import SUBMODULE, Attachment
 from hubkit.nn.host import BaseModel, backbone
 from registry.errors import CompositionError, did_you_mean
-
-logger = logging.getLogger(__name__)
-
-_TEXT = {
-    "max_length": "longest length in tokens",
-    "truncation_side": "side to cut off",
-    "pair": "way to cut pairs of texts",
-}
 
 
 class Attached:
@@ -131,10 +122,8 @@ def attach(
     fitting = Fitting(model, allow_base_mismatch=allow_base_mismatch)
     for adapter in {id(one): one for one in tree.adapters}.values():
         fitting.check(adapter)
-    predicting = list(_predicting(tree))
-    for leaf in predicting:
+    for leaf in _predicting(tree):
         fitting.check_parts(leaf)
-    _note_other_texts(predicting)
     builder = Builder(model, tree)
     attachment = Attachment(model, builder.nodes(), builder.couplings(), composition)
     if builder.rows is not None:
@@ -200,25 +189,6 @@ def _predicting(tree: Tree) -> Iterator[Adapter | Fusion]:
             yield from _predicting(part)
     elif isinstance(tree.value, Adapter | Fusion):
         yield tree.value
-
-
-def _note_other_texts(values: Sequence[Adapter | Fusion]) -> None:
-    """Tell where rows are read by adapters whose texts were cut in different ways in training."""
-    known = [value for value in values if value.text is not None]
-    for name, what in _TEXT.items():
-        found = {str(value): getattr(value.text, name) for value in known}
-        if len(set(found.values())) > 1:
-            one, *_ = found
-            other = next(key for key in found if found[key] != found[one])
-            logger.warning(
-                "%s was trained with the %s %s, %s with %s. Cut the text of each row as `text` of "
-                "its own adapter says.",
-                one,
-                what,
-                found[one],
-                other,
-                found[other],
-            )
 
 
 def _layers_of(host: BaseModel, tree: Tree) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, label
 from hubkit.tasks.rows import Rows
-from hubkit.training.files import Table, read_table
+from hubkit.training.files import BLOCK, Table, read_blocks, read_table
 from registry.errors import DataError, RareLabelError
 
 if TYPE_CHECKING:
@@ -68,26 +68,44 @@ def read_rows(
 
 def read_inputs(
     task: TaskType[Any],
-    source: str | Path | Dataset | pandas.DataFrame,
+    source: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
-    split: str = "train",
+    size: int = BLOCK,
     separator: str | None = None,
     encoding: str = "utf-8",
-) -> list[dict[str, Any]]:
-    """The input columns of a table, a mapping a row, for ``AdaptedModel.predict``.
+) -> Iterator[list[dict[str, Any]]]:
+    """The input columns of a file, in blocks of rows: what ``AdaptedModel.predict`` takes.
+
+    A file of any size is gone through in little memory. A value that is missing is None, and an
+    empty text stays as it is, whatever the column holds.
 
     Raises:
         DataError: As :func:`read_rows`; what is to be learned need not be there.
     """
-    table = read_table(source, split=split, separator=separator, encoding=encoding)
-    named = columns or {}
-    found = {
-        column.name: _checked(column.given, table, named.get(column.name, column.name))
-        for column in _present(task.inputs, table, named)
-    }
-    found = dict(_aligned(task, found, table))
-    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+    chosen: list[str] = []
+    for table in read_blocks(source, size=size, separator=separator, encoding=encoding):
+        present = _present(task.inputs, table, columns or {})
+        names = [column.name for column in present]
+        chosen = chosen or names
+        if names != chosen:
+            odd = ", ".join(sorted({*names} ^ {*chosen}))
+            raise DataError(
+                f"{table.source}, {table.places[0]}: the rows before have the columns "
+                f"{', '.join(chosen)}, but from here on {odd} differs; expected the same in each.",
+                table.source,
+            )
+        checked = [_inputs(column, table, (columns or {}).get(column.name)) for column in present]
+        found = _aligned(task, dict(zip(names, checked, strict=True)), table)
+        yield [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def _inputs(column: Column, table: Table, called: str | None) -> Sequence[Any]:
+    def check(value: Any) -> Any:
+        empty = value is None or (isinstance(value, str) and not value.strip())
+        return value if empty else column.given(value)
+
+    return _checked(check, table, called or column.name)
 
 
 def _check_rows(task: TaskType[Any], table: Table, columns: Mapping[str, Sequence[Any]]) -> None:

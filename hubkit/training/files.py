@@ -3,7 +3,8 @@
 CSV and TSV are read by Python's csv module, JSON and JSON lines by its json module, Parquet by
 pyarrow, the rest by datasets and pandas. What is here makes them strict: they skip, shift, guess
 or convert what is not as it should be. `conll` and `squad` know how files of those two forms nest
-their rows.
+their rows. A table is read in blocks, so that one of any size can be gone through in little memory;
+whoever needs all of it has them joined.
 """
 
 from __future__ import annotations
@@ -14,21 +15,17 @@ import logging
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubkit.training import conll, squad
-from registry.errors import (
-    DataError,
-    EncodingError,
-    MissingColumnError,
-    SeparatorError,
-    did_you_mean,
-)
+from hubkit.training.lines import opened, whole_lines
+from registry.errors import DataError, MissingColumnError, SeparatorError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas
@@ -39,8 +36,10 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", *conll.SUFFIXES)
 """How the names of files end that hold a table."""
 
+BLOCK = 4096
+"""Rows that are read at a time."""
+
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_FIRST_BYTES = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 @dataclass(frozen=True)
@@ -102,19 +101,37 @@ def read_table(
     """
     if not isinstance(source, str | Path):
         return _of_object(source)
+    return _joined(read_blocks(source, split=split, separator=separator, encoding=encoding))
+
+
+def read_blocks(
+    source: str | Path,
+    *,
+    size: int = BLOCK,
+    split: str = "train",
+    separator: str | None = None,
+    encoding: str = "utf-8",
+) -> Iterator[Table]:
+    """As :func:`read_table`, in blocks of ``size`` rows; the last may have fewer.
+
+    No more than a block is in memory at a time, but of a file that is one JSON list.
+
+    Raises:
+        DataError: As :func:`read_table`; what is wrong with a row, when its block is asked for.
+    """
     path, text = Path(source), str(source)
     suffix = path.suffix.lower()
     if suffix in SUFFIXES and path.is_file():
         if path.stat().st_size == 0:
             raise DataError(f"{text} is an empty file.", text)
         if suffix == ".parquet":
-            return _of_parquet(path)
-        content = read_text(path, encoding)
+            return _of_parquet(path, size)
         if suffix in (".csv", ".tsv"):
-            return _of_csv(content, path, separator or ("\t" if suffix == ".tsv" else ","))
+            separator = separator or ("\t" if suffix == ".tsv" else ",")
+            return _of_csv(path, separator, encoding, size)
         if suffix in conll.SUFFIXES:
-            return Table(path.name, text, *conll.read_sentences(content, text))
-        return _of_json(content, path)
+            return _of_conll(path, encoding)
+        return _of_json(path, encoding, size)
     if suffix in SUFFIXES or path.exists():
         found = "does not exist"
         if path.exists():
@@ -124,71 +141,27 @@ def read_table(
         raise DataError(
             f"{text} {found}; expected a {', '.join(SUFFIXES)} file, or a data set id.", text
         )
-    return _of_id(text, split)
+    return _of_id(text, split, size)
 
 
-def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """The text of a file, without its byte order mark; line ends stay as they are.
-
-    Raises:
-        DataError: It cannot be read, or holds a NUL byte.
-        EncodingError: It is not in that encoding.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", str(path)) from error
-    return decode(content, str(path), encoding)
-
-
-def decode(content: bytes, source: str, encoding: str = "utf-8") -> str:
-    """Bytes as text, without a byte order mark; line ends stay as they are.
-
-    Args:
-        content: The bytes.
-        source: Where they are from, for messages.
-        encoding: What they are in.
-
-    Raises:
-        DataError: There is a NUL byte.
-        EncodingError: They are not in that encoding, or there is no such encoding.
-    """
-    utf16 = _FIRST_BYTES.get(content[:2])
-    if utf16 and encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        raise EncodingError(
-            f"{source} starts as UTF-16 does; expected {encoding}.",
-            source,
-            given=encoding,
-            expected=encoding,
-            found=utf16,
-        )
-    try:
-        text = content.decode(encoding)
-    except UnicodeError as error:
-        start = getattr(error, "start", 0)
-        line = content.count(b"\n", 0, start) + 1
-        byte = content[start : start + 1].hex()
-        raise EncodingError(
-            f"{source}, line {line}: the byte 0x{byte} is not {encoding}.",
-            source,
-            given=encoding,
-            found=byte,
-        ) from error
-    except LookupError as error:
-        raise EncodingError(
-            f"There is no encoding {encoding!r}.", source, given=encoding
-        ) from error
-    text = text.removeprefix("\ufeff")
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DataError(f"{source}, line {line}: expected text, found a NUL byte.", source)
-    return text
+def _joined(blocks: Iterable[Table]) -> Table:
+    """All rows of blocks; a column that only some of them have is None in the others."""
+    columns: dict[str, list[Any]] = {}
+    places: list[str] = []
+    for block in blocks:
+        for name in block.columns:
+            if name not in columns:
+                columns[name] = [None] * len(places)
+        for name, values in columns.items():
+            values += block.columns.get(name, [None] * len(block))
+        places += block.places
+    return Table(block.name, block.source, columns, places)
 
 
 # --- CSV ----------------------------------------------------------------------------------------
 
 
-def _of_csv(content: str, path: Path, separator: str) -> Table:
+def _of_csv(path: Path, separator: str, encoding: str, size: int) -> Iterator[Table]:
     source = str(path)
     if len(separator) != 1 or separator in '"\r\n':
         raise SeparatorError(
@@ -196,33 +169,27 @@ def _of_csv(content: str, path: Path, separator: str) -> Table:
             source,
             given=separator,
         )
-    lines = StringIO(content.rstrip("\r\n") + "\n", newline="")
-    rows = csv.reader(lines, delimiter=separator, strict=True)
-    header: list[str] = []
-    values: list[list[str]] = []
-    places: list[str] = []
     suspects: list[int] = []
-    with _any_field_size():
+    with opened(path) as file:
+        placed = _csv_rows(_csv_lines(whole_lines(file, source, encoding)), source, separator)
+        with _any_field_size():
+            header = _header(next(placed, (1, []))[1], source, separator)
+        placed = _like_header(placed, header, source, separator)
+        count = 0
         while True:
-            line = rows.line_num + 1
-            try:
-                row = next(rows, None)
-            except csv.Error as error:
-                raise DataError(_quote_problem(source, line, str(error)), source) from error
-            if row is None:
+            with _any_field_size():
+                block = list(islice(placed, size))
+            if not block:
                 break
-            if not header:
-                header = _header(row, source, separator)
-                continue
-            if not row and len(header) == 1:
-                row = [""]  # a file of one column: an empty line is an empty text
-            if len(row) != len(header):
-                raise DataError(_fields_problem(source, line, row, header, separator), source)
-            if any(_looks_like_rows(field, separator, len(header)) for field in row):
-                suspects.append(line)
-            values.append(row)
-            places.append(f"line {line}")
-    if not values:
+            count += len(block)
+            suspects += [
+                line
+                for line, row in block
+                if any(_looks_like_rows(field, separator, len(header)) for field in row)
+            ]
+            columns = {name: [row[i] for _, row in block] for i, name in enumerate(header)}
+            yield Table(path.name, source, columns, [f"line {line}" for line, _ in block])
+    if not count:
         raise DataError(f"{source} has no rows.", source)
     if suspects:
         logger.warning(
@@ -234,8 +201,44 @@ def _of_csv(content: str, path: Path, separator: str) -> Table:
             "field stands" if len(suspects) == 1 else "fields stand",
             suspects[0],
         )
-    columns = {name: [row[i] for row in values] for i, name in enumerate(header)}
-    return Table(path.name, source, columns, places)
+
+
+def _csv_lines(texts: Iterable[str]) -> Iterator[str]:
+    """The lines as the csv module takes them, without the empty ones at the end."""
+    empty: list[str] = []
+    for text in texts:
+        for line in StringIO(text, newline=""):
+            if line.strip("\r\n"):
+                yield from empty
+                empty = []
+                yield line
+            else:
+                empty.append(line)
+
+
+def _csv_rows(lines: Iterator[str], source: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row, and the line that it begins on."""
+    rows = csv.reader(lines, delimiter=separator, strict=True)
+    while True:
+        line = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise DataError(_quote_problem(source, line, str(error)), source) from error
+        if row is None:
+            return
+        yield line, row
+
+
+def _like_header(
+    placed: Iterable[tuple[int, list[str]]], header: list[str], source: str, separator: str
+) -> Iterator[tuple[int, list[str]]]:
+    for line, row in placed:
+        if not row and len(header) == 1:
+            row = [""]  # a file of one column: an empty line is an empty text
+        if len(row) != len(header):
+            raise DataError(_fields_problem(source, line, row, header, separator), source)
+        yield line, row
 
 
 def _header(row: list[str], source: str, separator: str) -> list[str]:
@@ -314,39 +317,78 @@ def _any_field_size() -> Iterator[None]:
         csv.field_size_limit(limit)
 
 
-# --- JSON ---------------------------------------------------------------------------------------
+# --- CoNLL and JSON -----------------------------------------------------------------------------
 
 
-def _of_json(content: str, path: Path) -> Table:
+def _of_conll(path: Path, encoding: str) -> Iterator[Table]:
+    with opened(path) as file:
+        content = "".join(whole_lines(file, str(path), encoding))
+    yield Table(path.name, str(path), *conll.read_sentences(content, str(path)))
+
+
+def _of_json(path: Path, encoding: str, size: int) -> Iterator[Table]:
     source = str(path)
-    if not content.strip():
+    with opened(path) as file:
+        texts = whole_lines(file, source, encoding)
+        begun = ""
+        while not begun.strip():
+            if not (text := next(texts, "")):
+                raise DataError(f"{source} has no rows.", source)
+            begun += text
+        texts = chain([begun], texts)
+        if not _are_lines(begun):
+            content = "".join(texts)
+            if (nested := _squad(content)) is not None:
+                yield Table(path.name, source, *squad.read_questions(nested, source))
+                return
+            texts = iter([content])
+        placed = (
+            _json_list("".join(texts), source)
+            if begun.lstrip().startswith("[")
+            else _json_lines(texts, source)
+        )
+        while block := list(islice(placed, size)):
+            names: dict[str, None] = {}
+            for place, row in block:
+                if not isinstance(row, dict):
+                    raise DataError(
+                        f"{source}, {place}: expected an object with a value for each column, "
+                        f"found {_short(row)}.",
+                        source,
+                    )
+                names |= dict.fromkeys(row)
+            columns = {name: [row.get(name) for _, row in block] for name in names}
+            yield Table(path.name, source, columns, [place for place, _ in block])
+
+
+def _are_lines(begun: str) -> bool:
+    """Whether the first line is an object by itself, and no document in the form of SQuAD."""
+    try:
+        first = json.loads(begun.lstrip().partition("\n")[0])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and not squad.is_squad(first)
+
+
+def _json_list(content: str, source: str) -> Iterator[tuple[str, Any]]:
+    document = load_json(content, source, 1)
+    if not isinstance(document, list):
+        raise DataError(f"{source}: expected a list of objects.", source)
+    if not document:
         raise DataError(f"{source} has no rows.", source)
-    if (nested := _squad(content)) is not None:
-        return Table(path.name, source, *squad.read_questions(nested, source))
-    if content.lstrip().startswith("["):
-        document = _loads(content, source, 1)
-        if not isinstance(document, list):
-            raise DataError(f"{source}: expected a list of objects.", source)
-        placed = [(f"row {number}", row) for number, row in enumerate(document, start=1)]
-    else:
-        lines = content.rstrip().split("\n")
-        placed = [
-            (f"line {number}", _loads(line, source, number))
-            for number, line in enumerate(lines, start=1)
-        ]
-    if not placed:
-        raise DataError(f"{source} has no rows.", source)
-    names: dict[str, None] = {}
-    for place, row in placed:
-        if not isinstance(row, dict):
-            raise DataError(
-                f"{source}, {place}: expected an object with a value for each column, found "
-                f"{_short(row)}.",
-                source,
-            )
-        names |= dict.fromkeys(row)
-    columns = {name: [row.get(name) for _, row in placed] for name in names}
-    return Table(path.name, source, columns, [place for place, _ in placed])
+    return ((f"row {number}", row) for number, row in enumerate(document, start=1))
+
+
+def _json_lines(texts: Iterable[str], source: str) -> Iterator[tuple[str, Any]]:
+    lines = (line for text in texts for line in text.removesuffix("\n").split("\n"))
+    empty = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            empty = empty or number
+            continue
+        if empty:  # and not at the end, where empty lines change nothing
+            load_json("", source, empty)
+        yield f"line {number}", load_json(line, source, number)
 
 
 def _squad(content: str) -> Any:
@@ -360,7 +402,12 @@ def _squad(content: str) -> Any:
     return document if squad.is_squad(document) else None
 
 
-def _loads(text: str, source: str, line: int) -> Any:
+def load_json(text: str, source: str, line: int) -> Any:
+    """What a JSON text says, with each name of an object once, and no NaN.
+
+    Raises:
+        DataError: It is no JSON, or empty.
+    """
     if not text.strip():
         raise DataError(f"{source}, line {line}: expected an object, found an empty line.", source)
     try:
@@ -395,21 +442,27 @@ def _no_constant(name: str) -> float:
 # --- the rest -----------------------------------------------------------------------------------
 
 
-def _of_parquet(path: Path) -> Table:
+def _of_parquet(path: Path, size: int) -> Iterator[Table]:
     import pyarrow
     import pyarrow.parquet
     from datasets import Dataset
 
-    source = str(path)
+    source, start = str(path), 0
     try:
-        table = pyarrow.parquet.read_table(path)
-        _without_twins(list(table.column_names), source)
-        return _of_dataset(Dataset(table), path.name, source)
+        # Buffering ahead would hold a whole group of rows, which may be the whole file.
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+            _without_twins(list(file.schema_arrow.names), source)
+            for batch in file.iter_batches(batch_size=size):
+                rows = Dataset(pyarrow.Table.from_batches([batch]))
+                yield from _of_dataset(rows, path.name, source, size, start)
+                start += len(rows)
     except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
         raise DataError(f"{source} cannot be read as Parquet: {_reason(error)}", source) from error
+    if not start:
+        raise DataError(f"{source} has no rows.", source)
 
 
-def _of_id(text: str, split: str) -> Table:
+def _of_id(text: str, split: str, size: int) -> Iterator[Table]:
     from datasets import Dataset, load_dataset
     from datasets.exceptions import DatasetsError
     from datasets.utils.logging import disable_progress_bar
@@ -424,7 +477,7 @@ def _of_id(text: str, split: str) -> Table:
             text,
         ) from error
     assert isinstance(loaded, Dataset)
-    return _of_dataset(loaded, text, text)
+    return _of_dataset(loaded, text, text, size)
 
 
 def _of_object(source: Any) -> Table:
@@ -432,7 +485,7 @@ def _of_object(source: Any) -> Table:
 
     if isinstance(source, Dataset):
         name = source.info.dataset_name or "a data set"
-        return _of_dataset(source, name, name)
+        return _joined(_of_dataset(source, name, name, BLOCK))
     if hasattr(source, "to_dict") and hasattr(source, "columns") and hasattr(source, "dtypes"):
         name = "a data frame"
         names = [str(column) for column in source.columns]
@@ -451,22 +504,28 @@ def _of_object(source: Any) -> Table:
     )
 
 
-def _of_dataset(dataset: Dataset, name: str, source: str) -> Table:
+def _of_dataset(
+    dataset: Dataset, name: str, source: str, size: int, before: int = 0
+) -> Iterator[Table]:
+    """Its rows; ``before`` is how many of the same source were read before."""
     from datasets import ClassLabel
 
     if not len(dataset):
         raise DataError(f"{source} has no rows.", source)
-    arrow = dataset.with_format("arrow")[:]
-    columns = {column: arrow.column(column).to_pylist() for column in arrow.column_names}
-    for column, feature in dataset.features.items():
-        inner = getattr(feature, "feature", None)
-        if isinstance(feature, ClassLabel) or isinstance(inner, ClassLabel):
-            names = (inner or feature).names
-            columns[column] = [
-                _class_names(value, names, f"{source}, row {number}", column)
-                for number, value in enumerate(columns[column], start=1)
-            ]
-    return Table(name, source, columns, _numbered(len(dataset)))
+    arrow = dataset.with_format("arrow")
+    for start in range(0, len(dataset), size):
+        block = arrow[start : start + size]
+        first = before + start + 1
+        columns = {column: block.column(column).to_pylist() for column in block.column_names}
+        for column, feature in dataset.features.items():
+            inner = getattr(feature, "feature", None)
+            if isinstance(feature, ClassLabel) or isinstance(inner, ClassLabel):
+                names = (inner or feature).names
+                columns[column] = [
+                    _class_names(value, names, f"{source}, row {number}", column)
+                    for number, value in enumerate(columns[column], start=first)
+                ]
+        yield Table(name, source, columns, _numbered(block.num_rows, first))
 
 
 def _class_names(value: object, names: list[str], where: str, column: str) -> Any:
@@ -499,8 +558,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _numbered(rows: int) -> list[str]:
-    return [f"row {number}" for number in range(1, rows + 1)]
+def _numbered(rows: int, first: int = 1) -> list[str]:
+    return [f"row {number}" for number in range(first, first + rows)]
 
 
 def _short(value: object) -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from hubkit import Adapter, Batch, Fuse, Fusion, Parallel, Stack, attach, merge
+from hubkit import Adapter, Batch, Fuse, Fusion, Stack, attach, merge
 from hubkit.bases.load import describe
 from hubkit.models.attach import attached_to
 from hubkit.models.head import head_of
@@ -17,7 +17,6 @@ from hubkit.nn.hooks import SUBMODULE
 from registry.errors import (
     BaseModelMismatchError,
 )
-from registry.manifest import TextInfo
 from tests.support.models import (
     METHODS,
     random_adapter,
@@ -175,28 +174,3 @@ def test_a_model_without_a_head_may_have_another_pooler_with_a_note(
     ):
         pass
     assert "differs from the base model of adapter a in the weights of the pooler" in caplog.text
-
-
-# --- how texts are cut ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("composed", [lambda a, b: Batch([a, b]), Parallel])
-def test_rows_of_adapters_whose_texts_were_cut_differently_are_told_of(
-    composed: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    model = tiny_model()
-    short, long = (
-        replace(random_adapter(model, name, seed=size), text=TextInfo(max_length=size))
-        for name, size in (("short", 8), ("long", 512))
-    )
-    with caplog.at_level(logging.WARNING, "hubkit"), attach(model, composed(short, long)):
-        pass
-    assert "short was trained with the longest length in tokens 8, long with 512." in caplog.text
-    caplog.clear()
-    alike = replace(long, text=short.text)
-    with caplog.at_level(logging.WARNING, "hubkit"):
-        with attach(model, composed(short, alike)):
-            pass
-        with attach(model, Stack(long, short)):  # the last was trained over what is before it
-            pass
-    assert not caplog.records

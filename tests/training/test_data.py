@@ -268,7 +268,8 @@ def test_rows_of_other_task_types_have_their_own_columns(tmp_path: Path) -> None
 
 def test_inputs_need_nothing_that_is_to_be_learned(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("id,text\n1,a\n2,\n")
-    assert read_inputs(TEXT_CLASSIFICATION, tmp_path / "d.csv") == [{"text": "a"}, {"text": ""}]
+    found = read_inputs(TEXT_CLASSIFICATION, tmp_path / "d.csv")
+    assert list(found) == [[{"text": "a"}, {"text": ""}]]
 
 
 def test_doubts_are_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:

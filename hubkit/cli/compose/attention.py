@@ -10,7 +10,7 @@ import click
 from hubkit.cli.options import base_option, json_option
 from hubkit.cli.output import print_json, print_table, quiet
 from hubkit.cli.params import REF
-from hubkit.cli.texts import check_texts, read_texts, text_options
+from hubkit.cli.texts import check_texts, read_filled, text_options
 from registry.refs import AdapterRef
 from registry.storage.durable import storage_errors
 
@@ -51,8 +51,7 @@ def command(
         from hubkit.plots import attention_heat_map
 
         model = load(ref, base=base)
-        given = read_texts(model.task, texts, file, options)
-        rows = [given.rows[at] for at in given.filled()]
+        rows = read_filled(model.task, model.text, texts, file, options)
         attention = model.attention(rows, batch_size=batch_size)
         if heat_map is not None:
             with storage_errors("write", heat_map):

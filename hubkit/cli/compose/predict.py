@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from typing import Any
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from textwrap import indent
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from hubkit.cli.options import allow_base_mismatch_option, base_option, json_option
-from hubkit.cli.output import print_json, print_table, quiet
-from hubkit.cli.params import REF
-from hubkit.cli.texts import check_texts, read_texts, text_options
+from hubkit.cli.options import allow_base_mismatch_option, base_option, json_option, reading
+from hubkit.cli.output import one_line, print_table, quiet
+from hubkit.cli.params import REF, Number
+from hubkit.cli.texts import check_texts, read_blocks, text_options
 from registry.refs import AdapterRef
+
+if TYPE_CHECKING:
+    from hubkit.inference import AdaptedModel
+    from hubkit.predicting.answers import Answer
+
+
+def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not (name and equals) or name in found:
+            raise click.BadParameter(f"{value!r}: expected NAME=VALUE, once for each name.")
+        try:
+            found[name.replace("-", "_")] = json.loads(text)
+        except ValueError:
+            found[name.replace("-", "_")] = text
+    return found
 
 
 @click.command("predict")
 @click.argument("ref", type=REF)
 @text_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    help="Write to a .csv, .jsonl or .parquet file; a run that broke off goes on.",
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Give the so many best answers.")
+@click.option("--threshold", type=Number(0, 1), help="Probability from which a label holds.")
+@click.option(
+    "--option",
+    "own",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_options,
+    help="Another option of the task type, such as num_beams=4; repeatable.",
+)
+@click.option(
+    "--max-length", type=click.IntRange(min=1), help="Tokens of a row; default: as in training."
+)
+@click.option("--device", metavar="DEVICE", help="Such as cpu or cuda:1; default: a GPU, if any.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Of the base model; default: as it is stored.",
+)
+@click.option("--compile", is_flag=True, help="Compile the model: slow to start, then faster.")
 @base_option
 @allow_base_mismatch_option
 @json_option
@@ -24,62 +71,115 @@ def command(
     ref: AdapterRef,
     texts: tuple[str, ...],
     file: str | None,
+    out: Path | None,
     batch_size: int,
+    max_length: int | None,
+    top_k: int | None,
+    threshold: float | None,
+    own: dict[str, Any],
+    as_json: bool,
     base: str | None,
     allow_base_mismatch: bool,
-    as_json: bool,
-    **options: Any,
+    device: str | None,
+    dtype: str | None,
+    compile: bool,
+    **columns: Any,
 ) -> None:
     """Predict what an adapter says of each TEXT.
 
-    Prints the label with its score (a probability), or the number of a text-regression, then the
-    number of the row and its text. The texts are arguments, or the rows of a file or of standard
-    input. An empty row keeps its place, with a dash for an answer.
+    Prints the answer, such as a label with its score (a probability), then the number of the row
+    and what was given. The texts are arguments, the rows of a file, or the lines of standard input,
+    which are answered as they come. An empty row keeps its place, with a dash for an answer. Where
+    a row has several columns, a text is a JSON object with a value for each.
 
     \b
     Example:
       hubkit predict reviews "What a film!" "Two hours I will not get back."
-      hubkit predict reviews --file new.csv --text-column review
-      hubkit predict reviews@best --file lines.txt --json
+      hubkit predict reviews --file new.csv --text-column review --out answers.csv
+      hubkit predict reviews@best --file lines.txt --top-k 3 --json
     """
     check_texts(texts, file)
+    if out is not None:
+        _check_out(out, file, as_json)
+    options = own | {
+        name: value
+        for name, value in (("top_k", top_k), ("threshold", threshold))
+        if value is not None
+    }
+    how: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length}
+    stdout = sys.stdout
     with quiet():
         from hubkit.inference import load
 
-        model = load(ref, base=base, allow_base_mismatch=allow_base_mismatch)
-        given = read_texts(model.task, texts, file, options)
-        filled = given.filled()
-        found = dict(
-            zip(
-                filled,
-                model.predict([given.rows[at] for at in filled], batch_size=batch_size),
-                strict=True,
-            )
+        model = load(
+            ref,
+            base=base,
+            allow_base_mismatch=allow_base_mismatch,
+            device=device,
+            dtype=dtype,
+            compile=compile,
         )
-    rows = list(enumerate(given.rows))
+        if out is not None:
+            from hubkit.predicting.predict_file import predict_file
+
+            where = reading(model.task, columns)
+            rows = predict_file(model, Path(str(file)), out, options=options, **how, **where)
+            click.echo(f"{out}: {rows} rows", file=stdout)
+            return
+        from hubkit.predicting.answers import answered
+
+        name, given = read_blocks(model.task, model.text, texts, file, columns)
+        blocks = answered(model, given, source=name, **how, **options)
+        lines = not stdout.isatty() or name == "standard input"
+        if as_json:
+            _print_document(blocks, stdout)
+        elif lines:
+            for answer in (answer for block in blocks for answer in block):
+                click.echo("\t".join(map(one_line, _cells(model, answer))), file=stdout)
+        else:
+            answers = [answer for block in blocks for answer in block]
+    if not as_json and not lines:
+        header = (*model.task.header, "row", *answers[0].row)
+        print_table(header, [_cells(model, answer) for answer in answers])
+
+
+def _check_out(out: Path, file: str | None, as_json: bool) -> None:
+    """Fail early: loading a model takes seconds."""
+    from hubkit.predicting.predict_file import check_output
+
+    if file in (None, "-"):
+        raise click.UsageError("--out goes with --file FILE, so that a run can go on.")
     if as_json:
-        empty = {field.name: None for field in fields(next(iter(found.values())))}
-        answers = [asdict(found[at]) if at in found else empty for at, _ in rows]
-        print_json(
-            [
-                {"row": at + 1, **row, **answer}
-                for (at, row), answer in zip(rows, answers, strict=True)
-            ]
-        )
-        return
-    header, dashes = model.task.header, ("-",) * len(model.task.header)
-    print_table(
-        (*header, "row", *(given.rows[0])),
-        [
-            (
-                *(found[at].cells() if at in found else dashes),
-                str(at + 1),
-                *map(_shown, row.values()),
-            )
-            for at, row in rows
-        ],
-    )
+        raise click.UsageError("--json prints; a file of JSON is --out NAME.jsonl.")
+    check_output(out)
+
+
+def _cells(model: AdaptedModel, answer: Answer) -> list[str]:
+    found = answer.prediction
+    answers = ("-",) * len(model.task.header) if found is None else found.cells()
+    return [*answers, str(answer.number), *map(_shown, answer.row.values())]
 
 
 def _shown(value: Any) -> str:
-    return " | ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    """A value of a row: a text as it is, a list of texts with spaces between, the rest as JSON."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    words = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return " ".join(value) if words else json.dumps(value, ensure_ascii=False)
+
+
+def _print_document(blocks: Iterable[list[Answer]], stdout: TextIO) -> None:
+    """One JSON list, row by row as they come."""
+    before = "[\n"
+    for record in _records(blocks):
+        click.echo(before + indent(json.dumps(record, indent=2), "  "), nl=False, file=stdout)
+        before = ",\n"
+    click.echo("\n]", file=stdout)
+
+
+def _records(blocks: Iterable[list[Answer]]) -> Iterator[dict[str, Any]]:
+    from hubkit.predicting.answers import with_kind
+
+    for answers, kind in with_kind(blocks):
+        for answer in answers:
+            yield answer.record(kind)

@@ -9,7 +9,7 @@ import click
 from hubkit.cli.options import base_option, json_option, name_option, replace_option
 from hubkit.cli.output import print_published, quiet
 from hubkit.cli.params import REF
-from hubkit.cli.texts import check_texts, read_texts, text_options
+from hubkit.cli.texts import check_texts, read_filled, text_options
 from registry.refs import AdapterRef
 
 
@@ -55,12 +55,13 @@ def command(
 
         catalog = open_catalog()
         pruned = catalog.resolve(ref)
-        given = read_texts(task_type(pruned.task_type, str(pruned.ref)), texts, file, options)
+        task = task_type(pruned.task_type, str(pruned.ref))
+        rows = read_filled(task, catalog.manifest(pruned).text, texts, file, options)
         version = publish_pruned(
             catalog,
             name,
             pruned.ref,
-            [given.rows[at] for at in given.filled()],
+            rows,
             keep,
             base=base,
             batch_size=batch_size,

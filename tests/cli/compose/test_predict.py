@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,7 +100,7 @@ def test_texts_come_from_one_place(run: Run, arguments: tuple[str, ...]) -> None
 
 def test_file_without_text(run: Run, trained: Catalog) -> None:
     result = run("predict", "film", "-", text=" \n", status=1)
-    assert result.stderr == "Error: Standard input holds no text: expected one in each row.\n"
+    assert result.stderr == "Error: There is no text in standard input: expected one in each row.\n"
 
 
 def test_file_that_is_not_utf8(run: Run, trained: Catalog, tmp_path: Path) -> None:
@@ -177,3 +180,89 @@ def test_an_empty_row_of_a_table_keeps_its_place(
 def test_a_file_that_is_not_there_is_refused_before_the_model_is_loaded(run: Run) -> None:
     result = run("predict", "nobody", "--file", "absent.csv", status=1)
     assert result.stderr == "Error: absent.csv does not exist.\n"
+
+
+def test_lines_of_standard_input_are_answered_as_they_come(trained: Catalog) -> None:
+    expected = [found.label for found in hubkit.load("film").predict(["good", "bad"])]
+    with subprocess.Popen(
+        [sys.executable, "-m", "hubkit", "predict", "film", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "HUBKIT_HOME": str(trained.home)},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for row, text in enumerate(("good", "bad")):
+            process.stdin.write(f"{text}\n".encode())
+            process.stdin.flush()
+            cells = process.stdout.readline().decode().rstrip("\n").split("\t")
+            assert (cells[0], *cells[2:]) == (expected[row], str(row + 1), text)
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
+def test_options_are_those_of_the_task_type(run: Run, trained: Catalog) -> None:
+    (found,) = json.loads(run("predict", "film", "good", "--top-k", 1, "--json").stdout)
+    assert list(found["scores"]) == [found["label"]]
+    (same,) = json.loads(run("predict", "film", "good", "--option", "top-k=1", "--json").stdout)
+    assert same == found
+    result = run("predict", "film", "good", "--option", "num_beams=4", status=1)
+    assert "text-classification has no option 'num_beams'" in result.stderr
+    result = run("predict", "film", "good", "--threshold", 0.3, status=1)
+    assert "one label to each text" in result.stderr
+    assert "NAME=VALUE" in run("predict", "film", "good", "--option", "x", status=2).stderr
+
+
+def test_a_shorter_limit_cuts_and_is_noted_once(run: Run, trained: Catalog, tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("good\n" + "good film bad plot\n" * 2500)
+    result = run("predict", "film", "--file", path, "--max-length", 3)
+    assert result.stderr.count("Note:") == 1
+    assert "2500 of 2501 rows are longer than the 3 tokens" in result.stderr
+    rows = result.stdout.splitlines()
+    assert {tuple(row.split("\t")[:2]) for row in rows} == {tuple(rows[0].split("\t")[:2])}
+
+
+def test_where_and_in_which_numbers_it_computes(run: Run, trained: Catalog) -> None:
+    whole = json.loads(run("predict", "film", "good", "--device", "cpu", "--json").stdout)
+    half = json.loads(run("predict", "film", "good", "--dtype", "bfloat16", "--json").stdout)
+    assert half != whole
+    assert half[0]["scores"] == pytest.approx(whole[0]["scores"], abs=0.05)
+    result = run("predict", "film", "good", "--device", "cuda:77", status=1)
+    assert "There is no device 'cuda:77' to compute on; this machine has cpu" in result.stderr
+
+
+def test_a_file_is_written_with_a_row_for_each_row(
+    run: Run, trained: Catalog, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text("id,review\n7,good\n8,\n9,bad\n")
+    arguments = ("predict", "film", "--file", tmp_path / "new.csv", "--text-column", "review")
+    result = run(*arguments, "--out", tmp_path / "out.jsonl")
+    assert result.stdout == f"{tmp_path / 'out.jsonl'}: 3 rows\n"
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert written == json.loads(run(*arguments, "--json").stdout)
+    assert [row["label"] is None for row in written] == [False, True, False]
+    again = run(*arguments, "--out", tmp_path / "out.jsonl", status=1)
+    assert "is there already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("good", "--out", "a.csv"), "--out goes with --file FILE"),
+        (("--file", "-", "--out", "a.csv"), "--out goes with --file FILE"),
+    ],
+)
+def test_only_a_file_is_written_to_a_file(
+    run: Run, arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in run("predict", "nobody", *arguments, text="x", status=2).stderr
+
+
+def test_a_file_of_another_kind_is_refused_before_the_model_is_loaded(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    for out, message in (("a.xls", "a.xls ends in .xls"), ("no/a.csv", "Cannot write to")):
+        arguments = ("--file", data, "--out", tmp_path / out)
+        assert message in run("predict", "nobody", *arguments, status=1).stderr

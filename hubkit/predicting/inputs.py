@@ -1,0 +1,128 @@
+"""What there is to predict: the rows of a table, or lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hubkit.tasks.columns import NotExpectedError
+from hubkit.tasks.task import TaskType
+from hubkit.training.data import read_inputs
+from hubkit.training.files import SUFFIXES, load_json
+from hubkit.training.lines import opened, read_lines
+from registry.errors import DataError
+from registry.manifest import TextInfo
+
+Rows = Iterator[list[dict[str, Any]]]
+"""Rows by the names of the task type's columns, in blocks."""
+
+
+def rows_of_file(
+    task: TaskType[Any],
+    path: Path,
+    *,
+    columns: dict[str, str] | None = None,
+    separator: str | None = None,
+    encoding: str = "utf-8",
+    objects: bool = False,
+) -> Rows:
+    """The rows of a table, or the lines of any other file.
+
+    Args:
+        task: What its columns are.
+        path: A file; how its name ends says what it is.
+        columns: What columns are called in the file, by the task type's names.
+        separator: What separates the columns of a CSV file.
+        encoding: Of a text file.
+        objects: Whether a line is a JSON object; see :func:`takes_objects`.
+
+    Raises:
+        DataError: It cannot be read, or a row is not what the task type takes.
+    """
+    if path.suffix.lower() in SUFFIXES:
+        yield from read_inputs(task, path, columns=columns, separator=separator, encoding=encoding)
+        return
+    with opened(path) as stream:
+        yield from rows_of_lines(task, stream, str(path), encoding, objects=objects)
+
+
+def rows_of_lines(
+    task: TaskType[Any],
+    stream: BinaryIO,
+    source: str,
+    encoding: str = "utf-8",
+    *,
+    objects: bool = False,
+) -> Rows:
+    """The lines that have come, again and again, each a row as :func:`row_of` reads it.
+
+    Raises:
+        DataError: They are no text in that encoding, or not what the task type takes.
+    """
+    number = 0
+    for lines in read_lines(stream, source, encoding):
+        yield [
+            row_of(task, line, source, number + at, objects=objects)
+            for at, line in enumerate(lines, start=1)
+        ]
+        number += len(lines)
+
+
+def takes_objects(task: TaskType[Any], info: TextInfo | None) -> bool:
+    """Whether a row is more than one text: the task type needs several columns, or it is a pair.
+
+    Args:
+        task: What its columns are.
+        info: How texts were cut and joined in training, as far as that is known.
+    """
+    needed = [column for column in task.inputs if not column.optional and column.instead is None]
+    return len(needed) > 1 or (info is not None and info.pair is not None)
+
+
+def row_of(
+    task: TaskType[Any], text: str, source: str, line: int, *, objects: bool = False
+) -> dict[str, Any]:
+    """A row written as one text: the text itself, or a JSON object with a value for each column.
+
+    Args:
+        task: What its columns are.
+        text: A line, or an argument; a blank one is an empty row.
+        source: Where it is from, for messages.
+        line: Its number.
+        objects: Which of the two it is; see :func:`takes_objects`.
+
+    Raises:
+        DataError: It is no such object.
+    """
+    inputs = task.inputs
+    names = [column.name for column in inputs]
+    if not objects or not text.strip():
+        return {"text" if "text" in names else names[0]: text}
+    expected = f"expected a JSON object with {', '.join(names)}"
+    if not text.lstrip().startswith("{"):
+        raise DataError(
+            f"{source}, line {line}: a row of this adapter has several columns; {expected}, found "
+            f"{text[:60]!r}.",
+            source,
+            expected=names,
+        )
+    given, row = load_json(text, source, line), {}
+    for name in given:
+        if name not in names:
+            raise DataError(f"{source}, line {line}: {expected}, found {name!r}.", source)
+    for column in inputs:
+        if column.name in given:
+            try:
+                row[column.name] = column.given(given[column.name])
+            except NotExpectedError as error:
+                raise DataError(
+                    f"{source}, line {line}: expected {error} in {column.name!r}, found "
+                    f"{given[column.name]!r}.",
+                    source,
+                ) from None
+        elif not column.optional and column.instead is None:
+            raise DataError(
+                f"{source}, line {line}: {expected}; {column.name!r} is missing.", source
+            )
+    return row
