@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hubkit.cli.configuration import config_option
 from hubkit.cli.params import NAME, Number
 from hubkit.training.settings import PRECISIONS, SCHEDULES, Settings
 
@@ -208,6 +209,7 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
     def decorate(command: _Command) -> _Command:
         return _all(
             command,
+            config_option,
             name_option,
             replace_option,
             click.option(
@@ -306,7 +308,12 @@ def read_job(
     from hubkit.training.job import Job
 
     kind = find_task_type(task_type, str(name))
+    before = dict(options)
     how = reading(kind, options)
+    source = {
+        **{"data": data, "validation": validation},
+        **{name: value for name, value in before.items() if name not in options},
+    }
     settings = Settings(**options)
     return Job(
         name=name,
@@ -321,6 +328,7 @@ def read_job(
         replace=replace,
         source_language=source_language,
         target_language=target_language,
+        source=source,
     )
 
 

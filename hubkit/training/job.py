@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from hubkit.tasks.rows import Rows
 from hubkit.training.settings import Settings
@@ -33,6 +34,8 @@ class Job:
         target_language: The same for what is to be written.
         head: ``transformers`` for the head of the base model's class, ``flexible`` for that of
             AdapterHub's library, with two layers.
+        source: How the rows were read, for the file that repeats the run; default: the name of
+            ``data`` alone.
         replace: Whether the name may go on to another kind of thing than it means today.
     """
 
@@ -47,4 +50,5 @@ class Job:
     source_language: str | None = None
     target_language: str | None = None
     head: HeadKind = "transformers"
+    source: Mapping[str, Any] = field(default_factory=dict)
     replace: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -31,6 +31,7 @@ from hubkit.plots import training_curves
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, TaskType
+from hubkit.training.configuration import CONFIGURATION_NAME, configuration
 from hubkit.training.data import hold_out, note_doubts
 from hubkit.training.fit import Fit, Measured, fit
 from hubkit.training.job import Job
@@ -88,7 +89,10 @@ def train_adapter(
         attach(model, Stack(below.composition, adapter))
     train_only(model, adapter)
     adapter = replace(adapter, base=describe(model))
-    return _run(catalog, job, start, adapter, over=below)
+    chosen = {"base": base, "method": method, **parameters}
+    if below is not None:
+        chosen["over"] = str(below.version.ref)
+    return _run(catalog, job, start, adapter, chosen, over=below)
 
 
 def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chosen]) -> Version:
@@ -116,7 +120,8 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
     fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
     attach(model, fusion)
     train_only(model, fusion)
-    return _run(catalog, job, start, fusion, parents=tuple(pins(chosen)))
+    named = {"refs": [str(version.ref) for version, _ in chosen]}
+    return _run(catalog, job, start, fusion, named, parents=tuple(pins(chosen)))
 
 
 @dataclass(frozen=True)
@@ -216,6 +221,7 @@ def _run(
     job: Job,
     start: _Start,
     composition: Adapter | Fusion,
+    chosen: Mapping[str, Any],
     *,
     parents: tuple[Parent, ...] = (),
     over: Published | None = None,
@@ -289,12 +295,17 @@ def _run(
                 library_versions={name: installed_version(name) for name in _LIBRARIES},
             ),
         )
+        files = {
+            CONFIGURATION_NAME: configuration(job, **chosen),
+            "training.png": training_curves(result.history),
+            **result.pictures,
+        }
         finished = folder / "finished"
         save_folder(
             composition,
             manifest,
             finished,
-            {"training.png": training_curves(result.history), **result.pictures},
+            files,
         )
         return catalog.publish(job.name, read_folder(finished))
 

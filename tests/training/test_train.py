@@ -144,6 +144,7 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
         "head_config.json",
         "model_head.safetensors",
         "confusion.png",
+        "train.yaml",
         "training.png",
     }
 

@@ -121,6 +121,8 @@ def _print(
         print_facts(
             [
                 ("examples", str(training.examples)),
+                ("data", f"sha256 {training.data_sha256}" if training.data_sha256 else ""),
+                ("seed", str(training.seed)),
                 ("seconds", f"{training.seconds:.1f}"),
                 ("arguments", " ".join(_pairs(training.arguments))),
                 ("libraries", " ".join(_pairs(training.library_versions))),

@@ -1,0 +1,46 @@
+"""What repeats a run: a file of its settings, written beside what it gave."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from hubkit.training.job import Job
+
+CONFIGURATION_NAME = "train.yaml"
+"""What the file is called in a version."""
+
+
+def configuration(job: Job, **more: Any) -> bytes:
+    """A YAML file that says all that a person chose for a run.
+
+    Args:
+        job: What was trained on, and how.
+        more: The rest, such as ``base`` and ``method``; what is None or empty is left out.
+    """
+    validation = "none" if job.validation == 0 else job.validation
+    chosen = {
+        **more,
+        "data": job.data.name,
+        "validation": validation if isinstance(validation, str | float) else None,
+        **job.source,
+        "name": str(job.name),
+        "task": job.task,
+        "task_type": job.task_type,
+        "source_language": job.source_language,
+        "target_language": job.target_language,
+        **asdict(job.settings),
+        "tags": job.tags,
+        "description": job.description,
+        "head": None if job.head == "transformers" else job.head,
+    }
+    said = {name: _plain(value) for name, value in chosen.items()}
+    kept = {name: value for name, value in said.items() if value not in (None, "", [], {})}
+    text: str = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    return text.encode()
+
+
+def _plain(value: Any) -> Any:
+    return [*value] if isinstance(value, tuple) else value
