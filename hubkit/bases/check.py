@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.image_processing_utils import BaseImageProcessor
 
 from hubkit.bases.compare import Comparison
 from hubkit.bases.known import expected_base, known_bases, require_known_base
@@ -18,7 +19,7 @@ def require_known_model(
     version: Version,
     manifest: Manifest,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    processor: PreTrainedTokenizerBase | BaseImageProcessor,
     *,
     base: str,
     own: Collection[str] = (),
@@ -31,7 +32,7 @@ def require_known_model(
         version: What is to be attached.
         manifest: Its manifest.
         model: The base model at hand, before anything is attached.
-        tokenizer: Its tokenizer.
+        processor: Its tokenizer or image processor.
         base: What the base model at hand is called, for messages.
         own: Parameters that are no part of the base model, by name: those that started at random,
             and those of the version's head.
@@ -42,7 +43,7 @@ def require_known_model(
         StorageError: What has to be noted cannot be written.
     """
     expected = expected_base(manifest, known_bases(home, version))
-    found = describe(model, tokenizer, like=expected, own=own)
+    found = describe(model, processor, like=expected, own=own)
     return require_known_base(
         home, version, manifest, found, base=base, allow_mismatch=allow_mismatch
     )

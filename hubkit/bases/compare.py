@@ -74,7 +74,7 @@ def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
         unknown.append("tokenizer")
     elif expected.tokenizer_digest != found.tokenizer_digest:
         differences.append(
-            f"the tokenizer (expected {expected.tokenizer_digest[:12]}, found "
+            f"the {_processor(expected)} (expected {expected.tokenizer_digest[:12]}, found "
             f"{found.tokenizer_digest[:12]})"
         )
     changed = [
@@ -88,6 +88,11 @@ def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
     else:
         differences.extend(f"the weights of the {path}" for path in changed)
     return Comparison(tuple(differences), tuple(notes), tuple(unknown))
+
+
+def _processor(base: BaseModelInfo) -> str:
+    """What turns rows into numbers for a base model."""
+    return "image processor" if "num_channels" in (base.config or {}) else "tokenizer"
 
 
 RECORDED_WITH = {

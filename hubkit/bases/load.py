@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.utils import logging
 
@@ -38,7 +39,11 @@ from hubkit.bases.fingerprint import (
 )
 from hubkit.bases.names import normalize
 from hubkit.bases.parts import parts_of
-from hubkit.bases.tokenization import image_processor_digest, tokenizer_digest
+from hubkit.bases.tokenization import (
+    image_processor_digest,
+    processor_digest,
+    tokenizer_digest,
+)
 from hubkit.nn.host import backbone, num_layers
 from registry.errors import BaseModelNotFoundError, UnsupportedModelError
 from registry.manifest import BaseModelInfo, canonical_digest
@@ -48,7 +53,7 @@ logger = python_logging.getLogger(__name__)
 
 def describe(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    processor: PreTrainedTokenizerBase | BaseImageProcessor | None = None,
     *,
     like: BaseModelInfo | None = None,
     own: Collection[str] = (),
@@ -57,17 +62,18 @@ def describe(
 
     Args:
         model: A model, with or without a head.
-        tokenizer: Its tokenizer; default: the one that lies where the model was loaded from.
+        processor: Its tokenizer or image processor; default: the one that lies where the model was
+            loaded from.
         like: A base model to compare it with: then its weights are rounded to other dtypes only
             if that is what tells the two apart.
         own: Parameters that are no part of the base model, by name: those that started at random,
             and those of an adapter's head. What `like` names among its parts is described all the
             same.
     """
-    if tokenizer is None:
+    if processor is None:
         digest = _stored_digest(str(model.config.name_or_path), model)
     else:
-        digest = tokenizer_digest(tokenizer)
+        digest = processor_digest(processor)
     found = describe_model(model, like=like, own=own)
     return found.model_copy(update={"tokenizer_digest": digest})
 
@@ -134,11 +140,8 @@ def _stored_digest(base: str, model: PreTrainedModel) -> str | None:
     except BaseModelNotFoundError:
         pass
     try:
-        with _quiet():
-            return image_processor_digest(
-                AutoImageProcessor.from_pretrained(base, revision=_commit_of(model) or "main")
-            )
-    except (OSError, ValueError, KeyError, ImportError):
+        return image_processor_digest(load_image_processor(base, model))
+    except (BaseModelNotFoundError, ImportError):
         return None
 
 
@@ -292,6 +295,27 @@ def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase
         raise _no_tokenizer(base, sorted(files.values()))
     tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
     return tokenizer
+
+
+def load_image_processor(base: str, model: PreTrainedModel) -> BaseImageProcessor:
+    """Load the image processor that belongs to a base model.
+
+    Raises:
+        BaseModelNotFoundError: It is not there, or cannot be read.
+        ImportError: Pillow is not installed.
+    """
+    try:
+        with _quiet():
+            processor: BaseImageProcessor = AutoImageProcessor.from_pretrained(
+                base, revision=_commit_of(model) or "main"
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseModelNotFoundError(
+            f"The base model {base!r} has no image processor that transformers can read: expected "
+            f"a preprocessor_config.json. Copy it from where the model came from.{_offline()}",
+            base,
+        ) from error
+    return processor
 
 
 def _positions(model: PreTrainedModel) -> int:

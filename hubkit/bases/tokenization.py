@@ -22,6 +22,13 @@ _ADDED = 64
 _MARKS = "#\u2581\u0120\u010a "
 
 
+def processor_digest(processor: PreTrainedTokenizerBase | BaseImageProcessor) -> str:
+    """The digest of what turns rows into numbers: a tokenizer, or an image processor."""
+    if isinstance(processor, PreTrainedTokenizerBase):
+        return tokenizer_digest(processor)
+    return image_processor_digest(processor)
+
+
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 (64 hex digits) over what a tokenizer makes of text.
 

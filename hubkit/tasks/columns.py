@@ -60,6 +60,7 @@ class Column:
         target: Whether it is what the model is to learn; `predict` needs no such column.
         optional: Whether rows can do without it.
         instead: Another column that can stand for this one.
+        path: Whether a text in it is the path of a file; in a table, as seen from its folder.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Column:
     optional: bool = False
     instead: str | None = None
     given: Callable[[Any], Any] = any_text
+    path: bool = False
 
 
 def text(value: Any) -> str:

@@ -121,10 +121,14 @@ class Ranking(TextTask):
     def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """A row for each query, in the order in which they first occur."""
         graded = "relevance" in columns
-        groups: dict[str, dict[str, float]] = {}
+        groups: dict[Any, dict[str, float]] = {}
+        empty: dict[Any, tuple[Any, Any]] = {}  # rows for `predict` that say nothing keep a place
         for row, (asked, among) in enumerate(
             zip(columns["query"], columns["candidates"], strict=True)
         ):
+            if not (asked and among):
+                groups[row], empty[row] = {}, (asked, among)
+                continue
             grades = columns["relevance"][row] if graded else [0.0] * len(among)
             if len(grades) != len(among):
                 raise NotAlignedError(
@@ -139,8 +143,10 @@ class Ranking(TextTask):
                 )
             group.update(zip(among, grades, strict=True))
         found: dict[str, Sequence[Any]] = {
-            "query": list(groups),
-            "candidates": [list(group) for group in groups.values()],
+            "query": [empty[key][0] if key in empty else key for key in groups],
+            "candidates": [
+                empty[key][1] if key in empty else list(group) for key, group in groups.items()
+            ],
         }
         if graded:
             found["relevance"] = [list(group.values()) for group in groups.values()]

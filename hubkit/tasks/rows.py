@@ -41,7 +41,7 @@ class Rows:
         """SHA-256 over the rows in their order, the same for every file format."""
         digest = hashlib.sha256()
         for row in zip(*(self.columns[name] for name in self.columns), strict=True):
-            digest.update(json.dumps(row).encode() + b"\n")
+            digest.update(json.dumps(row, default=_content).encode() + b"\n")
         return digest.hexdigest()
 
     @property
@@ -61,4 +61,10 @@ class Rows:
     def keys(self, columns: Sequence[str]) -> Iterator[str]:
         """A text for each row that is equal where all of these columns are."""
         present = [self.columns[name] for name in columns if name in self.columns]
-        return (json.dumps(row) for row in zip(*present, strict=True))
+        return (json.dumps(row, default=_content) for row in zip(*present, strict=True))
+
+
+def _content(value: Any) -> str:
+    """What JSON has no form for, such as an image, is known by the digest of its content."""
+    digest: str = value.sha256
+    return digest

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hubkit.tasks.feature_extraction import FEATURE_EXTRACTION
+from hubkit.tasks.images.image_classification import IMAGE_CLASSIFICATION
 from hubkit.tasks.language.fill_mask import FILL_MASK
 from hubkit.tasks.language.summarization import SUMMARIZATION
 from hubkit.tasks.language.text2text import TEXT2TEXT
@@ -35,6 +36,7 @@ _TASKS: tuple[TaskType[Any], ...] = (
     TRANSLATION,
     SUMMARIZATION,
     TEXT2TEXT,
+    IMAGE_CLASSIFICATION,
 )
 TASK_TYPES = {task.name: task for task in _TASKS}
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -16,7 +17,15 @@ from transformers import PreTrainedTokenizerBase
 
 from hubkit.tasks.columns import Column, label, label_list, same_number, text
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.task import (
+    Encoded,
+    HeadPlan,
+    Options,
+    Outputs,
+    Prediction,
+    Processor,
+    TaskType,
+)
 from hubkit.tasks.text import TextTask, encode_texts
 from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
 from registry.manifest import Manifest, TextInfo
@@ -97,17 +106,9 @@ class ClassificationOptions(Options):
             raise DataError(f"threshold is a number from 0 to 1, not {threshold!r}.", threshold)
 
 
-class TextClassification(TextTask):
-    """Each output of the head stands for a label."""
+class Classification(TaskType[Processor]):
+    """Each output of the head stands for a label; what a row is, a task type of its own says."""
 
-    names = TASK_TYPES["text-classification"]
-    columns = (
-        Column("text", text),
-        Column("text_pair", text, optional=True),
-        Column("label", label, target=True, instead="labels"),
-        Column("labels", label_list, target=True, instead="label"),
-    )
-    example = "text,label\nWhat a film!,positive\nTwo hours I will not get back.,negative\n"
     metrics_up = MappingProxyType(
         {"accuracy": True, "f1_macro": True, "matthews": True, "f1_micro": True}
     )
@@ -120,7 +121,7 @@ class TextClassification(TextTask):
         if options.threshold is not None and not _several(plan):
             raise DataError(
                 "threshold is for adapters of which several labels may hold; this one gives one "
-                "label to each text.",
+                "label to each row.",
                 options.threshold,
             )
 
@@ -130,7 +131,7 @@ class TextClassification(TextTask):
         if plan.problem_type == "regression" or not plan.labels:
             found = f"{plan.outputs or 'no'} outputs and {len(plan.labels)} labels"
             raise AdapterError(
-                f"A head for text-classification has a label for each output; this one has {found} "
+                f"A head for {self.name} has a label for each output; this one has {found} "
                 f"({plan.problem_type or 'of no problem type'})."
             )
         return plan
@@ -191,16 +192,14 @@ class TextClassification(TextTask):
         counts = Counter(name for names in found for name in names)
         return [counts[name] for name in plan.labels]
 
-    def encode(
-        self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
-    ) -> Encoded:
-        """A feature a row; ``labels`` is the id of its class, or a 0 or 1 for each class."""
-        encoded, cut = encode_texts(processor, rows["text"], rows.get("text_pair"), text)
-        features = dict(encoded)
-        if "label" in rows or "labels" in rows:
-            self.check(rows, plan)
-            features["labels"] = _targets(rows, plan).tolist()
-        return Encoded(features, range(len(rows)), cut)
+    def target_ids(self, rows: Rows, plan: HeadPlan) -> list[Any]:
+        """The id of each row's class, or a 0 or 1 for each class.
+
+        Raises:
+            LabelError: A row has a label that the head does not know.
+        """
+        self.check(rows, plan)
+        return list(_targets(rows, plan).tolist())
 
     def predictions(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
@@ -243,6 +242,29 @@ class TextClassification(TextTask):
             "f1_macro": float(f1_score(expected, predicted, average="macro", zero_division=0.0)),
             "matthews": matthews,
         }
+
+
+class TextClassification(TextTask, Classification[PreTrainedTokenizerBase]):
+    """A text, or a pair of texts, and its labels."""
+
+    names = TASK_TYPES["text-classification"]
+    columns = (
+        Column("text", text),
+        Column("text_pair", text, optional=True),
+        Column("label", label, target=True, instead="labels"),
+        Column("labels", label_list, target=True, instead="label"),
+    )
+    example = "text,label\nWhat a film!,positive\nTwo hours I will not get back.,negative\n"
+
+    def encode(
+        self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
+    ) -> Encoded:
+        """A feature a row; ``labels`` is the id of its class, or a 0 or 1 for each class."""
+        encoded, cut = encode_texts(processor, rows["text"], rows.get("text_pair"), text)
+        features = dict(encoded)
+        if "label" in rows or "labels" in rows:
+            features["labels"] = self.target_ids(rows, plan)
+        return Encoded(features, range(len(rows)), cut)
 
 
 def _several(plan: HeadPlan) -> bool:

@@ -61,7 +61,7 @@ def read_rows(
         called = named.get(column.name, column.name)
         if column.check is label:
             _require_one_type(table.column(called), table, called)
-        found[column.name] = _checked(column.check, table, called)
+        found[column.name] = _checked(column.check, _placed(column, table, called), table, called)
     _check_rows(task, table, found)
     return Rows(table.name, _aligned(task, found, table))
 
@@ -105,7 +105,8 @@ def _inputs(column: Column, table: Table, called: str | None) -> Sequence[Any]:
         empty = value is None or (isinstance(value, str) and not value.strip())
         return value if empty else column.given(value)
 
-    return _checked(check, table, called or column.name)
+    called = called or column.name
+    return _checked(check, _placed(column, table, called), table, called)
 
 
 def _check_rows(task: TaskType[Any], table: Table, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -139,8 +140,18 @@ def _present(columns: Sequence[Column], table: Table, named: Mapping[str, str]) 
     return chosen
 
 
-def _checked(check: Callable[[Any], Any], table: Table, called: str) -> Sequence[Any]:
+def _placed(column: Column, table: Table, called: str) -> Sequence[Any]:
+    """The values of a column; paths of files as seen from here."""
     values = table.column(called)
+    if not (column.path and Path(table.source).is_file()):
+        return values
+    folder = Path(table.source).parent
+    return [str(folder / one) if isinstance(one, str) and one.strip() else one for one in values]
+
+
+def _checked(
+    check: Callable[[Any], Any], values: Sequence[Any], table: Table, called: str
+) -> Sequence[Any]:
     found = []
     for value, place in zip(values, table.places, strict=True):
         try:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +390,31 @@ class _Trainer(Trainer):
             return loss
         part = self._amount(inputs).to(loss.device) / num_items_in_batch.to(loss.device)
         return loss * torch.nan_to_num(part)  # a step may have nothing that weighs anything
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        # Names as the model has them: in those of an earlier transformers, which some architectures
+        # are saved in by default, what is trained would not be found when it is loaded again.
+        model: Any = self.model
+        model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            del model.save_pretrained
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        model: Any = self.model
+        trained = {name for name, one in model.named_parameters() if one.requires_grad}
+        odd = [*trained.intersection(load_result.missing_keys), *load_result.unexpected_keys]
+        if odd:
+            raise StorageError(
+                f"The checkpoints in {self.args.output_dir} do not hold what is trained: "
+                f"{len(odd)} weights are missing or left over, such as {min(odd)}. Remove that "
+                "folder, and train again.",
+                self.args.output_dir,
+            )
+        super()._issue_warnings_after_load(load_result)
 
     def prediction_step(
         self,

@@ -200,7 +200,8 @@ def test_the_command_line_trains_and_predicts(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    expected = hubkit.load("c").predict(read_inputs(TASK, source, columns={"prompt": "question"}))
+    (items,) = read_inputs(TASK, source, columns={"prompt": "question"})
+    expected = hubkit.load("c").predict(items)
     assert [row["choice"] for row in found] == [
         one.choice for one in expected if isinstance(one, ChoicePrediction)
     ]

@@ -134,7 +134,7 @@ def test_pairs_are_grouped_by_their_query(tmp_path: Path) -> None:
         "candidates": [["Alien | Horror", "Toy Story"], ["Alien | Horror"]],
         "relevance": [[0.0, 1.0], [1.0]],
     }
-    items = read_inputs(TASK, source, columns={"query": "user", "candidates": "text"})
+    (items,) = read_inputs(TASK, source, columns={"query": "user", "candidates": "text"})
     assert [item["candidates"] for item in items] == rows["candidates"]
 
 

@@ -142,5 +142,5 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
 def test_a_threshold_is_refused_where_one_label_holds() -> None:
     options = TASK.options_of({"threshold": 0.3})
     TASK.check_options(options, SEVERAL)
-    with pytest.raises(DataError, match="one label to each text"):
+    with pytest.raises(DataError, match="one label to each row"):
         TASK.check_options(options, ONE)
