@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from hubkit.plots import attention_heat_map, training_curves
+from hubkit.plots import attention_heat_map, confusion_matrix, training_curves
 
 HISTORY = [
     {"epoch": 1.0, "loss": 0.9, "grad_norm": 1.0, "learning_rate": 1e-3},
@@ -76,3 +76,11 @@ def test_no_display_is_needed() -> None:
     code = "import hubkit.plots, sys; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_confusion_matrix_grows_with_its_labels_and_shows_what_is_confused() -> None:
+    right = confusion_matrix(("a", "b"), [0, 1, 1], [0, 1, 1])
+    wrong = confusion_matrix(("a", "b"), [0, 1, 1], [1, 1, 1])
+    assert not np.array_equal(pixels(right), pixels(wrong))
+    many = confusion_matrix([f"label {n}" for n in range(30)], [0, 29], [29, 29])
+    assert size(many)[0] > size(right)[0]

@@ -319,6 +319,13 @@ class TokenClassification(WindowTask):
                 found=tag,
             )
 
+    def class_counts(self, rows: Rows, plan: HeadPlan) -> Sequence[int] | None:
+        """How many words have each tag; None for spans, whose words are not known yet."""
+        if "tags" not in rows:
+            return None
+        counts = Counter(tag for tags in rows["tags"] for tag in tags)
+        return [counts[name] for name in plan.labels]
+
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:

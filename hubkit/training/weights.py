@@ -35,7 +35,11 @@ def class_weights(
     """
     counts = task.class_counts(rows, plan)
     if counts is None:
-        raise DataError(f"{task.name} has no classes that could be weighed.", task.name)
+        raise DataError(
+            f"{rows.name}: {task.name} counts no classes in these rows, so that none can be "
+            "weighed.",
+            rows.name,
+        )
     several = plan.problem_type == "multi_label_classification"
     if isinstance(wanted, str):
         balance = _balance_several if several else _balance_one

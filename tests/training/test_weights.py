@@ -89,5 +89,15 @@ def test_a_task_type_without_classes_has_none_to_weigh() -> None:
 
     rows = Rows("rows", {"text": ["t", "u"], "score": [1.0, 2.0]})
     task = TASK_TYPES["text-regression"]
-    with pytest.raises(DataError, match="text-regression has no classes"):
+    with pytest.raises(DataError, match="text-regression counts no classes"):
         class_weights("balanced", task, rows, task.fit_plan(rows))
+
+
+def test_tags_are_counted_by_word() -> None:
+    from hubkit.tasks.rows import Rows
+
+    rows = Rows("rows", {"tokens": [["a", "b", "c"], ["d"]], "tags": [["O", "B-X", "O"], ["O"]]})
+    task = TASK_TYPES["token-classification"]
+    plan = task.fit_plan(rows)
+    found = class_weights("balanced", task, rows, plan).values.tolist()
+    assert dict(zip(plan.labels, found, strict=True)) == pytest.approx({"B-X": 2.0, "O": 4 / 6})
