@@ -298,7 +298,7 @@ class TaskType(ABC, Generic[Processor]):
             DataError: That library has no such head to train.
         """
         several = plan.problem_type == "multi_label_classification"
-        kinds = [kind for kind in self.names.heads if kind.startswith("multilabel") == several]
+        kinds = sorted(self.names.heads, key=lambda kind: kind.startswith("multilabel") != several)
         if self.names.pretrained_head or not kinds or plan.outputs is None:
             raise DataError(
                 f"{self.name} has no flexible head to train: its head is the base model's, or a "
