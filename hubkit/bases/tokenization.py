@@ -88,7 +88,7 @@ def _probes(tokenizer: PreTrainedTokenizerBase, vocabulary: dict[str, int]) -> I
         yield f"{word} {following}"
         yield f"{word.upper()} {word.title()} {word.lower()}"
         yield f"{word}{following} {word}.{following},{word}-{following}"
-        yield f" {word[0]}\u0301{word[1:]}  {following}\n"
+        yield f" {word[:1]}\u0301{word[1:]}  {following}\n"
     for token in sorted(map(str, [*special, *tokenizer.get_added_vocab()]))[:_ADDED]:
         word = words[0] if words else "a"
         yield f"{word} {token} {word}{token}{token.lower()}"

@@ -79,3 +79,8 @@ def test_an_image_processor_is_known_by_what_it_does() -> None:
     one = image_processor_digest(ViTImageProcessor())
     assert one == image_processor_digest(ViTImageProcessor())
     assert one != image_processor_digest(ViTImageProcessor(image_mean=[0.1, 0.2, 0.3]))
+
+
+def test_words_that_are_only_spaces_and_line_breaks_in_bytes_are_taken() -> None:
+    one = tokenizer([*WORDS, "\u0120", "\u010a\u010a"])
+    assert tokenizer_digest(one) != tokenizer_digest(tokenizer())
