@@ -324,18 +324,21 @@ def _answers(
     masked = np.where(usable[:, None], logits.astype(np.float64), -np.inf)
     scores = softmax(masked, axis=0)
     none = float(scores[null].prod())
-    # A score for each pair of a first and a last token that could be an answer, 0 for the others.
-    pairs = np.outer(scores[low:high, 0], scores[low:high, 1])
-    pairs = np.tril(np.triu(pairs), options.max_answer_length - 1)
+    # A score for each first token and each length of an answer: 0 where it would leave the context.
+    starts, ends = scores[low:high].T
+    pairs = np.zeros((high - low, min(high - low, options.max_answer_length)))
+    for more in range(pairs.shape[1]):
+        pairs[: len(starts) - more, more] = starts[: len(starts) - more] * ends[more:]
     # Some of them are one answer once they are aligned to words.
     most = 2 * options.top_k + 10 if options.align_to_words else options.top_k
     best = np.argsort(-pairs, axis=None, kind="stable")[:most]
     found: list[Answer] = []
-    for first, last in zip(*np.unravel_index(best, pairs.shape), strict=True):
-        score = float(pairs[first, last])
+    for first, more in zip(*np.unravel_index(best, pairs.shape), strict=True):
+        score = float(pairs[first, more])
         if score == 0.0:
             break
-        start, end = _characters(encoding, low + int(first), low + int(last), options)
+        begin = low + int(first)
+        start, end = _characters(encoding, begin, begin + int(more), options)
         start, end = _trimmed(context, start, end)
         answer = context[start:end]
         if not answer:

@@ -486,6 +486,8 @@ def _renumbered(text: str, pieces: Sequence[_Piece]) -> list[_Piece]:
 
 def _goes_on(text: str, before: _Piece, piece: _Piece) -> bool:
     """Whether a sub-token goes on with the word of the one before it."""
+    if piece.start < before.end:
+        return True  # another byte of one character
     if before.end != piece.start or piece.start == piece.end:
         return False
     if before.start == before.end:

@@ -12,8 +12,9 @@ import torch
 from click.testing import CliRunner
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from tokenizers import Tokenizer
-from tokenizers.models import Unigram
-from tokenizers.pre_tokenizers import Metaspace
+from tokenizers.models import BPE, Unigram
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace
+from tokenizers.processors import RobertaProcessing
 from transformers import (
     AutoModelForTokenClassification,
     PreTrainedTokenizerFast,
@@ -298,6 +299,30 @@ def test_words_hold_no_punctuation_whatever_the_tokenizer_takes_for_words() -> N
     (found,) = TASK.predictions((logits,), encoded, rows, plan, TASK.options())
     assert facts(found) == [("A", 0, 5), ("A", 9, 11), ("A", 12, 18)]
     assert TASK.metrics((logits,), encoded, rows, plan)["f1"] == 1.0
+
+
+@pytest.mark.parametrize("trim", [True, False])
+def test_bytes_of_a_character_are_one_word(trim: bool) -> None:
+    special = ("<s>", "<pad>", "</s>", "<unk>")
+    letters = {char: i for i, char in enumerate([*special, *sorted(ByteLevel.alphabet())])}
+    backend = Tokenizer(BPE(letters, [], unk_token="<unk>"))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    backend.post_processor = RobertaProcessing(
+        ("</s>", 2), ("<s>", 0), trim_offsets=trim, add_prefix_space=False
+    )
+    token = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>", model_max_length=99
+    )
+    text = "in Zo\u00e9\U0001f600, Z"
+    rows = Rows("r", {"text": [text], "spans": [[span(3, 6), span(9, 10)]]})
+    plan = TASK.fit_plan(rows)
+    encoded = TASK.encode(token, rows, plan, TextInfo())
+    labels = np.array([max(label, 0) for label in encoded.features["labels"][0]])
+    outputs = (np.eye(3, dtype=np.float32)[labels][None],)
+    (found,) = TASK.predictions(outputs, encoded, rows, plan, TASK.options())
+    assert facts(found) == [("A", 3, 6), ("A", 9, 10)]
+    assert TASK.metrics(outputs, encoded, rows, plan)["f1"] == 1.0
+    assert sum(label != -100 for label in encoded.features["labels"][0]) == 5
 
 
 def test_a_token_that_the_tokenizer_leaves_out_is_outside() -> None:
