@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hubkit.models.merge import Merged, merge
     from hubkit.nn.layout import Layout, SubBlock, register_layout
     from hubkit.notation import parse
+    from hubkit.predicting.many import load_many
     from hubkit.tasks.feature_extraction import similarity
     from hubkit.tasks.task import Prediction
     from registry import AdapterRef
@@ -63,6 +64,7 @@ __all__ = [
     "insert_adapter",
     "load",
     "load_composition",
+    "load_many",
     "mean_attention",
     "merge",
     "parse",
@@ -95,6 +97,7 @@ _HOMES = {
     "insert_adapter": "hubkit.models.insert",
     "load": "hubkit.inference",
     "load_composition": "hubkit.adapters.load",
+    "load_many": "hubkit.predicting.many",
     "mean_attention": "hubkit.models.attention",
     "merge": "hubkit.models.merge",
     "parse": "hubkit.notation",

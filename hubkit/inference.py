@@ -388,6 +388,17 @@ class _Base:
     text: TextInfo
 
 
+def load_base(catalog: Catalog, published: Published, base: str | None = None) -> _Base:
+    """The base model of a published adapter, checked, with a head that is still to be set.
+
+    Raises:
+        BaseModelNotFoundError: It cannot be loaded.
+        BaseModelMismatchError: It is not the one that the adapter was trained on.
+    """
+    request = _Request(catalog, published.version, published.manifest, base, False)
+    return _load_base(request, published)
+
+
 def _load_base(request: _Request, published: Published | None = None) -> _Base:
     """The base model that a version was trained on, or the one that was asked for.
 

@@ -45,7 +45,9 @@ HUBKIT_ROOMS = {
         *("adapters", "bases", "composing", "composition", "inference", "methods", "models", "nn"),
         *("plots", "tasks"),
     ],
-    "predicting": ["inference", "tasks", "training"],
+    "predicting": [
+        *("adapters", "composition", "formats", "inference", "models", "nn", "tasks", "training"),
+    ],
     "cli": [
         *("bases", "composing", "composition", "hub", "inference", "methods", "plots"),
         *("predicting", "sharing", "tasks", "training"),

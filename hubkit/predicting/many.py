@@ -1,0 +1,291 @@
+"""Many adapters on one frozen base model, each row with its own, in mixed batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hubkit.adapters.load import Published, load_published
+from hubkit.composition import Batch
+from hubkit.formats.heads import Head
+from hubkit.inference import load_base
+from hubkit.models.attach import Attached, attach
+from hubkit.models.head import head_tensors, outlet_tensors
+from hubkit.models.peft import runs_through_peft
+from hubkit.models.place import device_of
+from hubkit.nn.host import backbone
+from hubkit.tasks.table import task_type
+from hubkit.tasks.task import Encoded, HeadPlan, Options, Prediction, TaskType, in_order, joined
+from hubkit.tasks.text import text_of
+from registry import AdapterRef, Catalog, open_catalog
+from registry.errors import AdapterError, DataError, did_you_mean
+from registry.manifest import TextInfo
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _One:
+    """An adapter with what its answers depend on."""
+
+    published: Published
+    head: Head
+    task: TaskType[Any]
+    plan: HeadPlan
+    text: TextInfo
+
+
+class ManyAdapters:
+    """A frozen base model that carries many adapters, in eval mode.
+
+    Attributes:
+        model: The base model.
+        processor: Its tokenizer.
+        names: What the adapters are called, as they were given.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, processor: Any, attached: Attached, ones: Mapping[str, _One]
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.names = tuple(ones)
+        self._attached = attached
+        self._ones = ones
+
+    def predict(
+        self,
+        texts: Iterable[Any],
+        adapter: Sequence[str],
+        *,
+        batch_size: int = 32,
+        **options: Any,
+    ) -> list[Prediction]:
+        """What each row's own adapter says of it, in the order of the rows.
+
+        Rows of different adapters share a forward pass. An adapter that brings weights of the base
+        model's outlet, such as a pooler, has batches of its own.
+
+        Args:
+            texts: As ``AdaptedModel.predict`` takes them.
+            adapter: The name of an adapter for each row.
+            batch_size: Rows at a time.
+            options: Those of the task types.
+
+        Raises:
+            DataError: There is not one known adapter for each row, or as ``AdaptedModel.predict``.
+        """
+        if isinstance(texts, str | bytes | Mapping) or isinstance(adapter, str):
+            raise DataError("predict takes a list of texts, and a list with an adapter for each.")
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
+        items, chosen = list(texts), list(adapter)
+        if len(items) != len(chosen):
+            raise DataError(f"There are {len(items)} rows, but adapters for {len(chosen)}.")
+        rows_of: dict[str, list[int]] = {}
+        for row, name in enumerate(chosen):
+            if name not in self._ones:
+                raise DataError(
+                    f"Row {row + 1} asks for {name!r}, which is none of the {len(self.names)} "
+                    f"adapters.{did_you_mean(str(name), self.names)}",
+                    name,
+                )
+            rows_of.setdefault(name, []).append(row)
+        how = {name: self._options(name, options) for name in rows_of}
+        given = {
+            name: self._ones[name].task.given([items[row] for row in rows])
+            for name, rows in rows_of.items()
+        }
+        encoded = {}
+        for name, rows in given.items():
+            one = self._ones[name]
+            if one.published.manifest.text is not None:
+                one.task.require_form(rows, one.text)
+            encoded[name] = one.task.encode(self.processor, rows, one.plan, one.text)
+        if cut := sum(one.cut for one in encoded.values()):
+            logger.warning(
+                "%d of %d rows are longer than their adapters read; the rest of them is cut off.",
+                cut,
+                len(items),
+            )
+        found: dict[str, list[tuple[int, tuple[Tensor, ...]]]] = {name: [] for name in given}
+        for batch in self._batches(encoded, batch_size):
+            for name, positions, outputs in self._run(batch, encoded, how):
+                for place, position in enumerate(positions):
+                    own = tuple(output[place : place + 1] for output in outputs)
+                    found[name].append((position, own))
+        answers: list[Any] = [None] * len(items)
+        for name, rows in given.items():
+            one, order = self._ones[name], [position for position, _ in found[name]]
+            arrays = in_order(joined([row for _, row in found[name]]), order)
+            said = one.task.predictions(arrays, encoded[name], rows, one.plan, how[name])
+            for row_number, prediction in zip(rows_of[name], said, strict=True):
+                answers[row_number] = prediction
+        return answers
+
+    def _options(self, name: str, given: Mapping[str, Any]) -> Options:
+        one = self._ones[name]
+        options = one.task.options_of(given)
+        one.task.check_options(options, one.plan)
+        return options
+
+    def _batches(
+        self, encoded: Mapping[str, Encoded], batch_size: int
+    ) -> Iterator[list[tuple[str, int]]]:
+        """Features by length, those of one adapter next to each other where they are as long."""
+        groups: dict[str, list[tuple[int, str, int]]] = {}
+        for name, features in encoded.items():
+            for at in range(len(features)):
+                length = len(features.feature(at).get("input_ids", ()))
+                own = name if self._outlet(name) else ""
+                task = self._ones[name].task.name
+                groups.setdefault(f"{task} {own}", []).append((-length, name, at))
+        for group in groups.values():
+            group.sort()
+            for start in range(0, len(group), batch_size):
+                yield [(name, at) for _, name, at in group[start : start + batch_size]]
+
+    def _outlet(self, name: str) -> dict[str, Tensor]:
+        inside = outlet_tensors(self.model)
+        return {key: t for key, t in self._ones[name].head.tensors.items() if key in inside}
+
+    @torch.inference_mode()
+    def _run(
+        self,
+        batch: Sequence[tuple[str, int]],
+        encoded: Mapping[str, Encoded],
+        how: Mapping[str, Options],
+    ) -> Iterator[tuple[str, list[int], tuple[Tensor, ...]]]:
+        """The outputs of each adapter in a batch, after one pass through the backbone."""
+        names = [name for name, _ in batch]
+        task = self._ones[names[0]].task
+        collate = task.collator(self.processor, self.model)
+        features = collate([encoded[name].feature(at) for name, at in batch])
+        inputs = {key: value.to(self.model.device) for key, value in features.items()}
+        base = backbone(self.model)
+        with self._attached.rows(names), _wearing(self.model, self._outlet(names[0])):
+            hidden = base(**inputs)
+        for name in dict.fromkeys(names):
+            places = [place for place, other in enumerate(names) if other == name]
+            at = torch.tensor(places, device=self.model.device)
+            own = {key: value[at] for key, value in inputs.items()}
+            part = {k: v[at] for k, v in hidden.items() if isinstance(v, Tensor)}
+            with (
+                self._attached.rows([name] * len(places)),
+                _wearing(self.model, self._ones[name].head.tensors),
+                _returning(base, type(hidden)(**part)),
+            ):
+                outputs = task.run(self.model, own, how[name])[1]
+            yield name, [batch[place][1] for place in places], outputs
+
+
+def load_many(
+    base: str,
+    refs: Iterable[str],
+    *,
+    device: str | torch.device | None = None,
+    catalog: Catalog | None = None,
+) -> ManyAdapters:
+    """Load many published adapters on one base model, which is in memory once.
+
+    Args:
+        base: Where the base model is: a hub id, or a folder.
+        refs: ``[owner/]name[@version|@alias]`` of each; they name the adapters.
+        device: Where to compute; default: the first CUDA GPU where there is one.
+        catalog: The registry; default: the user's.
+
+    Raises:
+        DataError: No adapter is named, or one twice.
+        NotFoundError: There is no such adapter.
+        BaseModelMismatchError: One was trained on another base model.
+        AdapterError: One runs through PEFT only, has no head of transformers' classes, or needs
+            another model class than the others.
+    """
+    place, catalog = device_of(device), catalog or open_catalog()
+    names = list(refs)
+    if isinstance(refs, str) or not names or len(set(names)) < len(names):
+        raise DataError("load_many takes a list of adapters, at least one, each once.", refs)
+    ones = {name: _load_one(catalog, name) for name in names}
+    first = ones[names[0]]
+    for name, one in ones.items():
+        own, others = one.task.names.auto_class, first.task.names.auto_class
+        if own != others:
+            raise AdapterError(
+                f"{name} predicts with a model of {own}, and {names[0]} with one of {others}; "
+                "expected one class for all. Load those of each class by themselves."
+            )
+        if one.text.padding_side != first.text.padding_side:
+            raise AdapterError(f"{name} and {names[0]} were padded on different sides in training.")
+    loaded = load_base(catalog, first.published, base)
+    places = {**head_tensors(loaded.model), **outlet_tensors(loaded.model)}
+    for name, one in ones.items():
+        if odd := one.head.tensors.keys() - places.keys():
+            raise AdapterError(f"{name} has a head with {min(odd)}, which no such model has.")
+        if missing := set(loaded.new) - one.head.tensors.keys():
+            raise AdapterError(f"{name} has no weights for {min(missing)} of its head.")
+    model = loaded.model
+    model.requires_grad_(False)
+    model.train(False)
+    attached = attach(model, Batch({name: one.published.composition for name, one in ones.items()}))
+    model.to(place)  # type: ignore[arg-type]
+    return ManyAdapters(model, loaded.processor, attached, ones)
+
+
+def _load_one(catalog: Catalog, name: str) -> _One:
+    version = catalog.resolve(AdapterRef.parse(name))
+    manifest = catalog.manifest(version)
+    if runs_through_peft(manifest):
+        raise AdapterError(
+            f"{name} is of the method {manifest.method.type}, which runs through PEFT, one adapter "
+            "at a time: load it with hubkit.load."
+        )
+    published = load_published(catalog, version, manifest)
+    head = published.head
+    if head is None or head.flexible is not None:
+        raise AdapterError(
+            f"{name} has no head of a class of transformers: load it with hubkit.load, if it runs."
+        )
+    task = task_type(manifest.task_type, name)
+    if type(task).run is not TaskType.run:
+        raise AdapterError(
+            f"{name} has the task type {task.name}, whose rows take more than one call of the "
+            "model: load it with hubkit.load."
+        )
+    return _One(published, head, task, task.plan_of(manifest), text_of(manifest))
+
+
+@contextmanager
+def _wearing(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let the model have these weights inside the block, whatever their shape."""
+    kept: list[tuple[nn.Module, str, Any]] = []
+    try:
+        for path, tensor in tensors.items():
+            place, _, name = path.rpartition(".")
+            module = model.get_submodule(place)
+            old = getattr(module, name)
+            new: Any = tensor.to(device=model.device, dtype=old.dtype)
+            if isinstance(old, nn.Parameter):
+                new = nn.Parameter(new, requires_grad=False)
+            kept.append((module, name, old))
+            setattr(module, name, new)
+        yield
+    finally:
+        for module, name, old in reversed(kept):
+            setattr(module, name, old)
+
+
+@contextmanager
+def _returning(module: nn.Module, output: Any) -> Iterator[None]:
+    """Let a module return what it has computed before, inside the block."""
+    vars(module)["forward"] = lambda *_arguments, **_named: output
+    try:
+        yield
+    finally:
+        del vars(module)["forward"]

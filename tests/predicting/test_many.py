@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+import hubkit
+from hubkit import AdaptedModel
+from hubkit.predicting.many import ManyAdapters, load_many
+from hubkit.sharing.publish_folder import publish_folder
+from registry import AdapterRef, Catalog
+from registry.errors import DataError
+from tests.support.data import TEXTS
+from tests.support.models import randomize
+
+pytest_plugins = ("tests.support.published",)
+
+MANY = 100
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """A registry with a hundred adapters: two methods, and heads of two, three and four labels."""
+    from registry import open_catalog
+
+    folder = tmp_path_factory.mktemp("many")
+    catalog = open_catalog(folder / "home")
+    for number in range(MANY):
+        labels = 2 + number % 3
+        torch.manual_seed(number)
+        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=labels)
+        model.config.id2label = {at: f"{number}-{at}" for at in range(labels)}
+        model.config.label2id = {f"{number}-{at}": at for at in range(labels)}
+        method = ("seq_bn", "lora")[number % 2]
+        hubkit.insert_adapter(model, "a", method=method)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        randomize(torch.nn.ParameterList(trained), number)
+        hubkit.save_adapter(model, "a", folder / f"a{number}")
+        name = AdapterRef.parse(f"a{number}")
+        publish_folder(catalog, folder / f"a{number}", name, task=f"task-{number}")
+    return folder / "home"
+
+
+@pytest.fixture(scope="module")
+def many_catalog(home: Path) -> Catalog:
+    from registry import open_catalog
+
+    return open_catalog(home)
+
+
+@pytest.fixture(scope="module")
+def many(many_catalog: Catalog, base: Path) -> ManyAdapters:
+    return load_many(str(base), [f"a{number}" for number in range(MANY)], catalog=many_catalog)
+
+
+def test_each_row_has_the_answer_of_its_adapter_alone(
+    many: ManyAdapters, many_catalog: Catalog
+) -> None:
+    names = [f"a{(7 * row) % MANY}" for row in range(2 * MANY)]
+    texts = [TEXTS[row % len(TEXTS)] for row in range(2 * MANY)]
+    found = many.predict(texts, adapter=names, batch_size=16)
+    assert len({one.label for one in found}) > MANY / 2  # type: ignore[attr-defined]
+    for name in ("a0", "a1", "a2", "a51"):
+        alone: AdaptedModel = hubkit.load(name, catalog=many_catalog)
+        rows = [row for row, other in enumerate(names) if other == name]
+        for row, expected in zip(rows, alone.predict([texts[row] for row in rows]), strict=True):
+            one = found[row]
+            assert one.label == expected.label  # type: ignore[attr-defined]
+            assert one.scores == pytest.approx(expected.scores, abs=1e-5)  # type: ignore[attr-defined]
+
+
+def test_batches_and_order_change_no_answer(many: ManyAdapters) -> None:
+    names = [f"a{row}" for row in range(9)]
+    texts = [TEXTS[row % len(TEXTS)] for row in range(9)]
+    expected = many.predict(texts, adapter=names, batch_size=1)
+    backwards = many.predict(iter(texts[::-1]), adapter=names[::-1], batch_size=4)[::-1]
+    for one, other in zip(expected, backwards, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)  # type: ignore[attr-defined]
+
+
+def test_the_base_model_is_as_it_was_afterwards(many: ManyAdapters) -> None:
+    before = {name: tensor.clone() for name, tensor in many.model.state_dict().items()}
+    many.predict(TEXTS, adapter=["a0", "a1", "a2", "a3"])
+    after = many.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert "forward" not in vars(many.model.base_model)
+
+
+def test_rows_without_a_known_adapter_are_refused(many: ManyAdapters) -> None:
+    with pytest.raises(DataError, match="Row 2 asks for 'a-1', which is none of the 100"):
+        many.predict(TEXTS[:2], adapter=["a0", "a-1"])
+    with pytest.raises(DataError, match="There are 2 rows, but adapters for 1"):
+        many.predict(TEXTS[:2], adapter=["a0"])
+    with pytest.raises(DataError, match="a list with an adapter for each"):
+        many.predict(TEXTS, adapter="a0")
+
+
+def test_adapters_trained_here_answer_as_alone(trained_catalog: Catalog, base: Path) -> None:
+    many = load_many(str(base), ["a", "both", "b"], catalog=trained_catalog)
+    names = ["a", "both", "b", "a"]
+    found = many.predict(TEXTS, adapter=names)
+    for name, text, one in zip(names, TEXTS, found, strict=True):
+        (expected,) = hubkit.load(name, catalog=trained_catalog).predict([text])
+        assert one.scores == pytest.approx(expected.scores, abs=1e-5)  # type: ignore[attr-defined]
