@@ -424,13 +424,13 @@ class _Trainer(Trainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[Any, Any, Any]:
         """The loss and the outputs of a batch, as ``TaskType.run`` gives them."""
-        if prediction_loss_only:
-            return super().prediction_step(model, inputs, True, ignore_keys)
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.task.run(model, inputs, self.task.options())
         if loss is not None:
             loss = loss.detach().mean().float()
+        if prediction_loss_only:
+            return loss, None, None
         kept = tuple(output.detach() for output in outputs)
         # The trainer measures nothing without labels; the task type has those of the rows.
         return loss, kept[0] if len(kept) == 1 else kept, kept[0].new_zeros(len(kept[0]))
