@@ -24,7 +24,8 @@ REGISTRY_ROOMS = {
     "catalog": ["database", "folders", "log", "storage", "tables"],
     "search": ["catalog", "database", "tables"],
     "home": ["catalog", "storage"],
-    "maintenance": ["catalog", "database", "home", "log", "storage", "tables"],
+    "runs": [],
+    "maintenance": ["catalog", "database", "home", "log", "runs", "storage", "tables"],
 }
 HUBKIT_ROOMS = {
     "methods": [],

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from registry.errors import DataError, RunInUseError, TrainingError
+from registry.runs import KEY_LENGTH, RUNS_NAME, run_lock
 from registry.storage.durable import storage_errors
 
 
@@ -32,12 +33,12 @@ def run_folder(home: Path, identity: dict[str, Any]) -> Iterator[Path]:
         RunInUseError: Another process is at the same run.
         StorageError: The disk is full or not writable.
     """
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    runs = home / "runs"
-    folder = runs / key
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    runs = home / RUNS_NAME
+    folder = runs / digest[:KEY_LENGTH]
+    lock = run_lock(folder)
     with storage_errors("write", runs):
         runs.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(runs / f"{key}.lock", timeout=0)
         try:
             lock.acquire()
         except Timeout:

@@ -104,5 +104,5 @@ def _keep_from_collection(connection: Connection, blobs: BlobStore, manifest: Ma
     # here, because garbage is removed inside a write transaction too: before this one or after it.
     digests = {manifest.digest, *(info.sha256 for info in manifest.files.values())}
     spare(connection, digests)
-    if any(blobs.size(digest) is None for digest in digests):
+    if any(blobs.ensure_in_place(digest) is None for digest in digests):
         raise _BlobsGoneError

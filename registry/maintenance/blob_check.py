@@ -63,7 +63,7 @@ def _measure(catalog: Catalog, digest: str, size: int | None) -> _Looked:
     if size is None:  # a manifest: small, and no row tells its size
         return replace(_hash(catalog, digest, size), hashed=0)
     try:
-        there = catalog.blobs.size(digest)
+        there = catalog.blobs.ensure_in_place(digest)
     except StorageError as error:
         return _unreadable(error)
     if there is None:

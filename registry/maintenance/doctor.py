@@ -28,8 +28,9 @@ from registry.errors import (
 )
 from registry.home import require_folder
 from registry.log.log import START, Log
-from registry.maintenance.gc import RUN_GRACE, RUNS_NAME, abandoned_runs
+from registry.maintenance.gc import RUN_GRACE
 from registry.maintenance.integrity import table_problems
+from registry.runs import RUNS_NAME, abandoned_runs
 from registry.storage.durable import fsync_folder
 from registry.storage.folder_blobs import QUARANTINE_NAME, SCRATCH_NAME
 

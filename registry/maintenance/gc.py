@@ -2,7 +2,7 @@
 
 A blob that nothing refers to may belong to a publish under way, so it goes in steps. First it is
 condemned, if it is older than the grace period. A later collection, again a grace period after,
-moves it to the trash, if still nothing refers to it: whoever asks for it from then on brings it
+moves it to the trash, if still nothing refers to it: whoever reads it from then on brings it
 back. Then a write transaction asks once more about all that is in the trash. What something refers
 to goes back to its place; the rest is removed for good, after the commit.
 
@@ -38,7 +38,8 @@ from registry.catalog.cache import (
 )
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError
-from registry.maintenance.told import missing_versions
+from registry.maintenance.logged import missing_versions
+from registry.runs import abandoned_runs, last_written, run_lock
 from registry.storage.blobs import Stored
 from registry.storage.durable import storage_errors
 from registry.storage.folder_blobs import SCRATCH_NAME
@@ -58,14 +59,10 @@ GRACE = timedelta(hours=24)
 RUN_GRACE = timedelta(days=14)
 """How long the checkpoints of a training that broke off are kept, so that it can go on."""
 
-RUNS_NAME = "runs"
-"""The folder of training runs, in a registry's: each has a folder and a lock file of its name."""
-
 LOCK_NAME = "gc.lock"
 """Held in the registry's folder by whoever collects garbage, or must not lose blobs to that."""
 
 _PREFIX = re.compile("[0-9a-f]{2}")
-_RUN = re.compile("[0-9a-f]{16}")
 
 _BATCH = 200
 """Blobs decided on in one write transaction: few, so that no publisher waits for long."""
@@ -225,7 +222,7 @@ def _empty_trash(catalog: Catalog, before: datetime) -> set[str]:
             digests = {trash[name].digest for name in batch}
             wanted = referenced(connection, digests)
             for digest in sorted(wanted):
-                catalog.blobs.size(digest)  # brings it back, if it is not in its place
+                catalog.blobs.ensure_in_place(digest)
             spare(connection, digests - wanted)
         # The lock was held to the end: the transaction could not have ended well without it.
         gone = [name for name in batch if trash[name].digest not in wanted]
@@ -235,7 +232,7 @@ def _empty_trash(catalog: Catalog, before: datetime) -> set[str]:
             for name in batch
             if trash[name].digest in wanted
             and trash[name].modified < before
-            and catalog.blobs.size(trash[name].digest) == trash[name].size
+            and catalog.blobs.ensure_in_place(trash[name].digest) == trash[name].size
         ]
         catalog.blobs.remove([*gone, *copies])
         removed.update(trash[name].digest for name in gone)
@@ -288,8 +285,8 @@ def _require_rows(catalog: Catalog) -> None:
     lost = next(missing_versions(catalog), None)
     if lost is not None:
         raise AlteredRowsError(
-            f"{lost} has lost its rows in the database: the log tells of it, and its bytes are "
-            "there. Nothing was removed, since nothing would keep those bytes.",
+            f"{lost} has lost its rows in the database: the log has it, and its bytes are there. "
+            "Nothing was removed, since no row refers to those bytes.",
             lost,
         )
 
@@ -303,22 +300,6 @@ def _clear_records(catalog: Catalog) -> None:
             catalog.log.records.remove_pending(sequence, digest)
 
 
-def abandoned_runs(home: Path) -> list[tuple[Path, datetime]]:
-    """Return the folders of training runs that broke off, and when each was last written to.
-
-    Runs that a process is at are not among them.
-    """
-    runs = home / RUNS_NAME
-    if runs.is_symlink() or not runs.is_dir():
-        return []
-    found = []
-    for folder in sorted(runs.iterdir()):
-        is_run = _RUN.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
-        if is_run and not _is_locked(folder.with_suffix(".lock")):
-            found.append((folder, _last_written(folder)))
-    return found
-
-
 def _clear_runs(home: Path, before: datetime, dry_run: bool) -> int:
     """Remove the training runs that broke off before a time; return how many."""
     old = [folder for folder, written in abandoned_runs(home) if written < before]
@@ -327,30 +308,12 @@ def _clear_runs(home: Path, before: datetime, dry_run: bool) -> int:
     removed = 0
     for folder in old:
         # The same run may start again at any moment.
-        with suppress(Timeout), FileLock(folder.with_suffix(".lock"), timeout=0):
-            if _last_written(folder) < before:
+        with suppress(Timeout), run_lock(folder):
+            if last_written(folder) < before:
                 with storage_errors("remove", folder):
                     shutil.rmtree(folder)
                 removed += 1
     return removed
-
-
-def _is_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except (Timeout, OSError):  # OSError: not ours to lock, so somebody else's to remove
-        return True
-
-
-def _last_written(folder: Path) -> datetime:
-    times = [folder.stat().st_mtime]
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            times.append(path.lstat().st_mtime)
-    return datetime.fromtimestamp(max(times), UTC)
 
 
 def _is_older(path: Path, time: datetime) -> bool:

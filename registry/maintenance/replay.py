@@ -172,7 +172,7 @@ class Replay:
         except (CorruptBlobError, ManifestError) as error:
             self.problems.append(f"{named} cannot be brought back. {error}")
             return
-        publication = Publication.told(details)
+        publication = Publication.from_log(details)
         revision, is_new = record_version(connection, ref, manifest, publication)
         if not is_new and publication.origin is not None:
             # Of a database that was taken back to before there were a log and origins.

@@ -65,7 +65,16 @@ class BlobStore(Protocol):
         """Whether no blob was ever stored here."""
 
     def size(self, digest: str) -> int | None:
-        """Return how many bytes are stored as the blob; None if there are none."""
+        """Return how many bytes are stored as the blob, in its place or in the trash; None if none.
+
+        Nothing is moved.
+        """
+
+    def ensure_in_place(self, digest: str) -> int | None:
+        """Bring the blob back if it is in the trash; return its size, None if it is nowhere.
+
+        `examine` and `open` do the same before they read.
+        """
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
         """Return what is stored as the blob, right or wrong; None if nothing is.
@@ -131,18 +140,12 @@ class BlobStore(Protocol):
     def discard(self, digests: Iterable[str]) -> None:
         """Move blobs to the trash, each under a name that no other call gives it.
 
-        Nothing is lost by it: whoever asks for a blob that is in the trash brings it back, so that
-        this needs no lock. `remove` does, of which it must be known afterwards that it was held.
+        Nothing is lost by it: `ensure_in_place`, `examine` and `open` bring a blob back from the
+        trash, so this needs no lock. `remove` needs one, and proof afterwards that it was held.
         """
 
     def trash(self) -> dict[str, Stored]:
         """Return what is in the trash by its name there."""
-
-    def bring_back(self, digest: str) -> bool:
-        """Take a blob out of the trash; return whether it was there.
-
-        `size`, `examine` and `open` do so by themselves.
-        """
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove things from the trash for good."""

@@ -85,13 +85,22 @@ class FolderBlobStore:
         return not self.root.exists()
 
     def size(self, digest: str) -> int | None:
-        """Return how many bytes the blob's file has; None if there is no file."""
-        place = f"{self.root}/{parse_digest(digest)[:2]}/{digest[2:4]}/{digest}"  # a Path is slow
+        """Return how many bytes the blob's file has, in its place or in the trash; None if none."""
+        place = self._place(digest)
         with storage_errors("look at", place):
-            try:
-                return os.stat(place).st_size
-            except FileNotFoundError:
-                return os.stat(place).st_size if self.bring_back(digest) else None
+            found = _size_of(place)
+            if found is None:
+                sizes = map(_size_of, self._in_trash(digest))
+                found = next((size for size in sizes if size is not None), None)
+            # Another process may have brought it back just now.
+            return _size_of(place) if found is None else found
+
+    def ensure_in_place(self, digest: str) -> int | None:
+        """Bring the blob back if it is in the trash; return its size, None if it is nowhere."""
+        place = self._place(digest)
+        with storage_errors("look at", place):
+            found = _size_of(place)
+            return _size_of(place) if found is None and self._bring_back(digest) else found
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
         """Return what the blob's file holds now, right or wrong; None if there is no file."""
@@ -197,17 +206,6 @@ class FolderBlobStore:
                         found[name] = Stored(digest, state.st_size, modified)
         return found
 
-    def bring_back(self, digest: str) -> bool:
-        """Take a blob out of the trash; return whether it was there."""
-        with suppress(OSError):  # there is no trash, or it cannot be read or written
-            for name in os.listdir(self._trash):
-                if name.startswith(digest):
-                    path = self.path(digest)
-                    os.replace(self._trash / name, path)
-                    fsync_folder(path.parent)
-                    return True
-        return False
-
     def remove(self, names: Iterable[str]) -> None:
         """Remove things from the trash for good."""
         for name in names:
@@ -215,13 +213,34 @@ class FolderBlobStore:
             with storage_errors("remove", path):
                 path.unlink(missing_ok=True)
 
+    def _place(self, digest: str) -> str:
+        """As `path`, but faster than a `Path` is made: checks ask for it once a blob."""
+        return f"{self.root}/{parse_digest(digest)[:2]}/{digest[2:4]}/{digest}"
+
+    def _in_trash(self, digest: str) -> list[str]:
+        """Return where the blob lies in the trash; nowhere if the trash cannot be read."""
+        with suppress(OSError):
+            names = os.listdir(self._trash)
+            return [f"{self._trash}/{name}" for name in names if name.startswith(digest)]
+        return []
+
+    def _bring_back(self, digest: str) -> bool:
+        """Take a blob out of the trash; return whether it was there and could be moved."""
+        for source in self._in_trash(digest):
+            with suppress(OSError):  # another process has brought it back, or it cannot be moved
+                path = self.path(digest)
+                os.replace(source, path)
+                fsync_folder(path.parent)
+                return True
+        return False
+
     def _open(self, digest: str) -> BinaryIO | None:
         path = self.path(digest)
         with storage_errors("read", path):
             try:
                 return open_file(path)
             except FileNotFoundError:
-                return open_file(path) if self.bring_back(digest) else None
+                return open_file(path) if self._bring_back(digest) else None
 
     def _take_in(self, arrivals: Sequence[Arrival]) -> list[FileInfo]:
         """Store bytes, each under its digest, all of them durable on return."""
@@ -265,6 +284,13 @@ class FolderBlobStore:
 
     def _storing(self, label: str) -> AbstractContextManager[None]:
         return storage_errors(f"store {label} in", self.root.parent)
+
+
+def _size_of(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
 
 
 def _strays_in(folder: Path | str, inside: str = "") -> Iterator[str]:

@@ -66,11 +66,19 @@ class ObjectBlobStore:
         return not self.prefixes()
 
     def size(self, digest: str) -> int | None:
-        """Return how many bytes the blob's object has; None if there is none."""
-        found = self.bucket.size(_key(digest))
-        return (
-            self.bucket.size(_key(digest)) if found is None and self.bring_back(digest) else found
-        )
+        """Return how many bytes the blob has, in its place or in the trash; None if none."""
+        key = _key(digest)
+        found = self.bucket.size(key)
+        if found is None:
+            found = next((item["size"] for item in self.bucket.objects(f"trash/{digest}")), None)
+        # Another process may have brought it back just now.
+        return self.bucket.size(key) if found is None else found
+
+    def ensure_in_place(self, digest: str) -> int | None:
+        """Bring the blob back if it is in the trash; return its size, None if it is nowhere."""
+        key = _key(digest)
+        found = self.bucket.size(key)
+        return self.bucket.size(key) if found is None and self._bring_back(digest) else found
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
         """Return what the blob's object holds, right or wrong; None if there is none."""
@@ -139,7 +147,7 @@ class ObjectBlobStore:
                 found[item["path"]] = Stored(digest, item["size"], item["last_modified"])
         return found
 
-    def bring_back(self, digest: str) -> bool:
+    def _bring_back(self, digest: str) -> bool:
         """Copy a blob out of the trash; return whether it was there.
 
         It stays in the trash, too: whoever put it there may not have come to removing it from its
@@ -206,7 +214,7 @@ class ObjectBlobStore:
 
     def _open(self, digest: str) -> BinaryIO | None:
         reader = self._reader(digest)
-        if reader is None and self.bring_back(digest):
+        if reader is None and self._bring_back(digest):
             reader = self._reader(digest)
         if reader is None:
             return None

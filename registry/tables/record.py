@@ -74,8 +74,8 @@ class Publication:
     origin: str | None = None
 
     @classmethod
-    def told(cls, details: Mapping[str, Any]) -> Self:
-        """Return what an entry of the log tells of a version."""
+    def from_log(cls, details: Mapping[str, Any]) -> Self:
+        """Return what an entry of the log says of a version."""
         yanked_at = details.get("yanked_at")
         return cls(
             author=details["author"],

@@ -10,11 +10,11 @@ from unittest import mock
 
 import pytest
 from filelock import FileLock
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.database import connections as sqlite_connections
-from registry.errors import DatabaseError
+from registry.errors import AlteredRowsError, DatabaseError
 from registry.log.log import Log
 from registry.maintenance import gc
 from registry.maintenance.fsck import check_registry
@@ -334,3 +334,18 @@ def test_bytes_in_the_trash_that_a_version_refers_to_are_brought_back(
     assert digests <= stored(catalog)
     assert catalog.blobs.trash() == {}
     assert check_registry(catalog, full=True).status == 0
+
+
+def test_a_dry_run_finds_a_lost_version_in_the_trash_and_leaves_it_there(
+    catalog: Catalog, make_folder: MakeFolder
+) -> None:
+    folder = make_folder()
+    catalog.publish(REF, folder)
+    with catalog.database.write() as connection:
+        for table in ("files", "metrics", "tags", "origins", "refs", "listings", "revisions"):
+            connection.execute(text(f"DELETE FROM {table}"))
+    catalog.blobs.discard([folder.manifest.digest])
+    trash = catalog.blobs.trash()
+    with pytest.raises(AlteredRowsError, match="alice/sst2@1 has lost its rows"):
+        collect_garbage(catalog, dry_run=True)
+    assert catalog.blobs.trash() == trash

@@ -215,3 +215,20 @@ def test_a_damaged_blob_is_replaced_when_its_bytes_come_again(store: FolderBlobS
     assert not store.holds(info)
     assert store.put(io.BytesIO(content), info) == info
     assert path.read_bytes() == content
+
+
+def test_the_size_of_what_is_in_the_trash_is_told_and_nothing_moves(store: FolderBlobStore) -> None:
+    store.put(io.BytesIO(CONTENT), INFO)
+    store.discard([INFO.sha256])
+    (trashed,) = files(store.root.parents[1])
+    assert store.size(INFO.sha256) == INFO.size
+    assert files(store.root.parents[1]) == [trashed]
+    assert store.ensure_in_place(INFO.sha256) == INFO.size
+    assert files(store.root.parents[1]) == [store.path(INFO.sha256)]
+
+
+def test_a_blob_that_is_nowhere_has_no_size(store: FolderBlobStore) -> None:
+    store.put(io.BytesIO(CONTENT), INFO)
+    store.discard([INFO.sha256])
+    store.remove(store.trash())
+    assert (store.size(INFO.sha256), store.ensure_in_place(INFO.sha256)) == (None, None)

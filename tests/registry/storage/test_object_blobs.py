@@ -292,3 +292,17 @@ def test_an_object_that_is_removed_while_it_is_published_is_stored_again(
 
     catalog.blobs.put_all = then_collect  # type: ignore[method-assign]
     catalog.folder(catalog.publish(AdapterRef.parse("again"), folder))
+
+
+def test_the_size_of_what_is_in_the_trash_is_told_and_nothing_moves(
+    s3: "boto3.client", blobs: BlobStore
+) -> None:
+    expected = blobs.put(io.BytesIO(b"content"))
+    in_place = keys(s3)
+    blobs.discard([expected.sha256])
+    (trashed,) = keys(s3)
+    assert trashed.startswith(f"team/trash/{expected.sha256}/")
+    assert blobs.size(expected.sha256) == expected.size
+    assert keys(s3) == [trashed]
+    assert blobs.ensure_in_place(expected.sha256) == expected.size
+    assert keys(s3) == [*in_place, trashed]

@@ -107,9 +107,9 @@ def test_what_an_entry_tells_is_a_publication() -> None:
         "created_at": NOW.isoformat(),
     }
     told = Publication(author="Alice", message="m", created_at=NOW, number=2)
-    assert Publication.told(details) == told
+    assert Publication.from_log(details) == told
     yanked = {"yanked_at": NOW.isoformat(), "yank_reason": "bad", "origin": "/elsewhere"}
-    assert Publication.told(details | yanked) == Publication(
+    assert Publication.from_log(details | yanked) == Publication(
         author="Alice",
         message="m",
         created_at=NOW,

@@ -1,8 +1,7 @@
-"""Whether the rows say what the log tells, and making them say so again.
+"""Compare the rows with the log, adapter by adapter, and write them again from it.
 
-A manifest says what a version is; its name, number, author, message and date, aliases, yanks and
-deletions stand in the log alone, whose entries cannot be altered unseen. So what the rows say of
-these is compared with the log, adapter by adapter, and can be written again from it.
+A manifest says what a version is. Its name, number, author, message and date, aliases, yanks and
+deletions stand in the log alone, and nobody can alter an entry of the log unseen.
 """
 
 from collections import defaultdict
@@ -27,7 +26,7 @@ from registry.tables.record import Publication, record_version
 
 _BATCH = 200
 _SHOWN = 5
-# What an entry tells of a version and a revision's row repeats, and what people call it.
+# What both an entry and a revision's row say of a version, and what people call it.
 _FACTS = {
     "number": "number",
     "author": "author",
@@ -39,13 +38,13 @@ _FACTS = {
 
 
 @dataclass(slots=True)
-class Told:
-    """What the log tells of an adapter.
+class Logged:
+    """What the log says of an adapter.
 
     Attributes:
         ref: Its name, as it was first spelled.
-        versions: Those that are there, by the digest of their manifest.
-        numbers: The number of each of these.
+        versions: Its versions that were not deleted, by the digest of their manifest.
+        numbers: The number of each of these versions.
         aliases: The number that each names.
         deleted_at: When it was deleted; None if it was not.
         next_number: The number of the next version.
@@ -82,7 +81,7 @@ class Told:
                 self.aliases.clear()
 
     def _publish(self, details: dict[str, Any]) -> None:
-        digest, version = details["digest"], Publication.told(details)
+        digest, version = details["digest"], Publication.from_log(details)
         self.versions[digest] = version
         self.numbers[digest] = details["number"]
         self.next_number = max(self.next_number, details["number"] + 1)
@@ -97,9 +96,12 @@ class Told:
 
 @dataclass(slots=True)
 class _Rows:
-    """What the rows say of an adapter: that of the repository, its revisions', its aliases'.
+    """What the rows say of an adapter.
 
-    An alias of what is no version of the adapter has the number 0.
+    Attributes:
+        repository: Its own row; None if there is none.
+        revisions: The rows of its versions.
+        aliases: The number that each alias names; 0 for what is no version of the adapter.
     """
 
     repository: Any = None
@@ -107,14 +109,18 @@ class _Rows:
     aliases: dict[str, int] = field(default_factory=dict)
 
 
-def check_told(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    """Yield of which adapters the rows say something else than the log, or nothing."""
-    last = ""
-    while True:
-        with catalog.database.read() as connection:
-            names = _names_after(connection, last)
-            found = _differing(catalog, connection, names)
-        for told, differences in found:
+def check_logged(catalog: Catalog, repair: bool) -> Iterator[Finding]:
+    """Yield a finding for each adapter whose rows differ from the log.
+
+    Args:
+        catalog: Whose rows.
+        repair: Whether to write such rows again.
+    """
+    for pairs in _pages(catalog):
+        for logged, rows in pairs:
+            differences = [*_compare(logged, rows)]
+            if not differences:
+                continue
             shown = " ".join(differences[:_SHOWN])
             more = len(differences) - _SHOWN
             text = shown if more <= 0 else f"{shown} And {more} more."
@@ -123,53 +129,56 @@ def check_told(catalog: Catalog, repair: bool) -> Iterator[Finding]:
                 continue
             try:
                 with catalog.database.write() as connection:
-                    rows = _load(connection, [told.ref.folded])[told.ref.folded]
-                    _write(catalog, connection, told, rows)
+                    newest = _load(connection, [logged.ref.folded])[logged.ref.folded]
+                    _write(catalog, connection, logged, newest)
             except HubkitError as error:
                 yield Finding(f"{text} It cannot be brought back: {error}")
             else:
-                yield Finding(f"{text} It is as the log tells again.", "repaired")
-        if len(names) < _BATCH:
-            return
-        last = names[-1]
+                yield Finding(f"{text} It is as the log says again.", "repaired")
 
 
 def missing_versions(catalog: Catalog) -> Iterator[AdapterRef]:
-    """Yield the versions that the log tells of and the rows do not, if their manifests are there.
+    """Yield the versions that are in the log and not in the rows, and whose manifests are stored.
 
-    Nothing refers to their bytes then, but they are no garbage.
+    No row refers to their bytes, but they are no garbage. Nothing is changed.
+    """
+    for pairs in _pages(catalog):
+        for logged, rows in pairs:
+            there = {row.manifest_digest for row in rows.revisions}
+            for digest in logged.versions.keys() - there:
+                if catalog.blobs.size(digest) is not None:
+                    yield logged.ref.at(logged.numbers[digest])
+
+
+def _pages(catalog: Catalog) -> Iterator[list[tuple[Logged, _Rows]]]:
+    """Yield what the log and the rows say of each adapter in the log, a batch of adapters a time.
+
+    No connection is held while the caller works on a batch, so that it may write.
     """
     last = ""
     while True:
         with catalog.database.read() as connection:
-            names = _names_after(connection, last)
+            names = connection.scalars(
+                select(LOG.c.folded)
+                .where(LOG.c.folded > last)
+                .distinct()
+                .order_by(LOG.c.folded)
+                .limit(_BATCH)
+            ).all()
+            if not names:
+                return
             rows = _load(connection, names)
-            for told in _tell(catalog, connection, names):
-                there = {row.manifest_digest for row in rows[told.ref.folded].revisions}
-                for digest in told.versions.keys() - there:
-                    if catalog.blobs.size(digest) is not None:
-                        yield told.ref.at(told.numbers[digest])
-        if len(names) < _BATCH:
-            return
+            adapters = _of_log(catalog, connection, names)
+        yield [(logged, rows[logged.ref.folded]) for logged in adapters]
         last = names[-1]
 
 
-def _names_after(connection: Connection, last: str) -> Sequence[str]:
-    return connection.scalars(
-        select(LOG.c.folded)
-        .where(LOG.c.folded > last)
-        .distinct()
-        .order_by(LOG.c.folded)
-        .limit(_BATCH)
-    ).all()
-
-
-def _tell(catalog: Catalog, connection: Connection, names: Sequence[str]) -> Iterator[Told]:
-    told: dict[str, Told] = {}
+def _of_log(catalog: Catalog, connection: Connection, names: Sequence[str]) -> list[Logged]:
+    logged: dict[str, Logged] = {}
     for entry in catalog.log.entries_of(connection, names):
         ref = AdapterRef.parse(entry.name)
-        told.setdefault(ref.folded, Told(ref)).add(entry)
-    yield from told.values()
+        logged.setdefault(ref.folded, Logged(ref)).add(entry)
+    return [*logged.values()]
 
 
 def _load(connection: Connection, names: Iterable[str]) -> dict[str, _Rows]:
@@ -194,40 +203,28 @@ def _load(connection: Connection, names: Iterable[str]) -> dict[str, _Rows]:
     return loaded
 
 
-def _differing(
-    catalog: Catalog, connection: Connection, names: Sequence[str]
-) -> list[tuple[Told, list[str]]]:
-    rows = _load(connection, names)
-    return [
-        (told, differences)
-        for told in _tell(catalog, connection, names)
-        if (differences := [*_compare(told, rows[told.ref.folded])])
-    ]
-
-
-def _compare(told: Told, rows: _Rows) -> Iterator[str]:
-    """Yield how the rows of an adapter differ from what the log tells, a sentence each."""
-    ref, repository = told.ref, rows.repository
+def _compare(logged: Logged, rows: _Rows) -> Iterator[str]:
+    """Yield a sentence for each difference between the rows of an adapter and the log."""
+    ref, repository, matched = logged.ref, rows.repository, _match(logged, rows)
     if repository is None:
-        yield f"{ref}: the log tells of it, but its name is not taken any more."
-    elif (repository.deleted_at is None) != (told.deleted_at is None):
-        is_deleted = "is not" if told.deleted_at else "is"
+        yield f"{ref}: the log has it, but its name is not taken any more."
+    elif (repository.deleted_at is None) != (logged.deleted_at is None):
+        is_deleted = "is not" if logged.deleted_at else "is"
         yield f"{ref}: the rows say that it {is_deleted} deleted, the log the opposite."
-    elif repository.deleted_at != told.deleted_at:
-        yield _differs(str(ref), "date of deletion", told.deleted_at, repository.deleted_at)
+    elif repository.deleted_at != logged.deleted_at:
+        yield _differs(str(ref), "date of deletion", logged.deleted_at, repository.deleted_at)
     else:
         spelled = AdapterRef(repository.owner, repository.name)
         if spelled != ref:
             yield _differs(str(ref), "name", ref, spelled)
-        if told.dates and repository.created_at not in told.dates:
-            yield _differs(str(ref), "date", min(told.dates), repository.created_at)
-        if repository.next_number != (expected := _next_number(told, rows)):
+        if logged.dates and repository.created_at not in logged.dates:
+            yield _differs(str(ref), "date", min(logged.dates), repository.created_at)
+        if repository.next_number != (expected := _next_number(logged, rows, matched)):
             yield _differs(str(ref), "next number", expected, repository.next_number)
-    matched = _match(told, rows)
-    for digest, version in told.versions.items():
-        row, named = matched.get(digest), str(ref.at(told.numbers[digest]))
+    for digest, version in logged.versions.items():
+        row, named = matched.get(digest), str(ref.at(logged.numbers[digest]))
         if row is None:
-            yield f"{named}: the log tells of it, but there are no rows of it."
+            yield f"{named}: the log has it, but there are no rows of it."
             continue
         if row.manifest_digest != digest:
             yield _differs(named, "manifest", digest, row.manifest_digest)
@@ -236,10 +233,10 @@ def _compare(told: Told, rows: _Rows) -> Iterator[str]:
                 yield _differs(named, what, expected, found)
         if row.origin != version.origin:
             yield _differs(named, "origin", version.origin or "none", row.origin or "none")
-    if told.deleted_at is not None and rows.revisions:
+    if logged.deleted_at is not None and rows.revisions:
         yield f"{ref}: it was deleted, but {len(rows.revisions)} versions of it are there."
-    for alias in sorted(told.aliases.keys() | _aliases(told, rows, matched).keys()):
-        wanted, found = told.aliases.get(alias), rows.aliases.get(alias)
+    for alias in sorted(logged.aliases.keys() | _aliases(logged, rows, matched).keys()):
+        wanted, found = logged.aliases.get(alias), rows.aliases.get(alias)
         if wanted != found:
             named = f"{ref}@{alias}"
             shown = {None: "none", 0: "one of another adapter"}.get(found, found)
@@ -247,87 +244,85 @@ def _compare(told: Told, rows: _Rows) -> Iterator[str]:
 
 
 def _differs(named: str, what: str, expected: object, found: object) -> str:
-    return f"{named}: its {what} should be {expected}, as the log tells, but is {found}."
+    return f"{named}: its {what} should be {expected}, as the log says, but is {found}."
 
 
-def _match(told: Told, rows: _Rows) -> dict[str, Any]:
-    """Return the row of each version: of its digest, else of its number, which may be altered."""
+def _match(logged: Logged, rows: _Rows) -> dict[str, Any]:
+    """Return the row of each version by its digest: the row with that digest, else its number."""
     by_digest = {row.manifest_digest: row for row in rows.revisions}
     by_number = {
-        row.number: row for row in rows.revisions if row.manifest_digest not in told.versions
+        row.number: row for row in rows.revisions if row.manifest_digest not in logged.versions
     }
     return {
         digest: row
-        for digest, version in told.versions.items()
+        for digest, version in logged.versions.items()
         if (row := by_digest.get(digest) or by_number.get(version.number)) is not None
     }
 
 
-def _aliases(told: Told, rows: _Rows, matched: dict[str, Any]) -> dict[str, int]:
-    """Return the aliases of rows but those of versions that the log does not tell of at all."""
+def _aliases(logged: Logged, rows: _Rows, matched: dict[str, Any]) -> dict[str, int]:
+    """Return the aliases of the rows, without those of versions that the log does not have."""
     of_log = {row.number for row in matched.values()} | {0}
     unlogged = {row.number for row in rows.revisions} - of_log
     return {name: number for name, number in rows.aliases.items() if number not in unlogged}
 
 
-def _next_number(told: Told, rows: _Rows) -> int:
-    matched = {row.id for row in _match(told, rows).values()}
-    unlogged = [row.number for row in rows.revisions if row.id not in matched]
-    return int(max([told.next_number, *(number + 1 for number in unlogged)]))
+def _next_number(logged: Logged, rows: _Rows, matched: dict[str, Any]) -> int:
+    """Return the number of the next version: numbers of versions that the log lacks are taken."""
+    of_log = {row.id for row in matched.values()}
+    unlogged = [row.number for row in rows.revisions if row.id not in of_log]
+    return int(max([logged.next_number, *(number + 1 for number in unlogged)]))
 
 
-def _write(catalog: Catalog, connection: Connection, told: Told, rows: _Rows) -> None:
-    """Make the rows of an adapter say what the log tells.
+def _write(catalog: Catalog, connection: Connection, logged: Logged, rows: _Rows) -> None:
+    """Make the rows of an adapter say what the log says.
 
     Raises:
         HubkitError: A manifest cannot be read, or what was deleted is part of something.
     """
-    ref = told.ref
+    ref = logged.ref
     if rows.repository is None:
         new = {
             "owner": ref.owner,
             "name": ref.name,
             "folded": ref.folded,
-            "created_at": min(told.dates, default=told.deleted_at),
+            "created_at": min(logged.dates, default=logged.deleted_at),
             "next_number": 1,
         }
         connection.execute(insert(REPOSITORIES), new)
         rows = _load(connection, [ref.folded])[ref.folded]
-    repository = rows.repository
+    repository, matched = rows.repository, _match(logged, rows)
     of_repository = REPOSITORIES.c.id == repository.id
     if repository.deleted_at is not None:
         connection.execute(update(REPOSITORIES).where(of_repository).values(deleted_at=None))
-    if rows.revisions and told.deleted_at is not None:
-        delete_adapter(connection, ref, told.deleted_at)
+    if rows.revisions and logged.deleted_at is not None:
+        delete_adapter(connection, ref, logged.deleted_at)
     else:
-        _write_versions(catalog, connection, told, rows)
-        _write_aliases(connection, told, rows)
-    dates = {*told.dates, repository.created_at}
-    connection.execute(
-        update(REPOSITORIES)
-        .where(of_repository)
-        .values(
-            owner=ref.owner,
-            name=ref.name,
-            deleted_at=told.deleted_at,
-            next_number=_next_number(told, rows),
-            created_at=repository.created_at if dates == told.dates else min(told.dates),
-        )
-        if told.dates
-        else update(REPOSITORIES).where(of_repository).values(deleted_at=told.deleted_at)
-    )
+        _write_versions(catalog, connection, logged, matched)
+        _write_aliases(connection, logged, rows, matched)
+    facts: dict[str, Any] = {"deleted_at": logged.deleted_at}
+    if logged.dates:
+        facts |= {
+            "owner": ref.owner,
+            "name": ref.name,
+            "next_number": _next_number(logged, rows, matched),
+        }
+        if repository.created_at not in logged.dates:
+            facts["created_at"] = min(logged.dates)
+    connection.execute(update(REPOSITORIES).where(of_repository).values(facts))
     list_newest(connection, repository.id)
 
 
-def _write_versions(catalog: Catalog, connection: Connection, told: Told, rows: _Rows) -> None:
-    matched = _match(told, rows)
-    moved = [row.id for digest, row in matched.items() if row.number != told.numbers[digest]]
+def _write_versions(
+    catalog: Catalog, connection: Connection, logged: Logged, matched: dict[str, Any]
+) -> None:
+    moved = [row.id for digest, row in matched.items() if row.number != logged.numbers[digest]]
     # First none of them has a number, as two may have each other's.
     connection.execute(update(REVISIONS).where(REVISIONS.c.id.in_(moved)).values(number=None))
-    for digest, number in sorted(told.numbers.items(), key=lambda pair: pair[1]):
-        version, row, named = told.versions[digest], matched.get(digest), told.ref.at(number)
+    for digest, number in sorted(logged.numbers.items(), key=lambda pair: pair[1]):
+        version, row, named = logged.versions[digest], matched.get(digest), logged.ref.at(number)
         if row is None:
-            record_version(connection, told.ref, catalog.store.manifest(named, digest), version)
+            record_version(connection, logged.ref, catalog.store.manifest(named, digest), version)
             continue
         facts = {column: getattr(version, column) for column in _FACTS}
         connection.execute(
@@ -338,14 +333,16 @@ def _write_versions(catalog: Catalog, connection: Connection, told: Told, rows: 
         if row.origin != version.origin:
             set_origin(connection, row.id, version.origin)
         if row.manifest_digest != digest:
-            rewrite(connection, row.id, told.ref, catalog.store.manifest(named, digest))
+            rewrite(connection, row.id, logged.ref, catalog.store.manifest(named, digest))
 
 
-def _write_aliases(connection: Connection, told: Told, rows: _Rows) -> None:
-    doubtful = _aliases(told, rows, _match(told, rows)).keys() | told.aliases.keys()
+def _write_aliases(
+    connection: Connection, logged: Logged, rows: _Rows, matched: dict[str, Any]
+) -> None:
+    doubtful = _aliases(logged, rows, matched).keys() | logged.aliases.keys()
     of_repository = REFS.c.repository_id == rows.repository.id
     connection.execute(delete(REFS).where(of_repository, REFS.c.name.in_(doubtful)))
-    for alias, number in told.aliases.items():
+    for alias, number in logged.aliases.items():
         revision = connection.scalar(
             select(REVISIONS.c.id).where(
                 REVISIONS.c.repository_id == rows.repository.id, REVISIONS.c.number == number

@@ -1,4 +1,4 @@
-"""Rows that say something else than the log are told of, and written again as it tells."""
+"""Rows that differ from the log are reported, and written again from it."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -167,7 +167,7 @@ def test_a_version_that_lost_its_rows_and_its_manifest_is_named_and_the_rest_goe
     catalog.blobs.path(lost.manifest_digest).unlink()
     report = check_registry(catalog, full=True, repair=True)
     assert report.status == 2
-    assert "alice/One@8: the log tells of it" in texts(report)
+    assert "alice/One@8: the log has it" in texts(report)
     assert "cannot be brought back" in texts(report)
     collect_garbage(catalog)
     assert rebuild(catalog).entries == 0
@@ -189,7 +189,7 @@ def test_an_alias_of_another_adapters_version_of_the_same_number_is_told_of(
         )
     report = check_registry(busy, full=True)
     assert report.status == 2
-    expected = "its version should be 7, as the log tells, but is one of another adapter"
+    expected = "its version should be 7, as the log says, but is one of another adapter"
     assert f"alice/One@best: {expected}" in texts(report)
     assert check_registry(busy, full=True, repair=True).status == 1
     assert busy.resolve(AdapterRef.parse("alice/One@best")) == meant
