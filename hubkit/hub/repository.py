@@ -93,7 +93,7 @@ class Target:
         if self._made:
             return
         try:
-            self._session.ask(f"{self._api}/auth-check/write", what=self.url)
+            self._session.ask(f"{self._api}/auth-check/write", what=self.url, writes=True)
         except RemoteError as error:
             # A hub that does not know the question says so when the commit comes.
             if error.status not in (404, 405, 501):

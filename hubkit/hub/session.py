@@ -168,14 +168,18 @@ class HubSession:
             content = _read(response, MOST_JSON, what)
         return parse_answer(kind, content, what)
 
-    def ask(self, path: str, *, what: str) -> None:
-        """Ask whether something is so; what the hub says beside yes or no is not looked at.
+    def ask(self, path: str, *, what: str, writes: bool = False) -> None:
+        """Ask a question whose answer is the status alone: a success, or an error.
+
+        Args:
+            path: As for :meth:`get`, and so is `what`.
+            writes: Whether the question is about the right to write, for messages.
 
         Raises:
             RemoteError: As for :meth:`get`.
         """
         self._pace.start(3 * self._patience, within=10 * self._patience)
-        with self._reading(self._url(path), what):
+        with self._reading(self._url(path), what, writes=writes):
             pass
 
     def get_all(
@@ -326,13 +330,14 @@ class HubSession:
         headers: dict[str, str] | None = None,
         *,
         anywhere: bool = False,
+        writes: bool = False,
     ) -> Iterator[httpx2.Response]:
         """An answer that is a success, after redirects; a passing failure is asked again."""
         pauses = list(_PAUSES)
         while True:
             with remote_errors(what), self._followed(url, what, headers or {}, anywhere) as found:
                 if found.status_code not in _PASSING or not pauses:
-                    self._require_success(found, what)
+                    self._require_success(found, what, writes=writes)
                     yield found
                     return
             time.sleep(pauses.pop(0))
@@ -412,7 +417,7 @@ class HubSession:
                 code=response.headers.get("x-error-code", ""),
                 message=said(message),
                 token_sent="authorization" in response.request.headers,
-                writes=writes or response.request.url.path.endswith("/auth-check/write"),
+                writes=writes,
             )
         )
 
