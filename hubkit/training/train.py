@@ -42,7 +42,7 @@ from hubkit.training.weights import class_weights
 from registry import AdapterRef, Catalog, Manifest, Metric, Parent, Training, Version
 from registry.errors import TrainingError
 from registry.folders import read_folder
-from registry.manifest import TextInfo, manifest_errors
+from registry.manifest import BaseModelInfo, TextInfo, manifest_errors
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ def train_adapter(
         HubkitError: As ``fit`` and ``Catalog.publish``.
     """
     below = None if over is None else load_published(catalog, catalog.resolve(over))
-    start = _start(job, base)
+    known = () if below is None else (Chosen(below.version, below.manifest),)
+    start = _start(catalog, job, base, known)
     model = start.model
     adapter = Adapter.create(
         model, str(job.name), new_method(method, BaseModel(model), **parameters)
@@ -85,10 +86,10 @@ def train_adapter(
     if below is None:
         attach(model, adapter)
     else:
-        _require_base_of(catalog, below.version, below.manifest, start, base)
-        attach(model, Stack(below.composition, adapter))
+        # The base model was compared before it was prepared.
+        attach(model, Stack(below.composition, adapter), allow_base_mismatch=True)
     train_only(model, adapter)
-    adapter = replace(adapter, base=describe(model))
+    adapter = replace(adapter, base=start.base)
     chosen = {"base": base, "method": method, **parameters}
     if below is not None:
         chosen["over"] = str(below.version.ref)
@@ -113,12 +114,11 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
     base = chosen[0][1].base_model
     published = [load_published(catalog, *one) for one in chosen]
     where = where_base_is(base, cache_in(catalog.home))
-    start = _start(job, where, pinned(base, where))
+    start = _start(catalog, job, where, chosen, pinned(base, where))
     model = start.model
-    for version, manifest in chosen:
-        _require_base_of(catalog, version, manifest, start, where)
     fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
-    attach(model, fusion)
+    # The base model was compared before it was prepared.
+    attach(model, fusion, allow_base_mismatch=True)
     train_only(model, fusion)
     named = {"refs": [str(version.ref) for version, _ in chosen]}
     return _run(catalog, job, start, fusion, named, parents=tuple(pins(chosen)))
@@ -134,6 +134,7 @@ class _Start:
     train: Rows
     validation: Rows | None
     model: PreTrainedModel
+    base: BaseModelInfo
     processor: Any
     text: TextInfo
 
@@ -142,8 +143,20 @@ class _Start:
         return self.task.encode(self.processor, rows, self.plan, self.text)
 
 
-def _start(job: Job, base: str, revision: str | None = None) -> _Start:
-    """Check the rows, then load the base model, with a head for what the rows have."""
+def _start(
+    catalog: Catalog,
+    job: Job,
+    base: str,
+    known: Sequence[Chosen] = (),
+    revision: str | None = None,
+) -> _Start:
+    """Check the rows, then load the base model, with a head for what the rows have.
+
+    Args:
+        base: Where the base model is.
+        known: Published adapters that have to fit it.
+        revision: Its commit on a hub; default: of the main branch.
+    """
     task = task_type(job.task_type, str(job.name))
     settings = replace(job.settings, max_length=job.settings.max_length or task.max_length)
     require_reporters(settings.report_to)
@@ -164,25 +177,34 @@ def _start(job: Job, base: str, revision: str | None = None) -> _Start:
     else:
         model = load_model(base, task.load_class(base), revision=revision, **plan.config())
     processor, asked = task.load_processor(base, model), _asked(job, settings)
+    # Before it is prepared: that may give it another token for padding.
+    for version, manifest in known:
+        _require_base_of(catalog, version, manifest, model, processor, base)
+    described = describe(model)
     task.prepare(processor, model, plan, asked)
     text = task.text_info(processor, asked, job.data)
     if validation is not None:
         task.require_form(validation, text)
-    return _Start(task, settings, plan, train, validation, model, processor, text)
+    return _Start(task, settings, plan, train, validation, model, described, processor, text)
 
 
 def _require_base_of(
-    catalog: Catalog, version: Version, manifest: Manifest, start: _Start, base: str
+    catalog: Catalog,
+    version: Version,
+    manifest: Manifest,
+    model: PreTrainedModel,
+    processor: Any,
+    base: str,
 ) -> None:
     """Make sure that a published adapter fits the model that another is to be trained in."""
     require_known_model(
         catalog.home,
         version,
         manifest,
-        start.model,
-        start.processor,
+        model,
+        processor,
         base=base,
-        own=(*head_to_train(start.model), *made_outlet(start.model)),
+        own=(*head_to_train(model), *made_outlet(model)),
     )
 
 

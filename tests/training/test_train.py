@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import signal
 import subprocess
@@ -243,6 +244,22 @@ def test_an_adapter_is_trained_over_another_and_gives_the_same_stacked_over_it(
     alone = hubkit.load(version.ref, catalog=catalog)
     assert "top@1 was trained over a@1" in caplog.text
     assert not torch.allclose(alone.logits(TEXTS), loaded.logits(TEXTS), atol=1e-4)
+
+
+def test_a_base_model_whose_token_for_padding_is_not_its_tokenizers_is_one_base_model(
+    empty_catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "pad_token_id": 0}))
+    for name in ("a", "b"):
+        train_adapter(empty_catalog, job(name, epochs=1), base=str(base))
+    manifest = empty_catalog.manifest(empty_catalog.resolve(AdapterRef.parse("a")))
+    assert manifest.base_model.config is not None
+    assert manifest.base_model.config["pad_token_id"] == 0
+    fusion = train_fusion(empty_catalog, job("both", epochs=1), refs=refs("a", "b"))
+    for ref in ("a", fusion.ref):
+        assert len(hubkit.load(ref, catalog=empty_catalog).predict(TEXTS)) == len(TEXTS)
 
 
 def test_an_adapter_is_not_trained_over_one_of_another_base_model(
