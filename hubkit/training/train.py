@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed_version
@@ -157,6 +158,7 @@ def _start(
         known: Published adapters that have to fit it.
         revision: Its commit on a hub; default: of the main branch.
     """
+    _require_one_process()
     task = task_type(job.task_type, str(job.name))
     settings = replace(job.settings, max_length=job.settings.max_length or task.max_length)
     require_reporters(settings.report_to)
@@ -226,6 +228,18 @@ def _parts(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
     if job.validation == 0:
         return job.data, None
     return hold_out(job.data, task.strata(job.data), job.settings.seed, job.validation)
+
+
+def _require_one_process() -> None:
+    # Each would train on all rows, and publish.
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise TrainingError(
+            f"Training was started in {count} processes, and runs in one; start it once, without a "
+            "launcher.",
+            given=count,
+            expected="1",
+        )
 
 
 def _require_precision(settings: Settings) -> None:

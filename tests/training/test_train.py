@@ -29,6 +29,7 @@ from registry.errors import (
     LabelError,
     RefNotFoundError,
     StorageError,
+    TrainingError,
 )
 from registry.search.search import search
 from tests.support.data import TEXTS, job, labelled_text
@@ -325,6 +326,15 @@ def test_nothing_is_published_when_the_disk_is_full(
 
 def test_the_folder_of_a_run_is_removed_at_its_end(catalog: Catalog) -> None:
     assert [path for path in (catalog.home / "runs").iterdir() if path.is_dir()] == []
+
+
+def test_several_processes_are_refused_before_anything_is_loaded(
+    empty_catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match="started in 2 processes, and runs in one"):
+        train_adapter(empty_catalog, job("a"), base="nowhere")
+    assert published(empty_catalog) == []
 
 
 def test_one_label_is_refused_before_anything_is_loaded(empty_catalog: Catalog) -> None:
