@@ -259,6 +259,20 @@ class _MapBack:
         return (_through(self._couplings, arguments[0], inverse=True), *arguments[1:])
 
 
+def regularization(model: nn.Module) -> Tensor | float:
+    """The regulariser of the fusions in ``model`` that are trained; 0 where there is none.
+
+    For a loss that the model does not compute itself: hooks add it to the model's own.
+    """
+    layers = [module for module in model.modules() if isinstance(module, FusionLayer)]
+    return _regularization(layers)
+
+
+def _regularization(layers: Sequence[FusionLayer]) -> Tensor | float:
+    trained = [layer for layer in layers if layer.query.weight.requires_grad]
+    return sum(layer.regularization() for layer in trained)
+
+
 class _AddRegularization:
     """Add the fusion regulariser to the loss that the model itself computes while training.
 
@@ -269,11 +283,10 @@ class _AddRegularization:
         self._layers = list(layers)
 
     def __call__(self, model: nn.Module, _arguments: Any, output: Any) -> None:
-        trained = [layer for layer in self._layers if layer.query.weight.requires_grad]
-        if not (model.training and trained and isinstance(output, ModelOutput)):
+        if not (model.training and isinstance(output, ModelOutput)):
             return
         if output.get("loss") is not None:
-            output["loss"] = output["loss"] + sum(layer.regularization() for layer in trained)
+            output["loss"] = output["loss"] + _regularization(self._layers)
 
 
 def _forget_compiled() -> None:

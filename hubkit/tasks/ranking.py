@@ -117,6 +117,7 @@ class Ranking(TextTask):
         {"ndcg_at_10": True, "mrr": True, "hit_rate_at_10": True, "auc": True}
     )
     header = ("candidates", "scores")
+    groups = True
 
     def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """A row for each query, in the order in which they first occur."""

@@ -109,11 +109,11 @@ class Encoded:
 
     def by_length(self) -> list[int]:
         """The positions of the features, the longest first, so that little is padded."""
-        lengths = [_length(ids) for ids in self.features.get("input_ids", [()] * len(self))]
+        lengths = [length_of(ids) for ids in self.features.get("input_ids", [()] * len(self))]
         return sorted(range(len(self)), key=lambda index: -lengths[index])
 
 
-def _length(ids: Sequence[Any]) -> int:
+def length_of(ids: Sequence[Any]) -> int:
     """The tokens of a feature; of the longest text where it has several."""
     return max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids)
 
@@ -132,6 +132,7 @@ class TaskType(ABC, Generic[Processor]):
         generates: Whether what it says of a row is generated, step by step. That is slow: epochs
             are compared by their loss alone, and the metrics are measured once, at the best epoch,
             as `predict` answers.
+        groups: Whether rows of a table are taken together, wherever they are in it.
     """
 
     names: ClassVar[TaskNames]
@@ -142,6 +143,7 @@ class TaskType(ABC, Generic[Processor]):
     options: ClassVar[type[Options]] = Options
     max_length: ClassVar[int] = 128
     generates: ClassVar[bool] = False
+    groups: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,14 +77,20 @@ def read_inputs(
 ) -> Iterator[list[dict[str, Any]]]:
     """The input columns of a file, in blocks of rows: what ``AdaptedModel.predict`` takes.
 
-    A file of any size is gone through in little memory. A value that is missing is None, and an
-    empty text stays as it is, whatever the column holds.
+    A file of any size is gone through in little memory; but where the task type takes rows
+    together, they may be anywhere, and the whole file is one block. A value that is missing is
+    None, and an empty text stays as it is, whatever the column holds.
 
     Raises:
         DataError: As :func:`read_rows`; what is to be learned need not be there.
     """
     chosen: list[str] = []
-    for table in read_blocks(source, size=size, separator=separator, encoding=encoding):
+    tables: Iterable[Table]
+    if task.groups:
+        tables = [read_table(source, separator=separator, encoding=encoding)]
+    else:
+        tables = read_blocks(source, size=size, separator=separator, encoding=encoding)
+    for table in tables:
         present = _present(task.inputs, table, columns or {})
         names = [column.name for column in present]
         chosen = chosen or names

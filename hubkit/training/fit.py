@@ -32,9 +32,10 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from hubkit.nn.hooks import regularization
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
-from hubkit.tasks.task import Encoded, HeadPlan, TaskType, in_order
+from hubkit.tasks.task import Encoded, HeadPlan, TaskType, in_order, length_of
 from hubkit.training.progress import EpochLines, is_cost
 from hubkit.training.settings import Settings
 from hubkit.training.weights import ClassWeights, class_weights
@@ -275,6 +276,8 @@ def _trainer(
         report_to=list(settings.report_to) or "none",
         disable_tqdm=not interactive,
         dataloader_pin_memory=torch.cuda.is_available(),
+        # All that a task type encodes is read, if not by the model, by its loss.
+        remove_unused_columns=False,
         use_cpu=not torch.accelerator.is_available(),
         # What is trained is float32; the rest is computed as the base model is stored.
         bf16=settings.precision == "bf16" or _stored_in(model, torch.bfloat16, settings),
@@ -342,7 +345,7 @@ class _Trainer(Trainer):
         features: Any = self.train_dataset
         dataset: Any = self._remove_unused_columns(features, "training")
         lengths = (
-            [len(ids) for ids in features["input_ids"]]
+            [length_of(ids) for ids in features["input_ids"]]
             if "input_ids" in features.column_names
             else [1] * len(features)
         )
@@ -386,6 +389,8 @@ class _Trainer(Trainer):
         loss: Any = self.task.loss(model, inputs)
         if loss is None:
             loss = super().compute_loss(model, inputs)
+        else:
+            loss = loss + regularization(self.trained)
         if num_items_in_batch is None:
             return loss
         part = self._amount(inputs).to(loss.device) / num_items_in_batch.to(loss.device)

@@ -224,3 +224,13 @@ def test_the_command_line_trains_and_predicts_on_pairs(tmp_path: Path) -> None:
     for row, grades in zip(found, rows["relevance"], strict=True):
         ordered = [grades[at] for at in row["indices"]]
         assert ordered == sorted(grades, reverse=True)
+
+
+def test_the_rows_of_a_query_are_one_wherever_they_are_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("query,candidates\na,x\nb,y\na,z\n")
+    (found,) = read_inputs(TASK, path, size=1)
+    assert found == [
+        {"query": "a", "candidates": ["x", "z"]},
+        {"query": "b", "candidates": ["y"]},
+    ]

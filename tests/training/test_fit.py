@@ -6,10 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel, set_seed
+from transformers import (
+    AutoModel,
+    AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    set_seed,
+)
 
 from hubkit import attach
+from hubkit.adapters.fusion import Fusion
+from hubkit.composition import Fuse
 from hubkit.models.freeze import train_only
+from hubkit.nn.fusion import FusionLayer
 from hubkit.nn.hooks import SUBMODULE
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
@@ -19,11 +28,22 @@ from hubkit.training.fit import Fit, Measured, Settings, fit, last_checkpoint
 from registry.errors import DivergedError, StorageError
 from registry.manifest import TextInfo
 from tests.support.data import labelled_text
-from tests.support.models import random_adapter, same, snapshot, tiny_classifier, tokenizer
+from tests.support.models import (
+    random_adapter,
+    randomize,
+    same,
+    snapshot,
+    tiny_classifier,
+    tiny_model,
+    tokenizer,
+)
 
 LABELS = ("negative", "positive")
 TASK = TASK_TYPES["text-classification"]
 PLAN = TASK.fit_plan(labelled_text())
+
+
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 class Broken(BaseException):
@@ -387,6 +407,58 @@ def test_a_classifier_shows_which_labels_are_taken_for_which(
     assert [labels[index] for index in expected] == list(validation["label"])
     right = sum(a == b for a, b in zip(expected, predicted, strict=True))
     assert right / len(validation) == pytest.approx(result.metrics["accuracy"])
+
+
+OWN = {
+    "text-classification": (
+        AutoModelForSequenceClassification,
+        {"text": ["the film was good", "the plot was dull"], "label": list(LABELS)},
+    ),
+    "multiple-choice": (
+        AutoModelForMultipleChoice,
+        {"prompt": ["the film", "the plot"], "choices": [["good", "bad", "dull"]] * 2}
+        | {"label": [0, 1]},
+    ),
+    "ranking": (
+        AutoModelForSequenceClassification,
+        {"query": ["the film"], "candidates": [["good", "bad"]], "relevance": [[1.0, 0.0]]},
+    ),
+    "feature-extraction": (
+        AutoModel,
+        {"text": ["the film", "a plot"], "text_pair": ["good", "dull"], "score": [0.5, -0.5]},
+    ),
+}
+"""Task types whose loss is their own, and one whose loss is the model's."""
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_the_regulariser_of_a_fusion_is_in_the_loss(name: str, tmp_path: Path) -> None:
+    task, (auto_class, columns) = TASK_TYPES[name], OWN[name]
+    rows, info = Rows("r", columns), TextInfo(max_length=16)
+    plan, processor = task.fit_plan(rows), tokenizer()
+    model = tiny_model("bert", auto_class, pad_token_id=1, **NO_DROPOUT, **plan.config())
+    task.prepare(processor, model, plan, info)
+    fusion = Fusion.create(Fuse(random_adapter(model, seed=0), random_adapter(model, seed=1)), "f")
+    attach(model, fusion)
+    train_only(model, fusion)
+    layers = [module for module in model.modules() if isinstance(module, FusionLayer)]
+    for layer in layers:
+        assert layer.value is not None
+        randomize(layer.value, 0)  # it starts where the regulariser is 0
+    encoded = task.encode(processor, rows, plan, info)
+    batch = task.collator(processor, model)([encoded.feature(at) for at in range(len(encoded))])
+    model.eval()
+    with torch.no_grad():
+        bare = task.run(model, batch, task.options())[0]
+        values = [layer.value.weight for layer in layers if layer.value is not None]
+        added = sum(0.01 * (torch.eye(len(one)) - one).pow(2).sum() for one in values)
+    assert bare is not None
+    assert added > 0.1
+    result = fit(
+        *(model, processor, task, Measured(rows, encoded), None, plan),
+        *(settings(epochs=1), tmp_path),
+    )
+    assert result.history[0]["loss"] == pytest.approx(float(bare + added), rel=1e-4)
 
 
 @pytest.mark.parametrize("checkpoints", [2])

@@ -103,6 +103,10 @@ class TextGeneration(GeneratingTask):
             processor=processor,
         )
 
+    def amount(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The tokens that are foretold: all but the first of each window."""
+        return (inputs["labels"][:, 1:] != -100).sum().float()
+
     def run(
         self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
     ) -> tuple[Tensor | None, tuple[Tensor, ...]]:

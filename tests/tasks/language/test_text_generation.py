@@ -198,3 +198,8 @@ def test_the_command_line_goes_on_with_a_text(base: Path, tmp_path: Path) -> Non
     assert [set(row) for row in json.loads(done.output)] == [{"row", "text", "generated_text"}]
     done = run.invoke(main, ["evaluate", "films", str(data), "--json"])
     assert set(json.loads(done.output)["metrics"]) == {"perplexity", "loss"}
+
+
+def test_the_first_token_of_a_window_counts_for_nothing_in_the_loss() -> None:
+    labels = torch.tensor([[5, 6, 7], [5, 6, -100]])
+    assert float(TASK.amount({"labels": labels})) == 3
