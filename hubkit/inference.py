@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import OVER, Published, load_published
+from hubkit.adapters.older import completed
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.check import require_known_model
 from hubkit.bases.load import load_for_head
@@ -28,7 +29,6 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import batches, outputs_of
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, TaskType
-from hubkit.tasks.text import text_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError, UnsupportedModelError
 from registry.folders.kinds import HEAD, PEFT
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class AdaptedModel:
-    """A frozen base model that runs one adapter, fusion or stack, in eval mode.
+    """A frozen base model that runs one adapter, fusion, stack or mix, in eval mode.
 
     Attributes:
         model: The base model with the adapter attached and its head in place.
@@ -128,14 +128,18 @@ class AdaptedModel:
     def logits(self, texts: Iterable[Any], *, batch_size: int = 32) -> Tensor:
         """The head's raw outputs. *Shape:* ``(rows, outputs)``, float32, on the CPU.
 
+        For multiple choice, the outputs are the choices of the row that has most; a row with fewer
+        ends in -inf.
+
         Raises:
             DataError: As :meth:`predict`.
-            AdapterError: It says something of words, and nothing of a row as a whole.
+            AdapterError: The task type has no such vector for a row, but numbers for each token,
+                window or candidate.
         """
-        if self.task.names.pretrained_head:
+        if not self.task.one_vector_a_row:
             raise AdapterError(
-                f"{self.version.ref} is for {self.task.name}, which gives words and no numbers for "
-                "a row: `predict` has its answers, and `model` its logits of each word."
+                f"{self.version.ref} is for {self.task.name}, whose head gives no vector for a "
+                "row as a whole. Use `predict` for its answers, or `outputs` for all its numbers."
             )
         rows = self._given(texts)
         if not len(rows):
@@ -188,15 +192,14 @@ class AdaptedModel:
     def _given(self, texts: Iterable[Any]) -> Rows:
         if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
             raise DataError(
-                "predict takes a list of texts, or anything else to go through, found one "
-                f"{type(texts).__name__}. Put a single text in a list.",
+                f"Expected an iterable of texts, found a {type(texts).__name__}. Put a single text "
+                "in a list.",
                 texts,
             )
         return self.task.given(texts)
 
     def _encode(self, rows: Rows, max_length: int | None = None) -> Encoded:
-        if self.manifest.text is not None:  # older manifests do not say what a row was
-            self.task.require_form(rows, self.text)
+        self.task.require_form(rows, self.text)
         text = self.text
         if max_length is not None:
             text = text.model_copy(update={"max_length": max_length})
@@ -238,7 +241,7 @@ def load(
     compile: bool = False,
     catalog: Catalog | None = None,
 ) -> AdaptedModel:
-    """Load a published adapter, fusion or stack, ready to predict.
+    """Load a published adapter, fusion, stack or mix, ready to predict.
 
     Every byte is checked against its digest, and the base model against its fingerprint. A PEFT
     adapter of a method that hubkit does not compose runs through PEFT, if that is installed.
@@ -410,18 +413,15 @@ def _load_base(request: _Request, published: Published | None = None) -> _Base:
     task = task_type(manifest.task_type, str(version.ref))
     where = request.base or where_base_is(manifest.base_model, cache_in(home))
     head = None if published is None else published.head
-    if head is not None and manifest.problem_type is None:
-        # Earlier, only the files of an adapter said it, and not its manifest.
-        plan = task.plan_of(manifest.model_copy(update={"problem_type": head.problem_type}))
-    else:
-        plan = task.plan_of(manifest)
+    whole = completed(manifest, head)
+    plan, text = task.plan_of(whole), whole.text or TextInfo()
     settings = {"revision": pinned(manifest.base_model, where), **plan.config()}
     model: PreTrainedModel
     if head is not None and head.flexible is not None:
         model, new = load_with_flexible_head(where, head.flexible, **settings)
     else:
         model, new = load_for_head(where, task.load_class(where), **settings)
-    processor, text = task.load_processor(where, model), text_of(manifest)
+    processor = task.load_processor(where, model)
     require_known_model(
         home,
         version,

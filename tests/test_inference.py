@@ -96,7 +96,7 @@ def test_no_texts_have_no_predictions(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ("one text", "takes a list of texts"),
+        ("one text", "Expected an iterable of texts, found a str"),
         (["x", 3], "Row 2 has 3 (int) as its text"),
         (["x", "\ud800"], "expected Unicode text"),
     ],

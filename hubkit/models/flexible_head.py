@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, cast
 
@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoModel,
@@ -43,28 +42,75 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils.generic import ModelOutput
 
+from hubkit.bases.decoders import is_decoder
 from hubkit.bases.load import load_for_head
 from hubkit.models.head import head_tensors
 from registry.errors import AdapterError, DataError, did_you_mean
 from registry.folders.flexible_heads import FlexibleHead
 
-_OUTPUTS: Mapping[str, type[ModelOutput]] = {
-    "classification": SequenceClassifierOutput,
-    "multilabel_classification": SequenceClassifierOutput,
-    "image_classification": ImageClassifierOutput,
-    "multiple_choice": MultipleChoiceModelOutput,
-    "tagging": TokenClassifierOutput,
-    "question_answering": QuestionAnsweringModelOutput,
-    "masked_lm": MaskedLMOutput,
-    "causal_lm": CausalLMOutputWithPast,
-    "seq2seq_lm": Seq2SeqLMOutput,
+
+@dataclass(frozen=True)
+class _HeadType:
+    """What is true of every head of a type.
+
+    Attributes:
+        fits: Whether a base model without a head gives what the head reads.
+        output: What the model returns.
+        output_of_encoder_decoder: What it returns where the base model is an encoder-decoder; None
+            if there are no such models.
+        of_row: Whether the head reads what stands for a row, and not each token.
+        generates: Whether the model writes texts.
+    """
+
+    fits: Callable[[PreTrainedModel], bool]
+    output: type[ModelOutput]
+    output_of_encoder_decoder: type[ModelOutput] | None = None
+    of_row: bool = False
+    generates: bool = False
+
+
+def _reads_texts(backbone: PreTrainedModel) -> bool:
+    return backbone.main_input_name == "input_ids"
+
+
+def _reads_images(backbone: PreTrainedModel) -> bool:
+    return not _reads_texts(backbone)
+
+
+def _reads_texts_alone(backbone: PreTrainedModel) -> bool:
+    """Reads texts, and has no decoder that would write some."""
+    return _reads_texts(backbone) and not backbone.config.is_encoder_decoder
+
+
+def _fills_gaps(backbone: PreTrainedModel) -> bool:
+    config = backbone.config
+    return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
+
+
+_HEAD_TYPES: Mapping[str, _HeadType] = {
+    "classification": _HeadType(
+        _reads_texts, SequenceClassifierOutput, Seq2SeqSequenceClassifierOutput, of_row=True
+    ),
+    "multilabel_classification": _HeadType(
+        _reads_texts, SequenceClassifierOutput, Seq2SeqSequenceClassifierOutput, of_row=True
+    ),
+    "image_classification": _HeadType(_reads_images, ImageClassifierOutput, of_row=True),
+    "multiple_choice": _HeadType(_reads_texts_alone, MultipleChoiceModelOutput, of_row=True),
+    "tagging": _HeadType(_reads_texts_alone, TokenClassifierOutput),
+    "question_answering": _HeadType(
+        _reads_texts, QuestionAnsweringModelOutput, Seq2SeqQuestionAnsweringModelOutput
+    ),
+    "masked_lm": _HeadType(_fills_gaps, MaskedLMOutput),
+    "causal_lm": _HeadType(
+        lambda backbone: is_decoder(backbone.config), CausalLMOutputWithPast, generates=True
+    ),
+    "seq2seq_lm": _HeadType(
+        lambda backbone: bool(backbone.config.is_encoder_decoder),
+        Seq2SeqLMOutput,
+        Seq2SeqLMOutput,
+        generates=True,
+    ),
 }
-_OF_ENCODER_DECODERS: Mapping[type[ModelOutput], type[ModelOutput]] = {
-    SequenceClassifierOutput: Seq2SeqSequenceClassifierOutput,
-    QuestionAnsweringModelOutput: Seq2SeqQuestionAnsweringModelOutput,
-    Seq2SeqLMOutput: Seq2SeqLMOutput,
-}
-_GENERATE = ("causal_lm", "seq2seq_lm")
 
 
 class FlexibleHeadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
@@ -141,7 +187,7 @@ class FlexibleHeadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             self._start_decoder(named, labels)
         found = self.base_model(**named, return_dict=True)
         hidden = found.last_hidden_state
-        if self.flexible.head_type in _OF_ROWS:
+        if _HEAD_TYPES[self.flexible.head_type].of_row:
             hidden = self._of_row(hidden, found, named)
         elif getattr(self.config, "scale_decoder_outputs", False):  # as T5 does before its own head
             hidden = hidden * self.config.hidden_size**-0.5
@@ -175,7 +221,8 @@ class FlexibleHeadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         ids = named.get("input_ids")
         if self.config.is_encoder_decoder:
             return _at(hidden, self._end(ids))
-        if not _is_decoder(self.config):
+        # The library reads the first token of a BERT also where it runs as a decoder.
+        if type(self.config) in MODEL_FOR_MASKED_LM_MAPPING or not is_decoder(self.config):
             return hidden[:, 0]
         counted = named.get("attention_mask")
         if ids is not None and self.config.pad_token_id is not None:
@@ -203,11 +250,6 @@ class FlexibleHeadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         return functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
-_OF_ROWS = (
-    *("classification", "multilabel_classification", "image_classification", "multiple_choice"),
-)
-
-
 def with_flexible_head(backbone: PreTrainedModel, flexible: FlexibleHead) -> FlexibleHeadModel:
     """A model that has ``backbone`` inside, with a new flexible head at initial weights.
 
@@ -220,7 +262,7 @@ def with_flexible_head(backbone: PreTrainedModel, flexible: FlexibleHead) -> Fle
     """
     _require_place(backbone, flexible)
     kind: Any = type(backbone)
-    made = _class_for(kind, flexible.head_type in _GENERATE)
+    made = _class_for(kind, _HEAD_TYPES[flexible.head_type].generates)
     return made(backbone, flexible)
 
 
@@ -280,19 +322,8 @@ def _class_for(backbone: type[PreTrainedModel], generates: bool) -> type[Flexibl
 
 def _require_place(backbone: PreTrainedModel, flexible: FlexibleHead) -> None:
     """Make sure that a head can read what ``backbone`` gives."""
-    config, kind = backbone.config, flexible.head_type
-    reads_images = backbone.main_input_name != "input_ids"
-    is_encoder = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
-    fits = {
-        "image_classification": reads_images,
-        "masked_lm": is_encoder,
-        "causal_lm": _is_decoder(config) or (is_encoder and getattr(config, "is_decoder", False)),
-        "seq2seq_lm": config.is_encoder_decoder,
-        "tagging": not config.is_encoder_decoder and not reads_images,
-        "multiple_choice": not config.is_encoder_decoder and not reads_images,
-    }
-    problem = ""
-    if not fits.get(kind, not reads_images):
+    kind, problem = flexible.head_type, ""
+    if not _HEAD_TYPES[kind].fits(backbone):
         problem = "is of another kind than such heads are for"
     elif flexible.use_pooler and getattr(backbone, "pooler", None) is None:
         problem = "has no pooler, which the head reads"
@@ -379,12 +410,6 @@ def _activation(flexible: FlexibleHead) -> list[nn.Module]:
     return [nn.LeakyReLU() if name == "leakyrelu" else ACT2FN[name]]
 
 
-def _is_decoder(config: PreTrainedConfig) -> bool:
-    """Whether a model reads from left to right, so that the last token has seen the others."""
-    kind = type(config)
-    return kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
-
-
 def _one_row_each(value: Any) -> Any:
     """The choices of all rows as rows of their own."""
     return value.flatten(0, 1) if isinstance(value, Tensor) and value.ndim > 2 else value
@@ -413,8 +438,10 @@ def _ends_loss(start: Tensor, end: Tensor, starts: Tensor, ends: Tensor) -> Tens
 
 
 def _output(model: FlexibleHeadModel, found: Any, kept: dict[str, Any]) -> ModelOutput:
-    kind = _OUTPUTS[model.flexible.head_type]
+    head_type = _HEAD_TYPES[model.flexible.head_type]
+    kind = head_type.output
     if model.config.is_encoder_decoder:
-        kind = _OF_ENCODER_DECODERS[kind]
+        assert head_type.output_of_encoder_decoder is not None  # the head has a place on the model
+        kind = head_type.output_of_encoder_decoder
     names = [one.name for one in fields(cast(Any, kind))]
     return kind(**{name: found.get(name) for name in names} | kept)

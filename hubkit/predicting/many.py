@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hubkit.adapters.load import Published, load_published
+from hubkit.adapters.older import completed
 from hubkit.composition import Batch
 from hubkit.formats.heads import Head
 from hubkit.inference import load_base
@@ -23,7 +24,6 @@ from hubkit.models.place import device_of
 from hubkit.nn.host import backbone
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Prediction, TaskType, in_order, joined
-from hubkit.tasks.text import text_of
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, DataError, did_you_mean
 from registry.manifest import TextInfo
@@ -83,7 +83,9 @@ class ManyAdapters:
             DataError: There is not one known adapter for each row, or as ``AdaptedModel.predict``.
         """
         if isinstance(texts, str | bytes | Mapping) or isinstance(adapter, str):
-            raise DataError("predict takes a list of texts, and a list with an adapter for each.")
+            raise DataError(
+                "Expected an iterable of texts and an iterable of adapter names, one for each text."
+            )
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
         items, chosen = list(texts), list(adapter)
@@ -106,8 +108,7 @@ class ManyAdapters:
         encoded = {}
         for name, rows in given.items():
             one = self._ones[name]
-            if one.published.manifest.text is not None:
-                one.task.require_form(rows, one.text)
+            one.task.require_form(rows, one.text)
             encoded[name] = one.task.encode(self.processor, rows, one.plan, one.text)
         if cut := sum(one.cut for one in encoded.values()):
             logger.warning(
@@ -258,7 +259,8 @@ def _load_one(catalog: Catalog, name: str) -> _One:
             f"{name} has the task type {task.name}, whose rows take more than one call of the "
             "model: load it with hubkit.load."
         )
-    return _One(published, head, task, task.plan_of(manifest), text_of(manifest))
+    whole = completed(manifest, head)
+    return _One(published, head, task, task.plan_of(whole), whole.text or TextInfo())
 
 
 @contextmanager

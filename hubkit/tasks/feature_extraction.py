@@ -23,7 +23,7 @@ from hubkit.bases.pooling import Pooling, read_pooling
 from hubkit.tasks.columns import Column, NotExpectedError, number, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import TextTask, encode_each, require_reading_only, text_info
+from hubkit.tasks.text import TextTask, encode_each
 from hubkit.tasks.text_regression import correlations
 from registry.errors import DataError
 from registry.manifest import Manifest, TextInfo
@@ -135,13 +135,20 @@ class FeatureExtraction(TextTask):
         super().prepare(processor, model, plan, info)
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        asked: TextInfo,
+        rows: Rows,
     ) -> TextInfo:
         """How texts are cut, and pooled."""
-        require_reading_only(self, asked)
-        found = read_pooling(processor.name_or_path)
-        return text_info(processor, asked.max_length).model_copy(
-            update={"pooling": found.kind, "normalize": found.normalize}
+        pooling = read_pooling(processor.name_or_path)
+        return (
+            super()
+            .text_info(processor, model, asked, rows)
+            .model_copy(
+                update={"pair": None, "pooling": pooling.kind, "normalize": pooling.normalize}
+            )
         )
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:

@@ -19,7 +19,7 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTok
 from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, listed, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, require_reading_only, text_info
+from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -88,6 +88,7 @@ class MultipleChoice(TextTask):
     example = "prompt,choices,label\nWhere do fish live?,sea|tree|house,sea\n"
     metrics_up = MappingProxyType({"accuracy": True})
     header = ("choice", "score")
+    one_vector_a_row = True
 
     def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """Each label as the index of a choice of its row."""
@@ -120,11 +121,15 @@ class MultipleChoice(TextTask):
         return HeadPlan()
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        asked: TextInfo,
+        rows: Rows,
     ) -> TextInfo:
         """A prompt and a choice are a pair."""
-        require_reading_only(self, asked)
-        return text_info(processor, asked.max_length, pair=True)
+        found = super().text_info(processor, model, asked, rows)
+        return found.model_copy(update={"pair": "longest_first"})
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Every row is a prompt and choices."""

@@ -158,10 +158,14 @@ class QuestionAnswering(WindowTask):
         return min(limit // 2, 128)
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        asked: TextInfo,
+        rows: Rows,
     ) -> TextInfo:
         """The context is what is read in windows, each with the whole question."""
-        found = super().text_info(processor, asked, rows)
+        found = super().text_info(processor, model, asked, rows)
         return found.model_copy(update={"pair": "only_second"})
 
     def check_row(self, row: Mapping[str, Any]) -> None:

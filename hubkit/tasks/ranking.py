@@ -24,7 +24,7 @@ from hubkit.tasks.columns import (
 )
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, require_reading_only, text_info
+from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each
 from registry.errors import AdapterError, DataError
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -173,11 +173,15 @@ class Ranking(TextTask):
         return HeadPlan(1, (), "regression")
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        asked: TextInfo,
+        rows: Rows,
     ) -> TextInfo:
         """A query and a candidate are a pair."""
-        require_reading_only(self, asked)
-        return text_info(processor, asked.max_length, pair=True)
+        found = super().text_info(processor, model, asked, rows)
+        return found.model_copy(update={"pair": "longest_first"})
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Every row is a query and candidates."""

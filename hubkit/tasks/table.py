@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from hubkit.tasks.feature_extraction import FEATURE_EXTRACTION
 from hubkit.tasks.images.image_classification import IMAGE_CLASSIFICATION
 from hubkit.tasks.language.fill_mask import FILL_MASK
@@ -21,7 +19,6 @@ from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.tasks.text_regression import TEXT_REGRESSION
 from hubkit.tasks.token_classification import TOKEN_CLASSIFICATION
 from registry.errors import AdapterError
-from registry.task_types import of_class, with_outputs
 
 _TASKS: tuple[TaskType[Any], ...] = (
     TEXT_CLASSIFICATION,
@@ -57,12 +54,3 @@ def task_type(name: str | None, adapter: str) -> TaskType[Any]:
         f"{adapter} has the task type {name or 'none'}; hubkit runs {', '.join(TASK_TYPES)}. "
         "Load it with hubkit.Adapter.load and hubkit.attach to run it in a model of your own."
     )
-
-
-def task_type_of(model: PreTrainedModel) -> str | None:
-    """What the head of ``model`` is for; None where the table of names does not know it."""
-    names = of_class(type(model).__name__)
-    if names is None:
-        return None
-    problem, outputs = model.config.problem_type, model.config.num_labels
-    return with_outputs(names.name, outputs if problem in (None, "regression") else None)

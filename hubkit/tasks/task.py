@@ -1,8 +1,7 @@
 """The contract of a task type: all that training, evaluating and predicting ask of it.
 
 Each task type is one file that follows this order: its names, its columns, an example, the head
-that its data needs, encoding, batches, running, predictions, metrics. Nothing outside of these
-files says label, logits or accuracy.
+that its data needs, encoding, batches, running, predictions, metrics.
 """
 
 from __future__ import annotations
@@ -133,6 +132,7 @@ class TaskType(ABC, Generic[Processor]):
             are compared by their loss alone, and the metrics are measured once, at the best epoch,
             as `predict` answers.
         groups: Whether rows of a table are taken together, wherever they are in it.
+        one_vector_a_row: Whether its first output has the shape ``(rows, outputs)``.
     """
 
     names: ClassVar[TaskNames]
@@ -144,6 +144,7 @@ class TaskType(ABC, Generic[Processor]):
     max_length: ClassVar[int] = 128
     generates: ClassVar[bool] = False
     groups: ClassVar[bool] = False
+    one_vector_a_row: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -160,10 +161,10 @@ class TaskType(ABC, Generic[Processor]):
         """The columns that the model is to learn."""
         return tuple(column for column in self.columns if column.target)
 
-    def measured(self, rows: Rows) -> Rows:
-        """What a model is given of rows, to measure it on them.
+    def rows_for_metrics(self, rows: Rows) -> Rows:
+        """Return the rows that a model reads for its metrics.
 
-        Where it generates, that is what `predict` is given: no word of what is expected.
+        A model that generates reads no target, as in `predict`.
         """
         return rows.without([one.name for one in self.targets]) if self.generates else rows
 
@@ -377,11 +378,14 @@ class TaskType(ABC, Generic[Processor]):
         """
 
     @abstractmethod
-    def text_info(self, processor: Processor, asked: TextInfo, rows: Rows) -> TextInfo:
+    def text_info(
+        self, processor: Processor, model: PreTrainedModel, asked: TextInfo, rows: Rows
+    ) -> TextInfo:
         """How rows are cut and joined, for the manifest.
 
         Args:
             processor: The base model's, prepared.
+            model: The base model.
             asked: What a person chose, such as ``max_length``; None in it: as the base model does.
             rows: What is to be trained on.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from hubkit.bases.load import load_tokenizer
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import HeadPlan, TaskType
 from registry.errors import DataError, TextLengthError, UnsupportedModelError
-from registry.manifest import Manifest, TextInfo
+from registry.manifest import Side, TextInfo
 
 _ROW = {"single texts": "a text", "pairs": "a text and a text_pair"}
 LONG, SHORT = "one two three four five six seven eight nine ten", "one"
@@ -46,19 +46,117 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
         plan: HeadPlan,
         info: TextInfo,
     ) -> None:
-        """Set how texts are padded."""
-        set_padding(processor, model, self, plan, info)
+        """Set how texts are padded, so that a text has the same outputs alone and beside others.
+
+        A tokenizer without a token for padding gets one of its special tokens for it, and the
+        model's configuration names that token. If ``info`` has no side for padding, a long and a
+        short text are run together and one by one: padded on the side that the tokenizer names,
+        then on the other, as far as the task type allows.
+
+        Raises:
+            UnsupportedModelError: The outputs differ on each side, or the model cannot be run.
+        """
+        _set_padding_token(processor, model)
+        if info.padding_side in self.sides:
+            processor.padding_side = info.padding_side
+            return
+        was_training = model.training
+        model.train(False)
+        problem = ""
+        try:
+            for side in sorted(self.sides, key=lambda side: side != processor.padding_side):
+                processor.padding_side = side
+                problem = self._difference(processor, model, plan, info)
+                if not problem:
+                    return
+        finally:
+            model.train(was_training)
+        raise UnsupportedModelError(
+            f"The base model {model.config.name_or_path!r} ({type(model).__name__}) cannot be used "
+            f"for {self.name} with its tokenizer: {problem}.",
+            model.config.name_or_path,
+        )
+
+    def _difference(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        plan: HeadPlan,
+        info: TextInfo,
+    ) -> str:
+        """What is wrong with a batch of two texts; empty if nothing is."""
+        uncut = info.model_copy(update={"max_length": None, "target_max_length": None})
+        encoded = self.encode(tokenizer, self.probe(), plan, uncut)
+        collate = self.collator(tokenizer, model)
+        features = [encoded.feature(index) for index in range(len(encoded))]
+
+        def run(chosen: list[dict[str, Any]]) -> Sequence[Tensor]:
+            batch: Mapping[str, Tensor] = collate(chosen)
+            inputs = {name: values.to(model.device) for name, values in batch.items()}
+            with torch.no_grad():
+                return self.run(model, inputs, self.options())[1]
+
+        try:
+            together, alone = run(features), [run([feature]) for feature in features]
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            return f"a batch of two texts ends in: {reason.rstrip('.')}"
+        for index, parts in enumerate(alone):
+            for whole, part in zip(together, parts, strict=True):
+                width = part.shape[1] if part.ndim > 2 else None
+                found = whole[index, :width]
+                if tokenizer.padding_side == "left" and width is not None:
+                    found = whole[index, whole.shape[1] - width :]
+                if not close_enough(found, part[0], model.dtype):
+                    return "a text has other outputs beside a longer text than alone"
+        return ""
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        asked: TextInfo,
+        rows: Rows,
     ) -> TextInfo:
-        """As the tokenizer cuts and joins them."""
-        require_reading_only(self, asked)
-        return text_info(processor, asked.max_length, pair="text_pair" in rows)
+        """As the tokenizer cuts and joins them; no more tokens than the base model takes."""
+        self.check_asked(asked)
+        most = processor.model_max_length
+        limit = min(asked.max_length or most, most)
+        return TextInfo(
+            max_length=limit if limit < 2**31 else None,  # a model may take texts of any length
+            truncation_side=cast(Side, processor.truncation_side),
+            padding_side=cast(Side, processor.padding_side),
+            pair="longest_first" if "text_pair" in rows else None,
+        )
+
+    def check_asked(self, asked: TextInfo) -> None:
+        """Make sure that nothing was chosen for texts that a model writes.
+
+        Raises:
+            DataError: Something was.
+        """
+        for name in ("target_max_length", "source_language", "target_language"):
+            if (value := getattr(asked, name)) is not None:
+                raise DataError(
+                    f"{name} is {value!r}, but {self.name} does not turn one text into another.",
+                    value,
+                )
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Pairs where training had pairs, and single texts where it had those."""
-        require_pairs(rows, info)
+        if info.padding_side is None:  # an older manifest, which does not say what a row was
+            return
+        if ("text_pair" in rows) == (info.pair is not None):
+            return
+        forms = ("single texts", "pairs")
+        expected, found = forms if info.pair is None else forms[::-1]
+        raise DataError(
+            f"The adapter was trained on {expected} (a row is {_ROW[expected]}); {rows.name} holds "
+            f"{found}.",
+            rows.name,
+            expected=expected,
+            found=found,
+        )
 
     def collator(self, processor: PreTrainedTokenizerBase, model: PreTrainedModel) -> Any:
         """Batches that are filled up to their longest row."""
@@ -67,74 +165,6 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
     def probe(self) -> Rows:
         """A long row and a short one, to try a model with."""
         return self.given([{c.name: text for c in self.inputs} for text in (LONG, SHORT)])
-
-
-def text_info(
-    tokenizer: PreTrainedTokenizerBase, max_length: int | None, *, pair: bool = False
-) -> TextInfo:
-    """How a tokenizer cuts and joins texts, for the manifest.
-
-    Args:
-        tokenizer: The base model's, with its limit and its sides set.
-        max_length: Tokens of a row at most; None: as many as the base model takes.
-        pair: Whether a row is two texts.
-    """
-    limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
-    return TextInfo(
-        max_length=limit if limit < 2**31 else None,  # a model may take texts of any length
-        truncation_side=_side(tokenizer.truncation_side),
-        padding_side=_side(tokenizer.padding_side),
-        pair="longest_first" if pair else None,
-    )
-
-
-def require_reading_only(task: TextTask, asked: TextInfo) -> None:
-    """Make sure that nothing was chosen for texts that a model writes.
-
-    Raises:
-        DataError: Something was.
-    """
-    for name in ("target_max_length", "source_language", "target_language"):
-        if (value := getattr(asked, name)) is not None:
-            raise DataError(
-                f"{name} is {value!r}, but {task.name} does not turn one text into another.",
-                value,
-            )
-
-
-def text_of(manifest: Manifest) -> TextInfo:
-    """How an adapter's texts were cut in training, as far as that was recorded."""
-    if manifest.text is not None:
-        return manifest.text
-    # Before schema 2, only the settings of `hubkit train` told of it.
-    known = manifest.training.arguments.get("max_length") if manifest.training else None
-    return TextInfo(max_length=known if isinstance(known, int) else None)
-
-
-def require_pairs(rows: Rows, info: TextInfo) -> None:
-    """Make sure that rows are pairs where training had pairs, and single texts where it had those.
-
-    Args:
-        rows: What is to be encoded.
-        info: As recorded in training.
-
-    Raises:
-        DataError: The rows are of the other kind.
-    """
-    if ("text_pair" in rows) == (info.pair is not None):
-        return
-    expected, found = ("single texts", "pairs") if info.pair is None else ("pairs", "single texts")
-    raise DataError(
-        f"The adapter was trained on {expected} (a row is {_ROW[expected]}); {rows.name} holds "
-        f"{found}.",
-        rows.name,
-        expected=expected,
-        found=found,
-    )
-
-
-def _side(side: str) -> Any:
-    return side
 
 
 def encode_texts(
@@ -193,52 +223,6 @@ def encode_each(
     return encoded, [i for i in full if length(i) > limit]
 
 
-def set_padding(
-    tokenizer: PreTrainedTokenizerBase,
-    model: PreTrainedModel,
-    task: TextTask,
-    plan: HeadPlan,
-    info: TextInfo,
-) -> None:
-    """Set how texts are padded, so that a text has the same outputs alone and beside others.
-
-    A tokenizer without a token for padding gets one of its special tokens for it, and the model is
-    told which. Then a long and a short text are run together and one by one, padded on the side
-    that the tokenizer names, or else on the other, as far as the task type allows.
-
-    Args:
-        tokenizer: The base model's; it is changed.
-        model: With its head; its configuration is changed.
-        task: Says how the model is run.
-        plan: Of the head.
-        info: As recorded in training; where it does not say on which side to pad, that is found
-            out.
-
-    Raises:
-        UnsupportedModelError: The outputs differ on each side, or the model cannot be run.
-    """
-    _set_padding_token(tokenizer, model)
-    if info.padding_side in task.sides:
-        tokenizer.padding_side = info.padding_side
-        return
-    was_training = model.training
-    model.train(False)
-    problem = ""
-    try:
-        for side in sorted(task.sides, key=lambda side: side != tokenizer.padding_side):
-            tokenizer.padding_side = side
-            problem = _difference(tokenizer, model, task, plan, info)
-            if not problem:
-                return
-    finally:
-        model.train(was_training)
-    raise UnsupportedModelError(
-        f"The base model {model.config.name_or_path!r} ({type(model).__name__}) cannot be used for "
-        f"{task.name} with its tokenizer: {problem}.",
-        model.config.name_or_path,
-    )
-
-
 def _set_padding_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
     rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     if tokenizer.pad_token_id is None or not 0 <= int(tokenizer.pad_token_id) < rows:
@@ -261,39 +245,14 @@ def _set_padding_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedMode
         inner.pad_token_id = tokenizer.pad_token_id
 
 
-def _difference(
-    tokenizer: PreTrainedTokenizerBase,
-    model: PreTrainedModel,
-    task: TextTask,
-    plan: HeadPlan,
-    info: TextInfo,
-) -> str:
-    """What is wrong with a batch of two texts; empty if nothing is."""
-    uncut = info.model_copy(update={"max_length": None, "target_max_length": None})
-    encoded = task.encode(tokenizer, task.probe(), plan, uncut)
-    collate = task.collator(tokenizer, model)
-    features = [encoded.feature(index) for index in range(len(encoded))]
+def close_enough(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
+    """Whether outputs of a model differ by rounding alone.
 
-    def run(chosen: list[dict[str, Any]]) -> Sequence[Tensor]:
-        inputs: Mapping[str, Tensor] = collate(chosen)
-        with torch.no_grad():
-            return task.run(
-                model, {k: v.to(model.device) for k, v in inputs.items()}, task.options()
-            )[1]
-
-    try:
-        together, alone = run(features), [run([feature]) for feature in features]
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        return f"a batch of two texts ends in: {reason.rstrip('.')}"
-    exact = model.dtype in (torch.float32, torch.float64)
-    for index, parts in enumerate(alone):
-        for whole, part in zip(together, parts, strict=True):
-            width = part.shape[1] if part.ndim > 2 else None
-            found = whole[index, :width].float()
-            if tokenizer.padding_side == "left" and width is not None:
-                found = whole[index, whole.shape[1] - width :].float()
-            scale = float(part.float().abs().max()) or 1.0
-            if float((found - part[0].float()).abs().max()) > scale * (1e-3 if exact else 0.1):
-                return "a text has other outputs beside a longer text than alone"
-    return ""
+    Args:
+        found: Outputs, of any shape.
+        expected: Outputs of the same shape.
+        dtype: What the model computes in: half precision rounds more.
+    """
+    tolerance = 1e-3 if dtype in (torch.float32, torch.float64) else 0.1
+    scale = float(expected.float().abs().max()) or 1.0
+    return not float((found.float() - expected.float()).abs().max()) > scale * tolerance

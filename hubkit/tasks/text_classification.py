@@ -113,6 +113,7 @@ class Classification(TaskType[Processor]):
         {"accuracy": True, "f1_macro": True, "matthews": True, "f1_micro": True}
     )
     header = ("label", "score")
+    one_vector_a_row = True
     options = ClassificationOptions
 
     def check_options(self, options: Options, plan: HeadPlan) -> None:

@@ -48,6 +48,7 @@ class TextRegression(TextTask):
     example = "text,text_pair,score\nA man sings.,Somebody sings.,4.2\n"
     metrics_up = MappingProxyType({"pearson": True, "spearman": True, "mae": False})
     header = ("score",)
+    one_vector_a_row = True
 
     def plan_of(self, manifest: Manifest) -> HeadPlan:
         """One output, also where the manifest does not tell how many there are."""

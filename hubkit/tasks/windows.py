@@ -15,7 +15,7 @@ from tokenizers import Encoding
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.text import TextTask, require_reading_only, text_info
+from hubkit.tasks.text import TextTask
 from registry.errors import TextLengthError, UnsupportedModelError
 from registry.manifest import TextInfo
 
@@ -63,11 +63,14 @@ class WindowTask(TextTask):
         return tokenizer
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        asked: TextInfo,
+        rows: Rows,
     ) -> TextInfo:
         """The length of a window, and what two windows share."""
-        require_reading_only(self, asked)
-        found = text_info(processor, asked.max_length)
+        found = super().text_info(processor, model, asked, rows)
         if found.max_length is None:
             return found
         return found.model_copy(update={"stride": self.stride(found.max_length)})

@@ -19,5 +19,5 @@ def evaluate(model: AdaptedModel, rows: Rows, *, batch_size: int = 32) -> dict[s
         DataError: The rows lack what the task type is to learn.
     """
     model.task.check(rows, model.plan)
-    outputs, encoded = model.outputs(model.task.measured(rows), batch_size=batch_size)
+    outputs, encoded = model.outputs(model.task.rows_for_metrics(rows), batch_size=batch_size)
     return model.task.metrics(outputs, encoded, rows, model.plan)

@@ -184,7 +184,7 @@ def _start(
         _require_base_of(catalog, version, manifest, model, processor, base)
     described = describe(model)
     task.prepare(processor, model, plan, asked)
-    text = task.text_info(processor, asked, job.data)
+    text = task.text_info(processor, model, asked, job.data)
     if validation is not None:
         task.require_form(validation, text)
     return _Start(task, settings, plan, train, validation, model, described, processor, text)
@@ -349,7 +349,7 @@ def _run(
 def _measured(start: _Start, rows: Rows) -> Measured:
     measured = Measured(rows, start.encode(rows))
     if start.task.generates:
-        measured = replace(measured, asked=start.encode(start.task.measured(rows)))
+        measured = replace(measured, asked=start.encode(start.task.rows_for_metrics(rows)))
     return measured
 
 

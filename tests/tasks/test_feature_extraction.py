@@ -106,7 +106,7 @@ def test_texts_are_cut_where_the_embeddings_were_made_to(tmp_path: Path) -> None
     base = pools(base_folder(tmp_path / "base"), CONFIGS["mean"], limit=7)
     token = TASK.load_processor(str(base), tiny_model())
     assert token.model_max_length == 7
-    assert TASK.text_info(token, TextInfo(), rows_of(score=True)).max_length == 7
+    assert TASK.text_info(token, tiny_model(), TextInfo(), rows_of(score=True)).max_length == 7
 
 
 @pytest.mark.parametrize(

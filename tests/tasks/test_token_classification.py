@@ -41,6 +41,7 @@ from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog
 from registry.errors import (
+    AdapterError,
     DataError,
     LabelError,
     MissingColumnError,
@@ -464,6 +465,8 @@ def test_the_whole_way(catalog: Catalog, tmp_path: Path) -> None:
         for found, expected in zip(model.predict(texts), pipeline(texts), strict=True):
             places = [(e["entity_group"], e["start"], e["end"]) for e in expected]
             assert facts(found) == places
+        with pytest.raises(AdapterError, match="whose head gives no vector for a row"):
+            model.logits(texts)
         if version.kind in ("adapter", "fusion"):
             measured = {metric.name: metric.value for metric in manifest.metrics}
             found_metrics = evaluate(model, rows)

@@ -48,7 +48,9 @@ class ImageClassification(Classification[BaseImageProcessor]):
     ) -> None:
         """Images all have the size that the model takes: nothing is padded."""
 
-    def text_info(self, processor: BaseImageProcessor, asked: TextInfo, rows: Rows) -> TextInfo:
+    def text_info(
+        self, processor: BaseImageProcessor, model: PreTrainedModel, asked: TextInfo, rows: Rows
+    ) -> TextInfo:
         """There is no text."""
         return TextInfo()
 

@@ -9,33 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import HeadPlan
-from hubkit.tasks.text import LONG, SHORT, TextTask, set_padding
+from hubkit.tasks.text import LONG, SHORT, TextTask, close_enough
 from registry.errors import DataError, UnsupportedModelError
 from registry.manifest import TextInfo
 
 NEW_TOKENS = 128
 """How many tokens are written, at most, where nothing says."""
-
-
-def is_decoder(config: PreTrainedConfig) -> bool:
-    """Whether a model reads from left to right, and says what comes next: GPT-2, Llama.
-
-    transformers makes a decoder of an encoder such as BERT, too, but its weights are none of one.
-    """
-    kind = config.model_type
-    return (
-        kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        and not config.is_encoder_decoder
-        and (kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or getattr(config, "is_decoder", False))
-    )
 
 
 class GeneratingTask(TextTask):
@@ -54,7 +37,7 @@ class GeneratingTask(TextTask):
         decodes = not model.config.is_encoder_decoder
         recorded = info.padding_side is not None
         how = info.model_copy(update={"padding_side": "right"}) if recorded else info
-        set_padding(processor, model, self, plan, how)
+        super().prepare(processor, model, plan, how)
         config = model.generation_config
         if config is None:
             raise UnsupportedModelError(
@@ -164,16 +147,12 @@ def _require_alike(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, n
                 do_sample=False,
                 output_logits=True,
                 return_dict_in_generate=True,
-            )
-            .logits[0][-1]
-            .float()
+            ).logits[0][-1]
             for chosen in (rows, rows[1:])
         )
     finally:
         model.train(was_training)
-    exact = model.dtype in (torch.float32, torch.float64)
-    scale = float(alone.abs().max()) or 1.0
-    if float((together - alone).abs().max()) > scale * (1e-3 if exact else 0.1):
+    if not close_enough(together, alone, model.dtype):
         raise UnsupportedModelError(
             f"The base model {model.config.name_or_path!r} ({type(model).__name__}) cannot be used "
             f"for {name}: it goes on otherwise beside a longer text than alone.",

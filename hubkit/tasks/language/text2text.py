@@ -11,6 +11,7 @@ from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hubkit.bases.decoders import is_decoder
 from hubkit.bases.load import load_config
 from hubkit.tasks.columns import Column, text
 from hubkit.tasks.language.generation import Generating, generate, texts, written
@@ -18,13 +19,12 @@ from hubkit.tasks.language.language import (
     NEW_TOKENS,
     GeneratingTask,
     end_token,
-    is_decoder,
     opened,
 )
 from hubkit.tasks.language.losses import shifted_losses, token_losses
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, encode_texts, text_info
+from hubkit.tasks.text import LONG, encode_texts
 from registry.errors import DataError, TextLengthError, UnsupportedModelError, did_you_mean
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES
@@ -83,19 +83,25 @@ class Text2Text(GeneratingTask):
                 config.decoder_start_token_id = code
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        asked: TextInfo,
+        rows: Rows,
     ) -> TextInfo:
         """The limits of both texts, and what stands between them."""
-        found = text_info(processor, asked.max_length)
-        decodes = processor.padding_side == "left"
+        found = super().text_info(processor, model, asked, rows)
         return found.model_copy(
             update={
                 "target_max_length": asked.target_max_length or found.max_length,
-                "separator": _separator(processor) if decodes else None,
+                "separator": None if model.config.is_encoder_decoder else _separator(processor),
                 "source_language": asked.source_language,
                 "target_language": asked.target_language,
             }
         )
+
+    def check_asked(self, asked: TextInfo) -> None:
+        """What is written has a length and languages of its own."""
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Every row is a source, and a target where there is something to learn."""

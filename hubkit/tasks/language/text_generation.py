@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hubkit.bases.decoders import is_decoder
 from hubkit.bases.load import load_config
 from hubkit.tasks.columns import Column, text
 from hubkit.tasks.language.generation import Generating, generate, written
@@ -15,13 +16,11 @@ from hubkit.tasks.language.language import (
     NEW_TOKENS,
     GeneratingTask,
     end_token,
-    is_decoder,
     opened,
 )
 from hubkit.tasks.language.losses import PERPLEXITY_UP, perplexity, shifted_losses
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import require_reading_only, text_info
 from registry.errors import TextLengthError, UnsupportedModelError
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES
@@ -60,11 +59,14 @@ class TextGeneration(GeneratingTask):
         return Rows(rows.name, {"prompt": rows["text"]})
 
     def text_info(
-        self, processor: PreTrainedTokenizerBase, asked: TextInfo, rows: Rows
+        self,
+        processor: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        asked: TextInfo,
+        rows: Rows,
     ) -> TextInfo:
         """Windows that share a token."""
-        require_reading_only(self, asked)
-        found = text_info(processor, asked.max_length)
+        found = super().text_info(processor, model, asked, rows)
         return found.model_copy(update={"stride": 1})
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:

@@ -74,7 +74,7 @@ def test_a_decoder_learns_the_target_alone() -> None:
         assert feature["input_ids"] == [*prompt, *learned]
         assert feature["labels"] == [*[-100] * len(prompt), *learned]
     # What is to be answered is the prompt alone.
-    asked = TRANSLATION.encode(token, TRANSLATION.measured(pairs()), PLAN, SEPARATOR)
+    asked = TRANSLATION.encode(token, TRANSLATION.rows_for_metrics(pairs()), PLAN, SEPARATOR)
     assert asked.features["input_ids"][0] == [*token(SOURCES[0])["input_ids"], 3]
     assert "labels" not in asked.features
 
@@ -325,7 +325,7 @@ def test_what_a_decoder_attends_to_and_logits_of_rows_are_not_told(
     model = hubkit.load("fused", catalog=catalog)
     with pytest.raises(CompositionError, match="a decoder attends while it writes"):
         model.attention(SOURCES)
-    with pytest.raises(AdapterError, match="is for translation, which gives words and no numbers"):
+    with pytest.raises(AdapterError, match="whose head gives no vector for a row"):
         model.logits(SOURCES)
 
 
