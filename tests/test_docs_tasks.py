@@ -23,6 +23,7 @@ from hubkit.tasks.table import TASK_TYPES
 from hubkit.training.data import read_rows
 from hubkit.training.train import train_adapter
 from registry import open_catalog
+from registry import task_types as names
 from tests.support.language import language_base, pairs, texts
 from tests.support.models import base_folder, tiny_model
 from tests.support.whole_way import job
@@ -84,7 +85,7 @@ def sections() -> Iterator[tuple[str, list[doctest.Example]]]:
 
 def test_each_task_type_has_a_section_with_an_example() -> None:
     told = {name for title, _ in sections() for name in title.split(", ")}
-    assert told == set(TASK_TYPES)
+    assert told == set(TASK_TYPES) == set(names.TASK_TYPES)
     assert all(examples for _, examples in sections())
 
 
@@ -124,13 +125,13 @@ def test_the_example_of_a_task_type_runs_and_answers_as_shown(
     loaded = re.search(r'hubkit.load\("(.+?)"', "".join(one.source for one in examples))
     assert loaded is not None
     adapter(loaded.group(1), tmp_path)
-    names: dict[str, Any] = {"hubkit": hubkit, "PIL": PIL}
+    known: dict[str, Any] = {"hubkit": hubkit, "PIL": PIL}
     for example in examples:
         if example.want:
-            shown = repr(eval(example.source, names))
+            shown = repr(eval(example.source, known))
             assert kind(shown) == kind(example.want)
         else:
-            exec(example.source, names)
+            exec(example.source, known)
 
 
 def kind(shown: str) -> str:

@@ -10,6 +10,7 @@ import click
 from hubkit.cli.configuration import config_option
 from hubkit.cli.params import NAME, Number
 from hubkit.training.settings import PRECISIONS, SCHEDULES, Settings
+from registry.task_types import TASK_TYPES
 
 if TYPE_CHECKING:
     from hubkit.tasks.rows import Rows
@@ -189,11 +190,14 @@ def _class_weights(
     return found or None
 
 
-def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
+def training_options(
+    defaults: Settings, task_type: str | None = None
+) -> Callable[[_Command], _Command]:
     """What `train` and `fuse` have in common; `read_job` takes all of it but the task.
 
     Args:
         defaults: What is not said otherwise.
+        task_type: Likewise; None where the command finds out.
     """
     count = click.IntRange(1, 2**31 - 1)
 
@@ -214,9 +218,10 @@ def training_options(defaults: Settings) -> Callable[[_Command], _Command]:
             replace_option,
             click.option(
                 "--task-type",
-                default="text-classification",
-                show_default=True,
-                help="How it works: text-classification, translation, fill-mask, ...",
+                type=click.Choice([*TASK_TYPES]),
+                default=task_type,
+                show_default=task_type or "that of the adapters",
+                help="How it works: which columns the data has, and what is predicted.",
             ),
             click.option(
                 "--validation",

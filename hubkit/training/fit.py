@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import sys
 import time
@@ -433,7 +434,11 @@ class _Trainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.task.run(model, inputs, self.task.options())
         if loss is not None:
-            loss = loss.detach().mean().float()
+            # The trainer takes the mean over batches, and the last one may be smaller.
+            rows: Any = self.eval_dataset
+            batches = math.ceil(len(rows) / self.args.eval_batch_size)
+            share = len(outputs[0]) * batches / len(rows)
+            loss = loss.detach().mean().float() * share
         if prediction_loss_only:
             return loss, None, None
         kept = tuple(output.detach() for output in outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,9 +12,6 @@ from hubkit.cli.output import print_published, quiet
 from hubkit.cli.params import REF
 from hubkit.training.settings import FUSION_BATCH_SIZE, FUSION_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
-
-if TYPE_CHECKING:
-    from registry import Version
 
 
 @click.command("fuse")
@@ -26,6 +23,7 @@ def command(
     refs: tuple[AdapterRef, ...],
     data: str,
     task: str | None,
+    task_type: str | None,
     name: AdapterRef,
     as_json: bool,
     **options: Any,
@@ -46,21 +44,31 @@ def command(
     catalog = open_catalog()
     # Checked before the rest is loaded, which takes seconds: a slip is told at once.
     chosen = choose(catalog, refs, Fuse)
-    task = task or _common_task(refs, [version for version, _ in chosen])
+    versions = [version for version, _ in chosen]
+    task = task or _common("task", refs, [version.task for version in versions])
+    task_type = task_type or _common("task type", refs, [one.task_type for one in versions])
     with quiet():
-        job = read_job(data, name, task, **options)
+        job = read_job(data, name, task, task_type=task_type, **options)
         from hubkit.training.train import train_fusion
 
         version = train_fusion(catalog, job, refs=chosen)
     print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
 
 
-def _common_task(refs: Sequence[AdapterRef], versions: Sequence[Version]) -> str:
-    tasks = {ref: version.task for ref, version in zip(refs, versions, strict=True)}
-    task = next(iter(tasks.values()))
-    if task is None or len(set(tasks.values())) > 1:
-        listed = ", ".join(f"{ref}: {found or 'none'}" for ref, found in tasks.items())
-        raise click.UsageError(
-            f"The adapters have no task in common ({listed}); say with --task what the fusion does."
+def _common(fact: str, refs: Sequence[AdapterRef], values: Sequence[str | None]) -> str:
+    """What all adapters have.
+
+    Raises:
+        UsageError: They do not agree, or have none.
+    """
+    first = values[0]
+    if first is None or len(set(values)) > 1:
+        listed = ", ".join(
+            f"{ref}: {value or 'none'}" for ref, value in zip(refs, values, strict=True)
         )
-    return task
+        option = f"--{fact.replace(' ', '-')}"
+        raise click.UsageError(
+            f"The adapters have no {fact} in common ({listed}); say with {option} what the fusion "
+            "is to have."
+        )
+    return first

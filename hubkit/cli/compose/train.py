@@ -59,7 +59,7 @@ _PARAMETERS = (
     type=REF,
     help="Published adapter to train it over, such as one for a language; it stays frozen.",
 )
-@training_options(Settings(learning_rate=ADAPTER_LEARNING_RATE))
+@training_options(Settings(learning_rate=ADAPTER_LEARNING_RATE), "text-classification")
 def command(
     data: str,
     base: str,

@@ -210,7 +210,7 @@ def test_options_are_those_of_the_task_type(run: Run, trained: Catalog) -> None:
     result = run("predict", "film", "good", "--option", "num_beams=4", status=1)
     assert "text-classification has no option 'num_beams'" in result.stderr
     result = run("predict", "film", "good", "--threshold", 0.3, status=1)
-    assert "one label to each text" in result.stderr
+    assert "one label to each row" in result.stderr
     assert "NAME=VALUE" in run("predict", "film", "good", "--option", "x", status=2).stderr
 
 
