@@ -93,7 +93,7 @@ def test_rows_without_a_known_adapter_are_refused(many: ManyAdapters) -> None:
         many.predict(TEXTS[:2], adapter=["a0", "a-1"])
     with pytest.raises(DataError, match="There are 2 rows, but adapters for 1"):
         many.predict(TEXTS[:2], adapter=["a0"])
-    with pytest.raises(DataError, match="a list with an adapter for each"):
+    with pytest.raises(DataError, match="an iterable of adapter names, one for each text"):
         many.predict(TEXTS, adapter="a0")
 
 
