@@ -5,6 +5,7 @@ such as DoRA, leave it a method of its own, which PEFT runs and nothing else com
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -38,6 +39,9 @@ _KNOWN_OPTIONS = {
     "chained",  # hubkit's own
 }
 
+# As PEFT finds the number of a layer in the path of a module.
+_LAYER = re.compile(r".*\.[^.]*\.(\d+)\.")
+
 _Number = TypeVar("_Number", int, float)
 
 
@@ -66,6 +70,9 @@ class LoraConfig:
         dropout: While it is trained.
         targets: The ends of the paths of the adapted layers, or an expression for whole paths;
             None where the configuration leaves that to PEFT.
+        excluded: What of them is left out, likewise.
+        layers: The numbers of the layers that are adapted; None for all, or where the
+            configuration says in its own way what the number of a layer is.
         rank_pattern: Other ranks, by an expression for the end of a path.
         alpha_pattern: Other alphas, likewise.
         on_parameters: Whether it adapts parameters beside layers, which PEFT finds by other names;
@@ -80,6 +87,8 @@ class LoraConfig:
     bias: bool
     dropout: float
     targets: tuple[str, ...] | str | None
+    excluded: tuple[str, ...] | str | None
+    layers: frozenset[int] | None
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
     on_parameters: bool
@@ -101,11 +110,22 @@ class LoraConfig:
 
     def is_target(self, module: str) -> bool:
         """Whether the layer at a path is one of those that it adapts, as far as it says."""
-        if self.on_parameters or self.targets is None or self.targets == ALL_LINEAR:
+        if self.on_parameters:
             return True
-        if isinstance(self.targets, str):
-            return self.expressions.matches(self.targets, module)
-        return any(f".{module}".endswith(f".{target}") for target in self.targets)
+        if self.excluded is not None and self._names(self.excluded, module):
+            return False
+        if self.targets is None or self.targets == ALL_LINEAR:
+            return True
+        if not self._names(self.targets, module):
+            return False
+        number = _LAYER.match(module)
+        asked = self.layers is not None and not isinstance(self.targets, str)
+        return not asked or number is None or int(number[1]) in (self.layers or ())
+
+    def _names(self, names: tuple[str, ...] | str, module: str) -> bool:
+        if isinstance(names, str):
+            return self.expressions.matches(names, module)
+        return any(f".{module}".endswith(f".{name}") for name in names)
 
     def _at(self, module: str, pattern: Mapping[str, _Number], default: _Number) -> _Number:
         """The number that PEFT finds: that of the first pattern that ends the module's path."""
@@ -142,6 +162,8 @@ def read_lora(config: Mapping[str, Any], where: Place) -> LoraConfig:
         bias=_switch(config, "lora_bias", where),
         dropout=dropout,
         targets=_targets(config, where, expressions),
+        excluded=_excluded(config),
+        layers=_layers(config),
         rank_pattern=_pattern(
             config, "rank_pattern", expressions, where, "whole numbers from 1", _is_count
         ),
@@ -199,6 +221,21 @@ def _targets(
             where, "target_modules", targets, f"names of modules, an expression or {ALL_LINEAR}"
         )
     return tuple(targets)
+
+
+def _excluded(config: Mapping[str, Any]) -> tuple[str, ...] | str | None:
+    given = config.get("exclude_modules")
+    if isinstance(given, list) and all(isinstance(one, str) for one in given):
+        return tuple(given) or None
+    return given if isinstance(given, str) and given else None
+
+
+def _layers(config: Mapping[str, Any]) -> frozenset[int] | None:
+    given = config.get("layers_to_transform")
+    numbers = given if isinstance(given, list) else [given]
+    if config.get("layers_pattern") or not all(type(number) is int for number in numbers):
+        return None
+    return frozenset(numbers) or None
 
 
 def _pattern(

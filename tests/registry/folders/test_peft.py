@@ -97,6 +97,11 @@ def test_a_base_model_that_nothing_names_is_asked_for(folder: Path, value: str |
         ({"r": 8}, "query.lora_A.weight has the shape .4, 32., but .* says rank 8"),
         ({"rank_pattern": {"value": 2}}, "value.lora_A.weight has the shape .4, 32., .* rank 2"),
         ({"target_modules": ["queri"]}, r"fit none of the modules .*queri.*Did you mean query\?"),
+        # PEFT would leave these tensors out without a word.
+        ({"exclude_modules": ["value"]}, r"value' fit none of the modules"),
+        ({"exclude_modules": r".*\.value"}, r"value' fit none of the modules"),
+        ({"layers_to_transform": [0]}, r"layer\.1\..* fit none of the modules"),
+        ({"layers_to_transform": 1}, r"layer\.0\..* fit none of the modules"),
         ({"r": 0}, "r is 0; expected a whole number from 1"),
         ({"peft_type": None}, "peft_type is empty"),
         ({"peft_type": 3}, "peft_type is 3; expected a text"),
