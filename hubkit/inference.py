@@ -190,7 +190,9 @@ class AdaptedModel:
         return mean_attention(self.model, fusion, read)
 
     def _given(self, texts: Iterable[Any]) -> Rows:
-        if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+        # Going through a table of pandas gives the names of its columns.
+        table = hasattr(texts, "iterrows")
+        if table or isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
             raise DataError(
                 f"Expected an iterable of texts, found a {type(texts).__name__}. Put a single text "
                 "in a list.",
@@ -202,6 +204,8 @@ class AdaptedModel:
         self.task.require_form(rows, self.text)
         text = self.text
         if max_length is not None:
+            if isinstance(max_length, bool) or max_length < 1:
+                raise DataError(f"max_length must be at least 1, not {max_length}.", max_length)
             text = text.model_copy(update={"max_length": max_length})
         return self.task.encode(self.processor, rows, self.plan, text)
 

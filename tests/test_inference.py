@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 from torch import nn
@@ -97,6 +98,7 @@ def test_no_texts_have_no_predictions(catalog: Catalog) -> None:
     ("texts", "message"),
     [
         ("one text", "Expected an iterable of texts, found a str"),
+        (pandas.DataFrame({"text": ["good"]}), "Expected an iterable of texts, found a DataFrame"),
         (["x", 3], "Row 2 has 3 (int) as its text"),
         (["x", "\ud800"], "expected Unicode text"),
     ],
@@ -106,6 +108,12 @@ def test_what_is_not_text_is_refused(texts: list[str], message: str, catalog: Ca
     with pytest.raises(DataError) as caught:
         model.predict(texts)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("most", [0, -1, True])
+def test_a_length_that_leaves_no_token_is_refused(most: int, catalog: Catalog) -> None:
+    with pytest.raises(DataError, match=f"max_length must be at least 1, not {most}"):
+        hubkit.load("a", catalog=catalog).predict(["good"], max_length=most)
 
 
 def test_a_stack_predicts_with_the_head_of_its_last_adapter(catalog: Catalog) -> None:

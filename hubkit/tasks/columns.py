@@ -118,6 +118,8 @@ def number(value: Any) -> float:
     """A finite number, or text that reads as one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise NotExpectedError("a number")
+    if isinstance(value, str) and "_" in value:  # which Python takes for a thousands separator
+        raise NotExpectedError("a number")
     try:
         found = float(value)
     except (ValueError, OverflowError):

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from transformers import TextClassificationPipeline
 
+from hubkit.tasks.columns import NotExpectedError, number
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan
 from hubkit.tasks.text_regression import TEXT_REGRESSION as TASK
@@ -41,3 +42,8 @@ def test_scores_that_are_all_equal_have_no_correlation() -> None:
     rows = Rows("r", {"text": ["a", "b"], "score": [1.0, 2.0]})
     found = TASK.metrics((np.ones((2, 1), np.float32),), Encoded({}, range(2)), rows, PLAN)
     assert found == {"pearson": 0.0, "spearman": 0.0, "mae": 0.5}
+
+
+def test_a_number_with_underscores_is_text() -> None:
+    with pytest.raises(NotExpectedError, match="a number"):
+        number("1_5")
