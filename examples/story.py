@@ -25,8 +25,8 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.training.data import read_rows
 from hubkit.training.evaluate import evaluate
-from hubkit.training.settings import ADAPTER_LEARNING_RATE, Settings
-from hubkit.training.train import Job, train_adapter
+from hubkit.training.settings import ADAPTER_LEARNING_RATE, FUSION_LEARNING_RATE, Settings
+from hubkit.training.train import Job, train_adapter, train_fusion
 from registry import AdapterRef, Version, open_catalog
 
 console = Console(highlight=False)
@@ -54,7 +54,7 @@ def story_options(output: str) -> Callable[[Callable[..., None]], click.Command]
             help="Where the registry and the table go; an older registry there is replaced.",
         )(command)
         command = click.option(
-            "--rows", type=click.IntRange(min=8), help="Train on so many rows at most."
+            "--rows", type=click.IntRange(min=8), help="Read so many rows of each file at most."
         )(command)
         return click.command()(command)
 
@@ -66,7 +66,7 @@ class Story:
 
     Args:
         output: Where both go.
-        rows: Rows to train on at most; None: all that the story asks for.
+        rows: Rows of a file to read at most; None: all that the story asks for.
     """
 
     def __init__(self, output: Path, rows: int | None = None) -> None:
@@ -96,6 +96,7 @@ class Story:
         base: Path,
         method: str = "seq_bn",
         parameters: dict[str, Any] | None = None,
+        over: AdapterRef | None = None,
         **settings: Any,
     ) -> Version:
         """Train an adapter, publish it, and say how long it took."""
@@ -110,12 +111,30 @@ class Story:
         started = time.monotonic()
         with console.status(f"Training {name} on {len(rows)} rows ..."):
             version = train_adapter(
-                self.catalog, job, base=str(base), method=method, **parameters or {}
+                self.catalog, job, base=str(base), method=method, over=over, **parameters or {}
             )
         console.print(
             f"  {version.ref}: {len(rows)} rows, {version.size / 1e6:.1f} MB, "
             f"{time.monotonic() - started:.0f} s"
         )
+        return version
+
+    def fuse(
+        self, name: str, task_type: str, rows: Rows, refs: Sequence[AdapterRef], **settings: Any
+    ) -> Version:
+        """Train a fusion of published adapters, publish it, and say how long it took."""
+        job = Job(
+            name=AdapterRef.parse(name),
+            task=name,
+            data=rows,
+            validation=None,
+            task_type=task_type,
+            settings=Settings(**{"learning_rate": FUSION_LEARNING_RATE, **settings}),
+        )
+        started = time.monotonic()
+        with console.status(f"Training {name} on {len(rows)} rows ..."):
+            version = train_fusion(self.catalog, job, refs=refs)
+        console.print(f"  {version.ref}: {len(rows)} rows, {time.monotonic() - started:.0f} s")
         return version
 
     def measure(self, version: Version, rows: Rows) -> dict[str, float]:
@@ -137,6 +156,38 @@ class Story:
     def end(self) -> None:
         """Say how long all of it took."""
         console.print(f"All of it took {time.monotonic() - self.started:.0f} s.")
+
+
+def word_features(
+    base: Path, sentences: Sequence[Sequence[str]], batch_size: int = 64
+) -> list[np.ndarray]:
+    """What the frozen base model says of the first piece of each word.
+
+    Returns:
+        An array for each sentence. *Shape:* ``(words, hidden)``; zeros for a word that is cut off,
+        or that the tokenizer leaves nothing of.
+    """
+    model = AutoModel.from_pretrained(base).eval()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    found = []
+    for start in range(0, len(sentences), batch_size):
+        batch = tokenizer(
+            [list(words) for words in sentences[start : start + batch_size]],
+            is_split_into_words=True,
+            padding=True,
+            truncation=True,
+            max_length=128,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            states = model(**batch).last_hidden_state.numpy()
+        for index, state in enumerate(states):
+            features = np.zeros((len(sentences[start + index]), state.shape[-1]), state.dtype)
+            for at, word in reversed(list(enumerate(batch.word_ids(index)))):
+                if word is not None:
+                    features[word] = state[at]
+            found.append(features)
+    return found
 
 
 def sentence_features(base: Path, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:

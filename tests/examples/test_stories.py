@@ -1,0 +1,189 @@
+"""The stories of the documentation, run in small: tiny base models, and data written here."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from transformers import AutoModel
+
+from tests.support.language import language_base
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ADJECTIVES = ("good", "bad", "dull", "great")
+NOUNS = ("film", "plot", "ball")
+
+Table = list[dict[str, str]]
+Tell = Callable[[str], list[Table]]
+
+
+@pytest.fixture
+def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
+    """Runs a story on the data in ``tmp_path``, and returns the tables that it wrote."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    base = language_base(tmp_path / "base", "bert", AutoModel)
+
+    def run(name: str) -> list[Table]:
+        story = importlib.import_module(name)
+        monkeypatch.setattr(story, "base_model", lambda _: base)
+        output = tmp_path / "output"
+        arguments = ["--data", str(tmp_path), "--output", str(output)]
+        result = CliRunner().invoke(story.main, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        tables = read_tables(output / "table.md")
+        shown = [cell for table in tables for line in table for cell in line.values()]
+        assert all(cell in result.output for cell in shown if "\n" not in cell)
+        return tables
+
+    return run
+
+
+def read_tables(path: Path) -> list[Table]:
+    """The tables of a Markdown file, each as its lines by the names of the columns."""
+    tables = []
+    for block in path.read_text(encoding="utf-8").split("\n\n"):
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        if lines:
+            cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+            header, rule, *rows = cells
+            assert set(rule) == {"---"}
+            tables.append([dict(zip(header, row, strict=True)) for row in rows])
+    return tables
+
+
+def write_json_lines(path: Path, rows: Sequence[object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([header, *rows])
+
+
+def write_names(folder: Path, first: int, rows: int = 16) -> None:
+    """Sentences of which the noun is a name, and its adjective belongs to it."""
+    folder.mkdir(parents=True)
+    for place, split in enumerate(("train", "validation", "test")):
+        sentences = []
+        for row in range(first + place * rows, first + (place + 1) * rows):
+            kind = ("PER", "LOC")[row % 2]
+            words = [("the", "O"), (ADJECTIVES[row % 4], f"B-{kind}")]
+            words += [(NOUNS[row % 3], f"I-{kind}"), ("was", "O"), *[("very", "O")] * (row % 5)]
+            sentences.append("\n".join(f"{word}\t{tag}" for word, tag in words))
+        (folder / f"{split}.conll").write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
+
+
+def write_questions(path: Path, rows: int) -> None:
+    """Questions of which the answer is the last word of the context."""
+    questions = []
+    for row in range(rows):
+        answer = ADJECTIVES[row % 4]
+        context = f"the {NOUNS[row % 3]} was {'very ' * (row % 5)}{answer}"
+        answers = {"text": [answer], "answer_start": [context.rindex(answer)]}
+        question = f"the {NOUNS[row % 3]} was"
+        questions.append(
+            {"id": str(row), "context": context, "question": question, "answers": answers}
+        )
+    write_json_lines(path, questions)
+
+
+def share(cell: str) -> float:
+    """A number from 0 to 1, written with three places."""
+    assert re.fullmatch(r"[01]\.\d{3}", cell), cell
+    assert 0 <= float(cell) <= 1
+    return float(cell)
+
+
+def test_names_are_compared_with_a_probe_and_few_examples_with_a_fusion(
+    tmp_path: Path, tell: Tell
+) -> None:
+    write_names(tmp_path / "ner" / "wnut17_en", 0)
+    for place, language in enumerate(("en", "fr", "pt")):
+        write_names(tmp_path / "ner" / f"wikiann_{language}", place)
+    tweets, languages = tell("names")
+    assert [line["data"] for line in tweets] == ["WNUT-17 en"]
+    assert [line["data"] for line in languages] == [
+        f"WikiANN {name}" for name in ("en", "fr", "pt")
+    ]
+    for line in (*tweets, *languages):
+        assert line["sentences"] == "16"
+        assert share(line["probe"]) > 0, "a word says much of its tag"
+        share(line["adapter"])
+    assert [line["fusion"] for line in languages[:-1]] == ["", ""]
+    share(languages[-1]["fusion"])
+
+
+def test_questions_are_asked_in_the_language_of_training_and_in_another(
+    tmp_path: Path, tell: Tell
+) -> None:
+    for split, rows in (("train", 24), ("validation", 8), ("test", 8)):
+        write_questions(tmp_path / "qa" / "squadshifts_wiki" / f"{split}.jsonl", rows)
+    for language in ("en", "de"):
+        write_questions(tmp_path / "qa" / "xquad" / f"test.{language}.jsonl", 8)
+    (table,) = tell("questions")
+    asked = [(line["questions"], line["base model"]) for line in table]
+    assert asked == [
+        ("Wikipedia, English", "minilm"),
+        ("XQuAD, English", "minilm"),
+        ("Wikipedia, English", "me5"),
+        ("XQuAD, English", "me5"),
+        ("XQuAD, German", "me5"),
+    ]
+    for line in table:
+        assert line["asked"] == "8"
+        assert 0 <= float(line["exact match"]) <= float(line["F1"]) <= 100
+
+
+def test_language_adapters_are_swapped_below_an_adapter_for_names(
+    tmp_path: Path, tell: Tell
+) -> None:
+    for place, language in enumerate(("en", "pt")):
+        write_names(tmp_path / "ner" / f"wikiann_{language}", place)
+        lines = [f"the {NOUNS[row % 3]} was {ADJECTIVES[row % 4]}" for row in range(16)]
+        path = tmp_path / "crosslingual" / "mono" / f"wikiann_{language}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (table,) = tell("cross_lingual")
+    assert [line["tested on"] for line in table] == ["WikiANN en", "WikiANN pt"]
+    for line in table:
+        for name in ("no language adapter", "English adapter", "Portuguese adapter"):
+            share(line[name])
+
+
+def test_classes_pairs_and_choices_are_each_compared_with_the_frozen_base(
+    tmp_path: Path, tell: Tell
+) -> None:
+    for split in ("train", "validation", "test"):
+        kinds = [(f"the {NOUNS[row % 3]} was good", NOUNS[row % 3]) for row in range(12)]
+        write_csv(
+            tmp_path / "classification" / "banking77" / f"{split}.csv", ("text", "label"), kinds
+        )
+        pairs = [
+            (f"the {NOUNS[row % 3]}", f"a {NOUNS[row % 2]}", 5.0 * (row % 3 == row % 2) + row / 100)
+            for row in range(12)
+        ]
+        header = ("sentence1", "sentence2", "score")
+        write_csv(tmp_path / "regression" / "stsb_en" / f"{split}.csv", header, pairs)
+        choices = [
+            {"id": str(row), "question": "the film was", "choices": list(NOUNS), "label": row % 3}
+            for row in range(12)
+        ]
+        write_json_lines(tmp_path / "multiple_choice" / "commonsenseqa" / f"{split}.jsonl", choices)
+    ((intents,), (likeness,), (choice,)) = tell("classes_pairs_choices")
+    assert (intents["data"], intents["texts"]) == ("banking77", "12")
+    assert share(intents["probe"]) == 1, "a word says its class"
+    assert share(intents["adapter"]) > 0.3
+    assert (likeness["data"], likeness["pairs"]) == ("STS-B", "12")
+    for name in ("cosine of the frozen base", "adapter"):
+        assert -1 <= float(likeness[name]) <= 1
+    assert (choice["data"], choice["questions"]) == ("CommonsenseQA", "12")
+    assert choice["always the same place"] == "0.333"
+    share(choice["adapter"])
