@@ -239,7 +239,7 @@ def training_options(
             ),
             setting("epochs", count, "Passes over the data, at most."),
             setting("learning_rate", Number(min=0, min_open=True), "At its highest."),
-            setting("batch_size", count, "Rows computed together, in all processes."),
+            setting("batch_size", count, "Rows computed together."),
             setting("gradient_accumulation", count, "Batches in a step."),
             setting("max_length", count, "Tokens of a row; default: 128, question-answering: 384."),
             setting("target_max_length", count, "Tokens of a text to write; default: as of a row."),

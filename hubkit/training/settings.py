@@ -27,7 +27,7 @@ class Settings:
     Attributes:
         epochs: Passes over the data, at most.
         learning_rate: At its highest.
-        batch_size: Rows that are computed together, in all processes. The default lets an adapter
+        batch_size: Rows that are computed together. The default lets an adapter
             take enough steps on few texts; a fusion starts from trained adapters and needs fewer
             (`FUSION_BATCH_SIZE`).
         gradient_accumulation: Batches in a step.

@@ -15,6 +15,7 @@ from hubkit.predicting import predict_file as module
 from hubkit.predicting.predict_file import predict_file
 from registry import Catalog
 from registry.errors import ConflictError, DataError, RunInUseError
+from tests.support.models import base_folder
 
 pytest_plugins = ("tests.support.published",)
 
@@ -148,6 +149,13 @@ def test_an_unfinished_run_is_gone_on_with_by_the_same_run_alone(
         predict_file(model, source, out, options={"top_k": 1})
     with pytest.raises(ConflictError, match="another version "):
         predict_file(hubkit.load("b", catalog=trained_catalog), source, out)
+    other = base_folder(tmp_path / "other", seed=1)
+    with pytest.raises(ConflictError, match="another base "):
+        predict_file(
+            hubkit.load("a", base=str(other), allow_base_mismatch=True, catalog=trained_catalog),
+            source,
+            out,
+        )
     before = source.read_text()
     source.write_text(before + '{"text": "one more"}\n')
     with pytest.raises(ConflictError, match="another input "):
