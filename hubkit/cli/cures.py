@@ -2,8 +2,11 @@
 
 The library states facts; a command names options. A bare ``--option`` belongs to the command that
 ran: where that command has no such option, the sentence is left out. A whole command stands in
-backquotes, and is good advice everywhere. What the library finds or notes without refusing anything
-names a class, too, as what it is ``about``.
+backquotes, and is good advice everywhere.
+
+The library also reports problems without raising an error: as findings of fsck and doctor, and as
+notes. Their field ``about`` has the class of error that has the same cure; `cure_of` takes the class
+in place of an error.
 """
 
 from __future__ import annotations
@@ -127,8 +130,8 @@ def cure_of(
     """Return what to do about a problem, as sentences to put after its message; may be empty.
 
     Args:
-        problem: What the library refused; or the class of what it found, with nothing known of it.
-        command: The one that ran; default: unknown, so that every sentence is right.
+        problem: An error; or the class of one, which carries no fields.
+        command: The command that ran. Default: unknown, and no sentence is left out.
     """
     if problem is None:
         return ""

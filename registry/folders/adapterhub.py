@@ -31,7 +31,7 @@ def read_adapterhub_folder(path: Place, parts: tuple[Part, ...], given: Given) -
     Raises:
         FolderError: The weights contradict the configuration, the card or the labels; or the base
             model, or what a fusion is made of, is not named.
-        ManifestError: A fact is none that a manifest holds.
+        ManifestError: The manifest does not allow a value.
         OSError: A file cannot be read.
     """
     tensors = {part: _header(path, part) for part in parts}

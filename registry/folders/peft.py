@@ -62,7 +62,7 @@ def read_peft_folder(path: Place, parts: tuple[Part, ...], given: Given) -> Fold
     Raises:
         FolderError: The weights contradict the configuration, the card or the labels; or the
             base model is not named.
-        ManifestError: A fact is none that a manifest holds.
+        ManifestError: The manifest does not allow a value.
         OSError: A file cannot be read.
     """
     where = path / PEFT.config

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hubkit.training.conll import SUFFIXES
-from hubkit.training.files import read_table
+from hubkit.training.tables import read_table
 from registry.errors import DataError
 
 SPACED = """-DOCSTART- -X- -X- O

@@ -21,7 +21,7 @@ from hubkit.training.data import (
     read_labelled_text,
     read_rows,
 )
-from hubkit.training.files import read_table
+from hubkit.training.tables import read_table
 from registry.errors import (
     DataError,
     EncodingError,

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.training.data import read_inputs
-from hubkit.training.files import read_blocks, read_table
+from hubkit.training.tables import read_blocks, read_table
 from registry.errors import DataError
 
 ROWS = [{"text": f'text "{i}",\nof two lines', "id": str(i)} for i in range(7)]
