@@ -5,8 +5,8 @@ ran: where that command has no such option, the sentence is left out. A whole co
 backquotes, and is good advice everywhere.
 
 The library also reports problems without raising an error: as findings of fsck and doctor, and as
-notes. Their field ``about`` has the class of error that has the same cure; `cure_of` takes the class
-in place of an error.
+notes. Their field ``about`` has the class of error that has the same cure, and `cure_of` takes the
+class in place of an error.
 """
 
 from __future__ import annotations

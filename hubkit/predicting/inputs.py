@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.task import TaskType
 from hubkit.training.data import read_inputs
-from hubkit.training.tables import SUFFIXES, load_json
 from hubkit.training.lines import opened, read_lines
+from hubkit.training.tables import SUFFIXES, load_json
 from registry.errors import DataError
 from registry.manifest import TextInfo
 
