@@ -48,7 +48,7 @@ def intents(story: Story, base: Path, data: Path) -> None:
         for part in (validation, test)
     )
     version = story.train(
-        "intents", "text-classification", train, validation, base=base, epochs=10, max_length=64
+        "intents", "text-classification", train, validation, base=base, epochs=4, max_length=64
     )
     found = story.measure(version, test)
     probe = LogisticRegression(max_iter=2000, C=10)

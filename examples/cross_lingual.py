@@ -7,13 +7,15 @@ names learns over the English one. Then the English one is swapped for that of t
 (Pfeiffer et al. 2020, arXiv 2005.00052). DATA holds plain sentences (crosslingual/mono) and WikiANN
 (ner/wikiann_XX).
 
-The base model, multilingual-e5 cut to the words of English and Portuguese, comes without an output
-layer for words. Its first part is trained once, on both languages, and frozen with the rest; its
-second part is the embeddings.
+The other language is Portuguese, on multilingual-e5 cut to the words of English and Portuguese, and
+German, on multilingual-e5 cut to the pieces of words that the data has: with all 250,000 the output
+layer would take hours. The base model comes without an output layer for words. Its first part is
+trained once, on both languages, and frozen with the rest; its second part is the embeddings.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from base_models import base_model
@@ -39,14 +41,35 @@ PLAIN = 2000
 
 @story_options("languages-output")
 def main(data: Path, output: Path, rows: int | None) -> None:
-    """From English names to Portuguese ones."""
+    """From English names to Portuguese and to German ones."""
     story = Story(output, rows)
-    console.rule("Language adapters")
-    plain = {language: sentences(story, data, language) for language in ("en", "pt")}
-    base = with_words(story, base_model("me5-enpt"), [*plain["en"]["text"], *plain["pt"]["text"]])
+    for name, target in (("me5-enpt", "pt"), ("me5", "de")):
+        swap(story, data, name, target)
+    story.end()
+
+
+def swap(story: Story, data: Path, name: str, target: str) -> None:
+    """Learn names in English, and find them in another language."""
+    console.rule(f"From en to {target}: language adapters")
+    plain = {language: sentences(story, data, language) for language in ("en", target)}
+    texts = [text for rows in plain.values() for text in rows["text"]]
+    names = {
+        language: story.read(TASK, data / "ner" / f"wikiann_{language}" / "test.conll")
+        for language in ("en", target)
+    }
+    english = data / "ner" / "wikiann_en"
+    train = story.read(TASK, english / "train.conll", SENTENCES)
+    validation = story.read(TASK, english / "validation.conll")
+    base = base_model(name)
+    if name == "me5":
+        words = [
+            " ".join(row) for part in (train, validation, *names.values()) for row in part["tokens"]
+        ]
+        base = cut(base, story.output / f"me5-en{target}", [*texts, *words])
+    base = with_words(story, base, texts)
     languages = {
         language: story.train(
-            f"language-{language}",
+            f"{language}-for-{target}",
             "fill-mask",
             rows,
             None,
@@ -59,26 +82,23 @@ def main(data: Path, output: Path, rows: int | None) -> None:
         )
         for language, rows in plain.items()
     }
-    console.rule("Names")
-    english = data / "ner" / "wikiann_en"
-    train = story.read(TASK, english / "train.conll", SENTENCES)
-    validation = story.read(TASK, english / "validation.conll")
+    console.rule(f"From en to {target}: names")
     how = {"base": base, "epochs": 4, "max_length": 64}
-    without = story.train("names", TASK, train, validation, **how)
-    over = story.train("names-over-en", TASK, train, validation, over=languages["en"].ref, **how)
+    without = story.train(f"names-for-{target}", TASK, train, validation, **how)
+    over = story.train(
+        f"names-over-en-for-{target}", TASK, train, validation, over=languages["en"].ref, **how
+    )
     table = []
-    for target in ("en", "pt"):
-        test = story.read(TASK, data / "ner" / f"wikiann_{target}" / "test.conll")
+    for tested, test in names.items():
         found = [story.measure(without, test)["f1"]]
-        for language in ("en", "pt"):
+        for language in plain:
             found.append(story.measure(stacked(story, languages[language], over), test)["f1"])
-        table.append((f"WikiANN {target}", *(f"{value:.3f}" for value in found)))
+        table.append((f"WikiANN {tested}", *(f"{value:.3f}" for value in found)))
     story.table(
         "F1 of whole entities; names were learned in English only",
-        ("tested on", "no language adapter", "English adapter", "Portuguese adapter"),
+        ("tested on", "no language adapter", "en adapter", f"{target} adapter"),
         table,
     )
-    story.end()
 
 
 def sentences(story: Story, data: Path, language: str) -> Rows:
@@ -92,6 +112,34 @@ def stacked(story: Story, language: Version, names: Version) -> Version:
     """The adapter for names over that of a language, published."""
     name = AdapterRef.parse(f"{names.ref.name}-in-{language.ref.name}")
     return publish_stack(story.catalog, name, [language.ref, names.ref])
+
+
+def cut(base: Path, folder: Path, texts: list[str]) -> Path:
+    """The base model with those words of its vocabulary alone that the texts have.
+
+    The tokenizer is a unigram model: it splits the texts as before, since the best split of a text
+    is still there.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    used = {number for ids in tokenizer(texts)["input_ids"] for number in ids}
+    kept = sorted(used | set(tokenizer.all_special_ids))
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    rules["model"]["vocab"] = [rules["model"]["vocab"][number] for number in kept]
+    new = {number: index for index, number in enumerate(kept)}
+    rules["model"]["unk_id"] = new[rules["model"]["unk_id"]]
+    for token in rules["added_tokens"]:
+        token["id"] = new[token["id"]]
+    for token in rules["post_processor"]["special_tokens"].values():
+        token["ids"] = [new[number] for number in token["ids"]]
+    model = AutoModel.from_pretrained(base)
+    embeddings = model.get_input_embeddings().weight.detach()[kept]
+    model.resize_token_embeddings(len(kept))
+    model.get_input_embeddings().weight.data.copy_(embeddings)
+    model.config.pad_token_id = new[tokenizer.pad_token_id]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(json.dumps(rules), encoding="utf-8")
+    return folder
 
 
 def with_words(story: Story, base: Path, texts: list[str]) -> Path:

@@ -10,26 +10,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
-from transformers import AutoModel
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.pre_tokenizers import Metaspace
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.support.language import language_base
+from tests.support.models import tiny_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ADJECTIVES = ("good", "bad", "dull", "great")
 NOUNS = ("film", "plot", "ball")
 
 Table = list[dict[str, str]]
-Tell = Callable[[str], list[Table]]
+Tell = Callable[..., list[Table]]
 
 
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Runs a story on the data in ``tmp_path``, and returns the tables that it wrote."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    base = language_base(tmp_path / "base", "bert", AutoModel)
+    language_base(tmp_path / "base", "bert", AutoModel)
 
-    def run(name: str) -> list[Table]:
+    def run(name: str, base: Path = tmp_path / "base") -> list[Table]:
         story = importlib.import_module(name)
         monkeypatch.setattr(story, "base_model", lambda _: base)
         output = tmp_path / "output"
@@ -95,6 +101,41 @@ def write_questions(path: Path, rows: int) -> None:
     write_json_lines(path, questions)
 
 
+def unigram_base(folder: Path) -> Path:
+    """A tiny base model with a tokenizer like that of XLM-R: the best split into pieces."""
+    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    words = ("the", "a", "was", "very", *ADJECTIVES, *NOUNS, "not")
+    pieces = [
+        *special,
+        "\u2581",
+        *(f"\u2581{word}" for word in words),
+        "oo",
+        "l",
+        "good",
+        "film",
+        "go",
+    ]
+    backend = Tokenizer(Unigram([(piece, -float(len(special))) for piece in pieces], unk_id=3))
+    backend.pre_tokenizer = Metaspace()
+    backend.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        cls_token="<s>",
+        eos_token="</s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_max_length=32,
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)
+    tiny_model("bert", AutoModel, vocab_size=len(pieces), pad_token_id=1).save_pretrained(folder)
+    return folder
+
+
 def share(cell: str) -> float:
     """A number from 0 to 1, written with three places."""
     assert re.fullmatch(r"[01]\.\d{3}", cell), cell
@@ -116,9 +157,17 @@ def test_names_are_compared_with_a_probe_and_few_examples_with_a_fusion(
     for line in (*tweets, *languages):
         assert line["sentences"] == "16"
         assert share(line["probe"]) > 0, "a word says much of its tag"
-        share(line["adapter"])
+    share(tweets[0]["adapter"])
+    english, french, portuguese = languages
     assert [line["fusion"] for line in languages[:-1]] == ["", ""]
-    share(languages[-1]["fusion"])
+    assert english["English adapter"] == ""
+    for cell in (
+        *(line["own adapter"] for line in languages),
+        french["English adapter"],
+        portuguese["English adapter"],
+        portuguese["fusion"],
+    ):
+        share(cell)
 
 
 def test_questions_are_asked_in_the_language_of_training_and_in_another(
@@ -145,17 +194,37 @@ def test_questions_are_asked_in_the_language_of_training_and_in_another(
 def test_language_adapters_are_swapped_below_an_adapter_for_names(
     tmp_path: Path, tell: Tell
 ) -> None:
-    for place, language in enumerate(("en", "pt")):
+    for place, language in enumerate(("en", "pt", "de")):
         write_names(tmp_path / "ner" / f"wikiann_{language}", place)
         lines = [f"the {NOUNS[row % 3]} was {ADJECTIVES[row % 4]}" for row in range(16)]
         path = tmp_path / "crosslingual" / "mono" / f"wikiann_{language}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (table,) = tell("cross_lingual")
-    assert [line["tested on"] for line in table] == ["WikiANN en", "WikiANN pt"]
-    for line in table:
-        for name in ("no language adapter", "English adapter", "Portuguese adapter"):
-            share(line[name])
+    for table, target in zip(
+        tell("cross_lingual", unigram_base(tmp_path / "pieces")), ("pt", "de"), strict=True
+    ):
+        assert [line["tested on"] for line in table] == ["WikiANN en", f"WikiANN {target}"]
+        for line in table:
+            for name in ("no language adapter", "en adapter", f"{target} adapter"):
+                share(line[name])
+
+
+def test_a_base_cut_to_the_words_of_texts_gives_the_same_for_these_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    whole = unigram_base(tmp_path / "whole")
+    texts = ["the film was good", "a bad plot"]
+    cut = importlib.import_module("cross_lingual").cut(whole, tmp_path / "cut", texts)
+    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in (whole, cut)]
+    assert [len(tokenizer) for tokenizer in tokenizers] == [23, 12]
+    pieces = [[tokenizer.tokenize(text) for text in texts] for tokenizer in tokenizers]
+    assert pieces[0] == pieces[1]
+    states = []
+    for folder, tokenizer in zip((whole, cut), tokenizers, strict=True):
+        batch = tokenizer(texts, padding=True, return_tensors="pt")
+        states.append(AutoModel.from_pretrained(folder).eval()(**batch).last_hidden_state)
+    torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
 def test_classes_pairs_and_choices_are_each_compared_with_the_frozen_base(
