@@ -3,20 +3,16 @@
 import json
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, exists, func, inspect, or_, select, text, union
+from sqlalchemy import Connection, func, inspect, select, text
 
 from registry.database.database import TEXT_TABLE, VERSION_TABLE, Database
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
-from registry.tables.listings import NO_SCORE
 from registry.tables.models import (
-    DOWNLOADS,
     FILES,
-    LISTINGS,
     LOG,
     LOG_HEAD,
     METADATA,
-    METRICS,
     REPOSITORIES,
     REVISIONS,
 )
@@ -128,53 +124,6 @@ def label(connection: Connection, digest: str) -> str:
     ]
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
-
-
-def stray_listings(connection: Connection) -> list[int]:
-    """Return the repositories whose listing does not say what their newest version does."""
-    newer = REVISIONS.alias()
-    newest = (
-        select(REVISIONS)
-        .where(
-            REVISIONS.c.number.is_not(None),
-            REVISIONS.c.yanked_at.is_(None),
-            ~exists().where(
-                newer.c.repository_id == REVISIONS.c.repository_id,
-                newer.c.number > REVISIONS.c.number,
-                newer.c.yanked_at.is_(None),
-            ),
-        )
-        .subquery()
-    )
-    score = (
-        select(METRICS.c.value)
-        .where(METRICS.c.revision_id == newest.c.id, METRICS.c.higher_is_better)
-        .order_by(METRICS.c.position)
-        .limit(1)
-        .scalar_subquery()
-    )
-    count = (
-        select(DOWNLOADS.c.count)
-        .where(DOWNLOADS.c.repository_id == newest.c.repository_id)
-        .scalar_subquery()
-    )
-    repeated = {*LISTINGS.c.keys()} & {*newest.c.keys()}
-    wrong = (
-        select(newest.c.repository_id)
-        .join(LISTINGS, LISTINGS.c.repository_id == newest.c.repository_id, isouter=True)
-        .where(
-            or_(
-                LISTINGS.c.revision_id.is_distinct_from(newest.c.id),
-                LISTINGS.c.score != func.coalesce(score, NO_SCORE),
-                LISTINGS.c.downloads != func.coalesce(count, 0),
-                *(LISTINGS.c[name].is_distinct_from(newest.c[name]) for name in sorted(repeated)),
-            )
-        )
-    )
-    unfounded = select(LISTINGS.c.repository_id).where(
-        LISTINGS.c.repository_id.not_in(select(newest.c.repository_id))
-    )
-    return sorted(connection.scalars(union(wrong, unfounded)))
 
 
 def unlogged_ids(connection: Connection) -> list[int]:

@@ -10,22 +10,21 @@ from registry.catalog.catalog import Catalog
 from registry.catalog.store import Store
 from registry.errors import AlteredRowsError, CorruptBlobError, ManifestError
 from registry.maintenance.findings import Finding
-from registry.maintenance.integrity import stray_listings, unlogged_ids
+from registry.maintenance.integrity import unlogged_ids
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.tables.listings import list_newest
-from registry.tables.models import REVISIONS
+from registry.tables.listings import list_newest, newest_listings
+from registry.tables.models import LISTINGS, REPOSITORIES, REVISIONS
 from registry.tables.record import PARTS, add_parts, columns, part_rows
 from registry.tables.text_index import add_text, indexed_ids, remove_text, text_columns
 from registry.tables.versions import AnyRow, Version, load_rows, load_version, select_versions
 
 _BATCH = 200
-_FAMILY = "base_family"
 
 
 def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield what is wrong with the rows of versions whose manifest is sound."""
-    last = families = 0
+    last = 0
     while True:
         with catalog.database.read() as connection:
             batch = load_rows(
@@ -44,35 +43,36 @@ def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
             )
             wrong = [*_wrong_versions(catalog, connection, batch)]
         for revision_id, ref, manifest, tables in wrong:
-            if repair:
-                with catalog.database.write() as connection:
-                    rewrite(connection, revision_id, ref, manifest)
-            if tables == [_FAMILY]:
-                families += 1
-                continue
-            text = f"{ref}: its manifest says something else than {_listed(tables)}."
-            if repair:
-                yield Finding(f"{text} They are written again, as the manifest says.", "repaired")
-            else:
+            text = f"{ref}: its manifest says something else than {' and '.join(tables)}."
+            if not repair:
                 yield Finding(text, about=AlteredRowsError)
+                continue
+            with catalog.database.write() as connection:
+                rewrite(connection, revision_id, ref, manifest)
+            yield Finding(f"{text} They are written again, as the manifest says.", "repaired")
         if len(batch) < _BATCH:
-            break
+            return
         last = batch[-1][0].id
-    if families and repair:
-        yield Finding(f"The base model's family of {families} versions is noted.", "repaired")
-    elif families:
-        yield Finding(
-            f"Of {families} versions, published by an earlier hubkit, the family of the base model "
-            "is not noted, so that looking for it does not find them. Nothing is lost.",
-            "note",
-            about=AlteredRowsError,
-        )
 
 
 def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield which adapters are not listed as their newest version says."""
-    with catalog.database.read() as connection:
-        wrong = stray_listings(connection)
+    last, wrong = 0, list[int]()
+    while True:
+        with catalog.database.read() as connection:
+            ids = connection.scalars(
+                select(REPOSITORIES.c.id)
+                .where(REPOSITORIES.c.id > last)
+                .order_by(REPOSITORIES.c.id)
+                .limit(_BATCH)
+            ).all()
+            expected = newest_listings(connection, ids)
+            rows = connection.execute(select(LISTINGS).where(LISTINGS.c.repository_id.in_(ids)))
+            found = {row.repository_id: dict(row._mapping) for row in rows}
+        wrong += [key for key in ids if found.get(key) != expected.get(key)]
+        if len(ids) < _BATCH:
+            break
+        last = ids[-1]
     if not wrong:
         return
     text = f"{len(wrong)} adapters are not listed as they are, or not at all."
@@ -113,14 +113,8 @@ def _wrong_versions(
             continue
         manifest = manifests[row.id]
         wanted = columns(manifest)
-        rows = {name: row._mapping[name] for name in wanted}
-        if rows[_FAMILY] is None:  # published before there was this column
-            same_but_family = rows | {_FAMILY: wanted[_FAMILY]} == wanted
-        else:
-            same_but_family = rows == wanted
         same = {
-            "the table revisions": same_but_family,
-            _FAMILY: not same_but_family or rows == wanted,
+            "the table revisions": {name: row._mapping[name] for name in wanted} == wanted,
             **{
                 f"the table {table.name}": found[table][row.id]
                 == Counter(tuple(part[column.name] for column in table.c) for part in listed)
@@ -131,10 +125,6 @@ def _wrong_versions(
         tables = [name for name, is_same in same.items() if not is_same]
         if tables:
             yield row.id, version.ref, manifest, tables
-
-
-def _listed(tables: list[str]) -> str:
-    return " and ".join(name for name in tables if name != _FAMILY)
 
 
 def _sound_manifest(store: Store, version: Version) -> Manifest | None:

@@ -1,17 +1,16 @@
 """Keeping the listings: one row an adapter, for the newest version that is not yanked."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from registry.refs import AdapterRef
 from registry.tables.models import DOWNLOADS, LISTINGS, METRICS, REPOSITORIES, REVISIONS
 
 NO_SCORE = float("-inf")
 """The score of an adapter without a metric that is better when higher: lower than any other."""
-
-# Built once, as in `registry.tables.record`.
-_ADD_LISTING = insert(LISTINGS)
 
 _COPIED = (
     "kind",
@@ -26,6 +25,47 @@ _COPIED = (
     "license",
     "size",
 )
+# Built once, as in `registry.tables.record`.
+_ADD_LISTING = insert(LISTINGS)
+_VERSIONS = REVISIONS.alias()
+_NEWEST = (
+    select(
+        REVISIONS.c.id,
+        REVISIONS.c.repository_id,
+        REPOSITORIES.c.owner,
+        REPOSITORIES.c.folded,
+        select(DOWNLOADS.c.count)
+        .where(DOWNLOADS.c.repository_id == REPOSITORIES.c.id)
+        .scalar_subquery()
+        .label("downloads"),
+        select(METRICS.c.value)
+        .where(METRICS.c.revision_id == REVISIONS.c.id, METRICS.c.higher_is_better)
+        .order_by(METRICS.c.position)
+        .limit(1)
+        .scalar_subquery()
+        .label("score"),
+        *(REVISIONS.c[name] for name in _COPIED),
+    )
+    .select_from(REPOSITORIES)
+    .join(
+        REVISIONS,
+        REVISIONS.c.id
+        == select(_VERSIONS.c.id)
+        .where(
+            _VERSIONS.c.repository_id == REPOSITORIES.c.id,
+            _VERSIONS.c.number.is_not(None),
+            _VERSIONS.c.yanked_at.is_(None),
+        )
+        .order_by(_VERSIONS.c.number.desc())
+        .limit(1)
+        .scalar_subquery(),
+    )
+    .where(
+        REPOSITORIES.c.id.in_(bindparam("ids", expanding=True)),
+        REPOSITORIES.c.deleted_at.is_(None),
+    )
+)
+
 # The end of a class's name in transformers, such as ForSequenceClassification.
 _CLASS_ENDING = re.compile(
     r"(?:LMHead|Double|Encoder|Decoder)*(?:Pre[A-Z]\w*)?(?:Model|For[A-Z].*)$"
@@ -52,50 +92,29 @@ def fold_family(text: str) -> str:
 def list_newest(connection: Connection, repository_id: int) -> None:
     """Bring the listing of an adapter up to date; call it whenever a version comes or is yanked."""
     connection.execute(delete(LISTINGS).where(LISTINGS.c.repository_id == repository_id))
-    downloads = (
-        select(DOWNLOADS.c.count)
-        .where(DOWNLOADS.c.repository_id == repository_id)
-        .scalar_subquery()
-    )
-    score = (
-        select(METRICS.c.value)
-        .where(METRICS.c.revision_id == REVISIONS.c.id, METRICS.c.higher_is_better)
-        .order_by(METRICS.c.position)
-        .limit(1)
-        .scalar_subquery()
-    )
-    newest = connection.execute(
-        select(
-            REVISIONS.c.id,
-            REPOSITORIES.c.owner,
-            REPOSITORIES.c.folded,
-            downloads.label("downloads"),
-            score.label("score"),
-            *(REVISIONS.c[name] for name in _COPIED),
-        )
-        .join(REPOSITORIES, REPOSITORIES.c.id == REVISIONS.c.repository_id)
-        .where(
-            REVISIONS.c.repository_id == repository_id,
-            REVISIONS.c.number.is_not(None),
-            REVISIONS.c.yanked_at.is_(None),
-            REPOSITORIES.c.deleted_at.is_(None),
-        )
-        .order_by(REVISIONS.c.number.desc())
-        .limit(1)
-    ).one_or_none()
-    if newest is None:
-        return
-    connection.execute(
-        _ADD_LISTING,
-        {
-            "repository_id": repository_id,
-            "revision_id": newest.id,
-            "owner": None if newest.owner is None else newest.folded.partition("/")[0],
-            "score": NO_SCORE if newest.score is None else newest.score,
-            "downloads": newest.downloads or 0,
-            **{name: newest._mapping[name] for name in _COPIED},
-        },
-    )
+    newest = newest_listings(connection, [repository_id])
+    if newest:
+        connection.execute(_ADD_LISTING, newest[repository_id])
+
+
+def newest_listings(
+    connection: Connection, repository_ids: Sequence[int]
+) -> dict[int, dict[str, Any]]:
+    """Return the rows that some adapters should have in the listings, by the adapter's id.
+
+    An adapter that was deleted, or whose versions are all yanked, has none.
+    """
+    return {
+        row.repository_id: {
+            "repository_id": row.repository_id,
+            "revision_id": row.id,
+            "owner": None if row.owner is None else row.folded.partition("/")[0],
+            "score": NO_SCORE if row.score is None else row.score,
+            "downloads": row.downloads or 0,
+            **{name: row._mapping[name] for name in _COPIED},
+        }
+        for row in connection.execute(_NEWEST, {"ids": repository_ids})
+    }
 
 
 def count_download(connection: Connection, ref: AdapterRef) -> None:
