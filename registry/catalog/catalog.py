@@ -19,16 +19,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.catalog import change
+from sqlalchemy import Connection
+
 from registry.catalog.cache import cached_folder
 from registry.catalog.checkout import materialize, read_manifest
 from registry.catalog.publish import publish_version
 from registry.catalog.pull import pull_version
 from registry.catalog.store import Store
+from registry.fields import check_text
 from registry.log.log import current_user
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.storage.files import is_digest, open_file
+from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.lineage import Lineage, find_lineage, find_parents
 from registry.tables.lookup import find_repository, find_version
 from registry.tables.models import REVISIONS
@@ -39,7 +42,13 @@ from registry.tables.record import (
     require_number,
     require_publishable,
 )
-from registry.tables.versions import Version, load_digests, load_versions, select_versions
+from registry.tables.versions import (
+    Version,
+    load_digests,
+    load_version,
+    load_versions,
+    select_versions,
+)
 
 if TYPE_CHECKING:
     from registry.folders import Folder
@@ -218,7 +227,15 @@ class Catalog:
             NotFoundError: As `resolve`.
             ConflictError: The version is yanked.
         """
-        return change.set_alias(self.store, ref, alias)
+
+        def change(connection: Connection) -> Version:
+            revision, is_new = point_alias(connection, ref, alias)
+            version = load_version(connection, revision)
+            if is_new:
+                self.log.append(connection, "alias", ref, alias=alias, number=version.number)
+            return version
+
+        return self.database.transact(change)
 
     def remove_alias(self, ref: AdapterRef, alias: str) -> None:
         """Forget an alias of the adapter that `ref` names; the version stays.
@@ -227,7 +244,12 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
             AliasNotFoundError: There is no such alias.
         """
-        change.remove_alias(self.store, ref, alias)
+
+        def change(connection: Connection) -> None:
+            drop_alias(connection, ref, alias)
+            self.log.append(connection, "unalias", ref, alias=alias)
+
+        self.database.transact(change)
 
     def yank(self, ref: AdapterRef, reason: str) -> Version:
         """Hide a version from everyone who does not ask for its number; its bytes stay.
@@ -240,7 +262,16 @@ class Catalog:
             InvalidNameError: `ref` has no number.
             NotFoundError: As `resolve`.
         """
-        return change.yank(self.store, ref, reason)
+        check_text("reason", reason)
+
+        def change(connection: Connection) -> Version:
+            at = datetime.now(UTC)
+            version = load_version(connection, set_yank(connection, ref, at, reason))
+            details = {"number": version.number, "reason": reason, "yanked_at": at.isoformat()}
+            self.log.append(connection, "yank", ref, **details)
+            return version
+
+        return self.database.transact(change)
 
     def unyank(self, ref: AdapterRef) -> Version:
         """Undo `yank`.
@@ -249,7 +280,13 @@ class Catalog:
             InvalidNameError: `ref` has no number.
             NotFoundError: As `resolve`.
         """
-        return change.unyank(self.store, ref)
+
+        def change(connection: Connection) -> Version:
+            version = load_version(connection, set_yank(connection, ref, None, None))
+            self.log.append(connection, "unyank", ref, number=version.number)
+            return version
+
+        return self.database.transact(change)
 
     def delete(self, ref: AdapterRef) -> list[int]:
         """Delete an adapter with all its versions; its name is never given to another.
@@ -267,7 +304,14 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
             ConflictError: Another adapter is made of it.
         """
-        return change.delete(self.store, ref)
+
+        def change(connection: Connection) -> list[int]:
+            at = datetime.now(UTC)
+            numbers = delete_adapter(connection, ref, at)
+            self.log.append(connection, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
+            return numbers
+
+        return self.database.transact(change)
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""

@@ -163,28 +163,19 @@ class Log:
         )
         connection.execute(update(LOG_HEAD).values(sequence=entry.sequence, hash=digest))
 
-    def entries(self, connection: Connection, ref: AdapterRef | None = None) -> Iterator[Entry]:
-        """Yield the entries about an adapter, or all of them, oldest first.
-
-        Raises:
-            DatabaseError: An entry cannot be read, because somebody altered it.
-        """
-        return map(_entry, _rows(connection, ref))
-
-    def entries_of(self, connection: Connection, names: Sequence[str]) -> Iterator[Entry]:
-        """Yield the entries about several adapters, oldest first.
+    def entries(
+        self, connection: Connection, names: Sequence[str] | None = None
+    ) -> Iterator[Entry]:
+        """Yield the entries about some adapters, oldest first.
 
         Args:
             connection: A transaction.
-            names: What the adapters are called, as in `AdapterRef.folded`.
+            names: What the adapters are called, as in `AdapterRef.folded`; default: all entries.
 
         Raises:
             DatabaseError: An entry cannot be read, because somebody altered it.
         """
-        rows = connection.execute(
-            select(LOG).where(LOG.c.folded.in_(names)).order_by(LOG.c.sequence)
-        )
-        return map(_entry, rows)
+        return map(_entry, _rows(connection, names))
 
     def verify(self, connection: Connection) -> Chain:
         """Follow the chain from the first entry to the last."""
@@ -330,12 +321,12 @@ def current_user() -> str:
         return "unknown"
 
 
-def _rows(connection: Connection, ref: AdapterRef | None = None) -> Iterator[Row[Any]]:
+def _rows(connection: Connection, names: Sequence[str] | None = None) -> Iterator[Row[Any]]:
     after = 0
     while True:
         statement = select(LOG).where(LOG.c.sequence > after)
-        if ref is not None:
-            statement = statement.where(LOG.c.folded == ref.folded)
+        if names is not None:
+            statement = statement.where(LOG.c.folded.in_(names))
         rows = connection.execute(statement.order_by(LOG.c.sequence).limit(_BATCH)).all()
         if not rows:
             return

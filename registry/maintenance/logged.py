@@ -175,7 +175,7 @@ def _pages(catalog: Catalog) -> Iterator[list[tuple[Logged, _Rows]]]:
 
 def _of_log(catalog: Catalog, connection: Connection, names: Sequence[str]) -> list[Logged]:
     logged: dict[str, Logged] = {}
-    for entry in catalog.log.entries_of(connection, names):
+    for entry in catalog.log.entries(connection, names):
         ref = AdapterRef.parse(entry.name)
         logged.setdefault(ref.folded, Logged(ref)).add(entry)
     return [*logged.values()]

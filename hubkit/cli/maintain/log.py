@@ -40,7 +40,8 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
     behind = find_behind(catalog)
     with catalog.database.read() as connection:
         chain = catalog.log.verify(connection)
-        entries = [] if chain.problems else [*catalog.log.entries(connection, name)]
+        names = None if name is None else [name.folded]
+        entries = [] if chain.problems else [*catalog.log.entries(connection, names)]
     problems = [*chain.problems]
     if behind is not None and behind.state == "damaged":
         problems.append(with_cure(behind.text, behind.about))

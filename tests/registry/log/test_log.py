@@ -16,7 +16,7 @@ REF = AdapterRef.parse("alice/sst2")
 
 def entries(catalog: Catalog, ref: AdapterRef | None = None) -> list[Entry]:
     with catalog.database.read() as connection:
-        return [*catalog.log.entries(connection, ref)]
+        return [*catalog.log.entries(connection, None if ref is None else [ref.folded])]
 
 
 def problems(catalog: Catalog) -> tuple[str, ...]:
