@@ -16,6 +16,15 @@ CHUNK = 2**18
 
 _FIRST_BYTES = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
+_NO_TEXT = {
+    b"\x1f\x8b": "is compressed by gzip",
+    b"PK\x03\x04": "is a zip archive, as Excel files are",
+    b"\xd0\xcf\x11\xe0": "is a file of an older Excel or Word",
+    b"PAR1": "is a Parquet file",
+    b"%PDF": "is a PDF file",
+}
+"""What files that begin so are instead of text."""
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader]:
@@ -67,6 +76,9 @@ def whole_lines(stream: BinaryIO, source: str, encoding: str = "utf-8") -> Itera
 def _decoded(stream: BinaryIO, source: str, encoding: str) -> Iterator[str]:
     decoder = _decoder(source, encoding)
     line, at_start, content = 1, True, stream.read1(CHUNK)  # type: ignore[attr-defined]
+    for begin, found in _NO_TEXT.items():
+        if content.startswith(begin):
+            raise DataError(f"{source} {found}; expected text.", source, found=found)
     utf16 = _FIRST_BYTES.get(content[:2])
     if utf16 and encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
         raise EncodingError(

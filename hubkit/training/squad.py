@@ -11,8 +11,11 @@ _COLUMNS = ("id", "question", "context", "answers")
 
 
 def is_squad(document: Any) -> bool:
-    """Whether a JSON document has articles as SQuAD's files have them."""
-    return isinstance(document, dict) and isinstance(document.get("data"), list)
+    """Whether a JSON document has articles as SQuAD's files have them: with paragraphs."""
+    articles = document.get("data") if isinstance(document, dict) else None
+    return isinstance(articles, list) and (
+        not articles or any(isinstance(one, dict) and "paragraphs" in one for one in articles)
+    )
 
 
 def read_questions(document: Any, source: str) -> tuple[dict[str, list[Any]], list[str]]:

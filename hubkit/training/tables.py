@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubkit.training import conll, squad
-from hubkit.training.lines import opened, whole_lines
+from hubkit.training.lines import opened, read_lines, whole_lines
 from registry.errors import DataError, MissingColumnError, SeparatorError, did_you_mean
 
 if TYPE_CHECKING:
@@ -36,8 +36,14 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", *conll.SUFFIXES)
 """How the names of files end that hold a table."""
 
+LINES = ".txt"
+"""How the name of a file ends whose lines are texts: a table with the one column ``text``."""
+
 BLOCK = 4096
 """Rows that are read at a time."""
+
+_AROUND = ("data", "rows", "examples", "train", "validation", "test")
+"""What objects of JSON call the list of their rows."""
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
@@ -89,8 +95,9 @@ def read_table(
     """Read a table.
 
     Args:
-        source: A file that ends as one of `SUFFIXES`; the id of a data set; or a
-            ``datasets.Dataset`` or a ``pandas.DataFrame``.
+        source: A file that ends as one of `SUFFIXES` or in `LINES`; the id of a data set; or a
+            ``datasets.Dataset`` or a ``pandas.DataFrame``. Of a data set with a transform, the
+            rows are what the transform makes of them.
         split: The split of a data set id; a file has only one.
         separator: What separates the columns of a CSV file; default: a comma, in a ``.tsv`` file a
             tab.
@@ -120,8 +127,8 @@ def read_blocks(
         DataError: As :func:`read_table`; what is wrong with a row, when its block is asked for.
     """
     path, text = Path(source), str(source)
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES and path.is_file():
+    suffix, endings = path.suffix.lower(), (*SUFFIXES, LINES)
+    if suffix in endings and path.is_file():
         if path.stat().st_size == 0:
             raise DataError(f"{text} is an empty file.", text)
         if suffix == ".parquet":
@@ -131,15 +138,17 @@ def read_blocks(
             return _of_csv(path, separator, encoding, size)
         if suffix in conll.SUFFIXES:
             return _of_conll(path, encoding)
+        if suffix == LINES:
+            return _of_lines(path, encoding, size)
         return _of_json(path, encoding, size)
-    if suffix in SUFFIXES or path.exists():
+    if suffix in endings or path.exists():
         found = "does not exist"
         if path.exists():
             found = "is a folder" if path.is_dir() else f"has the ending {path.suffix!r}"
-            if suffix in SUFFIXES and not path.is_dir():
+            if suffix in endings and not path.is_dir():
                 found = "is no regular file"
         raise DataError(
-            f"{text} {found}; expected a {', '.join(SUFFIXES)} file, or a data set id.", text
+            f"{text} {found}; expected a {', '.join(endings)} file, or a data set id.", text
         )
     return _of_id(text, split, size)
 
@@ -317,7 +326,22 @@ def _any_field_size() -> Iterator[None]:
         csv.field_size_limit(limit)
 
 
-# --- CoNLL and JSON -----------------------------------------------------------------------------
+# --- texts, CoNLL and JSON ----------------------------------------------------------------------
+
+
+def _of_lines(path: Path, encoding: str, size: int) -> Iterator[Table]:
+    """A text a line; lines without text are left out."""
+    source = str(path)
+    with opened(path) as file:
+        lines = chain.from_iterable(read_lines(file, source, encoding))
+        placed = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+        block = list(islice(placed, size))
+        if not block:
+            raise DataError(f"{source} has no rows.", source)
+        while block:
+            places = [f"line {number}" for number, _ in block]
+            yield Table(path.name, source, {"text": [line for _, line in block]}, places)
+            block = list(islice(placed, size))
 
 
 def _of_conll(path: Path, encoding: str) -> Iterator[Table]:
@@ -335,13 +359,18 @@ def _of_json(path: Path, encoding: str, size: int) -> Iterator[Table]:
             if not (text := next(texts, "")):
                 raise DataError(f"{source} has no rows.", source)
             begun += text
+        document = _one_object(begun)
+        if document is None and begun.lstrip().startswith("{") and not _are_lines(begun):
+            begun = "".join((begun, *texts))
+            document = _one_object(begun)
+        while document is not None and (more := next(texts, "")):
+            begun, document = begun + more, None if more.strip() else document
+        if squad.is_squad(document):
+            yield Table(path.name, source, *squad.read_questions(document, source))
+            return
+        if document is not None:
+            _require_row(document, begun, source)
         texts = chain([begun], texts)
-        if not _are_lines(begun):
-            content = "".join(texts)
-            if (nested := _squad(content)) is not None:
-                yield Table(path.name, source, *squad.read_questions(nested, source))
-                return
-            texts = iter([content])
         placed = (
             _json_list("".join(texts), source)
             if begun.lstrip().startswith("[")
@@ -361,13 +390,56 @@ def _of_json(path: Path, encoding: str, size: int) -> Iterator[Table]:
             yield Table(path.name, source, columns, [place for place, _ in block])
 
 
-def _are_lines(begun: str) -> bool:
-    """Whether the first line is an object by itself, and no document in the form of SQuAD."""
+def _one_object(content: str) -> Any:
+    """The object that is all of a JSON text; None if it is more, less or something else."""
+    if not content.lstrip().startswith("{"):
+        return None
     try:
-        first = json.loads(begun.lstrip().partition("\n")[0])
+        return json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(first, dict) and not squad.is_squad(first)
+        return None  # lines with an object each, or none; then what is wrong with them is told
+
+
+def _are_lines(begun: str) -> bool:
+    """Whether the first line is an object by itself."""
+    return _one_object(begun.lstrip().partition("\n")[0]) is not None
+
+
+def _require_row(document: dict[str, Any], content: str, source: str) -> None:
+    """Make sure that the one object of a file is a row, and no table in another form.
+
+    Raises:
+        DataError: It is one.
+    """
+    values, names = list(document.values()), ", ".join(map(repr, document))
+    inside = [name for name in _AROUND if _are_objects(document.get(name))]
+    found = ""
+    if isinstance(document.get("data"), list) and isinstance(document.get("columns"), list):
+        found = "an object with columns and data (split, to pandas)"
+    elif isinstance(document.get("data"), list) and isinstance(document.get("schema"), dict):
+        found = "an object with a schema and data (table, to pandas)"
+    elif inside or (values and all(map(_are_objects, values))):
+        found = f"an object with rows inside of {', '.join(map(repr, inside)) or names}"
+    elif values and all(isinstance(value, dict) for value in values):
+        found = "an object of objects (columns or index, to pandas)"
+    elif len(values) > 1 and all(isinstance(value, list) for value in values):
+        if source.lower().endswith(".json"):  # a line of JSON lines may be tokens and their tags
+            found = f"an object with a list for each of {names}"
+    elif "\n" in content.strip():
+        found = "a single object"
+    if found:
+        raise DataError(
+            f"{source}: expected a list of objects, one for each row (records, to pandas), or an "
+            f"object on each line; found {found}.",
+            source,
+            expected="records",
+            found=found,
+        )
+
+
+def _are_objects(value: Any) -> bool:
+    """Whether it is a list of objects that could be rows."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 def _json_list(content: str, source: str) -> Iterator[tuple[str, Any]]:
@@ -389,17 +461,6 @@ def _json_lines(texts: Iterable[str], source: str) -> Iterator[tuple[str, Any]]:
         if empty:  # and not at the end, where empty lines change nothing
             load_json("", source, empty)
         yield f"line {number}", load_json(line, source, number)
-
-
-def _squad(content: str) -> Any:
-    """The document, if it is one in the form of SQuAD."""
-    if not content.lstrip().startswith("{") or '"data"' not in content:
-        return None
-    try:
-        document = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return None  # lines with an object each, or none; then what is wrong with them is told
-    return document if squad.is_squad(document) else None
 
 
 def load_json(text: str, source: str, line: int) -> Any:
@@ -512,20 +573,31 @@ def _of_dataset(
 
     if not len(dataset):
         raise DataError(f"{source} has no rows.", source)
-    arrow = dataset.with_format("arrow")
     for start in range(0, len(dataset), size):
-        block = arrow[start : start + size]
-        first = before + start + 1
-        columns = {column: block.column(column).to_pylist() for column in block.column_names}
+        first, columns = before + start + 1, _block(dataset, start, size)
         for column, feature in dataset.features.items():
             inner = getattr(feature, "feature", None)
-            if isinstance(feature, ClassLabel) or isinstance(inner, ClassLabel):
-                names = (inner or feature).names
+            kind = feature if isinstance(feature, ClassLabel) else inner
+            if column in columns and isinstance(kind, ClassLabel):
                 columns[column] = [
-                    _class_names(value, names, f"{source}, row {number}", column)
+                    _class_names(value, kind.names, f"{source}, row {number}", column)
                     for number, value in enumerate(columns[column], start=first)
                 ]
-        yield Table(name, source, columns, _numbered(block.num_rows, first))
+        yield Table(name, source, columns, _numbered(min(size, len(dataset) - start), first))
+
+
+def _block(dataset: Dataset, start: int, size: int) -> dict[str, list[Any]]:
+    """Rows of a data set by column: what a transform makes of them, else as they are stored.
+
+    A format, such as numpy's, is another look at the same values; it may hide columns.
+    """
+    end = min(start + size, len(dataset))
+    if dataset.format["type"] == "custom":
+        rows = [dataset[index] for index in range(start, end)]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [_plain(row.get(name)) for row in rows] for name in names}
+    block = dataset.with_format("arrow", columns=dataset.format["columns"])[start:end]
+    return {name: block.column(name).to_pylist() for name in block.column_names}
 
 
 def _class_names(value: object, names: list[str], where: str, column: str) -> Any:
@@ -536,8 +608,8 @@ def _class_names(value: object, names: list[str], where: str, column: str) -> An
 
 
 def _class_name(value: object, names: list[str], where: str, column: str) -> str | None:
-    if value is None:
-        return None
+    if value is None or isinstance(value, str):  # which a transform may have made of it
+        return value
     if not isinstance(value, int) or not 0 <= value < len(names):
         raise DataError(
             f"{where}: expected a class of {column!r} from 0 to {len(names) - 1} "

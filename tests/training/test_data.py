@@ -151,6 +151,9 @@ def test_a_missing_value_is_refused_with_the_line(tmp_path: Path) -> None:
         ("d.jsonl", b'{"text": "a", "label": NaN}', "NaN is no JSON value"),
         ("d.jsonl", b'{"text": "a", "label": "x"}\n\n{"text": "b"}', "line 2: .* an empty line"),
         ("d.json", b'["a"]', "row 1: expected an object"),
+        ("d.csv", b"\x1f\x8b\x08\0", r"d\.csv is compressed by gzip; expected text"),
+        ("d.jsonl", b"PK\x03\x04\0", r"d\.jsonl is a zip archive, as Excel files are; expected"),
+        ("d.txt", b"PAR1\0", r"d\.txt is a Parquet file; expected text"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_refused(

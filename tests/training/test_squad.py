@@ -42,7 +42,7 @@ def test_a_row_with_a_column_of_that_name_is_a_row(tmp_path: Path) -> None:
     ("data", "message"),
     [
         ([], "has no rows"),
-        (["a"], "article 1: expected an object"),
+        (["a", {"paragraphs": []}], "article 1: expected an object"),
         ([{"paragraphs": 1}], "article 1: expected a list 'paragraphs'"),
         ([{"paragraphs": [{}]}], "article 1, paragraph 1: expected a list 'qas'"),
         (

@@ -107,3 +107,78 @@ def test_inputs_whose_optional_column_begins_later_are_refused(tmp_path: Path) -
     next(blocks)
     with pytest.raises(DataError, match=r"line 2: .* from here on text_pair differs"):
         next(blocks)
+
+
+FRAME = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]})
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        (FRAME.to_json(orient="columns"), r"an object of objects \(columns or index, to pandas"),
+        (FRAME.to_json(orient="index"), r"an object of objects \(columns or index, to pandas"),
+        (FRAME.to_json(orient="split"), r"an object with columns and data \(split, to pandas"),
+        (FRAME.to_json(orient="table"), r"an object with a schema and data \(table, to pandas"),
+        ('{"text": ["a", "b"], "label": ["x", "y"]}', "a list for each of 'text', 'label'"),
+        ('{"version": 2, "data": [{"text": "a"}]}', "an object with rows inside of 'data'"),
+        ('{"en": [{"text": "a"}], "de": [{"text": "b"}]}', "rows inside of 'en', 'de'"),
+        ('{"text": "a",\n"label": "x"}', "a single object"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_json_of_another_form_is_refused_by_what_it_is(
+    document: str, found: str, end: str, tmp_path: Path
+) -> None:
+    (tmp_path / "d.json").write_text(document + end)
+    with pytest.raises(DataError, match=f"d.json: expected a list of objects, .* found .*{found}"):
+        read_table(tmp_path / "d.json")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"tokens": ["a", "b"], "tags": ["O", "O"]},
+        {"text": "a", "spans": [{"start": 0, "end": 1, "label": "x"}]},
+    ],
+)
+def test_a_single_line_of_json_lines_may_hold_lists(row: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text(json.dumps(row) + "\n")
+    assert read_table(tmp_path / "d.jsonl").columns == {name: [row[name]] for name in row}
+
+
+def test_a_first_line_longer_than_a_chunk_is_a_row_among_others(tmp_path: Path) -> None:
+    texts = ["a" * 300_000, "b" * 300_000, "c"]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (tmp_path / "d.jsonl").write_text(lines)
+    assert read_table(tmp_path / "d.jsonl").columns == {"text": texts}
+
+
+def test_a_file_of_texts_is_a_table_of_its_lines_that_say_something(tmp_path: Path) -> None:
+    (tmp_path / "d.txt").write_bytes(b'\xef\xbb\xbfone, two\r\n\r\n \n"three\n\n')
+    table = read_table(tmp_path / "d.txt")
+    assert table.columns == {"text": ["one, two", '"three']}
+    assert table.places == ["line 1", "line 4"]
+    assert [len(block) for block in read_blocks(tmp_path / "d.txt", size=1)] == [1, 1]
+    (tmp_path / "d.txt").write_text("\n \n")
+    with pytest.raises(DataError, match=r"d\.txt has no rows"):
+        read_table(tmp_path / "d.txt")
+
+
+def test_a_data_set_with_a_transform_is_what_the_transform_makes_of_it() -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    rows = Dataset.from_dict({"text": list("abc"), "label": [0, 1, 1]}, features)
+
+    def shout(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {"text": [text.upper() for text in batch["text"]], "label": batch["label"]}
+
+    found = read_table(rows.with_transform(shout)).columns
+    assert found == {"text": ["A", "B", "C"], "label": ["no", "yes", "yes"]}
+    rows.set_transform(lambda batch: {"words": [[one, one] for one in batch["text"]]})
+    assert read_table(rows).columns == {"words": [["a", "a"], ["b", "b"], ["c", "c"]]}
+
+
+@pytest.mark.parametrize("kind", ["numpy", "pandas", "arrow", "python"])
+def test_a_format_of_a_data_set_hides_columns_and_changes_no_value(kind: str) -> None:
+    rows = Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"], "score": [0.1, 0.2]})
+    shown = rows.with_format(kind, columns=["text", "score"])
+    assert read_table(shown).columns == {"text": ["a", "b"], "score": [0.1, 0.2]}
