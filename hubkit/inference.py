@@ -113,6 +113,7 @@ class AdaptedModel:
         how = self.task.options_of(options)
         self.task.check_options(how, self.plan)
         count = cut = 0
+        limit: int | None = None
         for block in blocks:
             rows = self._given(block)
             count += len(rows)
@@ -120,10 +121,10 @@ class AdaptedModel:
                 yield []
                 continue
             encoded = self._encode(rows, max_length)
-            cut += encoded.cut
+            cut, limit = cut + encoded.cut, encoded.limit
             outputs = self._run(encoded, how, batch_size)
             yield self.task.predictions(outputs, encoded, rows, self.plan, how)
-        self._note_cut(cut, count, max_length)
+        self._note_cut(cut, count, limit)
 
     def logits(self, texts: Iterable[Any], *, batch_size: int = 32) -> Tensor:
         """The head's raw outputs. *Shape:* ``(rows, outputs)``, float32, on the CPU.
@@ -160,7 +161,7 @@ class AdaptedModel:
             DataError: ``batch_size`` is less than one.
         """
         encoded = self._encode(rows)
-        self._note_cut(encoded.cut, len(rows))
+        self._note_cut(encoded.cut, len(rows), encoded.limit)
         return self._run(encoded, options or self.task.options(), batch_size), encoded
 
     def attention(self, texts: Iterable[Any], *, batch_size: int = 32) -> SiteAttention:
@@ -182,7 +183,7 @@ class AdaptedModel:
             )
         rows = self._given(texts)
         encoded = self._encode(rows)
-        self._note_cut(encoded.cut, len(rows))
+        self._note_cut(encoded.cut, len(rows), encoded.limit)
         order = encoded.by_length()
         inputs = batches(self.task, self.processor, self.model, encoded, order, batch_size)
         names = self.processor.model_input_names
@@ -223,15 +224,14 @@ class AdaptedModel:
                 str(self.version.ref),
             ) from error
 
-    def _note_cut(self, cut: int, rows: int, max_length: int | None = None) -> None:
+    def _note_cut(self, cut: int, rows: int, limit: int | None) -> None:
         if cut:
-            limit = max_length or self.text.max_length or self.processor.model_max_length
             logger.warning(
-                "%d of %d rows are longer than the %s that the adapter reads; the rest of them is "
-                "cut off.",
+                "%d of %d rows are longer than the %s tokens that the adapter reads; the rest of "
+                "them is cut off.",
                 cut,
                 rows,
-                f"{limit} tokens",
+                limit,
             )
 
 

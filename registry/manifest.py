@@ -138,6 +138,7 @@ class TextInfo(_Part):
         pooling: How the vectors of a text's tokens become the one that stands for the text; None
             where that is for a head.
         normalize: Whether that vector gets the length 1.
+        no_answer: Whether a question may have no answer in its text; None where none is asked.
     """
 
     max_length: Positive | None = None
@@ -151,6 +152,7 @@ class TextInfo(_Part):
     target_language: Word | None = None
     pooling: Literal["mean", "cls", "max", "last"] | None = None
     normalize: bool | None = None
+    no_answer: bool | None = None
 
 
 class Metric(_Part):
@@ -382,7 +384,7 @@ class Manifest(_Part):
 _SINCE_2 = ("problem_type", "outputs", "head", "text")
 _TEXT_LATER = (
     *("target_max_length", "separator", "source_language", "target_language"),
-    *("pooling", "normalize"),
+    *("pooling", "normalize", "no_answer"),
 )
 _BASE_SINCE_2 = ("dtype", "rounded", "config", "config_digest", "tokenizer_digest", "parts")
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -88,6 +90,44 @@ def test_texts_are_cut_off_where_training_cut_them(catalog: Catalog) -> None:
     long = " ".join(["good"] * 14)
     assert torch.equal(model.logits([long]), model.logits([f"{long} {'bad ' * 30}"]))
     assert not torch.equal(model.logits([long]), model.logits([f"bad {long}"]))
+
+
+def retold(catalog: Catalog, folder: Path, **told: Any) -> str:
+    """The base model with other words in its tokenizer's configuration."""
+    base = catalog.manifest(catalog.resolve(AdapterRef.parse("a"))).base_model.id
+    shutil.copytree(base, folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+    return str(folder)
+
+
+def test_a_tokenizer_that_speaks_of_another_length_cuts_where_training_cut(
+    catalog: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = hubkit.load("a", catalog=catalog).logits(MANY)
+    for most in (8, 10**9):
+        base = retold(catalog, tmp_path / str(most), model_max_length=most)
+        model = hubkit.load("a", catalog=catalog, base=base)
+        torch.testing.assert_close(model.logits(MANY), expected, rtol=0, atol=1e-6)
+        long = [f"{'very ' * 50}good", "good"]
+        caplog.clear()
+        model.predict(long)
+        assert "1 of 2 rows are longer than the 16 tokens" in caplog.text
+        caplog.clear()
+        model.predict(long, max_length=10**9)  # the model ends before
+        takes = 16 if most == 8 else 40
+        assert f"1 of 2 rows are longer than the {takes} tokens" in caplog.text
+
+
+def test_a_row_has_one_answer_whatever_the_tokenizer_says_of_padding(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    expected = hubkit.load("a", catalog=catalog).logits(MANY)
+    base = retold(catalog, tmp_path / "base", model_input_names=["input_ids"])
+    model = hubkit.load("a", catalog=catalog, base=base)
+    for batch_size in (1, 5, 100):
+        found = model.logits(MANY, batch_size=batch_size)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_no_texts_have_no_predictions(catalog: Catalog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging as python_logging
 import sys
 from collections.abc import Collection, Iterator
@@ -47,6 +48,8 @@ from hubkit.bases.tokenization import (
 from hubkit.nn.host import backbone, num_layers
 from registry.errors import BaseModelNotFoundError, UnsupportedModelError
 from registry.manifest import BaseModelInfo, canonical_digest
+
+_MASK = "attention_mask"
 
 logger = python_logging.getLogger(__name__)
 
@@ -278,6 +281,9 @@ def _in_backbone(model: PreTrainedModel, names: frozenset[str]) -> set[str]:
 def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:
     """Load the tokenizer that belongs to a base model, and let it cut where ``model`` ends.
 
+    It tells what fills up the rows of a batch, wherever the model can be told: without that, what a
+    model says of a text would depend on the texts beside it.
+
     Raises:
         BaseModelNotFoundError: It is not there, cannot be read, or knows no word.
     """
@@ -293,7 +299,10 @@ def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase
     if not any(char.isalnum() for word in words for char in word):
         files = {"tokenizer_file": "tokenizer.json", **tokenizer.vocab_files_names}
         raise _no_tokenizer(base, sorted(files.values()))
-    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions(model))
+    names = tokenizer.model_input_names
+    if _MASK not in names and _MASK in inspect.signature(model.forward).parameters:
+        tokenizer.model_input_names = [*names, _MASK]
     return tokenizer
 
 
@@ -318,7 +327,7 @@ def load_image_processor(base: str, model: PreTrainedModel) -> BaseImageProcesso
     return processor
 
 
-def _positions(model: PreTrainedModel) -> int:
+def positions(model: PreTrainedModel) -> int:
     """How many tokens of a text ``model`` can tell the places of; very many where there is no end.
 
     RoBERTa and its kin count from behind the place that stands for padding: the first places of

@@ -23,7 +23,7 @@ from hubkit.bases.pooling import Pooling, read_pooling
 from hubkit.tasks.columns import Column, NotExpectedError, number, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import TextTask, encode_each
+from hubkit.tasks.text import TextTask, encode_each, tokens_read
 from hubkit.tasks.text_regression import correlations
 from registry.errors import DataError
 from registry.manifest import Manifest, TextInfo
@@ -191,7 +191,9 @@ class FeatureExtraction(TextTask):
         }
         if "score" in rows:
             features["labels"] = list(rows["score"])
-        return Encoded(features, range(len(rows)), len({at for _, cut in found for at in cut}))
+        lost = {at for _, cut in found for at in cut}
+        limit = tokens_read(processor, text.max_length)
+        return Encoded(features, range(len(rows)), len(lost), limit)
 
     def collator(self, processor: PreTrainedTokenizerBase, model: PreTrainedModel) -> Any:
         """Batches of all first texts, then all second ones."""

@@ -19,7 +19,7 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTok
 from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, listed, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each
+from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, tokens_read
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -152,7 +152,8 @@ class MultipleChoice(TextTask):
                 features[name][row].append(value)
         if "label" in rows:
             features["labels"] = list(rows["label"])
-        return Encoded(features, range(len(rows)), len({row_of[at] for at in cut}))
+        limit = tokens_read(processor, text.max_length)
+        return Encoded(features, range(len(rows)), len({row_of[at] for at in cut}), limit)
 
     def collator(self, processor: PreTrainedTokenizerBase, model: PreTrainedModel) -> Any:
         """Batches of all choices of their rows, one after the other."""

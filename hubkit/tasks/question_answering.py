@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hubkit.tasks.columns import Column, NotExpectedError, is_unicode, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.windows import WindowTask
+from hubkit.tasks.windows import Windows, WindowTask, spelled_together
 from registry.errors import AdapterError, DataError
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, TextInfo
@@ -110,9 +110,9 @@ class AnswerOptions(Options):
         top_k: How many answers; there are fewer where the context has no more.
         max_answer_length: Tokens of an answer at most.
         handle_impossible_answer: Whether there may be no answer: an empty one with the score of
-            that.
-        align_to_words: Whether answers begin and end with words, as the tokenizer has them. To be
-            switched off for languages without spaces.
+            that. None: as in training; no, where nobody recorded that.
+        align_to_words: Whether answers begin and end with words: what stands between two spaces,
+            or less where the tokenizer cuts it. In scripts without spaces, each token is a word.
 
     Raises:
         DataError: A number is less than one.
@@ -120,7 +120,7 @@ class AnswerOptions(Options):
 
     top_k: int = 1
     max_answer_length: int = 30
-    handle_impossible_answer: bool = False
+    handle_impossible_answer: bool | None = None
     align_to_words: bool = True
 
     def __post_init__(self) -> None:
@@ -130,7 +130,7 @@ class AnswerOptions(Options):
                 raise DataError(f"{name} is a whole number from 1, not {value!r}.", value)
         for name in ("handle_impossible_answer", "align_to_words"):
             value = getattr(self, name)
-            if type(value) is not bool:
+            if type(value) is not bool and (value is not None or name == "align_to_words"):
                 raise DataError(f"{name} is True or False, not {value!r}.", value)
 
 
@@ -166,7 +166,9 @@ class QuestionAnswering(WindowTask):
     ) -> TextInfo:
         """The context is what is read in windows, each with the whole question."""
         found = super().text_info(processor, model, asked, rows)
-        return found.model_copy(update={"pair": "only_second"})
+        return found.model_copy(
+            update={"pair": "only_second", "no_answer": self.fit_plan(rows).no_answer}
+        )
 
     def check_row(self, row: Mapping[str, Any]) -> None:
         """Each answer stands in the context, where it says."""
@@ -183,12 +185,12 @@ class QuestionAnswering(WindowTask):
             )
 
     def fit_plan(self, rows: Rows) -> HeadPlan:
-        """Two outputs."""
+        """Two outputs, which say that there is no answer if some rows have none."""
         if not any(answers["text"] for answers in rows["answers"]):
             raise DataError(
                 f"{rows.name} has no answer to any question; there is nothing to learn.", rows.name
             )
-        return _PLAN
+        return replace(_PLAN, no_answer=_some_have_none(rows))
 
     def flexible_head(self, rows: Rows, plan: HeadPlan) -> FlexibleHead:
         """Two outputs of each token."""
@@ -200,7 +202,7 @@ class QuestionAnswering(WindowTask):
             raise AdapterError(
                 f"A head for question-answering has two outputs; this one has {manifest.outputs}."
             )
-        return _PLAN
+        return replace(_PLAN, no_answer=None if manifest.text is None else manifest.text.no_answer)
 
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
@@ -221,9 +223,12 @@ class QuestionAnswering(WindowTask):
             ]
             features["start_positions"] = [start for start, _ in ends]
             features["end_positions"] = [end for _, end in ends]
-        return Encoded(
-            features, windows.row_of, beside={"null": nulls, "encoding": windows.encodings}
-        )
+        beside: dict[str, list[Any]] = {
+            "null": nulls,
+            "encoding": windows.encodings,
+            "words": _words_in(windows, rows.get("context") or ()),
+        }
+        return Encoded(features, windows.row_of, beside=beside)
 
     def run(
         self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
@@ -237,12 +242,15 @@ class QuestionAnswering(WindowTask):
     ) -> Sequence[Prediction]:
         """The best answer to each question, or several."""
         assert isinstance(options, AnswerOptions)
+        if options.handle_impossible_answer is None:
+            options = replace(options, handle_impossible_answer=bool(plan.no_answer))
         found: list[list[Answer]] = [[] for _ in range(len(rows))]
         nulls = [1.0] * len(rows)
         for index, row in enumerate(encoded.row_of):
             answers, null = _answers(
                 outputs[0][index],
                 encoded.beside["encoding"][index],
+                encoded.beside["words"][index],
                 encoded.beside["null"][index],
                 rows["context"][row],
                 options,
@@ -258,10 +266,11 @@ class QuestionAnswering(WindowTask):
     ) -> dict[str, float]:
         """Exact match and F1 by the rules of SQuAD 2.0, from 0 to 1, of what `predict` answers.
 
-        There may be no answer where that holds of any of the rows.
+        There may be no answer where that holds of any row of training; where nobody recorded that,
+        of any of these rows.
         """
-        some_have_none = not all(answers["text"] for answers in rows["answers"])
-        options = AnswerOptions(handle_impossible_answer=some_have_none, align_to_words=False)
+        none = _some_have_none(rows) if plan.no_answer is None else plan.no_answer
+        options = AnswerOptions(handle_impossible_answer=none)
         predictions = self.predictions(outputs, encoded, rows, plan, options)
         exact, overlap = [], []
         for found, answers in zip(predictions, rows["answers"], strict=True):
@@ -271,6 +280,10 @@ class QuestionAnswering(WindowTask):
             exact.append(max(guess == gold for gold in golds))
             overlap.append(max(_f1(guess, gold) for gold in golds))
         return {"f1": float(np.mean(overlap)), "exact_match": float(np.mean(exact))}
+
+
+def _some_have_none(rows: Rows) -> bool:
+    return not all(answers["text"] for answers in rows["answers"])
 
 
 def _null(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
@@ -311,13 +324,19 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _answers(
-    logits: np.ndarray, encoding: Encoding, null: int, context: str, options: AnswerOptions
+    logits: np.ndarray,
+    encoding: Encoding,
+    words: Sequence[tuple[int, int]],
+    null: int,
+    context: str,
+    options: AnswerOptions,
 ) -> tuple[list[Answer], float]:
     """The best answers in a window, and the score of there being none.
 
     Args:
         logits: *Shape* ``(tokens, 2)``.
         encoding: Of the window.
+        words: Where the word of each token of the window's context is.
         null: The token that stands for no answer.
         context: The text that the window is of.
         options: How many answers, of which length.
@@ -341,8 +360,9 @@ def _answers(
         score = float(pairs[first, more])
         if score == 0.0:
             break
-        begin = low + int(first)
-        start, end = _characters(encoding, begin, begin + int(more), options)
+        last = first + more
+        places = words if options.align_to_words else encoding.offsets[low:high]
+        start, end = places[first][0], places[last][1]
         start, end = _trimmed(context, start, end)
         answer = context[start:end]
         if not answer:
@@ -355,18 +375,48 @@ def _answers(
     return found, none
 
 
-def _characters(
-    encoding: Encoding, first: int, last: int, options: AnswerOptions
-) -> tuple[int, int]:
-    """Where an answer is in the context."""
-    if options.align_to_words:
-        words = encoding.word_ids[first], encoding.word_ids[last]
-        if words[0] is not None and words[1] is not None:
-            start = encoding.word_to_chars(words[0], 1)
-            end = encoding.word_to_chars(words[1], 1)
-            if start is not None and end is not None:
-                return start[0], end[1]
-    return encoding.offsets[first][0], encoding.offsets[last][1]
+def _words_in(windows: Windows, contexts: Sequence[str]) -> list[list[tuple[int, int]]]:
+    """Where in its context the word of each token of a window is, also if the window cuts it.
+
+    A word is what the tokenizer takes for one. Some tokenizers take a whole text for one word: it
+    ends at a space all the same, and where a script has no spaces.
+    """
+    tokens: list[list[tuple[int, int, int | None]]] = [[] for _ in contexts]
+    parts: list[slice] = []
+    for row, shared, encoding in zip(
+        windows.row_of, windows.shared, windows.encodings, strict=True
+    ):
+        low, high = _context(encoding)
+        first = len(tokens[row]) - shared
+        tokens[row][first:] = [
+            (*_trimmed(contexts[row], *encoding.offsets[at]), encoding.word_ids[at])
+            for at in range(low, high)
+        ]
+        parts.append(slice(first, first + high - low))
+    words = [_whole_words(text, own) for text, own in zip(contexts, tokens, strict=True)]
+    return [words[row][part] for row, part in zip(windows.row_of, parts, strict=True)]
+
+
+def _whole_words(text: str, tokens: Sequence[tuple[int, int, int | None]]) -> list[tuple[int, int]]:
+    """Where the word of each token is; tokens are given by their start, end and word."""
+    groups: list[list[int]] = []
+    for at, (start, end, word) in enumerate(tokens):
+        before, last, own = tokens[at - 1] if at else (0, 0, None)
+        goes_on = at > 0 and (
+            start < last  # another byte of one character
+            or (
+                word == own
+                and start == last
+                # The mark of a space belongs to what follows.
+                and (before == last or (end > start and spelled_together(text, start)))
+            )
+        )
+        if not goes_on:
+            groups.append([])
+        groups[-1].append(at)
+    return [
+        (tokens[group[0]][0], max(tokens[at][1] for at in group)) for group in groups for _ in group
+    ]
 
 
 def _merged(found: Sequence[Answer], more: Sequence[Answer]) -> list[Answer]:

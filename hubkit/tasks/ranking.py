@@ -24,7 +24,7 @@ from hubkit.tasks.columns import (
 )
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each
+from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, tokens_read
 from registry.errors import AdapterError, DataError
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -200,7 +200,8 @@ class Ranking(TextTask):
         features = dict(encoded)
         if "relevance" in rows:
             features["labels"] = [grade for row in rows["relevance"] for grade in row]
-        return Encoded(features, row_of, len({row_of[at] for at in cut}))
+        limit = tokens_read(processor, text.max_length)
+        return Encoded(features, row_of, len({row_of[at] for at in cut}), limit)
 
     def run(
         self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options

@@ -55,11 +55,14 @@ class HeadPlan:
         outputs: How many numbers it makes of a row, or of a token; None where the base model says.
         labels: What each output stands for; empty for numbers, words and the ends of answers.
         problem_type: As transformers calls it; None for models that are not for sequences.
+        no_answer: Whether they can say that a question has no answer; None where nobody knows, and
+            for other heads.
     """
 
     outputs: int | None = None
     labels: tuple[str, ...] = ()
     problem_type: ProblemType | None = None
+    no_answer: bool | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> HeadPlan:
@@ -88,6 +91,7 @@ class Encoded:
         features: What the model takes of each feature, by argument.
         row_of: The row of each feature.
         cut: How many rows lost tokens, because they are longer than the model or the limit.
+        limit: How many tokens of a row are read, at most; None where none is cut.
         beside: More of each feature that predictions need, such as where its tokens are in the
             text.
         processor: What made the features, where predictions need it, such as to make words.
@@ -96,6 +100,7 @@ class Encoded:
     features: Mapping[str, list[Any]]
     row_of: Sequence[int]
     cut: int = 0
+    limit: int | None = None
     beside: Mapping[str, list[Any]] = field(default_factory=dict)
     processor: Any = None
 

@@ -13,8 +13,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
-from hubkit.bases.load import load_tokenizer
+from hubkit.bases.load import load_tokenizer, positions
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import HeadPlan, TaskType
 from registry.errors import DataError, TextLengthError, UnsupportedModelError
@@ -23,6 +24,8 @@ from registry.manifest import Side, TextInfo
 _ROW = {"single texts": "a text", "pairs": "a text and a text_pair"}
 LONG, SHORT = "one two three four five six seven eight nine ten", "one"
 """Texts to try a model with."""
+_NO_LIMIT = 2**31 - 1
+"""The most tokens that fast tokenizers count to."""
 
 
 class TextTask(TaskType[PreTrainedTokenizerBase]):
@@ -53,12 +56,18 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
         short text are run together and one by one: padded on the side that the tokenizer names,
         then on the other, as far as the task type allows.
 
+        Where training recorded how texts are cut, that holds, and no longer what the tokenizer says
+        of its length.
+
         Raises:
             UnsupportedModelError: The outputs differ on each side, or the model cannot be run.
         """
         _set_padding_token(processor, model)
         if info.padding_side in self.sides:
             processor.padding_side = info.padding_side
+            most = info.max_length or VERY_LARGE_INTEGER
+            longest = min(most, positions(model))
+            processor.model_max_length = max(processor.model_max_length, longest)
             return
         was_training = model.training
         model.train(False)
@@ -120,10 +129,9 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
     ) -> TextInfo:
         """As the tokenizer cuts and joins them; no more tokens than the base model takes."""
         self.check_asked(asked)
-        most = processor.model_max_length
-        limit = min(asked.max_length or most, most)
+        limit = tokens_read(processor, asked.max_length)
         return TextInfo(
-            max_length=limit if limit < 2**31 else None,  # a model may take texts of any length
+            max_length=limit if limit < _NO_LIMIT else None,  # a model may take texts of any length
             truncation_side=cast(Side, processor.truncation_side),
             padding_side=cast(Side, processor.padding_side),
             pair="longest_first" if "text_pair" in rows else None,
@@ -167,6 +175,12 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
         return self.given([{c.name: text for c in self.inputs} for text in (LONG, SHORT)])
 
 
+def tokens_read(tokenizer: PreTrainedTokenizerBase, asked: int | None) -> int:
+    """How many tokens of a row are read, at most: as many as asked for, if the model takes them."""
+    most = tokenizer.model_max_length
+    return min(asked or most, most, _NO_LIMIT)
+
+
 def encode_texts(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
@@ -195,7 +209,7 @@ def encode_each(
     Raises:
         TextLengthError: The limit leaves no room for text.
     """
-    limit = min(info.max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+    limit = tokens_read(tokenizer, info.max_length)
     special = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
     least = special + (1 if pairs is None else 2)
     if limit < least:

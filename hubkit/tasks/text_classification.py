@@ -26,7 +26,7 @@ from hubkit.tasks.task import (
     Processor,
     TaskType,
 )
-from hubkit.tasks.text import TextTask, encode_texts
+from hubkit.tasks.text import TextTask, encode_texts, tokens_read
 from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -265,7 +265,7 @@ class TextClassification(TextTask, Classification[PreTrainedTokenizerBase]):
         features = dict(encoded)
         if "label" in rows or "labels" in rows:
             features["labels"] = self.target_ids(rows, plan)
-        return Encoded(features, range(len(rows)), cut)
+        return Encoded(features, range(len(rows)), cut, tokens_read(processor, text.max_length))
 
 
 def _several(plan: HeadPlan) -> bool:

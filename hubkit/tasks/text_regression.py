@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from hubkit.tasks.columns import Column, number, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import TextTask, encode_texts
+from hubkit.tasks.text import TextTask, encode_texts, tokens_read
 from registry.errors import AdapterError, DataError
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -76,7 +76,7 @@ class TextRegression(TextTask):
         features = dict(encoded)
         if "score" in rows:
             features["labels"] = list(rows["score"])
-        return Encoded(features, range(len(rows)), cut)
+        return Encoded(features, range(len(rows)), cut, tokens_read(processor, text.max_length))
 
     def predictions(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options

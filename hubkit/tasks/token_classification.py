@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import unicodedata
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ from hubkit.tasks.columns import (
 )
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.windows import Windows, WindowTask
+from hubkit.tasks.windows import Windows, WindowTask, spelled_together
 from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -50,11 +51,8 @@ OUTSIDE = "O"
 AGGREGATIONS = ("none", "simple", "first", "average", "max")
 
 _CHUNK = re.compile(r"([BIESLU])-(.+)")
+_JOINERS = "\u200c\u200d"
 _IGNORED = -100  # of torch's cross entropy
-# Scripts without spaces between words: there, each sub-token is a word.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
-)
 
 
 def token_list(value: Any) -> list[str]:
@@ -492,8 +490,13 @@ def _goes_on(text: str, before: _Piece, piece: _Piece) -> bool:
         return False
     if before.start == before.end:
         return True  # the mark of a space, which belongs to what follows
-    both = text[before.end - 1] + text[piece.start]
-    return both.isalnum() and not _UNSPACED.search(both)
+    inside = all(map(_is_in_words, text[piece.start - 1 : piece.start + 1]))
+    return inside and spelled_together(text, piece.start)
+
+
+def _is_in_words(char: str) -> bool:
+    """Whether it is a letter, a digit, or a mark upon one, as vowels are in Hindi and Arabic."""
+    return char.isalnum() or unicodedata.category(char)[0] == "M" or char in _JOINERS
 
 
 def _word_tags(rows: Rows, row: int, pieces: Sequence[_Piece]) -> list[str]:

@@ -6,6 +6,7 @@ is whole in the other. How many is recorded with the adapter, as its stride.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +16,14 @@ from tokenizers import Encoding
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.text import TextTask
+from hubkit.tasks.text import TextTask, tokens_read
 from registry.errors import TextLengthError, UnsupportedModelError
 from registry.manifest import TextInfo
 
+# Scripts without spaces between words: there, each token is a word.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+)
 _BESIDE_INPUTS = ("offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping")
 
 
@@ -90,7 +95,7 @@ class WindowTask(TextTask):
         Raises:
             TextLengthError: The limit leaves no room for text.
         """
-        limit = min(info.max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+        limit = tokens_read(tokenizer, info.max_length)
         stride = self.stride(limit) if info.stride is None else info.stride
         room = limit - tokenizer.num_special_tokens_to_add(pair=seconds is not None)
         rooms = [room] * len(texts)
@@ -123,6 +128,12 @@ class WindowTask(TextTask):
             _add(found, start, tokenizer, given, limit, shared)
             start = end
         return found
+
+
+def spelled_together(text: str, place: int) -> bool:
+    """Whether the script lets the characters before and behind a place of a text be one word."""
+    both = text[place - 1 : place + 1]
+    return not any(map(str.isspace, both)) and not _UNSPACED.search(both)
 
 
 def _add(

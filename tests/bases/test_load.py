@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoModelForCausalLM,
@@ -39,6 +41,19 @@ def test_a_tokenizer_without_a_limit_gets_that_of_the_model(tmp_path: Path) -> N
     unlimited.save_pretrained(folder)
     model = load_model(str(folder), AutoModel)
     assert load_tokenizer(str(folder), model).model_max_length == 40
+
+
+def test_a_tokenizer_tells_what_fills_up_a_batch_where_the_model_can_be_told(
+    tmp_path: Path,
+) -> None:
+    folder = base_folder(tmp_path)
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    told["model_input_names"] = ["input_ids"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    model = load_model(str(folder), AutoModel)
+    assert load_tokenizer(str(folder), model).model_input_names == ["input_ids", "attention_mask"]
+    deaf = AutoModel.from_config(AutoConfig.for_model("fnet", hidden_size=16, num_hidden_layers=1))
+    assert load_tokenizer(str(folder), deaf).model_input_names == ["input_ids"]
 
 
 @pytest.mark.parametrize(

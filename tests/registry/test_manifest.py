@@ -56,6 +56,7 @@ manifests = st.builds(
                     "stride": st.none() | st.integers(0, 100),
                     "pair": st.sampled_from([None, "only_first", "only_second", "longest_first"]),
                     "target_max_length": st.none() | st.integers(1, 9000),
+                    "no_answer": st.none() | st.booleans(),
                     "separator": st.sampled_from([None, "", "\n", "[SEP]"]),
                     "target_language": st.none() | words,
                 }

@@ -9,7 +9,13 @@ import peft
 import pytest
 import torch
 from click.testing import CliRunner
-from transformers import AutoModelForQuestionAnswering
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.normalizers import Prepend, Replace, Sequence
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace
+from tokenizers.processors import ByteLevel as ByteLevelOffsets
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 
 import hubkit
 from hubkit.cli import main
@@ -252,6 +258,110 @@ def test_metrics_take_no_answer_only_where_some_rows_have_none() -> None:
         logits[:, 0] = 9.0
         logits[:, 12] = 1.0
         assert TASK.metrics((logits,), encoded, rows, PLAN)["exact_match"] == expected
+
+
+def reader(kind: str) -> PreTrainedTokenizerFast:
+    """A tokenizer that knows parts of words, and cuts texts as models of a kind do."""
+    space = "\u0120" if kind.startswith("bytes") else "\u2581"
+    parts = ["Ada", "Love", "lace", "wrote", "it", "in", "Rome", ",", ".", "who", "(", ")"]
+    letters = ["\u6771", "\u4eac", "\u90fd"]
+    pieces = [(part, -2.0) for one in parts for part in (one, space + one)]
+    known = [("<unk>", 0.0), ("<s>", 0.0), (space, -4.0), *((one, -3.0) for one in letters)]
+    backend = Tokenizer(Unigram([*known, *pieces], unk_id=0))
+    if kind == "whole text":  # Llama 2: nothing cuts the text before the model does
+        backend.normalizer = Sequence([Prepend(space), Replace(" ", space)])
+    elif kind == "metaspace":
+        backend.pre_tokenizer = Metaspace(space)
+    else:
+        backend.pre_tokenizer = ByteLevel(add_prefix_space=True)
+        backend.post_processor = ByteLevelOffsets(trim_offsets=kind == "bytes, trimmed")
+    if not kind.startswith("bytes"):
+        backend.post_processor = TemplateProcessing(
+            single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", pad_token="<unk>"
+    )
+
+
+TOLD = "Ada Lovelace wrote it, in (Rome)."
+KINDS = ["whole text", "metaspace", "bytes", "bytes, trimmed"]
+
+
+def pointing(token: Any, rows: Rows, parts: list[str], **limits: int) -> tuple[Any, Any]:
+    """Rows as they are encoded, and outputs that point to a part of each context."""
+    encoded = TASK.encode(token, rows, PLAN, TextInfo(**limits))
+    width = max(map(len, encoded.features["input_ids"]))
+    logits = np.zeros((len(encoded), width, 2), np.float32)
+    for window, row in enumerate(encoded.row_of):
+        encoding, part = encoded.beside["encoding"][window], parts[row]
+        start = rows["context"][row].index(part)
+        for at, (low, high) in enumerate(encoding.offsets):
+            if encoding.sequence_ids[at] == 1 and low < high:
+                logits[window, at, 0] += 20.0 * (low <= start < high)
+                logits[window, at, 1] += 20.0 * (low < start + len(part) <= high)
+    return encoded, logits
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("part", "word"), [("lace", "Lovelace"), ("Love", "Lovelace"), ("Ada", "Ada"), ("in", "in")]
+)
+def test_an_answer_is_a_word_whatever_the_tokenizer_takes_for_one(
+    kind: str, part: str, word: str
+) -> None:
+    row = {"question": "who", "context": TOLD, "answers": answer_list([])}
+    row["answers"] = {"text": [word], "answer_start": [TOLD.index(word)]}
+    rows = rows_of(row)
+    encoded, logits = pointing(reader(kind), rows, [part])
+    (found,) = TASK.predictions((logits,), encoded, rows, PLAN, TASK.options())
+    assert facts(found) == [(word, TOLD.index(word), TOLD.index(word) + len(word))]
+    assert TASK.metrics((logits,), encoded, rows, PLAN) == {"f1": 1.0, "exact_match": 1.0}
+    cut = TASK.options_of({"align_to_words": False})
+    (found,) = TASK.predictions((logits,), encoded, rows, PLAN, cut)
+    assert isinstance(found, AnswerPrediction)
+    assert found.answer == part
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_word_is_whole_also_where_a_window_cuts_it(kind: str) -> None:
+    token, answers = reader(kind), {"text": ["Lovelace"], "answer_start": [4]}
+    rows = rows_of({"question": "who", "context": TOLD, "answers": answers})
+    first = token("who", "Ada Love").encodings[0]
+    encoded, logits = pointing(token, rows, ["Love"], max_length=len(first), stride=0)
+    assert "lace" not in encoded.beside["encoding"][0].tokens
+    (found,) = TASK.predictions((logits,), encoded, rows, PLAN, TASK.options())
+    assert facts(found) == [("Lovelace", 4, 12)]
+
+
+def test_a_token_is_a_word_in_a_script_without_spaces() -> None:
+    rows = rows_of({"question": "who", "context": "\u6771\u4eac\u90fd", "answers": answer_list([])})
+    encoded, logits = pointing(reader("whole text"), rows, ["\u4eac"])
+    (found,) = TASK.predictions((logits,), encoded, rows, PLAN, TASK.options())
+    assert facts(found) == [("\u4eac", 1, 2)]
+
+
+def test_whether_there_may_be_no_answer_is_known_from_training(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base, rows = str(base_folder(tmp_path / "base")), learnable()
+    some = [at for at, answers in enumerate(rows["answers"]) if answers["text"]]
+    answered = Rows("r", {name: [rows[name][at] for at in some] for name in ROW})
+    for name, data, none in (("some", rows, True), ("all", answered, False)):
+        version = train_adapter(catalog, job("question-answering", data, name), base=base)
+        manifest = catalog.manifest(version)
+        assert manifest.text is not None
+        assert manifest.text.no_answer is none
+        model = hubkit.load(version.ref, catalog=catalog)
+        assert model.plan.no_answer is none
+        items = list(zip(rows["question"], rows["context"], strict=True))
+        told = model.predict(items, handle_impossible_answer=none)
+        assert model.predict(items) == told
+        exact = [
+            facts(one)[0][0] in (answers["text"] or [""])
+            for one, answers in zip(told, rows["answers"], strict=True)
+        ]
+        assert evaluate(model, rows)["exact_match"] == pytest.approx(np.mean(exact))
 
 
 def test_answers_are_read_in_each_form_of_squad() -> None:

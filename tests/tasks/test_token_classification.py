@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, Unigram
-from tokenizers.pre_tokenizers import ByteLevel, Metaspace
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace, WhitespaceSplit
 from tokenizers.processors import RobertaProcessing
 from transformers import (
     AutoModelForTokenClassification,
@@ -277,6 +277,18 @@ def spaced_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>", model_max_length=99
     )
+
+
+def test_a_vowel_upon_a_letter_is_a_part_of_its_word() -> None:
+    word = "\u0939\u093f\u0928\u094d\u0926\u0940"  # "Hindi", in Hindi
+    backend = Tokenizer(BPE({char: at for at, char in enumerate(dict.fromkeys("[]" + word))}, []))
+    backend.pre_tokenizer = WhitespaceSplit()
+    token = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[", cls_token="]", model_max_length=32
+    )
+    rows = Rows("r", {"text": [f"{word} {word}"]})
+    encoded = TASK.encode(token, rows, PLAN, TextInfo())
+    assert [piece.word for piece in encoded.beside["pieces"][0]] == [*[0] * 6, *[1] * 6]
 
 
 def test_words_hold_no_punctuation_whatever_the_tokenizer_takes_for_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from hubkit.tasks.columns import Column, text
 from hubkit.tasks.language.losses import PERPLEXITY_UP, perplexity, token_losses
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, SHORT, TextTask, encode_texts
+from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, tokens_read
 from registry.errors import DataError, UnsupportedModelError
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES
+
+logger = logging.getLogger(__name__)
 
 SHARE = 0.15
 """How many of the tokens are to be guessed, as in BERT (Devlin et al. 2019, arXiv 1810.04805)."""
@@ -53,7 +56,8 @@ class FilledGaps(Prediction):
 
     Attributes:
         gaps: For each gap, from the first to the last, its most probable words; the best comes
-            first.
+            first. A gap that is cut off has none, and a text without a gap has no gaps: both are
+            noted.
     """
 
     gaps: tuple[tuple[Filling, ...], ...]
@@ -62,7 +66,8 @@ class FilledGaps(Prediction):
         """The words of each gap with their scores."""
         return (
             "; ".join(
-                ", ".join(f"{one.word} {one.score:.4f}" for one in words) for words in self.gaps
+                ", ".join(f"{one.word} {one.score:.4f}" for one in words) or "-"
+                for words in self.gaps
             ),
         )
 
@@ -139,20 +144,24 @@ class FillMask(TextTask):
     ) -> Encoded:
         """A feature a row. What is to be learned is hidden when batches are made."""
         gapped = rows.get("gapped")
-        encoded, cut = encode_texts(processor, gapped or rows["text"], None, text)
-        if gapped is not None:
-            for row, (ids, one) in enumerate(zip(encoded["input_ids"], gapped, strict=True)):
-                if processor.mask_token_id not in ids:
-                    raise DataError(
-                        f"Row {row + 1} ({one[:80]!r}) has no gap among the tokens that are read: "
-                        f"expected {processor.mask_token} where a word is to be found.",
-                        one,
-                        expected=processor.mask_token,
-                    )
-        features = dict(encoded)
+        texts = rows["text"] if gapped is None else gapped
+        encoded, cut = encode_each(processor, texts, None, text)
+        features, limit = dict(encoded), tokens_read(processor, text.max_length)
+        beside: dict[str, list[Any]] = {}
         if gapped is not None:
             features["gapped"] = [True] * len(rows)
-        return Encoded(features, range(len(rows)), cut, processor=processor)
+            read = [ids.count(processor.mask_token_id) for ids in encoded["input_ids"]]
+            whole = list(read)
+            for row in cut:
+                uncut = processor(gapped[row], truncation=False, verbose=False)["input_ids"]
+                whole[row] = uncut.count(processor.mask_token_id)
+            _note_gaps(processor, gapped, read, whole, limit)
+            lost = [all_of - some for all_of, some in zip(whole, read, strict=True)]
+            at_start = processor.truncation_side == "left"
+            beside["before"], beside["behind"] = (
+                [number if side == at_start else 0 for number in lost] for side in (True, False)
+            )
+        return Encoded(features, range(len(rows)), len(cut), limit, beside, processor)
 
     def collator(self, processor: PreTrainedTokenizerBase, model: PreTrainedModel) -> Any:
         """Batches with the same gaps each time."""
@@ -198,9 +207,15 @@ class FillMask(TextTask):
 
         return [
             FilledGaps(
-                tuple(fillings(*gap) for gap in zip(scores, tokens, strict=True) if gap[1][0] >= 0)
+                (
+                    *[()] * before,
+                    *(fillings(*g) for g in zip(scores, tokens, strict=True) if g[1][0] >= 0),
+                    *[()] * behind,
+                )
             )
-            for scores, tokens in zip(*outputs, strict=True)
+            for scores, tokens, before, behind in zip(
+                *outputs, encoded.beside["before"], encoded.beside["behind"], strict=True
+            )
         ]
 
     def metrics(
@@ -208,6 +223,40 @@ class FillMask(TextTask):
     ) -> dict[str, float]:
         """The perplexity: the exponential of the mean loss of a token, over all hidden tokens."""
         return perplexity(outputs)
+
+
+def _note_gaps(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    read: Sequence[int],
+    whole: Sequence[int],
+    limit: int,
+) -> None:
+    """Tell of texts without a gap, and of those with a gap that is cut off.
+
+    Args:
+        tokenizer: The base model's.
+        texts: What was given.
+        read: How many gaps of each are read.
+        whole: How many it has.
+        limit: How many tokens are read.
+    """
+    without = [row for row, count in enumerate(whole) if not count]
+    if without:
+        logger.warning(
+            "%d of %d rows have no gap, such as row %d (%r), so nothing is filled: expected %s "
+            "where a word is to be found.",
+            *(len(without), len(texts), without[0] + 1, texts[without[0]][:80]),
+            tokenizer.mask_token,
+        )
+    lost = [row for row, count in enumerate(whole) if count > read[row]]
+    if lost:
+        logger.warning(
+            "%d of %d rows have a gap that is cut off, such as row %d (%r), and is not filled: "
+            "the adapter reads %d tokens.",
+            *(len(lost), len(texts), lost[0] + 1, texts[lost[0]][:80]),
+            limit,
+        )
 
 
 class _Gaps:

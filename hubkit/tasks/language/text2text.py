@@ -24,7 +24,7 @@ from hubkit.tasks.language.language import (
 from hubkit.tasks.language.losses import shifted_losses, token_losses
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, encode_texts
+from hubkit.tasks.text import LONG, encode_texts, tokens_read
 from registry.errors import DataError, TextLengthError, UnsupportedModelError, did_you_mean
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES
@@ -116,6 +116,7 @@ class Text2Text(GeneratingTask):
         """
         if text.source_language is not None:
             processor.src_lang = text.source_language
+        limit = tokens_read(processor, text.max_length)
         features: dict[str, list[Any]]
         if text.separator is None:
             encoded, cut = encode_texts(processor, rows["source"], None, text)
@@ -123,17 +124,19 @@ class Text2Text(GeneratingTask):
             if "target" in rows:
                 features["labels"], lost = _cut_targets(processor, rows["target"], text)
                 cut += lost
-            return Encoded(features, range(len(rows)), cut, processor=processor)
+            return Encoded(features, range(len(rows)), cut, limit, processor=processor)
         prompts, cut = _prompts(processor, rows["source"], text.separator, text.max_length)
         if "target" not in rows:
-            return Encoded({"input_ids": prompts}, range(len(rows)), cut, processor=processor)
+            return Encoded(
+                {"input_ids": prompts}, range(len(rows)), cut, limit, processor=processor
+            )
         targets, lost = _cut_targets(processor, rows["target"], text)
         pairs = list(zip(prompts, targets, strict=True))
         features = {
             "input_ids": [[*prompt, *target] for prompt, target in pairs],
             "labels": [[*[-100] * len(prompt), *target] for prompt, target in pairs],
         }
-        return Encoded(features, range(len(rows)), cut + lost, processor=processor)
+        return Encoded(features, range(len(rows)), cut + lost, limit, processor=processor)
 
     def run(
         self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
@@ -215,7 +218,7 @@ def _prompts(
 ) -> tuple[list[list[int]], int]:
     """What a decoder goes on after, of so many tokens at most, and how many of them were cut."""
     middle = tokenizer(separator, add_special_tokens=False)["input_ids"]
-    limit = min(most or tokenizer.model_max_length, tokenizer.model_max_length)
+    limit = tokens_read(tokenizer, most)
     room = limit - len(middle)
     _require_room(room, limit)
     whole = opened(tokenizer, sources)
@@ -228,7 +231,7 @@ def _cut_targets(
     """The tokens to be written, with one that ends each, and how many texts were cut."""
     if info.target_language is not None:
         tokenizer.tgt_lang = info.target_language
-    limit = min(info.target_max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+    limit = tokens_read(tokenizer, info.target_max_length)
     written: list[list[int]]
     if info.separator is None:
         written = tokenizer(text_target=list(targets), truncation=False)["input_ids"]

@@ -21,6 +21,7 @@ from hubkit.tasks.language.language import (
 from hubkit.tasks.language.losses import PERPLEXITY_UP, perplexity, shifted_losses
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import tokens_read
 from registry.errors import TextLengthError, UnsupportedModelError
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES
@@ -76,7 +77,7 @@ class TextGeneration(GeneratingTask):
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
         """Prompts as they are, cut at their beginning; texts as windows, with ``labels``."""
-        limit = min(text.max_length or processor.model_max_length, processor.model_max_length)
+        limit = tokens_read(processor, text.max_length)
         if limit < 2:
             raise TextLengthError(
                 f"A row may have {limit} token, but what is learned is the next one: expected at "
@@ -91,7 +92,7 @@ class TextGeneration(GeneratingTask):
             room = most - min(NEW_TOKENS, most // 2)
             read = [ids[-room:] for ids in whole]
             cut = sum(len(ids) > room for ids in whole)
-            return Encoded({"input_ids": read}, range(len(rows)), cut, processor=processor)
+            return Encoded({"input_ids": read}, range(len(rows)), cut, room, processor=processor)
         windows: list[list[int]] = []
         row_of: list[int] = []
         for row, ids in enumerate(opened(processor, rows["text"])):

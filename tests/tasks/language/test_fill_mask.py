@@ -241,11 +241,23 @@ def test_a_language_adapter_carries_an_adapter_for_a_task(base: Path, catalog: C
     assert evaluate(model, held_out)["accuracy"] == pytest.approx(found["accuracy"])
 
 
-def test_a_text_without_a_gap_is_refused(base: Path, catalog: Catalog) -> None:
+def test_each_row_has_its_answer_where_some_gaps_are_missing_or_cut_off(
+    base: Path, catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
     version = train_adapter(catalog, job("fill-mask", texts()), base=str(base), bottleneck_size=4)
     model = hubkit.load(str(version.ref), catalog=catalog)
-    with pytest.raises(DataError, match=r"Row 2 \('the <mask>'\) has no gap .* expected \[MASK\]"):
-        model.predict(["a [MASK]", "the <mask>"])
+    given = ["a [MASK]", "the <mask>", "[MASK] film was not very [MASK]", f"{'very ' * 30}[MASK]"]
+    found = model.predict(given, max_length=6)
+    assert [[len(gap) for gap in gaps_of(one)] for one in found] == [[5], [], [5, 0], [0]]
+    assert "1 of 4 rows have no gap, such as row 2 ('the <mask>')" in caplog.text
+    assert "expected [MASK] where a word is to be found" in caplog.text
+    assert "2 of 4 rows have a gap that is cut off, such as row 3 ('[MASK] film" in caplog.text
+    (alone,) = model.predict(given[:1], max_length=6)
+    assert [row[0] for row in gaps_of(found[0])[0]] == [row[0] for row in gaps_of(alone)[0]]
+    model.text = model.text.model_copy(update={"truncation_side": "left"})
+    (found_left,) = model.predict(given[2:3], max_length=6)
+    assert [len(gap) for gap in gaps_of(found_left)] == [0, 5]
+    assert model.predict(["the film"]) == [FilledGaps(())]
     with pytest.raises(DataError, match="top_k must be a whole number over 0, not 0"):
         model.predict(["a [MASK]"], top_k=0)
     assert len(model.predict(["a [MASK]"], top_k=1000)[0].gaps[0]) == 40  # type: ignore[attr-defined]
