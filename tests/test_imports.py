@@ -34,6 +34,7 @@ HUBKIT_ROOMS = {
     "nn": ["methods"],
     "formats": ["methods", "nn"],
     "plots": [],
+    "processes": [],
     "tasks": ["bases", "plots"],
     "bases": ["nn"],
     "hub": [],
@@ -44,14 +45,14 @@ HUBKIT_ROOMS = {
     "composing": ["adapters", "bases", "composition", "inference", "methods"],
     "training": [
         *("adapters", "bases", "composing", "composition", "inference", "methods", "models", "nn"),
-        *("plots", "tasks"),
+        *("plots", "processes", "tasks"),
     ],
     "predicting": [
         *("adapters", "composition", "formats", "inference", "models", "nn", "tasks", "training"),
     ],
     "cli": [
         *("bases", "composing", "composition", "hub", "inference", "methods", "plots"),
-        *("predicting", "sharing", "tasks", "training"),
+        *("predicting", "processes", "sharing", "tasks", "training"),
     ],
 }
 GROUND = {"errors", "fields", "manifest", "refs", "task_types"}

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from hubkit.cli.output import one_line
+from hubkit.processes import one_voice
 from registry.errors import HubkitError, InvalidNameError, did_you_mean
 
 # What a command imports stays: to look for garbage in it every 700 objects, and once more when the
@@ -99,6 +100,13 @@ class _Hubkit(click.Group):
         notes = logging.getLogger("hubkit")
         notes.addHandler(handler := _Notes(logging.WARNING))
         try:
+            with one_voice():
+                return self._invoke(ctx)
+        finally:
+            notes.removeHandler(handler)
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
             return super().invoke(ctx)
         except HubkitError as error:
             from hubkit.cli.cures import with_cure
@@ -111,8 +119,6 @@ class _Hubkit(click.Group):
             raise click.ClickException(
                 "Interrupted. Run the same command again to go on."
             ) from error
-        finally:
-            notes.removeHandler(handler)
 
 
 def _write_out(text: str) -> None:

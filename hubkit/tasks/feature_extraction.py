@@ -221,6 +221,10 @@ class FeatureExtraction(TextTask):
         """The loss of pairs."""
         return self.run(model, inputs, self.options())[0]
 
+    def divides(self, encoded: Encoded) -> bool:
+        """Not where the other pairs of a batch are what a text does not belong to."""
+        return "labels" in encoded.features
+
     def predictions(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options
     ) -> Sequence[Prediction]:

@@ -354,6 +354,14 @@ class TaskType(ABC, Generic[Processor]):
             return (labels != -100).sum().float()
         return torch.tensor(float(len(labels)))
 
+    def divides(self, encoded: Encoded) -> bool:
+        """Whether the loss of a batch is the mean of those of its parts.
+
+        If not, because it compares rows with each other, each of several processes computes it
+        whole.
+        """
+        return True
+
     @abstractmethod
     def load_processor(self, base: str, model: PreTrainedModel) -> Processor:
         """Load what turns rows into what ``model`` reads.

@@ -29,10 +29,12 @@ from transformers import (
     Trainer,
     TrainerState,
     TrainingArguments,
+    set_seed,
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from hubkit import processes
 from hubkit.nn.hooks import regularization
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
@@ -90,6 +92,10 @@ def fit(
 ) -> Fit:
     """Train the parameters of ``model`` that require gradients.
 
+    Of several processes, each is called with the same arguments and computes its part of every
+    batch; the result is that of one, but for what chance draws in the model. The first alone has
+    pictures, and what a model that generates is measured by.
+
     Args:
         processor: What made the features of the rows; it is kept with each checkpoint.
         task: How rows are batched, run and measured.
@@ -114,7 +120,8 @@ def fit(
             stack.callback(weights.put_into(model).remove)
         if settings.gradient_checkpointing:
             stack.enter_context(_checkpointed(model))
-        resumed = last_checkpoint(checkpoints)
+        last = processes.from_first(partial(last_checkpoint, checkpoints))
+        resumed = None if last is None else checkpoints / last.name
         trainer = _trainer(
             model,
             processor,
@@ -131,7 +138,7 @@ def fit(
                 callback.logging_dir = None if reports is None else str(reports)
         result = _fitted(trainer, validation, settings, checkpoints, resumed)
     pictures = task.pictures(plan)
-    if validation is None or not (pictures or validation.asked):
+    if validation is None or not (pictures or validation.asked) or not processes.is_first():
         return result
     # The trainer left the weights of the best epoch in the model.
     model.train(False)
@@ -255,6 +262,9 @@ def _trainer(
 ) -> _Trainer:
     interactive = sys.stderr.isatty()
     when = "no" if validation is None else "epoch"
+    divides = task.divides(train)
+    # As little memory as training takes; a loss over whole batches needs these.
+    evaluated_together = max(1, 2 * settings.batch_size // (processes.count() if divides else 1))
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,
@@ -263,7 +273,7 @@ def _trainer(
         lr_scheduler_type=_schedule(settings),
         weight_decay=settings.weight_decay,
         per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=2 * settings.batch_size,
+        per_device_eval_batch_size=evaluated_together,
         gradient_accumulation_steps=settings.gradient_accumulation,
         eval_strategy=when,
         save_strategy="epoch",
@@ -284,6 +294,13 @@ def _trainer(
         bf16=settings.precision == "bf16" or _stored_in(model, torch.bfloat16, settings),
         fp16=settings.precision == "fp16" or _stored_in(model, torch.float16, settings),
     )
+    if arguments.n_gpu > 1:
+        # Else the trainer copies the model to each, and multiplies the batch.
+        logger.warning(
+            "Training takes one of the %d GPUs; a launcher starts a process for each.",
+            arguments.n_gpu,
+        )
+        arguments._n_gpu = 1
     evaluated: dict[str, Any] = {}
     if validation is not None:
         encoded, rows = validation.encoded, validation.rows
@@ -309,6 +326,9 @@ def _trainer(
         **evaluated,
     )
     trainer.task, trainer.weights, trainer.trained = task, weights, model
+    trainer.divides = divides
+    if not processes.is_first():
+        set_seed(settings.seed + processes.rank())  # other rows, other chance
     # A model may take these counts for its loss, and many that do ignore them.
     trainer.model_accepts_loss_kwargs = False
     trainer.loss_is_scaled_for_ga = True
@@ -340,6 +360,16 @@ class _Trainer(Trainer):
     task: TaskType[Any]
     weights: ClassWeights | None
     trained: PreTrainedModel
+    divides: bool
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Leave to this class what several processes do together."""
+        super().create_accelerator_and_postprocess()
+        accelerator: Any = self.accelerator
+        # No DistributedDataParallel: `training_step` adds up the gradients. And each process
+        # evaluates all rows, so that none needs another's.
+        accelerator.prepare_model = partial(accelerator.prepare_model, evaluation_mode=True)
+        accelerator.gather_for_metrics = self.gather_function = _as_it_is
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, in an order of chance, as the task type makes them."""
@@ -352,7 +382,7 @@ class _Trainer(Trainer):
         )
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps
         sampler = LengthGroupedSampler(step, lengths=lengths)
-        batches = BatchSampler(sampler, self.args.train_batch_size, False)
+        batches = _Parts(BatchSampler(sampler, self.args.train_batch_size, False), self.divides)
         collate = self.task.training_collator(self.processing_class, self.trained)
         return self._loader(dataset, batches, collate)
 
@@ -367,17 +397,34 @@ class _Trainer(Trainer):
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=collate,
+            collate_fn=lambda features: collate(features) if features else {},
             pin_memory=self.args.dataloader_pin_memory,
         )
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
-        return sum((self._amount(batch) for batch in batch_samples), start=torch.tensor(0.0))
+        amounts = (self._amount(batch) for batch in batch_samples)
+        total = sum(amounts, start=torch.tensor(0.0)).to(device)
+        summed: Tensor = self.accelerator.reduce(total)
+        return summed
 
     def _amount(self, inputs: Mapping[str, Any]) -> Tensor:
+        if not inputs:
+            return torch.tensor(0.0)
         if self.weights is not None:
             return self.weights.amount(inputs["labels"])
         return self.task.amount(inputs)
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Compute the gradients of a part of a batch; at the end of a step, those of all parts."""
+        loss: Any = torch.tensor(0.0, device=self.args.device)
+        if inputs:  # a batch may have fewer rows than there are processes
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            processes.sum_gradients(self.trained.parameters())
+        logged: Tensor = loss * processes.count()  # the trainer logs the mean over processes
+        return logged
 
     def compute_loss(
         self,
@@ -394,8 +441,23 @@ class _Trainer(Trainer):
             loss = loss + regularization(self.trained)
         if num_items_in_batch is None:
             return loss
-        part = self._amount(inputs).to(loss.device) / num_items_in_batch.to(loss.device)
-        return loss * torch.nan_to_num(part)  # a step may have nothing that weighs anything
+        amount = self._amount(inputs).to(loss.device)
+        if not amount:
+            return torch.nan_to_num(loss) * 0.0  # the mean over nothing
+        return loss * (amount / num_items_in_batch.to(loss.device))
+
+    def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
+        """Measure; where numbers differ by rounding, all go by those of the first process."""
+        found: Any = super().evaluation_loop(*arguments, **named)
+        return found._replace(metrics=processes.from_first(lambda: found.metrics))
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        processes.wait_for_all()  # what is written after this says that the checkpoint is whole
+
+    def _load_best_model(self) -> None:
+        processes.wait_for_all()  # until it is written
+        super()._load_best_model()
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
@@ -444,6 +506,34 @@ class _Trainer(Trainer):
         kept = tuple(output.detach() for output in outputs)
         # The trainer measures nothing without labels; the task type has those of the rows.
         return loss, kept[0] if len(kept) == 1 else kept, kept[0].new_zeros(len(kept[0]))
+
+
+class _Parts:
+    """The rows of each batch that this process computes: every one, or each as far apart as there
+    are processes. There may be none.
+
+    Args:
+        batches: All rows of each.
+        divides: Whether a batch can be computed in parts.
+    """
+
+    def __init__(self, batches: BatchSampler, divides: bool) -> None:
+        self._batches = batches
+        self._divides = divides
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # Chance draws the order, and draws otherwise in each process.
+        batches = processes.from_first(lambda: list(self._batches))
+        step = processes.count() if self._divides else 1
+        start = processes.rank() if self._divides else 0
+        return (batch[start::step] for batch in batches)
+
+
+def _as_it_is(found: Any, **_: Any) -> Any:
+    return found
 
 
 def _dataset(encoded: Encoded, order: Sequence[int]) -> Dataset:

@@ -12,7 +12,8 @@ from typing import Any
 
 from filelock import Timeout
 
-from registry.errors import DataError, RunInUseError, TrainingError
+from hubkit.processes import count, from_first, is_first, rank, wait_for_all
+from registry.errors import DataError, RunInUseError, StorageError, TrainingError
 from registry.runs import KEY_LENGTH, RUNS_NAME, run_lock
 from registry.storage.durable import storage_errors
 
@@ -20,6 +21,8 @@ from registry.storage.durable import storage_errors
 @contextmanager
 def run_folder(home: Path, identity: dict[str, Any]) -> Iterator[Path]:
     """A folder for the run that ``identity`` describes, for this process alone.
+
+    Of several processes of one training, the first makes and removes it for all.
 
     The same description finds the same folder again, and in it the checkpoints of a run that broke
     off. When the block ends, or ends in an error that the same run would meet again, the folder
@@ -31,29 +34,43 @@ def run_folder(home: Path, identity: dict[str, Any]) -> Iterator[Path]:
 
     Raises:
         RunInUseError: Another process is at the same run.
-        StorageError: The disk is full or not writable.
+        StorageError: The disk is full or not writable; or a process does not see the folder that
+            the first one has made.
     """
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     runs = home / RUNS_NAME
     folder = runs / digest[:KEY_LENGTH]
     lock = run_lock(folder)
-    with storage_errors("write", runs):
-        runs.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise RunInUseError(
-                f"Another process is training {identity['name']} with the same data and "
-                "settings. Wait for it.",
-                identity["name"],
-            ) from None
-    try:
+
+    def take() -> None:
+        with storage_errors("write", runs):
+            runs.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise RunInUseError(
+                    f"Another process is training {identity['name']} with the same data and "
+                    "settings. Wait for it.",
+                    identity["name"],
+                ) from None
         folder.mkdir(exist_ok=True)
+
+    try:
+        from_first(take)
+        if not folder.is_dir():
+            raise StorageError(
+                f"The process {rank()} of {count()} does not see {folder}, which the first one has "
+                "made: expected one registry for the processes of all machines.",
+                folder,
+            )
         try:
             yield folder
         except (DataError, TrainingError):
-            shutil.rmtree(folder)
+            if is_first():
+                shutil.rmtree(folder)
             raise
-        shutil.rmtree(folder)
+        wait_for_all()  # until nobody reads checkpoints any more
+        if is_first():
+            shutil.rmtree(folder)
     finally:
         lock.release()

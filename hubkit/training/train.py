@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed_version
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, set_seed
 
+from hubkit import processes
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import OVER, Published, load_published
@@ -158,11 +158,11 @@ def _start(
         known: Published adapters that have to fit it.
         revision: Its commit on a hub; default: of the main branch.
     """
-    _require_one_process()
     task = task_type(job.task_type, str(job.name))
     settings = replace(job.settings, max_length=job.settings.max_length or task.max_length)
     require_reporters(settings.report_to)
     _require_precision(settings)
+    _join(settings)
     plan = task.fit_plan(job.data)
     train, validation = _parts(job, task)
     if validation is not None:
@@ -230,16 +230,16 @@ def _parts(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
     return hold_out(job.data, task.strata(job.data), job.settings.seed, job.validation)
 
 
-def _require_one_process() -> None:
-    # Each would train on all rows, and publish.
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count != "1":
+def _join(settings: Settings) -> None:
+    """Meet the other processes of this training."""
+    if processes.count() > settings.batch_size:
         raise TrainingError(
-            f"Training was started in {count} processes, and runs in one; start it once, without a "
-            "launcher.",
-            given=count,
-            expected="1",
+            f"A batch of {settings.batch_size} rows is shared by {processes.count()} processes; "
+            "expected a row or more for each.",
+            given=settings.batch_size,
+            expected=processes.count(),
         )
+    processes.join()
 
 
 def _require_precision(settings: Settings) -> None:
@@ -270,6 +270,8 @@ def _run(
         for name, value in settings.items()
         if value is not None
     }
+    if processes.count() > 1:
+        arguments["processes"] = processes.count()
     if job.head != "transformers":
         arguments["head"] = job.head
     if over is not None:
@@ -318,32 +320,37 @@ def _run(
             folder / "checkpoints",
             catalog.home / "logs" / str(job.name) / folder.name,
         )
-        composition = replace(composition, head=head_of(model, made_outlet(model)))
-        manifest = manifest.changed(
-            f"What was trained as {job.name}",
-            metrics=() if validation is None else _metrics(result, start.task, validation.dataset),
-            training=Training(
-                arguments=arguments,
-                seed=start.settings.seed,
-                examples=len(train),
-                data_sha256=train.sha256,
-                seconds=round(result.seconds, 1),
-                library_versions={name: installed_version(name) for name in _LIBRARIES},
-            ),
-        )
-        files = {
-            CONFIGURATION_NAME: configuration(job, **chosen),
-            "training.png": training_curves(result.history),
-            **result.pictures,
-        }
-        finished = folder / "finished"
-        save_folder(
-            composition,
-            manifest,
-            finished,
-            files,
-        )
-        return catalog.publish(job.name, read_folder(finished))
+
+        def publish() -> Version:
+            metrics = () if validation is None else _metrics(result, start.task, validation.dataset)
+            trained = replace(composition, head=head_of(model, made_outlet(model)))
+            described = manifest.changed(
+                f"What was trained as {job.name}",
+                metrics=metrics,
+                training=Training(
+                    arguments=arguments,
+                    seed=start.settings.seed,
+                    examples=len(train),
+                    data_sha256=train.sha256,
+                    seconds=round(result.seconds, 1),
+                    library_versions={name: installed_version(name) for name in _LIBRARIES},
+                ),
+            )
+            files = {
+                CONFIGURATION_NAME: configuration(job, **chosen),
+                "training.png": training_curves(result.history),
+                **result.pictures,
+            }
+            finished = folder / "finished"
+            save_folder(
+                trained,
+                described,
+                finished,
+                files,
+            )
+            return catalog.publish(job.name, read_folder(finished))
+
+        return processes.from_first(publish)
 
 
 def _measured(start: _Start, rows: Rows) -> Measured:

@@ -328,11 +328,11 @@ def test_the_folder_of_a_run_is_removed_at_its_end(catalog: Catalog) -> None:
     assert [path for path in (catalog.home / "runs").iterdir() if path.is_dir()] == []
 
 
-def test_several_processes_are_refused_before_anything_is_loaded(
+def test_more_processes_than_rows_of_a_batch_are_refused_before_anything_is_loaded(
     empty_catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(TrainingError, match="started in 2 processes, and runs in one"):
+    monkeypatch.setenv("WORLD_SIZE", "9")
+    with pytest.raises(TrainingError, match="batch of 8 rows is shared by 9 processes"):
         train_adapter(empty_catalog, job("a"), base="nowhere")
     assert published(empty_catalog) == []
 
