@@ -123,6 +123,11 @@ def publish(folder: Callable[..., Path]) -> Callable[..., Version]:
     return publish
 
 
+@pytest.fixture
+def film(publish: Callable[..., Version]) -> Version:
+    return publish("film", message="first")
+
+
 def write_csv(path: Path, rows: list[str], header: str = "text,label") -> Path:
     path.write_text("".join(f"{row}\n" for row in [header, *rows]))
     return path

@@ -240,3 +240,10 @@ def test_shell_completion_makes_no_registry(hubkit_home: Path) -> None:
         env={"_HUBKIT_COMPLETE": "bash_complete", "COMP_WORDS": "hubkit show ", "COMP_CWORD": "2"},
     )
     assert not hubkit_home.exists()
+
+
+@pytest.mark.parametrize("command", ["gc", "fsck", "backup x", "log", "export film"])
+def test_without_a_registry_none_is_made(run: Run, hubkit_home: Path, command: str) -> None:
+    status = 2 if command == "fsck" else 1  # 1 would say that all is mended
+    assert "There is no registry in" in run(*command.split(), status=status).stderr
+    assert not hubkit_home.exists()

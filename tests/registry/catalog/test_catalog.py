@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,9 @@ def test_only_a_whole_adapter_can_be_deleted(catalog: Catalog, make_folder: Make
     with pytest.raises(RefNotFoundError, match="No adapter is called"):
         catalog.delete(AdapterRef.parse("alice/none"))
     assert catalog.resolve(REF) == version
+
+
+@pytest.mark.once
+def test_a_catalog_can_be_made_without_touching_anything(tmp_path: Path) -> None:
+    Catalog(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
