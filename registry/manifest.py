@@ -10,7 +10,6 @@ it is optional. A manifest of schema 1 keeps its bytes and its digest.
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, Self
@@ -26,7 +25,7 @@ from pydantic import (
 
 from registry.errors import ManifestError
 from registry.fields import Count, Finite, Json, Positive, Ref, Text, Word
-from registry.storage.files import Digest, FileInfo, RelPath
+from registry.storage.files import Digest, FileInfo, RelPath, find_clash
 
 SCHEMA: Literal[2] = 2
 """The schema this hubkit writes. It reads the earlier one, too."""
@@ -262,21 +261,10 @@ class Manifest(_Part):
 
     @field_validator("files")
     @classmethod
-    def _one_file_per_path(cls, files: Mapping[str, FileInfo]) -> Mapping[str, FileInfo]:
-        # Two paths must not meet on a file system that ignores case or normalises Unicode,
-        # and a file cannot also be a folder.
-        seen: dict[str, str] = {}
-        for path in files:
-            folded = unicodedata.normalize("NFC", path.casefold())
-            if folded in seen:
-                raise ValueError(f"{seen[folded]!r} and {path!r} are one file on some systems")
-            seen[folded] = path
-        for folded, path in seen.items():
-            parts = folded.split("/")
-            for end in range(1, len(parts)):
-                parent = "/".join(parts[:end])
-                if parent in seen:
-                    raise ValueError(f"{seen[parent]!r} is both a file and a folder of {path!r}")
+    def _files_lie_in_one_folder(cls, files: Mapping[str, FileInfo]) -> Mapping[str, FileInfo]:
+        if (clash := find_clash(files)) is not None:
+            one, other = clash
+            raise ValueError(f"{one!r} and {other!r} cannot lie in one folder on every system")
         return files
 
     @model_validator(mode="after")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from registry.folders.contents import PICKLES, listed
 from registry.folders.kinds import PARTS
 from registry.manifest import MAX_BYTES
 from registry.storage.durable import make_folders, storage_errors, write_file
-from registry.storage.files import MANIFEST_NAME, hash_stream
+from registry.storage.files import MANIFEST_NAME, find_clash, hash_stream
 
 MOST_FILES = 10_000
 """Files of a repository; what has more is no adapter."""
@@ -226,8 +225,10 @@ def list_files(session: HubSession, at: Repository) -> dict[str, RemoteFile]:
             if own:  # what others put beside a version; a manifest lists no such path
                 continue
             raise RemoteAnswerError(f"{at.url}: {error}", at.url) from error
-    if not own:
-        _require_apart(found, at)
+    if not own and (clash := find_clash(found)) is not None:
+        raise RemoteAnswerError(
+            f"{at.url} lists {clash[0]} and {clash[1]}, which cannot lie in one folder.", at.url
+        )
     return found
 
 
@@ -247,20 +248,6 @@ def _is_wanted(path: str) -> bool:
     if any(fnmatch(path, pattern) for pattern in _LEFT_OUT):
         return False
     return path in _WEIGHTS or not path.endswith(PICKLES)
-
-
-def _require_apart(paths: Iterable[str], at: Repository) -> None:
-    """Refuse paths that are one place on some system: a/B and a/b, or a file a beside a/b."""
-    seen: dict[str, str] = {}
-    for path in sorted(paths):
-        place = path.casefold()
-        above = ["/".join(place.split("/")[:count]) for count in range(1, place.count("/") + 2)]
-        clash = next((seen[one] for one in above if one in seen), None)
-        if clash is not None:
-            raise RemoteAnswerError(
-                f"{at.url} lists {clash} and {path}, which cannot lie in one folder.", at.url
-            )
-        seen[place] = path
 
 
 def _require_adapter(listing: Listing) -> None:

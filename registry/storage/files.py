@@ -5,6 +5,8 @@ import io
 import os
 import re
 import stat
+import unicodedata
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -95,6 +97,23 @@ def _path_problem(text: str) -> str:
     if text.casefold() == MANIFEST_NAME:
         return "is the manifest's own"
     return ""
+
+
+def find_clash(paths: Iterable[str]) -> tuple[str, str] | None:
+    """Return two relative paths that cannot both be files of one folder on every system.
+
+    They differ only in case or in the composition of letters (Unicode NFC), or one of them is a
+    folder of the other.
+    """
+    seen: dict[str, str] = {}
+    folded = {path: unicodedata.normalize("NFC", path.casefold()) for path in paths}
+    for path in sorted(folded, key=folded.__getitem__):  # a folder comes before what is in it
+        parts = folded[path].split("/")
+        for end in range(1, len(parts) + 1):
+            if (other := seen.get("/".join(parts[:end]))) is not None:
+                return other, path
+        seen[folded[path]] = path
+    return None
 
 
 def _as_value_error(text: str, problem: str) -> str:

@@ -16,6 +16,7 @@ from registry.errors import NotAFileError, StorageError
 from registry.storage import files
 from registry.storage.files import (
     CHUNK,
+    find_clash,
     hash_stream,
     leave_to_sqlite,
     open_file,
@@ -92,6 +93,23 @@ def test_an_accepted_path_stays_inside_its_folder(text: str) -> None:
 def test_a_digest_is_64_lower_case_hexadecimal_digits(text: str) -> None:
     with pytest.raises(InvalidNameError, match="64 lower-case hexadecimal digits"):
         parse_digest(text)
+
+
+@pytest.mark.parametrize(
+    ("paths", "clash"),
+    [
+        (["a", "b", "a-b", "c/a"], None),
+        (["b", "a/B", "a/b"], ("a/B", "a/b")),
+        (["é", "e\u0301"], ("é", "e\u0301")),
+        (["a-b", "a/b/c", "a"], ("a", "a/b/c")),
+        (["A/x", "a"], ("a", "A/x")),
+        (["a/b/c", "A/B"], ("A/B", "a/b/c")),
+    ],
+)
+def test_two_paths_that_no_folder_holds_on_every_system_are_found(
+    paths: list[str], clash: tuple[str, str] | None
+) -> None:
+    assert find_clash(paths) == clash
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
