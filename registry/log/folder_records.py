@@ -12,8 +12,17 @@ from functools import partial
 from pathlib import Path
 
 from registry.log.records import MAX_BYTES, parse_pending, record_name
-from registry.storage.durable import at_once, flush, fsync_folder, make_folders, storage_errors
+from registry.storage.durable import (
+    at_once,
+    flush,
+    fsync_folder,
+    make_folders,
+    scratch_file,
+    settle,
+    storage_errors,
+)
 from registry.storage.files import open_file
+from registry.storage.folder_blobs import SCRATCH_NAME
 
 _NEW = ".new"
 
@@ -28,6 +37,7 @@ class FolderRecordStore:
     def __init__(self, root: Path) -> None:
         """Touch nothing on disk yet."""
         self.root = root / "records"
+        self._scratch = root / SCRATCH_NAME
 
     def path(self, sequence: int, pending: str | None = None) -> Path:
         """Return where a record is, or would be."""
@@ -44,7 +54,18 @@ class FolderRecordStore:
         Others wait for the write lock meanwhile, so the disk is waited for once: bytes and name go
         there together, and a power cut in between may leave an empty file, which counts as none.
         """
-        self._write(self.path(sequence, hashlib.sha256(content).hexdigest()), content)
+        target = self.path(sequence, hashlib.sha256(content).hexdigest())
+        with storage_errors("write", target):
+            make_folders(target.parent)
+            target.unlink(missing_ok=True)  # half-written, of a change that was never made
+            try:
+                with open(target, "xb", opener=_read_only) as file:
+                    file.write(content)
+                    at_once([partial(flush, file), partial(fsync_folder, target.parent)])
+            except BaseException:
+                with suppress(OSError):
+                    target.unlink(missing_ok=True)
+                raise
 
     def settle(self, sequence: int, content: bytes, previous: str) -> None:
         """Make what was put the record.
@@ -66,9 +87,16 @@ class FolderRecordStore:
                 self.path(sequence - 1, previous).unlink(missing_ok=True)
 
     def write(self, entries: Iterable[tuple[int, bytes]]) -> None:
-        """Write records of entries that are committed."""
+        """Write records of entries that are committed; what was there stays until then."""
         for sequence, content in entries:
-            self._write(self.path(sequence), content)
+            target = self.path(sequence)
+            with storage_errors("write", target):
+                make_folders(target.parent)
+                make_folders(self._scratch)
+                with scratch_file(self._scratch, mode=0o444) as file:
+                    file.write(content)
+                    flush(file)
+                    settle(file, target)
 
     def has(self, sequence: int) -> bool:
         """Whether there is a record of this entry."""
@@ -112,19 +140,6 @@ class FolderRecordStore:
 
     def _folders(self) -> list[Path]:
         return sorted(self.root.iterdir()) if self.root.is_dir() else []
-
-    def _write(self, target: Path, content: bytes) -> None:
-        with storage_errors("write", target):
-            make_folders(target.parent)
-            target.unlink(missing_ok=True)
-            try:
-                with open(target, "xb", opener=_read_only) as file:
-                    file.write(content)
-                    at_once([partial(flush, file), partial(fsync_folder, target.parent)])
-            except BaseException:
-                with suppress(OSError):
-                    target.unlink(missing_ok=True)
-                raise
 
 
 def _read_only(name: str, flags: int) -> int:

@@ -155,7 +155,7 @@ class Log:
                 "actor": entry.actor,
                 "action": entry.action,
                 "name": entry.name,
-                "folded": AdapterRef.parse(entry.name).folded if entry.name else "",
+                "folded": _folded(entry.name),
                 "details": canonical(entry.details).decode(),
                 "previous": entry.previous,
                 "hash": digest,
@@ -197,6 +197,11 @@ class Log:
                 entry = None
             if entry is None or entry.hash != row.hash:
                 problems.append(f"Entry {row.sequence} was altered: its hash is another.")
+            elif row.folded != _folded(entry.name):
+                problems.append(
+                    f"Entry {row.sequence} is filed under {row.folded!r}: expected "
+                    f"{_folded(entry.name)!r}, the name that it is about."
+                )
             elif entry.action == "rebuild":
                 told: Any = entry.details.get("lost") or []
                 for first, last in told:
@@ -319,6 +324,10 @@ def current_user() -> str:
         return check_text("name of this process's user", getpass.getuser(), most=256)
     except (KeyError, OSError):  # a container may run as a number without a name
         return "unknown"
+
+
+def _folded(name: str) -> str:
+    return AdapterRef.parse(name).folded if name else ""
 
 
 def _rows(connection: Connection, names: Sequence[str] | None = None) -> Iterator[Row[Any]]:

@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 import stat
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +30,7 @@ from registry.log.log import START, Log
 from registry.maintenance.gc import RUN_GRACE
 from registry.maintenance.integrity import table_problems
 from registry.runs import RUNS_NAME, abandoned_runs
-from registry.storage.durable import fsync_folder
+from registry.storage.durable import flush, fsync_folder, scratch_file
 from registry.storage.folder_blobs import QUARANTINE_NAME, SCRATCH_NAME
 
 State = Literal["ok", "note", "problem"]
@@ -154,18 +153,18 @@ def _space(home: Path) -> Check:
 
 
 def _fsync(home: Path) -> Check:
-    path = home / f".{uuid.uuid4().hex}.tmp"
     if not os.access(home, os.W_OK):
         return Check("writing", "note", "Nothing can be written there; see above.")
+    scratch = home / SCRATCH_NAME  # where gc finds what a killed process leaves
+    if not scratch.is_dir():
+        scratch = home
     try:
         start = time.perf_counter()
-        with path.open("xb") as file:
+        with scratch_file(scratch) as file:
             file.write(b"x")
-            file.flush()
-            os.fsync(file.fileno())
-        fsync_folder(home)
-        seconds = time.perf_counter() - start
-        path.unlink()
+            flush(file)
+            fsync_folder(scratch)
+            seconds = time.perf_counter() - start
     except OSError as error:
         text = f"Cannot write in {home}: {error.strerror}. Nothing can be published until it can."
         return Check("writing", "problem", text)

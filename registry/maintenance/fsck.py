@@ -21,7 +21,12 @@ from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import structure_problems
 from registry.maintenance.logged import check_logged
 from registry.maintenance.rebuild import find_behind
-from registry.maintenance.rows import check_listings, check_publications, check_rows
+from registry.maintenance.rows import (
+    check_listings,
+    check_parents,
+    check_publications,
+    check_rows,
+)
 from registry.tables.text_index import is_index_sound, make_index_anew
 
 _SHOWN = 5
@@ -101,6 +106,7 @@ def _check_rows(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator
         yield from check_logged(catalog, repair)
         yield from check_publications(catalog, repair)
     yield from check_rows(catalog, repair)
+    yield from check_parents(catalog, repair)
     yield from check_listings(catalog, repair)
 
 

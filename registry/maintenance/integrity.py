@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, func, inspect, select, text
+from sqlalchemy import Connection, ScalarSelect, func, inspect, select, text
 
 from registry.database.database import TEXT_TABLE, VERSION_TABLE, Database
 from registry.refs import AdapterRef
@@ -124,6 +124,25 @@ def label(connection: Connection, digest: str) -> str:
     ]
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def stray_parents(connection: Connection) -> list[int]:
+    """Return the revisions that name another parent than the revision before them."""
+    return sorted(
+        connection.scalars(
+            select(REVISIONS.c.id).where(REVISIONS.c.parent_id.is_distinct_from(before()))
+        )
+    )
+
+
+def before() -> ScalarSelect[int]:
+    """The revision before one of `REVISIONS` in the same repository; NULL before the first."""
+    earlier = REVISIONS.alias()
+    return (
+        select(func.max(earlier.c.id))
+        .where(earlier.c.repository_id == REVISIONS.c.repository_id, earlier.c.id < REVISIONS.c.id)
+        .scalar_subquery()
+    )
 
 
 def unlogged_ids(connection: Connection) -> list[int]:

@@ -10,7 +10,7 @@ from registry.catalog.catalog import Catalog
 from registry.catalog.store import Store
 from registry.errors import AlteredRowsError, CorruptBlobError, ManifestError
 from registry.maintenance.findings import Finding
-from registry.maintenance.integrity import unlogged_ids
+from registry.maintenance.integrity import before, stray_parents, unlogged_ids
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.listings import list_newest, newest_listings
@@ -84,6 +84,26 @@ def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
             for repository_id in wrong[start : start + _BATCH]:
                 list_newest(connection, repository_id)
     yield Finding(f"{text} They are listed again.", "repaired")
+
+
+def check_parents(catalog: Catalog, repair: bool) -> Iterator[Finding]:
+    """Yield how many revisions do not name the one before them in their repository."""
+    with catalog.database.read() as connection:
+        wrong = stray_parents(connection)
+    if not wrong:
+        return
+    text = f"{len(wrong)} versions name another than the one before them as the one they follow."
+    if not repair:
+        yield Finding(text, about=AlteredRowsError)
+        return
+    for start in range(0, len(wrong), _BATCH):
+        with catalog.database.write() as connection:
+            connection.execute(
+                update(REVISIONS)
+                .where(REVISIONS.c.id.in_(wrong[start : start + _BATCH]))
+                .values(parent_id=before())
+            )
+    yield Finding(f"{text} They name that one again.", "repaired")
 
 
 def _wrong_versions(

@@ -7,6 +7,7 @@ import pytest
 
 from registry import StorageError
 from registry.log.folder_records import FolderRecordStore
+from tests.support.power import before_each_step
 
 
 @pytest.fixture
@@ -93,6 +94,17 @@ def test_a_disk_that_fails_leaves_no_file(
     with pytest.raises(StorageError, match="No space left"):
         records.put(2, b"entry")
     assert records.pending() == []
+
+
+def test_a_record_is_there_at_every_step_of_writing_it_again(
+    records: FolderRecordStore, tmp_path: Path
+) -> None:
+    records.write([(1, b"entry")])
+    found = set()
+    with before_each_step(lambda name: found.add(records.path(1).read_bytes()), statements=False):
+        records.write([(1, b"entry")])
+    assert found == {b"entry"}
+    assert [*(tmp_path / "tmp").iterdir()] == []
 
 
 def test_a_late_writer_does_not_lose_what_another_process_settled(

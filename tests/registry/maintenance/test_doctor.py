@@ -1,3 +1,5 @@
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -54,6 +56,23 @@ def test_a_network_file_system_recommends_postgresql(
     assert checks["file system"].state == "note"
     assert "PostgreSQL" in checks["file system"].text
     assert checks["database"].state == "note"  # it has the other journal still
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("has_scratch", [True, False])
+def test_on_a_full_disk_nothing_is_left_of_the_file_that_was_tried(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, has_scratch: bool
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if has_scratch:
+        (catalog.home / "tmp").mkdir(exist_ok=True)
+    before = {*catalog.home.rglob("*")}
+    monkeypatch.setattr(os, "fsync", fail)
+    check = found(catalog)["writing"]
+    assert (check.state, "No space left on device" in check.text) == ("problem", True)
+    assert {*catalog.home.rglob("*")} == before
 
 
 @pytest.mark.once

@@ -169,6 +169,19 @@ def test_an_altered_log_is_named_and_left(catalog: Catalog, version: Version) ->
         assert "eve" not in {entry.actor for entry in catalog.log.entries(connection)}
 
 
+def test_an_entry_that_is_filed_under_another_name_is_named(
+    catalog: Catalog, version: Version
+) -> None:
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE log SET folded = 'other' WHERE sequence = 1"))
+    report = check_registry(catalog, full=True, repair=True)
+    assert report.status == 2
+    assert "Entry 1 is filed under 'other': expected 'one'" in texts(report)
+    assert "does not tell of" not in texts(report)  # as if it were of before there was a log
+    rebuild(catalog)
+    assert check_registry(catalog, full=True).findings == ()
+
+
 @pytest.mark.parametrize("content", [None, b"{}"])
 def test_records_are_written_again(
     catalog: Catalog, version: Version, content: bytes | None

@@ -1,7 +1,9 @@
+from collections.abc import Callable
+
 import pytest
 from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, DatabaseError, Version
+from registry import AdapterRef, Catalog, DatabaseError, Folder, Version
 from registry.maintenance.fsck import check_registry
 from registry.search.search import search
 from tests.registry.maintenance.conftest import damage, texts
@@ -83,6 +85,7 @@ def test_a_search_index_out_of_step_is_made_anew(catalog: Catalog, version: Vers
         "UPDATE listings SET downloads = 7 WHERE kind = 'stack'",
         "UPDATE listings SET task = 'other' WHERE kind = 'stack'",
         "UPDATE listings SET owner = 'bob' WHERE kind = 'stack'",
+        "UPDATE listings SET owner = NULL WHERE kind = 'stack'",
     ],
 )
 def test_adapters_are_listed_again_as_they_are(
@@ -96,6 +99,23 @@ def test_adapters_are_listed_again_as_they_are(
     assert check_registry(catalog, full=True, repair=True).status == 1
     assert check_registry(catalog, full=True).status == 0
     assert search(catalog, owner="alice", sort="score").items == (version,)
+
+
+def test_a_version_that_follows_another_adapters_is_made_to_follow_its_own(
+    catalog: Catalog, version: Version, make_folder: Callable[..., Folder]
+) -> None:
+    second = catalog.publish(REF, make_folder())
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE revisions SET parent_id = 1 WHERE id > 1"))
+    report = check_registry(catalog, full=True)
+    assert report.status == 2
+    assert "2 versions name another than the one before them" in texts(report)
+    assert check_registry(catalog, full=True, repair=True).status == 1
+    assert check_registry(catalog, full=True).status == 0
+    with catalog.database.read() as connection:
+        rows = connection.execute(text("SELECT parent_id FROM revisions ORDER BY id"))
+        assert [*rows.scalars()] == [None, None, 2]
+    assert catalog.resolve(REF) == second
 
 
 def test_versions_from_before_there_was_a_log_are_added_to_it(
