@@ -1,4 +1,4 @@
-"""Pictures, as PNG bytes: training curves and the attention of a fusion."""
+"""Pictures, as PNG bytes: training curves, predictions, and the attention of a fusion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> bytes:
     for name in sorted(names - {"eval_loss"}):
         if not name.endswith(("runtime", "per_second")):
             _curve(scores, history, name, name.removeprefix("eval_"))
-    scores.set(xlabel="epoch", ylabel="score", ylim=(0, 1.02), title="Validation")
+    scores.set(xlabel="epoch", ylabel="score", title="Validation")
+    low, high = scores.dataLim.intervaly
+    if not (low < 0 or 1 < high < float("inf")):  # it is infinite where nothing is drawn
+        scores.set_ylim(0, 1.02)
     for axes in (losses, scores):
         if axes.lines:
             axes.legend(frameon=False)
@@ -63,6 +66,23 @@ def confusion_matrix(
                 color = "black" if shares[right][found] > 0.6 else "white"
                 axes.text(found, right, str(count), ha="center", va="center", color=color)
     figure.colorbar(image, label="share of the rows of a label")
+    return _png(figure)
+
+
+def scatter(expected: Sequence[float], predicted: Sequence[float]) -> bytes:
+    """A point for each row, and the line on which predictions are right.
+
+    Args:
+        expected: The right number of each row.
+        predicted: The one that was predicted, in the same order.
+    """
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(expected, predicted, s=12, alpha=0.5)
+    ends = [min(*expected, *predicted), max(*expected, *predicted)]
+    axes.plot(ends, ends, color="gray", linewidth=1)
+    axes.set(xlabel="expected", ylabel="predicted", title="Validation")
+    axes.grid(alpha=0.3)
     return _png(figure)
 
 

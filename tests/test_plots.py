@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from hubkit.plots import attention_heat_map, confusion_matrix, training_curves
+from hubkit.plots import attention_heat_map, confusion_matrix, scatter, training_curves
 
 HISTORY = [
     {"epoch": 1.0, "loss": 0.9, "grad_norm": 1.0, "learning_rate": 1e-3},
@@ -84,3 +84,18 @@ def test_a_confusion_matrix_grows_with_its_labels_and_shows_what_is_confused() -
     assert not np.array_equal(pixels(right), pixels(wrong))
     many = confusion_matrix([f"label {n}" for n in range(30)], [0, 29], [29, 29])
     assert size(many)[0] > size(right)[0]
+
+
+def test_scores_over_one_and_below_zero_are_not_cut_off() -> None:
+    high = [{**entry} for entry in HISTORY]
+    for number, value in ((1, 7.0), (3, -0.5)):
+        high[number]["eval_accuracy"] = value
+    higher = [{**entry} for entry in high]
+    higher[1]["eval_accuracy"] = 9.0
+    assert not np.array_equal(pixels(training_curves(high)), pixels(training_curves(higher)))
+
+
+def test_a_scatter_shows_how_far_off_predictions_are() -> None:
+    right, wrong = scatter([1.0, 2.0], [1.0, 2.0]), scatter([1.0, 2.0], [2.0, 1.0])
+    assert size(right) == size(wrong) == (550, 550)
+    assert not np.array_equal(pixels(right), pixels(wrong))

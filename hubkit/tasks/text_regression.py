@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -83,6 +83,16 @@ class TextRegression(TextTask):
     ) -> Sequence[Prediction]:
         """The output as it is."""
         return [NumberPrediction(float(value)) for value in _numbers(outputs)]
+
+    def pictures(self, plan: HeadPlan) -> Mapping[str, Callable[[Outputs, Encoded, Rows], bytes]]:
+        """Each row's number, and the one that was predicted."""
+
+        def draw(outputs: Outputs, encoded: Encoded, rows: Rows) -> bytes:
+            from hubkit.plots import scatter  # slow to load, and only training draws
+
+            return scatter(rows["score"], _numbers(outputs).tolist())
+
+        return {"scatter.png": draw}
 
     def metrics(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from types import MappingProxyType
@@ -373,6 +373,22 @@ class TokenClassification(WindowTask):
                 found.append(TagsPrediction(entities, tags))
         return found
 
+    def pictures(self, plan: HeadPlan) -> Mapping[str, Callable[[Outputs, Encoded, Rows], bytes]]:
+        """Which words are taken for which kind of entity, or for which tag where there are none."""
+
+        def draw(outputs: Outputs, encoded: Encoded, rows: Rows) -> bytes:
+            from hubkit.plots import confusion_matrix  # slow to load, and only training draws
+
+            kind = _kind if _chunked(plan) else str
+            ids = {name: at for at, name in enumerate(dict.fromkeys(map(kind, plan.labels)))}
+            expected, predicted = (
+                [ids[kind(tag)] for tags in side for tag in tags]
+                for side in _both(outputs, encoded, rows, plan)
+            )
+            return confusion_matrix([*ids], expected, predicted)
+
+        return {"confusion.png": draw}
+
     def metrics(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> dict[str, float]:
@@ -380,11 +396,7 @@ class TokenClassification(WindowTask):
 
         Tags of another kind than B, I and O have no entities: of those, only the accuracy.
         """
-        expected: list[list[str]] = []
-        predicted: list[list[str]] = []
-        for row, (pieces, logits) in enumerate(_whole(outputs, encoded, rows)):
-            expected.append(_word_tags(rows, row, pieces))
-            predicted.append(list(_tags(pieces, logits, len(expected[-1]), plan)))
+        expected, predicted = _both(outputs, encoded, rows, plan)
         accuracy = {"accuracy": float(accuracy_score(expected, predicted))}
         if not _chunked(plan):
             return accuracy
@@ -395,6 +407,23 @@ class TokenClassification(WindowTask):
             "recall": float(recall_score(*both, zero_division=0)),
             **accuracy,
         }
+
+
+def _both(
+    outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+) -> tuple[list[list[str]], list[list[str]]]:
+    """The tags of the words of each row, and those that were predicted."""
+    expected: list[list[str]] = []
+    predicted: list[list[str]] = []
+    for row, (pieces, logits) in enumerate(_whole(outputs, encoded, rows)):
+        expected.append(_word_tags(rows, row, pieces))
+        predicted.append(list(_tags(pieces, logits, len(expected[-1]), plan)))
+    return expected, predicted
+
+
+def _kind(tag: str) -> str:
+    """What a tag of B, I and O says, wherever in an entity."""
+    return tag[2:] or tag
 
 
 def _chunked(plan: HeadPlan) -> bool:

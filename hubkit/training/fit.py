@@ -529,7 +529,8 @@ class _Parts:
         batches = processes.from_first(lambda: list(self._batches))
         step = processes.count() if self._divides else 1
         start = processes.rank() if self._divides else 0
-        return (batch[start::step] for batch in batches)
+        for batch in batches:
+            yield batch[start::step]
 
 
 def _as_it_is(found: Any, **_: Any) -> Any:

@@ -47,3 +47,12 @@ def test_scores_that_are_all_equal_have_no_correlation() -> None:
 def test_a_number_with_underscores_is_text() -> None:
     with pytest.raises(NotExpectedError, match="a number"):
         number("1_5")
+
+
+def test_the_picture_has_a_point_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[object] = []
+    monkeypatch.setattr("hubkit.plots.scatter", lambda *given: drawn.append(given) or b"picture")
+    rows = Rows("r", {"text": ["a", "b"], "score": [1.0, 2.0]})
+    outputs = np.array([[0.5], [3.0]], np.float32)
+    picture = TASK.pictures(PLAN)["scatter.png"]((outputs,), Encoded({}, range(2)), rows)
+    assert (picture, drawn) == (b"picture", [([1.0, 2.0], [0.5, 3.0])])

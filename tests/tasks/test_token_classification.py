@@ -218,6 +218,30 @@ def test_tags_that_are_no_chunks_have_an_accuracy_alone() -> None:
     assert TASK.metrics((logits,), encoded, rows, PLAIN) == {"accuracy": 0.5}
 
 
+@pytest.mark.parametrize(
+    ("plan", "tags", "labels", "expected"),
+    [
+        (PLAIN, ["DET", "NOUN"], list(PLAIN.labels), [1, 2]),
+        (PLAN, ["B-PER", "I-PER"], ["LOC", "PER", "O"], [1, 1]),
+    ],
+)
+def test_the_picture_shows_which_kinds_of_entities_are_confused(
+    plan: HeadPlan,
+    tags: list[str],
+    labels: list[str],
+    expected: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("hubkit.plots.confusion_matrix", lambda *given: drawn.append(given) or b"p")
+    rows = Rows("r", {"tokens": [["the", "film"]], "tags": [tags]})
+    encoded = TASK.encode(tokenizer(), rows, plan, TextInfo())
+    logits = np.zeros((1, 4, len(plan.labels)), np.float32)
+    logits[0, 1:3, 0] = 1
+    assert TASK.pictures(plan)["confusion.png"]((logits,), encoded, rows) == b"p"
+    assert drawn == [(labels, expected, [0, 0])]
+
+
 @pytest.mark.parametrize("end", ["E", "L"])
 def test_tags_that_end_entities_are_understood(end: str) -> None:
     single = {"E": "S", "L": "U"}[end]

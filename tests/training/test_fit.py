@@ -479,3 +479,35 @@ def test_accumulation_and_a_schedule_go_on_where_they_broke_off(
     result = train(resumed, tmp_path / "broken", **how)
     assert evaluations(result) == evaluations(expected)
     assert same(snapshot(resumed), snapshot(straight))
+
+
+def test_tensorboard_reads_what_each_epoch_gave(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    data, held_out = halves()
+    result = fit(
+        *(start(), tokenizer(), TASK, measured(data), measured(held_out), PLAN),
+        *(settings(report_to=("tensorboard",)), tmp_path / "checkpoints", tmp_path / "reports"),
+    )
+    written = EventAccumulator(str(tmp_path / "reports"))
+    written.Reload()
+    losses = [event.value for event in written.Scalars("eval/loss")]
+    assert losses == pytest.approx([loss for _, loss in evaluations(result)])
+    assert len(written.Scalars("train/loss")) == 3
+    assert "eval/accuracy" in written.Tags()["scalars"]
+
+
+def test_one_of_several_gpus_is_taken_and_the_batch_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = train(start(), tmp_path / "one")
+    monkeypatch.setattr(module.TrainingArguments, "n_gpu", property(_gpus))  # type: ignore[attr-defined]
+    result = train(start(), tmp_path / "several")
+    assert evaluations(result) == evaluations(expected)
+    told = "Training takes one of the 2 GPUs; a launcher starts a process for each."
+    assert caplog.messages.count(told) == 1
+
+
+def _gpus(arguments: Any) -> int:
+    """Two, until the trainer is told to take one."""
+    return 1 if arguments.__dict__.get("_n_gpu") == 1 else 2
