@@ -16,6 +16,7 @@ from hubkit.adapters.load import OVER, Published, load_published
 from hubkit.adapters.older import completed
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.check import require_known_model
+from hubkit.bases.known import identity
 from hubkit.bases.load import load_for_head
 from hubkit.bases.stored import cache_in, pinned, where_base_is
 from hubkit.models.attach import attach
@@ -32,7 +33,7 @@ from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, T
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError, UnsupportedModelError
 from registry.folders.kinds import HEAD, PEFT
-from registry.manifest import TextInfo
+from registry.manifest import BaseModelInfo, TextInfo
 from registry.task_types import TASK_TYPES as TASK_NAMES
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class AdaptedModel:
         task: Its task type.
         plan: What the outputs of its head mean.
         text: How texts are cut.
+        base_digest: Which base model is at hand: a digest of all that it is compared by.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class AdaptedModel:
         self.task = base.task
         self.plan = base.plan
         self.text = base.text
+        self.base_digest = identity(base.described)
 
     def predict(
         self,
@@ -381,6 +384,7 @@ class _Base:
     Attributes:
         model: The model.
         new: The names of the head's parameters that start at random.
+        described: What it is, without the head.
         processor: The base model's own: its tokenizer, or its image processor.
         task: What the head is for.
         plan: What the outputs of the head mean.
@@ -389,6 +393,7 @@ class _Base:
 
     model: PreTrainedModel
     new: Collection[str]
+    described: BaseModelInfo
     processor: Any
     task: TaskType[Any]
     plan: HeadPlan
@@ -426,7 +431,7 @@ def _load_base(request: _Request, published: Published | None = None) -> _Base:
     else:
         model, new = load_for_head(where, task.load_class(where), **settings)
     processor = task.load_processor(where, model)
-    require_known_model(
+    described = require_known_model(
         home,
         version,
         manifest,
@@ -439,4 +444,4 @@ def _load_base(request: _Request, published: Published | None = None) -> _Base:
     if request.dtype is not None:
         model.to(request.dtype)  # type: ignore[arg-type]
     task.prepare(processor, model, plan, text)
-    return _Base(model, new, processor, task, plan, text)
+    return _Base(model, new, described, processor, task, plan, text)

@@ -81,6 +81,10 @@ class BaseModelInfo(_Part):
         config_digest: Digest of `config`, as :func:`canonical_digest` makes it.
         tokenizer_digest: Digest of what its tokenizer does; of its image processor for a model that
             takes no text.
+        tokenizer_settings: The rules by which its tokenizer cuts text, by name; None if not known,
+            and for a model that takes no text.
+        generation: What its generation configuration says beside the defaults, by name; None if not
+            known, and for a model that writes nothing.
         parts: Digests of what lies between its backbone and the outputs and did not travel with the
             adapter, by module path, such as ``pooler``.
     """
@@ -96,6 +100,8 @@ class BaseModelInfo(_Part):
     config: Annotated[Mapping[Word, Json], Field(max_length=2048)] | None = None
     config_digest: Digest | None = None
     tokenizer_digest: Digest | None = None
+    tokenizer_settings: Annotated[Mapping[Word, Json], Field(max_length=2048)] | None = None
+    generation: Annotated[Mapping[Word, Json], Field(max_length=256)] | None = None
     parts: Annotated[Mapping[Word, Digest], Field(max_length=256)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -310,16 +316,17 @@ class Manifest(_Part):
     def to_json(self) -> bytes:
         """Return the canonical bytes of ``hubkit.json``."""
         content = self.model_dump(mode="json", by_alias=True)
+        base = content["base_model"]
         if self.schema_version == 1:
             for name in _SINCE_2:
                 del content[name]
             for name in _BASE_SINCE_2:
-                del content["base_model"][name]
-        elif content["text"] is not None:
-            # They came later to schema 2: without a value, its digests stay as they were.
-            for name in _TEXT_LATER:
-                if content["text"][name] is None:
-                    del content["text"][name]
+                del base[name]
+        # They came later to schema 2: without a value, its digests stay as they were.
+        for part, later in ((content.get("text"), _TEXT_LATER), (base, _BASE_LATER)):
+            for name in later:
+                if part is not None and part.get(name, part) is None:
+                    del part[name]
         return _canonical(content)
 
     def changed(self, source: str, **changes: Any) -> Self:
@@ -374,7 +381,11 @@ _TEXT_LATER = (
     *("target_max_length", "separator", "source_language", "target_language"),
     *("pooling", "normalize", "no_answer"),
 )
-_BASE_SINCE_2 = ("dtype", "rounded", "config", "config_digest", "tokenizer_digest", "parts")
+_BASE_LATER = ("tokenizer_settings", "generation")
+_BASE_SINCE_2 = (
+    *("dtype", "rounded", "config", "config_digest", "tokenizer_digest", "parts"),
+    *_BASE_LATER,
+)
 
 
 def canonical_digest(content: Mapping[str, Json]) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.image_processing_utils import BaseImageProcessor
 
-from hubkit.bases.compare import Comparison
 from hubkit.bases.known import expected_base, known_bases, require_known_base
 from hubkit.bases.load import describe
 from registry import Manifest, Version
+from registry.manifest import BaseModelInfo
 
 
 def require_known_model(
@@ -24,7 +24,7 @@ def require_known_model(
     base: str,
     own: Collection[str] = (),
     allow_mismatch: bool = False,
-) -> Comparison:
+) -> BaseModelInfo:
     """As :func:`~hubkit.bases.known.require_known_base`, for a model that is loaded.
 
     Args:
@@ -38,12 +38,14 @@ def require_known_model(
             and those of the version's head.
         allow_mismatch: Go on with another base model, and note it.
 
+    Returns:
+        What the base model at hand is.
+
     Raises:
         OtherBaseError: It belongs to another one.
         StorageError: What has to be noted cannot be written.
     """
     expected = expected_base(manifest, known_bases(home, version))
     found = describe(model, processor, like=expected, own=own)
-    return require_known_base(
-        home, version, manifest, found, base=base, allow_mismatch=allow_mismatch
-    )
+    require_known_base(home, version, manifest, found, base=base, allow_mismatch=allow_mismatch)
+    return found

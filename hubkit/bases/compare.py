@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from registry.manifest import BaseModelInfo
 
 _SET_IN_TRAINING = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
 """Ids that the base model may leave open; Trainer then writes the tokenizer's."""
+
+_OF_CHANCE = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p")
+"""What counts only where whoever asks for a text wants it drawn by chance."""
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,7 @@ def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
         if expected.config is None or found.config is None:
             differences.append("the configuration")
         else:
-            differences.extend(_settings(expected.config, found.config))
-            if alone := sorted(expected.config.keys() ^ found.config.keys()):
-                notes.append(
-                    f"Not compared, as one configuration alone has it: {', '.join(alone)}."
-                )
+            _compare_settings("configuration", expected.config, found.config, differences, notes)
     if expected.tokenizer_digest is None or found.tokenizer_digest is None:
         unknown.append("tokenizer")
     elif expected.tokenizer_digest != found.tokenizer_digest:
@@ -77,6 +78,13 @@ def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
             f"the {_processor(expected)} (expected {expected.tokenizer_digest[:12]}, found "
             f"{found.tokenizer_digest[:12]})"
         )
+    if expected.tokenizer_settings is not None and found.tokenizer_settings is not None:
+        _compare_settings(
+            *("tokenizer", expected.tokenizer_settings, found.tokenizer_settings),
+            *(differences, notes),
+        )
+    if expected.generation is not None and found.generation is not None:
+        _compare_generation(expected.generation, found.generation, differences, notes)
     changed = [
         path
         for path in sorted(expected.parts.keys() & found.parts.keys())
@@ -100,12 +108,16 @@ RECORDED_WITH = {
     # Who does not know the configuration does not know the pooler, either.
     "config_digest": ("config", "config_digest", "parts"),
     "tokenizer_digest": ("tokenizer_digest",),
+    "tokenizer_settings": ("tokenizer_settings",),
+    "generation": ("generation",),
 }
 """What is taken from another description, by the field that one lacks."""
 NAMES = {
     "fingerprint": "weights",
     "config_digest": "configuration",
     "tokenizer_digest": "tokenizer",
+    "tokenizer_settings": "settings of the tokenizer",
+    "generation": "generation configuration",
 }
 """What people call these fields."""
 
@@ -241,14 +253,48 @@ def _sizes(expected: BaseModelInfo, found: BaseModelInfo) -> Iterator[str]:
             yield f"{what} (expected {wanted}, found {other})"
 
 
-def _settings(expected: Mapping[str, Json], found: Mapping[str, Json]) -> Iterator[str]:
+def _compare_settings(
+    what: str,
+    expected: Mapping[str, Json],
+    found: Mapping[str, Json],
+    differences: list[str],
+    notes: list[str],
+) -> None:
+    """Compare what both say; what one alone says may be new in a version of a library."""
     for name in sorted(expected.keys() & found.keys()):
         one, other = expected[name], found[name]
+        may_differ = name.rpartition(".")[2] in _SET_IN_TRAINING and _may_agree(one, other)
+        if one != other and not may_differ:
+            differences.append(_difference(name, what, one, other))
+    if alone := sorted(expected.keys() ^ found.keys()):
+        notes.append(f"Not compared, as one {what} alone has it: {', '.join(alone)}.")
+
+
+def _compare_generation(
+    expected: Mapping[str, Json],
+    found: Mapping[str, Json],
+    differences: list[str],
+    notes: list[str],
+) -> None:
+    """Compare all fields; what one does not say is the default."""
+    for name in sorted(expected.keys() | found.keys()):
+        one, other = expected.get(name), found.get(name)
         if one == other:
             continue
-        if name.rpartition(".")[2] in _SET_IN_TRAINING and _may_agree(one, other):
-            continue
-        yield f"{name} of the configuration (expected {one}, found {other})"
+        difference = _difference(name, "generation configuration", one, other)
+        if name in _OF_CHANCE or (name in _SET_IN_TRAINING and _may_agree(one, other)):
+            notes.append(f"It differs in {difference}.")
+        else:
+            differences.append(difference)
+
+
+def _difference(name: str, what: str, expected: Json, found: Json) -> str:
+    return f"{name} of the {what} (expected {_shown(expected)}, found {_shown(found)})"
+
+
+def _shown(value: Json) -> Json:
+    """A value, or the beginning of its digest."""
+    return value[:12] if isinstance(value, str) and _DIGEST.fullmatch(value) else value
 
 
 def _may_agree(one: Json, other: Json) -> bool:

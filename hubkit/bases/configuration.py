@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
 from pydantic import JsonValue
-from transformers import PreTrainedConfig
+from transformers import GenerationConfig, PreTrainedConfig
 
 _DOES_NOT_COUNT = {
     # Names, paths and versions.
@@ -53,6 +53,29 @@ def settings_of(config: PreTrainedConfig) -> dict[str, JsonValue]:
     nested configuration or mapping have names such as ``rope_parameters.rope_theta``.
     """
     return {"model_type": config.model_type, **dict(_fields(config, ""))}
+
+
+_GENERATION_DOES_NOT_COUNT = re.compile(
+    # Versions, and how the same tokens are computed and returned.
+    r"^_|^transformers_version$|cache|compile|^output_|^return_dict|low_memory|prefill_chunk_size"
+    r"|continuous_batching|^is_assistant$|assistant_|^num_assistant"
+    # What hubkit sets itself, or whoever asks.
+    r"|^(max_length|min_length|max_new_tokens|pad_token_id|bos_token_id|do_sample)$"
+    r"|^num_return_sequences$"
+)
+
+
+def generation_settings_of(config: GenerationConfig) -> dict[str, JsonValue]:
+    """The fields of a generation configuration that change what is written, without defaults."""
+    plain = config.to_dict()
+    # Some files spell out what transformers takes anyway.
+    default = GenerationConfig._get_default_generation_params()
+    return {
+        name: _json(plain[name])
+        for name in sorted(plain)
+        if plain[name] not in (None, default.get(name))
+        and not _GENERATION_DOES_NOT_COUNT.search(name)
+    }
 
 
 def _fields(config: PreTrainedConfig, inside: str) -> Iterator[tuple[str, JsonValue]]:

@@ -56,13 +56,15 @@ class KnownBases:
 
 
 def identity(base: BaseModelInfo) -> str:
-    """What a base model is, as one digest: its weights, configuration, tokenizer and parts."""
+    """What a base model is, as one digest: all that it is compared by."""
+    later = {"settings": base.tokenizer_settings, "generation": base.generation}
     return canonical_digest(
         {
             "weights": base.fingerprint,
             "configuration": base.config_digest,
             "tokenizer": base.tokenizer_digest,
             "parts": dict(base.parts),
+            **{name: dict(told) for name, told in later.items() if told is not None},
         }
     )
 
@@ -130,7 +132,9 @@ def require_known_base(
             _log.warning("%s: %s", version.ref, note)
         _note_what_is_new(home, version, known, expected, found)
         return comparison
-    if identity(found) in known.allowed or found.fingerprint in known.allowed:
+    # What an earlier hubkit noted of it, which knew less.
+    less = found.model_copy(update={"tokenizer_settings": None, "generation": None})
+    if {identity(found), identity(less), found.fingerprint} & {*known.allowed}:
         return comparison
     if not allow_mismatch:
         first = manifest.base_model.fingerprint is None and known.first is not None
@@ -161,7 +165,8 @@ def _note_what_is_new(
     taken = {name: getattr(found, name) for field in new for name in RECORDED_WITH[field]}
     noted = (known.base or BaseModelInfo(id=found.id)).model_copy(update=taken)
     _note(home, version, KnownBases(noted, known.allowed))
-    *others, last = (NAMES[field] for field in new)
+    named = [field for field in new if field != "tokenizer_settings" or len(new) == 1]
+    *others, last = (NAMES[field] for field in named)
     missing = f"{', '.join(others)} and {last}" if others else last
     _log.warning(
         "%s does not record the %s of its base model. Checked: %s. Not checked: that %s has the %s "

@@ -21,6 +21,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModel,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -29,7 +30,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.utils import logging
 
-from hubkit.bases.configuration import settings_of
+from hubkit.bases.configuration import generation_settings_of, settings_of
 from hubkit.bases.fingerprint import (
     NOT_BACKBONE,
     SMALL_DTYPES,
@@ -40,11 +41,7 @@ from hubkit.bases.fingerprint import (
 )
 from hubkit.bases.names import normalize
 from hubkit.bases.parts import parts_of
-from hubkit.bases.tokenization import (
-    image_processor_digest,
-    processor_digest,
-    tokenizer_digest,
-)
+from hubkit.bases.tokenization import described_processor
 from hubkit.nn.host import backbone, num_layers
 from registry.errors import BaseModelNotFoundError, UnsupportedModelError
 from registry.manifest import BaseModelInfo, canonical_digest
@@ -74,11 +71,11 @@ def describe(
             same.
     """
     if processor is None:
-        digest = _stored_digest(str(model.config.name_or_path), model)
+        digests = _stored(str(model.config.name_or_path), model)
     else:
-        digest = processor_digest(processor)
+        digests = described_processor(processor)
     found = describe_model(model, like=like, own=own)
-    return found.model_copy(update={"tokenizer_digest": digest})
+    return found.model_copy(update=digests)
 
 
 def describe_model(
@@ -87,6 +84,7 @@ def describe_model(
     """As :func:`describe`, without the tokenizer."""
     digest = fingerprint(model)
     settings = settings_of(model.config)
+    writing: GenerationConfig | None = getattr(model, "generation_config", None)
     expected = set() if like is None else set(like.parts)
     theirs = set(parts_of(own, model.base_model_prefix)) - expected
     return BaseModelInfo(
@@ -100,6 +98,7 @@ def describe_model(
         rounded=_rounded(model, digest, like),
         config=settings,
         config_digest=canonical_digest(settings),
+        generation=None if writing is None else generation_settings_of(writing),
         parts={path: part for path, part in digest_parts(model).items() if path not in theirs},
     )
 
@@ -134,18 +133,18 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _stored_digest(base: str, model: PreTrainedModel) -> str | None:
-    """The digest of the tokenizer or the image processor in ``base``; None if it has neither."""
+def _stored(base: str, model: PreTrainedModel) -> dict[str, Any]:
+    """What the tokenizer or the image processor in ``base`` is; nothing if it has neither."""
     if not base:
-        return None
+        return {}
     try:
-        return tokenizer_digest(load_tokenizer(base, model))
+        return described_processor(load_tokenizer(base, model))
     except BaseModelNotFoundError:
         pass
     try:
-        return image_processor_digest(load_image_processor(base, model))
+        return described_processor(load_image_processor(base, model))
     except (BaseModelNotFoundError, ImportError):
-        return None
+        return {}
 
 
 def _commit_of(model: PreTrainedModel) -> str | None:

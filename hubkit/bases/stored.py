@@ -24,7 +24,7 @@ _READ = (
     *("tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens_map.json"),
     *("added_tokens.json", "preprocessor_config.json", "processor_config.json"),
 )
-_FORM = "2"
+_FORM = "3"
 """Counts what is kept of a base model: another one than before is not read."""
 # A file written again within one tick of the clock has the same time stamps.
 _TICK = 20_000_000

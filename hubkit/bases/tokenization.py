@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
+from typing import Any
 
+from pydantic import JsonValue
 from transformers import PreTrainedTokenizerBase
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -19,14 +22,28 @@ _TEXTS = (
 )
 _WORDS = 256
 _ADDED = 64
+_SHOWN = 64
+_PARTS = ("normalizer", "pre_tokenizer", "decoder")
+_DOES_NOT_COUNT = re.compile(
+    # Names, files and versions; special tokens, which are digested as words; what is decided anew
+    # for each call.
+    r"^_|_file$|_token$|_tokens$|_class$|_path$|_side$|_lang$|^(auto_map|backend|chat_template"
+    r"|is_local|local_files_only|model_max_length|max_length|model_input_names|name_or_path"
+    r"|added_tokens_decoder|files_loaded|model_specific_special_tokens|padding|truncation)$"
+)
 _MARKS = "#\u2581\u0120\u010a "
 
 
-def processor_digest(processor: PreTrainedTokenizerBase | BaseImageProcessor) -> str:
-    """The digest of what turns rows into numbers: a tokenizer, or an image processor."""
-    if isinstance(processor, PreTrainedTokenizerBase):
-        return tokenizer_digest(processor)
-    return image_processor_digest(processor)
+def described_processor(
+    processor: PreTrainedTokenizerBase | BaseImageProcessor,
+) -> dict[str, Any]:
+    """What a manifest says of a base model's tokenizer, or image processor, by its fields."""
+    if not isinstance(processor, PreTrainedTokenizerBase):
+        return {"tokenizer_digest": image_processor_digest(processor)}
+    return {
+        "tokenizer_digest": tokenizer_digest(processor),
+        "tokenizer_settings": tokenizer_settings(processor),
+    }
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -48,6 +65,74 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
         for name in ("input_ids", "token_type_ids"):
             _add(digest, encoded.get(name))
     return digest.hexdigest()
+
+
+def tokenizer_settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, JsonValue]:
+    """The rules by which a tokenizer normalises, cuts, joins and spells text, by their names.
+
+    No set of texts shows all of them: how long a word may be, what an unknown character becomes,
+    where a token ends in the text. Those of a tokenizer that is written in Python are what it is
+    made with. A text of more than 64 characters, and what is nested, is told by its digest. They
+    are equal for the files that transformers 4.57 and 5 write of one checkpoint; what the ids of
+    texts show is left to :func:`tokenizer_digest`, as it is written down in several ways.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        made: dict[str, Any] = {
+            k: v for k, v in tokenizer.init_kwargs.items() if not _DOES_NOT_COUNT.search(k)
+        }
+        found: dict[str, JsonValue] = {
+            f"made_with.{name}": _plain(made[name]) for name in sorted(made)
+        }
+    else:
+        whole = json.loads(backend.to_str())
+        model = {k: v for k, v in whole["model"].items() if k not in ("vocab", "merges")}
+        found = {}
+        for name, part in ((name, whole[name]) for name in _PARTS):
+            found[name] = _kinds(part)
+            found.update(_leaves(name, part))
+        found["model"] = model.pop("type", None)
+        found.update(_leaves("model", model))
+        found["trim_offsets"] = '"trim_offsets": true' in json.dumps(whole["post_processor"])
+    normalizes = backend is not None and backend.normalizer is not None
+    found["added_tokens"] = _plain(
+        sorted(
+            (number, one.content, one.single_word, one.lstrip, one.rstrip, one.special)
+            + ((one.normalized,) if normalizes else ())
+            for number, one in tokenizer.added_tokens_decoder.items()
+        )
+    )
+    return found
+
+
+def _kinds(part: dict[str, Any] | None) -> str | None:
+    """What a part of a tokenizer is made of, such as ``Sequence(NFD, Lowercase)``."""
+    if part is None:
+        return None
+    inside = [_kinds(one) or "" for value in part.values() if _is_steps(value) for one in value]
+    return f"{part['type']}({', '.join(inside)})" if inside else str(part["type"])
+
+
+def _leaves(name: str, part: dict[str, Any] | None) -> Iterator[tuple[str, JsonValue]]:
+    for key, value in sorted((part or {}).items()):
+        if _is_steps(value):
+            for number, step in enumerate(value):
+                yield from _leaves(f"{name}.{number}", step)
+        elif key not in ("type", "prepend_scheme"):
+            yield f"{name}.{key}", _plain(value)
+
+
+def _is_steps(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(one, dict) and "type" in one for one in value)
+
+
+def _plain(value: object) -> JsonValue:
+    """A value as a manifest holds it."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str) and value.isprintable() and len(value) <= _SHOWN:
+        return value
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def image_processor_digest(processor: BaseImageProcessor) -> str:

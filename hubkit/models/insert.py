@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.load import describe
-from hubkit.bases.tokenization import tokenizer_digest
+from hubkit.bases.tokenization import described_processor
 from hubkit.methods.table import new_method
 from hubkit.models.attach import Attached, attach, attached_to
 from hubkit.models.changes import BaseState, trained_outlet
@@ -104,7 +104,7 @@ def save_adapter(
     head = head_of(model, trained_outlet(model, before, name))
     base = before.info if before is not None else describe(model)
     if tokenizer is not None:
-        base = base.model_copy(update={"tokenizer_digest": tokenizer_digest(tokenizer)})
+        base = base.model_copy(update=described_processor(tokenizer))
     modules = () if head is None else module_paths(model, head.tensors)
     parts = {path: digest for path, digest in base.parts.items() if path not in modules}
     complete = replace(adapter, base=base.model_copy(update={"parts": parts}), head=head)

@@ -86,7 +86,7 @@ def predict_file(
         "input": _sha256(source),
         "reading": {name: value for name, value in reading.items() if value},
         "version": model.version.manifest_digest,
-        "base": str(model.model.config.name_or_path),
+        "base": model.base_digest,
         "dtype": str(model.model.dtype),
         "max_length": max_length,
         "options": dict(options or {}),

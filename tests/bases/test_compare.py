@@ -35,6 +35,18 @@ def base(id: str = "bert", *, config: dict[str, Any] | None = None, **facts: Any
         ({"parts": {"pooler": A}}, {"parts": {"classifier": B}}, []),
         ({"config_digest": A}, {"config_digest": B}, ["the configuration"]),
         (
+            {"generation": {"num_beams": 4}},
+            {"generation": {}},
+            ["num_beams of the generation configuration (expected 4, found None)"],
+        ),
+        ({"generation": {"eos_token_id": 2}}, {"generation": {"eos_token_id": [5, 2]}}, []),
+        ({"generation": {"forced_bos_token_id": 3}}, {}, []),
+        (
+            {"tokenizer_settings": {"normalizer": A}},
+            {"tokenizer_settings": {"normalizer": B, "new": 1}},
+            ["normalizer of the tokenizer (expected aaaaaaaaaaaa, found bbbbbbbbbbbb)"],
+        ),
+        (
             {"config": {"act": "gelu", "eps": 1e-5}},
             {"config": {"act": "relu", "eps": 1e-5}},
             ["act of the configuration (expected gelu, found relu)"],
@@ -148,3 +160,12 @@ def test_a_description_is_completed_and_never_changed() -> None:
     old = completed(base(fingerprint=B), whole)
     assert (old.fingerprint, old.dtype, old.rounded) == (B, None, {})
     assert old.parts == {"pooler": C}
+
+
+def test_what_counts_for_some_texts_alone_is_noted() -> None:
+    one = base(generation={"eos_token_id": 2, "temperature": 0.6})
+    other = base(generation={"eos_token_id": [2, 5]})
+    assert compare(one, other).notes == (
+        "It differs in eos_token_id of the generation configuration (expected 2, found [2, 5]).",
+        "It differs in temperature of the generation configuration (expected 0.6, found None).",
+    )

@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
+from transformers import AutoConfig, GenerationConfig
 
-from hubkit.bases.configuration import settings_of
+from hubkit.bases.configuration import generation_settings_of, settings_of
 
 
 def of(kind: str, **changes: Any) -> dict[str, Any]:
@@ -97,3 +97,12 @@ def test_a_number_has_one_spelling() -> None:
 def test_a_quantized_base_model_is_another_one() -> None:
     quantized = of("llama", quantization_config={"quant_method": "gptq", "bits": 4})
     assert (of("llama")["quantization"], quantized["quantization"]) == (None, "gptq 4")
+
+
+def test_a_generation_configuration_counts_but_for_its_defaults() -> None:
+    def written(**told: Any) -> dict[str, Any]:
+        return generation_settings_of(GenerationConfig(**told))
+
+    told = {"num_beams": 4, "forced_bos_token_id": 7, "eos_token_id": [2, 3]}
+    assert written(**told, max_length=9, pad_token_id=1, use_cache=False) == told
+    assert written(num_beams=1, repetition_penalty=1.0, length_penalty=1.0) == written() == {}

@@ -156,6 +156,11 @@ def test_an_unfinished_run_is_gone_on_with_by_the_same_run_alone(
             source,
             out,
         )
+    # Another base model where the first one was is another base model.
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "base_digest", "0" * 64)
+        with pytest.raises(ConflictError, match="another base "):
+            predict_file(model, source, out)
     before = source.read_text()
     source.write_text(before + '{"text": "one more"}\n')
     with pytest.raises(ConflictError, match="another input "):

@@ -102,6 +102,8 @@ class Generating(Options):
         if not self.do_sample:
             for name in (*_OF_SAMPLING, "min_p", "typical_p"):
                 setattr(config, name, None)  # a model may have been saved with what it is drawn by
+        # One text for each row, and nothing beside it.
+        config.num_return_sequences, config.return_dict_in_generate = 1, False
         if not (config.num_beams or 1) > 1:
             config.length_penalty = config.early_stopping = None
         return config
@@ -127,18 +129,37 @@ def generate(model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Opti
     assert isinstance(options, Generating)
     run: Any = model
     mask = inputs.get("attention_mask")
-    if _ignores_places(model) and mask is not None and not bool(mask.all()):
-        rows = [ids[there.bool()] for ids, there in zip(inputs["input_ids"], mask, strict=True)]
-        alone = [generate(model, {"input_ids": ids.unsqueeze(0)}, options)[0] for ids in rows]
-        return pad_sequence(alone, batch_first=True, padding_value=-100)
     config, read = options.config(model), inputs["input_ids"].shape[1]
     decodes = not model.config.is_encoder_decoder
     places = getattr(model.config, "max_position_embeddings", None)
-    if decodes and places is not None and config.max_new_tokens is not None:
-        config.max_new_tokens = max(1, min(config.max_new_tokens, places - read))
+    room = places - read if decodes and places is not None else None
+    short = room is not None and room < (config.max_new_tokens or 0)
+    reads_padding = short or _ignores_places(model) or _counts_padding(config, decodes)
+    if reads_padding and mask is not None and not bool(mask.all()):
+        rows = [ids[there.bool()] for ids, there in zip(inputs["input_ids"], mask, strict=True)]
+        ones = [
+            {"input_ids": ids.unsqueeze(0), "attention_mask": torch.ones_like(ids).unsqueeze(0)}
+            for ids in rows
+        ]
+        alone = [generate(model, one, options)[0] for one in ones]
+        return pad_sequence(alone, batch_first=True, padding_value=-100)
+    if room is not None and short:
+        config.max_new_tokens = max(1, room)
     with _seeded(options.seed):
         tokens: Tensor = run.generate(**inputs, generation_config=config)
     return tokens[:, read:] if decodes else tokens
+
+
+def _counts_padding(config: GenerationConfig, decodes: bool) -> bool:
+    """Whether what is written depends on the tokens that are read, those that fill up, too.
+
+    A penalty for tokens that are there already would hit the one that ends a text, if that fills
+    up shorter rows.
+    """
+    if decodes:
+        return (config.repetition_penalty or 1.0) != 1.0 or bool(config.no_repeat_ngram_size)
+    penalty = config.encoder_repetition_penalty or 1.0
+    return penalty != 1.0 or bool(config.encoder_no_repeat_ngram_size)
 
 
 def _ignores_places(model: PreTrainedModel) -> bool:

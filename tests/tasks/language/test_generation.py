@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 from hubkit.tasks.language.generation import Generating, generate
 from registry.errors import DataError
 from tests.support.language import DECODER, ENCODER_DECODER, language_model
-from tests.support.models import tiny_inputs
+from tests.support.models import randomize, tiny_inputs
 
 INPUTS = {name: values[:1] for name, values in tiny_inputs(rows=2).items()}
 
@@ -61,6 +61,49 @@ def test_a_model_that_was_saved_to_draw_by_chance_does_not_unless_it_is_asked(
     for _ in range(3):
         assert torch.equal(generate(model, INPUTS, Generating(max_new_tokens=6)), expected)
     assert list(recwarn) == []
+
+
+@pytest.mark.parametrize("options", [{"repetition_penalty": 3.0}, {"no_repeat_ngram_size": 1}])
+def test_a_row_goes_on_beside_a_longer_one_as_alone(options: dict[str, Any]) -> None:
+    # The token that fills up ends a text, too: a penalty for it would hit short rows alone.
+    model = language_model("gpt2", DECODER, pad_token_id=3)
+    model.generation_config.pad_token_id = 3
+    ids = torch.tensor([[3, 3, 3, 3, 9, 8], [5, 6, 7, 8, 9, 10]])
+    mask = (ids != 3).long()
+    how = Generating(max_new_tokens=8, **options)
+    for seed in range(4):
+        randomize(model, seed)
+        together = generate(model, {"input_ids": ids, "attention_mask": mask}, how)
+        for row, own in enumerate((ids[0, 4:], ids[1])):
+            (alone,) = generate(model, {"input_ids": own[None]}, how)
+            assert [one for one in together[row].tolist() if one not in (-100, 3)] == [
+                one for one in alone.tolist() if one != 3
+            ]
+
+
+def test_a_short_row_has_its_own_places_beside_a_long_one() -> None:
+    model = language_model("gpt2", DECODER, pad_token_id=1, eos_token_id=None)
+    model.generation_config.pad_token_id = 1
+    ids = torch.full((2, 36), 1)
+    ids[0, 34:] = torch.tensor([7, 8])
+    ids[1] = torch.arange(36) % 30 + 4
+    mask = torch.ones_like(ids)
+    mask[0, :34] = 0
+    found = generate(
+        model, {"input_ids": ids, "attention_mask": mask}, Generating(max_new_tokens=20)
+    )
+    alone = generate(model, {"input_ids": ids[:1, 34:]}, Generating(max_new_tokens=20))
+    assert alone.shape == (1, 20)
+    assert torch.equal(found[:1], alone)
+    assert (found[1] >= 0).sum() == 4
+
+
+def test_a_base_that_writes_several_texts_for_a_row_writes_one() -> None:
+    model = language_model("gpt2", DECODER)
+    expected = generate(model, INPUTS, Generating(max_new_tokens=6, num_beams=3))
+    model.generation_config.num_return_sequences = 3
+    model.generation_config.return_dict_in_generate = True
+    assert torch.equal(generate(model, INPUTS, Generating(max_new_tokens=6, num_beams=3)), expected)
 
 
 def test_a_decoder_stops_where_it_can_tell_no_more_places() -> None:

@@ -18,7 +18,7 @@ from hubkit.tasks.task import HeadPlan
 from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter
 from registry import Catalog
-from registry.errors import DataError, TextLengthError, UnsupportedModelError
+from registry.errors import DataError, OtherBaseError, TextLengthError, UnsupportedModelError
 from registry.manifest import TextInfo
 from tests.support.language import (
     DECODER,
@@ -203,3 +203,23 @@ def test_the_command_line_goes_on_with_a_text(base: Path, tmp_path: Path) -> Non
 def test_the_first_token_of_a_window_counts_for_nothing_in_the_loss() -> None:
     labels = torch.tensor([[5, 6, 7], [5, 6, -100]])
     assert float(TASK.amount({"labels": labels})) == 3
+
+
+def test_a_base_that_writes_otherwise_is_refused_and_a_template_for_chats_is_not_used(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    base = language_base(tmp_path / "base", "gpt2", DECODER)
+    version = train_adapter(
+        catalog, job("text-generation", texts()), base=str(base), bottleneck_size=4
+    )
+    assert catalog.manifest(version).base_model.generation is not None
+    expected = hubkit.load(str(version.ref), catalog=catalog).predict(["the film"])
+    template = base / "chat_template.jinja"
+    template.write_text("{% for m in messages %}good {{ m['content'] }}{% endfor %}")
+    model = hubkit.load(str(version.ref), catalog=catalog)
+    assert model.processor.chat_template
+    assert model.predict(["the film"]) == expected
+    path = base / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_beams": 4}))
+    with pytest.raises(OtherBaseError, match="num_beams of the generation configuration"):
+        hubkit.load(str(version.ref), catalog=catalog)
