@@ -23,7 +23,7 @@ def _printable(text: str) -> str:
 def require_text(text: str) -> str:
     """Return `text` if it has no control characters but tabs and line breaks.
 
-    They take over terminals, and PostgreSQL stores no NUL.
+    They can take over a terminal, and PostgreSQL stores no NUL.
 
     Raises:
         ValueError: It has one; the message says which, and where.

@@ -75,7 +75,7 @@ def find_catalog(
 
 
 def require_folder(home: Path) -> None:
-    """Refuse what no registry can be in; a folder that is not there yet can be made.
+    """Refuse a path where no registry can be; a folder that does not exist yet is accepted.
 
     Raises:
         StorageError: It is a file, below a file, or a link to nowhere, or cannot be looked at.

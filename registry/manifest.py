@@ -115,11 +115,11 @@ class BaseModelInfo(_Part):
 
 
 class HeadInfo(_Part):
-    """What of the way from the backbone to the outputs travels with the adapter.
+    """The modules between the backbone and the outputs that travel with the adapter.
 
     Attributes:
-        modules: The paths of these modules, from the backbone to the outputs, such as ``pooler``
-            and ``classifier``.
+        modules: Their paths, from the backbone to the outputs, such as ``pooler`` and
+            ``classifier``.
     """
 
     modules: Annotated[tuple[Word, ...], Field(max_length=256)]
@@ -134,15 +134,14 @@ class TextInfo(_Part):
         padding_side: Where rows of a batch are filled up.
         stride: Tokens that two windows over one long text share; None if there are no windows.
         pair: Which of two joined texts is cut first; None where a row is one text.
-        target_max_length: Tokens of a text that is written, at most; None where none is.
-        separator: What stands between a text and the one that a decoder writes after it; None
-            where an encoder reads the one, and a decoder writes the other.
-        source_language: The tokenizer's code for the language of what is read, such as ``en_XX``;
+        target_max_length: The most tokens of a text that the model writes; None if it writes none.
+        separator: The text between the input and the output of a model that is only a decoder;
+            None for an encoder with a decoder.
+        source_language: The tokenizer's code for the language of the input, such as ``en_XX``;
             None for base models without such codes.
-        target_language: The same for what is written.
-        pooling: How the vectors of a text's tokens become the one that stands for the text; None
-            where that is for a head.
-        normalize: Whether that vector gets the length 1.
+        target_language: The same for the output.
+        pooling: How the vectors of a text's tokens become one vector; None where a head reads them.
+        normalize: Whether that vector is scaled to the length 1.
         no_answer: Whether a question may have no answer in its text; None where none is asked.
     """
 
@@ -231,8 +230,9 @@ class Manifest(_Part):
         files: What identifies each file's bytes, by path.
         problem_type: What the outputs of a model for sequences mean; None for other models.
         outputs: How many numbers the head makes of a row, or of a token.
-        head: What of the head travels with the adapter; None if nothing does, or nobody looked.
-        text: How text is cut and joined; None where there is none, or nobody recorded it.
+        head: The modules of the head that travel with the adapter; None if none do, or if that was
+            not recorded.
+        text: How text is cut and joined; None without text, or if that was not recorded.
     """
 
     schema_version: Literal[1, 2] = Field(default=SCHEMA, alias="schema")

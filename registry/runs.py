@@ -31,7 +31,7 @@ def run_lock(folder: Path) -> FileLock:
 
 
 def run_folders(home: Path) -> Iterator[Path]:
-    """Yield the folders of the training runs in a registry's folder; those of other names stay out.
+    """Yield the folders of the training runs in a registry's folder, and no others.
 
     Args:
         home: The registry's folder.

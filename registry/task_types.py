@@ -14,12 +14,12 @@ class TaskNames:
     Attributes:
         name: What a manifest and the command line say.
         peft: ``task_type`` in PEFT's ``adapter_config.json``; None if PEFT has no such type.
-        heads: ``head_type`` in AdapterHub's ``head_config.json``: those that are of this type.
+        heads: The values of ``head_type`` in AdapterHub's ``head_config.json`` for this type.
         class_endings: How transformers ends the names of model classes with such a head.
         auto_class: The auto class that loads a base model with such a head.
         classes: Whether each output of the head stands for a label.
-        pretrained_head: Whether base models come with such a head, which stays as it is: that of a
-            language model, which makes words; or with all that is needed, without a head.
+        pretrained_head: Whether base models come with all that the task needs, which stays as it
+            is: the head of a language model, or no head at all.
         pipeline_tag: The Hub's name where it is another one than `name`.
     """
 

@@ -1,4 +1,4 @@
-"""The folders written out for loading: verified when handed out, there as long as they are used.
+"""The folders that versions are loaded from: verified each time, kept while a process uses them.
 
 cache/<digest>/        a version's files, as its manifest lists them
 cache/.<hex>.tmp       being written, or on its way out

@@ -151,8 +151,8 @@ class Catalog:
 
         Raises:
             RefNotFoundError: There is no adapter of that name; near matches are named.
-            VersionNotFoundError: There is no such version, or only a yanked one, which nothing
-                but its number finds.
+            VersionNotFoundError: There is no such version, or it is yanked and was not asked for by
+                its number.
             AliasNotFoundError: There is no such alias.
         """
         with self.database.read() as connection:

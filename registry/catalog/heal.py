@@ -1,4 +1,4 @@
-"""Mending damaged bytes: they are set aside, and fetched again from where they came from.
+"""Mend damaged bytes: set them aside, and fetch them again from where they came from.
 
 Damage shows when bytes are read, since every read compares them with their digest.
 """

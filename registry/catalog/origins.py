@@ -1,7 +1,7 @@
-"""The places that bytes can be fetched from again, and how each kind of them is opened.
+"""The places that bytes can be fetched from again, and how to open each kind of place.
 
-Folders are known; whoever knows another kind adds it, as hubkit adds hubs. Loads next to nothing,
-because ``import hubkit`` does.
+Folders are built in; other code adds kinds, as hubkit adds hubs. This imports next to nothing,
+because ``import hubkit`` imports it.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from registry.errors import StorageError
 
 
 class Origin(Protocol):
-    """What can give back the bytes of a blob."""
+    """A place that has the bytes of blobs."""
 
     def open(self, digest: str, *, label: str) -> BinaryIO:
         """Open a blob for reading; whoever reads it checks the digest.

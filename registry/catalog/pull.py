@@ -1,4 +1,4 @@
-"""Copying versions from one registry to another on the same machine."""
+"""Copy versions from one registry to another on the same machine."""
 
 from contextlib import suppress
 from functools import partial
@@ -43,7 +43,7 @@ def pull_version(
     else:
         pulled = _copy(wanted, source, target, wanted.ref.repository, wanted.number)
     if wanted.manifest_digest not in there:
-        # Whoever may only read the source pulls all the same, uncounted.
+        # A source that can only be read is pulled from all the same, without counting.
         with suppress(DatabaseError, StorageError):
             source.database.transact(lambda connection: count_download(connection, wanted.ref))
     return pulled

@@ -18,7 +18,7 @@ UNEXPECTED: Refusal = (
 
 
 class Backend(Protocol):
-    """What differs between the databases, save for the text index.
+    """What differs between the databases, except for the text index.
 
     Attributes:
         driver_error: What its driver raises.
@@ -35,10 +35,10 @@ class Backend(Protocol):
     writing_engine: Engine
 
     def exists(self) -> bool:
-        """Whether connecting would make no new, empty database."""
+        """Whether there is a database, so that connecting does not make an empty one."""
 
     def is_prepared(self, connection: Connection) -> bool:
-        """Whether everything beside the tables is as it should be."""
+        """Whether what is not in the tables, such as the journal, is as it should be."""
 
     def table_names(self, connection: Connection) -> set[str]:
         """Return the names of all tables."""
@@ -56,7 +56,7 @@ class Backend(Protocol):
         """Keep other writers waiting until the connection's transaction ends."""
 
     def keeping_blobs(self) -> AbstractContextManager[None]:
-        """Keep other machines from collecting garbage; on this one, a file lock does that."""
+        """Keep other machines from collecting garbage; a file lock does that on this one."""
 
     def after_write(self) -> None:
         """Do what is due after a transaction that wrote."""

@@ -93,7 +93,7 @@ def checkpoint(database: Path) -> None:
         closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as mover,
     ):
         try:
-            # Before it locks, lest this connection checkpoint by itself.
+            # Before the lock, so that this connection makes no checkpoint by itself.
             for connection in (guard, mover):
                 connection.execute("PRAGMA wal_autocheckpoint=0")
                 connection.execute("PRAGMA synchronous=FULL")

@@ -131,7 +131,7 @@ class Postgresql:
         return True
 
     def is_prepared(self, connection: Connection) -> bool:
-        """Whether everything beside the tables is as it should be: always."""
+        """Whether what is not in the tables is as it should be: always."""
         return True
 
     def table_names(self, connection: Connection) -> set[str]:

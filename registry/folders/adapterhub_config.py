@@ -160,7 +160,7 @@ def read_adapter_config(
         tensors: The names in the adapter's weights.
 
     Raises:
-        FolderError: It says nothing that has a meaning.
+        FolderError: Its ``config`` is not one that the library writes.
     """
     given = source.get("config")
     if isinstance(given, str):

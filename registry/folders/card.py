@@ -140,7 +140,7 @@ def _require_bounded(fields: str) -> None:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    """Return the words of a field that holds one or a list, leaving out what is none."""
+    """Return the words of a field that holds one or a list, without other values."""
     words = value if isinstance(value, list) else [value]
     return tuple(
         dict.fromkeys(

@@ -1,4 +1,4 @@
-"""The files of a folder: which there are, and what identifies the bytes of each."""
+"""The files of a folder, with the size and the digest of each."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from registry.storage.files import MANIFEST_NAME, FileInfo, hash_stream, open_fi
 from registry.storage.place import Place
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
-"""How the names of files end that Python's pickle may have written, which can run code."""
+"""The endings of files that may be pickles, which can run code when they are loaded."""
 
 _CHECKPOINT = re.compile(r"(?:.*/)?checkpoint-\d+(?=/)")
 

@@ -1,4 +1,4 @@
-"""Regular expressions out of other people's files: some take longer to match than anybody waits."""
+"""Regular expressions from other people's files, matched within a limit of time."""
 
 import json
 import re
@@ -39,14 +39,14 @@ class Expressions:
         self._compiled: dict[str, Any] = {}
 
     def check(self, expression: str, key: str) -> None:
-        """Refuse what is no regular expression.
+        """Refuse what is not a regular expression.
 
         Args:
             expression: The text.
             key: What it is called in the file.
 
         Raises:
-            FolderError: It is none, or is longer than those that people write.
+            FolderError: It is not a regular expression, or longer than people write.
         """
         import regex  # which can be given a time to match in, unlike Python's own
 
@@ -98,7 +98,7 @@ def require_quick(config: Mapping[str, Any], paths: Iterable[str], where: Place)
         where: That file, for messages.
 
     Raises:
-        FolderError: An expression is none, or takes too long to match.
+        FolderError: An expression is malformed, or takes too long to match.
     """
     expressions = Expressions(where)
     asked = []
@@ -108,7 +108,7 @@ def require_quick(config: Mapping[str, Any], paths: Iterable[str], where: Place)
             asked.append((key, expression))
     if not asked:
         return
-    # With Python's own matcher, as PEFT does: others find some of what it never does.
+    # With Python's own matcher, as PEFT does: another may be quick where this one never ends.
     sent = json.dumps([[expression for _, expression in asked], list(paths)])
     try:
         subprocess.run(

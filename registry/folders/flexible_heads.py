@@ -1,7 +1,7 @@
 """The heads that AdapterHub's library builds from a configuration: its "flexible" heads.
 
-Such a head is a row of linear layers. What ``head_config.json`` leaves out is as the library
-``adapters`` 1.3 (https://github.com/adapter-hub/adapters) has it.
+Such a head is a sequence of linear layers. An option that ``head_config.json`` leaves out has its
+default in the library ``adapters`` 1.3 (https://github.com/adapter-hub/adapters).
 """
 
 import math
@@ -45,7 +45,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "causal_lm": {**_WRITER, "embedding_size": None, "shift_labels": True, "dropout_prob": None},
     "seq2seq_lm": _WRITER,
 }
-"""The heads that hubkit runs: the options of each type, with what they are where nothing says."""
+"""The heads that hubkit runs: the options of each type, with their defaults."""
 
 KEPT = ("dependency_parsing",)
 """The types that the library has and hubkit only keeps."""
@@ -71,8 +71,8 @@ class FlexibleHead:
         embedding_size: How wide the last layer of a head that makes words is; None as the base
             model's embeddings.
         shift_labels: Whether a token is compared with the word after it.
-        choices: Between how many choices it was trained to decide.
-        several: Whether several labels may hold at once.
+        choices: How many choices it was trained to choose from.
+        several: Whether a row may have several labels.
     """
 
     head_type: str

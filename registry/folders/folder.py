@@ -1,4 +1,4 @@
-"""What reading a folder takes and gives."""
+"""What a reader of folders is given and returns, and what all readers share."""
 
 import re
 from collections import Counter
@@ -44,8 +44,8 @@ class Given:
         base: The base model, in place of the one that its files name.
         labels: Label names by label id, for a head whose files do not name them. None where nobody
             can be asked for them: then the classes of such a head are numbered.
-        base_labels: Those of the base model's own head, for one of as many classes that nothing
-            else names.
+        base_labels: The labels of the base model's own head. They name the classes of a head with
+            as many classes that nothing else names.
         parents: What a fusion is made of, in the order of its attention.
     """
 
@@ -116,7 +116,7 @@ def make_folder(
 
     Raises:
         FolderError: A file does not travel, or its weights are not finite.
-        ManifestError: The manifest does not allow a fact.
+        ManifestError: The manifest does not allow a value.
         OSError: A file cannot be read.
     """
     contents = examine_all(path)
@@ -181,21 +181,21 @@ def choose_labels(
         return numbered_labels(rows)
     if not labels:
         raise HeadLabelsError(
-            f"{path}: the head tells {rows} classes apart, and neither its files nor the base "
+            f"{path}: the head has {rows} classes, and neither its files nor the base "
             "model's name them.",
             path,
             **facts,
         )
     if found and len(found) != rows:
         raise HeadLabelsError(
-            f"{path}: the head tells {rows} classes apart, but its configuration names "
+            f"{path}: the head has {rows} classes, but its configuration names "
             f"{len(found)} labels ({', '.join(found)}). Mend its label2id.",
             path,
             **facts,
         )
     if len(labels) != rows:
         raise HeadLabelsError(
-            f"{path}: the head tells {rows} classes apart, but there are {len(labels)} labels "
+            f"{path}: the head has {rows} classes, but there are {len(labels)} labels "
             f"({', '.join(labels)}).",
             path,
             **facts,

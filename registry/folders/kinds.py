@@ -111,7 +111,7 @@ def _instead(part: Part, entries: set[str]) -> str:
 
 
 def _configured(path: Place, names: set[str]) -> set[Part]:
-    """Which parts have their configuration, PEFT's adapter_config.json told from AdapterHub's."""
+    """Which parts have their configuration; both libraries call one ``adapter_config.json``."""
     configured = {part for part in (FUSION, HEAD) if part.config in names}
     if PEFT.config not in names:
         return configured

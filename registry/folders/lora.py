@@ -1,7 +1,7 @@
-"""What PEFT's configuration of a LoRA says, and whether it is one that can be added up.
+"""The configuration of a LoRA in PEFT, and whether hubkit composes it.
 
 A LoRA of rank r adds ``alpha / r * B A`` to a linear layer. Options that make it something else,
-such as DoRA, leave it a method of its own, which PEFT runs and nothing else composes.
+such as DoRA, make it a method of its own, which only PEFT runs.
 """
 
 import math

@@ -275,7 +275,7 @@ def _check_lora(
         stray = lora.variant is None and found is None and ".lora_" in name
         if stray or not name.startswith(PREFIX):
             raise FolderError(
-                f"{path}: the tensor {name!r} is none of a LoRA: expected names such as "
+                f"{path}: the tensor {name!r} is not one of a LoRA: expected names such as "
                 f"{_EXAMPLE!r}.{did_you_mean(PREFIX + name, filter(_is_lora, tensors))} Save the "
                 "adapter with PEFT's save_pretrained.",
                 name,

@@ -20,7 +20,7 @@ _HEAD_MODULES = (
     *("discriminator_predictions", "generator_lm_head", "lm_predictions"),
 )
 _OUTLETS = ("pooler", "layernorm", "norm", "final_norm", "ln_f")
-"""What backbones call the modules after their layers; trained, they are a part of the head."""
+"""The names of modules after the layers of a backbone; if trained, they are part of the head."""
 # How lists of layers, and what is beside them, are called in any architecture: what stands before
 # that is the backbone's name.
 _PARTS = re.compile(
@@ -44,7 +44,7 @@ def in_head(path: str) -> bool:
 def backbone_prefix(paths: Iterable[str]) -> str | None:
     """Return what paths inside the trained model start with that is not the backbone's own.
 
-    It is ``bert.``, or empty for a model without a head; None where no path tells.
+    It is ``bert.``, or empty for a model without a head; None if no path shows it.
     """
     prefixes = Counter(match[1] or "" for path in paths if (match := _PARTS.match(path)))
     [(prefix, _)] = prefixes.most_common(1) or [(None, 0)]

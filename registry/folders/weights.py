@@ -27,7 +27,7 @@ _LAST_FACTORS = re.compile(r".+\.(?:lora_B(?:\.weight|\.bias)?|adapter_up\.(?:we
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What one pass over a safetensors file tells.
+    """What one pass over a safetensors file finds.
 
     Attributes:
         info: The size and the digest of the file.

@@ -1,10 +1,10 @@
 """The log: who did what to which name, and when; every entry's hash covers the one before it.
 
-An entry is appended in the transaction of the change it tells of, so neither is there without the
-other. The hash makes alterations show: whoever notes the last one can tell later that nothing up to
-it was changed. Each entry is written to the records too, before the commit, and gets its name there
-after it, so that the database can be made anew from blobs and records; see `registry.log.records`
-and `registry.maintenance.rebuild`.
+An entry is appended in the transaction of its change, so neither is there without the other. The
+hashes show alterations: whoever notes the last hash can check later that nothing before it changed.
+Each entry is written to the records too, before the commit, and gets its name there after it, so
+that the database can be made again from blobs and records; see `registry.log.records` and
+`registry.maintenance.rebuild`.
 """
 
 import getpass
@@ -50,7 +50,8 @@ class Chain:
         length: How many entries it should have.
         hash: The hash of the last one, to compare with what was noted earlier.
         problems: Sentences, each of which names an entry; none if the log is sound.
-        lost: Entries that a rebuild could not bring back, a sentence each: nothing can any more.
+        lost: A sentence for each span of entries that are lost for good: a rebuild could not bring
+            them back.
     """
 
     length: int
@@ -78,12 +79,12 @@ class Log:
 
     @staticmethod
     def lock(connection: Connection) -> None:
-        """Let nobody append an entry before the end of this transaction."""
+        """Keep others from appending an entry until this transaction ends."""
         connection.execute(select(LOG_HEAD).with_for_update())
 
     @staticmethod
     def holds(connection: Connection, sequence: int, hash: str) -> bool:
-        """Whether the log has this entry, so that what ends with it is an earlier state."""
+        """Whether the log has this entry, so that one which ends with it is an earlier state."""
         found = connection.scalar(select(LOG.c.hash).where(LOG.c.sequence == sequence))
         return sequence == 0 or found == hash
 
@@ -256,7 +257,8 @@ class Log:
         there = {sequence for sequence in self.records.sequences() if sequence < last}
         self._is_recorded(connection, max(there, default=0))
         self.write_records(connection, sorted({*range(1, last)} - there))
-        self.write_records(connection, [last])  # once all are there, as this one stands for them
+        # Last, because this record says that all earlier ones are there.
+        self.write_records(connection, [last])
 
     def require_own_records(self, connection: Connection) -> None:
         """Refuse to go on beside records that are of another registry, or of a later state.

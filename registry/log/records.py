@@ -39,8 +39,8 @@ class RecordStore(Protocol):
     def settle(self, sequence: int, content: bytes, previous: str) -> None:
         """Make what was put the record, as it is committed now.
 
-        What was put stays until the next entry is settled: of the last record, nothing else tells
-        the hash.
+        What was put stays until the next entry is settled: nothing else has the hash of the last
+        record.
 
         Args:
             sequence: Which record.

@@ -81,7 +81,7 @@ def back_up(
 
 
 def restore(backup: Path, target: Catalog, *, progress: Progress = lambda done: None) -> Copied:
-    """Make a registry of a backup, where there is none, or an empty one.
+    """Make a registry from a backup, where there is no registry or an empty one.
 
     Args:
         backup: The folder that `back_up` wrote; one of an older hubkit will do.
@@ -130,7 +130,7 @@ def _require_room(target: Catalog) -> None:
 
 
 def _is_unused(database: Database) -> bool:
-    """Whether there is none, or the empty one that the first look at a registry makes."""
+    """Whether there is no database, or the empty one that the first look at a registry makes."""
     if not database.exists():
         return True
     database.upgrade()
@@ -241,7 +241,7 @@ def _copy_blobs(
 
 
 def _opened(source: BlobStore, digest: str, size: int | None, label: str) -> BinaryIO:
-    """Open a blob, of which whoever reads it checks the digest if it has a size.
+    """Open a blob; if it has a size, whoever reads it must check the digest.
 
     Raises:
         CorruptBlobError: It is damaged, or cannot be read while others can.

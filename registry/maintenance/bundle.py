@@ -66,7 +66,7 @@ def export_bundle(catalog: Catalog, ref: AdapterRef, target: BinaryIO) -> Versio
     Args:
         catalog: Where it is.
         ref: Which version.
-        target: Gets the bundle; what it got is of no use if this raises.
+        target: Where to write the bundle; if this raises, what was written is of no use.
 
     Raises:
         NotFoundError: As `Catalog.resolve`.

@@ -47,8 +47,8 @@ class Check:
         name: What.
         state: ``ok``; ``note`` if there is something to know; ``problem`` if hubkit cannot work.
         text: What was found, and what follows.
-        about: The error that this would be; a command line tells by its class what mends it.
-            Default: None, where `text` says it all.
+        about: The class of error that has the same cure; a command line looks the cure up by it.
+            Default: None, where `text` says what to do.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Check:
 
 
 def examine(catalog: Catalog) -> list[Check]:
-    """Look at everything that a registry rests on; there need not be one yet.
+    """Look at everything that a registry rests on; the registry need not exist yet.
 
     Args:
         catalog: What `registry.home.find_catalog` returned, which touches nothing.

@@ -16,8 +16,8 @@ class Finding:
         text: What was expected, what was found, and what was done.
         state: ``damaged``; ``repaired`` if it is mended now; ``note`` if nothing is lost, but
             something could be better.
-        about: The error that this would be to who needs what is damaged; a command line tells
-            by its class what mends it. Default: None, where `text` says it all.
+        about: The class of error that has the same cure; a command line looks the cure up by it.
+            Default: None, where `text` says what to do.
     """
 
     text: str

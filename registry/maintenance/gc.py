@@ -60,7 +60,7 @@ RUN_GRACE = timedelta(days=14)
 """How long the checkpoints of a training that broke off are kept, so that it can go on."""
 
 LOCK_NAME = "gc.lock"
-"""Held in the registry's folder by whoever collects garbage, or must not lose blobs to that."""
+"""The lock in the registry's folder that keeps others from collecting garbage."""
 
 _PREFIX = re.compile("[0-9a-f]{2}")
 
@@ -120,7 +120,7 @@ def collect_garbage(
         before = now - grace
         with _turn(catalog, dry_run) as connection:
             if not dry_run:
-                catalog.log.lock(connection)  # lest others get ahead of what was read here
+                catalog.log.lock(connection)  # so that nobody writes after this is read
                 catalog.log.require_own_records(connection)  # what others tell of is no garbage
             doomed = condemned_prefixes(connection, before=before)
         _require_rows(catalog)

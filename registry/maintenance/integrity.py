@@ -1,4 +1,4 @@
-"""What the rows alone tell about the state of a registry."""
+"""What the rows alone say about the state of a registry."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def table_names() -> set[str]:
 
 
 def table_problems(connection: Connection) -> list[str]:
-    """Return which tables, columns and rows are missing without which nothing works."""
+    """Return which tables, columns and rows are missing that every command needs."""
     inspector = inspect(connection)
     missing = table_names() - set(inspector.get_table_names())
     problems = [f"there is no table {name}" for name in sorted(missing)]
@@ -146,9 +146,9 @@ def before() -> ScalarSelect[int]:
 
 
 def unlogged_ids(connection: Connection) -> list[int]:
-    """Return the revisions whose publication the log does not tell of, oldest first.
+    """Return the revisions whose publication is not in the log, oldest first.
 
-    Those were published before there was a log, or put in by another program.
+    They were published before there was a log, or inserted by another program.
     """
     told = {
         (folded, json.loads(details).get("digest"))

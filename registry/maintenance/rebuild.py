@@ -1,13 +1,13 @@
-"""The database anew, from the blobs and records that lie beside it.
+"""Make the database again from the blobs and the records beside it.
 
 A manifest says what a version is, but not what it is called, which number it has and what was done
-with it since: the records say that, one for each entry of the log. Doing again what they tell, in
-their order, gives the same rows; the names of deleted adapters stay taken, and no number is given
-twice. What was never in the log is not brought back. The one thing that may differ: a change that
-was interrupted at its last step, after its record and before its commit, is now there.
+with it since: the records say that, one for each entry of the log. Applying them in order gives the
+same rows; the names of deleted adapters stay taken, and no number is given twice. What was never in
+the log is not brought back. The one thing that may differ: a change that was interrupted at its
+last step, after its record and before its commit, is now there.
 
-Every entry has the hash of the one before it, so a record is believed if the next one names it. One
-that is damaged or missing is told of, and noted in the log for good; the others are done again.
+Every entry has the hash of the one before it, so a record is believed if the next one names it. A
+record that is damaged or missing is reported, and noted in the log; the others are applied.
 
 A database that is sound, but older than the records (one out of a backup), is brought up to date. A
 damaged one is kept: a SQLite file in the quarantine, tables on a server in a schema of their own.
@@ -54,8 +54,8 @@ class Rebuilt:
     """What a rebuild did.
 
     Attributes:
-        entries: How many entries of the log were done again.
-        problems: What could not be, a sentence each.
+        entries: How many entries of the log were applied.
+        problems: A sentence for each that could not be.
         lost: The first and last number of each span of entries whose records are damaged or gone.
         kept: Where the damaged database is now; None if there was none.
     """
@@ -186,7 +186,7 @@ def _replay(
     writing: Callable[[], AbstractContextManager[Connection]],
     progress: Callable[[float], None],
 ) -> Rebuilt:
-    """Do again, in a sound database, what it does not know yet."""
+    """Apply the entries that a sound database does not have yet."""
     with writing() as connection:
         known, _ = Log.head(connection)
     # Read twice rather than kept, as there may be millions.
@@ -215,7 +215,7 @@ def _replay(
 
 
 def find_behind(catalog: Catalog) -> Finding | None:
-    """Return what to know if there are records that the log's head comes before, else None.
+    """Return a finding if the records go on after the last entry of the log, else None.
 
     Raises:
         DatabaseError: The database cannot be read.

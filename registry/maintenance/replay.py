@@ -1,4 +1,4 @@
-"""Doing again, in a new database, what the records of a log tell."""
+"""Apply the entries in the records of a log to a database."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -19,15 +19,16 @@ from registry.tables.record import Publication, record_version, reserve_number
 
 
 class Records:
-    """The entries that records tell and that can be believed, in their order.
+    """The entries in the records that can be believed, in order.
 
     Args:
         records: Where they are.
-        known: The number of the last entry that is known otherwise.
+        known: The number of the last entry that the database has already.
 
     Attributes:
         last: The highest number of a record.
-        problems: After they were gone through: which cannot be believed or are missing, in words.
+        problems: A sentence for each record that is missing or cannot be believed; complete after
+            one pass over the entries.
     """
 
     def __init__(self, records: RecordStore, known: int) -> None:
@@ -70,7 +71,7 @@ class Records:
                     else ("no entry that can be read" if self._records.has(number) else "nothing")
                 )
                 self.problems.append(
-                    f"Entry {number} of the log is lost, and what it told: expected it in {place}, "
+                    f"Entry {number} of the log is lost, and what it said: expected it in {place}, "
                     f"found {found}."
                 )
             here, then = then, after
@@ -108,7 +109,7 @@ class Records:
 
 
 class Replay:
-    """Applies entries, and collects what cannot be done again.
+    """Applies entries, and collects those that cannot be applied.
 
     Args:
         store: Where the manifests are.
@@ -127,7 +128,7 @@ class Replay:
         self.problems: list[str] = []
 
     def apply(self, connection: Connection, entry: Entry) -> None:
-        """Do what an entry tells; what cannot be done becomes one of the `problems`."""
+        """Do what an entry says; what cannot be done becomes one of the `problems`."""
         if not entry.name:
             return
         ref = AdapterRef.parse(entry.name)

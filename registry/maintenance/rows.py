@@ -1,4 +1,4 @@
-"""Whether the rows of every version say what its manifest says, and making them say so again."""
+"""Compare the rows of every version with its manifest, and write them again from it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 
 
 def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    """Yield which adapters are not listed as their newest version says."""
+    """Yield a finding if listings do not say what the newest versions do."""
     last, wrong = 0, list[int]()
     while True:
         with catalog.database.read() as connection:
@@ -75,7 +75,7 @@ def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         last = ids[-1]
     if not wrong:
         return
-    text = f"{len(wrong)} adapters are not listed as they are, or not at all."
+    text = f"The listings of {len(wrong)} adapters are missing or differ from the newest version."
     if not repair:
         yield Finding(text, about=AlteredRowsError)
         return
@@ -83,7 +83,7 @@ def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         with catalog.database.write() as connection:
             for repository_id in wrong[start : start + _BATCH]:
                 list_newest(connection, repository_id)
-    yield Finding(f"{text} They are listed again.", "repaired")
+    yield Finding(f"{text} They are written again.", "repaired")
 
 
 def check_parents(catalog: Catalog, repair: bool) -> Iterator[Finding]:
@@ -151,7 +151,7 @@ def _sound_manifest(store: Store, version: Version) -> Manifest | None:
     try:
         return store.manifest(version.ref, version.manifest_digest)
     except (CorruptBlobError, ManifestError):
-        return None  # told by the check of the blobs; or of a schema that a newer hubkit reads
+        return None  # the check of the blobs reports it; or only a newer hubkit reads its schema
 
 
 def rewrite(connection: Connection, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
@@ -173,15 +173,15 @@ def rewrite(connection: Connection, revision_id: int, ref: AdapterRef, manifest:
 
 
 def check_publications(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    """Yield how many versions the log does not tell of."""
+    """Yield a finding if the log lacks the publication of some versions."""
     with catalog.database.read() as connection:
         unlogged = unlogged_ids(connection)
     if not unlogged:
         return
     if not repair:
         yield Finding(
-            f"The log does not tell of {len(unlogged)} versions, which were published before there "
-            "was one, so that the records could not bring them back. Nothing is lost now.",
+            f"The log lacks the publication of {len(unlogged)} versions, which are older than the "
+            "log: a rebuild from the records would lose them. Nothing is lost now.",
             "note",
             about=AlteredRowsError,
         )

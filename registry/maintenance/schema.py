@@ -1,4 +1,4 @@
-"""Going to other migrations, and whether the tables are those that hubkit knows."""
+"""Go back to an earlier migration, and compare the tables with those that hubkit knows."""
 
 from registry.database.database import (
     VERSION_TABLE,
@@ -14,7 +14,7 @@ from registry.tables.models import METADATA
 def downgrade(database: Database, target: str) -> None:
     """Take a database back to an earlier migration, in one transaction.
 
-    What the later ones made room for is lost: a backup comes first.
+    Data that only later migrations have columns for is lost: make a backup first.
 
     Args:
         database: Which one.

@@ -41,7 +41,7 @@ class Threshold:
         """Read ``accuracy>=0.9``.
 
         Raises:
-            InvalidNameError: `text` is no such thing.
+            InvalidNameError: `text` is not a bound.
         """
         found = _THRESHOLD.fullmatch(text)
         try:
@@ -57,7 +57,7 @@ class Threshold:
 
 
 def is_measured(dataset: str | None, threshold: Threshold | None) -> ColumnElement[bool]:
-    """Return that an adapter was measured on a data set, or that a bound holds there.
+    """Return the condition that an adapter was measured on a data set, or that a bound holds there.
 
     Args:
         dataset: The data set; None for any.
@@ -76,9 +76,10 @@ def is_measured(dataset: str | None, threshold: Threshold | None) -> ColumnEleme
 
 
 def has_base(connection: Connection, base: str) -> ColumnElement[bool] | None:
-    """Return that an adapter is for a base model, once it is known what `base` means here.
+    """Return the condition that an adapter is for a base model.
 
-    Only what it means becomes a condition, so that a page is a walk along one index.
+    Only the meanings of `base` that some adapter has are in it, so that a page is a walk along one
+    index.
 
     Args:
         connection: A transaction.

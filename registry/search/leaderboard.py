@@ -1,4 +1,4 @@
-"""Ranking adapters by what was measured on one data set."""
+"""Rank adapters by what was measured on one data set."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -87,7 +87,7 @@ def leaderboard(
         order = (METRICS.c.value, METRICS.c.revision_id)
         page = (
             select(METRICS.c.revision_id, METRICS.c.value.label("key"), METRICS.c.position)
-            # Not a join, lest all adapters of the task be sorted to find the few best.
+            # Not a join, which would sort all adapters of the task to find the few best.
             .where(*measured, exists().where(*listed).correlate(METRICS))
             .order_by(*(column.asc() if ascending else column.desc() for column in order))
             .limit(limit)

@@ -1,4 +1,4 @@
-"""Finding adapters by what they do and what they are made for.
+"""Find adapters by what they do and what they are made for.
 
 A page is one walk along an index of the listings, from where the page before it ended. So a late
 page costs what the first one does, and a large registry costs what a small one does.

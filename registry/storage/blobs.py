@@ -122,10 +122,10 @@ class BlobStore(Protocol):
         """Return the paths or URLs of what was once found damaged under a digest, and is kept."""
 
     def find_strays(self) -> Iterator[str]:
-        """Yield the path or URL of whatever lies among the blobs and is none.
+        """Yield the path or URL of what lies among the blobs and is not hubkit's.
 
         A blob that no version refers to is garbage, and no stray. A folder that cannot be read is
-        left out: the check of the blobs in it tells of it.
+        left out: the check of the blobs in it reports it.
         """
 
     def prefixes(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either what was there before or what was meant."""
+"""Write files so that a crash leaves either the old content or the new."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The only spellings of bytes and places that reach the store: digests and relative paths."""
+"""Digests and relative paths as the store accepts them, and files that are safe to read."""
 
 import hashlib
 import io
@@ -140,11 +140,11 @@ _OF_SQLITE: dict[tuple[int, int], Path] = {}
 
 
 def leave_to_sqlite(path: Path) -> None:
-    """Let `open_file` refuse a file from now on: an open database.
+    """Make `open_file` refuse this file, an open database, from now on.
 
     POSIX takes all locks of a process on a file away when the process closes any descriptor of it.
-    So who reads the file of a database, in a process that has it open, opens the way to its
-    corruption (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    So reading the file of a database, in a process that has it open, can corrupt the database
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2).
     """
     with suppress(OSError):
         _OF_SQLITE[_identity(os.stat(path))] = path
@@ -176,7 +176,7 @@ def open_file(path: Place | str) -> BinaryIO:
 
 
 class _File(io.FileIO):
-    """A file of which an error in reading is a StorageError that names it."""
+    """A file whose read errors are StorageErrors that name it."""
 
     def __init__(self, descriptor: int, path: Place | str) -> None:
         super().__init__(descriptor)

@@ -131,7 +131,7 @@ class FolderBlobStore:
             self._take_in(batch)
 
     def holds(self, info: FileInfo) -> bool:
-        """Whether these very bytes are there: they are read; its name may not be on the disk yet.
+        """Whether these bytes are stored; reads them. Their name may not be on the disk yet.
 
         Raises:
             StorageError: The blob cannot be read.
@@ -161,7 +161,7 @@ class FolderBlobStore:
             return sorted(map(str, self.quarantine.glob(f"{digest}-*")))
 
     def find_strays(self) -> Iterator[str]:
-        """Yield the path of whatever lies among the blobs and is none."""
+        """Yield the path of what lies among the blobs and is not hubkit's."""
         yield from _strays_in(self.root.parent)
 
     def prefixes(self) -> set[str]:
@@ -214,7 +214,7 @@ class FolderBlobStore:
                 path.unlink(missing_ok=True)
 
     def _place(self, digest: str) -> str:
-        """As `path`, but faster than a `Path` is made: checks ask for it once a blob."""
+        """As `path`, without making a `Path`, which is slower: checks call this for each blob."""
         return f"{self.root}/{parse_digest(digest)[:2]}/{digest[2:4]}/{digest}"
 
     def _in_trash(self, digest: str) -> list[str]:

@@ -112,7 +112,7 @@ class ObjectBlobStore:
         return [self.bucket.location(key) for key in sorted(keys) if f"/{digest}-" in key]
 
     def find_strays(self) -> Iterator[str]:
-        """Yield the URL of whatever lies among the blobs and is none."""
+        """Yield the URL of what lies among the blobs and is not hubkit's."""
         for item in self.bucket.objects("sha256"):
             if not _BLOB.fullmatch(item["path"]):
                 yield self.bucket.location(item["path"])

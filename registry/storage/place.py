@@ -8,9 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Copy(os.PathLike[str]):
-    """A file or a folder that only hubkit knows: messages call it as its original is called.
+    """A copy that only hubkit knows of: messages call it by the name of its original.
 
-    It offers what readers need of a `Path`, so that each of them takes either.
+    It has the methods of `Path` that readers use, so they take either.
 
     Attributes:
         path: Where it is.

@@ -1,4 +1,4 @@
-"""Changing rows that are there: aliases, yanks and deletion, inside a write transaction."""
+"""Change rows that are there: aliases, yanks and deletion, inside a write transaction."""
 
 from datetime import datetime
 
@@ -23,7 +23,7 @@ from registry.tables.text_index import remove_text
 
 
 def point_alias(connection: Connection, ref: AdapterRef, alias: str) -> tuple[int, bool]:
-    """Make ``name@alias`` mean the version `ref` names; return its id, and whether it is news.
+    """Make ``name@alias`` mean the version `ref` names; return its id, and whether that is new.
 
     Raises:
         InvalidNameError: `alias` is misspelled, or is ``latest``, which is computed.

@@ -1,4 +1,4 @@
-"""Keeping the listings: one row an adapter, for the newest version that is not yanked."""
+"""Keep the listings: one row an adapter, for its newest version that is not yanked."""
 
 import re
 from collections.abc import Sequence

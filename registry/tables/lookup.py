@@ -41,8 +41,8 @@ def find_version(connection: Connection, ref: AdapterRef) -> Version:
 
     Raises:
         RefNotFoundError: There is no adapter of that name; the message has near matches.
-        VersionNotFoundError: There is no such version, or only a yanked one, which nothing but
-            its number finds.
+        VersionNotFoundError: There is no such version, or it is yanked and was not asked for by its
+            number.
         AliasNotFoundError: There is no such alias.
     """
     return find_row(connection, ref)[1]

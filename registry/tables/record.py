@@ -1,4 +1,4 @@
-"""Writing a version's rows, inside the catalog's write transaction."""
+"""Write the rows of a version, inside the catalog's write transaction."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -106,9 +106,7 @@ def _check_time(at: datetime) -> None:
             return
     except OverflowError:
         pass
-    raise InvalidNameError(
-        f"A time has a zone and is, in UTC, in a year from 1 to 9999, unlike {at}.", at
-    )
+    raise InvalidNameError(f"A time has a zone and, in UTC, a year from 1 to 9999; found {at}.", at)
 
 
 def require_number(ref: AdapterRef, number: int, *, most: int) -> AdapterRef:
@@ -127,7 +125,7 @@ def require_number(ref: AdapterRef, number: int, *, most: int) -> AdapterRef:
 
 
 def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manifest) -> None:
-    """Check all that can be checked before a byte is stored.
+    """Check all that can be checked before bytes are stored.
 
     Raises:
         InvalidNameError: `ref` has a version or an alias, or the files are too large to count.

@@ -156,7 +156,7 @@ class Words:
 
     @classmethod
     def read(cls, dialect: str, text: str) -> Self | None:
-        """Take the words of what somebody typed; None if there is none in it.
+        """Read the words of a query; None if it has none.
 
         The last word may be unfinished: ``senti`` finds ``sentiment``. Words that nearly every
         adapter has are left out, unless there are no others.

@@ -145,7 +145,7 @@ def test_the_head_of_a_transformers_class_is_read(head: Path) -> None:
     [
         (
             {"no": 0, "yes": 1, "maybe": 2},
-            "2 classes apart, but its configuration names 3",
+            "2 classes, but its configuration names 3",
         ),
         ({"no": 1, "yes": 2}, "label2id must number its labels from 0"),
         ({"no": "0", "yes": "1"}, "label2id must number its labels from 0"),
@@ -165,10 +165,10 @@ def test_given_labels_name_those_of_a_head_that_does_not(head: Path) -> None:
         read_folder(head, Given(labels=("n", "y")))
     assert read_folder(head, Given(labels=("no", "yes"))).manifest.labels == ("no", "yes")
     edit(head / "head_config.json", lambda config: config["config"].pop("label2id") and None)
-    with pytest.raises(FolderError, match=r"2 classes apart,"):
+    with pytest.raises(FolderError, match=r"2 classes,"):
         read_folder(head)
     assert read_folder(head, Given(labels=("n", "y"))).manifest.labels == ("n", "y")
-    with pytest.raises(FolderError, match="2 classes apart, but there are 1 labels"):
+    with pytest.raises(FolderError, match="2 classes, but there are 1 labels"):
         read_folder(head, Given(labels=("n",)))
 
 

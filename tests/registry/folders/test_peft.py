@@ -45,19 +45,19 @@ def test_a_head_is_read_with_its_classes() -> None:
 
 def test_labels_that_nothing_names_are_asked_for() -> None:
     folder = PEFT / "seq_cls" / "a"
-    cure = "3 classes apart, and"
+    cure = "3 classes, and"
     with pytest.raises(FolderError, match=cure):
         read_folder(folder)
     own = Given(base_labels=("neg", "neu", "pos"))
     assert read_folder(folder, own).manifest.labels == ("neg", "neu", "pos")
-    with pytest.raises(FolderError, match="3 classes apart"):
+    with pytest.raises(FolderError, match="3 classes"):
         read_folder(folder, Given(base_labels=("neg", "pos")))
     unasked = read_folder(folder, Given(labels=None)).manifest
     assert unasked.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
 
 
 def test_labels_that_disagree_with_the_head_are_refused(folder: Path) -> None:
-    with pytest.raises(FolderError, match=r"3 classes apart, but there are 2 labels "):
+    with pytest.raises(FolderError, match=r"3 classes, but there are 2 labels "):
         read_folder(PEFT / "seq_cls" / "a", Given(labels=("neg", "pos")))
     with pytest.raises(FolderError, match="the label neg was given twice"):
         read_folder(PEFT / "seq_cls" / "a", Given(labels=("neg", "neg", "pos")))
@@ -129,7 +129,7 @@ def test_no_name_that_is_refused_is_suggested(folder: Path) -> None:
             name.replace(".weight", ".default.weight"): shape for name, shape in shapes.items()
         },
     )
-    with pytest.raises(FolderError, match=r"lora_A\.default\.weight' is none of a LoRA") as told:
+    with pytest.raises(FolderError, match=r"lora_A\.default\.weight' is not one of a LoRA") as told:
         read_folder(folder)
     assert "Did you mean" not in str(told.value)
 
@@ -164,7 +164,7 @@ def test_a_rank_of_another_shape_than_its_pattern_is_refused(tmp_path: Path) -> 
         (f"{QUERY}.lora_A.weight", None, "query has no lora_A.weight"),
         (f"{QUERY}.lora_B.weight", (32,), "lora_B.weight has the shape .32."),
         (f"{QUERY}.lora_B.bias", (32,), "query has a lora_B.bias, but .* says lora_bias is False"),
-        (f"{QUERY}.lora_magnitude_vector", (32,), "lora_magnitude_vector' is none of a LoRA"),
+        (f"{QUERY}.lora_magnitude_vector", (32,), "lora_magnitude_vector' is not one of a LoRA"),
         ("encoder.layer.0.attention.self.query.lora_A.weight", (4, 32), f"Did you mean {QUERY}"),
     ],
 )

@@ -95,7 +95,7 @@ def test_adapters_are_listed_again_as_they_are(
         connection.execute(text(statement))
     report = check_registry(catalog, full=True)
     assert report.status == 2
-    assert "1 adapters are not listed as they are" in texts(report)
+    assert "The listings of 1 adapters are missing or differ" in texts(report)
     assert check_registry(catalog, full=True, repair=True).status == 1
     assert check_registry(catalog, full=True).status == 0
     assert search(catalog, owner="alice", sort="score").items == (version,)
@@ -128,7 +128,7 @@ def test_versions_from_before_there_was_a_log_are_added_to_it(
         damage(catalog.log.records.path(number), None)
     report = check_registry(catalog, full=True)
     assert report.status == 0  # nothing is lost
-    assert "does not tell of 2 versions" in texts(report)
+    assert "lacks the publication of 2 versions" in texts(report)
     assert check_registry(catalog, full=True, repair=True).status == 1
     assert check_registry(catalog, full=True).status == 0
     with catalog.database.read() as connection:

@@ -171,7 +171,7 @@ def test_a_name_without_a_number_left_says_so(
     ],
 )
 def test_a_time_that_no_database_holds_is_refused(at: datetime) -> None:
-    with pytest.raises(InvalidNameError, match="A time has a zone and is, in UTC, in a year"):
+    with pytest.raises(InvalidNameError, match="A time has a zone and, in UTC, a year from"):
         Publication(author="a", message="", created_at=at)
-    with pytest.raises(InvalidNameError, match="A time has a zone and is, in UTC, in a year"):
+    with pytest.raises(InvalidNameError, match="A time has a zone and, in UTC, a year from"):
         Publication(author="a", message="", created_at=datetime.now(UTC), yanked_at=at)
