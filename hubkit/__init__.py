@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hubkit.adapters.load import load_composition
     from hubkit.adapters.mix import LearnedMix, collapse
     from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
+    from hubkit.exporting.export_onnx import export_onnx
     from hubkit.inference import AdaptedModel, load
     from hubkit.models.attach import Attached, attach
     from hubkit.models.attention import mean_attention
@@ -61,6 +62,7 @@ __all__ = [
     "SubBlock",
     "attach",
     "collapse",
+    "export_onnx",
     "insert_adapter",
     "load",
     "load_composition",
@@ -94,6 +96,7 @@ _HOMES = {
     "SubBlock": "hubkit.nn.layout",
     "attach": "hubkit.models.attach",
     "collapse": "hubkit.adapters.mix",
+    "export_onnx": "hubkit.exporting.export_onnx",
     "insert_adapter": "hubkit.models.insert",
     "load": "hubkit.inference",
     "load_composition": "hubkit.adapters.load",

@@ -13,6 +13,7 @@ HubkitError
 │       └── FusedAdapterNotFoundError
 ├── ConflictError
 │   ├── OtherKindError
+│   ├── EarlierExportError
 │   └── RemoteConflictError
 ├── ManifestError
 ├── FolderError
@@ -44,6 +45,7 @@ HubkitError
 ├── AdapterError
 ├── CompositionError
 ├── UnsupportedModelError
+├── ExportError
 ├── DataError
 │   ├── MissingColumnError
 │   ├── SeparatorError
@@ -144,6 +146,10 @@ class ConflictError(HubkitError):
 
 class OtherKindError(ConflictError):
     """A name means another kind of thing: `found` says what, `given` what was to be published."""
+
+
+class EarlierExportError(ConflictError):
+    """A folder that a model is to be exported to holds another export."""
 
 
 class RemoteConflictError(ConflictError):
@@ -275,6 +281,10 @@ class CompositionError(HubkitError):
 
 class UnsupportedModelError(HubkitError):
     """hubkit knows no sites for this model architecture."""
+
+
+class ExportError(HubkitError):
+    """A model cannot be written as a graph, or the graph does not compute what the model does."""
 
 
 class DataError(HubkitError):

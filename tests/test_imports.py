@@ -50,8 +50,9 @@ HUBKIT_ROOMS = {
     "predicting": [
         *("adapters", "composition", "formats", "inference", "models", "nn", "tasks", "training"),
     ],
+    "exporting": ["adapters", "inference", "models", "nn", "tasks"],
     "cli": [
-        *("bases", "composing", "composition", "hub", "inference", "methods", "plots"),
+        *("bases", "composing", "composition", "exporting", "hub", "inference", "methods", "plots"),
         *("predicting", "processes", "sharing", "tasks", "training"),
     ],
 }

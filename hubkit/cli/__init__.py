@@ -28,7 +28,10 @@ atexit.register(gc.freeze)
 SECTIONS = {
     "compose": ("train", "fuse", "stack", "mix", "prune", "predict", "evaluate", "attention"),
     "find": ("list", "leaderboard", "show", "lineage", "diff", "search"),
-    "share": ("publish", "pull", "login", "export", "import", "alias", "yank", "delete"),
+    "share": (
+        *("publish", "pull", "login", "export", "import", "export-onnx"),
+        *("alias", "yank", "delete"),
+    ),
     "maintain": ("log", "gc", "fsck", "backup", "restore", "rebuild", "doctor", "db"),
 }
 """The folder of each command's file; in the order of use."""
@@ -36,7 +39,12 @@ SECTIONS = {
 _FOLDERS = {command: folder for folder, commands in SECTIONS.items() for command in commands}
 
 # Modules that cannot be called what their command is.
-_MODULES = {"list": "listing", "export": "exporting", "import": "importing"}
+_MODULES = {
+    "list": "listing",
+    "export": "exporting",
+    "import": "importing",
+    "export-onnx": "export_onnx",
+}
 
 
 class _Hubkit(click.Group):

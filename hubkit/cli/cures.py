@@ -84,6 +84,7 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.TextLengthError: ("Give a larger --max-length.",),
     errors.AmbiguousDataSetError: ("Name one of them with --dataset.",),
     errors.OtherKindError: ("Or take the name all the same with --replace.",),
+    errors.EarlierExportError: ("Take its place with --replace.",),
     errors.RareLabelError: ("Or pass rows to validate with as --validation.",),
     errors.SingleLabelError: ("Check --label-column.",),
     errors.DivergedError: ("Try a smaller --learning-rate.",),

@@ -9,6 +9,7 @@ after the next ``train()``, ``eval()``, ``to()`` or ``load_state_dict()`` of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -29,6 +30,7 @@ class Foldable(nn.Module):
     """A module that computes a fusion, and may keep a folded copy of it."""
 
     _kept: tuple[_Snapshot, Folded] | None = None
+    _held = False
 
     def joins(self, branches: Sequence[nn.Module], layer: FusionLayer) -> bool:
         """Whether the fusion may be computed from the weights, without a call of its modules.
@@ -57,6 +59,8 @@ class Foldable(nn.Module):
             layer: The fusion layer over them.
             reads: What the query reads.
         """
+        if self._held and self._kept is not None:
+            return self._kept[1]
         if self.training or torch.compiler.is_compiling():
             return None
         if torch.is_autocast_enabled(layer.query.weight.device.type):
@@ -97,6 +101,23 @@ class Foldable(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_kept"}
+
+
+@contextmanager
+def folds_held(model: nn.Module) -> Iterator[None]:
+    """Go on with the folded copies that the last pass has used, while a model is traced.
+
+    A trace sees stand-ins for the weights, of which no copy could be told to be right or not. No
+    weight may change inside the block.
+    """
+    foldable = [module for module in model.modules() if isinstance(module, Foldable)]
+    for module in foldable:
+        module._held = True
+    try:
+        yield
+    finally:
+        for module in foldable:
+            del module._held
 
 
 class _Snapshot:

@@ -102,8 +102,7 @@ class JoinedDeltas:
         """
         numbers = torch.as_tensor(weights, dtype=self.matrix.dtype, device=self.matrix.device)
         numbers = numbers[self.positions]
-        counts = torch.tensor(self.widths, device=numbers.device)
-        by_column = numbers.repeat_interleave(counts, output_size=sum(self.widths))
+        by_column = _by_column(numbers, self.widths)
         total = len(by_column)
         constants = self.matrix[:, total:] @ numbers if self.has_constants else None
         return linear(bottlenecks, self.matrix[:, :total] * by_column, constants)
@@ -136,12 +135,16 @@ class JoinedDeltas:
             products = torch.split_with_sizes(bottlenecks * asked, widths, dim=-1)
             scores = torch.stack([product.sum(-1) for product in products], dim=-1) + shift
             attention = torch.softmax(scores, dim=-1)
-            counts = torch.tensor(widths, device=attention.device)
-            weighted = bottlenecks * attention.repeat_interleave(
-                counts, dim=-1, output_size=sum(widths)
-            )
+            weighted = bottlenecks * _by_column(attention, widths)
         weights = torch.cat([weighted, attention], dim=-1) if self.has_constants else weighted
         return weights, attention
+
+
+def _by_column(values: Tensor, widths: Sequence[int]) -> Tensor:
+    """The value of each delta, repeated for each column of its bottleneck."""
+    # As ``repeat_interleave`` does it, of which ONNX knows no form with several counts.
+    of = [number for number, width in enumerate(widths) for _ in range(width)]
+    return values.index_select(-1, torch.tensor(of, device=values.device))
 
 
 def cat(parts: Sequence[Tensor]) -> Tensor:

@@ -205,8 +205,7 @@ class FeatureExtraction(TextTask):
         """The loss of pairs, and embeddings of *shape* ``(rows, texts, width)``."""
         given = dict(inputs)
         scores, sides = given.pop("labels", None), int(given.pop("sides")[0])
-        pool = next(module for module in model.modules() if isinstance(module, Pooling))
-        flat = pool(model(**given).last_hidden_state, given["attention_mask"])
+        flat = self.one_pass(model, given)["embeddings"]
         found = flat.reshape(sides, -1, flat.shape[-1]).transpose(0, 1)
         if sides == 1:
             return None, (found,)
@@ -216,6 +215,12 @@ class FeatureExtraction(TextTask):
         cosines = normalize(first, dim=-1) @ normalize(second, dim=-1).T
         places = torch.arange(len(cosines), device=cosines.device)
         return cross_entropy(SCALE * cosines, places), (found,)
+
+    def one_pass(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``embeddings``: the vectors of texts, *shape* ``(texts, width)``."""
+        pool = next(module for module in model.modules() if isinstance(module, Pooling))
+        hidden = model(**inputs).last_hidden_state
+        return {"embeddings": pool(hidden, inputs["attention_mask"])}
 
     def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor | None:
         """The loss of pairs."""

@@ -18,8 +18,8 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTok
 
 from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, listed, text
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, tokens_read
+from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import TextTask, encode_each, tokens_read, words
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -134,9 +134,11 @@ class MultipleChoice(TextTask):
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Every row is a prompt and choices."""
 
-    def probe(self) -> Rows:
-        """Long choices and short ones, as many."""
-        return Rows("probe", {"prompt": [LONG, SHORT], "choices": [[LONG, SHORT], [SHORT, LONG]]})
+    def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
+        """Prompts of so many words, with as many choices each."""
+        texts = words(lengths)
+        among = [[*texts[at:], *texts[:at]] for at in range(len(texts))]
+        return Rows("probe", {"prompt": texts, "choices": among})
 
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
@@ -168,12 +170,19 @@ class MultipleChoice(TextTask):
         """
         given = dict(inputs)
         labels, sizes = given.pop("labels", None), given.pop("sizes")
-        # As for rows with a single choice each, so that nothing is computed for choices that a
-        # shorter row lacks.
-        flat = model(**{name: values.unsqueeze(1) for name, values in given.items()}).logits[:, 0]
+        flat = self.one_pass(model, given)["logits"][:, 0]
         there = torch.arange(int(sizes.max()), device=sizes.device) < sizes.unsqueeze(1)
         scores = flat.new_full(there.shape, -torch.inf).masked_scatter(there, flat)
         return None if labels is None else cross_entropy(scores.float(), labels), (scores,)
+
+    def one_pass(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``logits``: a number for each prompt with a choice, *shape* ``(pairs, 1)``.
+
+        They are read as rows with a single choice each, so that nothing is computed for choices
+        that a shorter row lacks.
+        """
+        single = {name: values.unsqueeze(1) for name, values in inputs.items()}
+        return super().one_pass(model, single)
 
     def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor | None:
         """The cross-entropy over a row's own choices."""

@@ -23,7 +23,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.tasks.columns import Column, NotExpectedError, is_unicode, text
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import words
 from hubkit.tasks.windows import Windows, WindowTask, spelled_together
 from registry.errors import AdapterError, DataError
 from registry.folders.flexible_heads import FlexibleHead
@@ -204,6 +205,10 @@ class QuestionAnswering(WindowTask):
             )
         return replace(_PLAN, no_answer=None if manifest.text is None else manifest.text.no_answer)
 
+    def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
+        """Contexts of so many words, with questions of one: a question is never cut."""
+        return Rows("probe", {"question": words([1] * len(lengths)), "context": words(lengths)})
+
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
@@ -236,6 +241,11 @@ class QuestionAnswering(WindowTask):
         """The loss, and the outputs of each token, *shape* ``(batch, tokens, 2)``."""
         found = model(**inputs)
         return found.get("loss"), (torch.stack((found.start_logits, found.end_logits), dim=-1),)
+
+    def one_pass(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``start_logits`` and ``end_logits`` of each token, *shape* ``(windows, tokens)``."""
+        found = model(**inputs)
+        return {name: found[name] for name in ("start_logits", "end_logits")}
 
     def predictions(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan, options: Options

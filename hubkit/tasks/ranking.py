@@ -23,8 +23,8 @@ from hubkit.tasks.columns import (
     text,
 )
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, tokens_read
+from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import TextTask, encode_each, tokens_read, words
 from registry.errors import AdapterError, DataError
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_TYPES
@@ -186,9 +186,10 @@ class Ranking(TextTask):
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Every row is a query and candidates."""
 
-    def probe(self) -> Rows:
-        """A long pair and a short one."""
-        return Rows("probe", {"query": [LONG, SHORT], "candidates": [[LONG], [SHORT]]})
+    def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
+        """Queries of so many words, with a candidate each."""
+        texts = words(lengths)
+        return Rows("probe", {"query": texts, "candidates": [[text] for text in texts]})
 
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo

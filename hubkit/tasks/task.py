@@ -29,6 +29,9 @@ Outputs = tuple[np.ndarray, ...]
 """What a model gave for a number of features: arrays of the same length, float32."""
 
 
+LENGTHS = (10, 1)
+"""Words of the rows that a model is tried with."""
+
 Processor = TypeVar("Processor")
 """What turns rows into numbers: a tokenizer, or an image processor."""
 
@@ -407,6 +410,14 @@ class TaskType(ABC, Generic[Processor]):
         """
 
     @abstractmethod
+    def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
+        """Rows to try a model with, which may have what is to be learned.
+
+        Args:
+            lengths: Words of each row; default: a long one and a short one. All images are as long.
+        """
+
+    @abstractmethod
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Make sure that rows have the form that training had, such as pairs.
 
@@ -443,6 +454,18 @@ class TaskType(ABC, Generic[Processor]):
         """
         found = model(**inputs)
         return found.get("loss"), (found.logits,)
+
+    def one_pass(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What one forward pass gives for those who answer without hubkit, by name.
+
+        Args:
+            model: With its head.
+            inputs: What the processor makes of rows, and nothing that is to be learned.
+
+        Raises:
+            UnsupportedModelError: An answer takes several passes.
+        """
+        return {"logits": model(**inputs).logits}
 
     def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor | None:
         """The loss of a batch in training; None: the one that the model computes itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 from typing import Any, ClassVar, cast
 
 import torch
@@ -17,13 +18,12 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from hubkit.bases.load import load_tokenizer, positions
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import HeadPlan, TaskType
+from hubkit.tasks.task import LENGTHS, HeadPlan, TaskType
 from registry.errors import DataError, TextLengthError, UnsupportedModelError
 from registry.manifest import Side, TextInfo
 
 _ROW = {"single texts": "a text", "pairs": "a text and a text_pair"}
-LONG, SHORT = "one two three four five six seven eight nine ten", "one"
-"""Texts to try a model with."""
+_NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 _NO_LIMIT = 2**31 - 1
 """The most tokens that fast tokenizers count to."""
 
@@ -170,9 +170,15 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
         """Batches that are filled up to their longest row."""
         return DataCollatorWithPadding(processor)
 
-    def probe(self) -> Rows:
-        """A long row and a short one, to try a model with."""
-        return self.given([{c.name: text for c in self.inputs} for text in (LONG, SHORT)])
+    def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
+        """Texts of so many words."""
+        texts = words(lengths)
+        return self.given([{c.name: text for c in self.inputs} for text in texts])
+
+
+def words(lengths: Sequence[int]) -> list[str]:
+    """Texts of so many words each, to try a model with."""
+    return [" ".join(islice(cycle(_NUMBERS), length)) for length in lengths]
 
 
 def tokens_read(tokenizer: PreTrainedTokenizerBase, asked: int | None) -> int:

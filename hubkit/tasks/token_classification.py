@@ -37,7 +37,8 @@ from hubkit.tasks.columns import (
     text,
 )
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import words
 from hubkit.tasks.windows import Windows, WindowTask, spelled_together
 from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
 from registry.manifest import Manifest, TextInfo
@@ -231,9 +232,9 @@ class TokenClassification(WindowTask):
                 )
         return Rows("what was given", dict.fromkeys(names, found))
 
-    def probe(self) -> Rows:
-        """Texts, a long one and a short one."""
-        return self.given(super().probe()["text"])
+    def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
+        """Texts of so many words."""
+        return self.given(words(lengths))
 
     def check_row(self, row: Mapping[str, Any]) -> None:
         """A tag for each token, or spans inside of the text that do not overlap."""

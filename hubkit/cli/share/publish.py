@@ -61,7 +61,7 @@ def command(
     as_json: bool,
     **facts: Any,
 ) -> None:
-    """Publish a FOLDER in this registry; with --to, publish REF on a hub.
+    """Publish a FOLDER in this registry; with --to, REF on a hub.
 
     FOLDER was written by hubkit, PEFT or AdapterHub's library. An option replaces what the folder
     says; the folder itself does not change. Weights in a pickle are published as safetensors.

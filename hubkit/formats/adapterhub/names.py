@@ -161,4 +161,5 @@ _FAMILIES = {
     "mt5": _T5,
     "bart": _BART,
     "mbart": _BART,
+    "marian": _BART,
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -15,7 +16,7 @@ from hubkit.bases.load import load_image_processor
 from hubkit.tasks.columns import Column, label, label_list
 from hubkit.tasks.images.picture import Picture, given_picture, picture, require_pillow
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan
+from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan
 from hubkit.tasks.text_classification import Classification
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES
@@ -53,6 +54,13 @@ class ImageClassification(Classification[BaseImageProcessor]):
     ) -> TextInfo:
         """There is no text."""
         return TextInfo()
+
+    def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
+        """Images of noise, which differ."""
+        image = require_pillow()
+        draw = np.random.default_rng(0)
+        pixels = [draw.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in lengths]
+        return Rows("probe", {"image": [image.fromarray(one) for one in pixels]})
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """An image has one form."""

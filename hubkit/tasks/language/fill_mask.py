@@ -23,8 +23,8 @@ from hubkit.bases.load import load_config
 from hubkit.tasks.columns import Column, text
 from hubkit.tasks.language.losses import PERPLEXITY_UP, perplexity, token_losses
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, SHORT, TextTask, encode_each, tokens_read
+from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
+from hubkit.tasks.text import TextTask, encode_each, tokens_read, words
 from registry.errors import DataError, UnsupportedModelError
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES
@@ -135,9 +135,9 @@ class FillMask(TextTask):
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Every row is a text."""
 
-    def probe(self) -> Rows:
-        """A long text and a short one, to be learned."""
-        return Rows("probe", {"text": [LONG, SHORT]})
+    def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
+        """Texts of so many words, to be learned."""
+        return Rows("probe", {"text": words(lengths)})
 
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo

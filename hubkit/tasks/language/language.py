@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import HeadPlan
-from hubkit.tasks.text import LONG, SHORT, TextTask, close_enough
+from hubkit.tasks.task import LENGTHS, HeadPlan
+from hubkit.tasks.text import TextTask, close_enough, words
 from registry.errors import DataError, UnsupportedModelError
 from registry.manifest import TextInfo
 
@@ -64,9 +64,21 @@ class GeneratingTask(TextTask):
         """Batches that are filled up to their longest row."""
         return Batches(processor)
 
-    def probe(self) -> Rows:
-        """A long row and a short one, with what is to be learned."""
-        return Rows("probe", {column.name: [LONG, SHORT] for column in self.columns})
+    def one_pass(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Refuse: an answer takes a pass for each token.
+
+        Raises:
+            UnsupportedModelError: Always.
+        """
+        raise UnsupportedModelError(
+            f"{self.name} writes its answers a token at a time; expected a task type that answers "
+            "in one forward pass.",
+            self.name,
+        )
+
+    def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
+        """Texts of so many words, with what is to be learned."""
+        return Rows("probe", {column.name: words(lengths) for column in self.columns})
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ def _require_alike(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, n
     Raises:
         UnsupportedModelError: It is not.
     """
-    rows = [{"input_ids": ids} for ids in opened(tokenizer, [LONG, SHORT])]
+    rows = [{"input_ids": ids} for ids in opened(tokenizer, words(LENGTHS))]
     run, was_training = Batches(tokenizer), model.training
     generating: Any = model
     model.train(False)

@@ -24,7 +24,7 @@ from hubkit.tasks.language.language import (
 from hubkit.tasks.language.losses import shifted_losses, token_losses
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import LONG, encode_texts, tokens_read
+from hubkit.tasks.text import encode_texts, tokens_read, words
 from registry.errors import DataError, TextLengthError, UnsupportedModelError, did_you_mean
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES
@@ -77,7 +77,7 @@ class Text2Text(GeneratingTask):
         if info.target_language is not None:
             # Where the tokenizer puts the language of a target is where generation has it, too.
             code = processor.convert_tokens_to_ids(info.target_language)
-            if _cut_targets(processor, [LONG], info)[0][0][0] == code:
+            if _cut_targets(processor, words([10]), info)[0][0][0] == code:
                 config.forced_bos_token_id = code
             else:
                 config.decoder_start_token_id = code

@@ -301,12 +301,13 @@ def test_languages_are_where_the_tokenizer_has_them(
             )
 
 
-def test_marian_carries_a_lora_in_its_encoder_and_its_decoder(
-    tmp_path: Path, catalog: Catalog
+@pytest.mark.parametrize("method", [{"method": "lora", "rank": 2}, {"bottleneck_size": 4}], ids=str)
+def test_marian_carries_adapters_in_its_encoder_and_its_decoder(
+    tmp_path: Path, catalog: Catalog, method: dict[str, Any]
 ) -> None:
     base = language_base(tmp_path / "base", "marian", ENCODER_DECODER)
     made = job("translation", pairs(), epochs=1)
-    version = train_adapter(catalog, made, base=str(base), method="lora", rank=2)
+    version = train_adapter(catalog, made, base=str(base), **method)
     model = hubkit.load(str(version.ref), catalog=catalog)
     assert isinstance(model.composition, hubkit.Adapter)
     sides = {str(site).partition(".")[0] for site in model.composition.deltas}

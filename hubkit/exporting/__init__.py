@@ -1,0 +1,1 @@
+"""Write models for who runs them without hubkit."""
