@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import Metaspace
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from tests.support.language import language_base
+from tests.support.language import DECODER, language_base
 from tests.support.models import tiny_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -33,13 +33,13 @@ Tell = Callable[..., list[Table]]
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Runs a story on the data in ``tmp_path``, and returns the tables that it wrote."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    language_base(tmp_path / "base", "bert", AutoModel)
+    encoder = language_base(tmp_path / "base", "bert", AutoModel)
 
-    def run(name: str, base: Path = tmp_path / "base") -> list[Table]:
+    def run(name: str, *options: str, base: Path = encoder) -> list[Table]:
         story = importlib.import_module(name)
         monkeypatch.setattr(story, "base_model", lambda _: base)
         output = tmp_path / "output"
-        arguments = ["--data", str(tmp_path), "--output", str(output)]
+        arguments = ["--data", str(tmp_path), "--output", str(output), *options]
         result = CliRunner().invoke(story.main, arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         tables = read_tables(output / "table.md")
@@ -201,7 +201,7 @@ def test_language_adapters_are_swapped_below_an_adapter_for_names(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for table, target in zip(
-        tell("cross_lingual", unigram_base(tmp_path / "pieces")), ("pt", "de"), strict=True
+        tell("cross_lingual", base=unigram_base(tmp_path / "pieces")), ("pt", "de"), strict=True
     ):
         assert [line["tested on"] for line in table] == ["WikiANN en", f"WikiANN {target}"]
         for line in table:
@@ -256,3 +256,84 @@ def test_classes_pairs_and_choices_are_each_compared_with_the_frozen_base(
     assert (choice["data"], choice["questions"]) == ("CommonsenseQA", "12")
     assert choice["always the same place"] == "0.333"
     share(choice["adapter"])
+
+
+def write_translations(folder: Path) -> None:
+    """English, German and French sentences of which each word has one translation."""
+    english = (*ADJECTIVES, *NOUNS)
+    german = ("gut", "böse", "öde", "toll", "Film", "Stoff", "Ball")
+    french = ("bon", "mal", "terne", "grand", "film", "fil", "bal")
+    words = {
+        "de": dict(zip(english, german, strict=True)),
+        "fr": dict(zip(english, french, strict=True)),
+    }
+    rows = [
+        {"en": f"{NOUNS[row % 3]} {ADJECTIVES[row % 4]} {row}"}
+        | {
+            language: f"{known[NOUNS[row % 3]]} {known[ADJECTIVES[row % 4]]} {row}"
+            for language, known in words.items()
+        }
+        for row in range(12)
+    ]
+    for split in ("train", "validation", "test"):
+        write_json_lines(folder / "debian_desc_de" / f"{split}.jsonl", rows)
+        write_json_lines(folder / "debian_desc_fr" / f"{split}.jsonl", rows)
+    write_json_lines(folder / "ntrex" / "test.jsonl", rows)
+
+
+def test_translations_come_from_a_small_model_that_is_made_once(
+    tmp_path: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_translations(tmp_path / "mt")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    translation = importlib.import_module("translation")
+    sizes = importlib.import_module("small_marian").Sizes
+    monkeypatch.setattr(translation, "SIZES", sizes(words=60, width=16, layers=1, tokens=12))
+    decoder = language_base(tmp_path / "decoder", "llama", DECODER)
+    pairs, few, causal = tell("translation", "--minutes", "0.01", base=decoder)
+    assert [(line["from-to"], line["tested on"]) for line in pairs[:3]] == [
+        ("en-de", "descriptions"),
+        ("en-de", "news"),
+        ("de-en", "descriptions"),
+    ]
+    assert len(pairs) == 8
+    assert [line["from-to"] for line in few] == ["de-fr"] * 2
+    assert [line["from-to"] for line in causal] == ["de-en", "fr-en"]
+    for line in (*pairs, *few, *causal):
+        assert line["pairs"] == "12"
+        for name in ("frozen base", "adapter", *(["fusion"] if "fusion" in line else [])):
+            scores = [float(score) for score in line[name].split(" / ")]
+            assert len(scores) == 2
+            assert all(0 <= score <= 100 for score in scores)
+    (kept,) = (tmp_path / "cache" / "hubkit" / "base-models").iterdir()
+    made = (kept / "model.safetensors").stat().st_mtime_ns
+    (tmp_path / "output" / "table.md").unlink()
+    assert len(tell("translation", "--minutes", "0.01", "--no-decoder")) == 2
+    assert (kept / "model.safetensors").stat().st_mtime_ns == made
+
+
+def test_an_interrupted_small_model_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module = importlib.import_module("small_marian")
+    pairs = [(f"{noun} {word}", f"{word} {noun}") for noun in NOUNS for word in ADJECTIVES]
+    # Each look at the clock takes a second.
+    clock = iter(range(1000))
+    monkeypatch.setattr(module, "monotonic", lambda: float(next(clock)))
+    sizes = module.Sizes(words=40, width=16, layers=1, tokens=8, save_every=0.0)
+    save, steps = module._save, []
+
+    def broken(path: Path, model: object, optimizer: object, step: int, spent: float) -> None:
+        save(path, model, optimizer, step, spent)
+        steps.append(step)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_save", broken)
+    with pytest.raises(KeyboardInterrupt):
+        module.small_marian(pairs, 1, sizes, tmp_path)
+    folder = module.small_marian(pairs, 1, sizes, tmp_path)
+    assert steps[3] == 4, "the fourth step follows the third"
+    assert not (folder / "checkpoint.pt").exists()
+    assert (folder / "config.json").exists()
