@@ -40,7 +40,7 @@ HUBKIT_ROOMS = {
     "hub": [],
     "adapters": ["bases", "composition", "formats", "methods", "nn"],
     "models": ["adapters", "bases", "composition", "formats", "methods", "nn", "tasks"],
-    "sharing": ["adapters", "bases", "formats", "hub", "methods", "models"],
+    "sharing": ["adapters", "bases", "formats", "hub", "methods", "models", "tasks"],
     "inference": ["adapters", "bases", "models", "tasks"],
     "composing": ["adapters", "bases", "composition", "inference", "methods"],
     "training": [

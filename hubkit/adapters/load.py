@@ -83,12 +83,26 @@ def load_published(
     own = isinstance(composition, Adapter | Fusion)
     head = composition.head if isinstance(composition, Adapter | Fusion) else parts[-1].head
     foreign = is_kept_only(folder) if own else parts[-1].foreign_head
+    require_labels(f"The head of {version.ref}", head, manifest)
+    return Published(version, manifest, composition, head, foreign)
+
+
+def require_labels(owner: str, head: Head | None, manifest: Manifest) -> None:
+    """Make sure that a head has the labels that its manifest says.
+
+    Args:
+        owner: Whose head it is, for the message.
+        head: The head, as :func:`~hubkit.formats.heads.described` by the manifest.
+        manifest: What stands beside it.
+
+    Raises:
+        AdapterError: It has others.
+    """
     if head is not None and head.labels != manifest.labels:
         raise AdapterError(
-            f"The head of {version.ref} has the labels {head.labels}, but its manifest says "
-            f"{manifest.labels}."
+            f"{owner} has the labels {', '.join(head.labels) or 'none'}, but its manifest says "
+            f"{', '.join(manifest.labels) or 'none'}."
         )
-    return Published(version, manifest, composition, head, foreign)
 
 
 def _read(folder: Copy, version: Version, manifest: Manifest, parts: list[Published]) -> Attachable:

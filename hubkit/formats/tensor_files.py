@@ -20,7 +20,7 @@ from registry.folders.safetensors import read_header
 from registry.storage.files import open_file
 from registry.storage.place import Place
 
-# https://github.com/huggingface/safetensors, "Format": its names of those that torch has, too.
+# https://github.com/huggingface/safetensors, "Format": its names, and what they are read as.
 _DTYPES = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -31,13 +31,17 @@ _DTYPES = {
     "U16": torch.uint16,
     "U32": torch.uint32,
     "U64": torch.uint64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3": torch.float32,
+    "F8_E5M2": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "F32": torch.float32,
     "F64": torch.float64,
 }
+
+
+# torch computes next to nothing in these.
+_NARROW = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def read_json(path: Place) -> dict[str, Any]:
@@ -60,6 +64,8 @@ def read_json(path: Place) -> dict[str, Any]:
 def read_tensors(folder: Place, name: str, pickle_name: str) -> dict[str, Tensor]:
     """Read the safetensors file ``name``, or the pickle ``pickle_name`` where there is none.
 
+    Numbers of 8 bits are widened to float32, which has them all.
+
     Under ``torch.device("meta")``, only the header of a safetensors file is read: its tensors have
     sizes and no numbers.
 
@@ -77,7 +83,7 @@ def read_tensors(folder: Place, name: str, pickle_name: str) -> dict[str, Tensor
                 for name, tensor in read_header(path).items()
             }
         open_file(path).close()
-        return load_file(path)
+        return _widened(load_file(path))
     except FolderError as error:
         raise AdapterError(str(error), error.subject) from error
     except (OSError, SafetensorError) as error:
@@ -92,9 +98,16 @@ def _read_pickle(path: Place, preferred: str) -> dict[str, Tensor]:
         try:
             open_file(path).close()
             convert(path, converted, {})
-            return load(converted.read_bytes())
+            return _widened(load(converted.read_bytes()))
         except OSError as error:
             raise AdapterError(f"{path} cannot be read: {error}.", path) from error
+
+
+def _widened(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tensor.float() if tensor.dtype in _NARROW else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

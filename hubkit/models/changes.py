@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hubkit.bases.load import describe
-from hubkit.models.head import head_to_keep, made_outlet, outlet_tensors
+from hubkit.models.head import head_to_keep, made_outlet, module_paths, outlet_tensors
 from hubkit.nn.hooks import SUBMODULE
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo
@@ -87,7 +87,9 @@ def trained_outlet(model: PreTrainedModel, before: BaseState | None, name: str) 
     made = made_outlet(model) if before is None else before.made
     # A bare model has no head that reads them.
     made = made if head_to_keep(model) else frozenset()
-    return tuple(name for name in outlet if name in changed | trainable | made)
+    # A head has all of a module, or nothing.
+    kept = module_paths(model, outlet.keys() & (changed | trainable | made))
+    return tuple(name for name in outlet if module_paths(model, [name])[0] in kept)
 
 
 def base_tensors(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -44,6 +44,7 @@ from transformers.utils.generic import ModelOutput
 
 from hubkit.bases.decoders import is_decoder
 from hubkit.bases.load import load_for_head
+from hubkit.formats.heads import FLEXIBLE
 from hubkit.models.head import head_tensors
 from registry.errors import AdapterError, DataError, did_you_mean
 from registry.folders.flexible_heads import FlexibleHead
@@ -291,6 +292,20 @@ def load_with_flexible_head(
             )
     inside = {f"{model.base_model_prefix}.{name}" for name in new}
     return model, frozenset(inside & model.state_dict().keys() | head_tensors(model).keys())
+
+
+def shapes_by_width(flexible: FlexibleHead, width: int) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of a head's tensors by name; None for one that makes words, as the base model has.
+
+    Args:
+        flexible: How the head is built.
+        width: The hidden size of a base model.
+    """
+    if flexible.makes_words:
+        return None
+    with torch.device("meta"):
+        layers = nn.Sequential(*_of_classes(flexible, PreTrainedConfig(hidden_size=width)))
+    return {f"{FLEXIBLE}.{name}": tuple(one.shape) for name, one in layers.state_dict().items()}
 
 
 @cache

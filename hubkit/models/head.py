@@ -72,7 +72,8 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
         model: Has the head's place, as a model of the class that the adapter was trained in has.
         head: The weights; ``head`` of an adapter or a fusion.
         new: The parameters of the model's head that the base model has no weights for, by name:
-            ``head`` has at least these. None: all of them.
+            ``head`` has at least these, and all of each module that it has a part of. None: all of
+            them.
 
     Raises:
         AdapterError: A parameter is missing, is none of the model's head, or has another shape; or
@@ -87,11 +88,11 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
     own = head_tensors(model)
     places = {**own, **outlet_tensors(model), **_shared(model)}
     missing = (own.keys() if new is None else set(new)) - head.tensors.keys()
-    if missing:
+    if missing := missing | set(missing_beside(model, head.tensors)):
         raise AdapterError(
             f"The adapter's head ({head.model_class or 'of an unnamed class'}) has no weights for "
-            f"{', '.join(sorted(missing))} of {type(model).__name__}; they would be random. Save "
-            "the adapter with its whole head (peft: modules_to_save)."
+            f"{', '.join(sorted(missing))} of {type(model).__name__}; they would be others than in "
+            "training. Save the adapter with its whole head (peft: modules_to_save)."
         )
     for name, tensor in head.tensors.items():
         place = places.get(name)
@@ -274,6 +275,29 @@ def module_paths(model: PreTrainedModel, tensors: Collection[str]) -> tuple[str,
     """The modules that tensors of a head belong to, as a manifest names them: ``classifier``."""
     prefix = f"{model.base_model_prefix}."
     return tuple(dict.fromkeys(name.removeprefix(prefix).partition(".")[0] for name in tensors))
+
+
+def missing_beside(model: PreTrainedModel, tensors: Collection[str]) -> list[str]:
+    """What ``model`` has in the modules of a head beside ``tensors``, by name.
+
+    A head brings a module as a whole, or not at all: of a part, the rest would be what the base
+    model has there, which was not trained with it.
+
+    Args:
+        model: Has the head's place.
+        tensors: The names of what the head brings.
+    """
+    places = {**head_tensors(model), **outlet_tensors(model)}
+    modules = set(module_paths(model, tensors))
+    # One tensor may have several names, of which the files have one.
+    brought = {id(places[name]) for name in tensors if name in places}
+    return [
+        name
+        for name, tensor in places.items()
+        if name not in tensors
+        and id(tensor) not in brought
+        and not modules.isdisjoint(module_paths(model, [name]))
+    ]
 
 
 def _saved(model: PreTrainedModel) -> dict[str, Tensor]:

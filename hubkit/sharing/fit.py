@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -16,21 +17,25 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.load import load_published
+from hubkit.adapters.load import load_published, require_labels
+from hubkit.adapters.older import completed
 from hubkit.formats.adapterhub.names import family
-from hubkit.formats.heads import FLEXIBLE, is_kept_only, read_head
+from hubkit.formats.heads import FLEXIBLE, Head, described, is_kept_only, read_head
 from hubkit.methods.table import METHODS
 from hubkit.models.fit import Fitting, has_sites
-from hubkit.models.flexible_head import with_flexible_head
+from hubkit.models.flexible_head import shapes_by_width, with_flexible_head
+from hubkit.models.head import head_tensors, missing_beside
+from hubkit.tasks.table import TASK_TYPES
 from registry import Catalog, Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
 from registry.folders.bounded import shown
 from registry.folders.configs import read_config
+from registry.folders.contents import listed
 from registry.folders.expressions import require_quick
-from registry.folders.flexible_heads import KEPT, OPTIONS
+from registry.folders.flexible_heads import KEPT, OPTIONS, FlexibleHead
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
 from registry.folders.lora import ALL_LINEAR, read_lora
-from registry.folders.peft_names import PREFIX, is_saved, plain_name
+from registry.folders.peft_names import PREFIX, plain_name, saved_modules, task_of
 from registry.folders.safetensors import TensorInfo, read_header
 from registry.refs import AdapterRef
 from registry.storage.place import Place
@@ -94,9 +99,9 @@ def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]
                 f"Kept, not attached by hubkit: it does not know where AdapterHub has its adapters "
                 f"in the architecture {model_type}."
             ]
-        with torch.device("meta"):  # its sizes, without reading a number again
-            adapter = Adapter.load(folder, with_head=False)
         if base is not None:
+            with torch.device("meta"):  # its sizes, without reading a number again
+                adapter = Adapter.load(folder, with_head=False)
             # The name in the files says little to who has the folder at hand.
             Fitting(_skeleton(base)).check(replace(adapter, name=str(folder)))
     if (folder / HEAD.weights).is_file() and base is not None:
@@ -104,6 +109,68 @@ def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]
     if is_kept_only(folder):
         notes.append("Kept, not run by hubkit: a head of a type that AdapterHub's library runs.")
     return notes
+
+
+def check_readable(folder: Place, manifest: Manifest) -> None:
+    """Read a folder as it is read when it is loaded, but for the numbers of its tensors.
+
+    Does nothing for what hubkit does not compute itself.
+
+    Raises:
+        AdapterError: It would be refused then: tensors are missing, unexpected or of another shape,
+            or its head has other outputs than its manifest says.
+    """
+    kept = is_kept_only(folder)
+    with torch.device("meta"):
+        if manifest.kind == "fusion" and not kept and (head := read_head(folder)) is not None:
+            head = described(head, manifest)
+        elif manifest.kind == "adapter" and _is_composed(folder, manifest):
+            adapter = Adapter.load(folder, base=manifest.base_model, with_head=not kept)
+            head = adapter.described_by(manifest).head
+        else:
+            return
+    require_labels(f"{folder}: the head", head, manifest)
+    if head is None:
+        return
+    if head.flexible is not None:
+        _require_layers(folder, head, head.flexible)
+    task = TASK_TYPES.get(manifest.task_type or "")
+    if task is not None:
+        with _said_of(folder):
+            task.plan_of(completed(manifest, head))
+
+
+def _is_composed(folder: Place, manifest: Manifest) -> bool:
+    """Whether hubkit reads the adapter in a folder to compute it."""
+    if manifest.method.type not in METHODS:
+        return False
+    is_peft = (folder / PEFT.weights).is_file()
+    return is_peft or _knows_names(read_config(folder / ADAPTER.config).get("model_type"))
+
+
+@contextmanager
+def _said_of(folder: Place) -> Iterator[None]:
+    """Name a folder in errors of the block."""
+    try:
+        yield
+    except AdapterError as error:
+        raise AdapterError(f"{folder}: {error}", folder) from error
+
+
+def _require_layers(folder: Place, head: Head, flexible: FlexibleHead) -> None:
+    """Make sure that a flexible head has the layers that its configuration says."""
+    width = next((one.shape[1] for one in head.tensors.values() if one.ndim == 2), 1)
+    expected = shapes_by_width(flexible, width)
+    found = {name: tuple(tensor.shape) for name, tensor in head.tensors.items()}
+    if expected is not None and expected != found:
+        odd = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
+        raise AdapterError(
+            f"{folder / HEAD.weights}: the {flexible.head_type} head that {HEAD.config} describes "
+            f"has the tensors {expected}, found {found}. Copy both files of the head.",
+            odd,
+        )
 
 
 def check_fusion(catalog: Catalog, folder: Place, manifest: Manifest) -> None:
@@ -180,7 +247,8 @@ def _check_peft(folder: Place, manifest: Manifest, base: Path) -> list[str]:
             adapted.add(found["module"])
     _check_whole(weights, whole, models)
     if trained_in is not None:
-        _require_saved_modules(folder, list(whole), trained_in)
+        composed = manifest.method.type == "lora"
+        _require_saved_modules(folder, whole, trained_in, composed=composed)
         # A variant, such as one that repeats layers, may put them elsewhere.
         if adapted and manifest.method.type != "lora_variant":
             _require_all_layers(folder, adapted, trained_in)
@@ -213,23 +281,32 @@ def _check_whole(
             )
 
 
-def _require_saved_modules(folder: Place, paths: list[str], model: PreTrainedModel) -> None:
-    """Make sure that the weights hold each module of the model that was trained as a whole."""
-    named = read_config(folder / PEFT.config).get("modules_to_save") or ()
+def _require_saved_modules(
+    folder: Place, paths: Collection[str], model: PreTrainedModel, *, composed: bool
+) -> None:
+    """Make sure that the weights hold each module of the model that was trained as a whole.
+
+    These are the modules that PEFT finds by the ends of their paths: those that the configuration
+    names, and the head of the task type. Where hubkit puts the head in place (`composed`), the
+    weights hold all or nothing of any other part of it.
+    """
+    ends = saved_modules(read_config(folder / PEFT.config))
+    tensors = model.state_dict(keep_vars=True)
+    found = {place for path in paths if (place := _place(path, tensors)) is not None}
+    brought = {id(tensors[name]) for name in found}  # one tensor may have several names
+    whole = [path for path, _ in model.named_modules() if path.endswith(ends)]
     missing = [
-        module
-        for module in dict.fromkeys(named)
-        if not is_saved(module, paths)
-        and any(
-            path.endswith(module) and any(True for _ in inner.parameters())
-            for path, inner in model.named_modules()
-        )
+        name
+        for name, tensor in tensors.items()
+        if id(tensor) not in brought and any(name.startswith(f"{path}.") for path in whole)
     ]
+    if composed:
+        missing += [name for name in missing_beside(model, found) if name not in missing]
     if missing:
         raise AdapterError(
-            f"{folder}: modules_to_save names {', '.join(missing)}, which a "
-            f"{type(model).__name__} has, but {PEFT.weights} holds nothing of it. Save the adapter "
-            "again, with all that was trained.",
+            f"{folder / PEFT.weights} lacks {listed(missing)}, which a {type(model).__name__} has "
+            "in a module that was trained as a whole. Save the adapter again, with all that was "
+            "trained.",
             missing,
         )
 
@@ -241,8 +318,18 @@ def _check_head(folder: Place, manifest: Manifest, base: Path) -> None:
         _check_flexible_head(folder, base)
         return
     model = _with_head(config.get("model_class"), manifest, base)
-    if model is not None:
-        _check_whole(folder / HEAD.weights, read_header(folder / HEAD.weights), [model])
+    if model is None:
+        return
+    found, own = read_header(folder / HEAD.weights), head_tensors(model)
+    _check_whole(folder / HEAD.weights, found, [model])
+    brought = {id(own[name]) for name in found if name in own}
+    missing = [name for name, one in own.items() if name not in found and id(one) not in brought]
+    if missing := missing or missing_beside(model, found):
+        raise AdapterError(
+            f"{folder / HEAD.weights} lacks {listed(missing)}, which the head of a "
+            f"{type(model).__name__} has. Save the adapter again, with its whole head.",
+            missing,
+        )
 
 
 def _check_flexible_head(folder: Place, base: Path) -> None:
@@ -331,7 +418,7 @@ def _class_of_peft(folder: Place) -> str | None:
     trained_in = (config.get("auto_mapping") or {}).get("base_model_class")
     if trained_in:
         return str(trained_in)
-    names = of_peft(str(config.get("task_type")).removeprefix("TaskType."))
+    names = of_peft(task_of(config))
     return None if names is None else names.auto_class
 
 
@@ -361,12 +448,18 @@ def _vision_names(path: str) -> str:
 
 
 def _find(path: str, places: Mapping[str, _Found]) -> _Found | None:
+    """What is at the place that a path means: see :func:`_place`."""
+    place = _place(path, places)
+    return None if place is None else places[place]
+
+
+def _place(path: str, places: Container[str]) -> str | None:
     """The place that a path inside a model with any head means: in that head, or the backbone."""
     while path not in places:
         _, dot, path = path.partition(".")
         if not dot:
             return None
-    return places[path]
+    return path
 
 
 def _sizes(module: nn.Module) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Publish a finished folder. Loads torch only for weights to convert or a base model to check."""
+"""Publish a finished folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from registry.folders import Given
 from registry.folders.adapterhub import fused_adapters
 from registry.folders.contents import listed
 from registry.folders.folder import numbered_labels
-from registry.folders.kinds import FUSION, PEFT, find_parts
+from registry.folders.kinds import FUSION, find_parts
 from registry.storage.files import MANIFEST_NAME
 from registry.storage.place import Place
 
@@ -140,9 +140,7 @@ def checked_folder(
                 expected=len(manifest.labels),
                 found=manifest.labels,
             )
-        notes = list(folder.notes)
-        if foreign:
-            notes += _check_tensors(catalog, clean, manifest, where)
+        notes = [*folder.notes, *_check_tensors(catalog, clean, manifest, where, foreign)]
         for note in notes:
             _log.warning("%s", note)
         numbers = numbered_labels(len(manifest.labels))
@@ -161,15 +159,17 @@ def checked_folder(
 
 
 def _check_tensors(
-    catalog: Catalog, folder: Place, manifest: Manifest, base: Path | None
+    catalog: Catalog, folder: Place, manifest: Manifest, base: Path | None, foreign: bool
 ) -> list[str]:
-    """Hold the tensors to the base model, and return what to note."""
-    if base is None and (folder / PEFT.weights).is_file():
-        return []  # all that can be said of it without torch is said already
-    from hubkit.sharing.fit import check_fit, check_fusion
+    """Hold the tensors to the manifest and to the base model, and return what to note."""
+    from hubkit.sharing.fit import check_fit, check_fusion, check_readable  # loads torch
 
-    check_fusion(catalog, folder, manifest)
-    return check_fit(folder, manifest, base)
+    notes = []
+    if foreign:
+        check_fusion(catalog, folder, manifest)
+        notes = check_fit(folder, manifest, base)
+    check_readable(folder, manifest)
+    return notes
 
 
 def _find_parents(

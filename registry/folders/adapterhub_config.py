@@ -251,6 +251,8 @@ def _method(options: Mapping[str, Any], where: Place) -> tuple[str, str | None]:
         is_parallel,
         bool(options.get("original_ln_before")) and not is_parallel,
     )
+    if inverse and is_parallel:
+        return f"bottleneck{inverse}", "is_parallel and inv_adapter are on together"
     if places in _BOTTLENECKS:
         return f"{_BOTTLENECKS[places]}{inverse}", None
     if odd := odd_option(options, PLAIN_BOTTLENECK):

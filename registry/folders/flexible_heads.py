@@ -157,7 +157,7 @@ def flexible_head(config: Mapping[str, Any], where: Place) -> FlexibleHead | Non
                 where,
             )
     values = {**known, **{name: value for name, value in config.items() if name in known}}
-    read = _Reader(values, where)
+    read = _Reader(values, known, where)
     several = head_type == "multilabel_classification" or read.flag("multilabel")
     found = FlexibleHead(
         head_type=head_type,
@@ -186,13 +186,16 @@ def flexible_head(config: Mapping[str, Any], where: Place) -> FlexibleHead | Non
 class _Reader:
     """Options, each held to what it may be."""
 
-    def __init__(self, values: Mapping[str, Any], where: Place) -> None:
+    def __init__(self, values: Mapping[str, Any], known: Mapping[str, Any], where: Place) -> None:
         self._values = values
+        self._known = known
         self._where = where
 
     def count(self, name: str, most: int = 2**31 - 1) -> int | None:
         value = self._values.get(name)
-        if value is not None and (type(value) is not int or not 1 <= value <= most):
+        if value is None and self._known.get(name) is None:
+            return None
+        if type(value) is not int or not 1 <= value <= most:
             raise self._error(name, f"a whole number from 1 to {most}")
         return value
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.errors import FolderError
+from registry.folders.bounded import shown
 from registry.folders.flexible_heads import flexible_head
 from registry.folders.folder import Given, choose_labels
 from registry.folders.kinds import HEAD
@@ -33,13 +34,19 @@ def read_head(
             an option of a flexible head has no meaning.
     """
     where = path / HEAD.config
+    if not isinstance(config.get("config"), dict | None):
+        raise FolderError(
+            f"{where}: config is {shown(config['config'])}; expected the options of a head that "
+            "AdapterHub built, or null for that of a class of transformers. Mend the file.",
+            where,
+        )
     flexible = config.get("config") if isinstance(config.get("config"), dict) else None
     labels = (flexible or {}).get("label2id") or config.get("label2id") or {}
-    if not isinstance(labels, dict) or sorted(labels.values(), key=str) != sorted(
-        range(len(labels)), key=str
-    ):
+    # bool is a subclass of int, and 0.0 is equal to 0.
+    numbers = labels.values() if isinstance(labels, dict) else [None]
+    if not all(type(one) is int for one in numbers) or {*numbers} != {*range(len(labels))}:
         raise FolderError(
-            f"{where}: label2id must number its labels from 0, found {labels}. Mend the file.",
+            f"{where}: label2id must number its labels from 0, found {shown(labels)}. Mend the file.",
             where,
         )
     names = tuple(sorted(labels, key=labels.__getitem__))

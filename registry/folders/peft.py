@@ -23,6 +23,8 @@ from registry.folders.peft_names import (
     in_head,
     is_saved,
     plain_name,
+    saved_modules,
+    task_of,
 )
 from registry.folders.safetensors import TensorInfo, read_header, require_numbers, require_weights
 from registry.manifest import HeadInfo, Method, manifest_errors
@@ -167,13 +169,15 @@ def _require_saved(
         for name in tensors
         if ".lora_" not in name
     ]
-    missing = [module for module in dict.fromkeys(given) if not is_saved(module, paths)]
-    heads = [module for module in dict.fromkeys(given) if in_head(module.rpartition(".")[2])]
+    named = saved_modules(config)
+    missing = [module for module in named if not is_saved(module, paths)]
+    heads = [module for module in named if in_head(module.rpartition(".")[2])]
     if set(heads) - set(missing):  # it has one of them
         missing = [module for module in missing if module not in heads]
     if missing:
+        by = "modules_to_save names" if set(missing) & set(given) else f"a {task_of(config)} has"
         raise FolderError(
-            f"{where.parent}: modules_to_save names {', '.join(missing)}, of which "
+            f"{where.parent}: {by} {', '.join(missing)}, of which "
             f"{PEFT.weights} holds nothing: without it, the adapter computes something else than "
             "it did in training. Save the adapter again, with all that was trained.",
             missing,

@@ -7,7 +7,8 @@ of DataParallel. A module that PEFT trains as a whole is ``NAME.modules_to_save.
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 PREFIX = "base_model.model."
 """What the names in PEFT's files start with."""
@@ -21,6 +22,14 @@ _HEAD_MODULES = (
 )
 _OUTLETS = ("pooler", "layernorm", "norm", "final_norm", "ln_f")
 """The names of modules after the layers of a backbone; if trained, they are part of the head."""
+# What PEFT trains and saves as a whole for a task type, whichever of them the model has.
+_HEADS_OF_TASKS = {
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
+_WITHOUT_MODULES = ("ADAPTION_PROMPT", "TRAINABLE_TOKENS", "XLORA")
+"""The methods of PEFT that have no option for such modules."""
 # How lists of layers, and what is beside them, are called in any architecture: what stands before
 # that is the backbone's name.
 _PARTS = re.compile(
@@ -65,6 +74,24 @@ def head_module(path: str, prefix: str) -> str | None:
         return path.partition(".")[0]
     inside = path.removeprefix(prefix).partition(".")[0]
     return inside if path.startswith(prefix) and inside in _OUTLETS else None
+
+
+def task_of(config: Mapping[str, Any]) -> str | None:
+    """Return the task type of an adapter as PEFT calls it, which Python may have printed."""
+    task = config.get("task_type")
+    return task.removeprefix("TaskType.") if isinstance(task, str) else None
+
+
+def saved_modules(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the ends of the paths of what was trained and saved as a whole beside the adapter.
+
+    Args:
+        config: What ``adapter_config.json`` holds, its ``modules_to_save`` names or null.
+    """
+    named = tuple(config.get("modules_to_save") or ())
+    if config.get("peft_type") in _WITHOUT_MODULES:
+        return named
+    return tuple(dict.fromkeys(named + _HEADS_OF_TASKS.get(task_of(config) or "", ())))
 
 
 def is_saved(module: str, paths: list[str]) -> bool:

@@ -38,6 +38,19 @@ def test_tensors_come_back_with_the_same_bits(tmp_path: Path) -> None:
     assert torch.signbit(found["a"]).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_numbers_of_eight_bits_are_widened(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {"a": torch.tensor([0.5, -3.0, 0.0]).to(dtype)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    torch.save(tensors, tmp_path / "v.bin")
+    with torch.device("meta"):
+        assert read_tensors(tmp_path, "w.safetensors", "w.bin")["a"].dtype == torch.float32
+    for name in ("w", "v"):
+        found = read_tensors(tmp_path, f"{name}.safetensors", f"{name}.bin")["a"]
+        assert found.dtype == torch.float32
+        assert found.tolist() == [0.5, -3.0, 0.0]
+
+
 def test_the_order_of_the_names_does_not_change_the_bytes(tmp_path: Path) -> None:
     one, other = torch.ones(2), torch.zeros(3)
     write_tensors(tmp_path / "1", {"a": one, "b": other})

@@ -94,6 +94,31 @@ def test_what_the_base_model_has_of_a_head_need_not_be_in_the_adapter() -> None:
     assert same(dict(head_tensors(model)), {**inherited, **weights})
 
 
+@pytest.mark.parametrize(
+    ("tensors", "lacks"),
+    [
+        ({"classifier.weight": (2, 16)}, "classifier.bias"),
+        (
+            {
+                "classifier.weight": (2, 16),
+                "classifier.bias": (2,),
+                "bert.pooler.dense.bias": (16,),
+            },
+            "bert.pooler.dense.weight",
+        ),
+    ],
+)
+def test_a_part_of_a_module_is_not_completed_by_the_base_models(
+    tensors: dict[str, tuple[int, ...]], lacks: str
+) -> None:
+    model = tiny_classifier()
+    before = snapshot(model)
+    weights = {name: torch.ones(shape) for name, shape in tensors.items()}
+    with pytest.raises(AdapterError, match=rf"no weights for {lacks} of BertFor"):
+        set_head(model, Head(None, ("x", "y"), weights, "bert"), new=())
+    assert same(snapshot(model), before)
+
+
 def test_t5_holds_its_head_for_answers_beside_the_backbone() -> None:
     model = tiny_model("t5", AutoModelForQuestionAnswering)
     assert set(head_tensors(model)) == {"qa_outputs.weight", "qa_outputs.bias"}

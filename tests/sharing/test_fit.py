@@ -115,6 +115,38 @@ def test_a_tensor_that_replaces_one_of_another_shape_is_refused(
         catalog.resolve(NAME)
 
 
+@pytest.mark.parametrize(
+    ("held", "modules", "lacks"),
+    [
+        ({"classifier.weight": (2, 16)}, None, r"classifier\.bias"),
+        ({"classifier.bias": (2,)}, ["classifier"], r"classifier\.weight"),
+        ({"bert.pooler.dense.weight": (16, 16)}, ["pooler"], r"bert\.pooler\.dense\.bias"),
+        ({"bert.pooler.dense.bias": (16,)}, None, r"bert\.pooler\.dense\.weight"),
+        (
+            {"bert.encoder.layer.1.output.LayerNorm.bias": (16,)},
+            ["LayerNorm"],
+            r"bert\.embeddings\.LayerNorm\.weight, ",
+        ),
+    ],
+)
+def test_a_part_of_a_module_that_was_trained_is_refused(
+    catalog: Catalog,
+    tmp_path: Path,
+    base: Path,
+    held: dict[str, tuple[int, ...]],
+    modules: list[str] | None,
+    lacks: str,
+) -> None:
+    tensors = {f"base_model.model.{name}": torch.randn(shape) for name, shape in held.items()}
+    if "classifier" not in next(iter(held)):
+        tensors |= head(2, tiny_config("bert").hidden_size)
+    folder = lora(tmp_path / "a", deltas() | tensors, modules_to_save=modules)
+    with pytest.raises(AdapterError, match=rf"lacks {lacks}.* which a BertFor"):
+        publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b"))
+    with pytest.raises(HubkitError, match="it"):
+        catalog.resolve(NAME)
+
+
 def test_a_part_of_the_head_that_was_trained_and_is_not_there_is_named(
     catalog: Catalog, tmp_path: Path
 ) -> None:
@@ -133,7 +165,9 @@ def test_a_part_of_the_head_that_was_trained_and_is_not_there_is_named(
         target_modules=["q_lin"],
         modules_to_save=["classifier", "pre_classifier"],
     )
-    with pytest.raises(AdapterError, match="modules_to_save names pre_classifier, which a Distil"):
+    with pytest.raises(
+        AdapterError, match=r"lacks pre_classifier\.bias, pre_classifier\.weight, which a Distil"
+    ):
         publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b"))
 
 

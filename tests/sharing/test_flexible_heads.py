@@ -21,6 +21,7 @@ from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_fusion
 from registry import AdapterRef, Catalog, Folder, Manifest, Version
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError
+from registry.folders.hubkit import write_manifest
 from tests.support.data import TEXTS, job
 from tests.support.foreign import HEAD, copy, edit
 from tests.support.models import REFERENCES, reference_base, tokenizer
@@ -246,14 +247,23 @@ def test_a_configuration_that_cannot_be_built_is_refused(
         publish_folder(catalog, folder, ref("it"), base=str(base), task="t")
 
 
-def test_a_head_that_does_not_fit_is_refused_at_load_where_no_base_model_was_at_hand(
-    catalog: Catalog, tmp_path: Path, base: Path
+@pytest.mark.parametrize("change", [wider, without_last, more])
+def test_a_head_of_other_layers_is_refused_where_no_base_model_is_at_hand(
+    catalog: Catalog, tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]
 ) -> None:
     folder = copy(HEAD, tmp_path / "topic")
     weights = folder / "model_head.safetensors"
-    save_file(wider(load_file(weights)), weights)
+    save_file(change(load_file(weights)), weights)
+    with pytest.raises(AdapterError, match=r"head that head_config\.json describes has the tens"):
+        publish_folder(catalog, folder, ref("it"), task="t")
+
+
+def test_labels_of_a_manifest_that_are_not_the_heads_are_refused(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    folder = copy(HEAD, tmp_path / "topic")
     publish_folder(catalog, folder, ref("it"), task="t")
-    with pytest.raises(
-        AdapterError, match=r"head\.1\.weight of shape \(48, 48\), which has the sh"
-    ):
-        hubkit.load("it", base=str(base), catalog=catalog)
+    manifest = catalog.manifest(catalog.resolve(ref("it")))
+    write_manifest(folder, manifest.changed("it", labels=("ja", "nein")))
+    with pytest.raises(AdapterError, match="has the labels no, yes, but its manifest says ja, n"):
+        publish_folder(catalog, folder, ref("other"))

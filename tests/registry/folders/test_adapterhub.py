@@ -149,6 +149,8 @@ def test_the_head_of_a_transformers_class_is_read(head: Path) -> None:
         ),
         ({"no": 1, "yes": 2}, "label2id must number its labels from 0"),
         ({"no": "0", "yes": "1"}, "label2id must number its labels from 0"),
+        ({"no": 0.0, "yes": 1.0}, "label2id must number its labels from 0"),
+        ({"no": False, "yes": True}, "label2id must number its labels from 0"),
         (["no", "yes"], "label2id must number its labels from 0"),
     ],
 )
@@ -157,6 +159,13 @@ def test_labels_that_disagree_with_the_head_are_refused(
 ) -> None:
     edit(head / "head_config.json", lambda config: config["config"].update(label2id=labels))
     with pytest.raises(FolderError, match=message):
+        read_folder(head)
+
+
+@pytest.mark.parametrize("config", ["classification", ["classification"], False])
+def test_a_head_whose_options_are_none_is_refused(head: Path, config: Any) -> None:
+    edit(head / "head_config.json", lambda content: content.update(config=config))
+    with pytest.raises(FolderError, match=r"config is .*; expected the options of a head"):
         read_folder(head)
 
 

@@ -59,6 +59,7 @@ def test_an_option_that_is_off_is_none() -> None:
     [
         ({"use_pooler": True}, "'use_pooler' is True, which a question_answering head"),
         ({"num_labels": 3}, "num_labels is 3; a question_answering head has 2 outputs"),
+        ({"num_labels": None}, "num_labels is None; expected a whole number"),
         ({"num_labels": "2"}, "num_labels is '2'; expected a whole number"),
         ({"layers": True}, "layers is True; expected a whole number"),
         ({"layers": 1000}, "layers is 1000; expected a whole number from 1 to 64"),

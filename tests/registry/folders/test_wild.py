@@ -21,7 +21,7 @@ BASE = Given(base=BaseModelInfo(id="bert-base-uncased"))
 QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query"
 LORA: dict[str, Any] = {
     "peft_type": "LORA",
-    "task_type": "SEQ_CLS",
+    "task_type": "FEATURE_EXTRACTION",
     "base_model_name_or_path": "bert-base-uncased",
     "r": 4,
     "lora_alpha": 8,
@@ -227,6 +227,17 @@ def test_a_folder_of_another_tool_is_not_called_adapterhubs(
         read_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("task", "of"), [("SEQ_CLS", "classifier"), ("QUESTION_ANS", "qa_outputs")]
+)
+def test_a_head_that_peft_saves_for_the_task_type_is_in_the_weights(
+    tmp_path: Path, task: str, of: str
+) -> None:
+    folder = peft(tmp_path / "a", DELTA, task_type=task)
+    with pytest.raises(FolderError, match=rf"a {task} has {of}.*, of which adapter_model"):
+        read_folder(folder, BASE)
+
+
 # --- AdapterHub ---------------------------------------------------------------------------------
 
 
@@ -356,3 +367,12 @@ def test_a_head_that_chooses_has_one_output_for_all_choices(tmp_path: Path) -> N
     (folder / "head_config.json").write_text(json.dumps({"config": config, "name": "x"}))
     write_tensors(folder / "model_head.safetensors", {"heads.x.1.weight": (1, 8)})
     assert read_folder(folder, BASE).manifest.task_type == "multiple-choice"
+
+
+def test_a_parallel_adapter_with_an_invertible_part_is_kept(tmp_path: Path) -> None:
+    options = {**SEQ, "original_ln_before": False, "is_parallel": True, "inv_adapter": "nice"}
+    read = read_folder(adapterhub(tmp_path / "a", options), BASE)
+    assert read.manifest.method.type == "bottleneck_inv"
+    assert "Kept, not attached by hubkit: is_parallel and inv_adapter are on together" in lines(
+        read
+    )
