@@ -46,7 +46,8 @@ def read_head(
     numbers = labels.values() if isinstance(labels, dict) else [None]
     if not all(type(one) is int for one in numbers) or {*numbers} != {*range(len(labels))}:
         raise FolderError(
-            f"{where}: label2id must number its labels from 0, found {shown(labels)}. Mend the file.",
+            f"{where}: label2id must number its labels from 0, found {shown(labels)}. Mend the "
+            "file.",
             where,
         )
     names = tuple(sorted(labels, key=labels.__getitem__))
