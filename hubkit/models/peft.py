@@ -18,6 +18,12 @@ from registry.folders.expressions import require_quick
 from registry.folders.kinds import PEFT
 from registry.folders.safetensors import read_header
 
+# What PEFT raises, in the end, where a configuration asks for what it cannot do.
+_REFUSALS = (
+    *(AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError),
+    ValueError,
+)
+
 
 def runs_through_peft(manifest: Manifest) -> bool:
     """Whether a version is a PEFT folder of a method that hubkit does not compute itself."""
@@ -55,7 +61,7 @@ def attach_peft(
             # What it would warn of is checked below, or is about its own use of transformers.
             warnings.simplefilter("ignore")
             adapted = peft.PeftModel.from_pretrained(model, str(folder))
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except _REFUSALS as error:
         reason = " ".join(str(error).split())[:400]
         raise AdapterError(
             f"PEFT {peft.__version__} cannot run {name} on this {type(model).__name__}: {reason}. "

@@ -162,8 +162,8 @@ def read_lora(config: Mapping[str, Any], where: Place) -> LoraConfig:
         bias=_switch(config, "lora_bias", where),
         dropout=dropout,
         targets=_targets(config, where, expressions),
-        excluded=_excluded(config),
-        layers=_layers(config),
+        excluded=_excluded(config, where),
+        layers=_layers(config, where),
         rank_pattern=_pattern(
             config, "rank_pattern", expressions, where, "whole numbers from 1", _is_count
         ),
@@ -223,19 +223,24 @@ def _targets(
     return tuple(targets)
 
 
-def _excluded(config: Mapping[str, Any]) -> tuple[str, ...] | str | None:
+def _excluded(config: Mapping[str, Any], where: Place) -> tuple[str, ...] | str | None:
     given = config.get("exclude_modules")
-    if isinstance(given, list) and all(isinstance(one, str) for one in given):
-        return tuple(given) or None
-    return given if isinstance(given, str) and given else None
+    if isinstance(given, str | None):
+        return given or None
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise _wrong(where, "exclude_modules", given, "names of modules, an expression or null")
+    return tuple(given) or None
 
 
-def _layers(config: Mapping[str, Any]) -> frozenset[int] | None:
-    given = config.get("layers_to_transform")
-    numbers = given if isinstance(given, list) else [given]
-    if config.get("layers_pattern") or not all(type(number) is int for number in numbers):
-        return None
-    return frozenset(numbers) or None
+def _layers(config: Mapping[str, Any], where: Place) -> frozenset[int] | None:
+    given, pattern = config.get("layers_to_transform"), config.get("layers_pattern")
+    numbers = given if isinstance(given, list) else [] if given is None else [given]
+    if not all(type(number) is int for number in numbers):
+        raise _wrong(where, "layers_to_transform", given, "numbers of layers, or null")
+    names = pattern if isinstance(pattern, list) else [pattern or ""]
+    if not all(isinstance(name, str) for name in names):
+        raise _wrong(where, "layers_pattern", pattern, "names of lists of layers, or null")
+    return None if pattern else frozenset(numbers) or None
 
 
 def _pattern(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -118,6 +119,19 @@ def test_what_peft_saved_is_published_listed_and_run_to_the_same_outputs(
         LABELS[index] for index in expected.argmax(-1)
     ]
     assert not any(parameter.requires_grad for parameter in model.model.parameters())
+
+
+def test_options_that_peft_stumbles_over_are_no_traceback(
+    catalog: Catalog, base: Path, tmp_path: Path
+) -> None:
+    save("olora", base, tmp_path / "a")
+    path = tmp_path / "a" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    arrow = {"init_lora_weights": True, "arrow_config": {"top_k": 1}}
+    path.write_text(json.dumps(config | arrow))
+    publish_folder(catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS)
+    with pytest.raises(AdapterError, match="cannot run a@1 on this BertForSequenceClassification"):
+        load("a", catalog=catalog)
 
 
 @pytest.mark.parametrize(

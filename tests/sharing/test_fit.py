@@ -141,8 +141,9 @@ def test_a_part_of_a_module_that_was_trained_is_refused(
     if "classifier" not in next(iter(held)):
         tensors |= head(2, tiny_config("bert").hidden_size)
     folder = lora(tmp_path / "a", deltas() | tensors, modules_to_save=modules)
+    labels = () if "classifier.bias" in held else ("a", "b")
     with pytest.raises(AdapterError, match=rf"lacks {lacks}.* which a BertFor"):
-        publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b"))
+        publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=labels)
     with pytest.raises(HubkitError, match="it"):
         catalog.resolve(NAME)
 
@@ -166,7 +167,7 @@ def test_a_part_of_the_head_that_was_trained_and_is_not_there_is_named(
         modules_to_save=["classifier", "pre_classifier"],
     )
     with pytest.raises(
-        AdapterError, match=r"lacks pre_classifier\.bias, pre_classifier\.weight, which a Distil"
+        AdapterError, match=r"lacks pre_classifier\.weight, pre_classifier\.bias, which a Distil"
     ):
         publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b"))
 

@@ -89,6 +89,10 @@ def test_an_initialisation_that_leaves_the_base_alone_changes_nothing(start: Any
     ("changes", "message"),
     [
         ({"r": None}, "r is None; expected a whole number from 1"),
+        ({"layers_to_transform": [1.0]}, r"layers_to_transform is \[1\.0\]; expected numbers"),
+        ({"layers_to_transform": "1"}, "layers_to_transform is '1'; expected numbers of layers"),
+        ({"layers_pattern": [1]}, r"layers_pattern is \[1\]; expected names"),
+        ({"exclude_modules": 3}, "exclude_modules is 3; expected names of modules"),
         ({"r": 4.5}, "r is 4.5; expected a whole number from 1"),
         ({"r": "4"}, "r is '4'; expected a whole number from 1"),
         ({"lora_alpha": None}, "lora_alpha is None; expected a number"),
