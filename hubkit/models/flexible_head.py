@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -303,8 +304,9 @@ def shapes_by_width(flexible: FlexibleHead, width: int) -> dict[str, tuple[int, 
     """
     if flexible.makes_words:
         return None
+    config: Any = SimpleNamespace(hidden_size=width)
     with torch.device("meta"):
-        layers = nn.Sequential(*_of_classes(flexible, PreTrainedConfig(hidden_size=width)))
+        layers = nn.Sequential(*_of_classes(flexible, config))
     return {f"{FLEXIBLE}.{name}": tuple(one.shape) for name, one in layers.state_dict().items()}
 
 
