@@ -52,6 +52,7 @@ HubkitError
 │   ├── EncodingError
 │   ├── TextLengthError
 │   ├── AmbiguousDataSetError
+│   ├── UnfitRowsError
 │   └── LabelError
 │       ├── RareLabelError
 │       └── SingleLabelError
@@ -321,6 +322,10 @@ class RareLabelError(LabelError):
 
 class SingleLabelError(LabelError):
     """All rows of a data set have one label, so that there is nothing to learn."""
+
+
+class UnfitRowsError(DataError):
+    """Some of many adapters have rows that cannot be trained on; `found` has the reason of each."""
 
 
 class TrainingError(HubkitError):

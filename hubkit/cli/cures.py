@@ -81,6 +81,7 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.MissingColumnError: ("Name it with --column NAME=COLUMN.",),
     errors.SeparatorError: ("Say with --separator what separates the columns.",),
     errors.EncodingError: ("Say with --encoding what the file is in, such as latin-1.",),
+    errors.UnfitRowsError: ("Or leave them out with --skip-unfit.",),
     errors.TextLengthError: ("Give a larger --max-length.",),
     errors.AmbiguousDataSetError: ("Name one of them with --dataset.",),
     errors.OtherKindError: ("Or take the name all the same with --replace.",),

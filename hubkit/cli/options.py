@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from hubkit.cli.configuration import config_option
 from hubkit.cli.params import NAME, Number
+from hubkit.tasks.rows import Rows
 from hubkit.training.settings import PRECISIONS, SCHEDULES, Settings
 from registry.task_types import TASK_TYPES
 
 if TYPE_CHECKING:
-    from hubkit.tasks.rows import Rows
     from hubkit.tasks.task import TaskType
     from hubkit.training.job import HeadKind, Job
     from registry.refs import AdapterRef
@@ -292,10 +293,45 @@ def training_options(
     return decorate
 
 
-def read_job(
+def read_job(data: str, name: AdapterRef, task: str, **options: Any) -> Job:
+    """Read the data that the options name, and put the rest beside it."""
+    from hubkit.training.data import read_rows
+
+    make, rows, validation = _read(data, task, read_rows, **options)
+    return make(name=name, data=rows, validation=validation)
+
+
+def read_jobs(data: str, name: AdapterRef, task: str, *, each: str, **options: Any) -> list[Job]:
+    """The same for each value of the column ``each``, in the order in which they first occur.
+
+    Args:
+        name: What the names of all begin with.
+    """
+    from hubkit.training.each.split import names_of, read_each
+
+    def read(kind: TaskType[Any], source: str, **how: Any) -> dict[str, Rows]:
+        return read_each(kind, source, each, **how)
+
+    make, parts, validation = _read(data, task, read, **options)
+    nothing = Rows("", {})
+    return [
+        make(
+            name=ref,
+            data=parts[value],
+            validation=(
+                validation.get(value, nothing) if isinstance(validation, dict) else validation
+            ),
+            part=(each, value),
+            source={**make.keywords["source"], "name": str(name), "each": each},
+        )
+        for value, ref in names_of(name, parts).items()
+    ]
+
+
+def _read(
     data: str,
-    name: AdapterRef,
     task: str,
+    read: Callable[..., Any],
     *,
     task_type: str,
     validation: str | None,
@@ -306,26 +342,22 @@ def read_job(
     source_language: str | None,
     target_language: str | None,
     **options: Any,
-) -> Job:
-    """Read the data that the options name, and put the rest beside it."""
+) -> tuple[partial[Job], Any, Any]:
+    """What makes a job, and what ``read`` makes of the data and of rows to validate with."""
     from hubkit.tasks.table import task_type as find_task_type
-    from hubkit.training.data import read_rows
     from hubkit.training.job import Job
 
-    kind = find_task_type(task_type, str(name))
+    kind = find_task_type(task_type, task)
     before = dict(options)
     how = reading(kind, options)
     source = {
         **{"data": data, "validation": validation},
         **{name: value for name, value in before.items() if name not in options},
     }
-    settings = Settings(**options)
-    return Job(
-        name=name,
+    make = partial(
+        Job,
         task=task,
-        data=read_rows(kind, data, **how),
-        validation=_validation(validation, lambda source: read_rows(kind, source, **how)),
-        settings=settings,
+        settings=Settings(**options),
         tags=tags,
         description=description,
         task_type=task_type,
@@ -335,9 +367,11 @@ def read_job(
         target_language=target_language,
         source=source,
     )
+    rows = read(kind, data, **how)
+    return make, rows, _validation(validation, lambda source: read(kind, source, **how))
 
 
-def _validation(given: str | None, read: Callable[[str], Rows]) -> Rows | float | None:
+def _validation(given: str | None, read: Callable[[str], Any]) -> Any:
     if given is None or given == "none":
         return None if given is None else 0.0
     try:

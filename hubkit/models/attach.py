@@ -75,6 +75,18 @@ class Attached:
         with self._rows.chosen([None if name is None else places[name] for name in names]):
             yield
 
+    @contextmanager
+    def every_row(self, name: str) -> Iterator[None]:
+        """Choose one named entry for all rows, however many an input has, inside the block.
+
+        Raises:
+            CompositionError: As :meth:`rows`.
+        """
+        with self.rows([name]):
+            assert self._rows is not None
+            with self._rows.generating(1):
+                yield
+
     def __enter__(self) -> Self:
         return self
 

@@ -8,11 +8,12 @@ or was made new because the base model lacks it, belongs to the head as well.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
@@ -178,6 +179,46 @@ def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
         name,
         type(model).__name__,
     )
+
+
+@contextmanager
+def wearing(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let the model have these weights inside the block, whatever their shape.
+
+    Args:
+        model: Gets them by name. Parameters are its own inside the block, so that what it computes
+            has gradients to them; other tensors are copied where the model has another dtype or
+            device, and are frozen.
+        tensors: Such as those of a head.
+    """
+    kept: list[tuple[nn.Module, str, Any]] = []
+    try:
+        for path, tensor in tensors.items():
+            place, _, name = path.rpartition(".")
+            module = model.get_submodule(place)
+            old = getattr(module, name)
+            new: Any = tensor
+            if not isinstance(tensor, Parameter):
+                new = tensor.to(device=model.device, dtype=old.dtype)
+                if isinstance(old, Parameter):
+                    new = Parameter(new, requires_grad=False)
+            kept.append((module, name, old))
+            setattr(module, name, new)
+        yield
+    finally:
+        for module, name, old in reversed(kept):
+            setattr(module, name, old)
+
+
+@contextmanager
+def head_alone(model: PreTrainedModel, states: Any) -> Iterator[None]:
+    """Inside the block, the backbone returns ``states``, computed before: the head alone runs."""
+    base = vars(backbone(model))
+    base["forward"] = lambda *_arguments, **_named: states
+    try:
+        yield
+    finally:
+        del base["forward"]
 
 
 def head_tensors(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -13,11 +13,11 @@ from math import gcd
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import dropout, pad
 
 from hubkit.nn.delta import Delta
-from hubkit.nn.joined import can_join
 from hubkit.nn.nodes import Reading, add, reads_of
+from hubkit.nn.plain import is_plain
 from hubkit.nn.threads import PerThread
 from registry.errors import CompositionError
 
@@ -189,7 +189,7 @@ class BatchNode(nn.Module):
         if not groups:
             return reading, reading.nothing()
         nodes = [None if place is None else self.entries[place] for place in places]
-        if len(groups) == 1 and can_join(node for node in nodes if node is not None):
+        if len(groups) == 1 and all(node is None or _is_alike(node) for node in nodes):
             return reading, batched(nodes, reading)  # type: ignore[arg-type]
 
         # Rows that use nothing make a group of their own.
@@ -200,7 +200,7 @@ class BatchNode(nn.Module):
             node = nodes[members[0]]
             if node is None:
                 delta = part.nothing()
-            elif can_join([node]):
+            elif _is_alike(node):
                 delta = batched([nodes[row] for row in members], part)  # type: ignore[misc]
             else:
                 part, delta = add(node, part)
@@ -214,17 +214,22 @@ class BatchNode(nn.Module):
     def _kind(self, place: int) -> object:
         """What rows have in common that are computed together."""
         node = self.entries[place]
-        if isinstance(node, Delta) and can_join([node]):
-            return node.form.reads, id(node.activation)
+        if isinstance(node, Delta) and _is_alike(node):
+            return node.form.reads, id(node.activation), node.dropping
         return place
+
+
+def _is_alike(node: nn.Module) -> bool:
+    """Whether ``node`` is computed together with its like."""
+    return type(node) is Delta and is_plain(node)
 
 
 def batched(deltas: Sequence[Delta | None], reading: Reading) -> Tensor:
     """What the deltas add, one for each row; all of one kind, or None for nothing.
 
     Args:
-        deltas: As many as there are rows, of one activation and with one input. Smaller ones are
-            filled up with zeros, which add nothing.
+        deltas: As many as there are rows, of one activation, with one input and one dropout.
+            Smaller ones are filled up with zeros, which add nothing.
         reading: The site. *Shape* of its tensors: ``(rows, ..., d)``.
 
     Returns:
@@ -234,7 +239,9 @@ def batched(deltas: Sequence[Delta | None], reading: Reading) -> Tensor:
     run = _run_length(deltas)
     deltas = deltas[::run]
     some = next(delta for delta in deltas if delta is not None)
-    x = reading.read(some.form.reads)
+    x, p = reading.read(some.form.reads), some.dropping
+    if p and some.form.reads == "input":
+        x = dropout(x, p)
     x = x.reshape(len(deltas), -1, x.shape[-1])
     rank = max(delta.shape.rank for delta in deltas if delta is not None)
     down = torch.stack([_filled(delta, some, "down", (rank, x.shape[-1])) for delta in deltas])
@@ -249,7 +256,8 @@ def batched(deltas: Sequence[Delta | None], reading: Reading) -> Tensor:
     if any(delta is not None and delta.up_bias is not None for delta in deltas):
         bias = torch.stack([_filled(delta, some, "up_bias", (len(some.up),)) for delta in deltas])
         z = z + _scaled(bias.unsqueeze(1), deltas, narrow=True)
-    return _scaled(z, deltas, narrow=False).reshape(reading.output.shape)
+    z = _scaled(z, deltas, narrow=False).reshape(reading.output.shape)
+    return dropout(z, p) if p and some.form.reads != "input" else z
 
 
 def _filled(delta: Delta | None, like: Delta, name: str, shape: tuple[int, ...]) -> Tensor:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit.adapters.load import Published, load_published
@@ -18,7 +17,7 @@ from hubkit.composition import Batch
 from hubkit.formats.heads import Head
 from hubkit.inference import load_base
 from hubkit.models.attach import Attached, attach
-from hubkit.models.head import head_tensors, outlet_tensors
+from hubkit.models.head import head_alone, head_tensors, outlet_tensors, wearing
 from hubkit.models.peft import runs_through_peft
 from hubkit.models.place import device_of
 from hubkit.nn.host import backbone
@@ -171,7 +170,7 @@ class ManyAdapters:
         features = collate([encoded[name].feature(at) for name, at in batch])
         inputs = {key: value.to(self.model.device) for key, value in features.items()}
         base = backbone(self.model)
-        with self._attached.rows(names), _wearing(self.model, self._outlet(names[0])):
+        with self._attached.rows(names), wearing(self.model, self._outlet(names[0])):
             hidden = base(**inputs)
         for name in dict.fromkeys(names):
             places = [place for place, other in enumerate(names) if other == name]
@@ -180,8 +179,8 @@ class ManyAdapters:
             part = {k: v[at] for k, v in hidden.items() if isinstance(v, Tensor)}
             with (
                 self._attached.rows([name] * len(places)),
-                _wearing(self.model, self._ones[name].head.tensors),
-                _returning(base, type(hidden)(**part)),
+                wearing(self.model, self._ones[name].head.tensors),
+                head_alone(self.model, type(hidden)(**part)),
             ):
                 outputs = task.run(self.model, own, how[name])[1]
             yield name, [batch[place][1] for place in places], outputs
@@ -261,33 +260,3 @@ def _load_one(catalog: Catalog, name: str) -> _One:
         )
     whole = completed(manifest, head)
     return _One(published, head, task, task.plan_of(whole), whole.text or TextInfo())
-
-
-@contextmanager
-def _wearing(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let the model have these weights inside the block, whatever their shape."""
-    kept: list[tuple[nn.Module, str, Any]] = []
-    try:
-        for path, tensor in tensors.items():
-            place, _, name = path.rpartition(".")
-            module = model.get_submodule(place)
-            old = getattr(module, name)
-            new: Any = tensor.to(device=model.device, dtype=old.dtype)
-            if isinstance(old, nn.Parameter):
-                new = nn.Parameter(new, requires_grad=False)
-            kept.append((module, name, old))
-            setattr(module, name, new)
-        yield
-    finally:
-        for module, name, old in reversed(kept):
-            setattr(module, name, old)
-
-
-@contextmanager
-def _returning(module: nn.Module, output: Any) -> Iterator[None]:
-    """Let a module return what it has computed before, inside the block."""
-    vars(module)["forward"] = lambda *_arguments, **_named: output
-    try:
-        yield
-    finally:
-        del vars(module)["forward"]

@@ -17,7 +17,8 @@ def configuration(job: Job, **more: Any) -> bytes:
     """A YAML file that says all that a person chose for a run.
 
     Args:
-        job: What was trained on, and how.
+        job: What was trained on, and how. A ``name`` in its source is that of the whole run, where
+            the job is one of many.
         more: The rest, such as ``base`` and ``method``; what is None or empty is left out.
     """
     validation = "none" if job.validation == 0 else job.validation
@@ -25,8 +26,7 @@ def configuration(job: Job, **more: Any) -> bytes:
         **more,
         "data": job.data.name,
         "validation": validation if isinstance(validation, str | float) else None,
-        **job.source,
-        "name": str(job.name),
+        **{"name": str(job.name), **job.source},
         "task": job.task,
         "task_type": job.task_type,
         "source_language": job.source_language,

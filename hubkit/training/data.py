@@ -55,12 +55,20 @@ def read_rows(
             is not what the task type expects; the message has the place.
     """
     table = read_table(source, split=split, separator=separator, encoding=encoding)
-    named = columns or {}
+    return rows_of(task, table, columns or {})
+
+
+def rows_of(task: TaskType[Any], table: Table, columns: Mapping[str, str]) -> Rows:
+    """The rows of a table that was read, as :func:`read_rows` gives them.
+
+    Raises:
+        DataError: As :func:`read_rows`.
+    """
     found: dict[str, Sequence[Any]] = {}
-    for column in _present(task.columns, table, named):
-        called = named.get(column.name, column.name)
+    for column in _present(task.columns, table, columns):
+        called = columns.get(column.name, column.name)
         if column.check is label:
-            _require_one_type(table.column(called), table, called)
+            require_one_type(table.column(called), table, called)
         found[column.name] = _checked(column.check, _placed(column, table, called), table, called)
     _check_rows(task, table, found)
     return Rows(table.name, _aligned(task, found, table))
@@ -185,8 +193,12 @@ def _aligned(
         ) from None
 
 
-def _require_one_type(values: Sequence[Any], table: Table, called: str) -> None:
-    """A column of classes has one type: the number 1 and the text 1 are not told apart by names."""
+def require_one_type(values: Sequence[Any], table: Table, called: str) -> None:
+    """A column whose values become names has one type: the number 1 and the text 1 look alike.
+
+    Raises:
+        DataError: Two values have different types.
+    """
     first = next((value for value in values if value is not None), None)
     for value, place in zip(values, table.places, strict=True):
         if value is not None and type(value) is not type(first):

@@ -117,12 +117,12 @@ def fit(
         weights = None
         if settings.class_weights is not None:
             weights = class_weights(settings.class_weights, task, train.rows, plan)
-            stack.callback(weights.put_into(model).remove)
+            stack.enter_context(weights.inside(model))
         if settings.gradient_checkpointing:
             stack.enter_context(_checkpointed(model))
         last = processes.from_first(partial(last_checkpoint, checkpoints))
         resumed = None if last is None else checkpoints / last.name
-        trainer = _trainer(
+        trainer = make_trainer(
             model,
             processor,
             task,
@@ -168,7 +168,7 @@ def _checkpointed(model: Any) -> Iterator[None]:
 
 
 def _fitted(
-    trainer: _Trainer,
+    trainer: RowTrainer,
     validation: Measured | None,
     settings: Settings,
     checkpoints: Path,
@@ -192,10 +192,26 @@ def _fitted(
             "same training goes on from the last checkpoint.",
             checkpoints,
         ) from error
+    trained = [one for one in model.parameters() if one.requires_grad]
+    return result_of(trainer, validation, settings, trained, time.monotonic() - started)
+
+
+def result_of(
+    trainer: RowTrainer,
+    validation: Measured | None,
+    settings: Settings,
+    trained: Sequence[Tensor],
+    seconds: float,
+) -> Fit:
+    """What a trainer that has ended found.
+
+    Raises:
+        DivergedError: The loss, or one of the weights in ``trained``, is not a number.
+    """
     history = [dict(entry) for entry in trainer.state.log_history]
     if validation is None:
-        _require_finite(model, settings)
-        return Fit({}, history, time.monotonic() - started)
+        _require_finite(trained, settings)
+        return Fit({}, history, seconds)
     evaluations = [entry for entry in history if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: entry["eval_loss"])
     if not best["eval_loss"] < float("inf"):
@@ -211,11 +227,10 @@ def _fitted(
         for name, value in sorted(best.items())
         if name.startswith("eval_") and not is_cost(name)
     }
-    return Fit(metrics, history, time.monotonic() - started)
+    return Fit(metrics, history, seconds)
 
 
-def _require_finite(model: PreTrainedModel, settings: Settings) -> None:
-    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
+def _require_finite(trained: Sequence[Tensor], settings: Settings) -> None:
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
         raise DivergedError(
             f"The weights are no numbers any more: training diverged at a learning rate of "
@@ -249,7 +264,7 @@ def _epochs(settings: Settings, resumed: Path | None) -> int:
     return round(state.epoch or 0) if stopped else settings.epochs
 
 
-def _trainer(
+def make_trainer(
     model: PreTrainedModel,
     processor: Any,
     task: TaskType[Any],
@@ -259,7 +274,8 @@ def _trainer(
     validation: Measured | None,
     plan: HeadPlan,
     weights: ClassWeights | None,
-) -> _Trainer:
+) -> RowTrainer:
+    """The stock trainer for these rows, with the settings of a person in its own terms."""
     interactive = sys.stderr.isatty()
     when = "no" if validation is None else "epoch"
     divides = task.divides(train)
@@ -317,7 +333,7 @@ def _trainer(
             "compute_metrics": None if task.generates else compute_metrics,
             "callbacks": [EarlyStoppingCallback(settings.patience)],
         }
-    trainer = _Trainer(
+    trainer = RowTrainer(
         model=model,
         args=arguments,
         train_dataset=_dataset(train, range(len(train))),
@@ -349,7 +365,7 @@ def _stored_in(model: PreTrainedModel, dtype: torch.dtype, settings: Settings) -
     return settings.precision is None and model.dtype == dtype
 
 
-class _Trainer(Trainer):
+class RowTrainer(Trainer):
     """The stock trainer, whose steps are those of one process that computes them at once.
 
     A step may be computed in several batches, and each batch by several processes: a loss counts by

@@ -36,6 +36,8 @@ class Job:
             AdapterHub's library, with two layers.
         source: How the rows were read, for the file that repeats the run; default: the name of
             ``data`` alone.
+        part: The column and the value in it that chose the rows of ``data`` out of more, as one of
+            many adapters that are trained in one run; None: there are no others.
         replace: Whether the name may go on to another kind of thing than it means today.
     """
 
@@ -51,4 +53,5 @@ class Job:
     target_language: str | None = None
     head: HeadKind = "transformers"
     source: Mapping[str, Any] = field(default_factory=dict)
+    part: tuple[str, str] | None = None
     replace: bool = False

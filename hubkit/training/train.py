@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ from hubkit.training.runs import run_folder
 from hubkit.training.settings import Settings
 from hubkit.training.weights import class_weights
 from registry import AdapterRef, Catalog, Manifest, Metric, Parent, Training, Version
-from registry.errors import TrainingError
+from registry.errors import DataError, TrainingError
 from registry.folders import read_folder
 from registry.manifest import BaseModelInfo, TextInfo, manifest_errors
 
@@ -79,7 +80,7 @@ def train_adapter(
     """
     below = None if over is None else load_published(catalog, catalog.resolve(over))
     known = () if below is None else (Chosen(below.version, below.manifest),)
-    start = _start(catalog, job, base, known)
+    start = start_of(catalog, job, base, known)
     model = start.model
     adapter = Adapter.create(
         model, str(job.name), new_method(method, BaseModel(model), **parameters)
@@ -115,7 +116,7 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
     base = chosen[0][1].base_model
     published = [load_published(catalog, *one) for one in chosen]
     where = where_base_is(base, cache_in(catalog.home))
-    start = _start(catalog, job, where, chosen, pinned(base, where))
+    start = start_of(catalog, job, where, chosen, pinned(base, where))
     model = start.model
     fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
     # The base model was compared before it was prepared.
@@ -126,14 +127,21 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
 
 
 @dataclass(frozen=True)
-class _Start:
-    """What a run starts from: checked rows, and a base model with a new head for them."""
+class Checked:
+    """What is known of a run before a model is loaded: its rows can be trained on."""
 
     task: TaskType[Any]
     settings: Settings
     plan: HeadPlan
     train: Rows
     validation: Rows | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from: checked rows, and a base model with a new head for them."""
+
+    checked: Checked
     model: PreTrainedModel
     base: BaseModelInfo
     processor: Any
@@ -141,22 +149,27 @@ class _Start:
 
     def encode(self, rows: Rows) -> Encoded:
         """The rows as the model reads them."""
-        return self.task.encode(self.processor, rows, self.plan, self.text)
+        return self.checked.task.encode(self.processor, rows, self.checked.plan, self.text)
+
+    def features(self) -> tuple[Measured, Measured | None]:
+        """What is trained on, and what the best epoch is chosen by, as the model reads them."""
+        task, validation = self.checked.task, self.checked.validation
+        learned = Measured(self.checked.train, self.encode(self.checked.train))
+        if validation is None:
+            return learned, None
+        measured = Measured(validation, self.encode(validation))
+        if task.generates:
+            asked = self.encode(task.rows_for_metrics(validation))
+            measured = replace(measured, asked=asked)
+        return learned, measured
 
 
-def _start(
-    catalog: Catalog,
-    job: Job,
-    base: str,
-    known: Sequence[Chosen] = (),
-    revision: str | None = None,
-) -> _Start:
-    """Check the rows, then load the base model, with a head for what the rows have.
+def checked_job(job: Job) -> Checked:
+    """Make sure that a job can be trained, as far as that is known without a model.
 
-    Args:
-        base: Where the base model is.
-        known: Published adapters that have to fit it.
-        revision: Its commit on a hub; default: of the main branch.
+    Raises:
+        DataError: Its rows cannot be trained on.
+        TrainingError: Its settings do not suit this machine.
     """
     task = task_type(job.task_type, str(job.name))
     settings = replace(job.settings, max_length=job.settings.max_length or task.max_length)
@@ -169,7 +182,38 @@ def _start(
         task.check(validation, plan)
     if settings.class_weights is not None:
         class_weights(settings.class_weights, task, train, plan)
-    note_doubts(task, train, validation)
+    return Checked(task, settings, plan, train, validation)
+
+
+def start_of(
+    catalog: Catalog,
+    job: Job,
+    base: str,
+    known: Sequence[Chosen] = (),
+    revision: str | None = None,
+) -> Start:
+    """Check the rows, then load the base model, with a head for what the rows have.
+
+    Args:
+        base: Where the base model is.
+        known: Published adapters that have to fit it.
+        revision: Its commit on a hub; default: of the main branch.
+    """
+    checked = checked_job(job)
+    note_doubts(checked.task, checked.train, checked.validation)
+    return loaded(catalog, job, checked, base, known, revision)
+
+
+def loaded(
+    catalog: Catalog,
+    job: Job,
+    checked: Checked,
+    base: str,
+    known: Sequence[Chosen] = (),
+    revision: str | None = None,
+) -> Start:
+    """Load the base model of a job that was checked; the arguments are those of `start_of`."""
+    task, settings, plan = checked.task, checked.settings, checked.plan
     # The head starts at random weights.
     set_seed(settings.seed)
     model: PreTrainedModel
@@ -184,10 +228,20 @@ def _start(
         _require_base_of(catalog, version, manifest, model, processor, base)
     described = describe(model)
     task.prepare(processor, model, plan, asked)
-    text = task.text_info(processor, model, asked, job.data)
-    if validation is not None:
-        task.require_form(validation, text)
-    return _Start(task, settings, plan, train, validation, model, described, processor, text)
+    return Start(checked, model, described, processor, text_of(job, checked, model, processor))
+
+
+def text_of(job: Job, checked: Checked, model: PreTrainedModel, processor: Any) -> TextInfo:
+    """How the texts of a job are cut and joined, for a model that is prepared.
+
+    Raises:
+        DataError: Something was chosen that the task type does not have, or the rows to validate
+            with have another form than those to train on.
+    """
+    text = checked.task.text_info(processor, model, _asked(job, checked.settings), job.data)
+    if checked.validation is not None:
+        checked.task.require_form(checked.validation, text)
+    return text
 
 
 def _require_base_of(
@@ -224,6 +278,8 @@ def _asked(job: Job, settings: Settings) -> TextInfo:
 def _parts(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
     """What is trained on, and what the best epoch is chosen by."""
     if isinstance(job.validation, Rows):
+        if not len(job.validation):
+            raise DataError(f"There are no rows to validate {job.name} with.", job.name)
         return job.data, job.validation
     if job.validation == 0:
         return job.data, None
@@ -255,7 +311,7 @@ def _require_precision(settings: Settings) -> None:
 def _run(
     catalog: Catalog,
     job: Job,
-    start: _Start,
+    start: Start,
     composition: Adapter | Fusion,
     chosen: Mapping[str, Any],
     *,
@@ -263,104 +319,150 @@ def _run(
     over: Published | None = None,
 ) -> Version:
     """Train what ``composition`` has attached to the model, and publish it."""
-    model, train, validation = start.model, start.train, start.validation
-    settings = asdict(start.settings)
+    model, checked = start.model, start.checked
+    plan = planned(catalog, job, start, composition, parents=parents, over=over)
+    keep_precision(model, checked.settings)
+    learned, measured = start.features()
+    note_cut([learned] if measured is None else [learned, measured], start.text)
+    with run_folder(catalog.home, plan.identity) as folder:
+        result = fit(
+            model,
+            start.processor,
+            checked.task,
+            learned,
+            measured,
+            checked.plan,
+            checked.settings,
+            folder / "checkpoints",
+            catalog.home / "logs" / str(job.name) / folder.name,
+        )
+
+        def publish() -> Version:
+            finished = folder / "finished"
+            pictures = {"training.png": training_curves(result.history), **result.pictures}
+            shown = replace(result, pictures=pictures)
+            save_trained(plan, start, composition, shown, chosen, finished)
+            return catalog.publish(job.name, read_folder(finished))
+
+        return processes.from_first(publish)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be published, as far as that is known before training.
+
+    Attributes:
+        job: What is trained on, and how.
+        checked: Its rows.
+        manifest: Without metrics, training and files.
+        arguments: What a person chose, for the manifest.
+    """
+
+    job: Job
+    checked: Checked
+    manifest: Manifest
+    arguments: Mapping[str, Any]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides what the run computes; JSON."""
+        validation = self.checked.validation
+        return {
+            "name": str(self.job.name),
+            "plan": self.manifest.digest,
+            "train": self.checked.train.sha256,
+            "validation": None if validation is None else validation.sha256,
+            "settings": self.arguments,
+        }
+
+
+def planned(
+    catalog: Catalog,
+    job: Job,
+    start: Start,
+    composition: Adapter | Fusion,
+    *,
+    parents: tuple[Parent, ...] = (),
+    over: Published | None = None,
+) -> Plan:
+    """Make sure that what is to be trained could be published.
+
+    Raises:
+        HubkitError: As ``Catalog.check`` and :func:`require_same_kind`.
+    """
     arguments: dict[str, Any] = {
         name: [*value] if isinstance(value, tuple) else value
-        for name, value in settings.items()
+        for name, value in asdict(start.checked.settings).items()
         if value is not None
     }
     if processes.count() > 1:
         arguments["processes"] = processes.count()
     if job.head != "transformers":
         arguments["head"] = job.head
+    if job.part is not None:
+        arguments["each"] = {"column": job.part[0], "value": job.part[1]}
     if over is not None:
         arguments[OVER] = {"ref": str(over.version.ref), "digest": over.version.manifest_digest}
+    plan = start.checked.plan
     manifest = manifest_of(
-        replace(composition, head=head_of(model, made_outlet(model))),
+        replace(composition, head=head_of(start.model, made_outlet(start.model))),
         parents=parents,
         task=job.task,
         task_type=job.task_type,
         tags=job.tags,
         description=job.description,
-        labels=start.plan.labels,
-        problem_type=start.plan.problem_type,
-        outputs=start.plan.outputs,
+        labels=plan.labels,
+        problem_type=plan.problem_type,
+        outputs=plan.outputs,
         text=start.text,
     )
     catalog.check(job.name, manifest)
     require_same_kind(catalog, job.name, manifest, replace=job.replace)
-    _keep_precision(model, start.settings)
-    learned = Measured(train, start.encode(train))
-    measured = None if validation is None else _measured(start, validation)
-    parts = [learned] if measured is None else [learned, measured]
+    return Plan(job, start.checked, manifest, arguments)
+
+
+def save_trained(
+    plan: Plan,
+    start: Start,
+    composition: Adapter | Fusion,
+    result: Fit,
+    chosen: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Write what was trained, with the head that is in the model, as a folder to publish."""
+    checked, validation = plan.checked, plan.checked.validation
+    composition = replace(composition, head=head_of(start.model, made_outlet(start.model)))
+    manifest = plan.manifest.changed(
+        f"What was trained as {plan.job.name}",
+        metrics=() if validation is None else _metrics(result, checked.task, validation.dataset),
+        training=Training(
+            arguments=plan.arguments,
+            seed=checked.settings.seed,
+            examples=len(checked.train),
+            data_sha256=checked.train.sha256,
+            seconds=round(result.seconds, 1),
+            library_versions={name: installed_version(name) for name in _LIBRARIES},
+        ),
+    )
+    files = {
+        CONFIGURATION_NAME: configuration(plan.job, **chosen),
+        **result.pictures,
+    }
+    save_folder(composition, manifest, folder, files)
+
+
+def note_cut(parts: Sequence[Measured], text: TextInfo) -> None:
+    """Tell how many rows are longer than what is read of them."""
     if cut := sum(part.encoded.cut for part in parts):
         logger.warning(
             "%d of %d rows have more than %s tokens; the rest of them is cut off.",
             cut,
             sum(len(part.rows) for part in parts),
-            start.text.max_length,
-        )
-    identity = {
-        "name": str(job.name),
-        "plan": manifest.digest,
-        "train": train.sha256,
-        "validation": None if validation is None else validation.sha256,
-        "settings": arguments,
-    }
-    with run_folder(catalog.home, identity) as folder:
-        result = fit(
-            model,
-            start.processor,
-            start.task,
-            learned,
-            measured,
-            start.plan,
-            start.settings,
-            folder / "checkpoints",
-            catalog.home / "logs" / str(job.name) / folder.name,
+            text.max_length,
         )
 
-        def publish() -> Version:
-            metrics = () if validation is None else _metrics(result, start.task, validation.dataset)
-            trained = replace(composition, head=head_of(model, made_outlet(model)))
-            described = manifest.changed(
-                f"What was trained as {job.name}",
-                metrics=metrics,
-                training=Training(
-                    arguments=arguments,
-                    seed=start.settings.seed,
-                    examples=len(train),
-                    data_sha256=train.sha256,
-                    seconds=round(result.seconds, 1),
-                    library_versions={name: installed_version(name) for name in _LIBRARIES},
-                ),
-            )
-            files = {
-                CONFIGURATION_NAME: configuration(job, **chosen),
-                "training.png": training_curves(result.history),
-                **result.pictures,
-            }
-            finished = folder / "finished"
-            save_folder(
-                trained,
-                described,
-                finished,
-                files,
-            )
-            return catalog.publish(job.name, read_folder(finished))
 
-        return processes.from_first(publish)
-
-
-def _measured(start: _Start, rows: Rows) -> Measured:
-    measured = Measured(rows, start.encode(rows))
-    if start.task.generates:
-        measured = replace(measured, asked=start.encode(start.task.rows_for_metrics(rows)))
-    return measured
-
-
-def _keep_precision(model: PreTrainedModel, settings: Settings) -> None:
+def keep_precision(model: PreTrainedModel, settings: Settings) -> None:
     """Train in float32 also on a base model of less: small steps would be lost in rounding."""
     on_processor = model.dtype == torch.float16 and not torch.cuda.is_available()
     if settings.precision == "no" or on_processor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.hooks import RemovableHandle
 
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import HeadPlan, TaskType
@@ -96,10 +96,15 @@ class ClassWeights:
             return torch.tensor(float(len(labels)), device=labels.device)
         return self.values.to(labels.device)[labels[labels != -100]].sum()
 
-    def put_into(self, model: nn.Module) -> RemovableHandle:
-        """Let ``model`` compute its loss so, wherever it is given labels, until that is removed."""
+    @contextmanager
+    def inside(self, model: nn.Module) -> Iterator[None]:
+        """Let ``model`` compute its loss so, wherever it is given labels, inside the block."""
         # First of all hooks: what others add to a loss stays in it.
-        return model.register_forward_hook(_Weigh(self), prepend=True, with_kwargs=True)
+        handle = model.register_forward_hook(_Weigh(self), prepend=True, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
 
 
 class _Weigh:

@@ -46,13 +46,12 @@ def test_a_model_computes_the_weighted_loss_of_torch() -> None:
     model = tiny_classifier(num_labels=3).eval()
     ids, labels = torch.tensor([[5, 6], [7, 8], [9, 4]]), torch.tensor([0, 2, 1])
     plain = model(input_ids=ids, labels=labels)
-    handle = class_weights({"a": 0.5, "c": 4}, TASK, ROWS, PLAN).put_into(model)
-    weighted = model(input_ids=ids, labels=labels)
+    with class_weights({"a": 0.5, "c": 4}, TASK, ROWS, PLAN).inside(model):
+        weighted = model(input_ids=ids, labels=labels)
+        assert model(input_ids=ids).get("loss") is None
     expected = functional.cross_entropy(plain.logits, labels, weight=torch.tensor([0.5, 1.0, 4.0]))
     assert weighted.loss.item() == pytest.approx(expected.item(), abs=1e-6)
     assert weighted.loss.item() != pytest.approx(plain.loss.item(), abs=1e-4)
-    assert model(input_ids=ids).get("loss") is None
-    handle.remove()
     assert torch.equal(model(input_ids=ids, labels=labels).loss, plain.loss)
 
 

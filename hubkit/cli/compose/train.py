@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubkit.cli.options import read_job, training_options
-from hubkit.cli.output import print_published, quiet
+from hubkit.cli.options import read_job, read_jobs, training_options
+from hubkit.cli.output import print_json, print_published, print_table, quiet, version_json
 from hubkit.cli.params import REF, Number
 from hubkit.methods.table import METHODS
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
+
+if TYPE_CHECKING:
+    from registry import Version
 
 _PARAMETERS = (
     *("bottleneck_size", "activation", "rank", "alpha"),
@@ -59,6 +62,22 @@ _PARAMETERS = (
     type=REF,
     help="Published adapter to train it over, such as one for a language; it stays frozen.",
 )
+@click.option(
+    "--each",
+    metavar="COLUMN",
+    help="Train an adapter for each value of this column, such as user, all in one run; they are "
+    "called NAME-VALUE.",
+)
+@click.option(
+    "--together",
+    type=click.IntRange(min=1),
+    help="With --each: adapters in one pass at most, a batch of each; default: 8.",
+)
+@click.option(
+    "--skip-unfit",
+    is_flag=True,
+    help="With --each: leave out adapters with too few rows; default: train none.",
+)
 @training_options(Settings(learning_rate=ADAPTER_LEARNING_RATE), "text-classification")
 def command(
     data: str,
@@ -66,6 +85,9 @@ def command(
     task: str,
     method: str,
     over: AdapterRef | None,
+    each: str | None,
+    together: int | None,
+    skip_unfit: bool,
     name: AdapterRef,
     as_json: bool,
     **options: Any,
@@ -79,20 +101,51 @@ def command(
     Example:
       hubkit train reviews.csv --base bert-base-uncased --task sentiment --name reviews
       hubkit train news.conll --base xlm-roberta-base --task ner --over english --name news
+      hubkit train ratings.csv --base bert-base-uncased --task liking --each user --name team/user
     """
-    parameters = {key: options.pop(key) for key in _PARAMETERS}
+    given = {key: options.pop(key) for key in _PARAMETERS}
+    how: dict[str, Any] = {"base": base, "method": method, "over": over}
+    how |= {key: value for key, value in given.items() if value not in (None, ())}
+    if each is None:
+        if together is not None or skip_unfit:
+            raise click.UsageError("--together and --skip-unfit are for --each.")
+        version = _train(data, name, task, options, how)
+        print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+        return
+    how |= {"skip_unfit": skip_unfit} | ({} if together is None else {"together": together})
+    versions = _train_each(data, name, task, {**options, "each": each}, how)
+    if as_json:
+        print_json([version_json(version) for version in versions])
+        return
+    measured = [{one.name: f"{one.value:.4f}" for one in version.metrics} for version in versions]
+    names = list(dict.fromkeys(name for found in measured for name in found))
+    print_table(
+        ("adapter", *names),
+        [
+            (str(version.ref), *(found.get(name, "-") for name in names))
+            for version, found in zip(versions, measured, strict=True)
+        ],
+    )
+
+
+def _train(
+    data: str, name: AdapterRef, task: str, options: dict[str, Any], how: dict[str, Any]
+) -> Version:
     with quiet():
         # Read before the rest is loaded, which takes seconds: a slip is told at once.
         job = read_job(data, name, task, **options)
         from hubkit.training.train import train_adapter
         from registry import open_catalog
 
-        version = train_adapter(
-            open_catalog(),
-            job,
-            base=base,
-            method=method,
-            over=over,
-            **{key: value for key, value in parameters.items() if value not in (None, ())},
-        )
-    print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+        return train_adapter(open_catalog(), job, **how)
+
+
+def _train_each(
+    data: str, prefix: AdapterRef, task: str, options: dict[str, Any], how: dict[str, Any]
+) -> list[Version]:
+    with quiet():
+        jobs = read_jobs(data, prefix, task, **options)
+        from hubkit.training.each.train_each import train_each
+        from registry import open_catalog
+
+        return train_each(open_catalog(), jobs, **how)

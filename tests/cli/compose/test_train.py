@@ -283,3 +283,43 @@ def test_a_reporter_that_is_not_installed_is_told_in_a_sentence(
     monkeypatch.setattr(progress, "get_available_reporting_integrations", lambda: [])
     refused = train("--name", "film", "--report-to", "tensorboard", status=1).stderr
     assert "Reporting to tensorboard needs the package tensorboard" in refused
+
+
+def test_each_trains_an_adapter_for_each_value_of_a_column(
+    run: Run, base: Path, data: Path, tmp_path: Path
+) -> None:
+    header, *rows = data.read_text().splitlines()
+    ratings, home = tmp_path / "ratings.csv", tmp_path / "home"
+    lines = [f"user,{header}", *(f"{('ann', 'bob')[at % 2]},{row}" for at, row in enumerate(rows))]
+    ratings.write_text("\n".join([*lines, "eve,the film was good,positive"]) + "\n")
+
+    def train(*more: object, status: int = 0) -> Result:
+        return run(
+            *("train", ratings, "--base", base, "--task", "liking", "--epochs", 1),
+            *("--name", "team/user", "--each", "user", *more),
+            status=status,
+            HUBKIT_HOME=str(home),
+        )
+
+    refused = train(status=1)
+    assert "1 of 3 adapters cannot be trained: team/user-eve (" in refused.stderr
+    assert refused.stderr.rstrip().endswith("Or leave them out with --skip-unfit.")
+    result = train("--skip-unfit", "--together", 1)
+    assert "They are left out." in result.stderr
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == [
+        "team/user-ann@1",
+        "team/user-bob@1",
+    ]
+    document = json.loads(train("--skip-unfit", "--seed", 3, "--json").stdout)
+    assert [one["ref"] for one in document] == ["team/user-ann@2", "team/user-bob@2"]
+    catalog = open_catalog(home)
+    version = catalog.resolve(AdapterRef.parse("team/user-bob"))
+    again = catalog.folder(version) / "train.yaml"
+    repeated = run("train", "--config", again, ratings, "--json", HUBKIT_HOME=str(home))
+    names = [one["ref"].partition("@")[0] for one in json.loads(repeated.stdout)]
+    assert names == ["team/user-ann", "team/user-bob"]
+
+
+def test_options_of_each_need_it(train: Run) -> None:
+    result = train("--name", "film", "--skip-unfit", status=2)
+    assert "--together and --skip-unfit are for --each" in result.stderr

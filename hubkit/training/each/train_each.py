@@ -1,0 +1,328 @@
+"""Train an adapter for each of many jobs in one run, and publish them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hubkit import processes
+from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.load import Published, load_published
+from hubkit.composing.combine import Chosen
+from hubkit.composition import Batch, Stack
+from hubkit.methods.table import new_method
+from hubkit.models.attach import Attached, attach
+from hubkit.models.freeze import train_only
+from hubkit.models.head import head_to_train, made_outlet
+from hubkit.nn.host import BaseModel
+from hubkit.training.each.course import Course, Slot
+from hubkit.training.each.mixed import Asked, MixedPass
+from hubkit.training.job import Job
+from hubkit.training.runs import run_folder
+from hubkit.training.train import (
+    Checked,
+    Plan,
+    Start,
+    checked_job,
+    keep_precision,
+    loaded,
+    planned,
+    save_trained,
+    text_of,
+)
+from registry import AdapterRef, Catalog, Version
+from registry.errors import DataError, DivergedError, TrainingError, UnfitRowsError
+from registry.folders import read_folder
+from registry.storage.files import MANIFEST_NAME
+
+logger = logging.getLogger(__name__)
+
+TOGETHER = 8
+"""Adapters in one pass. With batches of 16 rows of text, more gain little on a processor."""
+
+_SHOWN = 5
+
+
+def train_each(
+    catalog: Catalog,
+    jobs: Sequence[Job],
+    *,
+    base: str,
+    method: str = "seq_bn",
+    over: AdapterRef | None = None,
+    together: int = TOGETHER,
+    skip_unfit: bool = False,
+    **parameters: Any,
+) -> list[Version]:
+    """Train an adapter and a head for each job on one frozen base model, and publish them.
+
+    Each gets what :func:`~hubkit.training.train.train_adapter` would give it: the weights are the
+    same but for rounding, and its metrics, settings and data are its own. The base model is loaded
+    once, and runs on the rows of several adapters at a time, where these have the same labels and
+    settings; each has its own optimiser, schedule, early stopping, head and random numbers. When
+    one ends, it is published, and the next one takes its place. A run that was broken off goes on
+    with those that had not ended. No pictures are drawn: they would take longer than the training
+    of a small adapter.
+
+    Args:
+        catalog: Where they are published.
+        jobs: As for ``train_adapter``, each with a name of its own.
+        base: A hub id, or a folder that holds a model.
+        method: A key of ``hubkit.methods.table.METHODS``.
+        over: A published adapter, fusion, stack or mix to train all of them over.
+        together: How many adapters share a pass at most; each has a batch in it.
+        skip_unfit: Whether to leave out jobs whose rows cannot be trained on, with a note; or else
+            nothing is trained if there are any.
+        parameters: What the method takes, such as ``bottleneck_size`` or ``rank``.
+
+    Returns:
+        The versions, in the order of the jobs; those that were left out are not among them.
+
+    Raises:
+        UnfitRowsError: Jobs whose rows cannot be trained on.
+        DataError: There is no job, or two have one name.
+        TrainingError: A setting is for one adapter alone, or the task type needs more than one
+            pass for a row.
+        DivergedError: Of some adapters the loss is not a number; the others are published.
+        HubkitError: As ``train_adapter``.
+    """
+    if together < 1:
+        raise TrainingError(f"together must be at least 1, not {together}.", given=together)
+    if processes.count() > 1:
+        raise TrainingError(
+            f"Many adapters are trained together in one process, not in {processes.count()}.",
+            given=processes.count(),
+            expected=1,
+        )
+    _require_names(jobs)
+    usable = _usable(jobs, skip=skip_unfit)
+    below = None if over is None else load_published(catalog, catalog.resolve(over))
+    chosen = {"base": base, "method": method, **parameters}
+    if below is not None:
+        chosen["over"] = str(below.version.ref)
+    chosen |= {
+        "together": together if together != TOGETHER else None,
+        "skip_unfit": True if skip_unfit else None,
+    }
+    alike: dict[str, list[tuple[Job, Checked]]] = {}
+    for job, checked in usable:
+        same = (checked.plan, checked.settings, job.head, job.source_language, job.target_language)
+        alike.setdefault(repr(same), []).append((job, checked))
+    groups: list[_Group] = []
+    for members in alike.values():
+        group = _grouped(catalog, members, base, method, parameters, below, together)
+        if groups:
+            _share_memory(group.runs[0][1].model, groups[0].runs[0][1].model)
+        groups.append(group)
+    plans = [plan for group in groups for plan, _ in group.runs]
+    identity = {
+        "name": f"{plans[0].job.name} and {len(plans) - 1} more",
+        "runs": [plan.identity for plan in plans],
+    }
+    versions: dict[str, Version] = {}
+    diverged: list[str] = []
+    with run_folder(catalog.home, identity) as folder:
+        bar = tqdm(total=len(plans), unit="adapter", disable=None, leave=False)
+        for number, group in enumerate(groups):
+            for plan, finished in group.train(folder / str(number), chosen):
+                name = str(plan.job.name)
+                if finished is None:
+                    diverged.append(name)
+                else:
+                    versions[name] = catalog.publish(plan.job.name, read_folder(finished))
+                bar.update()
+        bar.close()
+        if diverged:
+            rate = plans[0].checked.settings.learning_rate
+            raise DivergedError(
+                f"Training of {_listed(diverged)} diverged at a learning rate of {rate}. The other "
+                f"{len(versions)} adapters are published.",
+                given=rate,
+            )
+    return [versions[str(job.name)] for job, _ in usable]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Jobs with the same settings and the same outputs, and a model for them.
+
+    Attributes:
+        runs: What is to be published of each, and what its run starts from.
+        attached: What the model carries.
+        slots: The places for adapters in it.
+        head: The initial weights of what is trained beside each adapter.
+    """
+
+    runs: Sequence[tuple[Plan, Start]]
+    attached: Attached
+    slots: Sequence[Slot]
+    head: Mapping[str, Tensor]
+
+    def train(self, folder: Path, chosen: Mapping[str, Any]) -> Iterator[tuple[Plan, Path | None]]:
+        """Yield each run when it has ended, with its folder to publish; None if it diverged."""
+        waiting, free = [], list(self.slots)
+        for number, (plan, start) in enumerate(self.runs):
+            finished = folder / str(number)
+            if (finished / MANIFEST_NAME).is_file():  # before the run was broken off
+                yield plan, finished
+            else:
+                waiting.append((plan, start, finished))
+        model, processor = self.attached.model, self.runs[0][1].processor
+        mixed = MixedPass(model, self.attached, getattr(processor, "pad_token_id", None) or 0)
+        waiting.reverse()
+        active: list[_Active] = []
+        accelerator = None
+        while active or waiting:
+            while free and waiting:
+                plan, start, finished = waiting.pop()
+                course = Course(start, free.pop(), self.attached, self.head, folder / "trainer")
+                # One for all, which changes the model once.
+                accelerator = course.share(accelerator)
+                steps = course.steps()
+                active.append(_Active(plan, finished, course, steps, next(steps)))
+            losses = mixed.losses([one.asked for one in active])
+            going = []
+            for one, loss in zip(active, losses, strict=True):
+                try:
+                    going.append(replace(one, asked=one.steps.send(loss)))
+                except StopIteration:
+                    free.append(one.course.slot)
+                    yield one.plan, _ended(one, chosen)
+            active = going
+
+
+@dataclass(frozen=True)
+class _Active:
+    """A run that is under way, and the batch that it waits for."""
+
+    plan: Plan
+    finished: Path
+    course: Course
+    steps: Generator[Asked, float, None]
+    asked: Asked
+
+
+def _ended(one: _Active, chosen: Mapping[str, Any]) -> Path | None:
+    course, start = one.course, one.course.start
+    try:
+        result = course.result()
+    except DivergedError:
+        return None
+    adapter = replace(course.slot.adapter, name=str(one.plan.job.name), base=start.base)
+    with course.in_place():
+        save_trained(one.plan, start, adapter, result, chosen, one.finished)
+    return one.finished
+
+
+def _grouped(
+    catalog: Catalog,
+    members: Sequence[tuple[Job, Checked]],
+    base: str,
+    method: str,
+    parameters: Mapping[str, Any],
+    below: Published | None,
+    together: int,
+) -> _Group:
+    """Load the base model with a head for alike jobs, and attach places for their adapters."""
+    job, checked = members[0]
+    known = () if below is None else (Chosen(below.version, below.manifest),)
+    first = loaded(catalog, job, checked, base, known)
+    model = first.model
+    # Random numbers go on from where loading left them, as in a run of one.
+    state = torch.get_rng_state()
+    slots = []
+    for number in range(min(together, len(members))):
+        torch.set_rng_state(state)
+        made = new_method(method, BaseModel(model), **parameters)
+        slots.append(Slot(str(number), Adapter.create(model, str(number), made)))
+    parts = {
+        slot.name: slot.adapter if below is None else Stack(below.composition, slot.adapter)
+        for slot in slots
+    }
+    # The base model was compared before it was prepared.
+    attached = attach(model, Batch(parts), allow_base_mismatch=below is not None)
+    train_only(model, *(slot.adapter for slot in slots))
+    runs = []
+    for job, checked in members:
+        text = text_of(job, checked, model, first.processor)
+        start = replace(first, checked=checked, text=text)
+        adapter = replace(slots[0].adapter, name=str(job.name), base=first.base)
+        runs.append((planned(catalog, job, start, adapter, over=below), start))
+    keep_precision(model, checked.settings)
+    head = head_to_train(model)
+    if head:
+        head |= {name: model.get_parameter(name) for name in made_outlet(model)}
+    return _Group(runs, attached, slots, head)
+
+
+def _share_memory(model: torch.nn.Module, other: torch.nn.Module) -> None:
+    """Let two models hold the frozen weights that they have in common once."""
+    own = dict(model.named_parameters())
+    for name, parameter in other.named_parameters():
+        if not parameter.requires_grad and name in own and not own[name].requires_grad:
+            own[name].data = parameter.data
+
+
+def _usable(jobs: Sequence[Job], *, skip: bool) -> list[tuple[Job, Checked]]:
+    """The jobs whose rows can be trained on."""
+    found, unfit = [], {}
+    for job in jobs:
+        try:
+            checked = checked_job(job)
+        except DataError as error:
+            unfit[str(job.name)] = str(error)
+        else:
+            _require_common(job, checked)
+            found.append((job, checked))
+    if not unfit:
+        return found
+    listed = [f"{name} ({reason.rstrip('.')})" for name, reason in unfit.items()]
+    told = f"{len(unfit)} of {len(jobs)} adapters cannot be trained: {_listed(listed)}."
+    if not skip or not found:
+        raise UnfitRowsError(told, found=unfit)
+    logger.warning("%s They are left out.", told)
+    return found
+
+
+def _require_common(job: Job, checked: Checked) -> None:
+    """Make sure that a run can share its passes with others."""
+    settings = checked.settings
+    if checked.task.generates or not checked.task.shares_passes:
+        raise TrainingError(
+            f"{checked.task.name} takes more than one pass for a row, which adapters cannot share: "
+            "train each of them by itself.",
+            checked.task.name,
+        )
+    alone = {
+        "reports": bool(settings.report_to),
+        "gradient checkpointing": settings.gradient_checkpointing,
+        "the precision fp16": settings.precision == "fp16",
+    }
+    if given := next((name for name, asked in alone.items() if asked), None):
+        raise TrainingError(
+            f"{job.name} is trained together with others, where there is no place for {given}.",
+            given=given,
+        )
+
+
+def _require_names(jobs: Sequence[Job]) -> None:
+    """Make sure that there are jobs, each with a name of its own."""
+    if not jobs:
+        raise DataError("There is nothing to train: no row names an adapter.")
+    taken: dict[str, AdapterRef] = {}
+    for job in jobs:
+        if (other := taken.setdefault(job.name.folded, job.name)) is not job.name:
+            raise DataError(f"Two adapters would be named {other} and {job.name}.", job.name)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few of many."""
+    more = len(names) - _SHOWN
+    return "; ".join(names[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
