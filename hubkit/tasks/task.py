@@ -140,8 +140,8 @@ class TaskType(ABC, Generic[Processor]):
             are compared by their loss alone, and the metrics are measured once, at the best epoch,
             as `predict` answers.
         groups: Whether rows of a table are taken together, wherever they are in it.
-        shares_passes: Whether each feature is one row of a single pass through the backbone in training,
-            so that features of several adapters can share it.
+        shares_passes: Whether each feature is one row of a single pass through the backbone in
+            training, so that features of several adapters can share it.
         one_vector_a_row: Whether its first output has the shape ``(rows, outputs)``.
     """
 
