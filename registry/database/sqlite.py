@@ -155,7 +155,7 @@ class Sqlite:
         Raises:
             DatabaseError: Another process has been writing for too long.
         """
-        if not self.path.exists():
+        if not self.path.is_file():  # a folder in its place is no database that anybody writes to
             yield
             return
         with closing(connect(self.path)) as connection:

@@ -2,8 +2,26 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, func, inspect, select, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Integer,
+    ScalarSelect,
+    String,
+    and_,
+    case,
+    func,
+    inspect,
+    or_,
+    select,
+    text,
+    type_coerce,
+)
 
 from registry.database.database import TEXT_TABLE, VERSION_TABLE, Database
 from registry.refs import AdapterRef
@@ -15,12 +33,14 @@ from registry.tables.models import (
     METADATA,
     REPOSITORIES,
     REVISIONS,
+    UtcDateTime,
 )
 
 _SHOWN = 3
 _MOST = 10
 _PAGE = 1000
 _LAST = "f" * 64
+_A_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9]*"
 
 
 def table_names() -> set[str]:
@@ -46,7 +66,8 @@ def table_problems(connection: Connection) -> list[str]:
 def structure_problems(connection: Connection, *, full: bool = False) -> list[str]:
     """Return what `table_problems` does, and what SQLite says about its file.
 
-    A server looks after its files itself, and refuses rows that refer to nothing.
+    A server looks after its files itself, and refuses rows that refer to nothing, and values of
+    another type.
 
     Args:
         connection: A transaction in the database.
@@ -60,7 +81,41 @@ def structure_problems(connection: Connection, *, full: bool = False) -> list[st
         problems += [str(row) for row in rows if row != "ok"]
         broken = connection.execute(text("PRAGMA foreign_key_check")).all()
         problems += [f"row {row[1]} of {row[0]} refers to nothing in {row[2]}" for row in broken]
+        if not problems:
+            problems = _type_problems(connection)
     return problems[:_MOST]
+
+
+def _type_problems(connection: Connection) -> list[str]:
+    """Return which columns of a SQLite file hold what is not of their type; SQLite lets them."""
+    problems = []
+    for table in METADATA.sorted_tables:
+        fitting = {column.name: or_(column.is_(None), _fits(column)) for column in table.columns}
+        counts = (func.sum(case((fits, 0), else_=1)).label(name) for name, fits in fitting.items())
+        row = connection.execute(select(*counts).select_from(table)).one()
+        problems += [
+            f"{count} rows of {table.name} hold in {name} what is not of its type"
+            for name, count in row._mapping.items()
+            if count
+        ]
+    return problems
+
+
+def _fits(column: Column[Any]) -> ColumnElement[bool]:
+    storage = func.typeof(column)
+    if isinstance(column.type, UtcDateTime):
+        day = func.substr(type_coerce(column, String), 1, 10)
+        return and_(
+            storage == "text",
+            type_coerce(column, String).op("GLOB")(_A_TIME),
+            day > "0000-99",
+            func.date(type_coerce(column, String), "+0 days") == day,
+        )
+    if isinstance(column.type, Boolean):
+        return type_coerce(column, Integer).in_((0, 1))
+    if isinstance(column.type, Double):
+        return storage == "real"
+    return storage == ("integer" if isinstance(column.type, Integer) else "text")
 
 
 def expected_blobs(database: Database) -> Iterator[tuple[str, int | None]]:

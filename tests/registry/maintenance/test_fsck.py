@@ -208,6 +208,39 @@ def test_a_row_that_refers_to_nothing_is_damage(catalog: Catalog, version: Versi
 
 
 @pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("revisions.created_at", "garbage"),
+        ("revisions.created_at", "2024-02-31 00:00:00.000000"),
+        ("repositories.deleted_at", 5),
+        ("repositories.name", b"\xff"),
+        ("revisions.number", "seven"),
+        ("files.size", 0.5),
+        ("metrics.value", "much"),
+        ("metrics.higher_is_better", 2),
+        ("tags.position", "first"),
+        ("log.at", "now"),
+        ("log_head.sequence", "last"),
+    ],
+)
+def test_a_value_of_another_type_is_damage_that_a_rebuild_mends(
+    catalog: Catalog, version: Version, column: str, value: object
+) -> None:
+    table, _, name = column.partition(".")
+    with catalog.database.write() as connection:
+        connection.exec_driver_sql("PRAGMA ignore_check_constraints=ON")
+        connection.exec_driver_sql(f"UPDATE {table} SET {name} = ?", (value,))
+    catalog.close()
+    report = check_registry(catalog)
+    assert report.status == 2
+    assert f"rows of {table} hold in {name} what is not of its type" in texts(report)
+    assert rebuild(catalog).problems == ()
+    assert check_registry(catalog, full=True).findings == ()
+    assert catalog.resolve(REF) == version
+
+
+@pytest.mark.sqlite
 def test_a_file_that_is_no_database_is_an_error(catalog: Catalog, version: Version) -> None:
     catalog.database.close()
     catalog.database.path.write_bytes(b"not a database at all" * 100)

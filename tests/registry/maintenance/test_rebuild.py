@@ -74,6 +74,16 @@ def test_every_row_comes_back(busy: Catalog, content: bytes | None) -> None:
     assert not [*busy.blobs.scratch.glob("*")]
 
 
+@pytest.mark.sqlite
+def test_a_folder_in_the_place_of_the_database_is_set_aside(busy: Catalog) -> None:
+    before = rows_of(busy)
+    lose(busy)
+    busy.database.path.mkdir()
+    done = require_all_back(busy, before)
+    assert done.kept is not None
+    assert Path(done.kept).is_dir()
+
+
 DAMAGE = {
     "a table is missing": "DROP TABLE tags",
     "a column is missing": "ALTER TABLE origins DROP COLUMN location",
