@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.task import TaskType
 from hubkit.training.data import read_inputs
-from hubkit.training.lines import opened, read_lines
-from hubkit.training.tables import SUFFIXES, load_json
+from hubkit.training.tables.json_file import load_json
+from hubkit.training.tables.lines import opened, read_lines
+from hubkit.training.tables.table import SUFFIXES
 from registry.errors import DataError
 from registry.manifest import TextInfo
 

@@ -12,7 +12,8 @@ from sklearn.model_selection import train_test_split
 
 from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, label
 from hubkit.tasks.rows import Rows
-from hubkit.training.tables import BLOCK, Table, read_blocks, read_table
+from hubkit.training.tables.read import read_blocks, read_table
+from hubkit.training.tables.table import BLOCK, Table
 from registry.errors import DataError, RareLabelError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from hubkit.training.data import (
     read_labelled_text,
     read_rows,
 )
-from hubkit.training.tables import read_table
+from hubkit.training.tables.read import read_table
 from registry.errors import (
     DataError,
     EncodingError,
@@ -386,3 +386,19 @@ def test_arrays_in_a_data_frame_are_lists() -> None:
 
     frame = pd.DataFrame({"tokens": [np.array(["a", "b"]), ["c"]], "n": [1.0, float("nan")]})
     assert read_table(frame).columns == {"tokens": [["a", "b"], ["c"]], "n": [1.0, None]}
+
+
+def test_inputs_come_in_blocks_with_none_for_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"text": "a"}\n{"text": null}\n{"text": ""}\n')
+    found = list(read_inputs(TEXT_CLASSIFICATION, path, size=2))
+    assert found == [[{"text": "a"}, {"text": None}], [{"text": ""}]]
+
+
+def test_inputs_whose_optional_column_begins_later_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"text": "a"}\n{"text": "b", "text_pair": "c"}\n')
+    blocks = read_inputs(TEXT_CLASSIFICATION, path, size=1)
+    next(blocks)
+    with pytest.raises(DataError, match=r"line 2: .* from here on text_pair differs"):
+        next(blocks)

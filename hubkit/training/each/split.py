@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hubkit.tasks.rows import Rows
 from hubkit.training.data import require_one_type, rows_of
-from hubkit.training.tables import Table, read_table
+from hubkit.training.tables.read import read_table
+from hubkit.training.tables.table import Table
 from registry import AdapterRef
 from registry.errors import DataError, InvalidNameError
 

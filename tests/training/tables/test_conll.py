@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hubkit.training.conll import SUFFIXES
-from hubkit.training.tables import read_table
+from hubkit.training.tables.conll import SUFFIXES
+from hubkit.training.tables.read import read_table
 from registry.errors import DataError
 
 SPACED = """-DOCSTART- -X- -X- O

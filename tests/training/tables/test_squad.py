@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hubkit.training.tables import read_table
+from hubkit.training.tables.read import read_table
 from registry.errors import DataError
 
 ANSWERS = [{"text": "Ada", "answer_start": 0}]

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from hubkit.training import lines
-from hubkit.training.lines import read_lines
+from hubkit.training.tables import lines
+from hubkit.training.tables.lines import read_lines
 from registry.errors import DataError, EncodingError
 
 
