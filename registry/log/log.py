@@ -225,11 +225,9 @@ class Log:
         return [
             entry.sequence
             for entry in self.entries(connection)
+            # What was put counts only where nothing is settled, as nothing is appended otherwise.
             if entry.to_json()
-            not in (
-                self.records.get(entry.sequence),
-                self.records.get(entry.sequence, entry.hash),
-            )
+            != (self.records.get(entry.sequence) or self.records.get(entry.sequence, entry.hash))
         ]
 
     def write_records(self, connection: Connection, sequences: Sequence[int]) -> None:

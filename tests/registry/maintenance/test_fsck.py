@@ -8,7 +8,12 @@ import pytest
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, DatabaseError, Folder, Version
-from registry.errors import AlteredLogError, DamagedBlobError, DamagedDatabaseError
+from registry.errors import (
+    AlteredLogError,
+    AlteredRowsError,
+    DamagedBlobError,
+    DamagedDatabaseError,
+)
 from registry.maintenance import integrity
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
@@ -192,6 +197,19 @@ def test_records_are_written_again(
     assert "entry 1" in texts(check_registry(catalog, full=True))
     assert check_registry(catalog, full=True, repair=True).status == 1
     assert path.read_bytes() == before
+
+
+def test_the_last_record_is_written_again_though_what_was_put_is_there(
+    catalog: Catalog, version: Version, make_folder: MakeFolder
+) -> None:
+    ((last, _),) = catalog.log.records.pending()
+    damage(catalog.log.records.path(last), b"{}")
+    with pytest.raises(AlteredRowsError, match=f"is not entry {last} of this registry's log"):
+        catalog.publish(AdapterRef.parse("more"), make_folder())
+    assert check_registry(catalog, full=True).status == 2
+    assert check_registry(catalog, full=True, repair=True).status == 1
+    catalog.publish(AdapterRef.parse("more"), make_folder())
+    assert check_registry(catalog, full=True).findings == ()
 
 
 @pytest.mark.sqlite
