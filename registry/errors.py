@@ -48,6 +48,7 @@ HubkitError
 ├── ExportError
 ├── DataError
 │   ├── MissingColumnError
+│   ├── OtherTaskTypeError
 │   ├── SeparatorError
 │   ├── EncodingError
 │   ├── TextLengthError
@@ -294,6 +295,10 @@ class DataError(HubkitError):
 
 class MissingColumnError(DataError):
     """A data set has no column of the name that was `given`; those it has are `found`."""
+
+
+class OtherTaskTypeError(DataError):
+    """A data set fits no task type that was `given`; a tuple of those that it fits is `found`."""
 
 
 class SeparatorError(DataError):

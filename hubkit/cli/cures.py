@@ -42,6 +42,13 @@ def _labels(error: errors.HeadLabelsError) -> tuple[str, ...]:
     return ("Name them with --label, once for each class in the order of their ids.",)
 
 
+def _task_types(error: errors.OtherTaskTypeError) -> tuple[str, ...]:
+    names = error.found if isinstance(error.found, tuple) else ()
+    options = " or ".join(f"--task-type {name}" for name in names)
+    right = (f"Train it with {options}.",) if options else ()
+    return (*right, "Or name the columns with --column NAME=COLUMN.")
+
+
 def _others(error: errors.RefNotFoundError) -> tuple[str, ...]:
     if isinstance(error.found, Path):
         there = f"HUBKIT_HOME={quote(str(error.found))} hubkit list"
@@ -79,6 +86,7 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.PartOfAdapterError: _yank,
     errors.RefNotFoundError: _others,
     errors.MissingColumnError: ("Name it with --column NAME=COLUMN.",),
+    errors.OtherTaskTypeError: _task_types,
     errors.SeparatorError: ("Say with --separator what separates the columns.",),
     errors.EncodingError: ("Say with --encoding what the file is in, such as latin-1.",),
     errors.UnfitRowsError: ("Or leave them out with --skip-unfit.",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from registry.task_types import TASK_TYPES
 if TYPE_CHECKING:
     from hubkit.tasks.task import TaskType
     from hubkit.training.job import HeadKind, Job
+    from hubkit.training.tables.table import Table
     from registry.refs import AdapterRef
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -295,9 +296,13 @@ def training_options(
 
 def read_job(data: str, name: AdapterRef, task: str, **options: Any) -> Job:
     """Read the data that the options name, and put the rest beside it."""
-    from hubkit.training.data import read_rows
 
-    make, rows, validation = _read(data, task, read_rows, **options)
+    def read(kind: TaskType[Any], table: Table, columns: Mapping[str, str]) -> Rows:
+        from hubkit.training.data import rows_of
+
+        return rows_of(kind, table, columns)
+
+    make, rows, validation = _read(data, task, read, **options)
     return make(name=name, data=rows, validation=validation)
 
 
@@ -307,12 +312,15 @@ def read_jobs(data: str, name: AdapterRef, task: str, *, each: str, **options: A
     Args:
         name: What the names of all begin with.
     """
-    from hubkit.training.each.split import names_of, read_each
 
-    def read(kind: TaskType[Any], source: str, **how: Any) -> dict[str, Rows]:
-        return read_each(kind, source, each, **how)
+    def read(kind: TaskType[Any], table: Table, columns: Mapping[str, str]) -> dict[str, Rows]:
+        from hubkit.training.each.split import read_each
+
+        return read_each(kind, table, each, columns=columns)
 
     make, parts, validation = _read(data, task, read, **options)
+    from hubkit.training.each.split import names_of
+
     nothing = Rows("", {})
     return [
         make(
@@ -344,12 +352,20 @@ def _read(
     **options: Any,
 ) -> tuple[partial[Job], Any, Any]:
     """What makes a job, and what ``read`` makes of the data and of rows to validate with."""
+    from hubkit.training.tables.read import read_table
+
+    # Before all that takes seconds to load: what is wrong with a file is told at once.
+    written = {key: options[key] for key in ("split", "separator", "encoding")}
+    table = read_table(data, **written)
+    part = _part(validation)
+    held_out = read_table(part, **written) if isinstance(part, str) else None
+
     from hubkit.tasks.table import task_type as find_task_type
     from hubkit.training.job import Job
 
     kind = find_task_type(task_type, task)
     before = dict(options)
-    how = reading(kind, options)
+    columns = reading(kind, options)["columns"]
     source = {
         **{"data": data, "validation": validation},
         **{name: value for name, value in before.items() if name not in options},
@@ -367,17 +383,18 @@ def _read(
         target_language=target_language,
         source=source,
     )
-    rows = read(kind, data, **how)
-    return make, rows, _validation(validation, lambda source: read(kind, source, **how))
+    rows = read(kind, table, columns)
+    return make, rows, read(kind, held_out, columns) if isinstance(part, str) else part
 
 
-def _validation(given: str | None, read: Callable[[str], Any]) -> Any:
+def _part(given: str | None) -> str | float | None:
+    """What ``--validation`` means: other data, or the part of the data to hold out."""
     if given is None or given == "none":
         return None if given is None else 0.0
     try:
         fraction = float(given)
     except ValueError:
-        return read(given)
+        return given
     if not 0 < fraction < 1:
         raise click.UsageError(
             f"--validation {given}: expected a file, a fraction over 0 and below 1, or none."

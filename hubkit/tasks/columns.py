@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 LABEL_MOST = 256
 """Characters of a label; a manifest holds no longer word."""
 
 _FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
+_NO_LABEL = {"nan", "NaN", "NAN", "None", "null", "NULL", "NA", "N/A", "<NA>"}
+"""What programs write where a label is missing; the word none is left out."""
 
 
 class NotExpectedError(Exception):
     """A value is not what a column holds; the text says what was expected."""
+
+
+class FractionError(NotExpectedError):
+    """A number with a fraction is where a class should be."""
 
 
 class NotAlignedError(Exception):
@@ -84,13 +94,15 @@ def label(value: Any) -> str:
     expected = f"a label (one line of text, at most {LABEL_MOST} characters, or a whole number)"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, float):
+        raise FractionError(f"{expected}; a number with a fraction is no class")
     if not isinstance(value, str):
         raise NotExpectedError(expected)
     name = value.strip()
     if not (name and name.isprintable() and len(name) <= LABEL_MOST and is_unicode(name)):
         raise NotExpectedError(expected)
     if _FRACTION.fullmatch(name):
-        raise NotExpectedError(f"{expected}; a number with a fraction is no class")
+        raise FractionError(f"{expected}; a number with a fraction is no class")
     return name
 
 
@@ -100,10 +112,17 @@ def label_list(value: Any) -> list[str]:
         value = [part for part in value.split("|") if part.strip()]
     if not isinstance(value, Sequence):
         raise NotExpectedError("a list of labels")
-    names = [label(one) for one in value]
+    names = labels_of(value)
     if len(set(names)) != len(names):
         raise NotExpectedError("a list of labels without duplicates")
     return sorted(names)
+
+
+def labels_of(values: Sequence[Any]) -> list[str]:
+    """The names of classes of one type: the number 1 and the text 1 are not told apart by names."""
+    if len({type(one) for one in values}) > 1:
+        raise NotExpectedError("labels of one type, texts or whole numbers")
+    return [label(one) for one in values]
 
 
 def listed(value: Any) -> Any:
@@ -129,12 +148,69 @@ def number(value: Any) -> float:
     return found
 
 
-def same_number(names: Sequence[str]) -> tuple[str, str] | None:
-    """Two labels that are one number in two spellings, such as 1 and 01; None if there are none."""
-    seen: dict[int, str] = {}
+def alike(text: str) -> str:
+    """A text as it looks: in one Unicode form, without space around it."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def same_label(names: Sequence[str]) -> str:
+    """Two labels that are one in two spellings, and how; an empty text if there are none."""
+    seen: dict[Any, str] = {}
     for name in names:
-        if _WHOLE.fullmatch(name):
-            other = seen.setdefault(int(name), name)
-            if other != name:
-                return other, name
-    return None
+        key: Any = int(name) if _WHOLE.fullmatch(name) else alike(name)
+        other = seen.setdefault(key, name)
+        if other != name:
+            how = "the same number" if isinstance(key, int) else "one text in two Unicode forms"
+            return f"{other!r} and {name!r}, which are {how}"
+    return ""
+
+
+def note_labels(where: str, counts: Mapping[str, int]) -> None:
+    """Tell of labels that look like mistakes: in two cases or spacings, or of missing values.
+
+    Args:
+        where: What the data is called.
+        counts: How often each label occurs.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in counts:
+        spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
+    if several := [names for names in spellings.values() if len(names) > 1]:
+        logger.warning(
+            "%s: %d labels differ from another in case or spaces alone, and are classes of their "
+            "own: %s.",
+            where,
+            sum(map(len, several)),
+            "; ".join(", ".join(map(repr, sorted(names))) for names in several[:3]),
+        )
+    for name in sorted(_NO_LABEL & counts.keys()):
+        logger.warning(
+            "%s: the label %r, which many programs write for a missing value, is a class of its "
+            "own; it occurs %d times.",
+            where,
+            name,
+            counts[name],
+        )
+
+
+def place_of(part: str, text: str, start: int) -> str:
+    """Where a part of a text is that does not stand where it should, for messages.
+
+    Args:
+        part: What should stand at ``start``.
+        text: All of it.
+        start: A place in the text, which may be counted in something else than characters.
+    """
+    at = text.find(part)
+    if at < 0:
+        return "it is not in there"
+    while at >= 0:
+        before = text[:at]
+        for units, what in (
+            (len(before.encode("utf-16-le")) // 2, "units of UTF-16"),
+            (len(before.encode()), "bytes of UTF-8"),
+        ):
+            if units == start != at:
+                return f"it stands at {at}; {start} is its place in {what}"
+        at = text.find(part, at + 1)
+    return f"it stands at {text.find(part)}"

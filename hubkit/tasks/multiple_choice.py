@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, listed, text
+from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, alike, listed, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import TextTask, encode_each, tokens_read, words
@@ -56,8 +56,8 @@ def choices(value: Any) -> list[str]:
     if not isinstance(found, list | tuple):
         raise NotExpectedError("a list of texts, or texts with | between them")
     found = [text(one) for one in found]
-    if len(found) < 2 or len(set(found)) < len(found):
-        raise NotExpectedError("two choices or more, each of them once")
+    if len(found) < 2 or len(set(map(alike, found))) < len(found):
+        raise NotExpectedError("two choices or more, which differ in more than spaces around them,")
     return found
 
 
@@ -244,10 +244,10 @@ def _index(row: int, value: int | str, among: Sequence[str]) -> tuple[str, int]:
         raise NotAlignedError(
             row, f"expected the index of one of {last + 1} choices, from 0 to {last}, found {value}"
         )
-    texts = [one.strip() for one in among]
+    texts = list(map(alike, among))
     meant = {}
-    if value.strip() in texts:
-        meant["text"] = texts.index(value.strip())
+    if alike(value) in texts:
+        meant["text"] = texts.index(alike(value))
     if _INDEX.fullmatch(value.strip()) and int(value) <= last:
         meant["index"] = int(value)
     if len(set(meant.values())) == 2:

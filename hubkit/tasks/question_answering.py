@@ -21,7 +21,7 @@ from tokenizers import Encoding
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.tasks.columns import Column, NotExpectedError, is_unicode, text
+from hubkit.tasks.columns import Column, NotExpectedError, is_unicode, place_of, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import words
@@ -178,11 +178,9 @@ class QuestionAnswering(WindowTask):
             there = context[start : start + len(answer)]
             if there == answer:
                 continue
-            at = context.find(answer)
-            elsewhere = "it is not in the context" if at < 0 else f"it stands at {at}"
             raise NotExpectedError(
                 f"the answer {answer[:80]!r} at character {start} of the context, found "
-                f"{there[:80]!r}; {elsewhere}"
+                f"{there[:80]!r}; {place_of(answer, context, start)}"
             )
 
     def fit_plan(self, rows: Rows) -> HeadPlan:

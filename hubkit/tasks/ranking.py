@@ -18,6 +18,7 @@ from hubkit.tasks.columns import (
     Column,
     NotAlignedError,
     NotExpectedError,
+    alike,
     listed,
     number,
     text,
@@ -62,9 +63,12 @@ def candidates(value: Any) -> list[str]:
     found = listed(value)
     if isinstance(found, str):
         return [text(found)]
-    if not isinstance(found, list | tuple) or not found or len(set(map(str, found))) < len(found):
+    if not isinstance(found, list | tuple) or not found:
+        raise NotExpectedError("a text, or a list of texts")
+    texts = [text(one) for one in found]
+    if len(set(map(alike, texts))) < len(texts):
         raise NotExpectedError("a text, or a list of texts, each of them once")
-    return [text(one) for one in found]
+    return texts
 
 
 def relevance(value: Any) -> list[float]:
@@ -123,6 +127,7 @@ class Ranking(TextTask):
         """A row for each query, in the order in which they first occur."""
         graded = "relevance" in columns
         groups: dict[Any, dict[str, float]] = {}
+        known: dict[Any, set[str]] = {}
         empty: dict[Any, tuple[Any, Any]] = {}  # rows for `predict` that say nothing keep a place
         for row, (asked, among) in enumerate(
             zip(columns["query"], columns["candidates"], strict=True)
@@ -138,11 +143,12 @@ class Ranking(TextTask):
                     f"for {len(among)}",
                 )
             group = groups.setdefault(asked, {})
-            if twice := [candidate for candidate in among if candidate in group]:
+            if twice := [one for one in among if alike(one) in known.get(asked, ())]:
                 raise NotAlignedError(
                     row, f"expected each candidate once for a query, found {twice[0]!r} again"
                 )
             group.update(zip(among, grades, strict=True))
+            known.setdefault(asked, set()).update(map(alike, among))
         found: dict[str, Sequence[Any]] = {
             "query": [empty[key][0] if key in empty else key for key in groups],
             "candidates": [

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from sklearn.preprocessing import MultiLabelBinarizer
 from transformers import PreTrainedTokenizerBase
 
-from hubkit.tasks.columns import Column, label, label_list, same_number, text
+from hubkit.tasks.columns import Column, label, label_list, note_labels, same_label, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import (
     Encoded,
@@ -153,13 +153,14 @@ class Classification(TaskType[Processor]):
             )
         if not names:
             raise SingleLabelError(f"{rows.name} has no label in any row.", rows.name, found=[])
-        if twins := same_number(names):
+        if twins := same_label(names):
             raise LabelError(
-                f"{rows.name} has the labels {twins[0]!r} and {twins[1]!r}, which are the same "
-                "number; expected one spelling for each class.",
-                twins[1],
+                f"{rows.name} has the labels {twins}; expected one spelling for each class.",
+                rows.name,
             )
-        return HeadPlan(len(names), tuple(names), problem)  # type: ignore[arg-type]
+        plan = HeadPlan(len(names), tuple(names), problem)  # type: ignore[arg-type]
+        note_labels(rows.name, dict(zip(names, self.class_counts(rows, plan), strict=True)))
+        return plan
 
     def check(self, rows: Rows, plan: HeadPlan) -> None:
         """Every label of the rows is one of the head's."""

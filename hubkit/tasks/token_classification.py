@@ -33,7 +33,10 @@ from hubkit.tasks.columns import (
     any_text,
     is_unicode,
     label,
-    same_number,
+    labels_of,
+    note_labels,
+    place_of,
+    same_label,
     text,
 )
 from hubkit.tasks.rows import Rows
@@ -53,6 +56,7 @@ AGGREGATIONS = ("none", "simple", "first", "average", "max")
 
 _CHUNK = re.compile(r"([BIESLU])-(.+)")
 _JOINERS = "\u200c\u200d"
+_BEGINS_OR_GOES_ON = re.compile(r"O|[BI]-.+")
 _IGNORED = -100  # of torch's cross entropy
 
 
@@ -70,6 +74,8 @@ def some_tokens(value: Any) -> list[str]:
     """Tokens, at least one."""
     if not (tokens := token_list(value)):
         raise NotExpectedError("at least one token")
+    if not all(map(str.strip, tokens)):
+        raise NotExpectedError("tokens that are no spaces")
     return tokens
 
 
@@ -78,11 +84,14 @@ def tag_list(value: Any) -> list[str]:
     tags = value.split() if isinstance(value, str) else value
     if not isinstance(tags, Sequence):
         raise NotExpectedError("a list of tags, or tags separated by spaces")
-    return [label(tag) for tag in tags]
+    return labels_of(tags)
 
 
 def span_list(value: Any) -> list[dict[str, Any]]:
-    """Spans in the order of the text: a list of objects with a start, an end and a label."""
+    """Spans in the order of the text: a list of objects with a start, an end and a label.
+
+    A span may have its text, which then has to stand there.
+    """
     expected = "a list of spans, each an object with a start, an end and a label"
     if isinstance(value, str):
         try:
@@ -96,7 +105,8 @@ def span_list(value: Any) -> list[dict[str, Any]]:
         start, end = one.get("start"), one.get("end")
         if type(start) is not int or type(end) is not int or not 0 <= start < end:
             raise NotExpectedError("spans with a start from 0, and an end behind it")
-        spans.append({"start": start, "end": end, "label": label(one.get("label"))})
+        span = {"start": start, "end": end, "label": label(one.get("label"))}
+        spans.append(span | ({"text": one["text"]} if one.get("text") is not None else {}))
     return sorted(spans, key=lambda span: span["start"])
 
 
@@ -187,10 +197,10 @@ class TokenClassification(WindowTask):
 
     names = TASK_TYPES["token-classification"]
     columns = (
-        Column("text", text, instead="tokens"),
         Column("tokens", some_tokens, instead="text", given=token_list),
-        Column("spans", span_list, target=True, instead="tags"),
+        Column("text", text, instead="tokens"),
         Column("tags", tag_list, target=True, instead="spans"),
+        Column("spans", span_list, target=True, instead="tags"),
     )
     example = '{"tokens": ["Ada", "Lovelace", "wrote", "."], "tags": ["B-PER", "I-PER", "O", "O"]}'
     metrics_up = MappingProxyType({"f1": True, "precision": True, "recall": True, "accuracy": True})
@@ -252,6 +262,12 @@ class TokenClassification(WindowTask):
             shown = f"{span['label']} from {span['start']} to {span['end']}"
             if span["label"] == OUTSIDE:
                 raise NotExpectedError(f"spans of entities alone, found {shown}")
+            there = row["text"][span["start"] : span["end"]]
+            if (part := span.get("text", there)) != there:
+                place = place_of(str(part), row["text"], span["start"])
+                raise NotExpectedError(
+                    f"{str(part)[:80]!r} as the text of {shown}, found {there[:80]!r}; {place}"
+                )
             if span["end"] > len(row["text"]):
                 raise NotExpectedError(
                     f"spans inside of the text of {len(row['text'])} characters, found {shown}"
@@ -262,14 +278,31 @@ class TokenClassification(WindowTask):
                 raise NotExpectedError(f"spans of text, found {shown}, which is empty")
             before = span["end"]
 
+    def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """Spans without their text, which stands in the row's."""
+        if "spans" not in columns:
+            return columns
+        spans = [
+            [{k: one[k] for k in ("start", "end", "label")} for one in row]
+            for row in columns["spans"]
+        ]
+        return {**columns, "spans": spans}
+
     def fit_plan(self, rows: Rows) -> HeadPlan:
-        """The tags that occur, sorted; of spans, those that begin and those that go on."""
+        """The tags that occur, sorted; of entities, the one that begins and the one that goes on.
+
+        Both, because an entity of several words may be met later, where all here have one.
+        """
         if "spans" in rows:
-            kinds = {span["label"] for spans in rows["spans"] for span in spans}
-            names = [OUTSIDE] if kinds else []
-            names += sorted(f"{part}-{kind}" for kind in kinds for part in "BI")
+            counts = Counter(span["label"] for spans in rows["spans"] for span in spans)
+            names = [OUTSIDE] if counts else []
+            names += sorted(f"{part}-{kind}" for kind in counts for part in "BI")
         else:
-            names = sorted({tag for tags in rows["tags"] for tag in tags})
+            counts = Counter(tag for tags in rows["tags"] for tag in tags)
+            names = sorted(counts)
+            if (counts.keys() - {OUTSIDE}) and all(map(_BEGINS_OR_GOES_ON.fullmatch, names)):
+                kinds = {name[2:] for name in names if name != OUTSIDE}
+                names = sorted({*names, *(f"{part}-{kind}" for kind in kinds for part in "BI")})
         if len(names) < 2:
             raise SingleLabelError(
                 f"{rows.name} has no tag but {names[0]!r}; expected at least two."
@@ -278,12 +311,11 @@ class TokenClassification(WindowTask):
                 rows.name,
                 found=names,
             )
-        if twins := same_number(names):
+        if twins := same_label(names):
             raise LabelError(
-                f"{rows.name} has the tags {twins[0]!r} and {twins[1]!r}, which are the same "
-                "number; expected one spelling for each.",
-                twins[1],
+                f"{rows.name} has the tags {twins}; expected one spelling for each.", rows.name
             )
+        note_labels(rows.name, counts)
         plan = HeadPlan(len(names), tuple(names))
         if "tags" in rows and _chunked(plan) and (odd := sum(map(_loose, rows["tags"]))):
             logger.warning(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.model_selection import train_test_split
 
-from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, label
+from hubkit.tasks.columns import Column, FractionError, NotAlignedError, NotExpectedError, label
 from hubkit.tasks.rows import Rows
 from hubkit.training.tables.read import read_blocks, read_table
 from hubkit.training.tables.table import BLOCK, Table
-from registry.errors import DataError, RareLabelError
+from registry.errors import DataError, MissingColumnError, OtherTaskTypeError, RareLabelError
 
 if TYPE_CHECKING:
     import pandas
@@ -26,11 +26,13 @@ logger = logging.getLogger(__name__)
 
 _VALIDATION_FRACTION = 0.2
 _VALIDATION_MOST = 500
+_PAIRS = (("source", "target"), ("text", "text_pair"), ("question", "context"))
+"""Columns that hold two texts of a row."""
 
 
 def read_rows(
     task: TaskType[Any],
-    source: str | Path | Dataset | pandas.DataFrame,
+    source: str | Path | Dataset | pandas.DataFrame | Table,
     *,
     columns: Mapping[str, str] | None = None,
     split: str = "train",
@@ -43,7 +45,7 @@ def read_rows(
         task: Which columns there are.
         source: A ``.csv``, ``.tsv``, ``.json``, ``.jsonl`` or ``.parquet`` file, or one of CoNLL's
             form, such as ``.conll``; the id of a data set that ``datasets.load_dataset`` knows; or
-            a ``datasets.Dataset`` or a ``pandas.DataFrame``.
+            a ``datasets.Dataset`` or a ``pandas.DataFrame``; or a table that was read before.
         columns: What columns are called in the source, by the task type's names; default: the
             same.
         split: The split of a data set id; a file has only one.
@@ -66,7 +68,12 @@ def rows_of(task: TaskType[Any], table: Table, columns: Mapping[str, str]) -> Ro
         DataError: As :func:`read_rows`.
     """
     found: dict[str, Sequence[Any]] = {}
-    for column in _present(task.columns, table, columns):
+    try:
+        present = _present(task.columns, table, columns)
+    except MissingColumnError as error:
+        _suggest(task, table, columns, error)
+        raise
+    for column in present:
         called = columns.get(column.name, column.name)
         if column.check is label:
             require_one_type(table.column(called), table, called)
@@ -155,6 +162,55 @@ def _present(columns: Sequence[Column], table: Table, named: Mapping[str, str]) 
     return chosen
 
 
+_FOREIGN = {
+    "ranking": [{"user", "item", "rating"}],
+    "token-classification": [{"tokens", "ner_tags"}],
+    "summarization": [{"article", "summary"}, {"document", "summary"}, {"article", "highlights"}],
+}
+"""Columns by which data of a task type are known, where they are called otherwise."""
+
+
+def _suggest(
+    task: TaskType[Any], table: Table, named: Mapping[str, str], error: MissingColumnError
+) -> None:
+    """Say which other task types a table has the columns of, if nobody named any.
+
+    Raises:
+        OtherTaskTypeError: There are some.
+    """
+    from hubkit.tasks.table import TASK_TYPES
+
+    if named:
+        return
+    have = table.columns.keys()
+    fitting = [
+        other.name
+        for other in TASK_TYPES.values()
+        if other is not task
+        and (
+            any(one <= have for one in _FOREIGN.get(other.name, ())) or _has_all(other, table, task)
+        )
+    ]
+    if fitting:
+        raise OtherTaskTypeError(
+            f"{error} They are columns of {' or '.join(fitting)}, not of {task.name}.",
+            table.source,
+            given=task.name,
+            found=tuple(fitting),
+        ) from None
+
+
+def _has_all(task: TaskType[Any], table: Table, meant: TaskType[Any]) -> bool:
+    """Whether a table has all columns of a task type, and to learn what is no input of another."""
+    try:
+        present = _present(task.columns, table, {})
+    except MissingColumnError:
+        return False
+    learned = {name for column in task.targets[:1] for name in (column.name, column.instead)}
+    learned -= {column.name for column in meant.inputs}
+    return any(column.name in learned for column in present)
+
+
 def _placed(column: Column, table: Table, called: str) -> Sequence[Any]:
     """The values of a column; paths of files as seen from here."""
     values = table.column(called)
@@ -173,13 +229,17 @@ def _checked(
             found.append(check(value))
         except NotExpectedError as error:
             shown = repr(value)
-            raise DataError(
+            message = (
                 f"{table.source}, {place}: expected {error} in {called!r}, found "
-                f"{shown if len(shown) <= 80 else shown[:77] + '...'}.",
-                table.source,
-                expected=str(error),
-                found=value,
-            ) from None
+                f"{shown if len(shown) <= 80 else shown[:77] + '...'}."
+            )
+            if isinstance(error, FractionError):
+                raise OtherTaskTypeError(
+                    f"{message} Numbers are learned by text-regression.",
+                    table.source,
+                    found=("text-regression",),
+                ) from None
+            raise DataError(message, table.source, expected=str(error), found=value) from None
     return found
 
 
@@ -292,6 +352,18 @@ def note_doubts(task: TaskType[Any], train: Rows, validation: Rows | None) -> No
             len(validation),
             validation.name,
         )
+    for one, other in _PAIRS:
+        if one in train and other in train:
+            same = sum(a == b for a, b in zip(train[one], train[other], strict=True))
+            if same:
+                logger.warning(
+                    "%s: %d of %d rows have the same text as %s and as %s.",
+                    train.name,
+                    same,
+                    len(train),
+                    one,
+                    other,
+                )
     if not targets:
         return
     meanings: dict[str, set[str]] = {}

@@ -120,8 +120,8 @@ class _Weigh:
 
 def _balance_one(counts: Sequence[int], rows: int) -> list[float]:
     # As sklearn.utils.class_weight; what never occurs is weighed by nothing.
-    total = sum(counts)
-    return [total / (len(counts) * count) if count else 1.0 for count in counts]
+    total, classes = sum(counts), sum(count > 0 for count in counts)
+    return [total / (classes * count) if count else 1.0 for count in counts]
 
 
 def _balance_several(counts: Sequence[int], rows: int) -> list[float]:

@@ -14,6 +14,7 @@ from transformers import TextClassificationPipeline
 
 import hubkit
 from hubkit.cli import main
+from hubkit.tasks.columns import NotAlignedError
 from hubkit.tasks.ranking import RANKING as TASK
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan
@@ -234,3 +235,9 @@ def test_the_rows_of_a_query_are_one_wherever_they_are_in_a_file(tmp_path: Path)
         {"query": "a", "candidates": ["x", "z"]},
         {"query": "b", "candidates": ["y"]},
     ]
+
+
+def test_a_candidate_that_looks_like_another_of_its_query_is_refused() -> None:
+    columns = {"query": ["q", "q"], "candidates": [["a"], ["a "]], "relevance": [[1.0], [0.0]]}
+    with pytest.raises(NotAlignedError, match="each candidate once for a query, found 'a ' again"):
+        TASK.aligned(columns)

@@ -489,7 +489,7 @@ def test_the_whole_way(catalog: Catalog, tmp_path: Path) -> None:
     for version in train_all(catalog, "token-classification", rows, base):
         manifest = catalog.manifest(version)
         assert manifest.task_type == "token-classification"
-        assert manifest.labels == ("B-THING", "B-WORD", "I-WORD", "O")
+        assert manifest.labels == ("B-THING", "B-WORD", "I-THING", "I-WORD", "O")
         assert manifest.text is not None
         assert (manifest.text.max_length, manifest.text.stride) == (24, 6)
         model = hubkit.load(version.ref, catalog=catalog)
@@ -528,7 +528,7 @@ def test_twenty_rows_are_learned_by_heart(catalog: Catalog, tmp_path: Path, form
         tokens = [word for row in rows["tokens"] for word in row]
         tags = ["B-THING" if word in THINGS else "O" for word in tokens]
         rows = Rows("long.conll", {"tokens": [tokens] * 6, "tags": [tags] * 6})
-    settings = {"epochs": 15, "learning_rate": 0.03, "max_length": 20}
+    settings = {"epochs": 25, "learning_rate": 0.03, "max_length": 20}
     version = train_adapter(
         catalog,
         job("token-classification", rows, **settings),
@@ -587,8 +587,85 @@ def test_places_of_wrong_rows_are_told(tmp_path: Path) -> None:
     path.write_text("words,tags\nthe film,O B-THING\na plot,O\n")
     with pytest.raises(DataError, match=r"r.csv, line 3: expected a tag for each token"):
         read_rows(TASK, path, columns={"tokens": "words"})
-    with pytest.raises(MissingColumnError, match="no column 'text'; it has words, tags"):
+    with pytest.raises(MissingColumnError, match="no column 'tokens'; it has words, tags"):
         read_rows(TASK, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "part", "message"),
+    [
+        ("Ada wrote", 0, 3, "Bob", "found 'Ada'; it is not in there"),
+        ("Ada wrote", 1, 4, "Ada", "found 'da '; it stands at 0"),
+        ("\U0001f600 Ada", 3, 6, "Ada", "'da'; it stands at 2; 3 is its place in units of UTF-16"),
+        ("\u00e9\u00e9 Ada", 5, 8, "Ada", "it stands at 3; 5 is its place in bytes of UTF-8"),
+        ("Ada wrote", 0, 3, 7, "'7' as the text of X from 0 to 3, found 'Ada'"),
+    ],
+)
+def test_a_span_stands_where_its_text_does(
+    text: str, start: int, end: int, part: object, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.jsonl"
+    right = {"text": "Ada wrote", "spans": [{"start": 0, "end": 3, "label": "X", "text": "Ada"}]}
+    wrong = [{"start": start, "end": end, "label": "X", "text": part}]
+    lines = [right, {"text": text, "spans": wrong}]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(DataError, match=rf"r.jsonl, line 2: expected .*{message}"):
+        read_rows(TASK, path)
+    path.write_text(json.dumps(right))
+    without = [{"start": 0, "end": 3, "label": "X"}]
+    assert read_rows(TASK, path)["spans"] == [without]
+
+
+def test_a_row_with_tokens_tags_and_their_text_is_read_by_its_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps({"text": "a b", "tokens": ["a", "b"], "tags": ["O", "B-X"]}))
+    assert read_rows(TASK, path).columns == {"tokens": [["a", "b"]], "tags": [["O", "B-X"]]}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"tokens": ["a", "b"], "tags": [0, "1"]}, "labels of one type"),
+        ({"tokens": ["a", " "], "tags": ["O", "B-X"]}, "tokens that are no spaces"),
+    ],
+)
+def test_tokens_and_tags_say_something_of_one_kind(
+    row: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "r.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match=f"line 1: expected {message}"):
+        read_rows(TASK, tmp_path / "r.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("tags", "labels"),
+    [
+        (["B-X", "O"], ("B-X", "I-X", "O")),
+        (["I-X", "O"], ("B-X", "I-X", "O")),
+        (["B-X", "S-X"], ("B-X", "S-X")),
+        (["NOUN", "O"], ("NOUN", "O")),
+    ],
+)
+def test_a_kind_of_entity_may_have_one_word_here_and_several_there(
+    tags: list[str], labels: tuple[str, ...]
+) -> None:
+    rows = Rows("rows", {"tokens": [["a", "b"]], "tags": [tags]})
+    plan = TASK.fit_plan(rows)
+    assert plan.labels == labels
+    if "I-X" in labels:
+        TASK.check(Rows("others", {"tokens": [["a", "b"]], "tags": [["B-X", "I-X"]]}), plan)
+
+
+def test_tags_that_look_like_mistakes_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = Rows("rows", {"tokens": [["a", "b", "c"]], "tags": [["NOUN", "Noun", "nan"]]})
+    TASK.fit_plan(rows)
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first.endswith("are classes of their own: 'NOUN', 'Noun'.")
+    assert second.startswith("rows: the label 'nan'")
+    assert second.endswith("occurs 1 times.")
+    twins = Rows("rows", {"tokens": [["a", "b"]], "tags": [["caf\u00e9", "cafe\u0301"]]})
+    with pytest.raises(LabelError, match="which are one text in two Unicode forms"):
+        TASK.fit_plan(twins)
 
 
 # PEFT asks transformers by a name that is to go.

@@ -11,6 +11,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.table import TASK_TYPES
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.tasks.text_regression import TEXT_REGRESSION
 from hubkit.training.data import (
@@ -27,6 +29,7 @@ from registry.errors import (
     EncodingError,
     LabelError,
     MissingColumnError,
+    OtherTaskTypeError,
     RareLabelError,
     SeparatorError,
     SingleLabelError,
@@ -79,7 +82,7 @@ def test_a_csv_is_read_as_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", [["x"], 1.5, {"a": 1}])
 def test_a_label_that_is_no_name_is_refused(label: object, tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text(json.dumps({"text": "fine", "label": label}) + "\n")
-    with pytest.raises(DataError, match=r"line 1: expected a label .*whole number\) in 'label'"):
+    with pytest.raises(DataError, match=r"line 1: expected a label .*whole number\).* in 'label'"):
         read_labelled_text(str(tmp_path / "d.jsonl"))
 
 
@@ -402,3 +405,68 @@ def test_inputs_whose_optional_column_begins_later_are_refused(tmp_path: Path) -
     next(blocks)
     with pytest.raises(DataError, match=r"line 2: .* from here on text_pair differs"):
         next(blocks)
+
+
+@pytest.mark.parametrize(
+    ("meant", "content", "fits"),
+    [
+        ("text-classification", "source,target\na,b\n", "translation"),
+        ("text-classification", "text,score\na,1.5\n", "text-regression"),
+        ("text-classification", "user,item,rating\na,b,5\n", "ranking"),
+        ("text-classification", "tokens,tags\na,O\n", "token-classification"),
+        ("text-classification", "question,context,answers\na,b,[]\n", "question-answering"),
+        ("text-classification", "prompt,choices,label\na,b|c,b\n", "multiple-choice"),
+        ("text-regression", "text,label\na,x\n", "text-classification"),
+        ("token-classification", "text,label\na,x\n", "text-classification"),
+        ("fill-mask", "source,target\na,b\n", "translation"),
+        ("summarization", "image,label\na,x\n", "image-classification"),
+    ],
+)
+def test_columns_of_another_task_type_are_told(
+    meant: str, content: str, fits: str, tmp_path: Path
+) -> None:
+    (tmp_path / "d.csv").write_text(content)
+    with pytest.raises(OtherTaskTypeError, match=f"They are columns of {fits}") as caught:
+        read_rows(TASK_TYPES[meant], tmp_path / "d.csv")
+    assert isinstance(caught.value.found, tuple)
+    assert caught.value.found[0] == fits
+
+
+def test_columns_of_no_task_type_are_missing_columns(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("review,stars\na,5\n")
+    for task in TASK_TYPES.values():
+        with pytest.raises(MissingColumnError, match="it has review, stars"):
+            read_rows(task, tmp_path / "d.csv")
+    (tmp_path / "d.csv").write_text("user,item,rating\na,b,5\n")
+    with pytest.raises(MissingColumnError, match="no column 'query'; it has user, item, rating"):
+        read_rows(TASK_TYPES["ranking"], tmp_path / "d.csv")
+
+
+def test_numbers_with_fractions_belong_to_another_task_type(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("text,label\na,1.5\n")
+    with pytest.raises(OtherTaskTypeError, match=r"line 2: .* learned by text-regression"):
+        read_labelled_text(tmp_path / "d.csv")
+
+
+def test_labels_that_look_like_mistakes_are_told_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    labels = ["Pos", "pos", "POS", "very bad", "very  bad", "None", "None", "none"]
+    TEXT_CLASSIFICATION.fit_plan(LabelledText("d", list("abcdefgh"), labels))
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first.startswith("d: 7 labels differ from another in case or spaces alone")
+    assert "'None', 'none'; 'POS', 'Pos', 'pos'; 'very  bad', 'very bad'" in first
+    assert second.startswith("d: the label 'None'")
+    assert "occurs 2 times" in second
+
+
+def test_one_label_in_two_unicode_forms_is_refused() -> None:
+    with pytest.raises(LabelError, match="which are one text in two Unicode forms; expected one"):
+        TEXT_CLASSIFICATION.fit_plan(LabelledText("d", ["a", "b"], ["caf\u00e9", "cafe\u0301"]))
+
+
+def test_texts_that_are_given_twice_in_a_row_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    rows = Rows("d", {"source": ["a", "b", "c"], "target": ["a", "b", "d"]})
+    note_doubts(TASK_TYPES["translation"], rows, None)
+    (record,) = caplog.records
+    assert record.getMessage() == "d: 2 of 3 rows have the same text as source and as target."

@@ -99,4 +99,6 @@ def test_tags_are_counted_by_word() -> None:
     task = TASK_TYPES["token-classification"]
     plan = task.fit_plan(rows)
     found = class_weights("balanced", task, rows, plan).values.tolist()
-    assert dict(zip(plan.labels, found, strict=True)) == pytest.approx({"B-X": 2.0, "O": 4 / 6})
+    assert dict(zip(plan.labels, found, strict=True)) == pytest.approx(
+        {"B-X": 2.0, "I-X": 1.0, "O": 4 / 6}  # what never occurs weighs 1
+    )

@@ -89,7 +89,8 @@ def picture(value: Any) -> Picture:
     try:
         _decoded(content).load()
     except Exception as error:  # Pillow's readers raise what they meet in a broken file
-        reason = type(error).__name__ if path is None else str(error).replace(path, "it")
+        unknown = isinstance(error, require_pillow().UnidentifiedImageError)
+        reason = "it is no image that Pillow knows" if unknown else str(error)
         raise NotExpectedError(f"{EXPECTED} that can be read ({reason})") from None
     digest = hashlib.sha256(content).hexdigest()
     return Picture(path, None if path else content, digest)

@@ -27,7 +27,7 @@ _OTHERS = re.compile(r"[^A-Za-z0-9._-]+")
 
 def read_each(
     task: TaskType[Any],
-    source: str | Path | Dataset | pandas.DataFrame,
+    source: str | Path | Dataset | pandas.DataFrame | Table,
     column: str,
     *,
     columns: Mapping[str, str] | None = None,

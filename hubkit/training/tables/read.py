@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def read_table(
-    source: str | Path | Dataset | pandas.DataFrame,
+    source: str | Path | Dataset | pandas.DataFrame | Table,
     *,
     split: str = "train",
     separator: str | None = None,
@@ -37,7 +37,7 @@ def read_table(
     Args:
         source: A file that ends as one of `SUFFIXES` or in `LINES`; the id of a data set; or a
             ``datasets.Dataset`` or a ``pandas.DataFrame``. Of a data set with a transform, the
-            rows are what the transform makes of them.
+            rows are what the transform makes of them. A table is returned as it is.
         split: The split of a data set id; a file has only one.
         separator: What separates the columns of a CSV file; default: a comma, in a ``.tsv`` file a
             tab.
@@ -46,6 +46,8 @@ def read_table(
     Raises:
         DataError: There is no such data, or it cannot be read, or a row is not like the others.
     """
+    if isinstance(source, Table):
+        return source
     if not isinstance(source, str | Path):
         return read_object(source)
     return join(read_blocks(source, split=split, separator=separator, encoding=encoding))

@@ -116,7 +116,7 @@ def test_an_image_column_of_datasets_is_read(source: Path) -> None:
     ("content", "problem"),
     [
         (None, "No such file"),
-        (b"", "cannot identify image file"),
+        (b"", "it is no image that Pillow knows"),
         (b"GIF89a, or what looks like it", "that can be read"),
         ("half", "that can be read"),
     ],
