@@ -52,6 +52,9 @@ HubkitError
 │   ├── SeparatorError
 │   ├── EncodingError
 │   ├── TextLengthError
+│   ├── LanguageCodeError
+│   ├── TooFewRowsError
+│   ├── NoFlexibleHeadError
 │   ├── AmbiguousDataSetError
 │   ├── UnfitRowsError
 │   └── LabelError
@@ -59,6 +62,7 @@ HubkitError
 │       └── SingleLabelError
 ├── TrainingError
 │   ├── DivergedError
+│   ├── PrecisionError
 │   └── RunInUseError
 └── RemoteError
     ├── RemoteNotFoundError
@@ -313,6 +317,18 @@ class TextLengthError(DataError):
     """`given` tokens leave no room for text beside the special tokens of a base model."""
 
 
+class LanguageCodeError(DataError):
+    """A base model of many languages needs the code of one, or has no such code as was `given`."""
+
+
+class TooFewRowsError(DataError):
+    """A data set has too few rows to train on some and to validate with others."""
+
+
+class NoFlexibleHeadError(DataError):
+    """AdapterHub's library has no head of a task type that could be trained."""
+
+
 class AmbiguousDataSetError(DataError):
     """Several data sets have the name that was `given`; `found` are their full names."""
 
@@ -339,6 +355,10 @@ class TrainingError(HubkitError):
 
 class DivergedError(TrainingError):
     """The loss grew without bound; `given` is the learning rate."""
+
+
+class PrecisionError(TrainingError):
+    """This machine cannot compute in the precision that was `given`, but in those `expected`."""
 
 
 class RunInUseError(TrainingError):

@@ -125,7 +125,7 @@ class _Hubkit(click.Group):
             raise kind(with_cure(str(error), error, ran)) from error
         except KeyboardInterrupt as error:
             raise click.ClickException(
-                "Interrupted. Run the same command again to go on."
+                "Interrupted. The same command goes on with what is finished, if anything is."
             ) from error
 
 

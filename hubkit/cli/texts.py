@@ -25,7 +25,8 @@ def text_options(command: _Command) -> _Command:
         "--file",
         metavar="FILE",
         help="Read the texts from a file: the column of a .csv, .tsv, .json, .jsonl or .parquet "
-        "file, the lines of any other; - for the lines of standard input.",
+        "file or of one in CoNLL's or SQuAD's form, the lines of any other; - for the lines of "
+        "standard input.",
     )
     size = click.option(
         "--batch-size",
@@ -63,7 +64,7 @@ def read_blocks(
         return name, rows_of_lines(task, sys.stdin.buffer, name, encoding, objects=objects)
     if file is None:
         rows = [
-            row_of(task, text, "the arguments", number, objects=objects)
+            row_of(task, text, f"argument {number}", objects=objects)
             for number, text in enumerate(texts, start=1)
         ]
         return "the arguments", iter([rows])

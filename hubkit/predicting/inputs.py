@@ -82,7 +82,7 @@ def takes_objects(task: TaskType[Any], info: TextInfo | None) -> bool:
 
 
 def row_of(
-    task: TaskType[Any], text: str, source: str, line: int, *, objects: bool = False
+    task: TaskType[Any], text: str, source: str, line: int | None = None, *, objects: bool = False
 ) -> dict[str, Any]:
     """A row written as one text: the text itself, or a JSON object with a value for each column.
 
@@ -90,7 +90,7 @@ def row_of(
         task: What its columns are.
         text: A line, or an argument; a blank one is an empty row.
         source: Where it is from, for messages.
-        line: Its number.
+        line: Its number there; None where the source is this text alone.
         objects: Which of the two it is; see :func:`takes_objects`.
 
     Raises:
@@ -100,30 +100,27 @@ def row_of(
     names = [column.name for column in inputs]
     if not objects or not text.strip():
         return {"text" if "text" in names else names[0]: text}
+    where = source if line is None else f"{source}, line {line}"
     expected = f"expected a JSON object with {', '.join(names)}"
     if not text.lstrip().startswith("{"):
         raise DataError(
-            f"{source}, line {line}: a row of this adapter has several columns; {expected}, found "
-            f"{text[:60]!r}.",
+            f"{where}: a row of this adapter has several columns; {expected}, found {text[:60]!r}.",
             source,
             expected=names,
         )
-    given, row = load_json(text, source, line), {}
+    given, row = load_json(text, source, line or 1), {}
     for name in given:
         if name not in names:
-            raise DataError(f"{source}, line {line}: {expected}, found {name!r}.", source)
+            raise DataError(f"{where}: {expected}, found {name!r}.", source)
     for column in inputs:
         if column.name in given:
             try:
                 row[column.name] = column.given(given[column.name])
             except NotExpectedError as error:
                 raise DataError(
-                    f"{source}, line {line}: expected {error} in {column.name!r}, found "
-                    f"{given[column.name]!r}.",
+                    f"{where}: expected {error} in {column.name!r}, found {given[column.name]!r}.",
                     source,
                 ) from None
         elif not column.optional and column.instead is None:
-            raise DataError(
-                f"{source}, line {line}: {expected}; {column.name!r} is missing.", source
-            )
+            raise DataError(f"{where}: {expected}; {column.name!r} is missing.", source)
     return row

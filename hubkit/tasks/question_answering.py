@@ -96,10 +96,10 @@ class AnswersPrediction(AnswerPrediction):
     answers: tuple[Answer, ...]
 
     def cells(self) -> tuple[str, ...]:
-        """All answers and their scores."""
+        """All answers, as a JSON list because anything may stand in them, and their scores."""
         return (
-            " | ".join(one.answer or "-" for one in self.answers),
-            " | ".join(f"{one.score:.4f}" for one in self.answers),
+            json.dumps([one.answer for one in self.answers], ensure_ascii=False),
+            ", ".join(f"{one.score:.4f}" for one in self.answers),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -49,8 +50,9 @@ class RankingPrediction(Prediction):
     scores: tuple[float, ...]
 
     def cells(self) -> tuple[str, ...]:
-        """The candidates and their scores."""
-        return " | ".join(self.candidates), ", ".join(f"{score:.4f}" for score in self.scores)
+        """The candidates, as a JSON list because anything may stand in them, and their scores."""
+        listed = json.dumps(self.candidates, ensure_ascii=False)
+        return listed, ", ".join(f"{score:.4f}" for score in self.scores)
 
 
 def query(value: Any) -> str:

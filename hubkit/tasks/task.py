@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from hubkit.bases.load import load_config
 from hubkit.tasks.columns import Column, NotExpectedError
 from hubkit.tasks.rows import Rows
-from registry.errors import DataError, UnsupportedModelError, did_you_mean
+from registry.errors import DataError, NoFlexibleHeadError, UnsupportedModelError, did_you_mean
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, ProblemType, TextInfo
 from registry.task_types import TaskNames
@@ -309,12 +309,12 @@ class TaskType(ABC, Generic[Processor]):
             plan: What these rows can train.
 
         Raises:
-            DataError: That library has no such head to train.
+            NoFlexibleHeadError: That library has no such head to train.
         """
         several = plan.problem_type == "multi_label_classification"
         kinds = sorted(self.names.heads, key=lambda kind: kind.startswith("multilabel") != several)
         if self.names.pretrained_head or not kinds or plan.outputs is None:
-            raise DataError(
+            raise NoFlexibleHeadError(
                 f"{self.name} has no flexible head to train: its head is the base model's, or a "
                 "class of transformers alone has it.",
                 self.name,

@@ -14,7 +14,13 @@ from hubkit.tasks.columns import Column, FractionError, NotAlignedError, NotExpe
 from hubkit.tasks.rows import Rows
 from hubkit.training.tables.read import read_blocks, read_table
 from hubkit.training.tables.table import BLOCK, Table
-from registry.errors import DataError, MissingColumnError, OtherTaskTypeError, RareLabelError
+from registry.errors import (
+    DataError,
+    MissingColumnError,
+    OtherTaskTypeError,
+    RareLabelError,
+    TooFewRowsError,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -285,7 +291,8 @@ def hold_out(
 
     Raises:
         RareLabelError: A stratum has a single row.
-        DataError: There are too few rows.
+        TooFewRowsError: There are too few rows.
+        DataError: The part is none.
     """
     if fraction is not None and not 0 < fraction < 1:
         raise DataError(
@@ -294,7 +301,7 @@ def hold_out(
             given=fraction,
         )
     if len(rows) < 2:
-        raise DataError(
+        raise TooFewRowsError(
             f"{rows.name} has a single row; at least two are needed, one to train on and one to "
             "validate with.",
             rows.name,
@@ -313,7 +320,7 @@ def hold_out(
         least = len(set(strata))
         size = max(size, least)
     if len(rows) - size < least:
-        raise DataError(
+        raise TooFewRowsError(
             f"{rows.name} has {len(rows)} rows: with {size} of them to validate with, "
             f"{len(rows) - size} are left to train on; expected at least {least}.",
             rows.name,

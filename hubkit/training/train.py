@@ -42,7 +42,7 @@ from hubkit.training.runs import run_folder
 from hubkit.training.settings import Settings
 from hubkit.training.weights import class_weights
 from registry import AdapterRef, Catalog, Manifest, Metric, Parent, Training, Version
-from registry.errors import DataError, TrainingError
+from registry.errors import DataError, PrecisionError, TrainingError
 from registry.folders import read_folder
 from registry.manifest import BaseModelInfo, TextInfo, manifest_errors
 
@@ -300,7 +300,7 @@ def _join(settings: Settings) -> None:
 
 def _require_precision(settings: Settings) -> None:
     if settings.precision == "fp16" and not torch.accelerator.is_available():
-        raise TrainingError(
+        raise PrecisionError(
             "The precision fp16 needs a GPU, and this machine has none; a processor computes in "
             "bf16, or in float32.",
             given="fp16",

@@ -171,7 +171,9 @@ def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("registry.open_catalog", interrupt, raising=False)
     result = CliRunner().invoke(main, ["list"])
     assert result.exit_code == 1
-    assert result.stderr == "Error: Interrupted. Run the same command again to go on.\n"
+    assert result.stderr == (
+        "Error: Interrupted. The same command goes on with what is finished, if anything is.\n"
+    )
 
 
 def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.question_answering import QUESTION_ANSWERING as TASK
 from hubkit.tasks.question_answering import (
+    Answer,
     AnswerPrediction,
     AnswersPrediction,
     answer_list,
@@ -568,3 +569,10 @@ def test_a_folder_of_peft_predicts(catalog: Catalog, tmp_path: Path) -> None:
     merged = adapted.merge_and_unload()
     expected = predict(TASK, merged, tokenizer(), PLAN, [FILM, DEED], top_k=3)
     assert [facts(one) for one in found] == [facts(one) for one in expected]
+
+
+def test_answers_with_any_signs_in_them_are_told_apart() -> None:
+    answers = (Answer("a | b", 0.5, 0, 5), Answer("", 0.2, 0, 0))
+    texts, scores = AnswersPrediction("a | b", 0.5, 0, 5, answers).cells()
+    assert json.loads(texts) == ["a | b", ""]
+    assert scores == "0.5000, 0.2000"

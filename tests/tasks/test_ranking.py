@@ -16,6 +16,7 @@ import hubkit
 from hubkit.cli import main
 from hubkit.tasks.columns import NotAlignedError
 from hubkit.tasks.ranking import RANKING as TASK
+from hubkit.tasks.ranking import RankingPrediction
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan
 from hubkit.training.data import read_inputs, read_rows
@@ -241,3 +242,11 @@ def test_a_candidate_that_looks_like_another_of_its_query_is_refused() -> None:
     columns = {"query": ["q", "q"], "candidates": [["a"], ["a "]], "relevance": [[1.0], [0.0]]}
     with pytest.raises(NotAlignedError, match="each candidate once for a query, found 'a ' again"):
         TASK.aligned(columns)
+
+
+def test_candidates_with_any_signs_in_them_are_told_apart() -> None:
+    among = ("Alien (1979) | Horror", 'a "b", c', "Amélie")
+    candidates, scores = RankingPrediction(among, (0, 2, 1), (0.9, 0.5, 0.1)).cells()
+    assert json.loads(candidates) == [*among]
+    assert "Amélie" in candidates
+    assert scores == "0.9000, 0.5000, 0.1000"

@@ -33,6 +33,7 @@ from registry.errors import (
     RareLabelError,
     SeparatorError,
     SingleLabelError,
+    TooFewRowsError,
 )
 
 ROWS = [('fine, "quoted"', "yes"), ("NA", "no"), ("two\nlines", "yes"), ("null", "nan")]
@@ -470,3 +471,11 @@ def test_texts_that_are_given_twice_in_a_row_are_counted(caplog: pytest.LogCaptu
     note_doubts(TASK_TYPES["translation"], rows, None)
     (record,) = caplog.records
     assert record.getMessage() == "d: 2 of 3 rows have the same text as source and as target."
+
+
+@pytest.mark.parametrize(("rows", "fraction"), [(1, None), (4, 0.9)])
+def test_too_few_rows_to_hold_some_out_are_told(rows: int, fraction: float | None) -> None:
+    data = LabelledText("d", [f"t{row}" for row in range(rows)], ["x", "y"] * 2)
+    strata = None if rows == 1 else data.labels
+    with pytest.raises(TooFewRowsError, match=r"^d has (a single row|4 rows)"):
+        hold_out(data.select(range(rows)), strata, 0, fraction)

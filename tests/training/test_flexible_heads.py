@@ -16,7 +16,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter, train_fusion
 from registry import AdapterRef, Catalog
-from registry.errors import DataError
+from registry.errors import NoFlexibleHeadError
 from tests.support.data import TEXTS, job
 from tests.support.models import base_folder
 
@@ -172,5 +172,5 @@ def test_a_task_type_without_such_a_head_says_so(
 ) -> None:
     rows = Rows("texts", {"text": TEXTS * 3})
     asked = replace(job("it"), data=rows, head="flexible", task_type=task_type)
-    with pytest.raises(DataError, match=f"{task_type} has no flexible head to train"):
+    with pytest.raises(NoFlexibleHeadError, match=f"{task_type} has no flexible head to train"):
         train_adapter(empty_catalog, asked, base=str(base_folder(tmp_path / "base")))

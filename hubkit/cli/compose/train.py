@@ -94,8 +94,10 @@ def command(
 ) -> None:
     """Train an adapter on DATA for a frozen base, and publish it.
 
-    DATA is a .csv, .json, .jsonl or .parquet file with a text and a label column, or the id of a
-    data set. A run that was broken off goes on when the same command is given again.
+    DATA is a .csv, .tsv, .json, .jsonl or .parquet file with the columns of the task type, such as
+    a text and a label; a .conll file of tagged tokens, a .json file in SQuAD's form, or a .txt file
+    with a text a line, where the task type reads these; or the id of a data set. A run that was
+    broken off goes on when the same command is given again.
 
     \b
     Example:

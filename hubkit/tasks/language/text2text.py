@@ -25,7 +25,7 @@ from hubkit.tasks.language.losses import shifted_losses, token_losses
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import encode_texts, tokens_read, words
-from registry.errors import DataError, TextLengthError, UnsupportedModelError, did_you_mean
+from registry.errors import LanguageCodeError, TextLengthError, UnsupportedModelError, did_you_mean
 from registry.manifest import TextInfo
 from registry.task_types import TASK_TYPES
 
@@ -176,20 +176,20 @@ def _require_languages(tokenizer: PreTrainedTokenizerBase, info: TextInfo) -> No
     """Make sure that languages are chosen where the tokenizer has codes for them, and only there.
 
     Raises:
-        DataError: They are not, or the tokenizer knows another code.
+        LanguageCodeError: They are not, or the tokenizer knows another code.
     """
     codes = _codes(tokenizer)
     for name in ("source_language", "target_language"):
         given = getattr(info, name)
         if given is None and codes:
-            raise DataError(
+            raise LanguageCodeError(
                 f"The base model has a code for each language: expected a {name}, such as "
                 f"{codes[0]}.",
                 expected=codes,
             )
         if given is not None and given not in codes:
             known = f"expected one of {', '.join(codes)}" if codes else "its tokenizer has no codes"
-            raise DataError(
+            raise LanguageCodeError(
                 f"The base model has no language {given!r}: {known}.{did_you_mean(given, codes)}",
                 given,
                 given=given,

@@ -27,6 +27,7 @@ from registry.errors import (
     AdapterError,
     CompositionError,
     DataError,
+    LanguageCodeError,
     TextLengthError,
     UnsupportedModelError,
 )
@@ -293,7 +294,7 @@ def test_languages_are_where_the_tokenizer_has_them(
         ({}, "has a code for each language: expected a source_language, such as"),
         ({"source_language": "en_XX", "target_language": "deutsch"}, "has no language 'deutsch'"),
     ]:
-        with pytest.raises(DataError, match=text):
+        with pytest.raises(LanguageCodeError, match=text):
             train_adapter(
                 catalog,
                 replace(job("translation", pairs()), **languages),
