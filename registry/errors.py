@@ -333,6 +333,10 @@ class AmbiguousDataSetError(DataError):
     """Several data sets have the name that was `given`; `found` are their full names."""
 
 
+class UnfitRowsError(DataError):
+    """Some of many adapters have rows that cannot be trained on; `found` has the reason of each."""
+
+
 class LabelError(DataError):
     """The labels of a data set and of an adapter differ."""
 
@@ -343,10 +347,6 @@ class RareLabelError(LabelError):
 
 class SingleLabelError(LabelError):
     """All rows of a data set have one label, so that there is nothing to learn."""
-
-
-class UnfitRowsError(DataError):
-    """Some of many adapters have rows that cannot be trained on; `found` has the reason of each."""
 
 
 class TrainingError(HubkitError):
