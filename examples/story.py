@@ -100,42 +100,18 @@ class Story:
         **settings: Any,
     ) -> Version:
         """Train an adapter, publish it, and say how long it took."""
-        job = Job(
-            name=AdapterRef.parse(name),
-            task=name,
-            data=rows,
-            validation=validation,
-            task_type=task_type,
-            settings=Settings(**{"learning_rate": ADAPTER_LEARNING_RATE, **settings}),
-        )
-        started = time.monotonic()
-        with console.status(f"Training {name} on {len(rows)} rows ..."):
-            version = train_adapter(
-                self.catalog, job, base=str(base), method=method, over=over, **parameters or {}
-            )
-        console.print(
-            f"  {version.ref}: {len(rows)} rows, {version.size / 1e6:.1f} MB, "
-            f"{time.monotonic() - started:.0f} s"
-        )
-        return version
+        chosen = {"learning_rate": ADAPTER_LEARNING_RATE, **settings}
+        job = _job(name, task_type, rows, validation, chosen)
+        how: dict[str, Any] = {"base": str(base), "method": method, "over": over}
+        return _timed(job, lambda: train_adapter(self.catalog, job, **how, **parameters or {}))
 
     def fuse(
         self, name: str, task_type: str, rows: Rows, refs: Sequence[AdapterRef], **settings: Any
     ) -> Version:
         """Train a fusion of published adapters, publish it, and say how long it took."""
-        job = Job(
-            name=AdapterRef.parse(name),
-            task=name,
-            data=rows,
-            validation=None,
-            task_type=task_type,
-            settings=Settings(**{"learning_rate": FUSION_LEARNING_RATE, **settings}),
-        )
-        started = time.monotonic()
-        with console.status(f"Training {name} on {len(rows)} rows ..."):
-            version = train_fusion(self.catalog, job, refs=refs)
-        console.print(f"  {version.ref}: {len(rows)} rows, {time.monotonic() - started:.0f} s")
-        return version
+        chosen = {"learning_rate": FUSION_LEARNING_RATE, **settings}
+        job = _job(name, task_type, rows, None, chosen)
+        return _timed(job, lambda: train_fusion(self.catalog, job, refs=refs))
 
     def measure(self, version: Version, rows: Rows) -> dict[str, float]:
         """The metrics of a published adapter."""
@@ -156,6 +132,32 @@ class Story:
     def end(self) -> None:
         """Say how long all of it took."""
         console.print(f"All of it took {time.monotonic() - self.started:.0f} s.")
+
+
+def _job(
+    name: str, task_type: str, rows: Rows, validation: Rows | None, settings: dict[str, Any]
+) -> Job:
+    """A job whose task is called as its adapter is."""
+    return Job(
+        name=AdapterRef.parse(name),
+        task=name,
+        data=rows,
+        validation=validation,
+        task_type=task_type,
+        settings=Settings(**settings),
+    )
+
+
+def _timed(job: Job, train: Callable[[], Version]) -> Version:
+    """Run a training, and say how large its result is and how long it took."""
+    started = time.monotonic()
+    with console.status(f"Training {job.name} on {len(job.data)} rows ..."):
+        version = train()
+    console.print(
+        f"  {version.ref}: {len(job.data)} rows, {version.size / 1e6:.1f} MB, "
+        f"{time.monotonic() - started:.0f} s"
+    )
+    return version
 
 
 def word_features(

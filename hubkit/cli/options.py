@@ -48,6 +48,17 @@ allow_base_mismatch_option = click.option(
 )
 
 
+def limit_option(default: int) -> Callable[[_Command], _Command]:
+    """``--limit``: how many rows of what was found are listed at most."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(1, 1000),
+        default=default,
+        show_default=True,
+        help="At most this many.",
+    )
+
+
 def yes_option(question: str, refusal: str) -> Callable[[_Command], _Command]:
     """Ask before the command does anything; ``--yes`` answers.
 

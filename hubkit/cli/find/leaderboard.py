@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hubkit.bases.names import normalize
-from hubkit.cli.options import json_option
+from hubkit.cli.options import json_option, limit_option
 from hubkit.cli.output import base_column, print_json, print_table, version_json
 
 
@@ -15,13 +15,7 @@ from hubkit.cli.output import base_column, print_json, print_table, version_json
 @click.option("--base", help="Base model: hub id or folder, name, family or fingerprint.")
 @click.option("--metric", help="Name of the metric; default: the first in the alphabet.")
 @click.option("--split", help="Part of the data set; default: all.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 1000),
-    default=20,
-    show_default=True,
-    help="At most this many.",
-)
+@limit_option(20)
 @json_option
 def command(
     dataset: str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hubkit.bases.names import normalize
-from hubkit.cli.options import json_option
+from hubkit.cli.options import json_option, limit_option
 from hubkit.cli.output import base_column, print_json, print_table, version_json
 from hubkit.cli.params import SIZE
 
@@ -43,13 +43,7 @@ SORTS = ("date", "score", "downloads")
     show_default=True,
     help="Latest, best or most pulled first.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 1000),
-    default=50,
-    show_default=True,
-    help="At most this many.",
-)
+@limit_option(50)
 @json_option
 def command(
     words: tuple[str, ...],

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from hubkit.cli.options import json_option
+from hubkit.cli.options import json_option, limit_option
 from hubkit.cli.output import print_json, print_table
 
 
@@ -24,13 +24,7 @@ from hubkit.cli.output import print_json, print_table
     default="hf:",
     help="The hub; default: huggingface.co, or HF_ENDPOINT.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 1000),
-    default=50,
-    show_default=True,
-    help="At most this many.",
-)
+@limit_option(50)
 @json_option
 def command(
     words: tuple[str, ...],
