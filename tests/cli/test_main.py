@@ -44,7 +44,7 @@ def test_help_loads_next_to_nothing(arguments: list[str]) -> None:
 
 
 def test_what_computes_nothing_loads_no_torch(
-    publish: Callable[..., Version], folder: Callable[..., Path], tmp_path: Path
+    publish: Callable[..., Version], tmp_path: Path
 ) -> None:
     publish("one")
     publish("two")
@@ -52,7 +52,6 @@ def test_what_computes_nothing_loads_no_torch(
     for arguments in (
         ("list", "--base", tmp_path),
         ("show", "one"),
-        ("publish", folder(), "--name", "three"),
         ("pull", "one", "--from", home, "--name", "four"),
         ("stack", "one", "two", "--name", "both"),
         ("mix", "one", "two", "--name", "mixed"),
