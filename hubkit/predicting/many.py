@@ -253,10 +253,10 @@ def _load_one(catalog: Catalog, name: str) -> _One:
             f"{name} has no head of a class of transformers: load it with hubkit.load, if it runs."
         )
     task = task_type(manifest.task_type, name)
-    if type(task).run is not TaskType.run:
+    if task.names.pretrained_head or not task.shares_passes:
         raise AdapterError(
-            f"{name} has the task type {task.name}, whose rows take more than one call of the "
-            "model: load it with hubkit.load."
+            f"{name} has the task type {task.name}; expected one whose answers come from one pass "
+            "of the model and a head of the adapter's own. Load it with hubkit.load."
         )
     whole = completed(manifest, head)
     return _One(published, head, task, task.plan_of(whole), whole.text or TextInfo())

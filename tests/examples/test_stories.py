@@ -337,3 +337,36 @@ def test_an_interrupted_small_model_goes_on_where_it_was(
     assert steps[3] == 4, "the fourth step follows the third"
     assert not (folder / "checkpoint.pt").exists()
     assert (folder / "config.json").exists()
+
+
+def test_each_user_has_an_adapter_which_is_compared_with_others(tmp_path: Path, tell: Tell) -> None:
+    folder = tmp_path / "recommendation" / "movielens_small"
+    films = [f"{'very ' * (row // 12)}{ADJECTIVES[row % 4]} {NOUNS[row % 3]}" for row in range(24)]
+    write_csv(folder / "items.csv", ("item", "text"), list(enumerate(films)))
+    # Users like what is good, or what is not.
+    rated = [
+        (user, item, 5 if ("good" in film or "great" in film) == bool(user % 2) else 1)
+        for user in range(4)
+        for item, film in enumerate(films)
+    ]
+    write_csv(folder / "population.csv", ("user", "item", "rating"), rated[48:])
+    for place, split in enumerate(("train", "validation", "test")):
+        part = [(*row, int(row[2] > 3)) for row in rated[:48] if row[1] // 8 == place]
+        header = ("user", "item", "rating", "liked")
+        write_csv(folder / "users" / f"{split}.csv", header, part)
+    scores, cost = tell("recommendation")
+    assert [line["scored by"] for line in scores] == [
+        "own adapter",
+        "another user's adapter",
+        "no adapter: base with one head for all",
+        "popularity",
+        "own adapter and popularity",
+    ]
+    for line in scores:
+        share(line["AUC"])
+        share(line["nDCG@10"])
+    assert 0.4 < share(scores[2]["AUC"]) < 0.6, "what half of the users like, the others do not"
+    assert share(scores[3]["AUC"]) == 0, "without a user, most do not like what the user likes"
+    (line,) = cost
+    assert (line["films"], line["users"]) == ("28", "4")
+    assert float(line["ratio"]) > 0

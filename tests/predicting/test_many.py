@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 import hubkit
 from hubkit import AdaptedModel
 from hubkit.predicting.many import ManyAdapters, load_many
 from hubkit.sharing.publish_folder import publish_folder
+from hubkit.tasks.rows import Rows
+from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog
-from registry.errors import DataError
+from registry.errors import AdapterError, DataError
 from tests.support.data import TEXTS
+from tests.support.language import language_base
 from tests.support.models import randomize
+from tests.support.whole_way import job as task_job
 
 pytest_plugins = ("tests.support.published",)
 
@@ -104,3 +110,57 @@ def test_adapters_trained_here_answer_as_alone(trained_catalog: Catalog, base: P
     for name, text, one in zip(names, TEXTS, found, strict=True):
         (expected,) = hubkit.load(name, catalog=trained_catalog).predict([text])
         assert one.scores == pytest.approx(expected.scores, abs=1e-5)  # type: ignore[attr-defined]
+
+
+ROWS_OF_OTHER_TASKS: dict[str, dict[str, list[Any]]] = {
+    "ranking": {
+        "query": ["film", "plot", "film"],
+        "candidates": [
+            ["good film", "a very bad film", "the ball"],
+            ["dull plot", "the plot was very very good"],
+            ["bad film", "great plot", "the film", "a ball"],
+        ],
+        "relevance": [[1.0, 0.0, 1.0], [0.0, 1.0], [0.0, 1.0, 1.0, 0.0]],
+    },
+    "question-answering": {
+        "question": ["film", "plot", "ball"],
+        "context": ["the film was good", "a very dull plot", "the ball was not bad"],
+        "answers": [
+            {"text": ["good"], "answer_start": [13]},
+            {"text": ["dull"], "answer_start": [7]},
+            {"text": ["not bad"], "answer_start": [13]},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("task", ROWS_OF_OTHER_TASKS)
+def test_rows_of_several_features_have_the_answer_of_their_adapter_alone(
+    empty_catalog: Catalog, tmp_path: Path, task: str
+) -> None:
+    base = language_base(tmp_path / "base", "bert", AutoModel)
+    rows = Rows("rows.csv", ROWS_OF_OTHER_TASKS[task])
+    for number, name in enumerate(("a", "b")):
+        how = task_job(task, rows, name, epochs=1, seed=number)
+        train_adapter(empty_catalog, how, base=str(base))
+    many = load_many(str(base), ["a", "b"], catalog=empty_catalog)
+    asked = [name for name in rows.columns if name not in ("relevance", "answers")]
+    given = list(zip(*(rows[name] for name in asked), strict=True))
+    texts, names = [*given, *given], ["a", "b", "a", "b", "a", "b"]
+    found = many.predict(texts, adapter=names, batch_size=4)
+    assert found[0] != found[3], "one row, two adapters"
+    for text, name, one in zip(texts, names, found, strict=True):
+        (expected,) = hubkit.load(name, catalog=empty_catalog).predict([text])
+        mine, alone = asdict(one), asdict(expected)
+        for field in ("score", "scores"):
+            assert mine.pop(field, ()) == pytest.approx(alone.pop(field, ()), abs=1e-5)
+        assert mine == alone
+
+
+def test_what_takes_more_than_a_pass_is_refused(empty_catalog: Catalog, tmp_path: Path) -> None:
+    base = language_base(tmp_path / "base", "bert", AutoModel)
+    columns = {"prompt": ["film", "plot"], "choices": [["good", "bad"]] * 2, "label": [0, 1]}
+    rows = Rows("rows.csv", columns)
+    train_adapter(empty_catalog, task_job("multiple-choice", rows), base=str(base))
+    with pytest.raises(AdapterError, match=r"multiple-choice; expected one whose answers .* pass"):
+        load_many(str(base), ["a"], catalog=empty_catalog)

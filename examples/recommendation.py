@@ -1,0 +1,257 @@
+"""Films for each of many people: an adapter a user on one frozen base model, trained in one run.
+
+    python examples/recommendation.py --data DATA
+
+DATA holds MovieLens (ml-latest-small, for research only: F. M. Harper and J. A. Konstan, *The
+MovieLens Datasets*, 2015) in the folder recommendation/movielens_small: items.csv with a text for
+each film, 24 users with a train, validation and test file, and population.csv with the ratings of
+208 other people. All 232 get an adapter; the ratings of the others are cut in the same parts, by
+chance. A user likes what they rate above their own mean. One mixed batch answers for all users. The
+comparisons are another user's adapter, the frozen base model with one head for all, and how many
+other people liked a film. The adapters are in the last two layers alone, and users have few of
+their ratings, so that all of it takes minutes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas
+import torch
+from base_models import base_model
+from scipy.stats import rankdata
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import ndcg_score, roc_auc_score
+from story import Story, console, sentence_features, story_options
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+import hubkit
+from hubkit.predicting.many import ManyAdapters
+from hubkit.tasks.table import TASK_TYPES
+from hubkit.training.each.split import names_of, read_each
+from hubkit.training.each.train_each import train_each
+from hubkit.training.job import Job
+from hubkit.training.settings import Settings
+from registry import AdapterRef
+
+LEARNED = 32
+TESTED = 20
+QUERY = "film"
+"""The same for all: what is known of a user is in the adapter."""
+SETTINGS = Settings(learning_rate=1e-2, epochs=3, batch_size=4, max_length=48)
+TOGETHER = 32
+BATCH = 64
+ROUNDS = 10
+SEVERAL = 5
+"""Other people's ratings that a film's mean is drawn to that of all films by."""
+
+
+@story_options("recommendation-output")
+def main(data: Path, output: Path, rows: int | None) -> None:
+    """Train an adapter for each user, and compare what is recommended."""
+    story = Story(output, rows)
+    base = base_model("minilm")
+    everything = ratings(data / "recommendation" / "movielens_small")
+    train, test = (
+        everything[everything["split"] == split].groupby("user").head(rows or most)
+        for split, most in (("train", LEARNED), ("test", TESTED))
+    )
+    names = train_users(story, base, train)
+    refs = [str(ref) for ref in names.values()]
+    test = test[test["user"].astype(str).isin(names)].sort_values("user", kind="stable")
+    many = hubkit.load_many(str(base), refs, catalog=story.catalog)
+    own = {user: str(ref) for user, ref in names.items()}
+    another = dict(zip(own, [*refs[1:], refs[0]], strict=True))
+    popularity = liked_by_others(everything, test)
+    scores = {
+        "own adapter": liking(many, test, own),
+        "another user's adapter": liking(many, test, another),
+        "no adapter: base with one head for all": shared_head(base, train, test),
+        "popularity": popularity,
+    }
+    scores["own adapter and popularity"] = together(test, scores["own adapter"], popularity)
+    story.table(
+        f"What {len(refs)} users like, on MiniLM: means over users",
+        ("scored by", "AUC", "nDCG@10"),
+        [
+            (name, f"{mean(test, found, area):.3f}", f"{mean(test, found, gain):.3f}")
+            for name, found in scores.items()
+        ],
+    )
+    costs(story, base, many, test, own)
+    story.end()
+
+
+def ratings(folder: Path) -> pandas.DataFrame:
+    """What all users rated: the text of each film, whether it was liked, and its part."""
+    parts = [
+        pandas.read_csv(folder / "users" / f"{split}.csv").assign(split=split)
+        for split in ("train", "validation", "test")
+    ]
+    others = pandas.read_csv(folder / "population.csv").sample(frac=1, random_state=0)
+    by_user = others.groupby("user")["item"]
+    place = by_user.cumcount() / by_user.transform("size")
+    others["split"] = np.select([place < 0.6, place < 0.75], ["train", "validation"], "test")
+    found = pandas.concat([*parts, others], ignore_index=True)
+    own_mean = found[found["split"] == "train"].groupby("user")["rating"].mean()
+    found["liked"] = (found["rating"] > found["user"].map(own_mean)).astype(int)
+    found["text"] = found["item"].map(
+        pandas.read_csv(folder / "items.csv").set_index("item")["text"]
+    )
+    # A few films are in the catalogue twice.
+    return found.drop_duplicates(["user", "text"]).assign(query=QUERY)
+
+
+def train_users(story: Story, base: Path, train: pandas.DataFrame) -> dict[str, AdapterRef]:
+    """An adapter for each user, and its name."""
+    columns = {"candidates": "text", "relevance": "liked"}
+    parts = read_each(TASK_TYPES["ranking"], train, "user", columns=columns)
+    names = names_of(AdapterRef(None, "user"), parts)
+    jobs = [
+        Job(
+            name=names[user],
+            task="liking",
+            task_type="ranking",
+            data=part,
+            validation=0,
+            settings=SETTINGS,
+            part=("user", user),
+        )
+        for user, part in parts.items()
+    ]
+    lower = range(AutoConfig.from_pretrained(base).num_hidden_layers - 2)
+    started = time.monotonic()
+    with console.status(f"Training {len(jobs)} adapters ..."):
+        versions = train_each(
+            story.catalog,
+            jobs,
+            base=str(base),
+            together=TOGETHER,
+            skip_unfit=True,
+            leave_out=tuple(lower),
+        )
+    console.print(f"  {len(versions)} adapters in one run: {time.monotonic() - started:.0f} s")
+    trained = {version.ref.repository for version in versions}
+    return {user: ref for user, ref in names.items() if ref in trained}
+
+
+def liking(many: ManyAdapters, test: pandas.DataFrame, refs: Mapping[str, str]) -> np.ndarray:
+    """How well each film fits the user of its row, by the adapter that the user is given."""
+    lists = test.groupby("user")["text"].agg(list)
+    found = many.predict(
+        [(QUERY, films) for films in lists],
+        adapter=[refs[str(user)] for user in lists.index],
+        batch_size=BATCH,
+    )
+    scores = []
+    for one in found:
+        in_order = np.empty(len(one.scores))  # type: ignore[attr-defined]
+        in_order[list(one.indices)] = one.scores  # type: ignore[attr-defined]
+        scores.append(in_order)
+    return np.concatenate(scores)
+
+
+def shared_head(base: Path, train: pandas.DataFrame, test: pandas.DataFrame) -> np.ndarray:
+    """A logistic regression of all users on what the frozen base model says of a film."""
+    films = pandas.Index(pandas.concat([train["text"], test["text"]]).unique())
+    features = sentence_features(base, list(films))
+    probe = LogisticRegression(max_iter=2000)
+    probe.fit(features[films.get_indexer(train["text"])], train["liked"])
+    return np.asarray(probe.predict_proba(features[films.get_indexer(test["text"])])[:, 1])
+
+
+def liked_by_others(everything: pandas.DataFrame, test: pandas.DataFrame) -> np.ndarray:
+    """The part of other people who liked each film, drawn to the mean where few rated it."""
+    whole = everything["liked"].mean()
+    of = everything.groupby("item")["liked"].agg(["sum", "count"])
+    # A user's own rating is in the sums, too.
+    liked = test["item"].map(of["sum"]) - test["liked"]
+    count = test["item"].map(of["count"]) - 1
+    return ((liked + SEVERAL * whole) / (count + SEVERAL)).to_numpy()
+
+
+def together(test: pandas.DataFrame, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The sum of the places that a user's films have by two scores."""
+    found = np.zeros(len(test))
+    for at in test.groupby("user").indices.values():
+        found[at] = rankdata(one[at]) + rankdata(other[at])
+    return found
+
+
+def area(liked: np.ndarray, scores: np.ndarray) -> float:
+    """The area under the ROC curve."""
+    return float(roc_auc_score(liked, scores))
+
+
+def gain(liked: np.ndarray, scores: np.ndarray) -> float:
+    """Normalised discounted cumulative gain of the first ten."""
+    return float(ndcg_score(liked[None], scores[None], k=10))
+
+
+def mean(
+    test: pandas.DataFrame, scores: np.ndarray, measure: Callable[[np.ndarray, np.ndarray], float]
+) -> float:
+    """A measure of each user's films, where some are liked and some are not."""
+    liked = test["liked"].to_numpy()
+    users = [at for at in test.groupby("user").indices.values() if 0 < liked[at].mean() < 1]
+    return float(np.mean([measure(liked[at], scores[at]) for at in users]))
+
+
+def costs(
+    story: Story, base: Path, many: ManyAdapters, test: pandas.DataFrame, refs: Mapping[str, str]
+) -> None:
+    """The time of a mixed batch, and of the base model and one head on the same films, in turn."""
+    chosen = test.groupby("user").head(1)
+    if len(chosen) < BATCH:
+        chosen = test
+    chosen = chosen.sample(min(BATCH, len(chosen)), random_state=0)
+    films = list(chosen["text"])
+    whose = [refs[str(user)] for user in chosen["user"]]
+    model = AutoModel.from_pretrained(base).eval()
+    head = torch.nn.Linear(model.config.hidden_size, 1)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+
+    def alone() -> None:
+        batch = tokenizer(
+            [QUERY] * len(films),
+            films,
+            padding=True,
+            truncation=True,
+            max_length=SETTINGS.max_length,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            head(model(**batch).pooler_output)
+
+    def mixed() -> None:
+        many.predict([(QUERY, film) for film in films], adapter=whose, batch_size=BATCH)
+
+    pairs = [(seconds(alone), seconds(mixed)) for _ in range(ROUNDS + 1)][1:]
+    ratio = median(one / other for other, one in pairs)
+    story.table(
+        "A batch of films, each with its own user's adapter",
+        ("films", "users", "base with one head, ms", "mixed batch, ms", "ratio"),
+        [
+            (
+                str(len(films)),
+                str(len(set(whose))),
+                *(f"{1000 * median(times):.0f}" for times in zip(*pairs, strict=True)),
+                f"{ratio:.2f}",
+            )
+        ],
+    )
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
