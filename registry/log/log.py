@@ -258,6 +258,15 @@ class Log:
         # Last, because this record says that all earlier ones are there.
         self.write_records(connection, [last])
 
+    def settle_pending(self, connection: Connection) -> None:
+        """Make records of what was put for entries of this log, also over damaged ones.
+
+        Raises:
+            StorageError: One cannot be written.
+        """
+        for sequence, _ in self.records.pending():
+            self._is_settled(connection, sequence)
+
     def require_own_records(self, connection: Connection) -> None:
         """Refuse to go on beside records that are of another registry, or of a later state.
 

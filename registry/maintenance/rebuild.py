@@ -101,8 +101,9 @@ def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done
     else:
         assert isinstance(database.backend, Postgresql)
         rebuilt = _replace_tables(catalog, database.backend, progress)
-    if rebuilt.entries or rebuilt.lost:
-        with database.write() as connection:
+    with database.write() as connection:
+        catalog.log.settle_pending(connection)
+        if rebuilt.entries or rebuilt.lost:
             lost = [[*span] for span in rebuilt.lost] or None
             catalog.log.append(connection, "rebuild", entries=rebuilt.entries, lost=lost)
     return rebuilt

@@ -242,6 +242,27 @@ def test_a_lost_record_is_named_and_the_rest_comes_back(
 
 
 @pytest.mark.sqlite
+@pytest.mark.parametrize("content", [b"rubbish", b"{}"])
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_damaged_last_record_comes_back_from_what_was_put_and_changes_go_on(
+    busy: Catalog, make_folder: MakeFolder, content: bytes, is_lost: bool
+) -> None:
+    ((last, _),) = busy.log.records.pending()
+    before, path = rows_of(busy), busy.log.records.path(last)
+    right = path.read_bytes()
+    path.unlink()  # it is a link to what was put
+    path.write_bytes(content)
+    if is_lost:
+        lose(busy)
+        require_all_back(busy, before)
+    else:
+        assert rebuild(busy).entries == 0
+    assert path.read_bytes() == right
+    busy.publish(TWO, make_folder())
+    assert check_registry(busy, full=True).status == 0
+
+
+@pytest.mark.sqlite
 def test_a_published_file_that_looks_like_a_record_is_none(
     busy: Catalog, make_folder: MakeFolder
 ) -> None:
