@@ -117,10 +117,7 @@ class Sqlite:
     @contextmanager
     def preparing(self) -> Iterator[None]:
         """Keep other processes from upgrading, with the safe journal switched on."""
-        from filelock import FileLock
-
-        lock = self.path.with_name(f"{self.path.name}.lock")
-        with storage_errors("lock", lock), FileLock(lock):
+        with self._making():
             with self.engine.connect() as connection:
                 if not self.is_prepared(connection):
                     # The mode changes neither in a transaction nor while one is open elsewhere.
@@ -148,16 +145,32 @@ class Sqlite:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep all writers out of the file during the block, in which it may be moved away.
+        """Keep others from making or writing the file during the block, in which it may be moved.
 
         Who waited for it then finds another file at its path, and connects to that one.
 
         Raises:
             DatabaseError: Another process has been writing for too long.
+            StorageError: The folder cannot be written.
         """
-        if not self.path.is_file():  # a folder in its place is no database that anybody writes to
+        with self._making():
+            if self.path.is_file():
+                with self._writing():
+                    yield
+            else:  # a folder in its place is no database that anybody writes to
+                yield
+
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        """Keep other processes from making or upgrading the file."""
+        from filelock import FileLock
+
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        with storage_errors("lock", lock), FileLock(lock):
             yield
-            return
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         with closing(connect(self.path)) as connection:
             connection.isolation_level = None
             try:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,12 +25,14 @@ from registry.errors import (
     ConflictError,
     CorruptBlobError,
     DatabaseError,
+    ManifestError,
     StorageError,
 )
+from registry.log.entry import Entry
 from registry.log.log import Log
 from registry.maintenance.blob_check import concerns_one_file
 from registry.maintenance.copying import copy_rows, is_empty, snapshot
-from registry.maintenance.gc import collection_lock
+from registry.maintenance.gc import LOCK_NAME, collection_lock
 from registry.maintenance.integrity import expected_blobs, label
 from registry.manifest import MAX_BYTES
 from registry.storage.blobs import BlobStore, read_blob
@@ -38,8 +41,9 @@ from registry.storage.files import FileInfo
 from registry.storage.folder_blobs import SCRATCH_NAME
 
 Progress = Callable[[float], None]
+Check = Callable[[], None]
 
-_PARTS = {"blobs", "records", "tmp", KNOWN_BASES_NAME}
+_PARTS = {"blobs", "records", "tmp", KNOWN_BASES_NAME, LOCK_NAME, f"{DATABASE_NAME}.lock"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ def back_up(
             something else.
         StorageError: The disk is full or not writable; an earlier backup is as it was.
     """
-    _require_earlier(catalog, destination)
-    return _copy(catalog, Catalog(destination), progress)
+    check = partial(_require_earlier, catalog, destination)
+    return _copy(catalog, Catalog(destination), check, progress)
 
 
 def restore(backup: Path, target: Catalog, *, progress: Progress = lambda done: None) -> Copied:
@@ -102,7 +106,7 @@ def restore(backup: Path, target: Catalog, *, progress: Progress = lambda done: 
     _require_room(target)
     source = Catalog(backup)
     source.database.is_current()  # refuses one of a newer hubkit
-    return _copy(source, target, progress)
+    return _copy(source, target, partial(_require_room, target), progress)
 
 
 def _require_room(target: Catalog) -> None:
@@ -122,11 +126,15 @@ def _require_room(target: Catalog) -> None:
             home,
         )
     if not isinstance(database.backend, Sqlite) and not _is_unused(database):
-        raise ConflictError(
-            f"{database.backend.label} holds a registry already: a backup is restored to a "
-            "database with nothing in it. Make an empty one, and name it in HUBKIT_DATABASE_URL.",
-            database.backend.label,
-        )
+        raise _taken(database.backend.label)
+
+
+def _taken(label: str) -> ConflictError:
+    return ConflictError(
+        f"{label} holds a registry already: a backup is restored to a database with nothing in it. "
+        "Make an empty one, and name it in HUBKIT_DATABASE_URL.",
+        label,
+    )
 
 
 def _is_unused(database: Database) -> bool:
@@ -170,11 +178,26 @@ def _require_earlier(catalog: Catalog, destination: Path) -> None:
     )
 
 
-def _copy(source: Catalog, target: Catalog, progress: Progress) -> Copied:
-    scratch = target.home / SCRATCH_NAME
-    copy = scratch / DATABASE_NAME
+def _copy(source: Catalog, target: Catalog, check: Check, progress: Progress) -> Copied:
+    """Copy all, one process at a time.
+
+    Args:
+        source: What to copy.
+        target: Where to.
+        check: Refuses a target that must not be written over; called at the start, and again where
+            nobody else can change the target any more.
+        progress: As for `back_up`.
+    """
+    check()
     with storage_errors("write", target.home):
-        make_folders(scratch)
+        make_folders(target.home / SCRATCH_NAME)
+    with collection_lock(target):
+        check()
+        return _copy_alone(source, target, check, progress)
+
+
+def _copy_alone(source: Catalog, target: Catalog, check: Check, progress: Progress) -> Copied:
+    copy = target.home / SCRATCH_NAME / DATABASE_NAME
     # A backup on a disk that can only be read needs no lock, and could not have one.
     writable = os.access(source.home, os.W_OK)
     try:
@@ -182,11 +205,13 @@ def _copy(source: Catalog, target: Catalog, progress: Progress) -> Copied:
             snapshot(source.database, copy)
             rows = Database(copy)
             rows.upgrade()
+            if not (target.home / DATABASE_NAME).exists():  # else `check` has looked at it
+                _require_same_records(rows, target)
             copied = _copy_blobs(source, rows, target.blobs, progress)
             rows.close()
             _copy_known_bases(source.home, target.home)
         before = target.log.records.has(1)
-        _install(copy, target)
+        _install(copy, target, check)
         # Last, as they can be written again from the rows, and rows must not be older than they.
         with target.database.read() as connection:
             missing = target.log.missing_records(connection)
@@ -201,16 +226,45 @@ def _copy(source: Catalog, target: Catalog, progress: Progress) -> Copied:
     return copied
 
 
-def _install(copy: Path, target: Catalog) -> None:
+def _require_same_records(rows: Database, target: Catalog) -> None:
+    """Refuse to write over records that a registry which lost its database can be made of."""
+    records = target.log.records
+    with rows.read() as connection:
+        for entry in target.log.entries(connection):
+            content = records.get(entry.sequence)
+            if content is None or content == entry.to_json() or _is_damaged(content):
+                continue
+            raise ConflictError(
+                f"{records.location(entry.sequence)} is in the way: it is a record of another "
+                "registry, or of another course of this one. Choose another place for the copy, "
+                "or move those records away first.",
+                records.location(entry.sequence),
+            )
+
+
+def _is_damaged(record: bytes) -> bool:
+    try:
+        Entry.from_json(record, "")
+    except ManifestError:
+        return True
+    return False
+
+
+def _install(copy: Path, target: Catalog, check: Check) -> None:
     """Make a copy of a database the one of a registry: all of it, or nothing."""
-    if not isinstance(target.database.backend, Sqlite):
+    backend = target.database.backend
+    if not isinstance(backend, Sqlite):
         target.database.upgrade()
         rows = Database(copy)
         with rows.read() as source, target.database.write() as connection:
+            target.log.lock(connection)  # so that nobody publishes after this is read
+            if not is_empty(connection):
+                raise _taken(backend.label)
             copy_rows(source, connection)
         rows.close()
         return
-    with storage_errors("write", target.home):
+    with backend.held(), storage_errors("write", target.home):
+        check()
         for suffix in ("-wal", "-shm", "-journal"):  # belong to the database that is replaced
             (target.home / f"{DATABASE_NAME}{suffix}").unlink(missing_ok=True)
         os.replace(copy, target.home / DATABASE_NAME)

@@ -22,7 +22,6 @@ from itertools import islice
 from os import replace as move
 from pathlib import Path
 
-from filelock import FileLock
 from sqlalchemy import Connection, update
 
 from registry.catalog.catalog import Catalog
@@ -91,11 +90,7 @@ def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done
         rebuilt = _replay(catalog, database.write, progress)
     elif isinstance(database.backend, Sqlite):
         parts = _parts(database.path)
-        with (
-            storage_errors("lock", home),
-            FileLock(database.path.with_name(f"{database.path.name}.lock")),
-            database.backend.held(),
-        ):
+        with storage_errors("lock", home), database.backend.held():
             rebuilt = _replace_file(catalog, parts, progress)
         database.upgrade()
     else:

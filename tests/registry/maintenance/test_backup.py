@@ -1,7 +1,9 @@
 import errno
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -173,6 +175,96 @@ def test_an_interrupted_restoration_is_finished_by_the_next(
     assert not [*(tmp_path / "new" / "tmp").iterdir()]
     restore(tmp_path / "backup", find_catalog(tmp_path / "new"))
     assert check_registry(open_catalog(tmp_path / "new"), full=True).status == 0
+
+
+def test_of_two_restorations_at_once_one_is_refused(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from registry.maintenance import backup as module
+
+    version = catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    copy_blobs, raised = module._copy_blobs, list[BaseException]()
+
+    def restore_too() -> None:
+        try:
+            restore(tmp_path / "backup", find_catalog(tmp_path / "new"))
+        except ConflictError as error:
+            raised.append(error)
+
+    other = threading.Thread(target=restore_too)
+
+    def start_the_other_first(*arguments: Any) -> Any:
+        other.start()
+        other.join(0.5)
+        assert other.is_alive()  # it waits
+        return copy_blobs(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_copy_blobs", start_the_other_first)
+        restore(tmp_path / "backup", find_catalog(tmp_path / "new"))
+        other.join(20)
+    assert "is in the way" in str(raised[0])
+    restored = open_catalog(tmp_path / "new")
+    assert restored.resolve(REF) == version
+    assert check_registry(restored, full=True).findings == ()
+
+
+def test_a_registry_that_is_made_while_a_backup_is_restored_there_is_not_lost(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from registry.maintenance import backup as module
+
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    copy_blobs, published = module._copy_blobs, []
+
+    def publish_first(*arguments: Any) -> Any:
+        published.append(open_catalog(tmp_path / "new").publish(REF, make_folder()))
+        return copy_blobs(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_copy_blobs", publish_first)
+        with pytest.raises(ConflictError, match="is in the way"):
+            restore(tmp_path / "backup", find_catalog(tmp_path / "new"))
+    new = open_catalog(tmp_path / "new")
+    assert new.resolve(REF) == published[0]
+    assert check_registry(new, full=True).findings == ()
+
+
+def test_records_that_another_registry_can_be_made_of_are_not_written_over(
+    catalog: Catalog, other_catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    theirs = other_catalog.publish(REF, make_folder())
+    other_catalog.close()
+    other_catalog.database.path.unlink()
+    before = files(other_catalog.home)
+    with pytest.raises(ConflictError, match="is a record of another registry"):
+        restore(tmp_path / "backup", find_catalog(other_catalog.home))
+    assert files(other_catalog.log.records.root) == {
+        path.relative_to("records"): content
+        for path, content in before.items()
+        if path.parts[0] == "records"
+    }
+    assert rebuild(find_catalog(other_catalog.home)).problems == ()
+    assert open_catalog(other_catalog.home).resolve(REF) == theirs
+
+
+def test_over_its_own_lost_database_an_older_backup_is_brought_up_to_date(
+    catalog: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    catalog.publish(REF, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    later = catalog.publish(REF, make_folder())
+    catalog.close()
+    catalog.database.path.unlink()
+    again = find_catalog(catalog.home)
+    restore(tmp_path / "backup", again)
+    assert rebuild(again).problems == ()
+    assert again.resolve(REF) == later
+    assert check_registry(again, full=True).findings == ()
 
 
 def test_what_was_noted_of_base_models_comes_back(

@@ -3,12 +3,22 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, ConflictError, Folder, open_catalog, read_folder
+from registry import (
+    AdapterRef,
+    Catalog,
+    ConflictError,
+    Folder,
+    Version,
+    open_catalog,
+    read_folder,
+)
 from registry.home import find_catalog
+from registry.maintenance import backup
 from registry.maintenance.backup import back_up, restore
 from registry.maintenance.bundle import export_bundle, import_bundle
 from registry.maintenance.doctor import examine
@@ -46,16 +56,16 @@ def test_a_backup_is_restored_to_where_it_came_from_and_to_a_plain_folder(
     copied = back_up(busy, tmp_path / "backup")
     assert copied.damaged == ()
     assert back_up(busy, tmp_path / "backup").blobs == 0
-    backup = open_catalog(tmp_path / "backup", create=False)
-    assert check_registry(backup, full=True).findings == ()
-    texts = {name: rows_of(busy)[name] - rows_of(backup)[name] for name in rows_of(busy)}
+    copy = open_catalog(tmp_path / "backup", create=False)
+    assert check_registry(copy, full=True).findings == ()
+    texts = {name: rows_of(busy)[name] - rows_of(copy)[name] for name in rows_of(busy)}
     assert not any(rows for name, rows in texts.items() if name != "text")
     other = open_anywhere("other-registry")
     other.close()
     target = remake(other)
     restore(tmp_path / "backup", target)
     restore(tmp_path / "backup", find_catalog(tmp_path / "plain"))
-    for restored, compared in ((other, busy), (open_catalog(tmp_path / "plain"), backup)):
+    for restored, compared in ((other, busy), (open_catalog(tmp_path / "plain"), copy)):
         assert rows_of(restored) == rows_of(compared)
         assert check_registry(restored, full=True).findings == ()
         assert read_folder(restored.folder(restored.resolve(ONE))).manifest.kind == "adapter"
@@ -65,8 +75,33 @@ def test_a_backup_is_restored_to_where_it_came_from_and_to_a_plain_folder(
         assert restored.publish(ONE, make_folder()).number == 9
     with pytest.raises(ConflictError, match=r"is in the way|holds a registry already"):
         restore(tmp_path / "backup", target)
-    for opened in (target, backup):
+    for opened in (target, copy):
         opened.close()
+
+
+def test_what_is_published_while_a_backup_is_restored_there_is_not_lost(
+    open_anywhere: OpenAnywhere,
+    make_folder: MakeFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    catalog, other = map(open_anywhere, ("registry", "other-registry"))
+    catalog.publish(ONE, make_folder())
+    back_up(catalog, tmp_path / "backup")
+    copy_blobs, published = backup._copy_blobs, list[Version]()
+
+    def publish_first(*arguments: Any) -> Any:
+        published.append(other.publish(ONE, make_folder()))
+        return copy_blobs(*arguments)
+
+    target = remake(other)
+    with monkeypatch.context() as patch:
+        patch.setattr(backup, "_copy_blobs", publish_first)
+        with pytest.raises(ConflictError, match=r"is in the way|holds a registry already"):
+            restore(tmp_path / "backup", target)
+    assert other.resolve(ONE) == published[0]
+    assert check_registry(other, full=True).findings == ()
+    target.close()
 
 
 def test_fsck_finds_and_mends(
