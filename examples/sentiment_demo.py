@@ -27,8 +27,9 @@ import hubkit
 from hubkit.plots import attention_heat_map
 from hubkit.training.data import LabelledText, read_labelled_text
 from hubkit.training.evaluate import evaluate
+from hubkit.training.job import Job
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, FUSION_LEARNING_RATE, Settings
-from hubkit.training.train import Job, train_adapter, train_fusion
+from hubkit.training.train import train_adapter, train_fusion
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.search.search import search
 

@@ -25,8 +25,9 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.training.data import read_rows
 from hubkit.training.evaluate import evaluate
+from hubkit.training.job import Job
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, FUSION_LEARNING_RATE, Settings
-from hubkit.training.train import Job, train_adapter, train_fusion
+from hubkit.training.train import train_adapter, train_fusion
 from registry import AdapterRef, Version, open_catalog
 
 console = Console(highlight=False)

@@ -1,12 +1,10 @@
-"""One run of the stock ``Trainer``: early stopping, best checkpoint, resumed if broken off."""
+"""One run of the trainer: early stopping, the best checkpoint, and going on after a break."""
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,50 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from transformers import (
-    EarlyStoppingCallback,
-    EvalPrediction,
     PreTrainedModel,
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
     TrainerState,
-    TrainingArguments,
-    set_seed,
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hubkit import processes
-from hubkit.nn.hooks import regularization
-from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
-from hubkit.tasks.task import Encoded, HeadPlan, TaskType, in_order, length_of
-from hubkit.training.progress import EpochLines, is_cost
+from hubkit.tasks.task import HeadPlan, TaskType
+from hubkit.training.progress import is_cost
 from hubkit.training.settings import Settings
-from hubkit.training.weights import ClassWeights, class_weights
+from hubkit.training.trainer import Measured, RowTrainer, make_trainer
+from hubkit.training.weights import class_weights
 from registry.errors import DivergedError, StorageError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Rows, and what the model reads of them.
-
-    Attributes:
-        rows: The rows.
-        encoded: Their features.
-        asked: The features that a model which generates answers, to be measured; None for others.
-    """
-
-    rows: Rows
-    encoded: Encoded
-    asked: Encoded | None = None
 
 
 @dataclass(frozen=True)
@@ -262,298 +234,3 @@ def _epochs(settings: Settings, resumed: Path | None) -> int:
     stopping = state.stateful_callbacks["EarlyStoppingCallback"]["attributes"]
     stopped = stopping["early_stopping_patience_counter"] >= settings.patience
     return round(state.epoch or 0) if stopped else settings.epochs
-
-
-def make_trainer(
-    model: PreTrainedModel,
-    processor: Any,
-    task: TaskType[Any],
-    settings: Settings,
-    checkpoints: Path,
-    train: Encoded,
-    validation: Measured | None,
-    plan: HeadPlan,
-    weights: ClassWeights | None,
-) -> RowTrainer:
-    """The stock trainer for these rows, with the settings of a person in its own terms."""
-    interactive = sys.stderr.isatty()
-    when = "no" if validation is None else "epoch"
-    divides = task.divides(train)
-    # As little memory as training takes; a loss over whole batches needs these.
-    evaluated_together = max(1, 2 * settings.batch_size // (processes.count() if divides else 1))
-    arguments = TrainingArguments(
-        output_dir=str(checkpoints),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup,
-        lr_scheduler_type=_schedule(settings),
-        weight_decay=settings.weight_decay,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=evaluated_together,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        eval_strategy=when,
-        save_strategy="epoch",
-        logging_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=validation is not None,
-        # Early stopping counts on where the run broke off.
-        restore_callback_states_from_checkpoint=True,
-        metric_for_best_model="eval_loss",
-        seed=settings.seed,
-        report_to=list(settings.report_to) or "none",
-        disable_tqdm=not interactive,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        # All that a task type encodes is read, if not by the model, by its loss.
-        remove_unused_columns=False,
-        use_cpu=not torch.accelerator.is_available(),
-        # What is trained is float32; the rest is computed as the base model is stored.
-        bf16=settings.precision == "bf16" or _stored_in(model, torch.bfloat16, settings),
-        fp16=settings.precision == "fp16" or _stored_in(model, torch.float16, settings),
-    )
-    if arguments.n_gpu > 1:
-        # Else the trainer copies the model to each, and multiplies the batch.
-        logger.warning(
-            "Training takes one of the %d GPUs; a launcher starts a process for each.",
-            arguments.n_gpu,
-        )
-        arguments._n_gpu = 1
-    evaluated: dict[str, Any] = {}
-    if validation is not None:
-        encoded, rows = validation.encoded, validation.rows
-        order = encoded.by_length()
-
-        def compute_metrics(found: EvalPrediction) -> dict[str, float]:
-            arrays: Any = found.predictions
-            outputs = in_order(arrays if isinstance(arrays, tuple) else (arrays,), order)
-            return task.metrics(outputs, encoded, rows, plan)
-
-        evaluated = {
-            # Batches of like length, but in an order that is known: predictions belong to rows.
-            "eval_dataset": _dataset(encoded, order),
-            "compute_metrics": None if task.generates else compute_metrics,
-            "callbacks": [EarlyStoppingCallback(settings.patience)],
-        }
-    trainer = RowTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=_dataset(train, range(len(train))),
-        processing_class=processor,
-        data_collator=task.collator(processor, model),
-        **evaluated,
-    )
-    trainer.task, trainer.weights, trainer.trained = task, weights, model
-    trainer.divides = divides
-    if not processes.is_first():
-        set_seed(settings.seed + processes.rank())  # other rows, other chance
-    # A model may take these counts for its loss, and many that do ignore them.
-    trainer.model_accepts_loss_kwargs = False
-    trainer.loss_is_scaled_for_ga = True
-    # Quiet in pipes and logs: the result is what the caller prints.
-    trainer.remove_callback(ProgressCallback if interactive else PrinterCallback)
-    if interactive:
-        trainer.add_callback(EpochLines)
-    return trainer
-
-
-def _schedule(settings: Settings) -> str:
-    if settings.schedule == "constant" and settings.warmup:
-        return "constant_with_warmup"
-    return settings.schedule
-
-
-def _stored_in(model: PreTrainedModel, dtype: torch.dtype, settings: Settings) -> bool:
-    return settings.precision is None and model.dtype == dtype
-
-
-class RowTrainer(Trainer):
-    """The stock trainer, whose steps are those of one process that computes them at once.
-
-    A step may be computed in several batches, and each batch by several processes: a loss counts by
-    how many things it is a mean over, where the stock trainer leaves that to the model, and many
-    models do not do it.
-    """
-
-    task: TaskType[Any]
-    weights: ClassWeights | None
-    trained: PreTrainedModel
-    divides: bool
-
-    def create_accelerator_and_postprocess(self) -> None:
-        """Leave to this class what several processes do together."""
-        super().create_accelerator_and_postprocess()
-        accelerator: Any = self.accelerator
-        # No DistributedDataParallel: `training_step` adds up the gradients. And each process
-        # evaluates all rows, so that none needs another's.
-        accelerator.prepare_model = partial(accelerator.prepare_model, evaluation_mode=True)
-        accelerator.gather_for_metrics = self.gather_function = _as_it_is
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches of like length, in an order of chance, as the task type makes them."""
-        features: Any = self.train_dataset
-        dataset: Any = self._remove_unused_columns(features, "training")
-        lengths = (
-            [length_of(ids) for ids in features["input_ids"]]
-            if "input_ids" in features.column_names
-            else [1] * len(features)
-        )
-        step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        sampler = LengthGroupedSampler(step, lengths=lengths)
-        batches = _Parts(BatchSampler(sampler, self.args.train_batch_size, False), self.divides)
-        collate = self.task.training_collator(self.processing_class, self.trained)
-        return self._loader(dataset, batches, collate)
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Batches in the order of the rows."""
-        dataset: Any = self._remove_unused_columns(self.eval_dataset, "evaluation")
-        rows = SequentialSampler(dataset)
-        batches = BatchSampler(rows, self.args.eval_batch_size, False)
-        return self._loader(dataset, batches, self.data_collator)
-
-    def _loader(self, dataset: Any, batches: Any, collate: Any) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            collate_fn=lambda features: collate(features) if features else {},
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
-        amounts = (self._amount(batch) for batch in batch_samples)
-        total = sum(amounts, start=torch.tensor(0.0)).to(device)
-        summed: Tensor = self.accelerator.reduce(total)
-        return summed
-
-    def _amount(self, inputs: Mapping[str, Any]) -> Tensor:
-        if not inputs:
-            return torch.tensor(0.0)
-        if self.weights is not None:
-            return self.weights.amount(inputs["labels"])
-        return self.task.amount(inputs)
-
-    def training_step(
-        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> Tensor:
-        """Compute the gradients of a part of a batch; at the end of a step, those of all parts."""
-        loss: Any = torch.tensor(0.0, device=self.args.device)
-        if inputs:  # a batch may have fewer rows than there are processes
-            loss = super().training_step(model, inputs, num_items_in_batch)
-        if self.accelerator.sync_gradients:
-            processes.sum_gradients(self.trained.parameters())
-        logged: Tensor = loss * processes.count()  # the trainer logs the mean over processes
-        return logged
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """The loss of a batch, as the part that it is of its step."""
-        loss: Any = self.task.loss(model, inputs)
-        if loss is None:
-            loss = super().compute_loss(model, inputs)
-        else:
-            loss = loss + regularization(self.trained)
-        if num_items_in_batch is None:
-            return loss
-        amount = self._amount(inputs).to(loss.device)
-        if not amount:
-            return torch.nan_to_num(loss) * 0.0  # the mean over nothing
-        return loss * (amount / num_items_in_batch.to(loss.device))
-
-    def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
-        """Measure; where numbers differ by rounding, all go by those of the first process."""
-        found: Any = super().evaluation_loop(*arguments, **named)
-        return found._replace(metrics=processes.from_first(lambda: found.metrics))
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        processes.wait_for_all()  # what is written after this says that the checkpoint is whole
-
-    def _load_best_model(self) -> None:
-        processes.wait_for_all()  # until it is written
-        super()._load_best_model()
-
-    def _save(
-        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
-    ) -> None:
-        # Names as the model has them: in those of an earlier transformers, which some architectures
-        # are saved in by default, what is trained would not be found when it is loaded again.
-        model: Any = self.model
-        model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
-        try:
-            super()._save(output_dir, state_dict)
-        finally:
-            del model.save_pretrained
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        model: Any = self.model
-        trained = {name for name, one in model.named_parameters() if one.requires_grad}
-        odd = [*trained.intersection(load_result.missing_keys), *load_result.unexpected_keys]
-        if odd:
-            raise StorageError(
-                f"The checkpoints in {self.args.output_dir} do not hold what is trained: "
-                f"{len(odd)} weights are missing or left over, such as {min(odd)}. Remove that "
-                "folder, and train again.",
-                self.args.output_dir,
-            )
-        super()._issue_warnings_after_load(load_result)
-
-    def prediction_step(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Any, Any, Any]:
-        """The loss and the outputs of a batch, as ``TaskType.run`` gives them."""
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            loss, outputs = self.task.run(model, inputs, self.task.options())
-        if loss is not None:
-            # The trainer takes the mean over batches, and the last one may be smaller.
-            rows: Any = self.eval_dataset
-            batches = math.ceil(len(rows) / self.args.eval_batch_size)
-            share = len(outputs[0]) * batches / len(rows)
-            loss = loss.detach().mean().float() * share
-        if prediction_loss_only:
-            return loss, None, None
-        kept = tuple(output.detach() for output in outputs)
-        # The trainer measures nothing without labels; the task type has those of the rows.
-        return loss, kept[0] if len(kept) == 1 else kept, kept[0].new_zeros(len(kept[0]))
-
-
-class _Parts:
-    """The rows of each batch that this process computes: every one, or each as far apart as there
-    are processes. There may be none.
-
-    Args:
-        batches: All rows of each.
-        divides: Whether a batch can be computed in parts.
-    """
-
-    def __init__(self, batches: BatchSampler, divides: bool) -> None:
-        self._batches = batches
-        self._divides = divides
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        # Chance draws the order, and draws otherwise in each process.
-        batches = processes.from_first(lambda: list(self._batches))
-        step = processes.count() if self._divides else 1
-        start = processes.rank() if self._divides else 0
-        for batch in batches:
-            yield batch[start::step]
-
-
-def _as_it_is(found: Any, **_: Any) -> Any:
-    return found
-
-
-def _dataset(encoded: Encoded, order: Sequence[int]) -> Dataset:
-    return Dataset.from_dict(
-        {name: [values[index] for index in order] for name, values in encoded.features.items()}
-    )

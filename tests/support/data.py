@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hubkit.training.data import LabelledText
-from hubkit.training.fit import Settings
-from hubkit.training.train import Job
+from hubkit.training.job import Job
+from hubkit.training.settings import Settings
 from registry import AdapterRef
 
 GOOD = ("good", "great")

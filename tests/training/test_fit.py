@@ -22,9 +22,11 @@ from hubkit.nn.fusion import FusionLayer
 from hubkit.nn.hooks import SUBMODULE
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
-from hubkit.training import fit as module
+from hubkit.training import trainer as module
 from hubkit.training.data import LabelledText, hold_out
-from hubkit.training.fit import Fit, Measured, Settings, fit, last_checkpoint
+from hubkit.training.fit import Fit, fit, last_checkpoint
+from hubkit.training.settings import Settings
+from hubkit.training.trainer import Measured
 from registry.errors import DivergedError, StorageError
 from registry.manifest import TextInfo
 from tests.support.data import labelled_text

@@ -18,10 +18,11 @@ import hubkit
 from hubkit.adapters.tree import Tree
 from hubkit.composing.combine import publish_stack
 from hubkit.models.attach import attached_to
-from hubkit.training import train as module
+from hubkit.training import plan as module
 from hubkit.training.data import LabelledText, hold_out
 from hubkit.training.evaluate import evaluate
-from hubkit.training.train import Job, train_adapter, train_fusion
+from hubkit.training.job import Job
+from hubkit.training.train import train_adapter, train_fusion
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import (
     BaseModelMismatchError,
@@ -48,20 +49,20 @@ def catalog(trained_catalog: Catalog) -> Catalog:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from hubkit.training import fit
+from hubkit.training import trainer
 from hubkit.training.train import train_adapter
 from registry import open_catalog
 from tests.support.data import job
 
 saved = []
 
-class EarlyStoppingCallback(fit.EarlyStoppingCallback):
+class EarlyStoppingCallback(trainer.EarlyStoppingCallback):
     def on_save(self, *arguments, **named):
         saved.append(1)
         if len(saved) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
-fit.EarlyStoppingCallback = EarlyStoppingCallback
+trainer.EarlyStoppingCallback = EarlyStoppingCallback
 train_adapter(open_catalog(Path(sys.argv[1])), job("a", epochs=4), base=sys.argv[2])
 """
 

@@ -22,8 +22,9 @@ from hubkit.models.attach import Attached
 from hubkit.models.head import wearing
 from hubkit.training.each.chance import Chance
 from hubkit.training.each.mixed import Asked, weighed
-from hubkit.training.fit import Fit, make_trainer, result_of
-from hubkit.training.train import Start
+from hubkit.training.fit import Fit, result_of
+from hubkit.training.start import Start
+from hubkit.training.trainer import make_trainer
 from hubkit.training.weights import class_weights
 
 

@@ -17,7 +17,7 @@ from hubkit.models.attach import Attached
 from hubkit.models.head import head_alone, outlet_tensors, wearing
 from hubkit.nn.host import backbone
 from hubkit.training.each.chance import Chance, DropByRows
-from hubkit.training.fit import RowTrainer
+from hubkit.training.trainer import RowTrainer
 
 
 @dataclass(frozen=True)

@@ -22,21 +22,13 @@ from hubkit.models.attach import Attached, attach
 from hubkit.models.freeze import train_only
 from hubkit.models.head import head_to_train, made_outlet
 from hubkit.nn.host import BaseModel
+from hubkit.training.check import Checked, checked_job
 from hubkit.training.each.course import Course, Slot
 from hubkit.training.each.mixed import Asked, MixedPass
 from hubkit.training.job import Job
+from hubkit.training.plan import Plan, planned, save_trained
 from hubkit.training.runs import run_folder
-from hubkit.training.train import (
-    Checked,
-    Plan,
-    Start,
-    checked_job,
-    keep_precision,
-    loaded,
-    planned,
-    save_trained,
-    text_of,
-)
+from hubkit.training.start import Start, keep_precision, loaded, text_of
 from registry import AdapterRef, Catalog, Version
 from registry.errors import DataError, DivergedError, TrainingError, UnfitRowsError
 from registry.folders import read_folder

@@ -15,7 +15,8 @@ from hubkit.training.data import LabelledText
 from hubkit.training.each import train_each as module
 from hubkit.training.each.course import Course
 from hubkit.training.each.train_each import train_each
-from hubkit.training.train import Job, train_adapter
+from hubkit.training.job import Job
+from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import DivergedError, HubkitError, UnfitRowsError
 from registry.search.search import search

@@ -1,0 +1,143 @@
+"""What a run publishes: the plan before training, and the folder after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from hubkit import processes
+from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.load import OVER, Published
+from hubkit.adapters.save import manifest_of, save_folder
+from hubkit.composing.combine import require_same_kind
+from hubkit.models.head import head_of, made_outlet
+from hubkit.tasks.task import TaskType
+from hubkit.training.check import Checked
+from hubkit.training.configuration import CONFIGURATION_NAME, configuration
+from hubkit.training.fit import Fit
+from hubkit.training.job import Job
+from hubkit.training.start import Start
+from registry import Catalog, Manifest, Metric, Parent, Training
+
+_LIBRARIES = ("hubkit", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be published, as far as that is known before training.
+
+    Attributes:
+        job: What is trained on, and how.
+        checked: Its rows.
+        manifest: Without metrics, training and files.
+        arguments: What a person chose, for the manifest.
+    """
+
+    job: Job
+    checked: Checked
+    manifest: Manifest
+    arguments: Mapping[str, Any]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides what the run computes; JSON."""
+        validation = self.checked.validation
+        return {
+            "name": str(self.job.name),
+            "plan": self.manifest.digest,
+            "train": self.checked.train.sha256,
+            "validation": None if validation is None else validation.sha256,
+            "settings": self.arguments,
+        }
+
+
+def planned(
+    catalog: Catalog,
+    job: Job,
+    start: Start,
+    composition: Adapter | Fusion,
+    *,
+    parents: tuple[Parent, ...] = (),
+    over: Published | None = None,
+) -> Plan:
+    """Make sure that what is to be trained could be published.
+
+    Raises:
+        HubkitError: As ``Catalog.check`` and :func:`require_same_kind`.
+    """
+    arguments: dict[str, Any] = {
+        name: [*value] if isinstance(value, tuple) else value
+        for name, value in asdict(start.checked.settings).items()
+        if value is not None
+    }
+    if processes.count() > 1:
+        arguments["processes"] = processes.count()
+    if job.head != "transformers":
+        arguments["head"] = job.head
+    if job.part is not None:
+        arguments["each"] = {"column": job.part[0], "value": job.part[1]}
+    if over is not None:
+        arguments[OVER] = {"ref": str(over.version.ref), "digest": over.version.manifest_digest}
+    plan = start.checked.plan
+    manifest = manifest_of(
+        replace(composition, head=head_of(start.model, made_outlet(start.model))),
+        parents=parents,
+        task=job.task,
+        task_type=job.task_type,
+        tags=job.tags,
+        description=job.description,
+        labels=plan.labels,
+        problem_type=plan.problem_type,
+        outputs=plan.outputs,
+        text=start.text,
+    )
+    catalog.check(job.name, manifest)
+    require_same_kind(catalog, job.name, manifest, replace=job.replace)
+    return Plan(job, start.checked, manifest, arguments)
+
+
+def save_trained(
+    plan: Plan,
+    start: Start,
+    composition: Adapter | Fusion,
+    result: Fit,
+    chosen: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Write what was trained, with the head that is in the model, as a folder to publish."""
+    checked, validation = plan.checked, plan.checked.validation
+    composition = replace(composition, head=head_of(start.model, made_outlet(start.model)))
+    manifest = plan.manifest.changed(
+        f"What was trained as {plan.job.name}",
+        metrics=() if validation is None else _metrics(result, checked.task, validation.dataset),
+        training=Training(
+            arguments=plan.arguments,
+            seed=checked.settings.seed,
+            examples=len(checked.train),
+            data_sha256=checked.train.sha256,
+            seconds=round(result.seconds, 1),
+            library_versions={name: installed_version(name) for name in _LIBRARIES},
+        ),
+    )
+    files = {
+        CONFIGURATION_NAME: configuration(plan.job, **chosen),
+        **result.pictures,
+    }
+    save_folder(composition, manifest, folder, files)
+
+
+def _metrics(result: Fit, task: TaskType[Any], dataset: str) -> tuple[Metric, ...]:
+    return tuple(
+        Metric(
+            dataset=dataset,
+            split="validation",
+            name=name,
+            value=value,
+            higher_is_better=task.metrics_up.get(name, False),
+        )
+        for name, value in result.metrics.items()
+    )
