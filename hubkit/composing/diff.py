@@ -13,7 +13,7 @@ from safetensors import deserialize
 
 from registry import Catalog, Manifest, Version
 
-# The first half of a bfloat16's bits are those of a float32; numpy has no such type.
+# numpy has no bfloat16: its bits are the upper half of a float32's.
 _TYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -53,8 +53,8 @@ class TensorChange:
         name: The file and the tensor's name in it.
         before: Its shape in the first version; None if it is not there.
         after: Its shape in the second version; None if it is not there.
-        relative: The norm of the difference over the norm of the first; None unless both have
-            one shape and a number type that is understood.
+        relative: The norm of the difference over the norm of the first, infinite where that is 0;
+            None unless both have the same shape and a known number type.
     """
 
     name: str
@@ -89,10 +89,11 @@ def compare(catalog: Catalog, one: Version, other: Version) -> Difference:
     before, after = catalog.manifest(one), catalog.manifest(other)
     files = _changes(_files(before), _files(after))
     weights = [change.name for change in files if change.name.endswith(".safetensors")]
-    first, second = ({}, {}) if not weights else (
-        _tensors(catalog.folder(one, before), weights),
-        _tensors(catalog.folder(other, after), weights),
-    )  # fmt: skip
+    first: dict[str, _Tensor] = {}
+    second: dict[str, _Tensor] = {}
+    if weights:
+        first = _tensors(catalog.folder(one, before), weights)
+        second = _tensors(catalog.folder(other, after), weights)
     return Difference(
         fields=_changes(dict(_fields(before)), dict(_fields(after))),
         metrics=_changes(_metrics(before), _metrics(after)),

@@ -38,7 +38,7 @@ def publish_pruned(
         keep: How many adapters stay.
         base: Where the base model is, if no longer where it was.
         batch_size: Texts at a time.
-        replace_name: Whether the name may mean another kind of thing so far.
+        replace_name: Whether to take the name although it means another kind of thing so far.
 
     Raises:
         CompositionError: ``ref`` is no fusion, or ``keep`` is under one.

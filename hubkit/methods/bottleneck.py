@@ -30,7 +30,7 @@ class Row:
         places: The sub-blocks of each layer that carry a delta.
         reads: What the deltas read.
         activation: Default activation.
-        reduction_factor: Default for the hidden size over the bottleneck size.
+        reduction_factor: Default ratio of hidden size to bottleneck size.
         scaling: Default factor of the delta.
         invertible: Whether the embeddings go through an invertible adapter.
     """
@@ -61,7 +61,7 @@ PARAMETERS = (
     "leave_out",
     "coupling_factor",
 )
-"""What a new one takes."""
+"""The parameters of a new bottleneck adapter."""
 
 PerLayer = int | float | Sequence[float] | Mapping[int, float]
 
@@ -71,10 +71,12 @@ class Bottleneck(Method):
     """A bottleneck adapter.
 
     Attributes:
-        bottleneck_size: Width ``r``; or one for each layer that is not left out, by module path.
+        bottleneck_size: Width ``r``: one for all layers, or one by module path for each layer that
+            is not left out.
         activation: As in :class:`DeltaForm`.
         scaling: As in :class:`DeltaForm`.
-        coupling_factor: Half the embedding's width over the bottleneck of the invertible adapter.
+        coupling_factor: Ratio of half the embedding's width to the bottleneck of the invertible
+            adapter.
     """
 
     bottleneck_size: int | Mapping[str, int]
@@ -97,14 +99,15 @@ class Bottleneck(Method):
 
     @classmethod
     def create(cls, type: str, host: Host, **parameters: Any) -> Self:
-        """A new adapter's method.
+        """Make the method of a new adapter.
 
         Args:
             type: A key of :data:`ROWS`.
             host: The base model.
             parameters: ``bottleneck_size`` or ``reduction_factor`` (hidden size over bottleneck
-                size): one number, a list of one for each layer, or some by the layer's number;
-                ``activation``, ``scaling``, ``dropout``, ``leave_out``, ``coupling_factor``.
+                size): one number, a list with one for each layer, or a mapping from numbers of
+                layers; ``activation``, ``scaling``, ``dropout``, ``leave_out``,
+                ``coupling_factor``.
 
         Raises:
             AdapterError: A parameter is unknown, out of range, or does not fit ``host``.
@@ -135,13 +138,13 @@ class Bottleneck(Method):
         return made
 
     def with_sizes(self, sizes: Mapping[str, Any]) -> Self:
-        """The same, with the bottleneck size of each layer by module path."""
+        """Return this method with other bottleneck sizes, by the module path of the layer."""
         values = set(sizes.values())
         size = values.pop() if len(values) == 1 else dict(sizes)
         return type(self)(**{**vars(self), "bottleneck_size": size})
 
     def shapes(self, host: Host) -> dict[Site, DeltaShape]:
-        """Where its deltas are in ``host``, and their sizes."""
+        """Return the site of each delta in ``host``, with its sizes."""
         width, sizes, kept = host.hidden_size, self.bottleneck_size, self.kept_layers(host)
         if isinstance(sizes, Mapping) and set(sizes) != set(kept):
             raise AdapterError(
@@ -162,7 +165,7 @@ class Bottleneck(Method):
         }
 
     def form(self, site: Site, rank: int) -> DeltaForm:
-        """What a delta computes."""
+        """Return what the delta at ``site`` computes."""
         return DeltaForm(
             reads=ROWS[self.type].reads,
             activation=self.activation,

@@ -34,7 +34,7 @@ PARAMETERS = (
     "dropout",
     "leave_out",
 )
-"""What a new one takes."""
+"""The parameters of a new LoRA."""
 
 _Number = TypeVar("_Number", int, float)
 
@@ -51,11 +51,11 @@ class LoRA(Method):
         target_modules: Which linear layers: the ends of their module paths inside the backbone; or
             a regular expression that matches the whole path; or :data:`ALL_LINEAR`.
         rank_pattern: Other ranks, by the end of a path or a regular expression for that end.
-        alpha_pattern: Other alphas, likewise.
+        alpha_pattern: Other alphas, by keys of the same kind.
         bias: Whether each delta has a ``c``.
-        chained: Whether a stack feeds it what the LoRA before it would add, and adds only what it
-            makes of that. So do stacks in the library ``adapters``, whose LoRAs are read like this;
-            in ``peft``, LoRAs that are active together add up.
+        chained: Whether its input in a stack is the delta of the LoRA before it, which its own
+            replaces. Stacks of the library ``adapters`` do this, and its LoRAs are read so. In
+            ``peft``, the deltas of all active LoRAs add up.
     """
 
     type: str = "lora"
@@ -96,7 +96,7 @@ class LoRA(Method):
 
     @classmethod
     def create(cls, type: str, host: Host, **parameters: Any) -> Self:
-        """A new adapter's method.
+        """Make the method of a new adapter.
 
         Args:
             type: ``lora``.
@@ -118,7 +118,7 @@ class LoRA(Method):
         return isinstance(self.target_modules, str) and self.target_modules != ALL_LINEAR
 
     def shapes(self, host: Host) -> dict[Site, DeltaShape]:
-        """Where its deltas are in ``host``, and their sizes."""
+        """Return the site of each delta in ``host``, with its sizes."""
         left_out = [layer for layer in host.layers if layer not in self.kept_layers(host)]
         found: dict[Site, DeltaShape] = {
             LinearSite(path): DeltaShape(inputs, self.rank_at(path), outputs)
@@ -133,7 +133,7 @@ class LoRA(Method):
         return found
 
     def form(self, site: Site, rank: int) -> DeltaForm:
-        """What the delta at ``site`` computes."""
+        """Return what the delta at ``site`` computes."""
         alpha = self.alpha_at(str(site))
         return DeltaForm(
             reads="input",

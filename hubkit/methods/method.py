@@ -1,4 +1,4 @@
-"""What every adapter method says of itself: which deltas it has in a base model, and their form."""
+"""The interface of an adapter method: where its deltas are in a base model, and their form."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from hubkit.methods.sites import Site
 from registry.errors import AdapterError, did_you_mean
 
 Reads = Literal["norm", "output", "residual", "input"]
-"""What a delta reads: LN(h + residual), h, or the residual of a sub-block; a linear's input."""
+"""The input of a delta.
+
+At a sub-block, ``norm`` is LN(h + residual), ``output`` is h, and ``residual`` is the residual.
+``input`` is the input of a linear layer.
+"""
 
 Scaling = float | Literal["learned", "channel"]
 """A constant factor; or one that is learned: a single number, or one for each output."""
 
 MAX_SIZE = 65536
-"""Wider than any model is, so that a slip of the finger does not ask for all the memory."""
+"""Wider than any model: a mistyped size must not take all the memory."""
 
 
 class DeltaShape(NamedTuple):
@@ -31,19 +35,19 @@ class DeltaShape(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DeltaForm:
-    """What a delta computes, all but its weights.
+    """What a delta computes, apart from its weights.
 
     Attributes:
-        reads: What it is given.
+        reads: Its input.
         activation: One of ``hubkit.nn.delta.ACTIVATIONS``; ``linear`` for none.
         down_bias: Whether there is a ``b``.
         up_bias: Whether there is a ``c``.
         scaling: The factor ``s``.
-        dropout: The probability with which an entry is dropped while the delta is trained: of a
-            linear's input, or of what a bottleneck gives.
-        starts_at_zero: Whether a new one adds nothing.
-        chained: Whether, in a stack, it is given what the adapter before it would add, and adds its
-            own in place of that.
+        dropout: The probability that an entry is dropped in training: of the input of a linear
+            layer, or of the output of a bottleneck.
+        starts_at_zero: Whether a new delta adds nothing.
+        chained: Whether its input in a stack is the delta of the adapter before it, which its own
+            delta replaces.
     """
 
     reads: Reads
@@ -59,7 +63,9 @@ class DeltaForm:
 class CouplingForm(NamedTuple):
     """What an invertible adapter computes.
 
-    The activation, and the width of a half of the embedding over that between two layers.
+    Attributes:
+        activation: Between the two layers of each half.
+        reduction_factor: Ratio of half the embedding's width to the width between the layers.
     """
 
     activation: str
@@ -87,7 +93,7 @@ class Host(Protocol):
 
     @property
     def queries_and_values(self) -> tuple[str, ...]:
-        """How the paths of those end that make queries and values: what LoRA adapts by default."""
+        """The ends of the paths of linear layers that make queries and values: LoRA's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +122,7 @@ class Method(ABC):
     @classmethod
     @abstractmethod
     def create(cls, type: str, host: Host, **parameters: Any) -> Self:
-        """The method for a new adapter of ``host``, at its published defaults.
+        """Make the method of a new adapter of ``host``, at its published defaults.
 
         Raises:
             AdapterError: A parameter is unknown, out of range, or does not fit ``host``.
@@ -124,7 +130,7 @@ class Method(ABC):
 
     @abstractmethod
     def shapes(self, host: Host) -> dict[Site, DeltaShape]:
-        """Where its deltas are in ``host``, and their sizes.
+        """Return the site of each delta in ``host``, with its sizes.
 
         Raises:
             AdapterError: A parameter does not fit ``host``.
@@ -132,15 +138,15 @@ class Method(ABC):
 
     @abstractmethod
     def form(self, site: Site, rank: int) -> DeltaForm:
-        """What the delta of that rank at ``site`` computes."""
+        """Return what the delta of that rank at ``site`` computes."""
 
     def coupling(self) -> CouplingForm | None:
-        """The form of the invertible adapter; None for a method without one."""
+        """Return the form of the invertible adapter; None for a method without one."""
         return None
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All that is not at its default, as the manifest stores it."""
+        """The parameters that are not at their defaults, as the manifest stores them."""
         return {
             one.name: _json(getattr(self, one.name))
             for one in fields(self)
@@ -148,7 +154,11 @@ class Method(ABC):
         }
 
     def kept_layers(self, host: Host) -> list[str]:
-        """The layers of ``host`` that are not left out."""
+        """Return the layers of ``host`` that are not left out.
+
+        Raises:
+            AdapterError: The base model has fewer layers.
+        """
         count = len(host.layers)
         if self.leave_out and self.leave_out[-1] >= count:
             raise AdapterError(
@@ -159,13 +169,13 @@ class Method(ABC):
 
 
 def check_size(name: str, size: Any) -> None:
-    """Make sure that ``size`` is a whole number from 1 to :data:`MAX_SIZE`."""
+    """Raise AdapterError unless ``size`` is a whole number from 1 to :data:`MAX_SIZE`."""
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
         raise AdapterError(f"{name} must be a whole number from 1 to {MAX_SIZE}, not {size!r}.")
 
 
 def check_number(name: str, number: Any, least: float, most: float = math.inf) -> None:
-    """Make sure that ``number`` is finite, at least ``least`` and below ``most``."""
+    """Raise AdapterError unless ``number`` is finite, at least ``least`` and below ``most``."""
     if not is_finite(number) or not least <= number < most:
         bounds = f"from {least:g}" + (f" to below {most:g}" if most < math.inf else "")
         if least == -math.inf:
@@ -174,7 +184,7 @@ def check_number(name: str, number: Any, least: float, most: float = math.inf) -
 
 
 def is_finite(number: Any) -> bool:
-    """Whether ``number`` is one, and a floating-point number can hold it."""
+    """Whether ``number`` is a number that a float can hold, neither infinite nor NaN."""
     try:
         return not isinstance(number, bool | str) and math.isfinite(number)
     except (OverflowError, TypeError, ValueError):
@@ -182,14 +192,14 @@ def is_finite(number: Any) -> bool:
 
 
 def check_layer_numbers(numbers: Any) -> None:
-    """Make sure that ``numbers`` are whole and not negative."""
+    """Raise AdapterError unless ``numbers`` are whole and not negative."""
     usable = isinstance(numbers, Sequence) and not isinstance(numbers, str)
     if not usable or not all(isinstance(n, int) and 0 <= n < MAX_SIZE for n in numbers):
         raise AdapterError(f"leave_out takes the numbers of layers, from 0, not {numbers!r}.")
 
 
 def check_names(type: str, parameters: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Make sure that the method has all of ``parameters``."""
+    """Raise AdapterError unless the method ``type`` knows all of ``parameters``."""
     for name in parameters:
         if name not in known:
             raise AdapterError(

@@ -17,11 +17,11 @@ from hubkit.methods.method import Host, Method
 from registry.errors import AdapterError, did_you_mean
 
 METHODS: dict[str, type[Method]] = {**dict.fromkeys(ROWS, Bottleneck), "lora": LoRA}
-"""By name, the class that says where a method's deltas are and what they compute."""
+"""The class of each method, by name."""
 
 
 def new_method(type: str, host: Host, **parameters: Any) -> Method:
-    """The method for a new adapter of ``host``; what is not given has its published default.
+    """Make the method of a new adapter of ``host``; parameters default to the published values.
 
     Args:
         type: A key of :data:`METHODS`.
@@ -29,7 +29,7 @@ def new_method(type: str, host: Host, **parameters: Any) -> Method:
         parameters: Those of the method.
 
     Raises:
-        AdapterError: An unknown method, or a parameter that is unknown or out of range.
+        AdapterError: The method or a parameter is unknown, or a parameter is out of range.
     """
     try:
         method = METHODS[type]

@@ -1,9 +1,9 @@
 """Put nodes into a frozen base model, and take them out again.
 
-Hooks do it. At a sub-block, one sees the residual that it receives, another adds the delta to its
-output; at a linear layer, one sees both. The base model's modules, classes and state_dict keys stay
-as they are; the deltas become the submodule ``hubkit_adapters``, so that optimisers, ``.to()`` and
-checkpoints find them. Taking it out restores the model to the bit.
+Hooks add the deltas. At a sub-block, one hook keeps the residual that goes in, and another adds the
+delta to the output. At a linear layer, one hook does both. The base model's modules, classes and
+state_dict keys stay as they are; the deltas become the submodule ``hubkit_adapters``, so that
+optimisers, ``.to()`` and checkpoints find them. Taking it out restores the model to the bit.
 
 The hooks are objects that hold their nodes as attributes, so that a deep copy or a pickle of the
 model has its own.
@@ -46,7 +46,7 @@ EMBEDDINGS = "embeddings"
 _HALF = (torch.bfloat16, torch.float16)
 
 _CARRIES = "_hubkit_carries"
-"""Marks a backbone, whichever model with it adapters were attached to."""
+"""Marks a backbone that carries adapters: several models may share it."""
 
 
 def node_name(site: Site) -> str:
@@ -89,7 +89,7 @@ class Attachment:
         model: The model.
         nodes: What is added at each site.
         couplings: The invertible adapters; None if there are none.
-        composition: What the nodes compute, for who asks the model.
+        composition: What the nodes compute, for whoever asks the model.
 
     Raises:
         CompositionError: The model carries adapters already.
@@ -113,7 +113,7 @@ class Attachment:
         self.nodes.train(model.training)
         self._hooks: list[Removable] = []
         try:
-            # What a sub-block returns is what its linear layers have become.
+            # Linear layers first: one may be the output of a sub-block, which then has its delta.
             for site in sorted(nodes, key=lambda site: isinstance(site, BlockSite)):
                 if isinstance(site, LinearSite):
                     hook = _AddToLinear(nodes[site])
@@ -173,7 +173,7 @@ class Attachment:
 
 
 class _Residuals:
-    """What a sub-block was given, from its entry to its exit, for each thread that runs it."""
+    """The residual of a sub-block from its entry to its exit, for each thread that runs it."""
 
     def __init__(self) -> None:
         self._per_thread = PerThread()
@@ -187,7 +187,7 @@ class _Residuals:
         self._here()[:] = [residual]
 
     def take(self) -> Tensor:
-        """The residual; it is let go of, so that no graph outlives its forward pass."""
+        """Return the residual and let go of it: no graph must outlive its forward pass."""
         return self._here().pop()
 
 
@@ -227,7 +227,7 @@ class _AddToLinear:
 
 
 def _own_dtype(node: nn.Module, output: Tensor) -> torch.dtype | None:
-    """What ``node`` computes in, if that is not what the base model gives in half precision."""
+    """The dtype of ``node``, if the base model gives half precision and ``node`` has another."""
     if output.dtype not in _HALF or torch.is_autocast_enabled(output.device.type):
         return None
     own = next(node.parameters()).dtype
@@ -290,6 +290,6 @@ class _AddRegularization:
 
 
 def _forget_compiled() -> None:
-    """Let the compiler look at models anew: it takes hooks for as constant as code."""
+    """Drop compiled code: the compiler assumes that hooks never change."""
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()

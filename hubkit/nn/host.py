@@ -54,7 +54,7 @@ class BaseModel:
     @cached_property
     def linears(self) -> dict[str, tuple[int, int]]:
         """The inputs and outputs of the backbone's linear layers, by module path."""
-        # Where a model is its own backbone, its head is no part of what adapters change.
+        # A model may be its own backbone: adapters leave its head alone.
         head = output_embeddings(self._model)
         return {
             path: linear_sizes(module)
@@ -64,7 +64,7 @@ class BaseModel:
 
     @property
     def queries_and_values(self) -> tuple[str, ...]:
-        """How the paths of the linear layers end that make queries and values."""
+        """The ends of the paths of the linear layers that make queries and values."""
         ends = (end for layout in self._layouts for end in layout.queries_and_values)
         return tuple(dict.fromkeys(ends))
 
@@ -116,7 +116,7 @@ def embeddings(model: PreTrainedModel) -> nn.Module:
 
 
 def output_embeddings(model: PreTrainedModel) -> nn.Module | None:
-    """The linear layer of a language model's head that makes words; None in other models."""
+    """The linear layer that gives a language model's scores of words; None in other models."""
     found: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     return found
 
@@ -177,7 +177,7 @@ def _lacks(model: PreTrainedModel, kind: str, site: Site) -> BaseModelMismatchEr
 
 
 def site_sizes(model: PreTrainedModel, site: Site) -> tuple[int, int]:
-    """How wide what a delta at ``site`` is given is, and what it adds to."""
+    """The widths of the input and of the output of a delta at ``site``."""
     if isinstance(site, LinearSite):
         return linear_sizes(linear_at(model, site))
     return hidden_size(model), hidden_size(model)

@@ -44,8 +44,8 @@ class Layout:
         feed_forward: The feed-forward sub-block of each layer.
         embeddings: The module that returns the embedded input, through which an invertible adapter
             goes; None where there is none.
-        queries_and_values: How the paths of the linear layers end that make the queries and the
-            values of attention, which LoRA adapts by default.
+        queries_and_values: The ends of the paths of the linear layers that make queries and values;
+            LoRA adapts these by default.
     """
 
     layers: tuple[str, ...]
@@ -171,10 +171,10 @@ def register_layout(model_type: str, *layouts: Layout) -> None:
 
     Args:
         model_type: The architecture.
-        layouts: One does, unless the layers are not all built alike.
+        layouts: One, or several where the layers are not all built alike.
 
     Raises:
-        UnsupportedModelError: They are no layouts, or a path in one is no text.
+        UnsupportedModelError: There is no layout, or an argument has another type.
     """
     if not isinstance(model_type, str) or not layouts:
         raise UnsupportedModelError(

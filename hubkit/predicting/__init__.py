@@ -1,1 +1,1 @@
-"""Predictions beyond a list of texts: for files of any size, of many adapters, in ONNX."""
+"""Predictions beyond a list of texts: for files of any size, and of many adapters at once."""

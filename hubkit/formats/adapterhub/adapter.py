@@ -52,8 +52,8 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
         source: What its configuration file holds.
 
     Raises:
-        AdapterError: A file is missing or malformed, the method is none that hubkit computes, or
-            a tensor is unexpected.
+        AdapterError: A file is missing or malformed, hubkit does not compute the method, or a
+            tensor is unexpected.
     """
     for key in ("name", "model_type", "config"):
         if key not in source:
@@ -153,7 +153,7 @@ def by_site(
         owner: What follows the site's path in the names, such as ``adapters.NAME.``.
         model_type: The architecture.
         names: What follows ``owner``, by our name for it.
-        others: A regular expression for owners whose tensors may be there, and are skipped.
+        others: A regular expression for other owners, whose tensors are skipped.
 
     Raises:
         AdapterError: A name fits no site, or there are no tensors.
@@ -251,7 +251,7 @@ def _lora(
         if not meant:
             raise AdapterError(f"{folder / CONFIG}: {key} is {value!r}; expected {expected}.")
     if _is_before(version, (1, 1)):
-        # The library loads what its older versions saved without their scale.
+        # The library drops the scale of what its versions before 1.1 saved.
         alpha = rank
     matrices = [index for index, key in enumerate("qkv") if key in parts]
     ranks, alphas, widened = {}, {}, {}
@@ -266,7 +266,7 @@ def _lora(
         method = LoRA(
             rank=rank,
             alpha=alpha,
-            # The whole path: an end such as output.dense is that of other layers, too.
+            # Whole paths: other layers end in output.dense, too.
             target_modules=rf"({_either(lists)})\.\d+\.({_either(ends)})",
             rank_pattern=ranks,
             alpha_pattern=alphas,
@@ -282,7 +282,7 @@ def _either(words: set[str]) -> str:
 
 
 def _is_before(version: Any, release: tuple[int, ...]) -> bool:
-    """Whether the library was older that wrote ``adapters.1.0.1``, say."""
+    """Whether a version such as ``adapters.1.0.1`` is older than ``release``."""
     match = re.match(r"(?:adapters\.)?(\d+)\.(\d+)", str(version))
     return match is not None and (int(match[1]), int(match[2])) < release
 
@@ -290,7 +290,7 @@ def _is_before(version: Any, release: tuple[int, ...]) -> bool:
 def _unmerged(
     found: Mapping[str, Tensor], matrices: list[int], rank: int, where: str
 ) -> dict[str, Tensor]:
-    """A delta of the whole layer from those of its parts, of queries, keys and values.
+    """The delta of a whole layer, from those of its queries, keys and values.
 
     Each part has its own rows of ``lora_A`` and ``lora_B``; the rest of ``U`` is zero.
     """

@@ -64,7 +64,7 @@ def _activation(given: Any) -> str:
 
 
 def bottleneck_config(method: Bottleneck, hidden_size: int, layers: list[str]) -> dict[str, Any]:
-    """What the library calls ``method``.
+    """The library's configuration of ``method``.
 
     Args:
         method: The method.
@@ -103,7 +103,7 @@ def said_in(file: Place) -> Iterator[None]:
     """Name a configuration file in errors of the block.
 
     Raises:
-        AdapterError: Whichever the block raises, with another message.
+        AdapterError: The error of the block, with the file before its message.
     """
     try:
         yield
@@ -134,7 +134,7 @@ def _reduction_factors(method: Bottleneck, hidden_size: int, layers: list[str]) 
         str(number): reduction_factor(hidden_size, sizes[layer])
         for number, layer in zip(numbers, layers, strict=True)
     }
-    # The library wants one for the layers that it names no other for.
+    # The library wants one for all other layers.
     return {**factors, "default": ROWS[method.type].reduction_factor}
 
 

@@ -34,7 +34,7 @@ _CONFIG: dict[str, Any] = {
     "value_before_softmax": True,
     "value_initialized": True,
 }
-# The rest concerns training only, or where the same sum is taken.
+# The others concern training only, or the order in which one sum is computed.
 _COMPUTED = {
     key: _CONFIG[key]
     for key in ("key", "query", "query_before_ln", "residual_before", "temperature")

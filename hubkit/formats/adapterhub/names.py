@@ -17,10 +17,10 @@ class Family:
     Attributes:
         prefix: The backbone's name inside a model with a head.
         paths: By list of layers and place, where its adapters are; ``{}`` is the layer's index.
-        linears: Where the library spells the paths of linear layers in another way: regular
-            expressions for its own, with what replaces them in ours.
+        linears: Where the library spells the paths of linear layers in another way: a regular
+            expression for its spelling, and ours.
         couplings: Where its invertible adapters are.
-        merged: How the paths of the linear layers end that make queries, keys and values at once.
+        merged: The end of the paths of linear layers that make queries, keys and values at once.
     """
 
     prefix: str
@@ -88,7 +88,7 @@ def family(model_type: str) -> Family:
     """
     try:
         return _FAMILIES[model_type]
-    except (KeyError, TypeError):  # what is no text is no name either
+    except (KeyError, TypeError):  # a configuration may hold a list here
         raise AdapterError(
             f"hubkit knows no AdapterHub names for the architecture {model_type!r}; "
             f"it knows {', '.join(sorted(_FAMILIES))}."
@@ -109,7 +109,7 @@ def _alike(prefix: str, layers: str, attention: str, feed_forward: str) -> Famil
 
 
 _BERT_PATHS = ("attention.output", "output")
-# What the library also calls them in a model that it knows through its plug-in interface only.
+# Also its names in a model that it knows only through its plug-in interface.
 _LAYER_PATHS = ("attention_adapters", "output_adapters")
 _T5 = Family(
     "transformer",
