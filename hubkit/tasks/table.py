@@ -17,7 +17,7 @@ from hubkit.tasks.ranking import RANKING
 from hubkit.tasks.task import TaskType
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.tasks.text_regression import TEXT_REGRESSION
-from hubkit.tasks.token_classification import TOKEN_CLASSIFICATION
+from hubkit.tasks.tokens.token_classification import TOKEN_CLASSIFICATION
 from registry.errors import AdapterError
 
 _TASKS: tuple[TaskType[Any], ...] = (

@@ -27,15 +27,10 @@ from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Outputs
-from hubkit.tasks.token_classification import (
-    AGGREGATIONS,
-    EntitiesPrediction,
-    TagsPrediction,
-    span_list,
-    tag_list,
-    token_list,
-)
-from hubkit.tasks.token_classification import TOKEN_CLASSIFICATION as TASK
+from hubkit.tasks.tokens.columns import span_list, tag_list, token_list
+from hubkit.tasks.tokens.entities import AGGREGATIONS
+from hubkit.tasks.tokens.token_classification import TOKEN_CLASSIFICATION as TASK
+from hubkit.tasks.tokens.token_classification import EntitiesPrediction, TagsPrediction
 from hubkit.training.data import read_rows
 from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter
