@@ -140,5 +140,5 @@ class _Activation:
         return result
 
     def __reduce__(self) -> Any:
-        # A copy is the same object, so that activations are told apart by identity.
+        # Copies share it, too: an activation has no weights.
         return activation, (self._name,)
