@@ -102,7 +102,12 @@ class _Backend(httpcore2.SyncBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:
         allowed = self._pace.allowed()
-        stream = super().connect_tcp(host, port, allowed, local_address, socket_options)
+        try:
+            stream = super().connect_tcp(host, port, allowed, local_address, socket_options)
+        except UnicodeError as error:
+            raise httpcore2.ConnectError(
+                "a part of the host's name is empty or too long"
+            ) from error
         return _Stream(stream, self._pace)
 
 

@@ -7,8 +7,10 @@ What identifies a version is its manifest, which is a blob. The columns here rep
 it that people search and list by, so the database can be rebuilt from the blobs.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -29,6 +31,8 @@ from sqlalchemy import (
 from sqlalchemy import DateTime as SqlDateTime
 from sqlalchemy.types import TypeDecorator
 
+from registry.errors import DamagedDatabaseError
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware datetime, stored as UTC without a zone, which sorts the same in every database."""
@@ -43,6 +47,27 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Put the zone back."""
         return value.replace(tzinfo=UTC) if value else None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Read a time; SQLite lets a column hold anything.
+
+        Raises:
+            DamagedDatabaseError: It is none; when a row is fetched.
+        """
+        process = super().result_processor(dialect, coltype)
+        assert process is not None
+
+        def checked(value: Any) -> Any:
+            try:
+                return process(value)
+            except (TypeError, ValueError) as error:
+                raise DamagedDatabaseError(
+                    f"The database is damaged: expected a time in one of its columns, found "
+                    f"{str(value)[:40]!a}.",
+                    value,
+                ) from error
+
+        return checked
 
 
 # Every constraint has a name, so that a migration on any database can refer to it.

@@ -5,13 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpcore2
 import httpx2
 import pytest
 
 from hubkit.hub import transport
+from hubkit.hub.address import Hub
+from hubkit.hub.session import HubSession
 from hubkit.hub.transport import SLOWEST, Pace, PacedTransport
+from registry.errors import RemoteUnreachableError
 from tests.support.hostile import Hostile
 
 
@@ -119,3 +123,12 @@ def test_who_does_not_answer_is_given_up(deaf: str) -> None:
     pace.start(0.3)
     with pytest.raises(httpx2.TimeoutException):
         request(deaf, pace)
+
+
+@pytest.mark.parametrize("host", ["a..example", "a" * 64 + ".example"])
+def test_a_host_that_no_name_can_be_is_told(host: str) -> None:
+    with (
+        closing(HubSession(Hub(f"http://{host}"), None)) as session,
+        pytest.raises(RemoteUnreachableError, match="is empty or too long"),
+    ):
+        session.ask("/", what=host)

@@ -12,6 +12,7 @@ from registry import (
     RefNotFoundError,
     VersionNotFoundError,
 )
+from registry.errors import DamagedDatabaseError
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")
@@ -64,3 +65,14 @@ def test_the_name_of_a_deleted_adapter_stays_taken(
         catalog.resolve(version.ref)
     with pytest.raises(ConflictError, match=r"was deleted on 2026-01-02.*Choose another name"):
         catalog.publish(AdapterRef.parse("ALICE/sst2"), make_folder())
+
+
+@pytest.mark.sqlite
+def test_a_time_that_is_none_is_named_as_damage(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    version = catalog.publish(AdapterRef.parse("one"), make_folder())
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE revisions SET created_at = 'yesterday'"))
+    with pytest.raises(DamagedDatabaseError, match=r"expected a time .* found 'yesterday'"):
+        catalog.resolve(version.ref)
