@@ -60,7 +60,7 @@ _GENERATION_DOES_NOT_COUNT = re.compile(
     r"^_|^transformers_version$|cache|compile|^output_|^return_dict|low_memory|prefill_chunk_size"
     r"|continuous_batching|^is_assistant$|assistant_|^num_assistant"
     # What hubkit sets itself, or whoever asks.
-    r"|^(max_length|min_length|max_new_tokens|pad_token_id|bos_token_id|do_sample)$"
+    r"|^(max_length|max_new_tokens|pad_token_id|bos_token_id|do_sample)$"
     r"|^num_return_sequences$"
 )
 

@@ -93,6 +93,8 @@ def tokenizer_settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, JsonValu
             found.update(_leaves(name, part))
         found["model"] = model.pop("type", None)
         found.update(_leaves("model", model))
+        # Ids that a model has written are spelled by it.
+        found["clean_up_tokenization_spaces"] = tokenizer.clean_up_tokenization_spaces
         found["trim_offsets"] = '"trim_offsets": true' in json.dumps(whole["post_processor"])
     normalizes = backend is not None and backend.normalizer is not None
     found["added_tokens"] = _plain(

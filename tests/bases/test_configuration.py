@@ -103,6 +103,6 @@ def test_a_generation_configuration_counts_but_for_its_defaults() -> None:
     def written(**told: Any) -> dict[str, Any]:
         return generation_settings_of(GenerationConfig(**told))
 
-    told = {"num_beams": 4, "forced_bos_token_id": 7, "eos_token_id": [2, 3]}
+    told = {"num_beams": 4, "forced_bos_token_id": 7, "eos_token_id": [2, 3], "min_length": 5}
     assert written(**told, max_length=9, pad_token_id=1, use_cache=False) == told
     assert written(num_beams=1, repetition_penalty=1.0, length_penalty=1.0) == written() == {}

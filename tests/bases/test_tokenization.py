@@ -130,6 +130,11 @@ VOCABULARY = {"[UNK]": 0, "a": 1, "b": 2, "ab": 3}
             spelled(BPE(VOCABULARY, []), post_processor=ByteLevel(trim_offsets=False)),
             "trim_offsets",
         ),
+        (
+            tokenizer(clean_up_tokenization_spaces=True),
+            tokenizer(),
+            "clean_up_tokenization_spaces",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -154,10 +154,11 @@ def _counts_padding(config: GenerationConfig, decodes: bool) -> bool:
     """Whether what is written depends on the tokens that are read, those that fill up, too.
 
     A penalty for tokens that are there already would hit the one that ends a text, if that fills
-    up shorter rows.
+    up shorter rows; and a least length counts what a decoder reads.
     """
     if decodes:
-        return (config.repetition_penalty or 1.0) != 1.0 or bool(config.no_repeat_ngram_size)
+        counts = bool(config.no_repeat_ngram_size or config.min_length)
+        return counts or (config.repetition_penalty or 1.0) != 1.0
     penalty = config.encoder_repetition_penalty or 1.0
     return penalty != 1.0 or bool(config.encoder_no_repeat_ngram_size)
 

@@ -81,6 +81,19 @@ def test_a_row_goes_on_beside_a_longer_one_as_alone(options: dict[str, Any]) -> 
             ]
 
 
+def test_what_fills_a_row_up_is_no_part_of_its_least_length() -> None:
+    model = language_model("gpt2", DECODER)
+    ids = torch.tensor([[1, 1, 1, 1, 9, 8], [5, 6, 7, 8, 9, 10]])
+    how = Generating(max_new_tokens=8)
+    end = int(generate(model, {"input_ids": ids[:1, 4:]}, how)[0, 0])
+    model.generation_config.eos_token_id = end
+    model.generation_config.min_length = 6
+    (alone,) = generate(model, {"input_ids": ids[:1, 4:]}, how)
+    assert end not in alone[:4]
+    together = generate(model, {"input_ids": ids, "attention_mask": (ids != 1).long()}, how)
+    assert together[0, : len(alone)].tolist() == alone.tolist()
+
+
 def test_a_short_row_has_its_own_places_beside_a_long_one() -> None:
     model = language_model("gpt2", DECODER, pad_token_id=1, eos_token_id=None)
     model.generation_config.pad_token_id = 1
