@@ -334,60 +334,72 @@ def hold_out(
     return rows.select(sorted(trained)), rows.select(sorted(held_out))
 
 
-def note_doubts(task: TaskType[Any], train: Rows, validation: Rows | None) -> None:
+def note_doubts(task: TaskType[Any], parts: Sequence[tuple[Rows, Rows | None]]) -> None:
     """Tell once, and counted, what may make results look better than they are.
 
     Args:
         task: Says what is read and what is learned.
-        train: What is trained on.
-        validation: What the best epoch is chosen by; None if nothing is.
+        parts: What each adapter is trained on, and what its best epoch is chosen by; None if
+            nothing is. The rows of one adapter are not compared with those of another.
     """
     inputs, targets = task.asked_and_answered
-    seen = set(train.keys(inputs))
-    if validation is None:
-        pass
-    elif validation.sha256 == train.sha256:
+    name = parts[0][0].name
+    held_out = [(train, rows) for train, rows in parts if rows is not None]
+    others = [(train, rows) for train, rows in held_out if rows.sha256 != train.sha256]
+    if len(others) < len(held_out):
         logger.warning(
             "%s, which the best epoch is chosen by, has the same rows as are trained on: what is "
             "measured says nothing about other rows.",
-            validation.name,
+            next(rows.name for train, rows in held_out if rows.sha256 == train.sha256),
         )
-    elif both := sum(key in seen for key in validation.keys(inputs)):
+    if both := sum(_in_both(train, rows, inputs) for train, rows in others):
         logger.warning(
             "%d of the %d rows of %s that the best epoch is chosen by are trained on, too.",
             both,
-            len(validation),
-            validation.name,
+            sum(len(rows) for _, rows in others),
+            others[0][1].name,
         )
     for one, other in _PAIRS:
-        if one in train and other in train:
-            same = sum(a == b for a, b in zip(train[one], train[other], strict=True))
-            if same:
-                logger.warning(
-                    "%s: %d of %d rows have the same text as %s and as %s.",
-                    train.name,
-                    same,
-                    len(train),
-                    one,
-                    other,
-                )
-    if not targets:
-        return
-    meanings: dict[str, set[str]] = {}
-    learned = any(name in train for name in targets)
-    for rows in filter(None, (train, validation) if learned else ()):
-        for key, target in zip(rows.keys(inputs), rows.keys(targets), strict=True):
-            meanings.setdefault(key, set()).add(target)
-    torn = [key for key, found in meanings.items() if len(found) > 1]
+        pairs = [train for train, _ in parts if one in train and other in train]
+        same = sum(a == b for train in pairs for a, b in zip(train[one], train[other], strict=True))
+        if same:
+            logger.warning(
+                "%s: %d of %d rows have the same text as %s and as %s.",
+                name,
+                same,
+                sum(map(len, pairs)),
+                one,
+                other,
+            )
+    torn = [key for train, rows in parts for key in _torn(train, rows, inputs, targets)]
     if torn:
         logger.warning(
             "%s: %d %s in several rows with different %s; one of them is %s.",
-            train.name,
+            name,
             len(torn),
             "text is" if len(torn) == 1 else "texts are",
-            " or ".join(name for name in targets if name in train),
+            " or ".join(name for name in targets if name in parts[0][0]),
             torn[0][:100],
         )
+
+
+def _in_both(train: Rows, validation: Rows, inputs: Sequence[str]) -> int:
+    """How many rows of the second are in the first, but for what is to be learned."""
+    seen = set(train.keys(inputs))
+    return sum(key in seen for key in validation.keys(inputs))
+
+
+def _torn(
+    train: Rows, validation: Rows | None, inputs: Sequence[str], targets: Sequence[str]
+) -> list[str]:
+    """What is asked in several rows, and has different answers."""
+    if not any(name in train for name in targets):
+        return []
+    meanings: dict[str, set[str]] = {}
+    for rows in filter(None, (train, validation)):
+        for key, target in zip(rows.keys(inputs), rows.keys(targets), strict=True):
+            meanings.setdefault(key, set()).add(target)
+    return [key for key, found in meanings.items() if len(found) > 1]
 
 
 class LabelledText(Rows):

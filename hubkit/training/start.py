@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,8 @@ from hubkit.training.settings import Settings
 from hubkit.training.trainer import Measured
 from registry import Catalog, Manifest, Version
 from registry.manifest import BaseModelInfo, TextInfo, manifest_errors
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def start_of(
         revision: Its commit on a hub; default: of the main branch.
     """
     checked = checked_job(job)
-    note_doubts(checked.task, checked.train, checked.validation)
+    note_doubts(checked.task, [(checked.train, checked.validation)])
     return loaded(catalog, job, checked, base, known, revision)
 
 
@@ -151,3 +154,14 @@ def keep_precision(model: PreTrainedModel, settings: Settings) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
             parameter.data = parameter.data.float()
+
+
+def note_cut(cut: int, rows: int, text: TextInfo) -> None:
+    """Tell how many rows are longer than what is read of them."""
+    if cut:
+        logger.warning(
+            "%d of %d rows have more than %s tokens; the rest of them is cut off.",
+            cut,
+            rows,
+            text.max_length,
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,13 +22,9 @@ from hubkit.training.fit import fit
 from hubkit.training.job import Job
 from hubkit.training.plan import planned, save_trained
 from hubkit.training.runs import run_folder
-from hubkit.training.start import Start, keep_precision, start_of
-from hubkit.training.trainer import Measured
+from hubkit.training.start import Start, keep_precision, note_cut, start_of
 from registry import AdapterRef, Catalog, Parent, Version
 from registry.folders import read_folder
-from registry.manifest import TextInfo
-
-logger = logging.getLogger(__name__)
 
 
 def train_adapter(
@@ -122,7 +117,8 @@ def _run(
     plan = planned(catalog, job, start, composition, parents=parents, over=over)
     keep_precision(model, checked.settings)
     learned, measured = start.features()
-    _note_cut([learned] if measured is None else [learned, measured], start.text)
+    parts = [learned] if measured is None else [learned, measured]
+    note_cut(sum(p.encoded.cut for p in parts), sum(len(p.rows) for p in parts), start.text)
     with run_folder(catalog.home, plan.identity) as folder:
         result = fit(
             model,
@@ -144,14 +140,3 @@ def _run(
             return catalog.publish(job.name, read_folder(finished))
 
         return processes.from_first(publish)
-
-
-def _note_cut(parts: Sequence[Measured], text: TextInfo) -> None:
-    """Tell how many rows are longer than what is read of them."""
-    if cut := sum(part.encoded.cut for part in parts):
-        logger.warning(
-            "%d of %d rows have more than %s tokens; the rest of them is cut off.",
-            cut,
-            sum(len(part.rows) for part in parts),
-            text.max_length,
-        )

@@ -178,11 +178,11 @@ def test_a_text_may_have_several_pairs_but_a_pair_one_score(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rows, other = rows_of(score=True), rows_of(score=True).select([5])
-    note_doubts(TASK, rows, other)
-    note_doubts(TASK, rows_of(score=False), rows_of(score=False).select([5]))
+    note_doubts(TASK, [(rows, other)])
+    note_doubts(TASK, [(rows_of(score=False), rows_of(score=False).select([5]))])
     assert "different" not in caplog.text
     columns = {**other.columns, "score": [0.0]}
-    note_doubts(TASK, rows, Rows("r", columns))
+    note_doubts(TASK, [(rows, Rows("r", columns))])
     assert "1 text is in several rows with different score" in caplog.text
 
 

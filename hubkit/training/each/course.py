@@ -53,6 +53,10 @@ class Slot:
 class Course:
     """The run of one adapter.
 
+    Attributes:
+        rows: How many rows it reads, those to validate with among them.
+        cut: How many of them are longer than what is read.
+
     Args:
         start: Its rows, and the base model.
         slot: Where its adapter is.
@@ -71,6 +75,9 @@ class Course:
         self._attached = attached
         self._began = time.monotonic()
         self._learned, self._validation = start.features()
+        parts = [one for one in (self._learned, self._validation) if one is not None]
+        self.rows = sum(len(one.rows) for one in parts)
+        self.cut = sum(one.encoded.cut for one in parts)
         model, checked = start.model, start.checked
         settings = checked.settings
         self.head = {name: _own(tensor) for name, tensor in head.items()}

@@ -23,12 +23,13 @@ from hubkit.models.freeze import train_only
 from hubkit.models.head import head_to_train, made_outlet
 from hubkit.nn.host import BaseModel
 from hubkit.training.check import Checked, checked_job
+from hubkit.training.data import note_doubts
 from hubkit.training.each.course import Course, Slot
 from hubkit.training.each.mixed import Asked, MixedPass
 from hubkit.training.job import Job
 from hubkit.training.plan import Plan, planned, save_trained
 from hubkit.training.runs import run_folder
-from hubkit.training.start import Start, keep_precision, loaded, text_of
+from hubkit.training.start import Start, keep_precision, loaded, note_cut, text_of
 from registry import AdapterRef, Catalog, Version
 from registry.errors import DataError, DivergedError, TrainingError, UnfitRowsError
 from registry.folders import read_folder
@@ -95,6 +96,9 @@ def train_each(
         )
     _require_names(jobs)
     usable = _usable(jobs, skip=skip_unfit)
+    for task in dict.fromkeys(checked.task for _, checked in usable):
+        own = [checked for _, checked in usable if checked.task is task]
+        note_doubts(task, [(checked.train, checked.validation) for checked in own])
     below = None if over is None else load_published(catalog, catalog.resolve(over))
     chosen = {"base": base, "method": method, **parameters}
     if below is not None:
@@ -170,11 +174,12 @@ class _Group:
         mixed = MixedPass(model, self.attached, getattr(processor, "pad_token_id", None) or 0)
         waiting.reverse()
         active: list[_Active] = []
-        accelerator = None
+        accelerator, rows, cut = None, 0, 0
         while active or waiting:
             while free and waiting:
                 plan, start, finished = waiting.pop()
                 course = Course(start, free.pop(), self.attached, self.head, folder / "trainer")
+                rows, cut = rows + course.rows, cut + course.cut
                 # One for all, which changes the model once.
                 accelerator = course.share(accelerator)
                 steps = course.steps()
@@ -188,6 +193,7 @@ class _Group:
                     free.append(one.course.slot)
                     yield one.plan, _ended(one, chosen)
             active = going
+        note_cut(cut, rows, self.runs[0][1].text)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,28 @@ def test_rows_that_cannot_be_trained_on_are_named_before_anything_is_trained(
 def without_validation(one: Job) -> Job:
     """The job with nothing to validate with."""
     return replace(one, name=AdapterRef.parse("u-9"), validation=Rows("v", {}))
+
+
+def test_doubtful_rows_and_rows_that_are_cut_are_told_once_for_all(
+    empty_catalog: Catalog, base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The same text may mean something else to another.
+    words = ["the good film was very very good", "a bad plot", "a bad plot", "the ball"]
+    torn = LabelledText("f.csv", words, ["x", "x", "y", "y"])
+    clean = LabelledText("f.csv", [words[0], "the plot", "film"], ["y", "x", "y"])
+    held_out = LabelledText("v.csv", ["the ball", "film"], ["y", "x"])
+    those = [
+        replace(one, data=data, validation=held_out)
+        for one, data in zip(jobs(4, 4, epochs=1, max_length=5), (torn, clean), strict=True)
+    ]
+    train_each(empty_catalog, those, base=str(base))
+    told = [record.getMessage() for record in caplog.records if "hubkit" in record.name]
+    assert [line for line in told if "rows" in line] == [
+        "2 of the 4 rows of v.csv that the best epoch is chosen by are trained on, too.",
+        "f.csv: 2 texts are in several rows with different label; one of them is "
+        f"{json.dumps([words[1]])}.",
+        "2 of 11 rows have more than 5 tokens; the rest of them is cut off.",
+    ]
 
 
 def test_adapters_that_diverge_are_named_and_the_others_are_published(
