@@ -60,11 +60,12 @@ class JoinedDeltas:
         self.reads = reads
         ordered = sorted(
             range(len(deltas)),
-            key=lambda i: (deltas[i].form.reads != reads, deltas[i].form.reads, _kind(deltas[i])),
+            key=lambda i: (deltas[i].form.reads != reads, deltas[i].form.reads, _named(deltas[i])),
         )
         self.positions = ordered
         deltas = [deltas[index] for index in ordered]
-        groups = _runs(deltas, lambda one: (_reads(one), _kind(one)))
+        # By the object: one of a delta may have been replaced since it was named.
+        groups = _runs(deltas, lambda one: (_reads(one), one.activation))
         self._activations = [group[0].activation for group in groups]
         self._group_widths = [sum(one.shape.rank for one in group) for group in groups]
         self.widths = [one.shape.rank for one in deltas]
@@ -167,7 +168,7 @@ def _reads(delta: Delta) -> Reads:
     return delta.form.reads
 
 
-def _kind(delta: Delta) -> str:
+def _named(delta: Delta) -> str:
     return delta.form.activation
 
 
