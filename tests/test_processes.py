@@ -19,9 +19,15 @@ from tests.support.together import JOBS, train_all
 ROOT = Path(__file__).parents[1]
 
 
-def launch(count: int, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python command in several processes, without GPUs, as ``torchrun`` does."""
-    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(count))
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+ACCELERATE += ("--main_process_port", "0")
+
+
+def launch(
+    *command: str, launcher: tuple[str, ...] = TORCHRUN, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python command in two processes, without GPUs."""
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", *launcher, *command],
         cwd=ROOT,
@@ -67,7 +73,7 @@ def one(tmp_path_factory: pytest.TempPathFactory, bases: Path) -> Catalog:
 def two(tmp_path_factory: pytest.TempPathFactory, bases: Path) -> Catalog:
     """What two processes train of the same."""
     home = tmp_path_factory.mktemp("two") / "home"
-    done = launch(2, "-m", "tests.support.together", str(home), str(bases))
+    done = launch("-m", "tests.support.together", str(home), str(bases))
     assert done.returncode == 0, done.stderr
     return open_catalog(home)
 
@@ -104,7 +110,6 @@ def train_by_hand(folder: Path, bases: Path, *rows: str) -> subprocess.Completed
         (folder / f"{number}.csv").write_text(f"text,label\n{text}")
     (folder / "command.py").write_text(COMMAND)
     return launch(
-        2,
         *(str(folder / "command.py"), "train", str(folder / "RANK.csv"), "--name", "films"),
         *("--base", str(bases / "bert"), "--task", "sentiment", "--epochs", "2"),
         HUBKIT_HOME=str(folder / "home"),
@@ -125,6 +130,21 @@ def test_the_first_process_alone_prints_and_publishes(tmp_path: Path, bases: Pat
     assert training is not None
     assert training.arguments["processes"] == 2
     assert [path for path in (tmp_path / "home" / "runs").iterdir() if path.is_dir()] == []
+
+
+def test_accelerate_starts_several_processes_without_gpus(tmp_path: Path, bases: Path) -> None:
+    (tmp_path / "films.csv").write_text(f"text,label\n{ROWS}")
+    done = launch(
+        *("-m", "hubkit", "train", str(tmp_path / "films.csv"), "--name", "films", "--epochs", "1"),
+        *("--base", str(bases / "bert"), "--task", "sentiment"),
+        launcher=ACCELERATE,
+        HUBKIT_HOME=str(tmp_path / "home"),
+    )
+    assert done.returncode == 0, done.stderr
+    catalog = open_catalog(tmp_path / "home")
+    training = catalog.manifest(catalog.resolve(AdapterRef.parse("films"))).training
+    assert training is not None
+    assert training.arguments["processes"] == 2
 
 
 @pytest.mark.parametrize("broken", [(0, 1), (1,)])

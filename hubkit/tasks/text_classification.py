@@ -110,7 +110,7 @@ class Classification(TaskType[Processor]):
     """Each output of the head stands for a label; what a row is, a task type of its own says."""
 
     metrics_up = MappingProxyType(
-        {"accuracy": True, "f1_macro": True, "matthews": True, "f1_micro": True}
+        {"accuracy": True, "f1_micro": True, "f1_macro": True, "matthews": True}
     )
     header = ("label", "score")
     one_vector_a_row = True

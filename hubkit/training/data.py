@@ -303,7 +303,7 @@ def hold_out(
     if len(rows) < 2:
         raise TooFewRowsError(
             f"{rows.name} has a single row; at least two are needed, one to train on and one to "
-            "validate with.",
+            "validate with, where no others are given for that.",
             rows.name,
         )
     size = int(len(rows) * (_VALIDATION_FRACTION if fraction is None else fraction))

@@ -131,13 +131,15 @@ def save_trained(
 
 
 def _metrics(result: Fit, task: TaskType[Any], dataset: str) -> tuple[Metric, ...]:
+    """What was measured, the metric that sums it up first: lists of adapters show the first."""
+    ordered = (name for name in (*task.metrics_up, *result.metrics) if name in result.metrics)
     return tuple(
         Metric(
             dataset=dataset,
             split="validation",
             name=name,
-            value=value,
+            value=result.metrics[name],
             higher_is_better=task.metrics_up.get(name, False),
         )
-        for name, value in result.metrics.items()
+        for name in dict.fromkeys(ordered)
     )

@@ -43,6 +43,11 @@ def test_help_loads_next_to_nothing(arguments: list[str]) -> None:
     assert not loaded(*arguments) & {*HEAVY, "pydantic", "sqlalchemy", "rich"}
 
 
+@pytest.mark.parametrize("command", ["train", "mix"])
+def test_help_names_no_range_where_any_number_will_do(run: Run, command: str) -> None:
+    assert "None]" not in run(command, "--help").stdout
+
+
 def test_what_computes_nothing_loads_no_torch(
     publish: Callable[..., Version], tmp_path: Path
 ) -> None:

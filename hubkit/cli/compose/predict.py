@@ -161,10 +161,12 @@ def _cells(model: AdaptedModel, answer: Answer) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """A value of a row: a text as it is, a list of texts with spaces between, the rest as JSON."""
+    """A value of a row: a text as it is, words with spaces between, the rest as JSON."""
     if value is None or isinstance(value, str):
         return value or ""
-    words = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    words = isinstance(value, list) and all(
+        isinstance(one, str) and len(one.split()) == 1 for one in value
+    )
     return " ".join(value) if words else json.dumps(value, ensure_ascii=False)
 
 

@@ -38,7 +38,9 @@ _PARAMETERS = (
 @click.option("--activation", help="Of a bottleneck; default: relu (double_seq_bn: swish).")
 @click.option("--rank", type=click.IntRange(min=1), help="Of LoRA; default: 8.")
 @click.option(
-    "--alpha", type=Number(), help="Of LoRA, which is scaled by alpha / rank; default: 8."
+    "--alpha",
+    type=Number(min=0, min_open=True),
+    help="Of LoRA, which is scaled by alpha / rank; default: 8.",
 )
 @click.option(
     "--target-module",

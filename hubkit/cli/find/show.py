@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("ref", type=REF)
+@click.option(
+    "--files",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Copy its files, such as pictures and train.yaml, to a new folder.",
+)
 @json_option
-def command(ref: AdapterRef, as_json: bool) -> None:
+def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
     """Show all that is known of one version of an adapter.
 
     What it does and on which base model, its metrics, labels and files, how it was trained, what
@@ -31,6 +38,7 @@ def command(ref: AdapterRef, as_json: bool) -> None:
     Example:
       hubkit show reviews
       hubkit show reviews@2 --json
+      hubkit show reviews --files reviews-files
     """
     from hubkit.bases.known import known_bases
     from hubkit.sharing.pickles import pickles_of
@@ -38,6 +46,8 @@ def command(ref: AdapterRef, as_json: bool) -> None:
 
     catalog = open_catalog()
     version = catalog.resolve(ref)
+    if files is not None:
+        catalog.materialize(version, files)
     manifest, lineage = catalog.manifest(version), catalog.lineage(version)
     versions = catalog.versions(ref)
     origins, known = catalog.origins(version), known_bases(catalog.home, version)

@@ -225,11 +225,25 @@ def test_numbers_are_trained_and_predicted(train: Run, run: Run, tmp_path: Path)
     catalog = open_catalog()
     version = catalog.resolve(AdapterRef.parse("stars"))
     assert version.task_type == "text-regression"
-    assert {metric.name for metric in version.metrics} == {"loss", "mae", "pearson", "spearman"}
+    assert [metric.name for metric in version.metrics] == ["pearson", "spearman", "mae", "loss"]
     (found,) = json.loads(run("predict", "stars", "good", "--json").stdout)
     assert isinstance(found["score"], float)
     evaluated = json.loads(run("evaluate", "stars", source, "--json").stdout)
     assert set(evaluated["metrics"]) == {"mae", "pearson", "spearman"}
+
+
+def test_choices_are_printed_apart(train: Run, run: Run, tmp_path: Path) -> None:
+    rows = ["the film,good ball|bad,0", "the plot,a dull plot|great,1"] * 4
+    source = _write(tmp_path, "prompt,choices,label", *rows)
+    train("--name", "choices", "--task-type", "multiple-choice", source=source)
+    given = json.dumps({"prompt": "the", "choices": ["good ball", "bad"]})
+    *_, choices = run("predict", "choices", given).stdout.rstrip("\n").split("\t")
+    assert json.loads(choices) == ["good ball", "bad"]
+
+
+def test_an_alpha_that_leaves_nothing_of_an_adapter_is_refused(train: Run) -> None:
+    refused = train("--name", "film", "--method", "lora", "--alpha", 0, status=2)
+    assert "'--alpha'" in refused.stderr
 
 
 def test_several_labels_get_a_probability_each(train: Run, run: Run, tmp_path: Path) -> None:
@@ -240,7 +254,7 @@ def test_several_labels_get_a_probability_each(train: Run, run: Run, tmp_path: P
     version = catalog.resolve(AdapterRef.parse("topics"))
     manifest = catalog.manifest(version)
     assert manifest.problem_type == "multi_label_classification"
-    assert {metric.name for metric in version.metrics} == {"loss", "f1_macro", "f1_micro"}
+    assert [metric.name for metric in version.metrics] == ["f1_micro", "f1_macro", "loss"]
     (found,) = json.loads(run("predict", "topics", "good film", "--json").stdout)
     assert set(found["scores"]) == {"film", "good"}
     assert found["labels"] == [name for name, score in found["scores"].items() if score >= 0.5]

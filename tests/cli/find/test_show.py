@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from click.testing import Result
 
@@ -97,6 +98,15 @@ def test_json_has_manifest_lineage_and_versions(run: Run, publish: Publish) -> N
     assert document["used_by"] == []
     assert [version["ref"] for version in document["versions"]] == ["both@1"]
     assert json.loads(run("show", "one", "--json").stdout)["used_by"] == ["both@1"]
+
+
+def test_copies_the_files_to_a_new_folder(run: Run, publish: Publish, tmp_path: Path) -> None:
+    version = publish("film")
+    folder = tmp_path / "files"
+    assert run("show", "film", "--files", folder).stdout.startswith("film@1\n")
+    manifest = open_catalog().manifest(version)
+    assert {path.name for path in folder.iterdir()} == {*manifest.files, "hubkit.json"}
+    assert "is in the way" in run("show", "film", "--files", folder, status=1).stderr
 
 
 def test_control_characters_do_not_reach_the_terminal(run: Run, publish: Publish) -> None:
