@@ -288,7 +288,8 @@ class RowTrainer(Trainer):
                 "folder, and train again.",
                 self.args.output_dir,
             )
-        super()._issue_warnings_after_load(load_result)
+        # What else is missing is frozen, and still in the model, under each of its names.
+        model.tie_weights()
 
     def prediction_step(
         self,

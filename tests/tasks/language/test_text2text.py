@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -304,11 +305,17 @@ def test_languages_are_where_the_tokenizer_has_them(
 
 @pytest.mark.parametrize("method", [{"method": "lora", "rank": 2}, {"bottleneck_size": 4}], ids=str)
 def test_marian_carries_adapters_in_its_encoder_and_its_decoder(
-    tmp_path: Path, catalog: Catalog, method: dict[str, Any]
+    tmp_path: Path,
+    catalog: Catalog,
+    method: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base = language_base(tmp_path / "base", "marian", ENCODER_DECODER)
     made = job("translation", pairs(), epochs=1)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     version = train_adapter(catalog, made, base=str(base), **method)
+    assert "missing keys" not in caplog.text, "a checkpoint holds what is trained alone"
     model = hubkit.load(str(version.ref), catalog=catalog)
     assert isinstance(model.composition, hubkit.Adapter)
     sides = {str(site).partition(".")[0] for site in model.composition.deltas}
