@@ -365,7 +365,7 @@ def _read(
     """What makes a job, and what ``read`` makes of the data and of rows to validate with."""
     from hubkit.training.tables.read import read_table
 
-    # Before all that takes seconds to load: what is wrong with a file is told at once.
+    # Fail early: read the files before anything that takes seconds to load.
     written = {key: options[key] for key in ("split", "separator", "encoding")}
     table = read_table(data, **written)
     part = _part(validation)

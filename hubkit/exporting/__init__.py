@@ -1,1 +1,1 @@
-"""Write models for who runs them without hubkit."""
+"""Write models for those who run them without hubkit."""

@@ -185,7 +185,7 @@ def _write_beside(model: AdaptedModel, folder: Path, inputs: list[str], outputs:
 
 
 def _cut_as_in_training(path: Path, model: AdaptedModel) -> None:
-    """Have ``tokenizer.json`` cut and pad by itself, for who reads it with `tokenizers` alone."""
+    """Have ``tokenizer.json`` cut and pad by itself: `tokenizers` alone reads no other file."""
     if not path.exists():  # a tokenizer in Python, or an image processor
         return
     words, text, processor = Tokenizer.from_file(str(path)), model.text, model.processor

@@ -32,8 +32,8 @@ def read_adapter(folder: Place, *, with_head: bool = True) -> StoredAdapter:
         with_head: Whether to read its head, too, if it has one.
 
     Raises:
-        AdapterError: It is neither, or a file is missing or malformed, or the method is none that
-            hubkit composes.
+        AdapterError: It is neither, or a file is missing or malformed, or hubkit does not compose
+            the method.
     """
     source = read_json(folder / CONFIG)
     if "peft_type" in source:

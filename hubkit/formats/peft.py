@@ -43,7 +43,7 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
         source: What its ``adapter_config.json`` holds.
 
     Raises:
-        AdapterError: A file is missing or malformed, the method is none that hubkit composes, or a
+        AdapterError: A file is missing or malformed, hubkit does not compose the method, or a
             tensor is unexpected or has another rank than the configuration says.
         FolderError: An option of the configuration has a value without meaning.
     """

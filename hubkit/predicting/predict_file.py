@@ -34,7 +34,7 @@ BLOCK = 1000
 
 
 def check_output(out: Path) -> None:
-    """Make sure that a file can be written; for who wants to know before a model is loaded.
+    """Make sure that a file can be written, before a model is loaded.
 
     Raises:
         DataError: Its name does not say which format it is to have.

@@ -327,7 +327,7 @@ class TaskType(ABC, Generic[Processor]):
         """The plan of a published head.
 
         Raises:
-            AdapterError: Its outputs are none that this task type can read.
+            AdapterError: This task type cannot read its outputs.
         """
         return HeadPlan.of(manifest)
 

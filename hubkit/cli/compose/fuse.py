@@ -42,7 +42,7 @@ def command(
     from registry import open_catalog
 
     catalog = open_catalog()
-    # Checked before the rest is loaded, which takes seconds: a slip is told at once.
+    # Fail early: the imports below take seconds.
     chosen = choose(catalog, refs, Fuse)
     versions = [version for version, _ in chosen]
     task = task or _common("task", refs, [version.task for version in versions])

@@ -136,7 +136,7 @@ def _train(
     data: str, name: AdapterRef, task: str, options: dict[str, Any], how: dict[str, Any]
 ) -> Version:
     with quiet():
-        # Read before the rest is loaded, which takes seconds: a slip is told at once.
+        # Fail early: the imports below take seconds.
         job = read_job(data, name, task, **options)
         from hubkit.training.train import train_adapter
         from registry import open_catalog
