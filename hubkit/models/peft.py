@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from hubkit.methods.table import METHODS
 from registry import Manifest
-from registry.errors import AdapterError
+from registry.errors import AdapterError, FolderError
+from registry.folders.bounded import shown
 from registry.folders.configs import read_config
 from registry.folders.expressions import require_quick
 from registry.folders.kinds import PEFT
+from registry.folders.lora import read_lora
+from registry.folders.peft_names import KEPT
 from registry.folders.safetensors import read_header
+from registry.storage.place import Place
 
 # What PEFT raises, in the end, where a configuration asks for what it cannot do.
 _REFUSALS = (
@@ -54,28 +60,29 @@ def attach_peft(
             f"{name} is of a method that hubkit does not compute itself, but runs through PEFT, "
             "which is not installed. Install it with: pip install 'hubkit[peft]'"
         ) from error
-    config = folder / PEFT.config
-    require_quick(read_config(config), [path for path, _ in model.named_modules()], config)
+    where = folder / PEFT.config
+    config = read_config(where)
+    if reason := KEPT.get(str(config.get("peft_type"))):
+        raise AdapterError(
+            f"{name} is of the method {config['peft_type']}, which hubkit keeps and does not run: "
+            f"{reason}. PEFT itself loads its folder."
+        )
+    if config.get("peft_type") == "LORA":
+        read_lora(config, where)
+    require_quick(config, [path for path, _ in model.named_modules()], where)
     try:
         with warnings.catch_warnings():
             # What it would warn of is checked below, or is about its own use of transformers.
             warnings.simplefilter("ignore")
             adapted = peft.PeftModel.from_pretrained(model, str(folder))
     except _REFUSALS as error:
-        reason = " ".join(str(error).split())[:400]
         raise AdapterError(
-            f"PEFT {peft.__version__} cannot run {name} on this {type(model).__name__}: {reason}. "
-            "Load the base model that the adapter was trained on."
+            f"PEFT {peft.__version__} cannot run {name} on this {type(model).__name__}: "
+            f"{_reason(error)}. Load the base model that the adapter was trained on."
         ) from error
     expected = peft.get_peft_model_state_dict(adapted).keys()
     found = read_header(folder / PEFT.weights).keys()
-    if expected != found:
-        odd = ", ".join(sorted(expected ^ found)[:5])
-        raise AdapterError(
-            f"{name} has {len(found)} tensors, but on this {type(model).__name__} PEFT expects "
-            f"{len(expected)}; only one of both has {odd}. Load the base model that the adapter "
-            "was trained on."
-        )
+    _require_names(name, found, expected, model)
     # How the paths start depends on the method.
     if missing := [part for part in new if not any(key.endswith(f".{part}") for key in found)]:
         raise AdapterError(
@@ -84,3 +91,100 @@ def attach_peft(
         )
     result: PreTrainedModel = adapted
     return result
+
+
+def try_peft(folder: Place, model: PreTrainedModel | None) -> list[str]:
+    """Make sure that PEFT takes a folder, without reading a number of its weights.
+
+    Does nothing where PEFT is not installed.
+
+    Args:
+        folder: Holds the configuration and the weights as safetensors.
+        model: What it was trained in, on torch's device ``meta``; it is changed. None where that
+            is not at hand: then PEFT is only asked about the configuration.
+
+    Returns:
+        What a person should know of it, as sentences.
+
+    Raises:
+        FolderError: PEFT refuses the configuration.
+        AdapterError: It refuses it for `model`, or finds tensors missing or left over.
+    """
+    try:
+        peft: Any = import_module("peft")
+    except ImportError:
+        return []
+    where = folder / PEFT.config
+    config = read_config(where)
+    known = peft.PEFT_TYPE_TO_CONFIG_MAPPING.get(config["peft_type"])
+    if known is None:
+        return [
+            f"PEFT {peft.__version__}, which is installed, does not have the method "
+            f"{config['peft_type']}: another release runs it."
+        ]
+    names = {field.name for field in fields(known)}
+    taken = {key: value for key, value in config.items() if key in names}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            options = known(**taken)
+    except _REFUSALS as error:
+        raise FolderError(
+            f"{where}: PEFT {peft.__version__} refuses it: {_reason(error)}. Mend the file.", folder
+        ) from error
+    notes = []
+    if config["peft_type"] != "LORA":  # whose reader has noted them
+        notes = [
+            f"{where.name} has the option {shown(key)}, which PEFT {peft.__version__} does not "
+            "have: it runs the adapter without it."
+            for key, value in config.items()
+            if key not in names and value
+        ]
+    # Of those, one names other folders, which are not this one's to open.
+    if model is not None and config["peft_type"] not in KEPT:
+        require_quick(config, [path for path, _ in model.named_modules()], where)
+        _try_on(folder, model, options, peft)
+    return notes
+
+
+def _try_on(folder: Place, model: PreTrainedModel, options: Any, peft: Any) -> None:
+    options.inference_mode = True
+    kind = type(model).__name__
+    try:
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.simplefilter("ignore")
+            adapted = peft.get_peft_model_state_dict(peft.get_peft_model(model, options))
+    except RuntimeError:
+        return  # some methods start from numbers, which there are none of
+    except _REFUSALS as error:
+        raise AdapterError(
+            f"PEFT {peft.__version__} cannot run {folder} on a {kind}: {_reason(error)}. Name the "
+            "base model that the adapter was trained on.",
+            folder,
+        ) from error
+    found = read_header(folder / PEFT.weights)
+    _require_names(str(folder), found.keys(), adapted.keys(), model)
+    for name, tensor in adapted.items():
+        if tuple(tensor.shape) != found[name].shape:
+            raise AdapterError(
+                f"{folder / PEFT.weights}: the tensor {name!r} has the shape "
+                f"{list(found[name].shape)}, but on a {kind} PEFT expects {list(tensor.shape)}. "
+                "Name the base model that the adapter was trained on.",
+                name,
+            )
+
+
+def _require_names(
+    name: str, found: Collection[str], expected: Collection[str], model: PreTrainedModel
+) -> None:
+    """Make sure that tensors are those that PEFT expects."""
+    if odd := {*expected} ^ {*found}:
+        raise AdapterError(
+            f"{name} has {len(found)} tensors, but on this {type(model).__name__} PEFT expects "
+            f"{len(expected)}; only one of both has {', '.join(sorted(odd)[:5])}. Load the base "
+            "model that the adapter was trained on."
+        )
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__

@@ -25,6 +25,7 @@ from hubkit.methods.table import METHODS
 from hubkit.models.fit import Fitting, has_sites
 from hubkit.models.flexible_head import shapes_by_width, with_flexible_head
 from hubkit.models.head import head_tensors, missing_beside
+from hubkit.models.peft import runs_through_peft, try_peft
 from hubkit.tasks.table import TASK_TYPES
 from registry import Catalog, Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
@@ -92,6 +93,8 @@ def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]
     if (folder / PEFT.weights).is_file():
         if base is not None:
             notes += _check_peft(folder, manifest, base)
+        elif runs_through_peft(manifest):
+            notes += try_peft(folder, None)
     elif (folder / ADAPTER.weights).is_file() and manifest.method.type in METHODS:
         model_type = read_config(folder / ADAPTER.config).get("model_type")
         if not _knows_names(model_type):
@@ -215,6 +218,10 @@ def _check_peft(folder: Place, manifest: Manifest, base: Path) -> list[str]:
         modules |= dict(one.named_modules())
     tensors = {plain_name(name): tensor for name, tensor in read_header(weights).items()}
     translate = _vision_names if manifest.method.type == "lora" else str
+    # What repeats layers has tensors for layers that the base model lacks, and what is in blocks
+    # has other sizes.
+    config = read_config(folder / PEFT.config)
+    repeats, in_blocks = (bool(config.get(key)) for key in ("layer_replication", "use_bdlora"))
     adapted: set[str] = set()
     whole: dict[str, TensorInfo] = {}
     for name, tensor in tensors.items():
@@ -223,6 +230,8 @@ def _check_peft(folder: Place, manifest: Manifest, base: Path) -> list[str]:
             whole[name.removeprefix(PREFIX)] = tensor
             continue
         module = _find(found["module"], modules) or _find(translate(found["module"]), modules)
+        if module is None and repeats:
+            continue
         if module is None:
             raise AdapterError(
                 f"{weights}: the tensor {name!r} fits no module of a {type(model).__name__}."
@@ -236,7 +245,7 @@ def _check_peft(folder: Place, manifest: Manifest, base: Path) -> list[str]:
         rule = next(
             rule for leaf, rule in _PEFT_SHAPES.items() if re.fullmatch(leaf, found["leaf"])
         )
-        if sizes is not None and not _fits(tensor, rule, *sizes):
+        if sizes is not None and not in_blocks and not _fits(tensor, rule, *sizes):
             raise BaseModelMismatchError(
                 f"{weights}: the tensor {name!r} has the shape {list(tensor.shape)}, but that "
                 f"module of the {type(model).__name__} has {sizes[0]} inputs and {sizes[1]} "
@@ -253,12 +262,15 @@ def _check_peft(folder: Place, manifest: Manifest, base: Path) -> list[str]:
         if adapted and manifest.method.type != "lora_variant":
             _require_all_layers(folder, adapted, trained_in)
     model_type = model.config.model_type
-    if manifest.method.type == "lora" and not has_sites(model_type):
-        return [
+    if manifest.method.type == "lora" and has_sites(model_type):
+        return []
+    notes = try_peft(folder, trained_in)  # which is changed by it
+    if manifest.method.type == "lora":
+        notes.append(
             f"hubkit has no layout for the architecture {model_type}, so it does not compose the "
             "adapter: PEFT runs it."
-        ]
-    return []
+        )
+    return notes
 
 
 def _check_whole(
@@ -402,6 +414,17 @@ def _require_all_layers(folder: Place, adapted: Set[str], model: PreTrainedModel
         and not (isinstance(excluded, str) and lora.expressions.matches(excluded, name))
         and peft.tuners.tuners_utils.check_target_module_exists(options, name)
     ]
+    if left_out := [
+        name
+        for name in sorted(adapted)
+        if not peft.tuners.tuners_utils.check_target_module_exists(options, name)
+    ]:
+        raise AdapterError(
+            f"{folder / PEFT.weights} has tensors for {left_out[0]!r}, which {PEFT.config} leaves "
+            "out, so that PEFT does not use them. Weights and configuration are not of the same "
+            "adapter; copy both again.",
+            left_out[0],
+        )
     if missing := [name for name in targets if name not in adapted]:
         raise AdapterError(
             f"{folder / PEFT.weights} has no tensors for {len(missing)} of the {len(targets)} "

@@ -77,6 +77,7 @@ class LoraConfig:
         alpha_pattern: Other alphas, likewise.
         on_parameters: Whether it adapts parameters beside layers, which PEFT finds by other names;
             one of several matrices, such as those of experts, has the rank once for each.
+        in_blocks: Whether its matrices are block-diagonal, and stored without what is zero.
         variant: What it is instead of a plain LoRA; None for a plain one.
         expressions: What matches the expressions of its file.
     """
@@ -92,6 +93,7 @@ class LoraConfig:
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
     on_parameters: bool
+    in_blocks: bool
     variant: Variant | None
     expressions: Expressions
 
@@ -169,6 +171,7 @@ def read_lora(config: Mapping[str, Any], where: Place) -> LoraConfig:
         ),
         alpha_pattern=_pattern(config, "alpha_pattern", expressions, where, "numbers", _is_number),
         on_parameters=bool(config.get("target_parameters")),
+        in_blocks=bool(config.get("use_bdlora")),
         variant=_variant(config, where),
         expressions=expressions,
     )
@@ -183,6 +186,14 @@ def _variant(config: Mapping[str, Any], where: Place) -> Variant | None:
     if _switch(config, "use_dora", where):
         return Variant("dora", "the option use_dora is True, which scales the columns of weights")
     start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith("pissa_niter"):
+        raise FolderError(
+            f"{where}: init_lora_weights is {shown(start)}, which took a part drawn at random out "
+            "of the base model's weights, and the folder does not hold that part: PEFT takes out "
+            "another one each time. Save the adapter as a plain LoRA, with "
+            "path_initial_model_for_weight_conversion of PEFT's save_pretrained.",
+            where,
+        )
     if isinstance(start, str) and start.lower() not in PLAIN_STARTS:
         return Variant(
             start.lower(),

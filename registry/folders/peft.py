@@ -17,6 +17,7 @@ from registry.folders.folder import Folder, Given, choose_labels, find_base, mak
 from registry.folders.kinds import PEFT, Part
 from registry.folders.lora import LoraConfig, read_lora, unknown_options
 from registry.folders.peft_names import (
+    KEPT,
     PREFIX,
     backbone_prefix,
     head_module,
@@ -186,6 +187,8 @@ def _require_saved(
 
 def _notes(config: Mapping[str, Any], lora: LoraConfig | None, method: str) -> list[str]:
     """What a person should know of it before it is used."""
+    if lora is None and (reason := KEPT.get(method.upper())):
+        return [f"Kept, not run by hubkit: {method}, as {reason}."]
     if lora is None:
         return [f"hubkit does not compose the method {method}: PEFT runs it."]
     notes = [
@@ -310,6 +313,8 @@ def _check_delta(
         if leaf not in delta:
             raise FolderError(f"{path}: {module} has no {leaf}. Copy it again.", module)
         shape = delta[leaf].shape
+        if lora.in_blocks and len(shape) == 2:
+            continue
         if len(shape) < 2 or not lora.is_rank_at(module, shape[axis]):
             raise FolderError(
                 f"{path}: {module}.{leaf} has the shape {list(shape)}, but {PEFT.config} says "

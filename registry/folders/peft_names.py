@@ -30,6 +30,12 @@ _HEADS_OF_TASKS = {
 }
 _WITHOUT_MODULES = ("ADAPTION_PROMPT", "TRAINABLE_TOKENS", "XLORA")
 """The methods of PEFT that have no option for such modules."""
+KEPT = {
+    "MULTITASK_PROMPT_TUNING": "it needs the number of a task with each row",
+    "POLY": "it needs the number of a task with each row",
+    "XLORA": "it mixes adapters that lie in other folders",
+}
+"""The methods of PEFT that hubkit keeps and does not run, and why not."""
 # How lists of layers, and what is beside them, are called in any architecture: what stands before
 # that is the backbone's name.
 _PARTS = re.compile(

@@ -39,6 +39,10 @@ _BITS = {
     "I64": 64,
     "F64": 64,
 }
+# Of the format, too, and of no adapter that any library computes with.
+_NOT_READ = {
+    *("C64", "F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"),
+}
 _FLOATS = {"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32", "F64"}
 
 
@@ -132,6 +136,12 @@ def _tensor(path: Place, name: str, value: Any) -> TensorInfo:
             raise _broken(path, f"{tensor} needs a dtype, a shape and two data_offsets")
     if rest:
         raise _broken(path, f"{tensor} has the unknown field {shown(next(iter(rest)))}")
+    if dtype in _NOT_READ:
+        raise FolderError(
+            f"{path}: {tensor} is of the type {dtype}, which hubkit does not support; it reads "
+            f"{', '.join(_BITS)}. Save the adapter again in one of these, such as F32.",
+            name,
+        )
     if dtype not in _BITS:
         raise _broken(path, f"{tensor} has the unknown dtype {shown(dtype)}")
     # bool is a subclass of int, and JSON's true is no number.

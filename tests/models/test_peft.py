@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -57,6 +56,20 @@ CONFIGS: dict[str, Any] = {
     "lora_variant": lambda: peft.LoraConfig(
         task_type="SEQ_CLS", r=2, target_modules=["query"], target_parameters=[PARAMETER]
     ),
+    # Tensors for layers that the base model lacks, and matrices without their zeros.
+    "lora_variant repeated": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, layer_replication=[[0, 2], [1, 2]], **TARGETS
+    ),
+    "lora_variant blocks": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS",
+        r=4,
+        use_bdlora={
+            "target_modules_bd_a": ["query"],
+            "target_modules_bd_b": ["value"],
+            "nblocks": 2,
+        },
+        **TARGETS,
+    ),
     "ia3": lambda: peft.IA3Config(
         task_type="SEQ_CLS",
         target_modules=["key", "value", "output.dense"],
@@ -109,9 +122,9 @@ def test_what_peft_saved_is_published_listed_and_run_to_the_same_outputs(
     version = publish_folder(
         catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS
     )
-    assert version.method == method
+    assert version.method == method.partition(" ")[0]
     assert version.base_fingerprint is not None, "the base model is at hand, and named"
-    assert search(catalog, method=method, task="film").items == (version,)
+    assert search(catalog, method=version.method, task="film").items == (version,)
     model = load("a", catalog=catalog)
     found = model.logits(TEXTS)
     assert (found - expected).abs().max() <= 1e-5
@@ -121,16 +134,39 @@ def test_what_peft_saved_is_published_listed_and_run_to_the_same_outputs(
     assert not any(parameter.requires_grad for parameter in model.model.parameters())
 
 
-def test_options_that_peft_stumbles_over_are_no_traceback(
-    catalog: Catalog, base: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arrow_config": {"top_k": 1}}, "cannot run .* on a BertForSequenceClassification"),
+        ({"layer_replication": [[0, 9]]}, "cannot run .*: index 2 is out of range"),
+        ({"loftq_config": {"x": 1}, "init_lora_weights": "loftq"}, "cannot run .*: 'loftq_bits'"),
+        ({"use_bdlora": True}, "adapter_config.json: PEFT .* refuses it"),
+        ({"init_lora_weights": "pissa_niter_4"}, "'pissa_niter_4', which took a part drawn at"),
+        ({"layers_to_transform": [0], "layers_pattern": "layer"}, "layer.1.* leaves out"),
+    ],
+)
+def test_what_peft_would_refuse_or_compute_otherwise_is_refused_at_publish(
+    catalog: Catalog, base: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    save("olora", base, tmp_path / "a")
-    path = tmp_path / "a" / "adapter_config.json"
-    config = json.loads(path.read_text())
-    arrow = {"init_lora_weights": True, "arrow_config": {"top_k": 1}}
-    path.write_text(json.dumps(config | arrow))
+    save("lora", base, tmp_path / "a")
+    edit_json(tmp_path / "a", **{**options_in(tmp_path / "a"), **options})
+    with pytest.raises((AdapterError, FolderError), match=message):
+        publish_folder(catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS)
+    assert not search(catalog).items
+
+
+def test_a_method_that_needs_more_than_rows_is_kept_and_says_so(
+    catalog: Catalog, base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = peft.PolyConfig(
+        task_type="SEQ_CLS", r=2, n_tasks=2, n_skills=2, target_modules=["query"]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peft.get_peft_model(classifier(base), config).save_pretrained(tmp_path / "a")
     publish_folder(catalog, tmp_path / "a", AdapterRef.parse("a"), task="film", labels=LABELS)
-    with pytest.raises(AdapterError, match="cannot run a@1 on this BertForSequenceClassification"):
+    assert "Kept, not run by hubkit: poly, as it needs the number of a task" in caplog.text
+    with pytest.raises(AdapterError, match="the method POLY, which hubkit keeps and does not run"):
         load("a", catalog=catalog)
 
 

@@ -98,3 +98,12 @@ def test_a_random_header_raises_nothing_but_folder_error(
     path = write(tmp_path / "x.safetensors", dict.fromkeys(names, value), b"\0" * 4)
     with pytest.raises(FolderError):
         read_header(path)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("C64", 8), ("F8_E4M3FNUZ", 1)])
+def test_a_type_that_is_not_read_is_named_as_that(tmp_path: Path, dtype: str, size: int) -> None:
+    header = json.dumps({"a": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+    with pytest.raises(FolderError, match=f"type {dtype}, which hubkit does not support"):
+        read_header(path)
