@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import hubkit
 from hubkit import Adapter, Fusion, Mix, Stack
@@ -69,6 +71,11 @@ def test_what_is_not_there_is_named(catalog: Catalog) -> None:
 def test_a_method_that_only_peft_runs_is_sent_there(catalog: Catalog, tmp_path: Path) -> None:
     folder = copy(PEFT / "lora" / "a", tmp_path / "a")
     edit(folder / "adapter_config.json", lambda config: config | {"use_dora": True})
+    weights = load_file(folder / "adapter_model.safetensors")
+    for name in [name for name in weights if name.endswith("lora_B.weight")]:
+        place = name.replace("lora_B.weight", "lora_magnitude_vector")
+        weights[place] = torch.ones(len(weights[name]))
+    save_file(weights, folder / "adapter_model.safetensors")
     publish_folder(catalog, folder, AdapterRef.parse("scaled"), task="film", base=str(BASE))
     with pytest.raises(AdapterError, match=r"Its method, dora, .* peft.PeftModel.from_pretrained"):
         hubkit.load("scaled")
