@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from hubkit.training.job import HeadKind, Job
     from hubkit.training.tables.table import Table
     from registry.refs import AdapterRef
+
+logger = logging.getLogger(__name__)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Decorator = Callable[[_Command], _Command]
@@ -332,6 +335,15 @@ def read_jobs(data: str, name: AdapterRef, task: str, *, each: str, **options: A
     make, parts, validation = _read(data, task, read, **options)
     from hubkit.training.each.split import names_of
 
+    if isinstance(validation, dict) and (unknown := sorted(validation.keys() - parts.keys())):
+        logger.warning(
+            "%s: %d of %d values of %r have no rows to train on, such as %r; theirs are left out.",
+            options["validation"],
+            len(unknown),
+            len(validation),
+            each,
+            unknown[0],
+        )
     nothing = Rows("", {})
     return [
         make(

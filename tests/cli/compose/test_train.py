@@ -332,6 +332,12 @@ def test_each_trains_an_adapter_for_each_value_of_a_column(
     repeated = run("train", "--config", again, ratings, "--json", HUBKIT_HOME=str(home))
     names = [one["ref"].partition("@")[0] for one in json.loads(repeated.stdout)]
     assert names == ["team/user-ann", "team/user-bob"]
+    held_out = tmp_path / "later.csv"
+    held_out.write_text(ratings.read_text().replace("bob,", "Bob,"))
+    result = train("--skip-unfit", "--seed", 3, "--validation", held_out)
+    assert "later.csv: 1 of 3 values of 'user' have no rows to train on, such as 'Bob'" in (
+        result.stderr
+    )
 
 
 def test_options_of_each_need_it(train: Run) -> None:
