@@ -132,6 +132,7 @@ def test_the_first_process_alone_prints_and_publishes(tmp_path: Path, bases: Pat
     assert [path for path in (tmp_path / "home" / "runs").iterdir() if path.is_dir()] == []
 
 
+@pytest.mark.torture
 def test_accelerate_starts_several_processes_without_gpus(tmp_path: Path, bases: Path) -> None:
     (tmp_path / "films.csv").write_text(f"text,label\n{ROWS}")
     done = launch(
@@ -147,7 +148,7 @@ def test_accelerate_starts_several_processes_without_gpus(tmp_path: Path, bases:
     assert training.arguments["processes"] == 2
 
 
-@pytest.mark.parametrize("broken", [(0, 1), (1,)])
+@pytest.mark.parametrize("broken", [(0, 1), pytest.param((1,), marks=pytest.mark.torture)])
 def test_of_those_that_fail_one_says_why(
     broken: tuple[int, ...], tmp_path: Path, bases: Path
 ) -> None:

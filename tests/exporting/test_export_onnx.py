@@ -76,6 +76,8 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "fill-mask": {"text": list(texts()["text"])},
 }
+# A graph takes seconds to make: these stand for one number a row, one a token, and embeddings.
+QUICK = ("text-classification", "question-answering", "feature-extraction")
 OUTPUTS = {
     "question-answering": ("start_logits", "end_logits"),
     "feature-extraction": ("embeddings",),
@@ -102,7 +104,10 @@ def served(folder: Path, rows: Sequence[Any]) -> dict[str, np.ndarray]:
     return dict(zip(about["outputs"], found, strict=True))
 
 
-@pytest.mark.parametrize("task_type", CASES)
+@pytest.mark.parametrize(
+    "task_type",
+    [task if task in QUICK else pytest.param(task, marks=pytest.mark.torture) for task in CASES],
+)
 def test_every_task_type_of_one_pass_computes_the_same(
     tmp_path: Path, empty_catalog: Catalog, task_type: str
 ) -> None:
