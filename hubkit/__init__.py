@@ -23,6 +23,7 @@ from registry.catalog.origins import Origin, add_origin_kind
 
 if TYPE_CHECKING:
     from hubkit.adapters.adapter import Adapter
+    from hubkit.adapters.average import average
     from hubkit.adapters.fusion import Fusion
     from hubkit.adapters.load import load_composition
     from hubkit.adapters.mix import LearnedMix, collapse
@@ -61,6 +62,7 @@ __all__ = [
     "Stack",
     "SubBlock",
     "attach",
+    "average",
     "collapse",
     "export_onnx",
     "insert_adapter",
@@ -95,6 +97,7 @@ _HOMES = {
     "Stack": "hubkit.composition",
     "SubBlock": "hubkit.nn.layout",
     "attach": "hubkit.models.attach",
+    "average": "hubkit.adapters.average",
     "collapse": "hubkit.adapters.mix",
     "export_onnx": "hubkit.exporting.export_onnx",
     "insert_adapter": "hubkit.models.insert",

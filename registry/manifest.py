@@ -178,7 +178,7 @@ class Metric(_Part):
 
 
 class Parent(_Part):
-    """An adapter that a fusion, stack or mix is made of.
+    """An adapter that a fusion, stack or mix is made of, or that was averaged with others.
 
     Attributes:
         ref: What it was called, for people.

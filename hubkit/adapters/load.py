@@ -77,7 +77,9 @@ def load_published(
     if manifest is None:
         manifest = catalog.manifest(version)
     folder = Copy(catalog.folder(version, manifest), str(version.ref))
-    parts = [load_published(catalog, part) for part in catalog.parents(version)]
+    # An adapter that was averaged names what it came from, but does not need it.
+    needed = [] if version.kind == "adapter" else catalog.parents(version)
+    parts = [load_published(catalog, part) for part in needed]
     composition = _read(folder, version, manifest, parts)
     # The last part of a stack has the task. Those before it prepare for it, as in MAD-X.
     own = isinstance(composition, Adapter | Fusion)

@@ -26,7 +26,10 @@ gc.set_threshold(50_000)
 atexit.register(gc.freeze)
 
 SECTIONS = {
-    "compose": ("train", "fuse", "stack", "mix", "prune", "predict", "evaluate", "attention"),
+    "compose": (
+        *("train", "fuse", "stack", "mix", "average", "prune"),
+        *("predict", "evaluate", "attention"),
+    ),
     "find": ("list", "leaderboard", "show", "lineage", "diff", "search"),
     "share": (
         *("publish", "pull", "login", "export", "import", "export-onnx"),
