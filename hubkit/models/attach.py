@@ -21,7 +21,7 @@ from hubkit.models.build import Builder
 from hubkit.models.copies import batch_size, repeat_rows
 from hubkit.models.fit import Fitting
 from hubkit.models.generation import Generation
-from hubkit.models.head import note_other_head
+from hubkit.models.head import note_other_head, restore_outlet
 from hubkit.nn.batch import Copies, Rows
 from hubkit.nn.hooks import SUBMODULE, Attachment
 from hubkit.nn.host import BaseModel, backbone
@@ -43,7 +43,9 @@ class Attached:
         self._rows = rows
 
     def detach(self) -> None:
-        """Leave the model as it was, to the bit. A second call does nothing."""
+        """Leave the base model as it was, to the bit. A second call does nothing."""
+        if self._attachment.at_work:
+            restore_outlet(self.model)
         self._attachment.detach()
 
     @contextmanager

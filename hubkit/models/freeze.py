@@ -6,9 +6,19 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from torch import nn
+from torch.nn import Parameter
 from transformers import PreTrainedModel
 
-from hubkit.models.head import head_to_train, made_outlet
+from hubkit.adapters.tree import Tree
+from hubkit.methods.sites import LinearSite
+from hubkit.models.attach import attached_to
+from hubkit.models.head import (
+    head_to_train,
+    made_outlet,
+    module_paths,
+    note_outlet,
+    outlet_to_train,
+)
 from registry.errors import CompositionError
 
 
@@ -22,8 +32,10 @@ class Trainable(Protocol):
 def train_only(model: PreTrainedModel, *values: Trainable) -> None:
     """Freeze all of ``model`` but its head and the weights of ``values``, which it carries.
 
-    A pooler that the base model lacks, and that was made new, is trained with the head. The head of
-    a language model is frozen, too, unless the base model lacks it.
+    A pooler that the head reads is trained with it, and belongs to the head from then on:
+    ``Attached.detach`` gives the base model its own back. It is left frozen where an adapter among
+    those attached changes it, and before a flexible head, unless the base model lacks it. The head
+    of a language model is frozen, too, unless the base model lacks it.
 
     The parts of a fusion or a mix stay frozen unless they are named too, so that an adapter can be
     trained together with the fusion that it is a part of: ``train_only(model, fusion, adapter)``.
@@ -35,11 +47,9 @@ def train_only(model: PreTrainedModel, *values: Trainable) -> None:
     Raises:
         CompositionError: ``model`` does not carry the weights of one of them.
     """
-    head = head_to_train(model)
-    trained = {id(tensor) for tensor in head.values()}
-    if head:
-        # Random weights that the head reads, and that the base model does not have.
-        trained |= {id(model.get_parameter(name)) for name in made_outlet(model)}
+    outlet = _outlet(model)
+    note_outlet(model, outlet.keys() - made_outlet(model))
+    trained = {id(tensor) for tensor in (*head_to_train(model).values(), *outlet.values())}
     carried = {id(parameter) for parameter in model.parameters()}
     for value in values:
         if not hasattr(value, "modules"):
@@ -56,3 +66,16 @@ def train_only(model: PreTrainedModel, *values: Trainable) -> None:
         trained |= own
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in trained)
+
+
+def _outlet(model: PreTrainedModel) -> dict[str, Parameter]:
+    """What is trained of the outlet: what no adapter changes, or what was made new."""
+    composition = attached_to(model)
+    sites = () if composition is None else Tree.of(composition).sites
+    changed = {site.path.partition(".")[0] for site in sites if isinstance(site, LinearSite)}
+    made = made_outlet(model)
+    return {
+        name: parameter
+        for name, parameter in outlet_to_train(model).items()
+        if name in made or changed.isdisjoint(module_paths(model, [name]))
+    }

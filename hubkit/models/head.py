@@ -8,7 +8,7 @@ or was made new because the base model lacks it, belongs to the head as well.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -28,6 +28,9 @@ from registry.manifest import ProblemType
 from registry.task_types import TaskNames, of_class, of_head
 
 logger = logging.getLogger(__name__)
+
+_POOLER = "pooler."
+_NOTED = "_hubkit_outlet"
 
 
 def head_of(model: PreTrainedModel, outlet: Collection[str] = ()) -> Head | None:
@@ -301,6 +304,108 @@ def made_outlet(model: PreTrainedModel) -> frozenset[str]:
     tensors = outlet_tensors(model)
     marked = _is_marked(model)
     return frozenset(name for name, one in tensors.items() if marked and not _was_read(one))
+
+
+def outlet_to_train(model: PreTrainedModel) -> dict[str, Parameter]:
+    """The part of the outlet that is trained with the head, by name; nothing without a head.
+
+    It is a pooler, and whatever the base model's files have no weights for. Norms after the last
+    layer are part of the backbone, and stay frozen. So does the pooler before a flexible head, as
+    AdapterHub's format has no place for it. transformers leaves a pooler out of a model whose head
+    does not read it.
+    """
+    if not head_to_train(model):
+        return {}
+    prefix = "" if backbone(model) is model else f"{model.base_model_prefix}."
+    made, flexible = made_outlet(model), flexible_of(model) is not None
+    return {
+        name: tensor
+        for name, tensor in outlet_tensors(model).items()
+        if isinstance(tensor, Parameter)
+        and (name in made or (name.startswith(f"{prefix}{_POOLER}") and not flexible))
+    }
+
+
+def outlet_to_keep(model: PreTrainedModel) -> tuple[str, ...]:
+    """The part of the outlet that an adapter needs beside it: what is trained, or was made new.
+
+    Returns:
+        The names of its tensors: all of a module, or none.
+    """
+    if not head_to_keep(model):
+        return ()
+    outlet, made = outlet_tensors(model), made_outlet(model)
+    kept = module_paths(model, [n for n, one in outlet.items() if one.requires_grad or n in made])
+    return tuple(name for name in outlet if module_paths(model, [name])[0] in kept)
+
+
+def note_outlet(model: PreTrainedModel, names: Collection[str]) -> None:
+    """Note what these tensors of the outlet are, for :func:`restore_outlet`.
+
+    What was noted before stays, until the adapters that ``model`` carries are taken out.
+    """
+    carried = getattr(model, SUBMODULE, None)
+    if carried is None:
+        return
+    noted: dict[str, Tensor] = vars(carried).setdefault(_NOTED, {})
+    for name in names:
+        noted.setdefault(name, model.get_parameter(name).detach().clone())
+
+
+def restore_outlet(model: PreTrainedModel) -> None:
+    """Give the base model the outlet back that it had before it was trained, if any was."""
+    noted: dict[str, Tensor] = vars(getattr(model, SUBMODULE, nn.Module())).pop(_NOTED, {})
+    with torch.no_grad():
+        for name, tensor in noted.items():
+            model.get_parameter(name).copy_(tensor)
+
+
+@contextmanager
+def outlets_of_rows(
+    model: PreTrainedModel, parts: Sequence[tuple[Sequence[int], Mapping[str, Tensor]]]
+) -> Iterator[None]:
+    """Let rows of a batch go through an outlet of their own each, such as a pooler.
+
+    Args:
+        model: Its backbone runs inside the block.
+        parts: Numbers of rows, and weights for them by name; those that are not in the outlet are
+            ignored. Each row of the batch is in one part.
+    """
+    outlet, base = outlet_tensors(model).keys(), backbone(model)
+    prefix = "" if base is model else f"{model.base_model_prefix}."
+    own = [(rows, {n: t for n, t in given.items() if n in outlet}) for rows, given in parts]
+    changed: list[dict[str, Any]] = []
+    try:
+        for path in module_paths(model, list(dict.fromkeys(n for _, one in own for n in one))):
+            inside = f"{prefix}{path}."
+            weights = [(r, {n: t for n, t in w.items() if n.startswith(inside)}) for r, w in own]
+            module = base.get_submodule(path)
+            vars(module)["forward"] = _ByRows(model, module.forward, weights)
+            changed.append(vars(module))
+        yield
+    finally:
+        for one in changed:
+            del one["forward"]
+
+
+class _ByRows:
+    """The forward pass of a module that has other weights for other rows."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        whole: Callable[[Tensor], Tensor],
+        parts: Sequence[tuple[Sequence[int], Mapping[str, Tensor]]],
+    ) -> None:
+        self._model, self._whole, self._parts = model, whole, parts
+
+    def __call__(self, states: Tensor) -> Tensor:
+        found = []
+        for rows, weights in self._parts:
+            with wearing(self._model, weights):
+                found.append(self._whole(states[list(rows)]))
+        order = torch.tensor([row for rows, _ in self._parts for row in rows])
+        return torch.cat(found)[order.argsort()]
 
 
 def _is_marked(model: PreTrainedModel) -> bool:

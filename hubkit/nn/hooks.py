@@ -137,10 +137,15 @@ class Attachment:
         setattr(backbone(model), _CARRIES, True)
         _forget_compiled()
 
+    @property
+    def at_work(self) -> bool:
+        """Whether the model carries these nodes."""
+        return getattr(self.model, SUBMODULE, None) is self.nodes
+
     def detach(self) -> None:
         """Leave the model as it was. A second call does nothing."""
         self._unhook()
-        if getattr(self.model, SUBMODULE, None) is self.nodes:
+        if self.at_work:
             delattr(self.model, SUBMODULE)
             delattr(backbone(self.model), _CARRIES)
             _forget_compiled()

@@ -17,7 +17,7 @@ from hubkit.composition import Batch
 from hubkit.formats.heads import Head
 from hubkit.inference import load_base
 from hubkit.models.attach import Attached, attach
-from hubkit.models.head import head_alone, head_tensors, outlet_tensors, wearing
+from hubkit.models.head import head_alone, head_tensors, outlet_tensors, outlets_of_rows, wearing
 from hubkit.models.peft import runs_through_peft
 from hubkit.models.place import device_of
 from hubkit.nn.host import backbone
@@ -69,8 +69,7 @@ class ManyAdapters:
     ) -> list[Prediction]:
         """What each row's own adapter says of it, in the order of the rows.
 
-        Rows of different adapters share a forward pass. An adapter that brings weights of the base
-        model's outlet, such as a pooler, has batches of its own.
+        Rows of different adapters share a forward pass, each with the head of its own adapter.
 
         Args:
             texts: As ``AdaptedModel.predict`` takes them.
@@ -144,17 +143,11 @@ class ManyAdapters:
         for name, features in encoded.items():
             for at in range(len(features)):
                 length = len(features.feature(at).get("input_ids", ()))
-                own = name if self._outlet(name) else ""
-                task = self._ones[name].task.name
-                groups.setdefault(f"{task} {own}", []).append((-length, name, at))
+                groups.setdefault(self._ones[name].task.name, []).append((-length, name, at))
         for group in groups.values():
             group.sort()
             for start in range(0, len(group), batch_size):
                 yield [(name, at) for _, name, at in group[start : start + batch_size]]
-
-    def _outlet(self, name: str) -> dict[str, Tensor]:
-        inside = outlet_tensors(self.model)
-        return {key: t for key, t in self._ones[name].head.tensors.items() if key in inside}
 
     @torch.inference_mode()
     def _run(
@@ -170,10 +163,13 @@ class ManyAdapters:
         features = collate([encoded[name].feature(at) for name, at in batch])
         inputs = {key: value.to(self.model.device) for key, value in features.items()}
         base = backbone(self.model)
-        with self._attached.rows(names), wearing(self.model, self._outlet(names[0])):
+        rows: dict[str, list[int]] = {}
+        for place, name in enumerate(names):
+            rows.setdefault(name, []).append(place)
+        heads = [(places, self._ones[name].head.tensors) for name, places in rows.items()]
+        with self._attached.rows(names), outlets_of_rows(self.model, heads):
             hidden = base(**inputs)
-        for name in dict.fromkeys(names):
-            places = [place for place, other in enumerate(names) if other == name]
+        for name, places in rows.items():
             at = torch.tensor(places, device=self.model.device)
             own = {key: value[at] for key, value in inputs.items()}
             part = {k: v[at] for k, v in hidden.items() if isinstance(v, Tensor)}

@@ -14,7 +14,7 @@ from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import OVER, Published
 from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.composing.combine import require_same_kind
-from hubkit.models.head import head_of, made_outlet
+from hubkit.models.head import head_of, outlet_to_keep
 from hubkit.tasks.task import TaskType
 from hubkit.training.check import Checked
 from hubkit.training.configuration import CONFIGURATION_NAME, configuration
@@ -84,7 +84,7 @@ def planned(
         arguments[OVER] = {"ref": str(over.version.ref), "digest": over.version.manifest_digest}
     plan = start.checked.plan
     manifest = manifest_of(
-        replace(composition, head=head_of(start.model, made_outlet(start.model))),
+        replace(composition, head=head_of(start.model, outlet_to_keep(start.model))),
         parents=parents,
         task=job.task,
         task_type=job.task_type,
@@ -110,7 +110,7 @@ def save_trained(
 ) -> None:
     """Write what was trained, with the head that is in the model, as a folder to publish."""
     checked, validation = plan.checked, plan.checked.validation
-    composition = replace(composition, head=head_of(start.model, made_outlet(start.model)))
+    composition = replace(composition, head=head_of(start.model, outlet_to_keep(start.model)))
     manifest = plan.manifest.changed(
         f"What was trained as {plan.job.name}",
         metrics=() if validation is None else _metrics(result, checked.task, validation.dataset),

@@ -77,8 +77,9 @@ def test_a_pooler_that_was_trained_along_is_saved_published_and_loaded(
     assert torch.equal(found, run(model, tokenizer()(TEXTS[:1], return_tensors="pt")))
 
 
-def test_a_pooler_that_nothing_changed_stays_with_the_base_model(tmp_path: Path) -> None:
+def test_a_pooler_that_is_frozen_again_stays_with_the_base_model(tmp_path: Path) -> None:
     model = ready(of_base(base_folder(tmp_path / "base")))
+    model.bert.pooler.requires_grad_(False)
     hubkit.save_adapter(model, "mine", tmp_path / "saved")
     head = hubkit.Adapter.load(tmp_path / "saved").head
     assert head is not None

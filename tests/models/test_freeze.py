@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+)
 
 import hubkit
 from hubkit import (
@@ -31,6 +39,7 @@ from tests.support.compositions import (
 from tests.support.models import (
     METHODS,
     base_folder,
+    inputs_for,
     run,
     same,
     snapshot,
@@ -61,10 +70,13 @@ def weights_of(*values: Any) -> set[int]:
 def check_that_only_these_train(model: PreTrainedModel, *values: Any) -> None:
     """In two steps of an optimiser that is given all there is."""
     ids = weights_of(*values)
+    # A pooler is trained with the head, unless an adapter changes it.
+    adapted = any("pooler" in name for name, _ in getattr(model, SUBMODULE).named_parameters())
+    head = ("classifier.",) if adapted else ("classifier.", "bert.pooler.")
     trained = {
         name
         for name, parameter in model.named_parameters(remove_duplicate=False)
-        if id(parameter) in ids or name.startswith("classifier.")
+        if id(parameter) in ids or name.startswith(head)
     }
     assert ids
     assert {n for n, p in model.named_parameters(remove_duplicate=False) if p.requires_grad} == (
@@ -132,12 +144,67 @@ def test_a_new_adapter_and_the_head_are_trained_and_nothing_else(method: str) ->
     check_that_only_these_train(model, attached.composition)
 
 
-def test_without_values_only_the_head_is_trained() -> None:
+def test_without_values_only_the_head_and_its_pooler_are_trained() -> None:
     model = tiny_classifier()
     with attach(model, parts_of(model)[0]):
         train_only(model)
         trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert trained == {"classifier.weight", "classifier.bias"}
+    pooler = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+    assert trained == {"classifier.weight", "classifier.bias"} | pooler
+
+
+CHOICE, TAGS = AutoModelForMultipleChoice, AutoModelForTokenClassification
+IMAGES, CLASSES = AutoModelForImageClassification, AutoModelForSequenceClassification
+
+
+@pytest.mark.parametrize(
+    ("architecture", "auto_class"),
+    [
+        *(("bert", one) for one in (AutoModel, AutoModelForMaskedLM, CLASSES, CHOICE, TAGS)),
+        *(("roberta", one) for one in (CLASSES, CHOICE)),
+        *((name, CLASSES) for name in ("deberta-v2", "electra", "gpt2", "modernbert", "mpnet")),
+        ("vit", IMAGES),
+    ],
+)
+def test_what_a_trained_head_reads_of_a_pooler_is_trained_and_nothing_else_of_the_base(
+    architecture: str, auto_class: Any
+) -> None:
+    model = tiny_model(architecture, auto_class, pad_token_id=1)
+    attached = insert_adapter(model, "mine", method="lora", rank=2)
+    base = model.base_model_prefix
+    trained = {
+        name
+        for name, one in model.named_parameters()
+        if one.requires_grad and SUBMODULE not in name and name.startswith(f"{base}.")
+    }
+    assert {name.split(".")[1] for name in trained} <= {"pooler"}
+    inputs = tiny_batch() if auto_class is CLASSES else inputs_for(model)
+    if auto_class is CHOICE:
+        inputs = {name: value[:, None] for name, value in inputs.items() if name != "labels"}
+    if "cls" not in dict(model.named_children()) and model.base_model is not model:
+        model(**inputs).logits.square().sum().backward()
+        assert {n for n in trained if model.get_parameter(n).grad is None} == set()
+        has_pooler = getattr(model.base_model, "pooler", None) is not None
+        assert bool(trained) == has_pooler
+    else:  # the head is the base model's, or there is none
+        assert trained == set()
+    attached.detach()
+
+
+def test_the_base_model_gets_its_own_pooler_back_to_the_bit() -> None:
+    model = tiny_classifier()
+    before = snapshot(model.base_model)
+    attached = insert_adapter(model, "mine", bottleneck_size=8)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    model(**tiny_batch()).loss.backward()
+    optimizer.step()
+    train_only(model, attached.composition)  # which notes nothing anew
+    assert not torch.equal(model.bert.pooler.dense.weight, before["pooler.dense.weight"])
+    attached.detach()
+    assert same(snapshot(model.base_model), before)
+    model.bert.pooler.dense.weight.data += 1
+    attached.detach()  # does nothing
+    assert not torch.equal(model.bert.pooler.dense.weight, before["pooler.dense.weight"])
 
 
 @pytest.mark.parametrize("bare", [True, False], ids=["without head", "with head"])

@@ -202,10 +202,10 @@ def test_a_checkpoint_holds_only_what_is_trained(tmp_path: Path) -> None:
     assert checkpoint is not None
     names = set(load_file(checkpoint / "model.safetensors"))
     assert {name for name in names if not name.startswith(SUBMODULE)} == {
-        "classifier.weight",
-        "classifier.bias",
+        *("classifier.weight", "classifier.bias"),
+        *("bert.pooler.dense.weight", "bert.pooler.dense.bias"),
     }
-    assert len(names) == 2 + 2 * 4
+    assert len(names) == 4 + 2 * 4
 
 
 def test_a_checkpoint_that_was_not_finished_is_dropped(tmp_path: Path) -> None:

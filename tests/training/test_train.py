@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel, Trainer
+from transformers import AutoModel, PreTrainedModel, Trainer
 
 import hubkit
 from hubkit.adapters.tree import Tree
@@ -216,10 +216,29 @@ def test_training_a_fusion_changes_neither_the_base_nor_the_donors(
         (donor,) = Tree.of(hubkit.load(name, catalog=catalog).composition).adapters
         for site, delta in donor.deltas.items():
             assert same(snapshot(adapter.deltas[site]), snapshot(delta))
-    plain = hubkit.load("a", catalog=catalog).model
-    for name, parameter in model.base_model.named_parameters():
-        if "hubkit_adapters" not in name:
-            assert torch.equal(parameter, plain.base_model.get_parameter(name)), name
+    plain = AutoModel.from_pretrained(base)
+    others = {
+        name
+        for name, parameter in model.base_model.named_parameters()
+        if "hubkit_adapters" not in name and not torch.equal(parameter, plain.get_parameter(name))
+    }
+    # What lies before the head is trained with it, and published with it.
+    assert others == {"pooler.dense.weight", "pooler.dense.bias"}
+
+
+def test_each_head_has_its_own_pooler_and_a_fusion_one_of_its_own(
+    catalog: Catalog, base: Path
+) -> None:
+    poolers = [AutoModel.from_pretrained(base).pooler.dense.weight]
+    for ref in refs("a", "b", "both"):
+        manifest = catalog.manifest(catalog.resolve(ref))
+        assert manifest.head is not None
+        assert manifest.head.modules == ("classifier", "pooler")
+        assert not manifest.base_model.parts
+        model = hubkit.load(ref, catalog=catalog).model
+        poolers.append(model.base_model.pooler.dense.weight)
+    distances = torch.pdist(torch.stack([one.detach().flatten() for one in poolers]))
+    assert distances.min() > 1e-3
 
 
 def test_an_adapter_is_trained_over_another_and_gives_the_same_stacked_over_it(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from itertools import accumulate
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from hubkit.models.attach import Attached
-from hubkit.models.head import head_alone, outlet_tensors, wearing
+from hubkit.models.head import head_alone, outlets_of_rows, wearing
 from hubkit.nn.host import backbone
 from hubkit.training.each.chance import Chance, DropByRows
 from hubkit.training.trainer import RowTrainer
@@ -77,9 +77,13 @@ class MixedPass:
         base, found = backbone(self._model), []
         dropping = DropByRows([one.chance for one in asked], sizes, length)
         with asked[0].trainer.accelerator.autocast():
-            with self._attached.rows(slots), self._outlets(asked), dropping:
-                states = base(**self._together(parts, length))
             ends = list(accumulate(rows for rows, _ in sizes))
+            places = [
+                (range(end - one.size[0], end), one.head)
+                for one, end in zip(asked, ends, strict=True)
+            ]
+            with self._attached.rows(slots), outlets_of_rows(self._model, places), dropping:
+                states = base(**self._together(parts, length))
             for one, inputs, end in zip(asked, parts, ends, strict=True):
                 rows, own = one.size
                 cut = {
@@ -113,37 +117,6 @@ class MixedPass:
                 tensors = [pad(one, (0, length - one.shape[1]), value=fill) for one in tensors]
             joined[name] = torch.cat(tensors)
         return joined
-
-    @contextmanager
-    def _outlets(self, asked: Sequence[Asked]) -> Iterator[None]:
-        """Let what is trained after the last layer, such as a pooler, be each row's own."""
-        own = outlet_tensors(self._model).keys() & asked[0].head.keys()
-        base = backbone(self._model)
-        prefix = "" if base is self._model else f"{self._model.base_model_prefix}."
-        with ExitStack() as stack:
-            for child in sorted({name.removeprefix(prefix).partition(".")[0] for name in own}):
-                stack.enter_context(self._by_rows(base.get_submodule(child), own, asked))
-            yield
-
-    @contextmanager
-    def _by_rows(
-        self, module: nn.Module, names: set[str], asked: Sequence[Asked]
-    ) -> Iterator[None]:
-        whole = module.forward
-
-        def forward(states: Tensor) -> Tensor:
-            found = []
-            parts = torch.split(states, [one.size[0] for one in asked])
-            for one, rows in zip(asked, parts, strict=True):
-                with wearing(self._model, {name: one.head[name] for name in names}):
-                    found.append(whole(rows))
-            return torch.cat(found)
-
-        vars(module)["forward"] = forward
-        try:
-            yield
-        finally:
-            del vars(module)["forward"]
 
 
 def weighed(model: PreTrainedModel, trainer: RowTrainer) -> AbstractContextManager[None]:

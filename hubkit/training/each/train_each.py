@@ -20,7 +20,7 @@ from hubkit.composition import Batch, Stack
 from hubkit.methods.table import new_method
 from hubkit.models.attach import Attached, attach
 from hubkit.models.freeze import train_only
-from hubkit.models.head import head_to_train, made_outlet
+from hubkit.models.head import head_to_train, outlet_tensors, outlet_to_keep
 from hubkit.nn.host import BaseModel
 from hubkit.training.check import Checked, checked_job
 from hubkit.training.data import note_doubts
@@ -254,9 +254,8 @@ def _grouped(
         adapter = replace(slots[0].adapter, name=str(job.name), base=first.base)
         runs.append((planned(catalog, job, start, adapter, over=below), start))
     keep_precision(model, checked.settings)
-    head = head_to_train(model)
-    if head:
-        head |= {name: model.get_parameter(name) for name in made_outlet(model)}
+    outlet = outlet_tensors(model)
+    head = head_to_train(model) | {name: outlet[name] for name in outlet_to_keep(model)}
     return _Group(runs, attached, slots, head)
 
 
