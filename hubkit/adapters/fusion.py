@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from hubkit.adapters.adapter import NAME_THE_BASE, folder_of, frozen
@@ -16,7 +18,7 @@ from hubkit.formats.adapterhub.fusion import read_fusion, write_fusion
 from hubkit.formats.heads import Head, read_head, write_head
 from hubkit.methods.method import DeltaShape
 from hubkit.methods.sites import Site
-from hubkit.nn.fusion import FusionLayer
+from hubkit.nn.fusion import FusionLayer, ValueInit
 from registry.errors import AdapterError, CompositionError
 from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
@@ -29,7 +31,8 @@ class Fusion(Trained):
     Attributes:
         name: What it is called in messages, tables and files.
         parts: What it fuses, in order.
-        layers: Its fusion layer at each site where a part has a delta.
+        layers: Its fusion layer at each site where a part has a delta; several sites have the same
+            one where it is :attr:`shared`.
         kept: By site, the numbers of the parts that it still attends to after :meth:`prune`; all
             of them at a site that is not there.
         head: The head it was trained with; None if it has none.
@@ -55,16 +58,37 @@ class Fusion(Trained):
         types = (one.model_type for one in self.tree.adapters)
         return next((one for one in types if one is not None), None)
 
+    @property
+    def shared(self) -> bool:
+        """Whether several layers of the base model have one fusion layer."""
+        return len(set(self.layers.values())) < len(self.layers)
+
     @classmethod
-    def create(cls, fuse: Fuse, name: str = "fusion", *, value: bool = True) -> Fusion:
+    def create(
+        cls,
+        fuse: Fuse,
+        name: str = "fusion",
+        *,
+        shared: bool = False,
+        value: bool = True,
+        value_init: ValueInit = "identity",
+        regularization: float = 0.01,
+        temperature: float = 1.0,
+    ) -> Fusion:
         """New, untrained fusion layers over the parts of ``fuse``.
 
         Args:
+            shared: Whether all layers of the base model have one attention: one fusion layer for
+                all sites that differ in the number of the layer alone, and not one for each.
             value: False leaves out the value matrices (AdapterHub's "static").
+            value_init: How value matrices start, as in :class:`~hubkit.nn.fusion.FusionLayer`.
+            regularization: What the regulariser counts, likewise.
+            temperature: What scores are divided by, likewise. A fusion is saved with its queries
+                divided by it, which is the same function.
 
         Raises:
             BaseModelMismatchError: The parts belong to different base models.
-            CompositionError: A part is only the name of an adapter.
+            CompositionError: A part is only the name of an adapter, or a number is out of range.
         """
         if not isinstance(fuse, Fuse):
             raise CompositionError(
@@ -72,11 +96,23 @@ class Fusion(Trained):
             )
         tree = Tree.of(fuse)
         tree.check_one_base()
+        made: dict[Hashable, FusionLayer] = {}
+        for site, shape in tree.sites.items():
+            key = _shared_by(site, shape) if shared else site
+            if key not in made:
+                made[key] = FusionLayer(
+                    shape.outputs,
+                    shape.inputs,
+                    value=value,
+                    value_init=value_init,
+                    regularization=regularization,
+                    temperature=temperature,
+                )
         return cls(
             name=name,
             parts=tuple(part.value for part in tree.parts),
             layers={
-                site: FusionLayer(shape.outputs, shape.inputs, value=value)
+                site: made[_shared_by(site, shape) if shared else site]
                 for site, shape in tree.sites.items()
             },
         )
@@ -122,13 +158,16 @@ class Fusion(Trained):
         if set(shapes) != set(stored.tensors):
             odd = ", ".join(sorted(map(str, set(shapes) ^ set(stored.tensors))))
             raise AdapterError(f"{owner} and its adapters do not have the same sites: {odd}.")
+        layers = {
+            site: _layer(f"{owner} at {site}", shapes[site], tensors)
+            for site, tensors in stored.tensors.items()
+        }
+        for layer in layers.values():
+            layer.penalty = layer.penalty if stored.regularized else 0.0
         return cls(
             name=name or stored.name,
             parts=tuple(part.value for part in tree.parts),
-            layers={
-                site: _layer(f"{owner} at {site}", shapes[site], tensors)
-                for site, tensors in stored.tensors.items()
-            },
+            layers=_tied(owner, layers, shapes) if stored.shared else layers,
             kept=stored.kept,
             head=read_head(folder) if with_head else None,
         )
@@ -149,12 +188,11 @@ class Fusion(Trained):
             Path(folder),
             adapter_names=_names(self.tree),
             value=any(layer.value is not None for layer in self.layers.values()),
+            regularized=any(layer.penalty for layer in self.layers.values()),
+            shared=self.shared,
             model_type=model_type,
             base=base,
-            tensors={
-                site: {name: tensor.detach() for name, tensor in layer.state_dict().items()}
-                for site, layer in self.layers.items()
-            },
+            tensors={site: _tensors(layer) for site, layer in self.layers.items()},
             kept=self.kept,
         )
         if self.head is not None:
@@ -209,3 +247,41 @@ def _layer(owner: str, shape: DeltaShape, tensors: Mapping[str, Tensor]) -> Fusi
         lambda: FusionLayer(shape.outputs, shape.inputs, value=value),
         tensors,
     )
+
+
+def _tensors(layer: FusionLayer) -> dict[str, Tensor]:
+    """The weights of a layer, those of the query divided by its temperature."""
+    return {
+        name: tensor.detach() / layer.temperature
+        if name.startswith("query.") and layer.temperature != 1.0
+        else tensor.detach()
+        for name, tensor in layer.state_dict().items()
+    }
+
+
+_NUMBER = re.compile(r"\.\d+(?=\.)")
+
+
+def _shared_by(site: Site, shape: DeltaShape) -> Hashable:
+    """What the sites have in common that share one attention: all but the number of the layer."""
+    return _NUMBER.sub(".", str(site), count=1), shape.inputs, shape.outputs
+
+
+def _tied(
+    owner: str, layers: Mapping[Site, FusionLayer], shapes: Mapping[Site, DeltaShape]
+) -> dict[Site, FusionLayer]:
+    """One layer where the files repeat it.
+
+    Raises:
+        AdapterError: They do not.
+    """
+    first: dict[Hashable, FusionLayer] = {}
+    for site, layer in layers.items():
+        known = first.setdefault(_shared_by(site, shapes[site]), layer)
+        for name, tensor in layer.state_dict().items():
+            if not tensor.is_meta and not torch.equal(tensor, known.state_dict()[name]):
+                raise AdapterError(
+                    f"{owner} is said to share its attention between layers, but {name} at {site} "
+                    "has other numbers than in the layer before."
+                )
+    return {site: first[_shared_by(site, shapes[site])] for site in layers}

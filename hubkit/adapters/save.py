@@ -103,4 +103,5 @@ def _kind(composition: Adapter | Fusion) -> tuple[Kind, Method]:
         method = composition.method
         return "adapter", Method(type=method.type, parameters=method.parameters)
     value = any(layer.value is not None for layer in composition.layers.values())
-    return "fusion", Method(type="fusion", parameters={"value": value})
+    shared = {"shared": True} if composition.shared else {}
+    return "fusion", Method(type="fusion", parameters={"value": value, **shared})

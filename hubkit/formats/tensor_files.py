@@ -129,7 +129,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    contiguous = {name: tensor.cpu().contiguous() for name, tensor in sorted(tensors.items())}
+    contiguous, seen = {}, set[int]()
+    for name, tensor in sorted(tensors.items()):
+        made = tensor.cpu().contiguous()
+        # The format has no aliases: what is shared is written once for each name.
+        contiguous[name] = made.clone() if made.data_ptr() in seen else made
+        seen.add(made.data_ptr())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(contiguous, path, metadata={"format": "pt"})

@@ -72,7 +72,7 @@ class Foldable(nn.Module):
             # What an optimiser writes in a fused step, torch does not count.
             self._kept = None
             return None
-        constants = [reads, *map(_constants, deltas)]
+        constants = [reads, layer.temperature, *map(_constants, deltas)]
         kept = self._kept
         if kept is not None and kept[0].is_of(weights, constants):
             return kept[1]

@@ -51,6 +51,8 @@ class Folded:
         wide = torch.promote_types(dtype, torch.float32)
         joined = JoinedDeltas(deltas, reads, wide)
         keys = (layer.key.weight.to(wide) @ joined.matrix).T
+        if layer.temperature != 1.0:
+            keys = keys / layer.temperature
         query = (keys @ layer.query.weight.to(wide)).to(dtype)  # S
         query_bias = (keys @ layer.query.bias.to(wide)).to(dtype)  # t
         if layer.value is not None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from hubkit.methods.method import Reads
+from hubkit.methods.method import Reads, is_finite
 from hubkit.nn.delta import Delta
 from hubkit.nn.joined import Inputs, JoinedDeltas
+from registry.errors import CompositionError, did_you_mean
+
+ValueInit = Literal["identity", "random"]
+"""How a value matrix starts."""
 
 
 class Fused(NamedTuple):
@@ -40,6 +44,15 @@ class FusionLayer(nn.Module):
         size: The width ``d`` of the deltas.
         query_size: The width of the query input; default: ``size``.
         value: False leaves out ``Wv`` (the "static" variant of the AdapterHub library).
+        value_init: How ``Wv`` starts: ``identity``, as in the paper, so that a new fusion is a
+            weighted sum of its adapters; or ``random``, N(0, 0.02 ** 2) like ``Wq`` and ``Wk``
+            (AdapterHub's ``value_initialized: false``).
+        regularization: What ``||I - Wv||**2`` counts in the loss; 0 leaves it out.
+        temperature: What the scores are divided by before the softmax, a number over 0: above 1,
+            attention is more even, and its gradient smaller.
+
+    Raises:
+        CompositionError: One of them is out of range.
 
     Example:
         >>> layer = FusionLayer(768)
@@ -49,16 +62,41 @@ class FusionLayer(nn.Module):
         (torch.Size([16, 128, 768]), torch.Size([16, 128, 3]))
     """
 
-    def __init__(self, size: int, query_size: int | None = None, *, value: bool = True) -> None:
+    def __init__(
+        self,
+        size: int,
+        query_size: int | None = None,
+        *,
+        value: bool = True,
+        value_init: ValueInit = "identity",
+        regularization: float = 0.01,
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
+        if value_init not in get_args(ValueInit):
+            raise CompositionError(
+                f"A value matrix starts at {' or '.join(get_args(ValueInit))}, not {value_init!r}."
+                f"{did_you_mean(str(value_init), get_args(ValueInit))}"
+            )
+        if not (is_finite(regularization) and regularization >= 0):
+            raise CompositionError(
+                f"The regulariser of a fusion counts 0 or more, not {regularization!r}."
+            )
+        if not (is_finite(temperature) and temperature > 0):
+            raise CompositionError(
+                f"The temperature of a fusion is a number over 0, not {temperature!r}."
+            )
+        self.penalty = regularization
+        self.temperature = temperature
         self.query = nn.Linear(size if query_size is None else query_size, size)
         self.key = nn.Linear(size, size)
         self.value = nn.Linear(size, size, bias=False) if value else None
         for projection in (self.query, self.key):
             nn.init.normal_(projection.weight, std=0.02)
             nn.init.zeros_(projection.bias)
-        if self.value is not None:
-            # Near the identity: a new fusion starts as a weighted sum of its adapters.
+        if self.value is not None and value_init == "random":
+            nn.init.normal_(self.value.weight, std=0.02)
+        elif self.value is not None:
             nn.init.constant_(self.value.weight, 1e-6)
             self.value.weight.data.fill_diagonal_(1.0)
 
@@ -96,12 +134,15 @@ class FusionLayer(nn.Module):
         return self._valued(linear(weights.to(bottlenecks.dtype), joined.matrix))
 
     def regularization(self) -> Tensor:
-        """``0.01 * ||I - Wv||**2``, the paper's regulariser. *Shape:* ``()``."""
-        if self.value is None:
+        """``0.01 * ||I - Wv||**2``, or with another factor. *Shape:* ``()``.
+
+        The paper has this regulariser, and AdapterHub's library the factor.
+        """
+        if self.value is None or not self.penalty:
             return self.query.weight.new_zeros(())
         weight = self.value.weight
         identity = torch.eye(len(weight), device=weight.device, dtype=weight.dtype)
-        return 0.01 * (identity - weight).square().sum()
+        return self.penalty * (identity - weight).square().sum()
 
     def _ask(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
         """``Wk^T Q``, *shape* ``(..., d)``, and ``Q . bk``, *shape* ``(..., 1)``.
@@ -111,6 +152,8 @@ class FusionLayer(nn.Module):
         the graph with its true gradient of zero: distributed training wants no unused parameter.
         """
         query = self.query(x)
+        if self.temperature != 1.0:
+            query = query / self.temperature
         shift: Tensor | float = 0.0
         if self.key.bias.requires_grad:
             wide = torch.promote_types(query.dtype, torch.float32)

@@ -80,6 +80,16 @@ class Carried(nn.ModuleDict):
     def __init__(self, nodes: Mapping[str, nn.Module], composition: object) -> None:
         super().__init__(nodes)
         self.composition = composition
+        # By this name, `save_pretrained` learns which weights it may write once for all.
+        self._tied_weights_keys = _repeated(self)
+
+
+def _repeated(module: nn.Module) -> dict[str, str]:
+    """The names of the weights that have another name before, with that one."""
+    first: dict[nn.Parameter, str] = {}
+    named = module.named_parameters(remove_duplicate=False)
+    names = {name: first.setdefault(parameter, name) for name, parameter in named}
+    return {name: source for name, source in names.items() if name != source}
 
 
 class Attachment:

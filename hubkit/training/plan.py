@@ -63,8 +63,12 @@ def planned(
     *,
     parents: tuple[Parent, ...] = (),
     over: Published | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Make sure that what is to be trained could be published.
+
+    Args:
+        options: What a person chose of how the composition starts and learns.
 
     Raises:
         HubkitError: As ``Catalog.check`` and :func:`require_same_kind`.
@@ -80,6 +84,7 @@ def planned(
         arguments["head"] = job.head
     if job.part is not None:
         arguments["each"] = {"column": job.part[0], "value": job.part[1]}
+    arguments |= options or {}
     if over is not None:
         arguments[OVER] = {"ref": str(over.version.ref), "digest": over.version.manifest_digest}
     plan = start.checked.plan

@@ -74,16 +74,20 @@ def train_adapter(
     return _run(catalog, job, start, adapter, chosen, over=below)
 
 
-def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chosen]) -> Version:
+def train_fusion(
+    catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chosen], **options: Any
+) -> Version:
     """Train AdapterFusion over published adapters and a new head, and publish them.
 
     The base model and the adapters stay frozen; the result pins the adapters by digest.
 
     Args:
         refs: The adapters to fuse, two or more on one base model; or what :func:`choose` returned.
+        options: What :meth:`Fusion.create` takes, such as ``value`` or ``shared``.
 
     Raises:
-        CompositionError: Fewer than two adapters, or one of them twice.
+        CompositionError: Fewer than two adapters, or one of them twice; or an option is out of
+            range.
         BaseModelMismatchError: The adapters belong to different base models, or the base model is
             not the one that they were trained on.
         HubkitError: As :func:`train_adapter`.
@@ -94,12 +98,14 @@ def train_fusion(catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chos
     where = where_base_is(base, cache_in(catalog.home))
     start = start_of(catalog, job, where, chosen, pinned(base, where))
     model = start.model
-    fusion = Fusion.create(Fuse(*(part.composition for part in published)), str(job.name))
+    fuse = Fuse(*(part.composition for part in published))
+    fusion = Fusion.create(fuse, str(job.name), **options)
     # The base model was compared before it was prepared.
     attach(model, fusion, allow_base_mismatch=True)
     train_only(model, fusion)
-    named = {"refs": [str(version.ref) for version, _ in chosen]}
-    return _run(catalog, job, start, fusion, named, parents=tuple(pins(chosen)))
+    named = {"refs": [str(version.ref) for version, _ in chosen], **options}
+    parents = tuple(pins(chosen))
+    return _run(catalog, job, start, fusion, named, parents=parents, options=options)
 
 
 def _run(
@@ -111,10 +117,11 @@ def _run(
     *,
     parents: tuple[Parent, ...] = (),
     over: Published | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Version:
     """Train what ``composition`` has attached to the model, and publish it."""
     model, checked = start.model, start.checked
-    plan = planned(catalog, job, start, composition, parents=parents, over=over)
+    plan = planned(catalog, job, start, composition, parents=parents, over=over, options=options)
     keep_precision(model, checked.settings)
     learned, measured = start.features()
     parts = [learned] if measured is None else [learned, measured]

@@ -259,4 +259,5 @@ def _check_fusion(
                 f"that the hidden size is {hidden_size}. Copy both files from one fusion.",
                 name,
             )
-    return {"value": any(name.endswith(".value.weight") for name in own)}
+    shared = {"shared": True} if config.get("shared") is True else {}
+    return {"value": any(name.endswith(".value.weight") for name in own), **shared}

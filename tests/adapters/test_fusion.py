@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from hubkit import Adapter, Fuse, Fusion, Stack, attach
+from hubkit import Adapter, Batch, Fuse, Fusion, Stack, attach, train_only
 from hubkit.adapters.tree import Tree
 from hubkit.bases.load import describe
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
+from tests.support.compositions import run_with
 from tests.support.models import (
     METHODS,
+    inputs_for,
     random_adapter,
     randomize,
     run,
@@ -118,3 +124,89 @@ def test_without_a_base_there_is_nothing_to_save(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="names no base model"):
         random_fusion(parts).save(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("method", "count"), [("seq_bn", 1), ("double_seq_bn", 2), ("lora", 2)])
+def test_one_attention_for_all_layers_is_one_for_each_place_in_them(
+    method: str, count: int, tmp_path: Path
+) -> None:
+    parts, model = adapters(method, 3), tiny_model()
+    fusion = Fusion.create(Fuse(*parts), shared=True)
+    assert fusion.shared
+    assert len(set(fusion.layers.values())) == count
+    for index, layer in enumerate(set(fusion.layers.values())):
+        randomize(layer, index)
+        layer.requires_grad_(False)
+    apart = replace(fusion, layers={s: deepcopy(layer) for s, layer in fusion.layers.items()})
+    assert not apart.shared
+    expected = run_with(model, apart)
+    assert torch.equal(run_with(model, fusion), expected)
+    # Every layer of the base model has its own copy in the file, for the library.
+    fusion.save(tmp_path / "shared")
+    apart.save(tmp_path / "apart")
+    name = "model_adapter_fusion.safetensors"
+    assert same(load_file(tmp_path / "shared" / name), load_file(tmp_path / "apart" / name))
+    loaded = Fusion.load(tmp_path / "shared", parts)
+    assert loaded.shared
+    assert len(set(loaded.layers.values())) == count
+    assert torch.equal(run_with(model, loaded), expected)
+    assert not Fusion.load(tmp_path / "apart", parts).shared
+
+
+def test_a_shared_attention_runs_for_some_rows_of_a_batch_and_is_trained_once() -> None:
+    model, parts = tiny_model(), adapters(count=2)
+    fusion = Fusion.create(Fuse(*parts), shared=True)
+    inputs = inputs_for(model)
+    alone = run_with(model, fusion, inputs)
+    rows: list[Any] = [fusion, *[None] * (len(alone) - 1)]
+    torch.testing.assert_close(run_with(model, Batch(rows), inputs)[0], alone[0])
+    with attach(model, fusion):
+        train_only(model, fusion)
+        trained = {n for n, p in model.named_parameters() if p.requires_grad}
+        model(**inputs)[0].square().sum().backward()
+    assert len(trained) == 5
+    (layer,) = set(fusion.layers.values())
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+    assert all(p.grad is None for part in parts for d in part.deltas.values() for p in [d.down])
+
+
+def test_layers_that_are_said_to_be_one_and_are_not_are_refused(tmp_path: Path) -> None:
+    parts = adapters()
+    random_fusion(parts).save(tmp_path)
+    file = tmp_path / "adapter_fusion_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "shared": True}))
+    with pytest.raises(AdapterError, match="is said to share its attention between layers, but"):
+        Fusion.load(tmp_path, parts)
+
+
+def test_a_temperature_is_saved_in_the_query(tmp_path: Path) -> None:
+    model, parts = tiny_model(), adapters(count=3)
+    fusion = random_fusion(parts)
+    for layer in fusion.layers.values():
+        layer.temperature = 3.0
+    expected = run_with(model, fusion)
+    assert (expected - run_with(model, random_fusion(parts))).abs().max() > 1e-4
+    fusion.save(tmp_path)
+    loaded = Fusion.load(tmp_path, parts)
+    assert {layer.temperature for layer in loaded.layers.values()} == {1.0}
+    torch.testing.assert_close(run_with(model, loaded), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [
+        ({}, (True, True, True)),
+        ({"regularization": 0.0}, (True, False, True)),
+        ({"value": False}, (False, False, False)),
+    ],
+)
+def test_the_configuration_says_what_the_library_would(
+    options: dict[str, Any], written: tuple[bool, ...], tmp_path: Path
+) -> None:
+    parts = adapters()
+    Fusion.create(Fuse(*parts), **options).save(tmp_path)
+    config = json.loads((tmp_path / "adapter_fusion_config.json").read_text())["config"]
+    keys = ("value", "regularization", "value_initialized")
+    assert tuple(config[key] for key in keys) == written
+    loaded = Fusion.load(tmp_path, parts)
+    assert {bool(layer.penalty) for layer in loaded.layers.values()} == {written[1]}

@@ -62,7 +62,7 @@ def test_docs_have_an_example(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_docs_name_only_options_that_exist(command: str) -> None:
-    known = {name for parameter in params(command) for name in parameter.opts}
+    known = {name for one in params(command) for name in (*one.opts, *one.secondary_opts)}
     assert set(re.findall(r"--[a-z-]+", section(command))) - known - {"--help"} == set()
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from torch import Tensor
 from hubkit.nn.delta import Delta
 from hubkit.nn.fusion import FusionLayer
 from hubkit.nn.nodes import common_reads
+from registry.errors import CompositionError
 from tests.nn.samples import Part, by_hand, delta, naive_fusion, reading
 from tests.support.models import randomize
 
@@ -219,3 +222,58 @@ def test_a_static_layer_has_neither_values_nor_a_penalty() -> None:
     layer = FusionLayer(4, value=False)
     assert [name for name, _ in layer.named_parameters() if "value" in name] == []
     assert layer.regularization().item() == 0.0
+
+
+def test_a_new_layer_draws_what_it_always_drew() -> None:
+    torch.manual_seed(0)
+    layer = FusionLayer(WIDTH)
+    torch.manual_seed(0)
+    query, key = torch.nn.Linear(WIDTH, WIDTH), torch.nn.Linear(WIDTH, WIDTH)
+    torch.nn.Linear(WIDTH, WIDTH, bias=False)
+    for own, by_hand_drawn in ((layer.query, query), (layer.key, key)):
+        assert torch.equal(own.weight, by_hand_drawn.weight.data.normal_(std=0.02))
+    assert (layer.penalty, layer.temperature) == (0.01, 1.0)
+
+
+def test_values_may_start_at_random_as_queries_do() -> None:
+    torch.manual_seed(0)
+    layer = FusionLayer(128, value_init="random")
+    assert layer.value is not None
+    assert layer.value.weight.std().item() == pytest.approx(0.02, rel=0.03)
+    assert abs(layer.value.weight.mean().item()) < 1e-3
+
+
+@pytest.mark.parametrize("temperature", [0.5, 3.0, 50.0])
+def test_scores_are_divided_by_the_temperature_as_in_adapters(temperature: float) -> None:
+    layer, x, deltas = make(3, value=True)
+    layer.temperature = temperature
+    q, k, v = (x @ layer.query.weight.T + layer.query.bias), layer.key(deltas), layer.value(deltas)  # type: ignore[misc]
+    p = torch.softmax((q.unsqueeze(2) @ k.transpose(-2, -1)).squeeze(2) / temperature, dim=-1)
+    expected = (p.unsqueeze(2) @ v).squeeze(2)
+    fused = layer(x, deltas)
+    torch.testing.assert_close(fused.attention, p, rtol=0, atol=1e-10)
+    torch.testing.assert_close(fused.delta, expected, rtol=0, atol=1e-10)
+
+
+def test_the_regulariser_may_count_otherwise_or_not_at_all() -> None:
+    layer = FusionLayer(2, regularization=0.3, value_init="random")
+    assert layer.value is not None
+    distance = (torch.eye(2) - layer.value.weight).square().sum().item()
+    assert layer.regularization().item() == pytest.approx(0.3 * distance)
+    assert FusionLayer(2, regularization=0.0, value_init="random").regularization().item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"value_init": "identiti"}, "starts at identity or random, not 'identiti'. Did you mean"),
+        ({"regularization": -0.1}, "counts 0 or more, not -0.1"),
+        ({"regularization": float("nan")}, "counts 0 or more, not nan"),
+        ({"temperature": 0}, "is a number over 0, not 0"),
+        ({"temperature": float("inf")}, "is a number over 0, not inf"),
+        ({"temperature": True}, "is a number over 0, not True"),
+    ],
+)
+def test_what_makes_no_fusion_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(CompositionError, match=message):
+        FusionLayer(WIDTH, **options)

@@ -182,7 +182,7 @@ def test_a_fusion_pins_the_versions_it_was_trained_on(catalog: Catalog, base: Pa
         assert same(snapshot(part.deltas[site]), snapshot(delta))
 
 
-@pytest.mark.parametrize("kind", ["adapter", "fusion"])
+@pytest.mark.parametrize("kind", ["adapter", "fusion", "shared"])
 def test_what_is_loaded_gives_the_bits_that_were_trained(
     kind: str, catalog: Catalog, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +190,12 @@ def test_what_is_loaded_gives_the_bits_that_were_trained(
     if kind == "adapter":
         version = train_adapter(catalog, job("new"), base=str(base), method="par_bn")
     else:
-        version = train_fusion(catalog, job("new"), refs=refs("a", "b"))
+        options = {"shared": True, "temperature": 2.0} if kind == "shared" else {}
+        version = train_fusion(catalog, job("new"), refs=refs("a", "b"), **options)
+        manifest = catalog.manifest(version)
+        assert manifest.method.parameters.get("shared", False) is (kind == "shared")
+        assert manifest.training is not None
+        assert options.items() <= manifest.training.arguments.items()
     once, twice = (hubkit.load(version.ref, catalog=catalog) for _ in range(2))
     logits = once.logits(TEXTS)
     assert torch.equal(logits, twice.logits(TEXTS))

@@ -34,13 +34,17 @@ _CONFIG: dict[str, Any] = {
     "value_before_softmax": True,
     "value_initialized": True,
 }
-# The others concern training only, or the order in which one sum is computed.
+# The others concern training only (`dropout_prob`, `regularization`, `value_initialized`), or the
+# order in which one sum is computed (`value_before_softmax`).
 _COMPUTED = {
     key: _CONFIG[key]
     for key in ("key", "query", "query_before_ln", "residual_before", "temperature")
 }
 _KEPT = "kept"
 """What hubkit adds beside the configuration of a pruned fusion; the library ignores it."""
+
+_SHARED = "shared"
+"""The same for a fusion whose layers are all one; the files repeat it, for the library."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,16 @@ class StoredFusion:
         name: What the files call it.
         adapter_names: In the order of the attention.
         tensors: The parameters of the fusion layer at each site.
+        regularized: Whether its value matrices are held to the identity in training.
+        shared: Whether the layers are one.
         kept: By site, the numbers of the adapters that a pruned fusion still attends to.
     """
 
     name: str
     adapter_names: tuple[str, ...]
     tensors: SiteTensors
+    regularized: bool
+    shared: bool
     kept: Mapping[str, tuple[int, ...]]
 
 
@@ -71,8 +79,15 @@ def read_fusion(folder: Place) -> StoredFusion:
     if "name" not in source or "config" not in source:
         raise AdapterError(f"{folder / _CONFIG_FILE} lacks the key 'name' or 'config'.")
     name, config = source["name"], source["config"]
-    if isinstance(config, dict):
-        refuse_others(config, _COMPUTED, folder)
+    options = config if isinstance(config, dict) else {}
+    if options.get("temperature"):
+        raise AdapterError(
+            f"{folder}: the option temperature is {options['temperature']!r}. The library lowers "
+            "that temperature from 50 to 1 with every pass, and does not save how far it came, so "
+            "nothing here says what its scores were divided by. If it was trained for 980 passes "
+            "or more, that is 1: set the option to false."
+        )
+    refuse_others(options, _COMPUTED, folder)
     adapter_names = tuple(source.get("adapter_names") or name.split(","))
     with said_in(folder / _CONFIG_FILE):
         family(source.get("model_type", ""))
@@ -87,8 +102,21 @@ def read_fusion(folder: Place) -> StoredFusion:
         # The library writes the fusion 'a,b,c' into the folder of 'a,b' too.
         others=r"adapter_fusion_layer\.[^.]+\.",
     )
+    has_value = any("value.weight" in own for own in tensors.values())
+    if bool(options.get("value", has_value)) != has_value:
+        raise AdapterError(
+            f"{folder}: the option value is {options['value']!r}, but the weights have "
+            f"{'a' if has_value else 'no'} value matrix. Copy both files from one fusion."
+        )
     kept = _kept(source.get(_KEPT, {}), len(adapter_names), folder)
-    return StoredFusion(name, adapter_names, tensors, kept)
+    return StoredFusion(
+        name=name,
+        adapter_names=adapter_names,
+        tensors=tensors,
+        regularized=bool(options.get("regularization", True)),
+        shared=source.get(_SHARED) is True,
+        kept=kept,
+    )
 
 
 def write_fusion(
@@ -96,6 +124,8 @@ def write_fusion(
     *,
     adapter_names: list[str],
     value: bool,
+    regularized: bool,
+    shared: bool,
     model_type: str,
     base: BaseModelInfo,
     tensors: Mapping[Site, Mapping[str, Tensor]],
@@ -117,9 +147,16 @@ def write_fusion(
     )
     content = {
         "adapter_names": adapter_names,
-        "config": {**_CONFIG, "value": value},
+        "config": {
+            **_CONFIG,
+            "value": value,
+            "regularization": value and regularized,
+            "value_initialized": value,
+        },
         **outer(name, model_type, base),
     }
+    if shared:
+        content[_SHARED] = True
     if kept:
         content[_KEPT] = {site: list(numbers) for site, numbers in kept.items()}
     write_json(folder / _CONFIG_FILE, content)

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import Result
 
 from registry import AdapterRef, Catalog, Version
@@ -84,3 +85,35 @@ def test_data_without_the_label_column(run: Run, trained: Catalog, tmp_path: Pat
     source = write_csv(tmp_path / "data.csv", ["good,1"], header="text,stars")
     result = run("fuse", "film", "book", "--data", source, "--name", "both", status=1)
     assert "has no column 'label'; it has text, stars." in result.stderr
+
+
+def test_how_a_fusion_is_made_is_recorded_and_repeats_it(fuse: Run, trained: Catalog) -> None:
+    options = ("--shared", "--value-init", "random", "--regularization", 0.1, "--temperature", 4)
+    fuse("film", "book", *options)
+    version = trained.resolve(AdapterRef.parse("both"))
+    manifest = trained.manifest(version)
+    assert manifest.method.parameters == {"value": True, "shared": True}
+    assert manifest.training is not None
+    chosen = {"shared": True, "value_init": "random", "regularization": 0.1, "temperature": 4.0}
+    assert chosen.items() <= manifest.training.arguments.items()
+    said = yaml.safe_load((trained.folder(version) / "train.yaml").read_text())
+    assert chosen.items() <= said.items()
+    assert "value" not in said
+    fuse("film", "book", "--no-value")
+    parameters = trained.manifest(trained.resolve(AdapterRef.parse("both"))).method.parameters
+    assert parameters == {"value": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--no-value", "--regularization", 0.1), "--regularization is about value matrices"),
+        (("--temperature", 0), "0 is not in the range x>0"),
+        (("--regularization", "nan"), "nan is not a finite number"),
+        (("--value-init", "zero"), "'zero' is not one of 'identity', 'random'"),
+    ],
+)
+def test_options_that_make_no_fusion_are_a_wrong_command_line(
+    fuse: Run, trained: Catalog, options: tuple[object, ...], message: str
+) -> None:
+    assert message in " ".join(fuse("film", "book", *options, status=2).stderr.split())

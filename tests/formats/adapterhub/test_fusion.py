@@ -100,6 +100,29 @@ def test_a_fusion_option_that_changes_the_numbers_is_refused_by_name(
         load_fusion(fusion_folder)
 
 
+def test_of_a_temperature_it_says_why_it_is_refused_and_what_to_do(fusion_folder: Path) -> None:
+    edit_options(fusion_folder, "adapter_fusion_config.json", temperature=True)
+    with pytest.raises(AdapterError, match=r"from 50 to 1 with every pass.* set the option to fal"):
+        load_fusion(fusion_folder)
+
+
+def test_what_concerns_training_alone_is_read_and_changes_no_number(fusion_folder: Path) -> None:
+    plain = load_fusion(fusion_folder)
+    of_training = {"dropout_prob": 0.3, "regularization": False, "value_initialized": False}
+    changes = {**of_training, "value_before_softmax": False}
+    edit_options(fusion_folder, "adapter_fusion_config.json", **changes)
+    found = load_fusion(fusion_folder)
+    for site, layer in found.layers.items():
+        assert same(snapshot(layer), snapshot(plain.layers[site]))
+        assert (layer.penalty, plain.layers[site].penalty) == (0.0, 0.01)
+
+
+def test_a_value_matrix_is_there_where_the_configuration_says_so(fusion_folder: Path) -> None:
+    edit_options(fusion_folder, "adapter_fusion_config.json", value=False)
+    with pytest.raises(AdapterError, match="the option value is False, but the weights have a v"):
+        load_fusion(fusion_folder)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
