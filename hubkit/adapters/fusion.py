@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,16 +10,15 @@ import torch
 from torch import Tensor
 
 from hubkit.adapters.adapter import NAME_THE_BASE, folder_of, frozen
-from hubkit.adapters.tree import Attachable, Trained, Tree, names_of
+from hubkit.adapters.tree import Attachable, Trained, Tree, names_of, without_number
 from hubkit.composition import Fuse
 from hubkit.formats.adapterhub.adapter import foreign_name
 from hubkit.formats.adapterhub.fusion import read_fusion, write_fusion
-from hubkit.formats.heads import Head, read_head, write_head
+from hubkit.formats.heads import read_head, write_head
 from hubkit.methods.method import DeltaShape
 from hubkit.methods.sites import Site
 from hubkit.nn.fusion import FusionLayer, ValueInit
 from registry.errors import AdapterError, CompositionError
-from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
 
 
@@ -40,23 +38,11 @@ class Fusion(Trained):
 
     layers: Mapping[Site, FusionLayer]
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    head: Head | None = None
 
     @property
     def own_weights(self) -> Mapping[Site, FusionLayer]:
         """Its fusion layers."""
         return self.layers
-
-    @property
-    def base(self) -> BaseModelInfo | None:
-        """The base model of its adapters."""
-        return next((one.base for one in self.tree.adapters if one.base is not None), None)
-
-    @property
-    def model_type(self) -> str | None:
-        """The architecture of its adapters."""
-        types = (one.model_type for one in self.tree.adapters)
-        return next((one for one in types if one is not None), None)
 
     @property
     def shared(self) -> bool:
@@ -259,12 +245,9 @@ def _tensors(layer: FusionLayer) -> dict[str, Tensor]:
     }
 
 
-_NUMBER = re.compile(r"\.\d+(?=\.)")
-
-
 def _shared_by(site: Site, shape: DeltaShape) -> Hashable:
     """What the sites have in common that share one attention: all but the number of the layer."""
-    return _NUMBER.sub(".", str(site), count=1), shape.inputs, shape.outputs
+    return without_number(site), shape.inputs, shape.outputs
 
 
 def _tied(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.tree import Attachable
+from hubkit.adapters.mix import LearnedMix
+from hubkit.adapters.tree import Attachable, Leaf, Trained
 from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head, described, is_kept_only
+from hubkit.formats.mix import MIX_WEIGHTS
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError
 from registry.storage.place import Copy
+
+_Trained = TypeVar("_Trained", bound=Trained)
 
 OVER = "over"
 """The argument of a training that names what the adapter was trained over."""
@@ -82,8 +86,8 @@ def load_published(
     parts = [load_published(catalog, part) for part in needed]
     composition = _read(folder, version, manifest, parts)
     # The last part of a stack has the task. Those before it prepare for it, as in MAD-X.
-    own = isinstance(composition, Adapter | Fusion)
-    head = composition.head if isinstance(composition, Adapter | Fusion) else parts[-1].head
+    own = isinstance(composition, Leaf)
+    head = composition.head if isinstance(composition, Leaf) else parts[-1].head
     foreign = is_kept_only(folder) if own else parts[-1].foreign_head
     require_labels(f"The head of {version.ref}", head, manifest)
     return Published(version, manifest, composition, head, foreign)
@@ -120,11 +124,16 @@ def _read(folder: Copy, version: Version, manifest: Manifest, parts: list[Publis
         adapter = Adapter.load(folder, name=name, base=manifest.base_model, with_head=with_head)
         return adapter.described_by(manifest)
     if manifest.kind == "fusion":
-        fusion = Fusion.load(folder, inner, name=name, with_head=with_head)
-        if fusion.head is None:
-            return fusion
-        return replace(fusion, head=described(fusion.head, manifest))
+        return _described(Fusion.load(folder, inner, name=name, with_head=with_head), manifest)
     if manifest.kind == "stack":
         return Stack(*inner)
+    if (folder / MIX_WEIGHTS).is_file():
+        return _described(LearnedMix.load(folder, inner, name=name, with_head=with_head), manifest)
     weights: Any = manifest.method.parameters.get("weights")
     return Mix(*inner, weights=weights)
+
+
+def _described(trained: _Trained, manifest: Manifest) -> _Trained:
+    if trained.head is None:
+        return trained
+    return replace(trained, head=described(trained.head, manifest))

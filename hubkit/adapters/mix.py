@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hubkit.adapters.adapter import Adapter, frozen
-from hubkit.adapters.tree import Trained, Tree
+from hubkit.adapters.adapter import NAME_THE_BASE, Adapter, folder_of, frozen
+from hubkit.adapters.tree import Attachable, Trained, Tree, without_number
 from hubkit.composition import Mix
+from hubkit.formats.adapterhub.adapter import foreign_name
+from hubkit.formats.heads import read_head, write_head
+from hubkit.formats.mix import read_mix, write_mix
 from hubkit.methods.bottleneck import ROWS, Bottleneck
 from hubkit.methods.lora import LoRA
 from hubkit.methods.method import DeltaShape, Method
@@ -18,17 +23,23 @@ from hubkit.methods.sites import BlockSite, Site
 from hubkit.nn.delta import Delta
 from hubkit.nn.joined import JoinedDeltas
 from hubkit.nn.nodes import MixWeights
-from registry.errors import CompositionError
+from registry.errors import AdapterError, CompositionError
+from registry.storage.place import Place
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LearnedMix(Trained):
-    """A mix whose weights are learned, one for each part and site (Frohmann et al. 2024).
+    """A mix whose weights are learned (ScaLearn, Frohmann et al. 2024, arXiv 2310.01217).
+
+    The paper's four: a number for each part and site (ScaLearnUniform), or a vector with a weight
+    for each output (ScaLearn); and each of them :attr:`shared` by all layers (with ``++``).
 
     Attributes:
         name: What it is called in messages.
         parts: What it mixes, in order.
-        weights: Its weights at each site, for the parts that have a delta there.
+        weights: Its weights at each site, for the parts that have a delta there; several sites
+            have the same where they are shared.
+        head: The head it was trained with; None if it has none.
     """
 
     weights: Mapping[Site, MixWeights]
@@ -38,21 +49,148 @@ class LearnedMix(Trained):
         """Its weights at each site."""
         return self.weights
 
+    @property
+    def vectors(self) -> bool:
+        """Whether each output of a part has its own weight."""
+        return any(weights.values.ndim == 2 for weights in self.weights.values())
+
+    @property
+    def shared(self) -> bool:
+        """Whether several layers of the base model have the same weights."""
+        return len(set(self.weights.values())) < len(self.weights)
+
     @classmethod
-    def create(cls, mix: Mix, name: str = "mix") -> LearnedMix:
+    def create(
+        cls,
+        mix: Mix,
+        name: str = "mix",
+        *,
+        vectors: bool = False,
+        shared: bool = False,
+        total: float = 1.0,
+        dropout: float = 0.0,
+    ) -> LearnedMix:
         """Equal weights, to be trained.
+
+        Args:
+            mix: What to mix.
+            name: What to call it.
+            vectors: Whether to learn a weight for each output of a part, not one number.
+            shared: Whether to learn one set of weights for all layers of the base model.
+            total: What the weights of a site add up to at first. The paper starts around 2.
+            dropout: The probability that a weight is dropped in a pass of training. The paper has
+                0.3, and 0 for shared numbers.
 
         Raises:
             BaseModelMismatchError: The parts belong to different base models.
-            CompositionError: A part is only the name of an adapter.
+            CompositionError: A part is only the name of an adapter, a number is out of range, or
+                weights are to be shared where a part leaves out a layer.
         """
         tree = Tree.of(mix)
         tree.check_one_base()
+        made: dict[str, MixWeights] = {}
+        present: dict[str, list[int]] = {}
+        keys = {site: without_number(site) if shared else str(site) for site in tree.sites}
+        for site, key in keys.items():
+            here = tree.at(site)
+            known = present.setdefault(key, here)
+            if here != known:
+                one = min(set(here) ^ set(known))
+                raise CompositionError(
+                    f"{mix.parts[one]} adds something in some layers only, such as "
+                    f"{'' if one in here else 'not '}at {site}, so all layers cannot share their "
+                    "weights. Learn weights for each layer."
+                )
+            if key not in made:
+                size = tree.sites[site].outputs if vectors else None
+                made[key] = MixWeights(len(here), size, total=total, dropout=dropout)
         return cls(
             name=name,
             parts=tuple(part.value for part in tree.parts),
-            weights={site: MixWeights(len(tree.at(site))) for site in tree.sites},
+            weights={site: made[key] for site, key in keys.items()},
         )
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Place,
+        parts: Sequence[Attachable],
+        *,
+        name: str = "mix",
+        with_head: bool = True,
+    ) -> LearnedMix:
+        """Read a mix from its folder, frozen.
+
+        Args:
+            folder: Where it is.
+            parts: What it mixes, in its order.
+            name: What to call it.
+            with_head: Whether to read the head of the folder, too.
+
+        Raises:
+            AdapterError: A file is missing or malformed, or its tensors do not fit the parts.
+        """
+        tree = Tree.of(Mix(*parts))
+        tree.check_one_base()
+        folder = folder_of(folder, "mix")
+        stored, made = read_mix(folder), dict[str, MixWeights]()
+        names = {
+            site: shared if (shared := without_number(site)) in stored else str(site)
+            for site in tree.sites
+        }
+        if odd := sorted(stored.keys() ^ set(names.values())):
+            raise AdapterError(
+                f"{folder} and its parts do not have the same sites: {', '.join(odd)}."
+            )
+        for site, key in names.items():
+            count, size = len(tree.at(site)), tree.sites[site].outputs
+            expected = (count,) if stored[key].ndim == 1 else (count, size)
+            if tuple(stored[key].shape) != expected:
+                raise AdapterError(
+                    f"{folder}: the weights at {site} have the shape {list(stored[key].shape)}, "
+                    f"but its parts need {list(expected)}."
+                )
+            if key not in made:
+                made[key] = _frozen(f"{folder} at {site}", stored[key])
+        return cls(
+            name=name,
+            parts=tuple(part.value for part in tree.parts),
+            weights={site: made[key] for site, key in names.items()},
+            head=read_head(folder) if with_head else None,
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the weights and the head; the parts stay apart.
+
+        Raises:
+            AdapterError: Nothing says which base model its adapters belong to.
+            StorageError: The folder cannot be written.
+        """
+        base = self.base
+        if base is None:
+            raise AdapterError(
+                f"Mix {self.name!r} names no base model, so it cannot be saved. {NAME_THE_BASE}"
+            )
+        counts = Counter(self.weights.values())
+        write_mix(
+            Path(folder),
+            {
+                without_number(site) if counts[own] > 1 else str(site): own.values.detach()
+                for site, own in self.weights.items()
+            },
+        )
+        if self.head is not None:
+            name = foreign_name(self.name)
+            write_head(Path(folder), self.head, name=name, model_type=self.model_type, base=base)
+
+
+def _frozen(owner: str, values: Tensor) -> MixWeights:
+    shape = values.shape
+    return frozen(
+        owner,
+        lambda: MixWeights(shape[0], shape[1] if len(shape) == 2 else None),
+        {"values": values},
+    )
 
 
 def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
@@ -135,16 +273,13 @@ def _sum(parts: list[tuple[Adapter, Delta]], weights: Tensor) -> _Tensors:
             )
     wide = torch.promote_types(first.down.dtype, torch.float32)
     joined = JoinedDeltas([delta for _, delta in parts], first.form.reads, wide)
-    numbers = weights.to(wide)[joined.positions]
-    ranks = torch.tensor(joined.widths)
-    total = int(ranks.sum())
-    up = joined.matrix[:, :total] * numbers.repeat_interleave(ranks)
+    up, constants = joined.weighted(weights.to(wide))
     [(_, down, down_bias)] = joined.downs
     tensors = {"down": down, "up": up.to(first.up.dtype)}
     if down_bias is not None:
         tensors["down_bias"] = down_bias
-    if joined.has_constants:
-        tensors["up_bias"] = (joined.matrix[:, total:] @ numbers).to(first.up.dtype)
+    if constants is not None:
+        tensors["up_bias"] = constants.to(first.up.dtype)
     return tensors
 
 

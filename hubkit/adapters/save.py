@@ -1,4 +1,4 @@
-"""Write an adapter or a fusion as a folder: all of it, or nothing."""
+"""Write an adapter, a fusion or a learned mix as a folder: all of it, or nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from hubkit.adapters.adapter import NAME_THE_BASE, Adapter
 from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.mix import LearnedMix
+from hubkit.adapters.tree import Leaf
 from hubkit.bases.parts import parts_of, without_parts
 from registry.errors import AdapterError, FolderError
 from registry.folders import write_manifest
@@ -19,7 +21,7 @@ from registry.storage.files import MANIFEST_NAME
 
 
 def save_folder(
-    composition: Adapter | Fusion,
+    composition: Leaf,
     manifest: Manifest,
     folder: Path,
     pictures: dict[str, bytes] | None = None,
@@ -62,10 +64,8 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def manifest_of(
-    composition: Adapter | Fusion, *, parents: Sequence[Parent] = (), **facts: Any
-) -> Manifest:
-    """The manifest of an adapter or a fusion, without its files.
+def manifest_of(composition: Leaf, *, parents: Sequence[Parent] = (), **facts: Any) -> Manifest:
+    """The manifest of an adapter, a fusion or a learned mix, without its files.
 
     Args:
         composition: What the manifest is to describe.
@@ -98,10 +98,14 @@ def manifest_of(
         )
 
 
-def _kind(composition: Adapter | Fusion) -> tuple[Kind, Method]:
+def _kind(composition: Leaf) -> tuple[Kind, Method]:
     if isinstance(composition, Adapter):
         method = composition.method
         return "adapter", Method(type=method.type, parameters=method.parameters)
-    value = any(layer.value is not None for layer in composition.layers.values())
     shared = {"shared": True} if composition.shared else {}
+    if isinstance(composition, LearnedMix):
+        learned = "vectors" if composition.vectors else "numbers"
+        return "mix", Method(type="mix", parameters={"learned": learned, **shared})
+    assert isinstance(composition, Fusion)
+    value = any(layer.value is not None for layer in composition.layers.values())
     return "fusion", Method(type="fusion", parameters={"value": value, **shared})

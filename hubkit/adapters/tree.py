@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from torch import nn
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.bases.compare import base_mismatch, describe_base, same_base
 from hubkit.composition import Batch, Composition, Parallel
+from hubkit.formats.heads import Head
 from hubkit.methods.method import DeltaShape
 from hubkit.methods.sites import BlockSite, Site
 from registry.errors import BaseModelMismatchError, CompositionError
+from registry.manifest import BaseModelInfo
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,13 +28,24 @@ class Trained(ABC):
     Attributes:
         name: What it is called in messages, tables and files.
         parts: What it combines, in order.
+        head: The head it was trained with; None if it has none.
     """
 
     name: str
     parts: tuple[Attachable, ...]
+    head: Head | None = None
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    @abstractmethod
+    def shared(self) -> bool:
+        """Whether several layers of the base model have the same weights."""
+
+    @abstractmethod
+    def save(self, folder: str | Path) -> None:
+        """Write its own weights and its head; its parts stay apart."""
 
     @property
     @abstractmethod
@@ -40,6 +55,17 @@ class Trained(ABC):
     def modules(self) -> Iterator[nn.Module]:
         """Its own modules with weights, without those of its parts."""
         yield from self.own_weights.values()
+
+    @property
+    def base(self) -> BaseModelInfo | None:
+        """The base model of its adapters."""
+        return next((one.base for one in self.tree.adapters if one.base is not None), None)
+
+    @property
+    def model_type(self) -> str | None:
+        """The architecture of its adapters."""
+        types = (one.model_type for one in self.tree.adapters)
+        return next((one for one in types if one is not None), None)
 
     @cached_property
     def tree(self) -> Tree:
@@ -142,6 +168,14 @@ def names_of(parts: Sequence[object]) -> list[str]:
             name = f"{part}#{number}"
         names.append(name)
     return names
+
+
+_NUMBER = re.compile(r"\.\d+(?=\.)")
+
+
+def without_number(site: Site) -> str:
+    """The name of a site without the number of its layer: what like places in all layers share."""
+    return _NUMBER.sub("", str(site), count=1)
 
 
 def _may_share_base(one: Adapter, other: Adapter) -> bool:

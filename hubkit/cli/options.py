@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -357,6 +357,25 @@ def read_jobs(data: str, name: AdapterRef, task: str, *, each: str, **options: A
         )
         for value, ref in names_of(name, parts).items()
     ]
+
+
+def in_common(fact: str, refs: Sequence[AdapterRef], values: Sequence[str | None]) -> str:
+    """What all adapters have, as a fusion or a mix of them is to have it.
+
+    Raises:
+        UsageError: They do not agree, or have none.
+    """
+    first = values[0]
+    if first is None or len(set(values)) > 1:
+        listed = ", ".join(
+            f"{ref}: {value or 'none'}" for ref, value in zip(refs, values, strict=True)
+        )
+        option = f"--{fact.replace(' ', '-')}"
+        raise click.UsageError(
+            f"The adapters have no {fact} in common ({listed}); say with {option} what is "
+            "to be trained."
+        )
+    return first
 
 
 def _read(

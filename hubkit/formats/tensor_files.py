@@ -61,7 +61,7 @@ def read_json(path: Place) -> dict[str, Any]:
         raise AdapterError(str(error), error.subject) from error
 
 
-def read_tensors(folder: Place, name: str, pickle_name: str) -> dict[str, Tensor]:
+def read_tensors(folder: Place, name: str, pickle_name: str | None = None) -> dict[str, Tensor]:
     """Read the safetensors file ``name``, or the pickle ``pickle_name`` where there is none.
 
     Numbers of 8 bits are widened to float32, which has them all.
@@ -75,6 +75,8 @@ def read_tensors(folder: Place, name: str, pickle_name: str) -> dict[str, Tensor
     """
     path = folder / name
     if not path.exists():
+        if pickle_name is None:
+            raise AdapterError(f"{folder} holds no {name}.", folder)
         return _read_pickle(folder / pickle_name, name)
     try:
         if torch.get_default_device().type == "meta":

@@ -11,10 +11,9 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.mix import LearnedMix
-from hubkit.adapters.tree import Attachable, Trained, Tree
+from hubkit.adapters.tree import Attachable, Leaf, Trained, Tree
 from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
 from hubkit.methods.sites import BlockSite
 from hubkit.models.build import Builder
@@ -187,21 +186,21 @@ class _CheckRows:
         self._rows.check(batch_size(model, arguments, named))
 
 
-def _last(tree: Tree) -> Adapter | Fusion | None:
+def _last(tree: Tree) -> Leaf | None:
     """The part whose head predicts, as in what is published; None where rows choose it."""
     while isinstance(tree.value, Stack | Mix):
         tree = tree.parts[-1]
-    return tree.value if isinstance(tree.value, Adapter | Fusion) else None
+    return tree.value if isinstance(tree.value, Leaf) else None
 
 
-def _predicting(tree: Tree) -> Iterator[Adapter | Fusion]:
+def _predicting(tree: Tree) -> Iterator[Leaf]:
     """The parts whose heads may be meant to predict: several, where rows choose."""
     while isinstance(tree.value, Stack | Mix):
         tree = tree.parts[-1]
     if isinstance(tree.value, Batch | Parallel):
         for part in tree.parts:
             yield from _predicting(part)
-    elif isinstance(tree.value, Adapter | Fusion):
+    elif isinstance(tree.value, Leaf):
         yield tree.value
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.fusion import Fusion
+from hubkit.adapters.tree import Leaf
 from hubkit.bases.compare import compare, other_base, require_base
 from hubkit.bases.load import describe_model
 from hubkit.bases.parts import parts_of, without_parts
@@ -73,7 +73,7 @@ class Fitting:
             logger.warning("%s", note)
         self._same.append(base)
 
-    def check_parts(self, value: Adapter | Fusion) -> None:
+    def check_parts(self, value: Leaf) -> None:
         """Make sure that a head of the model reads what the head of ``value`` read in training.
 
         That is what lies between the backbone and the outputs, such as a pooler, unless ``value``

@@ -99,14 +99,24 @@ class JoinedDeltas:
 
         Args:
             bottlenecks: *Shape:* ``(..., R)``.
-            weights: One for each delta, in the order in which they were given.
+            weights: One for each delta, in the order in which they were given; or one for each of
+                its outputs, *shape* ``(N, d)``.
+        """
+        return linear(bottlenecks, *self.weighted(weights))
+
+    def weighted(self, weights: Sequence[float] | Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the bottlenecks are multiplied by, and what is added, in the sum of :meth:`mix`.
+
+        *Shapes:* ``(d, R)`` and ``(d,)``; None where no delta has a ``c``.
         """
         numbers = torch.as_tensor(weights, dtype=self.matrix.dtype, device=self.matrix.device)
-        numbers = numbers[self.positions]
-        by_column = _by_column(numbers, self.widths)
-        total = len(by_column)
-        constants = self.matrix[:, total:] @ numbers if self.has_constants else None
-        return linear(bottlenecks, self.matrix[:, :total] * by_column, constants)
+        numbers = numbers[self.positions].T if numbers.ndim == 2 else numbers[self.positions]
+        total = sum(self.widths)
+        matrix = self.matrix[:, :total] * _by_column(numbers, self.widths)
+        if not self.has_constants:
+            return matrix, None
+        constants = self.matrix[:, total:]
+        return matrix, ((constants * numbers).sum(-1) if numbers.ndim == 2 else constants @ numbers)
 
     def attend(
         self, bottlenecks: Tensor, asked: Tensor, shift: Tensor | float = 0.0

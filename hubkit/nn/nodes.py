@@ -12,13 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
-from hubkit.methods.method import Reads
+from hubkit.methods.method import Reads, is_finite
 from hubkit.nn.delta import Delta
 from hubkit.nn.foldable import Foldable
 from hubkit.nn.fusion import Fused, FusionLayer
 from hubkit.nn.joined import JoinedDeltas, can_join
 from hubkit.nn.threads import PerThread
+from registry.errors import CompositionError
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -124,15 +126,37 @@ class StackNode(nn.Module):
 
 
 class MixWeights(nn.Module):
-    """The learned weights of a mix at one site, *shape* ``(N,)``.
+    """The learned weights of a mix (ScaLearn, Frohmann et al. 2024, arXiv 2310.01217).
+
+    Nothing holds them to a distribution: they may be below 0 or above 1.
 
     Args:
-        count: ``N``; they start equal, with a sum of one.
+        count: ``N``, the number of parts.
+        size: The width ``d`` of a delta, for a weight for each of its outputs, *shape* ``(N, d)``;
+            None: one number for each part, *shape* ``(N,)``.
+        total: What the weights of the parts add up to at first; they start equal.
+        dropout: The probability that a weight is dropped in a pass, while it is trained.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(
+        self, count: int, size: int | None = None, *, total: float = 1.0, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.values = nn.Parameter(torch.full((count,), 1.0 / count))
+        if not is_finite(total):
+            raise CompositionError(f"The weights of a mix add up to a number, not {total!r}.")
+        if not (is_finite(dropout) and 0 <= dropout < 1):
+            raise CompositionError(
+                f"The dropout of a mix is a number from 0 to below 1, not {dropout!r}."
+            )
+        shape = (count,) if size is None else (count, size)
+        self.values = nn.Parameter(torch.full(shape, total / count))
+        self.dropout = dropout
+
+    def forward(self) -> Tensor:
+        """The weights as they are for this pass. *Shape:* ``(N,)`` or ``(N, d)``."""
+        if self.dropout and self.training and self.values.requires_grad:
+            return dropout(self.values, self.dropout)
+        return self.values
 
 
 class MixNode(nn.Module):
@@ -160,7 +184,7 @@ class MixNode(nn.Module):
         """Sum what the branches would add."""
         weights: Any = self.weights
         if isinstance(weights, MixWeights):
-            weights = weights.values
+            weights = weights()
         if can_join(self.branches):
             joined = JoinedDeltas(list(self.branches), self.reads)  # type: ignore[arg-type]
             return reading, joined.mix(joined.bottlenecks(reading), weights)

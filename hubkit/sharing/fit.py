@@ -18,9 +18,11 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import load_published, require_labels
+from hubkit.adapters.mix import LearnedMix
 from hubkit.adapters.older import completed
 from hubkit.formats.adapterhub.names import family
 from hubkit.formats.heads import FLEXIBLE, Head, described, is_kept_only, read_head
+from hubkit.formats.mix import MIX_WEIGHTS
 from hubkit.methods.table import METHODS
 from hubkit.models.fit import Fitting, has_sites
 from hubkit.models.flexible_head import shapes_by_width, with_flexible_head
@@ -125,7 +127,8 @@ def check_readable(folder: Place, manifest: Manifest) -> None:
     """
     kept = is_kept_only(folder)
     with torch.device("meta"):
-        if manifest.kind == "fusion" and not kept and (head := read_head(folder)) is not None:
+        trained = manifest.kind in ("fusion", "mix")
+        if trained and not kept and (head := read_head(folder)) is not None:
             head = described(head, manifest)
         elif manifest.kind == "adapter" and _is_composed(folder, manifest):
             adapter = Adapter.load(folder, base=manifest.base_model, with_head=not kept)
@@ -177,7 +180,7 @@ def _require_layers(folder: Place, head: Head, flexible: FlexibleHead) -> None:
 
 
 def check_fusion(catalog: Catalog, folder: Place, manifest: Manifest) -> None:
-    """Make sure that a fusion folder fits the adapters it is said to be made of.
+    """Make sure that a fusion, or a learned mix, fits the adapters it is said to be made of.
 
     Does nothing for other folders, and for fusions of what hubkit does not compose.
 
@@ -185,12 +188,14 @@ def check_fusion(catalog: Catalog, folder: Place, manifest: Manifest) -> None:
         AdapterError: Its layers are at other sites, or of another width, than the adapters.
         BaseModelMismatchError: The adapters belong to different base models.
     """
-    if not (folder / FUSION.weights).is_file():
+    is_mix = (folder / MIX_WEIGHTS).is_file()
+    if not is_mix and not (folder / FUSION.weights).is_file():
         return
     parents = [catalog.resolve(AdapterRef.parse(parent.ref)) for parent in manifest.parents]
     if all(parent.method in METHODS for parent in parents):
         with torch.device("meta"):
-            Fusion.load(folder, [load_published(catalog, parent).composition for parent in parents])
+            parts = [load_published(catalog, parent).composition for parent in parents]
+            (LearnedMix if is_mix else Fusion).load(folder, parts)
 
 
 def _skeleton(base: Path) -> PreTrainedModel:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hubkit import processes
-from hubkit.adapters.adapter import Adapter
-from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import OVER, Published
 from hubkit.adapters.save import manifest_of, save_folder
+from hubkit.adapters.tree import Leaf
 from hubkit.composing.combine import require_same_kind
 from hubkit.models.head import head_of, outlet_to_keep
 from hubkit.tasks.task import TaskType
@@ -59,7 +58,7 @@ def planned(
     catalog: Catalog,
     job: Job,
     start: Start,
-    composition: Adapter | Fusion,
+    composition: Leaf,
     *,
     parents: tuple[Parent, ...] = (),
     over: Published | None = None,
@@ -108,7 +107,7 @@ def planned(
 def save_trained(
     plan: Plan,
     start: Start,
-    composition: Adapter | Fusion,
+    composition: Leaf,
     result: Fit,
     chosen: Mapping[str, Any],
     folder: Path,

@@ -12,6 +12,7 @@ from registry.errors import TrainingError, did_you_mean
 ADAPTER_LEARNING_RATE = 1e-3
 FUSION_LEARNING_RATE = 5e-4
 FUSION_BATCH_SIZE = 32
+MIX_LEARNING_RATE = 6e-3  # of ScaLearn's authors
 
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["no", "bf16", "fp16"]

@@ -1,8 +1,8 @@
-"""Train an adapter, or a fusion of adapters, and publish it."""
+"""Train an adapter, a fusion or a mix of adapters, and publish it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,11 @@ from hubkit import processes
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import Published, load_published
+from hubkit.adapters.mix import LearnedMix
+from hubkit.adapters.tree import Leaf, Trained
 from hubkit.bases.stored import cache_in, pinned, where_base_is
 from hubkit.composing.combine import Chosen, choose, pins
-from hubkit.composition import Fuse, Stack
+from hubkit.composition import Composition, Fuse, Mix, Stack
 from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
@@ -92,27 +94,57 @@ def train_fusion(
             not the one that they were trained on.
         HubkitError: As :func:`train_adapter`.
     """
-    chosen = choose(catalog, refs, Fuse)
+    return _train_over(catalog, job, refs, Fuse, Fusion.create, options)
+
+
+def train_mix(
+    catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chosen], **options: Any
+) -> Version:
+    """Learn the weights of a mix of published adapters (ScaLearn), and a new head; publish them.
+
+    The base model and the adapters stay frozen; the result pins the adapters by digest.
+
+    Args:
+        refs: The adapters to mix, one or more on one base model; or what :func:`choose` returned.
+        options: What :meth:`LearnedMix.create` takes, such as ``vectors`` or ``shared``.
+
+    Raises:
+        CompositionError: One of the adapters is given twice, or an option is out of range.
+        BaseModelMismatchError: As :func:`train_fusion`.
+        HubkitError: As :func:`train_adapter`.
+    """
+    return _train_over(catalog, job, refs, Mix, LearnedMix.create, options)
+
+
+def _train_over(
+    catalog: Catalog,
+    job: Job,
+    refs: Sequence[AdapterRef | Chosen],
+    verb: type[Composition],
+    create: Callable[..., Trained],
+    options: Mapping[str, Any],
+) -> Version:
+    chosen = choose(catalog, refs, verb)
     base = chosen[0][1].base_model
     published = [load_published(catalog, *one) for one in chosen]
     where = where_base_is(base, cache_in(catalog.home))
     start = start_of(catalog, job, where, chosen, pinned(base, where))
     model = start.model
-    fuse = Fuse(*(part.composition for part in published))
-    fusion = Fusion.create(fuse, str(job.name), **options)
+    parts = (part.composition for part in published)
+    composition = create(verb(*parts), str(job.name), **options)
     # The base model was compared before it was prepared.
-    attach(model, fusion, allow_base_mismatch=True)
-    train_only(model, fusion)
+    attach(model, composition, allow_base_mismatch=True)
+    train_only(model, composition)
     named = {"refs": [str(version.ref) for version, _ in chosen], **options}
     parents = tuple(pins(chosen))
-    return _run(catalog, job, start, fusion, named, parents=parents, options=options)
+    return _run(catalog, job, start, composition, named, parents=parents, options=options)
 
 
 def _run(
     catalog: Catalog,
     job: Job,
     start: Start,
-    composition: Adapter | Fusion,
+    composition: Leaf,
     chosen: Mapping[str, Any],
     *,
     parents: tuple[Parent, ...] = (),

@@ -9,13 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from hubkit import Adapter, LearnedMix, Mix, Stack, attach, collapse
+from hubkit import Adapter, Batch, LearnedMix, Mix, Stack, attach, collapse, train_only
 from hubkit.bases.load import describe
 from hubkit.nn.hooks import SUBMODULE
 from hubkit.nn.host import BaseModel
-from registry.errors import BaseModelMismatchError, CompositionError
+from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
 from tests.support.compositions import (
     KINDS,
     adapter_of_kind,
@@ -25,6 +26,7 @@ from tests.support.compositions import (
     run_with,
 )
 from tests.support.models import (
+    inputs_for,
     random_adapter,
     run,
     same,
@@ -216,3 +218,82 @@ def test_weights_of_zero_leave_the_model_as_it_is() -> None:
     model = model_of("bert")
     parts = [adapter_of_kind(model, kind) for kind in ("seq_bn", "lora")]
     assert torch.equal(run_with(model, Mix(*parts, weights=[0.0, 0.0])), run(model))
+
+
+VARIANTS = [(False, False), (True, False), (False, True), (True, True)]
+"""Of ScaLearn: vectors or numbers, for each layer or shared by all."""
+
+
+@pytest.mark.parametrize(("vectors", "shared"), VARIANTS)
+def test_a_learned_mix_is_saved_and_loaded_to_the_bit_and_makes_one_adapter(
+    vectors: bool, shared: bool, tmp_path: Path
+) -> None:
+    model = model_of("bert")
+    parts = [
+        replace(adapter_of_kind(model, "double_seq_bn", name, seed=seed), base=describe(model))
+        for seed, name in enumerate("abc")
+    ]
+    mix = random_mix(parts, vectors=vectors, shared=shared)
+    # Two layers with two places each, of width 16.
+    sets, width = (2 if shared else 4), (16 if vectors else 1)
+    own = {id(p): p for m in mix.modules() for p in m.parameters()}
+    assert sum(p.numel() for p in own.values()) == sets * 3 * width
+    expected = run_with(model, mix)
+    mix.save(tmp_path)
+    loaded = LearnedMix.load(tmp_path, parts)
+    assert (loaded.vectors, loaded.shared) == (vectors, shared)
+    assert len(load_file(tmp_path / "mix.safetensors")) == sets
+    assert torch.equal(run_with(model, loaded), expected)
+    check_close(run_with(model, collapse(loaded)), expected)
+    inputs = inputs_for(model)
+    rows: list[Any] = [loaded, None, parts[0]]
+    inputs = {name: tensor[:1].repeat(3, 1) for name, tensor in inputs.items()}
+    found = run_with(model, Batch(rows), inputs)
+    check_close(found[0], run_with(model, loaded, inputs)[0])
+    check_close(found[2], run_with(model, parts[0], inputs)[2])
+
+
+def test_shared_weights_are_learned_once_for_all_layers_and_nothing_else_is() -> None:
+    model = tiny_classifier()
+    parts = [adapter_of_kind(model, "seq_bn", name, seed=seed) for seed, name in enumerate("ab")]
+    mix = LearnedMix.create(Mix(*parts), shared=True, total=2.0)
+    before = snapshot(model)
+    with attach(model, mix):
+        train_only(model, mix)
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        (name,) = [name for name in trained if name.startswith(SUBMODULE)]
+        assert trained[name].tolist() == [1.0, 1.0]
+        model(**tiny_batch()).loss.backward()
+        torch.optim.SGD(trained.values(), lr=0.1).step()
+    (weights,) = set(mix.weights.values())
+    assert weights.values.tolist() != [1.0, 1.0]
+    after = snapshot(model)
+    assert {n for n in before if not torch.equal(before[n], after[n])} <= trained.keys()
+
+
+def test_layers_that_a_part_leaves_out_cannot_share_weights() -> None:
+    parts = [adapter_of_kind(model_of("bert"), kind) for kind in ("seq_bn", "left_out")]
+    with pytest.raises(
+        CompositionError, match=r"left_out adds something in some layers only, such as at"
+    ):
+        LearnedMix.create(Mix(*parts), shared=True)
+
+
+def test_weights_of_other_parts_are_refused(tmp_path: Path) -> None:
+    model = model_of("bert")
+    base = describe(model)
+    one, two, other = (
+        replace(adapter_of_kind(model, kind, name), base=base)
+        for kind, name in (("seq_bn", "a"), ("seq_bn", "b"), ("double_seq_bn", "c"))
+    )
+    random_mix([one, two]).save(tmp_path)
+    with pytest.raises(AdapterError, match=r"have the shape \[2\], but its parts need \[1\]"):
+        LearnedMix.load(tmp_path, [one])
+    with pytest.raises(AdapterError, match=r"not have the same sites: encoder\.layer\.0\.atten"):
+        LearnedMix.load(tmp_path, [one, other])
+    (tmp_path / "mix.safetensors").unlink()
+    with pytest.raises(AdapterError, match=r"holds no mix\.safetensors"):
+        LearnedMix.load(tmp_path, [one, two])
+    bare = [replace(one, base=None), replace(two, base=None)]
+    with pytest.raises(AdapterError, match="names no base model, so it cannot be saved"):
+        random_mix(bare).save(tmp_path)

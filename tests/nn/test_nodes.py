@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hubkit.nn.delta import Delta
 from hubkit.nn.fusion import FusionLayer
 from hubkit.nn.nodes import FusionNode, MixNode, MixWeights, Reading, StackNode, add, common_reads
+from registry.errors import CompositionError
 from tests.nn import samples
 from tests.nn.samples import Part, naive_fusion
 from tests.support.models import randomize
@@ -210,6 +211,48 @@ def test_learned_weights_start_equal_and_get_the_gradient_of_a_weighted_sum() ->
     (added * gradient).sum().backward()
     expected = torch.stack([(value * gradient).sum() for value in values])
     torch.testing.assert_close(learned.values.grad, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_vector_weighs_each_output_of_a_part_as_in_scalearn(joined: bool) -> None:
+    hidden, residual, layer_norm = site()
+    parts: list[nn.Module] = [delta("double_seq_bn", seed) for seed in range(3)]
+    if not joined:  # the last stage of a stack is what is mixed
+        parts[0] = StackNode([delta("double_seq_bn", 7), delta("double_seq_bn", 0)])
+    learned = MixWeights(3, WIDTH).double()
+    assert learned.values.shape == (3, WIDTH)
+    assert learned.values.unique().tolist() == pytest.approx([1 / 3])
+    randomize(learned, 3, sigma=0.7)
+    _, added = MixNode(parts, learned)(Reading(hidden, residual, layer_norm))
+    up = [add(part, Reading(hidden, residual, layer_norm))[1] for part in parts]
+    expected = torch.einsum("nd,...nd->...d", learned.values, torch.stack(up, dim=-2))
+    torch.testing.assert_close(added, expected, rtol=0, atol=1e-12)
+    gradient = torch.randn(added.shape, generator=torch.Generator().manual_seed(0)).double()
+    (found,) = torch.autograd.grad((added * gradient).sum(), [learned.values], retain_graph=True)
+    (wanted,) = torch.autograd.grad((expected * gradient).sum(), [learned.values])
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
+
+
+def test_weights_are_dropped_while_they_are_learned_and_only_then() -> None:
+    learned = MixWeights(1000, total=2000.0, dropout=0.3)
+    kept = learned()
+    assert kept.unique().tolist() == pytest.approx([0.0, 2 / 0.7])
+    assert (kept == 0).float().mean().item() == pytest.approx(0.3, abs=0.05)
+    assert torch.equal(learned.eval()(), learned.values)
+    assert torch.equal(learned.train().requires_grad_(False)(), learned.values)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"total": float("nan")}, "add up to a number, not nan"),
+        ({"dropout": 1.0}, "from 0 to below 1, not 1.0"),
+        ({"dropout": -0.1}, "from 0 to below 1, not -0.1"),
+    ],
+)
+def test_what_makes_no_weights_is_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(CompositionError, match=message):
+        MixWeights(2, **options)
 
 
 @pytest.mark.parametrize("trained_form", ["fusion", "mix"])

@@ -62,10 +62,12 @@ def random_fusion(
     return fusion
 
 
-def random_mix(parts: Sequence[Any], name: str = "mix", *, seed: int = 0) -> LearnedMix:
-    """A frozen learned mix with other weights at each site."""
-    mix = LearnedMix.create(Mix(*parts), name)
-    for index, weights in enumerate(mix.weights.values()):
+def random_mix(
+    parts: Sequence[Any], name: str = "mix", *, seed: int = 0, **options: Any
+) -> LearnedMix:
+    """A frozen learned mix with other weights at each site, unless they are shared."""
+    mix = LearnedMix.create(Mix(*parts), name, **options)
+    for index, weights in enumerate(dict.fromkeys(mix.weights.values())):
         randomize(weights, 100 * seed + index, sigma=0.5)
         weights.requires_grad_(False)
     return mix

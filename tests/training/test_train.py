@@ -22,7 +22,7 @@ from hubkit.training import plan as module
 from hubkit.training.data import LabelledText, hold_out
 from hubkit.training.evaluate import evaluate
 from hubkit.training.job import Job
-from hubkit.training.train import train_adapter, train_fusion
+from hubkit.training.train import train_adapter, train_fusion, train_mix
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import (
     BaseModelMismatchError,
@@ -182,13 +182,21 @@ def test_a_fusion_pins_the_versions_it_was_trained_on(catalog: Catalog, base: Pa
         assert same(snapshot(part.deltas[site]), snapshot(delta))
 
 
-@pytest.mark.parametrize("kind", ["adapter", "fusion", "shared"])
+@pytest.mark.parametrize("kind", ["adapter", "fusion", "shared", "mix", "mix-shared"])
 def test_what_is_loaded_gives_the_bits_that_were_trained(
     kind: str, catalog: Catalog, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = trained_models(monkeypatch)
     if kind == "adapter":
         version = train_adapter(catalog, job("new"), base=str(base), method="par_bn")
+    elif kind.startswith("mix"):
+        options = {"vectors": True, "shared": kind.endswith("shared"), "dropout": 0.3}
+        version = train_mix(catalog, job("new"), refs=refs("a", "b"), **options)
+        manifest = catalog.manifest(version)
+        assert [parent.ref for parent in manifest.parents] == ["a@1", "b@1"]
+        assert manifest.method.parameters["learned"] == "vectors"
+        mix = hubkit.load_composition(version.ref, catalog=catalog)
+        assert any((one.values != 0.5).any() for one in mix.weights.values())  # type: ignore[union-attr]
     else:
         options = {"shared": True, "temperature": 2.0} if kind == "shared" else {}
         version = train_fusion(catalog, job("new"), refs=refs("a", "b"), **options)

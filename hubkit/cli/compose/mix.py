@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING, Any
 
-from hubkit.cli.options import json_option, name_option, replace_option
-from hubkit.cli.output import print_published
+import click
+from click.core import ParameterSource
+
+from hubkit.cli.options import in_common, read_job, training_options
+from hubkit.cli.output import print_published, quiet
 from hubkit.cli.params import REF, Number
+from hubkit.training.settings import FUSION_BATCH_SIZE, MIX_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
+
+if TYPE_CHECKING:
+    from registry import Version
+
+_OPTIONS: dict[str, Any] = {"vectors": False, "shared": False, "total": 1.0, "dropout": 0.0}
+"""The options that are passed on to a learned mix where they are other than these."""
+
+_FIXED = {"refs", "weights", "name", "replace", "as_json", "data"}
+"""What a mix takes that is not learned."""
 
 
 @click.command("mix")
@@ -19,26 +32,97 @@ from registry.refs import AdapterRef
     multiple=True,
     help="Weight of an adapter; once for each, in their order.  [default: equal, one in all]",
 )
-@name_option
-@replace_option
-@json_option
+@click.option("--data", help="Learn the weights, and a new head, from these rows.")
+@click.option("--task", help="With --data: what the mix does; default: what all the adapters do.")
+@click.option(
+    "--vectors",
+    is_flag=True,
+    help="With --data: learn a weight for each output of an adapter, not one number.",
+)
+@click.option(
+    "--shared",
+    is_flag=True,
+    help="With --data: learn one set of weights for all layers, not one for each.",
+)
+@click.option(
+    "--total",
+    type=Number(),
+    default=_OPTIONS["total"],
+    show_default=True,
+    help="With --data: what the weights in a layer add up to at first.",
+)
+@click.option(
+    "--dropout",
+    type=Number(0, 1, max_open=True),
+    default=_OPTIONS["dropout"],
+    show_default=True,
+    help="With --data: probability that a weight is dropped, while it is learned.",
+)
+@training_options(Settings(learning_rate=MIX_LEARNING_RATE, batch_size=FUSION_BATCH_SIZE))
 def command(
     refs: tuple[AdapterRef, ...],
     weights: tuple[float, ...],
+    data: str | None,
     name: AdapterRef,
-    replace: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Publish the weighted sum of adapters as one.
 
     What each would add is added with its weight; the last one's head predicts. Nothing is trained.
 
+    With --data, the weights are learned, one for each adapter and layer, and so is a new head
+    (ScaLearn). The options from --config on are for this alone.
+
     \b
     Example:
       hubkit mix reviews tweets --weight 0.3 --weight 0.7 --name both
+      hubkit mix reviews tweets --data mixed.csv --name both
     """
-    from hubkit.composing.combine import publish_mix
+    if data is not None:
+        if weights:
+            raise click.UsageError("--data learns the weights, and --weight gives them.")
+        version = _learned(refs, data, name, options)
+    else:
+        _require_fixed(click.get_current_context())
+        from hubkit.composing.combine import publish_mix
+        from registry import open_catalog
+
+        version = publish_mix(open_catalog(), name, refs, weights, replace=options["replace"])
+    print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+
+
+def _require_fixed(ctx: click.Context) -> None:
+    """Make sure that nothing was asked of training.
+
+    Raises:
+        UsageError: Something was.
+    """
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(str(param.name)) not in (ParameterSource.DEFAULT, None)
+        if given and param.name not in _FIXED and param.expose_value:
+            raise click.UsageError(
+                f"{param.opts[0]} is for weights that are learned: give --data, too."
+            )
+
+
+def _learned(
+    refs: tuple[AdapterRef, ...], data: str, name: AdapterRef, options: dict[str, Any]
+) -> Version:
+    from hubkit.composing.combine import choose
+    from hubkit.composition import Mix
     from registry import open_catalog
 
-    version = publish_mix(open_catalog(), name, refs, weights, replace=replace)
-    print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+    how = {key: value for key, usual in _OPTIONS.items() if (value := options.pop(key)) != usual}
+    catalog = open_catalog()
+    # Fail early: the imports below take seconds.
+    chosen = choose(catalog, refs, Mix)
+    versions = [version for version, _ in chosen]
+    task, task_type = options.pop("task"), options.pop("task_type")
+    task = task or in_common("task", refs, [one.task for one in versions])
+    task_type = task_type or in_common("task type", refs, [one.task_type for one in versions])
+    with quiet():
+        job = read_job(data, name, task, task_type=task_type, **options)
+        from hubkit.training.train import train_mix
+
+        return train_mix(catalog, job, refs=chosen, **how)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,43 @@ def test_bad_weights_publish_nothing(
     assert message in result.stderr
     with pytest.raises(hubkit.HubkitError):
         open_catalog().resolve(AdapterRef.parse("both"))
+
+
+def test_weights_are_learned_from_data_and_the_record_repeats_it(
+    run: Run, trained: Catalog, data: Path, tmp_path: Path
+) -> None:
+    learn = ("mix", "film", "book", "--data", data, "--epochs", 2, "--name", "both")
+    run(*learn, "--vectors", "--dropout", 0.3)
+    version = trained.resolve(AdapterRef.parse("both"))
+    manifest = trained.manifest(version)
+    assert (version.kind, version.task) == ("mix", "sentiment")
+    assert manifest.method.parameters == {"learned": "vectors"}
+    assert manifest.training is not None
+    assert {"vectors": True, "dropout": 0.3}.items() <= manifest.training.arguments.items()
+    both = hubkit.load("both")
+    assert isinstance(both.composition, hubkit.LearnedMix)
+    assert sorted(both.labels) == ["negative", "positive"]
+    (tmp_path / "train.yaml").write_bytes((trained.folder(version) / "train.yaml").read_bytes())
+    run("mix", "--config", tmp_path / "train.yaml", "--name", "again", "film@1", "book@1")
+    assert torch.equal(hubkit.load("again").logits(TEXTS), both.logits(TEXTS))
+    shown = run("show", "both").stdout
+    assert "mix learned=vectors" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--epochs", 3), "--epochs is for weights that are learned: give --data, too."),
+        (("--vectors",), "--vectors is for weights that are learned"),
+        (("--data", "none.csv", "--weight", 1), "--data learns the weights, and --weight gives"),
+        (("--data", "none.csv", "--dropout", 1), "1.0 is not in the range 0<=x<1"),
+    ],
+)
+def test_what_is_for_another_mix_is_a_wrong_command_line(
+    run: Run, trained: Catalog, options: tuple[object, ...], message: str
+) -> None:
+    result = run("mix", "film", "book", "--name", "both", *options, status=2)
+    assert message in " ".join(result.stderr.split())
 
 
 def _weights(weights: tuple[float, ...]) -> list[object]:
