@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from hubkit.adapters.adapter import NAME_THE_BASE, folder_of, frozen
 from hubkit.adapters.tree import Attachable, Trained, Tree, names_of, without_number
@@ -15,9 +16,10 @@ from hubkit.composition import Fuse
 from hubkit.formats.adapterhub.adapter import foreign_name
 from hubkit.formats.adapterhub.fusion import read_fusion, write_fusion
 from hubkit.formats.heads import read_head, write_head
-from hubkit.methods.method import DeltaShape
-from hubkit.methods.sites import Site
+from hubkit.methods.method import DeltaShape, kept_layers
+from hubkit.methods.sites import Site, is_in
 from hubkit.nn.fusion import FusionLayer, ValueInit
+from hubkit.nn.host import BaseModel
 from registry.errors import AdapterError, CompositionError
 from registry.storage.place import Place
 
@@ -33,11 +35,18 @@ class Fusion(Trained):
             one where it is :attr:`shared`.
         kept: By site, the numbers of the parts that it still attends to after :meth:`prune`; all
             of them at a site that is not there.
+        leave_out: The numbers of the layers, from 0, in which neither it nor a part of it adds
+            anything, as of an adapter's method; see :meth:`leaving_out`.
         head: The head it was trained with; None if it has none.
     """
 
     layers: Mapping[Site, FusionLayer]
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    leave_out: tuple[int, ...] = ()
+
+    def adds_at(self, site: Site) -> bool:
+        """Whether it adds something at a ``site`` of its parts."""
+        return not self.leave_out or site in self.layers
 
     @property
     def own_weights(self) -> Mapping[Site, FusionLayer]:
@@ -141,8 +150,11 @@ class Fusion(Trained):
                 f"{', '.join(wanted)}, but they were given as {', '.join(given)}."
             )
         shapes = tree.sites
-        if set(shapes) != set(stored.tensors):
-            odd = ", ".join(sorted(map(str, set(shapes) ^ set(stored.tensors))))
+        odd_sites = stored.tensors.keys() - shapes.keys()
+        if not stored.leave_out:  # else the model says which are in the layers that are left out
+            odd_sites |= shapes.keys() - stored.tensors.keys()
+        if odd_sites:
+            odd = ", ".join(sorted(map(str, odd_sites)))
             raise AdapterError(f"{owner} and its adapters do not have the same sites: {odd}.")
         layers = {
             site: _layer(f"{owner} at {site}", shapes[site], tensors)
@@ -155,6 +167,7 @@ class Fusion(Trained):
             parts=tuple(part.value for part in tree.parts),
             layers=_tied(owner, layers, shapes) if stored.shared else layers,
             kept=stored.kept,
+            leave_out=stored.leave_out,
             head=read_head(folder) if with_head else None,
         )
 
@@ -180,10 +193,38 @@ class Fusion(Trained):
             base=base,
             tensors={site: _tensors(layer) for site, layer in self.layers.items()},
             kept=self.kept,
+            leave_out=self.leave_out,
         )
         if self.head is not None:
             name = ",".join(map(foreign_name, _names(self.tree)))
             write_head(Path(folder), self.head, name=name, model_type=model_type, base=base)
+
+    def leaving_out(self, layers: Sequence[int], model: PreTrainedModel) -> Fusion:
+        """The same fusion without some layers: its parts add nothing there, either.
+
+        Leaving out the lower layers costs little quality, and what lies below those that are left
+        needs no backward pass (AdapterDrop, Rücklé et al. 2021, arXiv 2010.11918).
+
+        Args:
+            layers: Their numbers, from 0; those of a decoder are counted after those of the
+                encoder.
+            model: The base model, or one like it.
+
+        Raises:
+            AdapterError: ``model`` has fewer layers, or none with a fusion is left.
+            UnsupportedModelError: hubkit knows no layers of its architecture.
+        """
+        left_out = tuple(sorted({*self.leave_out, *layers}))
+        kept = kept_layers(BaseModel(model), left_out)
+        own = {s: one for s, one in self.layers.items() if any(is_in(s, layer) for layer in kept)}
+        if not own:
+            raise AdapterError(
+                f"The adapters of {self} add nothing in the layers that are not left out: "
+                f"{', '.join(kept)}."
+            )
+        names = {str(site) for site in own}
+        pruned = {name: numbers for name, numbers in self.kept.items() if name in names}
+        return replace(self, layers=own, kept=pruned, leave_out=left_out)
 
     def prune(self, attention: Mapping[str, Mapping[str, float]], keep: int) -> Fusion:
         """The same fusion over the ``keep`` most attended parts at each site.

@@ -108,4 +108,5 @@ def _kind(composition: Leaf) -> tuple[Kind, Method]:
         return "mix", Method(type="mix", parameters={"learned": learned, **shared})
     assert isinstance(composition, Fusion)
     value = any(layer.value is not None for layer in composition.layers.values())
-    return "fusion", Method(type="fusion", parameters={"value": value, **shared})
+    left_out = {"leave_out": [*composition.leave_out]} if composition.leave_out else {}
+    return "fusion", Method(type="fusion", parameters={"value": value, **shared, **left_out})

@@ -52,6 +52,10 @@ class Trained(ABC):
     def own_weights(self) -> Mapping[Site, nn.Module]:
         """Its own weights at each site, without those of its parts."""
 
+    def adds_at(self, site: Site) -> bool:
+        """Whether it adds something at a ``site`` of its parts."""
+        return True
+
     def modules(self) -> Iterator[nn.Module]:
         """Its own modules with weights, without those of its parts."""
         yield from self.own_weights.values()
@@ -120,9 +124,13 @@ class Tree:
     @cached_property
     def sites(self) -> dict[Site, DeltaShape]:
         """The sites where something is added, with the shape of a delta there."""
-        return {
-            site: delta.shape for adapter in self.adapters for site, delta in adapter.deltas.items()
-        }
+        value = self.value
+        if isinstance(value, Adapter):
+            return {site: delta.shape for site, delta in value.deltas.items()}
+        found = {site: shape for part in self.parts for site, shape in part.sites.items()}
+        if isinstance(value, Trained):
+            return {site: shape for site, shape in found.items() if value.adds_at(site)}
+        return found
 
     @cached_property
     def row_choice(self) -> Batch | Parallel | None:

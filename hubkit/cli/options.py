@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hubkit.cli.configuration import config_option
-from hubkit.cli.params import NAME, Number
+from hubkit.cli.params import LAYERS, NAME, Number
 from hubkit.tasks.rows import Rows
 from hubkit.training.settings import PRECISIONS, SCHEDULES, Settings
 from registry.task_types import TASK_TYPES
@@ -48,6 +48,14 @@ allow_base_mismatch_option = click.option(
     "--allow-base-mismatch",
     is_flag=True,
     help="Go on with another base model than it was trained on; that is noted.",
+)
+
+drop_layers_option = click.option(
+    "--drop-layers",
+    "leave_out",
+    type=LAYERS,
+    metavar="NUMBERS",
+    help="Layers that get nothing, from 0, such as 0-3,7; default: none.",
 )
 
 

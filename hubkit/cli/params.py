@@ -82,6 +82,26 @@ class _Size(click.ParamType[int]):
         return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])
 
 
+class _Layers(click.ParamType[tuple[int, ...]]):
+    """Numbers of layers, and ranges of them that include both ends: ``0-3,7``."""
+
+    name = "layers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        # A file of options may have a list.
+        given = value if isinstance(value, list | tuple) else str(value).split(",")
+        found: set[int] = set()
+        for part in map(str, given):
+            match = re.fullmatch(r"\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*", part)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+            if last < first:
+                self.fail(f"{part!r}: expected numbers and ranges, such as 0-3,7.", param, ctx)
+            found.update(range(first, last + 1))
+        return tuple(sorted(found))
+
+
 class Number(click.FloatRange):
     """A finite number in a range; click's own takes nan, which is in none."""
 
@@ -114,6 +134,7 @@ class _Text(click.ParamType[str]):
         return str(value)
 
 
+LAYERS = _Layers()
 NAME = _Name()
 REF = _Ref()
 SIZE = _Size()

@@ -151,11 +151,6 @@ class Bottleneck(Method):
                 f"bottleneck_size is given for {', '.join(sorted(sizes)) or 'no layer'}; the "
                 f"layers with deltas are {', '.join(kept) or 'none'}."
             )
-        if not kept:
-            raise AdapterError(
-                f"leave_out leaves no layer: the base model has {len(host.layers)}, and all of "
-                "them are left out."
-            )
         return {
             BlockSite(layer, place): DeltaShape(
                 width, sizes[layer] if isinstance(sizes, Mapping) else sizes, width

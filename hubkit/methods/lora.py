@@ -17,7 +17,7 @@ from hubkit.methods.method import (
     check_number,
     check_size,
 )
-from hubkit.methods.sites import LinearSite, Site
+from hubkit.methods.sites import LinearSite, Site, is_in
 from registry.errors import AdapterError
 
 ALL_LINEAR = "all-linear"
@@ -119,11 +119,12 @@ class LoRA(Method):
 
     def shapes(self, host: Host) -> dict[Site, DeltaShape]:
         """Return the site of each delta in ``host``, with its sizes."""
-        left_out = [layer for layer in host.layers if layer not in self.kept_layers(host)]
+        kept = self.kept_layers(host)
+        left_out = [layer for layer in host.layers if layer not in kept]
         found: dict[Site, DeltaShape] = {
             LinearSite(path): DeltaShape(inputs, self.rank_at(path), outputs)
             for path, (inputs, outputs) in host.linears.items()
-            if self._is_target(path) and not any(path.startswith(f"{one}.") for one in left_out)
+            if self._is_target(path) and not any(is_in(LinearSite(path), one) for one in left_out)
         }
         if not found:
             raise AdapterError(

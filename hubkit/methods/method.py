@@ -154,18 +154,37 @@ class Method(ABC):
         }
 
     def kept_layers(self, host: Host) -> list[str]:
-        """Return the layers of ``host`` that are not left out.
+        """As :func:`kept_layers`, without the layers that are left out."""
+        return kept_layers(host, self.leave_out)
 
-        Raises:
-            AdapterError: The base model has fewer layers.
-        """
-        count = len(host.layers)
-        if self.leave_out and self.leave_out[-1] >= count:
-            raise AdapterError(
-                f"leave_out names layer {self.leave_out[-1]}, but the base model has {count} "
-                f"layers, numbered from 0 to {count - 1}."
-            )
-        return [layer for number, layer in enumerate(host.layers) if number not in self.leave_out]
+
+def kept_layers(host: Host, leave_out: Sequence[int]) -> list[str]:
+    """Return the layers of ``host`` that are not left out.
+
+    Args:
+        host: The base model.
+        leave_out: The numbers of those that are, from 0.
+
+    Raises:
+        AdapterError: The base model has fewer layers, or none is left.
+    """
+    check_layer_numbers(leave_out)
+    count = len(host.layers)
+    if leave_out and max(leave_out) >= count:
+        raise AdapterError(
+            f"Layer {max(leave_out)} is to be left out (leave_out), but the base model has {count} "
+            f"layers, numbered from 0 to {count - 1}.",
+            given=max(leave_out),
+            expected=count,
+        )
+    kept = [layer for number, layer in enumerate(host.layers) if number not in leave_out]
+    if not kept:
+        raise AdapterError(
+            f"All {count} layers of the base model are to be left out (leave_out), which leaves "
+            "nothing to train.",
+            given=list(leave_out),
+        )
+    return kept
 
 
 def check_size(name: str, size: Any) -> None:

@@ -34,3 +34,8 @@ class LinearSite(NamedTuple):
 
 
 Site = BlockSite | LinearSite
+
+
+def is_in(site: Site, layer: str) -> bool:
+    """Whether ``site`` is in the layer at the module path ``layer``."""
+    return str(site).startswith(f"{layer}.")

@@ -15,7 +15,8 @@ from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.mix import LearnedMix
 from hubkit.adapters.tree import Attachable, Leaf, Trained, Tree
 from hubkit.composition import Batch, Fuse, Mix, Parallel, Stack
-from hubkit.methods.sites import BlockSite
+from hubkit.methods.method import kept_layers
+from hubkit.methods.sites import is_in
 from hubkit.models.build import Builder
 from hubkit.models.copies import batch_size, repeat_rows
 from hubkit.models.fit import Fitting
@@ -130,9 +131,9 @@ def attach(
     elif isinstance(composition, Mix) and composition.weights is None:
         composition = LearnedMix.create(composition)
     tree = Tree.of(composition)
-    _check_weights(tree)
     tree.check_one_base()
     fitting = Fitting(model, allow_base_mismatch=allow_base_mismatch)
+    _check_weights(tree, fitting.host)
     for adapter in {id(one): one for one in tree.adapters}.values():
         fitting.check(adapter)
     for leaf in _predicting(tree):
@@ -156,8 +157,11 @@ def attached_to(model: PreTrainedModel) -> Attachable | None:
     return None if carried is None else carried.composition
 
 
-def _check_weights(tree: Tree) -> None:
-    """Make sure that what is trained has weights, at the sites of its parts and only there."""
+def _check_weights(tree: Tree, host: BaseModel) -> None:
+    """Make sure that what is trained has weights, at the sites of its parts and only there.
+
+    A fusion has none in the layers that it leaves out.
+    """
     for one in tree.inside():
         value = one.value
         if isinstance(value, Fuse) or (isinstance(value, Mix) and value.weights is None):
@@ -165,7 +169,13 @@ def _check_weights(tree: Tree) -> None:
             raise CompositionError(
                 f"{tree.value} holds {kind} without weights: train that one first."
             )
-        if isinstance(value, Trained) and (odd := value.own_weights.keys() ^ one.sites.keys()):
+        if not isinstance(value, Trained):
+            continue
+        expected = {site for part in one.parts for site in part.sites}
+        if isinstance(value, Fusion) and value.leave_out:
+            kept = kept_layers(host, value.leave_out)
+            expected = {site for site in expected if any(is_in(site, layer) for layer in kept)}
+        if odd := value.own_weights.keys() ^ expected:
             raise CompositionError(
                 f"{value} and its parts do not have the same sites: "
                 f"{', '.join(sorted(map(str, odd)))}. Give it the parts that it was trained over."
@@ -206,13 +216,4 @@ def _predicting(tree: Tree) -> Iterator[Leaf]:
 
 def _layers_of(host: BaseModel, tree: Tree) -> list[str]:
     """The layers that a composition changes."""
-    return [
-        layer
-        for layer in host.layers
-        if any(
-            site.layer == layer
-            if isinstance(site, BlockSite)
-            else site.path.startswith(f"{layer}.")
-            for site in tree.sites
-        )
-    ]
+    return [layer for layer in host.layers if any(is_in(site, layer) for site in tree.sites)]

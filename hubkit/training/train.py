@@ -77,7 +77,12 @@ def train_adapter(
 
 
 def train_fusion(
-    catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chosen], **options: Any
+    catalog: Catalog,
+    job: Job,
+    *,
+    refs: Sequence[AdapterRef | Chosen],
+    leave_out: Sequence[int] = (),
+    **options: Any,
 ) -> Version:
     """Train AdapterFusion over published adapters and a new head, and publish them.
 
@@ -85,16 +90,19 @@ def train_fusion(
 
     Args:
         refs: The adapters to fuse, two or more on one base model; or what :func:`choose` returned.
+        leave_out: The numbers of layers, from 0, in which nothing is fused, and the adapters add
+            nothing.
         options: What :meth:`Fusion.create` takes, such as ``value`` or ``shared``.
 
     Raises:
+        AdapterError: The base model has no such layer, or no other one.
         CompositionError: Fewer than two adapters, or one of them twice; or an option is out of
             range.
         BaseModelMismatchError: The adapters belong to different base models, or the base model is
             not the one that they were trained on.
         HubkitError: As :func:`train_adapter`.
     """
-    return _train_over(catalog, job, refs, Fuse, Fusion.create, options)
+    return _train_over(catalog, job, refs, Fuse, Fusion.create, options, leave_out)
 
 
 def train_mix(
@@ -123,6 +131,7 @@ def _train_over(
     verb: type[Composition],
     create: Callable[..., Trained],
     options: Mapping[str, Any],
+    leave_out: Sequence[int] = (),
 ) -> Version:
     chosen = choose(catalog, refs, verb)
     base = chosen[0][1].base_model
@@ -132,10 +141,14 @@ def _train_over(
     model = start.model
     parts = (part.composition for part in published)
     composition = create(verb(*parts), str(job.name), **options)
+    if leave_out:
+        assert isinstance(composition, Fusion)
+        composition = composition.leaving_out(leave_out, model)
     # The base model was compared before it was prepared.
     attach(model, composition, allow_base_mismatch=True)
     train_only(model, composition)
-    named = {"refs": [str(version.ref) for version, _ in chosen], **options}
+    refs_of = [str(version.ref) for version, _ in chosen]
+    named = {"refs": refs_of, "leave_out": [*leave_out], **options}
     parents = tuple(pins(chosen))
     return _run(catalog, job, start, composition, named, parents=parents, options=options)
 

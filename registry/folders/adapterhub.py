@@ -259,5 +259,13 @@ def _check_fusion(
                 f"that the hidden size is {hidden_size}. Copy both files from one fusion.",
                 name,
             )
-    shared = {"shared": True} if config.get("shared") is True else {}
-    return {"value": any(name.endswith(".value.weight") for name in own), **shared}
+    left_out = config.get("leave_out") or []
+    if not isinstance(left_out, list) or not all(type(n) is int and n >= 0 for n in left_out):
+        raise FolderError(
+            f"{path / FUSION.config}: leave_out is {left_out!r}; expected numbers of layers.", path
+        )
+    return {
+        "value": any(name.endswith(".value.weight") for name in own),
+        **({"shared": True} if config.get("shared") is True else {}),
+        **({"leave_out": left_out} if left_out else {}),
+    }

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedModel
 
 from hubkit import Adapter, Batch, Fuse, Fusion, Stack, attach, train_only
 from hubkit.adapters.tree import Tree
 from hubkit.bases.load import describe
+from hubkit.methods.sites import BlockSite, Site, is_in
+from hubkit.nn.delta import Delta
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError
 from tests.support.compositions import run_with
 from tests.support.models import (
@@ -28,7 +31,10 @@ from tests.support.models import (
 
 
 def adapters(method: str = "seq_bn", count: int = 2) -> list[Adapter]:
-    model = tiny_model()
+    return adapters_of(tiny_model(), method, count)
+
+
+def adapters_of(model: PreTrainedModel, method: str = "seq_bn", count: int = 2) -> list[Adapter]:
     base = describe(model)
     return [
         replace(random_adapter(model, f"part-{i}", method, seed=i), base=base) for i in range(count)
@@ -210,3 +216,52 @@ def test_the_configuration_says_what_the_library_would(
     assert tuple(config[key] for key in keys) == written
     loaded = Fusion.load(tmp_path, parts)
     assert {bool(layer.penalty) for layer in loaded.layers.values()} == {written[1]}
+
+
+def test_in_a_layer_that_a_fusion_leaves_out_its_parts_add_nothing(tmp_path: Path) -> None:
+    model = tiny_model()
+    parts = adapters(count=2)
+    whole = random_fusion(parts)
+    fusion = whole.leaving_out([0], model)
+    last = BlockSite("encoder.layer.1", "feed_forward")
+    assert set(fusion.layers) == set(Tree.of(fusion).sites) == {last}
+    above = [
+        replace(
+            part,
+            method=replace(part.method, leave_out=(0,)),
+            deltas={last: part.deltas[last]},
+        )
+        for part in parts
+    ]
+    with attach(model, replace(whole, parts=tuple(above), layers={last: whole.layers[last]})):
+        expected = run(model)
+    fusion.save(tmp_path)
+    loaded = Fusion.load(tmp_path, parts)
+    assert loaded.leave_out == (0,)
+    for one in (fusion, loaded):
+        with attach(model, one):
+            assert torch.equal(run(model), expected)
+
+
+def test_a_fusion_leaves_out_layers_that_there_are_and_not_all_of_them() -> None:
+    model, fusion = tiny_model(), random_fusion(adapters())
+    with pytest.raises(AdapterError, match=r"Layer 2 is to be left out .* has 2 layers"):
+        fusion.leaving_out([2], model)
+    with pytest.raises(AdapterError, match="All 2 layers"):
+        fusion.leaving_out([0, 1], model)
+    low = random_fusion([replace(one, deltas=_first_layer(one)) for one in adapters()])
+    with pytest.raises(AdapterError, match=r"add nothing in the layers .* encoder.layer.1\."):
+        low.leaving_out([0], model)
+
+
+def test_a_fusion_that_lost_a_layer_is_told_from_one_that_leaves_it_out(tmp_path: Path) -> None:
+    model, parts = tiny_model(num_hidden_layers=3), adapters_of(tiny_model(num_hidden_layers=3))
+    fusion = random_fusion(parts).leaving_out([0], model)
+    first, *_ = fusion.layers
+    lost = replace(fusion, layers={first: fusion.layers[first]})
+    with pytest.raises(CompositionError, match=r"same sites: encoder.layer.2.feed_forward"):
+        attach(model, lost)
+
+
+def _first_layer(adapter: Adapter) -> dict[Site, Delta]:
+    return {site: one for site, one in adapter.deltas.items() if is_in(site, "encoder.layer.0")}

@@ -98,7 +98,7 @@ def test_layers_that_are_left_out_keep_their_place_in_a_list() -> None:
 
 
 def test_an_adapter_without_any_layer_is_refused() -> None:
-    with pytest.raises(AdapterError, match="leave_out leaves no layer: the base model has 2"):
+    with pytest.raises(AdapterError, match="All 2 layers of the base model are to be left out"):
         new_method("seq_bn", host(), leave_out=[0, 1])
 
 

@@ -177,7 +177,7 @@ def test_its_form_is_linear_and_starts_at_nothing(bias: bool) -> None:
         ({"target_modules": ["nothing"]}, r"target_modules \('nothing',\) name no linear layer of"),
         ({"target_modules": 5}, "target_modules"),
         ({"r": 4}, "The method lora has no parameter 'r'; it has rank, alpha, use_rslora, target"),
-        ({"leave_out": [0, 1]}, "name no linear layer"),
+        ({"leave_out": [0, 1]}, "All 2 layers"),
         ({"chained": True}, "no parameter 'chained'"),
     ],
 )

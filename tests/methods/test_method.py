@@ -100,7 +100,10 @@ def test_the_layers_of_a_decoder_are_counted_after_those_of_the_encoder() -> Non
         ({"dropout": float("nan")}, "dropout must be a number from 0 to below 1, not nan"),
         ({"dropout": True}, "dropout must be a number from 0 to below 1, not True"),
         ({"dropout": 10**400}, "dropout must be a number from 0 to below 1, not 1000"),
-        ({"leave_out": [2]}, "leave_out names layer 2, but the base model has 2 layers, numbered"),
+        (
+            {"leave_out": [2]},
+            r"Layer 2 is to be left out \(leave_out\), but the base model has 2 layers",
+        ),
         ({"leave_out": [-1]}, r"leave_out takes the numbers of layers, from 0, not \[-1\]"),
         ({"leave_out": "0"}, "leave_out takes the numbers of layers, from 0, not '0'"),
         ({"leave_out": [0.0]}, r"leave_out takes the numbers of layers, from 0, not \[0.0\]"),

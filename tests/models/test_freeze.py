@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from transformers import (
     AutoModel,
     AutoModelForImageClassification,
@@ -302,3 +304,23 @@ def test_a_bare_backbone_trains_what_is_named_alone(architecture: str) -> None:
         train_only(model, fusion, parts[1])
         trained = {id(p) for p in model.parameters() if p.requires_grad}
         assert trained == weights_of(fusion, parts[1])
+
+
+@pytest.mark.parametrize("method", ["seq_bn", "lora"])
+def test_nothing_below_the_lowest_trained_layer_is_kept_for_the_backward_pass(method: str) -> None:
+    def trained(layers: int, leave_out: tuple[int, ...]) -> tuple[list[bool], int]:
+        model = tiny_classifier(num_hidden_layers=layers).train()
+        with attach(model, adapter_of_kind(model, method, leave_out=leave_out)) as attached:
+            train_only(model, attached.composition)
+            kept: list[Tensor] = []
+            learns: list[bool] = []
+            for module in (model.bert.embeddings, *model.bert.encoder.layer):
+                module.register_forward_hook(lambda *given: learns.append(given[2].requires_grad))
+            with saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):  # type: ignore[func-returns-value]
+                model(**tiny_batch()).loss.backward()
+            return learns, len(kept)
+
+    learns, kept = trained(4, (0, 1))
+    assert learns == [False, False, False, True, True]
+    # Those of a model without the two layers below.
+    assert kept == trained(2, ())[1]

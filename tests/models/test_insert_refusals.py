@@ -46,7 +46,7 @@ def test_a_name_that_is_none_is_refused(name: Any) -> None:
         ({"activation": 3}, ("activation", "3")),
         ({"scaling": "wild"}, ("'learned' or 'channel', not 'wild'",)),
         ({"scaling": float("inf")}, ("scaling", "inf")),
-        ({"leave_out": (5,)}, ("leave_out", "layer 5", "2 layers")),
+        ({"leave_out": (5,)}, ("leave_out", "Layer 5", "2 layers")),
         ({"leave_out": "01"}, ("leave_out", "'01'")),
         ({"leave_out": (-1,)}, ("leave_out", "-1")),
         ({"leave_out": (0, 1)}, ("leave_out",)),
@@ -64,7 +64,7 @@ def test_a_name_that_is_none_is_refused(name: Any) -> None:
         ({"method": "lora", "rank_pattern": {"(": 2}}, ("'('", "regular expression")),
         ({"method": "lora", "rank_pattern": {"query": 0}}, ("rank", "0")),
         ({"method": "lora", "rank_pattern": []}, ("rank_pattern",)),
-        ({"method": "lora", "leave_out": (0, 1)}, ("no linear layer",)),
+        ({"method": "lora", "leave_out": (0, 1)}, ("All 2 layers",)),
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_refused(

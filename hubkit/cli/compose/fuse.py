@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hubkit.cli.options import in_common, read_job, training_options
+from hubkit.cli.options import drop_layers_option, in_common, read_job, training_options
 from hubkit.cli.output import print_published, quiet
 from hubkit.cli.params import REF, Number
 from hubkit.training.settings import FUSION_BATCH_SIZE, FUSION_LEARNING_RATE, Settings
@@ -56,12 +56,14 @@ _OPTIONS: dict[str, Any] = {
     show_default=True,
     help="What scores are divided by: above 1, attention is more even.",
 )
+@drop_layers_option
 @training_options(Settings(learning_rate=FUSION_LEARNING_RATE, batch_size=FUSION_BATCH_SIZE))
 def command(
     refs: tuple[AdapterRef, ...],
     data: str,
     task: str | None,
     task_type: str | None,
+    leave_out: tuple[int, ...] | None,
     name: AdapterRef,
     as_json: bool,
     **options: Any,
@@ -97,5 +99,5 @@ def command(
         job = read_job(data, name, task, task_type=task_type, **options)
         from hubkit.training.train import train_fusion
 
-        version = train_fusion(catalog, job, refs=chosen, **how)
+        version = train_fusion(catalog, job, refs=chosen, leave_out=leave_out or (), **how)
     print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')

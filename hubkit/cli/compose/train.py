@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubkit.cli.options import read_job, read_jobs, training_options
+from hubkit.cli.options import drop_layers_option, read_job, read_jobs, training_options
 from hubkit.cli.output import print_json, print_published, print_table, quiet, version_json
 from hubkit.cli.params import REF, Number
 from hubkit.methods.table import METHODS
@@ -53,12 +53,7 @@ _PARAMETERS = (
     type=Number(0, 1, max_open=True),
     help="Of the adapter, while it is trained; default: none.",
 )
-@click.option(
-    "--leave-out",
-    type=click.IntRange(min=0),
-    multiple=True,
-    help="Number of a layer that gets no adapter, from 0; repeatable.",
-)
+@drop_layers_option
 @click.option(
     "--over",
     type=REF,

@@ -14,6 +14,7 @@ from hubkit.formats.adapterhub.config import refuse_others, said_in
 from hubkit.formats.adapterhub.names import family
 from hubkit.formats.stored import SiteTensors
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
+from hubkit.methods.method import check_layer_numbers
 from hubkit.methods.sites import Site
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo
@@ -42,6 +43,8 @@ _COMPUTED = {
 }
 _KEPT = "kept"
 """What hubkit adds beside the configuration of a pruned fusion; the library ignores it."""
+_LEAVE_OUT = "leave_out"
+"""The same for one that leaves out layers."""
 
 _SHARED = "shared"
 """The same for a fusion whose layers are all one; the files repeat it, for the library."""
@@ -58,6 +61,7 @@ class StoredFusion:
         regularized: Whether its value matrices are held to the identity in training.
         shared: Whether the layers are one.
         kept: By site, the numbers of the adapters that a pruned fusion still attends to.
+        leave_out: The numbers of the layers without it.
     """
 
     name: str
@@ -66,6 +70,7 @@ class StoredFusion:
     regularized: bool
     shared: bool
     kept: Mapping[str, tuple[int, ...]]
+    leave_out: tuple[int, ...]
 
 
 def read_fusion(folder: Place) -> StoredFusion:
@@ -109,6 +114,9 @@ def read_fusion(folder: Place) -> StoredFusion:
             f"{'a' if has_value else 'no'} value matrix. Copy both files from one fusion."
         )
     kept = _kept(source.get(_KEPT, {}), len(adapter_names), folder)
+    left_out = source.get(_LEAVE_OUT, [])
+    with said_in(folder / _CONFIG_FILE):
+        check_layer_numbers(left_out)
     return StoredFusion(
         name=name,
         adapter_names=adapter_names,
@@ -116,6 +124,7 @@ def read_fusion(folder: Place) -> StoredFusion:
         regularized=bool(options.get("regularization", True)),
         shared=source.get(_SHARED) is True,
         kept=kept,
+        leave_out=tuple(left_out),
     )
 
 
@@ -130,10 +139,11 @@ def write_fusion(
     base: BaseModelInfo,
     tensors: Mapping[Site, Mapping[str, Tensor]],
     kept: Mapping[str, tuple[int, ...]],
+    leave_out: tuple[int, ...],
 ) -> None:
     """Write a fusion folder that ``load_adapter_fusion(folder, use_safetensors=True)`` takes.
 
-    A fusion over LoRA adapters, or a pruned one, is for hubkit alone.
+    A fusion over LoRA adapters, a pruned one and one without some layers are for hubkit alone.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -159,6 +169,8 @@ def write_fusion(
         content[_SHARED] = True
     if kept:
         content[_KEPT] = {site: list(numbers) for site, numbers in kept.items()}
+    if leave_out:
+        content[_LEAVE_OUT] = list(leave_out)
     write_json(folder / _CONFIG_FILE, content)
 
 

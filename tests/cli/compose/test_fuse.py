@@ -6,6 +6,8 @@ import pytest
 import yaml
 from click.testing import Result
 
+from hubkit import load_composition
+from hubkit.adapters.tree import Tree
 from registry import AdapterRef, Catalog, Version
 from tests.cli.conftest import write_csv
 from tests.support.asking import counting_questions
@@ -117,3 +119,27 @@ def test_options_that_make_no_fusion_are_a_wrong_command_line(
     fuse: Run, trained: Catalog, options: tuple[object, ...], message: str
 ) -> None:
     assert message in " ".join(fuse("film", "book", *options, status=2).stderr.split())
+
+
+def test_layers_are_left_out_of_the_fusion_and_of_what_it_fuses(
+    fuse: Run, run: Run, trained: Catalog
+) -> None:
+    fuse("film", "book", "--drop-layers", "0")
+    version = trained.resolve(AdapterRef.parse("both"))
+    manifest = trained.manifest(version)
+    assert manifest.method.parameters == {"value": True, "leave_out": [0]}
+    loaded = load_composition("both", catalog=trained)
+    assert {str(site) for site in Tree.of(loaded).sites} == {"encoder.layer.1.feed_forward"}
+    assert run("predict", "both", "good").stdout.split("\t")[0] in ("positive", "negative")
+    written = trained.folder(version) / "train.yaml"
+    assert "leave_out:\n- 0\n" in written.read_text()
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [("0-1", "All 2 layers of the base model"), ("1-2", "Layer 2 is to be left out")],
+)
+def test_layers_that_cannot_be_left_out_are_told_in_one_sentence(
+    fuse: Run, trained: Catalog, layers: str, message: str
+) -> None:
+    assert message in fuse("film", "book", "--drop-layers", layers, status=1).stderr

@@ -167,7 +167,7 @@ def test_value_out_of_range_is_a_usage_error(train: Run, option: str, value: obj
 
 def test_lora_is_trained_with_its_own_parameters_and_predicts(train: Run, run: Run) -> None:
     options = ("--method", "lora", "--rank", 2, "--alpha", 4, "--target-module", "key")
-    train("--name", "film", *options, "--leave-out", 0, "--dropout", 0.1)
+    train("--name", "film", *options, "--drop-layers", 0, "--dropout", 0.1)
     catalog = open_catalog()
     version = catalog.resolve(AdapterRef.parse("film"))
     assert catalog.manifest(version).method.model_dump()["parameters"] == {
