@@ -38,6 +38,7 @@ from registry.errors import (
 )
 from tests.support.data import TEXTS
 from tests.support.language import language_base, pairs, texts
+from tests.support.learned import publish_learned
 from tests.support.models import base_folder, randomize, tiny_model
 from tests.support.whole_way import job
 
@@ -194,7 +195,8 @@ def test_stacks_with_an_invertible_part_and_mixes_compute_the_same(
     refs = [AdapterRef.parse(name) for name in ("inv", "double", "low")]
     publish_stack(random_adapters, AdapterRef.parse("stacked"), refs[:2])
     publish_mix(random_adapters, AdapterRef.parse("mixed"), refs[1:], weights=[0.3, 0.7])
-    for name in ("stacked", "mixed"):
+    publish_learned(random_adapters, "learned", ("low", "double"), vectors=True)
+    for name in ("stacked", "mixed", "learned"):
         done = export_onnx(name, tmp_path / f"out-{name}", catalog=random_adapters)
         expected = hubkit.load(name, catalog=random_adapters).logits(TEXTS)
         found = served(done.folder, TEXTS)["logits"]

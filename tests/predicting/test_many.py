@@ -18,6 +18,7 @@ from registry import AdapterRef, Catalog
 from registry.errors import AdapterError, DataError
 from tests.support.data import TEXTS
 from tests.support.language import language_base
+from tests.support.learned import publish_learned
 from tests.support.models import randomize
 from tests.support.whole_way import job as task_job
 
@@ -104,8 +105,9 @@ def test_rows_without_a_known_adapter_are_refused(many: ManyAdapters) -> None:
 
 
 def test_adapters_trained_here_answer_as_alone(trained_catalog: Catalog, base: Path) -> None:
-    many = load_many(str(base), ["a", "both", "b"], catalog=trained_catalog)
-    names = ["a", "both", "b", "a"]
+    publish_learned(trained_catalog, "mixed", vectors=True)
+    many = load_many(str(base), ["a", "both", "b", "mixed"], catalog=trained_catalog)
+    names = ["a", "both", "b", "mixed"]
     found = many.predict(TEXTS, adapter=names)
     for name, text, one in zip(names, TEXTS, found, strict=True):
         (expected,) = hubkit.load(name, catalog=trained_catalog).predict([text])

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+import hubkit
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog
 from registry.errors import RemoteNotFoundError
 from registry.search.search import search
 from tests.support.foreign import PEFT
 from tests.support.hub import Hub
+from tests.support.learned import publish_learned
+from tests.support.models import same, snapshot
 from tests.support.roundtrip import pull, push
 from tests.support.shelf import publish_fusion, publish_head, publish_lora
 
@@ -79,3 +82,21 @@ def test_what_a_fusion_is_made_of_comes_along(
     pull(other_catalog, hub, "ada/both")
     names = [str(version.ref) for version in search(other_catalog).items]
     assert names == ["ada/both@1", "ada/b@1", "ada/a@1"]
+
+
+def test_so_it_does_with_a_learned_mix_whose_weights_are_the_same(
+    catalog: Catalog, other_catalog: Catalog, hub: Hub
+) -> None:
+    publish_fusion(catalog)
+    publish_learned(catalog, "mixed", vectors=True, shared=True)
+    push(catalog, hub, "mixed")
+    here = pull(other_catalog, hub, "ada/mixed")
+    assert here.kind == "mix"
+    one, other = (
+        hubkit.load_composition(name, catalog=where)
+        for name, where in (("mixed", catalog), ("ada/mixed", other_catalog))
+    )
+    assert isinstance(one, hubkit.LearnedMix)
+    assert isinstance(other, hubkit.LearnedMix)
+    assert other.shared
+    assert all(same(snapshot(other.weights[s]), snapshot(w)) for s, w in one.weights.items())
