@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +77,42 @@ def reference_pickles() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pickles, "run_child", run)
         yield
+
+
+@pytest.fixture(scope="session")
+def migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without rows, which all migrations made."""
+    from registry import open_catalog
+    from registry.catalog.store import DATABASE_NAME
+
+    home = tmp_path_factory.mktemp("migrated-once")
+    open_catalog(home).close()
+    return home / DATABASE_NAME
+
+
+@pytest.fixture(autouse=True)
+def copied_databases(
+    request: pytest.FixtureRequest, migrated_once: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Start each database file from a copy, but in commands that have a process of their own.
+
+    What is marked ``from_nothing`` runs the migrations, as users do.
+    """
+    if request.node.get_closest_marker("from_nothing"):
+        return
+    from registry.database.database import Database
+    from registry.database.sqlite import Sqlite
+
+    upgrade = Database.upgrade
+
+    def copy_first(self: Database) -> None:
+        if isinstance(self.backend, Sqlite) and not self.backend.path.exists():
+            # Another thread may be as far, or the folder may be closed on purpose.
+            with suppress(OSError), tempfile.TemporaryDirectory(dir=migrated_once.parent) as folder:
+                os.link(shutil.copy(migrated_once, folder), self.backend.path)
+        upgrade(self)
+
+    monkeypatch.setattr(Database, "upgrade", copy_first)
 
 
 @pytest.fixture

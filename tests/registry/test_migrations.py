@@ -25,6 +25,8 @@ from registry.maintenance.schema import differences
 from registry.search.search import search
 from registry.tables.models import METADATA
 
+pytestmark = pytest.mark.from_nothing
+
 
 def schema(connection: Connection) -> dict[str, object]:
     """Everything that a database says about its tables."""

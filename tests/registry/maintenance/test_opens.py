@@ -46,6 +46,7 @@ def opened() -> Iterator[list[str]]:
 
 
 @pytest.mark.sqlite
+@pytest.mark.from_nothing
 def test_no_verb_opens_the_file_of_a_database(
     catalog: Catalog,
     other_catalog: Catalog,
