@@ -23,6 +23,7 @@ from registry.database.database import after_commit
 from registry.errors import (
     AlteredLogError,
     AlteredRowsError,
+    DamagedDatabaseError,
     DatabaseError,
     OutdatedDatabaseError,
     StorageError,
@@ -102,16 +103,23 @@ class Log:
             details: JSON values; those that are None are left out.
 
         Raises:
-            DatabaseError: The records are of another registry, or the database is older than they.
+            DatabaseError: The records are of another registry, or the database is older than they,
+                or the log does not end where its head says.
             StorageError: The entry's file cannot be written.
         """
-        sequence, previous = connection.execute(
-            update(LOG_HEAD)
-            .values(sequence=LOG_HEAD.c.sequence + 1)
-            .returning(LOG_HEAD.c.sequence, LOG_HEAD.c.hash)
-        ).one()
+        head = connection.execute(select(LOG_HEAD).with_for_update()).first()
+        if head is None:
+            raise DamagedDatabaseError("The log has lost its head, the row of the table log_head.")
+        last, previous = head.sequence, head.hash
+        # A rebuild may have counted entries at the end that are lost.
+        if action != "rebuild" and not self.holds(connection, last, previous):
+            raise DamagedDatabaseError(
+                f"The log does not end with entry {last} ({previous[:12]}), which its head names: "
+                "somebody altered one of them.",
+                last,
+            )
         entry = Entry(
-            sequence=sequence,
+            sequence=last + 1,
             at=datetime.now(UTC).isoformat(),
             actor=current_user(),
             action=action,
@@ -119,8 +127,8 @@ class Log:
             details={key: value for key, value in details.items() if value is not None},
             previous=previous,
         )
-        self.write_missing_records(connection, entry.sequence - 1)
-        self._require_latest(entry.sequence - 1)
+        self.write_missing_records(connection, last)
+        self._require_latest(last)
         self.insert(connection, entry)
         content = entry.to_json()
         self.records.put(entry.sequence, content)
@@ -254,7 +262,8 @@ class Log:
             return
         there = {sequence for sequence in self.records.sequences() if sequence < last}
         self._is_recorded(connection, max(there, default=0))
-        self.write_records(connection, sorted({*range(1, last)} - there))
+        logged = connection.scalars(select(LOG.c.sequence).where(LOG.c.sequence < last))
+        self.write_records(connection, sorted({*logged} - there))
         # Last, because this record says that all earlier ones are there.
         self.write_records(connection, [last])
 

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
-    Boolean,
     Column,
     ColumnElement,
     Connection,
-    Double,
     Integer,
     ScalarSelect,
     String,
@@ -26,6 +24,7 @@ from sqlalchemy import (
 from registry.database.database import TEXT_TABLE, VERSION_TABLE, Database
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
+from registry.tables.column_types import Real, Truth, UtcDateTime, Whole
 from registry.tables.models import (
     FILES,
     LOG,
@@ -33,7 +32,6 @@ from registry.tables.models import (
     METADATA,
     REPOSITORIES,
     REVISIONS,
-    UtcDateTime,
 )
 
 _SHOWN = 3
@@ -111,11 +109,11 @@ def _fits(column: Column[Any]) -> ColumnElement[bool]:
             day > "0000-99",
             func.date(type_coerce(column, String), "+0 days") == day,
         )
-    if isinstance(column.type, Boolean):
+    if isinstance(column.type, Truth):
         return type_coerce(column, Integer).in_((0, 1))
-    if isinstance(column.type, Double):
+    if isinstance(column.type, Real):
         return storage == "real"
-    return storage == ("integer" if isinstance(column.type, Integer) else "text")
+    return storage == ("integer" if isinstance(column.type, Whole) else "text")
 
 
 def expected_blobs(database: Database) -> Iterator[tuple[str, int | None]]:
@@ -206,7 +204,7 @@ def unlogged_ids(connection: Connection) -> list[int]:
     They were published before there was a log, or inserted by another program.
     """
     told = {
-        (folded, json.loads(details).get("digest"))
+        (folded, _digest(details))
         for folded, details in connection.execute(
             select(LOG.c.folded, LOG.c.details).where(LOG.c.action == "publish")
         )
@@ -218,3 +216,11 @@ def unlogged_ids(connection: Connection) -> list[int]:
         .order_by(REVISIONS.c.id)
     )
     return [row.id for row in rows if (row.folded, row.manifest_digest) not in told]
+
+
+def _digest(details: str) -> str | None:
+    try:
+        found = json.loads(details).get("digest")
+    except (ValueError, AttributeError):  # which the check of the log tells of
+        return None
+    return found if isinstance(found, str) else None

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from registry.catalog.catalog import Catalog
-from registry.errors import AlteredRowsError, HubkitError
+from registry.errors import AlteredLogError, AlteredRowsError, HubkitError, InvalidNameError
 from registry.log.entry import Entry
 from registry.maintenance.findings import Finding
 from registry.maintenance.rows import rewrite
@@ -176,8 +176,15 @@ def _pages(catalog: Catalog) -> Iterator[list[tuple[Logged, _Rows]]]:
 def _of_log(catalog: Catalog, connection: Connection, names: Sequence[str]) -> list[Logged]:
     logged: dict[str, Logged] = {}
     for entry in catalog.log.entries(connection, names):
-        ref = AdapterRef.parse(entry.name)
-        logged.setdefault(ref.folded, Logged(ref)).add(entry)
+        try:
+            ref = AdapterRef.parse(entry.name)
+            logged.setdefault(ref.folded, Logged(ref)).add(entry)
+        except (InvalidNameError, KeyError, TypeError, ValueError) as error:
+            raise AlteredLogError(
+                f"Entry {entry.sequence} of the log does not say what was done to which adapter "
+                f"({error}): somebody altered it.",
+                entry.sequence,
+            ) from error
     return [*logged.values()]
 
 

@@ -74,6 +74,7 @@ def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done
 
     Raises:
         RegistryNotFoundError: There are no records.
+        AlteredLogError: The records do not go on where a sound database ends.
         NewerDatabaseError: A newer hubkit has used the database.
         StorageError: The disk is full or not writable; the database is as it was.
     """
@@ -184,10 +185,10 @@ def _replay(
 ) -> Rebuilt:
     """Apply the entries that a sound database does not have yet."""
     with writing() as connection:
-        known, _ = Log.head(connection)
+        head = Log.head(connection)
     # Read twice rather than kept, as there may be millions.
-    replay = Replay(catalog.store, Records(catalog.log.records, known))
-    records = Records(catalog.log.records, known)
+    replay = Replay(catalog.store, Records(catalog.log.records, *head))
+    records = Records(catalog.log.records, *head)
     entries = iter(records)
     done = 0
     while batch := list(islice(entries, _BATCH)):

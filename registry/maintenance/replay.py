@@ -9,7 +9,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from registry.catalog.store import Store
-from registry.errors import CorruptBlobError, HubkitError, ManifestError, NotFoundError
+from registry.errors import (
+    AlteredLogError,
+    CorruptBlobError,
+    HubkitError,
+    ManifestError,
+    NotFoundError,
+)
 from registry.log.entry import Entry
 from registry.log.records import RecordStore
 from registry.refs import AdapterRef
@@ -24,6 +30,7 @@ class Records:
     Args:
         records: Where they are.
         known: The number of the last entry that the database has already.
+        head: The hash of that entry, which the next one names.
 
     Attributes:
         last: The highest number of a record.
@@ -31,9 +38,9 @@ class Records:
             one pass over the entries.
     """
 
-    def __init__(self, records: RecordStore, known: int) -> None:
+    def __init__(self, records: RecordStore, known: int, head: str) -> None:
         """List them."""
-        self._records, self._known = records, known
+        self._records, self._known, self._head = records, known, head
         self._pending: dict[int, list[str]] = defaultdict(list)
         for sequence, digest in records.pending():
             self._pending[sequence].append(digest)
@@ -54,9 +61,13 @@ class Records:
         return tuple(spans)
 
     def __iter__(self) -> Iterator[Entry]:
-        """Yield them."""
+        """Yield them.
+
+        Raises:
+            AlteredLogError: The first one does not follow what the database has.
+        """
         self.problems, self._lost = [], []
-        here, then = self._candidates(self._known + 1), self._candidates(self._known + 2)
+        here, then = self._following(self._known + 1), self._candidates(self._known + 2)
         for number in range(self._known + 1, self.last + 1):
             after = self._candidates(number + 2)
             chosen = self._choose(number, here, then, after)
@@ -75,6 +86,23 @@ class Records:
                     f"found {found}."
                 )
             here, then = then, after
+
+    def _following(self, number: int) -> list[Entry]:
+        """Return what may be the entry after the database's last one."""
+        found = self._candidates(number)
+        following = [entry for entry in found if entry.previous == self._head]
+        if found and not following and number <= self._settled:
+            place = self._records.location(number)
+            raise AlteredLogError(
+                f"{place} does not follow entry {number - 1} of the database: expected it to name "
+                f"{self._head[:12]}, found {found[0].previous[:12]}. Another registry keeps its "
+                "records there, or somebody altered it. Nothing was changed. Give each registry a "
+                "storage of its own, or move that file away to go on without it.",
+                place,
+                expected=self._head,
+                found=found[0].previous,
+            )
+        return following
 
     def _candidates(self, number: int) -> list[Entry]:
         """Return what may be an entry: the settled record first, then what was only put."""

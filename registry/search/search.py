@@ -13,7 +13,8 @@ from registry.fields import check_texts
 from registry.refs import AdapterRef
 from registry.search.conditions import Threshold, has_base, is_measured
 from registry.search.pages import Asked, End, Sort, last_candidate, select_page
-from registry.tables.models import LISTINGS, MAX_ID, MAX_SIZE
+from registry.tables.column_types import MAX_ID, MAX_SIZE
+from registry.tables.models import LISTINGS
 from registry.tables.text_index import Words
 from registry.tables.versions import WIDTH, Version, load_rows
 

@@ -7,68 +7,29 @@ What identifies a version is its manifest, which is a blob. The columns here rep
 it that people search and list by, so the database can be rebuilt from the blobs.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
-    Dialect,
-    Double,
     ForeignKey,
     Index,
-    Integer,
     MetaData,
-    String,
     Table,
-    Text,
     UniqueConstraint,
 )
-from sqlalchemy import DateTime as SqlDateTime
-from sqlalchemy.types import TypeDecorator
 
-from registry.errors import DamagedDatabaseError
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, stored as UTC without a zone, which sorts the same in every database."""
-
-    impl = SqlDateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert to UTC and drop the zone."""
-        return value.astimezone(UTC).replace(tzinfo=None) if value else None
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Put the zone back."""
-        return value.replace(tzinfo=UTC) if value else None
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """Read a time; SQLite lets a column hold anything.
-
-        Raises:
-            DamagedDatabaseError: It is none; when a row is fetched.
-        """
-        process = super().result_processor(dialect, coltype)
-        assert process is not None
-
-        def checked(value: Any) -> Any:
-            try:
-                return process(value)
-            except (TypeError, ValueError) as error:
-                raise DamagedDatabaseError(
-                    f"The database is damaged: expected a time in one of its columns, found "
-                    f"{str(value)[:40]!a}.",
-                    value,
-                ) from error
-
-        return checked
-
+from registry.tables.column_types import (
+    MAX_SIZE,
+    Line,
+    Name,
+    Real,
+    Sha256,
+    Truth,
+    UtcDateTime,
+    Whole,
+    Written,
+)
 
 # Every constraint has a name, so that a migration on any database can refer to it.
 METADATA = MetaData(
@@ -81,12 +42,6 @@ METADATA = MetaData(
     }
 )
 
-MAX_SIZE = 2**63 - 1
-"""The largest number that a BIGINT column holds: of bytes, of downloads."""
-
-MAX_ID = 2**31 - 1
-"""The largest number that an INTEGER column holds, such as the id of a row."""
-
 _required = partial(Column, nullable=False)
 
 
@@ -98,48 +53,48 @@ def _digest_check(column: str) -> CheckConstraint:
 REPOSITORIES = Table(
     "repositories",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("owner", String(96)),
-    _required("name", String(96)),
-    _required("folded", String(193), unique=True),
+    Column("id", Whole(1), primary_key=True),
+    Column("owner", Name(96)),
+    _required("name", Name(96)),
+    _required("folded", Written(193), unique=True),
     _required("created_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
     # A counter rather than max(number) + 1, so that no number is ever used twice.
-    _required("next_number", Integer, default=1),
+    _required("next_number", Whole(1), default=1),
 )
 
 # One immutable state of a repository; numbered when it is a complete adapter.
 REVISIONS = Table(
     "revisions",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole(1), primary_key=True),
     _required("repository_id", ForeignKey("repositories.id")),
-    Column("number", Integer),
-    _required("manifest_digest", String(64), index=True),
+    Column("number", Whole(1)),
+    _required("manifest_digest", Sha256(), index=True),
     Column("parent_id", ForeignKey("revisions.id"), index=True),
-    _required("author", String(256)),
-    _required("message", Text),
+    _required("author", Written(256)),
+    _required("message", Written()),
     _required("created_at", UtcDateTime),
     Column("yanked_at", UtcDateTime),
-    Column("yank_reason", Text),
-    _required("kind", String(16)),
-    _required("method", String(256)),
-    _required("base_model", String(256)),
+    Column("yank_reason", Written()),
+    _required("kind", Written(16)),
+    _required("method", Written(256)),
+    _required("base_model", Written(256)),
     # The id's last component, by which people remember a base model.
-    _required("base_name", String(256)),
-    Column("base_fingerprint", String(64)),
-    Column("task", String(256)),
-    Column("task_type", String(256)),
-    Column("language", String(256)),
-    Column("license", String(256)),
-    _required("description", Text),
-    _required("size", BigInteger),
+    _required("base_name", Written(256)),
+    Column("base_fingerprint", Written(64)),
+    Column("task", Written(256)),
+    Column("task_type", Written(256)),
+    Column("language", Written(256)),
+    Column("license", Written(256)),
+    _required("description", Written()),
+    _required("size", Whole(most=MAX_SIZE)),
     # Such as bert for BertModel; None for what was published before there was this column.
-    Column("base_family", String(256)),
+    Column("base_family", Written(256)),
     # None of these three for a manifest of schema 1.
-    Column("base_config", String(64)),
-    Column("base_tokenizer", String(64)),
-    Column("problem_type", String(32)),
+    Column("base_config", Written(64)),
+    Column("base_tokenizer", Written(64)),
+    Column("problem_type", Written(32)),
     UniqueConstraint("repository_id", "number"),
     UniqueConstraint("repository_id", "manifest_digest"),
     Index(None, "repository_id", "id"),
@@ -153,9 +108,9 @@ FILES = Table(
     "files",
     METADATA,
     Column("revision_id", ForeignKey("revisions.id"), primary_key=True),
-    Column("path", String(512), primary_key=True),
-    _required("sha256", String(64), index=True),
-    _required("size", BigInteger),
+    Column("path", Written(512), primary_key=True),
+    _required("sha256", Sha256(), index=True),
+    _required("size", Whole(most=MAX_SIZE)),
     _digest_check("sha256"),
     CheckConstraint("size >= 0", name="size"),
 )
@@ -165,12 +120,12 @@ METRICS = Table(
     "metrics",
     METADATA,
     Column("revision_id", ForeignKey("revisions.id"), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    _required("dataset", String(256)),
-    _required("split", String(256)),
-    _required("name", String(256)),
-    _required("value", Double),
-    _required("higher_is_better", Boolean),
+    Column("position", Whole(), primary_key=True, autoincrement=False),
+    _required("dataset", Line(256)),
+    _required("split", Line(256)),
+    _required("name", Line(256)),
+    _required("value", Real),
+    _required("higher_is_better", Truth),
     Index(None, "dataset", "name", "value", "revision_id"),
 )
 
@@ -179,8 +134,8 @@ TAGS = Table(
     "tags",
     METADATA,
     Column("revision_id", ForeignKey("revisions.id"), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    _required("tag", String(256)),
+    Column("position", Whole(), primary_key=True, autoincrement=False),
+    _required("tag", Line(256)),
     Index(None, "tag", "revision_id"),
 )
 
@@ -189,9 +144,9 @@ PARENTS = Table(
     "parents",
     METADATA,
     Column("child_id", ForeignKey("revisions.id"), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    _required("ref", String(256)),
-    _required("digest", String(64), index=True),
+    Column("position", Whole(), primary_key=True, autoincrement=False),
+    _required("ref", Written(256)),
+    _required("digest", Sha256(), index=True),
     _digest_check("digest"),
 )
 
@@ -200,7 +155,7 @@ REFS = Table(
     "refs",
     METADATA,
     Column("repository_id", ForeignKey("repositories.id"), primary_key=True),
-    Column("name", String(48), primary_key=True),
+    Column("name", Written(48), primary_key=True),
     _required("revision_id", ForeignKey("revisions.id"), index=True),
 )
 
@@ -235,21 +190,21 @@ LISTINGS = Table(
     METADATA,
     Column("repository_id", ForeignKey("repositories.id"), primary_key=True, autoincrement=False),
     _required("revision_id", ForeignKey("revisions.id")),
-    Column("owner", String(96)),  # folded, as in repositories.folded
-    _required("kind", String(16)),
-    _required("method", String(256)),
-    _required("base_model", String(256)),
-    _required("base_name", String(256)),
-    Column("base_family", String(256)),
-    Column("base_fingerprint", String(64)),
-    Column("task", String(256)),
-    Column("task_type", String(256)),
-    Column("language", String(256)),
-    Column("license", String(256)),
-    _required("size", BigInteger),
+    Column("owner", Written(96)),  # folded, as in repositories.folded
+    _required("kind", Written(16)),
+    _required("method", Written(256)),
+    _required("base_model", Written(256)),
+    _required("base_name", Written(256)),
+    Column("base_family", Written(256)),
+    Column("base_fingerprint", Written(64)),
+    Column("task", Written(256)),
+    Column("task_type", Written(256)),
+    Column("language", Written(256)),
+    Column("license", Written(256)),
+    _required("size", Whole(most=MAX_SIZE)),
     # The first metric that is better when higher; -infinity without one, so that it sorts last.
-    _required("score", Double),
-    _required("downloads", BigInteger),
+    _required("score", Real),
+    _required("downloads", Whole(most=MAX_SIZE)),
     UniqueConstraint("revision_id"),
     *(Index(None, *columns) for columns in LISTING_INDEXES),
 )
@@ -259,7 +214,7 @@ ORIGINS = Table(
     "origins",
     METADATA,
     Column("revision_id", ForeignKey("revisions.id"), primary_key=True, autoincrement=False),
-    _required("location", Text),
+    _required("location", Written()),
 )
 
 # How often versions of a repository were pulled; no row means never.
@@ -267,7 +222,7 @@ DOWNLOADS = Table(
     "downloads",
     METADATA,
     Column("repository_id", ForeignKey("repositories.id"), primary_key=True, autoincrement=False),
-    _required("count", BigInteger),
+    _required("count", Whole(most=MAX_SIZE)),
     CheckConstraint("count >= 0", name="count"),
     Index(None, "count", "repository_id"),
 )
@@ -276,7 +231,7 @@ DOWNLOADS = Table(
 CONDEMNED = Table(
     "condemned",
     METADATA,
-    Column("sha256", String(64), primary_key=True),
+    Column("sha256", Sha256(), primary_key=True),
     _required("condemned_at", UtcDateTime, index=True),
     _digest_check("sha256"),
 )
@@ -285,16 +240,16 @@ CONDEMNED = Table(
 LOG = Table(
     "log",
     METADATA,
-    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("sequence", Whole(1, MAX_SIZE), primary_key=True, autoincrement=False),
     _required("at", UtcDateTime),
-    _required("actor", String(256)),
-    _required("action", String(16)),
+    _required("actor", Written(256)),
+    _required("action", Written(16)),
     # The ref as people read it, and the name to look it up by; both empty for what has no name.
-    _required("name", String(256)),
-    _required("folded", String(193)),
-    _required("details", Text),
-    _required("previous", String(64)),
-    _required("hash", String(64)),
+    _required("name", Written(256)),
+    _required("folded", Written(193)),
+    _required("details", Written()),
+    _required("previous", Sha256()),
+    _required("hash", Sha256()),
     CheckConstraint("sequence >= 1", name="sequence"),
     _digest_check("previous"),
     _digest_check("hash"),
@@ -305,9 +260,9 @@ LOG = Table(
 LOG_HEAD = Table(
     "log_head",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    _required("sequence", BigInteger),
-    _required("hash", String(64)),
+    Column("id", Whole(1), primary_key=True, autoincrement=False),
+    _required("sequence", Whole(most=MAX_SIZE)),
+    _required("hash", Sha256()),
     CheckConstraint("id = 1", name="id"),
     _digest_check("hash"),
 )

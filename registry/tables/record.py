@@ -11,10 +11,10 @@ from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.fields import check_text, check_texts
 from registry.manifest import Manifest
 from registry.refs import MAX_NUMBER, AdapterRef
+from registry.tables.column_types import MAX_SIZE
 from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import (
     FILES,
-    MAX_SIZE,
     METRICS,
     ORIGINS,
     PARENTS,

@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
-    Boolean,
     Column,
-    Double,
     Engine,
-    Integer,
     Table,
     and_,
     create_engine,
@@ -27,7 +24,8 @@ from registry import AdapterRef, Catalog, Folder
 from registry.errors import HubkitError
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import collect_garbage
-from registry.tables.models import METADATA, UtcDateTime
+from registry.tables.column_types import Real, Truth, UtcDateTime, Whole
+from registry.tables.models import METADATA
 from tests.registry.maintenance.conftest import METRIC
 
 HARMLESS = {
@@ -77,9 +75,9 @@ def others(column: Column[Any], value: Any, engine: Engine) -> Iterator[Any]:
             yield from [one for one in connection.scalars(select(key.column)) if one != value]
     elif isinstance(column.type, UtcDateTime):
         yield (value or datetime(2020, 1, 1, tzinfo=UTC)) + timedelta(microseconds=1)
-    elif isinstance(column.type, Boolean):
+    elif isinstance(column.type, Truth):
         yield not value
-    elif isinstance(column.type, Integer | Double):
+    elif isinstance(column.type, Whole | Real):
         yield 7 if value in (None, float("-inf")) else value + 1
     elif value is not None and len(value) == 64:  # a digest
         yield f"{'1' if value[0] == '0' else '0'}{value[1:]}"

@@ -22,6 +22,7 @@ from registry import (
 from registry.database import connections as sqlite_connections
 from registry.database.sqlite import copy_database
 from registry.errors import AlteredLogError, DamagedDatabaseError, OutdatedDatabaseError
+from registry.log.entry import Entry
 from registry.log.log import Log
 from registry.maintenance import rebuild as rebuild_module
 from registry.maintenance.fsck import check_registry
@@ -211,6 +212,27 @@ def test_a_database_out_of_a_backup_is_brought_up_to_date(
     assert rebuild(busy).entries == 2
     assert [busy.resolve(version.ref) for version in later] == later
     assert check_registry(busy, full=True).status == 0
+
+
+@pytest.mark.sqlite
+def test_records_that_do_not_go_on_where_a_sound_database_ends_are_refused(
+    busy: Catalog, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    copy_database(busy.database.path, tmp_path / "old.db")
+    with busy.database.read() as connection:
+        head, _ = Log.head(connection)
+    busy.publish(ONE, make_folder())
+    lose(busy, (tmp_path / "old.db").read_bytes())
+    path = busy.log.records.path(head + 1)
+    other = Entry.from_json(path.read_bytes(), "").model_copy(update={"previous": "0" * 64})
+    path.chmod(0o600)
+    path.write_bytes(other.to_json())
+    before = rows_of(busy)
+    with pytest.raises(AlteredLogError, match=f"does not follow entry {head} of the database"):
+        rebuild(busy)
+    assert rows_of(busy) == before
+    path.unlink()
+    assert rebuild(busy).entries == 0
 
 
 @pytest.mark.sqlite
