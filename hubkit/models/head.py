@@ -339,6 +339,16 @@ def outlet_to_keep(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(name for name in outlet if module_paths(model, [name])[0] in kept)
 
 
+def renew_head(model: PreTrainedModel) -> None:
+    """Give what the base model has no weights for, the head that is trained first of all, new ones.
+
+    They are drawn as transformers draws them when it loads a model.
+    """
+    new = {*head_to_train(model), *made_outlet(model)}
+    for path in dict.fromkeys(name.rpartition(".")[0] for name in new):
+        model._init_weights(model.get_submodule(path))  # type: ignore[no-untyped-call]
+
+
 def note_outlet(model: PreTrainedModel, names: Collection[str]) -> None:
     """Note what these tensors of the outlet are, for :func:`restore_outlet`.
 

@@ -34,12 +34,22 @@ class Plan:
         checked: Its rows.
         manifest: Without metrics, training and files.
         arguments: What a person chose, for the manifest.
+        asked: The job that a person asked for, which may be for more than this.
+        with_head: Whether the head that is in the model belongs to it.
     """
 
     job: Job
     checked: Checked
     manifest: Manifest
     arguments: Mapping[str, Any]
+    asked: Job
+    with_head: bool = True
+
+    def over(self, parent: Parent) -> Plan:
+        """The same, with one more part that it pins."""
+        parents = (*self.manifest.parents, parent)
+        manifest = self.manifest.changed(f"What is trained as {self.job.name}", parents=parents)
+        return replace(self, manifest=manifest)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -63,11 +73,18 @@ def planned(
     parents: tuple[Parent, ...] = (),
     over: Published | None = None,
     options: Mapping[str, Any] | None = None,
+    asked: Job | None = None,
+    with_head: bool = True,
 ) -> Plan:
     """Make sure that what is to be trained could be published.
 
     Args:
+        composition: What is trained; the model carries it.
+        parents: What it is made of.
+        over: What it is trained over.
         options: What a person chose of how the composition starts and learns.
+        asked: The job that a person asked for, where ``job`` is a part of it.
+        with_head: Whether the head that is in the model belongs to it.
 
     Raises:
         HubkitError: As ``Catalog.check`` and :func:`require_same_kind`.
@@ -86,22 +103,18 @@ def planned(
     arguments |= options or {}
     if over is not None:
         arguments[OVER] = {"ref": str(over.version.ref), "digest": over.version.manifest_digest}
-    plan = start.checked.plan
     manifest = manifest_of(
-        replace(composition, head=head_of(start.model, outlet_to_keep(start.model))),
+        _headed(composition, start, with_head),
         parents=parents,
         task=job.task,
         task_type=job.task_type,
         tags=job.tags,
         description=job.description,
-        labels=plan.labels,
-        problem_type=plan.problem_type,
-        outputs=plan.outputs,
-        text=start.text,
+        **(_outputs(start) if with_head else {}),
     )
     catalog.check(job.name, manifest)
     require_same_kind(catalog, job.name, manifest, replace=job.replace)
-    return Plan(job, start.checked, manifest, arguments)
+    return Plan(job, start.checked, manifest, arguments, asked or job, with_head)
 
 
 def save_trained(
@@ -114,7 +127,7 @@ def save_trained(
 ) -> None:
     """Write what was trained, with the head that is in the model, as a folder to publish."""
     checked, validation = plan.checked, plan.checked.validation
-    composition = replace(composition, head=head_of(start.model, outlet_to_keep(start.model)))
+    composition = _headed(composition, start, plan.with_head)
     manifest = plan.manifest.changed(
         f"What was trained as {plan.job.name}",
         metrics=() if validation is None else _metrics(result, checked.task, validation.dataset),
@@ -128,10 +141,27 @@ def save_trained(
         ),
     )
     files = {
-        CONFIGURATION_NAME: configuration(plan.job, **chosen),
+        CONFIGURATION_NAME: configuration(plan.asked, **chosen),
         **result.pictures,
     }
     save_folder(composition, manifest, folder, files)
+
+
+def _headed(composition: Leaf, start: Start, there: bool) -> Leaf:
+    """With the head that is in the model, or without one."""
+    head = head_of(start.model, outlet_to_keep(start.model)) if there else None
+    return replace(composition, head=head)
+
+
+def _outputs(start: Start) -> dict[str, Any]:
+    """What a manifest says of what a head gives, and of how its texts are cut."""
+    plan = start.checked.plan
+    return {
+        "labels": plan.labels,
+        "problem_type": plan.problem_type,
+        "outputs": plan.outputs,
+        "text": start.text,
+    }
 
 
 def _metrics(result: Fit, task: TaskType[Any], dataset: str) -> tuple[Metric, ...]:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from hubkit import processes
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import Published, load_published
 from hubkit.adapters.mix import LearnedMix
-from hubkit.adapters.tree import Leaf, Trained
+from hubkit.adapters.tree import Attachable, Leaf, Trained
 from hubkit.bases.stored import cache_in, pinned, where_base_is
 from hubkit.composing.combine import Chosen, choose, pins
 from hubkit.composition import Composition, Fuse, Mix, Stack
@@ -20,11 +22,14 @@ from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
 from hubkit.nn.host import BaseModel
 from hubkit.plots import training_curves
-from hubkit.training.fit import fit
+from hubkit.training.fusing.new_fusion import new_fusion
+from hubkit.training.fusing.own import Own, require_way
+from hubkit.training.fusing.trial import learn
+from hubkit.training.fusing.whole import train_with_own
 from hubkit.training.job import Job
 from hubkit.training.plan import planned, save_trained
 from hubkit.training.runs import run_folder
-from hubkit.training.start import Start, keep_precision, note_cut, start_of
+from hubkit.training.start import Start, keep_precision, start_of
 from registry import AdapterRef, Catalog, Parent, Version
 from registry.folders import read_folder
 
@@ -82,6 +87,7 @@ def train_fusion(
     *,
     refs: Sequence[AdapterRef | Chosen],
     leave_out: Sequence[int] = (),
+    own: Own = "none",
     **options: Any,
 ) -> Version:
     """Train AdapterFusion over published adapters and a new head, and publish them.
@@ -92,6 +98,10 @@ def train_fusion(
         refs: The adapters to fuse, two or more on one base model; or what :func:`choose` returned.
         leave_out: The numbers of layers, from 0, in which nothing is fused, and the adapters add
             nothing.
+        own: Whether an adapter for the rows of the job is trained, too, and fused with the others:
+            ``before`` the fusion, on the same rows; ``apart``, on one half of the rows, and the
+            fusion on the other; or ``joint``, in the same steps. It is of the method and sizes of
+            the first of ``refs``, and is published as the name of the job with ``-own``.
         options: What :meth:`Fusion.create` takes, such as ``value`` or ``shared``.
 
     Raises:
@@ -102,7 +112,13 @@ def train_fusion(
             not the one that they were trained on.
         HubkitError: As :func:`train_adapter`.
     """
-    return _train_over(catalog, job, refs, Fuse, Fusion.create, options, leave_out)
+    require_way(own)
+
+    def create(parts: Sequence[Attachable], model: PreTrainedModel) -> Fusion:
+        return new_fusion(model, str(job.name), parts, leave_out, **options)
+
+    more = {"leave_out": [*leave_out]} if leave_out else {}
+    return _train_over(catalog, job, refs, Fuse, create, options, more, own)
 
 
 def train_mix(
@@ -121,7 +137,11 @@ def train_mix(
         BaseModelMismatchError: As :func:`train_fusion`.
         HubkitError: As :func:`train_adapter`.
     """
-    return _train_over(catalog, job, refs, Mix, LearnedMix.create, options)
+
+    def create(parts: Sequence[Attachable], _model: PreTrainedModel) -> LearnedMix:
+        return LearnedMix.create(Mix(*parts), str(job.name), **options)
+
+    return _train_over(catalog, job, refs, Mix, create, options)
 
 
 def _train_over(
@@ -129,9 +149,10 @@ def _train_over(
     job: Job,
     refs: Sequence[AdapterRef | Chosen],
     verb: type[Composition],
-    create: Callable[..., Trained],
+    create: Callable[[Sequence[Attachable], PreTrainedModel], Trained],
     options: Mapping[str, Any],
-    leave_out: Sequence[int] = (),
+    more: Mapping[str, Any] | None = None,
+    own: Own = "none",
 ) -> Version:
     chosen = choose(catalog, refs, verb)
     base = chosen[0][1].base_model
@@ -139,17 +160,18 @@ def _train_over(
     where = where_base_is(base, cache_in(catalog.home))
     start = start_of(catalog, job, where, chosen, pinned(base, where))
     model = start.model
-    parts = (part.composition for part in published)
-    composition = create(verb(*parts), str(job.name), **options)
-    if leave_out:
-        assert isinstance(composition, Fusion)
-        composition = composition.leaving_out(leave_out, model)
+    parts = [part.composition for part in published]
+    refs_of = [str(version.ref) for version, _ in chosen]
+    named = {"refs": refs_of, **(more or {}), **options}
+    parents = tuple(pins(chosen))
+    if own != "none":
+        named["own"] = own
+        how = {**(more or {}), **options}
+        return train_with_own(catalog, job, start, parts, parents, own, how, named)
+    composition = create(parts, model)
     # The base model was compared before it was prepared.
     attach(model, composition, allow_base_mismatch=True)
     train_only(model, composition)
-    refs_of = [str(version.ref) for version, _ in chosen]
-    named = {"refs": refs_of, "leave_out": [*leave_out], **options}
-    parents = tuple(pins(chosen))
     return _run(catalog, job, start, composition, named, parents=parents, options=options)
 
 
@@ -165,24 +187,11 @@ def _run(
     options: Mapping[str, Any] | None = None,
 ) -> Version:
     """Train what ``composition`` has attached to the model, and publish it."""
-    model, checked = start.model, start.checked
     plan = planned(catalog, job, start, composition, parents=parents, over=over, options=options)
-    keep_precision(model, checked.settings)
-    learned, measured = start.features()
-    parts = [learned] if measured is None else [learned, measured]
-    note_cut(sum(p.encoded.cut for p in parts), sum(len(p.rows) for p in parts), start.text)
+    keep_precision(start.model, start.checked.settings)
     with run_folder(catalog.home, plan.identity) as folder:
-        result = fit(
-            model,
-            start.processor,
-            checked.task,
-            learned,
-            measured,
-            checked.plan,
-            checked.settings,
-            folder / "checkpoints",
-            catalog.home / "logs" / str(job.name) / folder.name,
-        )
+        reports = catalog.home / "logs" / str(job.name) / folder.name
+        result = learn(start, folder / "checkpoints", reports)
 
         def publish() -> Version:
             finished = folder / "finished"

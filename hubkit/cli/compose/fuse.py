@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from hubkit.cli.output import print_published, quiet
 from hubkit.cli.params import REF, Number
 from hubkit.training.settings import FUSION_BATCH_SIZE, FUSION_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
+
+if TYPE_CHECKING:
+    from hubkit.training.fusing.own import Own
 
 _OPTIONS: dict[str, Any] = {
     "shared": False,
@@ -26,6 +29,14 @@ _OPTIONS: dict[str, Any] = {
 @click.argument("refs", nargs=-1, required=True, type=REF, metavar="REF REF...")
 @click.option("--data", required=True, help="Labelled texts: a file, or the id of a data set.")
 @click.option("--task", help="What the fusion does; default: what all the adapters do.")
+@click.option(
+    "--own",
+    type=click.Choice(["none", "before", "apart", "joint"]),
+    default="none",
+    show_default=True,
+    help="Fuse an adapter for the data itself, too, as NAME-own: trained before, on the same rows; "
+    "apart, on one half of them, and the fusion on the other; or joint, with the fusion.",
+)
 @click.option(
     "--shared", is_flag=True, help="Learn one attention for all layers, not one for each."
 )
@@ -64,6 +75,7 @@ def command(
     task: str | None,
     task_type: str | None,
     leave_out: tuple[int, ...] | None,
+    own: Own,
     name: AdapterRef,
     as_json: bool,
     **options: Any,
@@ -77,6 +89,7 @@ def command(
     Example:
       hubkit fuse reviews tweets@2 --data mixed.csv --name all-round
       hubkit fuse reviews tweets news --data few.csv --shared --no-value --name small
+      hubkit fuse reviews tweets --data mixed.csv --own apart --name all-round
     """
     from hubkit.composing.combine import choose
     from hubkit.composition import Fuse
@@ -99,5 +112,5 @@ def command(
         job = read_job(data, name, task, task_type=task_type, **options)
         from hubkit.training.train import train_fusion
 
-        version = train_fusion(catalog, job, refs=chosen, leave_out=leave_out or (), **how)
+        version = train_fusion(catalog, job, refs=chosen, leave_out=leave_out or (), own=own, **how)
     print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')

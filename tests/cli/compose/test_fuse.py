@@ -34,6 +34,19 @@ def test_publishes_a_fusion_that_pins_its_parents(fuse: Run, trained: Catalog) -
     assert [parent.ref for parent in trained.lineage(version).parents] == ["film@1", "book@1"]
 
 
+def test_an_own_adapter_is_pinned_and_the_settings_that_repeat_it_are_kept(
+    fuse: Run, trained: Catalog
+) -> None:
+    fuse("film", "book", "--own", "joint")
+    version = trained.resolve(AdapterRef.parse("both"))
+    assert [one.ref for one in trained.lineage(version).parents] == [
+        "film@1",
+        "book@1",
+        "both-own@1",
+    ]
+    assert "own: joint" in (trained.folder(version) / "train.yaml").read_text()
+
+
 def test_each_name_is_resolved_once_and_each_manifest_read_once(
     fuse: Run, trained: Catalog
 ) -> None:

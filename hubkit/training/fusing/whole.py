@@ -1,0 +1,118 @@
+"""A fusion that has the adapter of its own rows among its parts: both are trained and published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hubkit import processes
+from hubkit.adapters.adapter import Adapter
+from hubkit.adapters.tree import Attachable
+from hubkit.models.freeze import Trainable
+from hubkit.plots import training_curves
+from hubkit.training.check import checked_job
+from hubkit.training.fit import Fit
+from hubkit.training.fusing.new_fusion import new_fusion
+from hubkit.training.fusing.own import Own, own_adapter, own_jobs
+from hubkit.training.fusing.trial import carrying, learn, started_anew
+from hubkit.training.job import Job
+from hubkit.training.plan import Plan, planned, save_trained
+from hubkit.training.runs import run_folder
+from hubkit.training.start import Start
+from registry import Catalog, Parent, Version
+from registry.folders import read_folder
+from registry.storage.files import MANIFEST_NAME
+
+
+def train_with_own(
+    catalog: Catalog,
+    job: Job,
+    start: Start,
+    donors: Sequence[Attachable],
+    parents: Sequence[Parent],
+    own: Own,
+    options: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+) -> Version:
+    """Train a fusion over ``donors`` and an adapter for its rows, and publish first the adapter,
+    then the fusion, which pins it.
+
+    Both are there, or neither: nothing is published before all is trained.
+
+    Args:
+        start: Of the job, its base model newly loaded.
+        donors: Frozen.
+        parents: How the fusion names them.
+        own: How the adapter is trained; not ``none``.
+        options: What :func:`new_fusion` takes.
+        chosen: What else a person chose, for the file that repeats the run.
+    """
+    own_job, fusion_job = own_jobs(job, own)
+    first = replace(start, checked=checked_job(own_job))
+    second = replace(start, checked=checked_job(fusion_job))
+    left_out = options.get("leave_out", ())
+    adapter = own_adapter(start.model, str(own_job.name), donors, left_out)
+    adapter = replace(adapter, base=start.base)
+    with carrying(first, adapter, [adapter]):
+        with_head = own != "joint"
+        own_plan = planned(
+            catalog, own_job, first, adapter, options={"own": own}, asked=job, with_head=with_head
+        )
+    fusion = new_fusion(start.model, str(job.name), [*donors, adapter], **options)
+    with carrying(second, fusion, [fusion]):
+        plan = planned(
+            catalog,
+            fusion_job,
+            second,
+            fusion,
+            parents=tuple(parents),
+            options={**options, "own": own},
+            asked=job,
+        )
+    identity = {"name": str(job.name), "runs": [own_plan.identity, plan.identity]}
+    with run_folder(catalog.home, identity) as folder:
+        reports = catalog.home / "logs" / str(job.name) / folder.name
+        ready = folder / "own"
+        if own != "joint":
+            adapter = _trained_before(own_plan, first, adapter, chosen, ready)
+        second = started_anew(second, second.checked)
+        fusion = new_fusion(start.model, str(job.name), [*donors, adapter], **options)
+        trained: list[Trainable] = [fusion, adapter] if own == "joint" else [fusion]
+        with carrying(second, fusion, trained):
+            result = learn(second, folder / "checkpoints", reports)
+
+            def publish() -> Version:
+                if own == "joint":
+                    beside = Fit({}, [], result.seconds)
+                    save_trained(own_plan, second, adapter, beside, chosen, ready)
+                version = catalog.publish(own_job.name, read_folder(ready))
+                pin = Parent(ref=str(version.ref), digest=version.manifest_digest)
+                finished = folder / "finished"
+                pictures = {"training.png": training_curves(result.history), **result.pictures}
+                shown = replace(result, pictures=pictures)
+                save_trained(plan.over(pin), second, fusion, shown, chosen, finished)
+                return catalog.publish(job.name, read_folder(finished))
+
+            return processes.from_first(publish)
+
+
+def _trained_before(
+    plan: Plan, start: Start, adapter: Adapter, chosen: Mapping[str, Any], ready: Path
+) -> Adapter:
+    """The adapter, trained, in the folder ``ready`` too; or as it is there since an earlier run."""
+    if not processes.from_first(lambda: (ready / MANIFEST_NAME).is_file()):
+        start = started_anew(start, start.checked)
+        adapter = replace(own_adapter(start.model, adapter.name, [adapter]), base=start.base)
+        with carrying(start, adapter, [adapter]):
+            result = learn(start, ready.with_name("own-checkpoints"))
+
+            def save() -> None:
+                pictures = {"training.png": training_curves(result.history), **result.pictures}
+                save_trained(
+                    plan, start, adapter, replace(result, pictures=pictures), chosen, ready
+                )
+
+            processes.from_first(save)
+    return replace(Adapter.load(ready), name=adapter.name)
