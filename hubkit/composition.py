@@ -117,7 +117,8 @@ class Mix(Composition):
             weights = tuple(weights)
             if len(weights) != len(parts):
                 raise CompositionError(
-                    f"Mix has {len(parts)} parts, but {len(weights)} weights; one for each."
+                    f"A mix has a weight for each part: expected {len(parts)}, found "
+                    f"{len(weights)}."
                 )
             for weight in weights:
                 if not is_finite(weight):

@@ -229,9 +229,9 @@ def test_the_names_of_a_batch_are_text_and_each_has_an_adapter() -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0], "Mix has 2 parts, but 1 weights; one for each."),
-        ([1.0, 2.0, 3.0], "Mix has 2 parts, but 3 weights; one for each."),
-        ([], "Mix has 2 parts, but 0 weights; one for each."),
+        ([1.0], "A mix has a weight for each part: expected 2, found 1."),
+        ([1.0, 2.0, 3.0], "A mix has a weight for each part: expected 2, found 3."),
+        ([], "A mix has a weight for each part: expected 2, found 0."),
         ([1.0, float("nan")], "A weight of a mix is a finite number, not nan."),
         ([1.0, float("inf")], "A weight of a mix is a finite number, not inf."),
         ([1.0, "2"], "A weight of a mix is a finite number, not '2'."),

@@ -76,6 +76,7 @@ def rows_of(task: TaskType[Any], table: Table, columns: Mapping[str, str]) -> Ro
     found: dict[str, Sequence[Any]] = {}
     try:
         present = _present(task.columns, table, columns)
+        _note_unused(present, table, columns)
     except MissingColumnError as error:
         _suggest(task, table, columns, error)
         raise
@@ -166,6 +167,20 @@ def _present(columns: Sequence[Column], table: Table, named: Mapping[str, str]) 
         table.column(called)  # which raises if it is not there
         chosen.append(column)
     return chosen
+
+
+def _note_unused(present: Sequence[Column], table: Table, named: Mapping[str, str]) -> None:
+    """Tell of two columns that say what is to be learned, where nobody said which one is meant."""
+    for column in present:
+        other = column.instead
+        if column.target and column.name not in named and other in table.columns:
+            logger.warning(
+                "%s: of the columns %s and %s, which can stand for each other, %s is used.",
+                table.source,
+                column.name,
+                other,
+                column.name,
+            )
 
 
 _FOREIGN = {

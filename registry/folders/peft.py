@@ -115,6 +115,12 @@ def read_peft_folder(path: Place, parts: tuple[Part, ...], given: Given) -> Fold
             )
         known = names.name if names else task_type.lower().replace("_", "-")
         facts["task_type"] = with_outputs(known, outputs)
+    elif modules:
+        notes.append(
+            f"{where.name} has no task_type, though there is a head: nothing says what the head "
+            "does, so that hubkit keeps it and does not run it. PEFT's task_type, such as SEQ_CLS, "
+            "says it."
+        )
     if facts.get("task_type") == "text-regression":
         outputs = None  # which is a number, not a class
     labels = choose_labels(path, (), outputs, given)

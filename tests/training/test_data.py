@@ -479,3 +479,15 @@ def test_too_few_rows_to_hold_some_out_are_told(rows: int, fraction: float | Non
     strata = None if rows == 1 else data.labels
     with pytest.raises(TooFewRowsError, match=r"^d has (a single row|4 rows)"):
         hold_out(data.select(range(rows)), strata, 0, fraction)
+
+
+def test_two_columns_to_learn_from_are_noted_unless_one_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "both.csv"
+    path.write_text("text,label,labels\nfine,yes,a|b\nbad,no,c\n")
+    assert read_rows(TEXT_CLASSIFICATION, path)["label"] == ["yes", "no"]
+    assert "of the columns label and labels, which can stand for each other, label" in caplog.text
+    caplog.clear()
+    assert "labels" in read_rows(TEXT_CLASSIFICATION, path, columns={"labels": "labels"})
+    assert caplog.text == ""

@@ -39,6 +39,7 @@ from hubkit.tasks.tokens.columns import some_tokens, span_list, tag_list, token_
 from hubkit.tasks.tokens.entities import AGGREGATIONS, Entity, entities_of
 from hubkit.tasks.tokens.pieces import pieces_of, texts_of, whole_rows
 from hubkit.tasks.tokens.tags import (
+    CHUNK,
     OUTSIDE,
     as_bioes,
     chunked,
@@ -218,6 +219,15 @@ class TokenClassification(WindowTask):
         """
         if "spans" in rows:
             counts = Counter(span["label"] for spans in rows["spans"] for span in spans)
+            if prefixed := sorted(kind for kind in counts if CHUNK.fullmatch(kind)):
+                logger.warning(
+                    "%s: spans have the label %s, which looks like a tag; the label of a span is "
+                    "the kind of entity alone, and its words are tagged B-%s and I-%s.",
+                    rows.name,
+                    ", ".join(prefixed[:3]),
+                    prefixed[0],
+                    prefixed[0],
+                )
             names = [OUTSIDE] if counts else []
             names += sorted(f"{part}-{kind}" for kind in counts for part in "BI")
         else:

@@ -48,7 +48,7 @@ def test_it_is_loaded_without_what_it_came_from(
         (("film", "both"), "both@1 is of the kind 'mix'; only adapters are averaged."),
         (("film", "film@1"), "Mix was given film@1 twice"),
         (("film", "foreign"), "belong to different base models"),
-        (("film", "plot", "--weight", 1), "Mix has 2 parts, but 1 weights"),
+        (("film", "plot", "--weight", 1), "A mix has a weight for each part: expected 2, found 1"),
     ],
 )
 def test_what_does_not_average_publishes_nothing(

@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,15 @@ def test_a_head_is_read_with_its_classes() -> None:
     manifest = read_folder(PEFT / "seq_cls" / "a", given).manifest
     assert manifest.task_type == "text-classification"
     assert manifest.labels == ("neg", "neu", "pos")
+
+
+def test_a_head_whose_task_type_is_null_is_noted(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(PEFT / "seq_cls" / "a", tmp_path / "a"))
+    config = json.loads((folder / CONFIG).read_text()) | {"task_type": None}
+    (folder / CONFIG).write_text(json.dumps(config))
+    read = read_folder(folder, Given(labels=("neg", "neu", "pos")))
+    assert read.manifest.task_type is None
+    assert any("no task_type, though there is a head" in note for note in read.notes)
 
 
 def test_labels_that_nothing_names_are_asked_for() -> None:

@@ -278,6 +278,12 @@ def test_the_words_of_a_span_learn_it(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text == ""
 
 
+def test_spans_whose_labels_are_tags_already_are_noted(caplog: pytest.LogCaptureFixture) -> None:
+    rows = Rows("r", {"text": ["Ada wrote"], "spans": [[span(0, 3, "B-PER")]]})
+    assert TASK.fit_plan(rows).labels == ("O", "B-B-PER", "I-B-PER")
+    assert "r: spans have the label B-PER, which looks like a tag" in caplog.text
+
+
 def test_spans_inside_of_words_are_counted_and_noted(caplog: pytest.LogCaptureFixture) -> None:
     spans = [span(0, 3), span(4, 9)]
     rows = Rows("r", {"text": ["badabe ball"], "spans": [spans]})
