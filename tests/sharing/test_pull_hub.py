@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import hubkit
+from hubkit.composing.average import publish_average
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog
 from registry.errors import RemoteNotFoundError
@@ -100,3 +101,18 @@ def test_so_it_does_with_a_learned_mix_whose_weights_are_the_same(
     assert isinstance(other, hubkit.LearnedMix)
     assert other.shared
     assert all(same(snapshot(other.weights[s]), snapshot(w)) for s, w in one.weights.items())
+
+
+def test_an_average_comes_with_what_its_lineage_names(
+    catalog: Catalog, other_catalog: Catalog, hub: Hub
+) -> None:
+    publish_fusion(catalog)
+    parts = [AdapterRef.parse(part) for part in "ab"]
+    there = publish_average(catalog, AdapterRef.parse("mean"), parts, align=True)
+    push(catalog, hub, "mean")
+    here = pull(other_catalog, hub, "ada/mean")
+    assert (here.kind, here.method) == ("adapter", "seq_bn")
+    assert [one.ref for one in other_catalog.lineage(here).parents] == ["a@1", "b@1"]
+    assert (other_catalog.folder(here) / "adapter.safetensors").read_bytes() == (
+        catalog.folder(there) / "adapter.safetensors"
+    ).read_bytes()
