@@ -361,6 +361,10 @@ class PrecisionError(TrainingError):
     """This machine cannot compute in the precision that was `given`, but in those `expected`."""
 
 
+class NoTrunkError(TrainingError):
+    """Nothing in a model can be computed once for a whole training."""
+
+
 class RunInUseError(TrainingError):
     """Another process is doing the same training."""
 

@@ -99,6 +99,7 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.EarlierExportError: ("Take its place with --replace.",),
     errors.RareLabelError: ("Or pass rows to validate with as --validation.",),
     errors.SingleLabelError: ("Check --label-column.",),
+    errors.NoTrunkError: ("Leave --cache-trunk out, or lower layers with --drop-layers.",),
     errors.PrecisionError: ("Choose another --precision.",),
     errors.DivergedError: ("Try a smaller --learning-rate.",),
     errors.RunInUseError: ("Or give this run another --name or --seed.",),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hubkit.cli.configuration import config_option
-from hubkit.cli.params import LAYERS, NAME, Number
+from hubkit.cli.params import LAYERS, NAME, SIZE, Number
 from hubkit.tasks.rows import Rows
-from hubkit.training.settings import PRECISIONS, SCHEDULES, Settings
+from hubkit.training.settings import CACHE_TRUNK, PRECISIONS, SCHEDULES, Settings
 from registry.task_types import TASK_TYPES
 
 if TYPE_CHECKING:
@@ -300,6 +300,15 @@ def training_options(
                 "--precision",
                 type=click.Choice(PRECISIONS),
                 help="Mixed precision, or no for float32 alone; default: as the base is stored.",
+            ),
+            click.option(
+                "--cache-trunk",
+                type=SIZE,
+                is_flag=False,
+                flag_value=str(CACHE_TRUNK),
+                metavar="[SIZE]",
+                help="Compute what is below the lowest trained layer once, without dropout, and "
+                "keep it on the disk until the run ends, such as 500MB; default: 4GB.",
             ),
             click.option(
                 "--report-to",

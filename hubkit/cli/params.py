@@ -76,7 +76,7 @@ class _Size(click.ParamType[int]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([kMG]?)B?", str(value))
+        found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?([kMG]?)B?", str(value))
         if found is None:
             self.fail(f"{value!r} is no size: expected one like 500kB or 20MB.", param, ctx)
         return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])

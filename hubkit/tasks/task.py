@@ -140,6 +140,7 @@ class TaskType(ABC, Generic[Processor]):
             are compared by their loss alone, and the metrics are measured once, at the best epoch,
             as `predict` answers.
         groups: Whether rows of a table are taken together, wherever they are in it.
+        draws_rows: Whether chance decides anew in each epoch what is read of a row.
         shares_passes: Whether each feature is one row of a single pass through the backbone in
             training, so that features of several adapters can share it.
         one_vector_a_row: Whether its first output has the shape ``(rows, outputs)``.
@@ -156,6 +157,7 @@ class TaskType(ABC, Generic[Processor]):
     groups: ClassVar[bool] = False
     one_vector_a_row: ClassVar[bool] = False
     shares_passes: ClassVar[bool] = True
+    draws_rows: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

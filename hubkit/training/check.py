@@ -16,7 +16,7 @@ from hubkit.training.job import Job
 from hubkit.training.progress import require_reporters
 from hubkit.training.settings import Settings
 from hubkit.training.weights import class_weights
-from registry.errors import DataError, PrecisionError, TrainingError
+from registry.errors import DataError, NoTrunkError, PrecisionError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ def checked_job(job: Job) -> Checked:
     settings = replace(job.settings, max_length=job.settings.max_length or task.max_length)
     require_reporters(settings.report_to)
     _require_precision(settings)
+    if settings.cache_trunk is not None and task.draws_rows:
+        raise NoTrunkError(
+            f"{task.name} draws what is read of a row anew in each epoch, so that nothing could be "
+            "computed once.",
+            task.name,
+        )
     _join(settings)
     plan = task.fit_plan(job.data)
     train, validation = _parts(job, task)

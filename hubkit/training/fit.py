@@ -28,6 +28,7 @@ from hubkit.tasks.task import HeadPlan, TaskType
 from hubkit.training.progress import is_cost
 from hubkit.training.settings import Settings
 from hubkit.training.trainer import Measured, RowTrainer, make_trainer
+from hubkit.training.trunk.cache import trunk_cached
 from hubkit.training.weights import class_weights
 from registry.errors import DivergedError, StorageError
 
@@ -84,6 +85,7 @@ def fit(
         LabelError: The settings weigh a class that there is not.
         DataError: They weigh classes, and the task type has none.
         StorageError: The disk is full or not writable; the next run goes on from there.
+        NoTrunkError: The trunk is to be cached, and the model has none.
     """
     with ExitStack() as stack:
         weights = None
@@ -92,6 +94,9 @@ def fit(
             stack.enter_context(weights.inside(model))
         if settings.gradient_checkpointing:
             stack.enter_context(_checkpointed(model))
+        if settings.cache_trunk is not None:
+            rows = [part.encoded for part in (train, validation) if part is not None]
+            stack.enter_context(trunk_cached(model, checkpoints, settings.cache_trunk, rows))
         last = processes.from_first(partial(last_checkpoint, checkpoints))
         resumed = None if last is None else checkpoints / last.name
         trainer = make_trainer(

@@ -14,6 +14,9 @@ FUSION_LEARNING_RATE = 5e-4
 FUSION_BATCH_SIZE = 32
 MIX_LEARNING_RATE = 6e-3  # of ScaLearn's authors
 
+CACHE_TRUNK = 4_000_000_000
+"""Bytes that what lies below the lowest trained layer may take on the disk."""
+
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -49,6 +52,9 @@ class Settings:
             takes more time and less memory. The result is the same.
         precision: What the frozen model computes in, beside float32; ``no`` is float32 alone. None:
             what the base model is stored in. What is trained is always kept in float32.
+        cache_trunk: The bytes on the disk that what lies below the lowest trained layer may take,
+            which is then computed once for each row, without dropout. None: it is computed in every
+            epoch, with the dropout of the base model.
         report_to: Where the course of training is reported, by transformers' names, such as
             ``tensorboard``.
         seed: Of every random generator.
@@ -70,6 +76,7 @@ class Settings:
     class_weights: Literal["balanced"] | Mapping[str, float] | None = None
     gradient_checkpointing: bool = False
     precision: Precision | None = None
+    cache_trunk: int | None = None
     report_to: tuple[str, ...] = ()
     seed: int = 42
 
@@ -79,7 +86,7 @@ class Settings:
                 f"The learning rate must be a number over 0, not {self.learning_rate}; "
                 f"{ADAPTER_LEARNING_RATE} is usual."
             )
-        counts = ("epochs", "batch_size", "gradient_accumulation", "max_length")
+        counts = ("epochs", "batch_size", "gradient_accumulation", "max_length", "cache_trunk")
         for name in (*counts, "target_max_length", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:

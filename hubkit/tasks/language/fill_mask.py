@@ -98,6 +98,8 @@ class FillMask(TextTask):
     `predict` has gaps of its own: the mask token of the base model, such as ``[MASK]``.
     """
 
+    draws_rows = True
+
     names = TASK_TYPES["fill-mask"]
     columns = (Column("text", text, given=text),)
     example = "text\nParis is the capital of France.\n"

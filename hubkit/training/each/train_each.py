@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from hubkit.training.job import Job
 from hubkit.training.plan import Plan, planned, save_trained
 from hubkit.training.runs import run_folder
 from hubkit.training.start import Start, keep_precision, loaded, note_cut, text_of
+from hubkit.training.trunk.cache import trunk_cached
 from registry import AdapterRef, Catalog, Version
 from registry.errors import DataError, DivergedError, TrainingError, UnfitRowsError
 from registry.folders import read_folder
@@ -163,7 +165,7 @@ class _Group:
 
     def train(self, folder: Path, chosen: Mapping[str, Any]) -> Iterator[tuple[Plan, Path | None]]:
         """Yield each run when it has ended, with its folder to publish; None if it diverged."""
-        waiting, free = [], list(self.slots)
+        waiting = []
         for number, (plan, start) in enumerate(self.runs):
             finished = folder / str(number)
             if (finished / MANIFEST_NAME).is_file():  # before the run was broken off
@@ -172,6 +174,20 @@ class _Group:
                 waiting.append((plan, start, finished))
         model, processor = self.attached.model, self.runs[0][1].processor
         mixed = MixedPass(model, self.attached, getattr(processor, "pad_token_id", None) or 0)
+        with ExitStack() as stack:
+            limit = self.runs[0][1].checked.settings.cache_trunk
+            if limit is not None:
+                stack.enter_context(trunk_cached(model, folder, limit))
+            yield from self._trained(waiting, mixed, folder, chosen)
+
+    def _trained(
+        self,
+        waiting: list[tuple[Plan, Start, Path]],
+        mixed: MixedPass,
+        folder: Path,
+        chosen: Mapping[str, Any],
+    ) -> Iterator[tuple[Plan, Path | None]]:
+        free = list(self.slots)
         waiting.reverse()
         active: list[_Active] = []
         accelerator, rows, cut = None, 0, 0
@@ -240,12 +256,13 @@ def _grouped(
         torch.set_rng_state(state)
         made = new_method(method, BaseModel(model), **parameters)
         slots.append(Slot(str(number), Adapter.create(model, str(number), made)))
-    parts = {
-        slot.name: slot.adapter if below is None else Stack(below.composition, slot.adapter)
-        for slot in slots
-    }
+    batch = Batch({slot.name: slot.adapter for slot in slots})
     # The base model was compared before it was prepared.
-    attached = attach(model, Batch(parts), allow_base_mismatch=below is not None)
+    attached = attach(
+        model,
+        batch if below is None else Stack(below.composition, batch),
+        allow_base_mismatch=below is not None,
+    )
     train_only(model, *(slot.adapter for slot in slots))
     runs = []
     for job, checked in members:

@@ -18,6 +18,7 @@ from hubkit.models.head import outlet_tensors, renew_head
 from hubkit.training.check import Checked
 from hubkit.training.fit import Fit, fit
 from hubkit.training.start import Start, keep_precision, note_cut
+from hubkit.training.trunk.cut import Cut
 
 
 def started_anew(start: Start, checked: Checked) -> Start:
@@ -66,6 +67,8 @@ def learn(start: Start, checkpoints: Path, reports: Path | None = None) -> Fit:
         HubkitError: As ``fit``.
     """
     model, checked = start.model, start.checked
+    if checked.settings.cache_trunk is not None:
+        Cut(model)  # fail early: reading the rows may take long
     learned, measured = start.features()
     parts = [learned] if measured is None else [learned, measured]
     note_cut(sum(p.encoded.cut for p in parts), sum(len(p.rows) for p in parts), start.text)

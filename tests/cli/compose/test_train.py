@@ -182,6 +182,17 @@ def test_lora_is_trained_with_its_own_parameters_and_predicts(train: Run, run: R
     assert run("predict", "film", "good").stdout.split("\t")[0] in ("positive", "negative")
 
 
+def test_the_trunk_is_cached_where_there_is_one(train: Run) -> None:
+    train("--name", "film", "--drop-layers", 0, "--cache-trunk")
+    catalog = open_catalog()
+    training = catalog.manifest(catalog.resolve(AdapterRef.parse("film"))).training
+    assert training is not None
+    assert training.arguments["cache_trunk"] == 4_000_000_000
+    refused = train("--name", "film", "--cache-trunk", "5MB", status=1)
+    assert "encoder.layer.0, the lowest layer of this" in refused.stderr
+    assert "Leave --cache-trunk out, or lower layers with --drop-layers." in refused.stderr
+
+
 def test_a_parameter_of_another_method_is_named(train: Run) -> None:
     result = train("--name", "film", "--rank", 4, status=1)
     assert "The method seq_bn has no parameter 'rank'" in result.stderr

@@ -95,6 +95,13 @@ def test_settings_labels_and_the_time_to_stop_are_each_adapters_own(
     assert_equal_alone_and_together(tmp_path, base, [first, second, third, last])
 
 
+def test_what_lies_below_all_of_them_is_computed_once_for_each_row(
+    tmp_path: Path, base: Path
+) -> None:
+    those = jobs(24, 13, cache_trunk=10**9)
+    assert_equal_alone_and_together(tmp_path, base, those, leave_out=(0,))
+
+
 def test_an_outlet_that_the_base_lacks_is_each_adapters_own(tmp_path: Path) -> None:
     base = language_base(tmp_path / "base", "bert", ENCODER)  # has no pooler
     assert_equal_alone_and_together(tmp_path, base, jobs(16, 13))
