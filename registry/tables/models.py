@@ -155,7 +155,7 @@ REFS = Table(
     "refs",
     METADATA,
     Column("repository_id", ForeignKey("repositories.id"), primary_key=True),
-    Column("name", Written(48), primary_key=True),
+    Column("name", Line(48), primary_key=True),
     _required("revision_id", ForeignKey("revisions.id"), index=True),
 )
 

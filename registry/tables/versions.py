@@ -6,13 +6,10 @@ from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import (
-    Boolean,
     ColumnElement,
     Connection,
-    Double,
     Row,
     Select,
-    String,
     bindparam,
     cast,
     literal,
@@ -199,7 +196,11 @@ def _version(row: AnyRow, parts: Parts) -> Version:
 
 
 _ALIAS, _TAG, _METRIC = range(3)
-_NO_TEXT, _NO_NUMBER, _NO_TRUTH = (cast(null(), kind) for kind in (String, Double, Boolean))
+# Of the columns' own types, which check what is read: a union has the types of its first part.
+_NO_TEXT, _NO_NUMBER, _NO_TRUTH = (
+    cast(null(), column.type)
+    for column in (METRICS.c.dataset, METRICS.c.value, METRICS.c.higher_is_better)
+)
 
 
 def _is_asked_for(revision_id: ColumnElement[int]) -> ColumnElement[bool]:
@@ -212,7 +213,7 @@ _PARTS = union_all(
     select(
         REFS.c.revision_id.label("revision_id"),
         literal(_ALIAS).label("kind"),
-        literal(0).label("position"),
+        literal(0, TAGS.c.position.type).label("position"),
         REFS.c.name.label("name"),
         _NO_TEXT.label("dataset"),
         _NO_TEXT.label("split"),

@@ -10,6 +10,7 @@ from registry import Catalog, open_catalog
 from registry.errors import DamagedDatabaseError
 from registry.tables.column_types import MAX_ID, Line, Name, Real, Sha256, Truth, Whole
 from registry.tables.models import METADATA, UtcDateTime
+from registry.tables.versions import load_parts
 
 COLUMNS = [column for table in METADATA.sorted_tables for column in table.columns]
 NUMBERS = (Whole, Real, Truth)
@@ -70,3 +71,28 @@ def test_nothing_is_logged_after_a_head_that_is_wrong(registry: Catalog, head: o
             connection.execute("INSERT INTO log_head VALUES (1, ?, ?)", [head, "1" * 64])
     with pytest.raises(DamagedDatabaseError), registry.database.write() as writer:
         registry.log.append(writer, "gc")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("metrics", "value", "high"),
+        ("metrics", "higher_is_better", 7),
+        ("metrics", "name", ""),
+        ("metrics", "position", "first"),
+        ("tags", "position", 1.5),
+    ],
+)
+def test_what_is_read_of_several_tables_at_once_is_checked_too(
+    registry: Catalog, table: str, column: str, value: object
+) -> None:
+    row = dict.fromkeys(METADATA.tables[table].columns.keys(), 1) | {column: value}
+    with closing(sqlite3.connect(registry.database.path, isolation_level=None)) as connection:
+        for name in ("metrics", "tags"):
+            connection.execute(f"DELETE FROM {name}")
+        marks = ", ".join("?" * len(row))
+        connection.execute(
+            f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()]
+        )
+    with registry.database.read() as reader, pytest.raises(DamagedDatabaseError):
+        load_parts(reader, [1])
