@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from registry.search.search import Page
     from registry.storage.files import FileInfo
     from registry.tables.lineage import Lineage, ParentLink
+    from registry.tables.measurements import Measurement
     from registry.tables.versions import Version
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "Lineage",
     "Manifest",
     "ManifestError",
+    "Measurement",
     "Method",
     "Metric",
     "NewerDatabaseError",
@@ -110,6 +112,7 @@ _LAZY = {
     "Folder": "folders",
     "Lineage": "tables.lineage",
     "Manifest": "manifest",
+    "Measurement": "tables.measurements",
     "Method": "manifest",
     "Metric": "manifest",
     "Page": "search.search",

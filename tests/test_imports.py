@@ -18,7 +18,7 @@ from tests.support.imports import ROOT, circles, graph_of, imported, rooms, sour
 REGISTRY_ROOMS = {
     "storage": [],
     "database": ["storage"],
-    "tables": ["database"],
+    "tables": ["database", "storage"],
     "log": ["database", "storage", "tables"],
     "folders": ["storage"],
     "catalog": ["database", "folders", "log", "storage", "tables"],
@@ -43,17 +43,18 @@ HUBKIT_ROOMS = {
     "sharing": ["adapters", "bases", "formats", "hub", "methods", "models", "tasks"],
     "inference": ["adapters", "bases", "models", "tasks"],
     "composing": ["adapters", "bases", "composition", "inference", "methods"],
+    "measuring": ["inference", "tasks"],
     "training": [
-        *("adapters", "bases", "composing", "composition", "inference", "methods", "models", "nn"),
-        *("plots", "processes", "tasks"),
+        *("adapters", "bases", "composing", "composition", "inference", "measuring", "methods"),
+        *("models", "nn", "plots", "processes", "tasks"),
     ],
     "predicting": [
         *("adapters", "composition", "formats", "inference", "models", "nn", "tasks", "training"),
     ],
     "exporting": ["adapters", "inference", "models", "nn", "tasks"],
     "cli": [
-        *("bases", "composing", "composition", "exporting", "hub", "inference", "methods", "plots"),
-        *("predicting", "processes", "sharing", "tasks", "training"),
+        *("bases", "composing", "composition", "exporting", "hub", "inference", "measuring"),
+        *("methods", "plots", "predicting", "processes", "sharing", "tasks", "training"),
     ],
 }
 GROUND = {"errors", "fields", "manifest", "refs", "task_types"}

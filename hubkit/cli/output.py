@@ -16,6 +16,7 @@ from hubkit.bases.names import short_name
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from registry.tables.measurements import Measurement
     from registry.tables.versions import Version
 
 _LONG = 20
@@ -154,6 +155,12 @@ def size(count: int) -> str:
             return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"
+
+
+def measured_text(one: Measurement) -> str:
+    """A measured value with its 95 % confidence interval, for people."""
+    interval = "" if one.low is None else f" (95 % from {one.low:.4f} to {one.high:.4f})"
+    return f"{one.value:.4f}{interval}"
 
 
 def print_published(version: Version, *, as_json: bool, then: str) -> None:

@@ -101,6 +101,7 @@ class FeatureExtraction(TextTask):
     metrics_up = MappingProxyType(
         {"spearman": True, "pearson": True, "mrr": True, "recall_at_1": True}
     )
+    together = frozenset({"mrr", "recall_at_1"})
     shares_passes = False
     header = ("embedding",)
 

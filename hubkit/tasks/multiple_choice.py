@@ -205,6 +205,13 @@ class MultipleChoice(TextTask):
         found = [int(scores.argmax()) for scores in _own(outputs, rows)]
         return {"accuracy": float(accuracy_score(rows["label"], found))}
 
+    def row_values(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Mapping[str, np.ndarray]:
+        """Which rows get their choice."""
+        found = [int(scores.argmax()) for scores in _own(outputs, rows)]
+        return {"accuracy": np.equal(found, rows["label"]).astype(float)}
+
 
 @dataclass(frozen=True)
 class _Collator:

@@ -277,6 +277,13 @@ class QuestionAnswering(WindowTask):
         There may be no answer where that holds of any row of training; where nobody recorded that,
         of any of these rows.
         """
+        values = self.row_values(outputs, encoded, rows, plan)
+        return {name: float(of_row.mean()) for name, of_row in values.items()}
+
+    def row_values(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Mapping[str, np.ndarray]:
+        """F1 and exact match of each row."""
         none = _some_have_none(rows) if plan.no_answer is None else plan.no_answer
         options = AnswerOptions(handle_impossible_answer=none)
         predictions = self.predictions(outputs, encoded, rows, plan, options)
@@ -287,7 +294,7 @@ class QuestionAnswering(WindowTask):
             golds = [words for one in answers["text"] if (words := _words(one))] or [[]]
             exact.append(max(guess == gold for gold in golds))
             overlap.append(max(_f1(guess, gold) for gold in golds))
-        return {"f1": float(np.mean(overlap)), "exact_match": float(np.mean(exact))}
+        return {"f1": np.array(overlap, float), "exact_match": np.array(exact, float)}
 
 
 def _some_have_none(rows: Rows) -> bool:

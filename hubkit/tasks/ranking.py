@@ -240,19 +240,31 @@ class Ranking(TextTask):
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> dict[str, float]:
         """The means over queries."""
-        lists = list(zip(_by_row(outputs, rows), map(np.array, rows["relevance"]), strict=True))
-        firsts = [_first(numbers, grades) for numbers, grades in lists]
-        found = {
-            "ndcg_at_10": _mean([_ndcg(numbers, grades) for numbers, grades in lists]),
-            "mrr": _mean([1 / first if first else 0.0 for first in firsts]),
-            "hit_rate_at_10": _mean([float(0 < first <= PLACES) for first in firsts]),
-        }
+        values = self.row_values(outputs, encoded, rows, plan)
+        found = {name: float(of_query.mean()) for name, of_query in values.items()}
         areas = [
             float(roc_auc_score(grades > 0, numbers))
-            for numbers, grades in lists
+            for numbers, grades in _graded(outputs, rows)
             if (grades > 0).any() and not (grades > 0).all()
         ]
-        return {**found, "auc": _mean(areas)} if areas else found
+        return {**found, "auc": float(np.mean(areas))} if areas else found
+
+    def row_values(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Mapping[str, np.ndarray]:
+        """How well the candidates of each query are ranked."""
+        lists = _graded(outputs, rows)
+        firsts = [_first(numbers, grades) for numbers, grades in lists]
+        return {
+            "ndcg_at_10": np.array([_ndcg(numbers, grades) for numbers, grades in lists]),
+            "mrr": np.array([1 / first if first else 0.0 for first in firsts]),
+            "hit_rate_at_10": np.array([float(0 < first <= PLACES) for first in firsts]),
+        }
+
+
+def _graded(outputs: Outputs, rows: Rows) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The numbers and the grades of each query's candidates."""
+    return list(zip(_by_row(outputs, rows), map(np.array, rows["relevance"]), strict=True))
 
 
 def _by_row(outputs: Outputs, rows: Rows) -> list[np.ndarray]:
@@ -280,10 +292,6 @@ def _first(numbers: np.ndarray, grades: np.ndarray) -> int:
         return 0
     best = numbers[grades > 0].max()
     return 1 + int((numbers[grades == 0] >= best).sum())
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
 
 
 RANKING = Ranking()

@@ -133,6 +133,8 @@ class TaskType(ABC, Generic[Processor]):
         columns: What it reads.
         example: A row or two of a file, for messages and documents.
         metrics_up: Its metrics, the one that sums them up first: whether higher is better, by name.
+        together: Those of its metrics that hold each row against all others, so that a part of the
+            rows says nothing of them.
         header: What the cells of a prediction are.
         options: The class of its options for `predict`.
         max_length: Tokens of a row at most, where training does not say.
@@ -150,6 +152,7 @@ class TaskType(ABC, Generic[Processor]):
     columns: ClassVar[tuple[Column, ...]]
     example: ClassVar[str]
     metrics_up: ClassVar[Mapping[str, bool]]
+    together: ClassVar[frozenset[str]] = frozenset()
     header: ClassVar[tuple[str, ...]]
     options: ClassVar[type[Options]] = Options
     max_length: ClassVar[int] = 128
@@ -491,6 +494,12 @@ class TaskType(ABC, Generic[Processor]):
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> dict[str, float]:
         """The numbers that ``metrics_up`` names; the rows have what is to be learned."""
+
+    def row_values(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Mapping[str, np.ndarray]:
+        """Those of the metrics that are means over rows: of each row, *shape* ``(rows,)``."""
+        return {}
 
 
 def joined(batches: Sequence[tuple[Tensor, ...]]) -> Outputs:

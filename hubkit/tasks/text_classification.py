@@ -245,6 +245,14 @@ class Classification(TaskType[Processor]):
             "matthews": matthews,
         }
 
+    def row_values(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Mapping[str, np.ndarray]:
+        """Which rows get their label, where one holds."""
+        if _several(plan):
+            return {}
+        return {"accuracy": (outputs[0].argmax(-1) == _targets(rows, plan)).astype(float)}
+
 
 class TextClassification(TextTask, Classification[PreTrainedTokenizerBase]):
     """A text, or a pair of texts, and its labels."""

@@ -102,6 +102,12 @@ class TextRegression(TextTask):
         error = float(mean_absolute_error(np.array(expected), found))
         return {**correlations(expected, found), "mae": error}
 
+    def row_values(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Mapping[str, np.ndarray]:
+        """How far off each number is."""
+        return {"mae": np.abs(np.array(rows["score"]) - _numbers(outputs))}
+
 
 def correlations(expected: Sequence[float], found: np.ndarray) -> dict[str, float]:
     """Pearson's and Spearman's correlation; 0 where there is none, as of numbers all equal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hubkit.inference import AdaptedModel
+from hubkit.measuring.answers import Answers
 from hubkit.tasks.rows import Rows
 
 
@@ -18,6 +19,4 @@ def evaluate(model: AdaptedModel, rows: Rows, *, batch_size: int = 32) -> dict[s
         LabelError: A row has a label that the adapter does not know.
         DataError: The rows lack what the task type is to learn.
     """
-    model.task.check(rows, model.plan)
-    outputs, encoded = model.outputs(model.task.rows_for_metrics(rows), batch_size=batch_size)
-    return model.task.metrics(outputs, encoded, rows, model.plan)
+    return Answers.of(model, rows, batch_size=batch_size).metrics()

@@ -15,6 +15,7 @@ A registry is a folder:
 Garbage collection, checks and backups are in `registry.maintenance`.
 """
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from sqlalchemy import Connection
 
 from registry.catalog.cache import cached_folder
 from registry.catalog.checkout import materialize, read_manifest
+from registry.catalog.measure import record_measurements
 from registry.catalog.publish import publish_version
 from registry.catalog.pull import pull_version
 from registry.catalog.store import Store
@@ -34,6 +36,7 @@ from registry.storage.files import is_digest, open_file
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.lineage import Lineage, find_lineage, find_parents
 from registry.tables.lookup import find_repository, find_version
+from registry.tables.measurements import Measurement, load_measurements
 from registry.tables.models import REVISIONS
 from registry.tables.origins import find_origins, find_pulled
 from registry.tables.record import (
@@ -287,6 +290,31 @@ class Catalog:
             return version
 
         return self.database.transact(change)
+
+    def record(self, ref: AdapterRef, measurements: Sequence[Measurement]) -> list[Measurement]:
+        """Keep what was measured of a version, beside it.
+
+        The same value of the same metric on the same rows is kept once. Another value stands beside
+        the one before; the newest counts.
+
+        Args:
+            ref: The version.
+            measurements: What was measured.
+
+        Returns:
+            Those that were not known.
+
+        Raises:
+            NotFoundError: As `resolve`.
+        """
+        return record_measurements(self.store, ref, measurements)
+
+    def measurements(
+        self, versions: Collection[Version]
+    ) -> dict[AdapterRef, tuple[Measurement, ...]]:
+        """Return what was recorded of some versions, by their refs, the newest first."""
+        with self.database.read() as connection:
+            return load_measurements(connection, versions)
 
     def delete(self, ref: AdapterRef) -> list[int]:
         """Delete an adapter with all its versions; its name is never given to another.

@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 from registry.catalog.checkout import read_manifest
 from registry.catalog.heal import healing
+from registry.catalog.measure import copy_measurements
 from registry.catalog.publish import publish_version
 from registry.catalog.store import Store
 from registry.errors import DatabaseError, StorageError
@@ -64,9 +65,11 @@ def _copy(
     )
     open_file = partial(_open, source, version, manifest)
     # The bytes are checked where they arrive; if they were damaged in the source, that is mended.
-    return healing(
+    copied = healing(
         source, version, lambda: publish_version(target, name, manifest, open_file, publication)
     )
+    copy_measurements(version, source, target, copied)
+    return copied
 
 
 def _open(source: Store, version: Version, manifest: Manifest, path: str) -> BinaryIO:

@@ -26,6 +26,7 @@ Action = Literal[
     "unalias",
     "yank",
     "unyank",
+    "measure",
     "delete",
     "gc",
     "quarantine",

@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from registry.catalog.catalog import Catalog
 from registry.catalog.heal import healing
+from registry.catalog.measure import record_measurements
 from registry.catalog.publish import publish_version
 from registry.catalog.pull import ancestors
 from registry.errors import BundleError, CorruptBlobError
@@ -27,12 +28,14 @@ from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import read_blob, verify_blob
 from registry.storage.files import CHUNK, MANIFEST_NAME, Digest
+from registry.tables.measurements import Measurement
 from registry.tables.record import Publication
 from registry.tables.versions import Version
 
 INDEX_NAME = "hubkit-bundle.json"
 MAX_INDEX_BYTES = 64 * 1024 * 1024
 MAX_VERSIONS = 10_000
+MAX_MEASUREMENTS = 10_000
 
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -49,6 +52,7 @@ class _Packed(BaseModel):
     message: str
     yanked_at: AwareDatetime | None = None
     yank_reason: str | None = None
+    measurements: Annotated[tuple[Measurement, ...], Field(max_length=MAX_MEASUREMENTS)] = ()
 
 
 class Index(BaseModel):
@@ -76,7 +80,8 @@ def export_bundle(catalog: Catalog, ref: AdapterRef, target: BinaryIO) -> Versio
     """
     wanted = catalog.resolve(ref)
     versions = [*ancestors(catalog.store, wanted), wanted]
-    index = Index(versions=tuple(map(_pack, versions)))
+    measured = catalog.measurements(versions)
+    index = Index(versions=tuple(_pack(one, measured.get(one.ref, ())) for one in versions))
     content = json.dumps(index.model_dump(mode="json"), indent=1).encode()
     _write_member(target, INDEX_NAME, len(content), io.BytesIO(content))
     written: set[str] = set()
@@ -129,14 +134,16 @@ def import_bundle(catalog: Catalog, source: BinaryIO) -> list[Version]:
                 with open_member(source, f"blobs/{info.sha256}", info.size) as member:
                     catalog.blobs.put(cast(BinaryIO, member), info, label=f"{ref}: {path}")
                     member.finish()
-        versions.append(_publish(catalog, ref, manifest, packed))
+        version = _publish(catalog, ref, manifest, packed)
+        record_measurements(catalog.store, version.ref, packed.measurements)
+        versions.append(version)
     end = source.read(2 * _BLOCK)
     if len(end) < 2 * _BLOCK or end.strip(b"\0"):
         raise _broken("it does not end after the last version that it lists")
     return versions
 
 
-def _pack(version: Version) -> _Packed:
+def _pack(version: Version, measured: tuple[Measurement, ...]) -> _Packed:
     return _Packed(
         ref=str(version.ref),
         digest=version.manifest_digest,
@@ -145,6 +152,7 @@ def _pack(version: Version) -> _Packed:
         message=version.message,
         yanked_at=version.yanked_at,
         yank_reason=version.yank_reason,
+        measurements=measured[::-1],  # in the order in which they were made
     )
 
 

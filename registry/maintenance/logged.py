@@ -20,7 +20,13 @@ from registry.maintenance.rows import rewrite
 from registry.refs import AdapterRef
 from registry.tables.edit import delete_adapter
 from registry.tables.listings import list_newest
-from registry.tables.models import LOG, ORIGINS, REFS, REPOSITORIES, REVISIONS
+from registry.tables.measurements import (
+    Measurement,
+    measured,
+    measurement_rows,
+    rewrite_measurements,
+)
+from registry.tables.models import LOG, MEASUREMENTS, ORIGINS, REFS, REPOSITORIES, REVISIONS
 from registry.tables.origins import set_origin
 from registry.tables.record import Publication, record_version
 
@@ -45,6 +51,7 @@ class Logged:
         ref: Its name, as it was first spelled.
         versions: Its versions that were not deleted, by the digest of their manifest.
         numbers: The number of each of these versions.
+        measurements: What was measured of each of its versions, by number.
         aliases: The number that each names.
         deleted_at: When it was deleted; None if it was not.
         next_number: The number of the next version.
@@ -54,6 +61,7 @@ class Logged:
     ref: AdapterRef
     versions: dict[str, Publication] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
+    measurements: dict[int, list[Measurement]] = field(default_factory=lambda: defaultdict(list))
     aliases: dict[str, int] = field(default_factory=dict)
     deleted_at: datetime | None = None
     next_number: int = 1
@@ -74,10 +82,13 @@ class Logged:
                 self._yank(details["number"], at, details["reason"])
             case "unyank":
                 self._yank(details["number"], None, None)
+            case "measure":
+                self.measurements[details["number"]] += measured(details)
             case "delete":
                 self.deleted_at = datetime.fromisoformat(details["deleted_at"])
                 self.versions.clear()
                 self.numbers.clear()
+                self.measurements.clear()
                 self.aliases.clear()
 
     def _publish(self, details: dict[str, Any]) -> None:
@@ -101,11 +112,13 @@ class _Rows:
     Attributes:
         repository: Its own row; None if there is none.
         revisions: The rows of its versions.
+        measurements: The rows of what was measured, by the revision's id.
         aliases: The number that each alias names; 0 for what is no version of the adapter.
     """
 
     repository: Any = None
     revisions: list[Any] = field(default_factory=list)
+    measurements: dict[int, list[Any]] = field(default_factory=lambda: defaultdict(list))
     aliases: dict[str, int] = field(default_factory=dict)
 
 
@@ -203,6 +216,15 @@ def _load(connection: Connection, names: Iterable[str]) -> dict[str, _Rows]:
     for row in connection.execute(revisions.order_by(REVISIONS.c.id)):
         by_id[row.repository_id].revisions.append(row)
         numbers[row.repository_id, row.id] = row.number
+    recorded = (
+        select(MEASUREMENTS, REVISIONS.c.repository_id)
+        .join(REVISIONS, REVISIONS.c.id == MEASUREMENTS.c.revision_id)
+        .where(REVISIONS.c.repository_id.in_(by_id))
+        .order_by(MEASUREMENTS.c.position)
+    )
+    for row in connection.execute(recorded):
+        values = {column.name: row._mapping[column] for column in MEASUREMENTS.columns}
+        by_id[row.repository_id].measurements[row.revision_id].append(values)
     for row in connection.execute(select(REFS).where(REFS.c.repository_id.in_(by_id))):
         by_id[row.repository_id].aliases[row.name] = numbers.get(
             (row.repository_id, row.revision_id), 0
@@ -240,6 +262,10 @@ def _compare(logged: Logged, rows: _Rows) -> Iterator[str]:
                 yield _differs(named, what, expected, found)
         if row.origin != version.origin:
             yield _differs(named, "origin", version.origin or "none", row.origin or "none")
+    for row in rows.revisions:
+        of_log = logged.measurements.get(row.number, [])
+        if rows.measurements.get(row.id, []) != measurement_rows(row.id, of_log):
+            yield f"{ref.at(row.number)}: the log says that something else was measured of it."
     if logged.deleted_at is not None and rows.revisions:
         yield f"{ref}: it was deleted, but {len(rows.revisions)} versions of it are there."
     for alias in sorted(logged.aliases.keys() | _aliases(logged, rows, matched).keys()):
@@ -306,6 +332,7 @@ def _write(catalog: Catalog, connection: Connection, logged: Logged, rows: _Rows
         delete_adapter(connection, ref, logged.deleted_at)
     else:
         _write_versions(catalog, connection, logged, matched)
+        _write_measurements(connection, logged, repository.id)
         _write_aliases(connection, logged, rows, matched)
     facts: dict[str, Any] = {"deleted_at": logged.deleted_at}
     if logged.dates:
@@ -341,6 +368,14 @@ def _write_versions(
             set_origin(connection, row.id, version.origin)
         if row.manifest_digest != digest:
             rewrite(connection, row.id, logged.ref, catalog.store.manifest(named, digest))
+
+
+def _write_measurements(connection: Connection, logged: Logged, repository_id: int) -> None:
+    numbered = select(REVISIONS.c.id, REVISIONS.c.number).where(
+        REVISIONS.c.repository_id == repository_id, REVISIONS.c.number.is_not(None)
+    )
+    for row in connection.execute(numbered).all():
+        rewrite_measurements(connection, row.id, logged.measurements.get(row.number, []))
 
 
 def _write_aliases(

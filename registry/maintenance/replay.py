@@ -20,6 +20,8 @@ from registry.log.entry import Entry
 from registry.log.records import RecordStore
 from registry.refs import AdapterRef
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
+from registry.tables.lookup import find_row
+from registry.tables.measurements import add_measurements, measured
 from registry.tables.origins import set_origin
 from registry.tables.record import Publication, record_version, reserve_number
 
@@ -182,6 +184,9 @@ class Replay:
                 set_yank(connection, ref.at(details["number"]), at, details["reason"])
             case "unyank":
                 set_yank(connection, ref.at(details["number"]), None, None)
+            case "measure":
+                revision, _ = find_row(connection, ref.at(details["number"]))
+                add_measurements(connection, revision, measured(details))
             case "delete":
                 delete_adapter(connection, ref, datetime.fromisoformat(details["deleted_at"]))
             case _:

@@ -11,6 +11,7 @@ from registry.tables.lookup import Repository, alias_not_found, find_repository,
 from registry.tables.models import (
     FILES,
     LISTINGS,
+    MEASUREMENTS,
     METRICS,
     ORIGINS,
     PARENTS,
@@ -125,7 +126,7 @@ def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> lis
     ).all()
     remove_text(connection, ids)
     connection.execute(delete(LISTINGS).where(LISTINGS.c.repository_id == repository.id))
-    for table in (REFS, ORIGINS, FILES, METRICS, TAGS):
+    for table in (REFS, ORIGINS, FILES, METRICS, MEASUREMENTS, TAGS):
         connection.execute(delete(table).where(table.c.revision_id.in_(ids)))
     connection.execute(delete(PARENTS).where(PARENTS.c.child_id.in_(ids)))
     connection.execute(delete(REVISIONS).where(REVISIONS.c.repository_id == repository.id))

@@ -4,10 +4,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from registry.refs import AdapterRef
-from registry.tables.models import DOWNLOADS, LISTINGS, METRICS, REPOSITORIES, REVISIONS
+from registry.tables.models import (
+    DOWNLOADS,
+    LISTINGS,
+    MEASUREMENTS,
+    METRICS,
+    REPOSITORIES,
+    REVISIONS,
+)
 
 NO_SCORE = float("-inf")
 """The score of an adapter without a metric that is better when higher: lower than any other."""
@@ -38,12 +45,18 @@ _NEWEST = (
         .where(DOWNLOADS.c.repository_id == REPOSITORIES.c.id)
         .scalar_subquery()
         .label("downloads"),
-        select(METRICS.c.value)
-        .where(METRICS.c.revision_id == REVISIONS.c.id, METRICS.c.higher_is_better)
-        .order_by(METRICS.c.position)
-        .limit(1)
-        .scalar_subquery()
-        .label("score"),
+        func.coalesce(
+            select(MEASUREMENTS.c.value)
+            .where(MEASUREMENTS.c.revision_id == REVISIONS.c.id, MEASUREMENTS.c.higher_is_better)
+            .order_by(MEASUREMENTS.c.measured_at.desc(), MEASUREMENTS.c.position)
+            .limit(1)
+            .scalar_subquery(),
+            select(METRICS.c.value)
+            .where(METRICS.c.revision_id == REVISIONS.c.id, METRICS.c.higher_is_better)
+            .order_by(METRICS.c.position)
+            .limit(1)
+            .scalar_subquery(),
+        ).label("score"),
         *(REVISIONS.c[name] for name in _COPIED),
     )
     .select_from(REPOSITORIES)

@@ -129,6 +129,31 @@ METRICS = Table(
     Index(None, "dataset", "name", "value", "revision_id"),
 )
 
+# A number measured of a revision after it was published, on rows with a digest. What counts is the
+# newest of the same metric and rows.
+MEASUREMENTS = Table(
+    "measurements",
+    METADATA,
+    Column("revision_id", ForeignKey("revisions.id"), primary_key=True),
+    Column("position", Whole(), primary_key=True, autoincrement=False),
+    _required("metric", Line(256)),
+    _required("value", Real),
+    _required("higher_is_better", Truth),
+    Column("low", Real),
+    Column("high", Real),
+    _required("rows", Whole(least=1)),
+    _required("data_sha256", Sha256),
+    _required("dataset", Line(256)),
+    _required("split", Line(256)),
+    _required("measured_at", UtcDateTime),
+    _required("actor", Written(256)),
+    _required("hubkit", Line(256)),
+    _digest_check("data_sha256"),
+    CheckConstraint("rows >= 1", name="rows"),
+    Index(None, "data_sha256", "metric", "value", "revision_id"),
+    Index(None, "dataset", "data_sha256"),
+)
+
 # A word to find a revision by.
 TAGS = Table(
     "tags",
@@ -202,7 +227,8 @@ LISTINGS = Table(
     Column("language", Written(256)),
     Column("license", Written(256)),
     _required("size", Whole(most=MAX_SIZE)),
-    # The first metric that is better when higher; -infinity without one, so that it sorts last.
+    # What was measured last, else the first metric of training, that is better when higher;
+    # -infinity without one, so that it sorts last.
     _required("score", Real),
     _required("downloads", Whole(most=MAX_SIZE)),
     UniqueConstraint("revision_id"),

@@ -24,6 +24,7 @@ from registry.database.database import (
 from registry.maintenance.schema import differences
 from registry.search.search import search
 from registry.tables.models import METADATA
+from tests.support.measurements import measurement
 
 pytestmark = pytest.mark.from_nothing
 
@@ -98,6 +99,8 @@ def test_down_and_up_again_with_rows_in_place(
         version = catalog.publish(AdapterRef.parse(ref), make_folder(**fields))
     catalog.yank(version.ref, "bad")
     catalog.set_alias(AdapterRef.parse("alice/sst2@1"), "best")
+    if target >= "0002":  # below, there is no log, which alone knows what was measured
+        catalog.record(AdapterRef.parse("plain"), [measurement(), measurement(value=0.25)])
     queries: list[dict[str, Any]] = [
         {},
         {"owner": "alice"},
@@ -107,6 +110,8 @@ def test_down_and_up_again_with_rows_in_place(
     ]
     before = [search(catalog, **query).items for query in queries]
     assert [len(found) for found in before] == [2, 1, 2, 2, 2]
+    measured = catalog.measurements(before[0])
+    assert [*map(len, measured.values())] == ([2] if target >= "0002" else [])
     with catalog.database.migrating() as connection:
         tables = schema(connection)
         command.downgrade(alembic_config(connection), target)
@@ -115,6 +120,7 @@ def test_down_and_up_again_with_rows_in_place(
     catalog.database.close()
     assert [search(catalog, **query).items for query in queries] == before
     if target >= "0002":  # below, there is no log, without which nothing is published
+        assert catalog.measurements(before[0]) == measured
         assert catalog.publish(AdapterRef.parse("alice/sst2"), make_folder()).number == 3
 
 

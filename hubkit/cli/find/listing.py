@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +13,9 @@ from hubkit.cli.output import base_column, print_json, print_table, version_json
 from hubkit.cli.params import SIZE
 
 if TYPE_CHECKING:
+    from registry.refs import AdapterRef
     from registry.search.pages import Sort
+    from registry.tables.measurements import Measurement
     from registry.tables.versions import Version
 
 KINDS = ("adapter", "fusion", "stack", "mix")
@@ -104,13 +107,14 @@ def command(
         if after is None or len(items) == limit:
             break
     more = after is not None
+    measured = catalog.measurements(items)
     if as_json:
-        print_json({"adapters": [version_json(version) for version in items], "more": more})
+        print_json({"adapters": [_json(version, measured) for version in items], "more": more})
         return
     if items:
         print_table(
             ("adapter", "task", "method", "base model", "score", "published"),
-            [_row(version) for version in items],
+            [_row(version, measured.get(version.ref, ())) for version in items],
             lesser=("published", "method", "base model", "task"),
         )
     else:
@@ -119,13 +123,27 @@ def command(
         click.echo(f"There are more than {limit}: say which, or raise --limit.", err=True)
 
 
-def _row(version: Version) -> tuple[str, ...]:
-    best = next((metric for metric in version.metrics if metric.higher_is_better), None)
+def _json(version: Version, measured: Mapping[AdapterRef, Sequence[Measurement]]) -> dict[str, Any]:
+    of_version = measured.get(version.ref, ())
+    return {
+        **version_json(version),
+        "measurements": [one.model_dump(mode="json") for one in of_version],
+    }
+
+
+def _row(version: Version, measured: Sequence[Measurement]) -> tuple[str, ...]:
     return (
         str(version.ref),
         version.task or "-",
         version.method,
         base_column(version.base_model),
-        f"{best.name} {best.value:.3f}" if best else "-",
+        _score(version, measured),
         f"{version.created_at:%Y-%m-%d}",
     )
+
+
+def _score(version: Version, measured: Sequence[Measurement]) -> str:
+    """What `--sort score` sorts by: what was measured last, else in training."""
+    found = [(one.metric, one.value) for one in measured if one.higher_is_better]
+    found += [(one.name, one.value) for one in version.metrics if one.higher_is_better]
+    return f"{found[0][0]} {found[0][1]:.3f}" if found else "-"

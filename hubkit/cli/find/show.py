@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hubkit.cli.options import json_option
-from hubkit.cli.output import one_line, print_facts, print_json, size, version_json
+from hubkit.cli.output import (
+    measured_text,
+    one_line,
+    print_facts,
+    print_json,
+    size,
+    version_json,
+)
 from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
     from hubkit.bases.known import KnownBases
     from hubkit.sharing.pickles import Pickle
-    from registry import Lineage, Manifest, Version
+    from registry import Lineage, Manifest, Measurement, Version
     from registry.manifest import BaseModelInfo, TextInfo
 
 
@@ -52,10 +60,12 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
     versions = catalog.versions(ref)
     origins, known = catalog.origins(version), known_bases(catalog.home, version)
     pickles = pickles_of(catalog, manifest)
+    measurements = catalog.measurements([version]).get(version.ref, ())
     if as_json:
         print_json(
             {
                 **version_json(version),
+                "measurements": [one.model_dump(mode="json") for one in measurements],
                 "manifest": manifest.model_dump(mode="json", by_alias=True),
                 "parents": [
                     {
@@ -80,12 +90,13 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
             }
         )
         return
-    _print(version, manifest, lineage, versions, origins, known, pickles)
+    _print(version, manifest, measurements, lineage, versions, origins, known, pickles)
 
 
 def _print(
     version: Version,
     manifest: Manifest,
+    measurements: Sequence[Measurement],
     lineage: Lineage,
     versions: list[Version],
     origins: list[str],
@@ -120,12 +131,13 @@ def _print(
             ("digest", version.manifest_digest),
         ]
     )
+    print_facts([(one.metric, _measured(one)) for one in measurements], title="Measured")
     print_facts(
         [
             (metric.name, f"{metric.value:.4f} ({metric.dataset}, {metric.split})")
             for metric in manifest.metrics
         ],
-        title="Metrics",
+        title="Metrics of training" if measurements else "Metrics",
     )
     if training:
         print_facts(
@@ -163,6 +175,13 @@ def _print(
             for path, info in sorted(manifest.files.items())
         ],
         title="Files",
+    )
+
+
+def _measured(one: Measurement) -> str:
+    return (
+        f"{measured_text(one)} on {one.data}, {one.split}, {one.rows} rows; "
+        f"{one.measured_at:%Y-%m-%d} by {one.actor} with hubkit {one.hubkit}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -23,9 +23,16 @@ class Summarization(Text2Text):
 
     def compare(self, found: Sequence[str], expected: Sequence[str]) -> dict[str, float]:
         """The mean F1 of ROUGE (Lin 2004), as rouge-score counts it: of words of ASCII alone."""
+        means = self.compare_each(found, expected)
+        return {name: float(values.mean()) for name, values in means.items()}
+
+    def compare_each(
+        self, found: Sequence[str], expected: Sequence[str]
+    ) -> Mapping[str, np.ndarray]:
+        """The same of each summary."""
         scorer = RougeScorer([*_METRICS], use_stemmer=False)
         scores = [scorer.score(one, other) for one, other in zip(expected, found, strict=True)]
-        return {name: float(np.mean([row[name].fmeasure for row in scores])) for name in _METRICS}
+        return {name: np.array([row[name].fmeasure for row in scores]) for name in _METRICS}
 
 
 SUMMARIZATION = Summarization()

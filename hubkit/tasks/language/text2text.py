@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import transformers
 from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
@@ -158,13 +159,31 @@ class Text2Text(GeneratingTask):
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> dict[str, float]:
         """The metrics of what is written, without spaces around it."""
-        found = [one.strip() for one in texts(outputs, encoded)]
-        return self.compare(found, [one.strip() for one in rows["target"]])
+        return self.compare(*_both(outputs, encoded, rows))
+
+    def row_values(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> Mapping[str, np.ndarray]:
+        """Those of each text that are means over texts."""
+        return self.compare_each(*_both(outputs, encoded, rows))
 
     def compare(self, found: Sequence[str], expected: Sequence[str]) -> dict[str, float]:
         """How many texts are as expected, and chrF (Popovic 2015) as sacrebleu counts it."""
-        same = sum(one == other for one, other in zip(found, expected, strict=True))
-        return {"exact_match": same / len(expected), "chrf": chrf(found, expected)}
+        (same,) = self.compare_each(found, expected).values()
+        return {"exact_match": float(same.mean()), "chrf": chrf(found, expected)}
+
+    def compare_each(
+        self, found: Sequence[str], expected: Sequence[str]
+    ) -> Mapping[str, np.ndarray]:
+        """Which texts are as expected."""
+        same = [one == other for one, other in zip(found, expected, strict=True)]
+        return {"exact_match": np.array(same, float)}
+
+
+def _both(outputs: Outputs, encoded: Encoded, rows: Rows) -> tuple[list[str], list[str]]:
+    """What is written and what should be, without spaces around it."""
+    found = [one.strip() for one in texts(outputs, encoded)]
+    return found, [one.strip() for one in rows["target"]]
 
 
 def chrf(found: Sequence[str], expected: Sequence[str]) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
 from hubkit.tasks.language.text2text import Text2Text, chrf
@@ -22,6 +23,12 @@ class Translation(Text2Text):
         """chrF (Popovic 2015) and BLEU (Papineni et al. 2002), as sacrebleu counts them."""
         bleu = BLEU().corpus_score(list(found), [list(expected)])
         return {"chrf": chrf(found, expected), "bleu": float(bleu.score)}
+
+    def compare_each(
+        self, found: Sequence[str], expected: Sequence[str]
+    ) -> Mapping[str, np.ndarray]:
+        """Nothing: both are counted over all texts together."""
+        return {}
 
 
 TRANSLATION = Translation()

@@ -2,13 +2,17 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 import hubkit
-from registry import Catalog
+from hubkit.measuring import intervals
+from registry import AdapterRef, Catalog
 from tests.cli.conftest import write_csv
 
 Run = Callable[..., Result]
+
+FILM = AdapterRef.parse("film")
 
 
 def test_measures_what_predict_says(run: Run, trained: Catalog, data: Path) -> None:
@@ -54,3 +58,87 @@ def test_empty_data(run: Run, trained: Catalog, tmp_path: Path) -> None:
     result = run("evaluate", "film", write_csv(tmp_path / "test.csv", []), status=1)
     assert result.stderr.startswith("Error: ")
     assert "test.csv" in result.stderr
+
+
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "WHOLES", 20)
+
+
+@pytest.mark.usefixtures("few_resamples")
+def test_record_keeps_the_metrics_with_intervals_beside_the_version(
+    run: Run, trained: Catalog, data: Path
+) -> None:
+    measured = json.loads(run("evaluate", "film", data, "--json").stdout)
+    before = trained.resolve(FILM)
+    document = json.loads(run("evaluate", "film", data, "--record", "--json").stdout)
+    assert document["metrics"] == measured["metrics"]
+    assert document["recorded"] == ["accuracy", "f1_macro", "matthews"]
+    first = document["measurements"][0]
+    assert (first["metric"], first["rows"], first["split"]) == ("accuracy", 60, "test")
+    assert first["low"] <= first["value"] <= first["high"]
+    assert document["dataset"] == f"reviews.csv#{first['data_sha256'][:12]}"
+    assert trained.resolve(FILM) == before
+    shown = json.loads(run("show", "film", "--json").stdout)
+    assert shown["measurements"] == document["measurements"]
+    again = run("evaluate", "film", data, "--record")
+    assert "95 % from" in again.stdout
+    assert again.stderr == "3 of them were recorded with the same value before.\n"
+    assert len(json.loads(run("show", "film", "--json").stdout)["measurements"]) == 3
+    text = run("show", "film").stdout
+    assert "\nMeasured\n" in text
+    assert f"on reviews.csv#{first['data_sha256'][:12]}, test, 60 rows; 20" in text
+
+
+@pytest.mark.usefixtures("few_resamples")
+def test_a_fusion_and_a_mix_are_recorded_too(run: Run, trained: Catalog, data: Path) -> None:
+    run("fuse", "film", "book", "--data", data, "--name", "both", "--task", "s", "--epochs", 1)
+    run("stack", "film", "book", "--name", "piled")
+    for name in ("both", "piled"):
+        run("evaluate", name, data, "--record")
+        assert len(json.loads(run("show", name, "--json").stdout)["measurements"]) == 3
+
+
+def test_what_an_adapter_was_trained_on_is_not_recorded(
+    run: Run, trained: Catalog, tmp_path: Path, base: Path
+) -> None:
+    rows = ["good film,positive", "bad film,negative", "dull plot,negative", "great,positive"]
+    train = write_csv(tmp_path / "train.csv", rows)
+    test = write_csv(tmp_path / "test.csv", rows[:2])
+    run(
+        *("train", train, "--validation", test, "--base", base),
+        *("--task", "s", "--name", "few", "--epochs", 1),
+    )
+    copy = write_csv(tmp_path / "copy.csv", rows)
+    result = run("evaluate", "few", copy, "--record", status=1)
+    assert "copy.csv holds the rows that few@1 was trained on" in result.stderr
+    assert json.loads(run("show", "few", "--json").stdout)["measurements"] == []
+
+
+@pytest.mark.usefixtures("few_resamples")
+def test_two_adapters_of_other_bases_are_compared_on_the_same_rows(
+    run: Run, trained: Catalog, data: Path
+) -> None:
+    document = json.loads(run("evaluate", "film", "foreign", data, "--paired", "--json").stdout)
+    one, other = (
+        json.loads(run("evaluate", name, data, "--json").stdout)["metrics"]["accuracy"]
+        for name in ("film", "foreign")
+    )
+    assert (document["first"], document["second"]) == ("film@1", "foreign@1")
+    accuracy = document["differences"][0]
+    assert (accuracy["first"], accuracy["second"]) == (one, other)
+    assert accuracy["test"] == "mcnemar"
+    lines = run("evaluate", "film", "film", data, "--paired").stdout.splitlines()
+    assert lines[0] == "film@1 against film@1 on reviews.csv, 60 rows"
+    assert lines[-1] == (
+        "These rows do not tell which is better in accuracy: chance alone often gives such a "
+        "difference (p 1)."
+    )
+
+
+def test_one_adapter_is_measured_and_two_are_compared(run: Run, data: Path) -> None:
+    alone = run("evaluate", "film", "book", data, status=2)
+    assert "To compare two, add --paired." in alone.stderr
+    assert "Expected two adapters" in run("evaluate", "film", data, "--paired", status=2).stderr
+    both = run("evaluate", "film", "book", data, "--paired", "--record", status=2)
+    assert "--record" in both.stderr

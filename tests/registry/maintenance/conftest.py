@@ -7,6 +7,7 @@ import pytest
 
 from registry import AdapterRef, Catalog, Folder, Version, open_catalog
 from registry.maintenance.fsck import Report
+from tests.support.measurements import measurement
 from tests.support.object_storage import BUCKET, endpoint, s3
 
 __all__ = ["endpoint", "s3"]
@@ -49,6 +50,8 @@ def make_busy(catalog: Catalog, source: Catalog, make_folder: Callable[..., Fold
     catalog.set_alias(ONE, "stable")
     catalog.set_alias(ONE, "gone")
     catalog.remove_alias(ONE, "gone")
+    catalog.record(version.ref, [measurement(), measurement(metric="mae", low=None, high=None)])
+    catalog.record(version.ref, [measurement(value=0.75)])
     catalog.yank(ONE.at(1), "wrong labels")
     catalog.yank(ONE.at(8), "oops")
     catalog.unyank(ONE.at(8))
@@ -58,6 +61,7 @@ def make_busy(catalog: Catalog, source: Catalog, make_folder: Callable[..., Fold
     parents = [_parent(pulled), _parent(version)]
     catalog.publish(TWO, make_folder(kind="fusion", parents=parents))
     catalog.publish(GONE, gone)
+    catalog.record(GONE, [measurement()])
     catalog.delete(GONE)
     return catalog
 

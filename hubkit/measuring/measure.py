@@ -1,0 +1,58 @@
+"""Measure an adapter as the registry keeps it: each metric with its interval, and on which rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+
+from hubkit.inference import AdaptedModel
+from hubkit.measuring.answers import Answers
+from hubkit.measuring.intervals import intervals
+from hubkit.tasks.rows import Rows
+from registry import Measurement
+from registry.errors import DataError
+from registry.log.log import current_user
+
+
+def measure(
+    model: AdaptedModel, rows: Rows, *, split: str = "test", batch_size: int = 32
+) -> tuple[Measurement, ...]:
+    """The metrics of the model's task type on ``rows``, the one that sums them up first.
+
+    Args:
+        model: A loaded adapter, fusion, stack or mix.
+        rows: As :func:`hubkit.training.data.read_rows` reads them.
+        split: Which part of the data they are.
+        batch_size: Rows at a time.
+
+    Raises:
+        LabelError: A row has a label that the adapter does not know.
+        DataError: The rows lack what the task type is to learn, or the adapter was trained on them.
+    """
+    training = model.manifest.training
+    if training is not None and training.data_sha256 == rows.sha256:
+        raise DataError(
+            f"{rows.name} holds the rows that {model.version.ref} was trained on: what is measured "
+            "on them does not tell how good it is on others.",
+            rows.name,
+        )
+    answers = Answers.of(model, rows, batch_size=batch_size)
+    sure, up, measured_at = intervals(answers), model.task.metrics_up, datetime.now(UTC)
+    found = answers.metrics()
+    return tuple(
+        Measurement(
+            metric=name,
+            value=found[name],
+            higher_is_better=up.get(name, False),
+            low=sure[name][0] if name in sure else None,
+            high=sure[name][1] if name in sure else None,
+            rows=len(rows),
+            data_sha256=rows.sha256,
+            dataset=rows.name[-256:],
+            split=split,
+            measured_at=measured_at,
+            actor=current_user(),
+            hubkit=installed_version("hubkit"),
+        )
+        for name in dict.fromkeys([*(n for n in up if n in found), *found])
+    )
