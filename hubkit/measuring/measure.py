@@ -48,7 +48,7 @@ def measure(
             high=sure[name][1] if name in sure else None,
             rows=len(rows),
             data_sha256=rows.sha256,
-            dataset=rows.name[-256:],
+            dataset=rows.name[-200:],
             split=split,
             measured_at=measured_at,
             actor=current_user(),

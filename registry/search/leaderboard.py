@@ -1,22 +1,30 @@
-"""Rank adapters by what was measured on one data set."""
+"""Rank adapters by what was measured on one data set.
 
+A data set is known by the digest of its rows, where there is one; others may be called the same.
+"""
+
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, or_, select
 
 from registry.errors import AmbiguousDataSetError, InvalidNameError
 from registry.fields import check_texts
 from registry.manifest import Metric
-from registry.search.conditions import has_base, versions_of
-from registry.tables.models import LISTINGS, METRICS
-from registry.tables.versions import WIDTH, Version, load_rows
+from registry.search.conditions import has_base
+from registry.tables.measurements import Measurement, measurement_of
+from registry.tables.models import LISTINGS, MEASUREMENTS, METRICS, REVISIONS
+from registry.tables.versions import Version, load_versions, select_versions
 
 if TYPE_CHECKING:
     from registry.catalog.catalog import Catalog
 
 
 _SHOWN = 5
+_DIGITS = 12
+_WITH_DIGEST = re.compile(r"(.+)#([0-9a-f]{12,64}|)", re.DOTALL)
+"""The name of a data set, with digits of the digest of its rows; with none, it has no digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +34,25 @@ class Rank:
     Attributes:
         version: The adapter.
         metric: What it is ranked by.
+        measurement: The same as it was recorded; None for a metric that the version came with.
     """
 
     version: Version
     metric: Metric
+    measurement: Measurement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """One data set.
+
+    Attributes:
+        names: What metrics call it.
+        digest: The first digits of the digest of its rows; None where they are not known.
+    """
+
+    names: frozenset[str]
+    digest: str | None
 
 
 def leaderboard(
@@ -44,10 +67,14 @@ def leaderboard(
 ) -> tuple[Rank, ...]:
     """Rank adapters by a metric on a data set, the best first; of each, the newest version.
 
+    What was recorded of a version on these rows counts before the metrics it came with, and of
+    several such measurements the newest.
+
     Args:
         catalog: Where to look.
         dataset: What they were measured on: its name, or its name with the digest of its rows,
-            ``reviews.csv#0123456789ab``. The name is enough where one data set has it.
+            ``reviews.csv#0123456789ab``, or with ``#`` alone, where no digest is known. The name is
+            enough where one data set has it.
         metric: The metric's name; default: of those on `dataset`, the first in the alphabet.
         split: The part of the data set; default: all, so that an adapter may be there twice.
         task: The exact task; default: any.
@@ -62,59 +89,194 @@ def leaderboard(
         raise InvalidNameError(f"A leaderboard has 1 to 1000 rows, not {limit}.", limit)
     check_texts(dataset=dataset, metric=metric, split=split, task=task, base=base)
     with catalog.database.read() as connection:
-        dataset = _full_name(connection, dataset)
-        kinds = (
-            select(METRICS.c.name, METRICS.c.higher_is_better)
-            .where(METRICS.c.dataset == dataset)
-            .order_by(METRICS.c.name)
-            .limit(1)
-        )
-        if metric is not None:
-            kinds = kinds.where(METRICS.c.name == metric)
-        kind = connection.execute(kinds).one_or_none()
+        data = _find_data(connection, dataset)
+        kind = None if data is None else _find_kind(connection, data, metric)
         of_base = None if base is None else has_base(connection, base)
-        if kind is None or (base is not None and of_base is None):
+        if data is None or kind is None or (base is not None and of_base is None):
             return ()
-        measured = [METRICS.c.dataset == dataset, METRICS.c.name == kind.name]
-        if split is not None:
-            measured.append(METRICS.c.split == split)
-        listed = [LISTINGS.c.revision_id == METRICS.c.revision_id]
+        name, higher_is_better = kind
+        listed: list[ColumnElement[bool]] = []
         if task is not None:
             listed.append(LISTINGS.c.task == task)
         if of_base is not None:
             listed.append(of_base)
-        ascending = not kind.higher_is_better
-        order = (METRICS.c.value, METRICS.c.revision_id)
-        page = (
-            select(METRICS.c.revision_id, METRICS.c.value.label("key"), METRICS.c.position)
-            # Not a join, which would sort all adapters of the task to find the few best.
-            .where(*measured, exists().where(*listed).correlate(METRICS))
-            .order_by(*(column.asc() if ascending else column.desc() for column in order))
-            .limit(limit)
+        found = [
+            *_measured(connection, data, name, split, listed, limit, higher_is_better),
+            *_came_with(connection, data, name, split, listed, limit, higher_is_better),
+        ]
+        found.sort(key=lambda one: (one[1].value, one[0]), reverse=higher_is_better)
+        del found[limit:]
+        chosen = select_versions().where(REVISIONS.c.id.in_({one[0] for one in found}))
+        versions = dict(load_versions(connection, chosen))
+    return tuple(Rank(versions[key], metric, recorded) for key, metric, recorded in found)
+
+
+_Found = tuple[int, Metric, Measurement | None]
+
+
+def _measured(
+    connection: Connection,
+    data: _Data,
+    metric: str,
+    split: str | None,
+    listed: list[ColumnElement[bool]],
+    limit: int,
+    higher_is_better: bool,
+) -> list[_Found]:
+    """The best of what was recorded: of a version, what was measured last on these rows."""
+    if data.digest is None:
+        return []
+    newer = MEASUREMENTS.alias()
+    is_newer = or_(
+        newer.c.measured_at > MEASUREMENTS.c.measured_at,
+        and_(
+            newer.c.measured_at == MEASUREMENTS.c.measured_at,
+            newer.c.position > MEASUREMENTS.c.position,
+        ),
+    )
+    same = (newer.c[name] == MEASUREMENTS.c[name] for name in ("revision_id", "metric"))
+    conditions = [
+        _has_digest(data.digest),
+        MEASUREMENTS.c.metric == metric,
+        ~exists().where(*same, _has_digest(data.digest, newer), is_newer).correlate(MEASUREMENTS),
+        # Not a join, which would sort all adapters of the task to find the few best.
+        exists()
+        .where(LISTINGS.c.revision_id == MEASUREMENTS.c.revision_id, *listed)
+        .correlate(MEASUREMENTS),
+    ]
+    if split is not None:
+        conditions.append(MEASUREMENTS.c.split == split)
+    order = (MEASUREMENTS.c.value, MEASUREMENTS.c.revision_id)
+    rows = connection.execute(
+        select(MEASUREMENTS)
+        .where(*conditions)
+        .order_by(*(c.desc() if higher_is_better else c.asc() for c in order))
+        .limit(limit)
+    )
+    found: list[_Found] = []
+    for row in rows:
+        one = measurement_of(row)
+        shown = Metric(
+            dataset=one.data,
+            split=one.split,
+            name=one.metric,
+            value=one.value,
+            higher_is_better=one.higher_is_better,
         )
-        rows = load_rows(connection, versions_of(page, ascending=ascending, extra=("position",)))
-    return tuple(Rank(version, version.metrics[row[WIDTH]]) for row, version in rows)
+        found.append((row.revision_id, shown, one))
+    return found
 
 
-def _full_name(connection: Connection, dataset: str) -> str:
-    """The name of a data set with the digest of its rows, where metrics have one."""
+def _came_with(
+    connection: Connection,
+    data: _Data,
+    metric: str,
+    split: str | None,
+    listed: list[ColumnElement[bool]],
+    limit: int,
+    higher_is_better: bool,
+) -> list[_Found]:
+    """The best metrics of versions of which nothing was recorded on these rows."""
+    conditions = [
+        METRICS.c.dataset.in_(data.names),
+        METRICS.c.name == metric,
+        exists().where(LISTINGS.c.revision_id == METRICS.c.revision_id, *listed).correlate(METRICS),
+    ]
+    if data.digest is not None:
+        recorded = exists().where(
+            MEASUREMENTS.c.revision_id == METRICS.c.revision_id,
+            MEASUREMENTS.c.metric == METRICS.c.name,
+            _has_digest(data.digest),
+        )
+        conditions.append(~recorded.correlate(METRICS))
+    if split is not None:
+        conditions.append(METRICS.c.split == split)
+    order = (METRICS.c.value, METRICS.c.revision_id)
+    rows = connection.execute(
+        select(METRICS)
+        .where(*conditions)
+        .order_by(*(c.desc() if higher_is_better else c.asc() for c in order))
+        .limit(limit)
+    )
+    fields = (*Metric.model_fields,)
+    return [
+        (row.revision_id, Metric(**{name: row._mapping[name] for name in fields}), None)
+        for row in rows
+    ]
+
+
+def _has_digest(digest: str, table: FromClause = MEASUREMENTS) -> ColumnElement[bool]:
+    # A range rather than LIKE, which SQLite answers without the index.
+    within: ColumnElement[bool] = table.c.data_sha256.between(digest, f"{digest}g")
+    return within
+
+
+def _find_kind(connection: Connection, data: _Data, metric: str | None) -> tuple[str, bool] | None:
+    """The metric to rank by, and whether higher is better; None where it was not measured."""
+    statements = [
+        select(METRICS.c.name, METRICS.c.higher_is_better).where(METRICS.c.dataset.in_(data.names))
+    ]
+    names = [METRICS.c.name]
+    if data.digest is not None:
+        recorded = select(MEASUREMENTS.c.metric, MEASUREMENTS.c.higher_is_better)
+        statements.append(recorded.where(_has_digest(data.digest)))
+        names.append(MEASUREMENTS.c.metric)
+    kinds = []
+    for statement, name in zip(statements, names, strict=True):
+        if metric is not None:
+            statement = statement.where(name == metric)
+        kinds += [(*row,) for row in connection.execute(statement.order_by(name).limit(1))]
+    return min(kinds, key=lambda kind: kind[0], default=None)
+
+
+def _find_data(connection: Connection, dataset: str) -> _Data | None:
+    """The data set of a name, with or without the digest of its rows; None where there is none.
+
+    Raises:
+        AmbiguousDataSetError: Data sets with other rows have the same name.
+    """
+    told = _WITH_DIGEST.fullmatch(dataset)
+    if told is not None and not told[2]:
+        return _Data(frozenset({told[1]}), None)
+    if told is not None:
+        return _with_digest(connection, told[1], told[2])
     exact = select(METRICS.c.dataset).where(METRICS.c.dataset == dataset).limit(1)
-    if "#" in dataset or connection.execute(exact).first() is not None:
-        return dataset
     named = (
         select(METRICS.c.dataset)
         .where(METRICS.c.dataset.startswith(f"{dataset}#", autoescape=True))
         .distinct()
-        .order_by(METRICS.c.dataset)
     )
-    found = [row.dataset for row in connection.execute(named)]
+    recorded = (
+        select(MEASUREMENTS.c.data_sha256).where(MEASUREMENTS.c.dataset == dataset).distinct()
+    )
+    found = {
+        row.dataset
+        for row in connection.execute(named)
+        if (one := _WITH_DIGEST.fullmatch(row.dataset)) and one[1] == dataset
+    }
+    found |= {f"{dataset}#{digest[:_DIGITS]}" for digest in connection.scalars(recorded)}
+    if connection.execute(exact).first() is not None:
+        found.add(f"{dataset}#")
     if len(found) > 1:
-        shown = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+        listed = sorted(found)
+        shown = ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
         raise AmbiguousDataSetError(
-            f"{len(found)} data sets with other rows are called {dataset}: {shown}. What was "
+            f"{len(listed)} data sets with other rows are called {dataset}: {shown}. What was "
             "measured on one cannot be ranked with what was measured on another.",
             dataset,
             given=dataset,
-            found=found,
+            found=listed,
         )
-    return found[0] if found else dataset
+    return _find_data(connection, found.pop()) if found else None
+
+
+def _with_digest(connection: Connection, name: str, digest: str) -> _Data:
+    """The data set with a digest, under all names by which something was recorded on it.
+
+    No index finds the metrics that versions came with by the digest alone.
+    """
+    others = connection.scalars(
+        select(MEASUREMENTS.c.dataset).where(_has_digest(digest)).distinct()
+    )
+    short = digest[:_DIGITS]
+    return _Data(frozenset(f"{one}#{short}" for one in {name, *others}), digest)

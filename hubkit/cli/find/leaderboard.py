@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from hubkit.bases.names import normalize
 from hubkit.cli.options import json_option, limit_option
 from hubkit.cli.output import base_column, print_json, print_table, version_json
+
+if TYPE_CHECKING:
+    from registry import Measurement
 
 
 @click.command("leaderboard")
@@ -28,7 +33,8 @@ def command(
 ) -> None:
     """Rank adapters by a metric on one data set, the best first.
 
-    Of each adapter, the newest version that is not yanked counts.
+    Of each adapter, the newest version that is not yanked counts: what was recorded of it with
+    `evaluate --record`, else what training measured.
 
     \b
     Example:
@@ -49,7 +55,12 @@ def command(
     if as_json:
         print_json(
             [
-                {"rank": number, **rank.metric.model_dump(), "adapter": version_json(rank.version)}
+                {
+                    "rank": number,
+                    **rank.metric.model_dump(),
+                    "measurement": rank.measurement and rank.measurement.model_dump(mode="json"),
+                    "adapter": version_json(rank.version),
+                }
                 for number, rank in enumerate(ranks, 1)
             ]
         )
@@ -59,7 +70,7 @@ def command(
         return
     name = ranks[0].metric.name
     print_table(
-        ("rank", "adapter", name, "split", "method", "base model"),
+        ("rank", "adapter", name, "split", "method", "base model", "95 %"),
         [
             (
                 str(number),
@@ -68,8 +79,13 @@ def command(
                 rank.metric.split,
                 rank.version.method,
                 base_column(rank.version.base_model),
+                _interval(rank.measurement),
             )
             for number, rank in enumerate(ranks, 1)
         ],
-        lesser=("split", "method", "base model"),
+        lesser=("95 %", "split", "method", "base model"),
     )
+
+
+def _interval(one: Measurement | None) -> str:
+    return "-" if one is None or one.low is None else f"{one.low:.4f} to {one.high:.4f}"

@@ -65,8 +65,8 @@ def test_leaderboard_ranks_and_fits_the_terminal(run: Run, publish: Publish) -> 
     publish("low", metrics=measured(0.1))
     publish("high", metrics=measured(0.9))
     assert run("leaderboard", "--dataset", "imdb").stdout == (
-        "1\thigh@1\t0.9000\ttest\tseq_bn\tteam/tiny-bert\n"
-        "2\tlow@1\t0.1000\ttest\tseq_bn\tteam/tiny-bert\n"
+        "1\thigh@1\t0.9000\ttest\tseq_bn\tteam/tiny-bert\t-\n"
+        "2\tlow@1\t0.1000\ttest\tseq_bn\tteam/tiny-bert\t-\n"
     )
     first, second = json.loads(run("leaderboard", "--dataset", "imdb", "--json").stdout)
     assert (first["rank"], first["value"], first["adapter"]["ref"]) == (1, 0.9, "high@1")

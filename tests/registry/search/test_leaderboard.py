@@ -1,10 +1,13 @@
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from registry import AdapterRef, Catalog, Folder, InvalidNameError
+from registry.errors import AmbiguousDataSetError
 from registry.search.leaderboard import leaderboard
+from tests.support.measurements import measurement
 
 
 def measured(name: str, value: float, *, higher: bool = True, **other: str) -> dict[str, Any]:
@@ -73,3 +76,76 @@ def test_only_the_newest_version_counts_and_not_if_it_is_yanked(
 def test_a_length_out_of_range_is_refused(board: Catalog, limit: int) -> None:
     with pytest.raises(InvalidNameError, match="1 to 1000 rows"):
         leaderboard(board, "imdb", limit=limit)
+
+
+ROWS, OTHERS = "5e" * 32, "6f" * 32
+
+
+def record(catalog: Catalog, name: str, day: int, value: float, **fields: Any) -> None:
+    at = datetime(2026, 1, day, tzinfo=UTC)
+    one = measurement(value=value, measured_at=at, **{"dataset": "imdb", **fields})
+    catalog.record(AdapterRef.parse(name), [one])
+
+
+@pytest.fixture
+def known(catalog: Catalog, make_folder: Callable[..., Folder]) -> Catalog:
+    """Three adapters whose trainings measured them on the same rows."""
+    for name, value in (("low", 0.5), ("high", 0.9), ("middle", 0.7)):
+        metric = measured("accuracy", value, dataset=f"imdb#{ROWS[:12]}", split="validation")
+        catalog.publish(AdapterRef.parse(name), make_folder(metrics=[metric]))
+    return catalog
+
+
+def test_what_was_recorded_counts_before_what_training_measured_and_the_newest_of_it(
+    known: Catalog,
+) -> None:
+    record(known, "high", 1, 0.95)
+    record(known, "high", 2, 0.6)
+    assert ranks(known) == [("middle", 0.7), ("high", 0.6), ("low", 0.5)]
+    assert ranks(known, limit=1) == [("middle", 0.7)]
+    assert ranks(known, split="test") == [("high", 0.6)]
+    recorded = [rank.measurement for rank in leaderboard(known, "imdb")]
+    assert [one and one.value for one in recorded] == [None, 0.6, None]
+    record(known, "low", 1, 3.0, metric="mae", higher_is_better=False)
+    record(known, "high", 1, 2.0, metric="mae", higher_is_better=False)
+    assert ranks(known, metric="mae") == [("high", 2.0), ("low", 3.0)]
+
+
+def test_what_was_recorded_on_the_same_rows_is_ranked_together_whatever_they_were_called(
+    known: Catalog,
+) -> None:
+    record(known, "low", 1, 0.8, dataset="copy.csv")
+    record(known, "middle", 1, 0.6)
+    expected = [("high", 0.9), ("low", 0.8), ("middle", 0.6)]
+    for name in ("imdb", f"imdb#{ROWS}", "copy.csv", f"copy.csv#{ROWS[:12]}"):
+        assert ranks(known, dataset=name) == expected
+
+
+def test_data_sets_that_only_share_a_name_are_never_ranked_together(
+    known: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    record(known, "low", 1, 0.99, data_sha256=OTHERS)
+    with pytest.raises(AmbiguousDataSetError) as caught:
+        leaderboard(known, "imdb")
+    assert caught.value.found == [f"imdb#{ROWS[:12]}", f"imdb#{OTHERS[:12]}"]
+    assert ranks(known, dataset=f"imdb#{OTHERS[:12]}") == [("low", 0.99)]
+    assert ranks(known, dataset=f"imdb#{ROWS[:12]}") == [
+        ("high", 0.9),
+        ("middle", 0.7),
+        ("low", 0.5),
+    ]
+    folder = make_folder(metrics=[measured("accuracy", 0.4)])
+    known.publish(AdapterRef.parse("unknown-rows"), folder)
+    with pytest.raises(AmbiguousDataSetError, match="3 data sets"):
+        leaderboard(known, "imdb")
+    assert ranks(known, dataset="imdb#") == [("unknown-rows", 0.4)]
+
+
+def test_a_deleted_adapter_and_an_older_version_are_not_ranked_by_what_was_recorded(
+    known: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    for name in ("high", "low"):
+        record(known, name, 1, 0.95)
+    known.delete(AdapterRef.parse("high"))
+    known.publish(AdapterRef.parse("low"), make_folder())
+    assert ranks(known) == [("middle", 0.7)]
