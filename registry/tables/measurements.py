@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 from sqlalchemy import Connection, delete, insert, select
 
+from registry.errors import DamagedDatabaseError
 from registry.fields import Finite, Positive, Word
 from registry.refs import AdapterRef
 from registry.storage.files import Digest
@@ -55,7 +56,7 @@ class Measurement(BaseModel):
         return f"{self.dataset}#{self.data_sha256[:12]}"
 
 
-COLUMNS = (*Measurement.model_fields,)
+_COLUMNS = (*Measurement.model_fields,)
 
 
 def measurement_rows(
@@ -95,8 +96,21 @@ def load_measurements(
 
 
 def measurement_of(row: AnyRow) -> Measurement:
-    """Return what a row says that has the columns of the table."""
-    return Measurement(**{name: row._mapping[name] for name in COLUMNS})
+    """Return what a row says that has the columns of the table.
+
+    Raises:
+        DamagedDatabaseError: It is no measurement.
+    """
+    try:
+        return Measurement(**{name: row._mapping[name] for name in _COLUMNS})
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise DamagedDatabaseError(
+            f"The database is damaged: a row of measurements has a {field} that is none: "
+            f"{problem['msg']}.",
+            field,
+        ) from error
 
 
 def unrecorded(
