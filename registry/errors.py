@@ -321,6 +321,10 @@ class LanguageCodeError(DataError):
     """A base model of many languages needs the code of one, or has no such code as was `given`."""
 
 
+class FoldsError(DataError):
+    """Rows cannot be divided into as many folds as were `given`; `found` would do."""
+
+
 class TooFewRowsError(DataError):
     """A data set has too few rows to train on some and to validate with others."""
 

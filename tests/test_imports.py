@@ -48,12 +48,25 @@ HUBKIT_ROOMS = {
         *("adapters", "bases", "composing", "composition", "inference", "measuring", "methods"),
         *("models", "nn", "plots", "processes", "tasks"),
     ],
+    "comparing": [
+        *("adapters", "bases", "composing", "composition", "measuring", "models", "plots"),
+        *("processes", "tasks", "training"),
+    ],
     "predicting": [
         *("adapters", "composition", "formats", "inference", "models", "nn", "tasks", "training"),
     ],
     "exporting": ["adapters", "inference", "models", "nn", "tasks"],
     "cli": [
-        *("bases", "composing", "composition", "exporting", "hub", "inference", "measuring"),
+        *(
+            "bases",
+            "comparing",
+            "composing",
+            "composition",
+            "exporting",
+            "hub",
+            "inference",
+            "measuring",
+        ),
         *("methods", "plots", "predicting", "processes", "sharing", "tasks", "training"),
     ],
 }
@@ -66,6 +79,7 @@ LIGHT = (
     "bases.names",
     "bases.stored",
     "cli",
+    "comparing.comparison",
     "composing.combine",
     "composition",
     "methods.table",

@@ -92,6 +92,7 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.UnfitRowsError: ("Or leave them out with --skip-unfit.",),
     errors.TextLengthError: ("Give a larger --max-length.",),
     errors.LanguageCodeError: ("Name codes with --source-language and --target-language.",),
+    errors.FoldsError: ("Ask for another number of --folds.",),
     errors.TooFewRowsError: ("Or pass rows to validate with as --validation.",),
     errors.NoFlexibleHeadError: ("Leave --head out.",),
     errors.AmbiguousDataSetError: ("Name one of them with --dataset.",),

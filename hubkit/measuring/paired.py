@@ -94,7 +94,7 @@ def differences(first: Answers, second: Answers) -> tuple[Difference, ...]:
         test: Test | None = None
         if name in means and enough:
             interval = bootstrapped_mean(by_row_too[name] - by_row[name])
-            p, test = _test_of_rows(by_row[name], by_row_too[name])
+            p, test = test_of_rows(by_row[name], by_row_too[name])
         elif name in middle:
             interval = middle[name]
             p, test = _two_sided(samples[rest.index(name)]), "bootstrap"
@@ -148,7 +148,13 @@ def _less(first: Answers, second: Answers, rows: Sequence[int]) -> dict[str, flo
     return {name: other[name] - one[name] for name in one.keys() & other.keys()}
 
 
-def _test_of_rows(first: np.ndarray, second: np.ndarray) -> tuple[float, Test]:
+def test_of_rows(first: np.ndarray, second: np.ndarray) -> tuple[float, Test]:
+    """How often chance alone gives such a difference of two means, and how that was found.
+
+    Args:
+        first: Values that are paired with those of ``second``, *shape* ``(rows,)``.
+        second: The others.
+    """
     if is_yes_or_no(first) and is_yes_or_no(second):
         differing = int((first != second).sum())
         if not differing:

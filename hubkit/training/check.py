@@ -49,7 +49,7 @@ def checked_job(job: Job) -> Checked:
         )
     _join(settings)
     plan = task.fit_plan(job.data)
-    train, validation = _parts(job, task)
+    train, validation = parts_of(job, task)
     if validation is not None:
         task.check(validation, plan)
     if settings.class_weights is not None:
@@ -57,7 +57,7 @@ def checked_job(job: Job) -> Checked:
     return Checked(task, settings, plan, train, validation)
 
 
-def _parts(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
+def parts_of(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
     """What is trained on, and what the best epoch is chosen by."""
     if isinstance(job.validation, Rows):
         if not len(job.validation):

@@ -25,7 +25,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from hubkit import processes
 from hubkit.tasks.running import outputs_of
 from hubkit.tasks.task import HeadPlan, TaskType
-from hubkit.training.progress import is_cost
+from hubkit.training.progress import EpochLines, is_cost
 from hubkit.training.settings import Settings
 from hubkit.training.trainer import Measured, RowTrainer, make_trainer
 from hubkit.training.trunk.cache import trunk_cached
@@ -62,6 +62,7 @@ def fit(
     settings: Settings,
     checkpoints: Path,
     reports: Path | None = None,
+    told: bool = True,
 ) -> Fit:
     """Train the parameters of ``model`` that require gradients.
 
@@ -79,6 +80,7 @@ def fit(
         checkpoints: A folder for this run alone. When it holds a checkpoint, the run goes on
             from there.
         reports: A folder for what TensorBoard shows; default: one in ``checkpoints``.
+        told: Whether people on a terminal see a line an epoch.
 
     Raises:
         DivergedError: The loss is not a number.
@@ -110,6 +112,8 @@ def fit(
             plan,
             weights,
         )
+        if not told:
+            trainer.remove_callback(EpochLines)
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
                 callback.logging_dir = None if reports is None else str(reports)

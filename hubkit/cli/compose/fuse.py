@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hubkit.cli.options import drop_layers_option, in_common, read_job, training_options
-from hubkit.cli.output import print_published, quiet
+from hubkit.cli.output import print_json, print_published, quiet, version_json
 from hubkit.cli.params import REF, Number
 from hubkit.training.settings import FUSION_BATCH_SIZE, FUSION_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
@@ -32,10 +32,25 @@ _OPTIONS: dict[str, Any] = {
 @click.option(
     "--own",
     type=click.Choice(["none", "before", "apart", "joint"]),
-    default="none",
-    show_default=True,
     help="Fuse an adapter for the data itself, too, as NAME-own: trained before, on the same rows; "
-    "apart, on one half of them, and the fusion on the other; or joint, with the fusion.",
+    "apart, on one half of them, and the fusion on the other; or joint, with the fusion.  "
+    "[default: none; with --compare: before]",
+)
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Measure first whether the fusion helps: beside each donor, the adapter alone, mixes, and "
+    "a fusion of random donors. Publish the cheapest of the best.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2),
+    help="With --compare: the parts of the data, each of which is measured on; default: 5.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    help="With --compare: how often all is trained on each fold; default: 1.",
 )
 @click.option(
     "--shared", is_flag=True, help="Learn one attention for all layers, not one for each."
@@ -75,7 +90,10 @@ def command(
     task: str | None,
     task_type: str | None,
     leave_out: tuple[int, ...] | None,
-    own: Own,
+    own: Own | None,
+    compare: bool,
+    folds: int | None,
+    seeds: int | None,
     name: AdapterRef,
     as_json: bool,
     **options: Any,
@@ -90,11 +108,14 @@ def command(
       hubkit fuse reviews tweets@2 --data mixed.csv --name all-round
       hubkit fuse reviews tweets news --data few.csv --shared --no-value --name small
       hubkit fuse reviews tweets --data mixed.csv --own apart --name all-round
+      hubkit fuse reviews tweets --data few.csv --compare --seeds 2 --name all-round
     """
     from hubkit.composing.combine import choose
     from hubkit.composition import Fuse
     from registry import open_catalog
 
+    if not compare and (folds, seeds) != (None, None):
+        raise click.UsageError("--folds and --seeds are for --compare.")
     how = {key: value for key, usual in _OPTIONS.items() if (value := options.pop(key)) != usual}
     of_values = how.keys() & {"value_init", "regularization"}
     if "value" in how and of_values:
@@ -102,6 +123,7 @@ def command(
             f"--{min(of_values).replace('_', '-')} is about value matrices, and --no-value leaves "
             "them out."
         )
+    how |= {"leave_out": leave_out} if leave_out else {}
     catalog = open_catalog()
     # Fail early: the imports below take seconds.
     chosen = choose(catalog, refs, Fuse)
@@ -110,7 +132,30 @@ def command(
     task_type = task_type or in_common("task type", refs, [one.task_type for one in versions])
     with quiet():
         job = read_job(data, name, task, task_type=task_type, **options)
-        from hubkit.training.train import train_fusion
+        if compare:
+            from hubkit.comparing.compare import FOLDS, compare_fusion
 
-        version = train_fusion(catalog, job, refs=chosen, leave_out=leave_out or (), own=own, **how)
-    print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+            comparison, version = compare_fusion(
+                catalog,
+                job,
+                refs=chosen,
+                own=own or "before",
+                folds=folds or FOLDS,
+                seeds=seeds or 1,
+                **how,
+            )
+        else:
+            from hubkit.training.train import train_fusion
+
+            version = train_fusion(catalog, job, refs=chosen, own=own or "none", **how)
+    then = f'hubkit predict {version.ref} "some text"'
+    if compare and as_json:
+        print_json(
+            {"comparison": comparison.model_dump(mode="json"), "version": version_json(version)}
+        )
+        return
+    if compare:
+        from hubkit.cli.comparisons import print_comparison
+
+        print_comparison(comparison)
+    print_published(version, as_json=as_json, then=then)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hubkit.cli.comparisons import print_comparison_in_short
 from hubkit.cli.options import json_option
 from hubkit.cli.output import (
     measured_text,
@@ -22,6 +23,7 @@ from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
     from hubkit.bases.known import KnownBases
+    from hubkit.comparing.comparison import Comparison
     from hubkit.sharing.pickles import Pickle
     from registry import Lineage, Manifest, Measurement, Version
     from registry.manifest import BaseModelInfo, TextInfo
@@ -49,6 +51,7 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
       hubkit show reviews --files reviews-files
     """
     from hubkit.bases.known import known_bases
+    from hubkit.comparing.comparison import comparison_in
     from hubkit.sharing.pickles import pickles_of
     from registry import open_catalog
 
@@ -61,6 +64,7 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
     origins, known = catalog.origins(version), known_bases(catalog.home, version)
     pickles = pickles_of(catalog, manifest)
     measurements = catalog.measurements([version]).get(version.ref, ())
+    comparison = comparison_in(catalog, version, manifest)
     if as_json:
         print_json(
             {
@@ -81,6 +85,7 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
                     path: {"name": pickle.name, "sha256": pickle.sha256}
                     for path, pickle in pickles.items()
                 },
+                "comparison": comparison and comparison.model_dump(mode="json"),
                 "pulled_from": origins,
                 "known_bases": {
                     "first": known.first,
@@ -90,7 +95,10 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
             }
         )
         return
-    _print(version, manifest, measurements, lineage, versions, origins, known, pickles)
+    _print(
+        *(version, manifest, measurements, lineage, versions),
+        *(origins, known, pickles, comparison),
+    )
 
 
 def _print(
@@ -102,6 +110,7 @@ def _print(
     origins: list[str],
     known: KnownBases,
     pickles: dict[str, Pickle],
+    comparison: Comparison | None,
 ) -> None:
     base, training = manifest.base_model, manifest.training
     click.echo(str(version.ref))
@@ -151,6 +160,8 @@ def _print(
             ],
             title="Training",
         )
+    if comparison is not None:
+        print_comparison_in_short(comparison)
     print_facts(
         [
             (parent.ref, parent.digest + _here(parent.ref, parent.version))

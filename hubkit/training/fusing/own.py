@@ -54,8 +54,8 @@ def own_name(name: AdapterRef) -> AdapterRef:
 def own_settings(settings: Settings) -> Settings:
     """How an adapter is trained beside a fusion with these settings.
 
-    The learning rate and the batch size are those of `hubkit train`: a fusion starts from trained
-    adapters, and an adapter from nothing.
+    The learning rate and the batch size are those that are usual for an adapter: a fusion starts
+    from trained adapters, and an adapter from nothing.
     """
     usual = Settings(learning_rate=ADAPTER_LEARNING_RATE)
     return replace(settings, learning_rate=usual.learning_rate, batch_size=usual.batch_size)

@@ -55,13 +55,16 @@ def carrying(
                 tensor.copy_(outlet[name])
 
 
-def learn(start: Start, checkpoints: Path, reports: Path | None = None) -> Fit:
+def learn(
+    start: Start, checkpoints: Path, reports: Path | None = None, *, told: bool = True
+) -> Fit:
     """Train what is to be trained in the model on the rows; if that is nothing, do nothing.
 
     Args:
         start: The model, ready, and the rows.
         checkpoints: As :func:`~hubkit.training.fit.fit` takes it.
         reports: Likewise.
+        told: Whether people see what is cut off of the rows, and a line an epoch.
 
     Raises:
         HubkitError: As ``fit``.
@@ -70,8 +73,9 @@ def learn(start: Start, checkpoints: Path, reports: Path | None = None) -> Fit:
     if checked.settings.cache_trunk is not None:
         Cut(model)  # fail early: reading the rows may take long
     learned, measured = start.features()
-    parts = [learned] if measured is None else [learned, measured]
-    note_cut(sum(p.encoded.cut for p in parts), sum(len(p.rows) for p in parts), start.text)
+    if told:
+        parts = [learned] if measured is None else [learned, measured]
+        note_cut(sum(p.encoded.cut for p in parts), sum(len(p.rows) for p in parts), start.text)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return Fit({}, [], 0.0)
     try:
@@ -85,6 +89,7 @@ def learn(start: Start, checkpoints: Path, reports: Path | None = None) -> Fit:
             checked.settings,
             checkpoints,
             reports,
+            told,
         )
     finally:
         # Mixed precision wraps a model anew in each training.

@@ -35,6 +35,7 @@ def train_with_own(
     own: Own,
     options: Mapping[str, Any],
     chosen: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
 ) -> Version:
     """Train a fusion over ``donors`` and an adapter for its rows, and publish first the adapter,
     then the fusion, which pins it.
@@ -48,6 +49,7 @@ def train_with_own(
         own: How the adapter is trained; not ``none``.
         options: What :func:`new_fusion` takes.
         chosen: What else a person chose, for the file that repeats the run.
+        files: What else is published with the fusion, by name.
     """
     own_job, fusion_job = own_jobs(job, own)
     first = replace(start, checked=checked_job(own_job))
@@ -91,7 +93,7 @@ def train_with_own(
                 pin = Parent(ref=str(version.ref), digest=version.manifest_digest)
                 finished = folder / "finished"
                 pictures = {"training.png": training_curves(result.history), **result.pictures}
-                shown = replace(result, pictures=pictures)
+                shown = replace(result, pictures={**pictures, **(files or {})})
                 save_trained(plan.over(pin), second, fusion, shown, chosen, finished)
                 return catalog.publish(job.name, read_folder(finished))
 

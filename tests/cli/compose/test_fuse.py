@@ -8,6 +8,7 @@ from click.testing import Result
 
 from hubkit import load_composition
 from hubkit.adapters.tree import Tree
+from hubkit.comparing import measure
 from registry import AdapterRef, Catalog, Version
 from tests.cli.conftest import write_csv
 from tests.support.asking import counting_questions
@@ -156,3 +157,54 @@ def test_layers_that_cannot_be_left_out_are_told_in_one_sentence(
     fuse: Run, trained: Catalog, layers: str, message: str
 ) -> None:
     assert message in fuse("film", "book", "--drop-layers", layers, status=1).stderr
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is trained on folds: all contenders are as good as each other."""
+    monkeypatch.setattr(
+        measure.Bench,
+        "measure",
+        lambda self, cell: measure.Measurement("accuracy", 0.5, [1.0] * len(cell.test)),
+    )
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_comparison_says_first_that_donors_do_not_help_and_is_shown_in_short(
+    fuse: Run, run: Run, trained: Catalog
+) -> None:
+    printed = fuse("film", "book", "--compare", "--own", "none").stdout
+    first, second, *table, ref, _ = printed.split("\n", 11)
+    assert first == (
+        "Fusing these donors does not help: accuracy 0.5000 is not shown to be better than the "
+        "adapter alone with 0.5000 (p = 1.000), and not shown to be better than the control of "
+        "random donors with 0.5000 (p = 1.000)."
+    )
+    assert second.startswith("The winner is the adapter alone")
+    assert [line.partition("\t")[0] for line in table] == [
+        *("base model", "alone", "film@1", "book@1", "mix", "learned mix", "fusion", "control")
+    ]
+    assert ref == "both@1"
+    shown = run("show", "both").stdout
+    assert "\nComparison\n" in shown
+    assert first in shown
+    assert "5 folds, 1 seed" in shown
+    assert json.loads(run("show", "both", "--json").stdout)["comparison"]["winner"] == "alone"
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_comparison_as_json_is_one_document(fuse: Run, trained: Catalog) -> None:
+    document = json.loads(fuse("film", "book", "--compare", "--folds", 2, "--json").stdout)
+    assert document["version"]["ref"] == "both@1"
+    assert [row["name"] for row in document["comparison"]["rows"]][-2:] == [
+        *("fusion, own before", "control")
+    ]
+
+
+def test_more_folds_than_rows_of_a_class_and_folds_of_nothing_are_refused(
+    fuse: Run, trained: Catalog
+) -> None:
+    result = fuse("film", "book", "--compare", "--folds", 31, status=1)
+    assert result.stderr.endswith("fewer than the 31 folds. Ask for another number of --folds.\n")
+    assert "are for --compare" in fuse("film", "book", "--seeds", 2, status=2).stderr
+    assert "--folds" in fuse("film", "book", "--compare", "--folds", 1, status=2).stderr

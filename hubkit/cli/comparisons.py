@@ -1,0 +1,52 @@
+"""How a comparison is printed: all of it where it was made, in short where it is shown."""
+
+from __future__ import annotations
+
+import click
+
+from hubkit.cli.output import one_line, print_facts, print_table
+from hubkit.comparing.comparison import Comparison, Difference
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print the verdict, what wins, and a line for each contender."""
+    click.echo(one_line(comparison.verdict))
+    click.echo(one_line(comparison.choice))
+    print_table(
+        (
+            *("contender", "weights", comparison.metric, "spread"),
+            *(f"to {comparison.single}", "p", "to control", "p"),
+        ),
+        [
+            (
+                *(row.name, f"{row.weights:,}", f"{row.mean:.4f}", f"{row.spread:.4f}"),
+                *_cells(row.to_single),
+                *_cells(row.to_control),
+            )
+            for row in comparison.rows
+        ],
+        lesser=("spread", "weights"),
+    )
+
+
+def print_comparison_in_short(comparison: Comparison) -> None:
+    """Print the verdict and the means."""
+    seeds = len(comparison.seeds)
+    print_facts(
+        [
+            ("", comparison.verdict),
+            ("", comparison.choice),
+            *((row.name, f"{row.mean:.4f} ± {row.spread:.4f}") for row in comparison.rows),
+            (
+                "measured",
+                f"{comparison.metric} on {comparison.data}, {comparison.folds} folds, "
+                f"{seeds} {'seed' if seeds == 1 else 'seeds'}",
+            ),
+        ],
+        title="Comparison",
+    )
+
+
+def _cells(difference: Difference | None) -> tuple[str, str]:
+    """How much better it is, and how often chance alone gives that."""
+    return ("", "") if difference is None else (f"{difference.mean:+.4f}", f"{difference.p:.3f}")

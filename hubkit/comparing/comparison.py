@@ -1,0 +1,228 @@
+"""What a comparison found: a table, tests, a winner, and one sentence. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from registry import Catalog, Manifest, Version
+from registry.errors import HubkitError
+from registry.folders.bounded import parse_json, read_bytes
+from registry.storage.place import Copy
+
+FILE_NAME = "comparison.json"
+"""What the file is called in a version."""
+
+LEVEL = 0.05
+"""A difference counts that chance alone would give less often than this."""
+
+_MOST = 1_000_000
+"""Bytes of the file; one with a hundred contenders has some ten thousand."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Difference(_Record):
+    """How a contender compares with another one.
+
+    Attributes:
+        mean: How much better it is; below zero: worse.
+        p: How often chance alone gives a difference of that size, from 0 to 1.
+    """
+
+    mean: float
+    p: float
+
+    @property
+    def better(self) -> bool:
+        """Whether it is shown to be better."""
+        return self.mean > 0 and self.p < LEVEL
+
+
+class Row(_Record):
+    """A contender.
+
+    Attributes:
+        name: What it is called.
+        kind: What it is.
+        weights: How many numbers it adds to the base model, without the head.
+        scores: By seed and fold.
+        mean: Of the scores.
+        spread: Their standard deviation.
+        to_single: Compared with the best of the singles; None for that one.
+        to_control: Compared with the fusion of random donors; None for that one.
+    """
+
+    name: str
+    kind: str
+    weights: int
+    scores: tuple[float, ...]
+    mean: float
+    spread: float
+    to_single: Difference | None = None
+    to_control: Difference | None = None
+
+
+class Comparison(_Record):
+    """What a comparison found.
+
+    Attributes:
+        data: The name of the rows, and which exactly are meant by it.
+        folds: How many.
+        seeds: Those that were trained with.
+        metric: What the scores are.
+        higher_is_better: Which way they are better.
+        paired_by: What the tests pair: ``row`` or ``fold``.
+        random_donors: How those of the control are drawn.
+        rows: The contenders.
+        single: The name of the best single: the adapter alone, or a donor.
+        best: The name of the best that can be published.
+        winner: The cheapest within one standard error of the best.
+    """
+
+    data: str
+    folds: int
+    seeds: tuple[int, ...]
+    metric: str
+    higher_is_better: bool
+    paired_by: str
+    random_donors: str
+    rows: tuple[Row, ...] = Field(min_length=1)
+    single: str
+    best: str
+    winner: str
+
+    def row(self, name: str) -> Row:
+        """The contender of that name."""
+        return next(row for row in self.rows if row.name == name)
+
+    @property
+    def helps(self) -> bool:
+        """Whether the fusion is shown to be better than the best single and than the control."""
+        fusion = self.row("fusion")
+        return all(one is not None and one.better for one in (fusion.to_single, fusion.to_control))
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: whether fusing these donors helps."""
+        fusion, said = self.row("fusion"), []
+        for name, difference in ((self.single, fusion.to_single), ("control", fusion.to_control)):
+            assert difference is not None
+            how = "better" if difference.better else "not shown to be better"
+            chance = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
+            said.append(f"{how} than {_spelled(name)} with {self.row(name).mean:.4f} ({chance})")
+        joined = f"{said[0]}, and {said[1]}"
+        helps = "helps" if self.helps else "does not help"
+        return f"Fusing these donors {helps}: {self.metric} {fusion.mean:.4f} is {joined}."
+
+    @property
+    def choice(self) -> str:
+        """One sentence: which contender wins, and why."""
+        if self.winner == self.best:
+            return (
+                f"The winner is {_spelled(self.winner)}, the best; nothing cheaper is within one "
+                "standard error of it."
+            )
+        return (
+            f"The winner is {_spelled(self.winner)}, the cheapest within one standard error of the "
+            f"best, {_spelled(self.best)}."
+        )
+
+    def to_json(self) -> bytes:
+        """The content of the file."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
+
+
+def _spelled(name: str) -> str:
+    return {"alone": "the adapter alone", "control": "the control of random donors"}.get(
+        name, f"the {name}" if name in ("base model", "mix", "learned mix", "fusion") else name
+    )
+
+
+def comparison_in(catalog: Catalog, version: Version, manifest: Manifest) -> Comparison | None:
+    """What a version keeps of the comparison that it won; None if there is none to be read."""
+    if FILE_NAME not in manifest.files:
+        return None
+    try:
+        folder = Copy(catalog.folder(version, manifest), str(version.ref))
+        found = Comparison.model_validate(parse_json(read_bytes(folder / FILE_NAME, _MOST)))
+        names = {row.name for row in found.rows}
+        whole = names >= {found.single, found.best, found.winner, "fusion", "control"}
+        fusion = found.row("fusion") if whole else None
+    except (HubkitError, OSError, ValueError, ValidationError):
+        return None  # of another make: it is a file like any other
+    tested = fusion is not None and None not in (fusion.to_single, fusion.to_control)
+    return found if tested else None
+
+
+def compared(
+    facts: Mapping[str, Any],
+    contenders: Sequence[tuple[str, str, int]],
+    scores: Mapping[str, Sequence[float]],
+    units: Mapping[str, Sequence[float]],
+) -> Comparison:
+    """Test the scores, and choose.
+
+    Args:
+        facts: Fields of the comparison that are known already.
+        contenders: Name, kind and weights of each.
+        scores: Of each contender, by seed and fold.
+        units: Of each contender, what the tests pair: a number for each row or for each fold,
+            higher or lower as the metric is.
+    """
+    import numpy as np
+
+    sign = 1.0 if facts["higher_is_better"] else -1.0
+    oriented = {name: sign * np.asarray(values, dtype=float) for name, values in units.items()}
+    means = {name: sign * float(np.mean(values)) for name, values in scores.items()}
+    kinds = {name: kind for name, kind, _ in contenders}
+    costs = {name: weights for name, _, weights in contenders}
+    single = max((n for n in kinds if kinds[n] in ("alone", "donor")), key=means.__getitem__)
+    able = [name for name in kinds if kinds[name] not in ("base", "control")]
+    best = max(able, key=lambda name: (means[name], -costs[name]))
+    close = [name for name in able if _close(oriented[name], oriented[best])]
+    winner = min(close, key=lambda name: (costs[name], -means[name]))
+    return Comparison(
+        **facts,
+        rows=tuple(
+            Row(
+                name=name,
+                kind=kind,
+                weights=weights,
+                scores=tuple(scores[name]),
+                mean=float(np.mean(scores[name])),
+                spread=float(np.std(scores[name], ddof=1)),
+                to_single=None if name == single else _difference(oriented[name], oriented[single]),
+                to_control=(
+                    None if kind == "control" else _difference(oriented[name], oriented["control"])
+                ),
+            )
+            for name, kind, weights in contenders
+        ),
+        single=single,
+        best=best,
+        winner=winner,
+    )
+
+
+def _difference(one: Any, other: Any) -> Difference:
+    """How much better the first is, and how often chance alone gives that."""
+    from hubkit.measuring.paired import test_of_rows
+
+    apart = one - other
+    if not apart.any():
+        return Difference(mean=0.0, p=1.0)
+    return Difference(mean=float(apart.mean()), p=test_of_rows(other, one)[0])
+
+
+def _close(one: Any, best: Any) -> bool:
+    """Within one standard error of the best (Breiman et al. 1984), paired."""
+    from scipy.stats import sem
+
+    apart = best - one
+    # Both are equal, but for rounding, where a single row differs.
+    return bool(apart.mean() <= sem(apart) * (1 + 1e-9))

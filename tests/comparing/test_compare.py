@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+import hubkit
+from hubkit.comparing import measure
+from hubkit.comparing.compare import compare_fusion
+from hubkit.comparing.comparison import Comparison, comparison_in
+from hubkit.training.data import LabelledText
+from hubkit.training.fusing import trial
+from hubkit.training.job import Job
+from hubkit.training.settings import Settings
+from registry import AdapterRef, Catalog, Version
+from registry.errors import FoldsError, OtherKindError, StorageError
+from tests.support.data import job, labelled_text
+
+pytest_plugins = ("tests.support.published",)
+
+REFS = [AdapterRef.parse("a"), AdapterRef.parse("b")]
+NAMES = [
+    *("base model", "alone", "a@1", "b@1", "mix", "learned mix", "fusion"),
+    *("fusion, own joint", "control"),
+]
+
+
+@pytest.fixture
+def catalog(trained_catalog: Catalog) -> Catalog:
+    """Holds the adapters a and b, and their fusion."""
+    return trained_catalog
+
+
+def noise(rows: int = 24) -> LabelledText:
+    """Labels that nothing in the texts tells."""
+    data, chance = labelled_text(rows), Random(0)
+    texts = [f"{text} {'a ' * number}" for number, text in enumerate(data.texts)]
+    return LabelledText("noise.csv", texts, [chance.choice(["yes", "no"]) for _ in texts])
+
+
+def asked(data: LabelledText, name: str = "new", epochs: int = 1) -> Job:
+    settings = Settings(epochs=epochs, learning_rate=1e-2, batch_size=8, max_length=16)
+    return Job(
+        name=AdapterRef.parse(name), task="sentiment", data=data, validation=0, settings=settings
+    )
+
+
+def compare(catalog: Catalog, what: Job, **more: Any) -> tuple[Comparison, Version]:
+    return compare_fusion(catalog, what, refs=REFS, own="joint", **{"folds": 2, **more})
+
+
+def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, calls = trial.fit, []  # type: ignore[attr-defined]
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise StorageError("The disk is full.", Path())
+        return fit(*arguments, **named)
+
+    monkeypatch.setattr(trial, "fit", counted)
+    with pytest.raises(StorageError):
+        compare(catalog, asked(noise()))
+    found, version = compare(catalog, asked(noise()))
+    # Two folds, and the winner on all rows; the fourth was begun twice.
+    assert len(calls) == 2 * len(NAMES) + 1 + 1
+    assert [row.name for row in found.rows] == NAMES
+    assert [len(row.scores) for row in found.rows] == [2] * len(NAMES)
+    assert found.verdict.startswith("Fusing these donors does not help: accuracy ")
+    assert found.row("base model").weights == 0 < found.row("alone").weights
+    assert found.row("mix").weights < found.row("fusion").weights == found.row("control").weights
+    kept = comparison_in(catalog, version, catalog.manifest(version))
+    assert kept == found
+    assert hubkit.load(version.ref, catalog=catalog).predict(["a good film"])
+    assert not [one for one in (catalog.home / "runs").iterdir() if one.is_dir()]
+
+
+def test_nothing_is_trained_for_what_could_not_be_published_or_divided(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "fit", None)
+    with pytest.raises(OtherKindError, match="both@1 has the kind fusion"):
+        compare(catalog, asked(labelled_text(), name="both"))
+    with pytest.raises(FoldsError, match="fewer than the 30 folds"):
+        compare(catalog, asked(labelled_text()), folds=30)
+
+
+@pytest.mark.parametrize("name", NAMES[1:8])
+def test_each_contender_that_can_win_is_published_with_its_parts(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(
+        measure.Bench,
+        "measure",
+        lambda self, cell: measure.Measurement(
+            "accuracy",
+            float(cell.contender.name == name),
+            [float(cell.contender.name == name)] * len(cell.test),
+        ),
+    )
+    found, version = compare(catalog, asked(labelled_text()))
+    assert found.winner == name
+    parts = {
+        "alone": [],
+        "a@1": ["a@1"],
+        "b@1": ["b@1"],
+        "fusion, own joint": ["a@1", "b@1", "new-own@1"],
+    }.get(name, ["a@1", "b@1"])
+    assert [one.ref for one in catalog.lineage(version).parents] == parts
+    manifest = catalog.manifest(version)
+    assert comparison_in(catalog, version, manifest) == found
+    assert "compare: true" in (catalog.folder(version) / "train.yaml").read_text()
+    hubkit.load(version.ref, catalog=catalog).predict(["a good film"])
+
+
+@pytest.mark.torture
+def test_a_donor_that_separates_the_rows_wins(catalog: Catalog) -> None:
+    from hubkit.training.train import train_adapter
+
+    base = catalog.manifest(catalog.resolve(REFS[0])).base_model.id
+    train_adapter(catalog, job("a", rows=60, epochs=40, learning_rate=0.03), base=base)
+    found, _ = compare_fusion(
+        catalog, asked(labelled_text(24), epochs=20), refs=REFS, own="none", folds=3
+    )
+    assert found.row("a@2").mean > found.row("control").mean
+    assert found.row(found.winner).mean == 1.0

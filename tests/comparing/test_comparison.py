@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from hubkit.comparing.comparison import Comparison, compared
+
+KINDS = ("base", "alone", "donor", "mix", "learned mix", "fusion", "control")
+WEIGHTS = (0, 10, 10, 20, 22, 80, 80)
+FACTS: Mapping[str, Any] = {
+    "data": "few.csv#0",
+    "folds": 2,
+    "seeds": (42,),
+    "metric": "accuracy",
+    "higher_is_better": True,
+    "paired_by": "row",
+    "random_donors": "somehow",
+}
+
+
+def of(right: Mapping[str, float], rows: int = 100, **facts: Any) -> Comparison:
+    """Of `rows` rows, the first so many are answered right by each contender."""
+    units = {}
+    for kind in KINDS:
+        count = round(right.get(kind, 0.5) * rows)
+        units[kind] = [1.0] * count + [0.0] * (rows - count)
+    scores = {
+        kind: [float(np.mean(half)) for half in np.split(np.array(v), 2)]
+        for kind, v in units.items()
+    }
+    return compared({**FACTS, **facts}, [*zip(KINDS, KINDS, WEIGHTS, strict=True)], scores, units)
+
+
+def test_a_fusion_that_beats_the_best_single_and_the_control_helps_and_wins() -> None:
+    found = of({"fusion": 0.9, "alone": 0.7, "donor": 0.65})
+    assert (found.helps, found.single, found.best, found.winner) == (
+        True,
+        "alone",
+        "fusion",
+        "fusion",
+    )
+    assert found.verdict == (
+        "Fusing these donors helps: accuracy 0.9000 is better than the adapter alone with 0.7000 "
+        "(p < 0.001), and better than the control of random donors with 0.5000 (p < 0.001)."
+    )
+
+
+@pytest.mark.parametrize("other", ["alone", "donor", "control"])
+def test_a_fusion_that_is_no_better_than_one_of_them_does_not_help(other: str) -> None:
+    found = of({"fusion": 0.81, other: 0.8})
+    assert not found.helps
+    assert found.verdict.startswith("Fusing these donors does not help: accuracy 0.8100 is ")
+    assert "not shown to be better than" in found.verdict
+
+
+def test_the_cheapest_within_one_standard_error_of_the_best_wins() -> None:
+    # Of 100 rows the fusion has one more right: a difference of 0.01, of standard error 0.01.
+    assert of({"fusion": 0.81, "mix": 0.8, "alone": 0.7}).winner == "mix"
+    assert of({"fusion": 0.83, "mix": 0.8, "alone": 0.7}).winner == "fusion"
+    # Neither the base model nor the control is anything to publish.
+    assert of({"base": 0.9, "control": 0.9, "alone": 0.8}).winner == "alone"
+
+
+def test_the_test_of_rows_is_mcnemars() -> None:
+    # 6 rows only the fusion has right: exactly the sign test of 6 of 6.
+    found = of({"fusion": 0.56, "alone": 0.5}, rows=100).row("fusion").to_single
+    assert found is not None
+    assert found.mean == pytest.approx(0.06)
+    assert found.p == pytest.approx(binomtest(6, 6).pvalue, abs=0.01)
+
+
+def test_where_lower_is_better_the_lowest_wins_and_differences_say_how_much_better() -> None:
+    found = of(
+        {"fusion": 0.2, "alone": 0.6, "donor": 0.7, "mix": 0.8, "learned mix": 0.8, "control": 0.9},
+        metric="mae",
+        higher_is_better=False,
+    )
+    assert (found.single, found.winner, found.helps) == ("alone", "fusion", True)
+    difference = found.row("fusion").to_single
+    assert difference is not None
+    assert difference.mean == pytest.approx(0.4)
+
+
+def test_spread_is_the_standard_deviation_of_the_scores() -> None:
+    row = of({"alone": 0.7}).row("alone")
+    assert row.scores == (1.0, 0.4)
+    assert row.spread == pytest.approx(float(np.std(row.scores, ddof=1)))
+
+
+def test_json_is_read_as_it_was_written() -> None:
+    found = of({"fusion": 0.9})
+    assert Comparison.model_validate_json(found.to_json()) == found
