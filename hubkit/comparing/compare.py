@@ -33,6 +33,7 @@ from hubkit.training.start import start_of
 from registry import AdapterRef, Catalog, Parent, Version
 from registry.errors import TrainingError
 from registry.folders import read_folder
+from registry.storage.durable import storage_errors
 
 FOLDS = 5
 
@@ -104,7 +105,8 @@ def compare_fusion(
     }
     with run_folder(catalog.home, identity) as folder:
         results = folder / "results"
-        results.mkdir(exist_ok=True)
+        with storage_errors("write", results):
+            results.mkdir(exist_ok=True)
         found: dict[str, list[Measurement]] = {one.name: [] for one in contenders}
         total = len(contenders) * len(parts) * seeds
         with tqdm(total=total, unit="training", disable=None, leave=False) as bar:

@@ -16,7 +16,7 @@ from hubkit.training.job import Job
 from hubkit.training.settings import Settings
 from registry import AdapterRef, Catalog, Version
 from registry.errors import FoldsError, OtherKindError, StorageError
-from tests.support.data import job, labelled_text
+from tests.support.data import labelled_text
 
 pytest_plugins = ("tests.support.published",)
 
@@ -115,16 +115,3 @@ def test_each_contender_that_can_win_is_published_with_its_parts(
     assert comparison_in(catalog, version, manifest) == found
     assert "compare: true" in (catalog.folder(version) / "train.yaml").read_text()
     hubkit.load(version.ref, catalog=catalog).predict(["a good film"])
-
-
-@pytest.mark.torture
-def test_a_donor_that_separates_the_rows_wins(catalog: Catalog) -> None:
-    from hubkit.training.train import train_adapter
-
-    base = catalog.manifest(catalog.resolve(REFS[0])).base_model.id
-    train_adapter(catalog, job("a", rows=60, epochs=40, learning_rate=0.03), base=base)
-    found, _ = compare_fusion(
-        catalog, asked(labelled_text(24), epochs=20), refs=REFS, own="none", folds=3
-    )
-    assert found.row("a@2").mean > found.row("control").mean
-    assert found.row(found.winner).mean == 1.0
