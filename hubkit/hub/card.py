@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+)
 
 from hubkit.hub.address import DEFAULT
-from registry import Manifest, Version
+from registry import Manifest, Measurement, Version
 from registry.folders.card import Card
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
 from registry.task_types import TASK_TYPES
+
+_DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+"""The id of a data set on a hub; a file has no slash in its name."""
 
 
 def write_card(
@@ -23,6 +32,7 @@ def write_card(
     endpoint: str = DEFAULT,
     parents: Sequence[tuple[str, str]] = (),
     own: Card | None = None,
+    measurements: Sequence[Measurement] = (),
 ) -> str:
     """Return the text of ``README.md`` for a version on a hub.
 
@@ -35,12 +45,16 @@ def write_card(
         parents: Repository and tag of all that it is made of.
         own: The card that the version came with; what it says stays, unless the manifest has it
             differently.
+        measurements: What counts of what was recorded of the version; it stands before the metrics
+            of the manifest.
     """
     own = own or Card()
-    data = {**own_fields(own), **_fields(manifest, repository)}
+    results = _results(manifest, measurements)
+    data = {**own_fields(own), **_fields(manifest)}
+    if results:
+        data |= {"model_name": repository, "eval_results": results}
+        data.pop("model-index", None)  # the client would take it in place of the results
     data["tags"] = list(dict.fromkeys([*own.tags, *_tags(manifest)]))
-    if manifest.metrics:
-        data.pop("model-index", None)  # the client would take it in place of the metrics
     fields = ModelCardData(**data, ignore_metadata_errors=True).to_yaml()
     body = own.text.strip() or f"# {repository}\n\n{manifest.description}".strip()
     sections = [
@@ -61,7 +75,7 @@ def library_of(manifest: Manifest) -> str:
     return "hubkit"
 
 
-def _fields(manifest: Manifest, repository: str) -> dict[str, Any]:
+def _fields(manifest: Manifest) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "base_model": manifest.base_model.id,
         "base_model_relation": "adapter",
@@ -70,24 +84,69 @@ def _fields(manifest: Manifest, repository: str) -> dict[str, Any]:
         "language": manifest.language if manifest.language != "mul" else None,
         "license": manifest.license,
     }
-    if manifest.metrics:
-        fields |= {
-            "model_name": repository,
-            "eval_results": [
-                EvalResult(
-                    task_type=manifest.task_type or "other",
-                    task_name=manifest.task,
-                    dataset_type=metric.dataset,
-                    dataset_name=metric.dataset,
-                    dataset_split=metric.split,
-                    metric_type=metric.name,
-                    metric_name=metric.name,
-                    metric_value=metric.value,
-                )
-                for metric in manifest.metrics
-            ],
-        }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _results(manifest: Manifest, measurements: Sequence[Measurement]) -> list[EvalResult]:
+    """What the Hub shows as evaluation results, in its form of a ``model-index``."""
+    recorded = [
+        EvalResult(
+            task_type=manifest.task_type or "other",
+            task_name=manifest.task,
+            dataset_type=one.dataset,
+            dataset_name=one.dataset,
+            dataset_split=one.split,
+            dataset_args={"rows": one.rows, "sha256": one.data_sha256},
+            metric_type=one.metric,
+            metric_name=one.metric,
+            metric_value=one.value,
+            metric_args=None if one.low is None else {"confidence_interval": [one.low, one.high]},
+        )
+        for one in measurements
+    ]
+    return recorded + [
+        EvalResult(
+            task_type=manifest.task_type or "other",
+            task_name=manifest.task,
+            dataset_type=metric.dataset,
+            dataset_name=metric.dataset,
+            dataset_split=metric.split,
+            metric_type=metric.name,
+            metric_name=metric.name,
+            metric_value=metric.value,
+        )
+        for metric in manifest.metrics
+    ]
+
+
+RESULTS_NAME = ".eval_results/hubkit.yaml"
+"""Where a hub looks for results on its own data sets."""
+
+
+def write_results(measurements: Sequence[Measurement]) -> str | None:
+    """Return the text of ``.eval_results/hubkit.yaml``, or None where there is nothing for it.
+
+    The form takes a number for each data set of the hub: the metric that sums up what was recorded.
+    """
+    import yaml  # only needed where something was recorded
+
+    entries: dict[str, EvalResultEntry] = {}
+    for one in measurements:
+        if one.dataset in entries or not _DATASET_ID.fullmatch(one.dataset):
+            continue
+        sure = "" if one.low is None else f", 95 % from {one.low:.4f} to {one.high:.4f}"
+        entries[one.dataset] = EvalResultEntry(
+            dataset_id=one.dataset,
+            task_id="default",
+            value=one.value,
+            date=f"{one.measured_at:%Y-%m-%dT%H:%M:%SZ}",
+            notes=f"{one.metric} on {one.split}, {one.rows} rows{sure}",
+        )
+    if not entries:
+        return None
+    listed = eval_result_entries_to_yaml([*entries.values()])
+    text: str = yaml.safe_dump(listed, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def _tags(manifest: Manifest) -> list[str]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hubkit.hub.address import Hub, Repository
-from hubkit.hub.card import write_card
+from hubkit.hub.card import RESULTS_NAME, write_card, write_results
 from hubkit.hub.repository import Target
 from hubkit.hub.revisions import number_of, path_there, require_free_paths, tag_of
 from hubkit.hub.session import HubSession, open_session
 from hubkit.sharing.base_ids import BaseIds
-from registry import AdapterRef, Catalog, Version
+from registry import AdapterRef, Catalog, Measurement, Version
 from registry.errors import HubkitError, RemoteConflictError
 from registry.folders.card import CARD_NAME, read_card
 from registry.storage.files import MANIFEST_NAME
+from registry.tables.measurements import counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,13 @@ class _Push:
             if self._ids.renames(version):
                 there.require_writable()
             parents = [self._push_parent(parent) for parent in self._catalog.parents(version)]
+            # Before a version with another name for its base model takes its place.
+            measured = counting(self._catalog.measurements([version]).get(version.ref, ()))
             version = self._ids.rename(version)
             tag = tag_of(version.number)
             new = tag not in tags
             if new:
-                self._commit(version, there, tags, parents)
+                self._commit(version, there, tags, parents, measured)
             _require_same(version, there)
             there.require_files(tag, self._contents(version))
         page = repository.at(tag).page
@@ -136,7 +140,12 @@ class _Push:
         return found is not None and found.digest == version.manifest_digest
 
     def _commit(
-        self, version: Version, there: Target, tags: set[str], parents: list[Pushed]
+        self,
+        version: Version,
+        there: Target,
+        tags: set[str],
+        parents: list[Pushed],
+        measurements: Sequence[Measurement],
     ) -> None:
         manifest = self._catalog.manifest(version)
         folder, tag = self._catalog.folder(version), tag_of(version.number)
@@ -148,9 +157,14 @@ class _Push:
             endpoint=self._session.hub.url,
             parents=[(parent.repository, parent.tag) for parent in parents],
             own=read_card(folder) if CARD_NAME in manifest.files else None,
+            measurements=measurements,
         )
+        contents = {**self._contents(version), CARD_NAME: card.encode()}
+        results = write_results(measurements)
+        if results is not None:
+            contents.setdefault(RESULTS_NAME, results.encode())
         there.commit(
-            {**self._contents(version), CARD_NAME: card.encode()},
+            contents,
             version.manifest_digest,
             tag=tag,
             message=version.message.partition("\n")[0] or f"Publish {version.ref}",

@@ -113,6 +113,14 @@ def measurement_of(row: AnyRow) -> Measurement:
         ) from error
 
 
+def counting(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Return those that count: of each metric and rows, the newest, which comes first."""
+    found: dict[tuple[str, str], Measurement] = {}
+    for one in measurements:
+        found.setdefault((one.metric, one.data_sha256), one)
+    return [*found.values()]
+
+
 def unrecorded(
     connection: Connection, revision_id: int, given: Iterable[Measurement]
 ) -> list[Measurement]:

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCardData
+import yaml
+from huggingface_hub import ModelCardData, parse_eval_result_entries
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubkit.hub.card import write_card
+from hubkit.hub.card import write_card, write_results
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version, read_folder, write_manifest
 from registry.folders.card import Card, parse_card
 from tests.support.foreign import BERT, PEFT
+from tests.support.measurements import measurement
 
 METRIC = {
     "dataset": "films.csv",
@@ -187,3 +189,31 @@ def test_whatever_the_manifest_says_the_card_says_the_same(
     assert card.base_models == ("team/bert",)
     assert set(card.tags) == {"adapter", "hubkit", "lora", task, *tags}
     assert "## This version" in card.text
+
+
+def test_what_was_recorded_stands_first_with_its_interval_and_the_digest_of_its_rows(
+    publish: Publish,
+) -> None:
+    version, manifest = publish("notes.json", metrics=[METRIC], task_type="text-classification")
+    told = measurement(value=0.75)
+    text = write_card(version, manifest, "ada/film", revision="v1", measurements=[told])
+    card = parse_card(text, Path("README.md"))
+    first, second = ModelCardData(**card.data).eval_results or []
+    assert (first.metric_value, first.dataset_split) == (0.75, "test")
+    assert first.dataset_args == {"rows": told.rows, "sha256": told.data_sha256}
+    assert first.metric_args == {"confidence_interval": [told.low, told.high]}
+    assert second.metric_value == 0.875
+
+
+def test_results_on_data_sets_of_the_hub_are_in_the_form_that_it_looks_for() -> None:
+    told = [
+        measurement(dataset="stanfordnlp/imdb"),
+        measurement(dataset="stanfordnlp/imdb", metric="f1_macro"),
+        measurement(dataset="test.csv"),
+    ]
+    text = write_results(told)
+    assert text is not None
+    (entry,) = parse_eval_result_entries(yaml.safe_load(text))
+    assert (entry.dataset_id, entry.value) == ("stanfordnlp/imdb", 0.5)
+    assert entry.notes == "accuracy on test, 8 rows, 95 % from 0.2500 to 0.8750"
+    assert write_results(told[2:]) is None

@@ -10,12 +10,14 @@ from huggingface_hub import HfApi
 
 from hubkit.composing.combine import publish_stack
 from hubkit.hub.revisions import OWN_CARD
+from hubkit.sharing.claims import claims_of
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version
 from registry.folders.card import parse_card
 from tests.support.foreign import BERT, PEFT, copy
 from tests.support.hub import Hub
-from tests.support.roundtrip import come_as, push
+from tests.support.measurements import measurement
+from tests.support.roundtrip import come_as, pull, push
 from tests.support.shelf import BASE_ID, publish_fusion, publish_head, publish_lora, publish_on_base
 
 
@@ -160,3 +162,20 @@ def test_the_manifest_lists_what_is_there(catalog: Catalog, hub: Hub) -> None:
         name: hashlib.sha256(files[name]).hexdigest() for name in listed
     }
     assert version.size == sum(len(files[name]) for name in listed)
+
+
+def test_what_was_recorded_goes_along_and_what_is_pulled_has_the_same_digest(
+    catalog: Catalog, other_catalog: Catalog, hub: Hub
+) -> None:
+    version = publish_lora(catalog)
+    catalog.record(version.ref, [measurement(dataset="ada/films", value=0.25)])
+    push(catalog, hub, "film")
+    files = hub.repos["ada/film"].files("v1")
+    card = parse_card(files["README.md"].decode(), Path("README.md"))
+    assert [(one.metric, one.value, one.split) for one in claims_of(card)] == [
+        ("accuracy", 0.25, "test")
+    ]
+    assert b"id: ada/films" in files[".eval_results/hubkit.yaml"]
+    pulled = pull(other_catalog, hub, "ada/film")
+    assert pulled.manifest_digest == version.manifest_digest
+    assert other_catalog.measurements([pulled]) == {}, "what a hub says was not measured here"

@@ -24,8 +24,9 @@ from registry.refs import AdapterRef
 if TYPE_CHECKING:
     from hubkit.bases.known import KnownBases
     from hubkit.comparing.comparison import Comparison
+    from hubkit.sharing.claims import Claim
     from hubkit.sharing.pickles import Pickle
-    from registry import Lineage, Manifest, Measurement, Version
+    from registry import Catalog, Lineage, Manifest, Measurement, Version
     from registry.manifest import BaseModelInfo, TextInfo
 
 
@@ -63,6 +64,7 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
     versions = catalog.versions(ref)
     origins, known = catalog.origins(version), known_bases(catalog.home, version)
     pickles = pickles_of(catalog, manifest)
+    claims = _claims(catalog, version, manifest)
     measurements = catalog.measurements([version]).get(version.ref, ())
     comparison = comparison_in(catalog, version, manifest)
     if as_json:
@@ -70,6 +72,7 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
             {
                 **version_json(version),
                 "measurements": [one.model_dump(mode="json") for one in measurements],
+                "claims": [one.model_dump(mode="json") for one in claims],
                 "manifest": manifest.model_dump(mode="json", by_alias=True),
                 "parents": [
                     {
@@ -96,7 +99,7 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
         )
         return
     _print(
-        *(version, manifest, measurements, lineage, versions),
+        *(version, manifest, measurements, claims, lineage, versions),
         *(origins, known, pickles, comparison),
     )
 
@@ -105,6 +108,7 @@ def _print(
     version: Version,
     manifest: Manifest,
     measurements: Sequence[Measurement],
+    claims: Sequence[Claim],
     lineage: Lineage,
     versions: list[Version],
     origins: list[str],
@@ -148,6 +152,10 @@ def _print(
         ],
         title="Metrics of training" if measurements else "Metrics",
     )
+    print_facts(
+        [(one.metric, f"{one.value:g} ({_claimed_on(one)})") for one in claims],
+        title="Said by its card, not measured here",
+    )
     if training:
         print_facts(
             [
@@ -187,6 +195,21 @@ def _print(
         ],
         title="Files",
     )
+
+
+def _claims(catalog: Catalog, version: Version, manifest: Manifest) -> list[Claim]:
+    """What the card says that a version came with."""
+    from registry.folders.card import CARD_NAME, read_card
+
+    if CARD_NAME not in manifest.files:
+        return []
+    from hubkit.sharing.claims import claims_of
+
+    return claims_of(read_card(catalog.folder(version, manifest)))
+
+
+def _claimed_on(one: Claim) -> str:
+    return ", ".join(filter(None, (one.dataset, one.split)))
 
 
 def _measured(one: Measurement) -> str:

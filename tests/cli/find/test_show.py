@@ -4,8 +4,9 @@ from pathlib import Path
 
 from click.testing import Result
 
-from registry import Version, open_catalog
+from registry import AdapterRef, Manifest, Version, open_catalog, read_folder, write_manifest
 from tests.cli.conftest import BASE
+from tests.support.measurements import measurement
 
 Run = Callable[..., Result]
 Publish = Callable[..., Version]
@@ -123,3 +124,28 @@ def test_unknown_adapter_has_near_matches(run: Run, publish: Publish) -> None:
 def test_unknown_version(run: Run, publish: Publish) -> None:
     publish("film")
     assert run("show", "film@3", status=1).stderr == ("Error: film has no version 3; it has 1.\n")
+
+
+def test_what_a_card_says_is_told_as_its_word_beside_what_was_measured(
+    run: Run, folder: Callable[..., Path], hubkit_home: Path
+) -> None:
+    path = folder()
+    (path / "README.md").write_text(
+        "---\nmodel-index:\n- name: x\n  results:\n  - task: {type: text-classification}\n"
+        "    dataset: {type: imdb, name: IMDB, split: test}\n"
+        "    metrics: [{type: f1, value: 93.5}, {type: acc, value: high}]\n---\nHello.\n"
+    )
+    (path / "hubkit.json").unlink()
+    fields = {"kind": "adapter", "method": {"type": "seq_bn"}, "base_model": BASE}
+    write_manifest(path, Manifest.model_validate(fields))
+    catalog = open_catalog()
+    version = catalog.publish(AdapterRef.parse("film"), read_folder(path))
+    catalog.record(version.ref, [measurement(value=0.75)])
+    text = run("show", "film").stdout
+    assert "\nMeasured\n  accuracy  0.7500 (95 % from 0.2500 to 0.8750) on test.csv#" in text
+    assert "\nSaid by its card, not measured here\n  f1  93.5 (IMDB, test)\n" in text
+    document = json.loads(run("show", "film", "--json").stdout)
+    assert document["claims"] == [
+        {"metric": "f1", "value": 93.5, "dataset": "IMDB", "split": "test"}
+    ]
+    assert [one["value"] for one in document["measurements"]] == [0.75]
