@@ -36,7 +36,7 @@ class AdapterHub(PeerSubject):
 
     @contextmanager
     def at_work(self, row: Row, first: int = 0) -> Iterator[Forward]:
-        if row.plain:
+        if row.plain or row.dropped or row.cached:
             raise NotOfferedError
         names = [f"{row.method}_{first + number}" for number in range(row.count)]
         self._add(names, row.method)

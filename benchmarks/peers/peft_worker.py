@@ -28,7 +28,9 @@ class Peft(PeerSubject):
 
     @contextmanager
     def at_work(self, row: Row, first: int = 0) -> Iterator[Forward]:
-        if row.method != "lora" or row.kind not in ("single", "batch") or row.step != "forward":
+        if row.method != "lora" or row.kind not in ("single", "batch") or row.dropped:
+            raise NotOfferedError
+        if row.step != "forward" and row.kind == "batch":
             raise NotOfferedError
         names = [f"lora_{first + number}" for number in range(row.count)]
         for name in names:
@@ -38,7 +40,11 @@ class Peft(PeerSubject):
         self.model.eval()
         if row.kind == "single":
             self.model.set_adapter(names[0])
+            for path, parameter in self.model.named_parameters():
+                trained = row.step != "forward" and f".{names[0]}." in path
+                parameter.requires_grad_(trained)
             yield lambda ids: self.model(input_ids=ids)
+            self.model.requires_grad_(False)
         else:
             by_row = [name for name in names for _ in range(row.shape[0] // row.count)]
             forward = partial(self.model, adapter_names=by_row)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -13,6 +15,8 @@ from hubkit import Adapter, Batch, Fuse, Fusion, Mix, Parallel, Stack, attach, t
 from hubkit.methods.table import new_method
 from hubkit.nn.foldable import Foldable
 from hubkit.nn.host import BaseModel
+from hubkit.training.settings import CACHE_TRUNK
+from hubkit.training.trunk.cache import trunk_cached
 
 
 class Hubkit(Subject):
@@ -37,11 +41,23 @@ class Hubkit(Subject):
     @contextmanager
     def at_work(self, row: Row, first: int = 0) -> Iterator[Forward]:
         """The model with the composition of ``row`` attached."""
-        composition = self._composition(row, self.adapters(row.method, first + row.count)[first:])
+        adapters = self.adapters(row.method, first + row.count)[first:]
+        if row.dropped and row.kind == "single":
+            adapters = [random_adapter(self.model, row.method, first, range(row.dropped))]
+        composition = self._composition(row, adapters)
+        if row.dropped and isinstance(composition, Fusion):
+            composition = composition.leaving_out(range(row.dropped), self.model)
         as_written = patch.object(Foldable, "joins", lambda *_: False)
-        with attach(self.model, composition), as_written if row.plain else nullcontext():
+        with (
+            attach(self.model, composition),
+            as_written if row.plain else nullcontext(),
+            ExitStack() as stack,
+        ):
             if row.step != "forward":
                 train_only(self.model, composition)
+            if row.cached:
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                stack.enter_context(trunk_cached(self.model, Path(folder), CACHE_TRUNK))
             try:
                 yield lambda ids: self.model(input_ids=ids)
             finally:
@@ -64,9 +80,14 @@ class Hubkit(Subject):
         return adapters[0] if row.kind == "single" else kinds[row.kind](*adapters)
 
 
-def random_adapter(model: Any, method: Method, number: int) -> Adapter:
-    sizes = {"seq_bn": {"bottleneck_size": BOTTLENECK_SIZE}, "lora": {"rank": LORA_RANK}}
-    settings = new_method(method, BaseModel(model), **sizes[method])
+def random_adapter(
+    model: Any, method: Method, number: int, leave_out: Sequence[int] = ()
+) -> Adapter:
+    sizes: dict[Method, dict[str, Any]] = {
+        "seq_bn": {"bottleneck_size": BOTTLENECK_SIZE},
+        "lora": {"rank": LORA_RANK},
+    }
+    settings = new_method(method, BaseModel(model), leave_out=tuple(leave_out), **sizes[method])
     adapter = Adapter.create(model, f"{method}-{number}", settings)
     for module in adapter.modules():
         randomized(module.to(model.device))

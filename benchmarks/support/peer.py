@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import torch
 
+from benchmarks.support.epochs import Epochs, epochs
 from benchmarks.support.rows import Method, Row
 from benchmarks.support.subject import NotOfferedError, PeerSubject, Timing, base_model, measure
 
@@ -55,6 +56,11 @@ class Peer:
         """Measure ``row``; None where the library does not do it."""
         answer = self._ask({"row": row.as_json()})
         return None if answer is None else Timing(**answer)
+
+    def epochs(self, row: Row, texts: int, count: int) -> Epochs | None:
+        """As :func:`support.epochs.epochs`; None where the library does not do it."""
+        answer = self._ask({"epochs": [texts, count], "row": row.as_json()})
+        return None if answer is None else Epochs(**answer)
 
     def attach_seconds(self, method: Method, number: int) -> float | None:
         """As :meth:`support.subject.PeerSubject.attach_seconds`; None where it does not do that."""
@@ -98,7 +104,9 @@ def serve(make: Callable[[Callable[[], Any]], PeerSubject]) -> None:
         request = json.loads(line)
         answer: Any
         try:
-            if "row" in request:
+            if "epochs" in request:
+                answer = asdict(epochs(subject, Row.from_json(request["row"]), *request["epochs"]))
+            elif "row" in request:
                 answer = asdict(measure(subject, Row.from_json(request["row"])))
             else:
                 answer = subject.attach_seconds(**request)

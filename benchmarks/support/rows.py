@@ -27,6 +27,8 @@ class Row:
             the dropout of the base model or, with its trunk in eval mode, without.
         shape: Rows and tokens of the input.
         plain: Compute a fusion as it is written, never from its weights: for comparison.
+        dropped: How many of the lowest layers are left out.
+        cached: Whether what lies below what is trained is computed once for each text.
     """
 
     kind: Kind
@@ -35,6 +37,8 @@ class Row:
     step: Step = "forward"
     shape: tuple[int, int] = USUAL_SHAPE
     plain: bool = False
+    dropped: int = 0
+    cached: bool = False
 
     @property
     def name(self) -> str:
@@ -44,6 +48,8 @@ class Row:
             "" if self.step == "forward" else f"{self.step}: ",
             "" if self.method == "seq_bn" else f"{self.method} ",
             self.kind if self.kind == "single" else self.kind + count,
+            f", {self.dropped} layers dropped" if self.dropped else "",
+            ", cached" if self.cached else "",
             "" if self.shape == USUAL_SHAPE else f", {self.shape[0]} x {self.shape[1]}",
         ]
         return "".join(parts)
