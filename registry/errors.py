@@ -53,6 +53,7 @@ HubkitError
 │   ├── EncodingError
 │   ├── TextLengthError
 │   ├── LanguageCodeError
+│   ├── FoldsError
 │   ├── TooFewRowsError
 │   ├── NoFlexibleHeadError
 │   ├── AmbiguousDataSetError
@@ -62,7 +63,10 @@ HubkitError
 │       └── SingleLabelError
 ├── TrainingError
 │   ├── DivergedError
+│   ├── NoValidationError
+│   ├── ShortTrainingError
 │   ├── PrecisionError
+│   ├── NoTrunkError
 │   └── RunInUseError
 └── RemoteError
     ├── RemoteNotFoundError
@@ -359,6 +363,14 @@ class TrainingError(HubkitError):
 
 class DivergedError(TrainingError):
     """The loss grew without bound; `given` is the learning rate."""
+
+
+class NoValidationError(TrainingError):
+    """There are no rows to choose by between the learning rates that were `given`."""
+
+
+class ShortTrainingError(TrainingError):
+    """Training ended while the loss was still falling."""
 
 
 class PrecisionError(TrainingError):

@@ -103,6 +103,8 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.NoTrunkError: ("Leave --cache-trunk out, or lower layers with --drop-layers.",),
     errors.PrecisionError: ("Choose another --precision.",),
     errors.DivergedError: ("Try a smaller --learning-rate.",),
+    errors.NoValidationError: ("Name one --learning-rate, or leave --validation out.",),
+    errors.ShortTrainingError: ("Give it more --steps or --epochs.",),
     errors.RunInUseError: ("Or give this run another --name or --seed.",),
     errors.UnknownBaseError: ("Say with --base which one it is.",),
     errors.UnknownTaskError: ("Say it with --task, such as --task sentiment.",),

@@ -12,6 +12,14 @@ import click
 from hubkit.cli.configuration import config_option
 from hubkit.cli.params import LAYERS, NAME, SIZE, Number
 from hubkit.tasks.rows import Rows
+from hubkit.training.choosing.budget import (
+    BATCH_SIZE,
+    EPOCHS,
+    FEW,
+    PATIENCE,
+    PATIENT_STEPS,
+    STEPS,
+)
 from hubkit.training.settings import CACHE_TRUNK, PRECISIONS, SCHEDULES, Settings
 from registry.task_types import TASK_TYPES
 
@@ -251,7 +259,9 @@ def training_options(
                 "--validation",
                 metavar="FILE|FRACTION|none",
                 help="What to choose the best epoch by: other data, or the part of the data to "
-                "hold out; default: a fifth, at most 500 rows. With none, the last epoch is kept.",
+                "hold out; default: a fifth, at most 500 rows. With none, the last epoch is kept. "
+                f"Up to {FEW} rows, by default, are all trained on once a fifth of them has chosen "
+                "for how many steps.",
             ),
             data_options,
             click.option(
@@ -261,9 +271,23 @@ def training_options(
                 show_default=True,
                 help="That of the base model's class, or AdapterHub's of two layers.",
             ),
-            setting("epochs", count, "Passes over the data, at most."),
-            setting("learning_rate", Number(min=0, min_open=True), "At its highest."),
-            setting("batch_size", count, "Rows computed together."),
+            setting(
+                "epochs",
+                count,
+                f"Passes over the data, at most; default: {EPOCHS}, or as many as make {STEPS} "
+                "steps.",
+            ),
+            setting("steps", count, "Steps, at most; with --epochs, whichever comes first."),
+            click.option(
+                "--learning-rate",
+                multiple=True,
+                type=Number(min=0, min_open=True),
+                default=defaults.learning_rates,
+                show_default=True,
+                help="At its highest. If repeated, each is tried, and the one with the lowest "
+                "validation loss kept.",
+            ),
+            setting("batch_size", count, f"Rows computed together; default: {BATCH_SIZE}."),
             setting("gradient_accumulation", count, "Batches in a step."),
             setting("max_length", count, "Tokens of a row; default: 128, question-answering: 384."),
             setting("target_max_length", count, "Tokens of a text to write; default: as of a row."),
@@ -275,7 +299,12 @@ def training_options(
             click.option(
                 "--target-language", metavar="CODE", help="The same for what is to be written."
             ),
-            setting("patience", count, "Epochs without a better validation loss, then stop."),
+            setting(
+                "patience",
+                count,
+                "Epochs without a better validation loss, then stop; default: "
+                f"{PATIENCE}, or as many as make {PATIENT_STEPS} steps.",
+            ),
             setting(
                 "warmup",
                 Number(min=0),
@@ -408,6 +437,7 @@ def _read(
     replace: bool,
     source_language: str | None,
     target_language: str | None,
+    learning_rate: tuple[float, ...],
     **options: Any,
 ) -> tuple[partial[Job], Any, Any]:
     """What makes a job, and what ``read`` makes of the data and of rows to validate with."""
@@ -429,10 +459,11 @@ def _read(
         **{"data": data, "validation": validation},
         **{name: value for name, value in before.items() if name not in options},
     }
+    rate = learning_rate[0] if len(learning_rate) == 1 else learning_rate
     make = partial(
         Job,
         task=task,
-        settings=Settings(**options),
+        settings=Settings(learning_rate=rate, **options),
         tags=tags,
         description=description,
         task_type=task_type,

@@ -221,9 +221,11 @@ class _Final:
         assert made.composition is not None
         with carrying(start, made.composition, made.trained):
             reports = catalog.home / "logs" / str(job.name) / folder.parent.name
-            result = learn(start, folder / "checkpoints", reports)
+            found = learn(start, folder / "checkpoints", reports)
+            result = found.result
             pictures = {"training.png": training_curves(result.history)} if result.history else {}
-            shown = replace(result, pictures={**pictures, **result.pictures, **files})
+            result = replace(result, pictures={**pictures, **result.pictures, **files})
+            shown = replace(found, result=result)
             finished = folder / "finished"
             save_trained(plan, start, made.composition, shown, self.chosen, finished)
         return catalog.publish(job.name, read_folder(finished))
@@ -247,9 +249,8 @@ class _Final:
         with_head: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> Plan:
-        whole = self.bench.start.checked
-        settings = replace(job.settings, max_length=whole.settings.max_length)
-        start = replace(self.bench.start, checked=replace(whole, settings=settings))
+        checked = self.bench.start.checked.for_job(job)
+        start = replace(self.bench.start, checked=checked)
         trained = [] if not isinstance(composition, Adapter | Trained) else [composition]
         with carrying(start, composition, trained):
             return planned(

@@ -15,7 +15,6 @@ from hubkit.comparing.contenders import Contender, Given
 from hubkit.comparing.folds import Fold
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
-from hubkit.training.check import Checked, parts_of
 from hubkit.training.fusing.own import Own, own_adapter, own_jobs
 from hubkit.training.fusing.trial import carrying, learn, started_anew
 from hubkit.training.job import Job
@@ -101,25 +100,18 @@ class Bench:
         if contender.kind == "fusion with own" and self.own != "joint":
             own_job, job = own_jobs(job, self.own)
             given = self._own(own_job, scratch / "own")
-        start = started_anew(self.start, self._checked(job))
+        start = started_anew(self.start, self.start.checked.for_job(job))
         made = contender.make(Given(start.model, self.donors, seed, given))
         with carrying(start, made.composition, made.trained):
             learn(start, scratch / "checkpoints", told=False)
             return self._measured(start, cell.test)
 
     def _own(self, job: Job, checkpoints: Path) -> Adapter:
-        start = started_anew(self.start, self._checked(job))
+        start = started_anew(self.start, self.start.checked.for_job(job))
         adapter = own_adapter(start.model, "own", self.donors, self.left_out)
         with carrying(start, adapter, [adapter]):
             learn(start, checkpoints, told=False)
         return adapter
-
-    def _checked(self, job: Job) -> Checked:
-        """The rows of a job, with the outputs that all rows have."""
-        whole = self.start.checked
-        train, validation = parts_of(job, whole.task)
-        settings = replace(job.settings, max_length=whole.settings.max_length)
-        return replace(whole, settings=settings, train=train, validation=validation)
 
     def _measured(self, start: Start, rows: Rows) -> Measurement:
         task, plan = start.checked.task, start.checked.plan

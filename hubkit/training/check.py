@@ -11,23 +11,64 @@ from hubkit import processes
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import HeadPlan, TaskType
+from hubkit.training.choosing.budget import FEW, decided
 from hubkit.training.data import hold_out
 from hubkit.training.job import Job
 from hubkit.training.progress import require_reporters
-from hubkit.training.settings import Settings
+from hubkit.training.settings import Decided, Settings
 from hubkit.training.weights import class_weights
-from registry.errors import DataError, NoTrunkError, PrecisionError, TrainingError
+from registry.errors import (
+    DataError,
+    NoTrunkError,
+    NoValidationError,
+    PrecisionError,
+    TrainingError,
+)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What is known of a run before a model is loaded: its rows can be trained on."""
+    """What is known of a run before a model is loaded: its rows can be trained on.
+
+    Attributes:
+        task: What the rows are for.
+        settings: How to train.
+        rates: The learning rates to try.
+        plan: Of the head.
+        train: What is trained on.
+        validation: What the best epoch is chosen by.
+        whole: All rows, where they are few: what is trained on once that was chosen.
+    """
 
     task: TaskType[Any]
-    settings: Settings
+    settings: Decided
+    rates: tuple[float, ...]
     plan: HeadPlan
     train: Rows
     validation: Rows | None
+    whole: Rows | None = None
+
+    @property
+    def learned(self) -> Rows:
+        """The rows that what is published was trained on."""
+        return self.train if self.whole is None else self.whole
+
+    def for_job(self, job: Job) -> Checked:
+        """The rows and settings of another job for the same model, with the outputs of this one."""
+        train, validation = _parts(job, self.task)
+        settings = replace(job.settings, max_length=self.settings.max_length)
+        return replace(
+            self,
+            settings=decided(settings, len(train)),
+            rates=settings.learning_rates,
+            train=train,
+            validation=validation,
+            whole=_whole(job),
+        )
+
+    def for_all(self, settings: Decided) -> Checked:
+        """The run that trains on all rows, and validates with none."""
+        return replace(self, settings=settings, train=self.learned, validation=None, whole=None)
 
 
 def checked_job(job: Job) -> Checked:
@@ -47,17 +88,31 @@ def checked_job(job: Job) -> Checked:
             "computed once.",
             task.name,
         )
-    _join(settings)
     plan = task.fit_plan(job.data)
-    train, validation = parts_of(job, task)
+    train, validation = _parts(job, task)
+    run = decided(settings, len(train))
+    _join(run)
     if validation is not None:
         task.check(validation, plan)
     if settings.class_weights is not None:
         class_weights(settings.class_weights, task, train, plan)
-    return Checked(task, settings, plan, train, validation)
+    rates = settings.learning_rates
+    if validation is None and len(rates) > 1:
+        raise NoValidationError(
+            f"{job.name}: one of {len(rates)} learning rates is chosen by rows that are not "
+            "trained on, and there are none.",
+            job.name,
+            given=rates,
+        )
+    return Checked(task, run, rates, plan, train, validation, _whole(job))
 
 
-def parts_of(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
+def _whole(job: Job) -> Rows | None:
+    """All rows, where they are too few to leave some out."""
+    return job.data if job.validation is None and len(job.data) <= FEW else None
+
+
+def _parts(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
     """What is trained on, and what the best epoch is chosen by."""
     if isinstance(job.validation, Rows):
         if not len(job.validation):
@@ -68,7 +123,7 @@ def parts_of(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
     return hold_out(job.data, task.strata(job.data), job.settings.seed, job.validation)
 
 
-def _join(settings: Settings) -> None:
+def _join(settings: Decided) -> None:
     """Meet the other processes of this training."""
     if processes.count() > settings.batch_size:
         raise TrainingError(

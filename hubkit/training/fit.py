@@ -16,17 +16,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (
-    PreTrainedModel,
-    TrainerState,
-)
+from transformers import PreTrainedModel
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from hubkit import processes
 from hubkit.tasks.running import outputs_of
 from hubkit.tasks.task import HeadPlan, TaskType
 from hubkit.training.progress import EpochLines, is_cost
-from hubkit.training.settings import Settings
+from hubkit.training.settings import Decided
 from hubkit.training.trainer import Measured, RowTrainer, make_trainer
 from hubkit.training.trunk.cache import trunk_cached
 from hubkit.training.weights import class_weights
@@ -43,12 +40,16 @@ class Fit:
         metrics: Of the best epoch on the validation rows; ``loss`` is among them.
         history: What the trainer logged, an entry for each epoch and kind.
         seconds: Wall-clock time of this process.
+        steps: After how many steps the weights were as the model holds them.
+        at_most: How many there could have been.
         pictures: Of the best epoch on the validation rows, as PNG files by name.
     """
 
     metrics: dict[str, float]
     history: list[dict[str, float]]
     seconds: float
+    steps: int
+    at_most: int
     pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -59,10 +60,11 @@ def fit(
     train: Measured,
     validation: Measured | None,
     plan: HeadPlan,
-    settings: Settings,
+    settings: Decided,
     checkpoints: Path,
     reports: Path | None = None,
     told: bool = True,
+    until: int | None = None,
 ) -> Fit:
     """Train the parameters of ``model`` that require gradients.
 
@@ -78,9 +80,11 @@ def fit(
         plan: Of the head.
         settings: How to train.
         checkpoints: A folder for this run alone. When it holds a checkpoint, the run goes on
-            from there.
+            from there; if that run has ended, it gives what it gave.
         reports: A folder for what TensorBoard shows; default: one in ``checkpoints``.
         told: Whether people on a terminal see a line an epoch.
+        until: The step to end after, with the learning rate that a longer run has there; default:
+            when the settings say so.
 
     Raises:
         DivergedError: The loss is not a number.
@@ -105,12 +109,13 @@ def fit(
             model,
             processor,
             task,
-            replace(settings, epochs=_epochs(settings, resumed)),
+            settings,
             checkpoints,
             train.encoded,
             validation,
             plan,
             weights,
+            until,
         )
         if not told:
             trainer.remove_callback(EpochLines)
@@ -151,7 +156,7 @@ def _checkpointed(model: Any) -> Iterator[None]:
 def _fitted(
     trainer: RowTrainer,
     validation: Measured | None,
-    settings: Settings,
+    settings: Decided,
     checkpoints: Path,
     resumed: Path | None,
 ) -> Fit:
@@ -160,11 +165,15 @@ def _fitted(
     model._keys_to_ignore_on_save = {
         name for name, parameter in model.named_parameters() if not parameter.requires_grad
     }
-    if resumed:
-        logger.warning("Going on from %s, epoch by epoch as before.", resumed.name)
     started = time.monotonic()
     try:
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        if resumed is None:
+            trainer.train()
+        elif trainer.has_ended(resumed):
+            trainer.take_from(resumed)
+        else:
+            logger.warning("Going on from %s, epoch by epoch as before.", resumed.name)
+            trainer.train(resume_from_checkpoint=str(resumed))
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
             raise
@@ -180,7 +189,7 @@ def _fitted(
 def result_of(
     trainer: RowTrainer,
     validation: Measured | None,
-    settings: Settings,
+    settings: Decided,
     trained: Sequence[Tensor],
     seconds: float,
 ) -> Fit:
@@ -192,7 +201,7 @@ def result_of(
     history = [dict(entry) for entry in trainer.state.log_history]
     if validation is None:
         _require_finite(trained, settings)
-        return Fit({}, history, seconds)
+        return Fit({}, history, seconds, trainer.state.global_step, trainer.most_steps)
     evaluations = [entry for entry in history if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: entry["eval_loss"])
     if not best["eval_loss"] < float("inf"):
@@ -208,10 +217,10 @@ def result_of(
         for name, value in sorted(best.items())
         if name.startswith("eval_") and not is_cost(name)
     }
-    return Fit(metrics, history, seconds)
+    return Fit(metrics, history, seconds, int(best["step"]), trainer.most_steps)
 
 
-def _require_finite(trained: Sequence[Tensor], settings: Settings) -> None:
+def _require_finite(trained: Sequence[Tensor], settings: Decided) -> None:
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
         raise DivergedError(
             f"The weights are no numbers any more: training diverged at a learning rate of "
@@ -231,15 +240,3 @@ def last_checkpoint(folder: Path) -> Path | None:
         except (OSError, ValueError):
             shutil.rmtree(path)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def _epochs(settings: Settings, resumed: Path | None) -> int:
-    """The epochs of the run: no more, where it broke off when it had just stopped early."""
-    if resumed is None:
-        return settings.epochs
-    state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
-    if "EarlyStoppingCallback" not in state.stateful_callbacks:
-        return settings.epochs
-    stopping = state.stateful_callbacks["EarlyStoppingCallback"]["attributes"]
-    stopped = stopping["early_stopping_patience_counter"] >= settings.patience
-    return round(state.epoch or 0) if stopped else settings.epochs

@@ -16,12 +16,15 @@ from hubkit.composing.combine import require_same_kind
 from hubkit.models.head import head_of, outlet_to_keep
 from hubkit.tasks.task import TaskType
 from hubkit.training.check import Checked
+from hubkit.training.choosing.trials import Chosen
 from hubkit.training.configuration import CONFIGURATION_NAME, configuration
 from hubkit.training.fit import Fit
 from hubkit.training.job import Job
 from hubkit.training.start import Start
 from registry import Catalog, Manifest, Metric, Parent, Training
 
+CHOSEN_ON = "chosen_on"
+"""The argument of a training that tells which rows chose how long all rows were trained on."""
 _LIBRARIES = ("hubkit", "torch", "transformers")
 
 
@@ -60,6 +63,7 @@ class Plan:
             "plan": self.manifest.digest,
             "train": self.checked.train.sha256,
             "validation": None if validation is None else validation.sha256,
+            "whole": None if self.checked.whole is None else self.checked.whole.sha256,
             "settings": self.arguments,
         }
 
@@ -94,6 +98,8 @@ def planned(
         for name, value in asdict(start.checked.settings).items()
         if value is not None
     }
+    if len(start.checked.rates) > 1:
+        arguments["learning_rate"] = [*start.checked.rates]
     if processes.count() > 1:
         arguments["processes"] = processes.count()
     if job.head != "transformers":
@@ -121,21 +127,22 @@ def save_trained(
     plan: Plan,
     start: Start,
     composition: Leaf,
-    result: Fit,
+    found: Chosen,
     chosen: Mapping[str, Any],
     folder: Path,
 ) -> None:
     """Write what was trained, with the head that is in the model, as a folder to publish."""
+    result = found.result
     checked, validation = plan.checked, plan.checked.validation
     composition = _headed(composition, start, plan.with_head)
     manifest = plan.manifest.changed(
         f"What was trained as {plan.job.name}",
         metrics=() if validation is None else _metrics(result, checked.task, validation.dataset),
         training=Training(
-            arguments=plan.arguments,
+            arguments={**plan.arguments, **_choice(checked, found)},
             seed=checked.settings.seed,
-            examples=len(checked.train),
-            data_sha256=checked.train.sha256,
+            examples=len(checked.learned),
+            data_sha256=checked.learned.sha256,
             seconds=round(result.seconds, 1),
             library_versions={name: installed_version(name) for name in _LIBRARIES},
         ),
@@ -162,6 +169,16 @@ def _outputs(start: Start) -> dict[str, Any]:
         "outputs": plan.outputs,
         "text": start.text,
     }
+
+
+def _choice(checked: Checked, found: Chosen) -> dict[str, Any]:
+    """What was chosen on the rows that were held out, for the manifest."""
+    told: dict[str, Any] = {}
+    if found.tried:
+        told |= {"learning_rate": found.settings.learning_rate, "tried": dict(found.tried)}
+    if checked.whole is not None and checked.validation is not None:
+        told[CHOSEN_ON] = {"rows": len(checked.validation), "steps": found.result.steps}
+    return told
 
 
 def _metrics(result: Fit, task: TaskType[Any], dataset: str) -> tuple[Metric, ...]:

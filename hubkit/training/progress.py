@@ -29,7 +29,7 @@ class EpochLines(ProgressCallback):
         """Write the epoch, and what its validation gave."""
         super().on_evaluate(args, state, control, **kwargs)  # type: ignore[no-untyped-call]
         bar: Any = self.training_bar
-        line = epoch_line(state.epoch or 0, args.num_train_epochs, metrics or {})
+        line = epoch_line(state.epoch or 0, state.num_train_epochs, metrics or {})
         bar.write(line, file=sys.stderr)
 
     def on_log(self, *args: Any, **kwargs: Any) -> None:

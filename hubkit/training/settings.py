@@ -28,12 +28,15 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 class Settings:
     """How to train.
 
+    What is None is decided by how many rows there are: see :mod:`hubkit.training.choosing.budget`.
+
     Attributes:
         epochs: Passes over the data, at most.
-        learning_rate: At its highest.
-        batch_size: Rows that are computed together. The default lets an adapter
-            take enough steps on few texts; a fusion starts from trained adapters and needs fewer
-            (`FUSION_BATCH_SIZE`).
+        steps: Steps, at most; whichever of the two comes first. Where one of them is given, it
+            alone counts.
+        learning_rate: At its highest. If there are several, each is tried, and the one with the
+            lowest validation loss is kept.
+        batch_size: Rows that are computed together.
         gradient_accumulation: Batches in a step.
         max_length: Tokens of a row; the rest is cut off, or read in another window. None: as many
             as are usual for the task type.
@@ -63,13 +66,14 @@ class Settings:
         TrainingError: One of them is out of range.
     """
 
-    epochs: int = 20
-    learning_rate: float
-    batch_size: int = 16
+    epochs: int | None = None
+    steps: int | None = None
+    learning_rate: float | tuple[float, ...]
+    batch_size: int | None = None
     gradient_accumulation: int = 1
     max_length: int | None = None
     target_max_length: int | None = None
-    patience: int = 5
+    patience: int | None = None
     warmup: float = 0.0
     schedule: Schedule = "linear"
     weight_decay: float = 0.0
@@ -81,13 +85,14 @@ class Settings:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise TrainingError(
-                f"The learning rate must be a number over 0, not {self.learning_rate}; "
-                f"{ADAPTER_LEARNING_RATE} is usual."
-            )
-        counts = ("epochs", "batch_size", "gradient_accumulation", "max_length", "cache_trunk")
-        for name in (*counts, "target_max_length", "patience"):
+        for rate in self.learning_rates:
+            if not (math.isfinite(rate) and rate > 0):
+                raise TrainingError(
+                    f"The learning rate must be a number over 0, not {rate}; "
+                    f"{ADAPTER_LEARNING_RATE} is usual."
+                )
+        counts = ("epochs", "steps", "batch_size", "gradient_accumulation", "cache_trunk")
+        for name in (*counts, "max_length", "target_max_length", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise TrainingError(f"{name} must be at least 1, not {value}.")
@@ -107,6 +112,21 @@ class Settings:
             _require_one_of("class_weights", self.class_weights, ("balanced",))
         elif self.class_weights is not None:
             _require_weights(self.class_weights)
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """Those to try, each once."""
+        given = self.learning_rate
+        return tuple(dict.fromkeys(given if isinstance(given, tuple) else (given,)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided(Settings):
+    """Settings of one run, which leave nothing to decide; ``epochs`` or ``steps`` is a number."""
+
+    learning_rate: float
+    batch_size: int
+    patience: int
 
 
 def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:

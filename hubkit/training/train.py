@@ -191,12 +191,12 @@ def _run(
     keep_precision(start.model, start.checked.settings)
     with run_folder(catalog.home, plan.identity) as folder:
         reports = catalog.home / "logs" / str(job.name) / folder.name
-        result = learn(start, folder / "checkpoints", reports)
+        found = learn(start, folder / "checkpoints", reports)
 
         def publish() -> Version:
-            finished = folder / "finished"
+            finished, result = folder / "finished", found.result
             pictures = {"training.png": training_curves(result.history), **result.pictures}
-            shown = replace(result, pictures=pictures)
+            shown = replace(found, result=replace(result, pictures=pictures))
             save_trained(plan, start, composition, shown, chosen, finished)
             return catalog.publish(job.name, read_folder(finished))
 

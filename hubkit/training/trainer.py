@@ -22,6 +22,9 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -31,12 +34,15 @@ from hubkit import processes
 from hubkit.nn.hooks import regularization
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, TaskType, in_order, length_of
+from hubkit.training.choosing.budget import steps_in_all
 from hubkit.training.progress import EpochLines
-from hubkit.training.settings import Settings
+from hubkit.training.settings import Decided
 from hubkit.training.weights import ClassWeights
 from registry.errors import StorageError
 
 logger = logging.getLogger(__name__)
+
+_STATE = "trainer_state.json"
 
 
 @dataclass(frozen=True)
@@ -58,22 +64,27 @@ def make_trainer(
     model: PreTrainedModel,
     processor: Any,
     task: TaskType[Any],
-    settings: Settings,
+    settings: Decided,
     checkpoints: Path,
     train: Encoded,
     validation: Measured | None,
     plan: HeadPlan,
     weights: ClassWeights | None,
+    until: int | None = None,
 ) -> RowTrainer:
-    """The stock trainer for these rows, with the settings of a person in its own terms."""
+    """The stock trainer for these rows, with the settings of a person in its own terms.
+
+    Its learning rate goes on as in a run of all its steps, also if it ends after the step `until`.
+    """
     interactive = sys.stderr.isatty()
     when = "no" if validation is None else "epoch"
     divides = task.divides(train)
+    steps = steps_in_all(math.ceil(len(train) / settings.batch_size), settings)
     # As little memory as training takes; a loss over whole batches needs these.
     evaluated_together = max(1, 2 * settings.batch_size // (processes.count() if divides else 1))
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
-        num_train_epochs=settings.epochs,
+        max_steps=steps,
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup,
         lr_scheduler_type=_schedule(settings),
@@ -108,6 +119,7 @@ def make_trainer(
         )
         arguments._n_gpu = 1
     evaluated: dict[str, Any] = {}
+    callbacks: list[TrainerCallback] = [] if until is None else [_Until(until)]
     if validation is not None:
         encoded, rows = validation.encoded, validation.rows
         order = encoded.by_length()
@@ -121,16 +133,18 @@ def make_trainer(
             # Batches of like length, but in an order that is known: predictions belong to rows.
             "eval_dataset": _dataset(encoded, order),
             "compute_metrics": None if task.generates else compute_metrics,
-            "callbacks": [EarlyStoppingCallback(settings.patience)],
         }
+        callbacks.append(EarlyStoppingCallback(settings.patience))
     trainer = RowTrainer(
         model=model,
         args=arguments,
         train_dataset=_dataset(train, range(len(train))),
         processing_class=processor,
         data_collator=task.collator(processor, model),
+        callbacks=callbacks,
         **evaluated,
     )
+    trainer.most_steps, trainer.until, trainer.patience = steps, until or steps, settings.patience
     trainer.task, trainer.weights, trainer.trained = task, weights, model
     trainer.divides = divides
     if not processes.is_first():
@@ -145,13 +159,13 @@ def make_trainer(
     return trainer
 
 
-def _schedule(settings: Settings) -> str:
+def _schedule(settings: Decided) -> str:
     if settings.schedule == "constant" and settings.warmup:
         return "constant_with_warmup"
     return settings.schedule
 
 
-def _stored_in(model: PreTrainedModel, dtype: torch.dtype, settings: Settings) -> bool:
+def _stored_in(model: PreTrainedModel, dtype: torch.dtype, settings: Decided) -> bool:
     return settings.precision is None and model.dtype == dtype
 
 
@@ -167,6 +181,27 @@ class RowTrainer(Trainer):
     weights: ClassWeights | None
     trained: PreTrainedModel
     divides: bool
+    most_steps: int
+    until: int
+    patience: int
+
+    def has_ended(self, checkpoint: Path) -> bool:
+        """Whether there is nothing to do any more after ``checkpoint``."""
+        state = TrainerState.load_from_json(str(checkpoint / _STATE))
+        stopping = state.stateful_callbacks.get("EarlyStoppingCallback")
+        waited = stopping["attributes"]["early_stopping_patience_counter"] if stopping else 0
+        return state.global_step >= self.until or waited >= self.patience
+
+    def take_from(self, checkpoint: Path) -> None:
+        """Take what a run has given that ended with ``checkpoint``: its best weights, or the last.
+
+        The stock trainer would go on with another step where an epoch was not complete.
+        """
+        self.state = TrainerState.load_from_json(str(checkpoint / _STATE))
+        if self.eval_dataset is None:
+            self._load_from_checkpoint(str(checkpoint))
+        else:
+            self._load_best_model()
 
     def create_accelerator_and_postprocess(self) -> None:
         """Leave to this class what several processes do together."""
@@ -313,6 +348,20 @@ class RowTrainer(Trainer):
         kept = tuple(output.detach() for output in outputs)
         # The trainer measures nothing without labels; the task type has those of the rows.
         return loss, kept[0] if len(kept) == 1 else kept, kept[0].new_zeros(len(kept[0]))
+
+
+class _Until(TrainerCallback):
+    """Ends a run after a step."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Look whether that was the step."""
+        if state.global_step >= self._step:
+            control.should_training_stop = True
 
 
 class _Parts:

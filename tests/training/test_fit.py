@@ -25,7 +25,7 @@ from hubkit.tasks.table import TASK_TYPES
 from hubkit.training import trainer as module
 from hubkit.training.data import LabelledText, hold_out
 from hubkit.training.fit import Fit, fit, last_checkpoint
-from hubkit.training.settings import Settings
+from hubkit.training.settings import Decided
 from hubkit.training.trainer import Measured
 from registry.errors import DivergedError, StorageError
 from registry.manifest import TextInfo
@@ -52,9 +52,9 @@ class Broken(BaseException):
     """Ends a run the way a signal does: nothing in hubkit catches it."""
 
 
-def settings(**changes: Any) -> Settings:
-    values = {"epochs": 3, "learning_rate": 1e-2, "batch_size": 8, "max_length": 16}
-    return Settings(**{**values, **changes})
+def settings(**changes: Any) -> Decided:
+    values = {"epochs": 3, "learning_rate": 1e-2, "batch_size": 8, "max_length": 16, "patience": 5}
+    return Decided(**{**values, **changes})
 
 
 def start(**changes: Any) -> PreTrainedModel:
@@ -148,6 +148,25 @@ def test_a_terminal_shows_a_line_an_epoch_and_no_dict(
     line = f"Epoch 2 of 2: loss {loss:.2f}, accuracy {accuracy:.3f}\n"
     assert line in shown.err
     assert shown.err.count("Epoch ") == 2
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2])
+def test_steps_end_a_run_inside_of_an_epoch_and_it_goes_on_to_the_same(
+    checkpoints: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = {"epochs": 9, "steps": 5}  # three an epoch
+    straight = start()
+    once = train(straight, tmp_path / "straight", **how)
+    assert (once.steps, once.at_most) == (5, 5)
+    assert [one["step"] for one in once.history if "eval_loss" in one] == [3, 5]
+    resumed = start()
+    with monkeypatch.context() as patch:
+        break_after(checkpoints, patch)
+        with pytest.raises(Broken):
+            train(resumed, tmp_path / "broken", **how)
+    again = start()
+    assert train(again, tmp_path / "broken", **how).metrics == once.metrics
+    assert same(snapshot(again), snapshot(straight))
 
 
 def test_training_stops_when_the_validation_loss_has_only_grown_since(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from hubkit.training.settings import Settings
 from registry.errors import TrainingError
 
 
-@pytest.mark.parametrize("rate", [float("nan"), float("inf"), 0.0, -1e-3])
-def test_a_learning_rate_is_a_number_over_zero(rate: float) -> None:
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), 0.0, -1e-3, (1e-3, 0.0)])
+def test_a_learning_rate_is_a_number_over_zero(rate: float | tuple[float, ...]) -> None:
     with pytest.raises(TrainingError, match="must be a number over 0"):
         Settings(learning_rate=rate)
 
 
 @pytest.mark.parametrize(
-    "name", ["epochs", "batch_size", "gradient_accumulation", "max_length", "patience"]
+    "name", ["epochs", "steps", "batch_size", "gradient_accumulation", "max_length", "patience"]
 )
 def test_counts_start_at_one(name: str) -> None:
     counts: dict[str, Any] = {name: 0}

@@ -28,6 +28,7 @@ from registry.errors import (
     BaseModelMismatchError,
     CompositionError,
     LabelError,
+    NoValidationError,
     RefNotFoundError,
     StorageError,
     TrainingError,
@@ -121,7 +122,7 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
     assert set(metrics) == {"loss", "accuracy", "f1_macro", "matthews"}
     assert [metrics[name].higher_is_better for name in ("loss", "accuracy")] == [False, True]
     data = labelled_text()
-    train, held_out = hold_out(data, data.labels, 42)
+    _, held_out = hold_out(data, data.labels, 42)
     assert {(m.dataset, m.split) for m in manifest.metrics} == {(held_out.dataset, "validation")}
     assert held_out.dataset == f"films.csv#{held_out.sha256[:12]}"
     training = manifest.training
@@ -131,7 +132,8 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
         "learning_rate": 1e-2,
         "batch_size": 8,
         "max_length": 16,
-        "patience": 5,
+        "patience": 17,  # at least so many epochs as make 50 steps
+        "chosen_on": {"rows": 4, "steps": 6},
         "seed": 42,
         "gradient_accumulation": 1,
         "gradient_checkpointing": False,
@@ -140,7 +142,7 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
         "warmup": 0.0,
         "weight_decay": 0.0,
     }
-    assert (training.examples, training.data_sha256) == (len(train), train.sha256)
+    assert (training.examples, training.data_sha256) == (24, data.sha256)
     assert set(manifest.files) == {
         "adapter.safetensors",
         "adapter_config.json",
@@ -239,6 +241,42 @@ def test_training_a_fusion_changes_neither_the_base_nor_the_donors(
     assert others == {"pooler.dense.weight", "pooler.dense.bias"}
 
 
+def test_few_rows_are_all_trained_on_for_the_steps_that_some_of_them_chose(
+    empty_catalog: Catalog, base: Path
+) -> None:
+    version = train_adapter(empty_catalog, job("a", steps=5), base=str(base))
+    manifest = empty_catalog.manifest(version)
+    training = manifest.training
+    assert training is not None
+    data = labelled_text()
+    _, held_out = hold_out(data, data.labels, 42)
+    assert (training.examples, training.data_sha256) == (24, data.sha256)
+    assert {metric.dataset for metric in manifest.metrics} == {held_out.dataset}
+    assert training.arguments["chosen_on"] == {"rows": 4, "steps": 5}
+    of_all = replace(job("a", epochs=None, steps=5), validation=0)
+    train_adapter(empty_catalog, of_all, base=str(base))
+    assert weights(empty_catalog, "a@1") == weights(empty_catalog, "a@2")
+
+
+def test_of_many_rows_the_best_of_several_learning_rates_is_kept(
+    empty_catalog: Catalog, base: Path
+) -> None:
+    rates = (1e-5, 1e-2, 1e-4)
+    several = replace(job("a", learning_rate=rates), validation=0.25)
+    found = empty_catalog.manifest(train_adapter(empty_catalog, several, base=str(base)))
+    assert found.training is not None
+    tried = found.training.arguments["tried"]
+    assert tried.keys() == {"1e-05", "0.01", "0.0001"}
+    assert min(tried, key=tried.get) == "0.01"
+    assert found.training.arguments["learning_rate"] == 0.01
+    one = replace(job("a"), validation=0.25)
+    other = empty_catalog.manifest(train_adapter(empty_catalog, one, base=str(base)))
+    assert weights(empty_catalog, "a@1") == weights(empty_catalog, "a@2")
+    assert found.metrics == other.metrics
+    with pytest.raises(NoValidationError, match="one of 3 learning rates is chosen by rows"):
+        train_adapter(empty_catalog, replace(several, validation=0), base=str(base))
+
+
 def test_each_head_has_its_own_pooler_and_a_fusion_one_of_its_own(
     catalog: Catalog, base: Path
 ) -> None:
@@ -331,8 +369,8 @@ def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
     (run,) = (path for path in (broken.home / "runs").iterdir() if path.is_dir())
     assert len(list(run.rglob("checkpoint-*"))) == 2
     # What a checkpoint looks like that the kill hit half-way.
-    (run / "checkpoints" / "checkpoint-9999").mkdir()
-    (run / "checkpoints" / "checkpoint-9999" / "model.safetensors").write_bytes(b"half")
+    (run / "checkpoints" / "1" / "checkpoint-9999").mkdir()
+    (run / "checkpoints" / "1" / "checkpoint-9999" / "model.safetensors").write_bytes(b"half")
 
     version = train_adapter(broken, job("a", epochs=4), base=str(base))
     assert published(broken) == ["a@1"]

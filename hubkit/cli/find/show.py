@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hubkit.sharing.claims import Claim
     from hubkit.sharing.pickles import Pickle
     from registry import Catalog, Lineage, Manifest, Measurement, Version
-    from registry.manifest import BaseModelInfo, TextInfo
+    from registry.manifest import BaseModelInfo, TextInfo, Training
 
 
 @click.command("show")
@@ -163,6 +163,7 @@ def _print(
                 ("data", f"sha256 {training.data_sha256}" if training.data_sha256 else ""),
                 ("seed", str(training.seed)),
                 ("seconds", f"{training.seconds:.1f}"),
+                ("steps", _choice(training)),
                 ("arguments", " ".join(_pairs(training.arguments))),
                 ("libraries", " ".join(_pairs(training.library_versions))),
             ],
@@ -262,6 +263,17 @@ def _shape(manifest: Manifest) -> str:
 def _pairs(values: object) -> list[str]:
     assert isinstance(values, dict)
     return [f"{name}={value}" for name, value in values.items()]
+
+
+def _choice(training: Training) -> str:
+    """What the metrics were measured on, where all rows were trained on after that."""
+    chosen: Any = training.arguments.get("chosen_on")
+    if not chosen:
+        return ""
+    return (
+        f"{chosen['steps']}: the best on {chosen['rows']} rows that were held out, which the "
+        f"metrics are of; then all {training.examples} were trained on for as many"
+    )
 
 
 def _date(version: Version) -> str:

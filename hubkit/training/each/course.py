@@ -63,15 +63,21 @@ class Course:
         attached: What the model carries.
         head: The initial weights of what is trained beside it.
         folder: For what the trainer may write.
+        until: The step to end after; default: when the settings say so.
     """
 
     def __init__(
-        self, start: Start, slot: Slot, attached: Attached, head: Mapping[str, Tensor], folder: Path
+        self,
+        start: Start,
+        slot: Slot,
+        attached: Attached,
+        head: Mapping[str, Tensor],
+        folder: Path,
+        until: int | None = None,
     ) -> None:
         slot.reset()
         self.slot = slot
         self.start = start
-        self.epoch = 0
         self._attached = attached
         self._began = time.monotonic()
         self._learned, self._validation = start.features()
@@ -98,6 +104,7 @@ class Course:
             self._validation,
             checked.plan,
             weights,
+            until,
         )
         self._trainer.remove_callback(ProgressCallback)
         self._chance = Chance(settings.seed)
@@ -112,12 +119,13 @@ class Course:
         size = settings.gradient_accumulation
         in_epoch = -(-len(loader) // size)
         optimizer: Any = trainer.optimizer
-        schedule: Any = trainer.create_scheduler(settings.epochs * in_epoch)
-        while self.epoch < settings.epochs and not trainer.control.should_training_stop:
+        schedule: Any = trainer.create_scheduler(trainer.most_steps)
+        while state.global_step < trainer.until and not trainer.control.should_training_stop:
             total, norm, rate = 0.0, 0.0, 0.0
             with self._chance.drawn():
                 batches = iter(loader)
-            for _ in range(in_epoch):
+            going = min(in_epoch, trainer.until - state.global_step)
+            for _ in range(going):
                 with self._chance.drawn():
                     step = list(islice(batches, size))
                     amount = trainer._get_num_items_in_batch(step, self.start.model.device)
@@ -130,10 +138,9 @@ class Course:
                 rate = schedule.get_last_lr()[0]
                 schedule.step()
                 optimizer.zero_grad()
-            self.epoch += 1
-            state.epoch = float(self.epoch)
-            state.global_step += in_epoch
-            trainer.log({"loss": total / in_epoch, "grad_norm": norm, "learning_rate": rate})
+            state.epoch = (state.epoch or 0.0) + going / in_epoch
+            state.global_step += going
+            trainer.log({"loss": total / going, "grad_norm": norm, "learning_rate": rate})
             if self._validation is not None:
                 self._evaluate()
 

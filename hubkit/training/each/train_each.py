@@ -24,9 +24,12 @@ from hubkit.models.freeze import train_only
 from hubkit.models.head import head_to_train, outlet_tensors, outlet_to_keep
 from hubkit.nn.host import BaseModel
 from hubkit.training.check import Checked, checked_job
+from hubkit.training.choosing.trials import note_short
 from hubkit.training.data import note_doubts
 from hubkit.training.each.course import Course, Slot
 from hubkit.training.each.mixed import Asked, MixedPass
+from hubkit.training.each.training import EachTraining
+from hubkit.training.fit import Fit
 from hubkit.training.job import Job
 from hubkit.training.plan import Plan, planned, save_trained
 from hubkit.training.runs import run_folder
@@ -138,7 +141,7 @@ def train_each(
                 bar.update()
         bar.close()
         if diverged:
-            rate = plans[0].checked.settings.learning_rate
+            rate = " and ".join(map(str, plans[0].checked.rates))
             raise DivergedError(
                 f"Training of {_listed(diverged)} diverged at a learning rate of {rate}. The other "
                 f"{len(versions)} adapters are published.",
@@ -190,26 +193,36 @@ class _Group:
         free = list(self.slots)
         waiting.reverse()
         active: list[_Active] = []
+        results: list[Fit] = []
         accelerator, rows, cut = None, 0, 0
+
+        def share(course: Course) -> None:
+            # One for all, which changes the model once.
+            nonlocal accelerator
+            accelerator = course.share(accelerator)
+
         while active or waiting:
             while free and waiting:
                 plan, start, finished = waiting.pop()
-                course = Course(start, free.pop(), self.attached, self.head, folder / "trainer")
-                rows, cut = rows + course.rows, cut + course.cut
-                # One for all, which changes the model once.
-                accelerator = course.share(accelerator)
-                steps = course.steps()
-                active.append(_Active(plan, finished, course, steps, next(steps)))
+                training = EachTraining(
+                    start, free.pop(), self.attached, self.head, folder / "trainer", share
+                )
+                rows, cut = rows + training.rows, cut + training.cut
+                steps = training.steps()
+                active.append(_Active(plan, finished, training, steps, next(steps)))
             losses = mixed.losses([one.asked for one in active])
             going = []
             for one, loss in zip(active, losses, strict=True):
                 try:
                     going.append(replace(one, asked=one.steps.send(loss)))
                 except StopIteration:
-                    free.append(one.course.slot)
+                    free.append(one.training.slot)
+                    found = one.training.found
+                    results += [] if found is None else [found.result]
                     yield one.plan, _ended(one, chosen)
             active = going
         note_cut(cut, rows, self.runs[0][1].text)
+        note_short(results, str(self.runs[0][0].job.source.get("name", self.runs[0][0].job.name)))
 
 
 @dataclass(frozen=True)
@@ -218,20 +231,18 @@ class _Active:
 
     plan: Plan
     finished: Path
-    course: Course
+    training: EachTraining
     steps: Generator[Asked, float, None]
     asked: Asked
 
 
 def _ended(one: _Active, chosen: Mapping[str, Any]) -> Path | None:
-    course, start = one.course, one.course.start
-    try:
-        result = course.result()
-    except DivergedError:
+    training, start = one.training, one.training.start
+    if training.found is None:
         return None
-    adapter = replace(course.slot.adapter, name=str(one.plan.job.name), base=start.base)
-    with course.in_place():
-        save_trained(one.plan, start, adapter, result, chosen, one.finished)
+    adapter = replace(training.slot.adapter, name=str(one.plan.job.name), base=start.base)
+    with training.course.in_place():
+        save_trained(one.plan, start, adapter, training.found, chosen, one.finished)
     return one.finished
 
 

@@ -16,8 +16,11 @@ from hubkit.models.attach import attach
 from hubkit.models.freeze import Trainable, train_only
 from hubkit.models.head import outlet_tensors, renew_head
 from hubkit.training.check import Checked
+from hubkit.training.choosing.trials import Chosen, note_short, try_out
 from hubkit.training.fit import Fit, fit
+from hubkit.training.settings import Decided
 from hubkit.training.start import Start, keep_precision, note_cut
+from hubkit.training.trainer import Measured
 from hubkit.training.trunk.cut import Cut
 
 
@@ -57,12 +60,14 @@ def carrying(
 
 def learn(
     start: Start, checkpoints: Path, reports: Path | None = None, *, told: bool = True
-) -> Fit:
+) -> Chosen:
     """Train what is to be trained in the model on the rows; if that is nothing, do nothing.
+
+    How is chosen as :func:`~hubkit.training.choosing.trials.try_out` does it.
 
     Args:
         start: The model, ready, and the rows.
-        checkpoints: As :func:`~hubkit.training.fit.fit` takes it.
+        checkpoints: A folder for those of each run, as :func:`~hubkit.training.fit.fit` takes it.
         reports: Likewise.
         told: Whether people see what is cut off of the rows, and a line an epoch.
 
@@ -76,22 +81,43 @@ def learn(
     if told:
         parts = [learned] if measured is None else [learned, measured]
         note_cut(sum(p.encoded.cut for p in parts), sum(len(p.rows) for p in parts), start.text)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        return Fit({}, [], 0.0)
-    try:
-        return fit(
-            model,
-            start.processor,
-            checked.task,
-            learned,
-            measured,
-            checked.plan,
-            checked.settings,
-            checkpoints,
-            reports,
-            told,
-        )
-    finally:
-        # Mixed precision wraps a model anew in each training.
-        extract_model_from_parallel(model, keep_fp32_wrapper=False)
-        model.train(False)
+    trained = [one for one in model.parameters() if one.requires_grad]
+    if not trained:
+        return Chosen(checked.settings, Fit({}, [], 0.0, steps=0, at_most=0), {})
+
+    def run(
+        rows: Measured,
+        validation: Measured | None,
+        settings: Decided,
+        name: str,
+        until: int | None = None,
+    ) -> Fit:
+        shown = reports if name == "1" or reports is None else reports / name
+        try:
+            return fit(
+                *(model, start.processor, checked.task, rows, validation, checked.plan, settings),
+                checkpoints / name,
+                shown,
+                told,
+                until,
+            )
+        finally:
+            # Mixed precision wraps a model anew in each training.
+            extract_model_from_parallel(model, keep_fp32_wrapper=False)
+            model.train(False)
+
+    def run_on_all(settings: Decided, until: int) -> Fit:
+        assert checked.whole is not None
+        rows = Measured(checked.whole, start.encode(checked.whole))
+        return run(rows, None, settings, "all", until)
+
+    found = try_out(
+        checked.settings,
+        checked.rates,
+        trained,
+        lambda settings, name: run(learned, measured, settings, name),
+        None if checked.whole is None else run_on_all,
+    )
+    if told:
+        note_short([found.result], learned.rows.name)
+    return found

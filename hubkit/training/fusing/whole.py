@@ -13,7 +13,7 @@ from hubkit.adapters.tree import Attachable
 from hubkit.models.freeze import Trainable
 from hubkit.plots import training_curves
 from hubkit.training.check import checked_job
-from hubkit.training.fit import Fit
+from hubkit.training.choosing.trials import Chosen
 from hubkit.training.fusing.new_fusion import new_fusion
 from hubkit.training.fusing.own import Own, own_adapter, own_jobs
 from hubkit.training.fusing.trial import carrying, learn, started_anew
@@ -83,17 +83,17 @@ def train_with_own(
         fusion = new_fusion(start.model, str(job.name), [*donors, adapter], **options)
         trained: list[Trainable] = [fusion, adapter] if own == "joint" else [fusion]
         with carrying(second, fusion, trained):
-            result = learn(second, folder / "checkpoints", reports)
+            found = learn(second, folder / "checkpoints", reports)
 
             def publish() -> Version:
                 if own == "joint":
-                    beside = Fit({}, [], result.seconds)
+                    alone = replace(found.result, metrics={}, history=[], pictures={})
+                    beside = replace(found, result=alone)
                     save_trained(own_plan, second, adapter, beside, chosen, ready)
                 version = catalog.publish(own_job.name, read_folder(ready))
                 pin = Parent(ref=str(version.ref), digest=version.manifest_digest)
                 finished = folder / "finished"
-                pictures = {"training.png": training_curves(result.history), **result.pictures}
-                shown = replace(result, pictures={**pictures, **(files or {})})
+                shown = _with_pictures(found, files or {})
                 save_trained(plan.over(pin), second, fusion, shown, chosen, finished)
                 return catalog.publish(job.name, read_folder(finished))
 
@@ -108,13 +108,18 @@ def _trained_before(
         start = started_anew(start, start.checked)
         adapter = replace(own_adapter(start.model, adapter.name, [adapter]), base=start.base)
         with carrying(start, adapter, [adapter]):
-            result = learn(start, ready.with_name("own-checkpoints"))
+            found = learn(start, ready.with_name("own-checkpoints"))
 
             def save() -> None:
-                pictures = {"training.png": training_curves(result.history), **result.pictures}
-                save_trained(
-                    plan, start, adapter, replace(result, pictures=pictures), chosen, ready
-                )
+                save_trained(plan, start, adapter, _with_pictures(found), chosen, ready)
 
             processes.from_first(save)
     return replace(Adapter.load(ready), name=adapter.name)
+
+
+def _with_pictures(found: Chosen, more: Mapping[str, bytes] | None = None) -> Chosen:
+    """With a picture of how the loss fell, and more files."""
+    result = found.result
+    curves = {"training.png": training_curves(result.history)}
+    pictures = {**curves, **result.pictures, **(more or {})}
+    return replace(found, result=replace(result, pictures=pictures))

@@ -288,6 +288,22 @@ def test_validation_is_a_file_a_fraction_or_none(train: Run, data: Path) -> None
     assert "expected a file, a fraction over 0 and below 1, or none" in result.stderr
 
 
+def test_steps_and_several_learning_rates_are_told_by_show(train: Run, run: Run) -> None:
+    rates = ("--learning-rate", 1e-2, "--learning-rate", 1e-5)
+    train("--name", "film", "--steps", 2, *rates)
+    shown = run("show", "film").stdout
+    assert " steps=2 " in shown
+    assert " learning_rate=0.01 " in shown
+    assert "tried={'0.01': " in shown
+    assert re.search(
+        r"2: the best on 12 rows that were held out, which the metrics are of; then all 60 were "
+        r"trained on for as many",
+        " ".join(shown.split()),
+    )
+    refused = train("--name", "film", "--validation", "none", *rates, status=1).stderr
+    assert "Name one --learning-rate, or leave --validation out." in refused
+
+
 def test_what_cannot_be_done_is_told_before_training(train: Run) -> None:
     refused = train("--name", "film", "--report-to", "tensorbord", status=1).stderr
     assert "There is no reporter 'tensorbord'" in refused

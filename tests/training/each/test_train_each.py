@@ -14,8 +14,8 @@ from hubkit.predicting.many import load_many
 from hubkit.tasks.rows import Rows
 from hubkit.training.data import LabelledText
 from hubkit.training.each import train_each as module
-from hubkit.training.each.course import Course
 from hubkit.training.each.train_each import train_each
+from hubkit.training.each.training import EachTraining
 from hubkit.training.job import Job
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog, Version, open_catalog
@@ -58,7 +58,8 @@ def assert_equal_alone_and_together(
         own, other = tensors(each, str(one.name)), tensors(alone, str(one.name))
         assert own.keys() == other.keys()
         for name, tensor in own.items():
-            torch.testing.assert_close(tensor, other[name], atol=2e-5, rtol=0, msg=name)
+            # Adam makes more of a difference in rounding where gradients are small.
+            torch.testing.assert_close(tensor, other[name], atol=1e-4, rtol=0, msg=name)
         assert [m.name for m in version.metrics] == [m.name for m in single.metrics]
         for mine, its in zip(version.metrics, single.metrics, strict=True):
             assert mine.dataset == its.dataset
@@ -89,6 +90,10 @@ def test_settings_labels_and_the_time_to_stop_are_each_adapters_own(
     }
     first, second, third, last = jobs(24, 21, 30, 17, **{**common, "epochs": 6, "patience": 1})
     second = replace(second, settings=replace(second.settings, epochs=1, seed=7), validation=0)
+    first = replace(first, settings=replace(first.settings, learning_rate=(1e-3, 0.05), steps=5))
+    last = replace(
+        last, settings=replace(last.settings, learning_rate=(0.05, 1e-3)), validation=0.2
+    )
     data = third.data
     named = LabelledText(data.name, data["text"], [label[:3] for label in data["label"]])
     third = replace(third, data=named)
@@ -190,14 +195,14 @@ def test_a_run_that_broke_off_goes_on_with_what_had_not_ended(
     monkeypatch.setattr(empty_catalog, "publish", broken)
     with pytest.raises(KeyboardInterrupt):
         train_each(empty_catalog, those, base=str(base), together=1)
-    begun: list[Course] = []
+    begun: list[EachTraining] = []
 
-    class Noted(Course):
+    class Noted(EachTraining):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             begun.append(self)
 
-    monkeypatch.setattr(module, "Course", Noted)
+    monkeypatch.setattr(module, "EachTraining", Noted)
     versions = train_each(empty_catalog, those, base=str(base), together=1)
     assert [str(version.ref) for version in versions] == ["u-0@1", "u-1@1", "u-2@1"]
     assert len(begun) == 1, "only the third had not ended"
