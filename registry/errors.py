@@ -7,6 +7,7 @@ HubkitError
 │   ├── RegistryNotFoundError
 │   │   └── BackupNotFoundError
 │   ├── RefNotFoundError
+│   ├── NoCandidateError
 │   ├── VersionNotFoundError
 │   ├── AliasNotFoundError
 │   └── ParentNotFoundError
@@ -55,6 +56,8 @@ HubkitError
 │   ├── LanguageCodeError
 │   ├── FoldsError
 │   ├── TooFewRowsError
+│   ├── FewForFoldsError
+│   ├── NoProbeError
 │   ├── NoFlexibleHeadError
 │   ├── AmbiguousDataSetError
 │   ├── UnfitRowsError
@@ -132,6 +135,10 @@ class BackupNotFoundError(RegistryNotFoundError):
 
 class RefNotFoundError(NotFoundError):
     """No adapter has this name."""
+
+
+class NoCandidateError(NotFoundError):
+    """The registry has no adapter that could be used for what was asked."""
 
 
 class VersionNotFoundError(NotFoundError):
@@ -331,6 +338,14 @@ class FoldsError(DataError):
 
 class TooFewRowsError(DataError):
     """A data set has too few rows to train on some and to validate with others."""
+
+
+class FewForFoldsError(DataError):
+    """There are fewer rows, or fewer of a label, than parts that each is to be held out with."""
+
+
+class NoProbeError(DataError):
+    """A task type has nothing that a linear map could learn of single rows, tokens or choices."""
 
 
 class NoFlexibleHeadError(DataError):

@@ -44,6 +44,9 @@ HUBKIT_ROOMS = {
     "inference": ["adapters", "bases", "models", "tasks"],
     "composing": ["adapters", "bases", "composition", "inference", "methods"],
     "measuring": ["inference", "tasks"],
+    "suggesting": [
+        *("adapters", "bases", "composing", "composition", "methods", "models", "nn", "tasks"),
+    ],
     "training": [
         *("adapters", "bases", "composing", "composition", "inference", "measuring", "methods"),
         *("models", "nn", "plots", "processes", "tasks"),
@@ -57,17 +60,9 @@ HUBKIT_ROOMS = {
     ],
     "exporting": ["adapters", "inference", "models", "nn", "tasks"],
     "cli": [
-        *(
-            "bases",
-            "comparing",
-            "composing",
-            "composition",
-            "exporting",
-            "hub",
-            "inference",
-            "measuring",
-        ),
-        *("methods", "plots", "predicting", "processes", "sharing", "tasks", "training"),
+        *("bases", "comparing", "composing", "composition", "exporting", "hub", "inference"),
+        *("measuring", "methods", "plots", "predicting", "processes", "sharing", "suggesting"),
+        *("tasks", "training"),
     ],
 }
 GROUND = {"errors", "fields", "manifest", "refs", "task_types"}
@@ -86,6 +81,7 @@ LIGHT = (
     "notation",
     "sharing.pickles",
     "sharing.publish_folder",
+    "suggesting.candidates",
 )
 
 SOURCES = {module: path.read_text(encoding="utf-8") for module, path in source_files().items()}

@@ -30,7 +30,7 @@ SECTIONS = {
         *("train", "fuse", "stack", "mix", "average", "prune"),
         *("predict", "evaluate", "attention"),
     ),
-    "find": ("list", "leaderboard", "show", "lineage", "diff", "search"),
+    "find": ("list", "suggest", "leaderboard", "show", "lineage", "diff", "search"),
     "share": (
         *("publish", "pull", "login", "export", "import", "export-onnx"),
         *("alias", "yank", "delete"),

@@ -59,6 +59,10 @@ def _others(error: errors.RefNotFoundError) -> tuple[str, ...]:
     return (f"`{there}` shows those that there are.",)
 
 
+def _of_base(error: errors.NoCandidateError) -> tuple[str, ...]:
+    return (f"`hubkit list --base {quote(str(error.subject))}` shows those that there are.",)
+
+
 def _yank(error: errors.PartOfAdapterError) -> tuple[str, ...]:
     return (f'`hubkit yank {error.given or "NAME@VERSION"} --reason "..."` does that.',)
 
@@ -85,6 +89,7 @@ def _hidden(error: errors.RemoteNotFoundError) -> tuple[str, ...]:
 CURES: Mapping[type[HubkitError], Cure] = {
     errors.PartOfAdapterError: _yank,
     errors.RefNotFoundError: _others,
+    errors.NoCandidateError: _of_base,
     errors.MissingColumnError: ("Name it with --column NAME=COLUMN.",),
     errors.OtherTaskTypeError: _task_types,
     errors.SeparatorError: ("Say with --separator what separates the columns.",),
@@ -94,6 +99,7 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.LanguageCodeError: ("Name codes with --source-language and --target-language.",),
     errors.FoldsError: ("Ask for another number of --folds.",),
     errors.TooFewRowsError: ("Or pass rows to validate with as --validation.",),
+    errors.FewForFoldsError: ("Or ask for fewer --folds.",),
     errors.NoFlexibleHeadError: ("Leave --head out.",),
     errors.AmbiguousDataSetError: ("Name one of them with --dataset.",),
     errors.OtherKindError: ("Or take the name all the same with --replace.",),

@@ -88,6 +88,7 @@ class MultipleChoice(TextTask):
     example = "prompt,choices,label\nWhere do fish live?,sea|tree|house,sea\n"
     metrics_up = MappingProxyType({"accuracy": True})
     shares_passes = False
+    linear = "choices"
     header = ("choice", "score")
     one_vector_a_row = True
 

@@ -124,6 +124,7 @@ class Ranking(TextTask):
     )
     header = ("candidates", "scores")
     groups = True
+    linear = "rows"
 
     def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """A row for each query, in the order in which they first occur."""

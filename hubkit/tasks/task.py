@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,10 @@ from registry.task_types import TaskNames
 Outputs = tuple[np.ndarray, ...]
 """What a model gave for a number of features: arrays of the same length, float32."""
 
+
+Learner = Literal["rows", "tokens", "choices"]
+"""What a linear map can learn from: the states of a feature, each with a label of its own; of its
+tokens; or of its choices, of which one fits."""
 
 LENGTHS = (10, 1)
 """Words of the rows that a model is tried with."""
@@ -146,6 +150,8 @@ class TaskType(ABC, Generic[Processor]):
         shares_passes: Whether each feature is one row of a single pass through the backbone in
             training, so that features of several adapters can share it.
         one_vector_a_row: Whether its first output has the shape ``(rows, outputs)``.
+        linear: What a linear map of the last hidden states can learn ``labels`` from, so that its
+            outputs can be measured as those of a head; None where no such map says much.
     """
 
     names: ClassVar[TaskNames]
@@ -161,6 +167,7 @@ class TaskType(ABC, Generic[Processor]):
     one_vector_a_row: ClassVar[bool] = False
     shares_passes: ClassVar[bool] = True
     draws_rows: ClassVar[bool] = False
+    linear: ClassVar[Learner | None] = None
 
     @property
     def name(self) -> str:

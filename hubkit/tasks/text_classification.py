@@ -114,6 +114,7 @@ class Classification(TaskType[Processor]):
     )
     header = ("label", "score")
     one_vector_a_row = True
+    linear = "rows"
     options = ClassificationOptions
 
     def check_options(self, options: Options, plan: HeadPlan) -> None:

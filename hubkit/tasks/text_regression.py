@@ -49,6 +49,7 @@ class TextRegression(TextTask):
     metrics_up = MappingProxyType({"pearson": True, "spearman": True, "mae": False})
     header = ("score",)
     one_vector_a_row = True
+    linear = "rows"
 
     def plan_of(self, manifest: Manifest) -> HeadPlan:
         """One output, also where the manifest does not tell how many there are."""

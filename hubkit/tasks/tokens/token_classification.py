@@ -130,6 +130,7 @@ class TokenClassification(WindowTask):
     metrics_up = MappingProxyType({"f1": True, "precision": True, "recall": True, "accuracy": True})
     header = ("entities",)
     options = TokenOptions
+    linear = "tokens"
 
     @staticmethod
     def stride(limit: int) -> int:

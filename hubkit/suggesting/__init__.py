@@ -1,0 +1,1 @@
+"""Which published adapters are worth fusing for new data."""
