@@ -95,7 +95,7 @@ class Bottleneck(Method):
             raise AdapterError(
                 f"scaling must be a number, 'learned' or 'channel', not {self.scaling!r}."
             )
-        check_number("coupling_factor", self.coupling_factor, 1.0)
+        check_number("coupling_factor", self.coupling_factor, 1e-6)
 
     @classmethod
     def create(cls, type: str, host: Host, **parameters: Any) -> Self:

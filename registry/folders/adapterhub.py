@@ -4,13 +4,12 @@ An adapter's ``adapter_config.json`` and a fusion's ``adapter_fusion_config.json
 model and its hidden size; a head's files may lie beside either, or alone.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from registry.errors import FolderError, PickledWeightsError, UnknownParentsError
-from registry.folders.adapterhub_config import current_name, read_adapter_config
+from registry.folders.adapterhub_config import current_name, fits, read_adapter_config
 from registry.folders.bounded import shown
 from registry.folders.card import read_card
 from registry.folders.configs import count_of, read_config, text_of
@@ -127,8 +126,6 @@ def _adapter_method(
     }
     if len(sizes) == 1:
         parameters["bottleneck_size"] = sizes.pop()
-    if config.obstacle is None:
-        _check_sizes(source, settings, tensors, where)
     for theirs, ours in (
         ("r", "rank"),
         ("alpha", "alpha"),
@@ -164,72 +161,6 @@ def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where
         )
 
 
-def _check_sizes(
-    config: dict[str, Any],
-    settings: Mapping[str, Any],
-    tensors: Mapping[str, TensorInfo],
-    where: Place,
-) -> None:
-    """Hold the shapes of bottlenecks and LoRA deltas to the sizes in the configuration."""
-    hidden_size = count_of(config, "hidden_size", where)
-    down = f".adapter_down.{int(bool(settings.get('ln_before')))}.weight"
-    rank, sizes = settings.get("r"), _bottleneck_sizes(settings, hidden_size, where)
-    for name, tensor in tensors.items():
-        expected: tuple[int | None, ...] | None = None
-        if name.endswith(down):
-            expected = (_nearest(tensor.shape[:1], sizes), hidden_size)
-        elif name.endswith(".adapter_up.weight"):
-            expected = (hidden_size, _nearest(tensor.shape[1:], sizes))
-        elif name.endswith(".lora_A") and isinstance(rank, int) and _is_merged(tensor, rank):
-            continue
-        elif name.endswith(".lora_A") and isinstance(rank, int):
-            expected = (rank, None)
-        elif name.endswith(".lora_B") and isinstance(rank, int):
-            expected = (None, rank)
-        if expected is not None and not _fits(tensor.shape, expected):
-            raise FolderError(
-                f"{where.parent}: {name} has the shape {list(tensor.shape)}, but {where.name} "
-                f"says {[one if one else 'any' for one in expected]}. Weights and configuration "
-                "are not of the same adapter; copy both again.",
-                name,
-            )
-
-
-def _bottleneck_sizes(
-    settings: Mapping[str, Any], hidden_size: int | None, where: Place
-) -> list[int] | None:
-    """Return which bottleneck sizes the layers may have, None where it is not said."""
-    given = settings.get("reduction_factor")
-    if given is None:
-        return None
-    factors = list(given.values()) if isinstance(given, dict) else [given]
-    if not factors or not all(type(one) in (int, float) and 0 < one < math.inf for one in factors):
-        raise FolderError(
-            f"{where}: reduction_factor is {shown(given)}; expected a number above 0, or one for "
-            "each layer. Mend the file.",
-            where,
-        )
-    # The library has no bottleneck of no width.
-    return [max(1, int(hidden_size // one)) for one in factors] if hidden_size else None
-
-
-def _nearest(found: tuple[int, ...], sizes: list[int] | None) -> int | None:
-    if not sizes:
-        return None
-    return found[0] if found and found[0] in sizes else sizes[0]
-
-
-def _is_merged(tensor: TensorInfo, rank: int) -> bool:
-    """Whether one matrix holds those of query, key and value, as in GPT-2, or of two of them."""
-    return len(tensor.shape) == 2 and rank > 0 and tensor.shape[0] in (2 * rank, 3 * rank)
-
-
-def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(expected) and all(
-        size is None or found == size for found, size in zip(shape, expected, strict=True)
-    )
-
-
 def _check_fusion(
     path: Place, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
 ) -> dict[str, Any]:
@@ -243,17 +174,22 @@ def _check_fusion(
             expected=names,
             found=given.parents,
         )
-    owner = f".adapter_fusion_layer.{','.join(names)}."
-    own = {name: tensor for name, tensor in tensors.items() if owner in name}
+    # A fusion may have a name of its own, which its adapters do not make up.
+    called = text_of(config, "name", path / FUSION.config) or ",".join(names)
+    own = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if f".adapter_fusion_layer.{called}." in name
+    }
     if not own:
         raise FolderError(
-            f"{path / FUSION.weights} holds no tensor of the fusion {','.join(names)!r}; found "
+            f"{path / FUSION.weights} holds no tensor of the fusion {called!r}; found "
             f"{next(iter(tensors))!r}. Copy both files from one fusion.",
             path,
         )
     hidden_size = count_of(config, "hidden_size", path / FUSION.config)
     for name, tensor in own.items():
-        if name.endswith(".weight") and not _fits(tensor.shape, (hidden_size, hidden_size)):
+        if name.endswith(".weight") and not fits(tensor.shape, (hidden_size, hidden_size)):
             raise FolderError(
                 f"{path}: {name} has the shape {list(tensor.shape)}, but {FUSION.config} says "
                 f"that the hidden size is {hidden_size}. Copy both files from one fusion.",

@@ -6,14 +6,15 @@ in place of its options. Facts are those of the library ``adapters`` 1.3
 (https://github.com/adapter-hub/adapters) and of adapter-transformers before it.
 """
 
+import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from registry.errors import FolderError, did_you_mean
 from registry.folders.bounded import shown
-from registry.folders.configs import text_of
+from registry.folders.configs import count_of, text_of
 from registry.storage.place import Place
 
 PLAIN_BOTTLENECK: Mapping[str, Any] = {
@@ -61,7 +62,13 @@ _PARALLEL = {
 }
 _INVERTIBLE = {"inv_adapter": "nice", "inv_adapter_reduction_factor": 2}
 _COMPACTER = {"phm_layer": True, "reduction_factor": 32, "non_linearity": "gelu"}
-_LORA = {"architecture": "lora", "r": 8, "alpha": 8, "attn_matrices": ["q", "v"]}
+_LORA = {
+    "architecture": "lora",
+    "selfattn_lora": True,
+    "r": 8,
+    "alpha": 8,
+    "attn_matrices": ["q", "v"],
+}
 _NAMED: Mapping[str, Mapping[str, Any]] = {
     "seq_bn": _SEQUENTIAL,
     "double_seq_bn": _DOUBLE,
@@ -123,12 +130,31 @@ _KNOWN_OPTIONS = {
 _OLD_MODULES = re.compile(r"(?<![^.])(?:attention|layer)_text_(?:task|lang)_adapters(?=\.)")
 _OLD_COUPLING = re.compile(r"(?<![^.])invertible_lang_adapters(?=\.)")
 
+# What the layers that make queries, keys and values are called, in the models of the library.
+_ATTENTION = {
+    **dict.fromkeys(("query", "q_lin", "q_proj", "query_proj", "q"), "q"),
+    **dict.fromkeys(("key", "k_lin", "k_proj", "key_proj", "k"), "k"),
+    **dict.fromkeys(("value", "v_lin", "v_proj", "value_proj", "v"), "v"),
+}
+_MERGED = ("c_attn", "in_proj")
+_LORA_PLACE = re.compile(r"(?:.+\.)?([^.]+)\.loras\.[^.]+\.lora_[AB]")
+# In a model of two parts, the numbers of the decoder's layers go on where the encoder's end.
+_LAYER = re.compile(r"(?!.*\bdecoder\.)[^\d]*\.(\d+)\.")
+
 # Where a bottleneck is (mh_adapter, output_adapter), and whether it is parallel or reads the norm.
 _BOTTLENECKS = {
     (False, True, False, True): "seq_bn",
     (True, True, False, False): "double_seq_bn",
     (False, True, True, False): "par_bn",
 }
+
+
+class Shaped(Protocol):
+    """A tensor, or what a header says of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +176,23 @@ class AdapterConfig:
 
 
 def read_adapter_config(
-    source: Mapping[str, Any], where: Place, tensors: Collection[str]
+    source: Mapping[str, Any], where: Place, tensors: Mapping[str, Shaped]
 ) -> AdapterConfig:
-    """Read what an ``adapter_config.json`` of the library says.
+    """Read what an ``adapter_config.json`` of the library says, held to the weights beside it.
 
     Args:
         source: What the file holds.
         where: The file, for messages.
-        tensors: The names in the adapter's weights.
+        tensors: The adapter's weights, by the names that the library has for them today.
 
     Raises:
-        FolderError: Its ``config`` is not one that the library writes.
+        FolderError: Its ``config`` is not one that the library loads, or the weights are not what
+            it describes.
     """
     given = source.get("config")
     if isinstance(given, str):
         options = _named(given, where)
-    elif isinstance(given, dict):
+    elif isinstance(given, dict) and given:
         options = _modern(given, "version" in source, where)
     else:
         raise FolderError(
@@ -177,6 +204,10 @@ def read_adapter_config(
     if is_bare and text_of(source, "type", where) == "text_task":
         options["inv_adapter"] = options["inv_adapter_reduction_factor"] = None
     method, obstacle = _method(options, where)
+    if obstacle is None:
+        _require_meaning(options, where)
+        _require_places(options, tensors, where)
+        _require_sizes(options, count_of(source, "hidden_size", where), tensors, where)
     # What is known of other methods is nothing that hubkit computes.
     known = _KNOWN_OPTIONS if options.get("architecture") in (None, "lora") else options.keys()
     unknown = tuple(key for key, value in options.items() if key not in known and value)
@@ -225,6 +256,10 @@ def _modern(given: Mapping[str, Any], has_version: bool, where: Place) -> dict[s
     if nested:
         options["inv_adapter"] = nested.get("block_type")
         options["inv_adapter_reduction_factor"] = nested.get("reduction_factor")
+    if not options.get("inv_adapter"):
+        options["inv_adapter"] = None  # The library asks only whether it is on.
+    if options.get("architecture") == "lora":
+        options = {**_LORA, **options}
     activation = options.get("non_linearity")
     if not has_version and isinstance(activation, str):
         options["non_linearity"] = _OLD_ACTIVATIONS.get(activation, activation)
@@ -282,3 +317,132 @@ def _lora(options: Mapping[str, Any]) -> tuple[str, str | None]:
 
 def _changes(key: str, options: Mapping[str, Any]) -> str:
     return f"the option {key} is {shown(options.get(key))}, which changes what is computed"
+
+
+def fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether a shape has the expected sizes; None stands for any."""
+    return len(shape) == len(expected) and all(
+        size is None or found == size for found, size in zip(shape, expected, strict=True)
+    )
+
+
+def _require_meaning(options: Mapping[str, Any], where: Place) -> None:
+    """Make sure that the library could build what the options say."""
+    left_out = options.get("leave_out", [])
+    if left_out is not None and (
+        not isinstance(left_out, list) or not all(type(n) is int and n >= 0 for n in left_out)
+    ):
+        raise FolderError(
+            f"{where}: leave_out is {shown(left_out)}; expected the numbers of layers, from 0, in "
+            "a list. Mend the file.",
+            where,
+        )
+    if options.get("architecture") == "lora":
+        return
+    activation = options.get("non_linearity")
+    if not isinstance(activation, str):
+        raise FolderError(
+            f"{where}: non_linearity is {shown(activation)}; expected the name of a function, such "
+            "as relu. Without one, nothing says what the adapter computes. Mend the file.",
+            where,
+        )
+    if options.get("inv_adapter"):
+        _factors(options, "inv_adapter_reduction_factor", where)
+
+
+def _require_places(options: Mapping[str, Any], tensors: Iterable[str], where: Place) -> None:
+    """Make sure that all weights are where the options put adapters: the library drops others."""
+    left_out = options.get("leave_out") or []
+    for name in tensors:
+        layer = _LAYER.match(name)
+        found = _LORA_PLACE.fullmatch(name)
+        option = _off_at(found[1], options) if found else None
+        if layer and int(layer[1]) in left_out:
+            option = "leave_out"
+        if option is not None:
+            raise FolderError(
+                f"{where}: {option} is {shown(options.get(option))}, so that AdapterHub has no "
+                f"adapter at {shown(name)}, which the weights hold. Copy both files from one "
+                "adapter.",
+                name,
+            )
+
+
+def _off_at(layer: str, options: Mapping[str, Any]) -> str | None:
+    """Return the option that keeps a LoRA away from a linear layer of this name; None for none."""
+    part = _ATTENTION.get(layer)
+    if part is None and layer not in _MERGED:
+        is_on = options.get("intermediate_lora") or options.get("output_lora")
+        return None if is_on else "intermediate_lora"
+    if not options.get("selfattn_lora"):
+        return "selfattn_lora"
+    return "attn_matrices" if part and part not in (options.get("attn_matrices") or ()) else None
+
+
+def _require_sizes(
+    options: Mapping[str, Any],
+    hidden_size: int | None,
+    tensors: Mapping[str, Shaped],
+    where: Place,
+) -> None:
+    """Hold the shapes of all that is adapted to the sizes in the configuration."""
+    rank, sizes = options.get("r"), _bottleneck_sizes(options, hidden_size, where)
+    between = None
+    if options.get("inv_adapter"):
+        between = _factors(options, "inv_adapter_reduction_factor", where)[0]
+    for name, tensor in tensors.items():
+        shape, expected = tuple(tensor.shape), None
+        if name.endswith(".adapter_down.0.weight"):
+            expected = (_nearest(shape[:1], sizes), hidden_size)
+        elif name.endswith(".adapter_up.weight"):
+            expected = (hidden_size, _nearest(shape[1:], sizes))
+        elif name.endswith((".F.0.weight", ".G.0.weight")) and between and len(shape) == 2:
+            expected = (max(1, int(shape[1] // between)), None)
+        elif name.endswith(".lora_A") and isinstance(rank, int) and not _is_merged(shape, rank):
+            expected = (rank, None)
+        elif name.endswith(".lora_B") and isinstance(rank, int):
+            expected = (None, rank)
+        if expected is not None and not fits(shape, expected):
+            raise FolderError(
+                f"{where.parent}: {name} has the shape {list(shape)}, but {where.name} says "
+                f"{[one if one else 'any' for one in expected]}. Weights and configuration are not "
+                "of the same adapter; copy both again.",
+                name,
+            )
+
+
+def _bottleneck_sizes(
+    options: Mapping[str, Any], hidden_size: int | None, where: Place
+) -> list[int] | None:
+    """Return which bottleneck sizes the layers may have, None where it is not said."""
+    if options.get("reduction_factor") is None:
+        return None
+    factors = _factors(options, "reduction_factor", where)
+    # The library has no bottleneck of no width.
+    return [max(1, int(hidden_size // one)) for one in factors] if hidden_size else None
+
+
+def _factors(options: Mapping[str, Any], key: str, where: Place) -> list[float]:
+    """Return the ratios of two widths that an option holds, of which there may be one a layer."""
+    given = options.get(key)
+    by_layer = key == "reduction_factor"
+    factors: list[Any] = [given]
+    if by_layer and isinstance(given, dict):
+        factors = list(given.values())
+    if not factors or not all(type(one) in (int, float) and 0 < one < math.inf for one in factors):
+        expected = "a number above 0" + (", or one for each layer" if by_layer else "")
+        raise FolderError(
+            f"{where}: {key} is {shown(given)}; expected {expected}. Mend the file.", where
+        )
+    return factors
+
+
+def _nearest(found: tuple[int, ...], sizes: list[int] | None) -> int | None:
+    if not sizes:
+        return None
+    return found[0] if found and found[0] in sizes else sizes[0]
+
+
+def _is_merged(shape: tuple[int, ...], rank: int) -> bool:
+    """Whether one matrix holds those of query, key and value, as in GPT-2, or of two of them."""
+    return len(shape) == 2 and rank > 0 and shape[0] in (2 * rank, 3 * rank)

@@ -34,7 +34,7 @@ def read_head(
             an option of a flexible head has no meaning.
     """
     where = path / HEAD.config
-    if not isinstance(config.get("config"), dict | None):
+    if not isinstance(config.get("config"), dict | None) or config.get("config") == {}:
         raise FolderError(
             f"{where}: config is {shown(config['config'])}; expected the options of a head that "
             "AdapterHub built, or null for that of a class of transformers. Mend the file.",

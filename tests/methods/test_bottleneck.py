@@ -141,7 +141,7 @@ def test_the_coupling_has_its_own_factor() -> None:
         ({"scaling": "fast"}, "scaling must be a number, 'learned' or 'channel', not 'fast'"),
         ({"scaling": float("inf")}, "scaling must be a number that is finite, not inf"),
         ({"scaling": [4.0]}, r"scaling must be a number that is finite, not \[4.0\]"),
-        ({"coupling_factor": 0.5}, "coupling_factor must be a number from 1, not 0.5"),
+        ({"coupling_factor": 0}, "coupling_factor must be a number from 1e-06, not 0"),
         ({"rank": 4}, "The method seq_bn has no parameter 'rank'; it has bottleneck_size, reduct"),
         ({"botleneck_size": 4}, "no parameter 'botleneck_size'.*bottleneck_size"),
     ],

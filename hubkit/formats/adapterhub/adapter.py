@@ -282,8 +282,11 @@ def _either(words: set[str]) -> str:
 
 
 def _is_before(version: Any, release: tuple[int, ...]) -> bool:
-    """Whether a version such as ``adapters.1.0.1`` is older than ``release``."""
-    match = re.match(r"(?:adapters\.)?(\d+)\.(\d+)", str(version))
+    """Whether a version such as ``adapters.1.0.1`` is older than ``release``.
+
+    Those of adapter-transformers, the library before it, begin with a number.
+    """
+    match = re.match(r"adapters\.(\d+)\.(\d+)", str(version))
     return match is not None and (int(match[1]), int(match[2])) < release
 
 

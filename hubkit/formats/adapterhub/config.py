@@ -55,12 +55,12 @@ def bottleneck(config: AdapterConfig, sizes: Mapping[str, int], folder: Place) -
             scaling=_scaling(given["scaling"]),
             dropout=given["dropout"] or 0.0,
             leave_out=given["leave_out"] or (),
-            coupling_factor=given["inv_adapter_reduction_factor"] or 2,
+            coupling_factor=given["inv_adapter_reduction_factor"] if given["inv_adapter"] else 2,
         ).with_sizes(sizes)
 
 
 def _activation(given: Any) -> str:
-    return "linear" if given is None else str(given).lower()
+    return str(given).lower()
 
 
 def bottleneck_config(method: Bottleneck, hidden_size: int, layers: list[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hubkit.formats.tensor_files import read_json, read_tensors, write_json, wri
 from hubkit.methods.method import check_layer_numbers
 from hubkit.methods.sites import Site
 from registry.errors import AdapterError
+from registry.folders.bounded import shown
 from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
 
@@ -83,8 +84,7 @@ def read_fusion(folder: Place) -> StoredFusion:
     source = read_json(folder / _CONFIG_FILE)
     if "name" not in source or "config" not in source:
         raise AdapterError(f"{folder / _CONFIG_FILE} lacks the key 'name' or 'config'.")
-    name, config = source["name"], source["config"]
-    options = config if isinstance(config, dict) else {}
+    name, options = source["name"], _options(source["config"], folder)
     if options.get("temperature"):
         raise AdapterError(
             f"{folder}: the option temperature is {options['temperature']!r}. The library lowers "
@@ -172,6 +172,21 @@ def write_fusion(
     if leave_out:
         content[_LEAVE_OUT] = list(leave_out)
     write_json(folder / _CONFIG_FILE, content)
+
+
+def _options(given: Any, folder: Place) -> dict[str, Any]:
+    """The options, of which the library also knows two sets by name."""
+    if isinstance(given, dict) and given:
+        return given
+    # It takes the first where nothing is said.
+    values = {"dynamic": True, "static": False, None: True}
+    if not isinstance(given, str | None) or given not in values:
+        raise AdapterError(
+            f"{folder / _CONFIG_FILE}: config is {shown(given)}; expected the options of a fusion, "
+            "or the name 'dynamic' or 'static'."
+        )
+    has_value = values[given]
+    return {**_CONFIG, **dict.fromkeys(("value", "regularization", "value_initialized"), has_value)}
 
 
 def _kept(given: Any, count: int, folder: Place) -> dict[str, tuple[int, ...]]:

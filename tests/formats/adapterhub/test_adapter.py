@@ -158,8 +158,8 @@ UP_BIAS = "transformer.layer.1.output_adapters.adapters.a.adapter_up.bias"
         (put(f"{DOWN}.extra", torch.ones(1)), (f"'{DOWN}.extra' fits no site",)),
         (put("heads.a.1.weight", torch.ones(1)), ("'heads.a.1.weight' fits no site",)),
         (put(DOWN.replace(".a.", ".b."), torch.ones(8, 32)), (".adapters.b.",)),
-        (put(DOWN, torch.ones(8, 31)), ("transformer.layer.0.feed_forward", "(8, 31)", "(8, 32)")),
-        (put(DOWN, torch.ones(7, 32)), ("layer.0.feed_forward", "'down': (7, 32)", "(8,)")),
+        (put(DOWN, torch.ones(8, 31)), (f"{DOWN} has the shape [8, 31]", "[8, 32]")),
+        (put(DOWN, torch.ones(7, 32)), (f"{DOWN} has the shape [7, 32]", "[8, 32]")),
         (put(UP_BIAS, torch.ones(())), ("transformer.layer.1.feed_forward", "'up_bias': ()")),
         (put(UP_BIAS, torch.ones(31)), ("transformer.layer.1.feed_forward", "(31,)")),
         (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from hubkit import Adapter, attach
+from hubkit import Adapter
 from hubkit.formats.adapterhub.config import reduction_factor
 from hubkit.formats.folders import read_adapter
+from hubkit.formats.tensor_files import read_tensors
 from hubkit.methods.bottleneck import Bottleneck
-from registry.errors import AdapterError, HubkitError
+from registry.errors import AdapterError
 from tests.support.folders import (
     Tensors,
     edit_options,
@@ -23,7 +26,6 @@ from tests.support.folders import (
 )
 from tests.support.models import (
     REFERENCES,
-    reference_base,
 )
 
 SEQ_BN = Bottleneck(type="seq_bn", bottleneck_size=8, activation="relu", scaling=1.0)
@@ -77,7 +79,15 @@ def test_an_option_that_changes_the_numbers_is_refused_by_name(
         ({"scaling": "wild"}, "scaling is 'wild'; expected a number, 'learned' or 'channel'"),
         ({"scaling": "learned"}, "'scale': (1,)"),
         ({"inv_adapter": "glow"}, "the option inv_adapter is 'glow', which changes"),
-        ({"inv_adapter": "nice"}, "a: adapter 'a', its invertible part: expected"),
+        ({"inv_adapter": "nice"}, "inv_adapter_reduction_factor is None; expected a number above"),
+        (
+            {"inv_adapter": "nice", "inv_adapter_reduction_factor": 0.5},
+            "a: adapter 'a', its invertible part: expected",
+        ),
+        ({"non_linearity": None}, "non_linearity is None; expected the name of a function"),
+        ({"leave_out": 0}, "leave_out is 0; expected the numbers of layers, from 0, in a list"),
+        ({"reduction_factor": "4"}, "reduction_factor is '4'; expected a number above 0"),
+        ({"reduction_factor": {"1": 2, "default": 8}}, "the shape [8, 32], but adapter_config"),
         (
             {"non_linearity": "wavy"},
             "adapter_config.json: non_linearity is 'wavy'; hubkit computes gelu",
@@ -136,9 +146,62 @@ def test_a_configuration_of_no_library_is_refused(folder: Path) -> None:
 
 def test_a_layer_that_is_left_out_and_has_tensors_is_refused(folder: Path) -> None:
     edit_options(folder, leave_out=[0])
-    model = reference_base("distilbert")
-    with pytest.raises(HubkitError, match="sites"):
-        attach(model, Adapter.load(folder))
+    with pytest.raises(
+        AdapterError, match=r"leave_out is \[0\], so that AdapterHub has no adapter"
+    ):
+        Adapter.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"attn_matrices": ["q"]}, "attn_matrices is ['q']"),
+        ({"attn_matrices": None}, "attn_matrices is None"),
+        ({"selfattn_lora": False}, "selfattn_lora is False"),
+    ],
+)
+def test_a_lora_at_a_layer_that_its_options_leave_out_is_refused(
+    tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    folder = Path(shutil.copytree(REFERENCES / "distilbert" / "lora" / "a", tmp_path / "a"))
+    edit_options(folder, **options)
+    with pytest.raises(AdapterError) as caught:
+        Adapter.load(folder)
+    assert f"{said}, so that AdapterHub has no adapter at 'transformer.layer.0" in str(caught.value)
+
+
+def test_an_invertible_part_may_be_wider_than_the_embeddings(tmp_path: Path) -> None:
+    source = REFERENCES / "bert" / "seq_bn_inv" / "a"
+    folder = Path(shutil.copytree(source, tmp_path / "a"))
+    narrow: Any = Adapter.load(folder).method
+    tensors = read_tensors(folder, "adapter.safetensors", "pytorch_adapter.bin")
+    start = "invertible_adapters.a"
+    owner = next(name for name in tensors if start in name).partition(start)[0] + start
+    for network in "FG":
+        tensors[f"{owner}.{network}.0.weight"] = torch.ones(32, 16)
+        tensors[f"{owner}.{network}.0.bias"] = torch.ones(32)
+        tensors[f"{owner}.{network}.2.weight"] = torch.ones(16, 32)
+    save_file(tensors, folder / "adapter.safetensors")
+    with pytest.raises(AdapterError, match=r"says \[8, 'any'\]"):
+        Adapter.load(folder)
+    edit_options(folder, inv_adapter_reduction_factor=0.5)
+    adapter = Adapter.load(folder)
+    assert adapter.method == replace(narrow, coupling_factor=0.5)
+    assert adapter.coupling is not None
+    assert adapter.coupling.F[0].out_features == 32
+
+
+def test_options_of_a_lora_that_are_left_out_have_the_defaults_of_the_library(
+    tmp_path: Path,
+) -> None:
+    folder = Path(shutil.copytree(REFERENCES / "distilbert" / "lora" / "a", tmp_path / "a"))
+    method = Adapter.load(folder).method
+    content = options_in(folder)
+    assert content["config"]["alpha"] == 8
+    for key in ("alpha", "attn_matrices", "selfattn_lora"):
+        del content["config"][key]
+    (folder / "adapter_config.json").write_text(json.dumps(content))
+    assert Adapter.load(folder).method == method
 
 
 def test_two_sizes_in_one_layer_are_refused(tmp_path: Path) -> None:
@@ -152,5 +215,6 @@ def test_two_sizes_in_one_layer_are_refused(tmp_path: Path) -> None:
         tensors[f"{site}.adapter_up.weight"] = torch.ones(32, 9)
 
     edit_tensors(folder, widen)
+    edit_options(folder, reduction_factor={"0": 4, "default": 3.5})
     with pytest.raises(AdapterError, match=r"bottleneck sizes 8 and 9 in transformer\.layer\.0"):
         Adapter.load(folder)

@@ -169,3 +169,23 @@ def test_a_fusion_folder_without_its_fusion_is_refused(fusion_folder: Path) -> N
     (fusion_folder / "adapter_fusion_config.json").write_text(json.dumps(content))
     with pytest.raises(AdapterError, match=r"holds no tensor of 'adapter_fusion_layer\.x,y,z'"):
         load_fusion(fusion_folder)
+
+
+def test_a_fusion_has_the_options_of_the_set_that_it_names(tmp_path: Path) -> None:
+    source = REFERENCES / "distilbert" / "seq_bn"
+    adapters = [replace(Adapter.load(source / name), base=BASE) for name in "ab"]
+    folder = Path(shutil.copytree(source / "fusion_ab_static", tmp_path / "f"))
+    file = folder / "adapter_fusion_config.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"config": "static"}))
+    layers = Fusion.load(folder, adapters).layers.values()
+    assert not any(layer.penalty for layer in layers)
+    for config, message in (
+        ("dynamic", "the option value is True, but the weights have no value matrix"),
+        (None, "the option value is True, but the weights have no value matrix"),
+        ({}, "config is {}; expected the options of a fusion, or the name 'dynamic' or 'static'"),
+        ("wild", "config is 'wild'; expected the options of a fusion"),
+    ):
+        file.write_text(json.dumps(content | {"config": config}))
+        with pytest.raises(AdapterError, match=message):
+            Fusion.load(folder, adapters)

@@ -44,7 +44,7 @@ def test_method_and_base_model_are_read(method: str, activation: str, scaling: f
 @pytest.mark.parametrize(
     ("changes", "method"),
     [
-        ({"inv_adapter": "nice"}, "seq_bn_inv"),
+        ({"inv_adapter": "nice", "inv_adapter_reduction_factor": 2}, "seq_bn_inv"),
         ({"phm_layer": True}, "compacter"),
         ({"original_ln_before": False}, "bottleneck"),
         ({"residual_before_ln": False}, "bottleneck"),
@@ -93,7 +93,7 @@ def test_a_fusion_asks_for_what_it_is_made_of() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"adapter_names": ["x", "y", "z"]}, "holds no tensor of the fusion 'x,y,z'"),
+        ({"name": "x,y,z"}, "holds no tensor of the fusion 'x,y,z'"),
         ({"hidden_size": 64}, "but adapter_fusion_config.json says that the hidden size is 64"),
         ({"adapter_names": "abc"}, "adapter_names is 'abc'"),
         ({"model_name": None}, "does not name its base model"),
@@ -106,6 +106,12 @@ def test_a_fusion_that_contradicts_its_weights_is_refused(
     edit(folder / FUSION, lambda config: config | changes)
     with pytest.raises(FolderError, match=message):
         read_folder(folder, Given(parents=PARENTS))
+
+
+def test_a_fusion_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+    folder = copy(ADAPTERHUB / "seq_bn" / "fusion_abc", tmp_path / "f")
+    edit(folder / FUSION, lambda config: config | {"adapter_names": ["x", "y", "z"]})
+    assert read_folder(folder, Given(parents=PARENTS)).manifest.kind == "fusion"
 
 
 def test_a_head_beside_an_adapter_brings_its_labels() -> None:
@@ -162,7 +168,7 @@ def test_labels_that_disagree_with_the_head_are_refused(
         read_folder(head)
 
 
-@pytest.mark.parametrize("config", ["classification", ["classification"], False])
+@pytest.mark.parametrize("config", ["classification", ["classification"], False, {}])
 def test_a_head_whose_options_are_none_is_refused(head: Path, config: Any) -> None:
     edit(head / "head_config.json", lambda content: content.update(config=config))
     with pytest.raises(FolderError, match=r"config is .*; expected the options of a head"):
