@@ -29,7 +29,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base_folder(folder / "base")
     rows = [f"{text},positive" for text in POSITIVE] + [f"{text},negative" for text in NEGATIVE]
     for name in ("movie.csv", "tweets.csv", "amazon-100.csv", "amazon.test.csv"):
-        (folder / name).write_text("\n".join(["text,label", *rows * 3]) + "\n")
+        # What is trained on is not what is measured on.
+        times = 2 if name == "amazon.test.csv" else 3
+        (folder / name).write_text("\n".join(["text,label", *rows * times]) + "\n")
     return folder
 
 
