@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -104,6 +104,13 @@ def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
     width = max(len(name) for name, _ in known)
     for name, value in known:
         click.echo(f"  {name:<{width}}  {one_line(value)}".rstrip())
+
+
+def print_left_out(left_out: Mapping[str, int]) -> None:
+    """Tell how many adapters were not tried, by the reason."""
+    if left_out:
+        listed = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        click.echo(f"Not tried: {listed}.", err=True)
 
 
 @contextlib.contextmanager

@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hubkit.cli.options import drop_layers_option, in_common, read_job, training_options
-from hubkit.cli.output import print_json, print_published, quiet, version_json
+from hubkit.cli.output import (
+    print_json,
+    print_left_out,
+    print_published,
+    quiet,
+    version_json,
+)
 from hubkit.cli.params import REF, Number
 from hubkit.training.settings import FUSION_BATCH_SIZE, FUSION_LEARNING_RATE, Settings
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
     from hubkit.training.fusing.own import Own
+    from hubkit.training.job import Job
+    from registry import Catalog
 
 _OPTIONS: dict[str, Any] = {
     "shared": False,
@@ -26,9 +34,17 @@ _OPTIONS: dict[str, Any] = {
 
 
 @click.command("fuse")
-@click.argument("refs", nargs=-1, required=True, type=REF, metavar="REF REF...")
+@click.argument("refs", nargs=-1, type=REF, metavar="[REF REF...]")
 @click.option("--data", required=True, help="Labelled texts: a file, or the id of a data set.")
 @click.option("--task", help="What the fusion does; default: what all the adapters do.")
+@click.option(
+    "--auto",
+    type=click.IntRange(2, 32),
+    metavar="COUNT",
+    help="Fuse the adapters that help most, so many at most, in place of REFs; fewer where more do "
+    "not help.",
+)
+@click.option("--base", metavar="BASE", help="With --auto: whose adapters are looked through.")
 @click.option(
     "--own",
     type=click.Choice(["none", "before", "apart", "joint"]),
@@ -90,6 +106,8 @@ def command(
     task: str | None,
     task_type: str | None,
     leave_out: tuple[int, ...] | None,
+    auto: int | None,
+    base: str | None,
     own: Own | None,
     compare: bool,
     folds: int | None,
@@ -109,11 +127,17 @@ def command(
       hubkit fuse reviews tweets news --data few.csv --shared --no-value --name small
       hubkit fuse reviews tweets --data mixed.csv --own apart --name all-round
       hubkit fuse reviews tweets --data few.csv --compare --seeds 2 --name all-round
+      hubkit fuse --auto 4 --base bert-base-uncased --data few.csv --task sentiment --name best
     """
     from hubkit.composing.combine import choose
     from hubkit.composition import Fuse
     from registry import open_catalog
 
+    if (auto is None) != bool(refs) or (auto is None) != (base is None):
+        raise click.UsageError(
+            "Expected either the adapters to fuse, or --auto with the number of those to choose "
+            "and --base."
+        )
     if not compare and (folds, seeds) != (None, None):
         raise click.UsageError("--folds and --seeds are for --compare.")
     how = {key: value for key, usual in _OPTIONS.items() if (value := options.pop(key)) != usual}
@@ -125,13 +149,22 @@ def command(
         )
     how |= {"leave_out": leave_out} if leave_out else {}
     catalog = open_catalog()
-    # Fail early: the imports below take seconds.
-    chosen = choose(catalog, refs, Fuse)
-    versions = [version for version, _ in chosen]
-    task = task or in_common("task", refs, [version.task for version in versions])
-    task_type = task_type or in_common("task type", refs, [one.task_type for one in versions])
+    if auto is None:
+        # Fail early: the imports below take seconds.
+        chosen = choose(catalog, refs, Fuse)
+        versions = [version for version, _ in chosen]
+        task = task or in_common("task", refs, [version.task for version in versions])
+        task_type = task_type or in_common("task type", refs, [one.task_type for one in versions])
+    elif task is None:
+        raise click.UsageError(
+            "Say with --task what is to be trained: the adapters that are chosen may do anything."
+        )
+    task_type = task_type or "text-classification"
     with quiet():
         job = read_job(data, name, task, task_type=task_type, **options)
+        if auto is not None:
+            assert base is not None
+            chosen = choose(catalog, _best(catalog, job, base, auto), Fuse)
         if compare:
             from hubkit.comparing.compare import FOLDS, compare_fusion
 
@@ -159,3 +192,30 @@ def command(
 
         print_comparison(comparison)
     print_published(version, as_json=as_json, then=then)
+
+
+def _best(catalog: Catalog, job: Job, base: str, most: int) -> list[AdapterRef]:
+    """The donors that help most with the rows of a job; says why each is taken."""
+    from hubkit.suggesting.suggest import suggest
+
+    found = suggest(
+        catalog,
+        job.data,
+        base=base,
+        task_type=job.task_type,
+        take=most,
+        seed=job.settings.seed,
+        max_length=job.settings.max_length,
+    )
+    print_left_out(found.left_out)
+    over = "the base model alone"
+    for one in found.taken:
+        click.echo(
+            f"Takes {one.version.ref}: {found.metric} {one.score:.4f}, {one.gain:+.4f} ± "
+            f"{one.error:.4f} over {over}.",
+            err=True,
+        )
+        over = "those before it"
+    if len(found.taken) < min(most, len(found.ranked)):
+        click.echo("Takes no other: none adds more than its standard error.", err=True)
+    return [one.version.ref for one in found.taken]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hubkit.cli.options import data_options, json_option, limit_option, reading
-from hubkit.cli.output import print_facts, print_json, print_table, quiet, version_json
+from hubkit.cli.output import (
+    print_facts,
+    print_json,
+    print_left_out,
+    print_table,
+    quiet,
+    version_json,
+)
 from registry.task_types import TASK_TYPES
 
 if TYPE_CHECKING:
@@ -123,16 +129,9 @@ def command(
         ],
         lesser=("task type", "task"),
     )
-    note_left_out(found.left_out)
+    print_left_out(found.left_out)
     if explain:
         _explain(found, limit)
-
-
-def note_left_out(left_out: Mapping[str, int]) -> None:
-    """Tell how many adapters were not tried, and why."""
-    if left_out:
-        listed = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
-        click.echo(f"Not tried: {listed}.", err=True)
 
 
 def _explain(found: Suggestions, limit: int) -> None:

@@ -208,3 +208,35 @@ def test_more_folds_than_rows_of_a_class_and_folds_of_nothing_are_refused(
     assert result.stderr.endswith("fewer than the 31 folds. Ask for another number of --folds.\n")
     assert "are for --compare" in fuse("film", "book", "--seeds", 2, status=2).stderr
     assert "--folds" in fuse("film", "book", "--compare", "--folds", 1, status=2).stderr
+
+
+def test_the_best_are_fused_where_none_is_named(
+    fuse: Run, run: Run, trained: Catalog, base: Path, data: Path
+) -> None:
+    asked = fuse("--auto", 4, "--base", base, "--task", "mood")
+    ranked = run("suggest", "--data", data, "--base", base, "--seed", 0).stdout.splitlines()
+    first = ranked[0].split("\t")[0]
+    version = trained.resolve(AdapterRef.parse("both"))
+    parents = [parent.ref for parent in trained.lineage(version).parents]
+    assert parents[0] == first
+    assert sorted(parents) == ["book@1", "film@1"]
+    assert version.task == "mood"
+    for name in parents:
+        assert f"Takes {name}: accuracy " in asked.stderr
+    assert "Takes no other" not in asked.stderr  # there is no other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Expected either the adapters to fuse, or --auto"),
+        (("film", "book", "--auto", 2, "--base", "b"), "Expected either the adapters to fuse"),
+        (("--auto", 2), "with the number of those to choose and --base"),
+        (("film", "book", "--base", "b"), "Expected either the adapters to fuse"),
+        (("--auto", 2, "--base", "b"), "Say with --task what is to be trained"),
+    ],
+)
+def test_adapters_are_named_or_chosen(
+    fuse: Run, arguments: tuple[object, ...], message: str
+) -> None:
+    assert message in " ".join(fuse(*arguments, status=2).stderr.split())
