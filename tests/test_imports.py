@@ -52,7 +52,7 @@ HUBKIT_ROOMS = {
         *("models", "nn", "plots", "processes", "tasks"),
     ],
     "comparing": [
-        *("adapters", "bases", "composing", "composition", "measuring", "models", "plots"),
+        *("adapters", "bases", "composing", "composition", "measuring", "models"),
         *("processes", "tasks", "training"),
     ],
     "predicting": [

@@ -22,10 +22,10 @@ from hubkit.comparing.folds import Fold, folds_of
 from hubkit.comparing.measure import Bench, Measurement
 from hubkit.composing.combine import Chosen, choose, pins
 from hubkit.composition import Fuse
-from hubkit.plots import training_curves
+from hubkit.training.choosing.learn import learn
 from hubkit.training.fusing.own import Own, own_adapter, own_jobs, require_way
-from hubkit.training.fusing.trial import carrying, learn, started_anew
-from hubkit.training.fusing.whole import train_with_own
+from hubkit.training.fusing.reuse import carrying, started_anew
+from hubkit.training.fusing.with_own import train_with_own
 from hubkit.training.job import Job
 from hubkit.training.plan import Plan, planned, save_trained
 from hubkit.training.runs import run_folder
@@ -222,12 +222,8 @@ class _Final:
         with carrying(start, made.composition, made.trained):
             reports = catalog.home / "logs" / str(job.name) / folder.parent.name
             found = learn(start, folder / "checkpoints", reports)
-            result = found.result
-            pictures = {"training.png": training_curves(result.history)} if result.history else {}
-            result = replace(result, pictures={**pictures, **result.pictures, **files})
-            shown = replace(found, result=result)
             finished = folder / "finished"
-            save_trained(plan, start, made.composition, shown, self.chosen, finished)
+            save_trained(plan, start, made.composition, found, self.chosen, finished, files=files)
         return catalog.publish(job.name, read_folder(finished))
 
     def _made(self, contender: Contender) -> Made:

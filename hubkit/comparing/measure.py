@@ -15,8 +15,9 @@ from hubkit.comparing.contenders import Contender, Given
 from hubkit.comparing.folds import Fold
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
+from hubkit.training.choosing.learn import learn
 from hubkit.training.fusing.own import Own, own_adapter, own_jobs
-from hubkit.training.fusing.trial import carrying, learn, started_anew
+from hubkit.training.fusing.reuse import carrying, started_anew
 from hubkit.training.job import Job
 from hubkit.training.start import Start
 from registry.storage.durable import write_file

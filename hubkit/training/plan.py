@@ -14,9 +14,10 @@ from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.adapters.tree import Leaf
 from hubkit.composing.combine import require_same_kind
 from hubkit.models.head import head_of, outlet_to_keep
+from hubkit.plots import training_curves
 from hubkit.tasks.task import TaskType
 from hubkit.training.check import Checked
-from hubkit.training.choosing.trials import Chosen
+from hubkit.training.choosing.trials import Outcome
 from hubkit.training.configuration import CONFIGURATION_NAME, configuration
 from hubkit.training.fit import Fit
 from hubkit.training.job import Job
@@ -127,11 +128,22 @@ def save_trained(
     plan: Plan,
     start: Start,
     composition: Leaf,
-    found: Chosen,
+    found: Outcome,
     chosen: Mapping[str, Any],
     folder: Path,
+    *,
+    curves: bool = True,
+    files: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write what was trained, with the head that is in the model, as a folder to publish."""
+    """Write what was trained, with the head that is in the model, as a folder to publish.
+
+    Args:
+        found: What training gave.
+        chosen: What else a person chose, for the file that repeats the run.
+        folder: Where to write; there is nothing yet.
+        curves: Whether to draw how the loss fell, which takes a part of a second.
+        files: What else to write, by name.
+    """
     result = found.result
     checked, validation = plan.checked, plan.checked.validation
     composition = _headed(composition, start, plan.with_head)
@@ -147,11 +159,9 @@ def save_trained(
             library_versions={name: installed_version(name) for name in _LIBRARIES},
         ),
     )
-    files = {
-        CONFIGURATION_NAME: configuration(plan.asked, **chosen),
-        **result.pictures,
-    }
-    save_folder(composition, manifest, folder, files)
+    drawn = {"training.png": training_curves(result.history)} if curves and result.history else {}
+    beside = {CONFIGURATION_NAME: configuration(plan.asked, **chosen), **drawn, **result.pictures}
+    save_folder(composition, manifest, folder, {**beside, **(files or {})})
 
 
 def _headed(composition: Leaf, start: Start, there: bool) -> Leaf:
@@ -171,7 +181,7 @@ def _outputs(start: Start) -> dict[str, Any]:
     }
 
 
-def _choice(checked: Checked, found: Chosen) -> dict[str, Any]:
+def _choice(checked: Checked, found: Outcome) -> dict[str, Any]:
     """What was chosen on the rows that were held out, for the manifest."""
     told: dict[str, Any] = {}
     if found.tried:

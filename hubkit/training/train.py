@@ -21,11 +21,10 @@ from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
 from hubkit.nn.host import BaseModel
-from hubkit.plots import training_curves
+from hubkit.training.choosing.learn import learn
 from hubkit.training.fusing.new_fusion import new_fusion
 from hubkit.training.fusing.own import Own, require_way
-from hubkit.training.fusing.trial import learn
-from hubkit.training.fusing.whole import train_with_own
+from hubkit.training.fusing.with_own import train_with_own
 from hubkit.training.job import Job
 from hubkit.training.plan import planned, save_trained
 from hubkit.training.runs import run_folder
@@ -194,10 +193,8 @@ def _run(
         found = learn(start, folder / "checkpoints", reports)
 
         def publish() -> Version:
-            finished, result = folder / "finished", found.result
-            pictures = {"training.png": training_curves(result.history), **result.pictures}
-            shown = replace(found, result=replace(result, pictures=pictures))
-            save_trained(plan, start, composition, shown, chosen, finished)
+            finished = folder / "finished"
+            save_trained(plan, start, composition, found, chosen, finished)
             return catalog.publish(job.name, read_folder(finished))
 
         return processes.from_first(publish)

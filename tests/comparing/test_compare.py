@@ -10,8 +10,8 @@ import hubkit
 from hubkit.comparing import measure
 from hubkit.comparing.compare import compare_fusion
 from hubkit.comparing.comparison import Comparison, comparison_in
+from hubkit.training.choosing import learn
 from hubkit.training.data import LabelledText
-from hubkit.training.fusing import trial
 from hubkit.training.job import Job
 from hubkit.training.settings import Settings
 from registry import AdapterRef, Catalog, Version
@@ -54,7 +54,7 @@ def compare(catalog: Catalog, what: Job, **more: Any) -> tuple[Comparison, Versi
 def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit, calls = trial.fit, []  # type: ignore[attr-defined]
+    fit, calls = learn.fit, []  # type: ignore[attr-defined]
 
     def counted(*arguments: Any, **named: Any) -> Any:
         calls.append(arguments)
@@ -62,7 +62,7 @@ def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
             raise StorageError("The disk is full.", Path())
         return fit(*arguments, **named)
 
-    monkeypatch.setattr(trial, "fit", counted)
+    monkeypatch.setattr(learn, "fit", counted)
     with pytest.raises(StorageError):
         compare(catalog, asked(noise()))
     found, version = compare(catalog, asked(noise()))
@@ -82,7 +82,7 @@ def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
 def test_nothing_is_trained_for_what_could_not_be_published_or_divided(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial, "fit", None)
+    monkeypatch.setattr(learn, "fit", None)
     with pytest.raises(OtherKindError, match="both@1 has the kind fusion"):
         compare(catalog, asked(labelled_text(), name="both"))
     with pytest.raises(FoldsError, match="fewer than the 30 folds"):

@@ -41,7 +41,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Outcome:
     """What was trained, and how that was chosen.
 
     Attributes:
@@ -86,7 +86,7 @@ def try_out(
     trained: Sequence[Tensor],
     fit: Callable[[Decided, str], Fit],
     fit_all: Callable[[Decided, int], Fit] | None,
-) -> Chosen:
+) -> Outcome:
     """Try each learning rate, keep the best, and train on all rows if none is to be left out.
 
     Args:
@@ -121,7 +121,7 @@ def try_out(
         seconds += fit_all(*on_all_rows(best)).seconds
     elif best is not trials[-1]:
         result = run(best.settings, f"{trials.index(best) + 1}").result or result
-    return Chosen(best.settings, replace(result, seconds=seconds), losses(trials))
+    return Outcome(best.settings, replace(result, seconds=seconds), losses(trials))
 
 
 def losses(trials: Sequence[Trial]) -> dict[str, float | None]:

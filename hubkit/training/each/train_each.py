@@ -242,7 +242,7 @@ def _ended(one: _Active, chosen: Mapping[str, Any]) -> Path | None:
         return None
     adapter = replace(training.slot.adapter, name=str(one.plan.job.name), base=start.base)
     with training.course.in_place():
-        save_trained(one.plan, start, adapter, training.found, chosen, one.finished)
+        save_trained(one.plan, start, adapter, training.found, chosen, one.finished, curves=False)
     return one.finished
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hubkit.models.attach import Attached
 from hubkit.training.check import Checked
-from hubkit.training.choosing.trials import Chosen, Trial, best_of, losses, on_all_rows
+from hubkit.training.choosing.trials import Outcome, Trial, best_of, losses, on_all_rows
 from hubkit.training.each.course import Course, Slot
 from hubkit.training.each.mixed import Asked
 from hubkit.training.fit import Fit
@@ -54,7 +54,7 @@ class EachTraining:
     ) -> None:
         self.start = start
         self.slot = slot
-        self.found: Chosen | None = None
+        self.found: Outcome | None = None
         self._make = partial(Course, slot=slot, attached=attached, head=head, folder=folder)
         self._share = share
         rates = start.checked.rates
@@ -92,7 +92,7 @@ class EachTraining:
                 return
             seconds += result.seconds
         result = replace(best.result, seconds=seconds)
-        self.found = Chosen(best.settings, result, losses(trials))
+        self.found = Outcome(best.settings, result, losses(trials))
 
     def _course(self, checked: Checked, until: int | None = None) -> Course:
         course = self._make(start=replace(self.start, checked=checked), until=until)

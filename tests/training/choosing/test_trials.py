@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from hubkit.training.choosing.trials import Chosen, note_short, try_out
+from hubkit.training.choosing.trials import Outcome, note_short, try_out
 from hubkit.training.fit import Fit
 from hubkit.training.settings import Decided
 from registry.errors import DivergedError, ShortTrainingError
@@ -38,7 +38,7 @@ class Runs:
         self.weight.data -= settings.learning_rate
         return Fit({}, [], 3.0, steps=until, at_most=10)
 
-    def chosen(self, *, every_row: bool = False) -> Chosen:
+    def chosen(self, *, every_row: bool = False) -> Outcome:
         rates = tuple(self.losses)
         return try_out(
             SETTINGS, rates, [self.weight], self.fit, self.fit_all if every_row else None

@@ -9,7 +9,7 @@ import torch
 
 import hubkit
 from hubkit.adapters.adapter import Adapter
-from hubkit.training.fusing import trial
+from hubkit.training.choosing import learn
 from hubkit.training.fusing.own import own_adapter, own_jobs
 from hubkit.training.train import train_fusion
 from registry import AdapterRef, Catalog, Manifest, Version
@@ -91,7 +91,7 @@ def test_apart_the_two_halves_share_no_row_and_have_all_classes() -> None:
 def test_the_same_command_goes_on_with_the_own_adapter_that_is_done(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit, calls = trial.fit, []  # type: ignore[attr-defined]
+    fit, calls = learn.fit, []  # type: ignore[attr-defined]
 
     def full(*arguments: Any) -> Any:
         calls.append("/".join(arguments[7].parts[-2:]))
@@ -99,7 +99,7 @@ def test_the_same_command_goes_on_with_the_own_adapter_that_is_done(
             raise StorageError("The disk is full.", Path())
         return fit(*arguments)
 
-    monkeypatch.setattr(trial, "fit", full)
+    monkeypatch.setattr(learn, "fit", full)
     before = published(catalog)
     with pytest.raises(StorageError):
         fused(catalog, "before")
@@ -117,7 +117,7 @@ def test_a_name_that_means_something_else_is_refused_before_training(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fused(catalog, "before")
-    monkeypatch.setattr(trial, "fit", None)
+    monkeypatch.setattr(learn, "fit", None)
     with pytest.raises(OtherKindError, match="new-own"):
         train_fusion(catalog, job("new-own", task="sentiment"), refs=REFS, own="before")
     with pytest.raises(TrainingError, match="before, apart, joint, not 'befor'"):

@@ -1,66 +1,22 @@
-"""Train one thing after the other in a base model that is loaded once."""
+"""Train what is to be trained in a model, at the rate and for as long as its rows choose."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
-import torch
 from accelerate.utils import extract_model_from_parallel
-from transformers import set_seed
 
-from hubkit.adapters.tree import Attachable
-from hubkit.models.attach import attach
-from hubkit.models.freeze import Trainable, train_only
-from hubkit.models.head import outlet_tensors, renew_head
-from hubkit.training.check import Checked
-from hubkit.training.choosing.trials import Chosen, note_short, try_out
+from hubkit.training.choosing.trials import Outcome, note_short, try_out
 from hubkit.training.fit import Fit, fit
 from hubkit.training.settings import Decided
-from hubkit.training.start import Start, keep_precision, note_cut
+from hubkit.training.start import Start, note_cut
 from hubkit.training.trainer import Measured
 from hubkit.training.trunk.cut import Cut
 
 
-def started_anew(start: Start, checked: Checked) -> Start:
-    """The same base model with a new head, and random numbers as if it had just been loaded."""
-    set_seed(checked.settings.seed)
-    renew_head(start.model)
-    return replace(start, checked=checked)
-
-
-@contextmanager
-def carrying(
-    start: Start, composition: Attachable | None, trained: Sequence[Trainable]
-) -> Iterator[None]:
-    """Inside the block, the base model carries ``composition``; after it, all but the head is as
-    before.
-
-    Args:
-        start: Its base model carries nothing yet.
-        composition: What it is to carry; None: nothing.
-        trained: What is to be trained of it, beside the head; the rest is frozen.
-    """
-    model = start.model
-    outlet = {name: one.detach().clone() for name, one in outlet_tensors(model).items()}
-    # The base model was compared before it was prepared.
-    carried = None if composition is None else attach(model, composition, allow_base_mismatch=True)
-    try:
-        with nullcontext() if carried is None else carried:
-            train_only(model, *trained)
-            keep_precision(model, start.checked.settings)
-            yield
-    finally:
-        with torch.no_grad():
-            for name, tensor in outlet_tensors(model).items():
-                tensor.copy_(outlet[name])
-
-
 def learn(
     start: Start, checkpoints: Path, reports: Path | None = None, *, told: bool = True
-) -> Chosen:
+) -> Outcome:
     """Train what is to be trained in the model on the rows; if that is nothing, do nothing.
 
     How is chosen as :func:`~hubkit.training.choosing.trials.try_out` does it.
@@ -83,7 +39,7 @@ def learn(
         note_cut(sum(p.encoded.cut for p in parts), sum(len(p.rows) for p in parts), start.text)
     trained = [one for one in model.parameters() if one.requires_grad]
     if not trained:
-        return Chosen(checked.settings, Fit({}, [], 0.0, steps=0, at_most=0), {})
+        return Outcome(checked.settings, Fit({}, [], 0.0, steps=0, at_most=0), {})
 
     def run(
         rows: Measured,

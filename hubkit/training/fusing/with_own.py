@@ -11,12 +11,11 @@ from hubkit import processes
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.tree import Attachable
 from hubkit.models.freeze import Trainable
-from hubkit.plots import training_curves
 from hubkit.training.check import checked_job
-from hubkit.training.choosing.trials import Chosen
+from hubkit.training.choosing.learn import learn
 from hubkit.training.fusing.new_fusion import new_fusion
 from hubkit.training.fusing.own import Own, own_adapter, own_jobs
-from hubkit.training.fusing.trial import carrying, learn, started_anew
+from hubkit.training.fusing.reuse import carrying, started_anew
 from hubkit.training.job import Job
 from hubkit.training.plan import Plan, planned, save_trained
 from hubkit.training.runs import run_folder
@@ -93,8 +92,7 @@ def train_with_own(
                 version = catalog.publish(own_job.name, read_folder(ready))
                 pin = Parent(ref=str(version.ref), digest=version.manifest_digest)
                 finished = folder / "finished"
-                shown = _with_pictures(found, files or {})
-                save_trained(plan.over(pin), second, fusion, shown, chosen, finished)
+                save_trained(plan.over(pin), second, fusion, found, chosen, finished, files=files)
                 return catalog.publish(job.name, read_folder(finished))
 
             return processes.from_first(publish)
@@ -111,15 +109,7 @@ def _trained_before(
             found = learn(start, ready.with_name("own-checkpoints"))
 
             def save() -> None:
-                save_trained(plan, start, adapter, _with_pictures(found), chosen, ready)
+                save_trained(plan, start, adapter, found, chosen, ready)
 
             processes.from_first(save)
     return replace(Adapter.load(ready), name=adapter.name)
-
-
-def _with_pictures(found: Chosen, more: Mapping[str, bytes] | None = None) -> Chosen:
-    """With a picture of how the loss fell, and more files."""
-    result = found.result
-    curves = {"training.png": training_curves(result.history)}
-    pictures = {**curves, **result.pictures, **(more or {})}
-    return replace(found, result=replace(result, pictures=pictures))
