@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hubkit.exporting.export_onnx import export_onnx
     from hubkit.inference import AdaptedModel, load
     from hubkit.models.attach import Attached, attach
-    from hubkit.models.attention import mean_attention
+    from hubkit.models.attention import TokenAttention, mean_attention
     from hubkit.models.flexible_head import with_flexible_head
     from hubkit.models.freeze import train_only
     from hubkit.models.head import set_head
@@ -61,6 +61,7 @@ __all__ = [
     "Prediction",
     "Stack",
     "SubBlock",
+    "TokenAttention",
     "attach",
     "average",
     "collapse",
@@ -96,6 +97,7 @@ _HOMES = {
     "Prediction": "hubkit.tasks.task",
     "Stack": "hubkit.composition",
     "SubBlock": "hubkit.nn.layout",
+    "TokenAttention": "hubkit.models.attention",
     "attach": "hubkit.models.attach",
     "average": "hubkit.adapters.average",
     "collapse": "hubkit.adapters.mix",

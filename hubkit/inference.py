@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import OVER, Published, load_published
@@ -20,7 +20,13 @@ from hubkit.bases.known import identity
 from hubkit.bases.load import load_for_head
 from hubkit.bases.stored import cache_in, pinned, where_base_is
 from hubkit.models.attach import attach
-from hubkit.models.attention import SiteAttention, mean_attention
+from hubkit.models.attention import (
+    SiteAttention,
+    TokenAttention,
+    fusion_in,
+    mean_attention,
+    token_attention,
+)
 from hubkit.models.fit import has_sites
 from hubkit.models.flexible_head import load_with_flexible_head
 from hubkit.models.head import set_head
@@ -30,6 +36,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import batches, outputs_of
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, TaskType
+from hubkit.tasks.tokens.words import words_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError, UnsupportedModelError
 from registry.folders.kinds import HEAD, PEFT
@@ -163,8 +170,7 @@ class AdaptedModel:
         Raises:
             DataError: ``batch_size`` is less than one.
         """
-        encoded = self._encode(rows)
-        self._note_cut(encoded.cut, len(rows), encoded.limit)
+        encoded = self._noted(rows)
         return self._run(encoded, options or self.task.options(), batch_size), encoded
 
     def attention(self, texts: Iterable[Any], *, batch_size: int = 32) -> SiteAttention:
@@ -184,14 +190,65 @@ class AdaptedModel:
                 f"In {self.version.ref}, a decoder attends while it writes, and the texts alone do "
                 "not tell what. hubkit.mean_attention takes batches with what is written."
             )
-        rows = self._given(texts)
+        encoded = self._noted(self._given(texts))
+        read = self._read(encoded, encoded.by_length(), batch_size)
+        return mean_attention(self.model, fusion, read)
+
+    def explain(self, text: Any, *, pieces: bool = False) -> TokenAttention:
+        """Which adapter of a fusion each word of a text listens to, layer by layer.
+
+        A stack that holds a fusion is explained for that fusion. In an encoder-decoder model, the
+        words of the source listen in the encoder. Where a row is read in pieces, such as windows or
+        choices, these follow each other.
+
+        Args:
+            text: A row, as in :meth:`predict`.
+            pieces: Whether to have the tokens themselves. If not, a word has the mean of what its
+                tokens give.
+
+        Raises:
+            CompositionError: The adapter is no fusion, and no stack that holds one; or it reads no
+                text.
+            DataError: ``text`` is no row of its task type.
+        """
+        fusion = fusion_in(self.composition)
+        if fusion is None:
+            raise CompositionError(
+                f"{self.version.ref} is of the kind {self.manifest.kind!r}; what can be explained "
+                "is a fusion, or a stack that holds one fusion."
+            )
+        if not isinstance(self.processor, PreTrainedTokenizerBase):
+            raise CompositionError(
+                f"{self.version.ref} is for {self.task.name}, which reads no tokens; what can be "
+                "explained is a fusion that reads text."
+            )
+        encoded = self._noted(self._given([text]))
+        # One by one, so that nothing is padded.
+        passes = [*self._read(encoded, range(len(encoded)), 1)]
+        tokens: list[str] = []
+        for inputs in passes:
+            ids = inputs["input_ids"]
+            kept = ids[inputs["attention_mask"].bool()] if "attention_mask" in inputs else ids
+            tokens += self.processor.convert_ids_to_tokens(kept.flatten().tolist())
+            if self.task.generates and self.model.config.is_encoder_decoder:
+                # The encoder does not depend on what is written; the model wants a first token.
+                start = self.model.config.decoder_start_token_id
+                inputs["decoder_input_ids"] = torch.full_like(ids[:, :1], start)
+        found = token_attention(self.model, fusion, tokens, passes)
+        return found if pieces else found.joined(words_of(self.processor, tokens))
+
+    def _noted(self, rows: Rows) -> Encoded:
         encoded = self._encode(rows)
         self._note_cut(encoded.cut, len(rows), encoded.limit)
-        order = encoded.by_length()
-        inputs = batches(self.task, self.processor, self.model, encoded, order, batch_size)
+        return encoded
+
+    def _read(
+        self, encoded: Encoded, order: Sequence[int], batch_size: int
+    ) -> Iterator[dict[str, Tensor]]:
+        """What the model reads of each batch, without what it is to learn."""
         names = self.processor.model_input_names
-        read = ({name: one[name] for name in one if name in names} for one in inputs)
-        return mean_attention(self.model, fusion, read)
+        for one in batches(self.task, self.processor, self.model, encoded, order, batch_size):
+            yield {name: values for name, values in one.items() if name in names}
 
     def _given(self, texts: Iterable[Any]) -> Rows:
         # Going through a table of pandas gives the names of its columns.

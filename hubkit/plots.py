@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -57,8 +58,9 @@ def confusion_matrix(
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
     names = [name if len(name) <= 24 else f"{name[:23]}…" for name in labels]
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
+    # A dollar sign is one: nothing here is mathematics.
+    axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set(xlabel="predicted", ylabel="expected", title="Validation")
     if len(labels) <= _COUNTED_MOST:
         for right, row in enumerate(counts):
@@ -90,25 +92,57 @@ def attention_heat_map(attention: Mapping[str, Mapping[str, float]], title: str)
     """The weight that each site of a fusion gives to each adapter.
 
     Args:
-        attention: By site, then by adapter, as ``AdaptedModel.attention`` returns it. An adapter
-            that is absent at a site is left out there.
+        attention: By site, such as its layer and place, then by adapter. An adapter that is absent
+            at a site is left out there.
         title: What to write above.
     """
     adapters = list(dict.fromkeys(name for row in attention.values() for name in row))
     weights = [[row.get(name, float("nan")) for name in adapters] for row in attention.values()]
-    figure = Figure(
-        figsize=(2.5 + 1.3 * len(adapters), 1.6 + 0.4 * len(attention)), layout="constrained"
-    )
+    return _heat_map([*attention], adapters, weights, title, "layer and place", "mean attention")
+
+
+def token_heat_map(
+    tokens: Sequence[str],
+    adapters: Sequence[str],
+    weights: Sequence[Sequence[float]],
+    title: str,
+    unit: str = "token",
+) -> bytes:
+    """The weight that each token of a text gives to each adapter of a fusion.
+
+    Args:
+        tokens: A row each, in this order.
+        adapters: A column each.
+        weights: By token, then by adapter.
+        title: What to write above.
+        unit: What a row is, such as a word.
+    """
+    return _heat_map(tokens, adapters, weights, title, unit, "attention")
+
+
+def _heat_map(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    weights: Sequence[Sequence[float]],
+    title: str,
+    unit: str,
+    meaning: str,
+) -> bytes:
+    # A picture of a long text would be too large for anything to show it.
+    size = (2.5 + 1.3 * len(columns), min(500.0, 1.6 + 0.4 * len(rows)))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(adapters)), adapters, rotation=30, ha="right")
-    axes.set_yticks(range(len(attention)), list(attention))
-    axes.set_title(title)
+    # A dollar sign is one: nothing here is mathematics.
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", parse_math=False)
+    axes.set_yticks(range(len(rows)), rows, parse_math=False)
+    axes.set_title(title, parse_math=False)
+    axes.set(xlabel="adapter", ylabel=unit)
     for row, values in enumerate(weights):
         for column, weight in enumerate(values):
             color = "black" if weight > 0.6 else "white"
             axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
-    figure.colorbar(image, label="mean attention")
+    figure.colorbar(image, label=meaning)
     return _png(figure)
 
 
@@ -121,5 +155,8 @@ def _curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, label:
 
 def _png(figure: Figure) -> bytes:
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
+    with warnings.catch_warnings():
+        # Of a letter that no font here has, a box is drawn.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        figure.savefig(picture, format="png", dpi=110)
     return picture.getvalue()

@@ -42,6 +42,7 @@ HUBKIT_ROOMS = {
     "models": ["adapters", "bases", "composition", "formats", "methods", "nn", "tasks"],
     "sharing": ["adapters", "bases", "formats", "hub", "methods", "models", "tasks"],
     "inference": ["adapters", "bases", "models", "tasks"],
+    "reports": ["models"],
     "composing": ["adapters", "bases", "composition", "inference", "methods"],
     "measuring": ["inference", "tasks"],
     "suggesting": [
@@ -61,7 +62,8 @@ HUBKIT_ROOMS = {
     "exporting": ["adapters", "inference", "models", "nn", "tasks"],
     "cli": [
         *("bases", "comparing", "composing", "composition", "exporting", "hub", "inference"),
-        *("measuring", "methods", "plots", "predicting", "processes", "sharing", "suggesting"),
+        *("measuring", "methods", "models", "plots", "predicting", "processes", "reports"),
+        *("sharing", "suggesting"),
         *("tasks", "training"),
     ],
 }

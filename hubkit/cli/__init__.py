@@ -28,7 +28,7 @@ atexit.register(gc.freeze)
 SECTIONS = {
     "compose": (
         *("train", "fuse", "stack", "mix", "average", "prune"),
-        *("predict", "evaluate", "attention"),
+        *("predict", "evaluate", "attention", "explain"),
     ),
     "find": ("list", "suggest", "leaderboard", "show", "lineage", "diff", "search"),
     "share": (

@@ -51,7 +51,11 @@ def base_column(base_model: str) -> str:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, lesser: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    lesser: Sequence[str] = (),
+    named: bool = False,
 ) -> None:
     """Print rows that fit the terminal; in a pipe, whole, with tabs and without a header.
 
@@ -60,9 +64,10 @@ def print_table(
         rows: A cell a column.
         lesser: The columns that a narrow terminal goes without, the first to go first; default:
             none.
+        named: Whether a pipe gets the header, too, since the columns are not always the same.
     """
     if not sys.stdout.isatty():
-        for row in rows:
+        for row in [columns, *rows] if named else rows:
             click.echo("\t".join(map(one_line, row)))
         return
     from rich.console import Console

@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hubkit import Fusion, Stack, attach
+from hubkit import Fusion, Mix, Stack, attach
 from hubkit.bases.load import describe
 from hubkit.methods.sites import BlockSite
-from hubkit.models.attention import mean_attention
+from hubkit.models.attention import (
+    fusion_in,
+    layers_and_places,
+    mean_attention,
+    token_attention,
+)
 from registry.errors import AdapterError, CompositionError
 from tests.support.compositions import adapter_of_kind, random_fusion, run_with
 from tests.support.folders import edit_json
@@ -132,6 +137,66 @@ def test_attention_can_be_asked_for_while_training() -> None:
         output = model(**tiny_batch(), output_fusion_attention=True)
     assert output.loss.isfinite()
     assert output.fusion_attention
+
+
+# Token by token.
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama", "t5"])
+def test_each_token_has_the_softmax_of_its_scores_in_each_layer(
+    architecture: str, stacked: bool
+) -> None:
+    model = tiny_model(architecture)
+    fusion, inputs = fusion_on(model), inputs_for(model)
+    below = adapter_of_kind(model, "double_seq_bn", "below", seed=9)
+    heard: dict[str, tuple[Tensor, Tensor]] = {}
+    hooks = [
+        layer.register_forward_hook(
+            lambda _m, given, _o, site=str(site): heard.update({site: given})
+        )
+        for site, layer in fusion.layers.items()
+    ]
+    with attach(model, Stack(below, fusion) if stacked else fusion):
+        found = token_attention(model, fusion, ["token"], [inputs])
+    for hook in hooks:
+        hook.remove()
+    assert found.adapters == KINDS
+    # Of an encoder-decoder model, the layers of its encoder.
+    assert found.layers == (0, 1)
+    places = layers_and_places(model, map(str, fusion.layers))
+    mask = inputs["attention_mask"].bool()
+    for number, weights in zip(found.layers, found.weights, strict=True):
+        sites = [site for site in fusion.layers if places[str(site)][0] == number]
+        expected = torch.zeros(len(sites), int(mask.sum()), len(KINDS), dtype=torch.float64)
+        for row, site in zip(expected, sites, strict=True):
+            layer, (x, deltas) = fusion.layers[site], heard[str(site)]
+            with torch.no_grad():
+                scores = (layer.query(x).unsqueeze(-2) * layer.key(deltas)).sum(-1)
+            row[:, fusion.present(site)] = scores.softmax(-1)[mask].double()
+        torch.testing.assert_close(weights, expected.mean(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.weights.sum(-1), torch.ones(2, int(mask.sum())).double())
+    torch.testing.assert_close(found.mean(), (found.in_layer(0) + found.in_layer(1)) / 2)
+
+
+def test_a_word_has_the_mean_of_its_tokens() -> None:
+    model = tiny_model()
+    fusion = fusion_on(model)
+    with attach(model, fusion):
+        found = token_attention(model, fusion, ["a"] * 7, [tiny_inputs(rows=2, length=7)])
+    joined = found.joined([("first", [0]), ("second", [1, 2, 3])])
+    assert joined.tokens == ("first", "second")
+    torch.testing.assert_close(joined.weights[:, 1], found.weights[:, 1:4].mean(1))
+    assert torch.equal(joined.weights[:, 0], found.weights[:, 0])
+
+
+def test_a_stack_is_asked_for_its_one_fusion() -> None:
+    model = tiny_model()
+    parts = [adapter_of_kind(model, "seq_bn", name, seed=s) for s, name in enumerate("abcd")]
+    fusion, other = random_fusion(parts[:2]), random_fusion(parts[2:], "other")
+    assert fusion_in(Stack(parts[2], Stack(fusion, parts[3]))) is fusion
+    for nothing in (parts[0], Stack(*parts), Mix(*parts[:2]), Stack(fusion, other), None):
+        assert fusion_in(nothing) is None
 
 
 # Pruning.

@@ -38,7 +38,8 @@ def command(
 ) -> None:
     """Show what a fusion attends to.
 
-    Prints the mean weight of each adapter at each site, over all tokens of the texts.
+    Prints the mean weight of each adapter at each site, over all tokens of the texts: a row for
+    each place in each layer, and a column for each adapter.
 
     \b
     Example:
@@ -48,22 +49,41 @@ def command(
     check_texts(texts, file)
     with quiet():
         from hubkit.inference import load
+        from hubkit.models.attention import layers_and_places
         from hubkit.plots import attention_heat_map
 
         model = load(ref, base=base)
         rows = read_filled(model.task, model.text, texts, file, options)
         attention = model.attention(rows, batch_size=batch_size)
-        if heat_map is not None:
-            with storage_errors("write", heat_map):
-                heat_map.write_bytes(attention_heat_map(attention, str(ref)))
+        where = layers_and_places(model.model, attention)
+    title = str(model.version.ref)
+    if heat_map is not None:
+        named = {
+            place if layer is None else f"{layer} {place}": attention[site]
+            for site, (layer, place) in where.items()
+        }
+        with storage_errors("write", heat_map):
+            heat_map.write_bytes(attention_heat_map(named, title))
+    adapters = list(dict.fromkeys(name for weights in attention.values() for name in weights))
     if as_json:
-        print_json(attention)
+        sites = [
+            {"site": site, "layer": layer, "place": place, "weights": attention[site]}
+            for site, (layer, place) in where.items()
+        ]
+        print_json({"ref": title, "adapters": adapters, "sites": sites})
         return
-    names = list(dict.fromkeys(name for weights in attention.values() for name in weights))
     print_table(
-        ("site", *names),
+        ("layer", "place", *adapters),
         [
-            (site, *(f"{weights[name]:.3f}" if name in weights else "-" for name in names))
-            for site, weights in attention.items()
+            (
+                "-" if layer is None else str(layer),
+                place,
+                *(
+                    f"{attention[site][name]:.3f}" if name in attention[site] else "-"
+                    for name in adapters
+                ),
+            )
+            for site, (layer, place) in where.items()
         ],
+        named=True,
     )

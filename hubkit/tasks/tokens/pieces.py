@@ -104,11 +104,11 @@ def _goes_on(text: str, before: Piece, piece: Piece) -> bool:
         return False
     if before.start == before.end:
         return True  # the mark of a space, which belongs to what follows
-    inside = all(map(_is_in_words, text[piece.start - 1 : piece.start + 1]))
+    inside = all(map(is_in_words, text[piece.start - 1 : piece.start + 1]))
     return inside and spelled_together(text, piece.start)
 
 
-def _is_in_words(char: str) -> bool:
+def is_in_words(char: str) -> bool:
     """Whether it is a letter, a digit, or a mark upon one, as vowels are in Hindi and Arabic."""
     return char.isalnum() or unicodedata.category(char)[0] == "M" or char in _JOINERS
 

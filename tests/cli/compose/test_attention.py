@@ -22,16 +22,20 @@ def fused(run: Run, trained: Catalog, data: Path) -> Catalog:
 def test_prints_what_the_library_gives(run: Run, fused: Catalog, tmp_path: Path) -> None:
     expected = hubkit.load("both").attention(TEXTS)
     found = json.loads(run("attention", "both", *TEXTS, "--json").stdout)
-    assert found == expected
-    for weights in found.values():
-        assert sum(weights.values()) == pytest.approx(1)
+    assert found["ref"] == "both@1"
+    assert {one["site"]: one["weights"] for one in found["sites"]} == expected
+    for one in found["sites"]:
+        assert f"encoder.layer.{one['layer']}.{one['place']}" == one["site"]
+        assert sum(one["weights"].values()) == pytest.approx(1)
     lines = tmp_path / "lines.txt"
     lines.write_text("\n".join(TEXTS))
     picture = tmp_path / "attention.png"
     rows = run("attention", "both", "--file", lines, "--heat-map", picture).stdout.splitlines()
-    site, *weights = rows[0].split("\t")
-    assert [float(weight) for weight in weights] == pytest.approx(
-        list(expected[site].values()), abs=6e-4
+    columns, first = rows[0].split("\t"), rows[1].split("\t")
+    assert columns == ["layer", "place", *found["adapters"]]
+    site = f"encoder.layer.{first[0]}.{first[1]}"
+    assert [float(weight) for weight in first[2:]] == pytest.approx(
+        [expected[site][name] for name in columns[2:]], abs=6e-4
     )
     assert picture.read_bytes().startswith(b"\x89PNG")
 
