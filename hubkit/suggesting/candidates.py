@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from hubkit.bases.compare import same_base
@@ -47,14 +47,24 @@ class Candidates:
     left_out: Mapping[str, int]
 
 
-def find_candidates(catalog: Catalog, base: BaseModelInfo, task_type: str, most: int) -> Candidates:
+def find_candidates(
+    catalog: Catalog,
+    base: BaseModelInfo,
+    task_type: str,
+    most: int,
+    rows: Collection[str] = (),
+) -> Candidates:
     """Find the adapters on a base model that can be fused.
+
+    One that was trained on the very rows that it is to help with would look better than it is: it
+    is left out.
 
     Args:
         catalog: The registry.
         base: The base model, described.
         task_type: What comes first.
         most: How many are taken.
+        rows: Digests of the rows that they are to help with.
 
     Raises:
         NoCandidateError: There is none.
@@ -80,7 +90,9 @@ def find_candidates(catalog: Catalog, base: BaseModelInfo, task_type: str, most:
         except HubkitError as error:
             skipped.append(Skipped(version, str(error)))
             continue
-        if same_base(expected_base(manifest, known_bases(catalog.home, version)), base):
+        if manifest.training is not None and manifest.training.data_sha256 in rows:
+            left_out["trained on these very rows"] += 1
+        elif same_base(expected_base(manifest, known_bases(catalog.home, version)), base):
             chosen.append(Chosen(version, manifest))
         else:
             left_out["of another base model of that name"] += 1

@@ -160,7 +160,7 @@ def suggest(
     drawn = sample(task, rows, sample_rows, folds, seed)
     task.fit_plan(drawn)
     described = describe_stored(base, cache_in(catalog.home))
-    candidates = find_candidates(catalog, described, task.name, most)
+    candidates = find_candidates(catalog, described, task.name, most, {rows.sha256, drawn.sha256})
     probe = Probe(
         *(task, drawn, base), folds=folds, seed=seed, max_length=max_length, device=device
     )

@@ -25,11 +25,12 @@ from hubkit.suggesting.probe import ALPHAS
 from hubkit.suggesting.suggest import Suggestions, suggest
 from hubkit.tasks.rows import Rows
 from hubkit.training.data import LabelledText
+from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import DataError, FewForFoldsError, NoCandidateError, NoProbeError
 from registry.folders import read_folder
 from tests.suggesting.test_learner import ROWS
-from tests.support.data import labelled_text
+from tests.support.data import job, labelled_text
 from tests.support.models import base_folder, random_adapter, tokenizer
 
 DATA = labelled_text(48)
@@ -159,6 +160,14 @@ def test_what_is_left_out_is_counted(catalog: Catalog, blind: Path) -> None:
     # That of the same task type, and then the latest.
     names = {one.version.ref.name for one in found.ranked}
     assert names == {"seeing", "noise-9", "noise-8"}
+
+
+def test_an_adapter_of_these_very_rows_is_left_out(catalog: Catalog, blind: Path) -> None:
+    again = LabelledText("again.csv", DATA.texts[:24], DATA.labels[:24])
+    train_adapter(catalog, replace(job("own", epochs=1), data=again, validation=0), base=str(blind))
+    assert "trained on these very rows" not in ask(catalog, blind, most=2).left_out
+    found = ask(catalog, blind, again, most=2)
+    assert found.left_out == {"trained on these very rows": 1, "behind the first 2": 9}
 
 
 def test_damaged_adapters_are_skipped_with_a_note(

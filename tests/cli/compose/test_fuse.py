@@ -211,10 +211,11 @@ def test_more_folds_than_rows_of_a_class_and_folds_of_nothing_are_refused(
 
 
 def test_the_best_are_fused_where_none_is_named(
-    fuse: Run, run: Run, trained: Catalog, base: Path, data: Path
+    run: Run, trained: Catalog, base: Path, new_data: Path
 ) -> None:
-    asked = fuse("--auto", 4, "--base", base, "--task", "mood")
-    ranked = run("suggest", "--data", data, "--base", base, "--seed", 0).stdout.splitlines()
+    given = ("--data", new_data, "--base", base)
+    asked = run("fuse", *given, "--auto", 4, "--task", "mood", "--name", "both", "--epochs", 1)
+    ranked = run("suggest", *given).stdout.splitlines()
     first = ranked[0].split("\t")[0]
     version = trained.resolve(AdapterRef.parse("both"))
     parents = [parent.ref for parent in trained.lineage(version).parents]
