@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ _TYPES = {
     "BOOL": "?",
 }
 _ELSEWHERE = {"files", "metrics"}
+# What an adapter is called inside its own files: the same tensor has another name in another's.
+_OWNER = re.compile(
+    r"(?<![^.])(adapters|loras|invertible_adapters|adapter_fusion_layer|heads)\.[^.]+(?=\.)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ class TensorChange:
     """A tensor that differs.
 
     Attributes:
-        name: The file and the tensor's name in it.
+        name: The file and the tensor's name in it: in the first version, if it is there. It may
+            differ in the second version by what the adapters are called.
         before: Its shape in the first version; None if it is not there.
         after: Its shape in the second version; None if it is not there.
         relative: The norm of the difference over the norm of the first, infinite where that is 0;
@@ -100,10 +106,31 @@ def compare(catalog: Catalog, one: Version, other: Version) -> Difference:
         files=files,
         tensors=tuple(
             change
-            for name in sorted(first.keys() | second.keys())
-            if (change := _tensor_change(name, first.get(name), second.get(name)))
+            for one_name, other_name in _pairs(first, second)
+            if (
+                change := _tensor_change(
+                    one_name or other_name, first.get(one_name), second.get(other_name)
+                )
+            )
         ),
     )
+
+
+def _pairs(first: Iterable[str], second: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the names of the same tensor in both versions; empty where one has none.
+
+    They are the same name, or differ in what the adapters are called.
+    """
+    alike = set(first) & set(second)
+    left: dict[str, list[str]] = {}
+    for name in sorted(set(second) - alike):
+        left.setdefault(_OWNER.sub(r"\1", name), []).append(name)
+    pairs = [(name, name) for name in alike]
+    for name in sorted(set(first) - alike):
+        others = left.get(_OWNER.sub(r"\1", name))
+        pairs.append((name, others.pop(0) if others else ""))
+    pairs.extend(("", name) for names in left.values() for name in names)
+    return sorted(pairs, key=lambda pair: pair[0] or pair[1])
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:

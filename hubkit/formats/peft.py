@@ -70,6 +70,11 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
     for path, tensors in found.items():
         site = site_at(path.removeprefix(prefix or ""))
         sites[site] = tensors
+        if not config.is_target(path):
+            raise AdapterError(
+                f"{folder}: the configuration puts no adapter at {path}, for which the weights "
+                "hold one: PEFT would leave it out. Copy both files from one adapter."
+            )
         # Patterns are written for the paths that the trained model had.
         rank = config.rank_at(path)
         own = tensors["down"].shape[0] if "down" in tensors and tensors["down"].ndim else None

@@ -30,7 +30,7 @@ from registry.folders.peft_names import (
 from registry.folders.safetensors import TensorInfo, read_header, require_numbers, require_weights
 from registry.manifest import HeadInfo, Method, manifest_errors
 from registry.storage.place import Place
-from registry.task_types import of_peft, with_outputs
+from registry.task_types import of_class, of_peft, with_outputs
 
 _METHODS = (
     *("LORA", "ADALORA", "DELORA", "GLORA", "GRALORA", "HIRA", "RANDLORA", "TINYLORA", "UNILORA"),
@@ -115,6 +115,9 @@ def read_peft_folder(path: Place, parts: tuple[Part, ...], given: Given) -> Fold
             )
         known = names.name if names else task_type.lower().replace("_", "-")
         facts["task_type"] = with_outputs(known, outputs)
+    elif modules and (names := of_class(_base_class(config, where))):
+        # PEFT names the class of the model just where it is not told the task type.
+        facts["task_type"] = with_outputs(names.name, outputs)
     elif modules:
         notes.append(
             f"{where.name} has no task_type, though there is a head: nothing says what the head "

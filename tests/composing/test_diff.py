@@ -61,6 +61,23 @@ def test_only_what_differs_is_told(publish: Callable[..., Version]) -> None:
     )
 
 
+def test_tensors_are_compared_whatever_their_adapters_are_called(
+    publish: Callable[..., Version],
+) -> None:
+    site = "bert.encoder.layer.0.output.adapters"
+    one = publish(
+        {f"{site}.a.adapter_down.0.weight": torch.ones(2), f"{site}.a.gone": torch.ones(1)}
+    )
+    other = publish(
+        {f"{site}.b.adapter_down.0.weight": torch.ones(2), f"{site}.b.new": torch.ones(3)}
+    )
+    found = compare(open_catalog(), one, other)
+    assert found.tensors == (
+        TensorChange(f"{WEIGHTS}: {site}.a.gone", (1,), None, None),
+        TensorChange(f"{WEIGHTS}: {site}.b.new", None, (3,), None),
+    )
+
+
 def test_a_version_does_not_differ_from_itself(publish: Callable[..., Version]) -> None:
     version = publish({"w": torch.ones(2)})
     found = compare(open_catalog(), version, version)

@@ -223,3 +223,15 @@ def test_a_configuration_that_does_not_fit_the_weights_is_refused(
 def test_a_lora_of_no_layer_is_refused() -> None:
     with pytest.raises(AdapterError, match=r"name no linear layer of the base model; it has dense"):
         random_adapter(tiny_model(), method="lora", target_modules=("nothing",))
+
+
+@pytest.mark.parametrize(
+    "options", [{"layers_to_transform": [0]}, {"target_modules": ["value"]}, {"target_modules": []}]
+)
+def test_tensors_where_the_configuration_puts_no_adapter_are_refused(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    folder = Path(shutil.copytree(PEFT_REFERENCES / "bert" / "lora" / "a", tmp_path / "a"))
+    edit_json(folder, **options)
+    with pytest.raises(AdapterError, match=r"puts no adapter at encoder\.layer\.\d\.attention"):
+        Adapter.load(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,6 +232,14 @@ def _digests(base: BaseModelInfo) -> list[str]:
         )
         if digest
     ]
+    lines += [
+        f"{name} {', '.join(_pairs(settings))}"
+        for name, settings in (
+            ("tokenizer settings", base.tokenizer_settings),
+            ("generation settings", base.generation),
+        )
+        if settings
+    ]
     return [*lines, f"in {base.dtype}"] if base.dtype else lines
 
 
@@ -260,8 +268,7 @@ def _shape(manifest: Manifest) -> str:
     return ", ".join(filter(None, (base.architecture, f"{layers} {size}".strip())))
 
 
-def _pairs(values: object) -> list[str]:
-    assert isinstance(values, dict)
+def _pairs(values: Mapping[str, object]) -> list[str]:
     return [f"{name}={value}" for name, value in values.items()]
 
 

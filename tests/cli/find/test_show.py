@@ -59,6 +59,13 @@ def test_shows_the_facts_of_the_manifest(run: Run, publish: Publish) -> None:
     } <= {*lines}
 
 
+def test_shows_the_settings_of_the_base_model_that_are_recorded(run: Run, publish: Publish) -> None:
+    settings = {"tokenizer_settings": {"lowercase": True}, "generation": {"num_beams": 4}}
+    publish("film", base_model={**BASE, **settings})
+    lines = [line.strip() for line in run("show", "film").stdout.splitlines()]
+    assert {"tokenizer settings lowercase=True", "generation settings num_beams=4"} <= {*lines}
+
+
 def test_shows_versions_with_aliases_and_yanks(run: Run, publish: Publish) -> None:
     publish("film")
     publish("film")

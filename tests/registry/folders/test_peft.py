@@ -52,6 +52,11 @@ def test_a_head_whose_task_type_is_null_is_noted(tmp_path: Path) -> None:
     read = read_folder(folder, Given(labels=("neg", "neu", "pos")))
     assert read.manifest.task_type is None
     assert any("no task_type, though there is a head" in note for note in read.notes)
+    # PEFT writes the class of the model in place of the task type.
+    config["auto_mapping"] = {"base_model_class": "BertForSequenceClassification"}
+    (folder / CONFIG).write_text(json.dumps(config))
+    read = read_folder(folder, Given(labels=("neg", "neu", "pos")))
+    assert (read.manifest.task_type, read.notes) == ("text-classification", ())
 
 
 def test_labels_that_nothing_names_are_asked_for() -> None:
