@@ -15,11 +15,11 @@ from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.load import load_published
 from hubkit.adapters.tree import Leaf, Trained
 from hubkit.bases.stored import cache_in, pinned, where_base_is
+from hubkit.comparing.bench import Bench, Score
 from hubkit.comparing.comparison import FILE_NAME, Comparison, compared
 from hubkit.comparing.contenders import Contender, Given, Made, contenders_of
 from hubkit.comparing.control import HOW
 from hubkit.comparing.folds import Fold, folds_of
-from hubkit.comparing.measure import Bench, Measurement
 from hubkit.composing.combine import Chosen, choose, pins
 from hubkit.composition import Fuse
 from hubkit.training.choosing.learn import learn
@@ -107,7 +107,7 @@ def compare_fusion(
         results = folder / "results"
         with storage_errors("write", results):
             results.mkdir(exist_ok=True)
-        found: dict[str, list[Measurement]] = {one.name: [] for one in contenders}
+        found: dict[str, list[Score]] = {one.name: [] for one in contenders}
         total = len(contenders) * len(parts) * seeds
         with tqdm(total=total, unit="training", disable=None, leave=False) as bar:
             for seed in numbers:
@@ -115,8 +115,7 @@ def compare_fusion(
                     for place, contender in enumerate(contenders):
                         bar.set_description(contender.name)
                         done = results / f"{seed}-{number}-{place}.json"
-                        cell = bench.cell(contender, job.data, fold, seed, done)
-                        found[contender.name].append(bench.measure(cell))
+                        found[contender.name].append(bench.measure(contender, fold, seed, done))
                         bar.update()
         comparison = _compared(bench, contenders, found, parts, numbers)
         winner = next(one for one in contenders if one.name == comparison.winner)
@@ -127,14 +126,14 @@ def compare_fusion(
 def _compared(
     bench: Bench,
     contenders: Sequence[Contender],
-    found: Mapping[str, Sequence[Measurement]],
+    found: Mapping[str, Sequence[Score]],
     folds: Sequence[Fold],
     seeds: Sequence[int],
 ) -> Comparison:
     task, rows = bench.start.checked.task, bench.job.data
-    scores = {name: [one.score for one in measured] for name, measured in found.items()}
+    scores = {name: [one.value for one in measured] for name, measured in found.items()}
     units: Mapping[str, Sequence[float]] = scores
-    by_row = all(one.values is not None for measured in found.values() for one in measured)
+    by_row = all(one.of_rows is not None for measured in found.values() for one in measured)
     if by_row:
         order = [row for _ in seeds for fold in folds for row in fold.test]
         units = {name: _by_row(order, measured, len(rows)) for name, measured in found.items()}
@@ -156,9 +155,9 @@ def _compared(
     )
 
 
-def _by_row(order: Sequence[int], measured: Sequence[Measurement], rows: int) -> list[float]:
+def _by_row(order: Sequence[int], measured: Sequence[Score], rows: int) -> list[float]:
     """The metric of each row: the mean over seeds."""
-    values = [one for each in measured for one in each.values or ()]
+    values = [one for each in measured for one in each.of_rows or ()]
     sums: list[float] = np.bincount(order, values, rows).tolist()
     seeds = len(order) // rows
     return [total / seeds for total in sums]

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hubkit.measuring.significance import LEVEL, paired_test
 from registry import Catalog, Manifest, Version
 from registry.errors import HubkitError
 from registry.folders.bounded import parse_json, read_bytes
@@ -14,9 +15,6 @@ from registry.storage.place import Copy
 
 FILE_NAME = "comparison.json"
 """What the file is called in a version."""
-
-LEVEL = 0.05
-"""A difference counts that chance alone would give less often than this."""
 
 _MOST = 1_000_000
 """Bytes of the file; one with a hundred contenders has some ten thousand."""
@@ -211,12 +209,10 @@ def compared(
 
 def _difference(one: Any, other: Any) -> Difference:
     """How much better the first is, and how often chance alone gives that."""
-    from hubkit.measuring.paired import test_of_rows
-
     apart = one - other
     if not apart.any():
         return Difference(mean=0.0, p=1.0)
-    return Difference(mean=float(apart.mean()), p=test_of_rows(other, one)[0])
+    return Difference(mean=float(apart.mean()), p=paired_test(other, one)[0])
 
 
 def _close(one: Any, best: Any) -> bool:

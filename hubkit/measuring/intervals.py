@@ -15,10 +15,10 @@ from scipy.stats import binomtest, bootstrap
 from tqdm.auto import tqdm
 
 from hubkit.measuring.answers import Answers
+from hubkit.measuring.significance import SEED, is_yes_or_no
 
 Interval = tuple[float, float]
 
-SEED = 0
 _OF_MEANS = 9999
 WHOLES = 1000
 """How often metrics of the rows as a whole are computed again."""
@@ -33,11 +33,6 @@ def intervals(answers: Answers) -> dict[str, Interval]:
     found = {name: mean_interval(of_row) for name, of_row in values.items()}
     metrics = [name for name in answers.metrics() if name not in values]
     return found | resampled(answers, metrics)
-
-
-def is_yes_or_no(values: np.ndarray) -> bool:
-    """Whether each value is 0 or 1: a row is right or wrong."""
-    return bool(np.isin(values, (0.0, 1.0)).all())
 
 
 def mean_interval(values: np.ndarray) -> Interval:

@@ -7,26 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import binomtest, permutation_test
 
 from hubkit.measuring.answers import Answers
-from hubkit.measuring.intervals import (
-    SEED,
-    bootstrapped_mean,
-    is_yes_or_no,
-    percentiles,
-    resamples,
-)
+from hubkit.measuring.intervals import bootstrapped_mean, percentiles, resamples
+from hubkit.measuring.significance import LEVEL, Test, paired_test
 from registry import Version
 from registry.errors import DataError, LabelError
-
-SURE = 0.05
-"""Below this p-value, a difference is not put down to chance."""
-
-Test = Literal["mcnemar", "permutation", "bootstrap"]
-
-_PERMUTATIONS = 9999
-_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,7 @@ class Difference:
     @property
     def better(self) -> Literal["first", "second"] | None:
         """Which adapter is better, where that is not put down to chance."""
-        if self.p is None or self.p >= SURE or not self.difference:
+        if self.p is None or self.p >= LEVEL or not self.difference:
             return None
         return "second" if (self.difference > 0) == self.higher_is_better else "first"
 
@@ -94,7 +80,7 @@ def differences(first: Answers, second: Answers) -> tuple[Difference, ...]:
         test: Test | None = None
         if name in means and enough:
             interval = bootstrapped_mean(by_row_too[name] - by_row[name])
-            p, test = test_of_rows(by_row[name], by_row_too[name])
+            p, test = paired_test(by_row[name], by_row_too[name])
         elif name in middle:
             interval = middle[name]
             p, test = _two_sided(samples[rest.index(name)]), "bootstrap"
@@ -146,30 +132,6 @@ def _require_same_labels(first: Answers, second: Answers) -> None:
 def _less(first: Answers, second: Answers, rows: Sequence[int]) -> dict[str, float]:
     one, other = first.select(rows).metrics(), second.select(rows).metrics()
     return {name: other[name] - one[name] for name in one.keys() & other.keys()}
-
-
-def test_of_rows(first: np.ndarray, second: np.ndarray) -> tuple[float, Test]:
-    """How often chance alone gives such a difference of two means, and how that was found.
-
-    Args:
-        first: Values that are paired with those of ``second``, *shape* ``(rows,)``.
-        second: The others.
-    """
-    if is_yes_or_no(first) and is_yes_or_no(second):
-        differing = int((first != second).sum())
-        if not differing:
-            return 1.0, "mcnemar"
-        return float(binomtest(int((second > first).sum()), differing, 0.5).pvalue), "mcnemar"
-    found = permutation_test(
-        (first, second),
-        lambda one, other, axis: np.mean(other - one, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=_PERMUTATIONS,
-        batch=_BATCH,
-        rng=SEED,
-    )
-    return float(found.pvalue), "permutation"
 
 
 def _two_sided(differences: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import hubkit
-from hubkit.comparing import measure
+from hubkit.comparing import bench
 from hubkit.comparing.compare import compare_fusion
 from hubkit.comparing.comparison import Comparison, comparison_in
 from hubkit.training.choosing import learn
@@ -94,12 +94,12 @@ def test_each_contender_that_can_win_is_published_with_its_parts(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(
-        measure.Bench,
+        bench.Bench,
         "measure",
-        lambda self, cell: measure.Measurement(
+        lambda self, contender, fold, seed, done: bench.Score(
             "accuracy",
-            float(cell.contender.name == name),
-            [float(cell.contender.name == name)] * len(cell.test),
+            float(contender.name == name),
+            [float(contender.name == name)] * len(fold.test),
         ),
     )
     found, version = compare(catalog, asked(labelled_text()))

@@ -65,7 +65,7 @@ def test_the_cheapest_within_one_standard_error_of_the_best_wins() -> None:
     assert of({"base": 0.9, "control": 0.9, "alone": 0.8}).winner == "alone"
 
 
-def test_the_test_of_rows_is_mcnemars() -> None:
+def test_rows_that_are_right_or_wrong_are_tested_by_mcnemar() -> None:
     # 6 rows only the fusion has right: exactly the sign test of 6 of 6.
     found = of({"fusion": 0.56, "alone": 0.5}, rows=100).row("fusion").to_single
     assert found is not None

@@ -8,7 +8,7 @@ from click.testing import Result
 
 from hubkit import load_composition
 from hubkit.adapters.tree import Tree
-from hubkit.comparing import measure
+from hubkit.comparing import bench
 from registry import AdapterRef, Catalog, Version
 from tests.cli.conftest import write_csv
 from tests.support.asking import counting_questions
@@ -163,9 +163,11 @@ def test_layers_that_cannot_be_left_out_are_told_in_one_sentence(
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is trained on folds: all contenders are as good as each other."""
     monkeypatch.setattr(
-        measure.Bench,
+        bench.Bench,
         "measure",
-        lambda self, cell: measure.Measurement("accuracy", 0.5, [1.0] * len(cell.test)),
+        lambda self, contender, fold, seed, done: bench.Score(
+            "accuracy", 0.5, [1.0] * len(fold.test)
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Train a contender on a fold's rows, and measure it on the others."""
+"""Train a contender on the rows of a fold, and measure it on the others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.tree import Attachable
 from hubkit.comparing.contenders import Contender, Given
 from hubkit.comparing.folds import Fold
+from hubkit.measuring.answers import Answers
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
 from hubkit.training.choosing.learn import learn
@@ -24,35 +24,18 @@ from registry.storage.durable import write_file
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What a contender gave on the rows of a fold.
+class Score:
+    """How good a contender is on the rows of a fold.
 
     Attributes:
         metric: The one that sums the task type up.
-        score: What it is.
-        values: The metric of each row, whose mean it is; None where it is no such mean.
+        value: Of all rows.
+        of_rows: Of each row, where the value is their mean; None where it is no such mean.
     """
 
     metric: str
-    score: float
-    values: list[float] | None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A contender, a fold, and a seed.
-
-    Attributes:
-        contender: Its settings have the seed.
-        train: What it is trained on.
-        test: What it is measured on.
-        done: The file of its measurement.
-    """
-
-    contender: Contender
-    train: Rows
-    test: Rows
-    done: Path
+    value: float
+    of_rows: list[float] | None
 
 
 @dataclass(frozen=True)
@@ -73,30 +56,30 @@ class Bench:
     own: Own
     left_out: Sequence[int] = ()
 
-    def cell(self, contender: Contender, rows: Rows, fold: Fold, seed: int, done: Path) -> Cell:
-        """A contender that is trained with ``seed`` on a part of ``rows``."""
-        settings = replace(contender.settings, seed=seed)
-        seeded = replace(contender, settings=settings)
-        return Cell(seeded, rows.select(fold.train), rows.select(fold.test), done)
+    def measure(self, contender: Contender, fold: Fold, seed: int, done: Path) -> Score:
+        """Train a contender on a fold, and measure it; or read what an earlier run has measured.
 
-    def measure(self, cell: Cell) -> Measurement:
-        """Its measurement: read, if an earlier run has made it.
+        Args:
+            contender: What is trained.
+            fold: Of the rows of the job.
+            seed: Of the training.
+            done: The file of the score.
 
         Raises:
             HubkitError: As ``fit``.
         """
-        if cell.done.is_file():
-            known = json.loads(cell.done.read_text())
-            return Measurement(known["metric"], known["score"], known["values"])
-        scratch = cell.done.with_suffix("")
-        found = self._trained(cell, scratch)
-        write_file(cell.done, json.dumps(asdict(found)).encode())
+        if done.is_file():
+            known = json.loads(done.read_text())
+            return Score(known["metric"], known["value"], known["of_rows"])
+        scratch = done.with_suffix("")
+        found = self._trained(contender, fold, seed, scratch)
+        write_file(done, json.dumps(asdict(found)).encode())
         shutil.rmtree(scratch, ignore_errors=True)
         return found
 
-    def _trained(self, cell: Cell, scratch: Path) -> Measurement:
-        contender, seed = cell.contender, cell.contender.settings.seed
-        job = replace(self.job, data=cell.train, settings=contender.settings)
+    def _trained(self, contender: Contender, fold: Fold, seed: int, scratch: Path) -> Score:
+        settings = replace(contender.settings, seed=seed)
+        job = replace(self.job, data=self.job.data.select(fold.train), settings=settings)
         given = None
         if contender.kind == "fusion with own" and self.own != "joint":
             own_job, job = own_jobs(job, self.own)
@@ -105,7 +88,7 @@ class Bench:
         made = contender.make(Given(start.model, self.donors, seed, given))
         with carrying(start, made.composition, made.trained):
             learn(start, scratch / "checkpoints", told=False)
-            return self._measured(start, cell.test)
+            return self._measured(start, self.job.data.select(fold.test))
 
     def _own(self, job: Job, checkpoints: Path) -> Adapter:
         start = started_anew(self.start, self.start.checked.for_job(job))
@@ -114,12 +97,13 @@ class Bench:
             learn(start, checkpoints, told=False)
         return adapter
 
-    def _measured(self, start: Start, rows: Rows) -> Measurement:
+    def _measured(self, start: Start, rows: Rows) -> Score:
         task, plan = start.checked.task, start.checked.plan
         encoded = start.encode(task.rows_for_metrics(rows))
         size = 2 * start.checked.settings.batch_size
-        outputs: Any = outputs_of(task, start.processor, start.model, encoded, task.options(), size)
-        metrics = task.metrics(outputs, encoded, rows, plan)
+        outputs = outputs_of(task, start.processor, start.model, encoded, task.options(), size)
+        answers = Answers(task, plan, rows, encoded, outputs)
+        metrics = answers.metrics()
         metric = next(name for name in task.metrics_up if name in metrics)
-        values = task.row_values(outputs, encoded, rows, plan).get(metric)
-        return Measurement(metric, metrics[metric], None if values is None else values.tolist())
+        of_rows = answers.row_values().get(metric)
+        return Score(metric, metrics[metric], None if of_rows is None else of_rows.tolist())
