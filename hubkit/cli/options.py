@@ -24,6 +24,7 @@ from hubkit.training.settings import CACHE_TRUNK, PRECISIONS, SCHEDULES, Setting
 from registry.task_types import TASK_TYPES
 
 if TYPE_CHECKING:
+    from hubkit.composing.combine import Chosen
     from hubkit.tasks.task import TaskType
     from hubkit.training.job import HeadKind, Job
     from hubkit.training.tables.table import Table
@@ -64,6 +65,15 @@ drop_layers_option = click.option(
     type=LAYERS,
     metavar="NUMBERS",
     help="Layers that get nothing, from 0, such as 0-3,7; default: none.",
+)
+
+
+weights_option = click.option(
+    "--weight",
+    "weights",
+    type=Number(),
+    multiple=True,
+    help="Weight of an adapter; once for each, in their order.  [default: equal, one in all]",
 )
 
 
@@ -225,7 +235,7 @@ def _class_weights(
 def training_options(
     defaults: Settings, task_type: str | None = None
 ) -> Callable[[_Command], _Command]:
-    """What `train` and `fuse` have in common; `read_job` takes all of it but the task.
+    """What `train`, `fuse` and `mix` have in common; `read_job` takes all of it but the task.
 
     Args:
         defaults: What is not said otherwise.
@@ -405,23 +415,42 @@ def read_jobs(data: str, name: AdapterRef, task: str, *, each: str, **options: A
     ]
 
 
-def in_common(fact: str, refs: Sequence[AdapterRef], values: Sequence[str | None]) -> str:
-    """What all adapters have, as a fusion or a mix of them is to have it.
+def task_in_common(
+    refs: Sequence[AdapterRef], chosen: Sequence[Chosen], task: str | None, task_type: str | None
+) -> tuple[str, str]:
+    """The task and the task type of what is made of adapters: as given, or else as they all have.
+
+    Args:
+        refs: The adapters, as a person wrote them.
+        chosen: What they mean.
 
     Raises:
-        UsageError: They do not agree, or have none.
+        UsageError: One is not given, and they do not agree in it, or have none.
     """
+    versions = [one.version for one in chosen]
+    return (
+        task or _in_common("task", refs, [one.task for one in versions]),
+        task_type or _in_common("task type", refs, [one.task_type for one in versions]),
+    )
+
+
+def _in_common(fact: str, refs: Sequence[AdapterRef], values: Sequence[str | None]) -> str:
     first = values[0]
     if first is None or len(set(values)) > 1:
         listed = ", ".join(
             f"{ref}: {value or 'none'}" for ref, value in zip(refs, values, strict=True)
         )
-        option = f"--{fact.replace(' ', '-')}"
         raise click.UsageError(
-            f"The adapters have no {fact} in common ({listed}); say with {option} what is "
-            "to be trained."
+            f"The adapters have no {fact} in common ({listed}); say with "
+            f"--{fact.replace(' ', '-')} what is to be trained."
         )
     return first
+
+
+def take_changed(options: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the options in ``defaults`` out of ``options``; return those with another value."""
+    taken = {name: options.pop(name) for name in defaults}
+    return {name: value for name, value in taken.items() if value != defaults[name]}
 
 
 def _read(

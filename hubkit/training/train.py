@@ -113,11 +113,12 @@ def train_fusion(
     """
     require_way(own)
 
-    def create(parts: Sequence[Attachable], model: PreTrainedModel) -> Fusion:
-        return new_fusion(model, str(job.name), parts, leave_out, **options)
+    how = {**({"leave_out": [*leave_out]} if leave_out else {}), **options}
 
-    more = {"leave_out": [*leave_out]} if leave_out else {}
-    return _train_over(catalog, job, refs, Fuse, create, options, more, own)
+    def create(parts: Sequence[Attachable], model: PreTrainedModel) -> Fusion:
+        return new_fusion(model, str(job.name), parts, **how)
+
+    return _train_over(catalog, job, refs, Fuse, create, how, own)
 
 
 def train_mix(
@@ -150,7 +151,6 @@ def _train_over(
     verb: type[Composition],
     create: Callable[[Sequence[Attachable], PreTrainedModel], Trained],
     options: Mapping[str, Any],
-    more: Mapping[str, Any] | None = None,
     own: Own = "none",
 ) -> Version:
     chosen = choose(catalog, refs, verb)
@@ -160,13 +160,11 @@ def _train_over(
     start = start_of(catalog, job, where, chosen, pinned(base, where))
     model = start.model
     parts = [part.composition for part in published]
-    refs_of = [str(version.ref) for version, _ in chosen]
-    named = {"refs": refs_of, **(more or {}), **options}
+    named = {"refs": [str(version.ref) for version, _ in chosen], **options}
     parents = tuple(pins(chosen))
     if own != "none":
         named["own"] = own
-        how = {**(more or {}), **options}
-        return train_with_own(catalog, job, start, parts, parents, own, how, named)
+        return train_with_own(catalog, job, start, parts, parents, own, options, named)
     composition = create(parts, model)
     # The base model was compared before it was prepared.
     attach(model, composition, allow_base_mismatch=True)

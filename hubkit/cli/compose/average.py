@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import click
 
-from hubkit.cli.options import json_option, name_option, replace_option
+from hubkit.cli.options import json_option, name_option, replace_option, weights_option
 from hubkit.cli.output import print_published, quiet
-from hubkit.cli.params import REF, Number
+from hubkit.cli.params import REF
 from registry.refs import AdapterRef
 
 
 @click.command("average")
 @click.argument("refs", nargs=-1, required=True, type=REF, metavar="REF REF...")
-@click.option(
-    "--weight",
-    "weights",
-    type=Number(),
-    multiple=True,
-    help="Weight of an adapter; once for each, in their order.  [default: equal, one in all]",
-)
+@weights_option
 @click.option(
     "--align",
     is_flag=True,

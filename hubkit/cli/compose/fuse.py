@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubkit.cli.options import drop_layers_option, in_common, read_job, training_options
+from hubkit.cli.options import (
+    drop_layers_option,
+    read_job,
+    take_changed,
+    task_in_common,
+    training_options,
+)
 from hubkit.cli.output import (
     print_json,
     print_left_out,
@@ -48,8 +54,8 @@ _OPTIONS: dict[str, Any] = {
 @click.option(
     "--own",
     type=click.Choice(["none", "before", "apart", "joint"]),
-    help="Fuse an adapter for the data itself, too, as NAME-own: trained before, on the same rows; "
-    "apart, on one half of them, and the fusion on the other; or joint, with the fusion.  "
+    help="Also fuse an adapter for the data itself, as NAME-own. before: train it first, on the "
+    "same rows; apart: on one half of them, the fusion on the other; joint: in the same steps.  "
     "[default: none; with --compare: before]",
 )
 @click.option(
@@ -140,7 +146,7 @@ def command(
         )
     if not compare and (folds, seeds) != (None, None):
         raise click.UsageError("--folds and --seeds are for --compare.")
-    how = {key: value for key, usual in _OPTIONS.items() if (value := options.pop(key)) != usual}
+    how = take_changed(options, _OPTIONS)
     of_values = how.keys() & {"value_init", "regularization"}
     if "value" in how and of_values:
         raise click.UsageError(
@@ -152,9 +158,7 @@ def command(
     if auto is None:
         # Fail early: the imports below take seconds.
         chosen = choose(catalog, refs, Fuse)
-        versions = [version for version, _ in chosen]
-        task = task or in_common("task", refs, [version.task for version in versions])
-        task_type = task_type or in_common("task type", refs, [one.task_type for one in versions])
+        task, task_type = task_in_common(refs, chosen, task, task_type)
     elif task is None:
         raise click.UsageError(
             "Say with --task what is to be trained: the adapters that are chosen may do anything."

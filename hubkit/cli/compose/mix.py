@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from hubkit.cli.options import in_common, read_job, training_options
+from hubkit.cli.options import (
+    read_job,
+    take_changed,
+    task_in_common,
+    training_options,
+    weights_option,
+)
 from hubkit.cli.output import print_published, quiet
 from hubkit.cli.params import REF, Number
 from hubkit.training.settings import FUSION_BATCH_SIZE, MIX_LEARNING_RATE, Settings
@@ -25,13 +31,7 @@ _FIXED = {"refs", "weights", "name", "replace", "as_json", "data"}
 
 @click.command("mix")
 @click.argument("refs", nargs=-1, required=True, type=REF, metavar="REF REF...")
-@click.option(
-    "--weight",
-    "weights",
-    type=Number(),
-    multiple=True,
-    help="Weight of an adapter; once for each, in their order.  [default: equal, one in all]",
-)
+@weights_option
 @click.option("--data", help="Learn the weights, and a new head, from these rows.")
 @click.option("--task", help="With --data: what the mix does; default: what all the adapters do.")
 @click.option(
@@ -113,14 +113,11 @@ def _learned(
     from hubkit.composition import Mix
     from registry import open_catalog
 
-    how = {key: value for key, usual in _OPTIONS.items() if (value := options.pop(key)) != usual}
+    how = take_changed(options, _OPTIONS)
     catalog = open_catalog()
     # Fail early: the imports below take seconds.
     chosen = choose(catalog, refs, Mix)
-    versions = [version for version, _ in chosen]
-    task, task_type = options.pop("task"), options.pop("task_type")
-    task = task or in_common("task", refs, [one.task for one in versions])
-    task_type = task_type or in_common("task type", refs, [one.task_type for one in versions])
+    task, task_type = task_in_common(refs, chosen, options.pop("task"), options.pop("task_type"))
     with quiet():
         job = read_job(data, name, task, task_type=task_type, **options)
         from hubkit.training.train import train_mix
