@@ -11,6 +11,8 @@ from hubkit.comparing.comparison import Comparison, Difference
 def print_comparison(comparison: Comparison) -> None:
     """Print the verdict, what wins, and a line for each contender."""
     click.echo(one_line(comparison.verdict))
+    if comparison.too_few:
+        click.echo(one_line(comparison.too_few))
     click.echo(one_line(comparison.choice))
     print_table(
         (
@@ -35,6 +37,7 @@ def print_comparison_in_short(comparison: Comparison) -> None:
     print_facts(
         [
             ("", comparison.verdict),
+            *([("", comparison.too_few)] if comparison.too_few else []),
             ("", comparison.choice),
             *((row.name, f"{row.mean:.4f} ± {row.spread:.4f}") for row in comparison.rows),
             (

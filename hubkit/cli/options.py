@@ -297,7 +297,12 @@ def training_options(
                 help="At its highest. If repeated, each is tried, and the one with the lowest "
                 "validation loss kept.",
             ),
-            setting("batch_size", count, f"Rows computed together; default: {BATCH_SIZE}."),
+            setting(
+                "batch_size",
+                count,
+                "Rows computed together"
+                + ("." if defaults.batch_size else f"; default: {BATCH_SIZE}."),
+            ),
             setting("gradient_accumulation", count, "Batches in a step."),
             setting("max_length", count, "Tokens of a row; default: 128, question-answering: 384."),
             setting("target_max_length", count, "Tokens of a text to write; default: as of a row."),

@@ -35,7 +35,8 @@ from registry.errors import TrainingError
 from registry.folders import read_folder
 from registry.storage.durable import storage_errors
 
-FOLDS = 5
+FOLDS = 6
+"""The fewest that can show a difference where the scores of folds are paired."""
 
 PUBLISHABLE = ("alone", "donor", "mix", "learned mix", "fusion", "fusion with own")
 """The kinds of contenders that can win; the base model by itself is nothing to publish."""

@@ -118,6 +118,20 @@ class Comparison(_Record):
         return f"Fusing these donors {helps}: {self.metric} {fusion.mean:.4f} is {joined}."
 
     @property
+    def too_few(self) -> str | None:
+        """One sentence, where no difference whatever could be shown; None where one could."""
+        pairs = self.folds * len(self.seeds)
+        # Each pair may as well have the other sign: of that many tables, two are as one-sided.
+        least = 2 / 2**pairs
+        if self.paired_by == "row" or least < LEVEL:
+            return None
+        return (
+            f"No difference could be shown: {pairs} scores are paired, of {self.folds} folds and "
+            f"{len(self.seeds)} {'seed' if len(self.seeds) == 1 else 'seeds'}, for which p is at "
+            f"least {least:.4g}; it takes 6."
+        )
+
+    @property
     def choice(self) -> str:
         """One sentence: which contender wins, and why."""
         if self.winner == self.best:

@@ -94,3 +94,24 @@ def test_spread_is_the_standard_deviation_of_the_scores() -> None:
 def test_json_is_read_as_it_was_written() -> None:
     found = of({"fusion": 0.9})
     assert Comparison.model_validate_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(("folds", "seeds", "few"), [(5, 1, True), (6, 1, False), (3, 2, False)])
+def test_pairs_of_scores_that_can_show_nothing_are_told_of(
+    folds: int, seeds: int, few: bool
+) -> None:
+    # The fusion is far better in each fold, so that no p could be lower.
+    scores = {kind: [0.1 + 0.01 * n for n in range(folds * seeds)] for kind in KINDS}
+    scores["fusion"] = [0.9 + 0.01 * n for n in range(folds * seeds)]
+    facts = {**FACTS, "folds": folds, "seeds": (*range(seeds),), "paired_by": "fold"}
+    found = compared(facts, [*zip(KINDS, KINDS, WEIGHTS, strict=True)], scores, scores)
+    assert (found.too_few is not None, found.helps) == (few, not few)
+    assert of({"fusion": 0.9}, folds=2).too_few is None, "rows are paired"
+
+
+def test_what_is_too_few_is_told_with_the_least_p() -> None:
+    found = of({}, folds=5, paired_by="fold")
+    assert found.too_few == (
+        "No difference could be shown: 5 scores are paired, of 5 folds and 1 seed, for which p is "
+        "at least 0.0625; it takes 6."
+    )

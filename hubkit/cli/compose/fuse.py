@@ -67,7 +67,7 @@ _OPTIONS: dict[str, Any] = {
 @click.option(
     "--folds",
     type=click.IntRange(min=2),
-    help="With --compare: the parts of the data, each of which is measured on; default: 5.",
+    help="With --compare: the parts of the data, each of which is measured on; default: 6.",
 )
 @click.option(
     "--seeds",

@@ -72,7 +72,8 @@ def command(
     What each would add is added with its weight; the last one's head predicts. Nothing is trained.
 
     With --data, the weights are learned, one for each adapter and layer, and so is a new head
-    (ScaLearn). The options from --config on are for this alone.
+    (ScaLearn). The options from --config on are for this alone, but for --name, --replace and
+    --json.
 
     \b
     Example:

@@ -190,7 +190,7 @@ def test_a_comparison_says_first_that_donors_do_not_help_and_is_shown_in_short(
     shown = run("show", "both").stdout
     assert "\nComparison\n" in shown
     assert first in shown
-    assert "5 folds, 1 seed" in shown
+    assert "6 folds, 1 seed" in shown
     assert json.loads(run("show", "both", "--json").stdout)["comparison"]["winner"] == "alone"
 
 
