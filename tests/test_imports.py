@@ -50,7 +50,7 @@ HUBKIT_ROOMS = {
     ],
     "training": [
         *("adapters", "bases", "composing", "composition", "inference", "measuring", "methods"),
-        *("models", "nn", "plots", "processes", "tasks"),
+        *("models", "nn", "plots", "processes", "reports", "tasks"),
     ],
     "comparing": [
         *("adapters", "bases", "composing", "composition", "measuring", "models"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from base64 import b64encode
 from functools import cache
 from typing import Any
@@ -24,10 +26,18 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters["picture"] = _picture
+    found.filters |= {"picture": _picture, "cell": _cell}
     return found
 
 
 def _picture(png: bytes) -> str:
     """A PNG file as an address that holds it."""
     return f"data:image/png;base64,{b64encode(png).decode()}"
+
+
+_SPECIAL = re.compile(r"([\\`*\[\]|~])")
+
+
+def _cell(text: str) -> str:
+    """A text as it is, on one line of Markdown or in a cell of its tables."""
+    return _SPECIAL.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))

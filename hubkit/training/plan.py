@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from hubkit.adapters.tree import Leaf
 from hubkit.composing.combine import require_same_kind
 from hubkit.models.head import head_of, outlet_to_keep
 from hubkit.plots import training_curves
+from hubkit.reports.training import Run, training_report
 from hubkit.tasks.task import TaskType
 from hubkit.training.check import Checked
 from hubkit.training.choosing.trials import Outcome
 from hubkit.training.configuration import CONFIGURATION_NAME, configuration
 from hubkit.training.fit import Fit
 from hubkit.training.job import Job
+from hubkit.training.settings import Settings
 from hubkit.training.start import Start
 from registry import Catalog, Manifest, Metric, Parent, Training
 
@@ -160,8 +163,35 @@ def save_trained(
         ),
     )
     drawn = {"training.png": training_curves(result.history)} if curves and result.history else {}
-    beside = {CONFIGURATION_NAME: configuration(plan.asked, **chosen), **drawn, **result.pictures}
-    save_folder(composition, manifest, folder, {**beside, **(files or {})})
+    pictures = {**drawn, **result.pictures}
+    beside = {
+        CONFIGURATION_NAME: configuration(plan.asked, **chosen),
+        **pictures,
+        **training_report(_told(plan, found, pictures), manifest),
+        **(files or {}),
+    }
+    save_folder(composition, manifest, folder, beside)
+
+
+def _told(plan: Plan, found: Outcome, pictures: Mapping[str, bytes]) -> Run:
+    """What the report tells of the run, beside the manifest."""
+    checked, asked = plan.checked, asdict(plan.job.settings)
+    learned, validation = checked.learned, checked.validation
+    count = partial(checked.task.class_counts, plan=checked.plan)
+    trained, held_out = count(learned), None if validation is None else count(validation)
+    return Run(
+        name=str(plan.job.name),
+        data=learned.name,
+        validation=None if validation is None else (len(validation), validation.dataset),
+        whole=checked.whole is not None,
+        labels=() if trained is None else checked.plan.labels,
+        trained=trained or (),
+        held_out=held_out or (),
+        cut=found.cut,
+        defaults=frozenset(one.name for one in fields(Settings) if asked[one.name] == one.default),
+        history=found.result.history,
+        pictures=pictures,
+    )
 
 
 def _headed(composition: Leaf, start: Start, there: bool) -> Leaf:

@@ -149,6 +149,8 @@ def test_a_trained_adapter_is_published_with_all_that_describes_it(
         "head_config.json",
         "model_head.safetensors",
         "confusion.png",
+        "report.html",
+        "report.md",
         "train.yaml",
         "training.png",
     }

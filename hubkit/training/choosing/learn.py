@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate.utils import extract_model_from_parallel
@@ -34,12 +35,13 @@ def learn(
     if checked.settings.cache_trunk is not None:
         Cut(model)  # fail early: reading the rows may take long
     learned, measured = start.features()
+    parts = [learned] if measured is None else [learned, measured]
+    cut = sum(part.encoded.cut for part in parts)
     if told:
-        parts = [learned] if measured is None else [learned, measured]
-        note_cut(sum(p.encoded.cut for p in parts), sum(len(p.rows) for p in parts), start.text)
+        note_cut(cut, sum(len(part.rows) for part in parts), start.text)
     trained = [one for one in model.parameters() if one.requires_grad]
     if not trained:
-        return Outcome(checked.settings, Fit({}, [], 0.0, steps=0, at_most=0), {})
+        return Outcome(checked.settings, Fit({}, [], 0.0, steps=0, at_most=0), {}, cut)
 
     def run(
         rows: Measured,
@@ -76,4 +78,4 @@ def learn(
     )
     if told:
         note_short([found.result], learned.rows.name)
-    return found
+    return replace(found, cut=cut)

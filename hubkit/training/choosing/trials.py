@@ -50,11 +50,13 @@ class Outcome:
             model may hold what all rows were trained to since.
         tried: The validation loss of each learning rate, if there were several; None if it
             diverged.
+        cut: How many of the rows are longer than what is read; None where nothing was read.
     """
 
     settings: Decided
     result: Fit
     tried: Mapping[str, float | None]
+    cut: int | None = None
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:

@@ -92,7 +92,7 @@ class EachTraining:
                 return
             seconds += result.seconds
         result = replace(best.result, seconds=seconds)
-        self.found = Outcome(best.settings, result, losses(trials))
+        self.found = Outcome(best.settings, result, losses(trials), self.cut)
 
     def _course(self, checked: Checked, until: int | None = None) -> Course:
         course = self._make(start=replace(self.start, checked=checked), until=until)
