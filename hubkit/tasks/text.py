@@ -20,6 +20,7 @@ from hubkit.bases.load import load_tokenizer, positions
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, HeadPlan, TaskType
 from registry.errors import DataError, TextLengthError, UnsupportedModelError
+from registry.folders.bounded import shown
 from registry.manifest import Side, TextInfo
 
 _ROW = {"single texts": "a text", "pairs": "a text and a text_pair"}
@@ -232,6 +233,8 @@ def encode_each(
         tokenizer.truncation_side = info.truncation_side
     how = info.pair or "longest_first"
     given = (list(texts),) if pairs is None else (list(texts), list(pairs))
+    if pairs is not None and how in ("only_first", "only_second"):
+        _require_room(tokenizer, pairs if how == "only_first" else texts, how, limit - special)
     encoded: BatchEncoding = tokenizer(*given, truncation=how, max_length=limit, **settings)
     full = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) >= limit]
     if encoded.encodings is not None:
@@ -241,6 +244,24 @@ def encode_each(
         return len(tokenizer(*(of[i] for of in given), truncation=False)["input_ids"])
 
     return encoded, [i for i in full if length(i) > limit]
+
+
+def _require_room(
+    tokenizer: PreTrainedTokenizerBase, whole: Sequence[str], how: str, limit: int
+) -> None:
+    """Make sure that the texts of pairs that are not cut leave room for the others."""
+    encoded = tokenizer(list(whole), add_special_tokens=False, truncation=False)
+    for text, ids in zip(whole, encoded["input_ids"], strict=True):
+        if len(ids) >= limit:
+            cut, kept = ("first", "second") if how == "only_first" else ("second", "first")
+            raise TextLengthError(
+                f"Of a pair, only the {cut} text is cut ({how}). The {kept} one {shown(text)} has "
+                f"{len(ids)} tokens, which leaves nothing of the {cut}: a row has room for "
+                f"{limit}.",
+                text,
+                given=len(ids),
+                expected=limit,
+            )
 
 
 def _set_padding_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:

@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import FolderError, InvalidNameError, PickledWeightsError
+from registry.folders.kinds import PARTS
 from registry.folders.safetensors import read_header
 from registry.folders.weights import examine_weights
 from registry.storage.files import MANIFEST_NAME, FileInfo, hash_stream, open_file, parse_path
@@ -99,6 +100,13 @@ def examine_all(root: Place) -> Contents:
             f"Left out, because checkpoints hold other weights than the adapter's: "
             f"{listed(checkpoints)}."
         )
+    weights_of = {part.weights for part in PARTS}
+    others = sorted({folder for name in names if (folder := _folder(name, weights_of))})
+    if others:
+        notes.append(
+            f"Other adapters or heads lie in {listed(others)}: their files are published along, "
+            "and hubkit loads only what lies in the folder itself."
+        )
     for name in names:
         if not name.endswith(".safetensors"):
             files[name] = examine(root / name)
@@ -112,6 +120,12 @@ def examine_all(root: Place) -> Contents:
                 "one that was never trained."
             )
     return Contents(files, tuple(notes))
+
+
+def _folder(name: str, weights: Collection[str]) -> str | None:
+    """Return the folder inside of the adapter's that has weights of an adapter, None for others."""
+    folder, _, file = name.rpartition("/")
+    return folder if folder and file in weights else None
 
 
 def is_in_checkpoint(name: str) -> bool:

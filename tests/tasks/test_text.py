@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import BertTokenizer
 
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.text import close_enough
+from hubkit.tasks.text import close_enough, encode_texts
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
-from registry.errors import DataError
+from registry.errors import DataError, TextLengthError
 from registry.manifest import TextInfo
 
 SINGLE = Rows("new.csv", {"text": ["a"]})
@@ -43,3 +44,16 @@ def test_outputs_may_differ_by_the_rounding_of_their_dtype(
 ) -> None:
     expected = torch.tensor([10.0, 1.0])
     assert close_enough(expected + torch.tensor([0.0, off]), expected, dtype) is is_close
+
+
+def test_a_pair_whose_uncut_text_leaves_no_room_is_refused() -> None:
+    vocabulary = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3, "a": 4}
+    tokenizer = BertTokenizer(vocab=vocabulary)
+    info = TextInfo(pair="only_first", max_length=6)
+    encoded, cut = encode_texts(tokenizer, ["a a a"], ["a a"], info)
+    assert (len(encoded["input_ids"][0]), cut) == (6, 1)
+    with pytest.raises(TextLengthError, match=r"The second one 'a a a' has 3 tokens, which leaves"):
+        encode_texts(tokenizer, ["a"], ["a a a"], info)
+    second = info.model_copy(update={"pair": "only_second"})
+    with pytest.raises(TextLengthError, match=r"only the second text is cut \(only_second\)"):
+        encode_texts(tokenizer, ["a a a a"], ["a"], second)

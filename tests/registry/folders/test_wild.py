@@ -204,6 +204,9 @@ def test_an_adapter_of_zeros_and_checkpoints_beside_it_are_noted(tmp_path: Path)
     assert "Left out, because checkpoints hold other weights" in lines(read)
     assert "checkpoint-1000, checkpoint-500" in lines(read)
     assert {*read.manifest.files} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert "Other adapters" not in lines(read)
+    peft(folder / "second", DELTA)
+    assert "Other adapters or heads lie in second: their files" in lines(read_folder(folder, BASE))
 
 
 # --- other tools --------------------------------------------------------------------------------
