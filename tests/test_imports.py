@@ -54,7 +54,7 @@ HUBKIT_ROOMS = {
     ],
     "comparing": [
         *("adapters", "bases", "composing", "composition", "measuring", "models"),
-        *("processes", "tasks", "training"),
+        *("processes", "reports", "tasks", "training"),
     ],
     "predicting": [
         *("adapters", "composition", "formats", "inference", "models", "nn", "tasks", "training"),

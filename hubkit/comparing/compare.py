@@ -22,6 +22,7 @@ from hubkit.comparing.control import HOW
 from hubkit.comparing.folds import Fold, folds_of
 from hubkit.composing.combine import Chosen, choose, pins
 from hubkit.composition import Fuse
+from hubkit.reports.training import Section
 from hubkit.training.choosing.learn import learn
 from hubkit.training.fusing.own import Own, own_adapter, own_jobs, require_way
 from hubkit.training.fusing.reuse import carrying, started_anew
@@ -203,7 +204,7 @@ class _Final:
     ) -> Version:
         """Train it, and publish it with the comparison beside it."""
         bench, catalog, job = self.bench, self.catalog, self.bench.job
-        files = {FILE_NAME: comparison.to_json()}
+        files, more = {FILE_NAME: comparison.to_json()}, [_section(comparison)]
         start = started_anew(bench.start, plan.checked)
         if contender.kind == "fusion with own":
             return train_with_own(
@@ -216,6 +217,7 @@ class _Final:
                 self.options,
                 self.chosen,
                 files,
+                more,
             )
         made = self._made(contender)
         assert made.composition is not None
@@ -223,7 +225,11 @@ class _Final:
             reports = catalog.home / "logs" / str(job.name) / folder.parent.name
             found = learn(start, folder / "checkpoints", reports)
             finished = folder / "finished"
-            save_trained(plan, start, made.composition, found, self.chosen, finished, files=files)
+            save_trained(
+                *(plan, start, made.composition, found, self.chosen, finished),
+                files=files,
+                more=more,
+            )
         return catalog.publish(job.name, read_folder(finished))
 
     def _made(self, contender: Contender) -> Made:
@@ -259,3 +265,25 @@ class _Final:
                 asked=self.bench.job,
                 with_head=with_head,
             )
+
+
+def _section(comparison: Comparison) -> Section:
+    """What the report of the winner tells of the comparison."""
+    to = (f"to {comparison.single}", "p", "to control", "p")
+    return Section(
+        "Comparison",
+        ("contender", "weights", comparison.metric, "spread", *to),
+        [
+            (
+                *(row.name, f"{row.weights:,}", f"{row.mean:.4f}", f"{row.spread:.4f}"),
+                *(
+                    cell
+                    for one in (row.to_single, row.to_control)
+                    for cell in (("", "") if one is None else (f"{one.mean:+.4f}", f"{one.p:.3f}"))
+                ),
+            )
+            for row in comparison.rows
+        ],
+        f"{comparison.verdict} {comparison.choice} Measured on {comparison.data}, "
+        f"{comparison.folds} folds.",
+    )

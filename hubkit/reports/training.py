@@ -56,6 +56,7 @@ class Run:
         defaults: The names of the settings that are the defaults.
         history: What the trainer logged.
         pictures: What a page shows, by file name.
+        more: What else is told, after the metrics.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Run:
     defaults: frozenset[str] = frozenset()
     history: Sequence[Mapping[str, float]] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    more: Sequence[Section] = ()
 
 
 def training_report(run: Run, manifest: Manifest) -> dict[str, bytes]:
@@ -101,6 +103,7 @@ def _sections(run: Run, manifest: Manifest) -> list[Section]:
             ],
             _measured(run),
         ),
+        *run.more,
         Section("Data", (), _data(run, manifest)),
         Section("Classes", ("class", "trained on", "validation"), _classes(run)),
         Section("Settings", ("setting", "value", ""), _settings(run, manifest)),

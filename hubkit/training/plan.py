@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib.metadata import version as installed_version
@@ -16,7 +16,7 @@ from hubkit.adapters.tree import Leaf
 from hubkit.composing.combine import require_same_kind
 from hubkit.models.head import head_of, outlet_to_keep
 from hubkit.plots import training_curves
-from hubkit.reports.training import Run, training_report
+from hubkit.reports.training import Run, Section, training_report
 from hubkit.tasks.task import TaskType
 from hubkit.training.check import Checked
 from hubkit.training.choosing.trials import Outcome
@@ -137,6 +137,7 @@ def save_trained(
     *,
     curves: bool = True,
     files: Mapping[str, bytes] | None = None,
+    more: Sequence[Section] = (),
 ) -> None:
     """Write what was trained, with the head that is in the model, as a folder to publish.
 
@@ -146,6 +147,7 @@ def save_trained(
         folder: Where to write; there is nothing yet.
         curves: Whether to draw how the loss fell, which takes a part of a second.
         files: What else to write, by name.
+        more: What else the report tells.
     """
     result = found.result
     checked, validation = plan.checked, plan.checked.validation
@@ -167,13 +169,15 @@ def save_trained(
     beside = {
         CONFIGURATION_NAME: configuration(plan.asked, **chosen),
         **pictures,
-        **training_report(_told(plan, found, pictures), manifest),
+        **training_report(_told(plan, found, pictures, more), manifest),
         **(files or {}),
     }
     save_folder(composition, manifest, folder, beside)
 
 
-def _told(plan: Plan, found: Outcome, pictures: Mapping[str, bytes]) -> Run:
+def _told(
+    plan: Plan, found: Outcome, pictures: Mapping[str, bytes], more: Sequence[Section]
+) -> Run:
     """What the report tells of the run, beside the manifest."""
     checked, asked = plan.checked, asdict(plan.job.settings)
     learned, validation = checked.learned, checked.validation
@@ -191,6 +195,7 @@ def _told(plan: Plan, found: Outcome, pictures: Mapping[str, bytes]) -> Run:
         defaults=frozenset(one.name for one in fields(Settings) if asked[one.name] == one.default),
         history=found.result.history,
         pictures=pictures,
+        more=more,
     )
 
 

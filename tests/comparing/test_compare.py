@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -114,4 +115,7 @@ def test_each_contender_that_can_win_is_published_with_its_parts(
     manifest = catalog.manifest(version)
     assert comparison_in(catalog, version, manifest) == found
     assert "compare: true" in (catalog.folder(version) / "train.yaml").read_text()
+    report = html.unescape((catalog.folder(version) / "report.md").read_text())
+    assert found.verdict in report
+    assert all(f"| {row.name} | {row.weights:,} | {row.mean:.4f} |" in report for row in found.rows)
     hubkit.load(version.ref, catalog=catalog).predict(["a good film"])

@@ -11,6 +11,7 @@ from hubkit import processes
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.tree import Attachable
 from hubkit.models.freeze import Trainable
+from hubkit.reports.training import Section
 from hubkit.training.check import checked_job
 from hubkit.training.choosing.learn import learn
 from hubkit.training.fusing.new_fusion import new_fusion
@@ -35,6 +36,7 @@ def train_with_own(
     options: Mapping[str, Any],
     chosen: Mapping[str, Any],
     files: Mapping[str, bytes] | None = None,
+    more: Sequence[Section] = (),
 ) -> Version:
     """Train a fusion over ``donors`` and an adapter for its rows, and publish first the adapter,
     then the fusion, which pins it.
@@ -49,6 +51,7 @@ def train_with_own(
         options: What :func:`new_fusion` takes.
         chosen: What else a person chose, for the file that repeats the run.
         files: What else is published with the fusion, by name.
+        more: What else its report tells.
     """
     own_job, fusion_job = own_jobs(job, own)
     first = replace(start, checked=checked_job(own_job))
@@ -92,7 +95,11 @@ def train_with_own(
                 version = catalog.publish(own_job.name, read_folder(ready))
                 pin = Parent(ref=str(version.ref), digest=version.manifest_digest)
                 finished = folder / "finished"
-                save_trained(plan.over(pin), second, fusion, found, chosen, finished, files=files)
+                save_trained(
+                    *(plan.over(pin), second, fusion, found, chosen, finished),
+                    files=files,
+                    more=more,
+                )
                 return catalog.publish(job.name, read_folder(finished))
 
             return processes.from_first(publish)
