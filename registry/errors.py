@@ -56,7 +56,6 @@ HubkitError
 │   ├── LanguageCodeError
 │   ├── FoldsError
 │   ├── TooFewRowsError
-│   ├── FewForFoldsError
 │   ├── NoProbeError
 │   ├── NoFlexibleHeadError
 │   ├── AmbiguousDataSetError
@@ -338,10 +337,6 @@ class FoldsError(DataError):
 
 class TooFewRowsError(DataError):
     """A data set has too few rows to train on some and to validate with others."""
-
-
-class FewForFoldsError(DataError):
-    """There are fewer rows, or fewer of a label, than parts that each is to be held out with."""
 
 
 class NoProbeError(DataError):

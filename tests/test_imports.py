@@ -46,7 +46,8 @@ HUBKIT_ROOMS = {
     "composing": ["adapters", "bases", "composition", "inference", "methods"],
     "measuring": ["inference", "tasks"],
     "suggesting": [
-        *("adapters", "bases", "composing", "composition", "methods", "models", "nn", "tasks"),
+        *("adapters", "bases", "comparing", "composing", "composition", "methods", "models", "nn"),
+        "tasks",
     ],
     "training": [
         *("adapters", "bases", "composing", "composition", "inference", "measuring", "methods"),

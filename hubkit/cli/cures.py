@@ -99,7 +99,6 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.LanguageCodeError: ("Name codes with --source-language and --target-language.",),
     errors.FoldsError: ("Ask for another number of --folds.",),
     errors.TooFewRowsError: ("Or pass rows to validate with as --validation.",),
-    errors.FewForFoldsError: ("Or ask for fewer --folds.",),
     errors.NoFlexibleHeadError: ("Leave --head out.",),
     errors.AmbiguousDataSetError: ("Name one of them with --dataset.",),
     errors.OtherKindError: ("Or take the name all the same with --replace.",),

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import KFold, StratifiedKFold
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.load import load_model
+from hubkit.comparing.folds import Fold
 from hubkit.composition import Batch
 from hubkit.models.attach import Attached, attach
 from hubkit.models.place import device_of
@@ -24,7 +24,7 @@ from hubkit.nn.host import backbone
 from hubkit.suggesting.learner import WAYS
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import TaskType, length_of
-from registry.errors import FewForFoldsError
+from registry.errors import FoldsError
 from registry.manifest import TextInfo
 
 ALPHAS = tuple(10.0**power for power in range(-3, 7))
@@ -70,8 +70,7 @@ class Probe:
         task: Its ``linear`` says what is learned from.
         rows: A sample, with what is to be learned.
         base: Where the base model is.
-        folds: Of how many parts each is predicted from the others.
-        seed: Of the folds.
+        folds: Each is predicted from the others.
         max_length: Tokens of a row at most; default: the task type's.
         device: Where to compute; default: the first CUDA GPU where there is one.
 
@@ -86,8 +85,7 @@ class Probe:
         rows: Rows,
         base: str,
         *,
-        folds: int,
-        seed: int,
+        folds: Sequence[Fold],
         max_length: int | None = None,
         device: str | torch.device | None = None,
     ) -> None:
@@ -95,7 +93,7 @@ class Probe:
         place = device_of(device)
         self._task, self._way = task, WAYS[task.linear]
         self.plan = task.fit_plan(rows)
-        self._parts = [rows.select(own) for own in _folds(task, rows, folds, seed)]
+        self._parts = [rows.select(fold.test) for fold in folds]
         model: PreTrainedModel = load_model(base, task.load_class(base), **self.plan.config())
         self._processor = task.load_processor(base, model)
         asked = TextInfo(max_length=max_length or task.max_length)
@@ -105,6 +103,14 @@ class Probe:
             task.encode(self._processor, part, self.plan, text) for part in self._parts
         ]
         self._targets = [self._way.targets(one, self.plan) for one in self._encoded]
+        counts = [len(one) for one in self._targets]
+        if sum(counts) - max(counts) < 2:  # what leave-one-out takes
+            raise FoldsError(
+                f"{rows.name} has {sum(counts)} things to learn in {len(folds)} folds, which "
+                "leaves fewer than two beside a fold.",
+                given=len(folds),
+                found=sum(counts),
+            )
         model.requires_grad_(False)
         model.train(False)
         model.to(place)  # type: ignore[arg-type]
@@ -214,41 +220,21 @@ class Probe:
 def sample(task: TaskType[Any], rows: Rows, most: int, folds: int, seed: int) -> Rows:
     """Some of the rows, drawn with a seed: of each stratum in proportion, and enough for the folds.
 
+    Of rows that ask the same, one is drawn.
+
     Args:
         task: Says what the strata are.
         rows: All rows.
         most: How many are wanted; rare strata may add some.
-        folds: How many rows of each stratum are needed.
+        folds: How many rows of each stratum are wanted at least.
         seed: Of the draw.
-
-    Raises:
-        FewForFoldsError: There are fewer.
     """
-    strata = task.strata(rows)
-    if strata is None:
-        strata = [""] * len(rows)
-    counts = Counter(strata)
-    rarest, count = counts.most_common()[-1]
-    if count < folds:
-        what = f"{count} rows with the label {rarest!r}" if rarest else f"{count} rows"
-        raise FewForFoldsError(
-            f"{rows.name} has {what}; expected at least {folds}, one for each fold.",
-            rows.name,
-            expected=folds,
-            found=count,
-        )
-    left = {stratum: max(folds, most * n // len(rows)) for stratum, n in counts.items()}
-    taken = []
+    strata = task.strata(rows) or [""] * len(rows)
+    keys = list(rows.keys(task.asked_and_answered[0]))
+    left = {one: max(folds, most * n // len(rows)) for one, n in Counter(strata).items()}
+    taken: dict[str, int] = {}
     for row in np.random.default_rng(seed).permutation(len(rows)).tolist():
-        if left[strata[row]]:
+        if left[strata[row]] and keys[row] not in taken:
             left[strata[row]] -= 1
-            taken.append(row)
-    return rows.select(sorted(taken))
-
-
-def _folds(task: TaskType[Any], rows: Rows, folds: int, seed: int) -> list[list[int]]:
-    """The rows of each fold."""
-    strata = task.strata(rows)
-    split = KFold if strata is None else StratifiedKFold
-    parts = split(folds, shuffle=True, random_state=seed).split(range(len(rows)), strata)
-    return [held_out.tolist() for _, held_out in parts]
+            taken[keys[row]] = row
+    return rows.select(sorted(taken.values()))

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from hubkit.adapters.load import load_published
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.stored import cache_in, describe_stored
+from hubkit.comparing.folds import folds_of
 from hubkit.composing.combine import Chosen
 from hubkit.suggesting.candidates import Skipped, find_candidates
 from hubkit.suggesting.probe import Probe, Score, Vectors, sample
@@ -145,7 +146,7 @@ def suggest(
 
     Raises:
         NoProbeError: Nothing can be learned so of rows of that task type.
-        FewForFoldsError: There are fewer rows than folds, or fewer of a label.
+        FoldsError: There are fewer different rows than folds, or fewer of a label.
         NoCandidateError: The registry has no adapter that can be run; or one, where donors are to
             be taken.
         DataError: A number is out of range, or the rows have nothing to learn.
@@ -159,11 +160,10 @@ def suggest(
         )
     drawn = sample(task, rows, sample_rows, folds, seed)
     task.fit_plan(drawn)
+    parts = folds_of(task, drawn, folds, seed)
     described = describe_stored(base, cache_in(catalog.home))
     candidates = find_candidates(catalog, described, task.name, most, {rows.sha256, drawn.sha256})
-    probe = Probe(
-        *(task, drawn, base), folds=folds, seed=seed, max_length=max_length, device=device
-    )
+    probe = Probe(task, drawn, base, folds=parts, max_length=max_length, device=device)
     alone = probe.score(probe.of_base())
     skipped = [*candidates.skipped]
     scores: list[tuple[Chosen, Score]] = []

@@ -27,8 +27,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "relevance": [[1.0, 0.0, 0.5], [0.0, 1.0]],
     },
     "token-classification": {
-        "tokens": [["the", "film", "was", "abc"], ["good", "plot"], ["ball"]],
-        "tags": [["O", "B-X", "O", "B-Y"], ["O", "B-X"], ["B-Y"]],
+        "tokens": [["the", "film", "was", "abc"], ["good", "plot"], ["ball", "was"]],
+        "tags": [["O", "B-X", "O", "B-Y"], ["O", "B-X"], ["B-Y", "O"]],
     },
 }
 SEVERAL = {"text": TEXTS, "labels": [["a"], [], ["a", "b"], ["b"]]}

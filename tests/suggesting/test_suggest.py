@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 import hubkit
@@ -27,7 +27,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.training.data import LabelledText
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog, open_catalog
-from registry.errors import DataError, FewForFoldsError, NoCandidateError, NoProbeError
+from registry.errors import DataError, FoldsError, NoCandidateError, NoProbeError
 from registry.folders import read_folder
 from tests.suggesting.test_learner import ROWS
 from tests.support.data import job, labelled_text
@@ -111,7 +111,8 @@ def by_hand(catalog: Catalog, base: Path, name: str | None, folds: int) -> list[
     classes = sorted(set(DATA.labels))
     targets = np.array([[1.0 if label == one else -1.0 for one in classes] for label in labels])
     found = []
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(states, labels):
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    for train, test in splitter.split(states, labels, DATA.texts):
         learner = RidgeCV(alphas=ALPHAS)
         guess = learner.fit(states[train], targets[train]).predict(states[test]).argmax(1)
         found.append(float(accuracy_score(labels[test], np.array(classes)[guess])))
@@ -216,9 +217,12 @@ def test_what_cannot_be_asked_is_refused(catalog: Catalog, blind: Path, tmp_path
         ask(catalog, blind, task_type="question-answering")
     rare = LabelledText("rare.csv", [*DATA.texts, "great"], [*DATA.labels, "odd"])
     with pytest.raises(
-        FewForFoldsError, match=r"rare.csv has 1 rows with the label 'odd'; expected"
+        FoldsError, match=r"rare.csv has 1 different rows with the label 'odd', fewer"
     ):
         ask(catalog, blind, rare)
+    two = Rows("two.csv", {"text": ["good", "bad"], "score": [1.0, 2.0]})
+    with pytest.raises(FoldsError, match=r"two.csv has 2 things to learn in 2 folds"):
+        ask(catalog, blind, two, task_type="text-regression", folds=2)
     with pytest.raises(DataError, match="no donors or two at least"):
         ask(catalog, blind, take=1)
     other = base_folder(tmp_path / "other", seed=3)

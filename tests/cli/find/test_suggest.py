@@ -46,8 +46,8 @@ def test_bad_input_is_refused_with_what_mends_it(
     assert "has no column 'mood'" in asked.stderr
     rare = write_csv(tmp_path / "rare.csv", ["a,x", "b,x", "c,x", "d,x", "e,x", "f,y", "g,y"])
     asked = run("suggest", "--data", rare, "--base", base, status=1)
-    assert "2 rows with the label 'y'; expected at least 5" in asked.stderr
-    assert "Or ask for fewer --folds." in asked.stderr
+    assert "2 different rows with the label 'y', fewer than the 5 folds" in asked.stderr
+    assert "Ask for another number of --folds." in asked.stderr
     asked = suggest("--task-type", "summarization", status=1)
     assert "For summarization, adapters cannot be suggested" in asked.stderr
 
