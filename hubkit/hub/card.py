@@ -89,34 +89,30 @@ def _fields(manifest: Manifest) -> dict[str, Any]:
 
 def _results(manifest: Manifest, measurements: Sequence[Measurement]) -> list[EvalResult]:
     """What the Hub shows as evaluation results, in its form of a ``model-index``."""
-    recorded = [
-        EvalResult(
+
+    def result(dataset: str, split: str, metric: str, value: float, **more: Any) -> EvalResult:
+        return EvalResult(
             task_type=manifest.task_type or "other",
             task_name=manifest.task,
-            dataset_type=one.dataset,
-            dataset_name=one.dataset,
-            dataset_split=one.split,
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=metric,
+            metric_value=value,
+            **more,
+        )
+
+    recorded = [
+        result(
+            *(one.dataset, one.split, one.metric, one.value),
             dataset_args={"rows": one.rows, "sha256": one.data_sha256},
-            metric_type=one.metric,
-            metric_name=one.metric,
-            metric_value=one.value,
             metric_args=None if one.low is None else {"confidence_interval": [one.low, one.high]},
         )
         for one in measurements
     ]
-    return recorded + [
-        EvalResult(
-            task_type=manifest.task_type or "other",
-            task_name=manifest.task,
-            dataset_type=metric.dataset,
-            dataset_name=metric.dataset,
-            dataset_split=metric.split,
-            metric_type=metric.name,
-            metric_name=metric.name,
-            metric_value=metric.value,
-        )
-        for metric in manifest.metrics
-    ]
+    came_with = [result(one.dataset, one.split, one.name, one.value) for one in manifest.metrics]
+    return recorded + came_with
 
 
 RESULTS_NAME = ".eval_results/hubkit.yaml"

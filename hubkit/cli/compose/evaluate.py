@@ -186,10 +186,10 @@ def _difference(one: Difference) -> str:
 def _meaning(one: Difference, first: str, second: str) -> str:
     """What the metric that sums up says, in plain words."""
     if one.p is None:
-        return f"One row tells nothing of which is better in {one.metric}."
+        return f"One row does not show which is better in {one.metric}."
     if one.better is None:
         return (
-            f"These rows do not tell which is better in {one.metric}: chance alone often gives "
+            f"These rows do not show which is better in {one.metric}: chance alone often gives "
             f"such a difference (p {one.p:.2g})."
         )
     better, worse = (second, first) if one.better == "second" else (first, second)

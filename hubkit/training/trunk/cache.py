@@ -74,8 +74,8 @@ def _require_room(
     needed = tokens * model.config.hidden_size * model.dtype.itemsize
     if needed > limit:
         logger.warning(
-            "What lies below what is trained takes %s bytes, of which %s are kept: for the rest of "
-            "the rows, it is computed in every epoch.",
+            "The outputs of the frozen trunk take %s bytes, and %s are allowed: the rows beyond "
+            "that go through the trunk in every epoch.",
             f"{needed:,}",
             f"{limit:,}",
         )
@@ -83,7 +83,7 @@ def _require_room(
     free = shutil.disk_usage(place).free
     if min(needed, limit) > free:
         raise FullDiskError(
-            f"What lies below what is trained takes {min(needed, limit):,} bytes, and the disk of "
+            f"The outputs of the frozen trunk take {min(needed, limit):,} bytes, and the disk of "
             f"{folder} has {free:,} left.",
             folder,
         )

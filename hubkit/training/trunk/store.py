@@ -63,7 +63,7 @@ class RowStore:
         content = rows.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
         if self._size + len(content) > self._limit:
             return False
-        with storage_errors("keep what lies below what is trained in", self._folder):
+        with storage_errors("keep the outputs of the frozen trunk in", self._folder):
             written = 0
             while written < len(content):
                 written += self._file.write(content[written:])

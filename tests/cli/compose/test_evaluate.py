@@ -131,7 +131,7 @@ def test_two_adapters_of_other_bases_are_compared_on_the_same_rows(
     lines = run("evaluate", "film", "film", data, "--paired").stdout.splitlines()
     assert lines[0] == "film@1 against film@1 on reviews.csv, 60 rows"
     assert lines[-1] == (
-        "These rows do not tell which is better in accuracy: chance alone often gives such a "
+        "These rows do not show which is better in accuracy: chance alone often gives such a "
         "difference (p 1)."
     )
 

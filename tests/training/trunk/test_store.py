@@ -53,6 +53,6 @@ def test_a_full_disk_is_told_in_one_sentence(
 
     with RowStore(tmp_path, 100) as store, monkeypatch.context() as patch:
         patch.setattr(store, "_file", Full())
-        with pytest.raises(FullDiskError, match="Cannot keep what lies below what is trained in"):
+        with pytest.raises(FullDiskError, match="Cannot keep the outputs of the frozen trunk in"):
             store.put(b"a", torch.zeros(20))
         assert store.get(b"a") is None
