@@ -65,13 +65,21 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "WHOLES", 20)
 
 
+@pytest.fixture
+def unseen(data: Path, tmp_path: Path) -> Path:
+    """As many rows as the adapters were trained on, of the same name, and none of them."""
+    path = tmp_path / data.name
+    path.write_text(data.read_text().replace("the ", "this "))
+    return path
+
+
 @pytest.mark.usefixtures("few_resamples")
 def test_record_keeps_the_metrics_with_intervals_beside_the_version(
-    run: Run, trained: Catalog, data: Path
+    run: Run, trained: Catalog, unseen: Path
 ) -> None:
-    measured = json.loads(run("evaluate", "film", data, "--json").stdout)
+    measured = json.loads(run("evaluate", "film", unseen, "--json").stdout)
     before = trained.resolve(FILM)
-    document = json.loads(run("evaluate", "film", data, "--record", "--json").stdout)
+    document = json.loads(run("evaluate", "film", unseen, "--record", "--json").stdout)
     assert document["metrics"] == measured["metrics"]
     assert document["recorded"] == ["accuracy", "f1_macro", "matthews"]
     first = document["measurements"][0]
@@ -81,7 +89,7 @@ def test_record_keeps_the_metrics_with_intervals_beside_the_version(
     assert trained.resolve(FILM) == before
     shown = json.loads(run("show", "film", "--json").stdout)
     assert shown["measurements"] == document["measurements"]
-    again = run("evaluate", "film", data, "--record")
+    again = run("evaluate", "film", unseen, "--record")
     assert "95 % from" in again.stdout
     assert again.stderr == "3 of them were recorded with the same value before.\n"
     assert len(json.loads(run("show", "film", "--json").stdout)["measurements"]) == 3
@@ -91,11 +99,13 @@ def test_record_keeps_the_metrics_with_intervals_beside_the_version(
 
 
 @pytest.mark.usefixtures("few_resamples")
-def test_a_fusion_and_a_mix_are_recorded_too(run: Run, trained: Catalog, data: Path) -> None:
+def test_a_fusion_and_a_stack_are_recorded_too(
+    run: Run, trained: Catalog, data: Path, unseen: Path
+) -> None:
     run("fuse", "film", "book", "--data", data, "--name", "both", "--task", "s", "--epochs", 1)
     run("stack", "film", "book", "--name", "piled")
     for name in ("both", "piled"):
-        run("evaluate", name, data, "--record")
+        run("evaluate", name, unseen, "--record")
         assert len(json.loads(run("show", name, "--json").stdout)["measurements"]) == 3
 
 
