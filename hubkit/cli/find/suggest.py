@@ -15,6 +15,7 @@ from hubkit.cli.output import (
     quiet,
     version_json,
 )
+from hubkit.training.settings import Settings
 from registry.task_types import TASK_TYPES
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
-    default=0,
+    default=Settings.seed,
     show_default=True,
     help="Of the sample and the folds.",
 )
