@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ import numpy as np
 from hubkit.inference import AdaptedModel
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Outputs, TaskType
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Answers:
 
     @classmethod
     def of(cls, model: AdaptedModel, rows: Rows, *, batch_size: int = 32) -> Answers:
-        """Run a model on rows.
+        """Run a model on rows. That it was trained on the very same rows is noted.
 
         Raises:
             LabelError: A row has a label that the adapter does not know.
@@ -42,6 +45,8 @@ class Answers:
         """
         task = model.task
         task.check(rows, model.plan)
+        if learned_from(model, rows):
+            logger.warning("%s", how_learned(model, rows))
         outputs, encoded = model.outputs(task.rows_for_metrics(rows), batch_size=batch_size)
         return cls(task, model.plan, rows, encoded, outputs)
 
@@ -65,7 +70,10 @@ class Answers:
         return Answers(self.task, self.plan, self.rows.select(indices), encoded, outputs)
 
     def row_values(self) -> Mapping[str, np.ndarray]:
-        """The metrics that are means over rows: their value for each row, *shape* ``(rows,)``."""
+        """The metrics that are means over rows: their value for each row, *shape* ``(rows,)``.
+
+        NaN stands where a row takes no part in a metric.
+        """
         return self.task.row_values(self.outputs, self.encoded, self.rows, self.plan)
 
     @cached_property
@@ -78,3 +86,17 @@ class Answers:
 
 def _at(columns: Mapping[str, Sequence[Any]], places: Sequence[int]) -> dict[str, list[Any]]:
     return {name: [values[place] for place in places] for name, values in columns.items()}
+
+
+def learned_from(model: AdaptedModel, rows: Rows) -> bool:
+    """Whether the adapter was trained on these very rows."""
+    training = model.manifest.training
+    return training is not None and training.data_sha256 == rows.sha256
+
+
+def how_learned(model: AdaptedModel, rows: Rows) -> str:
+    """What that means, in a sentence."""
+    return (
+        f"{rows.name} holds the rows that {model.version.ref} was trained on: what is measured on "
+        "them does not tell how good it is on others."
+    )

@@ -30,7 +30,8 @@ def intervals(answers: Answers) -> dict[str, Interval]:
     if len(answers.rows) < 2:
         return {}
     values = answers.row_values()
-    found = {name: mean_interval(of_row) for name, of_row in values.items()}
+    taking_part = {name: of_row[np.isfinite(of_row)] for name, of_row in values.items()}
+    found = {name: mean_interval(some) for name, some in taking_part.items() if len(some) > 1}
     metrics = [name for name in answers.metrics() if name not in values]
     return found | resampled(answers, metrics)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 
 from hubkit.inference import AdaptedModel
-from hubkit.measuring.answers import Answers
+from hubkit.measuring.answers import Answers, how_learned, learned_from
 from hubkit.measuring.intervals import intervals
 from hubkit.tasks.rows import Rows
 from registry import Measurement
@@ -29,13 +29,8 @@ def measure(
         LabelError: A row has a label that the adapter does not know.
         DataError: The rows lack what the task type is to learn, or the adapter was trained on them.
     """
-    training = model.manifest.training
-    if training is not None and training.data_sha256 == rows.sha256:
-        raise DataError(
-            f"{rows.name} holds the rows that {model.version.ref} was trained on: what is measured "
-            "on them does not tell how good it is on others.",
-            rows.name,
-        )
+    if learned_from(model, rows):
+        raise DataError(how_learned(model, rows), rows.name)
     answers = Answers.of(model, rows, batch_size=batch_size)
     sure, up, measured_at = intervals(answers), model.task.metrics_up, datetime.now(UTC)
     found = answers.metrics()

@@ -78,9 +78,13 @@ def differences(first: Answers, second: Answers) -> tuple[Difference, ...]:
     for name in sorted(both, key=[*first.task.metrics_up, *both].index):
         interval, p = None, None
         test: Test | None = None
-        if name in means and enough:
-            interval = bootstrapped_mean(by_row_too[name] - by_row[name])
-            p, test = paired_test(by_row[name], by_row_too[name])
+        if name in means:
+            one, other = by_row[name], by_row_too[name]
+            both_have = np.isfinite(one) & np.isfinite(other)
+            if both_have.sum() > 1:
+                one, other = one[both_have], other[both_have]
+                interval = bootstrapped_mean(other - one)
+                p, test = paired_test(one, other)
         elif name in middle:
             interval = middle[name]
             p, test = _two_sided(samples[rest.index(name)]), "bootstrap"

@@ -242,13 +242,7 @@ class Ranking(TextTask):
     ) -> dict[str, float]:
         """The means over queries."""
         values = self.row_values(outputs, encoded, rows, plan)
-        found = {name: float(of_query.mean()) for name, of_query in values.items()}
-        areas = [
-            float(roc_auc_score(grades > 0, numbers))
-            for numbers, grades in _graded(outputs, rows)
-            if (grades > 0).any() and not (grades > 0).all()
-        ]
-        return {**found, "auc": float(np.mean(areas))} if areas else found
+        return {name: float(np.nanmean(of_query)) for name, of_query in values.items()}
 
     def row_values(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
@@ -256,11 +250,13 @@ class Ranking(TextTask):
         """How well the candidates of each query are ranked."""
         lists = _graded(outputs, rows)
         firsts = [_first(numbers, grades) for numbers, grades in lists]
-        return {
+        areas = np.array([_area(numbers, grades) for numbers, grades in lists])
+        found = {
             "ndcg_at_10": np.array([_ndcg(numbers, grades) for numbers, grades in lists]),
             "mrr": np.array([1 / first if first else 0.0 for first in firsts]),
             "hit_rate_at_10": np.array([float(0 < first <= PLACES) for first in firsts]),
         }
+        return found if np.isnan(areas).all() else {**found, "auc": areas}
 
 
 def _graded(outputs: Outputs, rows: Rows) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -285,6 +281,13 @@ def _ndcg(numbers: np.ndarray, grades: np.ndarray) -> float:
     if len(grades) < 2:  # scikit-learn refuses a list of one
         return float((grades > 0).any())
     return float(ndcg_score(grades[None], numbers[None], k=PLACES))
+
+
+def _area(numbers: np.ndarray, grades: np.ndarray) -> float:
+    relevant = grades > 0
+    if relevant.all() or not relevant.any():  # there is nothing to tell apart
+        return float("nan")
+    return float(roc_auc_score(relevant, numbers))
 
 
 def _first(numbers: np.ndarray, grades: np.ndarray) -> int:

@@ -505,7 +505,10 @@ class TaskType(ABC, Generic[Processor]):
     def row_values(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> Mapping[str, np.ndarray]:
-        """Those of the metrics that are means over rows: of each row, *shape* ``(rows,)``."""
+        """Those of the metrics that are means over rows: of each row, *shape* ``(rows,)``.
+
+        NaN stands where a row takes no part in a metric.
+        """
         return {}
 
 

@@ -12,6 +12,7 @@ from hubkit.measuring import intervals
 from hubkit.measuring.answers import Answers
 from hubkit.measuring.paired import differences
 from hubkit.tasks.question_answering import QUESTION_ANSWERING
+from hubkit.tasks.ranking import RANKING
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.tasks.task import Encoded, HeadPlan, TaskType
@@ -136,3 +137,23 @@ def test_labels_in_another_order_are_compared_and_other_labels_are_refused() -> 
 def test_what_rows_have_has_the_metric_for_its_mean() -> None:
     answers = classified([row % 3 > 0 for row in range(20)])
     assert answers.row_values()["accuracy"].mean() == answers.metrics()["accuracy"]
+
+
+def test_queries_that_take_no_part_in_a_mean_are_left_out_and_nothing_is_computed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ranked(first: float) -> Answers:
+        grades = [[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
+        numbers = [first, 0.5, 1.0, 0.5, 0.0, 0.5, 1.0, 0.0]
+        names = [f"q{row}" for row in range(len(grades))]
+        rows = Rows("r", {"query": names, "candidates": [["a", "b"]] * 4, "relevance": grades})
+        encoded = Encoded({"input_ids": [[1]] * 8}, [row for row in range(4) for _ in "ab"])
+        outputs = np.array(numbers, dtype=np.float32)[:, None]
+        return Answers(RANKING, HeadPlan(1, (), "regression"), rows, encoded, (outputs,))
+
+    monkeypatch.setattr(intervals, "resamples", None)
+    one, other = ranked(1.0), ranked(0.0)
+    assert one.metrics()["auc"] == pytest.approx(2 / 3)
+    assert intervals.intervals(one)["auc"] == intervals.mean_interval(np.array([1.0, 1.0, 0.0]))
+    found = {each.metric: each for each in differences(one, other)}["auc"]
+    assert (found.difference, found.test) == (pytest.approx(-1 / 3), "mcnemar")

@@ -363,4 +363,4 @@ def test_the_command_line_translates(bases: dict[str, Path], tmp_path: Path) -> 
     assert done.exit_code == 0, done.output
     assert [set(row) for row in json.loads(done.output)] == [{"row", "source", "generated_text"}]
     done = run.invoke(main, ["evaluate", "de", str(data), "--json", *named])
-    assert set(json.loads(done.output)["metrics"]) == {"chrf", "bleu"}
+    assert set(json.loads(done.stdout)["metrics"]) == {"chrf", "bleu"}

@@ -197,7 +197,7 @@ def test_the_command_line_goes_on_with_a_text(base: Path, tmp_path: Path) -> Non
     assert done.exit_code == 0, done.output
     assert [set(row) for row in json.loads(done.output)] == [{"row", "text", "generated_text"}]
     done = run.invoke(main, ["evaluate", "films", str(data), "--json"])
-    assert set(json.loads(done.output)["metrics"]) == {"perplexity", "loss"}
+    assert set(json.loads(done.stdout)["metrics"]) == {"perplexity", "loss"}
 
 
 def test_the_first_token_of_a_window_counts_for_nothing_in_the_loss() -> None:
