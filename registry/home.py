@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from registry.catalog.catalog import Catalog
+from registry.catalog.complete import complete_rows
 from registry.catalog.store import DATABASE_NAME
 from registry.errors import DamagedDatabaseError, RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
@@ -60,7 +61,8 @@ def open_catalog(
             "Check the path: it is what HUBKIT_HOME was when the adapters were published.",
             home,
         )
-    catalog.database.upgrade()
+    if catalog.database.upgrade():
+        complete_rows(catalog.store)
     return catalog
 
 

@@ -105,12 +105,12 @@ def copied_databases(
 
     upgrade = Database.upgrade
 
-    def copy_first(self: Database) -> None:
+    def copy_first(self: Database) -> bool:
         if isinstance(self.backend, Sqlite) and not self.backend.path.exists():
             # Another thread may be as far, or the folder may be closed on purpose.
             with suppress(OSError), tempfile.TemporaryDirectory(dir=migrated_once.parent) as folder:
                 os.link(shutil.copy(migrated_once, folder), self.backend.path)
-        upgrade(self)
+        return upgrade(self)
 
     monkeypatch.setattr(Database, "upgrade", copy_first)
 

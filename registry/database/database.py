@@ -117,8 +117,10 @@ class Database:
         with self.write() as connection:
             return work(connection)
 
-    def upgrade(self) -> None:
+    def upgrade(self) -> bool:
         """Create the tables, or bring them to the newest migration; cheap when they are there.
+
+        Returns whether there was anything to do.
 
         All migrations that are due run in one transaction, so a failed one leaves the database
         as it was. Two processes may do this at once: the second finds nothing left to do.
@@ -127,14 +129,15 @@ class Database:
             NewerDatabaseError: A newer hubkit has upgraded this database.
         """
         if self.backend.exists() and self.is_current():
-            return
+            return False
         from alembic import command
 
         with self._errors(), self.backend.preparing():
             if self.is_current():
-                return
+                return False
             with self.backend.migrating() as connection:
                 command.upgrade(alembic_config(connection), "head")
+        return True
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.catalog.catalog import KNOWN_BASES_NAME, Catalog
+from registry.catalog.complete import complete_rows
 from registry.catalog.store import DATABASE_NAME
 from registry.database.database import Database
 from registry.database.sqlite import Sqlite
@@ -212,6 +213,7 @@ def _copy_alone(source: Catalog, target: Catalog, check: Check, progress: Progre
             _copy_known_bases(source.home, target.home)
         before = target.log.records.has(1)
         _install(copy, target, check)
+        complete_rows(target.store)  # of a backup that an older hubkit made
         # Last, as they can be written again from the rows, and rows must not be older than they.
         with target.database.read() as connection:
             missing = target.log.missing_records(connection)

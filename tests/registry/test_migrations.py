@@ -21,6 +21,7 @@ from registry.database.database import (
     known_revisions,
     migrations_folder,
 )
+from registry.maintenance.fsck import check_registry
 from registry.maintenance.schema import differences
 from registry.search.search import search
 from registry.tables.models import METADATA
@@ -138,6 +139,19 @@ def test_an_upgrade_says_once_what_versions_of_before_do_not_record(
     (record,) = caplog.records
     assert "Of its 2 versions, the configuration and the tokenizer" in record.getMessage()
     assert catalog.manifest(catalog.resolve(AdapterRef.parse("two"))).schema_version == 1
+
+
+def test_an_upgrade_finds_versions_of_before_by_the_family_of_their_base(
+    open_registry: Callable[[str], Catalog], make_folder: Callable[..., Folder]
+) -> None:
+    catalog = open_registry("registry")
+    catalog.publish(AdapterRef.parse("one"), make_folder())
+    with catalog.database.migrating() as connection:
+        command.downgrade(alembic_config(connection), "0002")
+    catalog.database.close()
+    again = open_registry("registry")
+    assert [str(version.ref) for version in search(again, base="bert").items] == ["one@1"]
+    assert check_registry(again, full=True).status == 0
 
 
 def test_a_new_registry_has_nothing_to_say(
