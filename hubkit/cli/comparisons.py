@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from hubkit.cli.output import one_line, print_facts, print_table
-from hubkit.comparing.comparison import Comparison, Difference
+
+if TYPE_CHECKING:
+    from hubkit.comparing.comparison import Comparison, Difference
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -83,7 +83,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Rank the adapters on a base model by what they would help with new rows.
+    """Rank adapters by what they would add for new rows.
 
     Each adapter is run over a sample of the rows, and a linear map learns the labels from what the
     base model then makes of them. The gain is over the base model without an adapter.

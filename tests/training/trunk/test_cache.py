@@ -20,7 +20,7 @@ from hubkit.training import fit as module
 from hubkit.training.check import checked_job
 from hubkit.training.data import hold_out
 from hubkit.training.fit import Fit, fit
-from hubkit.training.settings import Settings
+from hubkit.training.settings import Decided
 from hubkit.training.trainer import Measured, RowTrainer
 from hubkit.training.trunk.cache import trunk_cached
 from hubkit.training.trunk.cut import Cut
@@ -160,7 +160,7 @@ def _trained(model: PreTrainedModel, folder: Path, limit: int, **changes: Any) -
         for part in hold_out(rows, rows.labels, 0)
     ]
     values = {"epochs": 3, "learning_rate": 1e-2, "batch_size": 8, "max_length": 16, **changes}
-    settings = Settings(cache_trunk=limit, **values)  # type: ignore[arg-type]
+    settings = Decided(cache_trunk=limit, patience=3, **values)  # type: ignore[arg-type]
     return fit(model, tokenizer(), TASK, *parts, PLAN, settings, folder)
 
 
@@ -234,7 +234,7 @@ def test_a_disk_without_room_for_the_rows_is_told_before_training(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
     rows = Encoded({"input_ids": [[1, 2], [3]]}, [0, 1])
     with (
-        pytest.raises(FullDiskError, match=r"takes 192 bytes, and the disk of .* has 1 left\."),
+        pytest.raises(FullDiskError, match=r"take 192 bytes, and the disk of .* has 1 left\."),
         trunk_cached(carrying(tiny_model()), tmp_path, LARGE, [rows]),
     ):
         pass
