@@ -39,6 +39,7 @@ from registry.catalog.cache import (
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError
 from registry.maintenance.logged import missing_versions
+from registry.maintenance.rows import without_files
 from registry.runs import abandoned_runs, last_written, run_lock
 from registry.storage.blobs import Stored
 from registry.storage.durable import storage_errors
@@ -124,6 +125,8 @@ def collect_garbage(
                 catalog.log.require_own_records(connection)  # what others tell of is no garbage
             doomed = condemned_prefixes(connection, before=before)
         _require_rows(catalog)
+        if doomed:
+            _require_files(catalog)
         if not dry_run:
             _empty_trash(catalog, before)  # of a collection that was interrupted
         there = {prefix for prefix in catalog.blobs.prefixes() if _PREFIX.fullmatch(prefix)}
@@ -288,6 +291,17 @@ def _require_rows(catalog: Catalog) -> None:
             f"{lost} has lost its rows in the database: the log has it, and its bytes are there. "
             "Nothing was removed, since no row refers to those bytes.",
             lost,
+        )
+
+
+def _require_files(catalog: Catalog) -> None:
+    """Refuse to remove what a manifest names, though no row refers to it."""
+    altered = next(without_files(catalog), None)
+    if altered is not None:
+        raise AlteredRowsError(
+            f"{altered}: its manifest names files that no row in the database refers to. Nothing "
+            "was removed, since their bytes may be among what nothing refers to.",
+            altered,
         )
 
 

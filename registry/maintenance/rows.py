@@ -14,7 +14,7 @@ from registry.maintenance.integrity import before, stray_parents, unlogged_ids
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.tables.listings import list_newest, newest_listings
-from registry.tables.models import LISTINGS, REPOSITORIES, REVISIONS
+from registry.tables.models import FILES, LISTINGS, REPOSITORIES, REVISIONS
 from registry.tables.record import PARTS, add_parts, columns, part_rows
 from registry.tables.text_index import add_text, indexed_ids, remove_text, text_columns
 from registry.tables.versions import AnyRow, Version, load_rows, load_version, select_versions
@@ -50,6 +50,33 @@ def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
             with catalog.database.write() as connection:
                 rewrite(connection, revision_id, ref, manifest)
             yield Finding(f"{text} They are written again, as the manifest says.", "repaired")
+        if len(batch) < _BATCH:
+            return
+        last = batch[-1][0].id
+
+
+def without_files(catalog: Catalog) -> Iterator[AdapterRef]:
+    """Yield the versions whose manifest names bytes that no row of theirs refers to."""
+    last = 0
+    while True:
+        with catalog.database.read() as connection:
+            batch = load_rows(
+                connection,
+                select_versions()
+                .where(REVISIONS.c.id > last)
+                .order_by(REVISIONS.c.id)
+                .limit(_BATCH),
+            )
+            ids = [row.id for row, _ in batch]
+            referred = select(FILES.c.revision_id, FILES.c.sha256).where(
+                FILES.c.revision_id.in_(ids)
+            )
+            known = {(row.revision_id, row.sha256) for row in connection.execute(referred)}
+        for row, version in batch:
+            manifest = _sound_manifest(catalog.store, version)
+            named = set() if manifest is None else {one.sha256 for one in manifest.files.values()}
+            if any((row.id, digest) not in known for digest in named):
+                yield version.ref
         if len(batch) < _BATCH:
             return
         last = batch[-1][0].id

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 from filelock import FileLock
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, delete, text, update
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.database import connections as sqlite_connections
@@ -19,6 +19,7 @@ from registry.log.log import Log
 from registry.maintenance import gc
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import GRACE, RUN_GRACE, Collection, collect_garbage
+from registry.tables.models import FILES
 from registry.tables.references import condemn
 
 MakeFolder = Callable[..., Folder]
@@ -64,6 +65,24 @@ def test_what_nothing_refers_to_goes_with_the_second_collection_after_the_grace_
     assert second.removed_bytes == first.condemned_bytes > 0
     catalog.folder(catalog.resolve(AdapterRef.parse("stays")))
     assert catalog.blobs.trash() == {}
+
+
+@pytest.mark.parametrize("change", ["another digest", "gone"])
+def test_bytes_that_a_manifest_names_stay_though_their_row_is_altered(
+    catalog: Catalog, make_folder: MakeFolder, deleted: Folder, change: str
+) -> None:
+    altered = delete(FILES) if change == "gone" else update(FILES).values(sha256="ab" * 32)
+    with catalog.database.write() as connection:
+        connection.execute(altered)
+    grow_old(catalog, 2 * GRACE)
+    collect_garbage(catalog)
+    before = stored(catalog)
+    with pytest.raises(AlteredRowsError, match="stays@1: its manifest names files"):
+        collect_garbage(catalog, grace=AT_ONCE)
+    assert stored(catalog) == before
+    check_registry(catalog, full=True, repair=True)
+    assert collect_garbage(catalog, grace=AT_ONCE).removed == 2
+    catalog.folder(catalog.resolve(AdapterRef.parse("stays")))
 
 
 @pytest.mark.sqlite
