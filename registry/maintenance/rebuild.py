@@ -175,7 +175,7 @@ def _replace_tables(
 
 
 def _now() -> str:
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"  # two may be in one second
 
 
 def _replay(
