@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.average import average
 from hubkit.adapters.load import load_published
-from hubkit.adapters.save import manifest_of, save_folder
-from hubkit.composing.combine import Chosen, choose, pins, require_same_kind
+from hubkit.composing.combine import Chosen, choose, pins
+from hubkit.composing.derived import publish_derived
 from hubkit.composition import Mix
 from registry import AdapterRef, Catalog, Version
 from registry.errors import CompositionError
-from registry.folders import read_folder
 
 
 def publish_average(
@@ -57,21 +54,12 @@ def publish_average(
     assert mix.weights is not None
     averaged = average(mix, str(name), align=align)
     terms = [f"{w:g} {one.version.ref}" for w, one in zip(mix.weights, chosen, strict=True)]
-    plan = manifest_of(
+    return publish_derived(
+        catalog,
+        name,
         replace(averaged, head=last.head),
+        manifest,
         parents=pins(chosen),
-        task=manifest.task,
-        task_type=manifest.task_type,
-        problem_type=manifest.problem_type,
-        outputs=manifest.outputs,
-        head=manifest.head,
-        text=manifest.text,
-        language=manifest.language,
-        license=manifest.license,
         description=f"The average of {', '.join(terms)}{', aligned' if align else ''}.",
+        replace_name=replace_name,
     )
-    require_same_kind(catalog, name, plan, replace=replace_name)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch, "adapter")
-        save_folder(replace(averaged, head=last.head), plan, folder)
-        return catalog.publish(name, read_folder(folder))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.save import manifest_of, save_folder
-from hubkit.composing.combine import require_same_kind
+from hubkit.composing.derived import publish_derived
 from hubkit.inference import load
 from registry import AdapterRef, Catalog, Version
 from registry.errors import CompositionError
-from registry.folders import read_folder
 
 
 def publish_pruned(
@@ -51,22 +46,13 @@ def publish_pruned(
             f"{ref} is of the kind {manifest.kind!r}; only a fusion can be pruned."
         )
     pruned = fusion.prune(model.attention(texts, batch_size=batch_size), keep)
-    plan = manifest_of(
-        replace(pruned, name=str(name)),
+    return publish_derived(
+        catalog,
+        name,
+        pruned,
+        manifest,
         parents=manifest.parents,
-        task=manifest.task,
-        task_type=manifest.task_type,
-        problem_type=manifest.problem_type,
-        outputs=manifest.outputs,
-        head=manifest.head,
-        text=manifest.text,
-        language=manifest.language,
-        license=manifest.license,
-        tags=manifest.tags,
         description=f"{model.version.ref}, of which each layer attends to {keep} adapters.",
+        tags=manifest.tags,
+        replace_name=replace_name,
     )
-    require_same_kind(catalog, name, plan, replace=replace_name)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch, "fusion")
-        save_folder(pruned, plan, folder)
-        return catalog.publish(name, read_folder(folder))

@@ -4,10 +4,21 @@ A data set is known by the digest of its rows, where there is one; others may be
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Table,
+    and_,
+    exists,
+    or_,
+    select,
+)
 
 from registry.errors import AmbiguousDataSetError, InvalidNameError
 from registry.fields import check_texts
@@ -55,6 +66,42 @@ class _Data:
     digest: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is ranked.
+
+    Attributes:
+        data: What was measured on.
+        metric: The metric's name.
+        higher_is_better: Which way it is better.
+        split: The part of the data set; None: all.
+        listed: Conditions on the listing of an adapter.
+        limit: At most so many.
+    """
+
+    data: _Data
+    metric: str
+    higher_is_better: bool
+    split: str | None
+    listed: list[ColumnElement[bool]]
+    limit: int
+
+    def best(
+        self, connection: Connection, table: Table, *conditions: ColumnElement[bool]
+    ) -> Sequence[Row[Any]]:
+        """The best rows of a table of values that newest versions have."""
+        # Not a join, which would sort all adapters of the task to find the few best.
+        newest = exists().where(LISTINGS.c.revision_id == table.c.revision_id, *self.listed)
+        in_split = [] if self.split is None else [table.c.split == self.split]
+        order = (table.c.value, table.c.revision_id)
+        return connection.execute(
+            select(table)
+            .where(*conditions, *in_split, newest.correlate(table))
+            .order_by(*(c.desc() if self.higher_is_better else c.asc() for c in order))
+            .limit(self.limit)
+        ).all()
+
+
 def leaderboard(
     catalog: "Catalog",
     dataset: str,
@@ -100,10 +147,8 @@ def leaderboard(
             listed.append(LISTINGS.c.task == task)
         if of_base is not None:
             listed.append(of_base)
-        found = [
-            *_measured(connection, data, name, split, listed, limit, higher_is_better),
-            *_came_with(connection, data, name, split, listed, limit, higher_is_better),
-        ]
+        asked = _Question(data, name, higher_is_better, split, listed, limit)
+        found = [*_measured(connection, asked), *_came_with(connection, asked)]
         found.sort(key=lambda one: (one[1].value, one[0]), reverse=higher_is_better)
         del found[limit:]
         chosen = select_versions().where(REVISIONS.c.id.in_({one[0] for one in found}))
@@ -114,17 +159,9 @@ def leaderboard(
 _Found = tuple[int, Metric, Measurement | None]
 
 
-def _measured(
-    connection: Connection,
-    data: _Data,
-    metric: str,
-    split: str | None,
-    listed: list[ColumnElement[bool]],
-    limit: int,
-    higher_is_better: bool,
-) -> list[_Found]:
+def _measured(connection: Connection, asked: _Question) -> list[_Found]:
     """The best of what was recorded: of a version, what was measured last on these rows."""
-    if data.digest is None:
+    if asked.data.digest is None:
         return []
     newer = MEASUREMENTS.alias()
     is_newer = or_(
@@ -135,23 +172,13 @@ def _measured(
         ),
     )
     same = (newer.c[name] == MEASUREMENTS.c[name] for name in ("revision_id", "metric"))
-    conditions = [
-        _has_digest(data.digest),
-        MEASUREMENTS.c.metric == metric,
-        ~exists().where(*same, _has_digest(data.digest, newer), is_newer).correlate(MEASUREMENTS),
-        # Not a join, which would sort all adapters of the task to find the few best.
-        exists()
-        .where(LISTINGS.c.revision_id == MEASUREMENTS.c.revision_id, *listed)
-        .correlate(MEASUREMENTS),
-    ]
-    if split is not None:
-        conditions.append(MEASUREMENTS.c.split == split)
-    order = (MEASUREMENTS.c.value, MEASUREMENTS.c.revision_id)
-    rows = connection.execute(
-        select(MEASUREMENTS)
-        .where(*conditions)
-        .order_by(*(c.desc() if higher_is_better else c.asc() for c in order))
-        .limit(limit)
+    outdated = exists().where(*same, _has_digest(asked.data.digest, newer), is_newer)
+    rows = asked.best(
+        connection,
+        MEASUREMENTS,
+        _has_digest(asked.data.digest),
+        MEASUREMENTS.c.metric == asked.metric,
+        ~outdated.correlate(MEASUREMENTS),
     )
     found: list[_Found] = []
     for row in rows:
@@ -167,41 +194,20 @@ def _measured(
     return found
 
 
-def _came_with(
-    connection: Connection,
-    data: _Data,
-    metric: str,
-    split: str | None,
-    listed: list[ColumnElement[bool]],
-    limit: int,
-    higher_is_better: bool,
-) -> list[_Found]:
+def _came_with(connection: Connection, asked: _Question) -> list[_Found]:
     """The best metrics of versions of which nothing was recorded on these rows."""
-    conditions = [
-        METRICS.c.dataset.in_(data.names),
-        METRICS.c.name == metric,
-        exists().where(LISTINGS.c.revision_id == METRICS.c.revision_id, *listed).correlate(METRICS),
-    ]
-    if data.digest is not None:
+    conditions = [METRICS.c.dataset.in_(asked.data.names), METRICS.c.name == asked.metric]
+    if asked.data.digest is not None:
         recorded = exists().where(
             MEASUREMENTS.c.revision_id == METRICS.c.revision_id,
             MEASUREMENTS.c.metric == METRICS.c.name,
-            _has_digest(data.digest),
+            _has_digest(asked.data.digest),
         )
         conditions.append(~recorded.correlate(METRICS))
-    if split is not None:
-        conditions.append(METRICS.c.split == split)
-    order = (METRICS.c.value, METRICS.c.revision_id)
-    rows = connection.execute(
-        select(METRICS)
-        .where(*conditions)
-        .order_by(*(c.desc() if higher_is_better else c.asc() for c in order))
-        .limit(limit)
-    )
     fields = (*Metric.model_fields,)
     return [
         (row.revision_id, Metric(**{name: row._mapping[name] for name in fields}), None)
-        for row in rows
+        for row in asked.best(connection, METRICS, *conditions)
     ]
 
 
