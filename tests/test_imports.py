@@ -24,6 +24,7 @@ REGISTRY_ROOMS = {
     "catalog": ["database", "folders", "log", "storage", "tables"],
     "search": ["catalog", "database", "tables"],
     "home": ["catalog", "storage"],
+    "accounts": [],
     "runs": [],
     "maintenance": ["catalog", "database", "home", "log", "runs", "storage", "tables"],
 }
