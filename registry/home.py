@@ -5,9 +5,9 @@ from pathlib import Path
 
 from registry.catalog.catalog import Catalog
 from registry.catalog.complete import complete_rows
-from registry.catalog.store import DATABASE_NAME
 from registry.errors import DamagedDatabaseError, RegistryNotFoundError, StorageError
 from registry.storage.durable import make_folders, storage_errors
+from registry.store import DATABASE_NAME
 
 DATABASE_VARIABLE = "HUBKIT_DATABASE_URL"
 """Names the PostgreSQL database of the user's registry, in place of a file in its folder."""

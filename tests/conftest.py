@@ -83,7 +83,7 @@ def reference_pickles() -> Iterator[None]:
 def migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database without rows, which all migrations made."""
     from registry import open_catalog
-    from registry.catalog.store import DATABASE_NAME
+    from registry.store import DATABASE_NAME
 
     home = tmp_path_factory.mktemp("migrated-once")
     open_catalog(home).close()

@@ -21,12 +21,16 @@ REGISTRY_ROOMS = {
     "tables": ["database", "storage"],
     "log": ["database", "storage", "tables"],
     "folders": ["storage"],
-    "catalog": ["database", "folders", "log", "storage", "tables"],
+    "store": ["database", "log", "storage"],
+    "history": ["database", "folders", "log", "storage", "store", "tables"],
+    "catalog": ["database", "folders", "history", "log", "storage", "store", "tables"],
     "search": ["catalog", "database", "tables"],
-    "home": ["catalog", "storage"],
-    "accounts": [],
+    "home": ["catalog", "storage", "store"],
+    "accounts": ["database", "log", "store", "tables"],
     "runs": [],
-    "maintenance": ["catalog", "database", "home", "log", "runs", "storage", "tables"],
+    "maintenance": [
+        *("catalog", "database", "home", "history", "log", "runs", "storage", "store", "tables"),
+    ],
 }
 HUBKIT_ROOMS = {
     "methods": [],

@@ -20,12 +20,12 @@ from filelock import FileLock
 
 from registry.catalog.checkout import read_manifest, write_folder
 from registry.catalog.heal import healing
-from registry.catalog.store import Store
 from registry.errors import CorruptBlobError, FolderError, ManifestError, StorageError
 from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.blobs import copy_blob
 from registry.storage.durable import make_folders, storage_errors, write_file
 from registry.storage.files import MANIFEST_NAME, is_digest, open_file
+from registry.store import Store
 from registry.tables.versions import Version
 
 try:

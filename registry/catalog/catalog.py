@@ -27,12 +27,12 @@ from registry.catalog.checkout import materialize, read_manifest
 from registry.catalog.measure import record_measurements
 from registry.catalog.publish import publish_version
 from registry.catalog.pull import pull_version
-from registry.catalog.store import Store
 from registry.fields import check_text
 from registry.log.log import current_user
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.storage.files import is_digest, open_file
+from registry.store import Store
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.lineage import Lineage, find_lineage, find_parents
 from registry.tables.lookup import find_repository, find_version

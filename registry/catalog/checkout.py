@@ -6,12 +6,12 @@ import uuid
 from pathlib import Path
 
 from registry.catalog.heal import healing
-from registry.catalog.store import Store
 from registry.errors import FolderError
 from registry.manifest import Manifest
 from registry.storage.blobs import BlobStore, copy_blob
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import MANIFEST_NAME
+from registry.store import Store
 from registry.tables.versions import Version
 
 

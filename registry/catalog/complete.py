@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, update
 
-from registry.catalog.store import Store
 from registry.errors import CorruptBlobError, ManifestError
+from registry.store import Store
 from registry.tables.listings import base_family, list_newest
 from registry.tables.models import REVISIONS
 from registry.tables.versions import load_rows, select_versions

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from registry.catalog.origins import open_origin
-from registry.catalog.store import Store
 from registry.errors import CorruptBlobError, DamagedBlobError, HubkitError, StorageError
 from registry.manifest import MAX_BYTES
 from registry.storage.blobs import BlobStore
 from registry.storage.files import MANIFEST_NAME, FileInfo
+from registry.store import Store
 from registry.tables.origins import find_origins
 from registry.tables.versions import Version
 

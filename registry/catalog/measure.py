@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from registry.catalog.store import Store
 from registry.refs import AdapterRef
+from registry.store import Store
 from registry.tables.lookup import find_row
 from registry.tables.measurements import (
     Measurement,

@@ -9,13 +9,13 @@ from typing import BinaryIO
 
 from sqlalchemy import Connection
 
-from registry.catalog.store import Store
 from registry.errors import CorruptBlobError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import Arrival, BlobStore
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME, FileInfo
+from registry.store import Store
 from registry.tables.record import (
     MAX_COPIED_NUMBER,
     Publication,

@@ -8,10 +8,10 @@ from registry.catalog.checkout import read_manifest
 from registry.catalog.heal import healing
 from registry.catalog.measure import copy_measurements
 from registry.catalog.publish import publish_version
-from registry.catalog.store import Store
 from registry.errors import DatabaseError, StorageError
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
+from registry.store import Store
 from registry.tables.lineage import find_parents
 from registry.tables.listings import count_download
 from registry.tables.lookup import find_version

@@ -1,7 +1,7 @@
 """What a store of records offers: the log's entries as files, to make the database anew from.
 
 `registry.log.folder_records` keeps them beside the blobs in a folder, `registry.log.object_records`
-in object storage; `registry.catalog.store` chooses.
+in object storage; `registry.store` chooses.
 
 Records lie apart from the blobs because blobs hold whatever people publish: a file that looks like
 an entry must never pass for one.

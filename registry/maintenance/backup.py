@@ -18,7 +18,6 @@ from typing import BinaryIO
 
 from registry.catalog.catalog import KNOWN_BASES_NAME, Catalog
 from registry.catalog.complete import complete_rows
-from registry.catalog.store import DATABASE_NAME
 from registry.database.database import Database
 from registry.database.sqlite import Sqlite
 from registry.errors import (
@@ -40,6 +39,7 @@ from registry.storage.blobs import BlobStore, read_blob
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import FileInfo
 from registry.storage.folder_blobs import SCRATCH_NAME
+from registry.store import DATABASE_NAME
 
 Progress = Callable[[float], None]
 Check = Callable[[], None]

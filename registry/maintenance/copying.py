@@ -67,7 +67,8 @@ def _copy_texts(source: Connection, target: Connection) -> None:
 
 def _go_on_counting(target: Connection) -> None:
     """Let the next id be beyond those that were copied."""
-    for name in ("repositories", "revisions"):
+    counted = [one for one in METADATA.sorted_tables if one.autoincrement_column is not None]
+    for name in (table.name for table in counted):
         target.execute(
             text(
                 f"SELECT setval(pg_get_serial_sequence('{name}', 'id'),"

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from registry.catalog.store import Store
 from registry.errors import (
     AlteredLogError,
     CorruptBlobError,
@@ -19,6 +18,7 @@ from registry.errors import (
 from registry.log.entry import Entry
 from registry.log.records import RecordStore
 from registry.refs import AdapterRef
+from registry.store import Store
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.lookup import find_row
 from registry.tables.measurements import add_measurements, measured

@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, select, update
 
 from registry.catalog.catalog import Catalog
-from registry.catalog.store import Store
 from registry.errors import AlteredRowsError, CorruptBlobError, ManifestError
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import before, stray_parents, unlogged_ids
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
+from registry.store import Store
 from registry.tables.listings import list_newest, newest_listings
 from registry.tables.models import FILES, LISTINGS, REPOSITORIES, REVISIONS
 from registry.tables.record import PARTS, add_parts, columns, part_rows

@@ -1,7 +1,7 @@
 """What a store of blobs offers: bytes under their SHA-256, which never change and can only be lost.
 
 `registry.storage.folder_blobs` keeps them in a folder, `registry.storage.object_blobs` in object
-storage; `registry.catalog.store` chooses. What is written once for both is below the protocol.
+storage; `registry.store` chooses. What is written once for both is below the protocol.
 """
 
 import hashlib

@@ -26,6 +26,7 @@ MAX_ID = 2**31 - 1
 """The largest number that an INTEGER column holds, such as the id of a row."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_GIT_ID = re.compile(r"[0-9a-f]{40}")
 
 Value = TypeVar("Value")
 
@@ -173,6 +174,20 @@ class Sha256(Written):
     def fits(self, value: Any) -> bool:
         """Whether it is one."""
         return type(value) is str and _DIGEST.fullmatch(value) is not None
+
+
+class GitId(Written):
+    """What git calls an object: a SHA-1 in hexadecimal digits."""
+
+    expected = "an id of git"
+
+    def __init__(self) -> None:
+        """Take as many characters as one has."""
+        super().__init__(40)
+
+    def fits(self, value: Any) -> bool:
+        """Whether it is one."""
+        return type(value) is str and _GIT_ID.fullmatch(value) is not None
 
 
 class UtcDateTime(ColumnType[datetime]):

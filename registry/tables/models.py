@@ -1,10 +1,13 @@
 """The tables. A repository holds revisions; a version is a numbered revision; refs name them.
 
-A revision without a number, the parent of a revision and a deleted repository come with the hub, to
-which clients commit one file at a time; the schema has room for them from the first migration on.
-
 What identifies a version is its manifest, which is a blob. The columns here repeat the parts of
 it that people search and list by, so the database can be rebuilt from the blobs.
+
+A repository also has a history, as git has one: commits, each with a tree of files, which branches
+and tags name. A commit on the branch ``main`` whose tree holds an adapter has a version.
+
+Accounts are people and organisations of a hub. Whatever gives access, such as the hash of a token,
+is in this database alone: neither in the log nor in the records.
 """
 
 from functools import partial
@@ -21,6 +24,7 @@ from sqlalchemy import (
 
 from registry.tables.column_types import (
     MAX_SIZE,
+    GitId,
     Line,
     Name,
     Real,
@@ -49,18 +53,88 @@ def _digest_check(column: str) -> CheckConstraint:
     return CheckConstraint(f"length({column}) = 64 AND {column} = lower({column})", name=column)
 
 
-# An adapter under its name. Never removed: a deleted one keeps its name from others.
+# A person or an organisation. Never removed: a deleted one keeps its name from others.
+ACCOUNTS = Table(
+    "accounts",
+    METADATA,
+    Column("id", Whole(1), primary_key=True),
+    _required("name", Name(96)),
+    _required("folded", Written(96), unique=True),
+    _required("kind", Written(16)),
+    _required("admin", Truth),
+    Column("password", Written(512)),
+    _required("created_at", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
+)
+
+# What a person may do in an organisation.
+MEMBERS = Table(
+    "members",
+    METADATA,
+    Column("organisation_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("user_id", ForeignKey("accounts.id"), primary_key=True, index=True),
+    _required("role", Written(16)),
+)
+
+# What a program shows to act for a person; the text itself is kept nowhere.
+TOKENS = Table(
+    "tokens",
+    METADATA,
+    Column("id", Whole(1), primary_key=True),
+    _required("account_id", ForeignKey("accounts.id")),
+    _required("name", Line(96)),
+    _required("hash", Sha256(), unique=True),
+    _required("hint", Line(32)),
+    _required("scope", Written(16)),
+    _required("created_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    UniqueConstraint("account_id", "name"),
+    _digest_check("hash"),
+)
+
+# What a hub keeps to itself, such as the key that it signs with.
+SECRETS = Table(
+    "secrets",
+    METADATA,
+    Column("name", Line(48), primary_key=True),
+    _required("value", Written()),
+)
+
+# An adapter under its name, or what else a hub keeps. Never removed: a deleted one keeps its name
+# from others. `folded` starts with the kind, unless it is a model.
 REPOSITORIES = Table(
     "repositories",
     METADATA,
     Column("id", Whole(1), primary_key=True),
     Column("owner", Name(96)),
     _required("name", Name(96)),
-    _required("folded", Written(193), unique=True),
+    _required("folded", Written(208), unique=True),
     _required("created_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
     # A counter rather than max(number) + 1, so that no number is ever used twice.
     _required("next_number", Whole(1), default=1),
+    _required("kind", Written(16), server_default="model"),
+    # Who it belongs to on a hub; None for what was published without one.
+    Column("account_id", ForeignKey("accounts.id"), index=True),
+    # What is not known to be public is not.
+    _required("visibility", Written(16), server_default="private"),
+)
+
+# What a repository was called before it was moved.
+FORMER_NAMES = Table(
+    "former_names",
+    METADATA,
+    Column("folded", Written(208), primary_key=True),
+    _required("repository_id", ForeignKey("repositories.id"), index=True),
+)
+
+# What a token is limited to; without a row, to nothing.
+TOKEN_REPOSITORIES = Table(
+    "token_repositories",
+    METADATA,
+    Column("token_id", ForeignKey("tokens.id"), primary_key=True),
+    Column("repository_id", ForeignKey("repositories.id"), primary_key=True, index=True),
 )
 
 # One immutable state of a repository; numbered when it is a complete adapter.
@@ -233,6 +307,122 @@ LISTINGS = Table(
     _required("downloads", Whole(most=MAX_SIZE)),
     UniqueConstraint("revision_id"),
     *(Index(None, *columns) for columns in LISTING_INDEXES),
+)
+
+# The files of a commit, stored once however many commits have the same ones.
+TREES = Table(
+    "trees",
+    METADATA,
+    Column("id", Whole(1), primary_key=True),
+    # Of the list of files, by SHA-256: git's own id is not safe against who wants two trees to
+    # have one.
+    _required("digest", Sha256(), unique=True),
+    _required("oid", GitId()),
+    _required("files", Whole()),
+    _required("size", Whole(most=MAX_SIZE)),
+    _digest_check("digest"),
+)
+
+# A file of a tree. The git id of a large one is that of the pointer that stands for it.
+TREE_FILES = Table(
+    "tree_files",
+    METADATA,
+    Column("tree_id", ForeignKey("trees.id"), primary_key=True),
+    Column("path", Written(1024), primary_key=True),
+    _required("sha256", Sha256(), index=True),
+    _required("size", Whole(most=MAX_SIZE)),
+    _required("oid", GitId()),
+    _required("large", Truth),
+    _digest_check("sha256"),
+    CheckConstraint("size >= 0", name="size"),
+)
+
+# One state of a repository. `revision_id` is the version that it holds; where it is None, `reason`
+# says why it holds none.
+COMMITS = Table(
+    "commits",
+    METADATA,
+    Column("id", Whole(1), primary_key=True),
+    _required("repository_id", ForeignKey("repositories.id")),
+    _required("oid", GitId()),
+    _required("tree_id", ForeignKey("trees.id"), index=True),
+    Column("parent_id", ForeignKey("commits.id"), index=True),
+    _required("author", Written(256)),
+    _required("message", Written()),
+    _required("created_at", UtcDateTime),
+    Column("revision_id", ForeignKey("revisions.id"), index=True),
+    Column("reason", Written()),
+    UniqueConstraint("repository_id", "oid"),
+)
+
+# A name for a commit that moves along with each commit that is made on it.
+BRANCHES = Table(
+    "branches",
+    METADATA,
+    Column("repository_id", ForeignKey("repositories.id"), primary_key=True),
+    Column("name", Line(244), primary_key=True),
+    _required("commit_id", ForeignKey("commits.id"), index=True),
+)
+
+# A name for a commit that does not move.
+COMMIT_TAGS = Table(
+    "commit_tags",
+    METADATA,
+    Column("repository_id", ForeignKey("repositories.id"), primary_key=True),
+    Column("name", Line(244), primary_key=True),
+    _required("commit_id", ForeignKey("commits.id"), index=True),
+    Column("message", Written()),
+    _required("created_at", UtcDateTime),
+)
+
+# Bytes that an account has sent, and so may name in a commit for a day.
+UPLOADS = Table(
+    "uploads",
+    METADATA,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("sha256", Sha256(), primary_key=True, index=True),
+    _required("size", Whole(most=MAX_SIZE)),
+    _required("uploaded_at", UtcDateTime, index=True),
+    _digest_check("sha256"),
+)
+
+# What a hub pages through: each repository with a branch ``main``, as its last commit is. It
+# repeats what repositories are found and sorted by; `registry.history.cards` writes it.
+HUB_LISTINGS = Table(
+    "hub_listings",
+    METADATA,
+    Column("repository_id", ForeignKey("repositories.id"), primary_key=True, autoincrement=False),
+    _required("kind", Written(16)),
+    Column("account_id", ForeignKey("accounts.id")),
+    _required("visibility", Written(16)),
+    _required("commit_id", ForeignKey("commits.id"), index=True),
+    Column("library", Written(256)),
+    Column("pipeline_tag", Written(256)),
+    # The fields of its card, as JSON.
+    _required("card", Written()),
+    _required("downloads", Whole(most=MAX_SIZE)),
+    *(
+        Index(None, "kind", whose, order)
+        for whose in ("visibility", "account_id")
+        for order in ("commit_id", "repository_id", "downloads")
+    ),
+)
+
+# A word to find a repository by on a hub.
+HUB_TAGS = Table(
+    "hub_tags",
+    METADATA,
+    Column("repository_id", ForeignKey("repositories.id"), primary_key=True),
+    Column("tag", Written(512), primary_key=True),
+    Index(None, "tag", "repository_id"),
+)
+
+# Three letters in a row of a repository's name, to find it by a part of it.
+NAME_GRAMS = Table(
+    "name_grams",
+    METADATA,
+    Column("gram", Written(3), primary_key=True),
+    Column("repository_id", ForeignKey("repositories.id"), primary_key=True, index=True),
 )
 
 # Where a revision was pulled from, so that lost bytes can be fetched again.

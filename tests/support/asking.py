@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from registry import AdapterRef, Catalog, Manifest, Version
-from registry.catalog.store import Store
+from registry.store import Store
 
 
 @dataclass(frozen=True)

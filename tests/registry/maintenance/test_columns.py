@@ -37,6 +37,15 @@ HARMLESS = {
 """What may be changed, or removed, unseen, and why nothing comes of it."""
 
 
+HUB = {
+    *("accounts", "members", "tokens", "token_repositories", "secrets", "former_names"),
+    *("trees", "tree_files", "commits", "branches", "commit_tags", "uploads"),
+    *("hub_listings", "hub_tags", "name_grams"),
+    *("repositories.kind", "repositories.account_id", "repositories.visibility"),
+}
+"""The tables and columns of a hub, which has tests of its own."""
+
+
 @pytest.fixture
 def full(busy: Catalog, other_catalog: Catalog, make_folder: Callable[..., Folder]) -> Catalog:
     """A registry with rows in every table."""
@@ -108,7 +117,7 @@ def last_row(table: Table, engine: Engine) -> dict[str, Any]:
         return dict(connection.execute(statement).one()._mapping)
 
 
-@pytest.mark.parametrize("name", sorted(METADATA.tables))
+@pytest.mark.parametrize("name", sorted(METADATA.tables.keys() - HUB))
 def test_a_full_check_sees_each_column_that_is_changed_and_each_row_that_is_gone(
     full: Catalog, by_hand: Engine, name: str
 ) -> None:
@@ -120,6 +129,8 @@ def test_a_full_check_sees_each_column_that_is_changed_and_each_row_that_is_gone
         return and_(*(key == row[key.name] for key in table.primary_key))
 
     for column in table.columns:
+        if str(column) in HUB:
+            continue
         tries = [*others(column, before[column.name], by_hand)]
         if column.nullable and before[column.name] is not None:
             tries.append(None)

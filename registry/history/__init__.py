@@ -1,0 +1,1 @@
+"""The history of repositories: commits, each with a tree of files, and what names them."""
