@@ -14,12 +14,12 @@ from urllib.parse import quote
 from hubkit.hub import upload
 from hubkit.hub.address import Repository
 from hubkit.hub.download import digest_like, require_bytes
-from hubkit.hub.revisions import path_there
 from hubkit.hub.session import HubSession
 from hubkit.hub.snapshot import fetch_manifest, list_files
 from registry import Manifest
 from registry.errors import RemoteConflictError, RemoteError, RemoteNotFoundError
 from registry.folders.card import CARD_NAME
+from registry.folders.hubkit import path_there
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 

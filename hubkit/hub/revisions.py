@@ -1,4 +1,4 @@
-"""Which revision of a repository is which version of an adapter, and where its files are in it.
+"""Which revision of a repository is which version of an adapter.
 
 In a repository that hubkit made, the tag ``v2`` is version 2. In any other, such a tag may mean
 anything: it has revisions, but no versions.
@@ -13,18 +13,10 @@ from hubkit.hub.cache import HubCache
 from hubkit.hub.session import HubSession
 from registry import Manifest
 from registry.errors import FolderError, RemoteNotFoundError
-from registry.folders.card import CARD_NAME
+from registry.folders.hubkit import OWN_CARD
 from registry.storage.files import MANIFEST_NAME
 
-OWN_CARD = "hubkit-own-card.md"
-"""Where the card that a version came with lies; README.md is the one that hubkit writes."""
-
 _TAG = re.compile(r"v([1-9][0-9]{0,9})")
-
-
-def path_there(path: str) -> str:
-    """Return where a file of a version is in its repository."""
-    return OWN_CARD if path == CARD_NAME else path
 
 
 def require_free_paths(manifest: Manifest) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from fnmatch import fnmatch
 from pathlib import Path
 
 from hubkit.hub.address import Repository
 from hubkit.hub.answers import LISTING, FileEntry, RemoteFile
 from hubkit.hub.cache import HubCache, Listing
 from hubkit.hub.download import download
-from hubkit.hub.revisions import OWN_CARD, number_of, path_there
+from hubkit.hub.revisions import number_of
 from hubkit.hub.session import HubSession
 from registry import Manifest
 from registry.errors import (
@@ -21,7 +20,8 @@ from registry.errors import (
     RemoteNotFoundError,
     RemoteUnreachableError,
 )
-from registry.folders.contents import PICKLES, listed
+from registry.folders.contents import PICKLES, is_in_checkpoint, is_left_behind, listed
+from registry.folders.hubkit import OWN_CARD, path_there
 from registry.folders.kinds import PARTS
 from registry.manifest import MAX_BYTES
 from registry.storage.durable import make_folders, storage_errors, write_file
@@ -31,8 +31,6 @@ MOST_FILES = 10_000
 """Files of a repository; what has more is no adapter."""
 
 _WEIGHTS = {part.pickle for part in PARTS}
-# What a training run leaves behind, which is no part of an adapter.
-_LEFT_OUT = ("training_args.bin", "checkpoint-*/*", ".*", "*/.*")
 
 
 class Snapshot:
@@ -245,7 +243,7 @@ def _no_revision(session: HubSession, repository: Repository) -> RemoteNotFoundE
 
 
 def _is_wanted(path: str) -> bool:
-    if any(fnmatch(path, pattern) for pattern in _LEFT_OUT):
+    if is_in_checkpoint(path) or is_left_behind(path):
         return False
     return path in _WEIGHTS or not path.endswith(PICKLES)
 

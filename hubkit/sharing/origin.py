@@ -10,12 +10,12 @@ from typing import BinaryIO, cast
 from urllib.parse import quote
 
 from hubkit.hub.address import Repository
-from hubkit.hub.revisions import path_there
 from hubkit.hub.session import open_unless_offline
 from hubkit.hub.snapshot import Snapshot, find_snapshot
 from hubkit.sharing.pickles import without_pickles
 from registry.errors import CorruptBlobError
 from registry.folders.contents import list_files
+from registry.folders.hubkit import path_there
 from registry.storage.durable import storage_errors
 from registry.storage.files import hash_stream, open_file
 from registry.storage.place import Copy

@@ -13,7 +13,14 @@ from tempfile import TemporaryDirectory
 from hubkit.formats.pickles import convert
 from registry import Catalog, Manifest
 from registry.errors import HubkitError
-from registry.folders.contents import PICKLES, examine, is_in_checkpoint, list_files
+from registry.folders.contents import (
+    PICKLES,
+    examine,
+    is_hidden,
+    is_in_checkpoint,
+    is_left_behind,
+    list_files,
+)
 from registry.folders.kinds import PARTS
 from registry.folders.safetensors import MAX_HEADER_BYTES
 from registry.storage.durable import storage_errors
@@ -60,8 +67,9 @@ def without_pickles(folder: Place) -> Iterator[tuple[Place, list[str]]]:
     """Yield a folder with the same files, but safetensors for pickled weights.
 
     The copy of the weights notes in its metadata which file it was made of (``converted_from``)
-    and that file's digest (``sha256``). Other pickles, such as ``training_args.bin``, and hidden
-    files are left out. Where there is nothing to change, it is the folder itself.
+    and that file's digest (``sha256``). Other pickles, such as ``training_args.bin``, hidden
+    files and what a training leaves behind are left out. Where there is nothing to change, it is
+    the folder itself.
 
     Yields:
         The folder, which messages call as the original, and the names of what was left out for
@@ -77,14 +85,14 @@ def without_pickles(folder: Place) -> Iterator[tuple[Place, list[str]]]:
         files = list_files(folder) if foreign else set()
     # Checkpoints are not published: who reads the folder next leaves them out, and says so.
     files = {name for name in files if not is_in_checkpoint(name)} or files
-    hidden = {name for name in files if any(part.startswith(".") for part in name.split("/"))}
-    pickles = {name for name in files - hidden if name.endswith(PICKLES)}
-    if not pickles and not hidden:
+    pickles = {name for name in files if name.endswith(PICKLES) and not is_hidden(name)}
+    left_behind = {name for name in files if is_left_behind(name)}
+    if not pickles and not left_behind:
         yield folder, []
         return
     with TemporaryDirectory() as scratch:
         clean = Path(scratch)
-        for name in sorted(files - hidden - pickles):
+        for name in sorted(files - left_behind - pickles):
             target = clean / name
             with storage_errors("copy", folder / name):
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 from hubkit.hub.address import Hub, Repository
 from hubkit.hub.card import RESULTS_NAME, write_card, write_results
 from hubkit.hub.repository import Target
-from hubkit.hub.revisions import number_of, path_there, require_free_paths, tag_of
+from hubkit.hub.revisions import number_of, require_free_paths, tag_of
 from hubkit.hub.session import HubSession, open_session
 from hubkit.sharing.base_ids import BaseIds
 from registry import AdapterRef, Catalog, Measurement, Version
 from registry.errors import HubkitError, RemoteConflictError
 from registry.folders.card import CARD_NAME, read_card
+from registry.folders.hubkit import path_there
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.measurements import counting
 

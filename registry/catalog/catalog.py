@@ -31,7 +31,7 @@ from registry.fields import check_text
 from registry.log.log import current_user
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.storage.files import is_digest, open_file
+from registry.storage.files import is_digest
 from registry.store import Store
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
 from registry.tables.lineage import Lineage, find_lineage, find_parents
@@ -130,7 +130,7 @@ class Catalog:
             self.store,
             ref,
             folder.manifest,
-            lambda path: open_file(folder.path / path),
+            folder.open,
             publication,
         )
 

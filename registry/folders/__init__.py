@@ -5,17 +5,22 @@ Each kind of folder has a file here with its reader: ``hubkit.py`` for folders w
 card and the headers of safetensors files are read, so that it needs no torch.
 """
 
+from collections.abc import Mapping
+
 from registry.errors import FolderError
 from registry.folders.adapterhub import read_adapterhub_folder
+from registry.folders.contents import is_left_behind
 from registry.folders.folder import Folder, Given
-from registry.folders.hubkit import read_hubkit_folder, write_manifest
+from registry.folders.hubkit import read_hubkit_folder, read_hubkit_tree, write_manifest
 from registry.folders.kinds import PEFT, find_parts
 from registry.folders.peft import read_peft_folder
+from registry.folders.source import Source, Tree
+from registry.storage.blobs import BlobStore
 from registry.storage.durable import storage_errors
-from registry.storage.files import MANIFEST_NAME
+from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.storage.place import Place
 
-__all__ = ["Folder", "Given", "read_folder", "write_manifest"]
+__all__ = ["Folder", "Given", "read_folder", "read_tree", "write_manifest"]
 
 
 def read_folder(
@@ -44,6 +49,40 @@ def read_folder(
             raise FolderError(f"Expected an adapter's folder at {path}, found {found}.", path)
         if (path / MANIFEST_NAME).is_file():
             return read_hubkit_folder(path, look_at_numbers=look_at_numbers)
-        parts = find_parts(path)
-        read = read_peft_folder if parts == (PEFT,) else read_adapterhub_folder
-        return read(path, parts, given or Given())
+        return _read_foreign(path, given)
+
+
+def read_tree(
+    blobs: BlobStore, files: Mapping[str, FileInfo], label: str, given: Given | None = None
+) -> Folder:
+    """Read an adapter's folder whose files are blobs, such as those of a commit.
+
+    Of configurations and the card all is read, of safetensors files the header, of others nothing:
+    sizes and digests are known. Whether weights are finite is not looked at. Hidden files and what
+    training leaves beside an adapter are no part of it. What hubkit published to a hub is the
+    version that it was here.
+
+    Args:
+        blobs: Where the bytes are.
+        files: What identifies each file, by path. A path may be one that no manifest can list.
+        label: What the folder is called, for messages.
+        given: What is known beside it; without meaning for a folder with a manifest.
+
+    Raises:
+        FolderError: It holds no adapter, or several, or files that contradict each other or its
+            manifest, or a file that no manifest can list.
+        ManifestError: Its manifest is malformed, or what its files say does not fit into one.
+        CorruptBlobError: A file has another size or digest than its manifest says, or bytes are
+            missing or altered (DamagedBlobError).
+        StorageError: The blobs cannot be read.
+    """
+    if MANIFEST_NAME in files:
+        return read_hubkit_tree(Tree(blobs, files, label))
+    kept = {path: info for path, info in files.items() if not is_left_behind(path)}
+    return _read_foreign(Tree(blobs, kept, label), given)
+
+
+def _read_foreign(path: Source, given: Given | None) -> Folder:
+    parts = find_parts(path)
+    read = read_peft_folder if parts == (PEFT,) else read_adapterhub_folder
+    return read(path, parts, given or Given())

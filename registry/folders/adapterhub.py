@@ -17,14 +17,14 @@ from registry.folders.folder import Folder, Given, choose_labels, find_base, mak
 from registry.folders.heads import read_head
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, Part
 from registry.folders.safetensors import TensorInfo, read_header, require_weights
+from registry.folders.source import Source
 from registry.manifest import Kind, Method, manifest_errors
-from registry.storage.place import Place
 
 # A LayerNorm before it has the number 0.
 _DOWN = re.compile(r".+\.adapter_down\.[01]\.weight")
 
 
-def read_adapterhub_folder(path: Place, parts: tuple[Part, ...], given: Given) -> Folder:
+def read_adapterhub_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Folder:
     """Read a folder that holds an adapter, a fusion or a head, or one of the first two with a head.
 
     Raises:
@@ -71,7 +71,7 @@ def read_adapterhub_folder(path: Place, parts: tuple[Part, ...], given: Given) -
     )
 
 
-def fused_adapters(path: Place) -> tuple[str, ...]:
+def fused_adapters(path: Source) -> tuple[str, ...]:
     """Return what a fusion folder calls the adapters it was trained on, in its order.
 
     Empty for a folder that holds no AdapterHub fusion.
@@ -93,14 +93,14 @@ def fused_adapters(path: Place) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _backbone_class(config: dict[str, Any], where: Place) -> str | None:
+def _backbone_class(config: dict[str, Any], where: Source) -> str | None:
     # Saved from a model with a head, the class says nothing of the backbone's own.
     name = text_of(config, "model_class", where)
     bare = name and name.endswith("Model") and not name.endswith("AdapterModel")
     return name if bare else None
 
 
-def _header(path: Place, part: Part) -> dict[str, TensorInfo]:
+def _header(path: Source, part: Part) -> dict[str, TensorInfo]:
     weights = path / part.weights
     if not weights.is_file():
         raise PickledWeightsError(
@@ -112,7 +112,7 @@ def _header(path: Place, part: Part) -> dict[str, TensorInfo]:
 
 
 def _adapter_method(
-    source: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Place
+    source: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Source
 ) -> tuple[Method, tuple[str, ...]]:
     """Return the method of an adapter, held to its tensors, and what to note of it."""
     config = read_adapter_config(source, where, tensors)
@@ -146,7 +146,7 @@ def _adapter_method(
     return method, tuple(notes)
 
 
-def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Place) -> None:
+def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Source) -> None:
     name = text_of(config, "name", where)
     if name is None:
         raise FolderError(f"{where} lacks the adapter's name.", where)
@@ -162,7 +162,7 @@ def _check_name(config: dict[str, Any], tensors: Mapping[str, TensorInfo], where
 
 
 def _check_fusion(
-    path: Place, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
+    path: Source, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
 ) -> dict[str, Any]:
     names = fused_adapters(path)
     if len(given.parents) != len(names):

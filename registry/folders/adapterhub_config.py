@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from registry.errors import FolderError, did_you_mean
 from registry.folders.bounded import shown
 from registry.folders.configs import count_of, text_of
-from registry.storage.place import Place
+from registry.folders.source import Source
 
 PLAIN_BOTTLENECK: Mapping[str, Any] = {
     "original_ln_after": True,
@@ -176,7 +176,7 @@ class AdapterConfig:
 
 
 def read_adapter_config(
-    source: Mapping[str, Any], where: Place, tensors: Mapping[str, Shaped]
+    source: Mapping[str, Any], where: Source, tensors: Mapping[str, Shaped]
 ) -> AdapterConfig:
     """Read what an ``adapter_config.json`` of the library says, held to the weights beside it.
 
@@ -229,7 +229,7 @@ def odd_option(settings: Mapping[str, Any], plain: Mapping[str, Any]) -> str | N
     return None
 
 
-def _named(name: str, where: Place) -> dict[str, Any]:
+def _named(name: str, where: Source) -> dict[str, Any]:
     if "|" in name:
         return {"architecture": "union"}
     options = _NAMED.get(_OLD_NAMES.get(name, name))
@@ -244,7 +244,7 @@ def _named(name: str, where: Place) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "reduction_factor"}
 
 
-def _modern(given: Mapping[str, Any], has_version: bool, where: Place) -> dict[str, Any]:
+def _modern(given: Mapping[str, Any], has_version: bool, where: Source) -> dict[str, Any]:
     options = {
         _OLD_OPTIONS.get(key, key): value for key, value in given.items() if key not in _OF_FUSIONS
     }
@@ -266,7 +266,7 @@ def _modern(given: Mapping[str, Any], has_version: bool, where: Place) -> dict[s
     return options
 
 
-def _method(options: Mapping[str, Any], where: Place) -> tuple[str, str | None]:
+def _method(options: Mapping[str, Any], where: Source) -> tuple[str, str | None]:
     """Return what a method is called, and why it is not composed."""
     architecture = text_of(options, "architecture", where)
     if architecture == "lora":
@@ -326,7 +326,7 @@ def fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
     )
 
 
-def _require_meaning(options: Mapping[str, Any], where: Place) -> None:
+def _require_meaning(options: Mapping[str, Any], where: Source) -> None:
     """Make sure that the library could build what the options say."""
     left_out = options.get("leave_out", [])
     if left_out is not None and (
@@ -350,7 +350,7 @@ def _require_meaning(options: Mapping[str, Any], where: Place) -> None:
         _factors(options, "inv_adapter_reduction_factor", where)
 
 
-def _require_places(options: Mapping[str, Any], tensors: Iterable[str], where: Place) -> None:
+def _require_places(options: Mapping[str, Any], tensors: Iterable[str], where: Source) -> None:
     """Make sure that all weights are where the options put adapters: the library drops others."""
     left_out = options.get("leave_out") or []
     for name in tensors:
@@ -383,7 +383,7 @@ def _require_sizes(
     options: Mapping[str, Any],
     hidden_size: int | None,
     tensors: Mapping[str, Shaped],
-    where: Place,
+    where: Source,
 ) -> None:
     """Hold the shapes of all that is adapted to the sizes in the configuration."""
     rank, sizes = options.get("r"), _bottleneck_sizes(options, hidden_size, where)
@@ -412,7 +412,7 @@ def _require_sizes(
 
 
 def _bottleneck_sizes(
-    options: Mapping[str, Any], hidden_size: int | None, where: Place
+    options: Mapping[str, Any], hidden_size: int | None, where: Source
 ) -> list[int] | None:
     """Return which bottleneck sizes the layers may have, None where it is not said."""
     if options.get("reduction_factor") is None:
@@ -422,7 +422,7 @@ def _bottleneck_sizes(
     return [max(1, int(hidden_size // one)) for one in factors] if hidden_size else None
 
 
-def _factors(options: Mapping[str, Any], key: str, where: Place) -> list[float]:
+def _factors(options: Mapping[str, Any], key: str, where: Source) -> list[float]:
     """Return the ratios of two widths that an option holds, of which there may be one a layer."""
     given = options.get(key)
     by_layer = key == "reduction_factor"

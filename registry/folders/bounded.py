@@ -11,8 +11,7 @@ from collections import Counter
 from typing import Any
 
 from registry.errors import FolderError
-from registry.storage.files import open_file
-from registry.storage.place import Place
+from registry.folders.source import Source, read_source
 
 MOST_DIGITS = 100
 """Characters of one number; those of real files have about 20."""
@@ -24,16 +23,16 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def read_bytes(path: Place, most: int) -> bytes:
+def read_bytes(path: Source, most: int) -> bytes:
     """Return what a file holds.
 
     Raises:
         FolderError: It holds more than `most` bytes.
         NotAFileError: It is no regular file.
+        CorruptBlobError: It is a blob that is missing, truncated or altered.
         OSError: It cannot be read.
     """
-    with open_file(path) as stream:
-        content = stream.read(most + 1)
+    content = read_source(path, most)
     if len(content) > most:
         raise FolderError(
             f"{path} is larger than {most} bytes; expected less of such a file. Shorten it.", path

@@ -9,7 +9,7 @@ from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.bounded import DEEPEST, MOST_DIGITS, read_bytes
-from registry.storage.place import Place
+from registry.folders.source import Source
 
 CARD_NAME = "README.md"
 BASE_TAG = "base_model:"
@@ -48,7 +48,7 @@ class Card:
     text: str = ""
 
 
-def read_card(folder: Place) -> Card:
+def read_card(folder: Source) -> Card:
     """Return what the card of a folder says; an empty one where there is none.
 
     Raises:
@@ -70,7 +70,7 @@ def read_card(folder: Place) -> Card:
     return parse_card(text, path)
 
 
-def parse_card(text: str, path: Place) -> Card:
+def parse_card(text: str, path: Source) -> Card:
     """Read a card from its text.
 
     Raises:

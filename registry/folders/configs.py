@@ -5,12 +5,12 @@ from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.bounded import parse_json, read_bytes, shown
-from registry.storage.place import Place
+from registry.folders.source import Source
 
 _MAX_BYTES = 4 * 1024 * 1024
 
 
-def read_config(path: Place) -> dict[str, Any]:
+def read_config(path: Source) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -29,7 +29,7 @@ def read_config(path: Place) -> dict[str, Any]:
     return config
 
 
-def text_of(config: Mapping[str, Any], key: str, path: Place) -> str | None:
+def text_of(config: Mapping[str, Any], key: str, path: Source) -> str | None:
     """Return a text in a config, None where it is left out, null or empty.
 
     Raises:
@@ -41,7 +41,7 @@ def text_of(config: Mapping[str, Any], key: str, path: Place) -> str | None:
     return value or None
 
 
-def count_of(config: Mapping[str, Any], key: str, path: Place) -> int | None:
+def count_of(config: Mapping[str, Any], key: str, path: Source) -> int | None:
     """Return a positive whole number in a config, None where it is left out or null.
 
     Raises:

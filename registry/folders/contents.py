@@ -9,6 +9,7 @@ from pathlib import Path
 from registry.errors import FolderError, InvalidNameError, PickledWeightsError
 from registry.folders.kinds import PARTS
 from registry.folders.safetensors import read_header
+from registry.folders.source import Source, Tree
 from registry.folders.weights import examine_weights
 from registry.storage.files import MANIFEST_NAME, FileInfo, hash_stream, open_file, parse_path
 from registry.storage.place import Place
@@ -17,6 +18,13 @@ PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 """The endings of files that may be pickles, which can run code when they are loaded."""
 
 _CHECKPOINT = re.compile(r"(?:.*/)?checkpoint-\d+(?=/)")
+_HIDDEN = re.compile(r"(?:.*/)?\..*", re.DOTALL)
+# What transformers' Trainer writes beside a model, and TensorBoard while it is trained.
+_OF_TRAINING = re.compile(
+    r"(?:.*/)?(?:training_args\.bin|optimizer\.(?:bin|pt)|(?:scheduler|scaler)\.pt|"
+    r"rng_state(?:_\d+)?\.pth|events\.out\.tfevents\.[^/]*)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +40,24 @@ class Contents:
     notes: tuple[str, ...]
 
 
-def list_files(root: Place) -> set[str]:
+def list_files(root: Source) -> set[str]:
     """Return the relative paths of all files but the manifest, refusing what does not travel.
 
     Raises:
         FolderError: One is a link, a special file, or has a name that some system refuses.
         OSError: A folder cannot be read.
     """
+    files = {*root.files} if isinstance(root, Tree) else _walk(root)
+    files.discard(MANIFEST_NAME)
+    for file in files:
+        try:
+            parse_path(file)
+        except InvalidNameError as error:
+            raise FolderError(f"{root}: {error} Rename the file.", file) from error
+    return files
+
+
+def _walk(root: Place) -> set[str]:
     files = set()
     for folder, folders, names in os.walk(root, onerror=_reraise):
         for name in folders + names:
@@ -52,16 +71,10 @@ def list_files(root: Place) -> set[str]:
                 )
         for name in names:
             files.add(Path(folder, name).relative_to(root).as_posix())
-    files.discard(MANIFEST_NAME)
-    for file in files:
-        try:
-            parse_path(file)
-        except InvalidNameError as error:
-            raise FolderError(f"{root}: {error} Rename the file.", file) from error
     return files
 
 
-def examine(path: Place) -> FileInfo:
+def examine(path: Source) -> FileInfo:
     """Return size and digest of a file; the header of a safetensors file is checked too.
 
     Raises:
@@ -70,17 +83,20 @@ def examine(path: Place) -> FileInfo:
     """
     if path.suffix == ".safetensors":
         read_header(path)
+    if isinstance(path, Tree):
+        return path.info
     with open_file(path) as stream:
         return hash_stream(stream)
 
 
-def examine_all(root: Place) -> Contents:
+def examine_all(root: Source) -> Contents:
     """Examine every file of a folder that other tools wrote, each in one pass.
 
-    Checkpoints of a training run are left out: they hold other weights, and its state.
+    Checkpoints of a training run are left out: they hold other weights, and its state. The weights
+    of a tree are not looked at.
 
     Raises:
-        FolderError: As `list_files` and `examine`, or weights hold NaN or infinity.
+        FolderError: As `list_files` and `examine`, or weights on the disk hold NaN or infinity.
         PickledWeightsError: A file is a pickle.
         OSError: A file cannot be read.
     """
@@ -108,11 +124,12 @@ def examine_all(root: Place) -> Contents:
             "and hubkit loads only what lies in the folder itself."
         )
     for name in names:
-        if not name.endswith(".safetensors"):
-            files[name] = examine(root / name)
+        path = root / name
+        if isinstance(path, Tree) or not name.endswith(".safetensors"):
+            files[name] = examine(path)
             continue
-        weights = examine_weights(root / name)
-        weights.require_finite(root / name)
+        weights = examine_weights(path)
+        weights.require_finite(path)
         files[name] = weights.info
         if weights.changes_nothing:
             notes.append(
@@ -131,6 +148,16 @@ def _folder(name: str, weights: Collection[str]) -> str | None:
 def is_in_checkpoint(name: str) -> bool:
     """Whether a path leads into a checkpoint of a training run: ``checkpoint-500/...``."""
     return _CHECKPOINT.match(name) is not None
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder that it is in, has a name that starts with a dot."""
+    return _HIDDEN.fullmatch(name) is not None
+
+
+def is_left_behind(name: str) -> bool:
+    """Whether a file in a repository is no part of an adapter: hidden, or a training's own."""
+    return is_hidden(name) or _OF_TRAINING.fullmatch(name) is not None
 
 
 def checkpoints_in(names: Iterable[str]) -> list[str]:

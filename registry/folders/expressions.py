@@ -10,7 +10,7 @@ from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.bounded import shown
-from registry.storage.place import Place
+from registry.folders.source import Source
 
 MOST_SECONDS = 3.0
 """For all matches of one file; a large model has some thousands, which take microseconds each."""
@@ -33,7 +33,7 @@ class Expressions:
         where: The file, for messages.
     """
 
-    def __init__(self, where: Place) -> None:
+    def __init__(self, where: Source) -> None:
         self._where = where
         self._left = MOST_SECONDS
         self._compiled: dict[str, Any] = {}
@@ -89,7 +89,7 @@ class Expressions:
         return found
 
 
-def require_quick(config: Mapping[str, Any], paths: Iterable[str], where: Place) -> None:
+def require_quick(config: Mapping[str, Any], paths: Iterable[str], where: Source) -> None:
     """Make sure that PEFT, which knows no limit of time, can match what a configuration says.
 
     Args:

@@ -11,8 +11,8 @@ from typing import Any
 
 from registry.errors import FolderError, did_you_mean
 from registry.folders.bounded import shown
+from registry.folders.source import Source
 from registry.manifest import ProblemType
-from registry.storage.place import Place
 
 _MOST_LAYERS = 64
 
@@ -132,7 +132,7 @@ class FlexibleHead:
         }
 
 
-def flexible_head(config: Mapping[str, Any], where: Place) -> FlexibleHead | None:
+def flexible_head(config: Mapping[str, Any], where: Source) -> FlexibleHead | None:
     """Read how a flexible head is built.
 
     Args:
@@ -186,7 +186,7 @@ def flexible_head(config: Mapping[str, Any], where: Place) -> FlexibleHead | Non
 class _Reader:
     """Options, each held to what it may be."""
 
-    def __init__(self, values: Mapping[str, Any], known: Mapping[str, Any], where: Place) -> None:
+    def __init__(self, values: Mapping[str, Any], known: Mapping[str, Any], where: Source) -> None:
         self._values = values
         self._known = known
         self._where = where

@@ -4,15 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from registry.errors import FolderError, HeadLabelsError, UnknownBaseError
 from registry.folders.bounded import shown
 from registry.folders.card import Card
 from registry.folders.configs import text_of
 from registry.folders.contents import examine_all
+from registry.folders.source import Source, open_source
 from registry.manifest import BaseModelInfo, Manifest, Method, Parent, manifest_errors
-from registry.storage.place import Place
 
 # What programs write where they know no name.
 _NO_NAMES = {"none", "null", "nil", "nan", "undefined", "unknown", "n/a", "na", ".", "./"}
@@ -32,8 +32,12 @@ class Folder:
     """
 
     manifest: Manifest
-    path: Place
+    path: Source
     notes: tuple[str, ...] = ()
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file that the manifest lists; whoever reads it checks the digest."""
+        return open_source(self.path / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Given:
 
 
 def find_base(
-    config: dict[str, Any], key: str, path: Place, card: Card, given: Given, **known: Any
+    config: dict[str, Any], key: str, path: Source, card: Card, given: Given, **known: Any
 ) -> BaseModelInfo:
     """Return the base model of a folder.
 
@@ -103,7 +107,7 @@ def find_base(
 
 
 def make_folder(
-    path: Place,
+    path: Source,
     *,
     method: Method,
     base: BaseModelInfo,
@@ -135,7 +139,7 @@ def make_folder(
 
 
 def choose_labels(
-    path: Place, found: tuple[str, ...], rows: int | None, given: Given
+    path: Source, found: tuple[str, ...], rows: int | None, given: Given
 ) -> tuple[str, ...]:
     """Return the labels of a head.
 

@@ -10,7 +10,7 @@ from registry.folders.flexible_heads import flexible_head
 from registry.folders.folder import Given, choose_labels
 from registry.folders.kinds import HEAD
 from registry.folders.safetensors import TensorInfo
-from registry.storage.place import Place
+from registry.folders.source import Source
 from registry.task_types import of_class, of_head, with_outputs
 
 _HEAD_LAYER = re.compile(r"heads\.[^.]+\.(\d+)\.weight")
@@ -18,7 +18,7 @@ _OUTPUTS = ("classifier.out_proj.weight", "classifier.weight", "score.weight", "
 
 
 def read_head(
-    path: Place, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
+    path: Source, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
 ) -> dict[str, Any]:
     """Return the labels and the task type of a head, held to its weights.
 

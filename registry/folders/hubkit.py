@@ -1,15 +1,30 @@
-"""hubkit's own folder: ``hubkit.json`` and exactly the files it lists."""
+"""hubkit's own folder: ``hubkit.json`` and exactly the files it lists.
 
+On a hub, it has another card: ``README.md`` there is what hubkit wrote of the version for the hub's
+filters, and the version's own card lies beside it.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 
 from registry.errors import CorruptBlobError, FolderError
-from registry.folders.contents import examine, list_files, listed
+from registry.folders.card import CARD_NAME
+from registry.folders.contents import examine, is_left_behind, list_files, listed
 from registry.folders.folder import Folder
+from registry.folders.source import Source, Tree, read_source
 from registry.folders.weights import examine_weights
 from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.durable import storage_errors, write_file
-from registry.storage.files import MANIFEST_NAME, open_file
+from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.storage.place import Place
+
+OWN_CARD = "hubkit-own-card.md"
+"""Where on a hub the card that a version came with lies."""
+
+
+def path_there(path: str) -> str:
+    """Return where a file of a version is on a hub."""
+    return OWN_CARD if path == CARD_NAME else path
 
 
 def read_hubkit_folder(path: Place, *, look_at_numbers: bool) -> Folder:
@@ -26,8 +41,56 @@ def read_hubkit_folder(path: Place, *, look_at_numbers: bool) -> Folder:
         CorruptBlobError: A file has another size or digest than the manifest says.
     """
     files = list_files(path)
-    with open_file(path / MANIFEST_NAME) as stream:
-        manifest = Manifest.from_json(stream.read(MAX_BYTES + 1), str(path / MANIFEST_NAME))
+    manifest = _read_manifest(path)
+    _require_listed(path, files, manifest)
+    for name, expected in manifest.files.items():
+        file = path / name
+        if look_at_numbers and name.endswith(".safetensors"):
+            weights = examine_weights(file)
+            _require_same(file, expected, weights.info)
+            weights.require_finite(file)
+        else:
+            _require_same(file, expected, examine(file))
+    return Folder(manifest, path)
+
+
+def read_hubkit_tree(tree: Tree) -> Folder:
+    """Read ``hubkit.json`` and hold every file to it: the folder itself, or what a hub has of it.
+
+    Raises:
+        FolderError: A file is missing, not listed, or not safetensors inside.
+        ManifestError: The manifest is malformed.
+        CorruptBlobError: A file has another size or digest than the manifest says.
+    """
+    manifest = _read_manifest(tree)
+    folder = _as_published(tree, manifest)
+    _require_listed(folder, list_files(folder), manifest)
+    for name, expected in manifest.files.items():
+        _require_same(folder / name, expected, examine(folder / name))
+    return Folder(manifest, folder)
+
+
+def _as_published(tree: Tree, manifest: Manifest) -> Tree:
+    """Return the version's folder, without what only a hub has of it."""
+    files = {
+        path: info
+        for path, info in tree.files.items()
+        if path in manifest.files or not is_left_behind(path)
+    }
+    if CARD_NAME not in manifest.files:
+        files.pop(CARD_NAME, None)
+    elif OWN_CARD in files and OWN_CARD not in manifest.files:
+        files[CARD_NAME] = files.pop(OWN_CARD)
+        return replace(tree, files=files, renamed={CARD_NAME: OWN_CARD})
+    return replace(tree, files=files)
+
+
+def _read_manifest(path: Source) -> Manifest:
+    where = path / MANIFEST_NAME
+    return Manifest.from_json(read_source(where, MAX_BYTES), str(where))
+
+
+def _require_listed(path: Source, files: set[str], manifest: Manifest) -> None:
     missing = sorted(manifest.files.keys() - files)
     if missing:
         raise FolderError(
@@ -42,20 +105,15 @@ def read_hubkit_folder(path: Place, *, look_at_numbers: bool) -> Folder:
             "Remove what does not belong to the adapter, or write the folder again.",
             unlisted,
         )
-    for name, expected in manifest.files.items():
-        weights = None
-        if look_at_numbers and name.endswith(".safetensors"):
-            weights = examine_weights(path / name)
-        found = examine(path / name) if weights is None else weights.info
-        if found != expected:
-            raise CorruptBlobError(
-                f"{path / name}: {MANIFEST_NAME} says {expected}, found {found}. "
-                "Copy or pull the whole folder again, or write it again if you meant to edit it.",
-                path / name,
-            )
-        if weights is not None:
-            weights.require_finite(path / name)
-    return Folder(manifest, path)
+
+
+def _require_same(path: Source, expected: FileInfo, found: FileInfo) -> None:
+    if found != expected:
+        raise CorruptBlobError(
+            f"{path}: {MANIFEST_NAME} says {expected}, found {found}. "
+            "Copy or pull the whole folder again, or write it again if you meant to edit it.",
+            path,
+        )
 
 
 def write_manifest(path: Path, manifest: Manifest) -> Manifest:

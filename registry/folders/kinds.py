@@ -1,14 +1,13 @@
 """Which kind of folder it is, by the names of its files."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.configs import read_config
+from registry.folders.source import Source, names_in
 from registry.storage.files import MANIFEST_NAME
-from registry.storage.place import Place
 
 _SHOWN = 8
 
@@ -48,7 +47,7 @@ HEAD = Part(
 PARTS = (PEFT, ADAPTER, FUSION, HEAD)
 
 
-def find_parts(path: Place) -> tuple[Part, ...]:
+def find_parts(path: Source) -> tuple[Part, ...]:
     """Return what a folder without a manifest holds: one part, or one and the head beside it.
 
     Raises:
@@ -56,8 +55,8 @@ def find_parts(path: Place) -> tuple[Part, ...]:
             weights, or the reverse.
         OSError: The folder cannot be read.
     """
-    entries = set(os.listdir(path))
-    names = {name for name in entries if not (path / name).is_dir()}
+    names, folders = names_in(path)
+    entries = names | folders
     configured = _configured(path, names)
     weighted = {part for part in PARTS if part.weights in names or part.pickle in names}
     if not configured and not weighted:
@@ -110,7 +109,7 @@ def _instead(part: Part, entries: set[str]) -> str:
     return "found neither. Copy the whole folder."
 
 
-def _configured(path: Place, names: set[str]) -> set[Part]:
+def _configured(path: Source, names: set[str]) -> set[Part]:
     """Which parts have their configuration; both libraries call one ``adapter_config.json``."""
     configured = {part for part in (FUSION, HEAD) if part.config in names}
     if PEFT.config not in names:

@@ -14,7 +14,7 @@ from registry.errors import FolderError
 from registry.folders.bounded import shown
 from registry.folders.configs import count_of
 from registry.folders.expressions import Expressions
-from registry.storage.place import Place
+from registry.folders.source import Source
 
 ALL_LINEAR = "all-linear"
 PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
@@ -137,7 +137,7 @@ class LoraConfig:
         return default
 
 
-def read_lora(config: Mapping[str, Any], where: Place) -> LoraConfig:
+def read_lora(config: Mapping[str, Any], where: Source) -> LoraConfig:
     """Read the configuration of a LoRA.
 
     Args:
@@ -182,7 +182,7 @@ def unknown_options(config: Mapping[str, Any]) -> list[str]:
     return [key for key, value in config.items() if key not in _KNOWN_OPTIONS and value]
 
 
-def _variant(config: Mapping[str, Any], where: Place) -> Variant | None:
+def _variant(config: Mapping[str, Any], where: Source) -> Variant | None:
     if _switch(config, "use_dora", where):
         return Variant("dora", "the option use_dora is True, which scales the columns of weights")
     start = config.get("init_lora_weights")
@@ -218,7 +218,7 @@ def _variant(config: Mapping[str, Any], where: Place) -> Variant | None:
 
 
 def _targets(
-    config: Mapping[str, Any], where: Place, expressions: Expressions
+    config: Mapping[str, Any], where: Source, expressions: Expressions
 ) -> tuple[str, ...] | str | None:
     targets = config.get("target_modules")
     if targets is None:
@@ -234,7 +234,7 @@ def _targets(
     return tuple(targets)
 
 
-def _excluded(config: Mapping[str, Any], where: Place) -> tuple[str, ...] | str | None:
+def _excluded(config: Mapping[str, Any], where: Source) -> tuple[str, ...] | str | None:
     given = config.get("exclude_modules")
     if isinstance(given, str | None):
         return given or None
@@ -243,7 +243,7 @@ def _excluded(config: Mapping[str, Any], where: Place) -> tuple[str, ...] | str 
     return tuple(given) or None
 
 
-def _layers(config: Mapping[str, Any], where: Place) -> frozenset[int] | None:
+def _layers(config: Mapping[str, Any], where: Source) -> frozenset[int] | None:
     given, pattern = config.get("layers_to_transform"), config.get("layers_pattern")
     numbers = given if isinstance(given, list) else [] if given is None else [given]
     if not all(type(number) is int for number in numbers):
@@ -258,7 +258,7 @@ def _pattern(
     config: Mapping[str, Any],
     key: str,
     expressions: Expressions,
-    where: Place,
+    where: Source,
     expected: str,
     is_meant: Callable[[Any], bool],
 ) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def _pattern(
     return pattern
 
 
-def _switch(config: Mapping[str, Any], key: str, where: Place) -> bool:
+def _switch(config: Mapping[str, Any], key: str, where: Source) -> bool:
     value = config.get(key)
     if value is not None and not isinstance(value, bool):
         raise _wrong(where, key, value, "true or false")
@@ -288,7 +288,7 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _wrong(where: Place, key: str, value: Any, expected: str) -> FolderError:
+def _wrong(where: Source, key: str, value: Any, expected: str) -> FolderError:
     return FolderError(
         f"{where}: {key} is {shown(value)}; expected {expected}. Mend the file.", where
     )

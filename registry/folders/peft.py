@@ -28,8 +28,8 @@ from registry.folders.peft_names import (
     task_of,
 )
 from registry.folders.safetensors import TensorInfo, read_header, require_numbers, require_weights
+from registry.folders.source import Source
 from registry.manifest import HeadInfo, Method, manifest_errors
-from registry.storage.place import Place
 from registry.task_types import of_class, of_peft, with_outputs
 
 _METHODS = (
@@ -59,7 +59,7 @@ _BEYOND = {
 _HEAD = re.compile(r"(?:.+\.)?(?:classifier|score)(?:\.out_proj)?\.weight")
 
 
-def read_peft_folder(path: Place, parts: tuple[Part, ...], given: Given) -> Folder:
+def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Folder:
     """Read a PEFT folder of any method.
 
     Raises:
@@ -132,7 +132,7 @@ def read_peft_folder(path: Place, parts: tuple[Part, ...], given: Given) -> Fold
     )
 
 
-def _read_tensors(weights: Place) -> dict[str, TensorInfo]:
+def _read_tensors(weights: Source) -> dict[str, TensorInfo]:
     """Return the tensors by the names that they have without wrappers."""
     found = read_header(weights)
     if not found:
@@ -148,7 +148,7 @@ def _read_tensors(weights: Place) -> dict[str, TensorInfo]:
     return tensors
 
 
-def _require_plain_names(weights: Place, method: str) -> None:
+def _require_plain_names(weights: Source, method: str) -> None:
     """Refuse wrappers in the names of what PEFT itself has to read, which does not find them."""
     wrapped = next((name for name in read_header(weights) if plain_name(name) != name), None)
     if wrapped is not None:
@@ -161,7 +161,7 @@ def _require_plain_names(weights: Place, method: str) -> None:
 
 
 def _require_saved(
-    config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], where: Place
+    config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], where: Source
 ) -> None:
     """Make sure that the weights hold the modules that were trained as a whole.
 
@@ -213,7 +213,7 @@ def _notes(config: Mapping[str, Any], lora: LoraConfig | None, method: str) -> l
     return notes
 
 
-def _type(config: dict[str, Any], where: Place) -> str:
+def _type(config: dict[str, Any], where: Source) -> str:
     type = text_of(config, "peft_type", where)
     if type is None:
         raise FolderError(f"{where}: peft_type is empty; expected a method such as LORA.", where)
@@ -226,7 +226,7 @@ def _type(config: dict[str, Any], where: Place) -> str:
     return type
 
 
-def _base_class(config: dict[str, Any], where: Place) -> str | None:
+def _base_class(config: dict[str, Any], where: Source) -> str | None:
     mapping = config.get("auto_mapping") or {}
     if not isinstance(mapping, dict):
         raise FolderError(f"{where}: auto_mapping is {shown(mapping)}; expected an object.", where)
@@ -244,7 +244,7 @@ def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
     return rows[max(rows)] if rows else None
 
 
-def _lora_name(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Place) -> str:
+def _lora_name(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Source) -> str:
     """Return what a LoRA is called by what it changes, its tensors held to the configuration."""
     require_weights(tensors, path)
     if any(".lora_embedding_" in name for name in tensors):
@@ -282,7 +282,7 @@ def _whole(tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
 
 
 def _check_lora(
-    tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Place
+    tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Source
 ) -> dict[str, dict[str, TensorInfo]]:
     """Return every delta, held to the configuration: its module, rank, and both of its sides."""
     deltas: dict[str, dict[str, TensorInfo]] = {}
@@ -316,7 +316,7 @@ def _is_lora(name: str) -> bool:
 
 
 def _check_delta(
-    module: str, delta: Mapping[str, TensorInfo], lora: LoraConfig, path: Place
+    module: str, delta: Mapping[str, TensorInfo], lora: LoraConfig, path: Source
 ) -> None:
     for leaf, axis in (("lora_A.weight", 0), ("lora_B.weight", 1)):
         if leaf not in delta:
@@ -340,7 +340,7 @@ def _check_delta(
         )
 
 
-def _require_target(module: str, lora: LoraConfig, found: Iterable[str], path: Place) -> None:
+def _require_target(module: str, lora: LoraConfig, found: Iterable[str], path: Source) -> None:
     if lora.is_target(module):
         return
     targets = [lora.targets] if isinstance(lora.targets, str) else sorted(lora.targets or ())

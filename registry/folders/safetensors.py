@@ -5,16 +5,15 @@ an unsigned little-endian integer; that many bytes of JSON; then the tensors' by
 header's offsets must cover from first to last without holes or overlap.
 """
 
+import io
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from registry.errors import FolderError
 from registry.folders.bounded import parse_json, shown
-from registry.storage.files import open_file
-from registry.storage.place import Place
+from registry.folders.source import Source, open_source
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """The longest header accepted, enough for about 150,000 tensors."""
@@ -63,15 +62,16 @@ class TensorInfo:
     end: int
 
 
-def read_header(path: Place) -> dict[str, TensorInfo]:
-    """Return the tensors of a safetensors file by name.
+def read_header(path: Source) -> dict[str, TensorInfo]:
+    """Return the tensors of a safetensors file by name, without reading a byte of them.
 
     Raises:
         FolderError: The file breaks a rule of the format; the message says which.
         OSError: The file cannot be read.
     """
-    with open_file(path) as stream:
-        size = os.fstat(stream.fileno()).st_size
+    with open_source(path, buffer=1) as stream:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
         prefix = stream.read(8)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or length > size - 8:
@@ -93,7 +93,7 @@ def read_header(path: Place) -> dict[str, TensorInfo]:
     return tensors
 
 
-def require_weights(tensors: Mapping[str, TensorInfo], path: Place) -> None:
+def require_weights(tensors: Mapping[str, TensorInfo], path: Source) -> None:
     """Make sure that a file holds tensors, and that all of them are weights: numbers, and some.
 
     Raises:
@@ -111,7 +111,7 @@ def require_weights(tensors: Mapping[str, TensorInfo], path: Place) -> None:
             )
 
 
-def require_numbers(tensors: Mapping[str, TensorInfo], path: Place) -> None:
+def require_numbers(tensors: Mapping[str, TensorInfo], path: Source) -> None:
     """Make sure that no tensor is empty, as those are that DeepSpeed's ZeRO-3 has elsewhere.
 
     Raises:
@@ -127,7 +127,7 @@ def require_numbers(tensors: Mapping[str, TensorInfo], path: Place) -> None:
         )
 
 
-def _tensor(path: Place, name: str, value: Any) -> TensorInfo:
+def _tensor(path: Source, name: str, value: Any) -> TensorInfo:
     tensor = f"tensor {shown(name)}"
     match value:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end], **rest}:
@@ -160,7 +160,7 @@ def _tensor(path: Place, name: str, value: Any) -> TensorInfo:
     return TensorInfo(dtype, tuple(shape), start, end)
 
 
-def _require_full_cover(path: Place, tensors: dict[str, TensorInfo], size: int) -> None:
+def _require_full_cover(path: Source, tensors: dict[str, TensorInfo], size: int) -> None:
     position = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if tensor.start != position:
@@ -171,7 +171,7 @@ def _require_full_cover(path: Place, tensors: dict[str, TensorInfo], size: int) 
         raise _broken(path, f"its tensors end at byte {position} of {size}")
 
 
-def _broken(path: Place, problem: str) -> FolderError:
+def _broken(path: Source, problem: str) -> FolderError:
     return FolderError(
         f"{path} is not a sound safetensors file: {problem}. Save the adapter again.", path
     )

@@ -85,10 +85,16 @@ class BlobStore(Protocol):
                 bound.
         """
 
-    def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
+    def open(self, digest: str, *, label: str = "the blob", buffer: int | None = None) -> BinaryIO:
         """Open the blob for reading; whoever reads it checks the digest.
 
         What goes wrong while it is read is a StorageError, too.
+
+        Args:
+            digest: Which blob.
+            label: What it is, for messages.
+            buffer: Bytes to fetch at once where fewer are asked for; 1 for no byte that is not.
+                Default: as many as the storage is quick with.
 
         Raises:
             CorruptBlobError: It is not there.

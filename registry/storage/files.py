@@ -150,10 +150,14 @@ def leave_to_sqlite(path: Path) -> None:
         _OF_SQLITE[_identity(os.stat(path))] = path
 
 
-def open_file(path: Place | str) -> BinaryIO:
+def open_file(path: Place | str, *, buffer: int = CHUNK) -> BinaryIO:
     """Open a regular file for reading; never wait for a pipe or a device to have something.
 
     Use it for every file that hubkit did not write itself.
+
+    Args:
+        path: The file.
+        buffer: Bytes to read at once where fewer are asked for; 1 for no byte that is not.
 
     Raises:
         NotAFileError: It is a folder, a pipe, a socket, a device, or an open database.
@@ -169,7 +173,7 @@ def open_file(path: Place | str) -> BinaryIO:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):  # replaced since
             raise _no_file(path, _kind(mode))
-        return io.BufferedReader(_File(descriptor, path), CHUNK)
+        return io.BufferedReader(_File(descriptor, path), buffer)
     except BaseException:
         os.close(descriptor)
         raise

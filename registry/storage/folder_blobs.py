@@ -33,6 +33,7 @@ from registry.storage.durable import (
     storage_errors,
 )
 from registry.storage.files import (
+    CHUNK,
     FileInfo,
     hash_stream,
     is_digest,
@@ -110,9 +111,9 @@ class FolderBlobStore:
         with stream:
             return hash_stream(stream, most=size)
 
-    def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
+    def open(self, digest: str, *, label: str = "the blob", buffer: int | None = None) -> BinaryIO:
         """Open the blob's file."""
-        stream = self._open(digest)
+        stream = self._open(digest, buffer or CHUNK)
         if stream is None:
             raise lost_blob(label, self.location(digest))
         return stream
@@ -234,13 +235,13 @@ class FolderBlobStore:
                 return True
         return False
 
-    def _open(self, digest: str) -> BinaryIO | None:
+    def _open(self, digest: str, buffer: int = CHUNK) -> BinaryIO | None:
         path = self.path(digest)
         with storage_errors("read", path):
             try:
-                return open_file(path)
+                return open_file(path, buffer=buffer)
             except FileNotFoundError:
-                return open_file(path) if self._bring_back(digest) else None
+                return open_file(path, buffer=buffer) if self._bring_back(digest) else None
 
     def _take_in(self, arrivals: Sequence[Arrival]) -> list[FileInfo]:
         """Store bytes, each under its digest, all of them durable on return."""

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from registry.errors import CorruptBlobError
 from registry.storage.blobs import (
@@ -32,8 +32,8 @@ from registry.storage.files import (
     require_same,
 )
 
-if TYPE_CHECKING:
-    from obstore import ReadableFile
+_BUFFER = 4 * CHUNK
+"""Bytes of one request where a whole blob is read in small steps."""
 
 PART = 8 * 1024 * 1024
 """Bytes of a part of a larger blob, each of which is uploaded, and repeated, by itself."""
@@ -88,9 +88,9 @@ class ObjectBlobStore:
         with stream:
             return hash_stream(stream, most=size)
 
-    def open(self, digest: str, *, label: str = "the blob") -> BinaryIO:
+    def open(self, digest: str, *, label: str = "the blob", buffer: int | None = None) -> BinaryIO:
         """Open the blob's object; only the ranges that are read are fetched."""
-        stream = self._open(digest)
+        stream = self._open(digest, buffer or _BUFFER)
         if stream is None:
             raise lost_blob(label, self.location(digest))
         return stream
@@ -212,26 +212,20 @@ class ObjectBlobStore:
             with arrival.open() as stream:
                 self.put(stream, arrival.expected, label=arrival.label)
 
-    def _open(self, digest: str) -> BinaryIO | None:
-        reader = self._reader(digest)
-        if reader is None and self._bring_back(digest):
-            reader = self._reader(digest)
-        if reader is None:
+    def _open(self, digest: str, buffer: int = _BUFFER) -> BinaryIO | None:
+        size = self.ensure_in_place(digest)
+        if size is None:
             return None
-        return cast(BinaryIO, io.BufferedReader(_Stream(reader, self.bucket), CHUNK))
-
-    def _reader(self, digest: str) -> "ReadableFile | None":
-        reader: ReadableFile | None = None
-        with self.bucket.errors("read"), suppress(FileNotFoundError):
-            reader = self._obstore.open_reader(self._store, _key(digest), buffer_size=4 * CHUNK)
-        return reader
+        stream = _Stream(self.bucket, _key(digest), size)
+        return cast(BinaryIO, io.BufferedReader(stream, buffer))
 
 
 class _Stream(io.RawIOBase):
-    """What `obstore` reads, as a file of the standard library."""
+    """An object as a file of the standard library; each read is a request."""
 
-    def __init__(self, reader: "ReadableFile", bucket: Bucket) -> None:
-        self._reader, self._bucket = reader, bucket
+    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
+        self._bucket, self._key, self._size = bucket, key, size
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -240,15 +234,20 @@ class _Stream(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._reader.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._reader.tell()
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
 
     def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
+        length = min(len(buffer), self._size - self._position)
+        if length <= 0:
+            return 0
         with self._bucket.errors("read"):
-            content = self._reader.read(len(buffer))
+            content = self._bucket.obstore.get_range(
+                self._bucket.store, self._key, start=self._position, length=length
+            )
         buffer[: len(content)] = memoryview(content)
+        self._position += len(content)
         return len(content)
 
 

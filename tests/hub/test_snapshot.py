@@ -112,6 +112,7 @@ def test_of_another_tools_repository_only_what_an_adapter_may_need_is_listed(
 ) -> None:
     kept = {**PEFT, "README.md": b"", "tokenizer.json": b"", "pytorch_adapter.bin": b""}
     left_out = (".gitattributes", "logs/.x", "training_args.bin", "checkpoint-5/a.json", "other.pt")
+    left_out += ("runs/1/events.out.tfevents.1.host",)
     serve(hostile, {**kept, **dict.fromkeys(left_out, b"")})
     assert list_files(session, at(session)).keys() == kept.keys()
 

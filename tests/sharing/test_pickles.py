@@ -68,12 +68,15 @@ def test_a_folder_with_a_manifest_is_taken_as_it_is(folder: Path) -> None:
         assert clean == folder
 
 
-def test_other_pickles_and_hidden_files_are_left_out(folder: Path) -> None:
+def test_other_pickles_hidden_files_and_what_training_leaves_behind_are_left_out(
+    folder: Path,
+) -> None:
     (folder / "training_args.bin").write_bytes(b"anything")
     (folder / "optimizer.pt").write_bytes(b"anything")
     (folder / ".git").mkdir()
     (folder / ".git" / "config").write_text("")
     (folder / ".gitattributes").write_text("")
+    (folder / "events.out.tfevents.1.host").write_bytes(b"anything")
     with without_pickles(folder) as (clean, left_out):
         assert left_out == ["optimizer.pt", "training_args.bin"]
         assert set(os.listdir(clean)) == {"adapter_config.json", SAFE}

@@ -9,16 +9,19 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from hubkit.composing.combine import publish_stack
-from hubkit.hub.revisions import OWN_CARD
 from hubkit.sharing.claims import claims_of
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version
+from registry.folders import read_tree
 from registry.folders.card import parse_card
+from registry.folders.hubkit import OWN_CARD
+from registry.storage.folder_blobs import FolderBlobStore
 from tests.support.foreign import BERT, PEFT, copy
 from tests.support.hub import Hub
 from tests.support.measurements import measurement
 from tests.support.roundtrip import come_as, pull, push
 from tests.support.shelf import BASE_ID, publish_fusion, publish_head, publish_lora, publish_on_base
+from tests.support.trees import stored
 
 
 def commits(hub: Hub, name: str) -> int:
@@ -151,6 +154,23 @@ def test_a_card_of_its_own_is_kept_to_the_byte_and_its_text_shown(
         "tiny-bert",
     )
     assert card.tags[0] == "mine"
+
+
+def test_what_a_hub_holds_of_a_version_is_read_as_that_version(
+    catalog: Catalog, hub: Hub, tmp_path: Path
+) -> None:
+    version = publish_head(catalog)
+    folder = copy(PEFT / "lora" / "a", tmp_path / "a")
+    (folder / "README.md").write_text("# My own words\n")
+    lora = publish_folder(catalog, folder, AdapterRef.parse("film"), task="film")
+    catalog.record(lora.ref, [measurement(dataset="ada/films", value=0.25)])
+    push(catalog, hub, "topic")
+    push(catalog, hub, "film")
+    assert ".eval_results/hubkit.yaml" in hub.repos["ada/film"].files()
+    blobs = FolderBlobStore(tmp_path / "hub")
+    for name, published in (("ada/topic", version), ("ada/film", lora)):
+        read = read_tree(blobs, stored(blobs, hub.repos[name].files()), name)
+        assert read.manifest.digest == published.manifest_digest
 
 
 def test_the_manifest_lists_what_is_there(catalog: Catalog, hub: Hub) -> None:

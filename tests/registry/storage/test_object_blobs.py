@@ -11,9 +11,10 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import boto3
+import obstore
 import pytest
 from moto.server import MotoRequestHandler
 
@@ -306,3 +307,30 @@ def test_the_size_of_what_is_in_the_trash_is_told_and_nothing_moves(
     assert keys(s3) == [trashed]
     assert blobs.ensure_in_place(expected.sha256) == expected.size
     assert keys(s3) == [*in_place, trashed]
+
+
+def test_with_a_buffer_of_one_byte_no_byte_is_fetched_that_is_not_asked_for(
+    s3: "boto3.client", blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(PART)
+    digest = blobs.put(io.BytesIO(content), info(content)).sha256
+    fetched: list[int] = []
+    get_range = obstore.get_range
+
+    def counted(*arguments: Any, **options: Any) -> obstore.Bytes:
+        found = get_range(*arguments, **options)
+        fetched.append(len(found))
+        return found
+
+    monkeypatch.setattr(obstore, "get_range", counted)
+    with blobs.open(digest, buffer=1) as stream:
+        assert stream.read(8) == content[:8]
+        assert stream.read(1000) == content[8:1008]
+        assert stream.seek(0, io.SEEK_END) == PART
+        assert stream.read(1) == b""
+    assert fetched == [8, 1000]
+    fetched.clear()
+    with blobs.open(digest) as stream:
+        for start in range(0, PART, PART // 16):
+            assert stream.read(PART // 16) == content[start : start + PART // 16]
+    assert fetched == [PART]
