@@ -10,12 +10,15 @@ HubkitError
 │   ├── NoCandidateError
 │   ├── VersionNotFoundError
 │   ├── AliasNotFoundError
+│   ├── AccountNotFoundError
+│   ├── TokenNotFoundError
 │   └── ParentNotFoundError
 │       └── FusedAdapterNotFoundError
 ├── ConflictError
 │   ├── OtherKindError
 │   ├── EarlierExportError
 │   └── RemoteConflictError
+├── PasswordError
 ├── ManifestError
 ├── FolderError
 │   ├── HeadLabelsError
@@ -148,6 +151,14 @@ class AliasNotFoundError(NotFoundError):
     """The adapter exists, but has no such alias."""
 
 
+class AccountNotFoundError(NotFoundError):
+    """No user or organisation has this name; `expected` is the kind, if one was."""
+
+
+class TokenNotFoundError(NotFoundError):
+    """A user has no token of this name; `subject` is the user's."""
+
+
 class ParentNotFoundError(NotFoundError):
     """A fusion, stack or mix is made of an adapter that this registry does not have."""
 
@@ -170,6 +181,10 @@ class EarlierExportError(ConflictError):
 
 class RemoteConflictError(ConflictError):
     """What is to be published has no place in a repository on a hub, which holds something else."""
+
+
+class PasswordError(HubkitError):
+    """A password is too short or too long, or what is needed to keep it is not installed."""
 
 
 class ManifestError(HubkitError):

@@ -1,0 +1,43 @@
+"""The text of an access token, of which the registry keeps only a hash.
+
+``hubkit_``, 32 letters and digits by chance, and the first 6 digits of the SHA-256 of all before
+them: a mistyped token, or one of another hub, is refused without asking the database, and whoever
+looks for leaked tokens in files can tell them from other text.
+"""
+
+import hashlib
+import re
+import secrets
+from string import ascii_letters, digits
+
+PREFIX = "hubkit_"
+
+_LENGTH = 32
+_CHECKSUM = 6
+_SHAPE = re.compile(f"{PREFIX}[0-9A-Za-z]{{{_LENGTH}}}[0-9a-f]{{{_CHECKSUM}}}")
+_SHOWN = len(PREFIX) + 4
+
+
+def make_token() -> str:
+    """Return a new token, of 190 random bits."""
+    text = PREFIX + "".join(secrets.choice(ascii_letters + digits) for _ in range(_LENGTH))
+    return text + _checksum(text)
+
+
+def is_well_formed(text: str) -> bool:
+    """Whether a text can be a token: it has the right shape, and its checksum is right."""
+    return _SHAPE.fullmatch(text) is not None and _checksum(text[:-_CHECKSUM]) == text[-_CHECKSUM:]
+
+
+def hash_token(text: str) -> str:
+    """Return what is kept of a token; a slow hash would protect no better what is this random."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hint(text: str) -> str:
+    """Return the start of a token, by which people tell theirs apart."""
+    return text[:_SHOWN]
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_CHECKSUM]
