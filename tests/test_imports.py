@@ -29,7 +29,8 @@ REGISTRY_ROOMS = {
     "accounts": ["database", "log", "store", "tables"],
     "runs": [],
     "maintenance": [
-        *("catalog", "database", "home", "history", "log", "runs", "storage", "store", "tables"),
+        *("accounts", "catalog", "database", "home", "history", "log", "runs", "storage"),
+        *("store", "tables"),
     ],
 }
 HUBKIT_ROOMS = {

@@ -270,8 +270,14 @@ class Catalog:
         def change(connection: Connection) -> Version:
             at = datetime.now(UTC)
             version = load_version(connection, set_yank(connection, ref, at, reason))
-            details = {"number": version.number, "reason": reason, "yanked_at": at.isoformat()}
-            self.log.append(connection, "yank", ref, **details)
+            self.log.append(
+                connection,
+                "yank",
+                ref,
+                number=version.number,
+                reason=reason,
+                yanked_at=at.isoformat(),
+            )
             return version
 
         return self.database.transact(change)

@@ -32,6 +32,9 @@ Action = Literal[
     "quarantine",
     "fetch",
     "rebuild",
+    "account",
+    "member",
+    "token",
 ]
 
 
@@ -55,7 +58,7 @@ class Entry(BaseModel):
         record: Always 1: the schema of this.
         sequence: Its place in the log, from 1 on without a gap.
         at: When, in UTC.
-        actor: Who: the user of the process.
+        actor: Who: the user of the process, or of a hub, with the token that they showed.
         action: What.
         name: To which adapter, without version; empty if to none.
         details: What else there is to know; enough to do it again.

@@ -90,7 +90,13 @@ class Log:
         return sequence == 0 or found == hash
 
     def append(
-        self, connection: Connection, action: Action, ref: AdapterRef | None = None, **details: Any
+        self,
+        connection: Connection,
+        action: Action,
+        ref: AdapterRef | None = None,
+        *,
+        actor: str | None = None,
+        **details: Any,
     ) -> None:
         """Add an entry; the last thing to do in a write transaction.
 
@@ -100,6 +106,7 @@ class Log:
             connection: The transaction of the change.
             action: What was done.
             ref: To which adapter; default: to none.
+            actor: Who did it; default: the user of this process.
             details: JSON values; those that are None are left out.
 
         Raises:
@@ -121,7 +128,7 @@ class Log:
         entry = Entry(
             sequence=last + 1,
             at=datetime.now(UTC).isoformat(),
-            actor=current_user(),
+            actor=current_user() if actor is None else actor,
             action=action,
             name=str(ref.repository) if ref else "",
             details={key: value for key, value in details.items() if value is not None},

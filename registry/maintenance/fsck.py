@@ -19,7 +19,7 @@ from registry.errors import (
 from registry.maintenance.blob_check import check_blobs
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import structure_problems
-from registry.maintenance.logged import check_logged
+from registry.maintenance.logged import check_accounts, check_logged
 from registry.maintenance.rebuild import find_behind
 from registry.maintenance.rows import (
     check_listings,
@@ -103,6 +103,7 @@ def _check_rows(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator
     yield from of_log
     # What the log of an older database does not tell of, the records do.
     if is_up_to_date and not any(finding.state == "damaged" for finding in of_log):
+        yield from check_accounts(catalog, repair)
         yield from check_logged(catalog, repair)
         yield from check_publications(catalog, repair)
     yield from check_rows(catalog, repair)

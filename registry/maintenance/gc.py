@@ -144,8 +144,13 @@ def collect_garbage(
         runs = _clear_runs(catalog.home, now - max(grace, RUN_GRACE), dry_run)
         if (removed or marked) and not dry_run:
             with catalog.database.write() as connection:
-                counts = {"removed": len(removed), "condemned": len(marked)}
-                catalog.log.append(connection, "gc", None, **counts, bytes=sum(removed))
+                catalog.log.append(
+                    connection,
+                    "gc",
+                    removed=len(removed),
+                    condemned=len(marked),
+                    bytes=sum(removed),
+                )
     return Collection(len(removed), sum(removed), len(marked), sum(marked), leftovers, runs)
 
 

@@ -6,12 +6,14 @@ deletions stand in the log alone, and nobody can alter an entry of the log unsee
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from registry.accounts.logged import ACTIONS, LoggedAccounts
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredLogError, AlteredRowsError, HubkitError, InvalidNameError
 from registry.log.entry import Entry
@@ -150,6 +152,40 @@ def check_logged(catalog: Catalog, repair: bool) -> Iterator[Finding]:
                 yield Finding(f"{text} It is as the log says again.", "repaired")
 
 
+def check_accounts(catalog: Catalog, repair: bool) -> Iterator[Finding]:
+    """Yield a finding for each difference between the rows of accounts and the log.
+
+    Args:
+        catalog: Whose rows.
+        repair: Whether to write such rows again, and to revoke tokens that the log does not have.
+    """
+    with catalog.database.read() as connection:
+        logged = _logged_accounts(catalog, connection)
+        differences, unknown = [*logged.differences(connection)], logged.unknown(connection)
+    for name in unknown:
+        yield Finding(
+            f"{name}: there is a row of this account, but the log does not say who added it. "
+            "Remove the account, unless somebody here knows it."
+        )
+    if repair and differences:
+        with catalog.database.write() as connection:
+            _logged_accounts(catalog, connection).write(connection)
+    for text in differences:
+        if repair:
+            yield Finding(f"{text} The rows are as the log says again.", "repaired")
+        else:
+            yield Finding(text, about=AlteredRowsError)
+
+
+def _logged_accounts(catalog: Catalog, connection: Connection) -> LoggedAccounts:
+    logged = LoggedAccounts()
+    for entry in catalog.log.entries(connection, [""]):
+        if entry.action in ACTIONS:
+            with _reading(entry):
+                logged.add(entry)
+    return logged
+
+
 def missing_versions(catalog: Catalog) -> Iterator[AdapterRef]:
     """Yield the versions that are in the log and not in the rows, and whose manifests are stored.
 
@@ -189,16 +225,27 @@ def _pages(catalog: Catalog) -> Iterator[list[tuple[Logged, _Rows]]]:
 def _of_log(catalog: Catalog, connection: Connection, names: Sequence[str]) -> list[Logged]:
     logged: dict[str, Logged] = {}
     for entry in catalog.log.entries(connection, names):
-        try:
+        with _reading(entry):
             ref = AdapterRef.parse(entry.name)
             logged.setdefault(ref.folded, Logged(ref)).add(entry)
-        except (InvalidNameError, KeyError, TypeError, ValueError) as error:
-            raise AlteredLogError(
-                f"Entry {entry.sequence} of the log does not say what was done to which adapter "
-                f"({error}): somebody altered it.",
-                entry.sequence,
-            ) from error
     return [*logged.values()]
+
+
+@contextmanager
+def _reading(entry: Entry) -> Iterator[None]:
+    """Refuse an entry that cannot be understood.
+
+    Raises:
+        AlteredLogError: In place of what the block raises.
+    """
+    try:
+        yield
+    except (InvalidNameError, KeyError, TypeError, ValueError) as error:
+        raise AlteredLogError(
+            f"Entry {entry.sequence} of the log does not say what was done to what ({error}): "
+            "somebody altered it.",
+            entry.sequence,
+        ) from error
 
 
 def _load(connection: Connection, names: Iterable[str]) -> dict[str, _Rows]:

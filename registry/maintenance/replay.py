@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from registry.accounts.logged import apply_entry
 from registry.errors import (
     AlteredLogError,
     CorruptBlobError,
@@ -159,15 +160,17 @@ class Replay:
 
     def apply(self, connection: Connection, entry: Entry) -> None:
         """Do what an entry says; what cannot be done becomes one of the `problems`."""
-        if not entry.name:
-            return
-        ref = AdapterRef.parse(entry.name)
         try:
             with connection.begin_nested():
-                self._apply(connection, entry, ref, dict(entry.details))
+                if entry.name:
+                    ref = AdapterRef.parse(entry.name)
+                    self._apply(connection, entry, ref, dict(entry.details))
+                else:
+                    apply_entry(connection, entry)
         except (HubkitError, KeyError, TypeError, ValueError) as error:
             if not isinstance(error, NotFoundError):  # of what could not be published, and is told
-                self.problems.append(f"Entry {entry.sequence} ({entry.action} {ref}): {error}")
+                what = f"{entry.action} {entry.name}".rstrip()
+                self.problems.append(f"Entry {entry.sequence} ({what}): {error}")
 
     def _apply(
         self, connection: Connection, entry: Entry, ref: AdapterRef, details: dict[str, Any]

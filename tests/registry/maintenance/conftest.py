@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from registry import AdapterRef, Catalog, Folder, Version, open_catalog
+from registry.accounts.accounts import Accounts
 from registry.maintenance.fsck import Report
 from tests.support.measurements import measurement
 from tests.support.object_storage import BUCKET, endpoint, s3
@@ -63,7 +64,27 @@ def make_busy(catalog: Catalog, source: Catalog, make_folder: Callable[..., Fold
     catalog.publish(GONE, gone)
     catalog.record(GONE, [measurement()])
     catalog.delete(GONE)
+    _add_accounts(catalog)
     return catalog
+
+
+def _add_accounts(catalog: Catalog) -> None:
+    """Add users and an organisation, and change and remove some; none has a credential."""
+    accounts = Accounts(catalog.store)
+    for name in ("Alice", "bob", "carol", "gone"):
+        accounts.add_user(name, admin=name == "carol", actor="Alice (laptop)")
+    accounts.change_user("bob", admin=True)
+    accounts.change_user("carol", admin=False)
+    for name in ("Acme", "old"):
+        accounts.add_organisation(name)
+        accounts.set_member(name, "alice", "admin")
+        accounts.set_member(name, "gone", "write")
+        accounts.set_member(name, "bob", "read")
+    accounts.set_member("acme", "bob", "write")
+    accounts.set_member("acme", "carol", "read")
+    accounts.set_member("acme", "carol", None)
+    accounts.remove("gone")
+    accounts.remove("old")
 
 
 def _parent(version: Version) -> dict[str, str]:
