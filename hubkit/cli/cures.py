@@ -63,6 +63,16 @@ def _of_base(error: errors.NoCandidateError) -> tuple[str, ...]:
     return (f"`hubkit list --base {quote(str(error.subject))}` shows those that there are.",)
 
 
+def _accounts(error: errors.AccountNotFoundError) -> tuple[str, ...]:
+    kinds = {"user": ("user",), "organisation": ("org",)}
+    shown = kinds.get(str(error.expected), ("user", "org"))
+    return tuple(f"`hubkit {kind} list` shows those that there are." for kind in shown)
+
+
+def _tokens(error: errors.TokenNotFoundError) -> tuple[str, ...]:
+    return (f"`hubkit token list {quote(str(error.subject))}` shows those that there are.",)
+
+
 def _yank(error: errors.PartOfAdapterError) -> tuple[str, ...]:
     return (f'`hubkit yank {error.given or "NAME@VERSION"} --reason "..."` does that.',)
 
@@ -90,6 +100,8 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.PartOfAdapterError: _yank,
     errors.RefNotFoundError: _others,
     errors.NoCandidateError: _of_base,
+    errors.AccountNotFoundError: _accounts,
+    errors.TokenNotFoundError: _tokens,
     errors.MissingColumnError: ("Name it with --column NAME=COLUMN.",),
     errors.OtherTaskTypeError: _task_types,
     errors.SeparatorError: ("Say with --separator what separates the columns.",),

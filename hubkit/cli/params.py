@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -121,6 +122,22 @@ class Number(click.FloatRange):
         return number
 
 
+class _Period(click.ParamType[timedelta]):
+    """A time span of whole hours, days or weeks, of a century at most: 12h, 90d, 4w."""
+
+    name = "period"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        found = re.fullmatch(r"([1-9][0-9]{0,5})([hdw])", str(value))
+        units = {"h": "hours", "d": "days", "w": "weeks"}
+        period = timedelta(**{units[found[2]]: int(found[1])}) if found else None
+        if period is None or period > timedelta(days=36525):
+            self.fail(f"{value!r}: expected a period of up to a century, as 12h, 90d or 4w.")
+        return period
+
+
 class _Text(click.ParamType[str]):
     """A text that is not empty."""
 
@@ -136,6 +153,7 @@ class _Text(click.ParamType[str]):
 
 LAYERS = _Layers()
 NAME = _Name()
+PERIOD = _Period()
 REF = _Ref()
 SIZE = _Size()
 TEXT = _Text()

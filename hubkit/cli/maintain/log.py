@@ -114,5 +114,15 @@ def _more(entry: Entry) -> str:
             return str(details.get("label"))
         case "gc":
             return f"{details.get('removed')} blobs removed, {details.get('condemned')} condemned"
+        case "account":
+            return f"{details.get('change')} {details.get('account')}"
+        case "member":
+            role = details.get("role")
+            what = f"as {role} to" if role else "out of"
+            return f"{details.get('user')} {what} {details.get('organisation')}"
+        case "token":
+            scope = f" ({details['scope']})" if details.get("scope") else ""
+            named = f"{details.get('token')} of {details.get('account')}"
+            return f"{details.get('change')} {named}{scope}"
         case _:
             return "-"

@@ -1,0 +1,1 @@
+"""Commands for whoever serves a registry as a hub."""
