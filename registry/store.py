@@ -11,7 +11,7 @@ from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore, read_blob
 from registry.storage.files import MANIFEST_NAME
-from registry.storage.folder_blobs import FolderBlobStore
+from registry.storage.folder_blobs import SCRATCH_NAME, FolderBlobStore
 
 DATABASE_NAME = "hubkit.db"
 
@@ -52,7 +52,8 @@ class Store:
         from registry.log.object_records import ObjectRecordStore
         from registry.storage.object_blobs import ObjectBlobStore
 
-        return cls(home, rows, ObjectBlobStore(storage), Log(ObjectRecordStore(storage)))
+        blobs = ObjectBlobStore(storage, home / SCRATCH_NAME)
+        return cls(home, rows, blobs, Log(ObjectRecordStore(storage)))
 
     def manifest(self, ref: AdapterRef, digest: str) -> Manifest:
         """Return the manifest of a version, verified.

@@ -15,9 +15,9 @@ from typing import BinaryIO, Protocol
 from registry.errors import DamagedBlobError
 from registry.storage.durable import flush, scratch_file, settle, storage_errors
 from registry.storage.files import FileInfo, hash_stream, require_same
+from registry.storage.receiver import Receiver
 
 _CURE = "Publish or pull the same adapter again if it cannot be fetched from where it was pulled."
-NOTHING_STORED = " Nothing was stored: copy, pull or write the file again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,19 @@ class BlobStore(Protocol):
 
     def put_all(self, arrivals: Iterable[Arrival]) -> None:
         """As `put`, for many blobs, which wait for the storage together."""
+
+    def receive(self, expected: FileInfo | None, label: str) -> Receiver:
+        """Return what takes bytes as they come, and stores them as `put` does.
+
+        They are hashed also where such a blob is already there.
+
+        Args:
+            expected: What the bytes must be; None for whatever they are.
+            label: What they are, for messages.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
 
     def set_aside(self, digest: str) -> str | None:
         """Move a damaged blob to the quarantine; return where it is now, None if it is intact."""

@@ -4,11 +4,11 @@ import errno
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from registry.errors import FullDiskError, StorageError
 from registry.storage.place import Place
@@ -21,6 +21,8 @@ _CURES = {
     errno.EPERM: "Check its owner and permissions.",
     errno.EROFS: "The file system is read-only; choose a folder on another one.",
 }
+
+T = TypeVar("T")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MOST_AT_ONCE = 16
@@ -114,6 +116,11 @@ def at_once(calls: Sequence[Callable[[], object]]) -> None:
         wait(others)
     for other in others:
         other.result()
+
+
+def beside(call: Callable[[], T]) -> "Future[T]":
+    """Start something in another thread; what it calls waits for nothing that is started so."""
+    return _threads().submit(call)
 
 
 @cache

@@ -7,15 +7,16 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from registry.errors import CorruptBlobError, InvalidNameError, NotAFileError
-from registry.storage.durable import storage_errors
+from registry.storage.durable import beside, storage_errors
 from registry.storage.place import Place
 
 MANIFEST_NAME = "hubkit.json"
@@ -24,6 +25,8 @@ MANIFEST_NAME = "hubkit.json"
 CHUNK = 2 * 1024 * 1024
 """Bytes read, hashed and written at a time."""
 
+# Below this, to hand a chunk to another thread takes longer than to hash it.
+_HASHED_BESIDE = 256 * 1024
 _SYNCED_AT_ONCE = 32 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_PATH_BYTES = 512
@@ -241,6 +244,72 @@ class FileInfo(BaseModel):
         return f"{self.size} bytes with SHA-256 {self.sha256}"
 
 
+class HashedWriter:
+    """Bytes that are hashed while they are written to a file.
+
+    A large chunk is hashed while it is written and the next one is made, and the disk writes
+    meanwhile too, rather than all at the end; memory stays at two chunks. A chunk must not change
+    afterwards. No thread waits between calls.
+
+    Args:
+        target: The file; default: none, the bytes are hashed only.
+
+    Attributes:
+        size: How many bytes there were.
+    """
+
+    def __init__(self, target: BinaryIO | None = None) -> None:
+        """Write nothing yet."""
+        self._target = target
+        self._sha256 = hashlib.sha256()
+        self._hashing: Future[None] | None = None
+        self._syncing: Future[None] | None = None
+        self._synced = 0
+        self.size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Write the next bytes.
+
+        Raises:
+            OSError: They, or bytes before them, cannot be written.
+        """
+        if self._hashing is not None:
+            self._hashing.result()
+            self._hashing = None
+        if self._target is None or len(chunk) < _HASHED_BESIDE:
+            self._sha256.update(chunk)
+        else:
+            self._hashing = beside(partial(self._sha256.update, chunk))
+        self.size += len(chunk)
+        if self._target is not None:
+            self._target.write(chunk)
+            self._sync(self._target)
+
+    def finish(self) -> FileInfo:
+        """Return what was written, of which the last may not be on the disk yet.
+
+        Raises:
+            OSError: Some of it could not be written.
+        """
+        for last in (self._hashing, self._syncing):
+            if last is not None:
+                last.result()
+        return FileInfo(sha256=self._sha256.hexdigest(), size=self.size)
+
+    def stop(self) -> None:
+        """Return when nothing is done with the file any more."""
+        wait(going_on for going_on in (self._hashing, self._syncing) if going_on is not None)
+
+    def _sync(self, target: BinaryIO) -> None:
+        if self.size - self._synced < _SYNCED_AT_ONCE:
+            return
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()
+        self._syncing, self._synced = beside(partial(os.fsync, target.fileno())), self.size
+
+
 def hash_stream(
     source: BinaryIO, *, most: int | None = None, target: BinaryIO | None = None
 ) -> FileInfo:
@@ -253,35 +322,16 @@ def hash_stream(
         target: Gets the very bytes that are hashed, of which the last may not be on the disk yet;
             default: nothing does.
     """
-    sha256 = hashlib.sha256()
-    size = synced = 0
-    hashing: Future[None] | None = None
-    syncing: Future[None] | None = None
-    # A chunk is hashed while it is written and the next one is read, and the disk writes meanwhile
-    # too, rather than all at the end; memory stays at two chunks. What fits one starts no thread.
-    with ThreadPoolExecutor(max_workers=2) as beside:
-        while most is None or size <= most:
-            chunk = source.read(CHUNK if most is None else min(CHUNK, most + 1 - size))
-            if hashing is not None:
-                hashing.result()
-                hashing = None
+    writer = HashedWriter(target)
+    try:
+        while most is None or writer.size <= most:
+            chunk = source.read(CHUNK if most is None else min(CHUNK, most + 1 - writer.size))
             if not chunk:
                 break
-            if target is None or len(chunk) < CHUNK:
-                sha256.update(chunk)
-            else:
-                hashing = beside.submit(sha256.update, chunk)
-            size += len(chunk)
-            if target is not None:
-                target.write(chunk)
-                if size - synced >= _SYNCED_AT_ONCE and (syncing is None or syncing.done()):
-                    if syncing is not None:
-                        syncing.result()
-                    syncing, synced = beside.submit(os.fsync, target.fileno()), size
-        for last in (hashing, syncing):
-            if last is not None:
-                last.result()
-    return FileInfo(sha256=sha256.hexdigest(), size=size)
+            writer.write(chunk)
+        return writer.finish()
+    finally:
+        writer.stop()
 
 
 def require_same(

@@ -9,7 +9,7 @@ tmp/                          being written; nothing in it is ever read back
 import os
 import re
 import uuid
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.storage.blobs import (
-    NOTHING_STORED,
     Arrival,
     Stored,
     lost_blob,
@@ -41,6 +40,7 @@ from registry.storage.files import (
     parse_digest,
     require_same,
 )
+from registry.storage.receiver import NOTHING_STORED, Receiver
 
 SCRATCH_NAME = "tmp"
 """The folder for what is being written, in a registry's."""
@@ -130,6 +130,18 @@ class FolderBlobStore:
         remaining = iter(arrivals)
         while batch := list(islice(remaining, _STAGED_AT_ONCE)):
             self._take_in(batch)
+
+    def receive(self, expected: FileInfo | None, label: str) -> Receiver:
+        """Return what takes bytes as they come, in a scratch file."""
+        with self._storing(label):
+            make_folders(self.scratch)
+        return Receiver(
+            scratch_file(self.scratch),
+            lambda info, file: self._settle([info], [(info, file)]),
+            expected,
+            label,
+            self.root.parent,
+        )
 
     def holds(self, info: FileInfo) -> bool:
         """Whether these bytes are stored; reads them. Their name may not be on the disk yet.
@@ -247,7 +259,6 @@ class FolderBlobStore:
         """Store bytes, each under its digest, all of them durable on return."""
         infos: list[FileInfo] = []
         staged: list[tuple[FileInfo, BinaryIO]] = []
-        waits: list[Callable[[], None]] = []
         label = arrivals[0].label + (f" and {len(arrivals) - 1} more" if arrivals[1:] else "")
         with self._storing(label), ExitStack() as scratch:
             for arrival in arrivals:
@@ -256,20 +267,26 @@ class FolderBlobStore:
                     if info is None or not self.holds(info):
                         info, file = self._stage(arrival, scratch)
                         staged.append((info, file))
-                        waits.append(partial(flush, file))
                     infos.append(info)
-            targets = {self.path(info.sha256).parent for info in infos}
-            # A folder that is there may be another process's, and not be on the disk yet.
-            changed = {target.parent for target in targets} | {self.root}
-            changed.update(folder for target in targets for folder in new_folders(target))
-            at_once([*waits, *(partial(fsync_folder, folder) for folder in sorted(changed))])
-            for info, file in staged:
-                if not self.holds(info):  # another process may have been quicker
-                    os.chmod(file.name, 0o444)
-                    os.replace(file.name, self.path(info.sha256))
-            # Of blobs that were there, too: whoever renamed one may not have come to this yet.
-            at_once([partial(fsync_folder, target) for target in sorted(targets)])
+            self._settle(infos, staged)
         return infos
+
+    def _settle(
+        self, infos: Sequence[FileInfo], staged: Sequence[tuple[FileInfo, BinaryIO]]
+    ) -> None:
+        """Make staged bytes appear under their digests, and all of `infos` durable."""
+        targets = {self.path(info.sha256).parent for info in infos}
+        # A folder that is there may be another process's, and not be on the disk yet.
+        changed = {target.parent for target in targets} | {self.root}
+        changed.update(folder for target in targets for folder in new_folders(target))
+        waits = [partial(flush, file) for _, file in staged]
+        at_once([*waits, *(partial(fsync_folder, folder) for folder in sorted(changed))])
+        for info, file in staged:
+            if not self.holds(info):  # another process may have been quicker
+                os.chmod(file.name, 0o444)
+                os.replace(file.name, self.path(info.sha256))
+        # Of blobs that were there, too: whoever renamed one may not have come to this yet.
+        at_once([partial(fsync_folder, target) for target in sorted(targets)])
 
     def _stage(self, arrival: Arrival, scratch: ExitStack) -> tuple[FileInfo, BinaryIO]:
         """Copy bytes to a scratch file, and require that they are the right ones."""

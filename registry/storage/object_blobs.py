@@ -12,17 +12,18 @@ import uuid
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import BinaryIO, cast
 
 from registry.errors import CorruptBlobError
 from registry.storage.blobs import (
-    NOTHING_STORED,
     Arrival,
     Stored,
     lost_blob,
 )
 from registry.storage.bucket import Bucket
-from registry.storage.durable import at_once
+from registry.storage.durable import at_once, make_folders, storage_errors
 from registry.storage.files import (
     CHUNK,
     FileInfo,
@@ -31,6 +32,7 @@ from registry.storage.files import (
     parse_digest,
     require_same,
 )
+from registry.storage.receiver import NOTHING_STORED, Receiver
 
 _BUFFER = 4 * CHUNK
 """Bytes of one request where a whole blob is read in small steps."""
@@ -46,13 +48,16 @@ class ObjectBlobStore:
 
     Args:
         url: ``s3://bucket/folder``, ``gs://...`` or ``az://...``.
+        scratch: The folder for what is being received; it is made when first needed. Default: the
+            system's own for such files.
 
     Raises:
         StorageError: `url` is malformed, or the client is not installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, scratch: Path | None = None) -> None:
         """Connect to nothing yet."""
+        self._scratch = Path(gettempdir()) if scratch is None else scratch
         self.bucket = Bucket(url)
         self.url = self.bucket.url
         self._obstore, self._store = self.bucket.obstore, self.bucket.store
@@ -205,6 +210,26 @@ class ObjectBlobStore:
                         raise failures[0] from error
                     raise
         return expected
+
+    def receive(self, expected: FileInfo | None, label: str) -> Receiver:
+        """Return what takes bytes as they come, in a scratch file; they are sent when it is whole.
+
+        So a slow client holds no upload open, which a kill would leave to be paid for, and nothing
+        is sent that is wrong.
+        """
+        with storage_errors("make", self._scratch):
+            make_folders(self._scratch)
+        return Receiver(
+            TemporaryFile(dir=self._scratch),
+            partial(self._send, label),
+            expected,
+            label,
+            self._scratch,
+        )
+
+    def _send(self, label: str, info: FileInfo, file: BinaryIO) -> None:
+        file.seek(0)
+        self.put(file, info, label=label)
 
     def put_all(self, arrivals: Iterable[Arrival]) -> None:
         """Store several blobs, one after the other."""

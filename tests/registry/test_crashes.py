@@ -4,6 +4,8 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +26,11 @@ from registry import (
 )
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import GRACE, collect_garbage
+from registry.storage.blobs import verify_blob
+from registry.storage.files import CHUNK
+from registry.storage.folder_blobs import FolderBlobStore
 from tests.support.power import PowerCut, before_each_step, failing_at
+from tests.support.trees import info_of
 
 ONE, TWO = AdapterRef.parse("alice/one"), AdapterRef.parse("two")
 AT_ONCE = timedelta(0)
@@ -125,6 +131,63 @@ def test_whatever_step_a_kill_or_a_power_cut_comes_before_the_registry_is_whole(
             assert catalog.resolve(ONE).number == 3
         catalog.close()
         shutil.rmtree(image)
+
+
+@pytest.mark.parametrize("step", [500_000, CHUNK])
+def test_whatever_step_a_cut_comes_before_a_received_blob_is_whole_or_not_there(
+    tmp_path: Path, step: int
+) -> None:
+    content = os.urandom(CHUNK + 1)
+    info = info_of(content)
+    home = tmp_path / "registry"
+    home.mkdir()
+    cut = PowerCut(home, tmp_path / "images")
+    with cut.watching():
+        receiver = FolderBlobStore(home).receive(info, "w.bin")
+        for start in range(0, len(content), step):
+            receiver.write(content[start : start + step])
+        receiver.finish()
+    assert cut.steps > 10
+    assert len(cut.taken) > 2
+    for image in cut.taken:
+        blobs = FolderBlobStore(image)
+        assert blobs.examine(info.sha256) in (None, info), image
+        others = [path for path in image.rglob("*") if path.is_file() and path.name != info.sha256]
+        assert {path.parent for path in others} <= {image / "tmp"}
+        again = blobs.receive(info, "w.bin")
+        again.write(content)
+        again.finish()
+        verify_blob(blobs, info)
+    for image in cut.final:
+        verify_blob(FolderBlobStore(image), info)
+
+
+def test_a_process_that_is_killed_while_it_receives_leaves_a_scratch_file_that_gc_removes(
+    catalog: Catalog, start_python: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    process = start_python(
+        """
+import sys, time
+from pathlib import Path
+from registry.storage.folder_blobs import FolderBlobStore
+receiver = FolderBlobStore(Path(sys.argv[1])).receive(None, "w.bin")
+receiver.write(bytes(1_000_000))
+print("halfway", flush=True)
+time.sleep(60)
+""",
+        catalog.home,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "halfway\n"
+    process.kill()
+    process.communicate()
+    assert catalog.blobs.prefixes() == set()
+    (scratch,) = (catalog.home / "tmp").iterdir()
+    assert stat.S_IMODE(scratch.stat().st_mode) == 0o600
+    assert collect_garbage(catalog).leftovers == 0  # somebody may still write to it
+    os.utime(scratch, (0, 0))
+    assert collect_garbage(catalog).leftovers == 1
+    assert not scratch.exists()
 
 
 def test_what_was_acknowledged_survives_a_power_cut_right_after(

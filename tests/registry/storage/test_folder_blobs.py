@@ -164,15 +164,34 @@ class FullDisk:
         return io.BufferedWriter(File(path, mode.replace("b", ""), opener=opener))
 
 
+def put(store: FolderBlobStore) -> None:
+    store.put(io.BytesIO(CONTENT), INFO, label="a@1: w.bin")
+
+
+def receive(store: FolderBlobStore) -> None:
+    receiver = store.receive(INFO, "a@1: w.bin")
+    for start in range(0, len(CONTENT), 1000):
+        receiver.write(CONTENT[start : start + 1000])
+    receiver.finish()
+
+
+Storing = Callable[[FolderBlobStore], None]
+
+
 @pytest.mark.parametrize("nth", range(1, 27))
+@pytest.mark.parametrize("storing", [put, receive])
 def test_a_full_disk_at_any_step_stores_nothing_wrong_and_leaves_no_scratch_file(
-    store: FolderBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+    store: FolderBlobStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    storing: Storing,
+    nth: int,
 ) -> None:
     with monkeypatch.context() as patch:
         disk = FullDisk(patch, nth)
         error = None
         try:
-            store.put(io.BytesIO(CONTENT), INFO, label="a@1: w.bin")
+            storing(store)
         except StorageError as caught:
             error = caught
     assert (error is not None) == (disk.left <= 0)
@@ -185,12 +204,13 @@ def test_a_full_disk_at_any_step_stores_nothing_wrong_and_leaves_no_scratch_file
     verify_blob(store, INFO)
 
 
+@pytest.mark.parametrize("storing", [put, receive])
 def test_the_full_disk_test_reaches_past_the_last_step(
-    store: FolderBlobStore, monkeypatch: pytest.MonkeyPatch
+    store: FolderBlobStore, monkeypatch: pytest.MonkeyPatch, storing: Storing
 ) -> None:
     with monkeypatch.context() as patch:
         disk = FullDisk(patch, 1000)
-        store.put(io.BytesIO(CONTENT), INFO)
+        storing(store)
     assert 20 <= 1000 - disk.left < 27
 
 
