@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from registry.folders.contents import (
 )
 from registry.folders.kinds import PARTS
 from registry.folders.safetensors import MAX_HEADER_BYTES
+from registry.storage.blobs import BlobStore, copy_blob
 from registry.storage.durable import storage_errors
-from registry.storage.files import MANIFEST_NAME
+from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.storage.place import Copy, Place
 
 
@@ -85,29 +86,67 @@ def without_pickles(folder: Place) -> Iterator[tuple[Place, list[str]]]:
         files = list_files(folder) if foreign else set()
     # Checkpoints are not published: who reads the folder next leaves them out, and says so.
     files = {name for name in files if not is_in_checkpoint(name)} or files
-    pickles = {name for name in files if name.endswith(PICKLES) and not is_hidden(name)}
+    weights, others = _pickles_in(files)
     left_behind = {name for name in files if is_left_behind(name)}
-    if not pickles and not left_behind:
+    if not weights and not others and not left_behind:
         yield folder, []
         return
     with TemporaryDirectory() as scratch:
         clean = Path(scratch)
-        for name in sorted(files - left_behind - pickles):
+        for name in sorted(files - left_behind - weights.keys() - {*others}):
             target = clean / name
             with storage_errors("copy", folder / name):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, target)
-        weights = {part.pickle: part.weights for part in PARTS}
-        left_out = sorted(pickles)
-        for name in sorted(pickles & weights.keys()):
-            if weights[name] not in files:
-                _convert(folder, name, clean / weights[name])
-                left_out.remove(name)
-        made_of = {weights[name]: name for name in pickles - set(left_out)}
-        yield Copy(clean, str(folder), made_of), left_out
+        for name, safe in weights.items():
+            with storage_errors("read", folder / name):
+                _convert(folder / name, clean / safe, Pickle(name, examine(folder / name).sha256))
+        yield Copy(clean, str(folder), {safe: name for name, safe in weights.items()}), others
 
 
-def _convert(folder: Place, name: str, target: Path) -> None:
-    with storage_errors("read", folder / name):
-        original = examine(folder / name)
-        convert(folder / name, target, {"converted_from": name, "sha256": original.sha256})
+def convert_blobs(
+    blobs: BlobStore, files: Mapping[str, FileInfo], label: str
+) -> dict[str, FileInfo]:
+    """Return the files of a tree of blobs with safetensors for pickled weights, stored as blobs.
+
+    The bytes are those that `without_pickles` makes of the same pickle. Other pickles are left out.
+    A folder with a manifest, which lists its files, is returned as it is.
+
+    Args:
+        blobs: Where the bytes are.
+        files: What identifies each file, by path.
+        label: What the tree is called, for messages.
+
+    Raises:
+        AdapterError: The weights cannot be loaded without running code, or take more memory or
+            time than weights of their size do; nothing was stored of them.
+        CorruptBlobError: A blob is missing, truncated or altered.
+        StorageError: A disk is full or not writable.
+    """
+    if MANIFEST_NAME in files:
+        return dict(files)
+    weights, others = _pickles_in({name for name in files if not is_in_checkpoint(name)})
+    found = {name: files[name] for name in files.keys() - weights.keys() - {*others}}
+    with TemporaryDirectory() as scratch:
+        for name, safe in weights.items():
+            source, target = Path(scratch, name), Path(scratch, safe)
+            called = f"{label}/{name}"
+            copy_blob(blobs, files[name], source, label=called)
+            with storage_errors("read", called):
+                _convert(Copy(source, called), target, Pickle(name, files[name].sha256))
+                info = examine(Copy(target, called))
+                with target.open("rb") as stream:
+                    found[safe] = blobs.put(stream, info, label=called)
+    return found
+
+
+def _pickles_in(files: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Return what pickled weights are called as safetensors, and the pickles to leave out."""
+    names = {part.pickle: part.weights for part in PARTS}
+    pickles = sorted(name for name in files if name.endswith(PICKLES) and not is_hidden(name))
+    weights = {name: names[name] for name in pickles if name in names and names[name] not in files}
+    return weights, [name for name in pickles if name not in weights]
+
+
+def _convert(source: Place, target: Path, pickle: Pickle) -> None:
+    convert(source, target, {"converted_from": pickle.name, "sha256": pickle.sha256})
