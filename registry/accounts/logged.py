@@ -6,12 +6,14 @@ was ended, so that a database out of a backup does not let in whom a later entry
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
+from registry.accounts.access import Level
 from registry.accounts.rows import (
+    Kind,
     add_account,
     fold,
     remove_account,
@@ -62,7 +64,7 @@ class _Account:
     """What the log says of an account; None for what it does not say."""
 
     name: str
-    kind: str | None = None
+    kind: Kind | None = None
     created_at: datetime | None = None
     admin: bool | None = None
     deleted_at: datetime | None = None
@@ -87,7 +89,7 @@ class LoggedAccounts:
     """
 
     accounts: dict[str, _Account] = field(default_factory=dict)
-    members: dict[tuple[str, str], str] = field(default_factory=dict)
+    members: dict[tuple[str, str], Level] = field(default_factory=dict)
     tokens: dict[tuple[str, str], _Token] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
@@ -167,22 +169,24 @@ class LoggedAccounts:
         """Make the rows say what the log says; tokens that differ from it are revoked."""
         rows = {row.folded: row for row in connection.execute(select(ACCOUNTS))}
         for folded, account in self.accounts.items():
-            facts = _facts(account)
-            row = rows.get(folded)
+            row, facts = rows.get(folded), _facts(account)
             if row is None:
-                new = {"folded": folded, "kind": "user", "admin": False} | facts
-                new.setdefault("created_at", account.deleted_at)
-                connection.execute(insert(ACCOUNTS), new)
+                at = account.created_at or account.deleted_at or datetime.now(UTC)
+                kind, admin = account.kind or "user", bool(account.admin)
+                id = add_account(connection, account.name, kind, at, admin=admin).id
             elif any(getattr(row, what) != expected for what, expected in facts.items()):
-                connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == row.id).values(facts))
-                if account.deleted_at is not None:
-                    remove_account(connection, row.id, account.deleted_at)
+                id = row.id
+                connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == id).values(facts))
+            else:
+                continue
+            if account.deleted_at is not None:
+                remove_account(connection, id, account.deleted_at)
         if _members(connection) != self.members:
             ids = {row.folded: row.id for row in connection.execute(select(ACCOUNTS))}
             connection.execute(delete(MEMBERS))
             for (organisation, user), role in self.members.items():
                 if organisation in ids and user in ids:
-                    set_role(connection, ids[organisation], ids[user], role)  # type: ignore[arg-type]
+                    set_role(connection, ids[organisation], ids[user], role)
         for key, id, token in _tokens(connection):
             if self.tokens.get(key) != token:
                 remove_token(connection, id)

@@ -10,6 +10,7 @@ from registry.errors import AccountNotFoundError, ConflictError, did_you_mean
 from registry.refs import AdapterRef
 from registry.tables.models import (
     ACCOUNTS,
+    HUB_LISTINGS,
     MEMBERS,
     REPOSITORIES,
     TOKEN_REPOSITORIES,
@@ -107,6 +108,10 @@ def add_account(
         update(REPOSITORIES)
         .where(REPOSITORIES.c.account_id.is_(None), _called_as_of(folded))
         .values(account_id=id)
+    )
+    owned = select(REPOSITORIES.c.id).where(REPOSITORIES.c.account_id == id)
+    connection.execute(
+        update(HUB_LISTINGS).where(HUB_LISTINGS.c.repository_id.in_(owned)).values(account_id=id)
     )
     return Account(id, name, kind, created_at, admin)
 

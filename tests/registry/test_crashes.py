@@ -16,6 +16,7 @@ import pytest
 from registry import (
     AdapterRef,
     Catalog,
+    ConflictError,
     Folder,
     NotFoundError,
     RefNotFoundError,
@@ -24,6 +25,8 @@ from registry import (
     open_catalog,
     read_folder,
 )
+from registry.accounts.accounts import Accounts
+from registry.accounts.tokens import Tokens
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import GRACE, collect_garbage
 from registry.storage.blobs import verify_blob
@@ -68,6 +71,13 @@ def delete(catalog: Catalog, stage: Stage) -> None:
         catalog.delete(TWO)
 
 
+def admit(catalog: Catalog, stage: Stage) -> None:
+    with contextlib.suppress(ConflictError):  # likewise
+        Accounts(catalog.store).add_user("alice")
+    with contextlib.suppress(ConflictError):
+        Tokens(catalog.store).create("alice", "laptop", "write")
+
+
 def condemn(catalog: Catalog, stage: Stage) -> None:
     collect_garbage(catalog)
 
@@ -76,7 +86,7 @@ def collect(catalog: Catalog, stage: Stage) -> None:
     collect_garbage(catalog, grace=AT_ONCE)
 
 
-OPERATIONS = (publish, alias, yank, delete, condemn, collect)
+OPERATIONS = (publish, alias, yank, delete, admit, condemn, collect)
 Operation = Callable[[Catalog, Stage], None]
 
 

@@ -199,3 +199,14 @@ def test_the_log_tells_what_was_done(run: Run) -> None:
         ("member", "alice out of acme"),
         ("account", "removed alice"),
     ]
+
+
+def test_accounts_that_a_downgrade_took_come_back_from_the_log(run: Run) -> None:
+    run("user", "add", "alice", "--admin")
+    run("token", "create", "alice", "--name", "laptop", "--scope", "read")
+    run("db", "downgrade", "0005", "--yes")
+    assert run("user", "list").stdout == ""
+    run("fsck", "--full", "--repair", status=1)
+    assert run("user", "list").stdout.split("\t")[2] == "admin"
+    assert run("token", "list", "alice").stdout == ""
+    run("fsck", "--full")

@@ -1,6 +1,9 @@
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import delete, insert, select, update
 
 from registry import AdapterRef, Catalog, Folder
 from registry.accounts.access import Level
@@ -14,6 +17,7 @@ from registry.errors import (
     InvalidNameError,
     PasswordError,
 )
+from registry.tables.models import ACCOUNTS, COMMITS, HUB_LISTINGS, REPOSITORIES, TREES
 
 PASSWORD = "correct horse battery"
 
@@ -80,6 +84,23 @@ def test_a_removed_account_keeps_its_name_from_others(accounts: Accounts) -> Non
         with pytest.raises(ConflictError, match=r"Alice was a user until 20.* not given to"):
             add("alice")
     assert accounts.add_user("alice2").id > alice.id
+
+
+def test_of_many_who_ask_for_a_name_at_once_one_gets_it(
+    open_registry: Callable[[str], Catalog],
+) -> None:
+    registries = [Accounts(open_registry("shared").store) for _ in range(4)]
+
+    def add(accounts: Accounts) -> bool:
+        try:
+            accounts.add_user("carol")
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(add, registries)) == [False, False, False, True]
+    assert [user.name for user in registries[0].users()] == ["carol"]
 
 
 def test_the_id_of_an_account_is_never_used_again(accounts: Accounts) -> None:
@@ -182,9 +203,6 @@ def test_a_password_that_was_kept_with_weaker_settings_is_kept_anew(
     accounts: Accounts, catalog: Catalog
 ) -> None:
     from argon2 import PasswordHasher
-    from sqlalchemy import select, update
-
-    from registry.tables.models import ACCOUNTS
 
     weak = PasswordHasher(time_cost=1, memory_cost=1024).hash(PASSWORD)
     with catalog.database.write() as connection:
@@ -226,13 +244,43 @@ def test_an_account_owns_what_was_published_in_its_name(
     assert accounts.count_repositories(accounts.add_user("four")) == 0
 
 
+def test_what_a_hub_lists_of_a_claimed_repository_says_whose_it_is(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    for name in ("carol/one", "dave/two"):
+        catalog.publish(AdapterRef.parse(name), make_folder())
+    # As the history of each would be; kept by hand, so that this test is about accounts alone.
+    zeros = {"digest": "0" * 64, "oid": "0" * 40, "files": 0, "size": 0}
+    now = datetime.now(UTC)
+    with catalog.database.write() as connection:
+        connection.execute(delete(HUB_LISTINGS))
+        tree = connection.scalar(insert(TREES).returning(TREES.c.id), zeros)
+        for id in connection.scalars(select(REPOSITORIES.c.id)).all():
+            commit = connection.scalar(
+                insert(COMMITS).returning(COMMITS.c.id),
+                {
+                    "repository_id": id,
+                    "oid": "f" * 40,
+                    "tree_id": tree,
+                    "author": "carol",
+                    "message": "",
+                    "created_at": now,
+                },
+            )
+            listing = {"repository_id": id, "kind": "model", "visibility": "private"}
+            more = {"commit_id": commit, "card": "{}", "downloads": 0}
+            connection.execute(insert(HUB_LISTINGS), listing | more)
+    carol = Accounts(catalog.store).add_user("carol")
+    with catalog.database.read() as connection:
+        owners = connection.scalars(
+            select(HUB_LISTINGS.c.account_id).order_by(HUB_LISTINGS.c.repository_id)
+        ).all()
+    assert owners == [carol.id, None]
+
+
 def test_what_somebody_owns_is_not_claimed_by_another(
     catalog: Catalog, make_folder: Callable[..., Folder], accounts: Accounts
 ) -> None:
-    from sqlalchemy import update
-
-    from registry.tables.models import REPOSITORIES
-
     catalog.publish(AdapterRef.parse("carol/one"), make_folder())
     bob = accounts.require("bob")
     with catalog.database.write() as connection:

@@ -174,6 +174,20 @@ def test_an_altered_account_is_told_of_and_written_again(
         assert rows(catalog, *tables) == before
 
 
+def test_a_lost_account_owns_again_what_was_its_own(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    catalog.publish(AdapterRef.parse("alice/film"), make_folder())
+    accounts = Accounts(catalog.store)
+    accounts.add_user("alice", admin=True)
+    before = accounts.require("alice")
+    alter(catalog, "UPDATE repositories SET account_id = NULL", "DELETE FROM accounts")
+    assert check_registry(catalog, full=True, repair=True).status == 1
+    after = accounts.require("alice")
+    assert (after.name, after.created_at, after.admin) == ("alice", before.created_at, True)
+    assert accounts.count_repositories(after) == 1
+
+
 TOKEN_CHANGES = {
     "a scope": "UPDATE tokens SET scope = 'admin' WHERE name = 'laptop'",
     "no expiry": "UPDATE tokens SET expires_at = NULL WHERE name = 'laptop'",
