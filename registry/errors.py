@@ -159,6 +159,18 @@ class TokenNotFoundError(NotFoundError):
     """A user has no token of this name; `subject` is the user's."""
 
 
+class RepositoryNotFoundError(NotFoundError):
+    """There is no repository of that name on a hub, or none that the reader may see."""
+
+
+class RevisionNotFoundError(NotFoundError):
+    """A repository has no such branch, tag or commit."""
+
+
+class EntryNotFoundError(NotFoundError):
+    """A commit has no such file or folder."""
+
+
 class ParentNotFoundError(NotFoundError):
     """A fusion, stack or mix is made of an adapter that this registry does not have."""
 
@@ -177,6 +189,14 @@ class OtherKindError(ConflictError):
 
 class EarlierExportError(ConflictError):
     """A folder that a model is to be exported to holds another export."""
+
+
+class ExistsError(ConflictError):
+    """There is a repository, a branch or a tag of that name already."""
+
+
+class StaleParentError(ConflictError):
+    """Somebody else committed meanwhile: the branch is not where the commit was made for."""
 
 
 class RemoteConflictError(ConflictError):

@@ -6,6 +6,7 @@ from pathlib import Path
 from registry.catalog.catalog import Catalog
 from registry.catalog.complete import complete_rows
 from registry.errors import DamagedDatabaseError, RegistryNotFoundError, StorageError
+from registry.history.versions import complete_commits
 from registry.storage.durable import make_folders, storage_errors
 from registry.store import DATABASE_NAME
 
@@ -63,6 +64,7 @@ def open_catalog(
         )
     if catalog.database.upgrade():
         complete_rows(catalog.store)
+        complete_commits(catalog.store)
     return catalog
 
 

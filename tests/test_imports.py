@@ -25,7 +25,7 @@ REGISTRY_ROOMS = {
     "history": ["database", "folders", "log", "storage", "store", "tables"],
     "catalog": ["database", "folders", "history", "log", "storage", "store", "tables"],
     "search": ["catalog", "database", "tables"],
-    "home": ["catalog", "storage", "store"],
+    "home": ["catalog", "history", "storage", "store"],
     "accounts": ["database", "log", "store", "tables"],
     "runs": [],
     "maintenance": [

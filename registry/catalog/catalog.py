@@ -28,6 +28,7 @@ from registry.catalog.measure import record_measurements
 from registry.catalog.publish import publish_version
 from registry.catalog.pull import pull_version
 from registry.fields import check_text
+from registry.history.history import History
 from registry.log.log import current_user
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
@@ -78,6 +79,7 @@ class Catalog:
     ) -> None:
         """Open nothing yet."""
         self.store = Store.at(home, database=database, storage=storage)
+        self.history = History(self.store)
         self.home = home
         self.database = self.store.database
         self.blobs = self.store.blobs

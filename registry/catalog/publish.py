@@ -10,6 +10,8 @@ from typing import BinaryIO
 from sqlalchemy import Connection
 
 from registry.errors import CorruptBlobError
+from registry.history.trees import Tree
+from registry.history.versions import commit_version, facts_of_version, tree_of
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import Arrival, BlobStore
@@ -62,18 +64,24 @@ def publish_version(
         revision, new = record_version(connection, ref, manifest, publication)
         version = load_version(connection, revision)
         if new:
-            store.log.append_publication(connection, version, origin=publication.origin)
-        _keep_from_collection(connection, store.blobs, manifest)
+            committed = commit_version(connection, revision, publication, tree, facts)
+            store.log.append_publication(
+                connection, version, origin=publication.origin, **committed
+            )
+        _keep_from_collection(connection, store.blobs, manifest, tree)
         return version
 
     number = publication.number
     named = ref if number is None else require_number(ref, number, most=MAX_COPIED_NUMBER)
     with store.database.read() as connection:
         require_publishable(connection, ref, manifest)
+    opened = _reading(open_file)
+    tree = tree_of(manifest, opened)
+    facts = facts_of_version(manifest, tree, opened)
     for _ in range(_TRIES):
         # Bytes first, rows last. A crash in between leaves blobs that nothing refers to, never a
         # version whose bytes are missing.
-        store.blobs.put_all(_arrivals(str(named), manifest, open_file))
+        store.blobs.put_all(_arrivals(str(named), manifest, tree, opened))
         try:
             return store.database.transact(record)
         except _BlobsGoneError:
@@ -85,24 +93,31 @@ def publish_version(
     )
 
 
-def _arrivals(
-    label: str, manifest: Manifest, open_file: Callable[[str], BinaryIO]
-) -> Iterator[Arrival]:
+def _reading(open_file: Callable[[str], BinaryIO]) -> Callable[[str], BinaryIO]:
     def opened(path: str) -> BinaryIO:
         with storage_errors("read", Path(path)):
             return open_file(path)
 
+    return opened
+
+
+def _arrivals(
+    label: str, manifest: Manifest, tree: Tree, open_file: Callable[[str], BinaryIO]
+) -> Iterator[Arrival]:
     for path, info in sorted(manifest.files.items()):
-        yield Arrival(partial(opened, path), info, f"{label}: {path}")
-    content = manifest.to_json()
-    info = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-    yield Arrival(partial(io.BytesIO, content), info, f"{label}: {MANIFEST_NAME}")
+        yield Arrival(partial(open_file, path), info, f"{label}: {path}")
+    for name, content in ((MANIFEST_NAME, manifest.to_json()), ("its tree", tree.to_json())):
+        info = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        yield Arrival(partial(io.BytesIO, content), info, f"{label}: {name}")
 
 
-def _keep_from_collection(connection: Connection, blobs: BlobStore, manifest: Manifest) -> None:
+def _keep_from_collection(
+    connection: Connection, blobs: BlobStore, manifest: Manifest, tree: Tree
+) -> None:
     # A blob that was there already may have been condemned, or removed just now. Both are settled
     # here, because garbage is removed inside a write transaction too: before this one or after it.
-    digests = {manifest.digest, *(info.sha256 for info in manifest.files.values())}
+    files = {info.sha256 for info in manifest.files.values()}
+    digests = {manifest.digest, tree.digest, *files}
     spare(connection, digests)
     if any(blobs.ensure_in_place(digest) is None for digest in digests):
         raise _BlobsGoneError

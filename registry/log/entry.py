@@ -35,6 +35,15 @@ Action = Literal[
     "account",
     "member",
     "token",
+    "create",
+    "commit",
+    "squash",
+    "branch",
+    "unbranch",
+    "tag",
+    "untag",
+    "settings",
+    "move",
 ]
 
 

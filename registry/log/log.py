@@ -142,13 +142,28 @@ class Log:
         after_commit(connection, partial(self._settle, entry.sequence, content, previous))
 
     def append_publication(
-        self, connection: Connection, version: Version, *, origin: str | None = None
+        self,
+        connection: Connection,
+        version: Version,
+        *,
+        actor: str | None = None,
+        origin: str | None = None,
+        **committed: Any,
     ) -> None:
-        """Add the entry of a new version, with all that its manifest does not say."""
+        """Add the entry of a new version, with all that its manifest does not say.
+
+        Args:
+            connection: The transaction that recorded it.
+            version: The version.
+            actor: Who published it; default: the user of this process.
+            origin: Where it was pulled from; default: nowhere.
+            committed: What `registry.history.versions.details_of` says of its commit.
+        """
         self.append(
             connection,
             "publish",
             version.ref,
+            actor=actor,
             number=version.number,
             digest=version.manifest_digest,
             author=version.author,
@@ -157,6 +172,7 @@ class Log:
             yanked_at=version.yanked_at.isoformat() if version.yanked_at else None,
             yank_reason=version.yank_reason,
             origin=origin,
+            **committed,
         )
 
     @staticmethod

@@ -28,13 +28,15 @@ from registry.errors import (
     ManifestError,
     StorageError,
 )
+from registry.history.trees import MAX_BYTES as MAX_TREE
+from registry.history.versions import complete_commits
 from registry.log.entry import Entry
 from registry.log.log import Log
 from registry.maintenance.blob_check import concerns_one_file
 from registry.maintenance.copying import copy_rows, is_empty, snapshot
 from registry.maintenance.gc import LOCK_NAME, collection_lock
 from registry.maintenance.integrity import expected_blobs, label
-from registry.manifest import MAX_BYTES
+from registry.manifest import MAX_BYTES as MAX_MANIFEST
 from registry.storage.blobs import BlobStore, read_blob
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import FileInfo
@@ -44,6 +46,8 @@ from registry.store import DATABASE_NAME
 Progress = Callable[[float], None]
 Check = Callable[[], None]
 
+# Of what no row has the size: a manifest, or the list of the files of a commit.
+_MOST = max(MAX_MANIFEST, MAX_TREE)
 _PARTS = {"blobs", "records", "tmp", KNOWN_BASES_NAME, LOCK_NAME, f"{DATABASE_NAME}.lock"}
 
 
@@ -214,6 +218,7 @@ def _copy_alone(source: Catalog, target: Catalog, check: Check, progress: Progre
         before = target.log.records.has(1)
         _install(copy, target, check)
         complete_rows(target.store)  # of a backup that an older hubkit made
+        complete_commits(target.store)
         # Last, as they can be written again from the rows, and rows must not be older than they.
         with target.database.read() as connection:
             missing = target.log.missing_records(connection)
@@ -304,7 +309,7 @@ def _opened(source: BlobStore, digest: str, size: int | None, label: str) -> Bin
     """
     try:
         if size is None:
-            return io.BytesIO(read_blob(source, digest, most=MAX_BYTES, label=label))
+            return io.BytesIO(read_blob(source, digest, most=_MOST, label=label))
         return source.open(digest, label=label)
     except StorageError as error:
         if concerns_one_file(error):

@@ -15,6 +15,7 @@ from sqlalchemy import (
     case,
     func,
     inspect,
+    null,
     or_,
     select,
     text,
@@ -26,18 +27,28 @@ from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.column_types import Real, Truth, UtcDateTime, Whole
 from registry.tables.models import (
+    COMMITS,
     FILES,
     LOG,
     LOG_HEAD,
     METADATA,
     REPOSITORIES,
     REVISIONS,
+    TREE_FILES,
+    TREES,
 )
 
 _SHOWN = 3
 _MOST = 10
 _PAGE = 1000
 _LAST = "f" * 64
+_REFERENCES: tuple[tuple[Column[str], Any], ...] = (
+    (REVISIONS.c.manifest_digest, null()),
+    (TREES.c.digest, null()),
+    (FILES.c.sha256, FILES.c.size),
+    (TREE_FILES.c.sha256, TREE_FILES.c.size),
+)
+"""The columns that refer to a blob, and those with its size."""
 _A_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9]*"
 
 
@@ -117,10 +128,10 @@ def _fits(column: Column[Any]) -> ColumnElement[bool]:
 
 
 def expected_blobs(database: Database) -> Iterator[tuple[str, int | None]]:
-    """Yield the digests of all blobs that versions refer to, in order, and their sizes.
+    """Yield the digests of all blobs that versions and commits refer to, in order, and their sizes.
 
-    The size of a manifest is not known here, and None. Others may write meanwhile: no transaction
-    lasts longer than a page.
+    The size of a manifest or of a list of files is not known here, and None. Others may write
+    meanwhile: no transaction lasts longer than a page.
     """
     last = ""
     while True:
@@ -134,34 +145,27 @@ def expected_blobs(database: Database) -> Iterator[tuple[str, int | None]]:
 
 def _page(connection: Connection, after: str) -> tuple[dict[str, int | None], bool]:
     """Return the next blobs, and whether they are the last."""
-    end = _LAST
-    manifests = connection.scalars(
-        select(REVISIONS.c.manifest_digest)
-        .where(REVISIONS.c.manifest_digest > after)
-        .distinct()
-        .order_by(REVISIONS.c.manifest_digest)
-        .limit(_PAGE)
-    ).all()
-    if more_manifests := len(manifests) == _PAGE:
-        end = manifests[-1]
-    # Only up to there: a file that all adapters share has a row for each, to be read once.
-    files = connection.execute(
-        select(FILES.c.sha256, FILES.c.size)
-        .where(FILES.c.sha256 > after, FILES.c.sha256 <= end)
-        .distinct()
-        .order_by(FILES.c.sha256)
-        .limit(_PAGE)
-    ).all()
-    if more_files := len(files) == _PAGE:
-        end = files[-1].sha256
-    page: dict[str, int | None] = dict.fromkeys(manifests)
-    page.update((digest, size) for digest, size in files)
-    complete = not (more_manifests or more_files)
+    end, complete = _LAST, True
+    page: dict[str, int | None] = {}
+    for digest, size in _REFERENCES:
+        # Only up to the end of those before: a file that all adapters share has a row for each, to
+        # be read once.
+        rows = connection.execute(
+            select(digest, size)
+            .where(digest > after, digest <= end)
+            .distinct()
+            .order_by(digest)
+            .limit(_PAGE)
+        ).all()
+        if len(rows) == _PAGE:
+            end, complete = rows[-1][0], False
+        for found, known in rows:
+            page[found] = page.get(found) if known is None else known
     return {digest: size for digest, size in page.items() if digest <= end}, complete
 
 
 def label(connection: Connection, digest: str) -> str:
-    """Return which versions and files a blob belongs to, for people."""
+    """Return which versions, commits and files a blob belongs to, for people."""
     of = select(REPOSITORIES.c.owner, REPOSITORIES.c.name, REVISIONS.c.number).join(
         REVISIONS, REVISIONS.c.repository_id == REPOSITORIES.c.id
     )
@@ -175,8 +179,25 @@ def label(connection: Connection, digest: str) -> str:
     names = [
         f"{AdapterRef(owner, name, version=number)}: {path}" for owner, name, number, path in rows
     ]
+    names = names or _of_commits(connection, digest)
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def _of_commits(connection: Connection, digest: str) -> list[str]:
+    of = (
+        select(REPOSITORIES.c.owner, REPOSITORIES.c.name, COMMITS.c.oid)
+        .join(COMMITS, COMMITS.c.repository_id == REPOSITORIES.c.id)
+        .join(TREES, TREES.c.id == COMMITS.c.tree_id)
+        .order_by(COMMITS.c.id)
+    )
+    files = of.add_columns(TREE_FILES.c.path).join(TREE_FILES, TREE_FILES.c.tree_id == TREES.c.id)
+    lists = of.where(TREES.c.digest == digest)
+    rows = [(*row, "the list of its files") for row in connection.execute(lists)]
+    rows += [tuple(row) for row in connection.execute(files.where(TREE_FILES.c.sha256 == digest))]
+    return [
+        f"{AdapterRef(owner, name)}, commit {oid[:12]}: {path}" for owner, name, oid, path in rows
+    ]
 
 
 def stray_parents(connection: Connection) -> list[int]:

@@ -16,6 +16,8 @@ from registry.errors import (
     ManifestError,
     NotFoundError,
 )
+from registry.history.replay import HISTORY, replay_history, replay_publication
+from registry.history.repositories import parse_place
 from registry.log.entry import Entry
 from registry.log.records import RecordStore
 from registry.refs import AdapterRef
@@ -160,16 +162,21 @@ class Replay:
 
     def apply(self, connection: Connection, entry: Entry) -> None:
         """Do what an entry says; what cannot be done becomes one of the `problems`."""
+        details = dict(entry.details)
+        place = entry.name or str(details.get("repository", ""))
         try:
             with connection.begin_nested():
-                if entry.name:
-                    ref = AdapterRef.parse(entry.name)
-                    self._apply(connection, entry, ref, dict(entry.details))
-                else:
+                if not place:
                     apply_entry(connection, entry)
+                    return
+                kind, ref = parse_place(place)
+                if entry.action in HISTORY or kind != "model":
+                    replay_history(self._store, connection, entry, kind, ref)
+                else:
+                    self._apply(connection, entry, ref, details)
         except (HubkitError, KeyError, TypeError, ValueError) as error:
             if not isinstance(error, NotFoundError):  # of what could not be published, and is told
-                what = f"{entry.action} {entry.name}".rstrip()
+                what = f"{entry.action} {place}".rstrip()
                 self.problems.append(f"Entry {entry.sequence} ({what}): {error}")
 
     def _apply(
@@ -211,6 +218,8 @@ class Replay:
             return
         publication = Publication.from_log(details)
         revision, is_new = record_version(connection, ref, manifest, publication)
+        if is_new:
+            replay_publication(self._store, connection, entry, ref, revision, manifest)
         if not is_new and publication.origin is not None:
             # Of a database that was taken back to before there were a log and origins.
             set_origin(connection, revision, publication.origin)

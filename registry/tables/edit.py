@@ -1,5 +1,6 @@
 """Change rows that are there: aliases, yanks and deletion, inside a write transaction."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -9,18 +10,27 @@ from registry.refs import LATEST, AdapterRef
 from registry.tables.listings import list_newest
 from registry.tables.lookup import Repository, alias_not_found, find_repository, find_row
 from registry.tables.models import (
+    BRANCHES,
+    COMMIT_TAGS,
+    COMMITS,
     FILES,
+    HUB_LISTINGS,
+    HUB_TAGS,
     LISTINGS,
     MEASUREMENTS,
     METRICS,
+    NAME_GRAMS,
     ORIGINS,
     PARENTS,
     REFS,
     REPOSITORIES,
     REVISIONS,
     TAGS,
+    TREE_FILES,
+    TREES,
 )
 from registry.tables.text_index import remove_text
+from registry.tables.versions import batches
 
 
 def point_alias(connection: Connection, ref: AdapterRef, alias: str) -> tuple[int, bool]:
@@ -126,6 +136,7 @@ def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> lis
     ).all()
     remove_text(connection, ids)
     connection.execute(delete(LISTINGS).where(LISTINGS.c.repository_id == repository.id))
+    remove_history(connection, repository.id)
     for table in (REFS, ORIGINS, FILES, METRICS, MEASUREMENTS, TAGS):
         connection.execute(delete(table).where(table.c.revision_id.in_(ids)))
     connection.execute(delete(PARENTS).where(PARENTS.c.child_id.in_(ids)))
@@ -134,6 +145,27 @@ def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> lis
         update(REPOSITORIES).where(REPOSITORIES.c.id == repository.id).values(deleted_at=at)
     )
     return list(numbers)
+
+
+def remove_history(connection: Connection, repository_id: int) -> None:
+    """Remove the commits of a repository, what names them, and the trees that nothing else has."""
+    for table in (HUB_LISTINGS, HUB_TAGS, NAME_GRAMS, BRANCHES, COMMIT_TAGS):
+        connection.execute(delete(table).where(table.c.repository_id == repository_id))
+    of_repository = COMMITS.c.repository_id == repository_id
+    trees = {*connection.scalars(select(COMMITS.c.tree_id).where(of_repository))}
+    # Otherwise each would have to go before its parent.
+    connection.execute(update(COMMITS).where(of_repository).values(parent_id=None))
+    connection.execute(delete(COMMITS).where(of_repository))
+    remove_trees(connection, trees)
+
+
+def remove_trees(connection: Connection, ids: Collection[int]) -> None:
+    """Remove those trees that no commit has any more."""
+    for batch in batches(sorted(ids)):
+        held = {*connection.scalars(select(COMMITS.c.tree_id).where(COMMITS.c.tree_id.in_(batch)))}
+        gone = sorted(set(batch) - held)
+        connection.execute(delete(TREE_FILES).where(TREE_FILES.c.tree_id.in_(gone)))
+        connection.execute(delete(TREES).where(TREES.c.id.in_(gone)))
 
 
 def _users(connection: Connection, repository: Repository) -> list[AdapterRef]:

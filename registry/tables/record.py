@@ -14,6 +14,7 @@ from registry.refs import MAX_NUMBER, AdapterRef
 from registry.tables.column_types import MAX_SIZE
 from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import (
+    ACCOUNTS,
     FILES,
     METRICS,
     ORIGINS,
@@ -290,10 +291,20 @@ def _claim(connection: Connection, ref: AdapterRef, now: datetime) -> tuple[int,
             "folded": ref.folded,
             "created_at": now,
             "next_number": 1,
+            "account_id": account_of(connection, ref.owner),
         },
     )
     assert repository is not None
     return repository, ref.repository, 1
+
+
+def account_of(connection: Connection, owner: str | None) -> int | None:
+    """Return the id of the account that an owner's name means, removed or not; None if none."""
+    if owner is None:
+        return None
+    folded = AdapterRef(None, owner).folded
+    found: int | None = connection.scalar(select(ACCOUNTS.c.id).where(ACCOUNTS.c.folded == folded))
+    return found
 
 
 def _count(connection: Connection, repository: int, next_number: int) -> None:

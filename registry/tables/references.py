@@ -1,4 +1,4 @@
-"""Which blobs the catalog refers to: the versions' manifests, and their files.
+"""Which blobs the catalog refers to: manifests and trees, their files, and what was just sent.
 
 Asked of the rows each time rather than counted, so that no count can be wrong.
 """
@@ -8,8 +8,16 @@ from datetime import datetime
 
 from sqlalchemy import CompoundSelect, Connection, delete, func, insert, select, union
 
-from registry.tables.models import CONDEMNED, FILES, REVISIONS
+from registry.tables.models import CONDEMNED, FILES, REVISIONS, TREE_FILES, TREES, UPLOADS
 from registry.tables.versions import batches
+
+_REFERENCES = (
+    REVISIONS.c.manifest_digest,
+    FILES.c.sha256,
+    TREES.c.digest,
+    TREE_FILES.c.sha256,
+    UPLOADS.c.sha256,
+)
 
 
 def referenced(connection: Connection, digests: Collection[str]) -> set[str]:
@@ -23,14 +31,7 @@ def referenced(connection: Connection, digests: Collection[str]) -> set[str]:
 def referenced_between(connection: Connection, first: str, last: str) -> set[str]:
     """Return all digests that a version refers to, from `first` to `last` inclusive."""
     return set(
-        connection.scalars(
-            union(
-                select(REVISIONS.c.manifest_digest).where(
-                    REVISIONS.c.manifest_digest.between(first, last)
-                ),
-                select(FILES.c.sha256).where(FILES.c.sha256.between(first, last)),
-            )
-        )
+        connection.scalars(union(*(select(c).where(c.between(first, last)) for c in _REFERENCES)))
     )
 
 
@@ -80,7 +81,4 @@ def spare(connection: Connection, digests: Collection[str]) -> None:
 
 
 def _references_in(batch: list[str]) -> CompoundSelect[str]:
-    return union(
-        select(REVISIONS.c.manifest_digest).where(REVISIONS.c.manifest_digest.in_(batch)),
-        select(FILES.c.sha256).where(FILES.c.sha256.in_(batch)),
-    )
+    return union(*(select(c).where(c.in_(batch)) for c in _REFERENCES))

@@ -101,7 +101,7 @@ def stage(tmp_path: Path, make_folder: Callable[..., Folder]) -> Callable[[Opera
             for path in (catalog.home / "blobs").rglob("*"):
                 os.utime(path, (0, 0))
         if operation is collect:
-            assert collect_garbage(catalog, grace=GRACE).condemned == 2
+            assert collect_garbage(catalog, grace=GRACE).condemned == 3
         return Stage(catalog, tuple(kept), make_folder())
 
     return prepare

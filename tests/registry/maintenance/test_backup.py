@@ -41,7 +41,7 @@ def test_a_backup_is_a_registry_with_the_same_content(
     versions = [catalog.publish(REF, make_folder()) for _ in range(2)]
     catalog.set_alias(versions[0].ref, "best")
     copied = back_up(catalog, tmp_path / "backup")
-    assert (copied.blobs, copied.damaged) == (5, ())
+    assert (copied.blobs, copied.damaged) == (7, ())
     backup = open_catalog(tmp_path / "backup", create=False)
     assert backup.versions(REF) == catalog.versions(REF)
     assert check_registry(backup, full=True).status == 0
@@ -55,7 +55,7 @@ def test_the_next_backup_copies_what_is_new(
     back_up(catalog, tmp_path / "backup")
     assert back_up(catalog, tmp_path / "backup").blobs == 0
     catalog.publish(REF, make_folder())
-    assert back_up(catalog, tmp_path / "backup").blobs == 2
+    assert back_up(catalog, tmp_path / "backup").blobs == 3
     backup = open_catalog(tmp_path / "backup", create=False)
     assert len(backup.versions(REF)) == 2
     assert check_registry(backup, full=True).status == 0
@@ -99,7 +99,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_copied(
     lost = catalog.blobs.path(folder.manifest.files["head/weights.bin"].sha256)
     lost.unlink()
     copied = back_up(catalog, tmp_path / "backup")
-    assert copied.blobs == 2
+    assert copied.blobs == 3
     assert len(copied.damaged) == 1
     assert copied.damaged[0].startswith("alice/sst2@1: head/weights.bin: ")
 

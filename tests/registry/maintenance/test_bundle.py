@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from registry import (
     AdapterRef,
@@ -19,6 +20,7 @@ from registry import (
     Version,
 )
 from registry.maintenance.bundle import export_bundle, import_bundle
+from registry.tables.models import TREES
 
 MakeFolder = Callable[..., Folder]
 
@@ -86,7 +88,13 @@ def test_a_bundle_is_a_tar_archive_of_the_index_and_every_blob_once(
     other_catalog: Catalog, nested: Version
 ) -> None:
     found = members(exported(other_catalog, nested.ref))
-    stored = {f"blobs/{path.name}" for path in other_catalog.blobs.root.rglob("*/*/*")}
+    with other_catalog.database.read() as connection:  # lists of files are made anew on arrival
+        lists = {*connection.scalars(select(TREES.c.digest))}
+    stored = {
+        f"blobs/{path.name}"
+        for path in other_catalog.blobs.root.rglob("*/*/*")
+        if path.name not in lists
+    }
     assert next(iter(found)) == "hubkit-bundle.json"
     assert found.keys() - {"hubkit-bundle.json"} == stored
 

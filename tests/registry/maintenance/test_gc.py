@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 from filelock import FileLock
-from sqlalchemy import Connection, delete, text, update
+from sqlalchemy import Connection, delete, select, text, update
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.database import connections as sqlite_connections
@@ -19,7 +19,7 @@ from registry.log.log import Log
 from registry.maintenance import gc
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import GRACE, RUN_GRACE, Collection, collect_garbage
-from registry.tables.models import FILES
+from registry.tables.models import FILES, TREES
 from registry.tables.references import condemn
 
 MakeFolder = Callable[..., Folder]
@@ -52,15 +52,19 @@ def test_what_nothing_refers_to_goes_with_the_second_collection_after_the_grace_
     catalog: Catalog, deleted: Folder
 ) -> None:
     before = stored(catalog)
-    gone = {deleted.manifest.digest, deleted.manifest.files["head/weights.bin"].sha256}
+    with catalog.database.read() as connection:
+        kept = {*connection.scalars(select(TREES.c.digest))}
+    trees = {one for one in before if b'"hubkit_tree"' in catalog.blobs.path(one).read_bytes()}
+    (tree,) = trees - kept
+    gone = {deleted.manifest.digest, deleted.manifest.files["head/weights.bin"].sha256, tree}
     assert collect_garbage(catalog) == Collection()  # younger than the grace period
     grow_old(catalog, 2 * GRACE)
     first = collect_garbage(catalog)
-    assert (first.condemned, first.removed) == (2, 0)
+    assert (first.condemned, first.removed) == (3, 0)
     assert collect_garbage(catalog) == Collection()  # condemned, but not for long enough
     assert stored(catalog) == before
     second = collect_garbage(catalog, grace=AT_ONCE)
-    assert (second.condemned, second.removed) == (0, 2)
+    assert (second.condemned, second.removed) == (0, 3)
     assert stored(catalog) == before - gone
     assert second.removed_bytes == first.condemned_bytes > 0
     catalog.folder(catalog.resolve(AdapterRef.parse("stays")))
@@ -81,7 +85,7 @@ def test_bytes_that_a_manifest_names_stay_though_their_row_is_altered(
         collect_garbage(catalog, grace=AT_ONCE)
     assert stored(catalog) == before
     check_registry(catalog, full=True, repair=True)
-    assert collect_garbage(catalog, grace=AT_ONCE).removed == 2
+    assert collect_garbage(catalog, grace=AT_ONCE).removed == 3
     catalog.folder(catalog.resolve(AdapterRef.parse("stays")))
 
 
@@ -134,7 +138,7 @@ def test_a_blob_that_is_removed_while_it_is_published_is_stored_again(
     def collect_first() -> object:
         if next(collections, False):
             removed = collect_garbage(catalog, grace=AT_ONCE).removed
-            assert removed == 2
+            assert removed == 3
         return write()
 
     monkeypatch.setattr(catalog.database, "write", collect_first)
@@ -213,7 +217,7 @@ def test_many_blobs_go_in_small_batches(
     catalog.delete(REF)
     grow_old(catalog, 2 * GRACE)
     collect_garbage(catalog)
-    assert collect_garbage(catalog, grace=AT_ONCE).removed == 11
+    assert collect_garbage(catalog, grace=AT_ONCE).removed == 16
     assert stored(catalog) == set()
 
 
@@ -232,7 +236,7 @@ def test_it_is_told_in_the_log(catalog: Catalog, deleted: Folder) -> None:
     collect_garbage(catalog)
     with catalog.database.read() as connection:
         last = [*catalog.log.entries(connection)][-1]
-    assert (last.action, last.details["condemned"]) == ("gc", 2)
+    assert (last.action, last.details["condemned"]) == ("gc", 3)
 
 
 @pytest.mark.once
@@ -332,7 +336,7 @@ def test_a_dry_run_needs_no_right_to_write(catalog: Catalog, deleted: Folder) ->
     catalog.close()
     before = {path: path.stat().st_mtime_ns for path in catalog.home.rglob("*")}
     with mock.patch.object(os, "access", lambda path, mode: mode != os.W_OK):
-        assert collect_garbage(open_catalog(catalog.home), dry_run=True).condemned == 2
+        assert collect_garbage(open_catalog(catalog.home), dry_run=True).condemned == 3
     after = {path: path.stat().st_mtime_ns for path in catalog.home.rglob("*")}
     assert {path: after.get(path) for path in before} == before
     assert not {path.name for path in after.keys() - before.keys()} - {"hubkit.db-shm"}
@@ -361,6 +365,7 @@ def test_a_dry_run_finds_a_lost_version_in_the_trash_and_leaves_it_there(
     folder = make_folder()
     catalog.publish(REF, folder)
     with catalog.database.write() as connection:
+        connection.execute(text("UPDATE commits SET revision_id = NULL"))
         for table in ("files", "metrics", "tags", "origins", "refs", "listings", "revisions"):
             connection.execute(text(f"DELETE FROM {table}"))
     catalog.blobs.discard([folder.manifest.digest])

@@ -25,6 +25,7 @@ def gone(number: int) -> list[str]:
         *(f"DELETE FROM {table} WHERE revision_id = {version}" for table in PARTS),
         f"DELETE FROM parents WHERE child_id = {version}",
         f"UPDATE revisions SET parent_id = NULL WHERE parent_id = {version}",
+        f"UPDATE commits SET revision_id = NULL WHERE revision_id = {version}",
         f"DELETE FROM revisions WHERE id = {version}",
     ]
 

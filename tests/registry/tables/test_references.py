@@ -4,8 +4,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from registry import AdapterRef, Catalog, Folder, Version
+from registry.tables.models import TREES
 from registry.tables.references import (
     condemn,
     condemned,
@@ -28,10 +30,14 @@ def version(catalog: Catalog, make_folder: Callable[..., Folder]) -> Version:
 
 def blobs_of(catalog: Catalog, version: Version) -> set[str]:
     files = catalog.manifest(version).files.values()
-    return {version.manifest_digest, *(info.sha256 for info in files)}
+    with catalog.database.read() as connection:
+        trees = connection.scalars(select(TREES.c.digest)).all()
+    return {version.manifest_digest, *trees, *(info.sha256 for info in files)}
 
 
-def test_a_version_refers_to_its_manifest_and_its_files(catalog: Catalog, version: Version) -> None:
+def test_a_version_refers_to_its_manifest_its_files_and_the_list_of_them(
+    catalog: Catalog, version: Version
+) -> None:
     own = blobs_of(catalog, version)
     assert len(own) > 1
     with catalog.database.read() as connection:

@@ -1,0 +1,407 @@
+"""Commits: one state of a repository after another, and the branches and tags that name them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+
+from registry.errors import ConflictError, ExistsError, InvalidNameError, RevisionNotFoundError
+from registry.history.git import commit_id
+from registry.history.names import MAIN, check_ref, is_commit_id, tagged_version, version_tag
+from registry.history.trees import Tree, add_tree
+from registry.tables.edit import remove_trees
+from registry.tables.models import BRANCHES, COMMIT_TAGS, COMMITS, REPOSITORIES, REVISIONS
+from registry.tables.record import MAX_GIVEN_NUMBER
+from registry.tables.versions import batches
+
+# Built once, as in `registry.tables.record`.
+_ADD_COMMIT = insert(COMMITS).returning(COMMITS.c.id)
+_PARENTS = COMMITS.alias("parents_of_commits")
+_COMMITS = (
+    select(COMMITS, _PARENTS.c.oid.label("parent"), REVISIONS.c.number)
+    .outerjoin(_PARENTS, _PARENTS.c.id == COMMITS.c.parent_id)
+    .outerjoin(REVISIONS, REVISIONS.c.id == COMMITS.c.revision_id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One state of a repository.
+
+    Attributes:
+        id: Its row.
+        repository_id: Whose state.
+        oid: What git calls it.
+        tree_id: The row of its tree.
+        parent_id: The row of the commit before it; None for the first.
+        parent: What git calls that.
+        author: Who made it.
+        message: What they said: a title, and after an empty line a description.
+        created_at: When, to the second.
+        revision_id: The row of the version that it holds; None if it holds none.
+        version: The number of that version.
+        reason: Why it holds none; None where it does, or where nobody would expect one.
+    """
+
+    id: int
+    repository_id: int
+    oid: str
+    tree_id: int
+    parent_id: int | None
+    parent: str | None
+    author: str
+    message: str
+    created_at: datetime
+    revision_id: int | None
+    version: int | None
+    reason: str | None
+
+    @property
+    def title(self) -> str:
+        """The first line of what they said."""
+        return self.message.partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """What follows the title."""
+        return self.message.partition("\n")[2].removeprefix("\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A name that moves along with each commit on it.
+
+    Attributes:
+        name: Its name.
+        oid: What git calls its last commit.
+    """
+
+    name: str
+    oid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A name that does not move.
+
+    Attributes:
+        name: Its name.
+        oid: What git calls its commit.
+        message: What was said about it; None if nothing.
+    """
+
+    name: str
+    oid: str
+    message: str | None
+
+
+def add_commit(
+    connection: Connection,
+    repository_id: int,
+    tree: Tree,
+    *,
+    parent: Commit | None,
+    author: str,
+    message: str,
+    at: datetime,
+    revision_id: int | None = None,
+    reason: str | None = None,
+) -> Commit:
+    """Insert a commit, or find it where another branch has the same one."""
+    before = None if parent is None else parent.oid
+    seconds = at.replace(microsecond=0)
+    oid = commit_id(tree.oid, before, author, seconds, message)
+    found = find_commit(connection, repository_id, oid)
+    if found is not None:
+        return found
+    made = connection.scalar(
+        _ADD_COMMIT,
+        {
+            "repository_id": repository_id,
+            "oid": oid,
+            "tree_id": add_tree(connection, tree),
+            "parent_id": None if parent is None else parent.id,
+            "author": author,
+            "message": message,
+            "created_at": seconds,
+            "revision_id": revision_id,
+            "reason": reason,
+        },
+    )
+    assert made is not None
+    return load_commit(connection, made)
+
+
+def load_commit(connection: Connection, id: int) -> Commit:
+    """Return the commit of a row, which must exist."""
+    return _commit(connection.execute(_COMMITS.where(COMMITS.c.id == id)).one())
+
+
+def load_commits(connection: Connection, ids: Sequence[int]) -> dict[int, Commit]:
+    """Return the commits of some rows by their ids."""
+    rows = connection.execute(_COMMITS.where(COMMITS.c.id.in_(ids)))
+    return {row.id: _commit(row) for row in rows}
+
+
+def find_commit(connection: Connection, repository_id: int, oid: str) -> Commit | None:
+    """Return a commit of a repository by what git calls it; None if there is none."""
+    of_repository = COMMITS.c.repository_id == repository_id
+    return _first(connection, _COMMITS.where(of_repository, COMMITS.c.oid == oid))
+
+
+def find_branch(connection: Connection, repository_id: int, name: str = MAIN) -> Commit | None:
+    """Return the last commit of a branch; None if there is no such branch."""
+    return _first(
+        connection,
+        _COMMITS.join(BRANCHES, BRANCHES.c.commit_id == COMMITS.c.id).where(
+            BRANCHES.c.repository_id == repository_id, BRANCHES.c.name == name
+        ),
+    )
+
+
+def find_tag(connection: Connection, repository_id: int, name: str) -> Commit | None:
+    """Return the commit of a tag; None if there is no such tag."""
+    return _first(
+        connection,
+        _COMMITS.join(COMMIT_TAGS, COMMIT_TAGS.c.commit_id == COMMITS.c.id).where(
+            COMMIT_TAGS.c.repository_id == repository_id, COMMIT_TAGS.c.name == name
+        ),
+    )
+
+
+def resolve_revision(
+    connection: Connection, repository_id: int, named: str, revision: str
+) -> Commit:
+    """Return the commit that a branch, else a tag, else an id names.
+
+    Args:
+        connection: A transaction.
+        repository_id: Whose.
+        named: The repository, for messages.
+        revision: The name, or 40 hexadecimal digits.
+
+    Raises:
+        RevisionNotFoundError: There is none of these.
+    """
+    if revision and "\0" not in revision:  # which not every database takes in a text
+        for find in (find_branch, find_tag):
+            if (found := find(connection, repository_id, revision)) is not None:
+                return found
+        if is_commit_id(revision):
+            by_id = find_commit(connection, repository_id, revision)
+            if by_id is not None:
+                return by_id
+    raise RevisionNotFoundError(
+        f"{named} has no branch, tag or commit {revision!r}.", revision, given=revision
+    )
+
+
+def walk(connection: Connection, start: Commit, limit: int) -> list[Commit]:
+    """Return a commit and those before it, newest first, at most `limit`."""
+    line = (
+        select(COMMITS.c.id, COMMITS.c.parent_id, COMMITS.c.id.op("-")(COMMITS.c.id).label("step"))
+        .where(COMMITS.c.id == start.id)
+        .cte("line", recursive=True)
+    )
+    line = line.union_all(
+        select(COMMITS.c.id, COMMITS.c.parent_id, line.c.step + 1)
+        .join(line, COMMITS.c.id == line.c.parent_id)
+        .where(line.c.step < limit - 1)
+    )
+    statement = _COMMITS.join(line, line.c.id == COMMITS.c.id).order_by(line.c.step)
+    return [_commit(row) for row in connection.execute(statement)]
+
+
+def list_branches(connection: Connection, repository_id: int) -> list[Branch]:
+    """Return the branches of a repository: ``main`` first, then by name."""
+    rows = connection.execute(
+        select(BRANCHES.c.name, COMMITS.c.oid)
+        .join(COMMITS, COMMITS.c.id == BRANCHES.c.commit_id)
+        .where(BRANCHES.c.repository_id == repository_id)
+    )
+    found = [Branch(row.name, row.oid) for row in rows]
+    return sorted(found, key=lambda branch: (branch.name != MAIN, branch.name))
+
+
+def list_tags(connection: Connection, repository_id: int) -> list[Tag]:
+    """Return the tags of a repository by name."""
+    rows = connection.execute(
+        select(COMMIT_TAGS.c.name, COMMITS.c.oid, COMMIT_TAGS.c.message)
+        .join(COMMITS, COMMITS.c.id == COMMIT_TAGS.c.commit_id)
+        .where(COMMIT_TAGS.c.repository_id == repository_id)
+    )
+    return sorted((Tag(*row) for row in rows), key=lambda tag: tag.name)
+
+
+def point_branch(connection: Connection, commit: Commit, name: str = MAIN) -> None:
+    """Make a commit the last one of a branch, which is made if there is none."""
+    place = (BRANCHES.c.repository_id == commit.repository_id, BRANCHES.c.name == name)
+    moved = connection.execute(update(BRANCHES).where(*place).values(commit_id=commit.id))
+    if not moved.rowcount:
+        new = {"repository_id": commit.repository_id, "name": name, "commit_id": commit.id}
+        connection.execute(insert(BRANCHES), new)
+
+
+def make_branch(connection: Connection, named: str, name: str, at: Commit) -> None:
+    """Make a branch.
+
+    Raises:
+        InvalidNameError: git would refuse its name.
+        ExistsError: There is one of that name.
+    """
+    check_ref("branch", name)
+    if find_branch(connection, at.repository_id, name) is not None:
+        raise ExistsError(f"{named} has a branch {name} already.", name)
+    point_branch(connection, at, name)
+
+
+def drop_branch(connection: Connection, repository_id: int, named: str, name: str) -> None:
+    """Forget a branch; its commits stay.
+
+    Raises:
+        ConflictError: It is the main one.
+        RevisionNotFoundError: There is no such branch.
+    """
+    if name == MAIN:
+        raise ConflictError(f"The branch {MAIN} of {named} cannot be deleted.", name)
+    place = (BRANCHES.c.repository_id == repository_id, BRANCHES.c.name == name)
+    if not connection.execute(delete(BRANCHES).where(*place)).rowcount:
+        raise RevisionNotFoundError(f"{named} has no branch {name!r}.", name)
+
+
+def make_tag(
+    connection: Connection,
+    named: str,
+    name: str,
+    at: Commit,
+    *,
+    message: str | None,
+    created_at: datetime,
+) -> None:
+    """Make a tag. One that is called like that of a later version takes the version's number.
+
+    Raises:
+        InvalidNameError: git would refuse its name.
+        ExistsError: There is one of that name.
+    """
+    check_ref("tag", name)
+    if find_tag(connection, at.repository_id, name) is not None:
+        raise ExistsError(f"{named} has a tag {name} already.", name)
+    number = tagged_version(name)
+    if number is not None and number <= MAX_GIVEN_NUMBER and at.version != number:
+        connection.execute(
+            update(REPOSITORIES)
+            .where(REPOSITORIES.c.id == at.repository_id, REPOSITORIES.c.next_number <= number)
+            .values(next_number=number + 1)
+        )
+    connection.execute(
+        insert(COMMIT_TAGS),
+        {
+            "repository_id": at.repository_id,
+            "name": name,
+            "commit_id": at.id,
+            "message": message,
+            "created_at": created_at,
+        },
+    )
+
+
+def drop_tag(connection: Connection, repository_id: int, named: str, name: str) -> None:
+    """Forget a tag.
+
+    Raises:
+        ConflictError: It is that of a version.
+        RevisionNotFoundError: There is no such tag.
+    """
+    found = find_tag(connection, repository_id, name)
+    if found is None:
+        raise RevisionNotFoundError(f"{named} has no tag {name!r}.", name)
+    if found.version is not None and tagged_version(name) == found.version:
+        raise ConflictError(
+            f"The tag {name} of {named} is that of its version {found.version}, and stays with it.",
+            name,
+        )
+    place = (COMMIT_TAGS.c.repository_id == repository_id, COMMIT_TAGS.c.name == name)
+    connection.execute(delete(COMMIT_TAGS).where(*place))
+
+
+def tag_version(connection: Connection, named: str, commit: Commit, at: datetime) -> None:
+    """Give the commit of a new version its tag.
+
+    Raises:
+        ConflictError: Somebody gave another commit that tag.
+    """
+    assert commit.version is not None
+    name = version_tag(commit.version)
+    held = find_tag(connection, commit.repository_id, name)
+    if held is None:
+        make_tag(connection, named, name, commit, message=None, created_at=at)
+    elif held.id != commit.id:
+        raise ConflictError(
+            f"Version {commit.version} of {named} would have the tag {name}, which names the "
+            f"commit {held.oid[:12]}.",
+            name,
+        )
+
+
+def forget_unreachable(connection: Connection, repository_id: int) -> None:
+    """Remove the commits of a repository that no branch and no tag leads to."""
+    rows = connection.execute(
+        select(COMMITS.c.id, COMMITS.c.parent_id).where(COMMITS.c.repository_id == repository_id)
+    )
+    parents = {row.id: row.parent_id for row in rows}
+    reached: set[int] = set()
+    for table in (BRANCHES, COMMIT_TAGS):
+        named = select(table.c.commit_id).where(table.c.repository_id == repository_id)
+        for start in connection.scalars(named):
+            current: int | None = start
+            while current is not None and current not in reached:
+                reached.add(current)
+                current = parents.get(current)
+    for batch in batches(sorted(parents.keys() - reached)):
+        lost = COMMITS.c.id.in_(batch)
+        trees = {*connection.scalars(select(COMMITS.c.tree_id).where(lost))}
+        # Those in another batch would have to go before their parents.
+        connection.execute(
+            update(COMMITS).where(COMMITS.c.parent_id.in_(batch)).values(parent_id=None)
+        )
+        connection.execute(delete(COMMITS).where(lost))
+        remove_trees(connection, trees)
+
+
+def check_message(title: str, description: str) -> str:
+    """Return the message of a commit.
+
+    Raises:
+        InvalidNameError: There is no title, or one of the texts cannot be stored.
+    """
+    message = title.strip()
+    if not message or "\n" in message:
+        raise InvalidNameError(f"A commit's title is one line, not {title[:200]!r}.", title)
+    if description:
+        message += f"\n\n{description}"
+    return message
+
+
+def _first(connection: Connection, statement: Select[Any]) -> Commit | None:
+    row = connection.execute(statement).first()
+    return None if row is None else _commit(row)
+
+
+def _commit(row: Row[Any]) -> Commit:
+    return Commit(
+        id=row.id,
+        repository_id=row.repository_id,
+        oid=row.oid,
+        tree_id=row.tree_id,
+        parent_id=row.parent_id,
+        parent=row.parent,
+        author=row.author,
+        message=row.message,
+        created_at=row.created_at,
+        revision_id=row.revision_id,
+        version=row.number,
+        reason=row.reason,
+    )

@@ -1,0 +1,707 @@
+"""The history of repositories: all that a hub can be asked of them, or told."""
+
+import io
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from registry.errors import (
+    CorruptBlobError,
+    DamagedBlobError,
+    EntryNotFoundError,
+    FolderError,
+    InvalidNameError,
+    ManifestError,
+    ParentNotFoundError,
+    RevisionNotFoundError,
+    StaleParentError,
+)
+from registry.folders import read_tree
+from registry.history.cards import Facts, facts_of, read_card_of, write_listing
+from registry.history.changes import Change, Put, apply
+from registry.history.commits import (
+    Branch,
+    Commit,
+    Tag,
+    add_commit,
+    check_message,
+    drop_branch,
+    drop_tag,
+    find_branch,
+    forget_unreachable,
+    list_branches,
+    list_tags,
+    make_branch,
+    make_tag,
+    point_branch,
+    resolve_revision,
+    tag_version,
+    walk,
+)
+from registry.history.listing import Listed, Query, list_page, load_facts
+from registry.history.names import MAIN
+from registry.history.repositories import (
+    Kind,
+    Repository,
+    Visibility,
+    find_repository,
+    load_repository,
+    make_repository,
+    rename_repository,
+)
+from registry.history.trees import LARGE_ENDINGS, Tree, TreeFile, find_file, load_tree
+from registry.history.uploads import Reader, possessed, remember_upload
+from registry.history.versions import details_of, facts_in, list_again
+from registry.manifest import Manifest
+from registry.refs import AdapterRef
+from registry.storage.files import FileInfo
+from registry.store import Store
+from registry.tables.edit import delete_adapter, remove_history
+from registry.tables.models import BRANCHES, HUB_LISTINGS, REPOSITORIES
+from registry.tables.record import (
+    MAX_GIVEN_NUMBER,
+    Publication,
+    record_version,
+    require_number,
+    require_publishable,
+)
+from registry.tables.references import spare
+from registry.tables.versions import load_version
+
+_TRIES = 100
+_FIRST_FILE = ".gitattributes"
+_NUMBER_ASKED = re.compile(r"(?:\A|\n)Version: ([1-9][0-9]{0,9})\s*\Z")
+
+
+class _OvertakenError(Exception):
+    """Another commit came to the branch first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a commit would hold.
+
+    Attributes:
+        tree: Its files.
+        facts: What a hub lists of it.
+        manifest: The version in it; None if there is none.
+        reason: Why there is none; None if nobody would expect one.
+    """
+
+    tree: Tree
+    facts: Facts
+    manifest: Manifest | None = None
+    reason: str | None = None
+
+
+class History:
+    """The repositories of a registry, their commits, and what names these.
+
+    Args:
+        store: What holds the registry.
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Touch nothing yet."""
+        self._store = store
+        self._database, self._blobs, self._log = store.database, store.blobs, store.log
+
+    # Repositories
+
+    def create(
+        self,
+        kind: Kind,
+        ref: AdapterRef,
+        *,
+        account_id: int,
+        visibility: Visibility,
+        actor: str,
+    ) -> Repository:
+        """Make a repository with a branch ``main`` and one commit.
+
+        Args:
+            kind: What it holds.
+            ref: Its owner and name.
+            account_id: Whose it is.
+            visibility: Who may know of it.
+            actor: Who makes it.
+
+        Raises:
+            ExistsError: There is one of that name.
+            ConflictError: Another account deleted one of that name.
+            InvalidNameError: The name differs only in its spelling from another.
+        """
+        rules = "".join(f"*{end} filter=lfs diff=lfs merge=lfs -text\n" for end in LARGE_ENDINGS)
+        tree = Tree.of([TreeFile.small(_FIRST_FILE, rules.encode())])
+        self._put(rules.encode(), tree.to_json())
+
+        def change(connection: Connection) -> Repository:
+            at = _now()
+            made = make_repository(
+                connection, kind, ref, account_id=account_id, visibility=visibility, at=at
+            )
+            self._keep(connection, {tree.digest, tree.files[0].sha256})
+            head = add_commit(
+                connection,
+                made.id,
+                tree,
+                parent=None,
+                author=_name(actor),
+                message="Make the repository",
+                at=at,
+            )
+            point_branch(connection, head)
+            write_listing(connection, made, head, facts_in(self._blobs, tree, made))
+            self._append(
+                connection,
+                "create",
+                made,
+                actor,
+                visibility=visibility,
+                account=ref.owner,
+                author=head.author,
+                message=head.message,
+                created_at=at.isoformat(),
+                **details_of(head, tree, MAIN),
+            )
+            return made
+
+        return self._database.transact(change)
+
+    def find(self, kind: Kind, ref: AdapterRef) -> Repository | None:
+        """Return a repository by a name in any spelling, or by one that it had; None if none."""
+        with self._database.read() as connection:
+            return find_repository(connection, kind, ref)
+
+    def set_visibility(self, repository: Repository, visibility: Visibility, actor: str) -> None:
+        """Make a repository public or private."""
+
+        def change(connection: Connection) -> None:
+            current = load_repository(connection, repository.id)
+            if current.visibility == visibility:
+                return
+            of_repository = REPOSITORIES.c.id == repository.id
+            connection.execute(
+                update(REPOSITORIES).where(of_repository).values(visibility=visibility)
+            )
+            connection.execute(
+                update(HUB_LISTINGS)
+                .where(HUB_LISTINGS.c.repository_id == repository.id)
+                .values(visibility=visibility)
+            )
+            self._append(connection, "settings", current, actor, visibility=visibility)
+
+        self._database.transact(change)
+
+    def move(self, repository: Repository, ref: AdapterRef, *, account_id: int, actor: str) -> None:
+        """Give a repository another name; the one before keeps leading to it.
+
+        Raises:
+            ConflictError: The name is taken.
+            InvalidNameError: It is what another one was called before.
+        """
+
+        def change(connection: Connection) -> None:
+            current = load_repository(connection, repository.id)
+            rename_repository(connection, current, ref, account_id)
+            moved = load_repository(connection, repository.id)
+            list_again(self._blobs, connection, moved)
+            self._append(connection, "move", current, actor, to=moved.place, account=ref.owner)
+
+        self._database.transact(change)
+
+    def delete(self, repository: Repository, actor: str) -> None:
+        """Delete a repository with all that is in it; its name stays with its account.
+
+        Raises:
+            RepositoryNotFoundError: Somebody else deleted it.
+            ConflictError: Another adapter is made of it.
+        """
+
+        def change(connection: Connection) -> None:
+            at = datetime.now(UTC)
+            current = load_repository(connection, repository.id)
+            numbers: list[int] = []
+            if current.kind == "model":
+                numbers = delete_adapter(connection, current.ref, at)
+            else:
+                remove_history(connection, current.id)
+                connection.execute(
+                    update(REPOSITORIES)
+                    .where(REPOSITORIES.c.id == current.id)
+                    .values(deleted_at=at)
+                )
+            self._append(
+                connection, "delete", current, actor, numbers=numbers, deleted_at=at.isoformat()
+            )
+
+        self._database.transact(change)
+
+    def page(
+        self, query: Query, reader: Reader, *, limit: int, after: str | None = None
+    ) -> tuple[list[Listed], str | None]:
+        """Return a page of repositories and the cursor of the next one; see `list_page`."""
+        with self._database.read() as connection:
+            return list_page(connection, query, reader, limit=limit, after=after)
+
+    def complete_listings(self) -> int:
+        """List what a hub does not list yet: what an account has claimed. Return how many."""
+        listed = select(HUB_LISTINGS.c.repository_id)
+        with self._database.read() as connection:
+            missing = connection.scalars(
+                select(REPOSITORIES.c.id)
+                .join(BRANCHES, BRANCHES.c.repository_id == REPOSITORIES.c.id)
+                .where(
+                    BRANCHES.c.name == MAIN,
+                    REPOSITORIES.c.account_id.is_not(None),
+                    REPOSITORIES.c.id.not_in(listed),
+                )
+            ).all()
+
+        def change(connection: Connection, id: int) -> None:
+            list_again(self._blobs, connection, load_repository(connection, id))
+
+        for id in missing:
+            self._database.transact(partial(change, id=id))
+        return len(missing)
+
+    def facts(self, repository: Repository) -> Facts:
+        """Return what a hub lists of a repository."""
+        with self._database.read() as connection:
+            found = load_facts(connection, repository.id)
+        return Facts(None, None, (), {}) if found is None else found
+
+    def facts_at(self, repository: Repository, commit: Commit) -> Facts:
+        """Return what a hub would list of a repository at a commit."""
+        return facts_in(self._blobs, self.tree(commit), repository)
+
+    # Reading
+
+    def resolve(self, repository: Repository, revision: str) -> Commit:
+        """Return the commit that a branch, else a tag, else an id names.
+
+        Raises:
+            RevisionNotFoundError: There is none of these.
+        """
+        with self._database.read() as connection:
+            return resolve_revision(connection, repository.id, repository.full_name, revision)
+
+    def tree(self, commit: Commit) -> Tree:
+        """Return the files of a commit."""
+        with self._database.read() as connection:
+            return load_tree(connection, commit.tree_id)
+
+    def file(self, commit: Commit, path: str) -> TreeFile:
+        """Return a file of a commit.
+
+        Raises:
+            EntryNotFoundError: There is none of that path.
+        """
+        with self._database.read() as connection:
+            found = None if "\0" in path else find_file(connection, commit.tree_id, path)
+        if found is None:
+            raise EntryNotFoundError(f"The commit {commit.oid} has no file {path!r}.", path)
+        return found
+
+    def commits(self, start: Commit, limit: int) -> list[Commit]:
+        """Return a commit and those before it, newest first, at most `limit`."""
+        with self._database.read() as connection:
+            return walk(connection, start, limit)
+
+    def last_changes(self, start: Commit, paths: Collection[str]) -> dict[str, Commit]:
+        """Return the last commit that changed each file or folder, of those in a commit's tree."""
+        found: dict[str, Commit] = {}
+        pending = set(paths)
+        with self._database.read() as connection:
+            line = walk(connection, start, _TRIES * 10)
+            after = _states(load_tree(connection, start.tree_id), pending)
+            for commit, before in zip(line, [*line[1:], None], strict=True):
+                earlier: dict[str, Any] = {}
+                if before is not None:
+                    earlier = _states(load_tree(connection, before.tree_id), pending)
+                for path in [one for one in pending if earlier.get(one) != after.get(one)]:
+                    found[path] = commit
+                    pending.discard(path)
+                if not pending:
+                    break
+                after = earlier
+        return found | dict.fromkeys(pending, line[-1])
+
+    def branches(self, repository: Repository) -> list[Branch]:
+        """Return the branches of a repository, ``main`` first."""
+        with self._database.read() as connection:
+            return list_branches(connection, repository.id)
+
+    def tags(self, repository: Repository) -> list[Tag]:
+        """Return the tags of a repository by name."""
+        with self._database.read() as connection:
+            return list_tags(connection, repository.id)
+
+    # Branches and tags
+
+    def create_branch(self, repository: Repository, name: str, at: Commit, actor: str) -> None:
+        """Make a branch.
+
+        Raises:
+            InvalidNameError: git would refuse its name.
+            ExistsError: There is one of that name.
+        """
+
+        def change(connection: Connection) -> None:
+            make_branch(connection, repository.full_name, name, at)
+            self._append(connection, "branch", repository, actor, branch=name, commit=at.oid)
+
+        self._database.transact(change)
+
+    def delete_branch(self, repository: Repository, name: str, actor: str) -> None:
+        """Forget a branch; its commits stay.
+
+        Raises:
+            ConflictError: It is the main one.
+            RevisionNotFoundError: There is no such branch.
+        """
+
+        def change(connection: Connection) -> None:
+            drop_branch(connection, repository.id, repository.full_name, name)
+            self._append(connection, "unbranch", repository, actor, branch=name)
+
+        self._database.transact(change)
+
+    def create_tag(
+        self, repository: Repository, name: str, at: Commit, message: str | None, actor: str
+    ) -> None:
+        """Make a tag.
+
+        Raises:
+            InvalidNameError: git would refuse its name.
+            ExistsError: There is one of that name.
+        """
+
+        def change(connection: Connection) -> None:
+            now = datetime.now(UTC)
+            make_tag(connection, repository.full_name, name, at, message=message, created_at=now)
+            details = {"tag": name, "commit": at.oid, "created_at": now.isoformat()}
+            self._append(connection, "tag", repository, actor, message=message, **details)
+
+        self._database.transact(change)
+
+    def delete_tag(self, repository: Repository, name: str, actor: str) -> None:
+        """Forget a tag.
+
+        Raises:
+            ConflictError: It is that of a version.
+            RevisionNotFoundError: There is no such tag.
+        """
+
+        def change(connection: Connection) -> None:
+            drop_tag(connection, repository.id, repository.full_name, name)
+            self._append(connection, "untag", repository, actor, tag=name)
+
+        self._database.transact(change)
+
+    def squash(self, repository: Repository, branch: str, message: str, actor: str) -> Commit:
+        """Make one commit of all commits of a branch; those of versions stay under their tags.
+
+        Raises:
+            RevisionNotFoundError: There is no such branch.
+        """
+
+        def change(connection: Connection) -> Commit:
+            at = _now()
+            head = self._require_branch(connection, repository, branch)
+            tree = load_tree(connection, head.tree_id)
+            made = add_commit(
+                connection,
+                repository.id,
+                tree,
+                parent=None,
+                author=_name(actor),
+                message=message,
+                at=at,
+                revision_id=head.revision_id,
+                reason=head.reason,
+            )
+            point_branch(connection, made, branch)
+            if branch == MAIN:
+                list_again(self._blobs, connection, load_repository(connection, repository.id))
+            forget_unreachable(connection, repository.id)
+            self._append(
+                connection,
+                "squash",
+                repository,
+                actor,
+                author=made.author,
+                message=message,
+                created_at=at.isoformat(),
+                **details_of(made, tree, branch),
+            )
+            return made
+
+        return self._database.transact(change)
+
+    # Bytes
+
+    def remember_upload(self, account_id: int, info: FileInfo) -> None:
+        """Note that an account has sent some bytes, which it may name in commits for a day."""
+        now = datetime.now(UTC)
+        self._database.transact(
+            lambda connection: remember_upload(connection, account_id, info, now)
+        )
+
+    def possessed(
+        self, digests: Collection[str], *, account_id: int, reader: Reader
+    ) -> dict[str, int]:
+        """Return the sizes of those blobs that an account may name in a commit, by digest."""
+        now = datetime.now(UTC)
+        with self._database.read() as connection:
+            return possessed(connection, digests, account_id=account_id, reader=reader, now=now)
+
+    # Commits
+
+    def commit(
+        self,
+        repository: Repository,
+        branch: str,
+        changes: Sequence[Change],
+        *,
+        title: str,
+        description: str = "",
+        parent: str | None = None,
+        actor: str,
+        readable: Callable[[Connection, Manifest], bool] | None = None,
+    ) -> Commit:
+        """Change the files of a branch, all as asked or nothing.
+
+        On ``main``, a complete adapter becomes a version, as a description that ends in
+        ``Version: 3`` asks for on any branch. The same files again are the same commit.
+
+        Args:
+            repository: Whose branch.
+            branch: Which one.
+            changes: What to change; the bytes of each new file are stored already.
+            title: What to say of it, on one line.
+            description: What else to say.
+            parent: The commit that the branch must be at; default: wherever it is.
+            actor: Who makes it.
+            readable: Whether the adapters that a version is made of may be read by who commits it;
+                default: they may.
+
+        Raises:
+            RevisionNotFoundError: There is no such branch.
+            StaleParentError: It is at another commit than `parent`.
+            EntryNotFoundError: What should go is not there.
+            InvalidNameError: git refuses a path, or a text cannot be stored.
+            ConflictError: The number that is asked for holds another version.
+            CorruptBlobError: The bytes of a file are not stored.
+            RepositoryNotFoundError: Somebody deleted the repository.
+        """
+        message = check_message(title, description)
+        asked = _NUMBER_ASKED.search(description)
+        number = None if asked is None else int(asked[1])
+        if number is not None:
+            require_number(repository.ref, number, most=MAX_GIVEN_NUMBER)
+        for _ in range(_TRIES):
+            with self._database.read() as connection:
+                load_repository(connection, repository.id)
+                head = self._require_branch(connection, repository, branch)
+                before = load_tree(connection, head.tree_id)
+            _require_parent(repository, branch, head, parent)
+            tree = apply(before, changes, repository.full_name)
+            if tree == before:
+                return head
+            is_version = repository.kind == "model" and (branch == MAIN or number is not None)
+            content = self._read(repository, tree, is_version)
+            new = {change.file.sha256 for change in changes if isinstance(change, Put)}
+            wanted = _Committing(
+                repository, branch, head, content, new, message, parent, number, actor, readable
+            )
+            try:
+                return self._database.transact(partial(self._record, wanted))
+            except _OvertakenError:
+                continue
+        raise StaleParentError(
+            f"The branch {branch} of {repository.full_name} changes faster than it can be "
+            "committed to.",
+            branch,
+        )
+
+    def _record(self, wanted: "_Committing", connection: Connection) -> Commit:
+        repository = load_repository(connection, wanted.repository.id)
+        head = self._require_branch(connection, repository, wanted.branch)
+        _require_parent(repository, wanted.branch, head, wanted.parent)
+        if head.id != wanted.head.id:
+            raise _OvertakenError
+        at, content = _now(), wanted.content
+        self._keep(connection, {*wanted.new, content.tree.digest})
+        revision, is_new, reason = None, False, content.reason
+        publication = Publication(
+            author=_name(wanted.actor), message=wanted.message, created_at=at, number=wanted.number
+        )
+        if content.manifest is not None:
+            manifest = content.manifest
+            reason = self._refusal(connection, repository, wanted)
+            if reason is None:
+                self._keep(connection, {manifest.digest})
+                revision, is_new = record_version(connection, repository.ref, manifest, publication)
+        commit = add_commit(
+            connection,
+            repository.id,
+            content.tree,
+            parent=head,
+            author=publication.author,
+            message=wanted.message,
+            at=at,
+            revision_id=revision,
+            reason=reason,
+        )
+        point_branch(connection, commit, wanted.branch)
+        if is_new:
+            tag_version(connection, repository.full_name, commit, at)
+        if wanted.branch == MAIN:
+            write_listing(connection, repository, commit, content.facts)
+        committed = details_of(commit, content.tree, wanted.branch)
+        if is_new and revision is not None:
+            version = load_version(connection, revision)
+            self._log.append_publication(connection, version, actor=wanted.actor, **committed)
+        else:
+            self._append(
+                connection,
+                "commit",
+                repository,
+                wanted.actor,
+                author=commit.author,
+                message=commit.message,
+                created_at=at.isoformat(),
+                number=commit.version,
+                reason=reason,
+                **committed,
+            )
+        return commit
+
+    def _refusal(
+        self, connection: Connection, repository: Repository, wanted: "_Committing"
+    ) -> str | None:
+        """Why an adapter that is complete makes no version."""
+        manifest = wanted.content.manifest
+        assert manifest is not None
+        try:
+            require_publishable(connection, repository.ref, manifest)
+            if wanted.readable is not None and not wanted.readable(connection, manifest):
+                raise ParentNotFoundError("It is made of adapters that are not on this hub.")
+        except ParentNotFoundError:
+            named = ", ".join(parent.ref for parent in manifest.parents)
+            return f"It is made of adapters that are not on this hub: {named}. Push them first."
+        return None
+
+    def _read(self, repository: Repository, tree: Tree, is_version: bool) -> _Content:
+        """Look at what a commit would hold, and store what a version needs beside its files."""
+        manifest, reason = None, None
+        files = {file.path: file.info for file in tree.files}
+        if is_version:
+            try:
+                manifest = read_tree(self._blobs, files, repository.full_name).manifest
+            except DamagedBlobError:
+                raise
+            except (CorruptBlobError, FolderError, InvalidNameError, ManifestError) as error:
+                reason = str(error)
+        card = read_card_of(self._blobs, tree, repository.full_name)
+        contents = [tree.to_json()]
+        if manifest is not None:
+            contents.append(manifest.to_json())
+        self._put(*contents)
+        return _Content(tree, facts_of(tree, card, manifest), manifest, reason)
+
+    # What the methods above share
+
+    def _put(self, *contents: bytes) -> None:
+        for content in contents:
+            self._blobs.put(io.BytesIO(content), label="what a commit needs")
+
+    def _keep(self, connection: Connection, digests: set[str]) -> None:
+        """Make sure that bytes are there, and stay."""
+        spare(connection, digests)
+        for digest in sorted(digests):
+            if self._blobs.ensure_in_place(digest) is None:
+                raise CorruptBlobError(
+                    f"The bytes {digest[:12]} that a commit names are not stored. Send them again.",
+                    digest,
+                )
+
+    def _require_branch(
+        self, connection: Connection, repository: Repository, branch: str
+    ) -> Commit:
+        found = None if "\0" in branch else find_branch(connection, repository.id, branch)
+        if found is None:
+            raise RevisionNotFoundError(
+                f"{repository.full_name} has no branch {branch!r}.", branch, given=branch
+            )
+        return found
+
+    def _append(
+        self,
+        connection: Connection,
+        action: Any,
+        repository: Repository,
+        actor: str,
+        **details: Any,
+    ) -> None:
+        """Log a change; names of adapters alone are names in the log."""
+        if repository.kind == "model":
+            self._log.append(connection, action, repository.ref, actor=actor, **details)
+        else:
+            place = repository.place
+            self._log.append(connection, action, actor=actor, repository=place, **details)
+
+
+@dataclass(frozen=True, slots=True)
+class _Committing:
+    """One try of `History.commit`."""
+
+    repository: Repository
+    branch: str
+    head: Commit
+    content: _Content
+    new: set[str]
+    message: str
+    parent: str | None
+    number: int | None
+    actor: str
+    readable: Callable[[Connection, Manifest], bool] | None
+
+
+def _require_parent(repository: Repository, branch: str, head: Commit, parent: str | None) -> None:
+    if parent is not None and head.oid != parent:
+        raise StaleParentError(
+            f"The branch {branch} of {repository.full_name} is at {head.oid[:12]}, but the commit "
+            f"was made for {parent[:12]}: somebody else committed meanwhile.",
+            branch,
+            expected=parent,
+            found=head.oid,
+        )
+
+
+def _states(tree: Tree, paths: set[str]) -> dict[str, Any]:
+    """Return what is at each path of a tree: a file's id, or all that is in a folder."""
+    states: dict[str, Any] = {}
+    for file in tree.files:
+        if file.path in paths:
+            states[file.path] = file.oid
+        for end, letter in enumerate(file.path):
+            if letter == "/" and (folder := file.path[:end]) in paths:
+                states.setdefault(folder, []).append((file.path, file.oid))
+    return states
+
+
+def _name(actor: str) -> str:
+    """Return the account of an actor, without the token that it showed."""
+    return actor.partition(" (")[0]
+
+
+def _now() -> datetime:
+    # Git counts in seconds.
+    return datetime.now(UTC).replace(microsecond=0)

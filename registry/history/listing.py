@@ -1,0 +1,192 @@
+"""Pages of repositories, for who asks: what is public, and what is their own.
+
+A page is the newest of two walks along an index, one over what is public and one over what only
+the asker may read. So it costs the same however many repositories others keep to themselves.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, select
+from sqlalchemy import tuple_ as row_of
+
+from registry.errors import InvalidNameError
+from registry.history.cards import Facts, grams_of, load_tags
+from registry.history.commits import Commit, load_commits
+from registry.history.repositories import Kind, Repository, repository_of
+from registry.history.uploads import Reader
+from registry.tables.column_types import MAX_ID, MAX_SIZE
+from registry.tables.models import (
+    DOWNLOADS,
+    HUB_LISTINGS,
+    HUB_TAGS,
+    NAME_GRAMS,
+    REPOSITORIES,
+)
+
+Sort = Literal["modified", "created", "downloads"]
+
+MOST = 1000
+"""Repositories on a page at most."""
+
+_MOST_GRAMS = 12
+_KEYS = {
+    "modified": HUB_LISTINGS.c.commit_id,
+    "created": HUB_LISTINGS.c.repository_id,
+    "downloads": HUB_LISTINGS.c.downloads,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A repository on a page.
+
+    Attributes:
+        repository: Which one.
+        head: The last commit on ``main``.
+        facts: What is listed of it.
+    """
+
+    repository: Repository
+    head: Commit
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of a page.
+
+    Attributes:
+        kind: What the repositories hold.
+        account_id: Whose they are; None for anybody's.
+        words: Parts of their names, all of which must occur, in any case.
+        tags: Words that they must have, all of them.
+        pipeline_tag: The type of their task; None for any.
+        sort: What comes first: the last changed, the last made, or the most fetched.
+    """
+
+    kind: Kind = "model"
+    account_id: int | None = None
+    words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    pipeline_tag: str | None = None
+    sort: Sort = "modified"
+
+
+def list_page(
+    connection: Connection, query: Query, reader: Reader, *, limit: int, after: str | None = None
+) -> tuple[list[Listed], str | None]:
+    """Return a page, and the cursor of the next one; None on the last.
+
+    Args:
+        connection: A transaction.
+        query: What is asked.
+        reader: Who asks.
+        limit: Repositories on the page, from 1 to `MOST`.
+        after: The cursor of the page before; default: the first page.
+
+    Raises:
+        InvalidNameError: `limit` or `after` is malformed.
+    """
+    if not 1 <= limit <= MOST:
+        raise InvalidNameError(f"A page has 1 to {MOST} repositories, not {limit}.", limit)
+    conditions = _conditions(query)
+    if after is not None:
+        key, id = _parse(after)
+        conditions.append(row_of(_KEYS[query.sort], HUB_LISTINGS.c.repository_id) < row_of(key, id))
+    rows: list[Row[Any]] = []
+    for whose in _walks(reader):
+        statement = _page(query).where(*conditions, whose).limit(limit + 1)
+        rows += connection.execute(statement).all()
+    rows.sort(key=lambda row: (row.key, row.id), reverse=True)
+    page, more = rows[:limit], len(rows) > limit
+    ids = [row.id for row in page]
+    tags = load_tags(connection, ids)
+    heads = load_commits(connection, [row.commit_id for row in page])
+    listed = [
+        Listed(
+            repository_of(row),
+            heads[row.commit_id],
+            Facts(row.library, row.pipeline_tag, tuple(tags[row.id]), json.loads(row.card)),
+        )
+        for row in page
+    ]
+    return listed, f"{page[-1].key}:{page[-1].id}" if more else None
+
+
+def load_facts(connection: Connection, repository_id: int) -> Facts | None:
+    """Return what is listed of a repository; None if it is not."""
+    row = connection.execute(
+        select(HUB_LISTINGS).where(HUB_LISTINGS.c.repository_id == repository_id)
+    ).first()
+    if row is None:
+        return None
+    tags = load_tags(connection, [repository_id])[repository_id]
+    return Facts(row.library, row.pipeline_tag, tuple(tags), json.loads(row.card))
+
+
+def _page(query: Query) -> Select[Any]:
+    key = _KEYS[query.sort]
+    order = [key.desc()]
+    if key is not HUB_LISTINGS.c.repository_id:
+        order.append(HUB_LISTINGS.c.repository_id.desc())
+    return (
+        select(
+            REPOSITORIES,
+            DOWNLOADS.c.count.label("fetched"),
+            HUB_LISTINGS.c.commit_id,
+            HUB_LISTINGS.c.library,
+            HUB_LISTINGS.c.pipeline_tag,
+            HUB_LISTINGS.c.card,
+            key.label("key"),
+        )
+        .select_from(HUB_LISTINGS)
+        .join(REPOSITORIES, REPOSITORIES.c.id == HUB_LISTINGS.c.repository_id)
+        .outerjoin(DOWNLOADS, DOWNLOADS.c.repository_id == HUB_LISTINGS.c.repository_id)
+        .order_by(*order)
+    )
+
+
+def _walks(reader: Reader) -> Sequence[ColumnElement[bool]]:
+    public = HUB_LISTINGS.c.visibility == "public"
+    private = HUB_LISTINGS.c.visibility == "private"
+    if reader.everything:
+        return [public, private]
+    walks = [public]
+    for account in sorted(reader.accounts):
+        own = [HUB_LISTINGS.c.account_id == account, private]
+        if reader.repositories is not None:
+            own.append(HUB_LISTINGS.c.repository_id.in_(reader.repositories))
+        walks.append(and_(*own))
+    return walks
+
+
+def _conditions(query: Query) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [HUB_LISTINGS.c.kind == query.kind]
+    if query.account_id is not None:
+        conditions.append(HUB_LISTINGS.c.account_id == query.account_id)
+    if query.pipeline_tag is not None:
+        conditions.append(HUB_LISTINGS.c.pipeline_tag == query.pipeline_tag)
+    for tag in query.tags:
+        conditions.append(
+            exists().where(
+                HUB_TAGS.c.tag == tag, HUB_TAGS.c.repository_id == HUB_LISTINGS.c.repository_id
+            )
+        )
+    name = func.lower(REPOSITORIES.c.owner + "/" + REPOSITORIES.c.name)
+    for word in query.words:
+        for gram in grams_of(word)[:_MOST_GRAMS]:
+            with_gram = select(NAME_GRAMS.c.repository_id).where(NAME_GRAMS.c.gram == gram)
+            conditions.append(HUB_LISTINGS.c.repository_id.in_(with_gram))
+        conditions.append(name.contains(word.lower(), autoescape=True))
+    return conditions
+
+
+def _parse(after: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([0-9]{1,19}):([0-9]{1,10})", after)
+    if found and int(found[1]) <= MAX_SIZE and int(found[2]) <= MAX_ID:
+        return int(found[1]), int(found[2])
+    raise InvalidNameError(f"A page starts after the cursor of another, not {after!r}.", after)

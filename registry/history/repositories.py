@@ -1,0 +1,207 @@
+"""Repositories as a hub knows them: of a kind, of an account, public or private."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from registry.errors import ConflictError, ExistsError, InvalidNameError, RepositoryNotFoundError
+from registry.refs import AdapterRef
+from registry.tables.models import DOWNLOADS, FORMER_NAMES, REPOSITORIES
+
+Kind = Literal["model", "dataset", "space"]
+"""What a repository holds. Models may hold adapters; the others are kept as files."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Visibility = Literal["public", "private"]
+
+_PREFIXES: dict[Kind, str] = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository of a hub.
+
+    Attributes:
+        id: Its row.
+        kind: What it holds.
+        ref: Owner and name, as they were first spelled.
+        account_id: Whose it is; None for what was published without an account.
+        visibility: Who may know of it.
+        created_at: When it was made.
+        downloads: How often files of it were fetched.
+    """
+
+    id: int
+    kind: Kind
+    ref: AdapterRef
+    account_id: int | None
+    visibility: Visibility
+    created_at: datetime
+    downloads: int
+
+    @property
+    def full_name(self) -> str:
+        """``owner/name``."""
+        return str(self.ref)
+
+    @property
+    def place(self) -> str:
+        """Its name below the address of a hub, such as ``datasets/ada/reviews``."""
+        return _PREFIXES[self.kind] + self.full_name
+
+
+def folded_name(kind: Kind, ref: AdapterRef) -> str:
+    """Return what all spellings of a repository's name have in common, other than other kinds'."""
+    return _PREFIXES[kind] + ref.folded
+
+
+def parse_place(place: str) -> tuple[Kind, AdapterRef]:
+    """Read what `Repository.place` wrote.
+
+    Raises:
+        InvalidNameError: It is no name.
+    """
+    for kind in ("dataset", "space"):
+        if place.startswith(_PREFIXES[kind]) and place.count("/") == 2:
+            return kind, AdapterRef.parse(place.removeprefix(_PREFIXES[kind])).repository
+    return "model", AdapterRef.parse(place).repository
+
+
+def find_repository(connection: Connection, kind: Kind, ref: AdapterRef) -> Repository | None:
+    """Return the repository of a name, in any spelling, or that was moved from there."""
+    folded = folded_name(kind, ref)
+    found = _first(connection, REPOSITORIES.c.folded == folded)
+    if found is None:
+        moved = select(FORMER_NAMES.c.repository_id).where(FORMER_NAMES.c.folded == folded)
+        found = _first(connection, REPOSITORIES.c.id == moved.scalar_subquery())
+    return found
+
+
+def load_repository(connection: Connection, id: int) -> Repository:
+    """Return a repository by its row.
+
+    Raises:
+        RepositoryNotFoundError: It was deleted meanwhile.
+    """
+    found = _first(connection, REPOSITORIES.c.id == id)
+    if found is None:
+        raise RepositoryNotFoundError("The repository was deleted.", id)
+    return found
+
+
+def make_repository(
+    connection: Connection,
+    kind: Kind,
+    ref: AdapterRef,
+    *,
+    account_id: int | None,
+    visibility: Visibility,
+    at: datetime,
+) -> Repository:
+    """Make a repository; one of that account that was deleted is made anew.
+
+    Raises:
+        InvalidNameError: The name differs only in its spelling from one that is taken, or is that
+            of a repository that was moved.
+        ExistsError: There is one of that name.
+        ConflictError: Another account deleted one of that name.
+    """
+    folded = folded_name(kind, ref)
+    row = connection.execute(
+        select(REPOSITORIES).where(REPOSITORIES.c.folded == folded).with_for_update()
+    ).first()
+    facts = {"kind": kind, "account_id": account_id, "visibility": visibility}
+    if row is None:
+        _require_never_moved(connection, folded, ref)
+        new = {"owner": ref.owner, "name": ref.name, "folded": folded, "created_at": at}
+        made = connection.scalar(
+            insert(REPOSITORIES).returning(REPOSITORIES.c.id), {**new, **facts, "next_number": 1}
+        )
+        assert made is not None
+        return load_repository(connection, made)
+    spelled = AdapterRef(row.owner, row.name)
+    if spelled != ref:
+        raise InvalidNameError(
+            f"{ref} cannot be told from {spelled}, which is a name here already: only case and "
+            "the signs between words differ.",
+            ref,
+            found=str(spelled),
+        )
+    if row.deleted_at is None:
+        raise ExistsError(f"There is a {kind} {ref} already.", ref)
+    if row.account_id != account_id:
+        raise ConflictError(
+            f"{ref} was deleted on {row.deleted_at:%Y-%m-%d}, and its name is not given to anybody "
+            "else. Choose another name.",
+            ref,
+        )
+    connection.execute(
+        update(REPOSITORIES)
+        .where(REPOSITORIES.c.id == row.id)
+        .values(deleted_at=None, created_at=at, **facts)
+    )
+    return load_repository(connection, row.id)
+
+
+def rename_repository(
+    connection: Connection, repository: Repository, ref: AdapterRef, account_id: int | None
+) -> None:
+    """Give a repository another name; the one before keeps leading to it.
+
+    Raises:
+        ConflictError: The name is taken, or was.
+        InvalidNameError: It is that of a repository that was moved.
+    """
+    before = folded_name(repository.kind, repository.ref)
+    folded = folded_name(repository.kind, ref)
+    if folded != before:
+        taken = select(REPOSITORIES.c.id).where(REPOSITORIES.c.folded == folded)
+        if connection.scalar(taken) is not None:
+            raise ExistsError(f"The name {ref} is taken.", ref)
+        former = FORMER_NAMES.c.folded == folded
+        returning = connection.scalar(select(FORMER_NAMES.c.repository_id).where(former))
+        if returning not in (None, repository.id):
+            _require_never_moved(connection, folded, ref)
+        connection.execute(FORMER_NAMES.delete().where(former))
+        connection.execute(insert(FORMER_NAMES), {"folded": before, "repository_id": repository.id})
+    connection.execute(
+        update(REPOSITORIES)
+        .where(REPOSITORIES.c.id == repository.id)
+        .values(owner=ref.owner, name=ref.name, folded=folded, account_id=account_id)
+    )
+
+
+def _require_never_moved(connection: Connection, folded: str, ref: AdapterRef) -> None:
+    if connection.scalar(
+        select(FORMER_NAMES.c.repository_id).where(FORMER_NAMES.c.folded == folded)
+    ):
+        raise InvalidNameError(
+            f"{ref} is what a repository was called before it was moved, and still leads to it. "
+            "Choose another name.",
+            ref,
+        )
+
+
+def _first(connection: Connection, condition: Any) -> Repository | None:
+    row = connection.execute(
+        select(REPOSITORIES, DOWNLOADS.c.count.label("fetched"))
+        .outerjoin(DOWNLOADS, DOWNLOADS.c.repository_id == REPOSITORIES.c.id)
+        .where(condition, REPOSITORIES.c.deleted_at.is_(None))
+    ).first()
+    return None if row is None else repository_of(row)
+
+
+def repository_of(row: Row[Any]) -> Repository:
+    """Return the repository of a row with the columns of its table and `fetched`."""
+    return Repository(
+        id=row.id,
+        kind=row.kind,
+        ref=AdapterRef(row.owner, row.name),
+        account_id=row.account_id,
+        visibility=row.visibility,
+        created_at=row.created_at,
+        downloads=row.fetched or 0,
+    )

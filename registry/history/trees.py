@@ -1,0 +1,188 @@
+"""Trees: the files of a commit, stored once however many commits have the same ones.
+
+What is in a tree is written to a blob, too, so that the rows can be made anew from the bytes.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from sqlalchemy import Connection, insert, select
+
+from registry.errors import DamagedBlobError, InvalidNameError
+from registry.history.git import blob_id, pointer, tree_id
+from registry.history.names import check_tree_path
+from registry.log.entry import canonical
+from registry.storage.blobs import BlobStore, read_blob
+from registry.storage.files import FileInfo
+from registry.tables.column_types import MAX_SIZE
+from registry.tables.models import TREE_FILES, TREES
+
+MOST_FILES = 50_000
+"""Files of a commit at most."""
+
+MAX_BYTES = 64 * 1024 * 1024
+"""The largest list of files that is read back, several times what the longest one needs."""
+
+SMALL_BYTES = 1024 * 1024
+"""The largest file that stands in a tree itself; for a larger one stands a pointer."""
+
+# Weights and other binary files, which git handles badly.
+LARGE_ENDINGS = (
+    *(".7z", ".arrow", ".bin", ".bz2", ".ckpt", ".ftz", ".gguf", ".gz", ".h5", ".joblib", ".model"),
+    *(".mlmodel", ".msgpack", ".npy", ".npz", ".onnx", ".ot", ".parquet", ".pb", ".pickle", ".pkl"),
+    *(".pt", ".pth", ".rar", ".safetensors", ".tar", ".tflite", ".tgz", ".xz", ".zip", ".zst"),
+)
+
+# Built once, as in `registry.tables.record`.
+_ADD_TREE = insert(TREES).returning(TREES.c.id)
+_ADD_FILES = insert(TREE_FILES)
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """A file of a commit.
+
+    Attributes:
+        path: Where it is.
+        sha256: The digest of its bytes.
+        size: How many there are.
+        oid: What git calls it: the id of its content, or of the pointer if it is large.
+        large: Whether a pointer stands for it in the tree.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    oid: str
+    large: bool
+
+    @property
+    def info(self) -> FileInfo:
+        """What identifies its bytes."""
+        return FileInfo(sha256=self.sha256, size=self.size)
+
+    @classmethod
+    def small(cls, path: str, content: bytes) -> Self:
+        """Return the entry of a file that stands in the tree itself."""
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(path, digest, len(content), blob_id(content), False)
+
+    @classmethod
+    def pointed(cls, path: str, info: FileInfo) -> Self:
+        """Return the entry of a file for which a pointer stands."""
+        return cls(path, info.sha256, info.size, blob_id(pointer(info)), True)
+
+
+def is_large(path: str, size: int) -> bool:
+    """Whether a pointer should stand for a file; never for an empty one."""
+    return size > 0 and (size > SMALL_BYTES or path.lower().endswith(LARGE_ENDINGS))
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The files of a commit, sorted by path.
+
+    Raises:
+        InvalidNameError: git refuses a path, two paths cannot lie in one folder, or there are too
+            many files.
+    """
+
+    files: tuple[TreeFile, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what no checkout could hold."""
+        if len(self.files) > MOST_FILES:
+            raise InvalidNameError(
+                f"A commit has {len(self.files)} files, more than {MOST_FILES}.", len(self.files)
+            )
+        for file in self.files:
+            check_tree_path(file.path)
+        paths = [file.path for file in self.files]
+        folders = {path[:end] for path in paths for end, letter in enumerate(path) if letter == "/"}
+        both = sorted(folders.intersection(paths))
+        if both:
+            raise InvalidNameError(f"{both[0]!r} would be a file and a folder.", both[0])
+        if self.size > MAX_SIZE:
+            raise InvalidNameError(f"The files of a commit have {self.size} bytes.", self.size)
+
+    @classmethod
+    def of(cls, files: Iterable[TreeFile]) -> Self:
+        """Return the tree of some files, in any order."""
+        return cls(tuple(sorted(files, key=lambda file: file.path)))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def oid(self) -> str:
+        """What git calls it."""
+        return tree_id((file.path, file.oid) for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `to_json()`."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def to_json(self) -> bytes:
+        """Return the canonical bytes of the blob that says what is in it."""
+        return canonical({"hubkit_tree": 1, "files": [asdict(file) for file in self.files]})
+
+    @classmethod
+    def read(cls, blobs: BlobStore, digest: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            CorruptBlobError: It is missing or altered, or is no tree.
+        """
+        label = f"tree {digest[:12]}"
+        content = read_blob(blobs, digest, most=MAX_BYTES, label=label)
+        try:
+            return cls(tuple(TreeFile(**file) for file in json.loads(content)["files"]))
+        except (InvalidNameError, KeyError, TypeError, ValueError) as error:
+            raise DamagedBlobError(f"{label} is no list of files: {error}.", label) from error
+
+
+def add_tree(connection: Connection, tree: Tree) -> int:
+    """Return the id of a tree's row, which is made if there is none."""
+    digest = tree.digest
+    found = connection.scalar(select(TREES.c.id).where(TREES.c.digest == digest))
+    if found is not None:
+        return int(found)
+    made = connection.scalar(
+        _ADD_TREE,
+        {"digest": digest, "oid": tree.oid, "files": len(tree.files), "size": tree.size},
+    )
+    assert made is not None
+    if tree.files:
+        connection.execute(_ADD_FILES, tree_rows(made, tree))
+    return int(made)
+
+
+def tree_rows(id: int, tree: Tree) -> list[dict[str, object]]:
+    """Return the rows that the files of a tree have."""
+    return [{"tree_id": id, **asdict(file)} for file in tree.files]
+
+
+def load_tree(connection: Connection, id: int) -> Tree:
+    """Return the tree of a row, which must exist."""
+    rows = connection.execute(
+        select(TREE_FILES).where(TREE_FILES.c.tree_id == id).order_by(TREE_FILES.c.path)
+    )
+    return Tree.of(
+        TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large)) for row in rows
+    )
+
+
+def find_file(connection: Connection, id: int, path: str) -> TreeFile | None:
+    """Return a file of a tree; None if there is none of that path."""
+    row = connection.execute(
+        select(TREE_FILES).where(TREE_FILES.c.tree_id == id, TREE_FILES.c.path == path)
+    ).first()
+    if row is None:
+        return None
+    return TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large))

@@ -1,0 +1,85 @@
+"""Possession: which bytes an account may name in a commit without sending them.
+
+Knowing a digest gives nothing. An account may name what it sent within a day, and what lies in a
+repository that it may read.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, true
+
+from registry.storage.files import FileInfo
+from registry.tables.models import COMMITS, REPOSITORIES, TREE_FILES, UPLOADS
+from registry.tables.versions import batches
+
+KEPT = timedelta(days=1)
+"""How long an account possesses what it sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What somebody may read of the private repositories of a hub.
+
+    Attributes:
+        accounts: The ids of the accounts whose private repositories they are.
+        repositories: The only ones of them, by id; None if there is no such limit.
+        everything: Whether all of them may be read.
+    """
+
+    accounts: frozenset[int] = frozenset()
+    repositories: frozenset[int] | None = None
+    everything: bool = False
+
+    @property
+    def private(self) -> ColumnElement[bool]:
+        """The condition on a private repository."""
+        if self.everything:
+            return true()
+        conditions: list[ColumnElement[bool]] = [REPOSITORIES.c.account_id.in_(self.accounts)]
+        if self.repositories is not None:
+            conditions.append(REPOSITORIES.c.id.in_(self.repositories))
+        return and_(*conditions)
+
+
+def remember_upload(connection: Connection, account_id: int, info: FileInfo, now: datetime) -> None:
+    """Note that an account has sent some bytes; forget who sent others long ago."""
+    connection.execute(delete(UPLOADS).where(UPLOADS.c.uploaded_at < now - KEPT))
+    place = (UPLOADS.c.account_id == account_id, UPLOADS.c.sha256 == info.sha256)
+    connection.execute(delete(UPLOADS).where(*place))
+    new = {"account_id": account_id, "sha256": info.sha256, "size": info.size, "uploaded_at": now}
+    connection.execute(insert(UPLOADS), new)
+
+
+def possessed(
+    connection: Connection,
+    digests: Collection[str],
+    *,
+    account_id: int,
+    reader: Reader,
+    now: datetime,
+) -> dict[str, int]:
+    """Return the sizes of those blobs that an account may name, by digest."""
+    found: dict[str, int] = {}
+    for batch in batches(sorted(digests)):
+        sent = select(UPLOADS.c.sha256, UPLOADS.c.size).where(
+            UPLOADS.c.account_id == account_id,
+            UPLOADS.c.sha256.in_(batch),
+            UPLOADS.c.uploaded_at >= now - KEPT,
+        )
+        found.update((row.sha256, row.size) for row in connection.execute(sent))
+        there = (
+            select(TREE_FILES.c.sha256, TREE_FILES.c.size)
+            .join(COMMITS, COMMITS.c.tree_id == TREE_FILES.c.tree_id)
+            .join(REPOSITORIES, REPOSITORIES.c.id == COMMITS.c.repository_id)
+            .where(
+                TREE_FILES.c.sha256.in_(batch),
+                REPOSITORIES.c.deleted_at.is_(None),
+                REPOSITORIES.c.account_id.is_not(None),
+                or_(REPOSITORIES.c.visibility == "public", reader.private),
+            )
+            .distinct()
+        )
+        found.update((row.sha256, row.size) for row in connection.execute(there))
+    return found

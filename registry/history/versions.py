@@ -1,0 +1,232 @@
+"""The commit of a version: publishing makes one on ``main``, as a push does."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sqlalchemy import Connection, func, select
+
+from registry.errors import CorruptBlobError, FolderError, InvalidNameError, ManifestError
+from registry.folders import read_tree
+from registry.folders.card import CARD_NAME, Card, parse_card
+from registry.history.cards import Facts, facts_of, read_card_of, write_listing
+from registry.history.commits import (
+    Commit,
+    add_commit,
+    find_branch,
+    load_commit,
+    point_branch,
+    tag_version,
+)
+from registry.history.git import blob_id
+from registry.history.names import MAIN
+from registry.history.repositories import Repository, load_repository
+from registry.history.trees import SMALL_BYTES, Tree, TreeFile, is_large, load_tree
+from registry.manifest import Manifest
+from registry.refs import AdapterRef
+from registry.storage.blobs import BlobStore
+from registry.storage.files import MANIFEST_NAME, FileInfo
+from registry.storage.place import Copy
+from registry.store import Store
+from registry.tables.models import COMMITS, REVISIONS
+from registry.tables.record import Publication
+from registry.tables.versions import load_rows, select_versions
+
+_LACKING = (
+    select_versions()
+    .where(~select(COMMITS.c.id).where(COMMITS.c.revision_id == REVISIONS.c.id).exists())
+    .order_by(REVISIONS.c.repository_id, REVISIONS.c.number)
+)
+
+
+def tree_of(manifest: Manifest, open_file: Callable[[str], BinaryIO]) -> Tree:
+    """Return the files of a version as a commit has them: those of its manifest, and that.
+
+    Only small files are read, as git calls a large one by its digest.
+
+    Args:
+        manifest: What the version is.
+        open_file: Opens the file of a path that the manifest lists.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    content = manifest.to_json()
+    files = [_file(MANIFEST_NAME, _info(content), lambda: content)]
+    for path, info in manifest.files.items():
+
+        def read(path: str = path, size: int = info.size) -> bytes:
+            with open_file(path) as stream:
+                return stream.read(size)
+
+        files.append(_file(path, info, read))
+    return Tree.of(files)
+
+
+def facts_of_version(manifest: Manifest, tree: Tree, open_file: Callable[[str], BinaryIO]) -> Facts:
+    """Return what a hub lists of a repository with this version."""
+    card, info = Card(), manifest.files.get(CARD_NAME)
+    if info is not None and info.size <= SMALL_BYTES:
+        with open_file(CARD_NAME) as stream:
+            content = stream.read(info.size)
+        with suppress(FolderError, UnicodeDecodeError):  # one that cannot be read says nothing
+            card = parse_card(content.decode(), Copy(Path(CARD_NAME), CARD_NAME))
+    return facts_of(tree, card, manifest)
+
+
+def commit_version(
+    connection: Connection,
+    revision_id: int,
+    publication: Publication,
+    tree: Tree,
+    facts: Facts,
+) -> dict[str, Any]:
+    """Make the commit of a version that is new, with its tag; on ``main`` if it is the newest.
+
+    Returns what the log says of it.
+
+    Args:
+        connection: A write transaction, in which the version was recorded.
+        revision_id: The version's row.
+        publication: What is known of it.
+        tree: Its files.
+        facts: What a hub lists of it.
+
+    Raises:
+        ConflictError: Its tag names another commit.
+    """
+    of_version = REVISIONS.c.id == revision_id
+    row = connection.execute(
+        select(REVISIONS.c.repository_id, REVISIONS.c.number).where(of_version)
+    ).one()
+    repository = load_repository(connection, row.repository_id)
+    highest = connection.scalar(
+        select(func.max(REVISIONS.c.number)).where(REVISIONS.c.repository_id == repository.id)
+    )
+    is_newest = row.number == highest
+    before = (
+        find_branch(connection, repository.id)
+        if is_newest
+        else _before(connection, repository.id, row.number)
+    )
+    commit = add_commit(
+        connection,
+        repository.id,
+        tree,
+        parent=before,
+        author=publication.author,
+        message=message_of(publication.message, row.number),
+        at=publication.created_at,
+        revision_id=revision_id,
+    )
+    tag_version(connection, repository.full_name, commit, publication.created_at)
+    if not is_newest:
+        return details_of(commit, tree, None)
+    point_branch(connection, commit)
+    write_listing(connection, repository, commit, facts)
+    return details_of(commit, tree, MAIN)
+
+
+def message_of(message: str, number: int) -> str:
+    """Return what the commit of a version says: what the version does, if it says anything."""
+    return message if message.strip() else f"Version {number}"
+
+
+def facts_in(blobs: BlobStore, tree: Tree, repository: Repository) -> Facts:
+    """Return what a hub lists of a repository with these files."""
+    card = read_card_of(blobs, tree, repository.full_name)
+    manifest = None
+    if repository.kind == "model":
+        files = {file.path: file.info for file in tree.files}
+        with suppress(CorruptBlobError, FolderError, ManifestError, InvalidNameError):
+            manifest = read_tree(blobs, files, repository.full_name).manifest
+    return facts_of(tree, card, manifest)
+
+
+def list_again(blobs: BlobStore, connection: Connection, repository: Repository) -> None:
+    """Write what a hub lists of a repository, as its files on ``main`` are now."""
+    head = find_branch(connection, repository.id)
+    if head is not None:
+        tree = load_tree(connection, head.tree_id)
+        write_listing(connection, repository, head, facts_in(blobs, tree, repository))
+
+
+def details_of(commit: Commit, tree: Tree, branch: str | None) -> dict[str, Any]:
+    """Return what the log says of a commit, beside what it says of a version.
+
+    Args:
+        commit: The commit.
+        tree: Its files.
+        branch: The branch that it was made on; None for none.
+    """
+    return {"branch": branch, "commit": commit.oid, "parent": commit.parent, "tree": tree.digest}
+
+
+def complete_commits(store: Store) -> None:
+    """Make the commits of versions that were published before there were commits.
+
+    Those whose bytes cannot be read stay as they are: a check of the registry names them.
+    """
+    with store.database.read() as connection:
+        lacking = load_rows(connection, _LACKING)
+    for row, version in lacking:
+        try:
+            manifest = store.manifest(version.ref, version.manifest_digest)
+            open_file = opener(store, version.ref, manifest)
+            tree = tree_of(manifest, open_file)
+            facts = facts_of_version(manifest, tree, open_file)
+        except (CorruptBlobError, ManifestError):
+            continue
+        content = tree.to_json()
+        store.blobs.put(io.BytesIO(content), _info(content), label=f"{version.ref}: its tree")
+        publication = Publication(
+            author=version.author, message=version.message, created_at=version.created_at
+        )
+
+        def complete(
+            connection: Connection,
+            revision: int = row.id,
+            publication: Publication = publication,
+            tree: Tree = tree,
+            facts: Facts = facts,
+        ) -> None:
+            made = select(COMMITS.c.id).where(COMMITS.c.revision_id == revision)
+            if connection.scalar(made) is None:
+                commit_version(connection, revision, publication, tree, facts)
+
+        store.database.transact(complete)
+
+
+def opener(store: Store, named: AdapterRef, manifest: Manifest) -> Callable[[str], BinaryIO]:
+    """Return what opens the files of a version that is stored, by their paths."""
+
+    def open_file(path: str) -> BinaryIO:
+        return store.blobs.open(manifest.files[path].sha256, label=f"{named}: {path}")
+
+    return open_file
+
+
+def _before(connection: Connection, repository_id: int, number: int) -> Commit | None:
+    """Return the commit of the version before one that is not the newest."""
+    found = connection.scalar(
+        select(COMMITS.c.id)
+        .join(REVISIONS, REVISIONS.c.id == COMMITS.c.revision_id)
+        .where(REVISIONS.c.repository_id == repository_id, REVISIONS.c.number < number)
+        .order_by(REVISIONS.c.number.desc(), COMMITS.c.id)
+        .limit(1)
+    )
+    return None if found is None else load_commit(connection, found)
+
+
+def _file(path: str, info: FileInfo, read: Callable[[], bytes]) -> TreeFile:
+    if is_large(path, info.size):
+        return TreeFile.pointed(path, info)
+    # What was read is compared with the manifest when the bytes are stored.
+    return TreeFile(path, info.sha256, info.size, blob_id(read()), False)
+
+
+def _info(content: bytes) -> FileInfo:
+    return FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))

@@ -1,0 +1,373 @@
+"""What a hub can be asked of the history of repositories, and told."""
+
+from collections.abc import Callable
+from io import BytesIO
+
+import pytest
+from sqlalchemy import select
+
+from registry import AdapterRef, Catalog, Folder
+from registry.errors import (
+    ConflictError,
+    CorruptBlobError,
+    EntryNotFoundError,
+    ExistsError,
+    InvalidNameError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    StaleParentError,
+)
+from registry.history.changes import Put, Remove, RemoveFolder
+from registry.history.git import blob_id, commit_id, tree_id
+from registry.history.repositories import Repository
+from registry.history.trees import TreeFile
+from registry.history.uploads import Reader
+from registry.storage.files import FileInfo
+from registry.tables.models import TREES
+from tests.registry.history.conftest import Push, files_of, puts
+
+REF = AdapterRef.parse("ada/x")
+
+
+def paths(catalog: Catalog, repository: Repository, revision: str = "main") -> list[str]:
+    tree = catalog.history.tree(catalog.history.resolve(repository, revision))
+    return [file.path for file in tree.files if file.path != ".gitattributes"]
+
+
+def test_a_new_repository_has_a_main_branch_with_one_commit(
+    catalog: Catalog, repository: Repository
+) -> None:
+    head = catalog.history.resolve(repository, "main")
+    assert catalog.history.commits(head, 10) == [head]
+    assert head.parent is None
+    assert [branch.name for branch in catalog.history.branches(repository)] == ["main"]
+    assert catalog.history.tags(repository) == []
+    assert paths(catalog, repository) == []
+
+
+def test_a_commit_and_its_tree_have_the_ids_of_git(catalog: Catalog, push: Push) -> None:
+    first = push({"a.txt": b"a", "d/w.safetensors": b"12345678"}, title="Add", description="why")
+    tree = catalog.history.tree(first)
+    expected = tree_id((file.path, file.oid) for file in tree.files)
+    assert first.oid == commit_id(expected, first.parent, "ada", first.created_at, "Add\n\nwhy")
+    assert (first.title, first.description, first.author) == ("Add", "why", "ada")
+    by_path = {file.path: file for file in tree.files}
+    assert by_path["a.txt"].oid == blob_id(b"a")
+    assert by_path["d/w.safetensors"].large
+
+
+def test_the_same_files_again_are_the_same_commit(catalog: Catalog, push: Push) -> None:
+    first = push({"a.txt": b"a"})
+    assert push({"a.txt": b"a"}) == first
+    assert len(catalog.history.commits(first, 10)) == 2
+
+
+def test_the_same_tree_may_come_back_and_is_stored_once(catalog: Catalog, push: Push) -> None:
+    first, second = push({"a.txt": b"1"}), push({"a.txt": b"2"})
+    third = push({"a.txt": b"1"})
+    assert third.oid != first.oid
+    assert third.tree_id == first.tree_id != second.tree_id
+    with catalog.database.read() as connection:
+        assert len(connection.execute(select(TREES)).all()) == 3
+
+
+def test_a_commit_changes_all_that_it_says(
+    catalog: Catalog, repository: Repository, push: Push
+) -> None:
+    push({"a.txt": b"1", "b.txt": b"2", "d/x": b"3", "d/y": b"4"})
+    push({"a.txt": b"5", "new/n": b"6"}, Remove("b.txt"), RemoveFolder("d"))
+    assert paths(catalog, repository) == ["a.txt", "new/n"]
+
+
+@pytest.mark.parametrize("change", [Remove("gone"), RemoveFolder("gone"), Remove("d")])
+def test_a_commit_that_removes_what_is_not_there_changes_nothing(
+    catalog: Catalog, repository: Repository, push: Push, change: Remove | RemoveFolder
+) -> None:
+    head = push({"a.txt": b"1", "d/x": b"2"})
+    with pytest.raises(EntryNotFoundError, match="with this name doesn't exist"):
+        push({"b.txt": b"2"}, change)
+    assert catalog.history.resolve(repository, "main") == head
+
+
+@pytest.mark.parametrize(
+    "path", ["../x", "/x", "a//b", "a/./b", "", "a/", ".git/config", "a/.GIT/b", "a\0b", "a\\b"]
+)
+def test_a_path_that_git_refuses_changes_nothing(
+    catalog: Catalog, repository: Repository, push: Push, path: str
+) -> None:
+    head = push({"a.txt": b"1"})
+    with pytest.raises(InvalidNameError):
+        push({path: b"2"})
+    assert catalog.history.resolve(repository, "main") == head
+
+
+def test_a_file_is_not_a_folder_as_well(push: Push) -> None:
+    push({"a": b"1"})
+    with pytest.raises(InvalidNameError, match="would be a file and a folder"):
+        push({"a/b": b"2"})
+
+
+def test_a_commit_for_another_parent_is_refused(
+    catalog: Catalog, repository: Repository, push: Push
+) -> None:
+    first = push({"a.txt": b"1"})
+    second = push({"a.txt": b"2"}, parent=first.oid)
+    with pytest.raises(StaleParentError, match="somebody else committed meanwhile"):
+        push({"a.txt": b"3"}, parent=first.oid)
+    assert catalog.history.resolve(repository, "main") == second
+
+
+def test_bytes_that_are_not_stored_cannot_be_committed(
+    catalog: Catalog, repository: Repository, push: Push
+) -> None:
+    head = push({"a.txt": b"1"})
+    file = TreeFile.pointed("w.bin", FileInfo(sha256="ab" * 32, size=4))
+    with pytest.raises(CorruptBlobError, match="are not stored"):
+        push({}, Put(file))
+    assert catalog.history.resolve(repository, "main") == head
+
+
+def test_a_revision_is_a_branch_then_a_tag_then_an_id(
+    catalog: Catalog, repository: Repository, push: Push
+) -> None:
+    history = catalog.history
+    first, second = push({"a.txt": b"1"}), push({"a.txt": b"2"})
+    history.create_branch(repository, "feat/x", first, "ada")
+    history.create_tag(repository, "both", first, "said", "ada")
+    history.create_branch(repository, "both", second, "ada")
+    assert history.resolve(repository, "feat/x") == first
+    assert history.resolve(repository, "both") == second
+    assert history.resolve(repository, first.oid) == first
+    for revision in ("nope", "ab" * 20, "", "a\0b"):
+        with pytest.raises(RevisionNotFoundError):
+            history.resolve(repository, revision)
+    push({"a.txt": b"3"}, branch="feat/x")
+    assert history.resolve(repository, "main") == second
+    (tag,) = history.tags(repository)
+    assert (tag.name, tag.oid, tag.message) == ("both", first.oid, "said")
+
+
+def test_branches_and_tags_are_made_once_and_can_go(
+    catalog: Catalog, repository: Repository, push: Push
+) -> None:
+    history, head = catalog.history, push({"a.txt": b"1"})
+    history.create_branch(repository, "dev", head, "ada")
+    history.create_tag(repository, "v1.0", head, None, "ada")
+    with pytest.raises(ExistsError):
+        history.create_branch(repository, "dev", head, "ada")
+    with pytest.raises(ExistsError):
+        history.create_tag(repository, "v1.0", head, None, "ada")
+    history.delete_branch(repository, "dev", "ada")
+    history.delete_tag(repository, "v1.0", "ada")
+    with pytest.raises(RevisionNotFoundError):
+        history.delete_branch(repository, "dev", "ada")
+    with pytest.raises(RevisionNotFoundError):
+        history.delete_tag(repository, "v1.0", "ada")
+    with pytest.raises(ConflictError):
+        history.delete_branch(repository, "main", "ada")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a b", "a..b", ".a", "a/", "a.lock", "-a", "a~", "ab" * 20, "a\x7f", "x" * 245, "@"],
+)
+def test_names_that_git_refuses_are_refused(
+    catalog: Catalog, repository: Repository, push: Push, name: str
+) -> None:
+    head = push({"a.txt": b"1"})
+    with pytest.raises(InvalidNameError):
+        catalog.history.create_branch(repository, name, head, "ada")
+    with pytest.raises(InvalidNameError):
+        catalog.history.create_tag(repository, name, head, None, "ada")
+
+
+def test_an_adapter_on_main_becomes_a_version_with_a_tag(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    folder = make_folder()
+    commit = push(files_of(folder))
+    version = catalog.resolve(REF)
+    assert version.manifest_digest == folder.manifest.digest
+    assert (commit.version, commit.reason, version.number) == (1, None, 1)
+    assert (version.author, version.message) == ("ada", "push")
+    assert catalog.history.resolve(repository, "v1") == commit
+    with pytest.raises(ConflictError, match="that of its version 1"):
+        catalog.history.delete_tag(repository, "v1", "ada")
+
+
+def test_a_commit_without_an_adapter_says_why_it_makes_no_version(push: Push) -> None:
+    commit = push({"notes.txt": b"nothing here"})
+    assert commit.version is None
+    assert "adapter" in str(commit.reason)
+
+
+def test_a_commit_on_a_branch_makes_no_version_unless_it_asks_for_one(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    head = catalog.history.resolve(repository, "main")
+    catalog.history.create_branch(repository, "dev", head, "ada")
+    assert push(files_of(make_folder()), branch="dev").version is None
+    asked = push(files_of(make_folder()), branch="dev", description="late\n\nVersion: 3")
+    assert asked.version == 3
+    assert catalog.history.resolve(repository, "v3") == asked
+    assert catalog.resolve(REF).number == 3
+
+
+def test_a_number_that_holds_something_else_voids_the_commit(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    head = push(files_of(make_folder()), description="Version: 3")
+    with pytest.raises(ConflictError, match="already exists with other content"):
+        push(files_of(make_folder()), description="Version: 3")
+    assert catalog.history.resolve(repository, "main") == head
+
+
+def test_a_tag_of_somebody_takes_the_number_of_a_version(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    head = push({"a.txt": b"1"})
+    catalog.history.create_tag(repository, "v1", head, None, "ada")
+    assert push(files_of(make_folder()), Remove("a.txt")).version == 2
+    assert catalog.history.resolve(repository, "v1") == head
+    with pytest.raises(ConflictError, match="would have the tag v1"):
+        push(files_of(make_folder()), description="Version: 1")
+
+
+def test_the_same_adapter_again_is_the_earlier_version(
+    catalog: Catalog, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    first, second = files_of(make_folder()), files_of(make_folder())
+    push(first)
+    push(second)
+    assert push(first).version == 1
+    assert [one.number for one in catalog.versions(REF)] == [2, 1]
+
+
+def test_what_is_published_here_is_committed_on_main(
+    catalog: Catalog, repository: Repository, make_folder: Callable[..., Folder]
+) -> None:
+    folder = make_folder(task="sentiment")
+    before = catalog.history.resolve(repository, "main")
+    version = catalog.publish(REF, folder, message="Better\n\nby far")
+    head = catalog.history.resolve(repository, "main")
+    assert (head.version, head.title, head.description) == (version.number, "Better", "by far")
+    assert head.parent == before.oid
+    assert paths(catalog, repository) == sorted(files_of(folder))
+    assert "sentiment" in catalog.history.facts(repository).tags
+
+
+def test_squashing_leaves_one_commit_and_those_of_versions(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    history = catalog.history
+    published = push(files_of(make_folder()))
+    lost = push({"README.md": b"x"})
+    push({"README.md": b"y"})
+    squashed = history.squash(repository, "main", "all", "ada")
+    assert history.commits(squashed, 10) == [squashed]
+    assert history.resolve(repository, "v1").oid == published.oid
+    with pytest.raises(RevisionNotFoundError):
+        history.resolve(repository, lost.oid)
+
+
+def test_a_deleted_repository_comes_back_empty_to_its_account_alone(
+    catalog: Catalog,
+    repository: Repository,
+    push: Push,
+    bob: int,
+    ada: int,
+    make_folder: Callable[..., Folder],
+) -> None:
+    history = catalog.history
+    old = push(files_of(make_folder()))
+    history.delete(repository, "ada")
+    assert history.find("model", REF) is None
+    with pytest.raises(RepositoryNotFoundError):
+        history.delete(repository, "ada")
+    with pytest.raises(RepositoryNotFoundError):
+        push({"a.txt": b"1"})
+    with pytest.raises(ConflictError, match="is not given to anybody else"):
+        history.create("model", REF, account_id=bob, visibility="public", actor="bob")
+    again = history.create("model", REF, account_id=ada, visibility="private", actor="ada")
+    assert paths(catalog, again) == []
+    with pytest.raises(RevisionNotFoundError):
+        history.resolve(again, old.oid)
+    changes = puts(catalog, files_of(make_folder()))
+    assert history.commit(again, "main", changes, title="again", actor="ada").version == 2
+
+
+def test_a_name_that_only_looks_different_is_refused(
+    catalog: Catalog, repository: Repository, ada: int
+) -> None:
+    with pytest.raises(ExistsError):
+        catalog.history.create("model", REF, account_id=ada, visibility="public", actor="ada")
+    with pytest.raises(InvalidNameError, match="cannot be told from"):
+        catalog.history.create(
+            "model", AdapterRef.parse("ada/X"), account_id=ada, visibility="public", actor="ada"
+        )
+
+
+def test_repositories_of_other_kinds_have_names_of_their_own(
+    catalog: Catalog, repository: Repository, push: Push, ada: int
+) -> None:
+    made = catalog.history.create("dataset", REF, account_id=ada, visibility="public", actor="ada")
+    assert made.place == "datasets/ada/x"
+    catalog.history.commit(made, "main", puts(catalog, {"t.csv": b"1"}), title="t", actor="ada")
+    assert paths(catalog, made) == ["t.csv"]
+    assert paths(catalog, repository) == []
+    catalog.history.delete(made, "ada")
+    assert catalog.history.find("dataset", REF) is None
+    assert catalog.history.find("model", REF) == repository
+
+
+def test_a_moved_repository_is_found_by_both_names(
+    catalog: Catalog,
+    repository: Repository,
+    push: Push,
+    ada: int,
+    bob: int,
+    make_folder: Callable[..., Folder],
+) -> None:
+    push(files_of(make_folder()))
+    to = AdapterRef.parse("bob/y")
+    catalog.history.move(repository, to, account_id=bob, actor="ada")
+    moved = catalog.history.find("model", REF)
+    assert moved is not None
+    assert (moved.ref, moved.account_id, moved.id) == (to, bob, repository.id)
+    assert catalog.history.find("model", to) == moved
+    assert catalog.resolve(to).number == 1
+    with pytest.raises(InvalidNameError, match="still leads to it"):
+        catalog.history.create("model", REF, account_id=ada, visibility="public", actor="ada")
+    catalog.history.move(moved, REF, account_id=ada, actor="bob")
+    assert catalog.history.find("model", to) is not None
+
+
+def test_bytes_are_possessed_by_who_sent_them_or_may_read_them(
+    catalog: Catalog, repository: Repository, push: Push, ada: int, bob: int
+) -> None:
+    history = catalog.history
+    sent = catalog.blobs.put(BytesIO(b"sent"))
+    push({"w.bin": b"committed"})
+    committed = catalog.blobs.put(BytesIO(b"committed"))
+    digests = {sent.sha256, committed.sha256, "ab" * 32}
+    history.remember_upload(ada, sent)
+    history.remember_upload(ada, sent)
+    stranger = Reader(frozenset({bob}))
+    assert history.possessed(digests, account_id=ada, reader=Reader(frozenset({ada}))) == {
+        sent.sha256: sent.size,
+        committed.sha256: committed.size,
+    }
+    public = {committed.sha256: committed.size}
+    assert history.possessed(digests, account_id=bob, reader=stranger) == public
+    history.set_visibility(repository, "private", "ada")
+    assert history.possessed(digests, account_id=bob, reader=stranger) == {}
+    assert history.possessed(digests, account_id=bob, reader=Reader(everything=True)) == public
+
+
+def test_each_file_and_folder_names_the_last_commit_that_changed_it(
+    catalog: Catalog, push: Push
+) -> None:
+    first = push({"a.txt": b"1", "d/x": b"1", "d/y": b"1"})
+    second = push({"d/y": b"2"})
+    found = catalog.history.last_changes(second, {"a.txt", "d", "d/x", "d/y"})
+    assert found == {"a.txt": first, "d/x": first, "d": second, "d/y": second}
