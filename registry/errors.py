@@ -12,11 +12,18 @@ HubkitError
 │   ├── AliasNotFoundError
 │   ├── AccountNotFoundError
 │   ├── TokenNotFoundError
+│   ├── RepositoryNotFoundError
+│   │   └── HiddenFromStrangersError
+│   ├── RevisionNotFoundError
+│   ├── EntryNotFoundError
 │   └── ParentNotFoundError
 │       └── FusedAdapterNotFoundError
 ├── ConflictError
 │   ├── OtherKindError
 │   ├── EarlierExportError
+│   ├── ExistsError
+│   ├── StaleParentError
+│   ├── TakenAddressError
 │   └── RemoteConflictError
 ├── PasswordError
 ├── ManifestError
@@ -73,11 +80,21 @@ HubkitError
 │   ├── PrecisionError
 │   ├── NoTrunkError
 │   └── RunInUseError
-└── RemoteError
-    ├── RemoteNotFoundError
-    ├── RemoteAccessError
-    ├── RemoteUnreachableError
-    └── RemoteAnswerError
+├── RemoteError
+│   ├── RemoteNotFoundError
+│   ├── RemoteAccessError
+│   ├── RemoteUnreachableError
+│   └── RemoteAnswerError
+└── RequestError
+    ├── NoSuchPageError
+    ├── MethodError
+    ├── HostError
+    ├── TooLargeError
+    ├── SignInError
+    ├── ForbiddenError
+    ├── MovedRepositoryError
+    ├── NotHostedError
+    └── UnsupportedRequestError
 
 A message names the thing, what was expected, what was found and what to do about it, in facts. It
 names no option and no command: `hubkit.cli.cures` adds those by class, so that an error which needs
@@ -163,6 +180,10 @@ class RepositoryNotFoundError(NotFoundError):
     """There is no repository of that name on a hub, or none that the reader may see."""
 
 
+class HiddenFromStrangersError(RepositoryNotFoundError):
+    """The same, and whoever asks has shown no token."""
+
+
 class RevisionNotFoundError(NotFoundError):
     """A repository has no such branch, tag or commit."""
 
@@ -197,6 +218,10 @@ class ExistsError(ConflictError):
 
 class StaleParentError(ConflictError):
     """Somebody else committed meanwhile: the branch is not where the commit was made for."""
+
+
+class TakenAddressError(ConflictError):
+    """Another program listens where a hub is to be served."""
 
 
 class RemoteConflictError(ConflictError):
@@ -474,6 +499,51 @@ class RemoteUnreachableError(RemoteError):
 
 class RemoteAnswerError(RemoteError):
     """A hub answers something that its protocol does not allow, or more than it announced."""
+
+
+class RequestError(HubkitError):
+    """A request to a hub is malformed."""
+
+
+class NoSuchPageError(RequestError):
+    """A hub has nothing at the path of a request."""
+
+
+class MethodError(RequestError):
+    """What is at the path of a request does not take its method, but those `allowed`."""
+
+    def __init__(self, message: str, allowed: Iterable[str] = ()) -> None:
+        """Keep the methods beside the message."""
+        super().__init__(message, expected=tuple(allowed))
+        self.allowed = tuple(allowed)
+
+
+class HostError(RequestError):
+    """A request is for another host than those that a hub answers for."""
+
+
+class TooLargeError(RequestError):
+    """The body of a request, or a part of it, is larger than a hub takes."""
+
+
+class SignInError(RequestError):
+    """A request needs a token, or has one that is not valid."""
+
+
+class ForbiddenError(RequestError):
+    """Whoever sends a request may not do what it asks for."""
+
+
+class MovedRepositoryError(RequestError):
+    """A repository is asked for by another name than it has; `found` is the path to ask for."""
+
+
+class NotHostedError(RequestError):
+    """A repository would belong to an account that a hub does not have."""
+
+
+class UnsupportedRequestError(RequestError):
+    """A hub does not do what a request asks for."""
 
 
 def did_you_mean(text: str, candidates: Iterable[str]) -> str:

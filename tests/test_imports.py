@@ -28,6 +28,9 @@ REGISTRY_ROOMS = {
     "home": ["catalog", "history", "storage", "store"],
     "accounts": ["database", "log", "store", "tables"],
     "runs": [],
+    "server": [
+        *("accounts", "catalog", "folders", "history", "home", "storage", "store", "tables"),
+    ],
     "maintenance": [
         *("accounts", "catalog", "database", "home", "history", "log", "runs", "storage"),
         *("store", "tables"),
@@ -77,6 +80,7 @@ HUBKIT_ROOMS = {
 GROUND = {"errors", "fields", "manifest", "refs", "task_types"}
 HEAVY = {"torch", "numpy", "transformers", "datasets", "sklearn", "matplotlib", "safetensors"}
 FORBIDDEN_IN_REGISTRY = HEAVY | {"click", "hubkit"}
+OF_A_HUB = {"starlette", "granian", "itsdangerous", "argon2", "pathspec", "anyio"}
 # May be used where no torch is installed.
 LIGHT = (
     "bases.compare",
@@ -167,6 +171,21 @@ def test_what_a_light_command_needs_loads_nothing_heavy(statement: str) -> None:
 )
 def test_importing_the_registry_loads_nothing_heavy(statement: str) -> None:
     assert _loaded_by(statement) & FORBIDDEN_IN_REGISTRY == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from registry import *",
+        "import registry.accounts.accounts, registry.accounts.tokens, registry.history.history",
+        "import hubkit.cli.serve.serve, hubkit.cli.serve.user; from hubkit.cli import main\n"
+        "main(['--help'], standalone_mode=False)",
+    ],
+)
+def test_only_whoever_serves_a_registry_loads_what_serves_it(statement: str) -> None:
+    loaded = _loaded_by(statement)
+    assert loaded & OF_A_HUB == set()
+    assert not {name for name in loaded if name.startswith("registry.server")}
 
 
 def test_import_registry_alone_does_not_even_load_the_database() -> None:

@@ -35,7 +35,7 @@ SECTIONS = {
         *("publish", "pull", "login", "export", "import", "export-onnx"),
         *("alias", "yank", "delete"),
     ),
-    "serve": ("user", "org", "token"),
+    "serve": ("serve", "user", "org", "token"),
     "maintain": ("log", "gc", "fsck", "backup", "restore", "rebuild", "doctor", "db"),
 }
 """The folder of each command's file; in the order of use."""

@@ -114,6 +114,7 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.NoFlexibleHeadError: ("Leave --head out.",),
     errors.AmbiguousDataSetError: ("Name one of them with --dataset.",),
     errors.OtherKindError: ("Or take the name all the same with --replace.",),
+    errors.TakenAddressError: ("Stop it, or choose another --port.",),
     errors.EarlierExportError: ("Take its place with --replace.",),
     errors.RareLabelError: ("Or pass rows to validate with as --validation.",),
     errors.SingleLabelError: ("Check --label-column.",),

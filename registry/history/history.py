@@ -50,6 +50,7 @@ from registry.history.repositories import (
     Repository,
     Visibility,
     find_repository,
+    list_without_account,
     load_repository,
     make_repository,
     rename_repository,
@@ -241,6 +242,11 @@ class History:
             )
 
         self._database.transact(change)
+
+    def without_account(self) -> list[AdapterRef]:
+        """Return the adapters that belong to no account, by name: a hub shows them to nobody."""
+        with self._database.read() as connection:
+            return list_without_account(connection)
 
     def page(
         self, query: Query, reader: Reader, *, limit: int, after: str | None = None

@@ -92,6 +92,16 @@ def load_repository(connection: Connection, id: int) -> Repository:
     return found
 
 
+def list_without_account(connection: Connection) -> list[AdapterRef]:
+    """Return the names of what belongs to no account, sorted."""
+    rows = connection.execute(
+        select(REPOSITORIES.c.owner, REPOSITORIES.c.name)
+        .where(REPOSITORIES.c.account_id.is_(None), REPOSITORIES.c.deleted_at.is_(None))
+        .order_by(REPOSITORIES.c.folded)
+    )
+    return [AdapterRef(row.owner, row.name) for row in rows]
+
+
 def make_repository(
     connection: Connection,
     kind: Kind,

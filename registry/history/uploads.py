@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, true
 
+from registry.manifest import Manifest
 from registry.storage.files import FileInfo
-from registry.tables.models import COMMITS, REPOSITORIES, TREE_FILES, UPLOADS
+from registry.tables.models import COMMITS, REPOSITORIES, REVISIONS, TREE_FILES, UPLOADS
 from registry.tables.versions import batches
 
 KEPT = timedelta(days=1)
@@ -83,3 +84,20 @@ def possessed(
         )
         found.update((row.sha256, row.size) for row in connection.execute(there))
     return found
+
+
+def may_read_parents(reader: Reader, connection: Connection, manifest: Manifest) -> bool:
+    """Whether somebody may read all that a version would be made of."""
+    digests = {parent.digest for parent in manifest.parents}
+    readable = (
+        select(REVISIONS.c.manifest_digest)
+        .join(REPOSITORIES, REPOSITORIES.c.id == REVISIONS.c.repository_id)
+        .where(
+            REVISIONS.c.manifest_digest.in_(digests),
+            REPOSITORIES.c.deleted_at.is_(None),
+            REPOSITORIES.c.account_id.is_not(None),
+            or_(REPOSITORIES.c.visibility == "public", reader.private),
+        )
+        .distinct()
+    )
+    return digests <= set(connection.scalars(readable))

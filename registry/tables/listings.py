@@ -1,7 +1,7 @@
 """Keep the listings: one row an adapter, for its newest version that is not yanked."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from registry.refs import AdapterRef
 from registry.tables.models import (
     DOWNLOADS,
+    HUB_LISTINGS,
     LISTINGS,
     MEASUREMENTS,
     METRICS,
@@ -135,15 +136,22 @@ def count_download(connection: Connection, ref: AdapterRef) -> None:
     repository_id = connection.execute(
         select(REPOSITORIES.c.id).where(REPOSITORIES.c.folded == ref.folded)
     ).scalar_one()
-    counted = connection.execute(
-        update(DOWNLOADS)
-        .where(DOWNLOADS.c.repository_id == repository_id)
-        .values(count=DOWNLOADS.c.count + 1)
-    )
-    if not counted.rowcount:
-        connection.execute(insert(DOWNLOADS), {"repository_id": repository_id, "count": 1})
-    connection.execute(
-        update(LISTINGS)
-        .where(LISTINGS.c.repository_id == repository_id)
-        .values(downloads=LISTINGS.c.downloads + 1)
-    )
+    count_downloads(connection, {repository_id: 1})
+
+
+def count_downloads(connection: Connection, counts: Mapping[int, int]) -> None:
+    """Note how often versions or files of repositories were fetched, by their ids."""
+    for repository_id, count in sorted(counts.items()):
+        counted = connection.execute(
+            update(DOWNLOADS)
+            .where(DOWNLOADS.c.repository_id == repository_id)
+            .values(count=DOWNLOADS.c.count + count)
+        )
+        if not counted.rowcount:
+            connection.execute(insert(DOWNLOADS), {"repository_id": repository_id, "count": count})
+        for listed in (LISTINGS, HUB_LISTINGS):
+            connection.execute(
+                update(listed)
+                .where(listed.c.repository_id == repository_id)
+                .values(downloads=listed.c.downloads + count)
+            )

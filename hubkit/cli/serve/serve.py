@@ -1,0 +1,100 @@
+"""hubkit serve."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from registry.catalog.catalog import Catalog
+
+LOOPBACK = "127.0.0.1"
+
+
+@click.command("serve")
+@click.option(
+    "--host",
+    default=LOOPBACK,
+    show_default=True,
+    help="The address to listen on; 0.0.0.0 for all of this machine's.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="The port."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="How many processes answer.",
+)
+@click.option(
+    "--url",
+    metavar="URL",
+    callback=lambda ctx, param, value: _url(value),
+    help="The address that people use, such as https://hub.example.org.  [default: what a request "
+    "was sent to, if that is localhost, this machine's name, or in digits]",
+)
+@click.option(
+    "--sign-in-required", is_flag=True, help="Show nothing to whoever comes without a token."
+)
+def command(host: str, port: int, workers: int, url: str | None, sign_in_required: bool) -> None:
+    """Serve the registry as a hub, to clients of the Hugging Face Hub.
+
+    They need HF_ENDPOINT and HF_TOKEN. If nobody could sign in yet, a first user is made, whose
+    token is printed once.
+
+    \b
+    Example:
+      hubkit serve
+      hubkit serve --host 0.0.0.0 --url https://hub.example.org
+    """
+    from hubkit.cli.serve.first import require_user
+    from registry import open_catalog
+    from registry.server.hub import Settings
+    from registry.server.running import run
+
+    catalog = open_catalog()
+    address = url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    require_user(catalog, is_open=not _is_loopback(host), address=address)
+    _tell_left_out(catalog)
+    catalog.close()
+    click.echo(f"Serving {catalog.home} at {address}", err=True)
+    names = frozenset({socket.gethostname().lower(), host.lower()})
+    settings = Settings(url=url, hosts=names, sign_in_required=sign_in_required)
+    run(settings, host=host, port=port, workers=workers)
+
+
+def _tell_left_out(catalog: Catalog) -> None:
+    from registry.history.history import History
+
+    left_out = History(catalog.store).without_account()
+    if left_out:
+        shown = ", ".join(map(str, left_out[:5])) + (", ..." if left_out[5:] else "")
+        click.echo(f"Note: not served, as they belong to no account: {shown}", err=True)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url(text: str | None) -> str | None:
+    from urllib.parse import urlsplit
+
+    if text is None:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+        raise click.BadParameter(
+            f"{text!r} is no address of a hub: expected http(s)://HOST[:PORT] without a path, "
+            "which not all clients can use."
+        )
+    return text.rstrip("/")

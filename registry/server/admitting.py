@@ -1,0 +1,168 @@
+"""Who sends a request, and whether they may: asked before any handler runs."""
+
+from urllib.parse import unquote
+
+from registry.accounts.access import HUB, MISSING, Caller, Decision, Need, Place, decide
+from registry.errors import (
+    ForbiddenError,
+    HiddenFromStrangersError,
+    InvalidNameError,
+    MovedRepositoryError,
+    NotHostedError,
+    RepositoryNotFoundError,
+    SignInError,
+)
+from registry.history.repositories import Repository
+from registry.history.uploads import Reader
+from registry.refs import AdapterRef
+from registry.server.asking import Asking
+from registry.server.hub import Hub
+from registry.server.routes import Open, Route
+
+
+def admit(hub: Hub, ask: Asking, route: Route) -> None:
+    """Find out who asks, and require what the route needs.
+
+    Raises:
+        SignInError: It needs a token, or has one that is not valid.
+        ForbiddenError: The token is not good for it.
+        RepositoryNotFoundError: There is no such repository for whoever asks.
+        MovedRepositoryError: It has another name.
+        NotHostedError: The hub has no such account.
+    """
+    if isinstance(route.need, Open):
+        return
+    ask.caller = _caller(hub, ask)
+    if route.named:
+        require(hub, ask.caller, Need.SIGNED_IN, HUB)
+    elif "owner" in ask.params:
+        ask.found = require_repository(hub, ask, route.need)
+    else:
+        require(hub, ask.caller, route.need, HUB)
+
+
+def _caller(hub: Hub, ask: Asking) -> Caller | None:
+    scheme, _, text = ask.headers.get("authorization", "").partition(" ")
+    if not scheme:
+        return None
+    caller = hub.tokens.check(text.strip()) if scheme.lower() == "bearer" else None
+    if caller is None:
+        raise SignInError(
+            "This token is not valid here: it is unknown, revoked or expired. A token of another "
+            "hub does not open this one."
+        )
+    hub.counts.use(caller.token_id)
+    return caller
+
+
+def require(hub: Hub, caller: Caller | None, need: Need, place: Place) -> None:
+    """Require a right on the hub, or on an account.
+
+    Raises:
+        SignInError: It needs a token.
+        ForbiddenError: The token is not good for it.
+        RepositoryNotFoundError: Whoever asks may not know of the place.
+    """
+    _enforce(_decide(hub, caller, need, place), caller, need)
+
+
+def reader_of(caller: Caller | None) -> Reader:
+    """Return what somebody may read of what is private."""
+    if caller is None:
+        return Reader()
+    return Reader(caller.reads, caller.repositories, caller.is_administrator)
+
+
+def place_of(repository: Repository) -> Place:
+    """Return what rights on a repository are rights on."""
+    return Place.of_repository(repository.id, repository.account_id, repository.visibility)
+
+
+def require_repository(hub: Hub, ask: Asking, need: Need) -> Repository:
+    """Return the repository that the path names, if whoever asks has a right on it.
+
+    Raises:
+        MovedRepositoryError: It is named by another spelling, or by a former name.
+        Others: As `find_repository`.
+    """
+    kind, owner, name = ask.params["kind"], ask.params["owner"], ask.params["name"]
+    found = find_repository(hub, ask.caller, need, kind, owner, name)
+    if found.full_name != f"{owner}/{name}":
+        raise MovedRepositoryError(
+            f"This repository is called {found.full_name}.",
+            found=_with_name(ask, found),
+        )
+    return found
+
+
+def find_repository(
+    hub: Hub, caller: Caller | None, need: Need, kind: str, owner: str, name: str
+) -> Repository:
+    """Return a repository under any spelling of its name, if somebody has a right on it.
+
+    What is not there is answered as what may not be seen, after the same work.
+
+    Raises:
+        SignInError: It needs a token.
+        ForbiddenError: The token is not good for it.
+        RepositoryNotFoundError: There is no such repository for whoever asks.
+        NotHostedError: The hub has no such account, so that a client may look elsewhere.
+    """
+    try:
+        found = hub.history.find(kind, AdapterRef(owner, name))  # type: ignore[arg-type]
+    except InvalidNameError:  # a name that no repository can have
+        found = None
+    place = MISSING if found is None else place_of(found)
+    decision = _decide(hub, caller, need, place)
+    if decision is Decision.HIDDEN and need is Need.READ and not _is_hosted(hub, owner):
+        raise NotHostedError(
+            f"This hub has no account {owner!r}. Load what is not kept here from a folder or from "
+            "the local cache."
+        )
+    _enforce(decision, caller, need)
+    if found is None:
+        raise RepositoryNotFoundError("There is no such repository.")
+    return found
+
+
+def _is_hosted(hub: Hub, owner: str) -> bool:
+    try:
+        return hub.accounts.find(owner) is not None
+    except InvalidNameError:
+        return False
+
+
+def _decide(hub: Hub, caller: Caller | None, need: Need, place: Place) -> Decision:
+    return decide(caller, need, place, sign_in_required=hub.settings.sign_in_required)
+
+
+def _enforce(decision: Decision, caller: Caller | None, need: Need) -> None:
+    if decision is Decision.SIGN_IN:
+        raise SignInError("This needs a token: log in to this hub, or set HF_TOKEN.")
+    if decision is Decision.HIDDEN:
+        kind = HiddenFromStrangersError if caller is None else RepositoryNotFoundError
+        raise kind("There is no such repository, or it is private and this request may not see it.")
+    if decision is Decision.FORBIDDEN:
+        raise ForbiddenError(f"This token has no right to {_VERBS[need]} here.")
+
+
+_VERBS = {
+    Need.READ: "read",
+    Need.SIGNED_IN: "read",
+    Need.WRITE: "write",
+    Need.ADMIN: "delete, move or change settings",
+}
+
+
+def _with_name(ask: Asking, repository: Repository) -> str:
+    """Return the path of the request with the right name of the repository in it."""
+    asked = [ask.params["owner"], ask.params["name"]]
+    segments = ask.path.split("/")
+    for place in range(1, len(segments) - 1):
+        owner, name = map(unquote, segments[place : place + 2])
+        if [owner, name.removesuffix(".git")] == asked or [owner, name] == asked:
+            end = name.removeprefix(asked[1])
+            segments[place : place + 2] = f"{repository.full_name}{end}".split("/")
+            break
+    path = "/".join(segments)
+    return f"{path}?{ask.query}" if ask.query else path

@@ -1,0 +1,150 @@
+"""The application: a request comes in, is checked against its route's need, and is answered."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from anyio import CapacityLimiter, to_thread
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.accounts.access import Need
+from registry.errors import HubkitError
+from registry.server.admitting import admit
+from registry.server.asking import Asking
+from registry.server.counting import EVERY
+from registry.server.errors import answer_of
+from registry.server.hub import Hub
+from registry.server.receiving import Incoming, drain, read_body
+from registry.server.routes import Match, Route, Routes
+from registry.server.table import ROUTES
+
+logger = logging.getLogger(__name__)
+
+READERS = 32
+"""Threads for what asks the database and the disk; downloads have their own."""
+
+WRITERS = 16
+"""Threads for what changes the database, which others may keep waiting; uploads have their own."""
+
+SWEEP = 3600.0
+"""Seconds between two looks for what uploads left behind."""
+
+_SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    # Whatever is sent is data: nothing of it runs, or is shown inside another page.
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class App:
+    """Serves a registry to clients of the Hugging Face Hub, as an ASGI application.
+
+    Args:
+        hub: The registry, and how it is served.
+        routes: What it answers; default: all that there is.
+    """
+
+    def __init__(self, hub: Hub, routes: Sequence[Route] = ROUTES) -> None:
+        self.hub = hub
+        self._routes = Routes(routes)
+        self._readers = CapacityLimiter(READERS)
+        self._writers = CapacityLimiter(WRITERS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; the server calls this."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = uuid.uuid4().hex[:16]
+        added = (*_SAFE, (b"x-request-id", request_id.encode()))
+
+        async def send_more(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        incoming = Incoming(receive)
+        try:
+            answer = await self._answer(scope, incoming, request_id)
+            await answer(scope, incoming, send_more)
+        except ClientDisconnect:
+            logger.debug("request %s: the client left", request_id)
+
+    async def _answer(self, scope: Scope, incoming: Incoming, request_id: str) -> ASGIApp:
+        try:
+            raw_path = scope["raw_path"].partition(b"?")[0]
+            match = self._routes.match(scope["method"], raw_path)
+            headers = Headers(scope=scope)
+            ask = Asking(
+                method=scope["method"],
+                path=raw_path.decode("ascii"),
+                query=scope["query_string"].decode("latin-1"),
+                params=match.params,
+                headers=headers,
+                base=self.hub.settings.base_of(scope["scheme"], headers.get("host", "")),
+                id=request_id,
+            )
+            return await self._handle(match, ask, incoming)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            await drain(incoming)
+            return answer_of(error, request_id)
+
+    async def _handle(self, match: Match, ask: Asking, receive: Receive) -> ASGIApp:
+        route = match.route
+        if not route.takes:
+            return await self._run(route, partial(self._admit_and_handle, match, ask))
+        # Nobody's body is read who has no right to send it.
+        await to_thread.run_sync(admit, self.hub, ask, route, limiter=self._readers)
+        length = ask.headers.get("content-length")
+        ask.body = await read_body(receive, route.takes, length)
+        try:
+            return await self._run(route, partial(route.handler, self.hub, ask))
+        finally:
+            ask.body.close()
+
+    def _admit_and_handle(self, match: Match, ask: Asking) -> ASGIApp:
+        admit(self.hub, ask, match.route)
+        return match.route.handler(self.hub, ask)
+
+    async def _run(self, route: Route, call: Callable[[], ASGIApp]) -> ASGIApp:
+        """Do something in a thread. Where all writers wait for the database, readers do not."""
+        limiter = self._writers if route.need in (Need.WRITE, Need.ADMIN) else self._readers
+        return await to_thread.run_sync(call, limiter=limiter)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Do what is to be done beside the requests, from the start of the server to its end."""
+        await receive()
+        background = [
+            asyncio.create_task(_repeat(EVERY, self.hub.write_counts)),
+            asyncio.create_task(_repeat(SWEEP, self.hub.uploads.sweep)),
+        ]
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for task in background:
+            task.cancel()
+        await to_thread.run_sync(_attempt, self.hub.write_counts)
+        await to_thread.run_sync(self.hub.catalog.close)
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _repeat(every: float, call: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(every)
+        await to_thread.run_sync(_attempt, call)
+
+
+def _attempt(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except HubkitError as error:
+        logger.warning("%s", error)

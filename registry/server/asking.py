@@ -1,0 +1,211 @@
+"""A request, as typed values: what handlers are given."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from starlette.datastructures import Headers
+
+from registry.errors import RequestError, TooLargeError
+
+if TYPE_CHECKING:
+    from registry.accounts.access import Caller
+    from registry.history.repositories import Repository
+
+MOST_FIELDS = 1_000
+"""Parameters of a query."""
+
+MOST_FORM_FIELDS = 50_000
+"""Fields of a form: the paths that a client asks about at once."""
+
+
+def _clean(text: str) -> str:
+    if any(c < " " and c not in "\n\r\t" for c in text):
+        raise ValueError("a control character stands in it")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_clean)]
+"""A text of several lines, which no database or log can choke on."""
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off", ""})
+
+
+class Body(BaseModel):
+    """What clients send as JSON; what they send beside the fields named here is not looked at."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+Read = TypeVar("Read", bound=Body)
+
+
+@dataclass(slots=True)
+class Asking:
+    """One request.
+
+    Attributes:
+        method: Such as ``GET``.
+        path: The path as it was sent.
+        query: What follows the ``?``, as it was sent.
+        params: What the route's pattern names, decoded; the kind of repository, too.
+        headers: Those of the request.
+        base: The URL of the hub as the client knows it, without a slash at its end.
+        id: What this request is called in the hub's log.
+        caller: Whose token it came with; None for nobody.
+        found: The repository that the path names, once it is known that the caller may do to it
+            what the route needs.
+        body: The body, once it is read, from its start.
+    """
+
+    method: str
+    path: str
+    query: str
+    params: Mapping[str, str]
+    headers: Headers
+    base: str
+    id: str
+    caller: "Caller | None" = None
+    found: "Repository | None" = None
+    body: BinaryIO | None = None
+
+    @property
+    def repository(self) -> "Repository":
+        """The repository that the path names."""
+        if self.found is None:
+            raise TypeError("this route names no repository")
+        return self.found
+
+    @property
+    def account(self) -> int:
+        """The id of the account whose token the request came with."""
+        return self.signed_in.account.id
+
+    @property
+    def signed_in(self) -> "Caller":
+        """Who sends the request, where the route needs somebody."""
+        if self.caller is None:
+            raise TypeError("this route lets in who has no token")
+        return self.caller
+
+    @property
+    def actor(self) -> str:
+        """Who changes something, for the log."""
+        return self.signed_in.actor
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a parameter of the query; several where it stands several times."""
+        return [value for key, value in self._pairs() if key in (name, f"{name}[]")]
+
+    def value(self, name: str) -> str | None:
+        """Return the last value of a parameter; None if it is not there, or empty."""
+        return (self.values(name) or [""])[-1] or None
+
+    def flag(self, name: str) -> bool:
+        """Return whether a parameter is true, as any client spells it; default: no.
+
+        Raises:
+            RequestError: It is neither true nor false.
+        """
+        text = (self.value(name) or "").lower()
+        if text not in _TRUE | _FALSE:
+            raise RequestError(f"The parameter {name} is true or false, not {text[:40]!r}.")
+        return text in _TRUE
+
+    def number(self, name: str, *, default: int, most: int) -> int:
+        """Return a parameter that counts something, from 1 to `most`; more counts as `most`.
+
+        Raises:
+            RequestError: It is no whole number above 0.
+        """
+        text = self.value(name)
+        if text is None:
+            return default
+        if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < 1:
+            raise RequestError(
+                f"The parameter {name} is a whole number above 0, not {text[:40]!r}."
+            )
+        return min(int(text), most)
+
+    def next_page(self, **changed: str) -> dict[str, str]:
+        """Return the header that leads to the next page: this one with other parameters."""
+        pairs = [(key, value) for key, value in self._pairs() if key not in changed]
+        url = f"{self.base}{self.path}?{urlencode([*pairs, *changed.items()], quote_via=quote)}"
+        return {"Link": f'<{url}>; rel="next"'}
+
+    def read(self, kind: type[Read]) -> Read:
+        """Return the body, which is JSON, as a type.
+
+        Raises:
+            RequestError: It is no JSON, or something else than the type.
+        """
+        content = b"" if self.body is None else self.body.read()
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError as error:
+            raise RequestError(f"The body is not what belongs here: {told(error)}.") from error
+
+    def form(self) -> list[tuple[str, str]]:
+        """Return the fields of a body that is a form, in its order.
+
+        Raises:
+            RequestError: It is no form, or has too many fields.
+        """
+        content = b"" if self.body is None else self.body.read()
+        return _fields(content, MOST_FORM_FIELDS, "The form")
+
+    def lines(self, most: int) -> Iterator[bytes]:
+        r"""Yield the lines of the body that hold something; they end with ``\n`` alone.
+
+        Args:
+            most: Bytes that a line may have.
+
+        Raises:
+            TooLargeError: One is too long.
+        """
+        if self.body is None:
+            return
+        while line := self.body.readline(most + 1):
+            if len(line) > most:
+                raise TooLargeError(
+                    f"A line of the body is longer than {most} bytes. Send large files by LFS, as "
+                    "the answer to preupload says."
+                )
+            if line.strip():
+                yield line
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        return _fields(self.query.encode(), MOST_FIELDS, "The query")
+
+
+def told(error: ValidationError) -> str:
+    """Return the first thing that is wrong with JSON, in words."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def require_printable(text: str, what: str) -> str:
+    """Return `text`, which no database, log or header can choke on.
+
+    Raises:
+        RequestError: It holds a control character.
+    """
+    if any(character < " " or character == "\x7f" for character in text):
+        raise RequestError(f"{what} holds a control character.")
+    return text
+
+
+def _fields(content: bytes, most: int, what: str) -> list[tuple[str, str]]:
+    try:
+        text = content.decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=most)
+    except ValueError as error:
+        raise RequestError(f"{what} cannot be read: {str(error)[:200]}.") from error
+    for pair in pairs:
+        for part in pair:
+            require_printable(part, what)
+    return pairs

@@ -1,0 +1,134 @@
+"""What all requests share: the registry, who may use it, and how it is served."""
+
+import ipaddress
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from urllib.parse import urlsplit
+
+from registry.accounts.accounts import Accounts
+from registry.accounts.tokens import Tokens
+from registry.catalog.catalog import Catalog
+from registry.errors import HostError
+from registry.history.history import History
+from registry.server.counting import Counts
+from registry.server.receiving import Uploads
+from registry.server.serving import Downloads
+from registry.server.signing import Signer
+from registry.tables.listings import count_downloads
+
+GIB = 1024 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a registry is served.
+
+    Attributes:
+        url: The address that people use; default: whatever a request was sent to.
+        hosts: The names of this machine that a request may be sent to, beside ``localhost`` and
+            addresses in digits; default: none.
+        sign_in_required: Whether nobody sees anything without a token; default: no.
+        part: Bytes that a client sends at a time; larger files come in parts. Default: 1 GiB.
+    """
+
+    url: str | None = None
+    hosts: frozenset[str] = frozenset()
+    sign_in_required: bool = False
+    part: int = GIB
+
+    def base_of(self, scheme: str, host: str) -> str:
+        """Return the URL of the hub as the sender of a request knows it, without a slash at its
+        end.
+
+        Args:
+            scheme: ``http`` or ``https``.
+            host: What the request's header ``Host`` says.
+
+        Raises:
+            HostError: It was meant for somebody else: a page on the web can make a browser ask
+                this machine under a name of its own.
+        """
+        name = _name_of(host)
+        own = None if self.url is None else urlsplit(self.url).hostname
+        if not (_is_address(name) or name in {"localhost", own} or name in self.hosts):
+            raise HostError(
+                f"This hub does not answer for the host {host[:200]!r}. Whoever runs it names the "
+                "address that people use."
+            )
+        return self.url.rstrip("/") if self.url else f"{scheme}://{host}"
+
+
+@dataclass(frozen=True)
+class Hub:
+    """What handlers are given beside the request.
+
+    Attributes:
+        catalog: The registry.
+        settings: How it is served.
+        counts: What is counted in memory for a while.
+    """
+
+    catalog: Catalog
+    settings: Settings = Settings()
+    counts: Counts = field(default_factory=Counts)
+
+    @cached_property
+    def history(self) -> History:
+        """The repositories."""
+        return History(self.catalog.store)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The users and organisations."""
+        return Accounts(self.catalog.store)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The tokens."""
+        return Tokens(self.catalog.store)
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        """What sends files."""
+        return Downloads(self.catalog.store)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """What takes files in."""
+        return Uploads(self.catalog.store)
+
+    @cached_property
+    def signer(self) -> Signer:
+        """What signs the URLs that bytes are sent to."""
+        return Signer.of(self.catalog.store)
+
+    def write_counts(self) -> None:
+        """Write what was counted since the last time; what cannot be written is kept."""
+        downloads, uses = self.counts.take()
+        try:
+            if downloads:
+                count = partial(count_downloads, counts=downloads)
+                self.catalog.database.transact(count)
+                downloads = {}
+            if uses:
+                self.tokens.touch(uses)
+        except BaseException:
+            self.counts.put_back(downloads, uses)
+            raise
+
+
+def _name_of(host: str) -> str:
+    """Return the name in a header ``Host``, in lower case, without the port."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    """Whether a host is named in digits, which no page on the web can make mean another one."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

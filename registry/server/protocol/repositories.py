@@ -1,0 +1,212 @@
+"""Repositories as a whole: made, deleted, moved, shown or hidden."""
+
+from functools import partial
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field
+from starlette.responses import JSONResponse, Response
+
+from registry.accounts.access import Account, Need, Place
+from registry.errors import (
+    ConflictError,
+    ExistsError,
+    ForbiddenError,
+    HubkitError,
+    InvalidNameError,
+    RepositoryNotFoundError,
+    RequestError,
+    UnsupportedRequestError,
+)
+from registry.history.changes import Put
+from registry.history.names import MAIN
+from registry.history.repositories import Repository
+from registry.history.uploads import may_read_parents
+from registry.refs import AdapterRef
+from registry.server.admitting import find_repository, reader_of, require
+from registry.server.asking import Asking, Body
+from registry.server.errors import refuse
+from registry.server.hub import Hub
+
+Kind = Literal["model", "dataset", "space"]
+
+
+class _Named(Body):
+    name: str
+    organization: str | None = None
+    type: str | None = None
+
+
+class _Creation(_Named):
+    visibility: str | None = None
+    private: bool | None = None
+
+
+def create(hub: Hub, ask: Asking) -> Response:
+    """Make a repository, with the branch `main`."""
+    wanted = ask.read(_Creation)
+    owner, name = _full_name(ask, wanted)
+    account = _owner(hub, ask, owner)
+    kind = _kind(wanted.type)
+    visibility = _visibility(wanted.visibility, wanted.private) or "public"
+    try:
+        made = hub.history.create(
+            kind,
+            AdapterRef(account.name, name),
+            account_id=account.id,
+            visibility=visibility,
+            actor=ask.actor,
+        )
+    except ExistsError as error:
+        # Who may have it all the same goes on with this URL.
+        told = {"error": str(error), "url": _url(ask, kind, f"{account.name}/{name}")}
+        return JSONResponse(told, 409, {"X-Error-Message": "This repository is there already."})
+    except ConflictError as error:
+        # Clients take any 409 to mean that the repository is there.
+        return refuse(400, str(error))
+    return JSONResponse({"url": f"{ask.base}/{made.place}", "name": made.full_name})
+
+
+def delete(hub: Hub, ask: Asking) -> Response:
+    """Delete a repository."""
+    wanted = ask.read(_Named)
+    owner, name = _full_name(ask, wanted)
+    hub.history.delete(_named(hub, ask, _kind(wanted.type), owner, name), ask.actor)
+    return JSONResponse({})
+
+
+class _Move(Body):
+    fromRepo: str
+    toRepo: str
+    type: str | None = None
+
+
+def move(hub: Hub, ask: Asking) -> Response:
+    """Give a repository another name, or another owner."""
+    wanted = ask.read(_Move)
+    kind = _kind(wanted.type)
+    found = _named(hub, ask, kind, *_split(wanted.fromRepo))
+    owner, name = _split(wanted.toRepo)
+    account = _owner(hub, ask, owner)
+    ref = AdapterRef(account.name, name)
+    hub.history.move(found, ref, account_id=account.id, actor=ask.actor)
+    return JSONResponse({"url": _url(ask, kind, str(ref))})
+
+
+class _Settings(Body):
+    visibility: str | None = None
+    private: bool | None = None
+    gated: Literal["auto", "manual", False] | None = None
+
+
+def change_settings(hub: Hub, ask: Asking) -> Response:
+    """Show a repository to everybody, or to those with a right to read it."""
+    wanted = ask.read(_Settings)
+    if wanted.gated:
+        raise UnsupportedRequestError(
+            "This hub has no gated repositories: make it private, and give rights to those who "
+            "may read it."
+        )
+    visibility = _visibility(wanted.visibility, wanted.private)
+    if visibility is not None:
+        hub.history.set_visibility(ask.repository, visibility, ask.actor)
+    return JSONResponse({"private": (visibility or ask.repository.visibility) == "private"})
+
+
+def allowed(hub: Hub, ask: Asking) -> Response:
+    """Say that whoever asks has the right that the path names, which was checked before."""
+    return JSONResponse({})
+
+
+class _Duplicate(Body):
+    repository: Annotated[str, Field(validation_alias=AliasChoices("repository", "to"))]
+    visibility: str | None = None
+    private: bool | None = None
+
+
+def duplicate(hub: Hub, ask: Asking) -> Response:
+    """Make a repository with the files that `main` of this one has; no bytes are copied."""
+    wanted = ask.read(_Duplicate)
+    owner, name = _split(wanted.repository)
+    account = _owner(hub, ask, owner)
+    source = ask.repository
+    files = hub.history.tree(hub.history.resolve(source, MAIN)).files
+    made = hub.history.create(
+        source.kind,
+        AdapterRef(account.name, name),
+        account_id=account.id,
+        # What is private stays so, unless somebody says otherwise.
+        visibility=_visibility(wanted.visibility, wanted.private) or source.visibility,
+        actor=ask.actor,
+    )
+    try:
+        hub.history.commit(
+            made,
+            MAIN,
+            [Put(file) for file in files],
+            title=f"Copy {source.full_name}",
+            actor=ask.actor,
+            readable=partial(may_read_parents, reader_of(ask.caller)),
+        )
+    except HubkitError:
+        hub.history.delete(made, ask.actor)
+        raise
+    return JSONResponse({"url": f"{ask.base}/{made.place}"})
+
+
+def _owner(hub: Hub, ask: Asking, name: str) -> Account:
+    """Return the account that a repository is to belong to, if whoever asks may write to it."""
+    try:
+        account = hub.accounts.find(name)
+    except InvalidNameError:
+        account = None
+    if account is None:
+        raise ForbiddenError(f"This hub has no account {name[:200]!r} to put a repository in.")
+    require(hub, ask.caller, Need.WRITE, Place.of_account(account.id))
+    return account
+
+
+def _named(hub: Hub, ask: Asking, kind: Kind, owner: str, name: str) -> Repository:
+    """Return the repository that the body names, under its own name and no earlier one."""
+    found = find_repository(hub, ask.caller, Need.ADMIN, kind, owner, name)
+    if found.full_name != f"{owner}/{name}":
+        raise RepositoryNotFoundError(
+            f"There is no repository {owner}/{name}: it is called {found.full_name}."
+        )
+    return found
+
+
+def _full_name(ask: Asking, wanted: _Named) -> tuple[str, str]:
+    if wanted.organization is None and "/" in wanted.name:
+        return _split(wanted.name)
+    return wanted.organization or ask.signed_in.account.name, wanted.name
+
+
+def _split(full_name: str) -> tuple[str, str]:
+    owner, slash, name = full_name.partition("/")
+    if not (owner and slash and name):
+        raise RequestError(f"Expected the name of a repository as OWNER/NAME, not {full_name!r}.")
+    return owner, name
+
+
+def _kind(text: str | None) -> Kind:
+    match text or "model":
+        case "model":
+            return "model"
+        case "dataset":
+            return "dataset"
+        case "space":
+            return "space"
+    raise UnsupportedRequestError(f"This hub has no repositories of the type {text!r}.")
+
+
+def _visibility(text: str | None, private: bool | None) -> Literal["public", "private"] | None:
+    match text:
+        case "public" | "private":
+            return text
+        case None:
+            return None if private is None else "private" if private else "public"
+    raise UnsupportedRequestError(f"A repository is public or private here, not {text[:40]!r}.")
+
+
+def _url(ask: Asking, kind: str, full_name: str) -> str:
+    return f"{ask.base}/{'' if kind == 'model' else f'{kind}s/'}{full_name}"

@@ -1,0 +1,87 @@
+"""Run the hub: processes that answer requests, until they are told to stop."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from dataclasses import asdict
+
+from registry.errors import InvalidNameError, TakenAddressError
+from registry.home import find_catalog
+from registry.server.app import App
+from registry.server.hub import Hub, Settings
+
+VARIABLE = "HUBKIT_SERVING"
+"""Tells the processes how to serve; set by `run` alone."""
+
+PATIENCE = 60
+"""Seconds that a process has for the requests it is answering when it is told to stop."""
+
+
+def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
+    """Serve the user's registry until this process is interrupted or told to end.
+
+    Args:
+        settings: How it is served.
+        host: The address to listen on.
+        port: The port.
+        workers: How many processes answer.
+
+    Raises:
+        TakenAddressError: Another program listens there.
+        InvalidNameError: This machine has no such address.
+    """
+    _require_free(host, port)
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces
+    from granian.log import LogLevels
+
+    os.environ[VARIABLE] = json.dumps({**asdict(settings), "hosts": sorted(settings.hosts)})
+    Granian(
+        f"{__name__}:make_app",
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=workers,
+        http=HTTPModes.http1,
+        websockets=False,
+        factory=True,
+        log_level=LogLevels.warning,
+        respawn_failed_workers=True,
+        workers_kill_timeout=PATIENCE,
+    ).serve()
+
+
+def make_app() -> App:
+    """Return the application of a process that `run` started, whose environment says the rest."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    told = json.loads(os.environ[VARIABLE])
+    return App(Hub(find_catalog(), Settings(**{**told, "hosts": frozenset(told["hosts"])})))
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuse an address where another program listens; two hubs could share it unnoticed."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        where = f"{host}, port {port}"
+        if error.errno == errno.EADDRINUSE:
+            raise TakenAddressError(f"Another program listens at {where}.", where) from error
+        reason = error.strerror or str(error)
+        raise InvalidNameError(f"Nothing can listen at {where}: {reason}.", where) from error
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone, so that no old hub answers on."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)

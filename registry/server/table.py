@@ -1,0 +1,138 @@
+"""Every route of the hub, and what it needs: the whole protocol on one page."""
+
+from registry.accounts.access import Need
+from registry.server.protocol import (
+    absent,
+    account,
+    files,
+    lfs,
+    listing,
+    reading,
+    refs,
+    repositories,
+    writing,
+)
+from registry.server.routes import SMALL, Open, Route
+
+_REPOSITORY = "/api/{kinds}/{owner}/{name}"
+_LFS = "/{prefix}/{owner}/{name}.git/info/lfs/objects"
+
+_ACCOUNTS = (
+    Route("GET", "/api/whoami-v2", Need.SIGNED_IN, account.whoami),
+    Route("POST", "/api/validate-yaml", Open.NOTHING, account.validate_yaml, SMALL),
+    Route("GET", "/api/users/{account}/overview", Need.READ, account.user),
+    Route("GET", "/api/users/{account}/likes", Need.READ, account.nothing),
+    Route("GET", "/api/organizations/{account}/overview", Need.READ, account.organisation),
+    Route("GET", "/api/organizations/{account}/members", Need.READ, account.members),
+    Route("GET", "/api/settings/repositories", Need.SIGNED_IN, listing.own_repositories),
+    Route(
+        "GET",
+        "/api/organizations/{account}/settings/repositories",
+        Need.SIGNED_IN,
+        listing.organisation_repositories,
+    ),
+)
+
+_REPOSITORIES = (
+    Route("POST", "/api/repos/create", Need.WRITE, repositories.create, SMALL, named=True),
+    Route("DELETE", "/api/repos/delete", Need.ADMIN, repositories.delete, SMALL, named=True),
+    Route("POST", "/api/repos/move", Need.ADMIN, repositories.move, SMALL, named=True),
+    Route("PUT", f"{_REPOSITORY}/settings", Need.ADMIN, repositories.change_settings, SMALL),
+    Route("GET", f"{_REPOSITORY}/auth-check", Need.READ, repositories.allowed),
+    Route("GET", f"{_REPOSITORY}/auth-check/write", Need.WRITE, repositories.allowed),
+    Route("POST", f"{_REPOSITORY}/duplicate", Need.READ, repositories.duplicate, SMALL),
+)
+
+_READING = (
+    Route("GET", "/api/{kinds}", Need.READ, listing.list_repositories),
+    Route("GET", "/api/models-tags-by-type", Need.READ, account.no_tags),
+    Route("GET", "/api/datasets-tags-by-type", Need.READ, account.no_tags),
+    Route("GET", _REPOSITORY, Need.READ, reading.info),
+    Route("GET", f"{_REPOSITORY}/revision/{{revision}}", Need.READ, reading.info),
+    Route("GET", f"{_REPOSITORY}/tree/{{revision}}", Need.READ, reading.tree),
+    Route("GET", f"{_REPOSITORY}/tree/{{revision}}/{{path...}}", Need.READ, reading.tree),
+    Route("POST", f"{_REPOSITORY}/paths-info/{{revision}}", Need.READ, reading.paths, SMALL),
+    Route("GET", f"{_REPOSITORY}/commits/{{revision}}", Need.READ, reading.commits),
+    Route("GET", f"{_REPOSITORY}/refs", Need.READ, refs.list_refs),
+    Route("GET", f"{_REPOSITORY}/lfs-files", Need.READ, reading.large_files),
+    Route("GET", f"{_REPOSITORY}/likers", Need.READ, account.nothing),
+    Route(
+        "HEAD",
+        "/{prefix}/{owner}/{name}/resolve/{revision}/{path...}",
+        Need.READ,
+        files.head_file,
+    ),
+    Route(
+        "GET",
+        "/{prefix}/{owner}/{name}/resolve/{revision}/{path...}",
+        Need.READ,
+        files.get_file,
+    ),
+)
+
+_WRITING = (
+    Route("POST", f"{_REPOSITORY}/preupload/{{revision}}", Need.WRITE, writing.preupload, SMALL),
+    Route(
+        "POST",
+        f"{_REPOSITORY}/commit/{{revision}}",
+        Need.WRITE,
+        writing.commit,
+        writing.MOST_COMMIT_BYTES,
+    ),
+    Route("POST", f"{_REPOSITORY}/branch/{{branch}}", Need.WRITE, refs.create_branch, SMALL),
+    Route("DELETE", f"{_REPOSITORY}/branch/{{branch}}", Need.WRITE, refs.delete_branch),
+    Route("POST", f"{_REPOSITORY}/tag/{{revision}}", Need.WRITE, refs.create_tag, SMALL),
+    Route("DELETE", f"{_REPOSITORY}/tag/{{tag}}", Need.WRITE, refs.delete_tag),
+    Route("POST", f"{_REPOSITORY}/super-squash/{{branch}}", Need.WRITE, refs.squash, SMALL),
+    Route("POST", f"{_LFS}/batch", Need.WRITE, lfs.batch, SMALL),
+    Route("POST", f"{_LFS}/verify", Need.WRITE, lfs.verify, SMALL),
+    Route("PUT", "/_lfs/{signature}", Open.SIGNATURE, lfs.take),
+    Route("POST", "/_lfs/{signature}", Open.SIGNATURE, lfs.complete, SMALL),
+)
+
+_VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+ABSENT = (
+    Route("GET", f"{_REPOSITORY}/xet-write-token/{{revision}}", Need.WRITE, absent.xet),
+    Route("GET", f"{_REPOSITORY}/xet-read-token/{{revision}}", Need.READ, absent.xet),
+    Route("POST", f"{_REPOSITORY}/lfs-files/batch", Need.WRITE, absent.lfs_deletion),
+    Route("POST", f"{_REPOSITORY}/lfs-files/duplicate", Need.WRITE, absent.lfs_copies),
+    Route("GET", f"{_REPOSITORY}/safetensors-metadata/{{path...}}", Need.READ, absent.metadata),
+    Route("POST", f"{_REPOSITORY}/like", Need.READ, absent.likes),
+    Route("DELETE", f"{_REPOSITORY}/like", Need.READ, absent.likes),
+    Route("POST", "/oauth/device", Open.NOTHING, absent.login),
+    Route("POST", "/oauth/token", Open.NOTHING, absent.login),
+    Route("GET", "/{prefix}/{owner}/{name}.git/info/refs", Need.READ, absent.git),
+    Route("GET", "/{prefix}/{owner}/{name}/info/refs", Need.READ, absent.git),
+    *(
+        Route(verb, f"/api/{path}{more}", Open.NOTHING, absent.feature)
+        for verb in _VERBS
+        for path in absent.FEATURES
+        for more in ("", "/{more...}")
+    ),
+    *(
+        Route(verb, f"{_REPOSITORY}/discussions{more}", Need.READ, absent.discussions)
+        for verb in ("GET", "POST")
+        for more in ("", "/{more...}")
+    ),
+    *(
+        Route(verb, f"{_REPOSITORY}/{what}", Need.READ, absent.running)
+        for verb in ("GET", "POST", "DELETE")
+        for what in ("runtime", "secrets", "variables", "hardware", "storage", "pause", "restart")
+    ),
+    # What the Hugging Face Hub has without an owner, such as `gpt2`.
+    *(
+        Route("GET", f"/api/{kind}/{{name}}", Need.READ, absent.not_hosted)
+        for kind in ("models", "datasets")
+    ),
+    Route("GET", "/api/models/{name}/revision/{revision}", Need.READ, absent.not_hosted),
+    Route("HEAD", "/{name}/resolve/{revision}/{path...}", Need.READ, absent.not_hosted),
+    Route("GET", "/{name}/resolve/{revision}/{path...}", Need.READ, absent.not_hosted),
+)
+"""What clients may ask for and this hub does not do, which it says in words."""
+
+SERVED = (*_ACCOUNTS, *_REPOSITORIES, *_READING, *_WRITING)
+"""What the hub does."""
+
+ROUTES = (*SERVED, *ABSENT)
+"""All of them."""
