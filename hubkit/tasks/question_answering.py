@@ -287,14 +287,12 @@ class QuestionAnswering(WindowTask):
         none = _some_have_none(rows) if plan.no_answer is None else plan.no_answer
         options = AnswerOptions(handle_impossible_answer=none)
         predictions = self.predictions(outputs, encoded, rows, plan, options)
-        exact, overlap = [], []
-        for found, answers in zip(predictions, rows["answers"], strict=True):
-            assert isinstance(found, AnswerPrediction)
-            guess = _words(found.answer)
-            golds = [words for one in answers["text"] if (words := _words(one))] or [[]]
-            exact.append(max(guess == gold for gold in golds))
-            overlap.append(max(_f1(guess, gold) for gold in golds))
-        return {"f1": np.array(overlap, float), "exact_match": np.array(exact, float)}
+        found = []
+        for one, answers in zip(predictions, rows["answers"], strict=True):
+            assert isinstance(one, AnswerPrediction)
+            found.append(answer_scores(one.answer, answers["text"]))
+        f1, exact = zip(*found, strict=True) if found else ((), ())
+        return {"f1": np.array(f1, float), "exact_match": np.array(exact, float)}
 
 
 def _some_have_none(rows: Rows) -> bool:
@@ -403,9 +401,10 @@ def _words_in(windows: Windows, contexts: Sequence[str]) -> list[list[tuple[int,
     ):
         low, high = _context(encoding)
         first = len(tokens[row]) - shared
+        # Each of these properties makes a list of the whole window: ask for it once.
+        places, words_of = encoding.offsets, encoding.word_ids
         tokens[row][first:] = [
-            (*_trimmed(contexts[row], *encoding.offsets[at]), encoding.word_ids[at])
-            for at in range(low, high)
+            (*_trimmed(contexts[row], *places[at]), words_of[at]) for at in range(low, high)
         ]
         parts.append(slice(first, first + high - low))
     words = [_whole_words(text, own) for text, own in zip(contexts, tokens, strict=True)]
@@ -457,6 +456,18 @@ def _prediction(found: Sequence[Answer], null: float, options: AnswerOptions) ->
 
 # The rules of https://rajpurkar.github.io/SQuAD-explorer for version 2.0. The libraries of today
 # have those of 1.1 alone, which know no question without an answer.
+
+
+def answer_scores(answer: str, right: Sequence[str]) -> tuple[float, float]:
+    """F1 and exact match of an answer, each 0 to 1, against the nearest of those that are right.
+
+    Args:
+        answer: Empty for none.
+        right: Empty where the question has no answer.
+    """
+    guess = _words(answer)
+    golds = [words for one in right if (words := _words(one))] or [[]]
+    return max(_f1(guess, gold) for gold in golds), float(guess in golds)
 
 
 def _words(answer: str) -> list[str]:
