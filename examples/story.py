@@ -92,7 +92,7 @@ class Story:
         name: str,
         task_type: str,
         rows: Rows,
-        validation: Rows | None,
+        validation: Rows | float | None,
         *,
         base: Path,
         method: str = "seq_bn",
@@ -100,7 +100,7 @@ class Story:
         over: AdapterRef | None = None,
         **settings: Any,
     ) -> Version:
-        """Train an adapter, publish it, and say how long it took."""
+        """Train an adapter, publish it, and say how long it took; `validation` is as in a job."""
         chosen = {"learning_rate": ADAPTER_LEARNING_RATE, **settings}
         job = _job(name, task_type, rows, validation, chosen)
         how: dict[str, Any] = {"base": str(base), "method": method, "over": over}
@@ -136,7 +136,7 @@ class Story:
 
 
 def _job(
-    name: str, task_type: str, rows: Rows, validation: Rows | None, settings: dict[str, Any]
+    name: str, task_type: str, rows: Rows, validation: Rows | float | None, settings: dict[str, Any]
 ) -> Job:
     """A job whose task is called as its adapter is."""
     return Job(
