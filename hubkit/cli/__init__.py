@@ -33,7 +33,7 @@ SECTIONS = {
     "find": ("list", "suggest", "leaderboard", "show", "lineage", "diff", "search"),
     "share": (
         *("publish", "pull", "login", "export", "import", "export-onnx"),
-        *("alias", "yank", "delete"),
+        *("alias", "yank", "move", "delete"),
     ),
     "serve": ("serve", "user", "org", "token"),
     "maintain": ("log", "gc", "fsck", "backup", "restore", "rebuild", "doctor", "db"),

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from hubkit.hub import upload
 from hubkit.hub.address import Repository
 from hubkit.hub.download import digest_like, require_bytes
+from hubkit.hub.revisions import number_of
 from hubkit.hub.session import HubSession
 from hubkit.hub.snapshot import fetch_manifest, list_files
 from registry import Manifest
@@ -181,6 +182,8 @@ class Target:
                 head.files - contents.keys(),
                 branch=branch,
                 message=message,
+                # A hub of hubkit's gives the version this number, on whatever branch.
+                description=f"Version: {number_of(tag)}",
                 parent=head.commit if newest else None,
             )
             done = made.commit

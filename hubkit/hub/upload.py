@@ -72,6 +72,7 @@ def commit(
     *,
     branch: str,
     message: str,
+    description: str,
     parent: str | None,
 ) -> Committed:
     """Put files into a branch and remove others, all or nothing.
@@ -83,6 +84,7 @@ def commit(
         removed: Paths of files to remove.
         branch: The branch.
         message: One line.
+        description: What else to say.
         parent: The commit that the branch must be at; None for any.
 
     Raises:
@@ -104,7 +106,7 @@ def commit(
     sent = _upload(
         session, repository, [file for file in files if file.path in large], oids, branch
     )
-    header = {"summary": message, "description": ""}
+    header = {"summary": message, "description": description}
     with TemporaryFile() as lines:
         _line(lines, "header", {**header, **({"parentCommit": parent} if parent else {})})
         for file in files:

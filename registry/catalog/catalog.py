@@ -27,8 +27,10 @@ from registry.catalog.checkout import materialize, read_manifest
 from registry.catalog.measure import record_measurements
 from registry.catalog.publish import publish_version
 from registry.catalog.pull import pull_version
+from registry.errors import PartOfAdapterError
 from registry.fields import check_text
 from registry.history.history import History
+from registry.history.repositories import load_repository
 from registry.log.log import current_user
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
@@ -43,6 +45,7 @@ from registry.tables.origins import find_origins, find_pulled
 from registry.tables.record import (
     MAX_GIVEN_NUMBER,
     Publication,
+    account_of,
     require_number,
     require_publishable,
 )
@@ -348,6 +351,33 @@ class Catalog:
             return numbers
 
         return self.database.transact(change)
+
+    def move(self, ref: AdapterRef, to: AdapterRef) -> None:
+        """Give an adapter another name; it belongs to the account that its new owner names.
+
+        Versions, numbers, aliases and history stay. On a hub, the old name keeps leading there.
+
+        Args:
+            ref: The adapter's name, without version or alias.
+            to: The new name.
+
+        Raises:
+            PartOfAdapterError: One of them has a version or an alias.
+            RefNotFoundError: There is no adapter of that name.
+            ConflictError: The new name is taken.
+        """
+        for one in (ref, to):
+            if one != one.repository:
+                raise PartOfAdapterError(
+                    f"Only a whole adapter can be moved: expected {one.repository}, found {one}.",
+                    one,
+                    given=one,
+                )
+        with self.database.read() as connection:
+            row = find_repository(connection, ref)
+            account = account_of(connection, to.owner)
+            repository = load_repository(connection, row.id)
+        self.history.move(repository, to, account_id=account, actor=current_user())
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""

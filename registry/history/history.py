@@ -199,7 +199,9 @@ class History:
 
         self._database.transact(change)
 
-    def move(self, repository: Repository, ref: AdapterRef, *, account_id: int, actor: str) -> None:
+    def move(
+        self, repository: Repository, ref: AdapterRef, *, account_id: int | None, actor: str
+    ) -> None:
         """Give a repository another name; the one before keeps leading to it.
 
         Raises:
@@ -287,6 +289,12 @@ class History:
         return facts_in(self._blobs, self.tree(commit), repository)
 
     # Reading
+
+    def head(self, ref: AdapterRef) -> Commit | None:
+        """Return the last commit on ``main`` of an adapter; None if there is none."""
+        with self._database.read() as connection:
+            repository = find_repository(connection, "model", ref)
+            return None if repository is None else find_branch(connection, repository.id)
 
     def resolve(self, repository: Repository, revision: str) -> Commit:
         """Return the commit that a branch, else a tag, else an id names.

@@ -8,7 +8,10 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from registry.errors import ConflictError, ExistsError, InvalidNameError, RepositoryNotFoundError
 from registry.refs import AdapterRef
-from registry.tables.models import DOWNLOADS, FORMER_NAMES, REPOSITORIES
+from registry.tables.listings import list_newest
+from registry.tables.models import DOWNLOADS, FORMER_NAMES, REPOSITORIES, REVISIONS
+from registry.tables.text_index import add_texts, remove_text, text_columns
+from registry.tables.versions import load_versions, select_versions
 
 Kind = Literal["model", "dataset", "space"]
 """What a repository holds. Models may hold adapters; the others are kept as files."""
@@ -182,6 +185,16 @@ def rename_repository(
         .where(REPOSITORIES.c.id == repository.id)
         .values(owner=ref.owner, name=ref.name, folded=folded, account_id=account_id)
     )
+    _find_by_name(connection, repository.id)
+
+
+def _find_by_name(connection: Connection, id: int) -> None:
+    """Let the versions of a repository be found by the name that it has now."""
+    list_newest(connection, id)
+    of_repository = REVISIONS.c.repository_id == id
+    versions = load_versions(connection, select_versions().where(of_repository))
+    remove_text(connection, select(REVISIONS.c.id).where(of_repository))
+    add_texts(connection, {key: text_columns(one.ref, one) for key, one in versions})
 
 
 def _require_never_moved(connection: Connection, folded: str, ref: AdapterRef) -> None:

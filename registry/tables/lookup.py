@@ -12,7 +12,14 @@ from registry.errors import (
     did_you_mean,
 )
 from registry.refs import LATEST, AdapterRef
-from registry.tables.models import REFS, REPOSITORIES, REVISIONS
+from registry.tables.models import (
+    BRANCHES,
+    COMMIT_TAGS,
+    COMMITS,
+    REFS,
+    REPOSITORIES,
+    REVISIONS,
+)
 from registry.tables.versions import AnyRow, Version, load_rows, select_versions
 
 _MOST_NAMES = 5000
@@ -30,6 +37,11 @@ _ALIASED = _NAMED.join(REFS, REFS.c.revision_id == REVISIONS.c.id).where(
     REFS.c.name == bindparam("alias"),
     REVISIONS.c.yanked_at.is_(None),
 )
+_TAGGED = (
+    _NAMED.join(COMMITS, COMMITS.c.revision_id == REVISIONS.c.id)
+    .join(COMMIT_TAGS, COMMIT_TAGS.c.commit_id == COMMITS.c.id)
+    .where(COMMIT_TAGS.c.name == bindparam("alias"), REVISIONS.c.yanked_at.is_(None))
+)
 _NEWEST = _NAMED.where(REVISIONS.c.yanked_at.is_(None)).order_by(REVISIONS.c.number.desc()).limit(1)
 
 Repository: TypeAlias = AnyRow
@@ -37,7 +49,7 @@ Repository: TypeAlias = AnyRow
 
 
 def find_version(connection: Connection, ref: AdapterRef) -> Version:
-    """Return the version `ref` names: by number, by alias, or the latest.
+    """Return the version `ref` names: by number, by alias, else by tag, or the latest.
 
     Raises:
         RefNotFoundError: There is no adapter of that name; the message has near matches.
@@ -58,6 +70,8 @@ def find_row(connection: Connection, ref: AdapterRef) -> tuple[AnyRow, Version]:
     else:
         statement = _NEWEST
     found = load_rows(connection, statement, values)
+    if not found and statement is _ALIASED:
+        found = load_rows(connection, _TAGGED, values)
     if not found:
         raise _not_found(connection, ref)
     return found[0]
@@ -116,7 +130,7 @@ def _not_found(connection: Connection, ref: AdapterRef) -> NotFoundError:
         .order_by(REVISIONS.c.number.desc())
         .limit(1)
     )
-    problem = "it is empty"
+    problem = _why_empty(connection, repository)
     if reason is not None:
         numbers = _numbers(connection, repository)
         newest = numbers.rpartition(" ")[2]
@@ -126,6 +140,18 @@ def _not_found(connection: Connection, ref: AdapterRef) -> NotFoundError:
         "Name a version by its number to use it anyway, or publish a new one.",
         ref,
     )
+
+
+def _why_empty(connection: Connection, repository: Repository) -> str:
+    """Return why a repository has no version: what its last commit on ``main`` says."""
+    row = connection.execute(
+        select(COMMITS.c.oid, COMMITS.c.reason)
+        .join(BRANCHES, BRANCHES.c.commit_id == COMMITS.c.id)
+        .where(BRANCHES.c.repository_id == repository.id, BRANCHES.c.name == "main")
+    ).first()
+    if row is None or row.reason is None:
+        return "it is empty"
+    return f"its last commit ({row.oid[:12]}) makes none: {row.reason.rstrip('.')}"
 
 
 def _no_alias(connection: Connection, repository: Repository, ref: AdapterRef) -> NotFoundError:

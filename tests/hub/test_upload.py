@@ -112,6 +112,7 @@ def test_the_stock_client_sends_the_same(
                     {"old.txt"},
                     branch="main",
                     message="Say so",
+                    description="",
                     parent=parent,
                 )
         else:

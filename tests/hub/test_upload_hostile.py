@@ -63,7 +63,14 @@ def send(lies: Lies) -> str:
     there = Repository(session.hub, "ada/film")
     try:
         return commit(
-            session, there, {"w.bin": WEIGHTS}, (), branch="main", message="m", parent=None
+            session,
+            there,
+            {"w.bin": WEIGHTS},
+            (),
+            branch="main",
+            message="m",
+            description="",
+            parent=None,
         ).commit
     finally:
         session.close()

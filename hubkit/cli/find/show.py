@@ -102,6 +102,15 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
         *(version, manifest, measurements, claims, lineage, versions),
         *(origins, known, pickles, comparison),
     )
+    _print_commit_without_version(catalog, version)
+
+
+def _print_commit_without_version(catalog: Catalog, version: Version) -> None:
+    """Say why what was pushed last is no version."""
+    head = catalog.history.head(version.ref)
+    if head is not None and head.version is None:
+        facts = [("commit", head.oid), ("title", head.title), ("no version", head.reason or "")]
+        print_facts(facts, title="Pushed since")
 
 
 def _print(

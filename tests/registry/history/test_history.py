@@ -8,20 +8,25 @@ from sqlalchemy import select
 
 from registry import AdapterRef, Catalog, Folder
 from registry.errors import (
+    AliasNotFoundError,
     ConflictError,
     CorruptBlobError,
     EntryNotFoundError,
     ExistsError,
     InvalidNameError,
+    PartOfAdapterError,
+    RefNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
     StaleParentError,
+    VersionNotFoundError,
 )
 from registry.history.changes import Put, Remove, RemoveFolder
 from registry.history.git import blob_id, commit_id, tree_id
 from registry.history.repositories import Repository
 from registry.history.trees import TreeFile
 from registry.history.uploads import Reader
+from registry.search.search import search
 from registry.storage.files import FileInfo
 from registry.tables.models import TREES
 from tests.registry.history.conftest import Push, files_of, puts
@@ -371,3 +376,51 @@ def test_each_file_and_folder_names_the_last_commit_that_changed_it(
     second = push({"d/y": b"2"})
     found = catalog.history.last_changes(second, {"a.txt", "d", "d/x", "d/y"})
     assert found == {"a.txt": first, "d/x": first, "d": second, "d/y": second}
+
+
+def test_a_version_is_found_by_a_tag_where_no_alias_is_called_so(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    first, _ = push(files_of(make_folder())), push(files_of(make_folder()))
+    catalog.history.create_tag(repository, "stable", first, None, "ada")
+    by_tag = AdapterRef.parse("ada/x@stable")
+    assert catalog.resolve(by_tag).number == 1
+    catalog.set_alias(REF.at(2), "stable")
+    assert catalog.resolve(by_tag).number == 2
+    catalog.remove_alias(REF, "stable")
+    catalog.yank(REF.at(1), "wrong")
+    with pytest.raises(AliasNotFoundError):
+        catalog.resolve(by_tag)
+
+
+def test_a_name_without_a_version_says_why_its_last_commit_makes_none(
+    catalog: Catalog, push: Push
+) -> None:
+    commit = push({"notes.txt": b"x"})
+    with pytest.raises(
+        VersionNotFoundError, match=rf"last commit \({commit.oid[:12]}\) makes none"
+    ):
+        catalog.resolve(REF)
+
+
+def test_an_adapter_is_moved_with_its_versions_and_found_by_its_new_name(
+    catalog: Catalog, make_folder: Callable[..., Folder], ada: int
+) -> None:
+    plain, to = AdapterRef.parse("reviews"), AdapterRef.parse("ada/films")
+    catalog.publish(plain, make_folder())
+    catalog.set_alias(plain, "best")
+    catalog.move(plain, to)
+    assert str(catalog.resolve(AdapterRef.parse("ada/films@best")).ref) == "ada/films@1"
+    with pytest.raises(RefNotFoundError):
+        catalog.resolve(plain)
+    assert [str(one.ref) for one in search(catalog, owner="ada").items] == ["ada/films@1"]
+    assert [str(one.ref) for one in search(catalog, text="films").items] == ["ada/films@1"]
+    assert search(catalog, text="reviews").items == ()
+    moved = catalog.history.find("model", to)
+    assert moved is not None
+    assert moved.account_id == ada
+    with pytest.raises(PartOfAdapterError):
+        catalog.move(to.at(1), plain)
+    catalog.publish(AdapterRef.parse("ada/taken"), make_folder())
+    with pytest.raises(ExistsError):
+        catalog.move(to, AdapterRef.parse("ada/taken"))
