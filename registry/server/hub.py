@@ -1,6 +1,7 @@
 """What all requests share: the registry, who may use it, and how it is served."""
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from urllib.parse import urlsplit
@@ -17,6 +18,9 @@ from registry.server.signing import Signer
 from registry.tables.listings import count_downloads
 
 GIB = 1024 * 1024 * 1024
+
+# RFC 9110, section 7.2; with the names and addresses of RFC 3986 that hosts on a network have.
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +123,8 @@ class Hub:
 
 def _name_of(host: str) -> str:
     """Return the name in a header ``Host``, in lower case, without the port."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else found[1].strip("[]").lower().rstrip(".")
 
 
 def _is_address(name: str) -> bool:

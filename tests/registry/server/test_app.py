@@ -1,0 +1,214 @@
+"""Requests as a whole: for which host, of what form, and what an answer carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from registry.errors import HostError
+from registry.server.app import App
+from registry.server.hub import Hub, Settings
+from registry.server.table import ROUTES
+from tests.support.asgi import Ask, Client
+from tests.support.people import People
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "127.0.0.1",
+            "127.0.0.1:8000",
+            "localhost:8000",
+            "LOCALHOST",
+            "[::1]:8000",
+            "10.1.2.3:80",
+        ),
+        *("hub", "HUB:8000"),
+    ],
+)
+def test_a_request_for_this_machine_is_answered_with_links_to_where_it_went(host: str) -> None:
+    own = Settings(hosts=frozenset({"hub"}))
+    assert own.base_of("http", host) == f"http://{host}"
+    assert own.base_of("https", host) == f"https://{host}"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("", "evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.nip.io"),
+        *("hub.evil", "localhost@evil.example", "evil.example#localhost", "a b", "[::1", "[", "%"),
+        *(
+            "127.0.0.1/evil",
+            "127.0.0.1?x",
+            "localhost\\evil",
+            "127.1",
+            "0x7f.1",
+            'localhost"',
+            "<b>",
+        ),
+    ],
+)
+def test_a_request_for_another_host_is_refused(host: str) -> None:
+    with pytest.raises(HostError):
+        Settings(hosts=frozenset({"hub"})).base_of("http", host)
+
+
+def test_an_address_that_people_use_is_in_all_links_and_is_answered_for(people: People) -> None:
+    people.make("alice/mine")
+    hub = Hub(people.catalog, Settings(url="https://hub.example.org"))
+    with Client(App(hub)) as client:
+        token = people.tokens["alice"]
+        for host in ("hub.example.org", "127.0.0.1:8000"):
+            body = {"name": "mine"}
+            answer = client.ask("POST", "/api/repos/create", token=token, body=body, host=host)
+            assert answer.json["url"] == "https://hub.example.org/alice/mine"
+            answer = client.ask("GET", "/api/models/alice/mine/tree/main?limit=1", host=host)
+            assert "link" not in answer.headers
+        refused = client.ask("GET", "/api/models", host="other.example.org")
+        assert (refused.status, refused.headers.get("access-control-allow-origin")) == (421, None)
+
+
+def test_every_answer_has_an_id_and_runs_nothing_in_a_browser(asks: Ask, people: People) -> None:
+    people.make("alice/mine")
+    ids = set()
+    for path in (
+        "/api/models",
+        "/nowhere",
+        "/alice/mine/resolve/main/.gitattributes",
+        "/alice/mine/resolve/main/nope",
+    ):
+        headers = asks("GET", path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        ids.add(headers["x-request-id"])
+    assert len(ids) == 4
+    headers = asks("GET", "/alice/mine/resolve/main/.gitattributes").headers
+    assert headers["content-type"] == "application/octet-stream"
+    assert headers["content-disposition"].startswith("attachment; ")
+    assert headers["content-disposition"].endswith('filename=".gitattributes";')
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(asks: Ask) -> None:
+    announced = {"content-length": str(10**12)}
+    for by, status in (("alice", 413), (None, 401)):
+        answer = asks("POST", "/api/repos/create", by=by, body=b"{}", headers=announced)
+        assert answer.status == status
+    for odd in ("-1", "abc", "9" * 40, "²"):
+        answer = asks(
+            "POST", "/api/repos/create", by="alice", body=b"{}", headers={"content-length": odd}
+        )
+        assert answer.status == 413
+
+
+def test_a_mistake_of_the_hub_is_told_by_an_id_alone(
+    asks: Ask, hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*given: object, **more: object) -> None:
+        raise RuntimeError("a secret of the machine")
+
+    monkeypatch.setattr(hub.history, "page", fails)
+    answer = asks("GET", "/api/models")
+    assert answer.status == 500
+    assert b"secret" not in answer.body
+    assert answer.headers["x-request-id"] in caplog.text
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "api",
+            "models",
+            "datasets",
+            "alice",
+            "mine",
+            "resolve",
+            "main",
+            "tree",
+            "commit",
+            "_lfs",
+        ),
+        *(
+            "mine.git",
+            "info",
+            "lfs",
+            "objects",
+            "batch",
+            "revision",
+            "settings",
+            "%2e%2e",
+            "..",
+            "",
+        ),
+        *(
+            "%00",
+            "%ff",
+            "a%2Fb",
+            "{}",
+            "...",
+            "*",
+            "repos",
+            "create",
+            "branch",
+            "tag",
+            "paths-info",
+        ),
+        *("preupload", "super-squash", "duplicate", "'", '"', "%F0%9F%92%A9", "v1", "0" * 40),
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.floats(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["name", "files", "key", "value", "path", "objects", "oid", "size", "tag"]
+            )
+            | st.text(max_size=4),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def require_repository(asks: Ask, people: People) -> None:
+    """Make alice/mine, if it is not there: a request may have deleted it."""
+    if asks("GET", "/api/models/alice/mine").status == 401:
+        people.make("alice/mine")
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE"]),
+    st.lists(WORDS, min_size=1, max_size=8),
+    st.sampled_from(["", "?limit=-1", "?expand=%00", "?recursive=maybe", "?cursor=%27", "?a=b"]),
+    JSON,
+)
+def test_no_request_makes_the_hub_fail(
+    asks: Ask, people: People, method: str, words: list[str], query: str, body: Any
+) -> None:
+    content = [body] if not isinstance(body, dict | list) else body
+    require_repository(asks, people)
+    answer = asks(method, "/" + "/".join(words) + query, by="alice", body=content)
+    assert answer.status < 500 or answer.status == 501, (answer.status, answer.body)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([route for route in ROUTES if route.takes]),
+    st.binary(max_size=60) | JSON.map(lambda body: [body] if not isinstance(body, dict) else body),
+)
+def test_no_body_makes_the_hub_fail(asks: Ask, people: People, route: Any, body: Any) -> None:
+    path = next(route.spelled())[0]
+    for name, value in {"{owner}": "alice", "{name}": "mine", "{revision}": "main"}.items():
+        path = path.replace(name, value)
+    require_repository(asks, people)
+    answer = asks(route.method, path.replace("{branch}", "b"), by="alice", body=body)
+    assert answer.status < 500 or answer.status == 501, (answer.status, answer.body)
