@@ -50,6 +50,7 @@ HUBKIT_ROOMS = {
     "adapters": ["bases", "composition", "formats", "methods", "nn"],
     "models": ["adapters", "bases", "composition", "formats", "methods", "nn", "tasks"],
     "sharing": ["adapters", "bases", "formats", "hub", "methods", "models", "tasks"],
+    "serving": ["sharing"],
     "inference": ["adapters", "bases", "models", "tasks"],
     "reports": ["models"],
     "composing": ["adapters", "bases", "composition", "inference", "methods"],

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from registry.errors import FolderError
+from registry.errors import CorruptBlobError, FolderError
 from registry.folders.card import CARD_NAME, Card, parse_card
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
 from registry.history.commits import Commit
@@ -49,10 +49,10 @@ def read_card_of(blobs: BlobStore, tree: Tree, named: str) -> Card:
     if file is None or file.size > SMALL_BYTES:
         return Card()
     label = f"{named}: {CARD_NAME}"
-    content = read_blob(blobs, file.sha256, most=SMALL_BYTES, label=label)
     try:
+        content = read_blob(blobs, file.sha256, most=SMALL_BYTES, label=label)
         return parse_card(content.decode(), Copy(Path(CARD_NAME), label))
-    except (FolderError, UnicodeDecodeError):
+    except (CorruptBlobError, FolderError, UnicodeDecodeError):
         return Card()
 
 
@@ -131,7 +131,7 @@ def grams_of(text: str) -> list[str]:
 
 
 def _of_manifest(manifest: Manifest) -> Iterable[str | None]:
-    return (manifest.kind, manifest.method.type, manifest.task, *manifest.tags)
+    return ("adapter", manifest.kind, manifest.method.type, manifest.task, *manifest.tags)
 
 
 def _library(paths: set[str]) -> str | None:

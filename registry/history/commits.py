@@ -109,13 +109,15 @@ def add_commit(
     revision_id: int | None = None,
     reason: str | None = None,
 ) -> Commit:
-    """Insert a commit, or find it where another branch has the same one."""
+    """Insert a commit; where it is there already, note the version that was found in it since."""
     before = None if parent is None else parent.oid
     seconds = at.replace(microsecond=0)
     oid = commit_id(tree.oid, before, author, seconds, message)
     found = find_commit(connection, repository_id, oid)
     if found is not None:
-        return found
+        if found.revision_id is None and (revision_id, reason) != (None, found.reason):
+            note_version(connection, found.id, revision_id, reason)
+        return load_commit(connection, found.id)
     made = connection.scalar(
         _ADD_COMMIT,
         {
@@ -132,6 +134,20 @@ def add_commit(
     )
     assert made is not None
     return load_commit(connection, made)
+
+
+def note_version(
+    connection: Connection, id: int, revision_id: int | None, reason: str | None
+) -> None:
+    """Note which version a commit holds, or why it holds none."""
+    late = {"revision_id": revision_id, "reason": reason}
+    connection.execute(update(COMMITS).where(COMMITS.c.id == id).values(late))
+
+
+def find_pending(connection: Connection, reason: str) -> list[Commit]:
+    """Return the commits that have no version for a reason, oldest first."""
+    rows = connection.execute(_COMMITS.where(COMMITS.c.reason == reason).order_by(COMMITS.c.id))
+    return [_commit(row) for row in rows]
 
 
 def load_commit(connection: Connection, id: int) -> Commit:

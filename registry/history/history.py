@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -11,17 +11,22 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from registry.errors import (
+    ConflictError,
     CorruptBlobError,
     DamagedBlobError,
+    DatabaseError,
     EntryNotFoundError,
     FolderError,
+    HubkitError,
     InvalidNameError,
     ManifestError,
     ParentNotFoundError,
+    PickledWeightsError,
     RevisionNotFoundError,
     StaleParentError,
+    StorageError,
 )
-from registry.folders import read_tree
+from registry.folders import Given, read_tree
 from registry.history.cards import Facts, facts_of, read_card_of, write_listing
 from registry.history.changes import Change, Put, apply
 from registry.history.commits import (
@@ -33,11 +38,15 @@ from registry.history.commits import (
     drop_branch,
     drop_tag,
     find_branch,
+    find_commit,
+    find_pending,
     forget_unreachable,
     list_branches,
     list_tags,
+    load_commit,
     make_branch,
     make_tag,
+    note_version,
     point_branch,
     resolve_revision,
     tag_version,
@@ -57,9 +66,10 @@ from registry.history.repositories import (
 )
 from registry.history.trees import LARGE_ENDINGS, Tree, TreeFile, find_file, load_tree
 from registry.history.uploads import Reader, possessed, remember_upload
-from registry.history.versions import details_of, facts_in, list_again
+from registry.history.versions import details_of, facts_at, list_again
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
+from registry.storage.blobs import BlobStore
 from registry.storage.files import FileInfo
 from registry.store import Store
 from registry.tables.edit import delete_adapter, remove_history
@@ -76,6 +86,13 @@ from registry.tables.versions import load_version
 
 _TRIES = 100
 _FIRST_FILE = ".gitattributes"
+PENDING = "Its weights are pickled. They are being converted: the version appears after that."
+"""Why a commit has no version yet."""
+
+Convert = Callable[[BlobStore, Mapping[str, FileInfo], str], Mapping[str, FileInfo]]
+
+# Nobody can be asked for the labels of a head that does not name them.
+_UNASKED = Given(labels=None)
 _NUMBER_ASKED = re.compile(r"(?:\A|\n)Version: ([1-9][0-9]{0,9})\s*\Z")
 
 
@@ -105,11 +122,14 @@ class History:
 
     Args:
         store: What holds the registry.
+        convert: Makes safetensors of pickled weights, out of this process: given the blobs, the
+            files of a commit and what to call them in messages, it returns those of the version.
+            Default: commits with pickled weights make no version.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, convert: Convert | None = None) -> None:
         """Touch nothing yet."""
-        self._store = store
+        self._store, self._convert = store, convert
         self._database, self._blobs, self._log = store.database, store.blobs, store.log
 
     # Repositories
@@ -157,7 +177,7 @@ class History:
                 at=at,
             )
             point_branch(connection, head)
-            write_listing(connection, made, head, facts_in(self._blobs, tree, made))
+            list_again(self._blobs, connection, made)
             self._append(
                 connection,
                 "create",
@@ -286,7 +306,8 @@ class History:
 
     def facts_at(self, repository: Repository, commit: Commit) -> Facts:
         """Return what a hub would list of a repository at a commit."""
-        return facts_in(self._blobs, self.tree(commit), repository)
+        with self._database.read() as connection:
+            return facts_at(self._blobs, connection, repository.full_name, commit)
 
     # Reading
 
@@ -544,6 +565,75 @@ class History:
             branch,
         )
 
+    def pending(self) -> list[tuple[Repository, Commit]]:
+        """Return the commits whose pickled weights are not converted yet."""
+        with self._database.read() as connection:
+            return [
+                (load_repository(connection, commit.repository_id), commit)
+                for commit in find_pending(connection, PENDING)
+            ]
+
+    def convert(self, repository: Repository, commit: Commit) -> None:
+        """Make the version of a commit with pickled weights, or note why there is none.
+
+        Raises:
+            StorageError: A disk is full or not writable; the commit is as it was.
+        """
+        assert self._convert is not None
+        tree, named = self.tree(commit), repository.full_name
+        manifest, reason = None, None
+        try:
+            files = self._convert(self._blobs, {file.path: file.info for file in tree.files}, named)
+            manifest = read_tree(self._blobs, files, named, _UNASKED).manifest
+            self._put(manifest.to_json())
+        except (StorageError, DatabaseError):
+            raise
+        except HubkitError as error:
+            reason = str(error)
+        asked = _NUMBER_ASKED.search(commit.description)
+        card = read_card_of(self._blobs, tree, named)
+        content = _Content(tree, facts_of(tree, card, manifest), manifest, reason)
+        wanted = _Committing(
+            *(repository, MAIN, commit, content, set(), commit.message, None),
+            *(None if asked is None else int(asked[1]), commit.author, None),
+        )
+        self._database.transact(partial(self._convert_late, wanted))
+
+    def _convert_late(self, wanted: "_Committing", connection: Connection) -> None:
+        repository = load_repository(connection, wanted.repository.id)
+        commit = find_commit(connection, repository.id, wanted.head.oid)
+        if commit is None or commit.reason != PENDING:
+            return  # squashed, or another process was quicker
+        content, manifest = wanted.content, wanted.content.manifest
+        revision, is_new, reason = None, False, content.reason
+        publication = Publication(
+            author=commit.author,
+            message=commit.message,
+            created_at=commit.created_at,
+            number=wanted.number,
+        )
+        if manifest is not None:
+            reason = self._refusal(connection, repository, wanted)
+        if manifest is not None and reason is None:
+            self._keep(connection, {manifest.digest, *(f.sha256 for f in manifest.files.values())})
+            try:
+                revision, is_new = record_version(connection, repository.ref, manifest, publication)
+            except ConflictError as error:
+                reason = str(error)
+        note_version(connection, commit.id, revision, reason)
+        commit = load_commit(connection, commit.id)
+        if is_new:
+            tag_version(connection, repository.full_name, commit, datetime.now(UTC))
+        head = find_branch(connection, repository.id)
+        if head is not None and head.id == commit.id:
+            write_listing(connection, repository, commit, content.facts)
+        committed = details_of(commit, content.tree, None)
+        if is_new and revision is not None:
+            version = load_version(connection, revision)
+            self._log.append_publication(connection, version, actor=commit.author, **committed)
+        else:
+            self._append_commit(connection, repository, commit, commit.author, committed)
+
     def _record(self, wanted: "_Committing", connection: Connection) -> Commit:
         repository = load_repository(connection, wanted.repository.id)
         head = self._require_branch(connection, repository, wanted.branch)
@@ -583,19 +673,29 @@ class History:
             version = load_version(connection, revision)
             self._log.append_publication(connection, version, actor=wanted.actor, **committed)
         else:
-            self._append(
-                connection,
-                "commit",
-                repository,
-                wanted.actor,
-                author=commit.author,
-                message=commit.message,
-                created_at=at.isoformat(),
-                number=commit.version,
-                reason=reason,
-                **committed,
-            )
+            self._append_commit(connection, repository, commit, wanted.actor, committed)
         return commit
+
+    def _append_commit(
+        self,
+        connection: Connection,
+        repository: Repository,
+        commit: Commit,
+        actor: str,
+        committed: dict[str, Any],
+    ) -> None:
+        self._append(
+            connection,
+            "commit",
+            repository,
+            actor,
+            author=commit.author,
+            message=commit.message,
+            created_at=commit.created_at.isoformat(),
+            number=commit.version,
+            reason=commit.reason,
+            **committed,
+        )
 
     def _refusal(
         self, connection: Connection, repository: Repository, wanted: "_Committing"
@@ -618,9 +718,11 @@ class History:
         files = {file.path: file.info for file in tree.files}
         if is_version:
             try:
-                manifest = read_tree(self._blobs, files, repository.full_name).manifest
+                manifest = read_tree(self._blobs, files, repository.full_name, _UNASKED).manifest
             except DamagedBlobError:
                 raise
+            except PickledWeightsError as error:
+                reason = str(error) if self._convert is None else PENDING
             except (CorruptBlobError, FolderError, InvalidNameError, ManifestError) as error:
                 reason = str(error)
         card = read_card_of(self._blobs, tree, repository.full_name)

@@ -11,6 +11,7 @@ from registry.history.commits import (
     add_commit,
     drop_branch,
     drop_tag,
+    find_branch,
     find_commit,
     forget_unreachable,
     make_branch,
@@ -18,7 +19,6 @@ from registry.history.commits import (
     point_branch,
     tag_version,
 )
-from registry.history.names import MAIN
 from registry.history.repositories import (
     Kind,
     Repository,
@@ -192,7 +192,8 @@ def _commit(
     branch = details.get("branch")
     if branch is not None:
         point_branch(connection, commit, branch)
-    if branch == MAIN:
+    head = find_branch(connection, repository.id)
+    if head is not None and head.id == commit.id:
         list_again(store.blobs, connection, repository)
     return commit
 

@@ -9,8 +9,7 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, func, select
 
-from registry.errors import CorruptBlobError, FolderError, InvalidNameError, ManifestError
-from registry.folders import read_tree
+from registry.errors import CorruptBlobError, FolderError, ManifestError
 from registry.folders.card import CARD_NAME, Card, parse_card
 from registry.history.cards import Facts, facts_of, read_card_of, write_listing
 from registry.history.commits import (
@@ -25,9 +24,9 @@ from registry.history.git import blob_id
 from registry.history.names import MAIN
 from registry.history.repositories import Repository, load_repository
 from registry.history.trees import SMALL_BYTES, Tree, TreeFile, is_large, load_tree
-from registry.manifest import Manifest
+from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
-from registry.storage.blobs import BlobStore
+from registry.storage.blobs import BlobStore, read_blob
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.storage.place import Copy
 from registry.store import Store
@@ -135,23 +134,34 @@ def message_of(message: str, number: int) -> str:
     return message if message.strip() else f"Version {number}"
 
 
-def facts_in(blobs: BlobStore, tree: Tree, repository: Repository) -> Facts:
-    """Return what a hub lists of a repository with these files."""
-    card = read_card_of(blobs, tree, repository.full_name)
-    manifest = None
-    if repository.kind == "model":
-        files = {file.path: file.info for file in tree.files}
-        with suppress(CorruptBlobError, FolderError, ManifestError, InvalidNameError):
-            manifest = read_tree(blobs, files, repository.full_name).manifest
-    return facts_of(tree, card, manifest)
+def facts_at(blobs: BlobStore, connection: Connection, named: str, commit: Commit) -> Facts:
+    """Return what a hub lists of a repository at a commit: what its card, files and version say."""
+    tree = load_tree(connection, commit.tree_id)
+    return facts_of(
+        tree, read_card_of(blobs, tree, named), _manifest_of(blobs, connection, named, commit)
+    )
 
 
 def list_again(blobs: BlobStore, connection: Connection, repository: Repository) -> None:
-    """Write what a hub lists of a repository, as its files on ``main`` are now."""
+    """Write what a hub lists of a repository, as its last commit on ``main`` is now."""
     head = find_branch(connection, repository.id)
     if head is not None:
-        tree = load_tree(connection, head.tree_id)
-        write_listing(connection, repository, head, facts_in(blobs, tree, repository))
+        facts = facts_at(blobs, connection, repository.full_name, head)
+        write_listing(connection, repository, head, facts)
+
+
+def _manifest_of(
+    blobs: BlobStore, connection: Connection, named: str, commit: Commit
+) -> Manifest | None:
+    if commit.revision_id is None:
+        return None
+    digest = connection.scalar(
+        select(REVISIONS.c.manifest_digest).where(REVISIONS.c.id == commit.revision_id)
+    )
+    label = f"{named}: {MANIFEST_NAME}"
+    with suppress(CorruptBlobError, ManifestError):  # a check of the blobs tells of it
+        return Manifest.from_json(read_blob(blobs, str(digest), most=MAX_BYTES, label=label), label)
+    return None
 
 
 def details_of(commit: Commit, tree: Tree, branch: str | None) -> dict[str, Any]:

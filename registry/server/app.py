@@ -128,6 +128,8 @@ class App:
             asyncio.create_task(_repeat(EVERY, self.hub.write_counts)),
             asyncio.create_task(_repeat(SWEEP, self.hub.uploads.sweep)),
         ]
+        if self.hub.convert is not None:
+            await to_thread.run_sync(_attempt, self.hub.conversions.go_on)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for task in background:

@@ -10,7 +10,8 @@ from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
 from registry.catalog.catalog import Catalog
 from registry.errors import HostError
-from registry.history.history import History
+from registry.history.history import Convert, History
+from registry.server.converting import Conversions
 from registry.server.counting import Counts
 from registry.server.receiving import Uploads
 from registry.server.serving import Downloads
@@ -70,16 +71,23 @@ class Hub:
         catalog: The registry.
         settings: How it is served.
         counts: What is counted in memory for a while.
+        convert: Makes safetensors of pickled weights; see `History`. Default: nothing does.
     """
 
     catalog: Catalog
     settings: Settings = Settings()
     counts: Counts = field(default_factory=Counts)
+    convert: Convert | None = None
 
     @cached_property
     def history(self) -> History:
         """The repositories."""
-        return History(self.catalog.store)
+        return History(self.catalog.store, self.convert)
+
+    @cached_property
+    def conversions(self) -> Conversions:
+        """What converts pickled weights."""
+        return Conversions(self.history)
 
     @cached_property
     def accounts(self) -> Accounts:

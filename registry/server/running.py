@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict
 
 from registry.errors import InvalidNameError, TakenAddressError
+from registry.history.history import Convert
 from registry.home import find_catalog
 from registry.server.app import App
 from registry.server.hub import Hub, Settings
@@ -21,7 +22,7 @@ PATIENCE = 60
 """Seconds that a process has for the requests it is answering when it is told to stop."""
 
 
-def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
+def run(settings: Settings, *, host: str, port: int, workers: int, app: str) -> None:
     """Serve the user's registry until this process is interrupted or told to end.
 
     Args:
@@ -29,6 +30,8 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
         host: The address to listen on.
         port: The port.
         workers: How many processes answer.
+        app: The module and function that return the application in each of them, such as
+            ``hubkit.serving:make_app``; they call `make_app` below.
 
     Raises:
         TakenAddressError: Another program listens there.
@@ -41,7 +44,7 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
 
     os.environ[VARIABLE] = json.dumps({**asdict(settings), "hosts": sorted(settings.hosts)})
     Granian(
-        f"{__name__}:make_app",
+        app,
         address=host,
         port=port,
         interface=Interfaces.ASGI,
@@ -55,11 +58,16 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
     ).serve()
 
 
-def make_app() -> App:
-    """Return the application of a process that `run` started, whose environment says the rest."""
+def make_app(convert: Convert) -> App:
+    """Return the application of a process that `run` started, whose environment says the rest.
+
+    Args:
+        convert: Makes safetensors of pickled weights; see `registry.history.history.History`.
+    """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     told = json.loads(os.environ[VARIABLE])
-    return App(Hub(find_catalog(), Settings(**{**told, "hosts": frozenset(told["hosts"])})))
+    settings = Settings(**{**told, "hosts": frozenset(told["hosts"])})
+    return App(Hub(find_catalog(), settings, convert=convert))
 
 
 def _require_free(host: str, port: int) -> None:

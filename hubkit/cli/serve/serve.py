@@ -65,7 +65,7 @@ def command(host: str, port: int, workers: int, url: str | None, sign_in_require
     click.echo(f"Serving {catalog.home} at {address}", err=True)
     names = frozenset({socket.gethostname().lower(), host.lower()})
     settings = Settings(url=url, hosts=names, sign_in_required=sign_in_required)
-    run(settings, host=host, port=port, workers=workers)
+    run(settings, host=host, port=port, workers=workers, app="hubkit.serving:make_app")
 
 
 def _tell_left_out(catalog: Catalog) -> None:

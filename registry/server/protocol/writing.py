@@ -191,6 +191,7 @@ def commit(hub: Hub, ask: Asking) -> Response:
         actor=ask.actor,
         readable=partial(may_read_parents, reader_of(ask.caller)),
     )
+    hub.conversions.add(ask.repository, made)
     return JSONResponse(
         {
             "success": True,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -31,6 +32,7 @@ from registry.storage.files import FileInfo
 from registry.tables.models import TREES
 from tests.registry.history.conftest import Push, files_of, puts
 
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 REF = AdapterRef.parse("ada/x")
 
 
@@ -424,3 +426,11 @@ def test_an_adapter_is_moved_with_its_versions_and_found_by_its_new_name(
     catalog.publish(AdapterRef.parse("ada/taken"), make_folder())
     with pytest.raises(ExistsError):
         catalog.move(to, AdapterRef.parse("ada/taken"))
+
+
+def test_a_head_that_names_no_labels_gets_numbered_ones_as_nobody_can_be_asked(
+    catalog: Catalog, push: Push
+) -> None:
+    folder = FIXTURES / "peft" / "bert" / "seq_cls" / "a"
+    assert push({path.name: path.read_bytes() for path in folder.iterdir()}).version == 1
+    assert catalog.manifest(catalog.resolve(REF)).labels == ("LABEL_0", "LABEL_1", "LABEL_2")
