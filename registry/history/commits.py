@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
 from registry.errors import ConflictError, ExistsError, InvalidNameError, RevisionNotFoundError
 from registry.history.git import commit_id
@@ -23,6 +23,15 @@ _COMMITS = (
     select(COMMITS, _PARENTS.c.oid.label("parent"), REVISIONS.c.number)
     .outerjoin(_PARENTS, _PARENTS.c.id == COMMITS.c.parent_id)
     .outerjoin(REVISIONS, REVISIONS.c.id == COMMITS.c.revision_id)
+)
+_BY_ID = _COMMITS.where(
+    COMMITS.c.repository_id == bindparam("whose"), COMMITS.c.oid == bindparam("called")
+)
+_BY_BRANCH, _BY_TAG = (
+    _COMMITS.join(table, table.c.commit_id == COMMITS.c.id).where(
+        table.c.repository_id == bindparam("whose"), table.c.name == bindparam("called")
+    )
+    for table in (BRANCHES, COMMIT_TAGS)
 )
 
 
@@ -163,28 +172,17 @@ def load_commits(connection: Connection, ids: Sequence[int]) -> dict[int, Commit
 
 def find_commit(connection: Connection, repository_id: int, oid: str) -> Commit | None:
     """Return a commit of a repository by what git calls it; None if there is none."""
-    of_repository = COMMITS.c.repository_id == repository_id
-    return _first(connection, _COMMITS.where(of_repository, COMMITS.c.oid == oid))
+    return _first(connection, _BY_ID, repository_id, oid)
 
 
 def find_branch(connection: Connection, repository_id: int, name: str = MAIN) -> Commit | None:
     """Return the last commit of a branch; None if there is no such branch."""
-    return _first(
-        connection,
-        _COMMITS.join(BRANCHES, BRANCHES.c.commit_id == COMMITS.c.id).where(
-            BRANCHES.c.repository_id == repository_id, BRANCHES.c.name == name
-        ),
-    )
+    return _first(connection, _BY_BRANCH, repository_id, name)
 
 
 def find_tag(connection: Connection, repository_id: int, name: str) -> Commit | None:
     """Return the commit of a tag; None if there is no such tag."""
-    return _first(
-        connection,
-        _COMMITS.join(COMMIT_TAGS, COMMIT_TAGS.c.commit_id == COMMITS.c.id).where(
-            COMMIT_TAGS.c.repository_id == repository_id, COMMIT_TAGS.c.name == name
-        ),
-    )
+    return _first(connection, _BY_TAG, repository_id, name)
 
 
 def resolve_revision(
@@ -401,8 +399,10 @@ def check_message(title: str, description: str) -> str:
     return message
 
 
-def _first(connection: Connection, statement: Select[Any]) -> Commit | None:
-    row = connection.execute(statement).first()
+def _first(
+    connection: Connection, statement: Select[Any], repository_id: int, called: str
+) -> Commit | None:
+    row = connection.execute(statement, {"whose": repository_id, "called": called}).first()
     return None if row is None else _commit(row)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
 
 from registry.errors import ConflictError, ExistsError, InvalidNameError, RepositoryNotFoundError
 from registry.refs import AdapterRef
@@ -21,6 +21,18 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Visibility = Literal["public", "private"]
 
 _PREFIXES: dict[Kind, str] = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+
+# Built once, as every request of a client asks these.
+_REPOSITORIES = (
+    select(REPOSITORIES, DOWNLOADS.c.count.label("fetched"))
+    .outerjoin(DOWNLOADS, DOWNLOADS.c.repository_id == REPOSITORIES.c.id)
+    .where(REPOSITORIES.c.deleted_at.is_(None))
+)
+_BY_ID = _REPOSITORIES.where(REPOSITORIES.c.id == bindparam("key"))
+_BY_NAME = _REPOSITORIES.where(REPOSITORIES.c.folded == bindparam("key"))
+_BY_FORMER_NAME = _REPOSITORIES.join(
+    FORMER_NAMES, FORMER_NAMES.c.repository_id == REPOSITORIES.c.id
+).where(FORMER_NAMES.c.folded == bindparam("key"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +88,7 @@ def parse_place(place: str) -> tuple[Kind, AdapterRef]:
 def find_repository(connection: Connection, kind: Kind, ref: AdapterRef) -> Repository | None:
     """Return the repository of a name, in any spelling, or that was moved from there."""
     folded = folded_name(kind, ref)
-    found = _first(connection, REPOSITORIES.c.folded == folded)
-    if found is None:
-        moved = select(FORMER_NAMES.c.repository_id).where(FORMER_NAMES.c.folded == folded)
-        found = _first(connection, REPOSITORIES.c.id == moved.scalar_subquery())
-    return found
+    return _first(connection, _BY_NAME, folded) or _first(connection, _BY_FORMER_NAME, folded)
 
 
 def load_repository(connection: Connection, id: int) -> Repository:
@@ -89,7 +97,7 @@ def load_repository(connection: Connection, id: int) -> Repository:
     Raises:
         RepositoryNotFoundError: It was deleted meanwhile.
     """
-    found = _first(connection, REPOSITORIES.c.id == id)
+    found = _first(connection, _BY_ID, id)
     if found is None:
         raise RepositoryNotFoundError("The repository was deleted.", id)
     return found
@@ -194,7 +202,8 @@ def _find_by_name(connection: Connection, id: int) -> None:
     of_repository = REVISIONS.c.repository_id == id
     versions = load_versions(connection, select_versions().where(of_repository))
     remove_text(connection, select(REVISIONS.c.id).where(of_repository))
-    add_texts(connection, {key: text_columns(one.ref, one) for key, one in versions})
+    if versions:
+        add_texts(connection, {key: text_columns(one.ref, one) for key, one in versions})
 
 
 def _require_never_moved(connection: Connection, folded: str, ref: AdapterRef) -> None:
@@ -208,12 +217,8 @@ def _require_never_moved(connection: Connection, folded: str, ref: AdapterRef) -
         )
 
 
-def _first(connection: Connection, condition: Any) -> Repository | None:
-    row = connection.execute(
-        select(REPOSITORIES, DOWNLOADS.c.count.label("fetched"))
-        .outerjoin(DOWNLOADS, DOWNLOADS.c.repository_id == REPOSITORIES.c.id)
-        .where(condition, REPOSITORIES.c.deleted_at.is_(None))
-    ).first()
+def _first(connection: Connection, statement: Select[Any], key: str | int) -> Repository | None:
+    row = connection.execute(statement, {"key": key}).first()
     return None if row is None else repository_of(row)
 
 

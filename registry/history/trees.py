@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from registry.errors import DamagedBlobError, InvalidNameError
 from registry.history.git import blob_id, pointer, tree_id
@@ -39,6 +39,9 @@ LARGE_ENDINGS = (
 # Built once, as in `registry.tables.record`.
 _ADD_TREE = insert(TREES).returning(TREES.c.id)
 _ADD_FILES = insert(TREE_FILES)
+_FILE = select(TREE_FILES).where(
+    TREE_FILES.c.tree_id == bindparam("of_tree"), TREE_FILES.c.path == bindparam("at")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +183,7 @@ def load_tree(connection: Connection, id: int) -> Tree:
 
 def find_file(connection: Connection, id: int, path: str) -> TreeFile | None:
     """Return a file of a tree; None if there is none of that path."""
-    row = connection.execute(
-        select(TREE_FILES).where(TREE_FILES.c.tree_id == id, TREE_FILES.c.path == path)
-    ).first()
+    row = connection.execute(_FILE, {"of_tree": id, "at": path}).first()
     if row is None:
         return None
     return TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large))
