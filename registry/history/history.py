@@ -65,7 +65,7 @@ from registry.history.repositories import (
     rename_repository,
 )
 from registry.history.trees import LARGE_ENDINGS, Tree, TreeFile, find_file, load_tree
-from registry.history.uploads import Reader, possessed, remember_upload
+from registry.history.uploads import Reader, possessed, remember_uploads
 from registry.history.versions import details_of, facts_at, list_again
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
@@ -481,11 +481,11 @@ class History:
 
     # Bytes
 
-    def remember_upload(self, account_id: int, info: FileInfo) -> None:
-        """Note that an account has sent some bytes, which it may name in commits for a day."""
+    def remember_upload(self, account_id: int, *infos: FileInfo) -> None:
+        """Note that an account has sent some files, which it may name in commits for a day."""
         now = datetime.now(UTC)
         self._database.transact(
-            lambda connection: remember_upload(connection, account_id, info, now)
+            lambda connection: remember_uploads(connection, account_id, infos, now)
         )
 
     def possessed(

@@ -44,13 +44,20 @@ class Reader:
         return and_(*conditions)
 
 
-def remember_upload(connection: Connection, account_id: int, info: FileInfo, now: datetime) -> None:
-    """Note that an account has sent some bytes; forget who sent others long ago."""
+def remember_uploads(
+    connection: Connection, account_id: int, infos: Collection[FileInfo], now: datetime
+) -> None:
+    """Note that an account has sent some files; forget who sent others long ago."""
     connection.execute(delete(UPLOADS).where(UPLOADS.c.uploaded_at < now - KEPT))
-    place = (UPLOADS.c.account_id == account_id, UPLOADS.c.sha256 == info.sha256)
-    connection.execute(delete(UPLOADS).where(*place))
-    new = {"account_id": account_id, "sha256": info.sha256, "size": info.size, "uploaded_at": now}
-    connection.execute(insert(UPLOADS), new)
+    sizes = {info.sha256: info.size for info in infos}
+    for batch in batches(sorted(sizes)):
+        place = (UPLOADS.c.account_id == account_id, UPLOADS.c.sha256.in_(batch))
+        connection.execute(delete(UPLOADS).where(*place))
+        new = [
+            {"account_id": account_id, "sha256": sha256, "size": sizes[sha256], "uploaded_at": now}
+            for sha256 in batch
+        ]
+        connection.execute(insert(UPLOADS), new)
 
 
 def possessed(

@@ -126,7 +126,7 @@ class App:
         await receive()
         background = [
             asyncio.create_task(_repeat(EVERY, self.hub.write_counts)),
-            asyncio.create_task(_repeat(SWEEP, self.hub.uploads.sweep)),
+            asyncio.create_task(_repeat(SWEEP, self.hub.sweep)),
         ]
         if self.hub.convert is not None:
             await to_thread.run_sync(_attempt, self.hub.conversions.go_on)

@@ -15,7 +15,8 @@ from registry.server.converting import Conversions
 from registry.server.counting import Counts
 from registry.server.receiving import Uploads
 from registry.server.serving import Downloads
-from registry.server.signing import Signer
+from registry.server.signing import Passes, Signer
+from registry.server.xet.scratch import Scratch
 from registry.tables.listings import count_downloads
 
 GIB = 1024 * 1024 * 1024
@@ -34,12 +35,15 @@ class Settings:
             addresses in digits; default: none.
         sign_in_required: Whether nobody sees anything without a token; default: no.
         part: Bytes that a client sends at a time; larger files come in parts. Default: 1 GiB.
+        scratch: Bytes on the disk for what comes by Xet, which is kept for two days at most.
+            Default: 64 GiB.
     """
 
     url: str | None = None
     hosts: frozenset[str] = frozenset()
     sign_in_required: bool = False
     part: int = GIB
+    scratch: int = 64 * GIB
 
     def base_of(self, scheme: str, host: str) -> str:
         """Return the URL of the hub as the sender of a request knows it, without a slash at its
@@ -113,6 +117,21 @@ class Hub:
     def signer(self) -> Signer:
         """What signs the URLs that bytes are sent to."""
         return Signer.of(self.catalog.store)
+
+    @cached_property
+    def passes(self) -> Passes:
+        """What signs the passes of those who send by Xet."""
+        return Passes.of(self.catalog.store)
+
+    @cached_property
+    def scratch(self) -> Scratch:
+        """Where xorbs wait."""
+        return Scratch(self.catalog.home, self.settings.scratch)
+
+    def sweep(self) -> None:
+        """Remove what uploads have left behind and nobody can use any more."""
+        self.uploads.sweep()
+        self.scratch.sweep()
 
     def write_counts(self) -> None:
         """Write what was counted since the last time; what cannot be written is kept."""

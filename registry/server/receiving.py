@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar, cast
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect
@@ -42,6 +42,9 @@ IN_MEMORY = 1024 * 1024
 WRITERS = 16
 """Threads that write for uploads."""
 
+MAKERS = 4
+"""Threads that make files of what came in pieces by Xet."""
+
 PATIENCE = 300.0
 """Seconds that a client may send nothing for."""
 
@@ -52,13 +55,17 @@ _DRAINED = 8 * 1024 * 1024
 _DRAINING = 10.0
 
 
-class Receiver(Protocol):
+Told = TypeVar("Told")
+Made = TypeVar("Made", covariant=True)
+
+
+class Receiver(Protocol[Made]):
     """What bytes are pushed to; see `registry.storage.blobs.Receiver`."""
 
     def write(self, piece: bytes) -> None:
         """Take some bytes."""
 
-    def finish(self) -> FileInfo:
+    def finish(self) -> Made:
         """Keep them; return what they are."""
 
     def give_up(self) -> None:
@@ -164,6 +171,7 @@ class Uploads:
         self.store = store
         self._parts = store.home / PARTS_NAME
         self._writers = CapacityLimiter(WRITERS)
+        self._makers = CapacityLimiter(MAKERS)
 
     def file(self, upload: Upload, then: Callable[[FileInfo], None], request_id: str) -> ASGIApp:
         """Return what takes a whole file, and calls `then` when it is kept, and answers."""
@@ -174,7 +182,7 @@ class Uploads:
             then(info)
             return Response(status_code=200)
 
-        return _Taking(self, upload.length, begin, answer, request_id)
+        return Taking(self, upload.length, begin, answer, request_id)
 
     def part(self, upload: Upload, request_id: str) -> ASGIApp:
         """Return what takes a part of a file, and answers with the tag that names it."""
@@ -183,7 +191,7 @@ class Uploads:
             return Response(status_code=200, headers={"ETag": f'"{info.sha256}"'})
 
         begin = partial(_Part, self._folder(upload) / str(upload.part))
-        return _Taking(self, upload.length, begin, answer, request_id)
+        return Taking(self, upload.length, begin, answer, request_id)
 
     def complete(self, upload: Upload) -> FileInfo:
         """Make a file of its parts, which are gone afterwards.
@@ -221,6 +229,10 @@ class Uploads:
     async def write(self, call: Callable[..., Any], *args: Any) -> Any:
         """Do something in one of the threads for uploads."""
         return await to_thread.run_sync(call, *args, limiter=self._writers)
+
+    async def make(self, call: Callable[[], None]) -> None:
+        """Do something that takes long in one of the threads for that."""
+        await to_thread.run_sync(call, limiter=self._makers)
 
     def _folder(self, upload: Upload) -> Path:
         whose = f"{upload.account_id} {upload.repository_id} {upload.sha256} {upload.size}"
@@ -261,16 +273,25 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taking:
-    """Takes the body of a request in, of a length that is known, and answers."""
+class Taking(Generic[Told]):
+    """Takes the body of a request in, of a length that is known, and answers.
+
+    Attributes:
+        uploads: Has the threads for it.
+        length: Bytes of the body.
+        begin: Makes what they are pushed to.
+        answer: Says what the client is told, of what came out.
+        request_id: What the request is called in the hub's log.
+    """
 
     uploads: Uploads
     length: int
-    begin: Callable[[], Receiver]
-    answer: Callable[[FileInfo], Response]
+    begin: Callable[[], Receiver[Told]]
+    answer: Callable[[Told], Response]
     request_id: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
         incoming = Incoming(receive)
         try:
             response = await self._take(incoming)
@@ -283,7 +304,7 @@ class _Taking:
 
     async def _take(self, receive: Receive) -> Response:
         write = self.uploads.write
-        receiver: Receiver = await write(self.begin)
+        receiver: Receiver[Told] = await write(self.begin)
         writing: asyncio.Task[Any] | None = None
         size = 0
         try:

@@ -37,7 +37,7 @@ class Open(StrEnum):
     """Nothing: the answer tells nothing of what the hub holds."""
 
     SIGNATURE = "signature"
-    """A URL that the hub signed for somebody who had the right."""
+    """A URL, or a pass in its place, that the hub signed for somebody who had the right."""
 
 
 Handler = Callable[["Hub", Asking], ASGIApp]

@@ -1,4 +1,6 @@
-"""Signed URLs: where an upload goes, for whom, into what, which bytes, and until when."""
+"""What the hub signs: URLs to upload to, for whom, into what, which bytes, and until when; and
+passes to upload by Xet.
+"""
 
 import hashlib
 from dataclasses import astuple, dataclass
@@ -7,12 +9,15 @@ from typing import Self
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from registry.accounts.keys import find_key
-from registry.errors import ForbiddenError
+from registry.errors import ForbiddenError, SignInError
 from registry.storage.files import FileInfo
 from registry.store import Store
 
 VALID = 24 * 60 * 60
 """Seconds that a signed URL can be used for."""
+
+PASS_VALID = 60 * 60
+"""Seconds that a pass can be used for; clients ask for another in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,7 @@ class Signer:
     """
 
     def __init__(self, key: str) -> None:
-        self._serializer = URLSafeTimedSerializer(
-            key,
-            salt="hubkit upload",
-            signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
-        )
+        self._serializer = _serializer(key, "hubkit upload")
 
     @classmethod
     def of(cls, store: Store) -> Self:
@@ -88,3 +89,59 @@ class Signer:
             raise ForbiddenError(
                 "This URL is not, or no longer, one to upload to. Ask for a new one."
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What somebody shows who sends by Xet.
+
+    Attributes:
+        account_id: Whose pass it is.
+        repository_id: In which repository that account could write when it asked for the pass.
+        shelf: The id of the place that it sends to.
+    """
+
+    account_id: int
+    repository_id: int
+    shelf: str
+
+
+class Passes:
+    """Signs passes, and reads them back.
+
+    Args:
+        key: The secret, as for `Signer`.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._serializer = _serializer(key, "hubkit xet")
+
+    @classmethod
+    def of(cls, store: Store) -> Self:
+        """Return those of a registry: of all its processes, and after a restart."""
+        return cls(find_key(store, "uploads"))
+
+    def sign(self, one: Pass) -> str:
+        """Return the text of a pass."""
+        return self._serializer.dumps(astuple(one))
+
+    def read(self, text: str) -> Pass:
+        """Return what a pass allows.
+
+        Raises:
+            SignInError: It was not signed here, was altered, or is too old.
+        """
+        try:
+            return Pass(*self._serializer.loads(text, max_age=PASS_VALID))
+        except (BadSignature, TypeError) as error:
+            raise SignInError("This pass is not, or no longer, valid. Ask for a new one.") from (
+                error
+            )
+
+
+def _serializer(key: str, salt: str) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(
+        key,
+        salt=salt,
+        signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
+    )

@@ -11,6 +11,7 @@ from registry.server.protocol import (
     refs,
     repositories,
     writing,
+    xet,
 )
 from registry.server.routes import SMALL, Open, Route
 
@@ -90,11 +91,18 @@ _WRITING = (
     Route("POST", "/_lfs/{signature}", Open.SIGNATURE, lfs.complete, SMALL),
 )
 
+_XET = (
+    Route("GET", f"{_REPOSITORY}/xet-write-token/{{revision}}", Need.WRITE, xet.give_pass),
+    Route("POST", "/_xet/{shelf}/v1/xorbs/{namespace}/{xorb}", Open.SIGNATURE, xet.take_xorb),
+    Route("POST", "/_xet/{shelf}/v2/shards", Open.SIGNATURE, xet.take_shard),
+    Route("POST", "/_xet/{shelf}/v1/shards", Open.SIGNATURE, xet.take_shard_silently),
+    Route("POST", "/_xet/{shelf}/shards", Open.SIGNATURE, xet.take_shard_silently),
+)
+
 _VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 ABSENT = (
-    Route("GET", f"{_REPOSITORY}/xet-write-token/{{revision}}", Need.WRITE, absent.xet),
-    Route("GET", f"{_REPOSITORY}/xet-read-token/{{revision}}", Need.READ, absent.xet),
+    Route("GET", f"{_REPOSITORY}/xet-read-token/{{revision}}", Need.READ, absent.xet_downloads),
     Route("POST", f"{_REPOSITORY}/lfs-files/batch", Need.WRITE, absent.lfs_deletion),
     Route("POST", f"{_REPOSITORY}/lfs-files/duplicate", Need.WRITE, absent.lfs_copies),
     Route("GET", f"{_REPOSITORY}/safetensors-metadata/{{path...}}", Need.READ, absent.metadata),
@@ -131,7 +139,7 @@ ABSENT = (
 )
 """What clients may ask for and this hub does not do, which it says in words."""
 
-SERVED = (*_ACCOUNTS, *_REPOSITORIES, *_READING, *_WRITING)
+SERVED = (*_ACCOUNTS, *_REPOSITORIES, *_READING, *_WRITING, *_XET)
 """What the hub does."""
 
 ROUTES = (*SERVED, *ABSENT)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from registry.errors import NoSuchPageError, UnsupportedRequestError
+from registry.errors import UnsupportedRequestError
 from registry.server.asking import Asking
 from registry.server.hub import Hub
 
@@ -80,9 +80,9 @@ def metadata(hub: Hub, ask: Asking) -> Response:
     return not_supported("reading of headers: fetch the start of the file from /resolve")
 
 
-def xet(hub: Hub, ask: Asking) -> Response:
-    """Refuse uploads by Xet."""
-    return not_supported("uploads by Xet yet: set HF_HUB_DISABLE_XET=1 and upload again")
+def xet_downloads(hub: Hub, ask: Asking) -> Response:
+    """Refuse downloads by Xet."""
+    return not_supported("downloads by Xet: fetch files from /resolve")
 
 
 def not_hosted(hub: Hub, ask: Asking) -> Response:
@@ -93,12 +93,3 @@ def not_hosted(hub: Hub, ask: Asking) -> Response:
         "This hub has no repositories without an owner. Load what is not kept here from a folder "
         "or from the local cache."
     )
-
-
-def no_page(hub: Hub, ask: Asking) -> Response:
-    """Say that nothing is there, which clients of Xet take for an answer.
-
-    Raises:
-        NoSuchPageError: Always.
-    """
-    raise NoSuchPageError("This hub has no such page.")

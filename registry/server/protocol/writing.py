@@ -38,7 +38,6 @@ _STORED_AT_ONCE = 64
 _STORED_BYTES = 16 * 1024 * 1024
 _IGNORED_NAME = ".gitignore"
 _MOST_IGNORED_BYTES = 64 * 1024
-_XET_SINCE = (1, 20)
 
 
 class _Announced(Body):
@@ -60,13 +59,7 @@ def preupload(hub: Hub, ask: Asking) -> Response:
     there = {file.path: file for file in hub.history.tree(commit).files}
     ignored = _ignored(hub, wanted.gitIgnore, there.get(_IGNORED_NAME))
     files = [_advised(one, _intact(hub, there.get(one.path)), ignored) for one in wanted.files]
-    headers = {}
-    if any(file["uploadMode"] == "lfs" for file in files) and _insists_on_xet(ask):
-        headers["X-HF-Warning"] = (
-            "xet; This hub takes large files by LFS. Set HF_HUB_DISABLE_XET=1, or the upload of "
-            "them fails."
-        )
-    return JSONResponse({"files": files}, headers=headers)
+    return JSONResponse({"files": files})
 
 
 def _intact(hub: Hub, there: TreeFile | None) -> TreeFile | None:
@@ -112,16 +105,6 @@ def _ignored(hub: Hub, sent: str | None, there: TreeFile | None) -> GitIgnoreSpe
 def _is_quick(line: str) -> bool:
     """Whether a pattern is matched in no time: many stars in a name take for ever."""
     return all(part.count("*") <= 4 for part in line.split("/")) and line.count("**") <= 4
-
-
-def _insists_on_xet(ask: Asking) -> bool:
-    """Whether this is a client that sends large files by Xet, whatever it is told."""
-    for word in ask.headers.get("user-agent", "").split(";"):
-        name, _, version = word.strip().partition("/")
-        if name == "hf_hub":
-            numbers = [int(n) for n in version.split(".")[:2] if n.isascii() and n.isdigit()]
-            return tuple(numbers) >= _XET_SINCE
-    return False
 
 
 def _require_no_pull_request(ask: Asking) -> None:

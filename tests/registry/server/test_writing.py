@@ -223,16 +223,14 @@ def test_a_pattern_that_takes_for_ever_is_left_out(asks: Ask) -> None:
     assert [one["shouldIgnore"] for one in told] == [False, False, True]
 
 
-def test_clients_that_insist_on_xet_are_told_how_to_upload(asks: Ask) -> None:
+def test_clients_may_send_by_xet_and_are_told_nothing(asks: Ask) -> None:
     weights = {"path": "m.safetensors", "size": 5}
-    assert "HF_HUB_DISABLE_XET=1" in advise(asks, weights).headers["x-hf-warning"]
-    assert "x-hf-warning" not in advise(asks, {"path": "a.txt", "size": 5}).headers
+    agent = {"user-agent": "unknown/None; hf_hub/2.4.0; python/3.11"}
     body = {"files": [weights]}
     path = "/api/models/alice/mine/preupload/main"
-    for agent in ("unknown/None; hf_hub/0.36.2; python/3.11", "unknown/None; hf_hub/1.9.0", ""):
-        answer = asks("POST", path, by="alice", body=body, headers={"user-agent": agent})
-        assert "x-hf-warning" not in answer.headers, agent
-    answer = asks("GET", "/api/models/alice/mine/xet-write-token/main", by="alice")
+    answer = asks("POST", path, by="alice", body=body, headers=agent)
+    assert "x-hf-warning" not in answer.headers
+    answer = asks("GET", "/api/models/alice/mine/xet-read-token/main", by="alice")
     assert (answer.status, answer.code) == (501, "NotSupported")
 
 
