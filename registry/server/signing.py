@@ -16,8 +16,10 @@ from registry.store import Store
 VALID = 24 * 60 * 60
 """Seconds that a signed URL can be used for."""
 
-PASS_VALID = 60 * 60
-"""Seconds that a pass can be used for; clients ask for another in time."""
+PASS_VALID = 15 * 60
+"""Seconds that a pass can be used for; clients ask for another in time, and as seldom for where to
+send, so that after a loss they send to the old place for so long.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +97,15 @@ class Signer:
 class Pass:
     """What somebody shows who sends by Xet.
 
+    It names no day: clients renew their pass within an upload, but not where they send to.
+
     Attributes:
         account_id: Whose pass it is.
         repository_id: In which repository that account could write when it asked for the pass.
-        shelf: The id of the place that it sends to.
     """
 
     account_id: int
     repository_id: int
-    shelf: str
 
 
 class Passes:

@@ -79,9 +79,11 @@ class Running:
 
 
 @contextmanager
-def running(home: Path, *options: str, token: str | None = None) -> Iterator[Running]:
-    """Run `hubkit serve` until the block ends."""
-    port = free_port()
+def running(
+    home: Path, *options: str, token: str | None = None, port: int | None = None
+) -> Iterator[Running]:
+    """Run `hubkit serve` until the block ends, on a free port unless one is given."""
+    port = port or free_port()
     printed = home.parent / f"printed-{port}"
     with printed.open("wb") as file:
         process = subprocess.Popen(

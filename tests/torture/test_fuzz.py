@@ -15,8 +15,11 @@ from registry import AdapterRef, Folder, HubkitError, Manifest, Version, open_ca
 from registry.folders.safetensors import read_header
 from registry.maintenance.bundle import export_bundle, import_bundle
 from registry.maintenance.fsck import check_registry
+from registry.server.xet.shard import Shard
+from registry.server.xet.xorb import MOST_DATA, XorbDecoder
 from registry.storage.files import parse_digest, parse_path
 from registry.storage.folder_blobs import FolderBlobStore
+from tests.support.xet import Part, digest, file, listed, shard, xorb
 from tests.torture.fuzzing import content, document, require_refusals_only, text
 
 REFS = ("reviews", "ada/reviews@3", "a.b-c_d@best", "X/y@latest", "0@2147483647")
@@ -150,3 +153,40 @@ def test_a_bundle_is_refused_or_imported_whole(cases: int, tmp_path: Path, bundl
     assert before == {
         path for path in tmp_path.rglob("*") if (tmp_path / "work") not in path.parents
     }
+
+
+@count
+def test_a_xorb_is_refused_or_unpacked_within_its_limits(cases: int) -> None:
+    chunks = (b"raw" * 30, b"packed " * 90, bytes(range(256)) * 3, b"x", bytes(2000), b"end" * 50)
+    valid = xorb(*chunks)
+
+    def case(chance: random.Random) -> None:
+        sent = content(chance, valid)
+        decoder, step, size = XorbDecoder(), chance.randrange(1, 2 * len(valid)), 0
+        for start in range(0, len(sent), step):
+            for data in decoder.feed(sent[start : start + step]):
+                assert 1 <= len(data) <= MOST_DATA
+                size += len(data)
+        decoder.finish()
+        assert size == decoder.size
+
+    assert 0 < require_refusals_only(cases, case, HubkitError) < cases
+
+
+@count
+def test_a_shard_is_refused_or_stays_within_its_bytes(cases: int) -> None:
+    one, two = "ab" * 32, "cd" * 32
+    parts = [Part(one, 10, 0, 3), Part(two, 7, 5, 6), Part(one, 9, 1, 3)]
+    files = (file(parts, digest(b"a")), file(parts[:1], None, verified=False))
+    valid = shard(*files, xorbs=listed(one, [b"abc"] * 4))
+
+    def case(chance: random.Random) -> None:
+        sent = content(chance, valid)
+        read = Shard(io.BytesIO(sent))
+        for described in read.files():
+            segments = list(read.segments(described))
+            assert 48 * len(segments) < len(sent)
+            assert all(segment.first < segment.end for segment in segments)
+            assert all(len(segment.xorb) == 64 for segment in segments)
+
+    assert 0 < require_refusals_only(cases, case, HubkitError) < cases

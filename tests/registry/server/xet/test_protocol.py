@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import lz4.frame
@@ -156,10 +157,25 @@ def test_nothing_is_taken_without_the_pass(
         assert answer.status == (404 if shown == "bob's" else 401)
 
 
-def test_a_pass_is_good_for_an_hour(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_is_good_for_a_quarter_of_an_hour(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = int(time.time())
     monkeypatch.setattr(timed.TimestampSigner, "get_timestamp", lambda self: now + PASS_VALID + 10)
     assert sender.xorb(xorb(*CHUNKS)).status == 401
+
+
+def test_a_pass_that_was_renewed_after_midnight_is_good_where_the_upload_began(
+    asks: Ask, sender: Sender, here: str, people: People
+) -> None:
+    sender.xorb(xorb(*CHUNKS))
+    (shelf,) = (people.catalog.home / FOLDER_NAME).glob("*/*")
+    shelf.rename(shelf.with_name((datetime.now(UTC).date() - timedelta(days=1)).isoformat()))
+    renewed = Sender(asks, here, "alice")
+    assert renewed.place != sender.place
+    sender.text = renewed.text
+    assert sender.shard().status == 200
+    assert renewed.shard().status == 400  # it would be sent anew there
 
 
 def test_nobody_refers_to_the_xorbs_of_another_account(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import FullDiskError, InvalidNameError, NoSuchPageError, RequestError
+from registry.server.signing import PASS_VALID
 from registry.server.xet.scratch import FOLDER_NAME, IN_USE, Scratch, Shelf, XorbWriter
 from tests.support.xet import xorb
 
@@ -225,7 +226,7 @@ class TestRoom:
         scratch.find(1, name)  # as each request does
         with pytest.raises(FullDiskError):
             scratch.require_room(200_000)
-        assert IN_USE > 3600  # the validity of a pass
+        assert IN_USE > PASS_VALID
 
     def test_the_folder_is_in_the_registrys(self, scratch: Scratch, tmp_path: Path) -> None:
         shelf = shelf_of(scratch, 7)
