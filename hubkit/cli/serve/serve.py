@@ -41,7 +41,17 @@ LOOPBACK = "127.0.0.1"
 @click.option(
     "--sign-in-required", is_flag=True, help="Show nothing to whoever comes without a token."
 )
-def command(host: str, port: int, workers: int, url: str | None, sign_in_required: bool) -> None:
+@click.option(
+    "--scratch",
+    type=click.IntRange(min=1),
+    metavar="GIB",
+    default=64,
+    show_default=True,
+    help="GiB of disk at most for what comes by Xet, which is kept for two days.",
+)
+def command(
+    host: str, port: int, workers: int, url: str | None, sign_in_required: bool, scratch: int
+) -> None:
     """Serve the registry as a hub, to clients of the Hugging Face Hub.
 
     They need HF_ENDPOINT and HF_TOKEN. If nobody could sign in yet, a first user is made, whose
@@ -54,7 +64,7 @@ def command(host: str, port: int, workers: int, url: str | None, sign_in_require
     """
     from hubkit.cli.serve.first import require_user
     from registry import open_catalog
-    from registry.server.hub import Settings
+    from registry.server.hub import GIB, Settings
     from registry.server.running import run
 
     catalog = open_catalog()
@@ -64,7 +74,9 @@ def command(host: str, port: int, workers: int, url: str | None, sign_in_require
     catalog.close()
     click.echo(f"Serving {catalog.home} at {address}", err=True)
     names = frozenset({socket.gethostname().lower(), host.lower()})
-    settings = Settings(url=url, hosts=names, sign_in_required=sign_in_required)
+    settings = Settings(
+        url=url, hosts=names, sign_in_required=sign_in_required, scratch=scratch * GIB
+    )
     run(settings, host=host, port=port, workers=workers, app="hubkit.serving:make_app")
 
 
