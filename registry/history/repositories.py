@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, or_, select, update
 
 from registry.errors import ConflictError, ExistsError, InvalidNameError, RepositoryNotFoundError
 from registry.refs import AdapterRef
@@ -29,10 +29,16 @@ _REPOSITORIES = (
     .where(REPOSITORIES.c.deleted_at.is_(None))
 )
 _BY_ID = _REPOSITORIES.where(REPOSITORIES.c.id == bindparam("key"))
-_BY_NAME = _REPOSITORIES.where(REPOSITORIES.c.folded == bindparam("key"))
-_BY_FORMER_NAME = _REPOSITORIES.join(
-    FORMER_NAMES, FORMER_NAMES.c.repository_id == REPOSITORIES.c.id
-).where(FORMER_NAMES.c.folded == bindparam("key"))
+# In one, so that what is not there takes no longer than what somebody may not know of.
+_BY_NAME = _REPOSITORIES.where(
+    or_(
+        REPOSITORIES.c.folded == bindparam("key"),
+        REPOSITORIES.c.id
+        == select(FORMER_NAMES.c.repository_id)
+        .where(FORMER_NAMES.c.folded == bindparam("key"))
+        .scalar_subquery(),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ def parse_place(place: str) -> tuple[Kind, AdapterRef]:
 def find_repository(connection: Connection, kind: Kind, ref: AdapterRef) -> Repository | None:
     """Return the repository of a name, in any spelling, or that was moved from there."""
     folded = folded_name(kind, ref)
-    return _first(connection, _BY_NAME, folded) or _first(connection, _BY_FORMER_NAME, folded)
+    return _first(connection, _BY_NAME, folded)
 
 
 def load_repository(connection: Connection, id: int) -> Repository:

@@ -70,7 +70,14 @@ def delete(hub: Hub, ask: Asking) -> Response:
     """Delete a repository."""
     wanted = ask.read(_Named)
     owner, name = _full_name(ask, wanted)
-    hub.history.delete(_named(hub, ask, _kind(wanted.type), owner, name), ask.actor)
+    found = _named(hub, ask, _kind(wanted.type), owner, name)
+    try:
+        hub.history.delete(found, ask.actor)
+    except ConflictError as error:
+        # What is made of it may be a secret of others.
+        raise ConflictError(
+            f"{found.full_name} cannot be deleted: another adapter on this hub is made of it."
+        ) from error
     return JSONResponse({})
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from starlette.responses import Response
 
 from registry.accounts.access import HUB, MISSING, Decision, Need, Place, decide
@@ -126,6 +127,30 @@ def test_the_documents_list_every_route_with_what_it_needs() -> None:
     text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| (\w+) \| `([^`]+)` \| ([\w ]+?) \|", text, re.MULTILINE)
     assert told == [(route.method, route.pattern, str(route.need)) for route in SERVED]
+
+
+@pytest.mark.parametrize("by", [None, "bob"])
+def test_what_is_private_takes_the_same_work_as_what_is_missing(
+    people: People, asks: Ask, by: str | None
+) -> None:
+    people.make("alice/secret", "private")
+    engine = people.catalog.database.backend.engine
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        statements.append(statement)
+
+    work = []
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        for name in ("secret", "absent"):
+            statements.clear()
+            for path in ("/api/models/alice/{}", "/alice/{}/resolve/main/a"):
+                assert asks("GET", path.format(name), by=by).code == "RepoNotFound"
+            work.append([*statements])
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert work[0] == work[1] != []
 
 
 @pytest.mark.sqlite

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.errors import HostError
+from registry.errors import BusyDatabaseError, FullDiskError, HostError
 from registry.server.app import App
 from registry.server.hub import Hub, Settings
 from registry.server.table import ROUTES
@@ -117,6 +118,55 @@ def test_a_mistake_of_the_hub_is_told_by_an_id_alone(
     assert answer.status == 500
     assert b"secret" not in answer.body
     assert answer.headers["x-request-id"] in caplog.text
+
+
+def test_reads_do_not_wait_for_a_writer(asks: Ask, people: People) -> None:
+    people.make("alice/mine")
+    with people.catalog.database.write():  # which holds SQLite
+        started = time.monotonic()
+        for path in (
+            "/api/models",
+            "/api/whoami-v2",
+            "/api/models/alice/mine",
+            "/alice/mine/resolve/main/.gitattributes",
+        ):
+            assert asks("GET", path, by="alice").status == 200
+        assert time.monotonic() - started < 5
+
+
+def test_what_was_counted_is_kept_until_it_can_be_written(
+    asks: Ask, hub: Hub, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = people.make("alice/mine")
+    hub.counts.download(repository.id)
+
+    def busy(*given: object) -> None:
+        raise BusyDatabaseError("another process writes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub.catalog.database, "transact", busy)
+        with pytest.raises(BusyDatabaseError):
+            hub.write_counts()
+    hub.counts.download(repository.id)
+    hub.write_counts()
+    hub.write_counts()
+    assert asks("GET", "/api/models/alice/mine").json["downloads"] == 2
+
+
+def test_a_full_disk_is_told_as_what_clients_do_not_repeat(
+    asks: Ask, hub: Hub, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.make("alice/mine")
+
+    def full(arrivals: object) -> None:
+        raise FullDiskError("Cannot store /srv/secret: no space left.")
+
+    monkeypatch.setattr(hub.catalog.blobs, "put_all", full)
+    body = b'{"key":"header","value":{"summary":"s"}}\n'
+    body += b'{"key":"file","value":{"path":"a","content":"eA=="}}\n'
+    answer = asks("POST", "/api/models/alice/mine/commit/main", by="alice", body=body)
+    assert answer.status == 507
+    assert b"/srv/secret" not in answer.body
 
 
 WORDS = st.sampled_from(
