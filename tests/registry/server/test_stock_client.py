@@ -26,7 +26,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from registry import open_catalog
+from hubkit.hub.address import Hub as Address
+from hubkit.hub.tokens import keep_token
+from hubkit.sharing.publish_hub import publish_remote
+from hubkit.sharing.pull import pull
+from registry import AdapterRef, open_catalog, read_folder
 from tests.support.foreign import PEFT
 from tests.support.people import People, with_people
 from tests.support.serving_hub import Running, running
@@ -251,3 +255,25 @@ def test_downloads_are_counted_within_some_seconds(
     with people.catalog.database.read() as connection:
         used = "SELECT count(*) FROM tokens WHERE last_used_at IS NOT NULL"
         assert connection.exec_driver_sql(used).scalar_one() >= 1
+
+
+def test_what_hubkit_publishes_comes_back_to_the_same_digest(
+    tmp_path: Path, people: People, served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, place in (
+        ("HF_HOME", "hf-home"),
+        ("HF_TOKEN_PATH", "hf-home/token"),
+        ("HF_STORED_TOKENS_PATH", "hf-home/stored_tokens"),
+    ):
+        monkeypatch.setattr(constants, name, str(tmp_path / place))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    address = Address.parse(served.url)
+    keep_token(address, people.tokens["alice"])
+    here, there = open_catalog(tmp_path / "here"), open_catalog(tmp_path / "there")
+    mine = here.publish(AdapterRef(None, "pushed"), read_folder(LORA))
+    publish_remote(here, AdapterRef(None, "pushed"), address)
+    served_version = people.catalog.resolve(AdapterRef("alice", "pushed"))
+    pulled = pull(there, "alice/pushed", served.url)
+    digests = {one.manifest_digest for one in (mine, served_version, pulled)}
+    assert len(digests) == 1
+    assert not publish_remote(here, AdapterRef(None, "pushed"), address).new
