@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ REF = AdapterRef.parse("ada/x")
 
 
 @pytest.fixture
-def history(catalog: Catalog) -> Iterator[History]:
+def history(catalog: Catalog) -> History:
     return History(catalog.store, convert_blobs)
 
 

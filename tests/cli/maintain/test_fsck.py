@@ -14,7 +14,7 @@ Publish = Callable[..., Version]
 
 def test_fsck_calls_a_sound_registry_sound(run: Run, film: Version) -> None:
     result = run("fsck")
-    assert "is sound: 2 blobs looked at." in result.stdout
+    assert "is sound: 3 blobs looked at." in result.stdout
     assert "hubkit fsck --full" in result.stderr
     assert json.loads(run("fsck", "--full", "--json").stdout)["findings"] == []
 
