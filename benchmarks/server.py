@@ -1,0 +1,497 @@
+"""What `hubkit serve` takes, each beside something bare that does the least of it.
+
+Everything runs on this machine, in one run, so that the ratios mean something where the numbers do
+not: a loop with sendfile, hashlib alone, Starlette's FileResponse on uvicorn, a handler that only
+answers, a loop that hashes, writes and waits for the disk.
+
+    python benchmarks/server.py
+    python benchmarks/server.py --file 100 --repositories 10000 --seconds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sqlalchemy import insert
+
+from registry import AdapterRef, open_catalog
+from registry.accounts.accounts import Accounts
+from registry.accounts.tokens import Tokens
+from registry.history.changes import Put
+from registry.history.trees import TreeFile
+from registry.storage.files import FileInfo
+from registry.tables.models import COMMITS, HUB_LISTINGS, REPOSITORIES
+
+MIB = 1024 * 1024
+CLIENTS = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--file", type=int, default=500, help="MiB of the large file")
+    parser.add_argument("--repositories", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each load of 64 clients")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        with bench.serving():
+            bench.large_file(asked.file * MIB)
+            for size in (16 * 1024, MIB):
+                bench.many_clients(size, asked.seconds)
+            bench.heads()
+            bench.uploads(asked.file * MIB // 2)
+            bench.commits(asked.file * MIB // 2)
+            bench.held_writer()
+            bench.memory(asked.file * MIB // 2)
+        bench.fill(asked.repositories)
+        with bench.serving():
+            bench.listing(asked.repositories)
+            bench.heads()
+
+
+def say(what: str, *values: str) -> None:
+    print(f"{what:<58}", *(f"{value:>18}" for value in values), flush=True)
+
+
+class Bench:
+    """A registry that is served, and what its bare rivals need."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.catalog = open_catalog(self.home)
+        accounts, tokens = Accounts(self.catalog.store), Tokens(self.catalog.store)
+        self.account = accounts.add_user("ada", admin=True)
+        accounts.add_user("bob")
+        self.token = tokens.create("ada", "bench", "write")
+        self.others = tokens.create("bob", "bench", "read")
+        self.port, self.bare = free_port(), free_port()
+        self.workers: list[int] = []
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Run the hub and the bare rivals."""
+        self.catalog.close()
+        environment = {**os.environ, "HUBKIT_HOME": str(self.home)}
+        root = str(Path(__file__).parents[1])
+        environment["PYTHONPATH"] = root
+        hub = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "hubkit", "serve", "--workers", "1"),
+                *("--port", str(self.port)),
+            ],
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
+        rival = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "benchmarks.support.bare_server:app"),
+                *("--port", str(self.bare), "--log-level", "error", "--no-access-log"),
+            ],
+            env={**environment, "BENCH_FOLDER": str(self.folder)},
+            cwd=root,
+        )
+        try:
+            wait_for(self.port)
+            wait_for(self.bare)
+            self.workers = children_of(hub.pid)
+            yield
+        finally:
+            hub.send_signal(signal.SIGTERM)
+            rival.terminate()
+            hub.wait(30)
+            rival.wait(30)
+
+    def put(self, name: str, content: bytes, *, private: bool = False) -> str:
+        """Make a repository with one large file; return where the file is served."""
+        history = self.catalog.history
+        made = history.create(
+            "model",
+            AdapterRef("ada", name),
+            account_id=self.account.id,
+            visibility="private" if private else "public",
+            actor="ada",
+        )
+        import io
+
+        info = self.catalog.blobs.put(io.BytesIO(content))
+        file = TreeFile.pointed("w.safetensors", info)
+        history.commit(made, "main", [Put(file)], title="push", actor="ada")
+        return f"/ada/{name}/resolve/main/w.safetensors"
+
+    def large_file(self, size: int) -> None:
+        """One client reads a large file twice: the first read verifies it."""
+        content = os.urandom(MIB) * (size // MIB)
+        path = self.put("large", content)
+        file = self.folder / "large.bin"
+        file.write_bytes(content)
+        bare = best(3, lambda: sendfile(file, size))
+        hashing = best(2, lambda: hashlib.sha256(content))
+        first = timed(lambda: self.read(path, size))
+        second = best(3, lambda: self.read(path, size))
+        say(
+            f"one file of {size // MIB} MiB, second read / sendfile loop",
+            f"{size / MIB / second:.0f} MiB/s",
+            f"{bare / second:.2f}",
+        )
+        say(
+            "the first read, which verifies / sha256 alone",
+            f"{size / MIB / first:.0f} MiB/s",
+            f"{hashing / first:.2f}",
+        )
+
+    def many_clients(self, size: int, seconds: float) -> None:
+        """64 clients read small files, from the hub and from FileResponse on uvicorn."""
+        content = os.urandom(size)
+        name = f"small-{size}"
+        public, private = self.put(name, content), self.put(f"{name}-p", content, private=True)
+        (self.folder / "small.bin").write_bytes(content)
+        rival = load(self.bare, "/small.bin", {}, size, seconds)
+        for label, path, headers in (
+            ("public", public, {}),
+            ("private", private, {"Authorization": f"Bearer {self.token}"}),
+        ):
+            ours = load(self.port, path, headers, size, seconds)
+            say(
+                f"{CLIENTS} clients, {size // 1024} KiB, {label} / FileResponse on uvicorn",
+                f"{ours.rate:.0f}/s",
+                f"{ours.rate / rival.rate:.1f}",
+                f"p99 {ours.p99 * 1000:.0f} / {rival.p99 * 1000:.0f} ms",
+            )
+
+    def heads(self) -> None:
+        """HEAD of a private file, one connection."""
+        if not hasattr(self, "private"):
+            self.private = self.put("private", b"x" * 1000, private=True)
+        ours = ask_often(self.port, "HEAD", self.private, self.token)
+        bare = ask_often(self.bare, "HEAD", "/nothing", None)
+        say(
+            "HEAD of /resolve, private, with a token / a bare handler",
+            f"p50 {ours * 1000:.2f} ms",
+            f"{ours / bare:.1f}",
+        )
+
+    def uploads(self, size: int) -> None:
+        """A large file by LFS, and a loop that hashes, writes and waits for the disk."""
+        content = os.urandom(MIB) * (size // MIB)
+        info = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=size)
+        href = self.lfs("private", info)
+        ours = timed(lambda: self.send(href, content))
+        bare = timed(lambda: durable_copy(content, self.folder / "copy.bin"))
+        say(
+            f"LFS PUT of {size // MIB} MiB / hash, write, fsync",
+            f"{size / MIB / ours:.0f} MiB/s",
+            f"{bare / ours:.2f}",
+        )
+
+    def commits(self, size: int) -> None:
+        """Commits of a card, beside small and large weights that are there."""
+        for label, weights in (("1 KiB", 1024), (f"{size // MIB} MiB", size)):
+            path = self.put(f"commit-{weights}", os.urandom(1024) * (weights // 1024))
+            name = path.split("/")[2]
+            times = []
+            for number in range(30):
+                lines = commit_of("README.md", f"---\nlicense: mit\n---\n# {number}\n".encode())
+                started = time.perf_counter()
+                self.call("POST", f"/api/models/ada/{name}/commit/main", lines)
+                times.append(time.perf_counter() - started)
+            say(
+                f"commit of a card beside weights of {label}",
+                f"p50 {statistics.median(times) * 1000:.1f} ms",
+            )
+
+    def held_writer(self) -> None:
+        """Reads while another process holds the write lock of SQLite for 5 seconds."""
+        holder = sqlite3.connect(self.home / "hubkit.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        slowest, reads, end = 0.0, 0, time.perf_counter() + 5
+        while time.perf_counter() < end:
+            started = time.perf_counter()
+            self.call("HEAD", self.private, None)
+            slowest = max(slowest, time.perf_counter() - started)
+            reads += 1
+        holder.execute("ROLLBACK")
+        holder.close()
+        say(
+            "a writer holds SQLite for 5 s: reads, the slowest",
+            f"{reads}",
+            f"{slowest * 1000:.0f} ms",
+        )
+
+    def memory(self, size: int) -> None:
+        """How much a process grows while 10 clients send and 10 fetch a large file."""
+        content = os.urandom(MIB) * (size // MIB)
+        path = self.put("fetched", content)
+        contents = []
+        for number in range(10):
+            own = content[:-8] + number.to_bytes(8, "big")
+            contents.append((own, FileInfo(sha256=hashlib.sha256(own).hexdigest(), size=size)))
+        hrefs = [(self.lfs("private", info), own) for own, info in contents]
+        before = resident(self.workers)
+        peak = [before]
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.05):
+                peak[0] = max(peak[0], resident(self.workers))
+
+        threads = [threading.Thread(target=self.send, args=one) for one in hrefs]
+        threads += [threading.Thread(target=self.read, args=(path, size)) for _ in range(10)]
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        done.set()
+        watcher.join()
+        say(
+            f"10 clients send and 10 fetch {size // MIB} MiB each",
+            f"{(peak[0] - before) / MIB:+.0f} MiB",
+        )
+
+    def fill(self, count: int) -> None:
+        """Fill the tables with repositories of which 90 of 100 are private to others."""
+        with self.catalog.database.read() as connection:
+            commit = connection.execute(COMMITS.select().limit(1)).one()
+        now = datetime.now(UTC)
+        for start in range(0, count, 10_000):
+            numbers = range(start, min(start + 10_000, count))
+            repositories = [
+                {
+                    "id": 10_000 + number,
+                    "owner": "ada",
+                    "name": f"r{number}",
+                    "folded": f"ada/r{number}",
+                    "created_at": now,
+                    "next_number": 1,
+                    "kind": "model",
+                    "account_id": self.account.id,
+                    "visibility": visibility_of(number),
+                }
+                for number in numbers
+            ]
+            commits = [
+                {
+                    **{name: commit._mapping[name] for name in ("tree_id", "author", "message")},
+                    "id": 10_000 + number,
+                    "repository_id": 10_000 + number,
+                    "oid": f"{number:040x}",
+                    "created_at": now,
+                }
+                for number in numbers
+            ]
+            listings = [
+                {
+                    "repository_id": 10_000 + number,
+                    "kind": "model",
+                    "account_id": self.account.id,
+                    "visibility": visibility_of(number),
+                    "commit_id": 10_000 + number,
+                    "card": "{}",
+                    "downloads": 0,
+                }
+                for number in numbers
+            ]
+            with self.catalog.database.write() as connection:
+                connection.execute(insert(REPOSITORIES), repositories)
+                connection.execute(insert(COMMITS), commits)
+                connection.execute(insert(HUB_LISTINGS), listings)
+
+    def listing(self, count: int) -> None:
+        """A page of 50, for the owner of all and for somebody who may read one in ten."""
+        for label, token in (("all readable", self.token), ("90 of 100 are others'", self.others)):
+            taken = ask_often(self.port, "GET", "/api/models?limit=50", token, calls=50)
+            say(f"/api/models, page of 50 of {count}, {label}", f"p50 {taken * 1000:.1f} ms")
+
+    def call(self, method: str, path: str, body: bytes | None) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"Authorization": f"Bearer {self.token}"}
+        if body is not None:
+            is_json = body.startswith(b'{"op')
+            kind = "application/json" if is_json else "application/x-ndjson"
+            headers["Content-Type"] = kind
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        assert answer.status == 200, (method, path, answer.status, content[:300])
+        return content
+
+    def lfs(self, name: str, info: FileInfo) -> str:
+        wanted = {"operation": "upload", "transfers": ["basic"], "hash_algo": "sha256"}
+        wanted["objects"] = [{"oid": info.sha256, "size": info.size}]  # type: ignore[assignment]
+        batch = f"/ada/{name}.git/info/lfs/objects/batch"
+        answer = json.loads(self.call("POST", batch, json.dumps(wanted).encode()))
+        href: str = answer["objects"][0]["actions"]["upload"]["href"]
+        return href.partition(f":{self.port}")[2]
+
+    def send(self, href: str, content: bytes) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        connection.request("PUT", href, content)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        assert answer.status == 200, answer.status
+
+    def read(self, path: str, size: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        buffer, got = bytearray(MIB), 0
+        while count := answer.readinto(buffer):
+            got += count
+        connection.close()
+        assert (answer.status, got) == (200, size), (answer.status, got)
+
+
+class Load:
+    """What many clients measured.
+
+    Attributes:
+        rate: Answers a second.
+        p99: Seconds that 99 of 100 answers took at most.
+    """
+
+    def __init__(self, times: list[float], seconds: float) -> None:
+        self.rate = len(times) / seconds
+        self.p99 = sorted(times)[int(len(times) * 0.99)]
+
+
+def load(port: int, path: str, headers: dict[str, str], size: int, seconds: float) -> Load:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{lines}\r\n".encode()
+
+    async def client(end: float, times: list[float]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2 * MIB)
+        while (started := time.perf_counter()) < end:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 200 " in head.split(b"\r\n")[0], head
+            await reader.readexactly(size)
+            times.append(time.perf_counter() - started)
+        writer.close()
+
+    async def all_clients() -> Load:
+        times: list[float] = []
+        await asyncio.gather(*(client(time.perf_counter() + 0.5, []) for _ in range(CLIENTS)))
+        started = time.perf_counter()
+        await asyncio.gather(*(client(started + seconds, times) for _ in range(CLIENTS)))
+        return Load(times, time.perf_counter() - started)
+
+    return asyncio.run(all_clients())
+
+
+def ask_often(port: int, method: str, path: str, token: str | None, calls: int = 300) -> float:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    times = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        times.append(time.perf_counter() - started)
+        assert answer.status == 200, (path, answer.status)
+    connection.close()
+    return statistics.median(times)
+
+
+def sendfile(file: Path, size: int) -> None:
+    """Send a file over a socket of this machine, as the system can."""
+    with socket.create_server(("127.0.0.1", 0)) as server, file.open("rb") as stream:
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.sendfile(stream)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with socket.create_connection(server.getsockname()) as client:
+            buffer, got = bytearray(MIB), 0
+            while count := client.recv_into(buffer):
+                got += count
+        thread.join()
+        assert got == size
+
+
+def durable_copy(content: bytes, target: Path) -> None:
+    digest = hashlib.sha256()
+    with target.open("wb") as stream:
+        for start in range(0, len(content), MIB):
+            digest.update(content[start : start + MIB])
+            stream.write(content[start : start + MIB])
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def commit_of(path: str, content: bytes) -> bytes:
+    import base64
+
+    value = {"path": path, "content": base64.b64encode(content).decode(), "encoding": "base64"}
+    lines = ({"key": "header", "value": {"summary": "card"}}, {"key": "file", "value": value})
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def visibility_of(number: int) -> str:
+    return "public" if number % 10 == 0 else "private"
+
+
+def timed(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def best(times: int, call: Callable[[], object]) -> float:
+    return min(timed(call) for _ in range(times))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    for _ in range(300):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit(f"Nothing listens on port {port}.")
+
+
+def children_of(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def resident(pids: list[int]) -> int:
+    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids]
+    return max(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    main()
