@@ -75,6 +75,7 @@ class Caller:
             None if it has no such limit.
         roles: The account's role in each organisation that it is a member of, by the
             organisation's id.
+        expires_at: When the token ends; None for never.
     """
 
     account: Account
@@ -83,6 +84,7 @@ class Caller:
     scope: Level
     repositories: frozenset[int] | None = None
     roles: Mapping[int, Level] = field(default_factory=dict)
+    expires_at: datetime | None = None
 
     @property
     def actor(self) -> str:

@@ -184,6 +184,7 @@ class Tokens:
             scope=row.scope,
             repositories=frozenset(limits) or None,
             roles={row.organisation_id: row.role for row in roles},
+            expires_at=row.expires_at,
         )
 
     def of(self, user: Account) -> list[Token]:

@@ -1,5 +1,6 @@
 """Who sends a request, and whether they may: asked before any handler runs."""
 
+from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from registry.accounts.access import HUB, MISSING, Caller, Decision, Need, Place, decide
@@ -32,6 +33,7 @@ def admit(hub: Hub, ask: Asking, route: Route) -> None:
     """
     if isinstance(route.need, Open):
         return
+    ask.known = hub.memory.now()
     ask.caller = _caller(hub, ask)
     if route.named:
         require(hub, ask.caller, Need.SIGNED_IN, HUB)
@@ -45,8 +47,9 @@ def _caller(hub: Hub, ask: Asking) -> Caller | None:
     scheme, _, text = ask.headers.get("authorization", "").partition(" ")
     if not scheme:
         return None
-    caller = hub.tokens.check(text.strip()) if scheme.lower() == "bearer" else None
-    if caller is None:
+    text = text.strip() if scheme.lower() == "bearer" else ""
+    caller = ask.recall(("token", text), lambda: hub.tokens.check(text))
+    if caller is None or (caller.expires_at and caller.expires_at <= datetime.now(UTC)):
         raise SignInError(
             "This token is not valid here: it is unknown, revoked or expired. A token of another "
             "hub does not open this one."
@@ -86,7 +89,7 @@ def require_repository(hub: Hub, ask: Asking, need: Need) -> Repository:
         Others: As `find_repository`.
     """
     kind, owner, name = ask.params["kind"], ask.params["owner"], ask.params["name"]
-    found = find_repository(hub, ask.caller, need, kind, owner, name)
+    found = find_repository(hub, ask, need, kind, owner, name)
     if found.full_name != f"{owner}/{name}":
         raise MovedRepositoryError(
             f"This repository is called {found.full_name}.",
@@ -96,7 +99,7 @@ def require_repository(hub: Hub, ask: Asking, need: Need) -> Repository:
 
 
 def find_repository(
-    hub: Hub, caller: Caller | None, need: Need, kind: str, owner: str, name: str
+    hub: Hub, ask: Asking, need: Need, kind: str, owner: str, name: str
 ) -> Repository:
     """Return a repository under any spelling of its name, if somebody has a right on it.
 
@@ -108,13 +111,11 @@ def find_repository(
         RepositoryNotFoundError: There is no such repository for whoever asks.
         NotHostedError: The hub has no such account, so that a client may look elsewhere.
     """
-    try:
-        found = hub.history.find(kind, AdapterRef(owner, name))  # type: ignore[arg-type]
-    except InvalidNameError:  # a name that no repository can have
-        found = None
+    found = ask.recall(("repository", kind, owner, name), lambda: _find(hub, kind, owner, name))
     place = MISSING if found is None else place_of(found)
-    decision = _decide(hub, caller, need, place)
-    if decision is Decision.HIDDEN and need is Need.READ and not _is_hosted(hub, owner):
+    decision, caller = _decide(hub, ask.caller, need, place), ask.caller
+    is_hosted = ask.recall(("account", owner), lambda: _is_hosted(hub, owner))
+    if decision is Decision.HIDDEN and need is Need.READ and not is_hosted:
         raise NotHostedError(
             f"This hub has no account {owner!r}. Load what is not kept here from a folder or from "
             "the local cache."
@@ -123,6 +124,13 @@ def find_repository(
     if found is None:
         raise RepositoryNotFoundError("There is no such repository.")
     return found
+
+
+def _find(hub: Hub, kind: str, owner: str, name: str) -> Repository | None:
+    try:
+        return hub.history.find(kind, AdapterRef(owner, name))  # type: ignore[arg-type]
+    except InvalidNameError:  # a name that no repository can have
+        return None
 
 
 def _is_hosted(hub: Hub, owner: str) -> bool:

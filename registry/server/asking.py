@@ -1,6 +1,6 @@
 """A request, as typed values: what handlers are given."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
@@ -13,6 +13,7 @@ from registry.errors import RequestError, TooLargeError
 if TYPE_CHECKING:
     from registry.accounts.access import Caller
     from registry.history.repositories import Repository
+    from registry.server.memory import Moment
 
 MOST_FIELDS = 1_000
 """Parameters of a query."""
@@ -41,6 +42,7 @@ class Body(BaseModel):
 
 
 Read = TypeVar("Read", bound=Body)
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class Asking:
         headers: Those of the request.
         base: The URL of the hub as the client knows it, without a slash at its end.
         id: What this request is called in the hub's log.
+        known: What the database was just asked; None where no right is needed.
         caller: Whose token it came with; None for nobody.
         found: The repository that the path names, once it is known that the caller may do to it
             what the route needs.
@@ -68,9 +71,14 @@ class Asking:
     headers: Headers
     base: str
     id: str
+    known: "Moment | None" = None
     caller: "Caller | None" = None
     found: "Repository | None" = None
     body: BinaryIO | None = None
+
+    def recall(self, question: Hashable, find: Callable[[], Answer]) -> Answer:
+        """Return what the database says; ask it only if nothing is known since its last change."""
+        return find() if self.known is None else self.known.ask(question, find)
 
     @property
     def repository(self) -> "Repository":

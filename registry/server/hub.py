@@ -13,6 +13,7 @@ from registry.errors import HostError
 from registry.history.history import Convert, History
 from registry.server.converting import Conversions
 from registry.server.counting import Counts
+from registry.server.memory import Memory
 from registry.server.receiving import Uploads
 from registry.server.serving import Downloads
 from registry.server.signing import Passes, Signer
@@ -102,6 +103,11 @@ class Hub:
     def tokens(self) -> Tokens:
         """The tokens."""
         return Tokens(self.catalog.store)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What the database was just asked."""
+        return Memory(self.catalog.database)
 
     @cached_property
     def downloads(self) -> Downloads:

@@ -15,21 +15,17 @@ from registry.server.hub import Hub
 
 def head_file(hub: Hub, ask: Asking) -> ASGIApp:
     """Describe a file."""
-    commit = hub.history.resolve(ask.repository, ask.params["revision"])
-    try:
-        file = hub.history.file(commit, ask.params["path"])
-    except EntryNotFoundError as error:
-        return _missing(commit, error)
+    commit, file = _found(hub, ask)
+    if file is None:
+        return _missing(commit, ask.params["path"])
     return Response(headers={**_described(commit, file), "Content-Length": str(file.size)})
 
 
 def get_file(hub: Hub, ask: Asking) -> ASGIApp:
     """Send a file, or a range of it."""
-    commit = hub.history.resolve(ask.repository, ask.params["revision"])
-    try:
-        file = hub.history.file(commit, ask.params["path"])
-    except EntryNotFoundError as error:
-        return _missing(commit, error)
+    commit, file = _found(hub, ask)
+    if file is None:
+        return _missing(commit, ask.params["path"])
     headers = _described(commit, file)
     if headers["ETag"] in ask.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={key: headers[key] for key in _UNCHANGED})
@@ -40,12 +36,27 @@ def get_file(hub: Hub, ask: Asking) -> ASGIApp:
     return hub.downloads.answer(file.info, headers, asked=asked, label=label)
 
 
+def _found(hub: Hub, ask: Asking) -> tuple[Commit, TreeFile | None]:
+    """Return the commit and the file that the path names."""
+    id, revision, path = ask.repository.id, ask.params["revision"], ask.params["path"]
+
+    def find() -> tuple[Commit, TreeFile | None]:
+        commit = hub.history.resolve(ask.repository, revision)
+        try:
+            return commit, hub.history.file(commit, path)
+        except EntryNotFoundError:
+            return commit, None
+
+    return ask.recall(("file", id, revision, path), find)
+
+
 _UNCHANGED = ("ETag", "X-Repo-Commit", "Cache-Control")
 
 
-def _missing(commit: Commit, error: EntryNotFoundError) -> Response:
+def _missing(commit: Commit, path: str) -> Response:
     # The client remembers by the commit that there is no such file.
-    return refuse(404, str(error), "EntryNotFound", {"X-Repo-Commit": commit.oid})
+    told = f"The commit {commit.oid} has no file {path!r}."
+    return refuse(404, told, "EntryNotFound", {"X-Repo-Commit": commit.oid})
 
 
 def _described(commit: Commit, file: TreeFile) -> dict[str, str]:

@@ -174,7 +174,7 @@ def _owner(hub: Hub, ask: Asking, name: str) -> Account:
 
 def _named(hub: Hub, ask: Asking, kind: Kind, owner: str, name: str) -> Repository:
     """Return the repository that the body names, under its own name and no earlier one."""
-    found = find_repository(hub, ask.caller, Need.ADMIN, kind, owner, name)
+    found = find_repository(hub, ask, Need.ADMIN, kind, owner, name)
     if found.full_name != f"{owner}/{name}":
         raise RepositoryNotFoundError(
             f"There is no repository {owner}/{name}: it is called {found.full_name}."
