@@ -29,7 +29,17 @@ REGISTRY_ROOMS = {
     "accounts": ["database", "log", "store", "tables"],
     "runs": [],
     "server": [
-        *("accounts", "catalog", "folders", "history", "home", "storage", "store", "tables"),
+        *(
+            "accounts",
+            "catalog",
+            "database",
+            "folders",
+            "history",
+            "home",
+            "storage",
+            "store",
+            "tables",
+        ),
     ],
     "maintenance": [
         *("accounts", "catalog", "database", "home", "history", "log", "runs", "storage"),

@@ -9,14 +9,18 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
+from sqlalchemy import select
+
 from registry.database.database import Database
-from registry.log.log import Log
+from registry.tables.models import LOG_HEAD
 
 KEPT = 10.0
 """Seconds that an answer is kept at most: downloads and last uses of tokens are not in the log."""
 
 MOST = 100_000
 """Answers that are kept at most."""
+
+_LAST = select(LOG_HEAD.c.hash)
 
 Answer = TypeVar("Answer")
 
@@ -37,7 +41,7 @@ class Memory:
     def now(self) -> "Moment":
         """Return what is known at this moment; ask once a request."""
         with self._database.read() as connection:
-            state = (Log.head(connection), time.monotonic() // KEPT)
+            state = (connection.scalar(_LAST), time.monotonic() // KEPT)
         with self._lock:
             if state != self._state or len(self._answers) >= MOST:
                 self._state, self._answers = state, {}

@@ -144,6 +144,7 @@ def test_what_is_private_takes_the_same_work_as_what_is_missing(
     event.listen(engine, "before_cursor_execute", note)
     try:
         for name in ("secret", "absent"):
+            people.make(f"alice/beside-{name}", "public")  # so that nothing is remembered
             statements.clear()
             for path in ("/api/models/alice/{}", "/alice/{}/resolve/main/a"):
                 assert asks("GET", path.format(name), by=by).code == "RepoNotFound"
