@@ -1,5 +1,6 @@
 """Run the hub: processes that answer requests, until they are told to stop."""
 
+import ctypes
 import errno
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 
 from registry.errors import InvalidNameError, TakenAddressError
@@ -20,6 +22,8 @@ VARIABLE = "HUBKIT_SERVING"
 
 PATIENCE = 60
 """Seconds that a process has for the requests it is answering when it is told to stop."""
+
+_M_ARENA_MAX = -8
 
 
 def run(settings: Settings, *, host: str, port: int, workers: int, app: str) -> None:
@@ -64,6 +68,7 @@ def make_app(convert: Convert) -> App:
     Args:
         convert: Makes safetensors of pickled weights; see `registry.history.history.History`.
     """
+    _keep_memory_together()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     told = json.loads(os.environ[VARIABLE])
     settings = Settings(**{**told, "hosts": frozenset(told["hosts"])})
@@ -86,6 +91,12 @@ def _require_free(host: str, port: int) -> None:
             raise TakenAddressError(f"Another program listens at {where}.", where) from error
         reason = error.strerror or str(error)
         raise InvalidNameError(f"Nothing can listen at {where}: {reason}.", where) from error
+
+
+def _keep_memory_together() -> None:
+    """Let all threads share two pools of memory: a pool each keeps what a large file needed."""
+    with suppress(AttributeError, OSError, TypeError):  # where the C library is not glibc
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _end_with(parent: int) -> None:
