@@ -17,6 +17,9 @@ MAX_REF_BYTES = 244
 MAX_PATH_BYTES = 1024
 """The longest path of a file in a commit."""
 
+MOST_PARTS = 64
+"""The most folders that a file in a commit is in, itself counted."""
+
 _REF_RULE = (
     "1 to 244 bytes without spaces, control characters and any of ~^:?*[\\, without '..', '@{' and "
     "'//', with no part that starts with '.' or ends in '.lock', and no '/' or '.' at the end"
@@ -55,7 +58,7 @@ def check_tree_path(path: str) -> str:
 
     Raises:
         InvalidNameError: It is absolute or empty, has an empty part, ``.``, ``..`` or ``.git``,
-            a backslash or a control character, or more than 1,024 bytes.
+            a backslash or a control character, or more than 1,024 bytes or 64 parts.
     """
     problem = _path_problem(path)
     if problem is not None:
@@ -92,6 +95,8 @@ def _path_problem(path: str) -> str | None:
         return "has a control character"
     if "\\" in path:
         return "has a backslash"
+    if path.count("/") >= MOST_PARTS:
+        return f"has more than {MOST_PARTS} parts"
     for part in path.split("/"):
         if not part:
             return "has an empty part"

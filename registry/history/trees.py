@@ -104,7 +104,7 @@ class Tree:
         for file in self.files:
             check_tree_path(file.path)
         paths = [file.path for file in self.files]
-        folders = {path[:end] for path in paths for end, letter in enumerate(path) if letter == "/"}
+        folders = _folders(paths)
         both = sorted(folders.intersection(paths))
         if both:
             raise InvalidNameError(f"{both[0]!r} would be a file and a folder.", both[0])
@@ -148,6 +148,25 @@ class Tree:
             return cls(tuple(TreeFile(**file) for file in json.loads(content)["files"]))
         except (InvalidNameError, KeyError, TypeError, ValueError) as error:
             raise DamagedBlobError(f"{label} is no list of files: {error}.", label) from error
+
+
+def _folders(paths: Iterable[str]) -> set[str]:
+    """Return all folders that some paths are in.
+
+    Raises:
+        InvalidNameError: They are more than any repository needs, and could fill the memory.
+    """
+    folders: set[str] = set()
+    for path in paths:
+        end = path.rfind("/")
+        while end > 0 and path[:end] not in folders:
+            folders.add(path[:end])
+            end = path.rfind("/", 0, end)
+        if len(folders) > MOST_FILES:
+            raise InvalidNameError(
+                f"The files of a commit are in more than {MOST_FILES} folders.", path
+            )
+    return folders
 
 
 def add_tree(connection: Connection, tree: Tree) -> int:

@@ -17,7 +17,10 @@ from registry.server.protocol.describing import describe_listed, timestamp
 PAGE = 1000
 """Repositories on a page, unless the client wants fewer."""
 
-MOST_CONDITIONS = 32
+FULL_PAGE = 100
+"""Repositories on a page that names the files of each."""
+
+MOST_CONDITIONS = 16
 """Words and filters of one listing."""
 
 _STORAGE_PAGE = 100
@@ -69,12 +72,12 @@ def organisation_repositories(hub: Hub, ask: Asking) -> Response:
 
 
 def _page(hub: Hub, ask: Asking, query: Query) -> Response:
-    limit = ask.number("limit", default=PAGE, most=MOST)
+    full, card, only = ask.flag("full"), ask.flag("cardData"), ask.values("expand")
+    most = FULL_PAGE if full or {"siblings", "usedStorage"} & {*only} else MOST
+    limit = ask.number("limit", default=min(PAGE, most), most=most)
     listed, cursor = hub.history.page(
         query, reader_of(ask.caller), limit=limit, after=ask.value("cursor")
     )
-    full, card = ask.flag("full"), ask.flag("cardData")
-    only = ask.values("expand")
     content = [describe_listed(hub, one, full=full, card=card, only=only) for one in listed]
     return JSONResponse(content, headers={} if cursor is None else ask.next_page(cursor=cursor))
 

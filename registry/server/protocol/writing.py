@@ -25,8 +25,8 @@ from registry.server.protocol.lfs import LARGEST, possessed
 from registry.storage.blobs import Arrival, read_blob
 from registry.storage.files import Digest, FileInfo
 
-MOST_LINE_BYTES = 16 * 1024 * 1024
-"""Bytes of a line of a commit: a small file in base64."""
+MOST_LINE_BYTES = 4 * 1024 * 1024
+"""Bytes of a line of a commit: a file of 1 MiB in base64, and more than that."""
 
 MOST_COMMIT_BYTES = 1024 * 1024 * 1024
 """Bytes of a commit, without the files that came by LFS."""
@@ -35,7 +35,7 @@ MOST_CHANGES = 50_000
 """Files that one commit changes."""
 
 _STORED_AT_ONCE = 64
-_STORED_BYTES = 16 * 1024 * 1024
+_STORED_BYTES = 4 * 1024 * 1024
 _IGNORED_NAME = ".gitignore"
 _MOST_IGNORED_BYTES = 64 * 1024
 

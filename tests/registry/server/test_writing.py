@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -263,3 +264,16 @@ def test_bytes_that_were_lost_are_asked_for_again(asks: Ask, people: People) -> 
     assert "oid" not in file
     assert commit(asks, put("a.txt", b"one")).json["commitOid"] == before
     assert asks("GET", "/alice/mine/resolve/main/a.txt").body == b"one"
+
+
+@pytest.mark.timeout(60)
+def test_folders_inside_folders_without_end_do_not_fill_the_memory(asks: Ask) -> None:
+    assert commit(asks, put("a/" * 64 + "x", b"x")).status == 400
+    deep = [f"{number}/" + "a/" * 62 + "x" for number in range(900)]
+    tracemalloc.start()
+    assert commit(asks, *(put(path, b"x") for path in deep)).status == 400
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 150_000_000
+    assert commit(asks, put(deep[0], b"x")).status == 200
+    assert len(files(asks)) == 64
