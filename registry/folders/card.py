@@ -18,6 +18,8 @@ BASE_TAG = "base_model:"
 _MAX_BYTES = 4 * 1024 * 1024
 # The cards with the most measurements on the Hub have about half as many.
 _MOST_EVENTS = 100_000
+# No card without repetitions is longer.
+_MOST_WRITTEN = 2 * _MAX_BYTES
 _FRONT_MATTER = re.compile(
     r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$(.*)\Z", re.DOTALL | re.MULTILINE
 )
@@ -121,12 +123,18 @@ def _require_bounded(fields: str) -> None:
     import yaml
 
     depth = 0
+    repeats = _Repeats()
     for count, event in enumerate(yaml.parse(fields, yaml.CSafeLoader)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
+            repeats.begin(event.anchor)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+            repeats.end()
+        elif isinstance(event, yaml.AliasEvent):
+            repeats.again(event.anchor)
         elif isinstance(event, yaml.ScalarEvent):
+            repeats.text(event.anchor, event.value)
             # Merged keys double with each line that merges the one before it twice.
             if event.value == "<<" and event.implicit[0]:
                 raise ValueError("it merges fields with <<")
@@ -137,6 +145,48 @@ def _require_bounded(fields: str) -> None:
             raise ValueError(f"it is nested more than {DEEPEST} deep")
         if count > _MOST_EVENTS:
             raise ValueError(f"it holds more than {_MOST_EVENTS} fields and values")
+
+
+class _Repeats:
+    """How many characters YAML has when what is named once and meant often is written each time.
+
+    Ten lists, each of which is ten times the one before, are short in YAML, and fill any memory
+    as JSON.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[tuple[str | None, int]] = [(None, 0)]
+        self._named: dict[str, int] = {}
+
+    def begin(self, name: str | None) -> None:
+        """Begin a list or a mapping, which may have a name."""
+        self._open.append((name, 1))
+
+    def end(self) -> None:
+        """End the one that was begun last."""
+        self._add(*self._open.pop())
+
+    def text(self, name: str | None, text: str) -> None:
+        """Take a value."""
+        self._add(name, len(text) + 1)
+
+    def again(self, name: str) -> None:
+        """Take what has a name once more.
+
+        Raises:
+            ValueError: It stands in itself, or all together is too long.
+        """
+        if any(name == one for one, _ in self._open):
+            raise ValueError(f"*{name} stands in what it means")
+        self._add(None, self._named.get(name, 0))  # YAML tells of a name that means nothing
+        if sum(size for _, size in self._open) > _MOST_WRITTEN:
+            raise ValueError(f"what it repeats is longer than {_MOST_WRITTEN} characters")
+
+    def _add(self, name: str | None, size: int) -> None:
+        if name is not None:
+            self._named[name] = size
+        outer, before = self._open[-1]
+        self._open[-1] = outer, before + size
 
 
 def _words(value: Any) -> tuple[str, ...]:

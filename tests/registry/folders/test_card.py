@@ -77,6 +77,11 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
     f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 30)
 )
 
+LISTS = "a0: &a0 [x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)
+)
+TEXTS = f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 1_000)}]"
+
 
 @pytest.mark.parametrize(
     ("fields", "problem"),
@@ -88,8 +93,14 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
         ("x: " + "1:" * 100_000 + "1", "a number of 200001 characters"),
         ("x: !!int '" + "9" * 100_000 + "'", "a number of 100000 characters"),
         (MERGES, "merges fields with <<"),
+        (LISTS, "what it repeats is longer than 8388608 characters"),
+        (TEXTS, "what it repeats is longer than 8388608 characters"),
+        ("a: &a [*a, *a]", "[*]a stands in what it means"),
     ],
-    ids=["long", "deep", "deep list", "digits", "base 60", "quoted digits", "merges"],
+    ids=[
+        *("long", "deep", "deep list", "digits", "base 60", "quoted digits", "merges"),
+        *("lists again", "texts again", "itself"),
+    ],
 )
 def test_a_card_that_takes_long_to_read_is_refused_at_once(fields: str, problem: str) -> None:
     started = time.process_time()
