@@ -6,7 +6,6 @@ from pathlib import Path
 from registry.catalog.catalog import Catalog
 from registry.catalog.complete import complete_rows
 from registry.errors import DamagedDatabaseError, RegistryNotFoundError, StorageError
-from registry.history.versions import complete_commits
 from registry.storage.durable import make_folders, storage_errors
 from registry.store import DATABASE_NAME
 
@@ -63,6 +62,8 @@ def open_catalog(
             home,
         )
     if catalog.database.upgrade():
+        from registry.history.versions import complete_commits
+
         complete_rows(catalog.store)
         complete_commits(catalog.store)
     return catalog

@@ -17,6 +17,7 @@ Garbage collection, checks and backups are in `registry.maintenance`.
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,8 @@ from sqlalchemy import Connection
 from registry.catalog.cache import cached_folder
 from registry.catalog.checkout import materialize, read_manifest
 from registry.catalog.measure import record_measurements
-from registry.catalog.publish import publish_version
-from registry.catalog.pull import pull_version
 from registry.errors import PartOfAdapterError
 from registry.fields import check_text
-from registry.history.history import History
-from registry.history.repositories import load_repository
 from registry.log.log import current_user
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
@@ -59,6 +56,7 @@ from registry.tables.versions import (
 
 if TYPE_CHECKING:
     from registry.folders import Folder
+    from registry.history.history import History
 
 KNOWN_BASES_NAME = "known-bases"
 """The folder that notes which base models versions were attached to on this machine."""
@@ -82,11 +80,17 @@ class Catalog:
     ) -> None:
         """Open nothing yet."""
         self.store = Store.at(home, database=database, storage=storage)
-        self.history = History(self.store)
         self.home = home
         self.database = self.store.database
         self.blobs = self.store.blobs
         self.log = self.store.log
+
+    @cached_property
+    def history(self) -> "History":
+        """The commits of repositories, and what names them."""
+        from registry.history.history import History  # what lists adapters does without
+
+        return History(self.store)
 
     def close(self) -> None:
         """Close the connections to the database; they are opened again when one is needed."""
@@ -122,6 +126,8 @@ class Catalog:
             CorruptBlobError: A file changed since the folder was read.
             StorageError: The disk is full or not writable.
         """
+        from registry.catalog.publish import publish_version  # as for `history`
+
         if number is not None:
             require_number(ref, number, most=MAX_GIVEN_NUMBER)
         publication = Publication(
@@ -374,10 +380,10 @@ class Catalog:
                     given=one,
                 )
         with self.database.read() as connection:
-            row = find_repository(connection, ref)
+            repository = find_repository(connection, ref)
             account = account_of(connection, to.owner)
-            repository = load_repository(connection, row.id)
-        self.history.move(repository, to, account_id=account, actor=current_user())
+        moved = self.history.get(repository.id)
+        self.history.move(moved, to, account_id=account, actor=current_user())
 
     def lineage(self, version: Version) -> Lineage:
         """Return what a version is made of, and what in this registry is made of it."""
@@ -421,4 +427,6 @@ class Catalog:
             CorruptBlobError: Bytes in `source` are missing, truncated or altered.
             StorageError: The disk is full or not writable.
         """
+        from registry.catalog.pull import pull_version  # as for `history`
+
         return pull_version(what, source.store, self.store, name=name)

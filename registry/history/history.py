@@ -199,6 +199,15 @@ class History:
         with self._database.read() as connection:
             return find_repository(connection, kind, ref)
 
+    def get(self, id: int) -> Repository:
+        """Return a repository by its row.
+
+        Raises:
+            RepositoryNotFoundError: It was deleted.
+        """
+        with self._database.read() as connection:
+            return load_repository(connection, id)
+
     def set_visibility(self, repository: Repository, visibility: Visibility, actor: str) -> None:
         """Make a repository public or private."""
 
