@@ -175,6 +175,20 @@ def find_commit(connection: Connection, repository_id: int, oid: str) -> Commit 
     return _first(connection, _BY_ID, repository_id, oid)
 
 
+def require_commit(connection: Connection, commit: Commit) -> Commit:
+    """Return a commit that was found before, as it is now.
+
+    Its row may be gone, and even be that of another commit: SQLite gives ids again.
+
+    Raises:
+        RevisionNotFoundError: A squash or a deletion removed it.
+    """
+    found = find_commit(connection, commit.repository_id, commit.oid)
+    if found is None or (found.id, found.tree_id) != (commit.id, commit.tree_id):
+        raise RevisionNotFoundError(f"The commit {commit.oid[:12]} is no longer there.", commit.oid)
+    return found
+
+
 def find_branch(connection: Connection, repository_id: int, name: str = MAIN) -> Commit | None:
     """Return the last commit of a branch; None if there is no such branch."""
     return _first(connection, _BY_BRANCH, repository_id, name)

@@ -48,6 +48,7 @@ from registry.history.commits import (
     make_tag,
     note_version,
     point_branch,
+    require_commit,
     resolve_revision,
     tag_version,
     walk,
@@ -314,8 +315,13 @@ class History:
         return Facts(None, None, (), {}) if found is None else found
 
     def facts_at(self, repository: Repository, commit: Commit) -> Facts:
-        """Return what a hub would list of a repository at a commit."""
+        """Return what a hub would list of a repository at a commit.
+
+        Raises:
+            RevisionNotFoundError: It is no longer there.
+        """
         with self._database.read() as connection:
+            require_commit(connection, commit)
             return facts_at(self._blobs, connection, repository.full_name, commit)
 
     # Reading
@@ -336,8 +342,13 @@ class History:
             return resolve_revision(connection, repository.id, repository.full_name, revision)
 
     def tree(self, commit: Commit) -> Tree:
-        """Return the files of a commit."""
+        """Return the files of a commit.
+
+        Raises:
+            RevisionNotFoundError: It is no longer there.
+        """
         with self._database.read() as connection:
+            require_commit(connection, commit)
             return load_tree(connection, commit.tree_id)
 
     def file(self, commit: Commit, path: str) -> TreeFile:
@@ -345,23 +356,35 @@ class History:
 
         Raises:
             EntryNotFoundError: There is none of that path.
+            RevisionNotFoundError: The commit is no longer there.
         """
         with self._database.read() as connection:
+            require_commit(connection, commit)
             found = None if "\0" in path else find_file(connection, commit.tree_id, path)
         if found is None:
             raise EntryNotFoundError(f"The commit {commit.oid} has no file {path!r}.", path)
         return found
 
     def commits(self, start: Commit, limit: int) -> list[Commit]:
-        """Return a commit and those before it, newest first, at most `limit`."""
+        """Return a commit and those before it, newest first, at most `limit`.
+
+        Raises:
+            RevisionNotFoundError: It is no longer there.
+        """
         with self._database.read() as connection:
+            require_commit(connection, start)
             return walk(connection, start, limit)
 
     def last_changes(self, start: Commit, paths: Collection[str]) -> dict[str, Commit]:
-        """Return the last commit that changed each file or folder, of those in a commit's tree."""
+        """Return the last commit that changed each file or folder, of those in a commit's tree.
+
+        Raises:
+            RevisionNotFoundError: It is no longer there.
+        """
         found: dict[str, Commit] = {}
         pending = set(paths)
         with self._database.read() as connection:
+            require_commit(connection, start)
             line = walk(connection, start, _TRIES * 10)
             after = _states(load_tree(connection, start.tree_id), pending)
             for commit, before in zip(line, [*line[1:], None], strict=True):
@@ -394,11 +417,13 @@ class History:
         Raises:
             InvalidNameError: git would refuse its name.
             ExistsError: There is one of that name.
+            RevisionNotFoundError: The commit is no longer there.
         """
 
         def change(connection: Connection) -> None:
-            make_branch(connection, repository.full_name, name, at)
-            self._append(connection, "branch", repository, actor, branch=name, commit=at.oid)
+            current = load_repository(connection, repository.id)
+            make_branch(connection, current.full_name, name, require_commit(connection, at))
+            self._append(connection, "branch", current, actor, branch=name, commit=at.oid)
 
         self._database.transact(change)
 
@@ -411,8 +436,9 @@ class History:
         """
 
         def change(connection: Connection) -> None:
-            drop_branch(connection, repository.id, repository.full_name, name)
-            self._append(connection, "unbranch", repository, actor, branch=name)
+            current = load_repository(connection, repository.id)
+            drop_branch(connection, current.id, current.full_name, name)
+            self._append(connection, "unbranch", current, actor, branch=name)
 
         self._database.transact(change)
 
@@ -424,13 +450,18 @@ class History:
         Raises:
             InvalidNameError: git would refuse its name.
             ExistsError: There is one of that name.
+            RevisionNotFoundError: The commit is no longer there.
         """
 
         def change(connection: Connection) -> None:
             now = datetime.now(UTC)
-            make_tag(connection, repository.full_name, name, at, message=message, created_at=now)
+            current, there = (
+                load_repository(connection, repository.id),
+                require_commit(connection, at),
+            )
+            make_tag(connection, current.full_name, name, there, message=message, created_at=now)
             details = {"tag": name, "commit": at.oid, "created_at": now.isoformat()}
-            self._append(connection, "tag", repository, actor, message=message, **details)
+            self._append(connection, "tag", current, actor, message=message, **details)
 
         self._database.transact(change)
 
@@ -443,8 +474,9 @@ class History:
         """
 
         def change(connection: Connection) -> None:
-            drop_tag(connection, repository.id, repository.full_name, name)
-            self._append(connection, "untag", repository, actor, tag=name)
+            current = load_repository(connection, repository.id)
+            drop_tag(connection, current.id, current.full_name, name)
+            self._append(connection, "untag", current, actor, tag=name)
 
         self._database.transact(change)
 
@@ -456,12 +488,12 @@ class History:
         """
 
         def change(connection: Connection) -> Commit:
-            at = _now()
-            head = self._require_branch(connection, repository, branch)
+            at, current = _now(), load_repository(connection, repository.id)
+            head = self._require_branch(connection, current, branch)
             tree = load_tree(connection, head.tree_id)
             made = add_commit(
                 connection,
-                repository.id,
+                current.id,
                 tree,
                 parent=None,
                 author=_name(actor),
@@ -472,12 +504,12 @@ class History:
             )
             point_branch(connection, made, branch)
             if branch == MAIN:
-                list_again(self._blobs, connection, load_repository(connection, repository.id))
-            forget_unreachable(connection, repository.id)
+                list_again(self._blobs, connection, current)
+            forget_unreachable(connection, current.id)
             self._append(
                 connection,
                 "squash",
-                repository,
+                current,
                 actor,
                 author=made.author,
                 message=message,
@@ -647,7 +679,7 @@ class History:
         repository = load_repository(connection, wanted.repository.id)
         head = self._require_branch(connection, repository, wanted.branch)
         _require_parent(repository, wanted.branch, head, wanted.parent)
-        if head.id != wanted.head.id:
+        if head.oid != wanted.head.oid:
             raise _OvertakenError
         at, content = _now(), wanted.content
         self._keep(connection, {*wanted.new, content.tree.digest})

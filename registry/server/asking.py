@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOST_FIELDS = 1_000
 """Parameters of a query."""
 
+MOST_REMEMBERED = 2048
+"""Characters of a question whose answer is remembered; longer ones could fill the memory."""
+
 MOST_FORM_FIELDS = 50_000
 """Fields of a form: the paths that a client asks about at once."""
 
@@ -76,9 +79,12 @@ class Asking:
     found: "Repository | None" = None
     body: BinaryIO | None = None
 
-    def recall(self, question: Hashable, find: Callable[[], Answer]) -> Answer:
+    def recall(self, question: tuple[Hashable, ...], find: Callable[[], Answer]) -> Answer:
         """Return what the database says; ask it only if nothing is known since its last change."""
-        return find() if self.known is None else self.known.ask(question, find)
+        length = sum(len(part) for part in question if isinstance(part, str))
+        if self.known is None or length > MOST_REMEMBERED:
+            return find()
+        return self.known.ask(question, find)
 
     @property
     def repository(self) -> "Repository":

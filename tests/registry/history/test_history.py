@@ -434,3 +434,70 @@ def test_a_head_that_names_no_labels_gets_numbered_ones_as_nobody_can_be_asked(
     folder = FIXTURES / "peft" / "bert" / "seq_cls" / "a"
     assert push({path.name: path.read_bytes() for path in folder.iterdir()}).version == 1
     assert catalog.manifest(catalog.resolve(REF)).labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+def test_a_commit_that_was_squashed_away_is_told_to_be_gone(
+    catalog: Catalog, repository: Repository, push: Push
+) -> None:
+    gone = push({"a.txt": b"a"})
+    push({"a.txt": b"b"})
+    history = catalog.history
+    history.squash(repository, "main", "One", "ada")
+    for ask in (
+        lambda: history.tree(gone),
+        lambda: history.file(gone, "a.txt"),
+        lambda: history.commits(gone, 10),
+        lambda: history.last_changes(gone, ["a.txt"]),
+        lambda: history.facts_at(repository, gone),
+        lambda: history.create_branch(repository, "old", gone, "ada"),
+        lambda: history.create_tag(repository, "old", gone, None, "ada"),
+    ):
+        with pytest.raises(RevisionNotFoundError, match="no longer there"):
+            ask()  # type: ignore[no-untyped-call]
+
+
+def test_a_row_that_another_commit_got_is_not_taken_for_the_one_that_is_gone(
+    catalog: Catalog, repository: Repository, ada: int, push: Push
+) -> None:
+    gone = push({"a.txt": b"a"})
+    catalog.history.delete(repository, "ada")
+    other = catalog.history.create(
+        "dataset", AdapterRef("ada", "secret"), account_id=ada, visibility="private", actor="ada"
+    )
+    for name in ("b.txt", "c.txt", "d.txt"):
+        catalog.history.commit(other, "main", puts(catalog, {name: b"!"}), title=name, actor="ada")
+    with pytest.raises(RevisionNotFoundError, match="no longer there"):
+        catalog.history.tree(gone)
+
+
+def test_what_is_done_to_a_repository_that_was_moved_meanwhile_is_logged_under_its_name(
+    catalog: Catalog, repository: Repository, ada: int, push: Push
+) -> None:
+    head = push({"a.txt": b"a"})
+    history = catalog.history
+    history.move(repository, AdapterRef("ada", "y"), account_id=ada, actor="ada")
+    history.create_branch(repository, "dev", head, "ada")
+    history.create_tag(repository, "t", head, None, "ada")
+    history.squash(repository, "dev", "One", "ada")
+    history.delete_tag(repository, "t", "ada")
+    history.delete_branch(repository, "dev", "ada")
+    with catalog.database.read() as connection:
+        names = [entry.name for entry in list(catalog.log.entries(connection))[-6:]]
+    assert names == ["ada/x", *["ada/y"] * 5]
+
+
+def test_nothing_is_done_to_a_repository_that_was_deleted_meanwhile(
+    catalog: Catalog, repository: Repository, push: Push
+) -> None:
+    head = push({"a.txt": b"a"})
+    history = catalog.history
+    history.delete(repository, "ada")
+    for change in (
+        lambda: history.create_branch(repository, "dev", head, "ada"),
+        lambda: history.delete_branch(repository, "dev", "ada"),
+        lambda: history.create_tag(repository, "t", head, None, "ada"),
+        lambda: history.delete_tag(repository, "t", "ada"),
+        lambda: history.squash(repository, "main", "One", "ada"),
+    ):
+        with pytest.raises(RepositoryNotFoundError):
+            change()  # type: ignore[no-untyped-call]

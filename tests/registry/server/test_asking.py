@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import pytest
 from starlette.datastructures import Headers
 
+from registry import Catalog
 from registry.errors import RequestError, TooLargeError
 from registry.server.asking import MOST_FIELDS, Asking, Body, Text
+from registry.server.memory import Memory
 
 
 def asking(query: str = "", body: bytes | None = None) -> Asking:
@@ -106,3 +109,10 @@ def test_a_line_has_a_longest_length() -> None:
 def test_a_form_repeats_its_fields() -> None:
     ask = asking(body=b"paths=a%2Fb&paths=c+d&expand=false")
     assert ask.form() == [("paths", "a/b"), ("paths", "c d"), ("expand", "false")]
+
+
+def test_long_questions_are_not_remembered(catalog: Catalog) -> None:
+    ask = asking()
+    ask.known = Memory(catalog.database).now()
+    assert [ask.recall(("token", "x" * 2000), partial(int, n)) for n in (1, 2)] == [1, 1]
+    assert [ask.recall(("token", "x" * 3000), partial(int, n)) for n in (1, 2)] == [1, 2]
