@@ -248,7 +248,9 @@ def downgrade() -> None:
     for table in TABLES:
         op.drop_table(table)
     op.drop_index(op.f("ix_repositories_account_id"), "repositories")
-    op.execute("DELETE FROM repositories WHERE kind <> 'model'")
+    others = "FROM repositories WHERE kind <> 'model'"
+    op.execute(f"DELETE FROM downloads WHERE repository_id IN (SELECT id {others})")
+    op.execute(f"DELETE {others}")
     with op.batch_alter_table("repositories") as batch:
         batch.drop_constraint(op.f("fk_repositories_account_id"), type_="foreignkey")
         for name in ("visibility", "account_id", "kind"):

@@ -43,8 +43,12 @@ class Facts:
     card: dict[str, Any]
 
 
-def read_card_of(blobs: BlobStore, tree: Tree, named: str) -> Card:
-    """Return the card in a tree; an empty one where there is none that can be read."""
+def read_card_of(blobs: BlobStore, tree: Tree, named: str, *, strict: bool = False) -> Card:
+    """Return the card in a tree; an empty one where there is none that can be read.
+
+    Raises:
+        CorruptBlobError: With `strict`, its bytes are damaged.
+    """
     file = next((one for one in tree.files if one.path == CARD_NAME), None)
     if file is None or file.size > SMALL_BYTES:
         return Card()
@@ -52,7 +56,11 @@ def read_card_of(blobs: BlobStore, tree: Tree, named: str) -> Card:
     try:
         content = read_blob(blobs, file.sha256, most=SMALL_BYTES, label=label)
         return parse_card(content.decode(), Copy(Path(CARD_NAME), label))
-    except (CorruptBlobError, FolderError, UnicodeDecodeError):
+    except CorruptBlobError:
+        if strict:
+            raise
+        return Card()
+    except (FolderError, UnicodeDecodeError):
         return Card()
 
 
@@ -87,20 +95,7 @@ def write_listing(
     drop_listing(connection, repository.id)
     if repository.account_id is None:
         return
-    connection.execute(
-        insert(HUB_LISTINGS),
-        {
-            "repository_id": repository.id,
-            "kind": repository.kind,
-            "account_id": repository.account_id,
-            "visibility": repository.visibility,
-            "commit_id": head.id,
-            "library": facts.library,
-            "pipeline_tag": facts.pipeline_tag,
-            "card": json.dumps(facts.card, ensure_ascii=False),
-            "downloads": repository.downloads,
-        },
-    )
+    connection.execute(insert(HUB_LISTINGS), listing_row(repository, head, facts))
     if facts.tags:
         rows = [{"repository_id": repository.id, "tag": tag} for tag in facts.tags]
         connection.execute(insert(HUB_TAGS), rows)
@@ -108,6 +103,21 @@ def write_listing(
         {"repository_id": repository.id, "gram": gram} for gram in grams_of(repository.full_name)
     ]
     connection.execute(insert(NAME_GRAMS), grams)
+
+
+def listing_row(repository: Repository, head: Commit, facts: Facts) -> dict[str, Any]:
+    """Return the row by which a hub lists a repository."""
+    return {
+        "repository_id": repository.id,
+        "kind": repository.kind,
+        "account_id": repository.account_id,
+        "visibility": repository.visibility,
+        "commit_id": head.id,
+        "library": facts.library,
+        "pipeline_tag": facts.pipeline_tag,
+        "card": json.dumps(facts.card, ensure_ascii=False),
+        "downloads": repository.downloads,
+    }
 
 
 def drop_listing(connection: Connection, repository_id: int) -> None:

@@ -117,9 +117,23 @@ def add_commit(
     at: datetime,
     revision_id: int | None = None,
     reason: str | None = None,
+    parent_oid: str | None = None,
 ) -> Commit:
-    """Insert a commit; where it is there already, note the version that was found in it since."""
-    before = None if parent is None else parent.oid
+    """Insert a commit; where it is there already, note the version that was found in it since.
+
+    Args:
+        connection: A write transaction.
+        repository_id: Whose.
+        tree: Its files.
+        parent: The commit before it; None for the first, and where that one is lost.
+        author: Who made it.
+        message: What they said.
+        at: When.
+        revision_id: The row of the version that it holds.
+        reason: Why it holds none.
+        parent_oid: What git calls the commit before it; default: as `parent` says.
+    """
+    before = parent_oid if parent is None else parent.oid
     seconds = at.replace(microsecond=0)
     oid = commit_id(tree.oid, before, author, seconds, message)
     found = find_commit(connection, repository_id, oid)
@@ -317,13 +331,7 @@ def make_tag(
     check_ref("tag", name)
     if find_tag(connection, at.repository_id, name) is not None:
         raise ExistsError(f"{named} has a tag {name} already.", name)
-    number = tagged_version(name)
-    if number is not None and number <= MAX_GIVEN_NUMBER and at.version != number:
-        connection.execute(
-            update(REPOSITORIES)
-            .where(REPOSITORIES.c.id == at.repository_id, REPOSITORIES.c.next_number <= number)
-            .values(next_number=number + 1)
-        )
+    take_number(connection, at.repository_id, name)
     connection.execute(
         insert(COMMIT_TAGS),
         {
@@ -334,6 +342,23 @@ def make_tag(
             "created_at": created_at,
         },
     )
+
+
+def take_number(connection: Connection, repository_id: int, tag: str) -> None:
+    """Let no later version have the number that a tag is called like, so that it can be tagged."""
+    number = tagged_number(tag)
+    if number is not None:
+        connection.execute(
+            update(REPOSITORIES)
+            .where(REPOSITORIES.c.id == repository_id, REPOSITORIES.c.next_number <= number)
+            .values(next_number=number + 1)
+        )
+
+
+def tagged_number(tag: str) -> int | None:
+    """Return the number that no later version gets because of a tag; None if the tag takes none."""
+    number = tagged_version(tag)
+    return number if number is not None and number <= MAX_GIVEN_NUMBER else None
 
 
 def drop_tag(connection: Connection, repository_id: int, named: str, name: str) -> None:

@@ -514,6 +514,8 @@ class History:
                 author=made.author,
                 message=message,
                 created_at=at.isoformat(),
+                number=made.version,
+                reason=made.reason,
                 **details_of(made, tree, branch),
             )
             return made
@@ -664,7 +666,7 @@ class History:
         note_version(connection, commit.id, revision, reason)
         commit = load_commit(connection, commit.id)
         if is_new:
-            tag_version(connection, repository.full_name, commit, datetime.now(UTC))
+            tag_version(connection, repository.full_name, commit, commit.created_at)
         head = find_branch(connection, repository.id)
         if head is not None and head.id == commit.id:
             write_listing(connection, repository, commit, content.facts)

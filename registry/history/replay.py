@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from registry.errors import AlteredLogError, RevisionNotFoundError
+from registry.history.cards import drop_listing
 from registry.history.commits import (
     Commit,
     add_commit,
@@ -18,7 +19,9 @@ from registry.history.commits import (
     make_tag,
     point_branch,
     tag_version,
+    take_number,
 )
+from registry.history.names import MAIN
 from registry.history.repositories import (
     Kind,
     Repository,
@@ -29,21 +32,13 @@ from registry.history.repositories import (
     rename_repository,
 )
 from registry.history.trees import Tree
-from registry.history.versions import (
-    commit_version,
-    facts_of_version,
-    list_again,
-    message_of,
-    opener,
-    tree_of,
-)
+from registry.history.versions import commit_version, list_again, message_of, prepare_commit
 from registry.log.entry import Entry
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.edit import remove_history
-from registry.tables.lookup import find_row
-from registry.tables.models import HUB_LISTINGS, REPOSITORIES
+from registry.tables.models import HUB_LISTINGS, REPOSITORIES, REVISIONS
 from registry.tables.record import Publication, account_of
 
 HISTORY = frozenset(
@@ -53,9 +48,24 @@ HISTORY = frozenset(
 
 
 def replay_history(
-    store: Store, connection: Connection, entry: Entry, kind: Kind, ref: AdapterRef
+    store: Store,
+    connection: Connection,
+    entry: Entry,
+    kind: Kind,
+    ref: AdapterRef,
+    *,
+    is_gone: bool = False,
 ) -> None:
     """Apply an entry about the history of a repository, or about one that is kept as files.
+
+    Args:
+        store: Where the bytes are.
+        connection: A write transaction.
+        entry: What was done.
+        kind: What the repository holds.
+        ref: What it was called then.
+        is_gone: Whether it was deleted later: its bytes may be gone, so only names and numbers are
+            taken.
 
     Raises:
         HubkitError: It cannot be applied.
@@ -63,34 +73,11 @@ def replay_history(
     """
     details: dict[str, Any] = dict(entry.details)
     if entry.action == "create":
-        _create(store, connection, kind, ref, details)
-        return
+        _create(connection, kind, ref, details)
     repository = find_repository(connection, kind, ref)
     if repository is None:
         return  # it could not be brought back, which is told
     match entry.action:
-        case "commit":
-            _commit(store, connection, repository, details)
-        case "squash":
-            _commit(store, connection, repository, details)
-            forget_unreachable(connection, repository.id)
-        case "branch":
-            at = _find(connection, repository, details["commit"])
-            make_branch(connection, repository.full_name, details["branch"], at)
-        case "unbranch":
-            drop_branch(connection, repository.id, repository.full_name, details["branch"])
-        case "tag":
-            at = _find(connection, repository, details["commit"])
-            make_tag(
-                connection,
-                repository.full_name,
-                details["tag"],
-                at,
-                message=details.get("message"),
-                created_at=datetime.fromisoformat(details["created_at"]),
-            )
-        case "untag":
-            drop_tag(connection, repository.id, repository.full_name, details["tag"])
         case "settings":
             visibility = details["visibility"]
             for table, key in (
@@ -106,12 +93,29 @@ def replay_history(
             list_again(store.blobs, connection, load_repository(connection, repository.id))
         case "delete":  # an adapter's is applied with its versions
             remove_history(connection, repository.id)
-            at_ = datetime.fromisoformat(details["deleted_at"])
+            at = datetime.fromisoformat(details["deleted_at"])
             connection.execute(
-                update(REPOSITORIES)
-                .where(REPOSITORIES.c.id == repository.id)
-                .values(deleted_at=at_)
+                update(REPOSITORIES).where(REPOSITORIES.c.id == repository.id).values(deleted_at=at)
             )
+        case "tag" if is_gone:
+            take_number(connection, repository.id, details["tag"])
+        case "publish" if details.get("tree") is None:
+            return  # one of before there were commits, which cannot be brought back
+        case _ if not is_gone:
+            replay_change(store, connection, repository, entry)
+            _list_again(store, connection, repository, entry)
+
+
+def _create(connection: Connection, kind: Kind, ref: AdapterRef, details: dict[str, Any]) -> None:
+    account, visibility = account_of(connection, details["account"]), details["visibility"]
+    at = datetime.fromisoformat(details["created_at"])
+    there = find_repository(connection, kind, ref)
+    if there is None:
+        make_repository(connection, kind, ref, account_id=account, visibility=visibility, at=at)
+        return
+    # Of a database that was taken back to before there were histories.
+    facts = {"account_id": account, "visibility": visibility, "created_at": at}
+    connection.execute(update(REPOSITORIES).where(REPOSITORIES.c.id == there.id).values(facts))
 
 
 def replay_publication(
@@ -128,33 +132,81 @@ def replay_publication(
         AlteredLogError: It would not be the one that the entry names.
         CorruptBlobError: The list of its files is missing or altered.
     """
-    details: dict[str, Any] = dict(entry.details)
-    publication = Publication.from_log(details)
-    if details.get("tree") is None:
-        # Of before there were commits.
-        open_file = opener(store, ref, manifest)
-        tree = tree_of(manifest, open_file)
-        facts = facts_of_version(manifest, tree, open_file)
+    if entry.details.get("tree") is None:  # of before there were commits
+        tree, facts = prepare_commit(store, ref, manifest)
+        publication = Publication.from_log(entry.details)
         commit_version(connection, revision_id, publication, tree, facts)
         return
     repository = find_repository(connection, "model", ref)
     assert repository is not None  # the version was recorded in it just now
-    commit = _commit(store, connection, repository, details, revision_id=revision_id)
-    tag_version(connection, repository.full_name, commit, publication.created_at)
+    replay_change(store, connection, repository, entry, revision_id=revision_id)
+    _list_again(store, connection, repository, entry)
 
 
-def _create(
-    store: Store, connection: Connection, kind: Kind, ref: AdapterRef, details: dict[str, Any]
+def _list_again(store: Store, connection: Connection, repository: Repository, entry: Entry) -> None:
+    """Write again what a hub lists of a repository, if an entry is about its last commit."""
+    head = find_branch(connection, repository.id)
+    if head is not None and "tree" in entry.details and head.oid == entry.details["commit"]:
+        list_again(store.blobs, connection, repository)
+
+
+def replay_change(
+    store: Store,
+    connection: Connection,
+    repository: Repository,
+    entry: Entry,
+    *,
+    revision_id: int | None = None,
 ) -> None:
-    repository = make_repository(
-        connection,
-        kind,
-        ref,
-        account_id=account_of(connection, details["account"]),
-        visibility=details["visibility"],
-        at=datetime.fromisoformat(details["created_at"]),
-    )
-    _commit(store, connection, repository, details)
+    """Do again what an entry says of the commits of a repository, its branches and its tags.
+
+    What a hub lists of the repository is to be written again after it, if it is about ``main``.
+
+    Args:
+        store: Where the lists of files are.
+        connection: A write transaction.
+        repository: Which one.
+        entry: What was done.
+        revision_id: The version that the entry published; default: the one that it numbers, if it
+            is there.
+
+    Raises:
+        AlteredLogError: A commit would not be the one that the entry names.
+        CorruptBlobError: The list of its files is missing or altered.
+        HubkitError: It cannot be applied.
+        KeyError: It does not say all that it should; so for TypeError and ValueError.
+    """
+    details: dict[str, Any] = dict(entry.details)
+    named = repository.full_name
+    match entry.action:
+        case "create" | "commit" | "squash" | "publish":
+            message = details["message"]
+            if entry.action == "publish":
+                message = message_of(message, details["number"])
+            commit = _commit(store, connection, repository, details, message, revision_id)
+            if entry.action == "squash":
+                if details.get("branch") == MAIN:
+                    drop_listing(connection, repository.id)  # it is of a commit that goes
+                forget_unreachable(connection, repository.id)
+            if revision_id is not None:
+                at = datetime.fromisoformat(details["created_at"])
+                tag_version(connection, named, commit, at)
+        case "branch":
+            at_ = _find(connection, repository, details["commit"])
+            make_branch(connection, named, details["branch"], at_)
+        case "unbranch":
+            drop_branch(connection, repository.id, named, details["branch"])
+        case "tag":
+            make_tag(
+                connection,
+                named,
+                details["tag"],
+                _find(connection, repository, details["commit"]),
+                message=details.get("message"),
+                created_at=datetime.fromisoformat(details["created_at"]),
+            )
+        case "untag":
+            drop_tag(connection, repository.id, named, details["tag"])
 
 
 def _commit(
@@ -162,23 +214,22 @@ def _commit(
     connection: Connection,
     repository: Repository,
     details: dict[str, Any],
-    *,
-    revision_id: int | None = None,
+    message: str,
+    revision_id: int | None,
 ) -> Commit:
-    tree = Tree.read(store.blobs, details["tree"])
-    number = details.get("number")
+    number, parent = details.get("number"), details.get("parent")
     if revision_id is None and number is not None:
-        row, _ = find_row(connection, repository.ref.at(number))
-        revision_id = row.id
-    parent = details.get("parent")
-    message = details["message"]
+        numbered = (REVISIONS.c.repository_id == repository.id, REVISIONS.c.number == number)
+        revision_id = connection.scalar(select(REVISIONS.c.id).where(*numbered))
     commit = add_commit(
         connection,
         repository.id,
-        tree,
-        parent=None if parent is None else _find(connection, repository, parent),
+        Tree.read(store.blobs, details["tree"]),
+        # The one before may be lost, with the entry that made it or with its list of files.
+        parent=None if parent is None else find_commit(connection, repository.id, parent),
+        parent_oid=parent,
         author=details["author"],
-        message=message if number is None else message_of(message, number),
+        message=message,
         at=datetime.fromisoformat(details["created_at"]),
         revision_id=revision_id,
         reason=details.get("reason"),
@@ -189,12 +240,8 @@ def _commit(
             f"{details['commit'][:12]}, but it makes {commit.oid[:12]}.",
             commit.oid,
         )
-    branch = details.get("branch")
-    if branch is not None:
+    if (branch := details.get("branch")) is not None:
         point_branch(connection, commit, branch)
-    head = find_branch(connection, repository.id)
-    if head is not None and head.id == commit.id:
-        list_again(store.blobs, connection, repository)
     return commit
 
 

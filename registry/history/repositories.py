@@ -71,7 +71,12 @@ class Repository:
     @property
     def place(self) -> str:
         """Its name below the address of a hub, such as ``datasets/ada/reviews``."""
-        return _PREFIXES[self.kind] + self.full_name
+        return place_of(self.kind, self.ref)
+
+
+def place_of(kind: Kind, ref: AdapterRef) -> str:
+    """Return the name of a repository below the address of a hub."""
+    return f"{_PREFIXES[kind]}{ref}"
 
 
 def folded_name(kind: Kind, ref: AdapterRef) -> str:

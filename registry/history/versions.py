@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
-from registry.errors import CorruptBlobError, FolderError, ManifestError
+from registry.errors import ConflictError, CorruptBlobError, FolderError, ManifestError
 from registry.folders.card import CARD_NAME, Card, parse_card
 from registry.history.cards import Facts, facts_of, read_card_of, write_listing
 from registry.history.commits import (
@@ -32,12 +32,12 @@ from registry.storage.place import Copy
 from registry.store import Store
 from registry.tables.models import COMMITS, REVISIONS
 from registry.tables.record import Publication
-from registry.tables.versions import load_rows, select_versions
+from registry.tables.versions import AnyRow, Version, load_rows, select_versions
 
 _LACKING = (
     select_versions()
     .where(~select(COMMITS.c.id).where(COMMITS.c.revision_id == REVISIONS.c.id).exists())
-    .order_by(REVISIONS.c.repository_id, REVISIONS.c.number)
+    .order_by(REVISIONS.c.id)  # as they were published, which is how a rebuild goes about it
 )
 
 
@@ -102,10 +102,15 @@ def commit_version(
         select(REVISIONS.c.repository_id, REVISIONS.c.number).where(of_version)
     ).one()
     repository = load_repository(connection, row.repository_id)
+    # Of those that have a commit: the others, of before there were commits, get theirs one by one.
     highest = connection.scalar(
-        select(func.max(REVISIONS.c.number)).where(REVISIONS.c.repository_id == repository.id)
+        select(REVISIONS.c.number)
+        .join(COMMITS, COMMITS.c.revision_id == REVISIONS.c.id)
+        .where(REVISIONS.c.repository_id == repository.id)
+        .order_by(REVISIONS.c.number.desc())
+        .limit(1)
     )
-    is_newest = row.number == highest
+    is_newest = highest is None or row.number > highest
     before = (
         find_branch(connection, repository.id)
         if is_newest
@@ -134,24 +139,43 @@ def message_of(message: str, number: int) -> str:
     return message if message.strip() else f"Version {number}"
 
 
-def facts_at(blobs: BlobStore, connection: Connection, named: str, commit: Commit) -> Facts:
-    """Return what a hub lists of a repository at a commit: what its card, files and version say."""
+def facts_at(
+    blobs: BlobStore,
+    connection: Connection,
+    named: str,
+    commit: Commit,
+    *,
+    strict: bool = False,
+) -> Facts:
+    """Return what a hub lists of a repository at a commit: what its card, files and version say.
+
+    Args:
+        blobs: Where their bytes are.
+        connection: A transaction.
+        named: The repository, for messages.
+        commit: One of its commits.
+        strict: Whether damaged bytes are an error; default: they say nothing.
+
+    Raises:
+        CorruptBlobError: With `strict`, the card or the manifest is damaged.
+    """
     tree = load_tree(connection, commit.tree_id)
-    return facts_of(
-        tree, read_card_of(blobs, tree, named), _manifest_of(blobs, connection, named, commit)
-    )
+    card = read_card_of(blobs, tree, named, strict=strict)
+    return facts_of(tree, card, _manifest_of(blobs, connection, named, commit, strict))
 
 
-def list_again(blobs: BlobStore, connection: Connection, repository: Repository) -> None:
-    """Write what a hub lists of a repository, as its last commit on ``main`` is now."""
+def list_again(
+    blobs: BlobStore, connection: Connection, repository: Repository, *, strict: bool = False
+) -> None:
+    """Write what a hub lists of a repository, as its last commit on ``main`` is; see `facts_at`."""
     head = find_branch(connection, repository.id)
     if head is not None:
-        facts = facts_at(blobs, connection, repository.full_name, head)
+        facts = facts_at(blobs, connection, repository.full_name, head, strict=strict)
         write_listing(connection, repository, head, facts)
 
 
 def _manifest_of(
-    blobs: BlobStore, connection: Connection, named: str, commit: Commit
+    blobs: BlobStore, connection: Connection, named: str, commit: Commit, strict: bool
 ) -> Manifest | None:
     if commit.revision_id is None:
         return None
@@ -159,9 +183,12 @@ def _manifest_of(
         select(REVISIONS.c.manifest_digest).where(REVISIONS.c.id == commit.revision_id)
     )
     label = f"{named}: {MANIFEST_NAME}"
-    with suppress(CorruptBlobError, ManifestError):  # a check of the blobs tells of it
+    try:
         return Manifest.from_json(read_blob(blobs, str(digest), most=MAX_BYTES, label=label), label)
-    return None
+    except (CorruptBlobError, ManifestError):
+        if strict:
+            raise
+    return None  # a check of the blobs tells of it
 
 
 def details_of(commit: Commit, tree: Tree, branch: str | None) -> dict[str, Any]:
@@ -175,23 +202,48 @@ def details_of(commit: Commit, tree: Tree, branch: str | None) -> dict[str, Any]
     return {"branch": branch, "commit": commit.oid, "parent": commit.parent, "tree": tree.digest}
 
 
+def prepare_commit(store: Store, ref: AdapterRef, manifest: Manifest) -> tuple[Tree, Facts]:
+    """Return the files of a version that is stored, and what a hub lists of it.
+
+    The list of its files is stored, so that a commit can be made of it.
+
+    Raises:
+        CorruptBlobError: A small file of it is missing or altered.
+        StorageError: The list cannot be written.
+    """
+    open_file = opener(store, ref, manifest)
+    tree = tree_of(manifest, open_file)
+    facts = facts_of_version(manifest, tree, open_file)
+    content = tree.to_json()
+    store.blobs.put(io.BytesIO(content), _info(content), label=f"{ref}: its tree")
+    return tree, facts
+
+
+def lacking_commits(connection: Connection) -> list[tuple[AnyRow, Version]]:
+    """Return the versions that no commit holds: those of before there were commits."""
+    return load_rows(connection, _LACKING)
+
+
+def is_committed(connection: Connection, revision_id: int) -> bool:
+    """Whether there is a commit that holds a version."""
+    holding = select(COMMITS.c.id).where(COMMITS.c.revision_id == revision_id).limit(1)
+    return connection.scalar(holding) is not None
+
+
 def complete_commits(store: Store) -> None:
     """Make the commits of versions that were published before there were commits.
 
-    Those whose bytes cannot be read stay as they are: a check of the registry names them.
+    Those whose bytes cannot be read, or whose tag is taken, stay as they are: a check of the
+    registry names them.
     """
     with store.database.read() as connection:
-        lacking = load_rows(connection, _LACKING)
+        lacking = lacking_commits(connection)
     for row, version in lacking:
         try:
             manifest = store.manifest(version.ref, version.manifest_digest)
-            open_file = opener(store, version.ref, manifest)
-            tree = tree_of(manifest, open_file)
-            facts = facts_of_version(manifest, tree, open_file)
+            tree, facts = prepare_commit(store, version.ref, manifest)
         except (CorruptBlobError, ManifestError):
             continue
-        content = tree.to_json()
-        store.blobs.put(io.BytesIO(content), _info(content), label=f"{version.ref}: its tree")
         publication = Publication(
             author=version.author, message=version.message, created_at=version.created_at
         )
@@ -203,11 +255,11 @@ def complete_commits(store: Store) -> None:
             tree: Tree = tree,
             facts: Facts = facts,
         ) -> None:
-            made = select(COMMITS.c.id).where(COMMITS.c.revision_id == revision)
-            if connection.scalar(made) is None:
+            if not is_committed(connection, revision):
                 commit_version(connection, revision, publication, tree, facts)
 
-        store.database.transact(complete)
+        with suppress(ConflictError):  # its tag names another commit
+            store.database.transact(complete)
 
 
 def opener(store: Store, named: AdapterRef, manifest: Manifest) -> Callable[[str], BinaryIO]:

@@ -10,14 +10,14 @@ that the database can be made again from blobs and records; see `registry.log.re
 import getpass
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from registry.database.database import after_commit
 from registry.errors import (
@@ -196,18 +196,34 @@ class Log:
         connection.execute(update(LOG_HEAD).values(sequence=entry.sequence, hash=digest))
 
     def entries(
-        self, connection: Connection, names: Sequence[str] | None = None
+        self,
+        connection: Connection,
+        names: Sequence[str] | None = None,
+        *,
+        actions: Collection[Action] | None = None,
+        sequences: Collection[int] | None = None,
     ) -> Iterator[Entry]:
         """Yield the entries about some adapters, oldest first.
 
         Args:
             connection: A transaction.
             names: What the adapters are called, as in `AdapterRef.folded`; default: all entries.
+            actions: What was done; default: anything.
+            sequences: The numbers of the entries; default: any.
 
         Raises:
             DatabaseError: An entry cannot be read, because somebody altered it.
         """
-        return map(_entry, _rows(connection, names))
+        conditions = [
+            column.in_(wanted)
+            for column, wanted in (
+                (LOG.c.folded, names),
+                (LOG.c.action, actions),
+                (LOG.c.sequence, sequences),
+            )
+            if wanted is not None
+        ]
+        return map(_entry, _rows(connection, *conditions))
 
     def verify(self, connection: Connection) -> Chain:
         """Follow the chain from the first entry to the last."""
@@ -371,12 +387,10 @@ def _folded(name: str) -> str:
     return AdapterRef.parse(name).folded if name else ""
 
 
-def _rows(connection: Connection, names: Sequence[str] | None = None) -> Iterator[Row[Any]]:
+def _rows(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[Row[Any]]:
     after = 0
     while True:
-        statement = select(LOG).where(LOG.c.sequence > after)
-        if names is not None:
-            statement = statement.where(LOG.c.folded.in_(names))
+        statement = select(LOG).where(LOG.c.sequence > after, *conditions)
         rows = connection.execute(statement.order_by(LOG.c.sequence).limit(_BATCH)).all()
         if not rows:
             return

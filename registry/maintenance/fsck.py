@@ -17,16 +17,17 @@ from registry.errors import (
     StorageError,
 )
 from registry.maintenance.blob_check import check_blobs
-from registry.maintenance.findings import Finding
-from registry.maintenance.integrity import structure_problems
-from registry.maintenance.logged import check_accounts, check_logged
-from registry.maintenance.rebuild import find_behind
-from registry.maintenance.rows import (
+from registry.maintenance.checks.histories import check_histories
+from registry.maintenance.checks.logged import check_accounts, check_logged
+from registry.maintenance.checks.rows import (
     check_listings,
     check_parents,
     check_publications,
     check_rows,
 )
+from registry.maintenance.findings import Finding
+from registry.maintenance.integrity import structure_problems
+from registry.maintenance.rebuild import find_behind
 from registry.tables.text_index import is_index_sound, make_index_anew
 
 _SHOWN = 5
@@ -106,6 +107,7 @@ def _check_rows(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator
         yield from check_accounts(catalog, repair)
         yield from check_logged(catalog, repair)
         yield from check_publications(catalog, repair)
+        yield from check_histories(catalog, repair)
     yield from check_rows(catalog, repair)
     yield from check_parents(catalog, repair)
     yield from check_listings(catalog, repair)

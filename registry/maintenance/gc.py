@@ -24,6 +24,7 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,8 +39,9 @@ from registry.catalog.cache import (
 )
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError
-from registry.maintenance.logged import missing_versions
-from registry.maintenance.rows import without_files
+from registry.maintenance.checks.histories import missing_commits, without_tree_files
+from registry.maintenance.checks.logged import missing_versions
+from registry.maintenance.checks.rows import without_files
 from registry.runs import abandoned_runs, last_written, run_lock
 from registry.storage.blobs import Stored
 from registry.storage.durable import storage_errors
@@ -289,8 +291,8 @@ def _clear_leftovers(catalog: Catalog, before: datetime, dry_run: bool) -> int:
 
 
 def _require_rows(catalog: Catalog) -> None:
-    """Refuse to go on if there are versions whose rows are gone: their bytes are no garbage."""
-    lost = next(missing_versions(catalog), None)
+    """Refuse to go on if there are versions or commits whose rows are gone: they are no garbage."""
+    lost = next(chain(missing_versions(catalog), missing_commits(catalog)), None)
     if lost is not None:
         raise AlteredRowsError(
             f"{lost} has lost its rows in the database: the log has it, and its bytes are there. "
@@ -300,12 +302,13 @@ def _require_rows(catalog: Catalog) -> None:
 
 
 def _require_files(catalog: Catalog) -> None:
-    """Refuse to remove what a manifest names, though no row refers to it."""
-    altered = next(without_files(catalog), None)
+    """Refuse to remove what a manifest or a list of files names, though no row refers to it."""
+    of_versions = (f"{version}: its manifest" for version in without_files(catalog))
+    altered = next(chain(of_versions, without_tree_files(catalog)), None)
     if altered is not None:
         raise AlteredRowsError(
-            f"{altered}: its manifest names files that no row in the database refers to. Nothing "
-            "was removed, since their bytes may be among what nothing refers to.",
+            f"{altered} names files that no row in the database refers to. Nothing was removed, "
+            "since their bytes may be among what nothing refers to.",
             altered,
         )
 

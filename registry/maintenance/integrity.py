@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from registry.database.database import TEXT_TABLE, VERSION_TABLE, Database
+from registry.history.trails import Trails
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.column_types import Real, Truth, UtcDateTime, Whole
@@ -219,13 +220,17 @@ def before() -> ScalarSelect[int]:
     )
 
 
-def unlogged_ids(connection: Connection) -> list[int]:
+def unlogged_ids(connection: Connection, trails: Trails) -> list[int]:
     """Return the revisions whose publication is not in the log, oldest first.
 
     They were published before there was a log, or inserted by another program.
+
+    Args:
+        connection: A transaction.
+        trails: What their repositories were called.
     """
     told = {
-        (folded, _digest(details))
+        (trails.now(folded), _digest(details))
         for folded, details in connection.execute(
             select(LOG.c.folded, LOG.c.details).where(LOG.c.action == "publish")
         )

@@ -17,7 +17,9 @@ from registry.errors import (
     NotFoundError,
 )
 from registry.history.replay import HISTORY, replay_history, replay_publication
-from registry.history.repositories import parse_place
+from registry.history.repositories import Kind, folded_name
+from registry.history.trails import Trails, subject
+from registry.history.versions import is_committed
 from registry.log.entry import Entry
 from registry.log.records import RecordStore
 from registry.refs import AdapterRef
@@ -151,14 +153,21 @@ class Replay:
     """
 
     def __init__(self, store: Store, entries: Iterable[Entry]) -> None:
-        """Look for deletions."""
+        """Look for deletions, and for what was called otherwise before."""
         self._store = store
+        told = [entry for entry in entries if entry.action in ("delete", "move")]
+        self._trails = Trails(told)
         self._deleted = {
-            AdapterRef.parse(entry.name).folded: entry.sequence
-            for entry in entries
-            if entry.action == "delete"
+            self._trails.now(folded_name(*about)): entry.sequence
+            for entry in told
+            if entry.action == "delete" and (about := subject(entry)) is not None
         }
         self.problems: list[str] = []
+
+    def _is_gone(self, entry: Entry, kind: Kind, ref: AdapterRef) -> bool:
+        """Whether what an entry is about is deleted later."""
+        name = self._trails.now(folded_name(kind, ref))
+        return self._deleted.get(name, 0) > entry.sequence
 
     def apply(self, connection: Connection, entry: Entry) -> None:
         """Do what an entry says; what cannot be done becomes one of the `problems`."""
@@ -166,12 +175,14 @@ class Replay:
         place = entry.name or str(details.get("repository", ""))
         try:
             with connection.begin_nested():
-                if not place:
+                about = subject(entry)
+                if about is None:
                     apply_entry(connection, entry)
                     return
-                kind, ref = parse_place(place)
+                kind, ref = about
                 if entry.action in HISTORY or kind != "model":
-                    replay_history(self._store, connection, entry, kind, ref)
+                    is_gone = self._is_gone(entry, kind, ref)
+                    replay_history(self._store, connection, entry, kind, ref, is_gone=is_gone)
                 else:
                     self._apply(connection, entry, ref, details)
         except (HubkitError, KeyError, TypeError, ValueError) as error:
@@ -208,18 +219,24 @@ class Replay:
         # Whatever becomes of it, its name and number are taken.
         created_at = datetime.fromisoformat(details["created_at"])
         reserve_number(connection, ref, details["number"], created_at)
-        if self._deleted.get(ref.folded, 0) > entry.sequence:
+        if self._is_gone(entry, "model", ref):
             return
         named = ref.at(details["number"])
         try:
             manifest = self._store.manifest(named, details["digest"])
         except (CorruptBlobError, ManifestError) as error:
             self.problems.append(f"{named} cannot be brought back. {error}")
+            with suppress(HubkitError), connection.begin_nested():  # what follows its commit can
+                replay_history(self._store, connection, entry, "model", ref)
             return
         publication = Publication.from_log(details)
         revision, is_new = record_version(connection, ref, manifest, publication)
-        if is_new:
-            replay_publication(self._store, connection, entry, ref, revision, manifest)
+        if not is_committed(connection, revision):
+            try:
+                with connection.begin_nested():
+                    replay_publication(self._store, connection, entry, ref, revision, manifest)
+            except HubkitError as error:
+                self.problems.append(f"{named} is brought back without its commit. {error}")
         if not is_new and publication.origin is not None:
             # Of a database that was taken back to before there were a log and origins.
             set_origin(connection, revision, publication.origin)

@@ -16,6 +16,7 @@ from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import (
     ACCOUNTS,
     FILES,
+    FORMER_NAMES,
     METRICS,
     ORIGINS,
     PARENTS,
@@ -129,7 +130,8 @@ def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manif
     """Check all that can be checked before bytes are stored.
 
     Raises:
-        InvalidNameError: `ref` has a version or an alias, or the files are too large to count.
+        InvalidNameError: `ref` has a version or an alias, or is what something was called before
+            it was moved, or the files are too large to count.
         ConflictError: The name belonged to an adapter that was deleted.
         ParentNotFoundError: A parent is not in this registry.
     """
@@ -150,6 +152,13 @@ def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manif
         raise ConflictError(
             f"{ref.repository} was deleted on {deleted_at:%Y-%m-%d}, and its name is not given to "
             "anything else. Choose another name.",
+            ref,
+        )
+    moved = select(FORMER_NAMES.c.repository_id).where(FORMER_NAMES.c.folded == ref.folded)
+    if connection.scalar(moved) is not None:
+        raise InvalidNameError(
+            f"{ref.repository} is what a repository was called before it was moved, and still "
+            "leads to it. Choose another name.",
             ref,
         )
     wanted = {parent.digest: parent.ref for parent in manifest.parents}

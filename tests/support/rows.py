@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Table, text
 
 from registry import Catalog
-from registry.tables.models import METADATA
+from registry.tables.models import COMMITS, METADATA, TREES
 
 Rows = dict[str, set[tuple[Any, ...]]]
 
@@ -23,20 +23,34 @@ def rows_of(catalog: Catalog) -> Rows:
 
 
 def without_ids(found: Rows) -> Rows:
-    """Rows with places for the ids of revisions: a deleted one had an id too."""
-    return {
-        name: _without_ids(name, found) if name != "text" else rows for name, rows in found.items()
+    """Rows with what they are in place of the ids of revisions, commits and trees.
+
+    What was deleted had ids too, and commits and trees of it may be there once more.
+    """
+    places = {
+        "revisions": {row[0]: place for place, row in enumerate(sorted(found["revisions"]))},
+        "commits": {
+            row["id"]: (row["repository_id"], row["oid"]) for row in _named(found, COMMITS)
+        },
+        "trees": {row["id"]: row["digest"] for row in _named(found, TREES)},
     }
 
+    def plain(table: Table, row: dict[str, Any]) -> tuple[Any, ...]:
+        for column in table.columns:
+            keys = [key.column.table.name for key in column.foreign_keys]
+            of = keys[0] if keys else table.name if column.name == "id" else ""
+            if of in places:
+                row[column.name] = places[of].get(row[column.name])
+        return tuple(row.values())
 
-def _without_ids(table: str, found: Rows) -> set[tuple[Any, ...]]:
-    order = {row[0]: place for place, row in enumerate(sorted(found["revisions"]))}
-    columns = [column.name for column in METADATA.tables[table].columns]
-    ids = {"revision_id", "child_id", "parent_id"} | ({"id"} if table == "revisions" else set())
-    return {
-        tuple(
-            order.get(value) if name in ids else value
-            for name, value in zip(columns, row, strict=True)
-        )
-        for row in found[table]
+    tables = {
+        table.name: {plain(table, row) for row in _named(found, table)}
+        for table in METADATA.sorted_tables
     }
+    revisions = places["revisions"]
+    return tables | {"text": {(revisions.get(row[0], row[0]), *row[1:]) for row in found["text"]}}
+
+
+def _named(found: Rows, table: Table) -> list[dict[str, Any]]:
+    names = [column.name for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in found[table.name]]

@@ -52,10 +52,11 @@ def downgrade(migration: str) -> None:
     """Take the tables back to an earlier MIGRATION, for an older hubkit; make a backup first.
 
     This hubkit brings them up to date again as soon as it uses them, but what later migrations made
-    room for is lost. Below 0006: accounts, which `hubkit fsck --full --repair` brings back without
-    passwords and tokens. Below 0003: the base models' families, which `hubkit fsck --full --repair`
-    notes again. Below 0002: the log and where versions were pulled from, which `hubkit rebuild`
-    brings back from records/, and download counts, which only a backup does.
+    room for is lost. Below 0006: accounts, and the commits of repositories, which `hubkit fsck
+    --full --repair` brings back, but passwords and tokens. Below 0003: the base models' families,
+    which `hubkit fsck --full --repair` notes again. Below 0002: the log and where versions were
+    pulled from, which `hubkit rebuild` brings back from records/, and download counts, which only a
+    backup does.
 
     \b
     Example:

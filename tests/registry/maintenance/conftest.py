@@ -1,18 +1,25 @@
 """A registry in which everything happened, and registries on each database and storage."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from registry import AdapterRef, Catalog, Folder, Version, open_catalog
 from registry.accounts.accounts import Accounts
+from registry.history.commits import Commit
+from registry.history.repositories import Kind, Repository, Visibility
 from registry.maintenance.fsck import Report
+from registry.tables.models import ACCOUNTS
+from tests.registry.history.conftest import files_of, puts
 from tests.support.measurements import measurement
 from tests.support.object_storage import BUCKET, endpoint, s3
 
 __all__ = ["endpoint", "s3"]
 
+CARD = b"---\nlicense: mit\nlanguage: de\ntags: [x, y]\n---\n# Pushed\n"
 ONE, TWO, GONE = map(AdapterRef.parse, ("alice/One", "two", "gone"))
 
 
@@ -41,6 +48,13 @@ def busy(catalog: Catalog, other_catalog: Catalog, make_folder: Callable[..., Fo
     return make_busy(catalog, other_catalog, make_folder)
 
 
+@pytest.fixture
+def hub(busy: Catalog, make_folder: Callable[..., Folder]) -> Catalog:
+    """The same, with repositories of every kind that people pushed to."""
+    push_everything(busy, make_folder)
+    return busy
+
+
 def make_busy(catalog: Catalog, source: Catalog, make_folder: Callable[..., Folder]) -> Catalog:
     """Do everything in a registry that can be done."""
     gone = make_folder()
@@ -66,6 +80,84 @@ def make_busy(catalog: Catalog, source: Catalog, make_folder: Callable[..., Fold
     catalog.delete(GONE)
     _add_accounts(catalog)
     return catalog
+
+
+def push_everything(catalog: Catalog, make_folder: Callable[..., Folder]) -> None:
+    """Do everything in repositories of Alice and Acme that a hub can be told to."""
+    history, ids = catalog.history, account_ids(catalog)
+
+    def made(place: str, kind: Kind = "model", visibility: Visibility = "public") -> Repository:
+        ref = AdapterRef.parse(place)
+        owner = ids[AdapterRef(ref.owner, "any").folded.partition("/")[0]]
+        return history.create(
+            kind, ref, account_id=owner, visibility=visibility, actor="Alice (laptop)"
+        )
+
+    def push(there: Repository, files: Mapping[str, bytes], **how: Any) -> Commit:
+        changes = puts(catalog, files)
+        how = {"branch": "main", "title": "push", "actor": "Alice (laptop)"} | how
+        return history.commit(there, how.pop("branch"), changes, **how)
+
+    pushed = made("Alice/pushed", visibility="private")
+    push(pushed, {"README.md": CARD, "notes/a.txt": b"a"}, description="why")
+    push(pushed, files_of(make_folder(tags=["pushed"])), title="An adapter")
+    first = push(pushed, {"README.md": CARD + b"more"})
+    history.create_branch(pushed, "work/x", first, "Alice")
+    push(pushed, {"config.json": b"{}", "w.bin": b"weights"}, branch="work/x")
+    push(pushed, files_of(make_folder()), branch="work/x", description="Version: 5")
+    history.create_branch(pushed, "gone", first, "Alice")
+    history.delete_branch(pushed, "gone", "Alice")
+    history.create_tag(pushed, "best", first, "it is", "Alice")
+    history.create_tag(pushed, "v9", first, None, "Alice")
+    history.create_tag(pushed, "gone", first, None, "Alice")
+    history.delete_tag(pushed, "gone", "Alice")
+    history.set_visibility(pushed, "public", "Alice")
+    catalog.publish(pushed.ref, make_folder(), message="by hand")
+
+    reviews = made("alice/Reviews", "dataset", "private")
+    push(reviews, {"train.csv": b"a,b", "data/big.parquet": b"rows"})
+    history.create_tag(reviews, "v1", history.resolve(reviews, "main"), None, "Alice")
+    lost = made("acme/lost", "space")
+    push(lost, {"app.py": b"print()"})
+    history.delete(lost, "Alice")
+
+    squashed = made("acme/squashed")
+    push(squashed, {"a.txt": b"1"})
+    push(squashed, files_of(make_folder()))
+    push(squashed, {"a.txt": b"2"})
+    history.squash(squashed, "main", "All of it", "Alice")
+    push(squashed, {"a.txt": b"3"})
+
+    again = made("acme/again")
+    push(again, files_of(make_folder()))
+    history.create_tag(again, "v7", history.resolve(again, "main"), None, "Alice")
+    history.delete(again, "Alice")
+    push(made("acme/again", visibility="private"), files_of(make_folder()))
+
+    for kind, name in (("model", "alice/Before"), ("dataset", "alice/rows")):
+        moved = made(name, kind)
+        push(moved, files_of(make_folder()))
+        for to in ("acme/After", "alice/between", "acme/After"):
+            owner = ids[to.partition("/")[0]]
+            history.move(moved, AdapterRef.parse(to), account_id=owner, actor="Alice")
+        # As a hub does that asked for it just before.
+        history.create_branch(moved, "late", history.resolve(moved, "main"), "Alice")
+        there = history.find(kind, AdapterRef.parse(name))
+        assert there is not None
+        push(there, {"later.txt": b"later"})
+    catalog.set_alias(AdapterRef.parse("acme/After"), "best")
+    gone = made("alice/went")
+    push(gone, files_of(make_folder()))
+    history.move(gone, AdapterRef.parse("acme/went"), account_id=ids["acme"], actor="Alice")
+    history.delete(history.find("model", gone.ref) or gone, "Alice")
+    assert history.complete_listings() > 0
+
+
+def account_ids(catalog: Catalog) -> dict[str, int]:
+    """The ids of accounts by their folded names."""
+    with catalog.database.read() as connection:
+        rows = connection.execute(select(ACCOUNTS.c.folded, ACCOUNTS.c.id))
+        return {row.folded: row.id for row in rows}
 
 
 def _add_accounts(catalog: Catalog) -> None:

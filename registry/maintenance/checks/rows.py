@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Table, delete, select, update
 
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError, CorruptBlobError, ManifestError
+from registry.history.trails import read_trails
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import before, stray_parents, unlogged_ids
 from registry.manifest import Manifest
@@ -201,8 +202,9 @@ def rewrite(connection: Connection, revision_id: int, ref: AdapterRef, manifest:
 
 def check_publications(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield a finding if the log lacks the publication of some versions."""
+    trails = read_trails(catalog.store)
     with catalog.database.read() as connection:
-        unlogged = unlogged_ids(connection)
+        unlogged = unlogged_ids(connection, trails)
     if not unlogged:
         return
     if not repair:

@@ -5,8 +5,7 @@ deletions stand in the log alone, and nobody can alter an entry of the log unsee
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -15,10 +14,13 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from registry.accounts.logged import ACTIONS, LoggedAccounts
 from registry.catalog.catalog import Catalog
-from registry.errors import AlteredLogError, AlteredRowsError, HubkitError, InvalidNameError
+from registry.errors import AlteredRowsError, HubkitError
+from registry.history.commits import tagged_number
+from registry.history.repositories import parse_place
+from registry.history.trails import entries_about, name_pages, read_trails, understood
 from registry.log.entry import Entry
+from registry.maintenance.checks.rows import rewrite
 from registry.maintenance.findings import Finding
-from registry.maintenance.rows import rewrite
 from registry.refs import AdapterRef
 from registry.tables.edit import delete_adapter
 from registry.tables.listings import list_newest
@@ -28,11 +30,10 @@ from registry.tables.measurements import (
     measurement_rows,
     rewrite_measurements,
 )
-from registry.tables.models import LOG, MEASUREMENTS, ORIGINS, REFS, REPOSITORIES, REVISIONS
+from registry.tables.models import MEASUREMENTS, ORIGINS, REFS, REPOSITORIES, REVISIONS
 from registry.tables.origins import set_origin
 from registry.tables.record import Publication, record_version
 
-_BATCH = 200
 _SHOWN = 5
 # What both an entry and a revision's row say of a version, and what people call it.
 _FACTS = {
@@ -58,6 +59,7 @@ class Logged:
         deleted_at: When it was deleted; None if it was not.
         next_number: The number of the next version.
         dates: When its versions were published, deleted ones too.
+        created_at: When it was made on a hub; None if it never was.
     """
 
     ref: AdapterRef
@@ -68,6 +70,7 @@ class Logged:
     deleted_at: datetime | None = None
     next_number: int = 1
     dates: set[datetime] = field(default_factory=set)
+    created_at: datetime | None = None
 
     def add(self, entry: Entry) -> None:
         """Take in the next entry about the adapter."""
@@ -75,6 +78,13 @@ class Logged:
         match entry.action:
             case "publish":
                 self._publish(details)
+            case "create":
+                self.created_at = datetime.fromisoformat(details["created_at"])
+                self.deleted_at = None
+            case "move":
+                _, self.ref = parse_place(details["to"])
+            case "tag" if (number := tagged_number(details["tag"])) is not None:
+                self.next_number = max(self.next_number, number + 1)
             case "alias":
                 self.aliases[details["alias"]] = details["number"]
             case "unalias":
@@ -92,6 +102,14 @@ class Logged:
                 self.numbers.clear()
                 self.measurements.clear()
                 self.aliases.clear()
+
+    def date(self, found: datetime | None) -> datetime | None:
+        """Return when it was made; `found` if that may be, since versions may be older than it."""
+        if self.created_at is not None:
+            return self.created_at
+        if not self.dates:
+            return found or self.deleted_at
+        return found if found in self.dates else min(self.dates)
 
     def _publish(self, details: dict[str, Any]) -> None:
         digest, version = details["digest"], Publication.from_log(details)
@@ -181,7 +199,7 @@ def _logged_accounts(catalog: Catalog, connection: Connection) -> LoggedAccounts
     logged = LoggedAccounts()
     for entry in catalog.log.entries(connection, [""]):
         if entry.action in ACTIONS:
-            with _reading(entry):
+            with understood(entry):
                 logged.add(entry)
     return logged
 
@@ -204,48 +222,16 @@ def _pages(catalog: Catalog) -> Iterator[list[tuple[Logged, _Rows]]]:
 
     No connection is held while the caller works on a batch, so that it may write.
     """
-    last = ""
-    while True:
+    trails = read_trails(catalog.store)
+    for names in name_pages(catalog.store, trails):
         with catalog.database.read() as connection:
-            names = connection.scalars(
-                select(LOG.c.folded)
-                .where(LOG.c.folded > last)
-                .distinct()
-                .order_by(LOG.c.folded)
-                .limit(_BATCH)
-            ).all()
-            if not names:
-                return
-            rows = _load(connection, names)
-            adapters = _of_log(catalog, connection, names)
-        yield [(logged, rows[logged.ref.folded]) for logged in adapters]
-        last = names[-1]
-
-
-def _of_log(catalog: Catalog, connection: Connection, names: Sequence[str]) -> list[Logged]:
-    logged: dict[str, Logged] = {}
-    for entry in catalog.log.entries(connection, names):
-        with _reading(entry):
-            ref = AdapterRef.parse(entry.name)
-            logged.setdefault(ref.folded, Logged(ref)).add(entry)
-    return [*logged.values()]
-
-
-@contextmanager
-def _reading(entry: Entry) -> Iterator[None]:
-    """Refuse an entry that cannot be understood.
-
-    Raises:
-        AlteredLogError: In place of what the block raises.
-    """
-    try:
-        yield
-    except (InvalidNameError, KeyError, TypeError, ValueError) as error:
-        raise AlteredLogError(
-            f"Entry {entry.sequence} of the log does not say what was done to what ({error}): "
-            "somebody altered it.",
-            entry.sequence,
-        ) from error
+            logged: dict[str, Logged] = {}
+            for entry, name in entries_about(catalog.store, connection, names, trails):
+                with understood(entry):
+                    ref = AdapterRef.parse(entry.name)
+                    logged.setdefault(name, Logged(ref)).add(entry)
+            rows = _load(connection, [one.ref.folded for one in logged.values()])
+        yield [(one, rows[one.ref.folded]) for one in logged.values()]
 
 
 def _load(connection: Connection, names: Iterable[str]) -> dict[str, _Rows]:
@@ -293,8 +279,8 @@ def _compare(logged: Logged, rows: _Rows) -> Iterator[str]:
         spelled = AdapterRef(repository.owner, repository.name)
         if spelled != ref:
             yield _differs(str(ref), "name", ref, spelled)
-        if logged.dates and repository.created_at not in logged.dates:
-            yield _differs(str(ref), "date", min(logged.dates), repository.created_at)
+        if (date := logged.date(repository.created_at)) != repository.created_at:
+            yield _differs(str(ref), "date", date, repository.created_at)
         if repository.next_number != (expected := _next_number(logged, rows, matched)):
             yield _differs(str(ref), "next number", expected, repository.next_number)
     for digest, version in logged.versions.items():
@@ -366,7 +352,7 @@ def _write(catalog: Catalog, connection: Connection, logged: Logged, rows: _Rows
             "owner": ref.owner,
             "name": ref.name,
             "folded": ref.folded,
-            "created_at": min(logged.dates, default=logged.deleted_at),
+            "created_at": logged.date(None),
             "next_number": 1,
         }
         connection.execute(insert(REPOSITORIES), new)
@@ -382,14 +368,13 @@ def _write(catalog: Catalog, connection: Connection, logged: Logged, rows: _Rows
         _write_measurements(connection, logged, repository.id)
         _write_aliases(connection, logged, rows, matched)
     facts: dict[str, Any] = {"deleted_at": logged.deleted_at}
-    if logged.dates:
+    if logged.dates or logged.created_at is not None:
         facts |= {
             "owner": ref.owner,
             "name": ref.name,
             "next_number": _next_number(logged, rows, matched),
+            "created_at": logged.date(repository.created_at),
         }
-        if repository.created_at not in logged.dates:
-            facts["created_at"] = min(logged.dates)
     connection.execute(update(REPOSITORIES).where(of_repository).values(facts))
     list_newest(connection, repository.id)
 
