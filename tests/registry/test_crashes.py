@@ -27,15 +27,20 @@ from registry import (
 )
 from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
+from registry.errors import ExistsError
+from registry.history.repositories import Kind
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import GRACE, collect_garbage
 from registry.storage.blobs import verify_blob
 from registry.storage.files import CHUNK
 from registry.storage.folder_blobs import FolderBlobStore
+from tests.registry.history.conftest import puts
 from tests.support.power import PowerCut, before_each_step, failing_at
 from tests.support.trees import info_of
 
 ONE, TWO = AdapterRef.parse("alice/one"), AdapterRef.parse("two")
+PUSHED, MADE = AdapterRef.parse("ada/pushed"), AdapterRef.parse("ada/made")
+PUSHED_FILES = {"README.md": b"# New\n", "data/big.parquet": b"rows"}
 AT_ONCE = timedelta(0)
 
 
@@ -78,6 +83,30 @@ def admit(catalog: Catalog, stage: Stage) -> None:
         Tokens(catalog.store).create("alice", "laptop", "write")
 
 
+def commit(catalog: Catalog, stage: Stage) -> None:
+    there = catalog.history.find("model", PUSHED)
+    assert there is not None
+    changes = puts(catalog, PUSHED_FILES)
+    catalog.history.commit(there, "main", changes, title="push", actor="ada (laptop)")
+
+
+def create(catalog: Catalog, stage: Stage) -> None:
+    with contextlib.suppress(ExistsError):  # likewise
+        make_repository(catalog, "dataset", MADE)
+
+
+def remove(catalog: Catalog, stage: Stage) -> None:
+    there = catalog.history.find("model", PUSHED)
+    if there is not None:
+        catalog.history.delete(there, "ada (laptop)")
+
+
+def make_repository(catalog: Catalog, kind: Kind, ref: AdapterRef) -> None:
+    account = Accounts(catalog.store).find("ada")
+    assert account is not None
+    catalog.history.create(kind, ref, account_id=account.id, visibility="public", actor="ada")
+
+
 def condemn(catalog: Catalog, stage: Stage) -> None:
     collect_garbage(catalog)
 
@@ -86,7 +115,7 @@ def collect(catalog: Catalog, stage: Stage) -> None:
     collect_garbage(catalog, grace=AT_ONCE)
 
 
-OPERATIONS = (publish, alias, yank, delete, admit, condemn, collect)
+OPERATIONS = (publish, alias, yank, delete, admit, commit, create, remove, condemn, collect)
 Operation = Callable[[Catalog, Stage], None]
 
 
@@ -96,6 +125,10 @@ def stage(tmp_path: Path, make_folder: Callable[..., Folder]) -> Callable[[Opera
         catalog = open_catalog(tmp_path / "registry")
         kept = [catalog.publish(ONE, make_folder()) for _ in range(2)]
         catalog.publish(TWO, make_folder())
+        if operation in (commit, create, remove):
+            Accounts(catalog.store).add_user("ada")
+        if operation in (commit, remove):
+            make_repository(catalog, "model", PUSHED)
         if operation in (condemn, collect):
             catalog.delete(TWO)
             for path in (catalog.home / "blobs").rglob("*"):
@@ -118,6 +151,25 @@ def require_whole(catalog: Catalog, stage: Stage, image: object) -> None:
     assert numbers in ([2, 1], [3, 2, 1]), image
     if numbers == [3, 2, 1]:
         assert catalog.resolve(ONE.at(3)).manifest_digest == stage.new.manifest.digest
+    for kind, ref in (("model", PUSHED), ("dataset", MADE)):
+        require_old_or_new(catalog, kind, ref)
+
+
+def require_old_or_new(catalog: Catalog, kind: Kind, ref: AdapterRef) -> None:
+    """Nothing of a repository is there by halves: its first commit, or all that was pushed."""
+    there = catalog.history.find(kind, ref)
+    if there is None:
+        return
+    head = catalog.history.resolve(there, "main")
+    files = {file.path: file for file in catalog.history.tree(head).files}
+    pushed = files.keys() - {".gitattributes"}
+    assert (len(catalog.history.commits(head, 10)), pushed) in (
+        (1, set()),
+        (2, PUSHED_FILES.keys()),
+    )
+    for path in pushed:
+        with catalog.blobs.open(files[path].sha256) as stream:
+            assert stream.read() == PUSHED_FILES[path]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -139,6 +191,12 @@ def test_whatever_step_a_kill_or_a_power_cut_comes_before_the_registry_is_whole(
         require_whole(catalog, prepared, image)
         if operation is publish:
             assert catalog.resolve(ONE).number == 3
+        pushed = catalog.history.find("model", PUSHED)
+        if operation is commit:
+            assert pushed is not None
+            assert catalog.history.resolve(pushed, "main").title == "push"
+        if operation is remove:
+            assert pushed is None
         catalog.close()
         shutil.rmtree(image)
 

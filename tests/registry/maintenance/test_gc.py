@@ -13,6 +13,7 @@ from filelock import FileLock
 from sqlalchemy import Connection, delete, select, text, update
 
 from registry import AdapterRef, Catalog, Folder, open_catalog
+from registry.accounts.accounts import Accounts
 from registry.database import connections as sqlite_connections
 from registry.errors import AlteredRowsError, DatabaseError
 from registry.log.log import Log
@@ -21,6 +22,8 @@ from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import GRACE, RUN_GRACE, Collection, collect_garbage
 from registry.tables.models import FILES, TREES
 from registry.tables.references import condemn
+from tests.registry.history.conftest import puts
+from tests.support.trees import info_of
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")
@@ -373,3 +376,26 @@ def test_a_dry_run_finds_a_lost_version_in_the_trash_and_leaves_it_there(
     with pytest.raises(AlteredRowsError, match="alice/sst2@1 has lost its rows"):
         collect_garbage(catalog, dry_run=True)
     assert catalog.blobs.trash() == trash
+
+
+@pytest.mark.parametrize("place", ["condemned", "in the trash"])
+def test_a_commit_of_bytes_that_are_about_to_go_ends_with_them_there(
+    catalog: Catalog, place: str
+) -> None:
+    account = Accounts(catalog.store).add_user("ada")
+    ref = AdapterRef.parse("ada/x")
+    there = catalog.history.create(
+        "dataset", ref, account_id=account.id, visibility="public", actor="ada"
+    )
+    files = {"a.txt": b"small", "b.parquet": b"large"}
+    changes = puts(catalog, files)
+    assert collect_garbage(catalog, grace=AT_ONCE).condemned == 2
+    if place == "in the trash":
+        catalog.blobs.discard(sorted(info_of(content).sha256 for content in files.values()))
+    commit = catalog.history.commit(there, "main", changes, title="push", actor="ada")
+    for _ in range(3):
+        collect_garbage(catalog, grace=AT_ONCE)
+    for path, content in files.items():
+        file = catalog.history.file(commit, path)
+        assert catalog.blobs.examine(file.sha256) == info_of(content)
+    assert check_registry(catalog, full=True).findings == ()
