@@ -16,7 +16,7 @@ from registry.errors import HubkitError
 from registry.server.admitting import admit
 from registry.server.asking import Asking
 from registry.server.counting import EVERY
-from registry.server.errors import answer_of
+from registry.server.errors import answer_of, refuse
 from registry.server.hub import Hub
 from registry.server.receiving import Incoming, drain, read_body
 from registry.server.routes import Match, Route, Routes
@@ -39,6 +39,7 @@ _SAFE = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
     (b"referrer-policy", b"no-referrer"),
 )
+_CUT_OFF = refuse(400, "The body of this request did not come to its end.")
 
 
 class App:
@@ -65,9 +66,12 @@ class App:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = uuid.uuid4().hex[:16]
         added = (*_SAFE, (b"x-request-id", request_id.encode()))
+        has_started = False
 
         async def send_more(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 message["headers"] = [*message["headers"], *added]
             await send(message)
 
@@ -77,6 +81,9 @@ class App:
             await answer(scope, incoming, send_more)
         except ClientDisconnect:
             logger.debug("request %s: the client left", request_id)
+            if not has_started:
+                # It may listen still; the server would answer 500 in our place.
+                await _CUT_OFF(scope, incoming, send_more)
 
     async def _answer(self, scope: Scope, incoming: Incoming, request_id: str) -> ASGIApp:
         try:

@@ -296,7 +296,7 @@ class Taking(Generic[Told]):
         try:
             response = await self._take(incoming)
         except ClientDisconnect:
-            return
+            raise
         except Exception as error:
             await drain(incoming)
             response = answer_of(error, self.request_id)

@@ -69,5 +69,6 @@ def squash(hub: Hub, ask: Asking) -> Response:
     """Make the history of a branch one commit with the files that it has now."""
     branch = ask.params["branch"]
     message = ask.read(_Squash).message or f"Squash {branch}"
-    hub.history.squash(ask.repository, branch, message, ask.actor)
+    made = hub.history.squash(ask.repository, branch, message, ask.actor)
+    hub.conversions.add(ask.repository, made)  # the commit that waited is gone
     return JSONResponse({})

@@ -133,7 +133,7 @@ class _Making:
         try:
             body = await read_body(incoming, shard.MOST_BODY, self.length)
         except ClientDisconnect:
-            return
+            raise
         except Exception as error:
             await drain(incoming)
             await answer_of(error, self.request_id)(scope, receive, send)

@@ -27,6 +27,7 @@ from registry.history.git import blob_id, commit_id, tree_id
 from registry.history.repositories import Repository
 from registry.history.trees import TreeFile
 from registry.history.uploads import Reader
+from registry.maintenance.rebuild import rebuild
 from registry.search.search import search
 from registry.storage.files import FileInfo
 from registry.tables.models import TREES
@@ -275,6 +276,29 @@ def test_squashing_leaves_one_commit_and_those_of_versions(
     assert history.resolve(repository, "v1").oid == published.oid
     with pytest.raises(RevisionNotFoundError):
         history.resolve(repository, lost.oid)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("is_adapter", [True, False])
+def test_what_a_squashed_commit_holds_is_brought_back_from_the_log(
+    catalog: Catalog,
+    repository: Repository,
+    push: Push,
+    make_folder: Callable[..., Folder],
+    is_adapter: bool,
+) -> None:
+    push(files_of(make_folder()) if is_adapter else {"a.txt": b"a"})
+    squashed = catalog.history.squash(repository, "main", "all", "ada")
+    assert (squashed.version, squashed.reason is None) == (
+        (1, True) if is_adapter else (None, False)
+    )
+    catalog.database.close()
+    catalog.database.path.unlink()
+    rebuild(catalog)
+    again = catalog.history.find("model", REF)
+    assert again is not None
+    back = catalog.history.resolve(again, squashed.oid)
+    assert (back.version, back.reason) == (squashed.version, squashed.reason)
 
 
 def test_a_deleted_repository_comes_back_empty_to_its_account_alone(

@@ -262,3 +262,9 @@ def test_no_body_makes_the_hub_fail(asks: Ask, people: People, route: Any, body:
     require_repository(asks, people)
     answer = asks(route.method, path.replace("{branch}", "b"), by="alice", body=body)
     assert answer.status < 500 or answer.status == 501, (answer.status, answer.body)
+
+
+def test_a_body_that_does_not_come_to_its_end_is_malformed(asks: Ask) -> None:
+    answer = asks("POST", "/api/repos/create", by="alice", body=b'{"name": "x"}', cut=True)
+    assert answer.status == 400
+    assert "did not come to its end" in answer.headers["x-error-message"]
