@@ -10,7 +10,8 @@ from hubkit.sharing.pickles import convert_blobs
 from registry import AdapterRef, Catalog
 from registry.accounts.accounts import Accounts
 from registry.errors import VersionNotFoundError
-from registry.history.history import PENDING, History
+from registry.history.committing import PENDING
+from registry.history.history import History
 from registry.history.repositories import Repository
 from registry.maintenance.rebuild import rebuild
 from tests.registry.history.conftest import puts

@@ -1,9 +1,6 @@
 """The history of repositories: all that a hub can be asked of them, or told."""
 
-import io
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -11,48 +8,29 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from registry.errors import (
-    ConflictError,
-    CorruptBlobError,
-    DamagedBlobError,
-    DatabaseError,
     EntryNotFoundError,
-    FolderError,
-    HubkitError,
-    InvalidNameError,
-    ManifestError,
-    ParentNotFoundError,
-    PickledWeightsError,
-    RevisionNotFoundError,
-    StaleParentError,
-    StorageError,
 )
-from registry.folders import Given, read_tree
-from registry.history.cards import Facts, facts_of, read_card_of, write_listing
-from registry.history.changes import Change, Put, apply
+from registry.history.cards import Facts
+from registry.history.changes import Change
 from registry.history.commits import (
     Branch,
     Commit,
     Tag,
     add_commit,
-    check_message,
     drop_branch,
     drop_tag,
     find_branch,
-    find_commit,
-    find_pending,
     forget_unreachable,
     list_branches,
     list_tags,
-    load_commit,
     make_branch,
     make_tag,
-    note_version,
     point_branch,
     require_commit,
     resolve_revision,
-    tag_version,
     walk,
 )
+from registry.history.committing import Committer, Convert
 from registry.history.listing import Listed, Query, list_page, load_facts
 from registry.history.names import MAIN
 from registry.history.repositories import (
@@ -65,57 +43,26 @@ from registry.history.repositories import (
     make_repository,
     rename_repository,
 )
+from registry.history.steps import (
+    account_name,
+    keep_bytes,
+    log_change,
+    require_branch,
+    store_contents,
+    whole_seconds,
+)
 from registry.history.trees import LARGE_ENDINGS, Tree, TreeFile, find_file, load_tree
 from registry.history.uploads import Reader, possessed, remember_uploads
 from registry.history.versions import details_of, facts_at, list_again
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.storage.blobs import BlobStore
 from registry.storage.files import FileInfo
 from registry.store import Store
 from registry.tables.edit import delete_adapter, remove_history
 from registry.tables.models import BRANCHES, HUB_LISTINGS, REPOSITORIES
-from registry.tables.record import (
-    MAX_GIVEN_NUMBER,
-    Publication,
-    record_version,
-    require_number,
-    require_publishable,
-)
-from registry.tables.references import spare
-from registry.tables.versions import load_version
 
 _TRIES = 100
 _FIRST_FILE = ".gitattributes"
-PENDING = "Its weights are pickled. They are being converted: the version appears after that."
-"""Why a commit has no version yet."""
-
-Convert = Callable[[BlobStore, Mapping[str, FileInfo], str], Mapping[str, FileInfo]]
-
-# Nobody can be asked for the labels of a head that does not name them.
-_UNASKED = Given(labels=None)
-_NUMBER_ASKED = re.compile(r"(?:\A|\n)Version: ([1-9][0-9]{0,9})\s*\Z")
-
-
-class _OvertakenError(Exception):
-    """Another commit came to the branch first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """What a commit would hold.
-
-    Attributes:
-        tree: Its files.
-        facts: What a hub lists of it.
-        manifest: The version in it; None if there is none.
-        reason: Why there is none; None if nobody would expect one.
-    """
-
-    tree: Tree
-    facts: Facts
-    manifest: Manifest | None = None
-    reason: str | None = None
 
 
 class History:
@@ -130,7 +77,7 @@ class History:
 
     def __init__(self, store: Store, convert: Convert | None = None) -> None:
         """Touch nothing yet."""
-        self._store, self._convert = store, convert
+        self._committer = Committer(store, convert)
         self._database, self._blobs, self._log = store.database, store.blobs, store.log
 
     # Repositories
@@ -160,26 +107,27 @@ class History:
         """
         rules = "".join(f"*{end} filter=lfs diff=lfs merge=lfs -text\n" for end in LARGE_ENDINGS)
         tree = Tree.of([TreeFile.small(_FIRST_FILE, rules.encode())])
-        self._put(rules.encode(), tree.to_json())
+        store_contents(self._blobs, rules.encode(), tree.to_json())
 
         def change(connection: Connection) -> Repository:
-            at = _now()
+            at = whole_seconds()
             made = make_repository(
                 connection, kind, ref, account_id=account_id, visibility=visibility, at=at
             )
-            self._keep(connection, {tree.digest, tree.files[0].sha256})
+            keep_bytes(connection, self._blobs, {tree.digest, tree.files[0].sha256})
             head = add_commit(
                 connection,
                 made.id,
                 tree,
                 parent=None,
-                author=_name(actor),
+                author=account_name(actor),
                 message="Make the repository",
                 at=at,
             )
             point_branch(connection, head)
             list_again(self._blobs, connection, made)
-            self._append(
+            log_change(
+                self._log,
                 connection,
                 "create",
                 made,
@@ -225,7 +173,7 @@ class History:
                 .where(HUB_LISTINGS.c.repository_id == repository.id)
                 .values(visibility=visibility)
             )
-            self._append(connection, "settings", current, actor, visibility=visibility)
+            log_change(self._log, connection, "settings", current, actor, visibility=visibility)
 
         self._database.transact(change)
 
@@ -244,7 +192,9 @@ class History:
             rename_repository(connection, current, ref, account_id)
             moved = load_repository(connection, repository.id)
             list_again(self._blobs, connection, moved)
-            self._append(connection, "move", current, actor, to=moved.place, account=ref.owner)
+            log_change(
+                self._log, connection, "move", current, actor, to=moved.place, account=ref.owner
+            )
 
         self._database.transact(change)
 
@@ -269,8 +219,14 @@ class History:
                     .where(REPOSITORIES.c.id == current.id)
                     .values(deleted_at=at)
                 )
-            self._append(
-                connection, "delete", current, actor, numbers=numbers, deleted_at=at.isoformat()
+            log_change(
+                self._log,
+                connection,
+                "delete",
+                current,
+                actor,
+                numbers=numbers,
+                deleted_at=at.isoformat(),
             )
 
         self._database.transact(change)
@@ -423,7 +379,7 @@ class History:
         def change(connection: Connection) -> None:
             current = load_repository(connection, repository.id)
             make_branch(connection, current.full_name, name, require_commit(connection, at))
-            self._append(connection, "branch", current, actor, branch=name, commit=at.oid)
+            log_change(self._log, connection, "branch", current, actor, branch=name, commit=at.oid)
 
         self._database.transact(change)
 
@@ -438,7 +394,7 @@ class History:
         def change(connection: Connection) -> None:
             current = load_repository(connection, repository.id)
             drop_branch(connection, current.id, current.full_name, name)
-            self._append(connection, "unbranch", current, actor, branch=name)
+            log_change(self._log, connection, "unbranch", current, actor, branch=name)
 
         self._database.transact(change)
 
@@ -461,7 +417,7 @@ class History:
             )
             make_tag(connection, current.full_name, name, there, message=message, created_at=now)
             details = {"tag": name, "commit": at.oid, "created_at": now.isoformat()}
-            self._append(connection, "tag", current, actor, message=message, **details)
+            log_change(self._log, connection, "tag", current, actor, message=message, **details)
 
         self._database.transact(change)
 
@@ -476,7 +432,7 @@ class History:
         def change(connection: Connection) -> None:
             current = load_repository(connection, repository.id)
             drop_tag(connection, current.id, current.full_name, name)
-            self._append(connection, "untag", current, actor, tag=name)
+            log_change(self._log, connection, "untag", current, actor, tag=name)
 
         self._database.transact(change)
 
@@ -488,15 +444,15 @@ class History:
         """
 
         def change(connection: Connection) -> Commit:
-            at, current = _now(), load_repository(connection, repository.id)
-            head = self._require_branch(connection, current, branch)
+            at, current = whole_seconds(), load_repository(connection, repository.id)
+            head = require_branch(connection, current, branch)
             tree = load_tree(connection, head.tree_id)
             made = add_commit(
                 connection,
                 current.id,
                 tree,
                 parent=None,
-                author=_name(actor),
+                author=account_name(actor),
                 message=message,
                 at=at,
                 revision_id=head.revision_id,
@@ -506,7 +462,8 @@ class History:
             if branch == MAIN:
                 list_again(self._blobs, connection, current)
             forget_unreachable(connection, current.id)
-            self._append(
+            log_change(
+                self._log,
                 connection,
                 "squash",
                 current,
@@ -578,43 +535,20 @@ class History:
             CorruptBlobError: The bytes of a file are not stored.
             RepositoryNotFoundError: Somebody deleted the repository.
         """
-        message = check_message(title, description)
-        asked = _NUMBER_ASKED.search(description)
-        number = None if asked is None else int(asked[1])
-        if number is not None:
-            require_number(repository.ref, number, most=MAX_GIVEN_NUMBER)
-        for _ in range(_TRIES):
-            with self._database.read() as connection:
-                load_repository(connection, repository.id)
-                head = self._require_branch(connection, repository, branch)
-                before = load_tree(connection, head.tree_id)
-            _require_parent(repository, branch, head, parent)
-            tree = apply(before, changes, repository.full_name)
-            if tree == before:
-                return head
-            is_version = repository.kind == "model" and (branch == MAIN or number is not None)
-            content = self._read(repository, tree, is_version)
-            new = {change.file.sha256 for change in changes if isinstance(change, Put)}
-            wanted = _Committing(
-                repository, branch, head, content, new, message, parent, number, actor, readable
-            )
-            try:
-                return self._database.transact(partial(self._record, wanted))
-            except _OvertakenError:
-                continue
-        raise StaleParentError(
-            f"The branch {branch} of {repository.full_name} changes faster than it can be "
-            "committed to.",
+        return self._committer.commit(
+            repository,
             branch,
+            changes,
+            title=title,
+            description=description,
+            parent=parent,
+            actor=actor,
+            readable=readable,
         )
 
     def pending(self) -> list[tuple[Repository, Commit]]:
         """Return the commits whose pickled weights are not converted yet."""
-        with self._database.read() as connection:
-            return [
-                (load_repository(connection, commit.repository_id), commit)
-                for commit in find_pending(connection, PENDING)
-            ]
+        return self._committer.pending()
 
     def convert(self, repository: Repository, commit: Commit) -> None:
         """Make the version of a commit with pickled weights, or note why there is none.
@@ -622,226 +556,7 @@ class History:
         Raises:
             StorageError: A disk is full or not writable; the commit is as it was.
         """
-        assert self._convert is not None
-        tree, named = self.tree(commit), repository.full_name
-        manifest, reason = None, None
-        try:
-            files = self._convert(self._blobs, {file.path: file.info for file in tree.files}, named)
-            manifest = read_tree(self._blobs, files, named, _UNASKED).manifest
-            self._put(manifest.to_json())
-        except (StorageError, DatabaseError):
-            raise
-        except HubkitError as error:
-            reason = str(error)
-        asked = _NUMBER_ASKED.search(commit.description)
-        card = read_card_of(self._blobs, tree, named)
-        content = _Content(tree, facts_of(tree, card, manifest), manifest, reason)
-        wanted = _Committing(
-            *(repository, MAIN, commit, content, set(), commit.message, None),
-            *(None if asked is None else int(asked[1]), commit.author, None),
-        )
-        self._database.transact(partial(self._convert_late, wanted))
-
-    def _convert_late(self, wanted: "_Committing", connection: Connection) -> None:
-        repository = load_repository(connection, wanted.repository.id)
-        commit = find_commit(connection, repository.id, wanted.head.oid)
-        if commit is None or commit.reason != PENDING:
-            return  # squashed, or another process was quicker
-        content, manifest = wanted.content, wanted.content.manifest
-        revision, is_new, reason = None, False, content.reason
-        publication = Publication(
-            author=commit.author,
-            message=commit.message,
-            created_at=commit.created_at,
-            number=wanted.number,
-        )
-        if manifest is not None:
-            reason = self._refusal(connection, repository, wanted)
-        if manifest is not None and reason is None:
-            self._keep(connection, {manifest.digest, *(f.sha256 for f in manifest.files.values())})
-            try:
-                revision, is_new = record_version(connection, repository.ref, manifest, publication)
-            except ConflictError as error:
-                reason = str(error)
-        note_version(connection, commit.id, revision, reason)
-        commit = load_commit(connection, commit.id)
-        if is_new:
-            tag_version(connection, repository.full_name, commit, commit.created_at)
-        head = find_branch(connection, repository.id)
-        if head is not None and head.id == commit.id:
-            write_listing(connection, repository, commit, content.facts)
-        committed = details_of(commit, content.tree, None)
-        if is_new and revision is not None:
-            version = load_version(connection, revision)
-            self._log.append_publication(connection, version, actor=commit.author, **committed)
-        else:
-            self._append_commit(connection, repository, commit, commit.author, committed)
-
-    def _record(self, wanted: "_Committing", connection: Connection) -> Commit:
-        repository = load_repository(connection, wanted.repository.id)
-        head = self._require_branch(connection, repository, wanted.branch)
-        _require_parent(repository, wanted.branch, head, wanted.parent)
-        if head.oid != wanted.head.oid:
-            raise _OvertakenError
-        at, content = _now(), wanted.content
-        self._keep(connection, {*wanted.new, content.tree.digest})
-        revision, is_new, reason = None, False, content.reason
-        publication = Publication(
-            author=_name(wanted.actor), message=wanted.message, created_at=at, number=wanted.number
-        )
-        if content.manifest is not None:
-            manifest = content.manifest
-            reason = self._refusal(connection, repository, wanted)
-            if reason is None:
-                self._keep(connection, {manifest.digest})
-                revision, is_new = record_version(connection, repository.ref, manifest, publication)
-        commit = add_commit(
-            connection,
-            repository.id,
-            content.tree,
-            parent=head,
-            author=publication.author,
-            message=wanted.message,
-            at=at,
-            revision_id=revision,
-            reason=reason,
-        )
-        point_branch(connection, commit, wanted.branch)
-        if is_new:
-            tag_version(connection, repository.full_name, commit, at)
-        if wanted.branch == MAIN:
-            write_listing(connection, repository, commit, content.facts)
-        committed = details_of(commit, content.tree, wanted.branch)
-        if is_new and revision is not None:
-            version = load_version(connection, revision)
-            self._log.append_publication(connection, version, actor=wanted.actor, **committed)
-        else:
-            self._append_commit(connection, repository, commit, wanted.actor, committed)
-        return commit
-
-    def _append_commit(
-        self,
-        connection: Connection,
-        repository: Repository,
-        commit: Commit,
-        actor: str,
-        committed: dict[str, Any],
-    ) -> None:
-        self._append(
-            connection,
-            "commit",
-            repository,
-            actor,
-            author=commit.author,
-            message=commit.message,
-            created_at=commit.created_at.isoformat(),
-            number=commit.version,
-            reason=commit.reason,
-            **committed,
-        )
-
-    def _refusal(
-        self, connection: Connection, repository: Repository, wanted: "_Committing"
-    ) -> str | None:
-        """Why an adapter that is complete makes no version."""
-        manifest = wanted.content.manifest
-        assert manifest is not None
-        try:
-            require_publishable(connection, repository.ref, manifest)
-            if wanted.readable is not None and not wanted.readable(connection, manifest):
-                raise ParentNotFoundError("It is made of adapters that are not on this hub.")
-        except ParentNotFoundError:
-            named = ", ".join(parent.ref for parent in manifest.parents)
-            return f"It is made of adapters that are not on this hub: {named}. Push them first."
-        return None
-
-    def _read(self, repository: Repository, tree: Tree, is_version: bool) -> _Content:
-        """Look at what a commit would hold, and store what a version needs beside its files."""
-        manifest, reason = None, None
-        files = {file.path: file.info for file in tree.files}
-        if is_version:
-            try:
-                manifest = read_tree(self._blobs, files, repository.full_name, _UNASKED).manifest
-            except DamagedBlobError:
-                raise
-            except PickledWeightsError as error:
-                reason = str(error) if self._convert is None else PENDING
-            except (CorruptBlobError, FolderError, InvalidNameError, ManifestError) as error:
-                reason = str(error)
-        card = read_card_of(self._blobs, tree, repository.full_name)
-        contents = [tree.to_json()]
-        if manifest is not None:
-            contents.append(manifest.to_json())
-        self._put(*contents)
-        return _Content(tree, facts_of(tree, card, manifest), manifest, reason)
-
-    # What the methods above share
-
-    def _put(self, *contents: bytes) -> None:
-        for content in contents:
-            self._blobs.put(io.BytesIO(content), label="what a commit needs")
-
-    def _keep(self, connection: Connection, digests: set[str]) -> None:
-        """Make sure that bytes are there, and stay."""
-        spare(connection, digests)
-        for digest in sorted(digests):
-            if self._blobs.ensure_in_place(digest) is None:
-                raise CorruptBlobError(
-                    f"The bytes {digest[:12]} that a commit names are not stored. Send them again.",
-                    digest,
-                )
-
-    def _require_branch(
-        self, connection: Connection, repository: Repository, branch: str
-    ) -> Commit:
-        found = None if "\0" in branch else find_branch(connection, repository.id, branch)
-        if found is None:
-            raise RevisionNotFoundError(
-                f"{repository.full_name} has no branch {branch!r}.", branch, given=branch
-            )
-        return found
-
-    def _append(
-        self,
-        connection: Connection,
-        action: Any,
-        repository: Repository,
-        actor: str,
-        **details: Any,
-    ) -> None:
-        """Log a change; names of adapters alone are names in the log."""
-        if repository.kind == "model":
-            self._log.append(connection, action, repository.ref, actor=actor, **details)
-        else:
-            place = repository.place
-            self._log.append(connection, action, actor=actor, repository=place, **details)
-
-
-@dataclass(frozen=True, slots=True)
-class _Committing:
-    """One try of `History.commit`."""
-
-    repository: Repository
-    branch: str
-    head: Commit
-    content: _Content
-    new: set[str]
-    message: str
-    parent: str | None
-    number: int | None
-    actor: str
-    readable: Callable[[Connection, Manifest], bool] | None
-
-
-def _require_parent(repository: Repository, branch: str, head: Commit, parent: str | None) -> None:
-    if parent is not None and head.oid != parent:
-        raise StaleParentError(
-            f"The branch {branch} of {repository.full_name} is at {head.oid[:12]}, but the commit "
-            f"was made for {parent[:12]}: somebody else committed meanwhile.",
-            branch,
-            expected=parent,
-            found=head.oid,
-        )
+        self._committer.convert(repository, commit)
 
 
 def _states(tree: Tree, paths: set[str]) -> dict[str, Any]:
@@ -854,13 +569,3 @@ def _states(tree: Tree, paths: set[str]) -> dict[str, Any]:
             if letter == "/" and (folder := file.path[:end]) in paths:
                 states.setdefault(folder, []).append((file.path, file.oid))
     return states
-
-
-def _name(actor: str) -> str:
-    """Return the account of an actor, without the token that it showed."""
-    return actor.partition(" (")[0]
-
-
-def _now() -> datetime:
-    # Git counts in seconds.
-    return datetime.now(UTC).replace(microsecond=0)

@@ -6,7 +6,8 @@ import threading
 
 from registry.errors import HubkitError
 from registry.history.commits import Commit
-from registry.history.history import PENDING, History
+from registry.history.committing import PENDING
+from registry.history.history import History
 from registry.history.repositories import Repository
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
 from registry.catalog.catalog import Catalog
 from registry.errors import HostError
-from registry.history.history import Convert, History
+from registry.history.committing import Convert
+from registry.history.history import History
 from registry.server.converting import Conversions
 from registry.server.counting import Counts
 from registry.server.memory import Memory

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from registry.errors import InvalidNameError, TakenAddressError
-from registry.history.history import Convert
+from registry.history.committing import Convert
 from registry.home import find_catalog
 from registry.server.app import App
 from registry.server.hub import Hub, Settings

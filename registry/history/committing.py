@@ -1,0 +1,356 @@
+"""How a commit is made, and the version that is in it."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from registry.errors import (
+    ConflictError,
+    CorruptBlobError,
+    DamagedBlobError,
+    DatabaseError,
+    FolderError,
+    HubkitError,
+    InvalidNameError,
+    ManifestError,
+    ParentNotFoundError,
+    PickledWeightsError,
+    StaleParentError,
+    StorageError,
+)
+from registry.folders import Given, read_tree
+from registry.history.cards import Facts, facts_of, read_card_of, write_listing
+from registry.history.changes import Change, Put, apply
+from registry.history.commits import (
+    Commit,
+    add_commit,
+    check_message,
+    find_branch,
+    find_commit,
+    find_pending,
+    load_commit,
+    note_version,
+    point_branch,
+    tag_version,
+)
+from registry.history.names import MAIN
+from registry.history.repositories import Repository, load_repository
+from registry.history.steps import (
+    account_name,
+    keep_bytes,
+    log_change,
+    require_branch,
+    store_contents,
+    whole_seconds,
+)
+from registry.history.trees import Tree, load_tree
+from registry.history.versions import details_of
+from registry.manifest import Manifest
+from registry.storage.blobs import BlobStore
+from registry.storage.files import FileInfo
+from registry.store import Store
+from registry.tables.record import (
+    MAX_GIVEN_NUMBER,
+    Publication,
+    record_version,
+    require_number,
+    require_publishable,
+)
+from registry.tables.versions import load_version
+
+_TRIES = 100
+
+PENDING = "Its weights are pickled. They are being converted: the version appears after that."
+"""Why a commit has no version yet."""
+
+Convert = Callable[[BlobStore, Mapping[str, FileInfo], str], Mapping[str, FileInfo]]
+
+# Nobody can be asked for the labels of a head that does not name them.
+_UNASKED = Given(labels=None)
+_NUMBER_ASKED = re.compile(r"(?:\A|\n)Version: ([1-9][0-9]{0,9})\s*\Z")
+
+
+class _OvertakenError(Exception):
+    """Another commit came to the branch first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a commit would hold.
+
+    Attributes:
+        tree: Its files.
+        facts: What a hub lists of it.
+        manifest: The version in it; None if there is none.
+        reason: Why there is none; None if nobody would expect one.
+    """
+
+    tree: Tree
+    facts: Facts
+    manifest: Manifest | None = None
+    reason: str | None = None
+
+
+class Committer:
+    """Makes commits.
+
+    Args:
+        store: What holds the registry.
+        convert: As for `History`.
+    """
+
+    def __init__(self, store: Store, convert: Convert | None) -> None:
+        """Touch nothing yet."""
+        self._convert = convert
+        self._database, self._blobs, self._log = store.database, store.blobs, store.log
+
+    def commit(
+        self,
+        repository: Repository,
+        branch: str,
+        changes: Sequence[Change],
+        *,
+        title: str,
+        description: str = "",
+        parent: str | None = None,
+        actor: str,
+        readable: Callable[[Connection, Manifest], bool] | None = None,
+    ) -> Commit:
+        """Change the files of a branch; `History.commit` says how."""
+        message = check_message(title, description)
+        asked = _NUMBER_ASKED.search(description)
+        number = None if asked is None else int(asked[1])
+        if number is not None:
+            require_number(repository.ref, number, most=MAX_GIVEN_NUMBER)
+        for _ in range(_TRIES):
+            with self._database.read() as connection:
+                load_repository(connection, repository.id)
+                head = require_branch(connection, repository, branch)
+                before = load_tree(connection, head.tree_id)
+            _require_parent(repository, branch, head, parent)
+            tree = apply(before, changes, repository.full_name)
+            if tree == before:
+                return head
+            is_version = repository.kind == "model" and (branch == MAIN or number is not None)
+            content = self._read(repository, tree, is_version)
+            new = {change.file.sha256 for change in changes if isinstance(change, Put)}
+            wanted = _Committing(
+                repository, branch, head, content, new, message, parent, number, actor, readable
+            )
+            try:
+                return self._database.transact(partial(self._record, wanted))
+            except _OvertakenError:
+                continue
+        raise StaleParentError(
+            f"The branch {branch} of {repository.full_name} changes faster than it can be "
+            "committed to.",
+            branch,
+        )
+
+    def pending(self) -> list[tuple[Repository, Commit]]:
+        """Return the commits whose pickled weights are not converted yet."""
+        with self._database.read() as connection:
+            return [
+                (load_repository(connection, commit.repository_id), commit)
+                for commit in find_pending(connection, PENDING)
+            ]
+
+    def convert(self, repository: Repository, commit: Commit) -> None:
+        """Make the version of a commit with pickled weights, or note why there is none.
+
+        Raises:
+            StorageError: A disk is full or not writable; the commit is as it was.
+        """
+        assert self._convert is not None
+        named = repository.full_name
+        with self._database.read() as connection:
+            tree = load_tree(connection, commit.tree_id)
+        manifest, reason = None, None
+        try:
+            files = self._convert(self._blobs, {file.path: file.info for file in tree.files}, named)
+            manifest = read_tree(self._blobs, files, named, _UNASKED).manifest
+            store_contents(self._blobs, manifest.to_json())
+        except (StorageError, DatabaseError):
+            raise
+        except HubkitError as error:
+            reason = str(error)
+        asked = _NUMBER_ASKED.search(commit.description)
+        card = read_card_of(self._blobs, tree, named)
+        content = _Content(tree, facts_of(tree, card, manifest), manifest, reason)
+        wanted = _Committing(
+            *(repository, MAIN, commit, content, set(), commit.message, None),
+            *(None if asked is None else int(asked[1]), commit.author, None),
+        )
+        self._database.transact(partial(self._convert_late, wanted))
+
+    def _convert_late(self, wanted: "_Committing", connection: Connection) -> None:
+        repository = load_repository(connection, wanted.repository.id)
+        commit = find_commit(connection, repository.id, wanted.head.oid)
+        if commit is None or commit.reason != PENDING:
+            return  # squashed, or another process was quicker
+        content, manifest = wanted.content, wanted.content.manifest
+        revision, is_new, reason = None, False, content.reason
+        publication = Publication(
+            author=commit.author,
+            message=commit.message,
+            created_at=commit.created_at,
+            number=wanted.number,
+        )
+        if manifest is not None:
+            reason = self._refusal(connection, repository, wanted)
+        if manifest is not None and reason is None:
+            keep_bytes(
+                connection,
+                self._blobs,
+                {manifest.digest, *(f.sha256 for f in manifest.files.values())},
+            )
+            try:
+                revision, is_new = record_version(connection, repository.ref, manifest, publication)
+            except ConflictError as error:
+                reason = str(error)
+        note_version(connection, commit.id, revision, reason)
+        commit = load_commit(connection, commit.id)
+        if is_new:
+            tag_version(connection, repository.full_name, commit, commit.created_at)
+        head = find_branch(connection, repository.id)
+        if head is not None and head.id == commit.id:
+            write_listing(connection, repository, commit, content.facts)
+        committed = details_of(commit, content.tree, None)
+        if is_new and revision is not None:
+            version = load_version(connection, revision)
+            self._log.append_publication(connection, version, actor=commit.author, **committed)
+        else:
+            self._append_commit(connection, repository, commit, commit.author, committed)
+
+    def _record(self, wanted: "_Committing", connection: Connection) -> Commit:
+        repository = load_repository(connection, wanted.repository.id)
+        head = require_branch(connection, repository, wanted.branch)
+        _require_parent(repository, wanted.branch, head, wanted.parent)
+        if head.oid != wanted.head.oid:
+            raise _OvertakenError
+        at, content = whole_seconds(), wanted.content
+        keep_bytes(connection, self._blobs, {*wanted.new, content.tree.digest})
+        revision, is_new, reason = None, False, content.reason
+        publication = Publication(
+            author=account_name(wanted.actor),
+            message=wanted.message,
+            created_at=at,
+            number=wanted.number,
+        )
+        if content.manifest is not None:
+            manifest = content.manifest
+            reason = self._refusal(connection, repository, wanted)
+            if reason is None:
+                keep_bytes(connection, self._blobs, {manifest.digest})
+                revision, is_new = record_version(connection, repository.ref, manifest, publication)
+        commit = add_commit(
+            connection,
+            repository.id,
+            content.tree,
+            parent=head,
+            author=publication.author,
+            message=wanted.message,
+            at=at,
+            revision_id=revision,
+            reason=reason,
+        )
+        point_branch(connection, commit, wanted.branch)
+        if is_new:
+            tag_version(connection, repository.full_name, commit, at)
+        if wanted.branch == MAIN:
+            write_listing(connection, repository, commit, content.facts)
+        committed = details_of(commit, content.tree, wanted.branch)
+        if is_new and revision is not None:
+            version = load_version(connection, revision)
+            self._log.append_publication(connection, version, actor=wanted.actor, **committed)
+        else:
+            self._append_commit(connection, repository, commit, wanted.actor, committed)
+        return commit
+
+    def _append_commit(
+        self,
+        connection: Connection,
+        repository: Repository,
+        commit: Commit,
+        actor: str,
+        committed: dict[str, Any],
+    ) -> None:
+        log_change(
+            self._log,
+            connection,
+            "commit",
+            repository,
+            actor,
+            author=commit.author,
+            message=commit.message,
+            created_at=commit.created_at.isoformat(),
+            number=commit.version,
+            reason=commit.reason,
+            **committed,
+        )
+
+    def _refusal(
+        self, connection: Connection, repository: Repository, wanted: "_Committing"
+    ) -> str | None:
+        """Why an adapter that is complete makes no version."""
+        manifest = wanted.content.manifest
+        assert manifest is not None
+        try:
+            require_publishable(connection, repository.ref, manifest)
+            if wanted.readable is not None and not wanted.readable(connection, manifest):
+                raise ParentNotFoundError("It is made of adapters that are not on this hub.")
+        except ParentNotFoundError:
+            named = ", ".join(parent.ref for parent in manifest.parents)
+            return f"It is made of adapters that are not on this hub: {named}. Push them first."
+        return None
+
+    def _read(self, repository: Repository, tree: Tree, is_version: bool) -> _Content:
+        """Look at what a commit would hold, and store what a version needs beside its files."""
+        manifest, reason = None, None
+        files = {file.path: file.info for file in tree.files}
+        if is_version:
+            try:
+                manifest = read_tree(self._blobs, files, repository.full_name, _UNASKED).manifest
+            except DamagedBlobError:
+                raise
+            except PickledWeightsError as error:
+                reason = str(error) if self._convert is None else PENDING
+            except (CorruptBlobError, FolderError, InvalidNameError, ManifestError) as error:
+                reason = str(error)
+        card = read_card_of(self._blobs, tree, repository.full_name)
+        contents = [tree.to_json()]
+        if manifest is not None:
+            contents.append(manifest.to_json())
+        store_contents(self._blobs, *contents)
+        return _Content(tree, facts_of(tree, card, manifest), manifest, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Committing:
+    """One try of `Committer.commit`."""
+
+    repository: Repository
+    branch: str
+    head: Commit
+    content: _Content
+    new: set[str]
+    message: str
+    parent: str | None
+    number: int | None
+    actor: str
+    readable: Callable[[Connection, Manifest], bool] | None
+
+
+def _require_parent(repository: Repository, branch: str, head: Commit, parent: str | None) -> None:
+    if parent is not None and head.oid != parent:
+        raise StaleParentError(
+            f"The branch {branch} of {repository.full_name} is at {head.oid[:12]}, but the commit "
+            f"was made for {parent[:12]}: somebody else committed meanwhile.",
+            branch,
+            expected=parent,
+            found=head.oid,
+        )
