@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from registry.database.database import TEXT_TABLE, VERSION_TABLE, Database
-from registry.history.trails import Trails
+from registry.history.logged.trails import Trails
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.column_types import Real, Truth, UtcDateTime, Whole

@@ -16,9 +16,9 @@ from registry.errors import (
     ManifestError,
     NotFoundError,
 )
-from registry.history.replay import HISTORY, replay_history, replay_publication
+from registry.history.logged.replay import HISTORY, replay_history, replay_publication
+from registry.history.logged.trails import Trails, subject
 from registry.history.repositories import Kind, folded_name
-from registry.history.trails import Trails, subject
 from registry.history.versions import is_committed
 from registry.log.entry import Entry
 from registry.log.records import RecordStore

@@ -21,9 +21,8 @@ from registry.errors import (
 )
 from registry.history.cards import grams_of, listing_row
 from registry.history.commits import find_branch
-from registry.history.remake import Told, remake
-from registry.history.repositories import find_repository, folded_name
-from registry.history.trails import (
+from registry.history.logged.remake import Told, remake
+from registry.history.logged.trails import (
     Trails,
     entries_about,
     name_pages,
@@ -31,6 +30,7 @@ from registry.history.trails import (
     subject,
     understood,
 )
+from registry.history.repositories import find_repository, folded_name
 from registry.history.trees import Tree, tree_rows
 from registry.history.versions import complete_commits, facts_at, lacking_commits
 from registry.log.entry import Entry

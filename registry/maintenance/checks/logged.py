@@ -16,8 +16,8 @@ from registry.accounts.logged import ACTIONS, LoggedAccounts
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError, HubkitError
 from registry.history.commits import tagged_number
+from registry.history.logged.trails import entries_about, name_pages, read_trails, understood
 from registry.history.repositories import parse_place
-from registry.history.trails import entries_about, name_pages, read_trails, understood
 from registry.log.entry import Entry
 from registry.maintenance.checks.rows import rewrite
 from registry.maintenance.findings import Finding

@@ -5,7 +5,7 @@ from itertools import count, pairwise
 import pytest
 
 from registry.errors import InvalidNameError
-from registry.history.trails import Trails, subject
+from registry.history.logged.trails import Trails, subject
 from registry.log.entry import Entry
 
 NUMBERS = count(1)

@@ -9,8 +9,9 @@ from typing import Any, Self
 from sqlalchemy import Connection, delete, insert, select, update
 
 from registry.errors import NotFoundError
+from registry.history.logged.replay import HISTORY, replay_change
+from registry.history.logged.trails import subject
 from registry.history.names import version_tag
-from registry.history.replay import HISTORY, replay_change
 from registry.history.repositories import (
     Kind,
     Repository,
@@ -20,7 +21,6 @@ from registry.history.repositories import (
     parse_place,
     place_of,
 )
-from registry.history.trails import subject
 from registry.history.versions import commit_version, list_again, message_of, prepare_commit
 from registry.log.entry import Entry
 from registry.refs import AdapterRef
@@ -47,7 +47,7 @@ class State:
     _versions: dict[int, str] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        """Take in what an entry says; see `registry.history.replay.replay_change`.
+        """Take in what an entry says; see `registry.history.logged.replay.replay_change`.
 
         Raises:
             KeyError: It does not say all that it should; so for TypeError and ValueError.
