@@ -101,6 +101,7 @@ async def read_body(receive: Receive, most: int, announced: str | None) -> Binar
     Raises:
         TooLargeError: It is larger.
         ClientDisconnect: It did not come to its end.
+        StorageError: There is no room for it.
     """
     too_large = TooLargeError(f"The body is larger than {most} bytes.")
     if announced is not None and not (announced.isdecimal() and int(announced[:18]) <= most):
@@ -112,14 +113,17 @@ async def read_body(receive: Receive, most: int, announced: str | None) -> Binar
             size += len(piece)
             if size > most:
                 raise too_large
-            if size <= IN_MEMORY:
-                spool.write(piece)
-            else:
-                await to_thread.run_sync(spool.write, piece)
+            with storage_errors("write", "the body of a request"):
+                if size <= IN_MEMORY:
+                    spool.write(piece)
+                else:
+                    await to_thread.run_sync(spool.write, piece)
+        with storage_errors("write", "the body of a request"):
+            spool.seek(0)  # which writes what is held
     except BaseException:
-        spool.close()
+        with suppress(OSError):
+            spool.close()
         raise
-    spool.seek(0)
     return spool
 
 

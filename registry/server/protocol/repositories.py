@@ -150,7 +150,8 @@ def duplicate(hub: Hub, ask: Asking) -> Response:
             made,
             MAIN,
             [Put(file) for file in files],
-            title=f"Copy {source.full_name}",
+            # The copy may be shown to those who may not know of a private source.
+            title=f"Copy {source.full_name if source.visibility == 'public' else 'a repository'}",
             actor=ask.actor,
             readable=partial(may_read_parents, reader_of(ask.caller)),
         )

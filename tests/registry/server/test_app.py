@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -268,3 +270,16 @@ def test_a_body_that_does_not_come_to_its_end_is_malformed(asks: Ask) -> None:
     answer = asks("POST", "/api/repos/create", by="alice", body=b'{"name": "x"}', cut=True)
     assert answer.status == 400
     assert "did not come to its end" in answer.headers["x-error-message"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_a_body_that_there_is_no_room_for_is_answered_as_a_full_disk(
+    asks: Ask, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    def full(**_: object) -> BinaryIO:
+        return Path("/dev/full").open("w+b")
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", full)
+    answer = asks("POST", "/api/repos/create", by="alice", body=b" " * size)
+    assert (answer.status, answer.headers["x-error-code"]) == (507, "Storage")

@@ -182,6 +182,22 @@ def test_a_copy_has_the_same_files_and_is_as_private(asks: Ask, people: People) 
     assert asks("GET", "/api/models/acme/copy", by="bob").code == "RepoNotFound"
 
 
+@pytest.mark.parametrize(("visibility", "named"), [("private", False), ("public", True)])
+def test_a_public_copy_does_not_name_a_private_source(
+    asks: Ask, people: People, visibility: str, named: bool
+) -> None:
+    people.make("alice/mine", visibility)
+    lines = (
+        b'{"key": "header", "value": {"summary": "Add"}}\n'
+        b'{"key": "file", "value": {"path": "a.txt", "content": "YQ=="}}'
+    )
+    assert asks("POST", "/api/models/alice/mine/commit/main", by="alice", body=lines).status == 200
+    wanted = {"repository": "acme/copy", "visibility": "public"}
+    asks("POST", "/api/models/alice/mine/duplicate", by="alice", body=wanted)
+    shown = asks("GET", "/api/models/acme/copy/commits/main").json
+    assert ("alice/mine" in shown[0]["title"]) is named
+
+
 def test_listings_show_what_is_public_and_ones_own(asks: Ask, people: People) -> None:
     for name in ("alice/open", "alice/secret", "bob/secret", "acme/secret"):
         people.make(name, "public" if name.endswith("open") else "private")
