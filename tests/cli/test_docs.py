@@ -11,7 +11,7 @@ from hubkit.cli.output import version_json
 from registry import Version
 
 DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-SAYS_ONE_SENTENCE = {"alias", "yank", "delete", "login", "serve"}
+SAYS_ONE_SENTENCE = {"alias", "yank", "delete", "login", "move", "serve"}
 WRITES_A_FILE = {"export"}
 COMMANDS = sorted(name for names in SECTIONS.values() for name in names)
 
