@@ -1,4 +1,4 @@
-"""A process of `hubkit serve`: the server of the registry, with what only hubkit can do for it.
+"""A process of a hub: the server of the registry, with what only hubkit can do for it.
 
 Importing hubkit also says how to fetch bytes again from hubs, should some be damaged.
 """

@@ -23,6 +23,7 @@ COMMAND = re.compile(rf"\bhubkit (?:{'|'.join(COMMANDS)})\b")
 
 # What says so on purpose, and why.
 MAY_NAME = {
+    "registry/server/protocol/absent.py": {"--token"},  # of the program `hf`
     # A model card is written for people, who are shown the commands that get and run the adapter.
     "hubkit/hub/card.py": {"hubkit pull", "hubkit predict", "--from"},
     # The key of a lock, which older processes know by these words.
