@@ -425,17 +425,16 @@ def forget_unreachable(connection: Connection, repository_id: int) -> None:
 
 
 def check_message(title: str, description: str) -> str:
-    """Return the message of a commit.
+    """Return the message of a commit; what follows the first line of the title is description.
 
     Raises:
-        InvalidNameError: There is no title, or one of the texts cannot be stored.
+        InvalidNameError: There is no title.
     """
-    message = title.strip()
-    if not message or "\n" in message:
-        raise InvalidNameError(f"A commit's title is one line, not {title[:200]!r}.", title)
-    if description:
-        message += f"\n\n{description}"
-    return message
+    first, _, more = title.strip().partition("\n")
+    if not first:
+        raise InvalidNameError("A commit has a title, but this one is empty.", title)
+    said = "\n\n".join(filter(None, [more.strip("\n"), description]))
+    return f"{first.rstrip()}\n\n{said}" if said else first
 
 
 def _first(

@@ -220,9 +220,11 @@ def _read(hub: Hub, ask: Asking) -> tuple[_Header, list[Change]]:
             large[len(changes)] = one.value
             changes.append(Remove(one.value.path))  # its place, until its size is known
         else:
-            path = one.value.path
+            path = one.value.path.rstrip("/")
+            if not path:  # which would be all that there is
+                raise RequestError("A commit that deletes a folder names it.")
             is_file = one.key == "deletedFile"
-            changes.append(Remove(path) if is_file else RemoveFolder(path.rstrip("/")))
+            changes.append(Remove(one.value.path) if is_file else RemoveFolder(path))
         if len(changes) > MOST_CHANGES:
             raise RequestError(f"A commit changes more than {MOST_CHANGES} files.")
         if len(waiting) >= _STORED_AT_ONCE or sum(map(len, waiting)) > _STORED_BYTES:

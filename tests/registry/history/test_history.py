@@ -525,3 +525,10 @@ def test_nothing_is_done_to_a_repository_that_was_deleted_meanwhile(
     ):
         with pytest.raises(RepositoryNotFoundError):
             change()  # type: ignore[no-untyped-call]
+
+
+def test_what_follows_the_first_line_of_a_title_is_description(push: Push) -> None:
+    commit = push({"a.txt": b"1"}, title="Add a\n\nand more", description="and why")
+    assert (commit.title, commit.description) == ("Add a", "and more\n\nand why")
+    with pytest.raises(InvalidNameError, match="has a title"):
+        push({"a.txt": b"2"}, title=" ")

@@ -97,7 +97,8 @@ def test_paths_that_lead_elsewhere_change_nothing(asks: Ask, path: str) -> None:
         lines(HEADER, put("a", b"x"), put("a/b", b"x")),
         lines({"key": "header", "value": {"summary": "a\0b"}}, put("a", b"x")),
         lines({"key": "header", "value": {"summary": ""}}, put("a", b"x")),
-        lines({"key": "header", "value": {"summary": "two\nlines"}}, put("a", b"x")),
+        lines(HEADER, {"key": "deletedFolder", "value": {"path": ""}}),
+        lines(HEADER, {"key": "deletedFolder", "value": {"path": "/"}}),
     ],
 )
 def test_a_malformed_commit_changes_nothing(asks: Ask, body: bytes) -> None:
