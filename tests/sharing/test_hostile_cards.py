@@ -11,6 +11,11 @@ from tests.support.foreign import BASE
 from tests.support.hub import Hub
 from tests.support.roundtrip import LORA, nothing_in, pull, push
 
+LAUGHS = b"a: &a [1, 2]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (ord("b") + i, ord("b") + i, b", ".join([b"*%c" % (ord("a") + i)] * 9))
+    for i in range(20)
+)
+
 
 @pytest.mark.parametrize(
     ("card", "message"),
@@ -21,6 +26,8 @@ from tests.support.roundtrip import LORA, nothing_in, pull, push
         (b"---\n? !!python/object/apply:os.system ['x']\n: 1\n---\n", "is not YAML"),
         (b"---\na: &a [*b]\n---\n", "is not YAML"),
         (b"---\n" + b"[" * 5000 + b"\n---\n", "is not YAML"),
+        (b"---\nown: &x [*x]\n---\n", "stands in what it means"),
+        (b"---\n" + LAUGHS + b"---\n", "what it repeats is longer than"),
         (
             b"---\nbase_model: someone/roberta\n---\n",
             "says someone/roberta",
@@ -37,12 +44,6 @@ def test_a_card_that_cannot_be_read_is_refused_by_its_address(
     assert nothing_in(catalog)
 
 
-LAUGHS = b"a: &a [1, 2]\n" + b"".join(
-    b"%c: &%c [%s]\n" % (ord("b") + i, ord("b") + i, b", ".join([b"*%c" % (ord("a") + i)] * 9))
-    for i in range(20)
-)
-
-
 @pytest.mark.parametrize(
     "card",
     [
@@ -50,9 +51,7 @@ LAUGHS = b"a: &a [1, 2]\n" + b"".join(
         b"---\n1: 2\n2026-01-01: x\nnull: y\ntags: [1, null, [a], fine]\n---\n",
         b"---\nmodel-index: 5\neval_results: [1]\nmodel_name: 3\n---\n",
         b"---\nmodel-index: [{results: [{}]}]\n---\n",
-        b"---\nown: &x [*x]\n---\n",
         b"---\nself: 1\nignore_metadata_errors: 1\n---\n",
-        b"---\n" + LAUGHS + b"---\n",
         # The stock client falls over these names.
         b"---\nself: 1\n---\n",
         b"---\nignore_metadata_errors: 1\n---\n",

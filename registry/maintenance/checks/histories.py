@@ -249,6 +249,13 @@ def missing_commits(catalog: Catalog) -> Iterator[str]:
     Only where the list of the files is stored: no row refers to these, but they are no garbage.
     Nothing is changed.
     """
+    lost = {*_lost_heads(catalog)}
+    if lost:
+        # The log is read before the rows: what was deleted in between is not lost the next time.
+        yield from sorted(lost.intersection(_lost_heads(catalog)))
+
+
+def _lost_heads(catalog: Catalog) -> Iterator[str]:
     for page in _pages(catalog):
         there = defaultdict(set)
         with catalog.database.read() as connection:

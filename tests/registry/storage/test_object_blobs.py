@@ -195,7 +195,7 @@ def test_a_registry_publishes_to_and_loads_from_object_storage(
     catalog = open_catalog(tmp_path / "home", storage=f"s3://{BUCKET}")
     version = catalog.publish(ref, folder)
     assert not (tmp_path / "home" / "blobs").exists()
-    assert len(keys(s3)) == len(folder.manifest.files) + 1
+    assert len(keys(s3)) == len(folder.manifest.files) + 2  # the manifest, and the list of files
     # Another machine has the database, and an empty cache.
     assert read_folder(catalog.folder(version)).manifest == folder.manifest
     copy = open_catalog(tmp_path / "copy")
@@ -269,10 +269,11 @@ def test_a_small_adapter_is_published_in_few_requests(
         MotoRequestHandler, "log_request", lambda self, *_: asked.append(self.requestline)
     )
     catalog.publish(AdapterRef.parse("two"), folder)
-    # Its manifest and its weights are looked for, stored, and made sure of at the end; the other
-    # file is there already. Of records, one is read, one must not be there, one is written, and
-    # after the commit written where all find it, when that of the one before can be removed.
-    assert len(asked) <= 3 + 3 + 2 + 3 + 2
+    # Its manifest, the list of its files and its weights are looked for, stored, and made sure of
+    # at the end; the other file is there already. Of records, one is read, one must not be there,
+    # one is written, and after the commit written where all find it, when that of the one before
+    # can be removed.
+    assert len(asked) <= 3 + 3 + 3 + 2 + 3 + 2
 
 
 def test_an_object_that_is_removed_while_it_is_published_is_stored_again(
