@@ -141,6 +141,7 @@ TABLES = sorted(METADATA.tables)
 PARTS = [TABLES[start::6] for start in range(6)]
 
 
+@pytest.mark.torture  # minutes on each database
 @pytest.mark.parametrize("names", PARTS, ids=["-".join(names[:2]) for names in PARTS])
 def test_a_full_check_sees_each_column_that_is_changed_and_each_row_that_is_gone(
     full: Catalog, by_hand: Engine, names: list[str]
