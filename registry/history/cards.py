@@ -54,12 +54,17 @@ def read_card_of(blobs: BlobStore, tree: Tree, named: str, *, strict: bool = Fal
         return Card()
     label = f"{named}: {CARD_NAME}"
     try:
-        content = read_blob(blobs, file.sha256, most=SMALL_BYTES, label=label)
-        return parse_card(content.decode(), Copy(Path(CARD_NAME), label))
+        return card_in(read_blob(blobs, file.sha256, most=SMALL_BYTES, label=label), label)
     except CorruptBlobError:
         if strict:
             raise
         return Card()
+
+
+def card_in(content: bytes, label: str) -> Card:
+    """Return what the bytes of a card say; one that cannot be read says nothing."""
+    try:
+        return parse_card(content.decode(), Copy(Path(CARD_NAME), label))
     except (FolderError, UnicodeDecodeError):
         return Card()
 

@@ -4,14 +4,13 @@ import hashlib
 import io
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, select
 
-from registry.errors import ConflictError, CorruptBlobError, FolderError, ManifestError
-from registry.folders.card import CARD_NAME, Card, parse_card
-from registry.history.cards import Facts, facts_of, read_card_of, write_listing
+from registry.errors import ConflictError, CorruptBlobError, ManifestError
+from registry.folders.card import CARD_NAME, Card
+from registry.history.cards import Facts, card_in, facts_of, read_card_of, write_listing
 from registry.history.commits import (
     Commit,
     add_commit,
@@ -28,7 +27,6 @@ from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import BlobStore, read_blob
 from registry.storage.files import MANIFEST_NAME, FileInfo
-from registry.storage.place import Copy
 from registry.store import Store
 from registry.tables.models import COMMITS, REVISIONS
 from registry.tables.record import Publication
@@ -70,9 +68,7 @@ def facts_of_version(manifest: Manifest, tree: Tree, open_file: Callable[[str], 
     card, info = Card(), manifest.files.get(CARD_NAME)
     if info is not None and info.size <= SMALL_BYTES:
         with open_file(CARD_NAME) as stream:
-            content = stream.read(info.size)
-        with suppress(FolderError, UnicodeDecodeError):  # one that cannot be read says nothing
-            card = parse_card(content.decode(), Copy(Path(CARD_NAME), CARD_NAME))
+            card = card_in(stream.read(info.size), CARD_NAME)
     return facts_of(tree, card, manifest)
 
 

@@ -8,6 +8,7 @@ from hubkit.cli.options import json_option, yes_option
 from hubkit.cli.output import print_json, print_table
 from hubkit.cli.serve.user import (
     account_json,
+    list_claimed,
     open_accounts,
     print_added,
     print_removed,
@@ -37,7 +38,9 @@ def add(name: str, as_json: bool) -> None:
       hubkit org add acme
     """
     accounts = open_accounts()
-    print_added(accounts, accounts.add_organisation(name), as_json=as_json)
+    organisation = accounts.add_organisation(name)
+    list_claimed()
+    print_added(accounts, organisation, as_json=as_json)
 
 
 @command.command("list")

@@ -70,6 +70,7 @@ def command(
     catalog = open_catalog()
     address = url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
     require_user(catalog, is_open=not _is_loopback(host), address=address)
+    catalog.history.complete_listings()
     _tell_left_out(catalog)
     catalog.close()
     click.echo(f"Serving {catalog.home} at {address}", err=True)
@@ -81,9 +82,7 @@ def command(
 
 
 def _tell_left_out(catalog: Catalog) -> None:
-    from registry.history.history import History
-
-    left_out = History(catalog.store).without_account()
+    left_out = catalog.history.without_account()
     if left_out:
         shown = ", ".join(map(str, left_out[:5])) + (", ..." if left_out[5:] else "")
         click.echo(f"Note: not served, as they belong to no account: {shown}", err=True)

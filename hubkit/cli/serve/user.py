@@ -49,6 +49,7 @@ def add(name: str, admin: bool, with_password: bool, as_json: bool) -> None:
     password = _ask() if with_password else None
     accounts = open_accounts()
     user = accounts.add_user(name, password=password, admin=admin)
+    list_claimed()
     print_added(accounts, user, as_json=as_json)
 
 
@@ -144,6 +145,13 @@ def print_added(accounts: Accounts, account: Account, *, as_json: bool) -> None:
     if count := document["repositories"]:
         what = "One adapter" if count == 1 else f"{count} adapters"
         click.echo(f"{what} published as {account.name}/... so far: {account.name} owns that now.")
+
+
+def list_claimed() -> None:
+    """Let a hub list what a new account owns from now on."""
+    from registry import open_catalog
+
+    open_catalog().history.complete_listings()
 
 
 def print_removed(accounts: Accounts, account: Account) -> None:

@@ -14,6 +14,8 @@ from click.testing import Result
 
 from registry import Version, open_catalog
 from registry.accounts.accounts import Accounts
+from registry.history.listing import Query
+from registry.history.uploads import Reader
 
 Run = Callable[..., Result]
 
@@ -45,6 +47,20 @@ def test_what_was_published_in_a_name_is_told_of(run: Run, publish: Callable[...
         "acme is an organisation.\nOne adapter published as acme/... so far: acme owns that now.\n"
     )
     assert json.loads(run("user", "add", "film", "--json").stdout)["repositories"] == 0
+
+
+def test_what_a_new_account_owns_is_on_the_pages_of_a_hub(
+    run: Run, publish: Callable[..., Version]
+) -> None:
+    for name in ("alice/film", "acme/book", "film"):
+        publish(name)
+    run("user", "add", "alice")
+    run("org", "add", "acme")
+    found, _ = open_catalog().history.page(Query(), Reader(everything=True), limit=10)
+    assert {one.repository.full_name for one in found} == {"alice/film", "acme/book"}
+    publish("alice/play")
+    found, _ = open_catalog().history.page(Query(), Reader(everything=True), limit=10)
+    assert {one.repository.full_name for one in found} == {"alice/film", "acme/book", "alice/play"}
 
 
 def test_json_says_all_of_users_and_organisations(run: Run) -> None:
