@@ -36,17 +36,20 @@ class Relay(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients leave, and the hub is killed."""
 
-    @contextmanager
-    def after(self, word: str, seconds: float) -> Iterator[None]:
-        """Wait until a path with a word in it was answered; nothing passes during the block."""
+    def stop_after(self, word: str) -> None:
+        """Let requests pass until a path with a word in it was answered."""
         self._reached.clear()
         self._wanted = word
+        self._open.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until nothing passes any more."""
         assert self._reached.wait(seconds), self.asked
-        try:
-            yield
-        finally:
-            self._wanted = None
-            self._open.set()
+
+    def go_on(self) -> None:
+        """Let all requests pass."""
+        self._wanted = None
+        self._open.set()
 
     def answered(self, path: str) -> None:
         self.asked.append(path)

@@ -176,6 +176,8 @@ def test_an_upload_goes_on_after_the_hub_was_killed(tmp_path: Path, weights: Pat
     with relaying(free_port()) as relay:
         process = None
         for word in ("v1/xorb-grants/", "v1/xorbs/"):
+            # Before the hub listens: the client asks again as soon as it does.
+            relay.stop_after(word)
             with running(tmp_path / "home", "--workers", "2", port=relay.hub) as hub:
                 process = process or subprocess.Popen(
                     [sys.executable, "-c", UPLOAD, "alice/killed", str(weights)],
@@ -183,10 +185,11 @@ def test_an_upload_goes_on_after_the_hub_was_killed(tmp_path: Path, weights: Pat
                     stderr=subprocess.PIPE,
                     text=True,
                 )
-                with relay.after(word, seconds=60):
-                    hub.process.kill()
-                    hub.process.wait(timeout=30)
-                    assert hub.wait_for(lambda: not is_there(hub), seconds=30)
+                relay.wait(seconds=60)
+                hub.process.kill()
+                hub.process.wait(timeout=30)
+                assert hub.wait_for(lambda: not is_there(hub), seconds=30)
+        relay.go_on()
         time.sleep(4)
         with running(tmp_path / "home", "--workers", "2", port=relay.hub) as hub:
             assert process is not None
