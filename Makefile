@@ -26,7 +26,7 @@ test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 torture: $(READY)  ## Kill processes 1,000 times and feed 1 M cases to each parser: an hour on 2 cores.
-	TMPDIR=$(firstword $(wildcard /dev/shm) /tmp) $(BIN)/python -m pytest -m torture --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m torture --numprocesses 2 --dist worksteal
 
 test-stock: $(READY)  ## Test what hubkit writes with the `adapters` library, in its own environment.
 	$(BIN)/python -m pytest -m own_environment

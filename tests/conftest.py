@@ -26,6 +26,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # only lose by sharing the work.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Most tests wait for the disk, some hundreds of times, and nothing that they write outlives them.
+_MEMORY = Path("/dev/shm")
+_ROOM = 4 << 30  # bytes: several times what the tests have there at once
+if "TMPDIR" not in os.environ and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
+    os.environ["TMPDIR"] = str(_MEMORY)
+    tempfile.tempdir = None  # pytest may have asked for it before
+
 # A busy machine pauses a test for longer than any deadline that would mean something.
 settings.register_profile("hubkit", deadline=None)
 settings.load_profile("hubkit")

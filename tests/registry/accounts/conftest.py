@@ -3,8 +3,19 @@
 import pytest
 
 from registry import Catalog
+from registry.accounts import passwords
 from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords in no time: what guards them is in test_passwords.py alone."""
+    from argon2 import PasswordHasher
+
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "_hasher", lambda: quick)
+    monkeypatch.setattr(passwords, "_NOBODY", quick.hash("nobody's"))
 
 
 @pytest.fixture

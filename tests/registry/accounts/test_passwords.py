@@ -10,6 +10,11 @@ from registry.errors import PasswordError
 GOOD = "correct horse battery"
 
 
+@pytest.fixture(autouse=True)
+def quick_passwords() -> None:
+    """Hash passwords as users do."""
+
+
 def test_only_the_right_password_is_right() -> None:
     kept = hash_password(GOOD)
     assert is_right(GOOD, kept)
