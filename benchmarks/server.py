@@ -1,8 +1,8 @@
 """What `hubkit serve` takes, each beside something bare that does the least of it.
 
 Everything runs on this machine, in one run, so that the ratios mean something where the numbers do
-not: a loop with sendfile, hashlib alone, Starlette's FileResponse on uvicorn, a handler that only
-answers, a loop that hashes, writes and waits for the disk.
+not: a loop with sendfile, hashlib alone, Starlette's FileResponse on uvicorn, nginx if it is there,
+a handler that only answers, a loop that hashes, writes and waits for the disk.
 
     python benchmarks/server.py
     python benchmarks/server.py --file 100 --repositories 10000 --seconds 3
@@ -11,11 +11,12 @@ answers, a loop that hashes, writes and waits for the disk.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import hashlib
 import http.client
 import json
 import os
+import selectors
+import shutil
 import signal
 import socket
 import sqlite3
@@ -26,9 +27,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -161,22 +163,26 @@ class Bench:
         )
 
     def many_clients(self, size: int, seconds: float) -> None:
-        """64 clients read small files, from the hub and from FileResponse on uvicorn."""
+        """64 clients read small files, from the hub, FileResponse on uvicorn, and nginx."""
         content = os.urandom(size)
         name = f"small-{size}"
         public, private = self.put(name, content), self.put(f"{name}-p", content, private=True)
         (self.folder / "small.bin").write_bytes(content)
         rival = load(self.bare, "/small.bin", {}, size, seconds)
+        with serving_nginx(self.folder) as port:
+            nginx = load(port, "/small.bin", {}, size, seconds) if port else None
         for label, path, headers in (
             ("public", public, {}),
             ("private", private, {"Authorization": f"Bearer {self.token}"}),
         ):
             ours = load(self.port, path, headers, size, seconds)
+            beside_nginx = [f"{ours.rate / nginx.rate:.2f} of nginx"] if nginx else []
             say(
                 f"{CLIENTS} clients, {size // 1024} KiB, {label} / FileResponse on uvicorn",
                 f"{ours.rate:.0f}/s",
                 f"{ours.rate / rival.rate:.1f}",
                 f"p99 {ours.p99 * 1000:.0f} / {rival.p99 * 1000:.0f} ms",
+                *beside_nginx,
             )
 
     def heads(self) -> None:
@@ -379,27 +385,34 @@ class Load:
 
 
 def load(port: int, path: str, headers: dict[str, str], size: int, seconds: float) -> Load:
+    """Let each client ask again as soon as it has its answer."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{lines}\r\n".encode()
-
-    async def client(end: float, times: list[float]) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2 * MIB)
-        while (started := time.perf_counter()) < end:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert b" 200 " in head.split(b"\r\n")[0], head
-            await reader.readexactly(size)
-            times.append(time.perf_counter() - started)
-        writer.close()
-
-    async def all_clients() -> Load:
-        times: list[float] = []
-        await asyncio.gather(*(client(time.perf_counter() + 0.5, []) for _ in range(CLIENTS)))
-        started = time.perf_counter()
-        await asyncio.gather(*(client(started + seconds, times) for _ in range(CLIENTS)))
-        return Load(times, time.perf_counter() - started)
-
-    return asyncio.run(all_clients())
+    times: list[float] = []
+    buffer = memoryview(bytearray(2 * MIB))
+    with selectors.DefaultSelector() as selector, ExitStack() as stack:
+        for _ in range(CLIENTS):
+            peer = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            selector.register(peer, selectors.EVENT_READ, [time.perf_counter(), 0])
+            peer.sendall(request)
+        warm = time.perf_counter() + 0.5
+        end = warm + seconds
+        while (now := time.perf_counter()) < end:
+            for key, _ in selector.select(timeout=1):
+                peer, waits = cast(socket.socket, key.fileobj), key.data
+                got = peer.recv_into(buffer)
+                assert got, "the server closed a connection"
+                if not waits[1]:  # the first bytes of an answer hold all of its head
+                    head, _, _ = bytes(buffer[:4096]).partition(b"\r\n\r\n")
+                    assert b" 200 " in head.split(b"\r\n")[0], head
+                    waits[1] = len(head) + 4 + size
+                waits[1] -= got
+                if not waits[1]:
+                    if now > warm:
+                        times.append(time.perf_counter() - waits[0])
+                    waits[0] = time.perf_counter()
+                    peer.sendall(request)
+    return Load(times, seconds)
 
 
 def ask_often(port: int, method: str, path: str, token: str | None, calls: int = 300) -> float:
@@ -444,6 +457,29 @@ def durable_copy(content: bytes, target: Path) -> None:
             stream.write(content[start : start + MIB])
         stream.flush()
         os.fsync(stream.fileno())
+
+
+@contextmanager
+def serving_nginx(folder: Path) -> Iterator[int | None]:
+    """Serve a folder with one process of nginx, where that is installed."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        yield None
+        return
+    port = free_port()
+    (folder / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;"
+        "events { worker_connections 1024; } http { sendfile on; access_log off;"
+        "keepalive_requests 100000000;"
+        f"server {{ listen 127.0.0.1:{port}; root {folder}; }} }}"
+    )
+    process = subprocess.Popen([program, "-c", str(folder / "nginx.conf")])
+    try:
+        wait_for(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def commit_of(path: str, content: bytes) -> bytes:

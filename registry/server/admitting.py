@@ -33,7 +33,6 @@ def admit(hub: Hub, ask: Asking, route: Route) -> None:
     """
     if isinstance(route.need, Open):
         return
-    ask.known = hub.memory.now()
     ask.caller = _caller(hub, ask)
     if route.named:
         require(hub, ask.caller, Need.SIGNED_IN, HUB)

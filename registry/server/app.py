@@ -4,6 +4,8 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from anyio import CapacityLimiter, to_thread
@@ -14,12 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from registry.accounts.access import Need
 from registry.errors import HubkitError
 from registry.server.admitting import admit
-from registry.server.asking import Asking
+from registry.server.asking import Asking, NeedsThread
 from registry.server.counting import EVERY
 from registry.server.errors import answer_of, refuse
 from registry.server.hub import Hub
 from registry.server.receiving import Incoming, drain, read_body
-from registry.server.routes import Match, Route, Routes
+from registry.server.routes import Match, Open, Route, Routes
 from registry.server.table import ROUTES
 
 logger = logging.getLogger(__name__)
@@ -108,6 +110,11 @@ class App:
 
     async def _handle(self, match: Match, ask: Asking, receive: Receive) -> ASGIApp:
         route = match.route
+        if not isinstance(route.need, Open):
+            ask.known = await self.hub.memory.latest(self._readers)
+        if route.at_once:
+            with suppress(NeedsThread):
+                return self._admit_and_handle(match, replace(ask, may_wait=False))
         if not route.takes:
             return await self._run(route, partial(self._admit_and_handle, match, ask))
         # Nobody's body is read who has no right to send it.

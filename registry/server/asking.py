@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from registry.history.repositories import Repository
     from registry.server.memory import Moment
 
+
+class NeedsThread(Exception):
+    """What answers a request has to wait for the database or the disk."""
+
+
 MOST_FIELDS = 1_000
 """Parameters of a query."""
 
@@ -65,6 +70,7 @@ class Asking:
         found: The repository that the path names, once it is known that the caller may do to it
             what the route needs.
         body: The body, once it is read, from its start.
+        may_wait: Whether this runs in a thread, which may wait for the database and the disk.
     """
 
     method: str
@@ -78,13 +84,30 @@ class Asking:
     caller: "Caller | None" = None
     found: "Repository | None" = None
     body: BinaryIO | None = None
+    may_wait: bool = True
 
     def recall(self, question: tuple[Hashable, ...], find: Callable[[], Answer]) -> Answer:
-        """Return what the database says; ask it only if nothing is known since its last change."""
+        """Return what the database says; ask it only if nothing is known since its last change.
+
+        Raises:
+            NeedsThread: It has to be asked.
+        """
         length = sum(len(part) for part in question if isinstance(part, str))
         if self.known is None or length > MOST_REMEMBERED:
+            self.require_thread()
             return find()
+        if not self.known.knows(question):
+            self.require_thread()
         return self.known.ask(question, find)
+
+    def require_thread(self) -> None:
+        """Make sure that what follows may wait.
+
+        Raises:
+            NeedsThread: It may not.
+        """
+        if not self.may_wait:
+            raise NeedsThread
 
     @property
     def repository(self) -> "Repository":

@@ -4,11 +4,13 @@ Each change of the registry has an entry in the log. So what was read is right a
 ends with the same entry, which is one small question in place of many.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy import select
 
 from registry.database.database import Database
@@ -37,9 +39,32 @@ class Memory:
         self._lock = threading.Lock()
         self._state: Hashable = None
         self._answers: dict[Hashable, Any] = {}
+        self._looking: asyncio.Task[Moment] | None = None
+        self._next: asyncio.Task[Moment] | None = None
+
+    async def latest(self, limiter: CapacityLimiter) -> "Moment":
+        """Return what is known at a moment after this call.
+
+        All who ask while one look at the database runs share the next one: many requests at a time
+        cost it as much as a few.
+
+        Args:
+            limiter: Of the threads that ask the database.
+        """
+        if self._next is None or self._next.done():  # it was cancelled before it began
+            self._next = asyncio.create_task(self._look(self._looking, limiter))
+        return await asyncio.shield(self._next)
+
+    async def _look(
+        self, before: "asyncio.Task[Moment] | None", limiter: CapacityLimiter
+    ) -> "Moment":
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        self._looking, self._next = self._next, None
+        return await to_thread.run_sync(self.now, limiter=limiter)
 
     def now(self) -> "Moment":
-        """Return what is known at this moment; ask once a request."""
+        """Return what is known at this moment; call it in a thread."""
         with self._database.read() as connection:
             state = (connection.scalar(_LAST), time.monotonic() // KEPT)
         with self._lock:
@@ -58,6 +83,10 @@ class Moment:
     def __init__(self, answers: dict[Hashable, Any]) -> None:
         # What is asked during this request is later than the moment, never earlier.
         self._answers = answers
+
+    def knows(self, question: Hashable) -> bool:
+        """Whether a question was asked before."""
+        return question in self._answers
 
     def ask(self, question: Hashable, find: Callable[[], Answer]) -> Answer:
         """Return the answer to a question; `find` gives it if it is not known."""

@@ -67,6 +67,7 @@ class Route:
     handler: Handler
     takes: int = 0
     named: bool = False
+    at_once: bool = False
 
     def spelled(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield the pattern for each kind of repository, with the kind as a parameter."""

@@ -62,12 +62,14 @@ _READING = (
         "/{prefix}/{owner}/{name}/resolve/{revision}/{path...}",
         Need.READ,
         files.head_file,
+        at_once=True,
     ),
     Route(
         "GET",
         "/{prefix}/{owner}/{name}/resolve/{revision}/{path...}",
         Need.READ,
         files.get_file,
+        at_once=True,
     ),
 )
 

@@ -30,10 +30,14 @@ def get_file(hub: Hub, ask: Asking) -> ASGIApp:
     if headers["ETag"] in ask.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={key: headers[key] for key in _UNCHANGED})
     asked = ask.headers.get("range")
+    answer = None if asked else hub.downloads.answer_at_once(file.info, headers)
+    if answer is None:
+        ask.require_thread()
+        label = f"{ask.repository.full_name}: {file.path}"
+        answer = hub.downloads.answer(file.info, headers, asked=asked, label=label)
     if file.large and (asked is None or asked.startswith("bytes=0-")):
         hub.counts.download(ask.repository.id)
-    label = f"{ask.repository.full_name}: {file.path}"
-    return hub.downloads.answer(file.info, headers, asked=asked, label=label)
+    return answer
 
 
 def _found(hub: Hub, ask: Asking) -> tuple[Commit, TreeFile | None]:

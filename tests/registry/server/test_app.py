@@ -122,6 +122,27 @@ def test_a_mistake_of_the_hub_is_told_by_an_id_alone(
     assert answer.headers["x-request-id"] in caplog.text
 
 
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_what_is_remembered_is_answered_without_a_thread(
+    asks: Ask, hub: Hub, people: People, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    people.make("alice/mine", "private")
+    path = "/alice/mine/resolve/main/.gitattributes"
+    asks("GET", path, by="alice")
+    callers = ("alice", "bob", None)
+    first = {by: asks(method, path, by=by) for by in callers}
+    assert [first[by].status for by in callers] == [200, 404, 401]
+
+    def fails(*given: object, **more: object) -> None:
+        raise AssertionError("a handler ran in a thread")
+
+    monkeypatch.setattr(App, "_run", fails)
+    for by in callers:
+        again = asks(method, path, by=by)
+        assert (again.status, again.body) == (first[by].status, first[by].body)
+        assert {**again.headers, "x-request-id": ""} == {**first[by].headers, "x-request-id": ""}
+
+
 def test_reads_do_not_wait_for_a_writer(asks: Ask, people: People) -> None:
     people.make("alice/mine")
     with people.catalog.database.write():  # which holds SQLite

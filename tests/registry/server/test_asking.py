@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 
 from registry import Catalog
 from registry.errors import RequestError, TooLargeError
-from registry.server.asking import MOST_FIELDS, Asking, Body, Text
+from registry.server.asking import MOST_FIELDS, Asking, Body, NeedsThread, Text
 from registry.server.memory import Memory
 
 
@@ -116,3 +116,14 @@ def test_long_questions_are_not_remembered(catalog: Catalog) -> None:
     ask.known = Memory(catalog.database).now()
     assert [ask.recall(("token", "x" * 2000), partial(int, n)) for n in (1, 2)] == [1, 1]
     assert [ask.recall(("token", "x" * 3000), partial(int, n)) for n in (1, 2)] == [1, 2]
+
+
+def test_what_is_not_remembered_is_not_asked_where_nothing_may_wait(catalog: Catalog) -> None:
+    ask = asking()
+    ask.known = Memory(catalog.database).now()
+    ask.may_wait = False
+    for question in (("token", "x"), ("token", "x" * 3000)):
+        with pytest.raises(NeedsThread):
+            ask.recall(question, lambda: 1)
+    ask.known.ask(("token", "x"), lambda: 2)
+    assert ask.recall(("token", "x"), lambda: 1) == 2

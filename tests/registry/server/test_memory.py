@@ -1,12 +1,15 @@
 """What the database was just asked is remembered until anything changes."""
 
+import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
+from anyio import CapacityLimiter
 
 from registry import AdapterRef, Catalog, Folder
 from registry.server import memory
-from registry.server.memory import Memory
+from registry.server.memory import Memory, Moment
 
 
 def test_a_question_is_asked_once_until_something_changes(
@@ -51,3 +54,69 @@ def test_the_memory_has_a_bound(catalog: Catalog, monkeypatch: pytest.MonkeyPatc
     for question in range(2):
         known.now().ask(question, lambda: "kept")
     assert known.now().ask(0, lambda: "asked again") == "asked again"
+
+
+def test_who_asks_during_a_look_at_the_database_shares_the_next_one(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, looks, may_end = Memory(catalog.database), list[int](), threading.Event()
+    look = known.now
+
+    def counted() -> Moment:
+        looks.append(1)
+        assert may_end.wait(10)
+        return look()
+
+    monkeypatch.setattr(known, "now", counted)
+
+    async def ask() -> None:
+        limiter = CapacityLimiter(4)
+        first = asyncio.create_task(known.latest(limiter))
+        while not looks:
+            await asyncio.sleep(0)
+        others = [asyncio.create_task(known.latest(limiter)) for _ in range(50)]
+        await asyncio.sleep(0)
+        may_end.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(ask())
+    assert len(looks) == 2
+
+
+def test_a_look_that_began_before_a_change_does_not_answer_who_asks_after_it(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    known, limiter = Memory(catalog.database), CapacityLimiter(4)
+
+    async def ask() -> Moment:
+        early = asyncio.create_task(known.latest(limiter))
+        await asyncio.sleep(0)
+        catalog.publish(AdapterRef.parse("film"), make_folder())
+        late = await known.latest(limiter)
+        await early
+        return late
+
+    known.now().ask("x", lambda: "old")
+    assert asyncio.run(ask()).ask("x", lambda: "new") == "new"
+
+
+def test_a_look_that_fails_or_is_given_up_harms_no_later_one(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, limiter = Memory(catalog.database), CapacityLimiter(4)
+    look = known.now
+
+    def fails() -> Moment:
+        monkeypatch.setattr(known, "now", look)
+        raise RuntimeError("no database")
+
+    async def give_up() -> None:
+        asking = asyncio.create_task(known.latest(limiter))
+        await asyncio.sleep(0)
+        asking.cancel()
+
+    monkeypatch.setattr(known, "now", fails)
+    with pytest.raises(RuntimeError, match="no database"):
+        asyncio.run(known.latest(limiter))
+    asyncio.run(give_up())
+    assert asyncio.run(known.latest(limiter)).ask("x", lambda: 1) == 1

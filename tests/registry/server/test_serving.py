@@ -50,7 +50,12 @@ class Sent:
 
 
 def fetch(
-    downloads: Downloads, info: FileInfo, asked: str | None = None, *, pathsend: bool = False
+    downloads: Downloads,
+    info: FileInfo,
+    asked: str | None = None,
+    *,
+    pathsend: bool = False,
+    at_once: bool = False,
 ) -> Sent:
     sent = Sent()
     scope = {"type": "http", "method": "GET", "extensions": {}}
@@ -65,7 +70,13 @@ def fetch(
         sent.messages.append(message)
 
     async def run() -> None:
-        answer = downloads.answer(info, {"ETag": '"x"'}, asked=asked, label="file")
+        headers = {"ETag": '"x"'}
+        answer = (
+            downloads.answer_at_once(info, headers)
+            if at_once
+            else downloads.answer(info, headers, asked=asked, label="file")
+        )
+        assert answer is not None
         try:
             await answer(scope, receive, send)
         except DamagedBlobError as error:
@@ -187,6 +198,24 @@ def test_a_file_goes_to_the_system_whole_once_it_is_known_to_be_intact(
     assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == info.sha256
     sent = fetch(downloads, info, "bytes=1-2", pathsend=True)
     assert (sent.path, sent.body) == (None, LARGE[1:3])
+
+
+@pytest.mark.parametrize("content", [b"", SMALL, LARGE])
+@pytest.mark.parametrize("pathsend", [True, False])
+def test_only_a_file_that_is_known_to_be_intact_is_answered_without_reading_it(
+    catalog: Catalog, downloads: Downloads, content: bytes, pathsend: bool
+) -> None:
+    info = put(catalog, content)
+    assert downloads.answer_at_once(info, {}) is None
+    fetch(downloads, info)
+    sent = fetch(downloads, info, at_once=True, pathsend=pathsend)
+    assert sent.headers["content-length"] == str(len(content))
+    assert (sent.body, sent.path is None) == (b"" if pathsend else content, not pathsend)
+    if content:
+        damage(catalog, info, 0)
+        assert downloads.answer_at_once(info, {}) is None
+    catalog.blobs.path(info.sha256).unlink()  # type: ignore[attr-defined]
+    assert downloads.answer_at_once(info, {}) is None
 
 
 def test_a_client_that_leaves_ends_the_reading(catalog: Catalog, downloads: Downloads) -> None:
