@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
 from anyio import CapacityLimiter, to_thread
+from cachetools import LRUCache
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -35,6 +35,9 @@ PIECE = 256 * 1024
 AT_ONCE = 256 * 1024
 """Bytes up to which a file is read and verified before the first of them is sent."""
 
+KEPT = 16 * 1024 * 1024
+"""Bytes of such files that a process keeps in memory: those that were fetched last."""
+
 READERS = 16
 """Threads that read for downloads; a slow client holds none of them while it is sent to."""
 
@@ -45,11 +48,14 @@ State = tuple[int, int, int] | None
 
 
 class Intact:
-    """Which blobs this process has found intact, each with the state of its file then."""
+    """Which blobs this process has found intact: small ones as they are, and of others the state
+    of the file then.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._states: OrderedDict[str, State] = OrderedDict()
+        self._states: LRUCache[str, State] = LRUCache(_MOST_VERIFIED)
+        self._contents: LRUCache[str, bytes] = LRUCache(KEPT, getsizeof=len)
         self._working: dict[str, threading.Lock] = {}
 
     def holds(self, digest: str, state: State) -> bool:
@@ -61,9 +67,16 @@ class Intact:
         """Note that a blob is intact."""
         with self._lock:
             self._states[digest] = state
-            self._states.move_to_end(digest)
-            if len(self._states) > _MOST_VERIFIED:
-                self._states.popitem(last=False)
+
+    def content(self, digest: str) -> bytes | None:
+        """Return the bytes of a small blob, if they are kept."""
+        with self._lock:
+            return self._contents.get(digest)
+
+    def keep(self, digest: str, content: bytes) -> None:
+        """Keep the bytes of a small blob, which are right."""
+        with self._lock:
+            self._contents[digest] = content
 
     def once(self, digest: str, state: State, verify: Callable[[], None]) -> None:
         """Call `verify` unless a blob is known to be intact; who comes meanwhile waits for it."""
@@ -125,8 +138,11 @@ class Downloads:
     def answer_at_once(self, info: FileInfo, headers: Mapping[str, str]) -> ASGIApp | None:
         """Return what sends a whole file that is known to be intact; None for any other.
 
-        Costs one look at the file's entry in its folder.
+        Costs one look at a large file's entry in its folder.
         """
+        if info.size <= AT_ONCE:
+            content = self._intact.content(info.sha256)
+            return None if content is None else Response(content, 200, headers)
         blobs = self.store.blobs
         if not _is_folder(blobs):
             return None
@@ -167,8 +183,8 @@ class Downloads:
         status = 200 if span is None else 206
         blobs = self.store.blobs
         if info.size <= AT_ONCE:
-            content, state = self._healing(info, label, partial(_read, blobs, info, label))
-            self._intact.note(info.sha256, state)
+            content = self._healing(info, label, partial(_read, blobs, info, label))
+            self._intact.keep(info.sha256, content)
             part = content if span is None else content[span.start : span.end]
             return Response(part, status, described)
         stream, state = self._open(info, label)
@@ -215,13 +231,12 @@ class Downloads:
             return read()
 
 
-def _read(blobs: BlobStore, info: FileInfo, label: str) -> tuple[bytes, State]:
+def _read(blobs: BlobStore, info: FileInfo, label: str) -> bytes:
     with blobs.open(info.sha256, label=label) as stream:
-        state = _state(stream)
         content = stream.read(info.size + 1)
     if len(content) != info.size or hashlib.sha256(content).hexdigest() != info.sha256:
         raise DamagedBlobError(f"{label}: its bytes were altered where they are stored.", label)
-    return content, state
+    return content
 
 
 def _open(blobs: BlobStore, info: FileInfo, label: str) -> BinaryIO:

@@ -11,6 +11,7 @@ import pytest
 
 from registry import Catalog
 from registry.errors import DamagedBlobError
+from registry.server import serving
 from registry.server.serving import AT_ONCE, PIECE, Downloads, Span, parse_range
 from registry.storage.files import FileInfo
 from registry.storage.folder_blobs import FolderBlobStore
@@ -200,21 +201,41 @@ def test_a_file_goes_to_the_system_whole_once_it_is_known_to_be_intact(
     assert (sent.path, sent.body) == (None, LARGE[1:3])
 
 
-@pytest.mark.parametrize("content", [b"", SMALL, LARGE])
 @pytest.mark.parametrize("pathsend", [True, False])
 def test_only_a_file_that_is_known_to_be_intact_is_answered_without_reading_it(
-    catalog: Catalog, downloads: Downloads, content: bytes, pathsend: bool
+    catalog: Catalog, downloads: Downloads, pathsend: bool
 ) -> None:
-    info = put(catalog, content)
+    info = put(catalog, LARGE)
     assert downloads.answer_at_once(info, {}) is None
     fetch(downloads, info)
     sent = fetch(downloads, info, at_once=True, pathsend=pathsend)
-    assert sent.headers["content-length"] == str(len(content))
-    assert (sent.body, sent.path is None) == (b"" if pathsend else content, not pathsend)
-    if content:
-        damage(catalog, info, 0)
-        assert downloads.answer_at_once(info, {}) is None
+    assert sent.headers["content-length"] == str(len(LARGE))
+    assert (sent.body, sent.path is None) == (b"" if pathsend else LARGE, not pathsend)
+    damage(catalog, info, 0)
+    assert downloads.answer_at_once(info, {}) is None
     catalog.blobs.path(info.sha256).unlink()  # type: ignore[attr-defined]
+    assert downloads.answer_at_once(info, {}) is None
+
+
+def test_the_last_small_files_are_kept_in_memory(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "KEPT", 25)
+    downloads = Downloads(catalog.store)
+    infos = [put(catalog, f"{number:010}".encode()) for number in range(3)]
+    assert downloads.answer_at_once(infos[0], {}) is None
+    for info in infos:
+        fetch(downloads, info)
+    assert downloads.answer_at_once(infos[0], {}) is None
+    sent = fetch(downloads, infos[2], at_once=True)
+    assert (sent.body, sent.headers["content-length"]) == (b"0000000002", "10")
+
+
+def test_a_small_file_that_was_damaged_is_not_kept(catalog: Catalog, downloads: Downloads) -> None:
+    info = put(catalog, SMALL)
+    damage(catalog, info, 0)
+    with pytest.raises(DamagedBlobError):
+        fetch(downloads, info)
     assert downloads.answer_at_once(info, {}) is None
 
 
