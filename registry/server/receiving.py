@@ -33,7 +33,7 @@ from registry.storage.durable import (
 from registry.storage.files import CHUNK, FileInfo
 from registry.store import Store
 
-PIECE = 256 * 1024
+PIECE = 512 * 1024
 """Bytes of an upload that are held until they are written; as many again are being written."""
 
 IN_MEMORY = 1024 * 1024
@@ -128,13 +128,13 @@ async def read_body(receive: Receive, most: int, announced: str | None) -> Binar
 
 
 async def pieces_of(receive: Receive, size: int) -> AsyncIterator[bytes]:
-    """Yield a body in pieces of `size` bytes, the last one shorter.
+    """Yield a body in pieces of `size` bytes or somewhat more, the last one shorter.
 
     Raises:
         ClientDisconnect: It did not come to its end, or not for long.
     """
-    held = bytearray()
-    more = True
+    held: list[bytes] = []
+    length, more = 0, True
     while more:
         try:
             message = await asyncio.wait_for(receive(), PATIENCE)
@@ -142,13 +142,14 @@ async def pieces_of(receive: Receive, size: int) -> AsyncIterator[bytes]:
             raise ClientDisconnect from error
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        held += message.get("body", b"")
+        held.append(message.get("body", b""))
+        length += len(held[-1])
         more = message.get("more_body", False)
-        while len(held) >= size:
-            yield bytes(held[:size])
-            del held[:size]
-    if held:
-        yield bytes(held)
+        if length >= size:
+            yield b"".join(held)
+            held, length = [], 0
+    if length:
+        yield b"".join(held)
 
 
 async def drain(incoming: Incoming) -> None:

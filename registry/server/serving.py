@@ -29,7 +29,7 @@ from registry.storage.files import FileInfo
 from registry.storage.folder_blobs import FolderBlobStore
 from registry.store import Store
 
-PIECE = 256 * 1024
+PIECE = 512 * 1024
 """Bytes read, hashed and sent at a time."""
 
 AT_ONCE = 256 * 1024
