@@ -9,12 +9,16 @@ from registry.errors import InvalidNameError
 LATEST = "latest"
 """The alias nobody sets: the highest numbered version that is not yanked."""
 
+DELETED = "deleted"
+"""The owner in the refs of what is left of deleted adapters: see `AdapterRef.nameless`."""
+
 MAX_NUMBER = 2**31 - 1
 """The highest version number, which is what an INTEGER column holds in every database."""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?")
 _ALIAS = re.compile(r"[a-z](?:[a-z0-9_-]{0,46}[a-z0-9])?")
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _SEPARATORS = re.compile(r"[-_.]+")
 
 _NAME_RULE = (
@@ -93,6 +97,19 @@ class AdapterRef:
                 )
             return cls(owner if slash else None, name, version=int(selector))
         return cls(owner if slash else None, name, alias=selector or None)
+
+    @classmethod
+    def nameless(cls, digest: str) -> Self:
+        """Return the ref of a version that was deleted, and that others are made of.
+
+        It says nothing but the digest of the manifest, so nothing else can ever be meant by it.
+        """
+        return cls(DELETED, digest)
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it is one that `nameless` returned, with a version or without."""
+        return self.owner == DELETED and _DIGEST.fullmatch(self.name) is not None
 
     def __str__(self) -> str:
         """Return the text that `parse` reads back as this ref."""

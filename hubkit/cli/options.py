@@ -88,15 +88,20 @@ def limit_option(default: int) -> Callable[[_Command], _Command]:
     )
 
 
-def yes_option(question: str, refusal: str) -> Callable[[_Command], _Command]:
+def yes_option(
+    question: str, refusal: str, *, note: Callable[[click.Context], str] = lambda ctx: ""
+) -> Callable[[_Command], _Command]:
     """Ask before the command does anything; ``--yes`` answers.
 
     Args:
         question: What the user is asked.
         refusal: What has not happened if the answer is no, such as ``Not deleted``.
+        note: Says what the user should know before; default: nothing.
     """
 
     def ask(ctx: click.Context, param: click.Parameter, yes: bool) -> None:
+        if not yes and (text := note(ctx)):
+            click.echo(text, err=True)
         try:
             agreed = yes or click.confirm(question, err=True)
         except click.Abort as error:

@@ -13,7 +13,7 @@ from hubkit.bases.compare import require_base
 from hubkit.bases.stored import cache_in, describe_stored, find_base_folder
 from hubkit.sharing.base_mentions import folders_named, is_id, name_base, without_bases
 from hubkit.sharing.scratch import scratch_folder
-from registry import Catalog, Parent, Version, read_folder, write_manifest
+from registry import AdapterRef, Catalog, Parent, Version, read_folder, write_manifest
 from registry.errors import ConflictError, InvalidNameError, UnknownBaseError
 from registry.manifest import BaseModelInfo
 
@@ -102,9 +102,11 @@ class BaseIds:
             if named or base != manifest.base_model:
                 name_base(folder, base.id, named)
             write_manifest(folder, changed)
+            read = read_folder(folder)
+            left = version.ref.is_nameless  # of a deleted one, which has its digest for a name
             renamed = self._catalog.publish(
-                version.ref.repository,
-                read_folder(folder),
+                AdapterRef.nameless(read.manifest.digest) if left else version.ref.repository,
+                read,
                 message=version.message,
                 author=version.author,
             )

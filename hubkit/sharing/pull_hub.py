@@ -142,15 +142,18 @@ def _fetch_parents(
 def _fetch_parent(
     session: HubSession | None, child: _Fetched, parent: Parent, scratch: Path
 ) -> _Fetched:
-    """Look for a parent under its own owner, then beside its child."""
+    """Look for a parent under its own owner, then beside its child, then among what was deleted."""
     ref, hub, owner = AdapterRef.parse(parent.ref), child.repository.hub, child.repository.owner
-    places = [
-        Repository(hub, f"{one}/{ref.name}") for one in dict.fromkeys((ref.owner or owner, owner))
-    ]
+    places = {
+        Repository(hub, f"{one}/{ref.name}"): ref.version for one in (ref.owner or owner, owner)
+    }
+    # Under its digest alone, as it is called after it was deleted there, or elsewhere before.
+    left = AdapterRef.nameless(parent.digest)
+    deleted = {Repository(hub, str(left)): 1, Repository(hub, f"{owner}/{left.name}"): 1}
     reason: HubkitError | None = None
-    for place in places:
+    for place, number in {**places, **deleted}.items():
         try:
-            fetched = _fetch(session, place, ref.version, scratch)
+            fetched = _fetch(session, place, number, scratch)
         except (RemoteNotFoundError, RemoteAccessError) as error:
             reason = reason or error
             continue

@@ -27,14 +27,14 @@ RESERVED = frozenset(
     (
         *("about", "account", "accounts", "admin", "api", "assets", "auth", "base", "bases"),
         *("blog", "buckets", "changes", "chat", "collections", "compare", "contact", "datasets"),
-        *("docs", "download", "downloads", "explore", "favicon-ico", "files", "health", "healthz"),
-        *("help", "hub", "inference", "jobs", "join", "kernels", "languages", "leaderboard"),
-        *("leaderboards", "lfs", "lineage", "login", "logout", "methods", "metrics", "models"),
-        *("new", "notifications", "oauth", "organisations", "organizations", "orgs", "papers"),
-        *("posts", "pricing", "privacy", "raw", "resolve", "robots-txt", "search", "security"),
-        *("settings", "signin", "signup", "sitemap-xml", "spaces", "static", "status", "storage"),
-        *("tags", "tasks", "terms", "token", "tokens", "upload", "uploads", "user", "users", "v1"),
-        *("v2", "version", "webhooks", "welcome", "well-known", "xet"),
+        *("deleted", "docs", "download", "downloads", "explore", "favicon-ico", "files", "health"),
+        *("healthz", "help", "hub", "inference", "jobs", "join", "kernels", "languages"),
+        *("leaderboard", "leaderboards", "lfs", "lineage", "login", "logout", "methods"),
+        *("metrics", "models", "new", "notifications", "oauth", "organisations", "organizations"),
+        *("orgs", "papers", "posts", "pricing", "privacy", "raw", "resolve", "robots-txt"),
+        *("search", "security", "settings", "signin", "signup", "sitemap-xml", "spaces", "static"),
+        *("status", "storage", "tags", "tasks", "terms", "token", "tokens", "upload", "uploads"),
+        *("user", "users", "v1", "v2", "version", "webhooks", "welcome", "well-known", "xet"),
     )
 )
 """Names, folded, that no account gets: pages and endpoints of a hub have them, or may one day."""

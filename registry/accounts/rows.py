@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_
 
 from registry.accounts.access import Account, Level
 from registry.errors import AccountNotFoundError, ConflictError, did_you_mean
-from registry.refs import AdapterRef
+from registry.refs import DELETED, AdapterRef
 from registry.tables.models import (
     ACCOUNTS,
     HUB_LISTINGS,
@@ -170,5 +170,9 @@ def count_repositories(connection: Connection, account_id: int) -> int:
     return connection.execute(
         select(func.count())
         .select_from(REPOSITORIES)
-        .where(REPOSITORIES.c.account_id == account_id, REPOSITORIES.c.deleted_at.is_(None))
+        .where(
+            REPOSITORIES.c.account_id == account_id,
+            REPOSITORIES.c.deleted_at.is_(None),
+            REPOSITORIES.c.owner != DELETED,
+        )
     ).scalar_one()

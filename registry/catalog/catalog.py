@@ -33,8 +33,8 @@ from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.storage.files import is_digest
 from registry.store import Store
-from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank
-from registry.tables.lineage import Lineage, find_lineage, find_parents
+from registry.tables.edit import drop_alias, point_alias, set_yank
+from registry.tables.lineage import Lineage, find_lineage, find_parents, find_users
 from registry.tables.lookup import find_repository, find_version
 from registry.tables.measurements import Measurement, load_measurements
 from registry.tables.models import REVISIONS
@@ -336,7 +336,8 @@ class Catalog:
     def delete(self, ref: AdapterRef) -> list[int]:
         """Delete an adapter with all its versions; its name is never given to another.
 
-        The bytes go with the next garbage collections; see `registry.maintenance.gc`.
+        What others are made of stays for these, under no name; see `registry.history.deleting`. The
+        other bytes go with the next garbage collections; see `registry.maintenance.gc`.
 
         Args:
             ref: The adapter's name, without version or alias.
@@ -345,18 +346,34 @@ class Catalog:
             The numbers of the versions that were deleted.
 
         Raises:
-            InvalidNameError: `ref` has a version or an alias.
+            PartOfAdapterError: `ref` has a version or an alias.
             RefNotFoundError: There is no adapter of that name.
-            ConflictError: Another adapter is made of it.
+            ConflictError: It has no name, since it is what is left of a deleted one.
         """
+        from registry.history.deleting import delete_model  # as for `history`
+        from registry.history.repositories import Repository, load_repository
 
-        def change(connection: Connection) -> list[int]:
-            at = datetime.now(UTC)
-            numbers = delete_adapter(connection, ref, at)
-            self.log.append(connection, "delete", ref, numbers=numbers, deleted_at=at.isoformat())
-            return numbers
+        if ref != ref.repository:
+            raise PartOfAdapterError(
+                f"Only a whole adapter can be deleted: expected {ref.repository}, found {ref}. One "
+                "version can be yanked, which hides it.",
+                ref,
+                given=ref,
+            )
 
-        return self.database.transact(change)
+        def find(connection: Connection) -> Repository:
+            return load_repository(connection, find_repository(connection, ref).id)
+
+        return delete_model(self.store, find)
+
+    def users(self, ref: AdapterRef) -> list[Version]:
+        """Return the newest version of each other adapter that is made of one of an adapter's.
+
+        Raises:
+            RefNotFoundError: There is no adapter of that name.
+        """
+        with self.database.read() as connection:
+            return find_users(connection, find_repository(connection, ref).id)
 
     def move(self, ref: AdapterRef, to: AdapterRef) -> None:
         """Give an adapter another name; it belongs to the account that its new owner names.

@@ -98,7 +98,7 @@ def write_listing(
 ) -> None:
     """Write what a hub lists of a repository, in place of what it listed before."""
     drop_listing(connection, repository.id)
-    if repository.account_id is None:
+    if repository.account_id is None or repository.ref.is_nameless:
         return
     connection.execute(insert(HUB_LISTINGS), listing_row(repository, head, facts))
     if facts.tags:

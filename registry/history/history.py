@@ -31,16 +31,19 @@ from registry.history.commits import (
     walk,
 )
 from registry.history.committing import Committer, Convert
+from registry.history.deleting import delete_model
 from registry.history.listing import Listed, Query, list_page, load_facts
 from registry.history.names import MAIN
 from registry.history.repositories import (
     Kind,
     Repository,
     Visibility,
+    find_deleted_since,
     find_repository,
     list_without_account,
     load_repository,
     make_repository,
+    place_of,
     rename_repository,
 )
 from registry.history.steps import (
@@ -55,10 +58,10 @@ from registry.history.trees import LARGE_ENDINGS, Tree, TreeFile, find_file, loa
 from registry.history.uploads import Reader, possessed, remember_uploads
 from registry.history.versions import details_of, facts_at, list_again
 from registry.manifest import Manifest
-from registry.refs import AdapterRef
+from registry.refs import DELETED, AdapterRef
 from registry.storage.files import FileInfo
 from registry.store import Store
-from registry.tables.edit import delete_adapter, remove_history
+from registry.tables.edit import remove_history
 from registry.tables.models import BRANCHES, HUB_LISTINGS, REPOSITORIES
 
 _TRIES = 100
@@ -78,6 +81,7 @@ class History:
     def __init__(self, store: Store, convert: Convert | None = None) -> None:
         """Touch nothing yet."""
         self._committer = Committer(store, convert)
+        self._store = store
         self._database, self._blobs, self._log = store.database, store.blobs, store.log
 
     # Repositories
@@ -108,6 +112,13 @@ class History:
         rules = "".join(f"*{end} filter=lfs diff=lfs merge=lfs -text\n" for end in LARGE_ENDINGS)
         tree = Tree.of([TreeFile.small(_FIRST_FILE, rules.encode())])
         store_contents(self._blobs, rules.encode(), tree.to_json())
+
+        def give_name_back(connection: Connection) -> None:
+            deleted = find_deleted_since(connection, kind, ref, account_id)
+            if deleted is not None:
+                rename_repository(connection, deleted, ref, account_id)
+                to = place_of(kind, ref)
+                log_change(self._log, connection, "move", deleted, actor, to=to, account=ref.owner)
 
         def change(connection: Connection) -> Repository:
             at = whole_seconds()
@@ -141,6 +152,10 @@ class History:
             )
             return made
 
+        with self._database.read() as connection:
+            was_called_so = find_deleted_since(connection, kind, ref, account_id) is not None
+        if was_called_so:
+            self._database.transact(give_name_back)
         return self._database.transact(change)
 
     def find(self, kind: Kind, ref: AdapterRef) -> Repository | None:
@@ -201,31 +216,29 @@ class History:
     def delete(self, repository: Repository, actor: str) -> None:
         """Delete a repository with all that is in it; its name stays with its account.
 
+        What others are made of stays for these; see `registry.history.deleting`.
+
         Raises:
             RepositoryNotFoundError: Somebody else deleted it.
-            ConflictError: Another adapter is made of it.
+            ConflictError: It has no name, since it is what is left of a deleted one.
         """
+        if repository.kind == "model":
+            delete_model(self._store, partial(load_repository, id=repository.id), actor)
+            return
 
         def change(connection: Connection) -> None:
             at = datetime.now(UTC)
             current = load_repository(connection, repository.id)
-            numbers: list[int] = []
-            if current.kind == "model":
-                numbers = delete_adapter(connection, current.ref, at)
-            else:
-                remove_history(connection, current.id)
-                connection.execute(
-                    update(REPOSITORIES)
-                    .where(REPOSITORIES.c.id == current.id)
-                    .values(deleted_at=at)
-                )
+            remove_history(connection, current.id)
+            of_repository = REPOSITORIES.c.id == current.id
+            connection.execute(update(REPOSITORIES).where(of_repository).values(deleted_at=at))
             log_change(
                 self._log,
                 connection,
                 "delete",
                 current,
                 actor,
-                numbers=numbers,
+                numbers=[],
                 deleted_at=at.isoformat(),
             )
 
@@ -253,6 +266,7 @@ class History:
                 .where(
                     BRANCHES.c.name == MAIN,
                     REPOSITORIES.c.account_id.is_not(None),
+                    REPOSITORIES.c.owner != DELETED,
                     REPOSITORIES.c.id.not_in(listed),
                 )
             ).all()

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from sqlalchemy import Connection, Row, Select, bindparam, insert, or_, select, update
 
 from registry.errors import ConflictError, ExistsError, InvalidNameError, RepositoryNotFoundError
-from registry.refs import AdapterRef
+from registry.refs import DELETED, AdapterRef
 from registry.tables.listings import list_newest
 from registry.tables.models import DOWNLOADS, FORMER_NAMES, REPOSITORIES, REVISIONS
 from registry.tables.text_index import add_texts, remove_text, text_columns
@@ -23,10 +23,15 @@ Visibility = Literal["public", "private"]
 _PREFIXES: dict[Kind, str] = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
 # Built once, as every request of a client asks these.
-_REPOSITORIES = (
-    select(REPOSITORIES, DOWNLOADS.c.count.label("fetched"))
-    .outerjoin(DOWNLOADS, DOWNLOADS.c.repository_id == REPOSITORIES.c.id)
-    .where(REPOSITORIES.c.deleted_at.is_(None))
+_EVER = select(REPOSITORIES, DOWNLOADS.c.count.label("fetched")).outerjoin(
+    DOWNLOADS, DOWNLOADS.c.repository_id == REPOSITORIES.c.id
+)
+_REPOSITORIES = _EVER.where(REPOSITORIES.c.deleted_at.is_(None))
+_DELETED = _EVER.where(
+    REPOSITORIES.c.folded == bindparam("key"), REPOSITORIES.c.deleted_at.is_not(None)
+)
+_CALLED_SO_ONCE = _EVER.join(FORMER_NAMES, FORMER_NAMES.c.repository_id == REPOSITORIES.c.id).where(
+    FORMER_NAMES.c.folded == bindparam("key"), REPOSITORIES.c.deleted_at.is_not(None)
 )
 _BY_ID = _REPOSITORIES.where(REPOSITORIES.c.id == bindparam("key"))
 # In one, so that what is not there takes no longer than what somebody may not know of.
@@ -102,6 +107,23 @@ def find_repository(connection: Connection, kind: Kind, ref: AdapterRef) -> Repo
     return _first(connection, _BY_NAME, folded)
 
 
+def find_deleted(connection: Connection, kind: Kind, ref: AdapterRef) -> Repository | None:
+    """Return the deleted repository whose name this was when it was deleted."""
+    return _first(connection, _DELETED, folded_name(kind, ref))
+
+
+def find_deleted_since(
+    connection: Connection, kind: Kind, ref: AdapterRef, account_id: int | None
+) -> Repository | None:
+    """Return the repository of an account that was called so once, and deleted under another name.
+
+    Its account may use each of its names again. The repository gets that name back first, so that
+    numbers go on, and its other names lead to what is made anew.
+    """
+    found = _first(connection, _CALLED_SO_ONCE, folded_name(kind, ref))
+    return found if found is not None and found.account_id == account_id else None
+
+
 def load_repository(connection: Connection, id: int) -> Repository:
     """Return a repository by its row.
 
@@ -118,7 +140,11 @@ def list_without_account(connection: Connection) -> list[AdapterRef]:
     """Return the names of what belongs to no account, sorted."""
     rows = connection.execute(
         select(REPOSITORIES.c.owner, REPOSITORIES.c.name)
-        .where(REPOSITORIES.c.account_id.is_(None), REPOSITORIES.c.deleted_at.is_(None))
+        .where(
+            REPOSITORIES.c.account_id.is_(None),
+            REPOSITORIES.c.deleted_at.is_(None),
+            REPOSITORIES.c.owner.is_distinct_from(DELETED),
+        )
         .order_by(REPOSITORIES.c.folded)
     )
     return [AdapterRef(row.owner, row.name) for row in rows]
@@ -185,8 +211,15 @@ def rename_repository(
 
     Raises:
         ConflictError: The name is taken, or was.
-        InvalidNameError: It is that of a repository that was moved.
+        InvalidNameError: It is that of a repository that was moved, or one of them is that of what
+            is left of a deleted adapter.
     """
+    if repository.ref.is_nameless or ref.folded.startswith(f"{DELETED}/"):
+        raise InvalidNameError(
+            f"{repository.ref} cannot be called {ref}: the names of {DELETED}/ are those of what "
+            "is left of deleted adapters, which get no others.",
+            ref,
+        )
     before = folded_name(repository.kind, repository.ref)
     folded = folded_name(repository.kind, ref)
     if folded != before:

@@ -39,6 +39,7 @@ from registry.catalog.cache import (
 )
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError
+from registry.history.deleting import let_go
 from registry.maintenance.checks.histories import missing_commits, without_tree_files
 from registry.maintenance.checks.logged import missing_versions
 from registry.maintenance.checks.rows import without_files
@@ -121,10 +122,12 @@ def collect_garbage(
     with nullcontext() if dry_run else collection_lock(catalog):
         now = datetime.now(UTC)
         before = now - grace
-        with _turn(catalog, dry_run) as connection:
-            if not dry_run:
+        if not dry_run:
+            with _turn(catalog, dry_run) as connection:
                 catalog.log.lock(connection)  # so that nobody writes after this is read
                 catalog.log.require_own_records(connection)  # what others tell of is no garbage
+            let_go(catalog.store)
+        with _turn(catalog, dry_run) as connection:
             doomed = condemned_prefixes(connection, before=before)
         _require_rows(catalog)
         if doomed:

@@ -15,7 +15,7 @@ from registry.errors import (
 )
 from registry.history.repositories import Repository
 from registry.history.uploads import Reader
-from registry.refs import AdapterRef
+from registry.refs import DELETED, AdapterRef
 from registry.server.asking import Asking
 from registry.server.hub import Hub
 from registry.server.routes import Open, Route
@@ -111,6 +111,8 @@ def find_repository(
         NotHostedError: The hub has no such account, so that a client may look elsewhere.
     """
     found = ask.recall(("repository", kind, owner, name), lambda: _find(hub, kind, owner, name))
+    if found is not None and found.ref.is_nameless and need is not Need.READ:
+        found = None  # what is left of a deleted adapter can only be read
     place = MISSING if found is None else place_of(found)
     decision, caller = _decide(hub, ask.caller, need, place), ask.caller
     is_hosted = ask.recall(("account", owner), lambda: _is_hosted(hub, owner))
@@ -134,7 +136,7 @@ def _find(hub: Hub, kind: str, owner: str, name: str) -> Repository | None:
 
 def _is_hosted(hub: Hub, owner: str) -> bool:
     try:
-        return hub.accounts.find(owner) is not None
+        return owner == DELETED or hub.accounts.find(owner) is not None
     except InvalidNameError:
         return False
 

@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from registry.errors import ConflictError, InvalidNameError, PartOfAdapterError
+from registry.errors import ConflictError, InvalidNameError
 from registry.refs import LATEST, AdapterRef
 from registry.tables.listings import list_newest
-from registry.tables.lookup import Repository, alias_not_found, find_repository, find_row
+from registry.tables.lookup import alias_not_found, find_repository, find_row
 from registry.tables.models import (
     BRANCHES,
     COMMIT_TAGS,
@@ -107,27 +107,12 @@ def set_yank(
 def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> list[int]:
     """Delete all versions of an adapter, keep its name from others, and return their numbers.
 
+    Whether others are made of it does not matter here; see `registry.history.deleting`.
+
     Raises:
-        InvalidNameError: `ref` has a version or an alias.
         RefNotFoundError: There is no adapter of that name.
-        ConflictError: Another adapter is made of it.
     """
-    if ref != ref.repository:
-        raise PartOfAdapterError(
-            f"Only a whole adapter can be deleted: expected {ref.repository}, found {ref}. One "
-            "version can be yanked, which hides it.",
-            ref,
-            given=ref,
-        )
     repository = find_repository(connection, ref)
-    users = _users(connection, repository)
-    if users:
-        shown = ", ".join(map(str, users[:5])) + (", ..." if len(users) > 5 else "")
-        raise ConflictError(
-            f"{ref} cannot be deleted: {shown} would lose what it is made of. Delete that first, "
-            "or yank the versions of this one, which hides them and keeps their bytes.",
-            ref,
-        )
     ids = select(REVISIONS.c.id).where(REVISIONS.c.repository_id == repository.id)
     numbers = connection.scalars(
         select(REVISIONS.c.number)
@@ -166,26 +151,3 @@ def remove_trees(connection: Connection, ids: Collection[int]) -> None:
         gone = sorted(set(batch) - held)
         connection.execute(delete(TREE_FILES).where(TREE_FILES.c.tree_id.in_(gone)))
         connection.execute(delete(TREES).where(TREES.c.id.in_(gone)))
-
-
-def _users(connection: Connection, repository: Repository) -> list[AdapterRef]:
-    """Return what would lose a parent: versions elsewhere made of digests that are only here."""
-    same = REVISIONS.alias()
-    elsewhere = (
-        select(same.c.id)
-        .where(
-            same.c.manifest_digest == PARENTS.c.digest,
-            same.c.repository_id != repository.id,
-        )
-        .exists()
-    )
-    digests = select(REVISIONS.c.manifest_digest).where(REVISIONS.c.repository_id == repository.id)
-    rows = connection.execute(
-        select(REPOSITORIES.c.owner, REPOSITORIES.c.name, func.max(REVISIONS.c.number))
-        .join(REVISIONS, REVISIONS.c.repository_id == REPOSITORIES.c.id)
-        .join(PARENTS, PARENTS.c.child_id == REVISIONS.c.id)
-        .where(PARENTS.c.digest.in_(digests), REPOSITORIES.c.id != repository.id, ~elsewhere)
-        .group_by(REPOSITORIES.c.id, REPOSITORIES.c.owner, REPOSITORIES.c.name)
-        .order_by(REPOSITORIES.c.id)
-    ).all()
-    return [AdapterRef(owner, name, version=number) for owner, name, number in rows]

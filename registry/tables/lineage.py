@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from registry.errors import ParentNotFoundError
+from registry.refs import DELETED
 from registry.tables.models import PARENTS, REPOSITORIES, REVISIONS
 from registry.tables.versions import Version, batches, load_digests, load_versions, select_versions
 
@@ -16,7 +17,8 @@ class ParentLink:
     Attributes:
         ref: What it was called when the version was made.
         digest: Its manifest's digest.
-        version: The version here with that digest; None if there is none.
+        version: The version here with that digest; None if there is none. Its ref `is_nameless` if
+            it was deleted.
     """
 
     ref: str
@@ -30,7 +32,7 @@ class Lineage:
 
     Attributes:
         parents: What it is made of, in the manifest's order.
-        children: What is made of it, oldest first.
+        children: What is made of it, oldest first, without what is left of deleted adapters.
     """
 
     parents: tuple[ParentLink, ...]
@@ -40,13 +42,29 @@ class Lineage:
 def find_lineage(connection: Connection, manifest_digest: str) -> Lineage:
     """Return the lineage of all versions with this manifest, which is the same for each."""
     users = select(PARENTS.c.child_id).where(PARENTS.c.digest == manifest_digest)
-    children = load_versions(
-        connection, select_versions().where(REVISIONS.c.id.in_(users)).order_by(REVISIONS.c.id)
+    named = select_versions().where(
+        REVISIONS.c.id.in_(users), REPOSITORIES.c.owner.is_distinct_from(DELETED)
     )
+    children = load_versions(connection, named.order_by(REVISIONS.c.id))
     return Lineage(
         parents=_parent_links(connection, manifest_digest),
         children=tuple(version for _, version in children),
     )
+
+
+def find_users(connection: Connection, repository_id: int) -> list[Version]:
+    """Return the newest version of each other adapter that is made of a repository's versions."""
+    own = select(REVISIONS.c.manifest_digest).where(REVISIONS.c.repository_id == repository_id)
+    users = select(PARENTS.c.child_id).where(PARENTS.c.digest.in_(own))
+    newest = (
+        select(func.max(REVISIONS.c.id))
+        .where(REVISIONS.c.id.in_(users), REVISIONS.c.repository_id != repository_id)
+        .group_by(REVISIONS.c.repository_id)
+    )
+    named = select_versions().where(
+        REVISIONS.c.id.in_(newest), REPOSITORIES.c.owner.is_distinct_from(DELETED)
+    )
+    return [one for _, one in load_versions(connection, named.order_by(REVISIONS.c.id))]
 
 
 def find_parents(connection: Connection, version: Version) -> list[Version]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from registry.refs import AdapterRef
+from registry.refs import DELETED, AdapterRef
 from registry.tables.models import (
     DOWNLOADS,
     HUB_LISTINGS,
@@ -77,6 +77,8 @@ _NEWEST = (
     .where(
         REPOSITORIES.c.id.in_(bindparam("ids", expanding=True)),
         REPOSITORIES.c.deleted_at.is_(None),
+        # What is left of a deleted adapter is found by what is made of it alone.
+        REPOSITORIES.c.owner.is_distinct_from(DELETED),
     )
 )
 
@@ -116,7 +118,8 @@ def newest_listings(
 ) -> dict[int, dict[str, Any]]:
     """Return the rows that some adapters should have in the listings, by the adapter's id.
 
-    An adapter that was deleted, or whose versions are all yanked, has none.
+    An adapter that was deleted, or whose versions are all yanked, has none; nor has what is left of
+    a deleted one.
     """
     return {
         row.repository_id: {

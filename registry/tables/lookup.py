@@ -11,7 +11,7 @@ from registry.errors import (
     VersionNotFoundError,
     did_you_mean,
 )
-from registry.refs import LATEST, AdapterRef
+from registry.refs import DELETED, LATEST, AdapterRef
 from registry.tables.models import (
     BRANCHES,
     COMMIT_TAGS,
@@ -184,7 +184,7 @@ def _numbers(connection: Connection, repository: Repository) -> str:
 def _near(connection: Connection, ref: AdapterRef) -> str:
     rows = connection.execute(
         select(REPOSITORIES.c.owner, REPOSITORIES.c.name)
-        .where(REPOSITORIES.c.deleted_at.is_(None))
+        .where(REPOSITORIES.c.deleted_at.is_(None), REPOSITORIES.c.owner.is_distinct_from(DELETED))
         .order_by(REPOSITORIES.c.id.desc())
         .limit(_MOST_NAMES)
     ).all()

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, func, insert, select, update
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.fields import check_text, check_texts
 from registry.manifest import Manifest
-from registry.refs import MAX_NUMBER, AdapterRef
+from registry.refs import DELETED, MAX_NUMBER, AdapterRef
 from registry.tables.column_types import MAX_SIZE
 from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import (
@@ -61,6 +61,8 @@ class Publication:
         yanked_at: When it was yanked where it comes from; None if it was not.
         yank_reason: Why.
         origin: Where it was pulled from; None if it was published here.
+        account: The account whose it was, of what is left of a deleted adapter; None for none.
+        visibility: Who might know of that adapter.
 
     Raises:
         InvalidNameError: `author` is no printable line of at most 256 characters, a text is too
@@ -74,6 +76,8 @@ class Publication:
     yanked_at: datetime | None = None
     yank_reason: str | None = None
     origin: str | None = None
+    account: str | None = None
+    visibility: str = "private"
 
     @classmethod
     def from_log(cls, details: Mapping[str, Any]) -> Self:
@@ -87,6 +91,8 @@ class Publication:
             yanked_at=datetime.fromisoformat(yanked_at) if yanked_at else None,
             yank_reason=details.get("yank_reason"),
             origin=details.get("origin"),
+            account=details.get("account"),
+            visibility=details.get("visibility", "private"),
         )
 
     def __post_init__(self) -> None:
@@ -131,7 +137,8 @@ def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manif
 
     Raises:
         InvalidNameError: `ref` has a version or an alias, or is what something was called before
-            it was moved, or the files are too large to count.
+            it was moved, or one of what is left of deleted adapters, or the files are too large to
+            count.
         ConflictError: The name belonged to an adapter that was deleted.
         ParentNotFoundError: A parent is not in this registry.
     """
@@ -145,10 +152,16 @@ def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manif
         raise InvalidNameError(
             f"The files of {ref} have {manifest.size} bytes in all, more than {MAX_SIZE}.", ref
         )
+    if ref.folded.startswith(f"{DELETED}/") and ref != AdapterRef.nameless(manifest.digest):
+        raise InvalidNameError(
+            f"{ref} cannot be published: the names of {DELETED}/ are those of what is left of "
+            "deleted adapters. Choose another name.",
+            ref,
+        )
     deleted_at = connection.scalar(
         select(REPOSITORIES.c.deleted_at).where(REPOSITORIES.c.folded == ref.folded)
     )
-    if deleted_at is not None:
+    if deleted_at is not None and not ref.is_nameless:
         raise ConflictError(
             f"{ref.repository} was deleted on {deleted_at:%Y-%m-%d}, and its name is not given to "
             "anything else. Choose another name.",
@@ -197,6 +210,8 @@ def record_version(
     )
     if earlier is not None:
         return earlier, False
+    if ref.is_nameless:
+        _give_back(connection, repository, publication)
     number = next_number  # the counter is beyond every number that is taken
     if publication.number is None:
         _require_left(ref, number)
@@ -305,6 +320,19 @@ def _claim(connection: Connection, ref: AdapterRef, now: datetime) -> tuple[int,
     )
     assert repository is not None
     return repository, ref.repository, 1
+
+
+def _give_back(connection: Connection, repository: int, publication: Publication) -> None:
+    """Let those read what is left of an adapter who could read that; it may have been let go."""
+    connection.execute(
+        update(REPOSITORIES)
+        .where(REPOSITORIES.c.id == repository)
+        .values(
+            deleted_at=None,
+            account_id=account_of(connection, publication.account),
+            visibility=publication.visibility,
+        )
+    )
 
 
 def account_of(connection: Connection, owner: str | None) -> int | None:

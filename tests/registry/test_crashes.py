@@ -7,7 +7,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from tests.registry.history.conftest import puts
 from tests.support.power import PowerCut, before_each_step, failing_at
 from tests.support.trees import info_of
 
-ONE, TWO = AdapterRef.parse("alice/one"), AdapterRef.parse("two")
+ONE, TWO, OVER = (AdapterRef.parse(name) for name in ("alice/one", "two", "over"))
 PUSHED, MADE = AdapterRef.parse("ada/pushed"), AdapterRef.parse("ada/made")
 PUSHED_FILES = {"README.md": b"# New\n", "data/big.parquet": b"rows"}
 AT_ONCE = timedelta(0)
@@ -74,6 +74,10 @@ def yank(catalog: Catalog, stage: Stage) -> None:
 def delete(catalog: Catalog, stage: Stage) -> None:
     with contextlib.suppress(RefNotFoundError):  # it may be done, and not acknowledged
         catalog.delete(TWO)
+
+
+def delete_part(catalog: Catalog, stage: Stage) -> None:
+    delete(catalog, stage)
 
 
 def admit(catalog: Catalog, stage: Stage) -> None:
@@ -115,7 +119,10 @@ def collect(catalog: Catalog, stage: Stage) -> None:
     collect_garbage(catalog, grace=AT_ONCE)
 
 
-OPERATIONS = (publish, alias, yank, delete, admit, commit, create, remove, condemn, collect)
+OPERATIONS = (
+    *(publish, alias, yank, delete, delete_part, admit, commit, create, remove),
+    *(condemn, collect),
+)
 Operation = Callable[[Catalog, Stage], None]
 
 
@@ -124,7 +131,10 @@ def stage(tmp_path: Path, make_folder: Callable[..., Folder]) -> Callable[[Opera
     def prepare(operation: Operation) -> Stage:
         catalog = open_catalog(tmp_path / "registry")
         kept = [catalog.publish(ONE, make_folder()) for _ in range(2)]
-        catalog.publish(TWO, make_folder())
+        two = catalog.publish(TWO, make_folder())
+        if operation is delete_part:
+            parent = {"ref": str(two.ref), "digest": two.manifest_digest}
+            kept.append(catalog.publish(OVER, make_folder(kind="stack", parents=[parent])))
         if operation in (commit, create, remove):
             Accounts(catalog.store).add_user("ada")
         if operation in (commit, remove):
@@ -146,7 +156,8 @@ def require_whole(catalog: Catalog, stage: Stage, image: object) -> None:
     for version in stage.kept:
         found = catalog.resolve(version.ref)
         assert found.manifest_digest == version.manifest_digest, image
-        catalog.manifest(found)
+        for one in (found, *catalog.parents(found)):
+            catalog.manifest(one)
     numbers = [version.number for version in catalog.versions(ONE)]
     assert numbers in ([2, 1], [3, 2, 1]), image
     if numbers == [3, 2, 1]:
@@ -197,6 +208,9 @@ def test_whatever_step_a_kill_or_a_power_cut_comes_before_the_registry_is_whole(
             assert catalog.history.resolve(pushed, "main").title == "push"
         if operation is remove:
             assert pushed is None
+        if operation is delete_part:
+            catalog.delete(OVER)
+            require_whole(catalog, replace(prepared, kept=prepared.kept[:2]), image)
         catalog.close()
         shutil.rmtree(image)
 
@@ -285,7 +299,14 @@ def test_what_was_acknowledged_survives_a_power_cut_right_after(
     ],
     ids=["full-broken", "broken-full"],
 )
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    "operation",
+    [
+        # Each of its steps is one of the other operations.
+        pytest.param(one, marks=pytest.mark.torture) if one is delete_part else one
+        for one in OPERATIONS
+    ],
+)
 def test_whatever_step_the_disk_fails_at_is_an_error_that_leaves_nothing_half_done(
     tmp_path: Path,
     stage: Callable[[Operation], Stage],

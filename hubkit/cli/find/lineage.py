@@ -61,6 +61,8 @@ def _grow(tree: Tree, relatives: tuple[Relative, ...]) -> None:
         label = relative.ref
         if relative.version is None:
             label += f" ({relative.digest[:12]}, not in this registry)"
+        elif relative.version.ref.is_nameless:
+            label = f"{relative.digest[:12]} (deleted, {relative.version.method})"
         else:
             label += f" ({relative.version.method})"
         _grow(tree.add(label + (", as above" if relative.repeated else "")), relative.relatives)

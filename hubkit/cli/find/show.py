@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hubkit.comparing.comparison import Comparison
     from hubkit.sharing.claims import Claim
     from hubkit.sharing.pickles import Pickle
-    from registry import Catalog, Lineage, Manifest, Measurement, Version
+    from registry import Catalog, Lineage, Manifest, Measurement, ParentLink, Version
     from registry.manifest import BaseModelInfo, TextInfo, Training
 
 
@@ -76,7 +76,7 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
                 "manifest": manifest.model_dump(mode="json", by_alias=True),
                 "parents": [
                     {
-                        "ref": parent.ref,
+                        "ref": None if _is_deleted(parent) else parent.ref,
                         "digest": parent.digest,
                         "here": str(parent.version.ref) if parent.version else None,
                     }
@@ -182,7 +182,7 @@ def _print(
         print_comparison_in_short(comparison)
     print_facts(
         [
-            (parent.ref, parent.digest + _here(parent.ref, parent.version))
+            (_named(parent), parent.digest + _here(parent.ref, parent.version))
             for parent in lineage.parents
         ],
         title="Made of",
@@ -304,7 +304,17 @@ def _made_of(pickle: Pickle | None) -> str:
     return f", made of {pickle.name} (sha256 {pickle.sha256})" if pickle else ""
 
 
+def _is_deleted(parent: ParentLink) -> bool:
+    return parent.version is not None and parent.version.ref.is_nameless
+
+
+def _named(parent: ParentLink) -> str:
+    return "deleted" if _is_deleted(parent) else parent.ref
+
+
 def _here(ref: str, version: Version | None) -> str:
     if version is None:
         return " (not in this registry)"
+    if version.ref.is_nameless:
+        return ""
     return "" if str(version.ref) == ref else f" (here {version.ref})"

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
 from hubkit.cli.options import yes_option
 from hubkit.cli.params import REF
+from registry.errors import HubkitError
 from registry.refs import AdapterRef
+
+_SHOWN = 5
+
+
+def _made_of_it(ctx: click.Context) -> str:
+    """What is made of the adapter, and what becomes of that."""
+    from registry import open_catalog
+
+    with suppress(HubkitError):  # which the command tells
+        users = open_catalog(create=False).users(ctx.params["name"])
+        if users:
+            shown = ", ".join(str(one.ref.repository) for one in users[:_SHOWN])
+            more = f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""
+            are = "is" if len(users) == 1 else "are"
+            return f"{shown}{more} {are} made of it. What that needs stays, without a name."
+    return ""
 
 
 @click.command("delete")
 @click.argument("name", type=REF)
-@yes_option("Delete it with all its versions? Nothing else ever gets the name", "Not deleted")
+@yes_option(
+    "Delete it with all its versions? Nothing else ever gets the name",
+    "Not deleted",
+    note=_made_of_it,
+)
 def command(name: AdapterRef) -> None:
     """Delete an adapter with all its versions.
 
-    Its name is never given to another adapter. An adapter that another one is made of stays. The
-    bytes are removed by `hubkit gc`, not before two days have passed.
+    Its name is never given to another adapter. What others are made of stays for these, without a
+    name, until they are deleted, too. The other bytes are removed by `hubkit gc`, not before two
+    days have passed.
 
     \b
     Example:

@@ -107,6 +107,7 @@ class Told:
         created_at: When it was made; None for an adapter that was published without a hub.
         deleted_at: When it was deleted; None if it was not.
         entries: What was done to its history since it was made the last time.
+        account: Whose it was, of what is left of a deleted adapter.
     """
 
     kind: Kind
@@ -115,6 +116,12 @@ class Told:
     created_at: datetime | None = None
     deleted_at: datetime | None = None
     entries: list[Entry] = field(default_factory=list)
+    account: str | None = None
+
+    @property
+    def owner(self) -> str | None:
+        """The name of the account that it belongs to, if there is one of that name."""
+        return self.account if self.ref.is_nameless else self.ref.owner
 
     @property
     def folded(self) -> str:
@@ -193,7 +200,12 @@ class Told:
             case "delete":
                 self.deleted_at = datetime.fromisoformat(details["deleted_at"])
                 self.entries.clear()
-            case action if action in HISTORY or action == "publish":
+            case "publish":
+                if self.ref.is_nameless:
+                    self.account, self.deleted_at = details.get("account"), None
+                    self.visibility = details.get("visibility", "private")
+                self.entries.append(entry)
+            case action if action in HISTORY:
                 self.entries.append(entry)
 
 
@@ -247,7 +259,7 @@ def _write_row(connection: Connection, told: Told) -> int | None:
     facts: dict[str, Any] = {
         "kind": told.kind,
         "visibility": told.visibility,
-        "account_id": account_of(connection, told.ref.owner),
+        "account_id": account_of(connection, told.owner),
     }
     if told.kind != "model":  # of which the log says more, which is written with their versions
         facts |= {

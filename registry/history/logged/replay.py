@@ -25,6 +25,7 @@ from registry.history.names import MAIN
 from registry.history.repositories import (
     Kind,
     Repository,
+    find_deleted,
     find_repository,
     load_repository,
     make_repository,
@@ -75,6 +76,12 @@ def replay_history(
     if entry.action == "create":
         _create(connection, kind, ref, details)
     repository = find_repository(connection, kind, ref)
+    if repository is None and entry.action == "move":  # it got a name back to be made anew
+        repository = find_deleted(connection, kind, ref)
+        if repository is not None:
+            _, to = parse_place(details["to"])
+            rename_repository(connection, repository, to, account_of(connection, to.owner))
+        return
     if repository is None:
         return  # it could not be brought back, which is told
     match entry.action:

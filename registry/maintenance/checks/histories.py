@@ -157,12 +157,12 @@ def _doubtful(
     doubtful = []
     with catalog.database.read() as connection:
         rows = describe(connection, [told.folded for told, _ in page])
-        owners = {told.ref.owner: told.ref for told, _ in page}
+        owners = {told.owner for told, _ in page}
         accounts = {owner: _account(connection, owner) for owner in owners}
         for told, former in page:
             try:
                 found = rows.get(told.folded, {})
-                expected = _expected(told, former, accounts[told.ref.owner])
+                expected = _expected(told, former, accounts[told.owner])
                 is_same = expected is not None and expected.items() <= found.items()
                 if not is_same or not _is_listed(catalog, connection, told, found):
                     doubtful.append((told, former))

@@ -117,6 +117,8 @@ class Logged:
         self.numbers[digest] = details["number"]
         self.next_number = max(self.next_number, details["number"] + 1)
         self.dates.add(version.created_at)
+        if self.ref.is_nameless:  # let go, and needed again
+            self.deleted_at = None
 
     def _yank(self, number: int, at: datetime | None, reason: str | None) -> None:
         for digest, version in self.versions.items():

@@ -71,13 +71,7 @@ def delete(hub: Hub, ask: Asking) -> Response:
     wanted = ask.read(_Named)
     owner, name = _full_name(ask, wanted)
     found = _named(hub, ask, _kind(wanted.type), owner, name)
-    try:
-        hub.history.delete(found, ask.actor)
-    except ConflictError as error:
-        # What is made of it may be a secret of others.
-        raise ConflictError(
-            f"{found.full_name} cannot be deleted: another adapter on this hub is made of it."
-        ) from error
+    hub.history.delete(found, ask.actor)
     return JSONResponse({})
 
 

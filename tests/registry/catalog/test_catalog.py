@@ -99,22 +99,6 @@ def test_its_name_is_never_handed_on(
     assert str(catalog.publish(AdapterRef.parse("alice/again"), folder).ref) == "alice/again@1"
 
 
-def test_what_another_adapter_is_made_of_stays(catalog: Catalog, make_folder: MakeFolder) -> None:
-    folder = make_folder()
-    one = catalog.publish(REF, folder)
-    fused = catalog.publish(
-        AdapterRef.parse("fused"), make_folder(kind="fusion", parents=[parent(one)])
-    )
-    with pytest.raises(ConflictError, match="fused@1 would lose what it is made of"):
-        catalog.delete(REF)
-    assert catalog.resolve(REF) == one
-    copy = catalog.publish(AdapterRef.parse("bob/copy"), folder)
-    catalog.delete(REF)
-    assert catalog.lineage(fused).parents[0].version == copy
-    catalog.delete(AdapterRef.parse("fused"))
-    catalog.delete(copy.ref.repository)
-
-
 def test_an_adapter_made_of_its_own_earlier_version_is_deleted_whole(
     catalog: Catalog, make_folder: MakeFolder
 ) -> None:

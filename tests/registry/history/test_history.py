@@ -327,6 +327,27 @@ def test_a_deleted_repository_comes_back_empty_to_its_account_alone(
     assert history.commit(again, "main", changes, title="again", actor="ada").version == 2
 
 
+def test_a_former_name_of_a_deleted_repository_is_made_anew_by_its_account_alone(
+    catalog: Catalog,
+    repository: Repository,
+    push: Push,
+    bob: int,
+    ada: int,
+    make_folder: Callable[..., Folder],
+) -> None:
+    history = catalog.history
+    push(files_of(make_folder()))
+    history.move(repository, AdapterRef.parse("ada/y"), account_id=ada, actor="ada")
+    history.delete(history.get(repository.id), "ada")
+    with pytest.raises(InvalidNameError, match="was called before"):
+        history.create("model", REF, account_id=bob, visibility="public", actor="bob")
+    again = history.create("model", REF, account_id=ada, visibility="private", actor="ada")
+    assert (again.id, paths(catalog, again)) == (repository.id, [])
+    assert history.find("model", AdapterRef.parse("ada/y")) == again
+    changes = puts(catalog, files_of(make_folder()))
+    assert history.commit(again, "main", changes, title="again", actor="ada").version == 2
+
+
 def test_a_name_that_only_looks_different_is_refused(
     catalog: Catalog, repository: Repository, ada: int
 ) -> None:

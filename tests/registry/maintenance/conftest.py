@@ -150,7 +150,30 @@ def push_everything(catalog: Catalog, make_folder: Callable[..., Folder]) -> Non
     push(gone, files_of(make_folder()))
     history.move(gone, AdapterRef.parse("acme/went"), account_id=ids["acme"], actor="Alice")
     history.delete(history.find("model", gone.ref) or gone, "Alice")
+    for kind in ("model", "dataset"):  # the second name leads to what is made anew
+        first = made("acme/first", kind)
+        push(first, files_of(make_folder()))
+        history.move(first, AdapterRef.parse("acme/second"), account_id=ids["acme"], actor="Alice")
+        history.delete(history.get(first.id), "Alice")
+        push(made("acme/first", kind, "private"), files_of(make_folder()))
+    parents = made("alice/parent"), made("acme/secret", visibility="private")
+    _delete_parents(catalog, make_folder, *parents)
     assert history.complete_listings() > 0
+
+
+def _delete_parents(
+    catalog: Catalog, make_folder: Callable[..., Folder], *parents: Repository
+) -> None:
+    """Delete what others are made of; one of these, too, and what was needed for it."""
+    for number, parent in enumerate(parents):
+        one = catalog.publish(parent.ref, make_folder())
+        two = catalog.publish(parent.ref, make_folder(kind="stack", parents=[_parent(one)]))
+        fused = AdapterRef.parse(f"fused-{number}")
+        catalog.publish(fused, make_folder(kind="fusion", parents=[_parent(two)]))
+        mixed = make_folder(kind="mix", parents=[_parent(one)])
+        catalog.publish(AdapterRef.parse("passing"), mixed)
+        catalog.history.delete(parent, "Alice")
+    catalog.delete(AdapterRef.parse("fused-1"))
 
 
 def account_ids(catalog: Catalog) -> dict[str, int]:

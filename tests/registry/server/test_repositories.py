@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from registry import AdapterRef, Folder, Parent
 from registry.accounts.accounts import Accounts
+from registry.history.repositories import Visibility
 from tests.support.asgi import Answer, Ask
 from tests.support.people import People
 
@@ -285,3 +289,36 @@ def test_an_owner_that_the_hub_does_not_have_is_not_hosted(asks: Ask, people: Pe
         for by in (None, "bob"):
             assert asks("GET", path, by=by).code == "NotHosted", path
     assert asks("GET", "/api/models/alice/other", by="bob").code == "RepoNotFound"
+
+
+@pytest.mark.parametrize("visibility", ["public", "private"])
+def test_what_is_left_of_a_deleted_adapter_is_read_by_who_could_read_that_and_changed_by_nobody(
+    asks: Ask, people: People, make_folder: Callable[..., Folder], visibility: Visibility
+) -> None:
+    catalog = people.catalog
+    secret = catalog.publish(people.make("acme/parent", visibility).ref, make_folder())
+    parent = Parent(ref=str(secret.ref), digest=secret.manifest_digest)
+    public = catalog.publish(
+        people.make("bob/made").ref, make_folder(kind="stack", parents=[parent])
+    )
+    assert delete(asks, "acme/parent", by="dora").status == 200
+    left = AdapterRef.nameless(secret.manifest_digest)
+    assert catalog.parents(public)[0].ref == left.at(1)
+    stranger, bob = (200, 200) if visibility == "public" else (401, 404)
+    for by, expected in ((None, stranger), ("bob", bob), ("alice", 200), ("root", 200)):
+        answer = asks("GET", f"/{left}/resolve/v1/hubkit.json", by=by)
+        assert answer.status == expected, by
+        if expected == 200:
+            assert hashlib.sha256(answer.body).hexdigest() == secret.manifest_digest
+    assert [one["id"] for one in asks("GET", "/api/models", by="root").json] == ["bob/made"]
+    for by in ("alice", "dora", "root"):
+        assert delete(asks, str(left), by=by).code == "RepoNotFound"
+        settings = asks("PUT", f"/api/models/{left}/settings", by=by, body={"private": False})
+        assert settings.code == "RepoNotFound"
+        lines = b'{"key": "header", "value": {"summary": "Add"}}\n'
+        sent = asks("POST", f"/api/models/{left}/commit/main", by=by, body=lines)
+        assert sent.code == "RepoNotFound"
+        move = {"fromRepo": str(left), "toRepo": "acme/mine"}
+        assert asks("POST", "/api/repos/move", by=by, body=move).code == "RepoNotFound"
+    assert delete(asks, "bob/made", by="bob").status == 200
+    assert asks("GET", f"/{left}/resolve/v1/hubkit.json", by="root").status == 404

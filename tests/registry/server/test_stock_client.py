@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from hubkit.hub.address import Hub as Address
 from hubkit.hub.tokens import keep_token
 from hubkit.sharing.publish_hub import publish_remote
 from hubkit.sharing.pull import pull
-from registry import AdapterRef, open_catalog, read_folder
+from registry import AdapterRef, Folder, open_catalog, read_folder
 from tests.support.foreign import PEFT
 from tests.support.people import People, with_people
 from tests.support.serving_hub import Running, running
@@ -257,9 +257,11 @@ def test_downloads_are_counted_within_some_seconds(
         assert connection.exec_driver_sql(used).scalar_one() >= 1
 
 
-def test_what_hubkit_publishes_comes_back_to_the_same_digest(
+@pytest.fixture
+def signed_in(
     tmp_path: Path, people: People, served: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Address:
+    """The hub, for a machine on which alice has logged in."""
     for name, place in (
         ("HF_HOME", "hf-home"),
         ("HF_TOKEN_PATH", "hf-home/token"),
@@ -269,11 +271,41 @@ def test_what_hubkit_publishes_comes_back_to_the_same_digest(
     monkeypatch.delenv("HF_TOKEN", raising=False)
     address = Address.parse(served.url)
     keep_token(address, people.tokens["alice"])
+    return address
+
+
+def test_what_hubkit_publishes_comes_back_to_the_same_digest(
+    tmp_path: Path, people: People, signed_in: Address
+) -> None:
     here, there = open_catalog(tmp_path / "here"), open_catalog(tmp_path / "there")
     mine = here.publish(AdapterRef(None, "pushed"), read_folder(LORA))
-    publish_remote(here, AdapterRef(None, "pushed"), address)
+    publish_remote(here, AdapterRef(None, "pushed"), signed_in)
     served_version = people.catalog.resolve(AdapterRef("alice", "pushed"))
-    pulled = pull(there, "alice/pushed", served.url)
+    pulled = pull(there, "alice/pushed", signed_in.url)
     digests = {one.manifest_digest for one in (mine, served_version, pulled)}
     assert len(digests) == 1
-    assert not publish_remote(here, AdapterRef(None, "pushed"), address).new
+    assert not publish_remote(here, AdapterRef(None, "pushed"), signed_in).new
+
+
+def test_what_a_deleted_adapter_is_part_of_is_pulled_and_published_all_the_same(
+    tmp_path: Path, api: HfApi, signed_in: Address, make_folder: Callable[..., Folder]
+) -> None:
+    here, there = open_catalog(tmp_path / "here"), open_catalog(tmp_path / "there")
+    one = here.publish(AdapterRef(None, "part"), make_folder())
+    parent = {"ref": str(one.ref), "digest": one.manifest_digest}
+    both = AdapterRef(None, "both")
+    here.publish(both, make_folder(kind="stack", parents=[parent]))
+    publish_remote(here, both, signed_in)
+    api.delete_repo("alice/part")
+    pulled = pull(there, "alice/both", signed_in.url)
+    (part,) = there.parents(pulled)
+    assert part.ref == AdapterRef.nameless(one.manifest_digest).at(1)
+    there.materialize(part, tmp_path / "part")
+    # From there it goes to others under the name that it has, which is none.
+    assert publish_remote(there, pulled.ref, signed_in, name=AdapterRef("alice", "again")).new
+    with pytest.raises(RepositoryNotFoundError):
+        api.model_info("alice/part")
+    api.delete_repo("alice/both")
+    api.delete_repo("alice/again")
+    with pytest.raises(RepositoryNotFoundError):
+        api.model_info(str(part.ref.repository))

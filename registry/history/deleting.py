@@ -1,0 +1,210 @@
+"""Delete adapters. What others are made of stays for these, under no name.
+
+Nobody can keep an adapter from being deleted by making something of it. Before it goes, each of its
+versions that others are made of is published once more, under the digest of its manifest alone
+(`AdapterRef.nameless`). No list has that name, and the same people as before may read it. When
+nothing is made of it any more it goes, too.
+
+Each of these is a change of its own, with its entry in the log. So whatever step a kill comes
+before, no adapter lacks what it is made of: at worst there is a version that nothing needs, which
+the next deletion or garbage collection lets go.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+from sqlalchemy import Connection, exists, select, update
+
+from registry.errors import ConflictError
+from registry.history.cards import Facts
+from registry.history.repositories import Repository, load_repository
+from registry.history.steps import keep_bytes, log_change
+from registry.history.trees import Tree
+from registry.history.versions import commit_version, prepare_commit
+from registry.manifest import Manifest
+from registry.refs import DELETED, AdapterRef
+from registry.store import Store
+from registry.tables.edit import delete_adapter
+from registry.tables.models import ACCOUNTS, PARENTS, REPOSITORIES, REVISIONS
+from registry.tables.record import Publication, record_version
+from registry.tables.versions import Version, load_version, load_versions, select_versions
+
+_TRIES = 100
+
+
+class _StillNeededError(Exception):
+    """Something was made of the adapter meanwhile."""
+
+
+def delete_model(
+    store: Store, find: Callable[[Connection], Repository], actor: str | None = None
+) -> list[int]:
+    """Delete an adapter with all its versions; those that others are made of stay without a name.
+
+    Args:
+        store: Where it is.
+        find: Finds it, in each transaction anew.
+        actor: Who does it; default: the user of this process.
+
+    Returns:
+        The numbers of its versions.
+
+    Raises:
+        ConflictError: It has no name, since it is what is left of a deleted one.
+        CorruptBlobError: A version that others are made of cannot be read.
+        HubkitError: What `find` raises.
+    """
+    for _ in range(_TRIES):
+        with store.database.read() as connection:
+            repository = find(connection)
+            _require_name(repository.ref)
+            needed = _needed(connection, repository)
+        for version in needed:
+            _keep(store, repository, version, actor)
+        try:
+            numbers = store.database.transact(partial(_delete, store, find, actor))
+        except _StillNeededError:
+            continue
+        let_go(store, actor)
+        return numbers
+    raise ConflictError(
+        f"{repository.ref} cannot be deleted now: others make something of it all the time. "
+        "Try again.",
+        repository.ref,
+    )
+
+
+def let_go(store: Store, actor: str | None = None) -> int:
+    """Delete what is left of deleted adapters and nothing is made of any more; return how many."""
+    gone = 0
+    while True:  # what one of them was made of is looked for once more
+        with store.database.read() as connection:
+            unneeded = connection.scalars(_UNNEEDED).all()
+        for name in unneeded:
+            gone += store.database.transact(partial(_let_go, store, name, actor))
+        if not unneeded:
+            return gone
+
+
+_USED = exists().where(PARENTS.c.digest == REPOSITORIES.c.name)
+_UNNEEDED = select(REPOSITORIES.c.name).where(
+    REPOSITORIES.c.folded.between(f"{DELETED}/", f"{DELETED}/g"),
+    REPOSITORIES.c.deleted_at.is_(None),
+    ~_USED,
+)
+
+
+def _let_go(store: Store, name: str, actor: str | None, connection: Connection) -> int:
+    if connection.scalar(_UNNEEDED.where(REPOSITORIES.c.name == name)) is None:
+        return 0  # something is made of it again, or somebody else was quicker
+    at, ref = datetime.now(UTC), AdapterRef(DELETED, name)
+    numbers = delete_adapter(connection, ref, at)
+    store.log.append(
+        connection, "delete", ref, actor=actor, numbers=numbers, deleted_at=at.isoformat()
+    )
+    return 1
+
+
+def _require_name(ref: AdapterRef) -> None:
+    if ref.is_nameless:
+        raise ConflictError(
+            f"{ref} is what is left of a deleted adapter, since others are made of it. It goes "
+            "when nothing is made of it any more.",
+            ref,
+        )
+
+
+def _needed(connection: Connection, repository: Repository) -> list[Version]:
+    """Return the versions that others are made of, directly or by others of them, oldest first."""
+    own, child = REVISIONS.c.repository_id == repository.id, REVISIONS.alias()
+    links = connection.execute(
+        select(PARENTS.c.digest, child.c.repository_id, child.c.manifest_digest)
+        .join(child, child.c.id == PARENTS.c.child_id)
+        .where(PARENTS.c.digest.in_(select(REVISIONS.c.manifest_digest).where(own)))
+    ).all()
+    needed = {link.digest for link in links if link.repository_id != repository.id}
+    while more := {link.digest for link in links if link.manifest_digest in needed} - needed:
+        needed |= more
+    versions = select_versions().where(own, REVISIONS.c.manifest_digest.in_(needed))
+    return [one for _, one in load_versions(connection, versions.order_by(REVISIONS.c.id))]
+
+
+def _keep(store: Store, repository: Repository, version: Version, actor: str | None) -> None:
+    """Publish a version once more under its digest, for those who may read it now."""
+    manifest = store.manifest(version.ref, version.manifest_digest)
+    tree, facts = prepare_commit(store, version.ref, manifest)
+
+    def change(connection: Connection) -> None:
+        current = load_repository(connection, repository.id)
+        _publish(store, connection, current, version, manifest, tree, facts, actor)
+
+    store.database.transact(change)
+
+
+def _publish(
+    store: Store,
+    connection: Connection,
+    of: Repository,
+    version: Version,
+    manifest: Manifest,
+    tree: Tree,
+    facts: Facts,
+    actor: str | None,
+) -> None:
+    ref = AdapterRef.nameless(version.manifest_digest)
+    account = select(ACCOUNTS.c.name).where(ACCOUNTS.c.id == of.account_id)
+    publication = Publication(
+        author=DELETED,
+        message="",
+        created_at=version.created_at,
+        number=1,
+        account=connection.scalar(account),
+        visibility=of.visibility,
+    )
+    keep_bytes(connection, store.blobs, {tree.digest, version.manifest_digest})
+    revision, is_new = record_version(connection, ref, manifest, publication)
+    if is_new:
+        committed = commit_version(connection, revision, publication, tree, facts)
+        store.log.append_publication(
+            connection,
+            load_version(connection, revision),
+            actor=actor,
+            account=publication.account,
+            visibility=publication.visibility,
+            **committed,
+        )
+        return
+    there = connection.scalar(select(REVISIONS.c.repository_id).where(REVISIONS.c.id == revision))
+    kept = load_repository(connection, int(there or 0))
+    if of.visibility == "public" and kept.visibility == "private":
+        of_kept = REPOSITORIES.c.id == kept.id
+        connection.execute(update(REPOSITORIES).where(of_kept).values(visibility="public"))
+        log_change(store.log, connection, "settings", kept, actor or DELETED, visibility="public")
+
+
+def _delete(
+    store: Store,
+    find: Callable[[Connection], Repository],
+    actor: str | None,
+    connection: Connection,
+) -> list[int]:
+    repository, at = find(connection), datetime.now(UTC)
+    _require_name(repository.ref)
+    digests = {version.manifest_digest for version in _needed(connection, repository)}
+    kept = select(REPOSITORIES.c.name).where(
+        REPOSITORIES.c.folded.in_([AdapterRef.nameless(digest).folded for digest in digests]),
+        REPOSITORIES.c.deleted_at.is_(None),
+    )
+    if digests - {*connection.scalars(kept)}:
+        raise _StillNeededError
+    numbers = delete_adapter(connection, repository.ref, at)
+    store.log.append(
+        connection,
+        "delete",
+        repository.ref,
+        actor=actor,
+        numbers=numbers,
+        deleted_at=at.isoformat(),
+    )
+    return numbers
