@@ -24,6 +24,7 @@ _LONGEST_TAG = 512
 _LONGEST_WORD = 256
 _MOST_TAGS = 500
 _DEEPEST = 16
+_BASE = "base_model:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,12 @@ class Facts:
     pipeline_tag: str | None
     tags: tuple[str, ...]
     card: dict[str, Any]
+
+    @property
+    def base_models(self) -> tuple[str, ...]:
+        """The base models that the tags name, without how each was made use of."""
+        named = {tag.removeprefix(_BASE) for tag in self.tags if tag.startswith(_BASE)}
+        return tuple(sorted(one for one in named if one.partition(":")[2] not in named))
 
 
 def read_card_of(blobs: BlobStore, tree: Tree, named: str, *, strict: bool = False) -> Card:
@@ -85,8 +92,8 @@ def facts_of(tree: Tree, card: Card, manifest: Manifest | None) -> Facts:
         task_type,
         *_texts(data.get("language")),
         *(f"dataset:{one}" for one in _texts(data.get("datasets"))),
-        *(f"base_model:{one}" for one in bases),
-        *(f"base_model:{relation}:{one}" for one in bases if relation),
+        *(f"{_BASE}{one}" for one in bases),
+        *(f"{_BASE}{relation}:{one}" for one in bases if relation),
         f"license:{card.license}" if card.license else None,
     ]
     kept = dict.fromkeys(tag for tag in tags if tag and len(tag) <= _LONGEST_TAG)

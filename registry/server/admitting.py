@@ -1,5 +1,6 @@
 """Who sends a request, and whether they may: asked before any handler runs."""
 
+from base64 import b64decode
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
@@ -33,7 +34,7 @@ def admit(hub: Hub, ask: Asking, route: Route) -> None:
     """
     if isinstance(route.need, Open):
         return
-    ask.caller = _caller(hub, ask)
+    ask.caller = _caller(hub, ask, _shown(ask, route))
     if route.named:
         require(hub, ask.caller, Need.SIGNED_IN, HUB)
     elif "owner" in ask.params:
@@ -42,11 +43,31 @@ def admit(hub: Hub, ask: Asking, route: Route) -> None:
         require(hub, ask.caller, route.need, HUB)
 
 
-def _caller(hub: Hub, ask: Asking) -> Caller | None:
+def _shown(ask: Asking, route: Route) -> str | None:
+    """Return the token that a request shows; None if it shows nothing.
+
+    A browser shows one as a password (RFC 7617), by itself and whatever page makes it ask. So that
+    is good for reading alone.
+    """
     scheme, _, text = ask.headers.get("authorization", "").partition(" ")
     if not scheme:
         return None
-    text = text.strip() if scheme.lower() == "bearer" else ""
+    if scheme.lower() == "bearer":
+        return text.strip()
+    reads = route.method in ("GET", "HEAD") and route.need in (Need.READ, Need.SIGNED_IN)
+    return _password(text) if reads and scheme.lower() == "basic" else ""
+
+
+def _password(text: str) -> str:
+    try:
+        return b64decode(text.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
+def _caller(hub: Hub, ask: Asking, text: str | None) -> Caller | None:
+    if text is None:
+        return None
     caller = ask.recall(("token", text), lambda: hub.tokens.check(text))
     if caller is None or (caller.expires_at and caller.expires_at <= datetime.now(UTC)):
         raise SignInError(

@@ -20,6 +20,7 @@ from registry.server.asking import Asking, NeedsThread
 from registry.server.counting import EVERY
 from registry.server.errors import answer_of, refuse
 from registry.server.hub import Hub
+from registry.server.pages.errors import names_html, page_of
 from registry.server.receiving import Incoming, drain, read_body
 from registry.server.routes import Match, Open, Route, Routes
 from registry.server.table import ROUTES
@@ -37,10 +38,11 @@ SWEEP = 3600.0
 
 _SAFE = (
     (b"x-content-type-options", b"nosniff"),
-    # Whatever is sent is data: nothing of it runs, or is shown inside another page.
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
     (b"referrer-policy", b"no-referrer"),
 )
+_POLICY = b"content-security-policy"
+# Whatever is sent, unless it is a page, is data: nothing of it runs, or is shown inside a page.
+_DATA = (_POLICY, b"default-src 'none'; frame-ancestors 'none'; sandbox")
 _CUT_OFF = refuse(400, "The body of this request did not come to its end.")
 
 
@@ -74,7 +76,9 @@ class App:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                message["headers"] = [*message["headers"], *added]
+                given = message["headers"]
+                policy = () if any(name == _POLICY for name, _ in given) else (_DATA,)
+                message["headers"] = [*given, *added, *policy]
             await send(message)
 
         incoming = Incoming(receive)
@@ -88,25 +92,28 @@ class App:
                 await _CUT_OFF(scope, incoming, send_more)
 
     async def _answer(self, scope: Scope, incoming: Incoming, request_id: str) -> ASGIApp:
+        raw_path = scope["raw_path"].partition(b"?")[0]
+        headers = Headers(scope=scope)
+        ask = Asking(
+            method=scope["method"],
+            path=raw_path.decode("latin-1"),
+            query=scope["query_string"].decode("latin-1"),
+            params={},
+            headers=headers,
+            base="",
+            id=request_id,
+        )
+        is_page = names_html(headers)
         try:
-            raw_path = scope["raw_path"].partition(b"?")[0]
             match = self._routes.match(scope["method"], raw_path)
-            headers = Headers(scope=scope)
-            ask = Asking(
-                method=scope["method"],
-                path=raw_path.decode("ascii"),
-                query=scope["query_string"].decode("latin-1"),
-                params=match.params,
-                headers=headers,
-                base=self.hub.settings.base_of(scope["scheme"], headers.get("host", "")),
-                id=request_id,
-            )
+            is_page, ask.params = match.route.page, match.params
+            ask.base = self.hub.settings.base_of(scope["scheme"], headers.get("host", ""))
             return await self._handle(match, ask, incoming)
         except ClientDisconnect:
             raise
         except Exception as error:
             await drain(incoming)
-            return answer_of(error, request_id)
+            return page_of(ask, error) if is_page else answer_of(error, request_id)
 
     async def _handle(self, match: Match, ask: Asking, receive: Receive) -> ASGIApp:
         route = match.route

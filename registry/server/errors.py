@@ -6,6 +6,7 @@ So none of these stands for what will not change by itself.
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -60,13 +61,36 @@ _OWN = {
 """What is told where the error is about the machine, whose paths are nobody's business."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a client is told of an error, in whatever form.
+
+    Attributes:
+        status: The HTTP status.
+        message: A sentence or two.
+        code: What clients tell errors apart by; None for nothing.
+        headers: The headers that belong to it.
+    """
+
+    status: int
+    message: str
+    code: str | None
+    headers: Mapping[str, str]
+
+
 def answer_of(error: Exception, request_id: str) -> Response:
     """Return what a client is told of an error; what is the hub's own fault goes to its log."""
+    told = tell(error, request_id)
+    return JSONResponse({"error": told.message}, told.status, dict(told.headers))
+
+
+def tell(error: Exception, request_id: str) -> Told:
+    """Return what is told of an error; what is the hub's own fault goes to its log."""
     status, code = _status_of(error)
     if status >= 500 and not isinstance(error, errors.RequestError):
         logger.error("request %s", request_id, exc_info=error)
     message = _OWN.get(status) or str(error)
-    headers: dict[str, str] = {}
+    headers = _headers(message, code)
     if isinstance(error, errors.MethodError):
         headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, errors.MovedRepositoryError):
@@ -75,7 +99,7 @@ def answer_of(error: Exception, request_id: str) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "2"
-    return refuse(status, message, code, headers)
+    return Told(status, message, code, headers)
 
 
 def refuse(
@@ -89,10 +113,7 @@ def refuse(
         code: What clients tell errors apart by; default: nothing.
         headers: More headers; default: none.
     """
-    told = {**(headers or {}), "X-Error-Message": header_text(message)}
-    if code is not None:
-        told["X-Error-Code"] = code
-    return JSONResponse({"error": message}, status, told)
+    return JSONResponse({"error": message}, status, {**(headers or {}), **_headers(message, code)})
 
 
 def header_text(text: str) -> str:
@@ -102,6 +123,11 @@ def header_text(text: str) -> str:
     """
     flat = " ".join("".join(c if " " <= c <= "~" else _plain(c) for c in text).split())
     return flat[:MOST_HEADER_BYTES].strip() or "-"
+
+
+def _headers(message: str, code: str | None) -> dict[str, str]:
+    told = {"X-Error-Message": header_text(message)}
+    return told if code is None else {**told, "X-Error-Code": code}
 
 
 def _plain(character: str) -> str:

@@ -59,6 +59,9 @@ class Route:
         takes: Bytes that the body may have; 0 where none is read before the handler runs.
         named: Whether the body names what the right is needed on: the handler asks for it as soon
             as it has read that, and nobody without a token gets so far. Default: no.
+        at_once: Whether the handler may be called without a thread, and raises `NeedsThread` where
+            it would wait. Default: no.
+        page: Whether people read the answer: errors are pages, too. Default: no.
     """
 
     method: str
@@ -68,6 +71,7 @@ class Route:
     takes: int = 0
     named: bool = False
     at_once: bool = False
+    page: bool = False
 
     def spelled(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield the pattern for each kind of repository, with the kind as a parameter."""
@@ -97,6 +101,8 @@ class Match:
 
 class Routes:
     """A table of routes, found segment by segment: a word goes before a name, a name before more.
+
+    A path that starts with a word of the table has no owner, since no account is called that.
 
     Args:
         routes: All of them.
@@ -176,6 +182,8 @@ class _Node:
         segment = segments[place]
         if not segment.startswith(("{}", "...")) and (word := self.children.get(segment)):
             yield from word.find(segments, place + 1, values)
+            if place == 0:
+                return
         if segment.endswith(_GIT) and (one := self.children.get(f"{{}}{_GIT}")):
             yield from one.find(segments, place + 1, (*values, segment.removesuffix(_GIT)))
         if one := self.children.get("{}"):

@@ -1,6 +1,7 @@
 """Every route of the hub, and what it needs: the whole protocol on one page."""
 
 from registry.accounts.access import Need
+from registry.server.pages import front, login, static
 from registry.server.protocol import (
     absent,
     account,
@@ -101,6 +102,15 @@ _XET = (
     Route("POST", "/_xet/{shelf}/shards", Open.SIGNATURE, xet.take_shard_silently),
 )
 
+PAGES = (
+    Route("GET", "/", Need.READ, front.models, page=True),
+    Route("GET", "/datasets", Need.READ, front.datasets, page=True),
+    Route("GET", "/spaces", Need.READ, front.spaces, page=True),
+    Route("GET", "/login", Need.SIGNED_IN, login.login, page=True),
+    Route("GET", "/static/{file}", Open.NOTHING, static.static),
+)
+"""What people read."""
+
 _VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 ABSENT = (
@@ -136,12 +146,14 @@ ABSENT = (
         for kind in ("models", "datasets")
     ),
     Route("GET", "/api/models/{name}/revision/{revision}", Need.READ, absent.not_hosted),
-    Route("HEAD", "/{name}/resolve/{revision}/{path...}", Need.READ, absent.not_hosted),
-    Route("GET", "/{name}/resolve/{revision}/{path...}", Need.READ, absent.not_hosted),
+    *(
+        Route(verb, "/{prefix}/{name}/resolve/{revision}/{path...}", Need.READ, absent.not_hosted)
+        for verb in ("HEAD", "GET")
+    ),
 )
 """What clients may ask for and this hub does not do, which it says in words."""
 
-SERVED = (*_ACCOUNTS, *_REPOSITORIES, *_READING, *_WRITING, *_XET)
+SERVED = (*_ACCOUNTS, *_REPOSITORIES, *_READING, *_WRITING, *_XET, *PAGES)
 """What the hub does."""
 
 ROUTES = (*SERVED, *ABSENT)

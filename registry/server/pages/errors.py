@@ -1,0 +1,62 @@
+"""An error as a page: the status and the words of the API, for people."""
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+
+from registry.errors import HiddenFromStrangersError, NotHostedError, SignInError
+from registry.server.asking import Asking
+from registry.server.errors import tell
+from registry.server.pages.render import page
+
+CHALLENGE = 'Basic realm="hubkit", charset="UTF-8"'
+"""What makes a browser ask for a name and a password."""
+
+_TITLES = {
+    307: "It has another name",
+    400: "This address is malformed",
+    401: "Sign in",
+    403: "You may not do this",
+    404: "There is nothing here",
+    405: "This page cannot take that",
+    410: "This file is damaged",
+    413: "That is too large",
+    421: "This is not the address of the hub",
+    501: "This hub does not do that",
+    503: "The hub is busy",
+    507: "The disk of the hub is full",
+}
+_OTHER = "Something went wrong"
+
+
+def names_html(headers: Headers) -> bool:
+    """Whether a request is one of a browser, which names HTML among what it takes."""
+    return "text/html" in headers.get("accept", "").lower()
+
+
+def page_of(ask: Asking, error: Exception) -> Response:
+    """Return a page that tells of an error.
+
+    A browser asks for a name and a password only where nothing is shown without one. What a
+    visitor may not see is answered as what is not there.
+
+    Args:
+        ask: The request that failed.
+        error: Why.
+    """
+    told = tell(error, ask.id)
+    is_absent = isinstance(error, HiddenFromStrangersError | NotHostedError)
+    status = 404 if is_absent else told.status
+    headers = {**told.headers}
+    headers.pop("WWW-Authenticate", None)
+    if isinstance(error, SignInError):
+        headers["WWW-Authenticate"] = CHALLENGE
+    return page(
+        ask,
+        "error.html",
+        status=status,
+        headers=headers,
+        title=_TITLES.get(status, _OTHER),
+        status_shown=status,
+        told=told.message,
+        request_id=ask.id if status >= 500 else None,
+    )

@@ -1,0 +1,135 @@
+"""The front page, and those of data sets and spaces: search, filters and a list."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.responses import Response
+
+from registry.errors import RequestError
+from registry.history.listing import Listed, Query, Sort
+from registry.history.repositories import Kind
+from registry.server.admitting import reader_of
+from registry.server.asking import Asking
+from registry.server.hub import Hub
+from registry.server.pages.render import link, page
+
+PAGE = 30
+"""Repositories on a page."""
+
+MOST_WORDS = 8
+"""Words of one search."""
+
+SORTS: dict[Sort, str] = {
+    "modified": "Last changed",
+    "created": "Newest",
+    "downloads": "Most downloads",
+}
+"""What comes first, and how the page says so."""
+
+_WHAT: dict[Kind, str] = {"model": "adapter", "dataset": "data", "space": "space"}
+_FILTERS = ("base", "task", "method", "language", "tag")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A repository in a list.
+
+    Attributes:
+        name: ``owner/name``.
+        href: Its page.
+        private: Whether only some may see it.
+        task_type: The type of its task; None if nothing says.
+        library: The library that reads it; None if nothing says.
+        bases: Its base models, each with the path of its page.
+        downloads: How often files of it were fetched.
+        changed_at: When it was changed last.
+    """
+
+    name: str
+    href: str
+    private: bool
+    task_type: str | None
+    library: str | None
+    bases: tuple[tuple[str, str], ...]
+    downloads: int
+    changed_at: datetime
+
+
+def models(hub: Hub, ask: Asking) -> Response:
+    """Show the models, by search and filters."""
+    return _list(hub, ask, "model", "Models", ())
+
+
+def datasets(hub: Hub, ask: Asking) -> Response:
+    """Show the data sets, by search and filters."""
+    return _list(hub, ask, "dataset", "Datasets", ("datasets",))
+
+
+def spaces(hub: Hub, ask: Asking) -> Response:
+    """Show the spaces, by search and filters."""
+    return _list(hub, ask, "space", "Spaces", ("spaces",))
+
+
+def entry_of(listed: Listed) -> Entry:
+    """Return what a list shows of a repository."""
+    repository, facts = listed.repository, listed.facts
+    return Entry(
+        name=repository.full_name,
+        href=link(*repository.place.split("/")),
+        private=repository.visibility == "private",
+        task_type=facts.pipeline_tag,
+        library=facts.library,
+        bases=tuple((one, link("bases", *one.split("/"))) for one in facts.base_models),
+        downloads=repository.downloads,
+        changed_at=listed.head.created_at,
+    )
+
+
+def _list(hub: Hub, ask: Asking, kind: Kind, title: str, place: tuple[str, ...]) -> Response:
+    words, filters = ask.value("q"), {name: ask.value(name) for name in _FILTERS}
+    sort, cursor = ask.value("sort") or "modified", ask.value("cursor")
+    if sort not in SORTS:
+        raise RequestError(f"This hub does not sort by {sort[:40]!r}.")
+    split = (words or "").split()
+    if len(split) > MOST_WORDS:
+        raise RequestError(f"A search has at most {MOST_WORDS} words.")
+    base = filters["base"]
+    tags = (*(filters[name] for name in ("method", "language", "tag")),)
+    query = Query(
+        kind=kind,
+        words=tuple(split),
+        tags=tuple(one for one in (base and f"base_model:{base}", *tags) if one),
+        pipeline_tag=filters["task"],
+        sort=sort,
+    )
+    listed, following = hub.history.page(query, reader_of(ask.caller), limit=PAGE, after=cursor)
+    asked = {"q": words, **filters, "sort": ask.value("sort")}
+    return page(
+        ask,
+        "front.html",
+        title=title,
+        kind=kind,
+        action=link(*place),
+        entries=[entry_of(one) for one in listed],
+        words=words,
+        filters=filters,
+        is_narrowed=bool(words or any(filters.values())),
+        sort=sort,
+        sorts=SORTS,
+        first=link(*place, **asked) if cursor else None,
+        next=link(*place, **asked, cursor=following) if following else None,
+        push=_push(ask, kind),
+    )
+
+
+def _push(ask: Asking, kind: Kind) -> str:
+    """Return the lines by which whoever asks puts something here."""
+    owner = "NAME" if ask.caller is None else ask.caller.account.name
+    option = "" if kind == "model" else f" --repo-type {kind}"
+    return "\n".join(
+        (
+            f"export HF_ENDPOINT={ask.base}",
+            "export HF_TOKEN=hubkit_...",
+            f"hf upload {owner}/my-{_WHAT[kind]} ./my-{_WHAT[kind]}{option}",
+        )
+    )
