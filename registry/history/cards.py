@@ -87,7 +87,6 @@ def facts_of(tree: Tree, card: Card, manifest: Manifest | None) -> Facts:
     tags = [
         library,
         "safetensors" if any(path.endswith(".safetensors") for path in paths) else None,
-        *card.tags,
         *(_of_manifest(manifest) if manifest else ()),
         task_type,
         *_texts(data.get("language")),
@@ -95,6 +94,8 @@ def facts_of(tree: Tree, card: Card, manifest: Manifest | None) -> Facts:
         *(f"{_BASE}{one}" for one in bases),
         *(f"{_BASE}{relation}:{one}" for one in bases if relation),
         f"license:{card.license}" if card.license else None,
+        # Last, so that no number of them takes the place of what the hub itself looks for.
+        *card.tags,
     ]
     kept = dict.fromkeys(tag for tag in tags if tag and len(tag) <= _LONGEST_TAG)
     return Facts(library, task_type, tuple(kept)[:_MOST_TAGS], data)

@@ -1,7 +1,8 @@
 """Pages of repositories, for who asks: what is public, and what is their own.
 
 A page is the newest of two walks along an index, one over what is public and one over what only
-the asker may read. So it costs the same however many repositories others keep to themselves.
+the asker may read. So it costs the same however many repositories others keep to themselves. What
+few have is looked up first instead: a walk would meet it too seldom.
 """
 
 import json
@@ -33,6 +34,10 @@ MOST = 1000
 """Repositories on a page at most."""
 
 _MOST_GRAMS = 12
+_FEW = 2_000
+"""Repositories with a tag that are looked up and sorted. Of 100,000, the last page of a walk that
+meets one tag in 50 takes as long."""
+
 _KEYS = {
     "modified": HUB_LISTINGS.c.commit_id,
     "created": HUB_LISTINGS.c.repository_id,
@@ -75,6 +80,11 @@ class Query:
     pipeline_tag: str | None = None
     sort: Sort = "modified"
 
+    @property
+    def every_tag(self) -> tuple[str, ...]:
+        """The tags, and the type of the task, which is a tag, too, of what it is the type of."""
+        return (*self.tags, *(() if self.pipeline_tag is None else (self.pipeline_tag,)))
+
 
 def list_page(
     connection: Connection, query: Query, reader: Reader, *, limit: int, after: str | None = None
@@ -93,13 +103,14 @@ def list_page(
     """
     if not 1 <= limit <= MOST:
         raise InvalidNameError(f"A page has 1 to {MOST} repositories, not {limit}.", limit)
-    conditions = _conditions(query)
+    rare = _rare_tag(connection, query)
+    conditions = _conditions(query, rare)
     if after is not None:
         key, id = _parse(after)
         conditions.append(row_of(_KEYS[query.sort], HUB_LISTINGS.c.repository_id) < row_of(key, id))
     rows: list[Row[Any]] = []
     for whose in _walks(reader):
-        statement = _page(query).where(*conditions, whose).limit(limit + 1)
+        statement = _page(query, is_walk=rare is None).where(*conditions, whose).limit(limit + 1)
         rows += connection.execute(statement).all()
     rows.sort(key=lambda row: (row.key, row.id), reverse=True)
     page, more = rows[:limit], len(rows) > limit
@@ -128,9 +139,20 @@ def load_facts(connection: Connection, repository_id: int) -> Facts | None:
     return Facts(row.library, row.pipeline_tag, tuple(tags), json.loads(row.card))
 
 
-def _page(query: Query) -> Select[Any]:
+def _rare_tag(connection: Connection, query: Query) -> str | None:
+    """Return the tag that the fewest repositories have; None if no tag is rare."""
+    counts = {}
+    for tag in query.every_tag:
+        some = select(HUB_TAGS.c.tag).where(HUB_TAGS.c.tag == tag).limit(_FEW + 1).subquery()
+        counts[tag] = connection.execute(select(func.count()).select_from(some)).scalar_one()
+    rare = [tag for tag in counts if counts[tag] <= _FEW]
+    return min(rare, key=counts.__getitem__, default=None)
+
+
+def _page(query: Query, *, is_walk: bool) -> Select[Any]:
     key = _KEYS[query.sort]
-    order = [key.desc()]
+    # An expression is in no index, so what was looked up is sorted.
+    order = [key.desc() if is_walk else (key + 0).desc()]
     if key is not HUB_LISTINGS.c.repository_id:
         order.append(HUB_LISTINGS.c.repository_id.desc())
     return (
@@ -164,18 +186,22 @@ def _walks(reader: Reader) -> Sequence[ColumnElement[bool]]:
     return walks
 
 
-def _conditions(query: Query) -> list[ColumnElement[bool]]:
+def _conditions(query: Query, rare: str | None) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [HUB_LISTINGS.c.kind == query.kind]
     if query.account_id is not None:
         conditions.append(HUB_LISTINGS.c.account_id == query.account_id)
     if query.pipeline_tag is not None:
         conditions.append(HUB_LISTINGS.c.pipeline_tag == query.pipeline_tag)
+    if rare is not None:
+        with_tag = select(HUB_TAGS.c.repository_id).where(HUB_TAGS.c.tag == rare)
+        conditions.append(HUB_LISTINGS.c.repository_id.in_(with_tag))
     for tag in query.tags:
-        conditions.append(
-            exists().where(
-                HUB_TAGS.c.tag == tag, HUB_TAGS.c.repository_id == HUB_LISTINGS.c.repository_id
+        if tag != rare:
+            conditions.append(
+                exists().where(
+                    HUB_TAGS.c.tag == tag, HUB_TAGS.c.repository_id == HUB_LISTINGS.c.repository_id
+                )
             )
-        )
     name = func.lower(REPOSITORIES.c.owner + "/" + REPOSITORIES.c.name)
     for word in query.words:
         for gram in grams_of(word)[:_MOST_GRAMS]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
 
 from registry.errors import InvalidNameError
+from registry.history.uploads import Reader
 from registry.tables.listings import base_name, fold_family
-from registry.tables.models import LISTINGS, METRICS, REVISIONS
+from registry.tables.models import LISTINGS, METRICS, REPOSITORIES, REVISIONS
 from registry.tables.versions import VersionSelect, select_versions
 
 _FINGERPRINT_PREFIX = re.compile(r"[0-9a-f]{8,64}")
@@ -116,6 +117,15 @@ def has_base(connection: Connection, base: str) -> ColumnElement[bool] | None:
     if first is not None:
         meant.append(fingerprint == first if first == last else fingerprint.between(first, last))
     return or_(*meant) if meant else None
+
+
+def may_read(reader: Reader) -> ColumnElement[bool]:
+    """Return the condition that an adapter is one that somebody may read on a hub."""
+    return exists().where(
+        REPOSITORIES.c.id == LISTINGS.c.repository_id,
+        REPOSITORIES.c.account_id.is_not(None),
+        or_(REPOSITORIES.c.visibility == "public", reader.private),
+    )
 
 
 def versions_of(

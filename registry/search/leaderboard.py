@@ -22,8 +22,9 @@ from sqlalchemy import (
 
 from registry.errors import AmbiguousDataSetError, InvalidNameError
 from registry.fields import check_texts
+from registry.history.uploads import Reader
 from registry.manifest import Metric
-from registry.search.conditions import has_base
+from registry.search.conditions import has_base, may_read
 from registry.tables.measurements import Measurement, measurement_of
 from registry.tables.models import LISTINGS, MEASUREMENTS, METRICS, REVISIONS
 from registry.tables.versions import Version, load_versions, select_versions
@@ -64,6 +65,28 @@ class _Data:
 
     names: frozenset[str]
     digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """What is looked at.
+
+    Attributes:
+        connection: A transaction.
+        reader: Who asks; None for whoever has the registry.
+    """
+
+    connection: Connection
+    reader: Reader | None
+
+    def seen(self, table: Table) -> Sequence[ColumnElement[bool]]:
+        """Return the conditions on values of versions that whoever asks may know of."""
+        if self.reader is None:
+            return ()
+        listed = exists().where(
+            LISTINGS.c.revision_id == table.c.revision_id, may_read(self.reader)
+        )
+        return (listed.correlate(table),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +134,7 @@ def leaderboard(
     task: str | None = None,
     base: str | None = None,
     limit: int = 20,
+    reader: Reader | None = None,
 ) -> tuple[Rank, ...]:
     """Rank adapters by a metric on a data set, the best first; of each, the newest version.
 
@@ -127,6 +151,8 @@ def leaderboard(
         task: The exact task; default: any.
         base: As in `search`; default: any.
         limit: At most this many, from 1 to 1000.
+        reader: Who asks on a hub: what they may not read does not count, and its metrics and data
+            sets are not known. Default: whoever has the registry, who sees everything.
 
     Raises:
         InvalidNameError: `limit` is out of range, or a text cannot be stored.
@@ -136,8 +162,9 @@ def leaderboard(
         raise InvalidNameError(f"A leaderboard has 1 to 1000 rows, not {limit}.", limit)
     check_texts(dataset=dataset, metric=metric, split=split, task=task, base=base)
     with catalog.database.read() as connection:
-        data = _find_data(connection, dataset)
-        kind = None if data is None else _find_kind(connection, data, metric)
+        looking = _Looking(connection, reader)
+        data = _find_data(looking, dataset)
+        kind = None if data is None else _find_kind(looking, data, metric)
         of_base = None if base is None else has_base(connection, base)
         if data is None or kind is None or (base is not None and of_base is None):
             return ()
@@ -147,6 +174,8 @@ def leaderboard(
             listed.append(LISTINGS.c.task == task)
         if of_base is not None:
             listed.append(of_base)
+        if reader is not None:
+            listed.append(may_read(reader))
         asked = _Question(data, name, higher_is_better, split, listed, limit)
         found = [*_measured(connection, asked), *_came_with(connection, asked)]
         found.sort(key=lambda one: (one[1].value, one[0]), reverse=higher_is_better)
@@ -217,25 +246,28 @@ def _has_digest(digest: str, table: FromClause = MEASUREMENTS) -> ColumnElement[
     return within
 
 
-def _find_kind(connection: Connection, data: _Data, metric: str | None) -> tuple[str, bool] | None:
+def _find_kind(looking: _Looking, data: _Data, metric: str | None) -> tuple[str, bool] | None:
     """The metric to rank by, and whether higher is better; None where it was not measured."""
     statements = [
-        select(METRICS.c.name, METRICS.c.higher_is_better).where(METRICS.c.dataset.in_(data.names))
+        select(METRICS.c.name, METRICS.c.higher_is_better).where(
+            METRICS.c.dataset.in_(data.names), *looking.seen(METRICS)
+        )
     ]
     names = [METRICS.c.name]
     if data.digest is not None:
         recorded = select(MEASUREMENTS.c.metric, MEASUREMENTS.c.higher_is_better)
-        statements.append(recorded.where(_has_digest(data.digest)))
+        seen = looking.seen(MEASUREMENTS)
+        statements.append(recorded.where(_has_digest(data.digest), *seen))
         names.append(MEASUREMENTS.c.metric)
     kinds = []
     for statement, name in zip(statements, names, strict=True):
         if metric is not None:
             statement = statement.where(name == metric)
-        kinds += [(*row,) for row in connection.execute(statement.order_by(name).limit(1))]
+        kinds += [(*row,) for row in looking.connection.execute(statement.order_by(name).limit(1))]
     return min(kinds, key=lambda kind: kind[0], default=None)
 
 
-def _find_data(connection: Connection, dataset: str) -> _Data | None:
+def _find_data(looking: _Looking, dataset: str) -> _Data | None:
     """The data set of a name, with or without the digest of its rows; None where there is none.
 
     Raises:
@@ -245,15 +277,16 @@ def _find_data(connection: Connection, dataset: str) -> _Data | None:
     if told is not None and not told[2]:
         return _Data(frozenset({told[1]}), None)
     if told is not None:
-        return _with_digest(connection, told[1], told[2])
-    exact = select(METRICS.c.dataset).where(METRICS.c.dataset == dataset).limit(1)
-    named = (
-        select(METRICS.c.dataset)
-        .where(METRICS.c.dataset.startswith(f"{dataset}#", autoescape=True))
-        .distinct()
-    )
+        return _with_digest(looking, told[1], told[2])
+    connection, of_metrics = looking.connection, looking.seen(METRICS)
+    exact = select(METRICS.c.dataset).where(METRICS.c.dataset == dataset, *of_metrics).limit(1)
+    # A range rather than LIKE, which SQLite answers without the index; digits end before g.
+    digits = METRICS.c.dataset.between(f"{dataset}#", f"{dataset}#g")
+    named = select(METRICS.c.dataset).where(digits, *of_metrics).distinct()
     recorded = (
-        select(MEASUREMENTS.c.data_sha256).where(MEASUREMENTS.c.dataset == dataset).distinct()
+        select(MEASUREMENTS.c.data_sha256)
+        .where(MEASUREMENTS.c.dataset == dataset, *looking.seen(MEASUREMENTS))
+        .distinct()
     )
     found = {
         row.dataset
@@ -273,16 +306,18 @@ def _find_data(connection: Connection, dataset: str) -> _Data | None:
             given=dataset,
             found=listed,
         )
-    return _find_data(connection, found.pop()) if found else None
+    return _find_data(looking, found.pop()) if found else None
 
 
-def _with_digest(connection: Connection, name: str, digest: str) -> _Data:
+def _with_digest(looking: _Looking, name: str, digest: str) -> _Data:
     """The data set with a digest, under all names by which something was recorded on it.
 
     No index finds the metrics that versions came with by the digest alone.
     """
-    others = connection.scalars(
-        select(MEASUREMENTS.c.dataset).where(_has_digest(digest)).distinct()
+    others = looking.connection.scalars(
+        select(MEASUREMENTS.c.dataset)
+        .where(_has_digest(digest), *looking.seen(MEASUREMENTS))
+        .distinct()
     )
     short = digest[:_DIGITS]
     return _Data(frozenset(f"{one}#{short}" for one in {name, *others}), digest)

@@ -36,6 +36,9 @@ WRITERS = 16
 SWEEP = 3600.0
 """Seconds between two looks for what uploads left behind."""
 
+LOOK = 30.0
+"""Seconds between two looks at what there is to look for."""
+
 _SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -148,6 +151,7 @@ class App:
         background = [
             asyncio.create_task(_repeat(EVERY, self.hub.write_counts)),
             asyncio.create_task(_repeat(SWEEP, self.hub.sweep)),
+            asyncio.create_task(_repeat(LOOK, self.hub.overview.refresh, first=0)),
         ]
         if self.hub.convert is not None:
             await to_thread.run_sync(_attempt, self.hub.conversions.go_on)
@@ -160,13 +164,15 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _repeat(every: float, call: Callable[[], None]) -> None:
+async def _repeat(every: float, call: Callable[[], object], first: float | None = None) -> None:
+    """Do something again and again, for the first time after `first` seconds, else `every`."""
+    await asyncio.sleep(every if first is None else first)
     while True:
-        await asyncio.sleep(every)
         await to_thread.run_sync(_attempt, call)
+        await asyncio.sleep(every)
 
 
-def _attempt(call: Callable[[], None]) -> None:
+def _attempt(call: Callable[[], object]) -> None:
     try:
         call()
     except HubkitError as error:

@@ -12,9 +12,10 @@ from registry.catalog.catalog import Catalog
 from registry.errors import HostError
 from registry.history.committing import Convert
 from registry.history.history import History
+from registry.search.overview import Overview, find_overview
 from registry.server.converting import Conversions
 from registry.server.counting import Counts
-from registry.server.memory import Memory
+from registry.server.memory import Memory, Remembered
 from registry.server.receiving import Uploads
 from registry.server.serving import Downloads
 from registry.server.signing import Passes, Signer
@@ -109,6 +110,11 @@ class Hub:
     def memory(self) -> Memory:
         """What the database was just asked."""
         return Memory(self.catalog.database)
+
+    @cached_property
+    def overview(self) -> Remembered[Overview]:
+        """What there is to look for in what is public."""
+        return Remembered(self.catalog.database, partial(find_overview, self.catalog.database))
 
     @cached_property
     def downloads(self) -> Downloads:

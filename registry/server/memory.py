@@ -1,20 +1,21 @@
 """What the database was just asked, remembered until anything changes.
 
 Each change of the registry has an entry in the log. So what was read is right as long as the log
-ends with the same entry, which is one small question in place of many.
+ends with the same entry, which is one small question in place of many. What takes long to find is
+remembered for longer, until less may be seen than before.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from anyio import CapacityLimiter, to_thread
-from sqlalchemy import select
+from sqlalchemy import Integer, bindparam, exists, select
 
 from registry.database.database import Database
-from registry.tables.models import LOG_HEAD
+from registry.tables.models import LOG, LOG_HEAD
 
 KEPT = 10.0
 """Seconds that an answer is kept at most: downloads and last uses of tokens are not in the log."""
@@ -22,7 +23,17 @@ KEPT = 10.0
 MOST = 100_000
 """Answers that are kept at most."""
 
+QUICK = 0.02
+"""Seconds: what was found in less is found again by whoever asks, once it may have changed."""
+
+HIDING = ("delete", "settings", "yank")
+"""What the log calls the changes after which less can be seen."""
+
 _LAST = select(LOG_HEAD.c.hash)
+_LENGTH = select(LOG_HEAD.c.sequence)
+_HIDDEN = select(
+    exists().where(LOG.c.sequence > bindparam("after", type_=Integer), LOG.c.action.in_(HIDING))
+)
 
 Answer = TypeVar("Answer")
 
@@ -95,3 +106,42 @@ class Moment:
         except KeyError:
             answer = self._answers[question] = find()
             return answer
+
+
+class Remembered(Generic[Answer]):
+    """One answer that takes long to find: whoever asks gets the last one, and does not wait.
+
+    An answer that names what is hidden or gone since is given to nobody.
+
+    Args:
+        database: Whose answer.
+        find: Finds it.
+    """
+
+    def __init__(self, database: Database, find: Callable[[], Answer]) -> None:
+        self._database = database
+        self._find = find
+        self._lock = threading.Lock()
+        self._found: tuple[Answer, int, float] | None = None
+
+    def get(self) -> Answer:
+        """Return the answer; find it if nobody has, or must, or if that is quick."""
+        if self._found is None:
+            return self.refresh()
+        answer, sequence, took = self._found
+        if took >= QUICK:
+            with self._database.read() as connection:
+                if not connection.scalar(_HIDDEN, {"after": sequence}):
+                    return answer
+        return self.refresh()
+
+    def refresh(self) -> Answer:
+        """Find the answer again, if anything has changed."""
+        with self._lock:
+            with self._database.read() as connection:
+                sequence: int = connection.execute(_LENGTH).scalar_one()
+            if self._found is None or self._found[1] != sequence:
+                started = time.perf_counter()
+                answer = self._find()
+                self._found = answer, sequence, time.perf_counter() - started
+            return self._found[0]

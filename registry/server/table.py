@@ -1,7 +1,7 @@
 """Every route of the hub, and what it needs: the whole protocol on one page."""
 
 from registry.accounts.access import Need
-from registry.server.pages import front, login, static
+from registry.server.pages import accounts, bases, front, leaderboards, login, static
 from registry.server.protocol import (
     absent,
     account,
@@ -106,6 +106,10 @@ PAGES = (
     Route("GET", "/", Need.READ, front.models, page=True),
     Route("GET", "/datasets", Need.READ, front.datasets, page=True),
     Route("GET", "/spaces", Need.READ, front.spaces, page=True),
+    Route("GET", "/bases", Need.READ, bases.bases, page=True),
+    Route("GET", "/bases/{base...}", Need.READ, bases.base, page=True),
+    Route("GET", "/leaderboards", Need.READ, leaderboards.leaderboards, page=True),
+    Route("GET", "/{account}", Need.READ, accounts.account, page=True),
     Route("GET", "/login", Need.SIGNED_IN, login.login, page=True),
     Route("GET", "/static/{file}", Open.NOTHING, static.static),
 )

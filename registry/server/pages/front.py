@@ -16,6 +16,9 @@ from registry.server.pages.render import link, page
 PAGE = 30
 """Repositories on a page."""
 
+SUGGESTED = 50
+"""Values that a field suggests."""
+
 MOST_WORDS = 8
 """Words of one search."""
 
@@ -28,6 +31,16 @@ SORTS: dict[Sort, str] = {
 
 _WHAT: dict[Kind, str] = {"model": "adapter", "dataset": "data", "space": "space"}
 _FILTERS = ("base", "task", "method", "language", "tag")
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """What the fields of the search suggest: values of public models, the most frequent first."""
+
+    bases: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    task_types: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +92,15 @@ def entry_of(listed: Listed) -> Entry:
         private=repository.visibility == "private",
         task_type=facts.pipeline_tag,
         library=facts.library,
-        bases=tuple((one, link("bases", *one.split("/"))) for one in facts.base_models),
+        bases=tuple((one, path_of_base(one)) for one in facts.base_models),
         downloads=repository.downloads,
         changed_at=listed.head.created_at,
     )
+
+
+def path_of_base(name: str) -> str:
+    """Return the path of the page of a base model."""
+    return link("bases", *name.split("/"))
 
 
 def _list(hub: Hub, ask: Asking, kind: Kind, title: str, place: tuple[str, ...]) -> Response:
@@ -119,6 +137,17 @@ def _list(hub: Hub, ask: Asking, kind: Kind, title: str, place: tuple[str, ...])
         first=link(*place, **asked) if cursor else None,
         next=link(*place, **asked, cursor=following) if following else None,
         push=_push(ask, kind),
+        suggested=_suggested(hub) if kind == "model" else Suggested(),
+    )
+
+
+def _suggested(hub: Hub) -> Suggested:
+    overview = hub.overview.get()
+    return Suggested(
+        bases=tuple(base.name for base in overview.bases[:SUGGESTED]),
+        methods=overview.methods[:SUGGESTED],
+        task_types=overview.task_types[:SUGGESTED],
+        languages=overview.languages[:SUGGESTED],
     )
 
 

@@ -9,7 +9,7 @@ from anyio import CapacityLimiter
 
 from registry import AdapterRef, Catalog, Folder
 from registry.server import memory
-from registry.server.memory import Memory, Moment
+from registry.server.memory import Memory, Moment, Remembered
 
 
 def test_a_question_is_asked_once_until_something_changes(
@@ -120,3 +120,55 @@ def test_a_look_that_fails_or_is_given_up_harms_no_later_one(
         asyncio.run(known.latest(limiter))
     asyncio.run(give_up())
     assert asyncio.run(known.latest(limiter)).ask("x", lambda: 1) == 1
+
+
+@pytest.fixture
+def counted(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> tuple[Remembered[int], list[int]]:
+    """What takes long to find, and how often it was found."""
+    monkeypatch.setattr(memory, "QUICK", 0.0)
+    asked: list[int] = []
+
+    def find() -> int:
+        asked.append(1)
+        return len(asked)
+
+    return Remembered(catalog.database, find), asked
+
+
+def test_what_takes_long_is_found_again_behind_those_who_ask(
+    catalog: Catalog,
+    make_folder: Callable[..., Folder],
+    counted: tuple[Remembered[int], list[int]],
+) -> None:
+    known, asked = counted
+    assert [known.get(), known.get(), known.refresh()] == [1, 1, 1]
+    catalog.publish(AdapterRef.parse("film"), make_folder())
+    assert [known.get(), known.get()] == [1, 1]
+    assert [known.refresh(), known.get()] == [2, 2]
+    assert len(asked) == 2
+
+
+def test_what_takes_long_is_found_at_once_where_less_can_be_seen_than_before(
+    catalog: Catalog,
+    make_folder: Callable[..., Folder],
+    counted: tuple[Remembered[int], list[int]],
+) -> None:
+    known, _ = counted
+    ref = AdapterRef.parse("film")
+    version = catalog.publish(ref, make_folder())
+    assert known.get() == 1
+    catalog.yank(version.ref, "wrong")
+    assert [known.get(), known.get()] == [2, 2]
+    catalog.delete(ref)
+    assert [known.get(), known.get()] == [3, 3]
+
+
+def test_what_is_quick_to_find_is_always_right(
+    catalog: Catalog, make_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "QUICK", 60.0)
+    numbers = iter(range(10))
+    known = Remembered(catalog.database, lambda: next(numbers))
+    assert [known.get(), known.get()] == [0, 0]
+    catalog.publish(AdapterRef.parse("film"), make_folder())
+    assert [known.get(), known.get()] == [1, 1]
