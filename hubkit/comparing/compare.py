@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from hubkit import processes
-from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.load import load_published
-from hubkit.adapters.tree import Leaf, Trained
 from hubkit.bases.stored import cache_in, pinned, where_base_is
 from hubkit.comparing.bench import Bench, Score
-from hubkit.comparing.comparison import FILE_NAME, Comparison, compared
-from hubkit.comparing.contenders import Contender, Given, Made, contenders_of
+from hubkit.comparing.comparison import Comparison, compared
+from hubkit.comparing.contenders import Contender, Given, contenders_of
 from hubkit.comparing.control import HOW
 from hubkit.comparing.folds import Fold, folds_of
+from hubkit.comparing.winner import Winner
 from hubkit.composing.combine import Chosen, choose, pins
 from hubkit.composition import Fuse
-from hubkit.reports.training import Section
-from hubkit.training.choosing.learn import learn
-from hubkit.training.fusing.own import Own, own_adapter, own_jobs, require_way
-from hubkit.training.fusing.reuse import carrying, started_anew
-from hubkit.training.fusing.with_own import train_with_own
+from hubkit.training.fusing.own import Own, require_way
 from hubkit.training.job import Job
-from hubkit.training.plan import Plan, planned, save_trained
 from hubkit.training.runs import run_folder
 from hubkit.training.start import start_of
-from registry import AdapterRef, Catalog, Parent, Version
+from registry import AdapterRef, Catalog, Version
 from registry.errors import TrainingError
-from registry.folders import read_folder
 from registry.storage.durable import storage_errors
 
 FOLDS = 6
@@ -96,8 +87,8 @@ def compare_fusion(
     contenders = contenders_of(job.settings, names, own, options)
     bench = Bench(start, job, donors, own, options.get("leave_out", ()))
     named = {"refs": names, "compare": True, "own": own, "folds": folds, "seeds": seeds, **options}
-    final = _Final(catalog, bench, pins(chosen), options, named)
-    plans = {one.name: final.plan(one) for one in contenders if one.kind in PUBLISHABLE}
+    winner = Winner(catalog, bench, pins(chosen), options, named)
+    plans = {one.name: winner.plan(one) for one in contenders if one.kind in PUBLISHABLE}
     numbers = [job.settings.seed + number for number in range(seeds)]
     identity = {
         "name": str(job.name),
@@ -120,8 +111,8 @@ def compare_fusion(
                         found[contender.name].append(bench.measure(contender, fold, seed, done))
                         bar.update()
         comparison = _compared(bench, contenders, found, parts, numbers)
-        winner = next(one for one in contenders if one.name == comparison.winner)
-        version = final.publish(winner, plans[winner.name], comparison, folder / "winner")
+        best = next(one for one in contenders if one.name == comparison.winner)
+        version = winner.publish(best, plans[best.name], comparison, folder / "winner")
     return comparison, version
 
 
@@ -163,127 +154,3 @@ def _by_row(order: Sequence[int], measured: Sequence[Score], rows: int) -> list[
     sums: list[float] = np.bincount(order, values, rows).tolist()
     seeds = len(order) // rows
     return [total / seeds for total in sums]
-
-
-@dataclass(frozen=True)
-class _Final:
-    """Trains what wins on all rows.
-
-    Attributes:
-        catalog: Where it is published.
-        bench: The base model and the donors.
-        parents: How the donors are named and pinned.
-        options: What a fusion takes.
-        chosen: What else a person chose.
-    """
-
-    catalog: Catalog
-    bench: Bench
-    parents: Sequence[Parent]
-    options: Mapping[str, Any]
-    chosen: Mapping[str, Any]
-
-    def plan(self, contender: Contender) -> Plan:
-        """Make sure that it could be published, before anything is trained."""
-        bench = self.bench
-        if contender.kind == "fusion with own":
-            own_job, _ = own_jobs(bench.job, bench.own)
-            adapter = own_adapter(bench.start.model, str(own_job.name), bench.donors)
-            with_head = bench.own != "joint"
-            self._planned(own_job, replace(adapter, base=bench.start.base), (), with_head)
-        job = replace(bench.job, settings=contender.settings)
-        made = self._made(contender)
-        assert made.composition is not None
-        parents = [self.parents[number] for number in contender.parts]
-        fuses = contender.kind.startswith("fusion")
-        how = {"compared": contender.name, **(self.options if fuses else {})}
-        return self._planned(job, made.composition, parents, options=how)
-
-    def publish(
-        self, contender: Contender, plan: Plan, comparison: Comparison, folder: Path
-    ) -> Version:
-        """Train it, and publish it with the comparison beside it."""
-        bench, catalog, job = self.bench, self.catalog, self.bench.job
-        files, more = {FILE_NAME: comparison.to_json()}, [_section(comparison)]
-        start = started_anew(bench.start, plan.checked)
-        if contender.kind == "fusion with own":
-            return train_with_own(
-                catalog,
-                job,
-                start,
-                bench.donors,
-                self.parents,
-                bench.own,
-                self.options,
-                self.chosen,
-                files,
-                more,
-            )
-        made = self._made(contender)
-        assert made.composition is not None
-        with carrying(start, made.composition, made.trained):
-            reports = catalog.home / "logs" / str(job.name) / folder.parent.name
-            found = learn(start, folder / "checkpoints", reports)
-            finished = folder / "finished"
-            save_trained(
-                *(plan, start, made.composition, found, self.chosen, finished),
-                files=files,
-                more=more,
-            )
-        return catalog.publish(job.name, read_folder(finished))
-
-    def _made(self, contender: Contender) -> Made:
-        """What it is, under the name that it would be published by."""
-        bench, name = self.bench, str(self.bench.job.name)
-        made = contender.make(Given(bench.start.model, bench.donors, contender.settings.seed))
-        composition = made.composition
-        if isinstance(composition, Adapter):
-            composition = replace(composition, name=name, base=bench.start.base)
-        elif composition is not None:
-            composition = replace(composition, name=name)
-        return replace(made, composition=composition)
-
-    def _planned(
-        self,
-        job: Job,
-        composition: Leaf,
-        parents: Sequence[Parent],
-        with_head: bool = True,
-        options: Mapping[str, Any] | None = None,
-    ) -> Plan:
-        checked = self.bench.start.checked.for_job(job)
-        start = replace(self.bench.start, checked=checked)
-        trained = [] if not isinstance(composition, Adapter | Trained) else [composition]
-        with carrying(start, composition, trained):
-            return planned(
-                self.catalog,
-                job,
-                start,
-                composition,
-                parents=tuple(parents),
-                options=options,
-                asked=self.bench.job,
-                with_head=with_head,
-            )
-
-
-def _section(comparison: Comparison) -> Section:
-    """What the report of the winner tells of the comparison."""
-    to = (f"to {comparison.single}", "p", "to control", "p")
-    return Section(
-        "Comparison",
-        ("contender", "weights", comparison.metric, "spread", *to),
-        [
-            (
-                *(row.name, f"{row.weights:,}", f"{row.mean:.4f}", f"{row.spread:.4f}"),
-                *(
-                    cell
-                    for one in (row.to_single, row.to_control)
-                    for cell in (("", "") if one is None else (f"{one.mean:+.4f}", f"{one.p:.3f}"))
-                ),
-            )
-            for row in comparison.rows
-        ],
-        f"{comparison.verdict} {comparison.choice} Measured on {comparison.data}, "
-        f"{comparison.folds} folds.",
-    )
