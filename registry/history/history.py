@@ -54,7 +54,14 @@ from registry.history.steps import (
     store_contents,
     whole_seconds,
 )
-from registry.history.trees import LARGE_ENDINGS, Tree, TreeFile, find_file, load_tree
+from registry.history.trees import (
+    LARGE_ENDINGS,
+    Tree,
+    TreeFile,
+    find_file,
+    find_files,
+    load_tree,
+)
 from registry.history.uploads import Reader, possessed, remember_uploads
 from registry.history.versions import details_of, facts_at, list_again
 from registry.manifest import Manifest
@@ -62,7 +69,9 @@ from registry.refs import DELETED, AdapterRef
 from registry.storage.files import FileInfo
 from registry.store import Store
 from registry.tables.edit import remove_history
+from registry.tables.lineage import Relatives, find_relatives
 from registry.tables.models import BRANCHES, HUB_LISTINGS, REPOSITORIES
+from registry.tables.versions import Version, load_aliases, load_newest, load_version
 
 _TRIES = 100
 _FIRST_FILE = ".gitattributes"
@@ -335,6 +344,16 @@ class History:
             raise EntryNotFoundError(f"The commit {commit.oid} has no file {path!r}.", path)
         return found
 
+    def files(self, commit: Commit, paths: Collection[str]) -> dict[str, TreeFile]:
+        """Return those files of a commit that are at some paths, by path.
+
+        Raises:
+            RevisionNotFoundError: The commit is no longer there.
+        """
+        with self._database.read() as connection:
+            require_commit(connection, commit)
+            return find_files(connection, commit.tree_id, paths)
+
     def commits(self, start: Commit, limit: int) -> list[Commit]:
         """Return a commit and those before it, newest first, at most `limit`.
 
@@ -378,6 +397,46 @@ class History:
         """Return the tags of a repository by name."""
         with self._database.read() as connection:
             return list_tags(connection, repository.id)
+
+    # Versions
+
+    def version(self, commit: Commit) -> Version | None:
+        """Return the version that a commit holds; None if it holds none."""
+        if commit.revision_id is None:
+            return None
+        with self._database.read() as connection:
+            require_commit(connection, commit)
+            return load_version(connection, commit.revision_id)
+
+    def versions(
+        self, repository: Repository, limit: int, *, before: int | None = None
+    ) -> list[Version]:
+        """Return the newest versions of a repository, yanked ones too; see `load_newest`."""
+        with self._database.read() as connection:
+            return load_newest(connection, repository.id, limit, before=before)
+
+    def aliases(self, repository: Repository) -> list[tuple[str, int]]:
+        """Return the aliases of a repository by name, each with the number of its version."""
+        with self._database.read() as connection:
+            return load_aliases(connection, repository.id)
+
+    def relatives(
+        self, version: Version, reader: Reader, *, levels: int, most: int
+    ) -> tuple[Relatives, Relatives]:
+        """Return what a version is made of, and what is made of it, as far as somebody may see.
+
+        Args:
+            version: One that they may see.
+            reader: Who.
+            levels: How far to go each way.
+            most: How many of each level at most.
+        """
+        digest, readable = version.manifest_digest, reader.readable
+        with self._database.read() as connection:
+            return (
+                find_relatives(connection, digest, "parents", readable, levels=levels, most=most),
+                find_relatives(connection, digest, "users", readable, levels=levels, most=most),
+            )
 
     # Branches and tags
 

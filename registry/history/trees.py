@@ -5,7 +5,7 @@ What is in a tree is written to a blob, too, so that the rows can be made anew f
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -206,3 +206,13 @@ def find_file(connection: Connection, id: int, path: str) -> TreeFile | None:
     if row is None:
         return None
     return TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large))
+
+
+def find_files(connection: Connection, id: int, paths: Collection[str]) -> dict[str, TreeFile]:
+    """Return those files of a tree that are at some paths, by path."""
+    rows = connection.execute(
+        select(TREE_FILES).where(TREE_FILES.c.tree_id == id, TREE_FILES.c.path.in_(paths))
+    )
+    return {
+        row.path: TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large)) for row in rows
+    }

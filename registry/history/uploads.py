@@ -43,6 +43,15 @@ class Reader:
             conditions.append(REPOSITORIES.c.id.in_(self.repositories))
         return and_(*conditions)
 
+    @property
+    def readable(self) -> ColumnElement[bool]:
+        """The condition on a repository that may be read, be it public or private."""
+        return and_(
+            REPOSITORIES.c.deleted_at.is_(None),
+            REPOSITORIES.c.account_id.is_not(None),
+            or_(REPOSITORIES.c.visibility == "public", self.private),
+        )
+
 
 def remember_uploads(
     connection: Connection, account_id: int, infos: Collection[FileInfo], now: datetime
@@ -83,9 +92,7 @@ def possessed(
             .join(REPOSITORIES, REPOSITORIES.c.id == COMMITS.c.repository_id)
             .where(
                 TREE_FILES.c.sha256.in_(batch),
-                REPOSITORIES.c.deleted_at.is_(None),
-                REPOSITORIES.c.account_id.is_not(None),
-                or_(REPOSITORIES.c.visibility == "public", reader.private),
+                reader.readable,
             )
             .distinct()
         )
@@ -101,9 +108,7 @@ def may_read_parents(reader: Reader, connection: Connection, manifest: Manifest)
         .join(REPOSITORIES, REPOSITORIES.c.id == REVISIONS.c.repository_id)
         .where(
             REVISIONS.c.manifest_digest.in_(digests),
-            REPOSITORIES.c.deleted_at.is_(None),
-            REPOSITORIES.c.account_id.is_not(None),
-            or_(REPOSITORIES.c.visibility == "public", reader.private),
+            reader.readable,
         )
         .distinct()
     )

@@ -1,6 +1,8 @@
 """What a version is made of, and what is made of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
@@ -173,3 +175,81 @@ def _tree(
         return tuple(result)
 
     return relatives(root)
+
+
+MOST_LINKS = 1000
+"""Links that are followed from one level of relatives to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relatives:
+    """A part of what a version is made of, or of what is made of it: what somebody may see.
+
+    Attributes:
+        members: By digest, the nearest first; None for what may not be seen, or is not there.
+        links: Pairs of digests, of one nearer and one farther from the version.
+        more: How many are left out, as far as they were counted.
+        is_counted: Whether all were.
+    """
+
+    members: Mapping[str, Version | None]
+    links: tuple[tuple[str, str], ...]
+    more: int
+    is_counted: bool
+
+
+def find_relatives(
+    connection: Connection,
+    manifest_digest: str,
+    which: Literal["parents", "users"],
+    readable: ColumnElement[bool],
+    *,
+    levels: int,
+    most: int,
+) -> Relatives:
+    """Return the relatives of a version that somebody may see, with a few queries a level.
+
+    A parent that may not be seen is there without its version, as the manifest of what is made of
+    it tells of it; what it is made of itself is not. A user that may not be seen is not there.
+
+    Args:
+        connection: A transaction.
+        manifest_digest: Of a version that may be seen.
+        which: Whether what it is made of is wanted, or what is made of it.
+        readable: The condition on the repositories that may be seen.
+        levels: How far to go.
+        most: How many of each level at most.
+    """
+    members: dict[str, Version | None] = {}
+    links: list[tuple[str, str]] = []
+    level, more, is_counted = [manifest_digest], 0, True
+    for _ in range(levels):
+        found = connection.execute(_links(level, which, readable)).all()
+        is_counted = is_counted and len(found) < MOST_LINKS
+        new = [*dict.fromkeys(to for _, to in found if to not in members)]
+        new, rest = new[:most], new[most:]
+        more += len(rest)
+        here = load_digests(connection, new, readable)
+        members |= {digest: here.get(digest) for digest in new}
+        links += [(start, to) for start, to in found if to in members]
+        level = [*here]
+        if not level:
+            break
+    return Relatives(members, tuple(links), more, is_counted)
+
+
+def _links(
+    level: list[str], which: Literal["parents", "users"], readable: ColumnElement[bool]
+) -> Select[str, str]:
+    made, used = REVISIONS.c.manifest_digest, PARENTS.c.digest
+    start, to = (made, used) if which == "parents" else (used, made)
+    order = PARENTS.c.position if which == "parents" else REVISIONS.c.id
+    return (
+        select(start, to)
+        .join_from(PARENTS, REVISIONS, REVISIONS.c.id == PARENTS.c.child_id)
+        .join(REPOSITORIES, REPOSITORIES.c.id == REVISIONS.c.repository_id)
+        .where(start.in_(level), REVISIONS.c.number.is_not(None), readable)
+        .group_by(start, to)
+        .order_by(func.min(order), to)
+        .limit(MOST_LINKS)
+    )

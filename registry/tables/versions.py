@@ -146,6 +146,35 @@ def load_rows(
     return [(row, _version(row, parts[row[0]])) for row in rows]
 
 
+def load_newest(
+    connection: Connection, repository_id: int, limit: int, *, before: int | None = None
+) -> list[Version]:
+    """Return the newest versions of a repository, yanked ones too, the newest first.
+
+    Args:
+        connection: A transaction.
+        repository_id: Whose.
+        limit: How many at most.
+        before: A number; only versions before it are returned. Default: there is no such limit.
+    """
+    statement = select_versions().where(REVISIONS.c.repository_id == repository_id)
+    if before is not None:
+        statement = statement.where(REVISIONS.c.number < before)
+    ordered = statement.order_by(REVISIONS.c.number.desc()).limit(limit)
+    return [version for _, version in load_versions(connection, ordered)]
+
+
+def load_aliases(connection: Connection, repository_id: int) -> list[tuple[str, int]]:
+    """Return the aliases of a repository by name, each with the number of its version."""
+    rows = connection.execute(
+        select(REFS.c.name, REVISIONS.c.number)
+        .join(REVISIONS, REVISIONS.c.id == REFS.c.revision_id)
+        .where(REFS.c.repository_id == repository_id, REVISIONS.c.number.is_not(None))
+        .order_by(REFS.c.name)
+    )
+    return [(row.name, row.number) for row in rows]
+
+
 def load_version(connection: Connection, revision_id: int) -> Version:
     """Return one version, which must exist."""
     statement = select_versions().where(REVISIONS.c.id == revision_id)
@@ -153,9 +182,19 @@ def load_version(connection: Connection, revision_id: int) -> Version:
     return version
 
 
-def load_digests(connection: Connection, digests: Collection[str]) -> dict[str, Version]:
-    """Return the versions with these manifests by digest, the first published of several."""
+def load_digests(
+    connection: Connection, digests: Collection[str], readable: ColumnElement[bool] | None = None
+) -> dict[str, Version]:
+    """Return the versions with these manifests by digest, the first published of several.
+
+    Args:
+        connection: A transaction.
+        digests: Those of the manifests.
+        readable: The condition on the repositories to look in; default: all of them.
+    """
     newest_first = select_versions().order_by(REVISIONS.c.id.desc())
+    if readable is not None:
+        newest_first = newest_first.where(readable)
     found: dict[str, Version] = {}
     for batch in batches(digests):
         statement = newest_first.where(REVISIONS.c.manifest_digest.in_(batch))

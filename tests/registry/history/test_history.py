@@ -553,3 +553,24 @@ def test_what_follows_the_first_line_of_a_title_is_description(push: Push) -> No
     assert (commit.title, commit.description) == ("Add a", "and more\n\nand why")
     with pytest.raises(InvalidNameError, match="has a title"):
         push({"a.txt": b"2"}, title=" ")
+
+
+def test_some_files_of_a_commit_can_be_asked_for(
+    catalog: Catalog, repository: Repository, push: Push
+) -> None:
+    first = push({"README.md": b"# x", "a.txt": b"a"})
+    second = push({"README.md": b"# y"})
+    found = catalog.history.files(first, ["README.md", "training.png"])
+    assert [*found] == ["README.md"]
+    assert found["README.md"].oid == blob_id(b"# x")
+    assert catalog.history.files(second, ["README.md"])["README.md"].oid == blob_id(b"# y")
+
+
+def test_the_version_that_a_commit_holds_is_known(
+    catalog: Catalog, make_folder: Callable[..., Folder], repository: Repository, push: Push
+) -> None:
+    assert catalog.history.version(push({"a.txt": b"a"})) is None
+    published = catalog.publish(REF, make_folder())
+    head = catalog.history.resolve(repository, "main")
+    assert catalog.history.version(head) == published
+    assert catalog.history.versions(repository, 5) == [published]

@@ -4,6 +4,7 @@ import pytest
 
 from registry import AdapterRef, Catalog, Folder
 from registry.tables import versions as module
+from registry.tables.lookup import find_repository
 
 SQLITE_MOST_VALUES = 32_766
 
@@ -27,3 +28,23 @@ def test_versions_are_the_same_however_many_are_looked_up_at_once(
 
 def test_a_batch_of_versions_asks_for_no_more_values_than_sqlite_takes() -> None:
     assert 3 * module._BATCH < SQLITE_MOST_VALUES
+
+
+def test_the_newest_versions_of_a_repository_come_in_pages_with_yanked_ones(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    ref = AdapterRef.parse("alice/sst2")
+    for _ in range(4):
+        catalog.publish(ref, make_folder())
+    catalog.publish(AdapterRef.parse("alice/other"), make_folder())
+    catalog.yank(AdapterRef.parse("alice/sst2@3"), "broken")
+    catalog.set_alias(AdapterRef.parse("alice/sst2@2"), "best")
+    catalog.set_alias(AdapterRef.parse("alice/sst2@4"), "a")
+    with catalog.database.read() as connection:
+        found = find_repository(connection, ref)
+        first = module.load_newest(connection, found.id, 2)
+        rest = module.load_newest(connection, found.id, 9, before=3)
+        aliases = module.load_aliases(connection, found.id)
+    assert [(one.number, one.yank_reason) for one in first] == [(4, None), (3, "broken")]
+    assert [one.number for one in rest] == [2, 1]
+    assert aliases == [("a", 4), ("best", 2)]
