@@ -113,6 +113,12 @@ def parse_card(text: str, path: Source) -> Card:
     )
 
 
+def text_of(card: str) -> str:
+    """Return what follows the fields of a card, whether or not these can be read."""
+    found = _FRONT_MATTER.match(card)
+    return card if found is None else found[2].lstrip("\r\n")
+
+
 def _require_bounded(fields: str) -> None:
     """Refuse YAML that takes long to build; libyaml's loader crashes on deep nesting.
 

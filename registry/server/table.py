@@ -1,7 +1,19 @@
 """Every route of the hub, and what it needs: the whole protocol on one page."""
 
 from registry.accounts.access import Need
-from registry.server.pages import accounts, bases, front, leaderboards, login, static
+from registry.server.pages import (
+    accounts,
+    bases,
+    commits,
+    compare,
+    front,
+    leaderboards,
+    lineage,
+    login,
+    repository,
+    static,
+)
+from registry.server.pages import files as files_of
 from registry.server.protocol import (
     absent,
     account,
@@ -17,6 +29,7 @@ from registry.server.protocol import (
 from registry.server.routes import SMALL, Open, Route
 
 _REPOSITORY = "/api/{kinds}/{owner}/{name}"
+_PLACE = "/{prefix}/{owner}/{name}"
 _LFS = "/{prefix}/{owner}/{name}.git/info/lfs/objects"
 
 _ACCOUNTS = (
@@ -111,6 +124,14 @@ PAGES = (
     Route("GET", "/leaderboards", Need.READ, leaderboards.leaderboards, page=True),
     Route("GET", "/{account}", Need.READ, accounts.account, page=True),
     Route("GET", "/login", Need.SIGNED_IN, login.login, page=True),
+    Route("GET", "/compare", Need.READ, compare.show, page=True),
+    Route("GET", _PLACE, Need.READ, repository.show, page=True),
+    Route("GET", f"{_PLACE}/tree/{{revision}}", Need.READ, files_of.tree, page=True),
+    Route("GET", f"{_PLACE}/tree/{{revision}}/{{path...}}", Need.READ, files_of.tree, page=True),
+    Route("GET", f"{_PLACE}/blob/{{revision}}/{{path...}}", Need.READ, files_of.blob, page=True),
+    Route("GET", f"{_PLACE}/commits/{{revision}}", Need.READ, commits.commits, page=True),
+    Route("GET", f"{_PLACE}/commit/{{revision}}", Need.READ, commits.commit, page=True),
+    Route("GET", f"{_PLACE}/lineage", Need.READ, lineage.show, page=True),
     Route("GET", "/static/{file}", Open.NOTHING, static.static),
 )
 """What people read."""

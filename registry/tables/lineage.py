@@ -210,7 +210,8 @@ def find_relatives(
     """Return the relatives of a version that somebody may see, with a few queries a level.
 
     A parent that may not be seen is there without its version, as the manifest of what is made of
-    it tells of it; what it is made of itself is not. A user that may not be seen is not there.
+    it tells of it; what it is made of itself is not. A user that may not be seen, or was deleted,
+    is not there.
 
     Args:
         connection: A transaction.
@@ -244,9 +245,11 @@ def _links(
     made, used = REVISIONS.c.manifest_digest, PARENTS.c.digest
     start, to = (made, used) if which == "parents" else (used, made)
     order = PARENTS.c.position if which == "parents" else REVISIONS.c.id
+    links = select(start, to)
+    if which == "users":  # what is left of a deleted adapter is there for what is made of it
+        links = links.where(REPOSITORIES.c.owner.is_distinct_from(DELETED))
     return (
-        select(start, to)
-        .join_from(PARENTS, REVISIONS, REVISIONS.c.id == PARENTS.c.child_id)
+        links.join_from(PARENTS, REVISIONS, REVISIONS.c.id == PARENTS.c.child_id)
         .join(REPOSITORIES, REPOSITORIES.c.id == REVISIONS.c.repository_id)
         .where(start.in_(level), REVISIONS.c.number.is_not(None), readable)
         .group_by(start, to)

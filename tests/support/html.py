@@ -104,7 +104,8 @@ def read(answer: Answer) -> Element:
     assert reader.open == [reader.root], "an element is not closed"
     page = reader.root
     assert page.one("html")["lang"] == "en"
-    for tag in ("title", "h1", "main", "footer"):
+    assert page.one("head").one("title").text
+    for tag in ("h1", "main", "footer"):
         assert page.one(tag).text or tag == "main", tag
     ids = [one["id"] for one in page if "id" in one.attributes]
     assert len(ids) == len({*ids}), "two elements have one id"

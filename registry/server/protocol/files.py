@@ -1,5 +1,6 @@
 """The files of a repository, whole or in ranges."""
 
+from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -11,6 +12,16 @@ from registry.history.trees import TreeFile
 from registry.server.asking import Asking
 from registry.server.errors import header_text, refuse
 from registry.server.hub import Hub
+
+PICTURES = {
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+}
+"""Endings of the files that pages show as pictures: browsers do not guess what these are. Nothing
+of them can run, other than of an SVG."""
 
 
 def head_file(hub: Hub, ask: Asking) -> ASGIApp:
@@ -54,6 +65,7 @@ def _found(hub: Hub, ask: Asking) -> tuple[Commit, TreeFile | None]:
     return ask.recall(("file", id, revision, path), find)
 
 
+_BYTES = "application/octet-stream"
 _UNCHANGED = ("ETag", "X-Repo-Commit", "Cache-Control")
 
 
@@ -71,7 +83,7 @@ def _described(commit: Commit, file: TreeFile) -> dict[str, str]:
         "X-Repo-Commit": commit.oid,
         "ETag": etag,
         "Accept-Ranges": "bytes",
-        "Content-Type": "application/octet-stream",
+        "Content-Type": PICTURES.get(PurePosixPath(name).suffix.lower(), _BYTES),
         # Never shown in a browser as a page of the hub.
         "Content-Disposition": (
             f"attachment; filename*=UTF-8''{quote(name, safe='')}; filename=\"{plain}\";"

@@ -1,0 +1,98 @@
+"""The commits of a repository, the version in each or why there is none, and what each changed."""
+
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from registry.history.committing import PENDING
+from registry.history.names import version_tag
+from registry.history.repositories import Repository
+from registry.history.trees import TreeFile
+from registry.server.asking import Asking
+from registry.server.hub import Hub
+from registry.server.pages.render import page
+from registry.server.pages.repository import about, to
+
+PAGE = 30
+"""Commits of a page."""
+
+MOST_CHANGES = 500
+"""Changed files that are shown; more are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit did to a file.
+
+    Attributes:
+        path: Where the file is.
+        what: ``added``, ``changed`` or ``removed``.
+        href: Its page; None where it is gone.
+        before: The bytes that it had; None if there was none.
+        after: The bytes that it has; None if there is none.
+    """
+
+    path: str
+    what: str
+    href: str | None
+    before: int | None
+    after: int | None
+
+
+def commits(hub: Hub, ask: Asking) -> Response:
+    """Show the commits that lead to a revision, the newest first."""
+    repository, revision = ask.repository, ask.params["revision"]
+    after = ask.value("after")
+    start = hub.history.resolve(repository, after or revision)
+    found = hub.history.commits(start, PAGE + 1)
+    shown, more = found[:PAGE], found[PAGE:]
+    here = to(repository, "commits", revision)
+    return page(
+        ask,
+        "commits.html",
+        about=about(repository, "Commits", revision),
+        commits=shown,
+        pending=PENDING,
+        to=lambda *segments, **query: to(repository, *segments, **query),
+        tag_of=version_tag,
+        first=here if after else None,
+        next=to(repository, "commits", revision, after=more[0].oid) if more else None,
+    )
+
+
+def commit(hub: Hub, ask: Asking) -> Response:
+    """Show a commit: what it says, what it changed, and the version in it."""
+    repository, revision = ask.repository, ask.params["revision"]
+    found = hub.history.resolve(repository, revision)
+    before: tuple[TreeFile, ...] = ()
+    if found.parent is not None:
+        before = hub.history.tree(hub.history.resolve(repository, found.parent)).files
+    changes = _changes(repository, found.oid, before, hub.history.tree(found).files)
+    return page(
+        ask,
+        "commit.html",
+        about=about(repository, "Commits", revision),
+        commit=found,
+        is_pending=found.reason == PENDING,
+        changes=changes[:MOST_CHANGES],
+        more=len(changes[MOST_CHANGES:]),
+        to=lambda *segments, **query: to(repository, *segments, **query),
+        tag_of=version_tag,
+    )
+
+
+def _changes(
+    repository: Repository, oid: str, before: tuple[TreeFile, ...], after: tuple[TreeFile, ...]
+) -> list[Change]:
+    """Return what differs between two trees, by path."""
+    old, new = ({file.path: file for file in files} for files in (before, after))
+    found = []
+    for path in sorted(old.keys() | new.keys()):
+        one, other = old.get(path), new.get(path)
+        if one is not None and other is not None and one.oid == other.oid:
+            continue
+        what = "added" if one is None else "removed" if other is None else "changed"
+        href = None if other is None else to(repository, "blob", oid, *path.split("/"))
+        sizes = [None if file is None else file.size for file in (one, other)]
+        found.append(Change(path, what, href, sizes[0], sizes[1]))
+    return found

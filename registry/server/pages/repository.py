@@ -1,0 +1,212 @@
+"""A repository as people read it: its card, what is known of its version, and how to use it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+
+from registry.errors import CorruptBlobError, ManifestError
+from registry.folders.card import CARD_NAME, text_of
+from registry.history.commits import Commit
+from registry.history.committing import PENDING
+from registry.history.names import MAIN, version_tag
+from registry.history.repositories import Repository
+from registry.history.trees import SMALL_BYTES, TreeFile
+from registry.manifest import Manifest
+from registry.server.admitting import reader_of
+from registry.server.asking import Asking
+from registry.server.hub import Hub
+from registry.server.pages.card import Shown, show_card
+from registry.server.pages.render import link, page
+from registry.server.pages.versions import facts, using
+from registry.storage.blobs import read_blob
+from registry.tables.column_types import MAX_ID
+from registry.tables.measurements import Measurement
+from registry.tables.versions import Version
+
+VERSIONS = 20
+"""Versions of a page."""
+
+NAMES = 50
+"""Branches and tags that are shown; more are counted."""
+
+RELATIVES = 12
+"""Adapters that a version is made of, or that use it, among its facts; its lineage has more."""
+
+PICTURES = {
+    "training.png": "Curves of the loss and of the validation metrics over the epochs",
+    "confusion.png": "Which label is taken for which, in the validation rows",
+    "scatter.png": "Predicted and expected numbers of the validation rows",
+}
+"""Pictures that hubkit lays beside what it trained, and what each shows."""
+
+REPORT = "report.md"
+"""What hubkit tells of a training."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What stands above each page of a repository.
+
+    Attributes:
+        name: ``owner/name``.
+        owner: The page of its owner.
+        href: Its own page.
+        kind: What it holds.
+        private: Whether only some may see it.
+        revision: Which state of it is shown.
+        tabs: Its pages: what each is called, where it is, and whether it is this one.
+    """
+
+    name: str
+    owner: str
+    href: str
+    kind: str
+    private: bool
+    revision: str
+    tabs: tuple[tuple[str, str, bool], ...]
+
+
+def about(repository: Repository, tab: str, revision: str) -> About:
+    """Return what stands above a page of a repository.
+
+    Args:
+        repository: Which one.
+        tab: What the page is called among the others.
+        revision: Which state of it the page shows.
+    """
+    of_state = None if revision == MAIN else revision
+    tabs = [
+        ("Card", to(repository, revision=of_state)),
+        ("Files", to(repository, "tree", revision)),
+        ("Commits", to(repository, "commits", revision)),
+    ]
+    if repository.kind == "model":
+        tabs.append(("Lineage", to(repository, "lineage", revision=of_state)))
+    return About(
+        name=repository.full_name,
+        owner=link(str(repository.ref.owner)),
+        href=to(repository),
+        kind=repository.kind,
+        private=repository.visibility == "private",
+        revision=revision,
+        tabs=tuple((name, href, name == tab) for name, href in tabs),
+    )
+
+
+def to(repository: Repository, *segments: str, **query: str | None) -> str:
+    """Return the path of something of a repository."""
+    return link(*repository.place.split("/"), *segments, **query)
+
+
+def shown_version(
+    hub: Hub, repository: Repository, commit: Commit, revision: str
+) -> Version | None:
+    """Return the version that a commit holds; on ``main``, else the newest that is not yanked."""
+    found = hub.history.version(commit)
+    if found is None and revision == MAIN:
+        newest = hub.history.versions(repository, VERSIONS)
+        found = next((one for one in newest if not one.yanked), None)
+    return found
+
+
+def read_manifest(hub: Hub, version: Version) -> Manifest | None:
+    """Return the manifest of a version; None if it cannot be read, which a check tells of."""
+    try:
+        return hub.catalog.manifest(version)
+    except (CorruptBlobError, ManifestError):
+        return None
+
+
+def show(hub: Hub, ask: Asking) -> Response:
+    """Show a repository at a revision that the query names, else at ``main``."""
+    repository, history, revision = ask.repository, hub.history, ask.value("revision") or MAIN
+    commit = history.resolve(repository, revision)
+    files = history.files(commit, (CARD_NAME, REPORT, *PICTURES, *using.LOOKED_FOR))
+    listed = history.facts(repository) if revision == MAIN else history.facts_at(repository, commit)
+    version = shown_version(hub, repository, commit, revision)
+    manifest = None if version is None else read_manifest(hub, version)
+    what = using.Used(
+        repository=repository,
+        revision=revision,
+        files=files,
+        facts=listed,
+        version=version,
+        labels=0 if manifest is None else len(manifest.labels),
+        hub=ask.base,
+        needs_token=repository.visibility == "private" or hub.settings.sign_in_required,
+    )
+    known: list[facts.Fact] = []
+    if version is not None:
+        relatives = history.relatives(version, reader_of(ask.caller), levels=1, most=RELATIVES)
+        known = facts.facts_of_version(version, manifest, relatives)
+    return page(
+        ask,
+        "repository.html",
+        about=about(repository, "Card", revision),
+        commit=commit,
+        is_pending=commit.reason == PENDING,
+        version=version,
+        is_of_commit=version is not None and version.number == commit.version,
+        is_damaged=version is not None and manifest is None,
+        card=_card(hub, repository, commit, revision, files.get(CARD_NAME)),
+        card_file=to(repository, "blob", revision, CARD_NAME),
+        facts=[*known, *facts.facts_of_card(repository, listed, version)],
+        training=[] if manifest is None else facts.facts_of_training(manifest),
+        metrics=() if version is None else version.metrics,
+        measurements=_measurements(hub, version),
+        pictures=[
+            (to(repository, "resolve", commit.oid, name), told)
+            for name, told in PICTURES.items()
+            if name in files
+        ],
+        report=to(repository, "blob", revision, REPORT) if REPORT in files else None,
+        uses=using.uses(what),
+        to=lambda *segments, **query: to(repository, *segments, **query),
+        tag_of=version_tag,
+        **_names(hub, ask),
+    )
+
+
+def _card(
+    hub: Hub, repository: Repository, commit: Commit, revision: str, file: TreeFile | None
+) -> Shown | None:
+    """Return the card; None if there is none that can be read."""
+    if file is None or file.size > SMALL_BYTES:
+        return None
+    label = f"{repository.full_name}: {file.path}"
+    try:
+        content = read_blob(hub.catalog.blobs, file.sha256, most=SMALL_BYTES, label=label)
+    except CorruptBlobError:
+        return None
+    text = text_of(content.decode(errors="replace"))
+    return show_card(
+        text,
+        files=to(repository, "blob", revision),
+        content=to(repository, "resolve", commit.oid),
+    )
+
+
+def _measurements(hub: Hub, version: Version | None) -> Sequence[Measurement]:
+    return () if version is None else hub.catalog.measurements([version]).get(version.ref, ())
+
+
+def _names(hub: Hub, ask: Asking) -> Mapping[str, Any]:
+    """Return what names states of a repository: versions, aliases, branches and tags."""
+    repository, history = ask.repository, hub.history
+    before = ask.number("before", default=0, most=MAX_ID) or None
+    versions = history.versions(repository, VERSIONS + 1, before=before)
+    branches, tags = history.branches(repository), history.tags(repository)
+    of_versions = {version_tag(one.number) for one in versions}
+    others = [tag for tag in tags if tag.name not in of_versions]
+    return {
+        "versions": versions[:VERSIONS],
+        "older": str(versions[VERSIONS - 1].number) if len(versions) > VERSIONS else None,
+        "is_first": before is None,
+        "aliases": history.aliases(repository)[:NAMES],
+        "branches": branches[:NAMES],
+        "more_branches": len(branches[NAMES:]),
+        "tags": others[:NAMES],
+        "more_tags": len(others[NAMES:]),
+    }

@@ -1,0 +1,207 @@
+"""What is known of a version and of its repository, as words with links."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry.history.cards import Facts
+from registry.history.repositories import Repository, place_of
+from registry.manifest import BaseModelInfo, Manifest, TextInfo
+from registry.server.pages.render import link, size
+from registry.tables.lineage import Relatives
+from registry.tables.versions import Version
+
+MOST_VALUES = 50
+"""Values of a fact that are shown; more are counted."""
+
+UNSEEN = "an adapter that you may not see or that is gone"
+"""What is said of a relative without a name."""
+
+GONE = "an adapter that was deleted"
+"""What is said of a relative that is left of a deleted adapter."""
+
+_LONGEST_VALUE = 200
+# Tags that repeat what is said elsewhere.
+_REPEATED = ("base_model:", "license:", "dataset:")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A word about something.
+
+    Attributes:
+        text: What is shown.
+        href: Where it leads; None for nowhere.
+    """
+
+    text: str
+    href: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is known of something.
+
+    Attributes:
+        name: Of what.
+        values: What is known.
+        more: How many values are left out.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    more: int = 0
+
+
+def page_of(version: Version) -> str:
+    """Return the page of a version."""
+    place = place_of("model", version.ref.repository)
+    return link(*place.split("/"), revision=f"v{version.number}")
+
+
+def name_of(version: Version | None) -> str:
+    """Return what a relative is called; None is one that may not be seen."""
+    if version is None:
+        return UNSEEN
+    return GONE if version.ref.is_nameless else str(version.ref)
+
+
+def base_page(base: str) -> str:
+    """Return the page of a base model."""
+    return link("bases", *base.split("/"))
+
+
+def facts_of_version(
+    version: Version, manifest: Manifest | None, relatives: tuple[Relatives, Relatives]
+) -> list[Fact]:
+    """Return what is known of a version.
+
+    Args:
+        version: Which one.
+        manifest: Its manifest; None if that cannot be read.
+        relatives: What it is made of and what uses it, one level of each.
+    """
+    parents, users = relatives
+    base = manifest.base_model if manifest else None
+    facts = [
+        _fact("Kind", version.kind),
+        _fact("Task", version.task),
+        _fact("Task type", Value(version.task_type, link(task=version.task_type)))
+        if version.task_type
+        else None,
+        _fact("Base model", Value(version.base_model, base_page(version.base_model))),
+        _fact("Shape of the base model", _shape(base) if base else None),
+        _fact("Type of its numbers", base.dtype if base else None),
+        _fact("Method", Value(version.method, link(method=version.method))),
+        _fact("Settings", *settings(manifest.method.parameters if manifest else {})),
+        _fact("Labels", *(manifest.labels if manifest else ())),
+        _fact("Outputs", _outputs(manifest) if manifest else None),
+        _fact("Head", *(manifest.head.modules if manifest and manifest.head else ())),
+        _fact("Text", *(_text(manifest.text) if manifest and manifest.text else ())),
+        _fact("Size", size(version.size)),
+        _fact("Made of", *_named(parents), more=parents.more),
+        _fact("Used by", *_named(users), more=users.more),
+        _fact("Published by", version.author),
+        _fact("Digest", version.manifest_digest),
+    ]
+    return [fact for fact in facts if fact is not None]
+
+
+def facts_of_training(manifest: Manifest) -> list[Fact]:
+    """Return how the weights of a version came about; nothing if that is not known."""
+    training = manifest.training
+    if training is None:
+        return []
+    facts = [
+        _fact("Rows", f"{training.examples:,}"),
+        _fact("SHA-256 of the rows", training.data_sha256),
+        _fact("Seed", str(training.seed)),
+        _fact("Seconds", f"{training.seconds:,.1f}"),
+        _fact("Settings", *settings(training.arguments)),
+        _fact("Libraries", *settings(training.library_versions)),
+    ]
+    return [fact for fact in facts if fact is not None]
+
+
+def facts_of_card(repository: Repository, facts: Facts, version: Version | None) -> list[Fact]:
+    """Return what the card and the files of a repository say, unless its version says it."""
+    start = repository.place.removesuffix(str(repository.ref)).strip("/")
+    segments = (start,) if start else ()
+    card = facts.card
+    license = (version.license if version else None) or next(iter(_words(card, "license")), None)
+    languages = _words(card, "language") or tuple(
+        one for one in (version.language if version else None,) if one
+    )
+    said = {facts.library, facts.pipeline_tag, *languages}
+    if version is not None:
+        said |= {version.kind, version.method, version.task, version.task_type}
+    tags = [tag for tag in facts.tags if tag not in said and not tag.startswith(_REPEATED)]
+    found = [
+        None
+        if version
+        else _fact("Base model", *(Value(one, base_page(one)) for one in facts.base_models)),
+        None
+        if version or not facts.pipeline_tag
+        else _fact(
+            "Task type", Value(facts.pipeline_tag, link(*segments, task=facts.pipeline_tag))
+        ),
+        _fact("Languages", *(Value(one, link(*segments, language=one)) for one in languages)),
+        _fact("Licence", license),
+        _fact("Library", facts.library),
+        _fact("Data sets", *_words(card, "datasets")),
+        _fact("Tags", *(Value(tag, link(*segments, tag=tag)) for tag in tags)),
+        _fact("Downloads", f"{repository.downloads:,}"),
+    ]
+    return [fact for fact in found if fact is not None]
+
+
+def settings(values: Mapping[str, Any]) -> Iterable[str]:
+    """Yield settings as ``name = value``; none that name another adapter, which may be hidden."""
+    for name, value in sorted(values.items()):
+        if not (isinstance(value, Mapping) and {"ref", "digest"} & {*value}):
+            yield f"{name} = {shown(value)}"
+
+
+def shown(value: Any) -> str:
+    """Return a value of JSON as it is shown: a text as it is, and nothing that is too long."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+
+
+def _fact(name: str, *values: Value | str | None, more: int = 0) -> Fact | None:
+    found = [Value(one) if isinstance(one, str) else one for one in values if one]
+    if not found:
+        return None
+    kept = tuple(found[:MOST_VALUES])
+    return Fact(name, kept, len(found) - len(kept) + more)
+
+
+def _named(relatives: Relatives) -> list[Value]:
+    return [
+        Value(name_of(one), None if one is None else page_of(one))
+        for one in relatives.members.values()
+    ]
+
+
+def _shape(base: BaseModelInfo) -> str:
+    layers = f"{base.num_layers} layers" if base.num_layers else ""
+    width = f"of {base.hidden_size}" if base.hidden_size else ""
+    return ", ".join(filter(None, (base.architecture, f"{layers} {width}".strip())))
+
+
+def _outputs(manifest: Manifest) -> str:
+    problem = (manifest.problem_type or "").replace("_", " ")
+    return " ".join(filter(None, (str(manifest.outputs or ""), problem and f"({problem})")))
+
+
+def _text(text: TextInfo) -> list[str]:
+    known = text.model_dump(exclude_none=True)
+    return [f"{name.replace('_', ' ')} {shown(value)}" for name, value in known.items()]
+
+
+def _words(card: Mapping[str, Any], field: str) -> Sequence[str]:
+    """Return the words of a field of a card, which may hold anything."""
+    given = card.get(field)
+    values = given if isinstance(given, list) else [given]
+    return tuple(one for one in values if isinstance(one, str) and 0 < len(one) <= _LONGEST_VALUE)

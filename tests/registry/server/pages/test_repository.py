@@ -1,0 +1,493 @@
+"""The page of a repository, in each state that one can be in."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import pytest
+
+from registry import AdapterRef, Measurement, Version
+from registry.history.committing import PENDING
+from registry.server.app import App
+from registry.server.hub import Hub, Settings
+from registry.server.pages.versions.facts import UNSEEN
+from tests.registry.server.pages.conftest import Publish, Push, set_visibility
+from tests.support.asgi import Ask, Client
+from tests.support.foreign import PEFT
+from tests.support.html import Element, read
+from tests.support.people import People
+
+pytestmark = pytest.mark.once
+
+METRIC = {"dataset": "films", "split": "test", "name": "accuracy", "higher_is_better": True}
+HOSTILE = "</bdi><script>alert(1)</script>\u05d0\"'"
+LORA = {path.name: path.read_bytes() for path in (PEFT / "lora" / "a").iterdir()}
+
+
+def facts(page: Element, at: int = 0) -> dict[str, str]:
+    """What is known, by name, of one of the lists on a page."""
+    lists = page.all("dl", class_="known")
+    return {one.one("dt").text: one.one("dd").text for one in lists[at].all("div")}
+
+
+def table(page: Element, start: str) -> list[list[str]]:
+    """The cells of the table with a caption that starts so."""
+    (found,) = [one for one in page.all("table") if one.one("caption").text.startswith(start)]
+    rows = [[cell.text for cell in row if cell.tag in ("th", "td")] for row in found.all("tr")]
+    return rows[1:]
+
+
+def uses(page: Element) -> dict[str, str]:
+    """The lines to copy, by what they do."""
+    section = page.one("section", **{"aria-labelledby": "use"})
+    titles = [one.text for one in section.all("h3")]
+    lines = [one.one("code").raw for one in section.all("div", class_="command")]
+    return dict(zip(titles, lines, strict=True))
+
+
+def test_a_page_tells_what_is_known_of_the_newest_version(asks: Ask, publish: Publish) -> None:
+    publish(
+        "alice/a",
+        method={"type": "lora", "parameters": {"r": 8, "alpha": 16.5}},
+        task="sentiment",
+        task_type="text-classification",
+        labels=["good", "bad"],
+        language="en",
+        license="mit",
+        tags=["films"],
+        metrics=[METRIC | {"value": 0.91234}],
+        outputs=2,
+        head={"modules": ["pooler", "classifier"]},
+        text={"max_length": 128},
+        files={"README.md": b"---\nlicense: mit\n---\n# Films\n\nIt reads *films*.\n"},
+    )
+    page = read(asks("GET", "/alice/a"))
+    assert page.one("h1").text == "alice / a"
+    assert page.one("h1").links == {"alice": "/alice", "a": "/alice/a"}
+    assert [(one.tag, one.text) for one in page.one("div", class_="card") if one.tag != "div"] == [
+        ("h3", "Films"),
+        ("p", "It reads films."),
+        ("em", "films"),
+    ]
+    known = facts(page)
+    assert {
+        name: known[name] for name in ("Kind", "Task", "Task type", "Method", "Settings", "Labels")
+    } == {
+        "Kind": "adapter",
+        "Task": "sentiment",
+        "Task type": "text-classification",
+        "Method": "lora",
+        "Settings": "alpha = 16.5, r = 8",
+        "Labels": "good, bad",
+    }
+    assert (known["Head"], known["Text"]) == ("pooler, classifier", "max length 128")
+    assert (known["Languages"], known["Licence"], known["Tags"]) == ("en", "mit", "films")
+    assert page.links["text-classification"] == "/?task=text-classification"
+    assert page.links["lora"] == "/?method=lora"
+    assert table(page, "Published with it") == [["accuracy", "0.9123", "higher", "films", "test"]]
+
+
+def test_what_was_recorded_is_shown_with_interval_rows_and_digest(
+    asks: Ask, publish: Publish, people: People
+) -> None:
+    version = publish("alice/a")
+    measurement = Measurement(
+        metric="f1",
+        value=0.5,
+        higher_is_better=True,
+        low=0.45,
+        high=0.55,
+        rows=1200,
+        data_sha256="ab" * 32,
+        dataset="films.csv",
+        split="test",
+        measured_at=datetime(2026, 3, 1, tzinfo=UTC),
+        actor="ada",
+        hubkit="0.1",
+    )
+    people.catalog.record(version.ref, [measurement])
+    (row,) = table(read(asks("GET", "/alice/a")), "Recorded of it")
+    assert row == [
+        *("f1", "0.5", "0.45 to 0.55", "higher", "films.csv, test", "1,200", "abababababab"),
+        "2026-03-01 by ada",
+    ]
+
+
+def test_a_fusion_names_what_it_is_made_of_and_what_uses_it(asks: Ask, publish: Publish) -> None:
+    one, other = publish("alice/one"), publish("bob/other")
+    both = publish("alice/both", parents=(one, other))
+    publish("bob/top", parents=(both,))
+    page = read(asks("GET", "/alice/both"))
+    known = facts(page)
+    assert (known["Made of"], known["Used by"]) == ("alice/one@1, bob/other@1", "bob/top@1")
+    assert page.links["bob/other@1"] == "/bob/other?revision=v1"
+    assert "Used by" in facts(read(asks("GET", "/alice/one")))
+
+
+def test_a_hidden_parent_or_user_is_never_named(asks: Ask, publish: Publish) -> None:
+    shown, secret = publish("alice/shown"), publish("bob/secret", visibility="private")
+    publish("alice/both", parents=(shown, secret))
+    publish("bob/hidden-user", parents=(shown,), visibility="private")
+    for by in (None, "carol"):
+        answer = asks("GET", "/alice/both", by=by)
+        assert facts(read(answer))["Made of"] == f"alice/shown@1, {UNSEEN}"
+        assert b"secret" not in answer.body
+        answer = asks("GET", "/alice/shown", by=by)
+        assert facts(read(answer))["Used by"] == "alice/both@1"
+        assert b"hidden-user" not in answer.body
+    assert "bob/secret@1" in facts(read(asks("GET", "/alice/both", by="bob")))["Made of"]
+
+
+def test_a_setting_that_names_another_adapter_is_not_shown(asks: Ask, publish: Publish) -> None:
+    over = {"ref": "bob/secret@1", "digest": "00" * 32}
+    training = {"arguments": {"epochs": 3, "over": over}, "seed": 1, "examples": 9, "seconds": 2.5}
+    publish("alice/a", training=training)
+    answer = asks("GET", "/alice/a")
+    assert facts(read(answer), 0)["Settings"] == "epochs = 3"
+    assert b"secret" not in answer.body
+
+
+def test_versions_are_listed_with_their_aliases_and_yanked_ones_say_so(
+    asks: Ask, publish: Publish, people: People
+) -> None:
+    for number in range(1, 4):
+        publish("alice/a", message=f"the {number}.", tags=[str(number)])
+    people.catalog.set_alias(AdapterRef.parse("alice/a@1"), "best")
+    people.catalog.yank(AdapterRef.parse("alice/a@3"), "wrong labels")
+    page = read(asks("GET", "/alice/a"))
+    rows = table(page, "Versions")
+    assert [row[0] for row in rows] == ["3 yanked", "2", "1"]
+    assert [row[3] for row in rows] == ["Yanked: wrong labels. the 3.", "the 2.", "the 1."]
+    assert [row[4] for row in rows] == ["", "", "best"]
+    assert page.links["compare 3 with 2"] == "/compare?left=alice%2Fa%402&right=alice%2Fa%403"
+    assert page.links["version 1"] == "/alice/a?revision=v1"
+    warnings = [one.text for one in page.all("p", class_="notice warn")]
+    assert warnings == [
+        "Version 3 is yanked, which means that nobody should use it any more: wrong labels"
+    ]
+    older = read(asks("GET", "/alice/a?revision=v1"))
+    assert "This is how it is at v1." in older.one("p", class_="notice").text
+    assert "1" in facts(older)["Tags"]
+
+
+def test_many_versions_come_in_pages(
+    asks: Ask, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.server.pages.repository.VERSIONS", 2)
+    for number in range(1, 4):
+        publish("alice/a", tags=[str(number)])
+    page = read(asks("GET", "/alice/a"))
+    assert page.links["Older versions"] == "/alice/a?before=2#versions"
+    page = read(asks("GET", "/alice/a?before=2"))
+    assert [row[0] for row in table(page, "Versions")] == ["1"]
+    assert page.links["Newest versions"] == "/alice/a#versions"
+    assert "Older versions" not in page.links
+    assert asks("GET", "/alice/a?before=x").status == 400
+
+
+def test_a_push_without_a_version_says_why_and_the_version_before_is_shown(
+    asks: Ask, push: Push
+) -> None:
+    push("alice/a", LORA)
+    push("alice/a", {"adapter_config.json": b"{"})
+    page = read(asks("GET", "/alice/a"))
+    warning = page.one("p", class_="notice warn").text
+    assert warning.startswith("It holds no version.")
+    assert "adapter_config.json" in warning
+    assert "version 1, the newest there is" in page.one("p", class_="notice").text
+    assert facts(page)["Method"] == "lora"
+
+
+def test_a_pending_version_is_no_warning(asks: Ask, people: People, publish: Publish) -> None:
+    publish("alice/a")
+    with people.catalog.database.write() as connection:
+        connection.exec_driver_sql("UPDATE commits SET revision_id = NULL")
+        connection.exec_driver_sql(f"UPDATE commits SET reason = '{PENDING}'")
+    page = read(asks("GET", "/alice/a"))
+    assert "Its version is pending." in page.all("p", class_="notice")[0].text
+    assert page.all("p", class_="notice warn") == []
+
+
+def test_a_new_repository_says_what_to_do(asks: Ask, people: People) -> None:
+    people.make("alice/new")
+    page = read(asks("GET", "/alice/new"))
+    assert "There is no card yet." in page.one("main").text
+    assert page.all("div", class_="command")[0].text == "hf upload alice/new README.md"
+    assert page.all("table") == []
+
+
+@pytest.mark.parametrize("card", [b"", b"   \n", b"---\nlicense: mit\n---\n", b"<!-- x -->"])
+def test_a_card_that_says_nothing_is_as_none(asks: Ask, push: Push, card: bytes) -> None:
+    push("alice/a", {"README.md": card})
+    assert "There is no card yet." in read(asks("GET", "/alice/a")).one("main").text
+
+
+@pytest.mark.parametrize("fields", [b"---\na: [\n---\n", b"---\n- x\n---\n", b"---\nx: y\n---\n"])
+def test_the_fields_of_a_card_are_not_shown_whether_they_can_be_read_or_not(
+    asks: Ask, push: Push, fields: bytes
+) -> None:
+    push("alice/a", {"README.md": fields + b"Here.\n"})
+    assert read(asks("GET", "/alice/a")).one("div", class_="card").text == "Here."
+
+
+def test_a_card_that_is_no_utf8_is_shown_as_far_as_it_can_be_read(asks: Ask, push: Push) -> None:
+    push("alice/a", {"README.md": b"caf\xe9 here"})
+    assert read(asks("GET", "/alice/a")).one("div", class_="card").text == "caf\ufffd here"
+
+
+def test_pictures_of_a_training_are_those_of_the_repository(asks: Ask, publish: Publish) -> None:
+    picture = b"\x89PNG\r\n\x1a\n rest"
+    publish("alice/a", files={"training.png": picture, "report.md": b"# Report"})
+    page = read(asks("GET", "/alice/a"))
+    (image,) = page.one("main").all("img")
+    assert "Curves" in image["alt"]
+    answer = asks("GET", image["src"])
+    assert (answer.body, answer.headers["content-type"]) == (picture, "image/png")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    report = page.links["Read the report of the training"]
+    assert asks("GET", report).status == 200
+
+
+def test_a_peft_folder_is_used_with_peft_and_hubkit(asks: Ask, push: Push) -> None:
+    push("alice/a", LORA)
+    page = read(asks("GET", "/alice/a"))
+    lines = uses(page)
+    assert [*lines] == [
+        "Say where this hub is, before anything else",
+        "With hubkit",
+        "With peft",
+        "Only its files",
+    ]
+    assert lines["Say where this hub is, before anything else"] == (
+        "export HF_ENDPOINT=http://127.0.0.1:8000"
+    )
+    assert lines["With hubkit"].startswith("hubkit pull alice/a@1 --from http://127.0.0.1:8000")
+    assert 'PeftModel.from_pretrained(model, "alice/a")' in lines["With peft"]
+    compile(lines["With peft"], "lines", "exec")
+    assert lines["Only its files"] == "hf download alice/a"
+    older = uses(read(asks("GET", "/alice/a?revision=v1")))
+    assert 'from_pretrained(model, "alice/a", revision="v1")' in older["With peft"]
+    assert older["Only its files"] == "hf download alice/a --revision v1"
+
+
+@pytest.mark.parametrize(
+    ("files", "title", "line"),
+    [
+        (
+            {"adapter_config.json": b"{}", "adapter.safetensors": b"x"},
+            "With adapters",
+            'model.load_adapter("alice/a", use_safetensors=True, set_active=True)',
+        ),
+        (
+            {"adapter_config.json": b"{}", "pytorch_adapter.bin": b"x"},
+            "With adapters",
+            'model.load_adapter("alice/a", set_active=True)',
+        ),
+        (
+            {"adapter_fusion_config.json": b"{}", "model_adapter_fusion.safetensors": b"x"},
+            "With adapters",
+            "model.load_adapter_fusion(folder, use_safetensors=True)",
+        ),
+        (
+            {"config.json": b"{}", "model.safetensors": b"x"},
+            "With transformers",
+            'model = AutoModel.from_pretrained("alice/a")',
+        ),
+        (
+            {
+                "README.md": b"---\nlibrary_name: sentence-transformers\n---\n",
+                "modules.json": b"[]",
+            },
+            "With sentence-transformers",
+            'model = SentenceTransformer("alice/a")',
+        ),
+    ],
+)
+def test_a_repository_is_used_with_the_library_that_reads_it(
+    asks: Ask, push: Push, files: dict[str, bytes], title: str, line: str
+) -> None:
+    push("alice/a", files)
+    lines = uses(read(asks("GET", "/alice/a")))
+    assert [*lines] == ["Say where this hub is, before anything else", title, "Only its files"]
+    assert line in lines[title].splitlines()
+    compile(lines[title], "lines", "exec")
+
+
+def test_what_no_library_reads_can_be_downloaded(asks: Ask, push: Push) -> None:
+    push("alice/a", {"notes.txt": b"x"})
+    assert [*uses(read(asks("GET", "/alice/a")))][1:] == ["Only its files"]
+
+
+def test_a_private_repository_needs_a_token_in_its_lines(asks: Ask, publish: Publish) -> None:
+    publish("alice/a", visibility="private")
+    page = read(asks("GET", "/alice/a", by="alice"))
+    assert "private" in page.one("h1").text
+    first = uses(page)["Say where this hub is, before anything else"]
+    assert first.splitlines()[1] == "export HF_TOKEN=hubkit_..."
+
+
+def test_a_data_set_and_a_space_have_a_card_and_files_of_their_kind(asks: Ask, push: Push) -> None:
+    card = b"---\ntags: [films]\n---\nRows.\n"
+    push("alice/d", {"README.md": card, "config.json": b"{}"}, kind="dataset")
+    push("alice/s", {"README.md": b"An app.\n"}, kind="space")
+    page = read(asks("GET", "/datasets/alice/d"))
+    assert page.one("h1").text == "alice / d dataset"
+    assert page.one("div", class_="card").text == "Rows."
+    assert page.links["films"] == "/datasets?tag=films"
+    assert page.links["Files"] == "/datasets/alice/d/tree/main"
+    assert "Lineage" not in page.links
+    assert 'load_dataset("alice/d")' in uses(page)["With datasets"]
+    assert uses(page)["Only its files"] == "hf download alice/d --repo-type dataset"
+    space = read(asks("GET", "/spaces/alice/s"))
+    assert uses(space)["Only its files"] == "hf download alice/s --repo-type space"
+    assert asks("GET", "/alice/d").status == 404
+
+
+def test_other_spellings_and_former_names_lead_to_the_page(
+    asks: Ask, hub: Hub, publish: Publish
+) -> None:
+    publish("alice/My.Model")
+    answer = asks("GET", "/ALICE/my_model?revision=v1")
+    assert (answer.status, answer.headers["location"]) == (307, "/alice/My.Model?revision=v1")
+    found = hub.history.find("model", AdapterRef.parse("alice/my-model"))
+    assert found is not None
+    hub.history.move(found, AdapterRef.parse("bob/b"), account_id=found.account_id, actor="root")
+    answer = asks("GET", "/alice/my-model/tree/main")
+    assert (answer.status, answer.headers["location"]) == (307, "/bob/b/tree/main")
+
+
+def test_what_may_not_be_seen_is_answered_as_what_is_not_there(asks: Ask, publish: Publish) -> None:
+    publish("alice/secret", visibility="private")
+    for path in ("", "/tree/main", "/blob/main/hubkit.json", "/commits/main", "/lineage"):
+        for by in (None, "bob"):
+            hidden = asks("GET", f"/alice/secret{path}", by=by)
+            absent = asks("GET", f"/alice/absent{path}", by=by)
+            assert hidden.status == absent.status == 404
+            assert hidden.body == absent.body.replace(b"absent", b"secret")
+        assert asks("GET", f"/alice/secret{path}", by="alice").status == 200
+
+
+def test_hostile_names_are_shown_as_they_are(
+    asks: Ask, publish: Publish, people: People, hub: Hub
+) -> None:
+    publish(
+        "alice/a",
+        method={"type": "lora", "parameters": {HOSTILE: HOSTILE}},
+        base_model={"id": HOSTILE},
+        task=HOSTILE,
+        task_type=HOSTILE,
+        labels=[HOSTILE, "x"],
+        tags=[HOSTILE],
+        language=HOSTILE,
+        license=HOSTILE,
+        metrics=[
+            {
+                "dataset": HOSTILE,
+                "split": HOSTILE,
+                "name": HOSTILE,
+                "value": 1.0,
+                "higher_is_better": False,
+            }
+        ],
+        message=f"{HOSTILE}\nmore",
+    )
+    found = hub.history.find("model", AdapterRef.parse("alice/a"))
+    assert found is not None
+    head = hub.history.resolve(found, "main")
+    hub.history.create_tag(found, "<b>x</b>", head, None, "alice")
+    hub.history.create_branch(found, "a/'\"b", head, "alice")
+    people.catalog.yank(AdapterRef.parse("alice/a@1"), HOSTILE)
+    page = read(asks("GET", "/alice/a"))
+    known = facts(page)
+    for name in ("Task", "Task type", "Base model", "Licence"):
+        assert known[name] == HOSTILE, name
+    assert known["Labels"] == f"{HOSTILE}, x"
+    assert page.links[HOSTILE].startswith("/")
+    assert page.links["<b>x</b>"] == "/alice/a/tree/" + quote("<b>x</b>", safe="")
+    assert page.links["a/'\"b"] == "/alice/a/tree/" + quote("a/'\"b", safe="")
+    assert [one["src"] for one in page.all("script")] == ["/static/script.js"]
+
+
+def test_lines_quote_what_a_shell_or_python_would_take_apart(
+    asks: Ask, hub: Hub, push: Push
+) -> None:
+    push("alice/a", {**LORA, "README.md": b'---\nbase_model: a"b\n---\n'})
+    found = hub.history.find("model", AdapterRef.parse("alice/a"))
+    assert found is not None
+    revision = "$(reboot)'\""
+    hub.history.create_branch(found, revision, hub.history.resolve(found, "main"), "alice")
+    page = read(asks("GET", f"/alice/a?revision={quote(revision, safe='')}"))
+    lines = uses(page)
+    assert shlex.split(lines["Only its files"]) == [
+        *("hf", "download", "alice/a", "--revision", revision)
+    ]
+    compile(lines["With peft"], "lines", "exec")
+
+
+def test_many_labels_and_tags_are_cut_and_counted(asks: Ask, publish: Publish) -> None:
+    publish("alice/a", labels=[f"label-{number}" for number in range(1, 1201)])
+    shown = facts(read(asks("GET", "/alice/a")))["Labels"]
+    assert shown.startswith("label-1, label-2, ")
+    assert shown.endswith("label-50 and 1,150 more")
+
+
+def test_a_damaged_manifest_leaves_a_page(asks: Ask, publish: Publish, people: People) -> None:
+    version: Version = publish("alice/a", task="sentiment", labels=["a", "b"])
+    path = people.catalog.home / "blobs" / "sha256"
+    (blob,) = [one for one in path.rglob(version.manifest_digest[4:] + "*") if one.is_file()] or [
+        one for one in path.rglob("*") if one.name.endswith(version.manifest_digest[-20:])
+    ]
+    blob.chmod(0o644)
+    blob.write_bytes(b"{}")
+    page = read(asks("GET", "/alice/a"))
+    assert "cannot be read" in page.one("p", class_="notice warn").text
+    assert facts(page)["Task"] == "sentiment"
+    assert "Labels" not in facts(page)
+
+
+def test_a_page_asks_the_database_as_often_however_many_versions_there_are(
+    people: People, publish: Publish, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy import Engine, event
+
+    asked: list[str] = []
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    for number in range(3):
+        publish("alice/few", tags=[str(number)])
+    for number in range(15):
+        publish("alice/many", tags=[str(number)])
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        with Client(App(hub)) as client:
+            client.ask("GET", "/alice/absent")  # what is remembered of the account is asked now
+            counts = []
+            for name in ("few", "many"):
+                asked.clear()
+                assert client.ask("GET", f"/alice/{name}").status == 200
+                counts.append(len(asked))
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    assert counts[0] == counts[1] <= 40
+
+
+def test_where_everybody_signs_in_a_page_asks_for_that(people: People, publish: Publish) -> None:
+    publish("alice/a")
+    with Client(App(Hub(people.catalog, Settings(sign_in_required=True)))) as client:
+        answer = client.ask("GET", "/alice/a")
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"].startswith("Basic")
+        page = read(client.ask("GET", "/alice/a", token=people.tokens["bob"]))
+        assert "HF_TOKEN" in uses(page)["Say where this hub is, before anything else"]
+
+
+def test_a_model_made_private_is_gone_at_once(asks: Ask, hub: Hub, publish: Publish) -> None:
+    publish("alice/a")
+    assert asks("GET", "/alice/a").status == 200
+    set_visibility(hub, "alice/a", "private")
+    assert asks("GET", "/alice/a").status == 404
