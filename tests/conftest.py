@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -83,6 +83,39 @@ def reference_pickles() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pickles, "run_child", run)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_once() -> Iterator[None]:
+    """Let all registries share their compiled statements: each test opens a registry of its own.
+
+    To compile what it asks takes longer than to answer it over some rows.
+    """
+    from sqlalchemy import Engine, create_engine
+    from sqlalchemy.util import LRUCache
+
+    from registry.database import connections, postgresql
+
+    class Compiled(LRUCache[tuple[Any, ...], Any]):
+        """By all of SQLAlchemy's key but its first part, the dialect, which each engine has."""
+
+        def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+            return super().get(key[1:], default)
+
+        def __setitem__(self, key: tuple[Any, ...], value: Any) -> None:
+            super().__setitem__(key[1:], value)
+
+    compiled = {name: Compiled(10_000) for name in ("sqlite", "postgresql")}
+
+    def create(url: Any, **settings: Any) -> Engine:
+        engine = create_engine(url, **settings)
+        engine.update_execution_options(compiled_cache=compiled[engine.dialect.name])
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "create_engine", create)
+        patch.setattr(postgresql, "create_engine", create)
         yield
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -10,7 +11,9 @@ from sqlalchemy import (
     Connection,
     Integer,
     ScalarSelect,
+    Select,
     String,
+    Table,
     and_,
     case,
     func,
@@ -100,15 +103,20 @@ def _type_problems(connection: Connection) -> list[str]:
     """Return which columns of a SQLite file hold what is not of their type; SQLite lets them."""
     problems = []
     for table in METADATA.sorted_tables:
-        fitting = {column.name: or_(column.is_(None), _fits(column)) for column in table.columns}
-        counts = (func.sum(case((fits, 0), else_=1)).label(name) for name, fits in fitting.items())
-        row = connection.execute(select(*counts).select_from(table)).one()
+        row = connection.execute(_counts_of_misfits(table)).one()
         problems += [
             f"{count} rows of {table.name} hold in {name} what is not of its type"
             for name, count in row._mapping.items()
             if count
         ]
     return problems
+
+
+@cache  # to write them takes longer than to run them over a small registry
+def _counts_of_misfits(table: Table) -> Select[Any]:
+    fitting = {column.name: or_(column.is_(None), _fits(column)) for column in table.columns}
+    counts = (func.sum(case((fits, 0), else_=1)).label(name) for name, fits in fitting.items())
+    return select(*counts).select_from(table)
 
 
 def _fits(column: Column[Any]) -> ColumnElement[bool]:
