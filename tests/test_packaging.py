@@ -34,7 +34,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment / "bin"
 
 
-def test_the_wheel_holds_both_packages_and_the_migrations_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_both_packages_the_pages_and_the_migrations_and_nothing_else(
+    wheel: Path,
+) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.split("/")[0] for name in names}
     assert {folder for folder in folders if not folder.endswith(".dist-info")} == {
@@ -42,6 +44,10 @@ def test_the_wheel_holds_both_packages_and_the_migrations_and_nothing_else(wheel
         "registry",
     }
     assert {"hubkit/py.typed", "registry/py.typed"} <= {*names}
+    server = ROOT / "registry" / "server"
+    shown = [path for folder in ("templates", "static") for path in (server / folder).iterdir()]
+    assert len(shown) > 2
+    assert {str(path.relative_to(ROOT)) for path in shown} <= {*names}
     migrations = sorted((ROOT / "migrations" / "versions").glob("*.py"))
     assert migrations
     for path in (ROOT / "migrations" / "env.py", *migrations):

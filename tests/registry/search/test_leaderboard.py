@@ -6,8 +6,11 @@ import pytest
 
 from registry import AdapterRef, Catalog, Folder, InvalidNameError
 from registry.errors import AmbiguousDataSetError
+from registry.history.uploads import Reader
 from registry.search.leaderboard import leaderboard
+from registry.server.admitting import reader_of
 from tests.support.measurements import measurement
+from tests.support.people import with_people
 
 
 def measured(name: str, value: float, *, higher: bool = True, **other: str) -> dict[str, Any]:
@@ -149,3 +152,58 @@ def test_a_deleted_adapter_and_an_older_version_are_not_ranked_by_what_was_recor
     known.delete(AdapterRef.parse("high"))
     known.publish(AdapterRef.parse("low"), make_folder())
     assert ranks(known) == [("middle", 0.7)]
+
+
+def test_on_a_hub_only_what_the_reader_may_see_counts(
+    catalog: Catalog, make_folder: Callable[..., Folder]
+) -> None:
+    people = with_people(catalog)
+    for name, value, visibility in (
+        ("alice/open", 0.5, "public"),
+        ("alice/secret", 0.9, "private"),
+        ("acme/secret", 0.8, "private"),
+        ("without-owner", 1.0, None),
+    ):
+        ref = AdapterRef.parse(name)
+        metrics = [measured("accuracy", value)]
+        if visibility != "public":
+            metrics += [measured("a-secret", value), measured("accuracy", value, dataset="hidden")]
+        catalog.publish(ref, make_folder(metrics=metrics))
+        if visibility == "public":
+            repository = catalog.history.find("model", ref)
+            assert repository is not None
+            catalog.history.set_visibility(repository, visibility, "alice")
+    for by, expected in (
+        (None, [0.5]),
+        ("bob", [0.5]),
+        ("carol", [0.8, 0.5]),
+        ("alice", [0.9, 0.8, 0.5]),
+        ("root writes", [0.5]),
+        ("root", [0.9, 0.8, 0.5]),
+    ):
+        reader = reader_of(people.caller(by))
+        seen = leaderboard(catalog, "imdb", metric="accuracy", reader=reader)
+        assert [rank.metric.value for rank in seen] == expected, by
+        # What nobody asked for by name is not told either: the first metric in the alphabet.
+        first = leaderboard(catalog, "imdb", reader=reader)[0].metric.name
+        assert first == ("accuracy" if len(expected) == 1 else "a-secret")
+        assert bool(leaderboard(catalog, "hidden", reader=reader)) is (len(expected) > 1)
+    assert [rank.metric.value for rank in leaderboard(catalog, "imdb", metric="accuracy")] == [
+        *(1.0, 0.9, 0.8, 0.5),
+    ]
+
+
+def test_on_a_hub_data_sets_that_the_reader_may_not_know_of_are_not_told(known: Catalog) -> None:
+    with_people(known)
+    for name in ("low", "high", "middle"):
+        known.move(AdapterRef.parse(name), AdapterRef("alice", name))
+    record(known, "alice/low", 1, 0.99, data_sha256=OTHERS)
+    for name in ("high", "middle"):
+        repository = known.history.find("model", AdapterRef("alice", name))
+        assert repository is not None
+        known.history.set_visibility(repository, "public", "alice")
+    found = leaderboard(known, "imdb", reader=Reader())
+    assert [rank.metric.value for rank in found] == [0.9, 0.7]
+    assert leaderboard(known, f"imdb#{OTHERS[:12]}", reader=Reader()) == ()
+    with pytest.raises(AmbiguousDataSetError):
+        leaderboard(known, "imdb", reader=Reader(everything=True))

@@ -13,7 +13,9 @@ from sqlalchemy import event
 from starlette.responses import Response
 
 from registry.accounts.access import HUB, MISSING, Decision, Need, Place, decide
+from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
+from registry.errors import InvalidNameError
 from registry.server.app import App
 from registry.server.hub import Hub, Settings
 from registry.server.routes import Open, Route
@@ -127,6 +129,15 @@ def test_the_documents_list_every_route_with_what_it_needs() -> None:
     text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| (\w+) \| `([^`]+)` \| ([\w ]+?) \|", text, re.MULTILINE)
     assert told == [(route.method, route.pattern, str(route.need)) for route in SERVED]
+
+
+@pytest.mark.once
+def test_no_account_is_called_like_the_start_of_a_path(people: People) -> None:
+    words = {route.pattern.split("/")[1] for route in ROUTES} - {""}
+    accounts = Accounts(people.catalog.store)
+    for word in sorted(word for word in words if not word.startswith("{")):
+        with pytest.raises(InvalidNameError):
+            accounts.add_user(word)
 
 
 @pytest.mark.parametrize("by", [None, "bob"])
