@@ -6,6 +6,7 @@ a handler that only answers, a loop that hashes, writes and waits for the disk.
 
     python benchmarks/server.py
     python benchmarks/server.py --file 100 --repositories 10000 --seconds 3
+    python benchmarks/server.py --pages
 """
 
 from __future__ import annotations
@@ -28,21 +29,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
+from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sqlalchemy import insert
 
+from benchmarks.support.many_adapters import (
+    COMMON_BASE,
+    DATASET,
+    FIRST,
+    RARE_TASK_TYPE,
+    rows_of,
+)
 from registry import AdapterRef, open_catalog
 from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
 from registry.history.changes import Put
 from registry.history.trees import TreeFile
 from registry.storage.files import FileInfo
-from registry.tables.models import COMMITS, HUB_LISTINGS, REPOSITORIES
+from registry.tables.models import COMMITS
 
 MIB = 1024 * 1024
 CLIENTS = 64
@@ -52,23 +60,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--file", type=int, default=500, help="MiB of the large file")
     parser.add_argument("--repositories", type=int, default=100_000)
+    parser.add_argument("--pages", action="store_true", help="measure pages alone")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load of 64 clients")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
-        with bench.serving():
-            bench.large_file(asked.file * MIB)
-            for size in (16 * 1024, MIB):
-                bench.many_clients(size, asked.seconds)
-            bench.heads()
-            bench.uploads(asked.file * MIB // 2)
-            bench.commits(asked.file * MIB // 2)
-            bench.held_writer()
-            bench.memory(asked.file * MIB // 2)
+        if asked.pages:
+            bench.put("first", b"x" * 1000)
+        else:
+            bench.files(asked.file * MIB, asked.seconds)
         bench.fill(asked.repositories)
         with bench.serving():
-            bench.listing(asked.repositories)
-            bench.heads()
+            if not asked.pages:
+                bench.listing(asked.repositories)
+                bench.heads()
+            bench.pages(asked.repositories)
 
 
 def say(what: str, *values: str) -> None:
@@ -140,6 +146,18 @@ class Bench:
         file = TreeFile.pointed("w.safetensors", info)
         history.commit(made, "main", [Put(file)], title="push", actor="ada")
         return f"/ada/{name}/resolve/main/w.safetensors"
+
+    def files(self, size: int, seconds: float) -> None:
+        """All that is measured of files, with one large one of this size."""
+        with self.serving():
+            self.large_file(size)
+            for small in (16 * 1024, MIB):
+                self.many_clients(small, seconds)
+            self.heads()
+            self.uploads(size // 2)
+            self.commits(size // 2)
+            self.held_writer()
+            self.memory(size // 2)
 
     def large_file(self, size: int) -> None:
         """One client reads a large file twice: the first read verifies it."""
@@ -280,55 +298,44 @@ class Bench:
         """Fill the tables with repositories of which 90 of 100 are private to others."""
         with self.catalog.database.read() as connection:
             commit = connection.execute(COMMITS.select().limit(1)).one()
-        now = datetime.now(UTC)
         for start in range(0, count, 10_000):
             numbers = range(start, min(start + 10_000, count))
-            repositories = [
-                {
-                    "id": 10_000 + number,
-                    "owner": "ada",
-                    "name": f"r{number}",
-                    "folded": f"ada/r{number}",
-                    "created_at": now,
-                    "next_number": 1,
-                    "kind": "model",
-                    "account_id": self.account.id,
-                    "visibility": visibility_of(number),
-                }
-                for number in numbers
-            ]
-            commits = [
-                {
-                    **{name: commit._mapping[name] for name in ("tree_id", "author", "message")},
-                    "id": 10_000 + number,
-                    "repository_id": 10_000 + number,
-                    "oid": f"{number:040x}",
-                    "created_at": now,
-                }
-                for number in numbers
-            ]
-            listings = [
-                {
-                    "repository_id": 10_000 + number,
-                    "kind": "model",
-                    "account_id": self.account.id,
-                    "visibility": visibility_of(number),
-                    "commit_id": 10_000 + number,
-                    "card": "{}",
-                    "downloads": 0,
-                }
-                for number in numbers
-            ]
+            rows = rows_of(numbers, self.account.id, commit._mapping)
             with self.catalog.database.write() as connection:
-                connection.execute(insert(REPOSITORIES), repositories)
-                connection.execute(insert(COMMITS), commits)
-                connection.execute(insert(HUB_LISTINGS), listings)
+                for table, new in rows.items():
+                    connection.execute(insert(table), new)
 
     def listing(self, count: int) -> None:
         """A page of 50, for the owner of all and for somebody who may read one in ten."""
         for label, token in (("all readable", self.token), ("90 of 100 are others'", self.others)):
             taken = ask_often(self.port, "GET", "/api/models?limit=50", token, calls=50)
             say(f"/api/models, page of 50 of {count}, {label}", f"p50 {taken * 1000:.1f} ms")
+
+    def pages(self, count: int) -> None:
+        """Pages of a browser, for somebody who may read one repository in ten."""
+        base = quote(COMMON_BASE, safe="")
+        ranked = f"dataset={DATASET}&metric=accuracy"
+        for label, path in (
+            ("front page", "/"),
+            ("a base model that many have", f"/?base={base}"),
+            ("a rare task type", f"/?task={RARE_TASK_TYPE}"),
+            ("base model, method, language", f"/?base={base}&method=lora&language=de"),
+            ("words", "/?q=r99"),
+            ("second page", f"/?cursor={FIRST + count // 2}:{FIRST + count // 2}"),
+            ("base models", "/bases"),
+            ("a base model", f"/bases/{COMMON_BASE}"),
+            ("leaderboards", "/leaderboards"),
+            ("a leaderboard", f"/leaderboards?{ranked}"),
+            ("the same of a base model", f"/leaderboards?{ranked}&base={base}&task=sentiment"),
+            ("an account", "/ada"),
+        ):
+            taken = ask_often(self.port, "GET", path, self.others, calls=50)
+            size = len(self.call("GET", path, None))
+            say(
+                f"page of {count} repositories: {label}",
+                f"p50 {taken * 1000:.1f} ms",
+                f"{size / 1000:.0f} kB",
+            )
 
     def call(self, method: str, path: str, body: bytes | None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -488,10 +495,6 @@ def commit_of(path: str, content: bytes) -> bytes:
     value = {"path": path, "content": base64.b64encode(content).decode(), "encoding": "base64"}
     lines = ({"key": "header", "value": {"summary": "card"}}, {"key": "file", "value": value})
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-
-
-def visibility_of(number: int) -> str:
-    return "public" if number % 10 == 0 else "private"
 
 
 def timed(call: Callable[[], object]) -> float:

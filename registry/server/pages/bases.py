@@ -11,7 +11,7 @@ from registry.server.pages.front import PAGE, entry_of, path_of_base
 from registry.server.pages.leaderboards import shown_boards
 from registry.server.pages.render import link, page
 
-LISTED = 200
+LISTED = 100
 """Base models in the list, and leaderboards on the page of one."""
 
 
