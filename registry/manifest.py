@@ -104,6 +104,13 @@ class BaseModelInfo(_Part):
     generation: Annotated[Mapping[Word, Json], Field(max_length=256)] | None = None
     parts: Annotated[Mapping[Word, Digest], Field(max_length=256)] = Field(default_factory=dict)
 
+    @property
+    def shape(self) -> str:
+        """What kind of model it is, such as ``BertModel, 2 layers of 32``; empty if unknown."""
+        width = f"of {self.hidden_size}" if self.hidden_size else ""
+        layers = f"{self.num_layers} layers" if self.num_layers else width and "width"
+        return ", ".join(filter(None, (self.architecture, f"{layers} {width}".strip())))
+
     @model_validator(mode="after")
     def _digest_is_of_the_configuration(self) -> Self:
         if self.config is not None and self.config_digest != canonical_digest(self.config):

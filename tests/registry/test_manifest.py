@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from registry import Manifest, ManifestError
-from registry.manifest import MAX_BYTES, manifest_errors
+from registry.manifest import MAX_BYTES, BaseModelInfo, manifest_errors
 
 lines = st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n\r")
 words = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20)
@@ -281,3 +281,23 @@ def test_errors_of_building_a_manifest_become_one_manifest_error() -> None:
         manifest_errors("the new adapter"),
     ):
         Manifest.model_validate({})
+
+
+@pytest.mark.parametrize(
+    ("known", "shape"),
+    [
+        (
+            {"architecture": "BertModel", "num_layers": 2, "hidden_size": 32},
+            "BertModel, 2 layers of 32",
+        ),
+        ({"num_layers": 2}, "2 layers"),
+        ({"hidden_size": 32}, "width of 32"),
+        ({"architecture": "BertModel", "hidden_size": 32}, "BertModel, width of 32"),
+        ({"architecture": "BertModel"}, "BertModel"),
+        ({}, ""),
+    ],
+)
+def test_the_shape_of_a_base_model_is_told_as_far_as_it_is_known(
+    known: dict[str, Any], shape: str
+) -> None:
+    assert BaseModelInfo(id="team/tiny-bert", **known).shape == shape

@@ -135,7 +135,7 @@ def _print(
             ("task type", version.task_type or ""),
             ("labels", ", ".join(manifest.labels)),
             ("base model", f"{base.id}{f' at {base.revision}' if base.revision else ''}"),
-            ("", _shape(manifest)),
+            ("", manifest.base_model.shape),
             *(("", line) for line in _digests(base)),
             *(("", f"{line}, where it was first attached") for line in _noted(known)),
             ("", f"also allowed: {', '.join(known.allowed)}" if known.allowed else ""),
@@ -268,13 +268,6 @@ def _text(text: TextInfo | None) -> str:
     if text.separator is not None:
         known["separator"] = repr(text.separator)
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
-
-
-def _shape(manifest: Manifest) -> str:
-    base = manifest.base_model
-    layers = f"{base.num_layers} layers" if base.num_layers else ""
-    size = f"of {base.hidden_size}" if base.hidden_size else ""
-    return ", ".join(filter(None, (base.architecture, f"{layers} {size}".strip())))
 
 
 def _pairs(values: Mapping[str, object]) -> list[str]:

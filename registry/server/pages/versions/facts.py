@@ -7,7 +7,7 @@ from typing import Any
 
 from registry.history.cards import Facts
 from registry.history.repositories import Repository, place_of
-from registry.manifest import BaseModelInfo, Manifest, TextInfo
+from registry.manifest import Manifest, TextInfo
 from registry.server.pages.render import link, size
 from registry.tables.lineage import Relatives
 from registry.tables.versions import Version
@@ -91,7 +91,7 @@ def facts_of_version(
         if version.task_type
         else None,
         _fact("Base model", Value(version.base_model, base_page(version.base_model))),
-        _fact("Shape of the base model", _shape(base) if base else None),
+        _fact("Shape of the base model", base.shape if base else None),
         _fact("Type of its numbers", base.dtype if base else None),
         _fact("Method", Value(version.method, link(method=version.method))),
         _fact("Settings", *settings(manifest.method.parameters if manifest else {})),
@@ -182,12 +182,6 @@ def _named(relatives: Relatives) -> list[Value]:
         Value(name_of(one), None if one is None else page_of(one))
         for one in relatives.members.values()
     ]
-
-
-def _shape(base: BaseModelInfo) -> str:
-    layers = f"{base.num_layers} layers" if base.num_layers else ""
-    width = f"of {base.hidden_size}" if base.hidden_size else ""
-    return ", ".join(filter(None, (base.architecture, f"{layers} {width}".strip())))
 
 
 def _outputs(manifest: Manifest) -> str:
