@@ -31,7 +31,9 @@ _LOWERED = {f"h{level}": f"h{min(level + 2, 6)}" for level in range(1, 7)}
 _SCHEMES = {"http", "https", "mailto"}
 _EMPTY = {"br", "hr", "img"}
 _PREFIX = "card-"
-_TABLE = {"role": "region", "aria-label": "Table", "tabindex": "0"}
+_REGION = {"role": "region", "tabindex": "0"}
+"""What the element around a table is, so that it scrolls by itself, by keyboard, too."""
+
 _ATTRIBUTES: Mapping[str, set[str]] = {
     "a": {"href", "title"},
     "abbr": {"title"},
@@ -110,9 +112,8 @@ def _clean(text: str, files: str, content: str) -> str:
         _Arranged(files, content).take(_markdown()(text)),
         tags=_TAGS,
         clean_content_tags=_DROPPED,
-        attributes={tag: {*names} for tag, names in _ATTRIBUTES.items()},
-        tag_attribute_values={"div": {name: {value} for name, value in _TABLE.items()}},
-        # What is too wide scrolls, by keyboard, too.
+        attributes={**{tag: {*names} for tag, names in _ATTRIBUTES.items()}, "div": {"aria-label"}},
+        tag_attribute_values={"div": {name: {value} for name, value in _REGION.items()}},
         set_tag_attribute_values={"pre": {"tabindex": "0"}},
         link_rel="nofollow noopener",
         url_schemes=_SCHEMES,
@@ -160,6 +161,7 @@ class _Arranged:
     content: str
     _open: list[tuple[str, str]] = field(default_factory=list)
     _ids: set[str] = field(default_factory=set)
+    _tables: int = 0
 
     def take(self, written: str) -> str:
         """Return `written`, arranged."""
@@ -192,7 +194,9 @@ class _Arranged:
         self._ids.add(kept.get("id", ""))
         before, end = "", f"</{tag}>"
         if tag == "table":
-            before, end = _tag("div", _TABLE), "</table></div>"
+            self._tables += 1
+            before = _tag("div", {**_REGION, "aria-label": f"Table {self._tables} of the card"})
+            end = "</table></div>"
         if name not in _EMPTY:
             self._open.append((name, end))
         return before + _tag(tag, kept)

@@ -46,7 +46,7 @@ def test_a_table_scrolls_in_a_region_of_its_own_and_keeps_its_alignment() -> Non
     table = one("| a | b |\n|:-:|--:|\n| 1 | 2 |\n", "//table")
     assert dict(table.getparent().attrib) == {
         "role": "region",
-        "aria-label": "Table",
+        "aria-label": "Table 1 of the card",
         "tabindex": "0",
     }
     assert [cell.get("align") for cell in table.xpath(".//td")] == ["center", "right"]
