@@ -185,6 +185,11 @@ def leaderboard(
     return tuple(Rank(versions[key], metric, recorded) for key, metric, recorded in found)
 
 
+def name_exactly(dataset: str) -> str:
+    """Return the name of a data set, so that it stands for no other one of the same name."""
+    return dataset if _WITH_DIGEST.fullmatch(dataset) else f"{dataset}#"
+
+
 _Found = tuple[int, Metric, Measurement | None]
 
 

@@ -30,7 +30,10 @@ SORTS: dict[Sort, str] = {
 """What comes first, and how the page says so."""
 
 _WHAT: dict[Kind, str] = {"model": "adapter", "dataset": "data", "space": "space"}
-_FILTERS = ("base", "task", "method", "language", "tag")
+_FEWER = ("method", "language", "tag")
+"""Filters that are shown on demand, or when they are set."""
+
+_FILTERS = ("base", "task", *_FEWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def _list(hub: Hub, ask: Asking, kind: Kind, title: str, place: tuple[str, ...])
     if len(split) > MOST_WORDS:
         raise RequestError(f"A search has at most {MOST_WORDS} words.")
     base = filters["base"]
-    tags = (*(filters[name] for name in ("method", "language", "tag")),)
+    tags = (*(filters[name] for name in _FEWER),)
     query = Query(
         kind=kind,
         words=tuple(split),
@@ -132,6 +135,7 @@ def _list(hub: Hub, ask: Asking, kind: Kind, title: str, place: tuple[str, ...])
         words=words,
         filters=filters,
         is_narrowed=bool(words or any(filters.values())),
+        is_open=bool(any(filters[name] for name in _FEWER) or sort != "modified"),
         sort=sort,
         sorts=SORTS,
         first=link(*place, **asked) if cursor else None,

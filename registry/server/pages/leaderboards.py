@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from registry.errors import AmbiguousDataSetError
-from registry.search.leaderboard import leaderboard
+from registry.search.leaderboard import leaderboard, name_exactly
 from registry.search.overview import Board
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking
@@ -42,7 +42,10 @@ def leaderboards(hub: Hub, ask: Asking) -> Response:
 
 def shown_boards(boards: Iterable[Board]) -> list[ShownBoard]:
     """Return what a list shows of leaderboards."""
-    return [ShownBoard(one, _path(one.dataset, one.metric, one.task, one.base)) for one in boards]
+    return [
+        ShownBoard(one, _path(name_exactly(one.dataset), one.metric, one.task, one.base))
+        for one in boards
+    ]
 
 
 def _list(hub: Hub, ask: Asking) -> Response:
@@ -86,7 +89,7 @@ def _one(hub: Hub, ask: Asking, dataset: str) -> Response:
     return page(
         ask,
         "leaderboard.html",
-        dataset=dataset,
+        dataset=dataset.removesuffix("#"),
         base=base,
         task=task,
         split=split,

@@ -64,7 +64,7 @@ def test_a_base_model_has_a_page_with_what_is_made_for_it(asks: Ask, shelf: None
         "text-classification": "/?base=google%2Fbert&task=text-classification",
     }
     assert main.one("table").links == {
-        "imdb": "/leaderboards?dataset=imdb&metric=accuracy&task=x&base=google%2Fbert"
+        "imdb": "/leaderboards?dataset=imdb%23&metric=accuracy&task=x&base=google%2Fbert"
     }
     assert "fill-mask" not in page.text
 

@@ -94,6 +94,15 @@ def test_the_form_keeps_what_was_asked(asks: Ask, shelf: None) -> None:
     assert chosen == ["downloads"]
 
 
+def test_more_filters_are_shown_where_one_is_set(asks: Ask) -> None:
+    for query, is_open in (
+        *(("", False), ("?q=x&base=b&task=t&sort=modified", False), ("?tag=x", True)),
+        *(("?language=en", True), ("?method=lora", True), ("?sort=created", True)),
+    ):
+        more = read(asks("GET", f"/{query}")).one("details")
+        assert ("open" in more.attributes) is is_open, query
+
+
 def test_an_order_that_there_is_not_is_refused(asks: Ask) -> None:
     answer = asks("GET", "/?sort=stars")
     assert answer.status == 400

@@ -115,6 +115,21 @@ def test_data_sets_of_one_name_are_told_apart_and_only_those_that_are_seen(
     assert len(own.one("main").links) == 3
 
 
+def test_a_leaderboard_in_the_list_is_of_one_data_set(
+    asks: Ask, publish: Publish, people: People, metric: Callable[..., dict[str, Any]]
+) -> None:
+    first = publish("alice/a", metrics=[metric(0.5)])
+    publish("alice/b", metrics=[metric(0.6)])
+    people.catalog.record(first.ref, [measurement(dataset="imdb", value=0.75)])
+    links = read(asks("GET", "/leaderboards")).one("table").links
+    assert [*links] == ["imdb", "imdb#5e5e5e5e5e5e"]
+    page = read(asks("GET", links["imdb"]))
+    assert page.one("h1").text == "Leaderboard of imdb"
+    assert [row[1] for row in rows(asks("GET", links["imdb"]))] == ["alice/b@1", "alice/a@1"]
+    (only,) = rows(asks("GET", links["imdb#5e5e5e5e5e5e"]))
+    assert only[1:3] == ["alice/a@1", "0.7500"]
+
+
 def test_without_measurements_the_page_says_how_to_measure(asks: Ask) -> None:
     page = read(asks("GET", "/leaderboards"))
     assert page.one("pre").text == "hubkit evaluate NAME test.csv --record"
