@@ -42,6 +42,8 @@ LOOK = 30.0
 _SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
+    # A browser shows its token whichever page makes it ask: no other page learns what came of it.
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
 _POLICY = b"content-security-policy"
 # Whatever is sent, unless it is a page, is data: nothing of it runs, or is shown inside a page.

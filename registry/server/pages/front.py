@@ -101,6 +101,19 @@ def entry_of(listed: Listed) -> Entry:
     )
 
 
+def push_lines(ask: Asking, kind: Kind) -> str:
+    """Return the lines by which whoever asks puts something here."""
+    owner = "NAME" if ask.caller is None else ask.caller.account.name
+    option = "" if kind == "model" else f" --repo-type {kind}"
+    return "\n".join(
+        (
+            f"export HF_ENDPOINT={ask.base}",
+            "export HF_TOKEN=hubkit_...",
+            f"hf upload {owner}/my-{_WHAT[kind]} ./my-{_WHAT[kind]}{option}",
+        )
+    )
+
+
 def path_of_base(name: str) -> str:
     """Return the path of the page of a base model."""
     return link("bases", *name.split("/"))
@@ -140,7 +153,7 @@ def _list(hub: Hub, ask: Asking, kind: Kind, title: str, place: tuple[str, ...])
         sorts=SORTS,
         first=link(*place, **asked) if cursor else None,
         next=link(*place, **asked, cursor=following) if following else None,
-        push=_push(ask, kind),
+        push=push_lines(ask, kind),
         suggested=_suggested(hub) if kind == "model" else Suggested(),
     )
 
@@ -152,17 +165,4 @@ def _suggested(hub: Hub) -> Suggested:
         methods=overview.methods[:SUGGESTED],
         task_types=overview.task_types[:SUGGESTED],
         languages=overview.languages[:SUGGESTED],
-    )
-
-
-def _push(ask: Asking, kind: Kind) -> str:
-    """Return the lines by which whoever asks puts something here."""
-    owner = "NAME" if ask.caller is None else ask.caller.account.name
-    option = "" if kind == "model" else f" --repo-type {kind}"
-    return "\n".join(
-        (
-            f"export HF_ENDPOINT={ask.base}",
-            "export HF_TOKEN=hubkit_...",
-            f"hf upload {owner}/my-{_WHAT[kind]} ./my-{_WHAT[kind]}{option}",
-        )
     )

@@ -78,6 +78,7 @@ def page(
     )
     own = {
         "Content-Security-Policy": POLICY,
+        "Cross-Origin-Opener-Policy": "same-origin",
         # What somebody sees who is signed in is not left on the disk of a browser.
         "Cache-Control": "private, no-cache" if ask.caller is None else "no-store",
     }

@@ -88,6 +88,7 @@ def test_every_answer_has_an_id_and_runs_nothing_in_a_browser(asks: Ask, people:
     ):
         headers = asks("GET", path).headers
         assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "default-src 'none'" in headers["content-security-policy"]
         ids.add(headers["x-request-id"])
     assert len(ids) == 4

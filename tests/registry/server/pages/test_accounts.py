@@ -56,6 +56,15 @@ def test_an_organisation_has_a_page_with_its_members(asks: Ask, people: People) 
         assert names(asks("GET", f"/{OWNER}", by=by)) == [f"{OWNER}/secret private"]
 
 
+def test_an_account_without_repositories_says_to_its_owner_how_to_push(asks: Ask) -> None:
+    own = read(asks("GET", "/alice?kind=dataset", by="alice"))
+    assert own.one("pre").raw.splitlines()[-1] == (
+        "hf upload alice/my-data ./my-data --repo-type dataset"
+    )
+    for by in (None, "bob"):
+        assert not read(asks("GET", "/alice", by=by)).all("pre")
+
+
 def test_a_long_list_has_pages(asks: Ask, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("registry.server.pages.accounts.PAGE", 2)
     for name in "abc":

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import event
 
 from registry import AdapterRef
 from registry.server import memory
@@ -175,6 +176,31 @@ def test_a_long_list_has_pages_that_keep_the_search(
     assert names(first) + names(second) == ["alice/part-2", "alice/part-1", "alice/part-0"]
     assert read(second).one("nav", class_="pages").links == {"First page": "/?q=part&sort=created"}
     assert not read(asks("GET", "/?q=part-1")).all("nav", class_="pages")
+
+
+def test_pages_ask_the_database_as_often_however_much_there_is(
+    asks: Ask, publish: Publish, people: People
+) -> None:
+    engine, statements = people.catalog.database.backend.engine, list[str]()
+
+    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        statements.append(statement)
+
+    counts = []
+    for names_of_more in (["a"], ["b", "c", "d"]):
+        for name in names_of_more:
+            publish(f"alice/{name}", base_model=BERT)
+        asks("GET", "/")  # what is suggested is found by whoever comes first
+        event.listen(engine, "before_cursor_execute", note)
+        found = []
+        for target in ("/", "/?base=google/bert&method=seq_bn", "/bases/google/bert", "/alice"):
+            statements.clear()
+            assert asks("GET", target, by="alice").status == 200
+            found.append(len(statements))
+        event.remove(engine, "before_cursor_execute", note)
+        counts.append(found)
+    assert counts[0] == counts[1]
+    assert max(counts[0]) <= 12
 
 
 @pytest.mark.parametrize(
