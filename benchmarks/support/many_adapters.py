@@ -13,12 +13,14 @@ from typing import Any
 
 from sqlalchemy import Table
 
+from registry.history.cards import grams_of
 from registry.tables.models import (
     COMMITS,
     HUB_LISTINGS,
     HUB_TAGS,
     LISTINGS,
     METRICS,
+    NAME_GRAMS,
     REPOSITORIES,
     REVISIONS,
 )
@@ -45,7 +47,10 @@ def rows_of(numbers: Sequence[int], account_id: int, commit: Mapping[str, Any]) 
     """
     found: dict[Table, list[dict[str, Any]]] = {
         table: []
-        for table in (REPOSITORIES, REVISIONS, COMMITS, HUB_LISTINGS, HUB_TAGS, LISTINGS, METRICS)
+        for table in (
+            *(REPOSITORIES, REVISIONS, COMMITS, HUB_LISTINGS, HUB_TAGS, NAME_GRAMS, LISTINGS),
+            METRICS,
+        )
     }
     now = datetime.now(UTC)
     for number in numbers:
@@ -116,6 +121,8 @@ def rows_of(numbers: Sequence[int], account_id: int, commit: Mapping[str, Any]) 
         tags |= {f"base_model:adapter:{base}", *(str(what[k]) for k in ("method", "task_type"))}
         tags |= {str(what["language"]), str(what["task"])}
         found[HUB_TAGS] += [{"repository_id": id, "tag": tag} for tag in tags]
+        grams = grams_of(f"ada/r{number}")
+        found[NAME_GRAMS] += [{"repository_id": id, "gram": gram} for gram in grams]
         score = chance.random()
         found[LISTINGS].append(
             {

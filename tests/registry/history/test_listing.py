@@ -50,6 +50,25 @@ def pages(catalog: Catalog, query: Query, reader: Reader) -> list[str]:
 
 
 @pytest.mark.parametrize("few", [0, 3])
+def test_a_page_is_the_same_whether_words_are_looked_up_or_met(
+    shelf: Catalog, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(listing, "_FEW", few)
+    for words, expected in (
+        (("r4",), ["r4"]),
+        (("ALICE/R4",), ["r4"]),
+        (("lice", "5"), ["r5"]),
+        (("/r",), [f"r{number}" for number in range(8, -1, -1)]),
+        (("alice", "r_"), []),
+        (("bob",), []),
+        (("r7",), ["r7"]),
+    ):
+        query = Query(words=words)
+        assert pages(shelf, query, Reader(everything=True)) == expected, words
+        assert pages(shelf, query, Reader()) == [one for one in expected if one != "r7"], words
+
+
+@pytest.mark.parametrize("few", [0, 3])
 def test_a_page_is_the_same_whether_a_tag_is_looked_up_or_met(
     shelf: Catalog, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
