@@ -6,7 +6,7 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from registry import Catalog
-    from registry.storage.place import Place
     from tests.support.hub import Hub
 
 # The Hugging Face client reads this once, when a test module imports it.
@@ -60,30 +59,16 @@ def quick_collection() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def reference_pickles() -> Iterator[None]:
-    """Read the pickles of the reference files here: a process for each takes minutes in all.
-
-    Pickles that a test writes are read as always, by a child process with limits.
-    """
-    import hashlib
-
-    from hubkit.formats import pickles, unpickle
-
-    def digest(path: Path) -> str:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-
-    known = {digest(path) for path in (Path(__file__).parent / "fixtures").rglob("*.bin")}
-    run_child = pickles.run_child
-
-    def run(source: Place, target: Path, metadata: Mapping[str, str]) -> dict[str, str] | None:
-        if digest(Path(source)) not in known:
-            return run_child(source, target, metadata)
-        unpickle.unpickle(str(Path(source)), str(target), dict(metadata))
-        return None
+def forked_pickles() -> Iterator[None]:
+    """Fork the children that read pickles: to start Python and torch for each takes minutes."""
+    from hubkit.formats import pickles
+    from tests.support.forks import Forks
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pickles, "run_child", run)
+        forks = Forks()
+        patch.setattr(pickles, "subprocess", forks)
         yield
+        forks.close()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -275,6 +275,10 @@ class _Stream(io.RawIOBase):
         self._position += len(content)
         return len(content)
 
+    def readall(self) -> bytes:
+        # Else each 8 KiB would be a request.
+        return self.read(self._size - self._position) or b""
+
 
 def _checked(
     stream: BinaryIO, expected: FileInfo, label: str, failures: list[CorruptBlobError]

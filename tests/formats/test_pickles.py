@@ -4,6 +4,7 @@ rest: what becomes of a folder with pickles."""
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
@@ -16,6 +17,12 @@ from safetensors.torch import load_file
 from hubkit.formats import pickles
 from hubkit.formats.pickles import convert
 from registry.errors import AdapterError
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the child, as for users; other tests fork it."""
+    monkeypatch.setattr(pickles, "subprocess", subprocess)
 
 
 def write_compressed(path: Path, mebibytes: int) -> None:
@@ -45,6 +52,7 @@ def write_doubling(path: Path) -> None:
     path.write_bytes(tuples)
 
 
+@pytest.mark.usefixtures("started")
 def test_an_archive_that_is_compressed_is_refused(tmp_path: Path) -> None:
     write_compressed(tmp_path / "w.bin", 64)
     with pytest.raises(AdapterError, match=r"w\.bin is refused: it has \d+ bytes, but its tensors"):
@@ -68,6 +76,7 @@ def test_a_pickle_that_never_ends_is_given_up(
         convert(tmp_path / "w.bin", tmp_path / "w.safetensors", {})
 
 
+@pytest.mark.usefixtures("started")
 def test_tensors_that_share_a_part_of_their_memory_are_taken(tmp_path: Path) -> None:
     whole = torch.arange(4096.0).reshape(64, 64)
     torch.save(OrderedDict(all=whole, again=whole, row=whole[3]), tmp_path / "w.bin")

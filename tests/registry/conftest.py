@@ -31,8 +31,12 @@ BASE = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what uses a registry on both databases, unless it is about one of them, or about none."""
-    if "database" in metafunc.fixturenames:
+    """Run what uses a registry on both databases, unless it is about one of them, or about none.
+
+    A test may name its databases itself, too.
+    """
+    named = any("database" in m.args[0] for m in metafunc.definition.iter_markers("parametrize"))
+    if "database" in metafunc.fixturenames and not named:
         databases = {"once": "sqlite", "sqlite": "sqlite", "postgresql": "postgresql"}
         marked = [
             databases[m.name] for m in metafunc.definition.iter_markers() if m.name in databases

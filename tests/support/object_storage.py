@@ -18,8 +18,24 @@ def endpoint() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def s3_client(endpoint: str) -> Iterator["boto3.client"]:
+    """Amazon's own client, which takes its time to read what it can ask."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    yield client
+    client.close()
+
+
 @pytest.fixture
-def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["boto3.client"]:
+def s3(
+    endpoint: str, s3_client: "boto3.client", monkeypatch: pytest.MonkeyPatch
+) -> Iterator["boto3.client"]:
     """Amazon's own client, on a bucket that is empty for each test."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "test",
@@ -29,10 +45,9 @@ def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["boto3.client
         "AWS_ALLOW_HTTP": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        client.delete_object(Bucket=BUCKET, Key=item["Key"])
-    client.delete_bucket(Bucket=BUCKET)
-    client.close()
+    s3_client.create_bucket(Bucket=BUCKET)
+    yield s3_client
+    while items := s3_client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        keys = [{"Key": item["Key"]} for item in items]
+        s3_client.delete_objects(Bucket=BUCKET, Delete={"Objects": keys})
+    s3_client.delete_bucket(Bucket=BUCKET)

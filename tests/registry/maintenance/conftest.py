@@ -15,9 +15,9 @@ from registry.maintenance.fsck import Report
 from registry.tables.models import ACCOUNTS
 from tests.registry.history.conftest import files_of, puts
 from tests.support.measurements import measurement
-from tests.support.object_storage import BUCKET, endpoint, s3
+from tests.support.object_storage import BUCKET, endpoint, s3, s3_client
 
-__all__ = ["endpoint", "s3"]
+__all__ = ["endpoint", "s3", "s3_client"]
 
 CARD = b"---\nlicense: mit\nlanguage: de\ntags: [x, y]\n---\n# Pushed\n"
 ONE, TWO, GONE = map(AdapterRef.parse, ("alice/One", "two", "gone"))

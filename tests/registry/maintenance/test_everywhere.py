@@ -1,4 +1,7 @@
-"""What keeps a registry whole, on each database with each storage."""
+"""What keeps a registry whole, on each database and with each storage.
+
+Each database is tested with one storage; `make torture` tests it with the other one, too.
+"""
 
 import io
 from collections.abc import Callable
@@ -32,6 +35,17 @@ from tests.support.rows import rows_of, without_ids
 
 MakeFolder = Callable[..., Folder]
 OpenAnywhere = Callable[[str], Catalog]
+
+pytestmark = pytest.mark.parametrize(
+    ("database", "open_anywhere"),
+    [
+        ("sqlite", "folder"),
+        ("postgresql", "objects"),
+        pytest.param("sqlite", "objects", marks=pytest.mark.torture),
+        pytest.param("postgresql", "folder", marks=pytest.mark.torture),
+    ],
+    indirect=True,
+)
 
 
 @pytest.fixture

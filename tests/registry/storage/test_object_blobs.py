@@ -32,9 +32,9 @@ from registry.maintenance.gc import Collection, collect_garbage
 from registry.storage.blobs import Arrival, BlobStore, read_blob, verify_blob
 from registry.storage.files import FileInfo
 from registry.storage.object_blobs import PART, ObjectBlobStore
-from tests.support.object_storage import BUCKET, endpoint, s3
+from tests.support.object_storage import BUCKET, endpoint, s3, s3_client
 
-__all__ = ["endpoint", "s3"]
+__all__ = ["endpoint", "s3", "s3_client"]
 
 
 @pytest.fixture
@@ -334,4 +334,8 @@ def test_with_a_buffer_of_one_byte_no_byte_is_fetched_that_is_not_asked_for(
     with blobs.open(digest) as stream:
         for start in range(0, PART, PART // 16):
             assert stream.read(PART // 16) == content[start : start + PART // 16]
+    assert fetched == [PART]
+    fetched.clear()
+    with blobs.open(digest) as stream:
+        assert stream.read() == content
     assert fetched == [PART]

@@ -14,10 +14,10 @@ from registry.storage.files import CHUNK, FileInfo
 from registry.storage.folder_blobs import FolderBlobStore
 from registry.storage.object_blobs import PART, ObjectBlobStore
 from registry.storage.receiver import Receiver
-from tests.support.object_storage import BUCKET, endpoint, s3
+from tests.support.object_storage import BUCKET, endpoint, s3, s3_client
 from tests.support.trees import files_in, info_of
 
-__all__ = ["endpoint", "s3"]
+__all__ = ["endpoint", "s3", "s3_client"]
 
 CONTENT = b"weights" * 1000
 INFO = info_of(CONTENT)
