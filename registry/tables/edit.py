@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -126,9 +127,10 @@ def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> lis
         connection.execute(delete(table).where(table.c.revision_id.in_(ids)))
     connection.execute(delete(PARENTS).where(PARENTS.c.child_id.in_(ids)))
     connection.execute(delete(REVISIONS).where(REVISIONS.c.repository_id == repository.id))
-    connection.execute(
-        update(REPOSITORIES).where(REPOSITORIES.c.id == repository.id).values(deleted_at=at)
-    )
+    gone: dict[str, Any] = {"deleted_at": at}
+    if ref.is_nameless:  # whoever needs it again says whose it was
+        gone |= {"account_id": None, "visibility": "private"}
+    connection.execute(update(REPOSITORIES).where(REPOSITORIES.c.id == repository.id).values(gone))
     return list(numbers)
 
 

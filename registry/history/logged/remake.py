@@ -200,6 +200,8 @@ class Told:
             case "delete":
                 self.deleted_at = datetime.fromisoformat(details["deleted_at"])
                 self.entries.clear()
+                if self.ref.is_nameless:
+                    self.account, self.visibility = None, "private"
             case "publish":
                 if self.ref.is_nameless:
                     self.account, self.deleted_at = details.get("account"), None
