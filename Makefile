@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-full test test-stock test-oldest test-newest torture lint format docs clean
+.PHONY: help setup browser demo demo-full test test-stock test-oldest test-newest torture lint format docs clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 setup: $(READY)  ## Install everything into .venv.
+
+browser:  ## Install Debian's Chromium, with which the hub's pages are tested.
+	apt-get install --yes chromium chromium-driver
 
 demo: $(READY)  ## Train, publish, fuse and predict on real text: under 6 minutes on 2 cores.
 	$(BIN)/python examples/sentiment_demo.py
