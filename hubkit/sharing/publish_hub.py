@@ -129,6 +129,9 @@ class _Push:
             parent = self._ids.rename(parent)
             theirs = Repository(hub, str(parent.ref.repository))
             if self._is_there(parent, theirs):
+                if parent.ref.is_nameless:  # the hub keeps it itself, and nobody may write there
+                    tag = tag_of(parent.number)
+                    return Pushed(parent, theirs.name, tag, theirs.at(tag).page, new=False)
                 return self.push(parent, theirs)
         return self.push(parent, Repository(hub, f"{owner}/{parent.ref.name}"))
 

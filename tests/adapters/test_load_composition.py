@@ -43,6 +43,17 @@ def test_a_fusion_without_a_head_runs_by_its_name(catalog: Catalog) -> None:
         check_close(run_model(model, inputs), expected["fuse_dynamic"])
 
 
+def test_what_was_deleted_is_loaded_as_a_part_of_what_is_made_of_it(catalog: Catalog) -> None:
+    for name in "abc":
+        catalog.delete(AdapterRef.parse(name))
+    inputs, expected = reference_outputs(FOLDER)
+    model = reference_base("bert")
+    with hubkit.attach(model, hubkit.load_composition("all")):
+        check_close(run_model(model, inputs), expected["fuse_dynamic"])
+    for name in ("stacked", "mixed"):
+        assert isinstance(hubkit.load_composition(name), KINDS[name])
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_is_loaded_by_name_as_the_refusal_of_hubkit_load_says(
     catalog: Catalog, name: str

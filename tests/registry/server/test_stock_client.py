@@ -31,6 +31,7 @@ from hubkit.hub.tokens import keep_token
 from hubkit.sharing.publish_hub import publish_remote
 from hubkit.sharing.pull import pull
 from registry import AdapterRef, Folder, open_catalog, read_folder
+from tests.registry.server.pages.conftest import with_files
 from tests.support.foreign import PEFT
 from tests.support.people import People, with_people
 from tests.support.serving_hub import Running, running
@@ -291,7 +292,8 @@ def test_what_a_deleted_adapter_is_part_of_is_pulled_and_published_all_the_same(
     tmp_path: Path, api: HfApi, signed_in: Address, make_folder: Callable[..., Folder]
 ) -> None:
     here, there = open_catalog(tmp_path / "here"), open_catalog(tmp_path / "there")
-    one = here.publish(AdapterRef(None, "part"), make_folder())
+    folder = with_files(make_folder(), {"README.md": b"# Its own card"})
+    one = here.publish(AdapterRef(None, "part"), folder)
     parent = {"ref": str(one.ref), "digest": one.manifest_digest}
     both = AdapterRef(None, "both")
     here.publish(both, make_folder(kind="stack", parents=[parent]))
@@ -301,6 +303,7 @@ def test_what_a_deleted_adapter_is_part_of_is_pulled_and_published_all_the_same(
     (part,) = there.parents(pulled)
     assert part.ref == AdapterRef.nameless(one.manifest_digest).at(1)
     there.materialize(part, tmp_path / "part")
+    assert (tmp_path / "part" / "README.md").read_bytes() == b"# Its own card"
     # From there it goes to others under the name that it has, which is none.
     assert publish_remote(there, pulled.ref, signed_in, name=AdapterRef("alice", "again")).new
     with pytest.raises(RepositoryNotFoundError):
