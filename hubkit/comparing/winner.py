@@ -14,6 +14,7 @@ from hubkit.comparing.comparison import FILE_NAME, Comparison
 from hubkit.comparing.contenders import Contender, Given, Made
 from hubkit.reports.training import Section
 from hubkit.training.choosing.learn import learn
+from hubkit.training.fusing.attention import attention_files
 from hubkit.training.fusing.own import own_adapter, own_jobs
 from hubkit.training.fusing.reuse import carrying, started_anew
 from hubkit.training.fusing.with_own import train_with_own
@@ -85,7 +86,7 @@ class Winner:
             finished = folder / "finished"
             save_trained(
                 *(plan, start, made.composition, found, self.chosen, finished),
-                files=files,
+                files={**attention_files(start, made.composition), **files},
                 more=more,
             )
         return catalog.publish(job.name, read_folder(finished))

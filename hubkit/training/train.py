@@ -22,6 +22,7 @@ from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
 from hubkit.nn.host import BaseModel
 from hubkit.training.choosing.learn import learn
+from hubkit.training.fusing.attention import attention_files
 from hubkit.training.fusing.new_fusion import new_fusion
 from hubkit.training.fusing.own import Own, require_way
 from hubkit.training.fusing.with_own import train_with_own
@@ -192,7 +193,8 @@ def _run(
 
         def publish() -> Version:
             finished = folder / "finished"
-            save_trained(plan, start, composition, found, chosen, finished)
+            files = attention_files(start, composition)
+            save_trained(plan, start, composition, found, chosen, finished, files=files)
             return catalog.publish(job.name, read_folder(finished))
 
         return processes.from_first(publish)

@@ -14,6 +14,7 @@ from hubkit.models.freeze import Trainable
 from hubkit.reports.training import Section
 from hubkit.training.check import checked_job
 from hubkit.training.choosing.learn import learn
+from hubkit.training.fusing.attention import attention_files
 from hubkit.training.fusing.new_fusion import new_fusion
 from hubkit.training.fusing.own import Own, own_adapter, own_jobs
 from hubkit.training.fusing.reuse import carrying, started_anew
@@ -97,7 +98,7 @@ def train_with_own(
                 finished = folder / "finished"
                 save_trained(
                     *(plan.over(pin), second, fusion, found, chosen, finished),
-                    files=files,
+                    files={**attention_files(second, fusion), **(files or {})},
                     more=more,
                 )
                 return catalog.publish(job.name, read_folder(finished))

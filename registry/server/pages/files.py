@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from registry.errors import CorruptBlobError, EntryNotFoundError
-from registry.folders.card import CARD_NAME
+from registry.folders.card import CARD_NAME, text_of
 from registry.history.repositories import Repository
 from registry.history.trees import TreeFile
 from registry.server.asking import Asking
 from registry.server.hub import Hub
+from registry.server.pages.card import show_card
 from registry.server.pages.render import page
 from registry.server.pages.repository import about, to
 from registry.server.protocol.files import PICTURES
@@ -81,6 +82,13 @@ def blob(hub: Hub, ask: Asking) -> Response:
     segments = _segments(file.path)
     is_picture = file.path.lower().endswith(tuple(PICTURES)) and file.size <= MOST_PICTURE
     text, why = (None, None) if is_picture else _text(hub, repository, file)
+    folder, card = segments[:-1], None
+    if text is not None and file.path.lower().endswith(".md"):
+        card = show_card(
+            text_of(text),
+            files=to(repository, "blob", revision, *folder),
+            content=to(repository, "resolve", commit.oid, *folder),
+        )
     return page(
         ask,
         "blob.html",
@@ -91,6 +99,7 @@ def blob(hub: Hub, ask: Asking) -> Response:
         download=to(repository, "resolve", revision, *segments),
         picture=to(repository, "resolve", commit.oid, *segments) if is_picture else None,
         text=text,
+        card=card,
         why=why,
         is_card=file.path == CARD_NAME,
     )

@@ -20,8 +20,15 @@ from registry.server.hub import Hub
 from registry.server.pages.card import Shown, show_card
 from registry.server.pages.render import link, page
 from registry.server.pages.versions import facts, using
+from registry.server.pages.versions.attention import (
+    ATTENTION_NAME,
+    MOST_BYTES,
+    HeatMap,
+    heat_map,
+)
 from registry.storage.blobs import read_blob
 from registry.tables.column_types import MAX_ID
+from registry.tables.lineage import Relatives
 from registry.tables.measurements import Measurement
 from registry.tables.versions import Version
 
@@ -31,7 +38,7 @@ VERSIONS = 20
 NAMES = 50
 """Branches and tags that are shown; more are counted."""
 
-RELATIVES = 12
+RELATIVES = 24
 """Adapters that a version is made of, or that use it, among its facts; its lineage has more."""
 
 PICTURES = {
@@ -138,9 +145,11 @@ def show(hub: Hub, ask: Asking) -> Response:
         needs_token=repository.visibility == "private" or hub.settings.sign_in_required,
     )
     known: list[facts.Fact] = []
+    attention: HeatMap | None = None
     if version is not None:
         relatives = history.relatives(version, reader_of(ask.caller), levels=1, most=RELATIVES)
         known = facts.facts_of_version(version, manifest, relatives)
+        attention = _attention(hub, manifest, relatives[0])
     return page(
         ask,
         "repository.html",
@@ -156,6 +165,7 @@ def show(hub: Hub, ask: Asking) -> Response:
         training=[] if manifest is None else facts.facts_of_training(manifest),
         metrics=() if version is None else version.metrics,
         measurements=_measurements(hub, version),
+        attention=attention,
         pictures=[
             (to(repository, "resolve", commit.oid, name), told)
             for name, told in PICTURES.items()
@@ -186,6 +196,19 @@ def _card(
         files=to(repository, "blob", revision),
         content=to(repository, "resolve", commit.oid),
     )
+
+
+def _attention(hub: Hub, manifest: Manifest | None, parents: Relatives) -> HeatMap | None:
+    """Return what a fusion attends to, by the names of its parts that may be seen."""
+    file = None if manifest is None else manifest.files.get(ATTENTION_NAME)
+    if manifest is None or file is None or file.size > MOST_BYTES:
+        return None
+    names = [facts.name_of(parents.members.get(one.digest)) for one in manifest.parents]
+    try:
+        content = read_blob(hub.catalog.blobs, file.sha256, most=MOST_BYTES, label=ATTENTION_NAME)
+    except CorruptBlobError:
+        return None
+    return heat_map(content, names)
 
 
 def _measurements(hub: Hub, version: Version | None) -> Sequence[Measurement]:

@@ -132,6 +132,19 @@ def test_the_card_leads_to_where_it_is_read(asks: Ask, push: Push) -> None:
     assert page.links["read it as the card"] == "/alice/a"
 
 
+def test_markdown_is_shown_as_it_reads_with_links_and_pictures_of_its_folder(
+    asks: Ask, push: Push
+) -> None:
+    text = b"# Hi\n\n[next](b.md) ![curve](c.png) <script>alert(1)</script>\n"
+    commit = push("alice/a", {"docs/a.md": text})
+    page = read(asks("GET", "/alice/a/blob/main/docs/a.md"))
+    card = page.one("div", class_="card")
+    assert card.one("h3").text == "Hi"
+    assert card.links == {"next": "/alice/a/blob/main/docs/b.md"}
+    assert card.one("img")["src"] == f"/alice/a/resolve/{commit.oid}/docs/c.png"
+    assert page.one("pre", class_="content").raw == text.decode()
+
+
 def test_damaged_bytes_are_said_to_be_damaged(asks: Ask, push: Push, people: People) -> None:
     push("alice/a", {"a.txt": b"right"})
     (blob,) = [

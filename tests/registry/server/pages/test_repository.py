@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -249,6 +250,25 @@ def test_pictures_of_a_training_are_those_of_the_repository(asks: Ask, publish: 
     assert "sandbox" in answer.headers["content-security-policy"]
     report = page.links["Read the report of the training"]
     assert asks("GET", report).status == 200
+
+
+def test_what_a_fusion_attends_to_is_shown_by_the_names_that_may_be_seen(
+    asks: Ask, publish: Publish
+) -> None:
+    one, secret = publish("alice/one"), publish("bob/secret", "private")
+    site = {"layer": 0, "place": "output", "weights": [0.25, 0.75]}
+    told = json.dumps({"data": "films#1", "rows": 8, "sites": [site]}).encode()
+    publish("alice/both", parents=(one, secret), files={"attention.json": told})
+    answer = asks("GET", "/alice/both")
+    page = read(answer)
+    assert table(page, "Attention") == [["layer 0, output", "0.25", "0.75"]]
+    section = page.one("section", **{"aria-labelledby": "attention"})
+    assert [one.text for one in section.all("th")] == [
+        *("Place", "alice/one@1", UNSEEN, "layer 0, output")
+    ]
+    assert section.one("td", class_="count heat-8").text == "0.75"
+    assert page.links["Attention"] == "#attention"
+    assert b"secret" not in answer.body
 
 
 def test_a_peft_folder_is_used_with_peft_and_hubkit(asks: Ask, push: Push) -> None:
