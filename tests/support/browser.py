@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,16 @@ class Browser:
 
     def arrive(self, part: str) -> None:
         """Wait until the browser is at a page with something in its path or query, all of it."""
-        ready = "return document.readyState === 'complete'"
-        WebDriverWait(self.driver, 20, poll_frequency=0.02).until(
-            lambda driver: part in self.path and driver.execute_script(ready)
-        )
+        self._wait(lambda: part in self.path)
+        self._wait(lambda: bool(self.run("return document.readyState === 'complete'")))
+
+    def hear(self, words: str) -> None:
+        """Wait until the page says something to who cannot see it."""
+        said = "return document.querySelector('[role=status]').textContent"
+        self._wait(lambda: self.run(said) == words)
+
+    def _wait(self, happened: Callable[[], bool]) -> None:
+        WebDriverWait(self.driver, 20, poll_frequency=0.02).until(lambda driver: happened())
 
     @property
     def text(self) -> str:
