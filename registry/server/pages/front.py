@@ -19,6 +19,9 @@ PAGE = 30
 SUGGESTED = 50
 """Values that a field suggests."""
 
+SIMILAR = 5
+"""Base models that are named where the one that was asked for finds nothing."""
+
 MOST_WORDS = 8
 """Words of one search."""
 
@@ -155,6 +158,10 @@ def _list(hub: Hub, ask: Asking, kind: Kind, title: str, place: tuple[str, ...])
         next=link(*place, **asked, cursor=following) if following else None,
         push=push_lines(ask, kind),
         suggested=_suggested(hub) if kind == "model" else Suggested(),
+        similar=[
+            (one, link(*place, **{**asked, "base": one}))
+            for one in (_similar(hub, base) if base and not listed else ())
+        ],
     )
 
 
@@ -166,3 +173,9 @@ def _suggested(hub: Hub) -> Suggested:
         task_types=overview.task_types[:SUGGESTED],
         languages=overview.languages[:SUGGESTED],
     )
+
+
+def _similar(hub: Hub, base: str) -> list[str]:
+    """Return public base models whose ids have a text in them, such as the end of the id."""
+    names = (one.name for one in hub.overview.get().bases)
+    return [one for one in names if base.lower() in one.lower() and one != base][:SIMILAR]

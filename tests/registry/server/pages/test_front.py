@@ -247,6 +247,14 @@ def test_a_search_without_an_answer_leads_back_to_everything(asks: Ask, shelf: N
     assert not main.all("pre")
 
 
+def test_a_part_of_the_id_of_a_base_model_leads_to_the_whole(asks: Ask, shelf: None) -> None:
+    main = read(asks("GET", "/?base=BERT&method=lora")).one("main")
+    assert main.links["google/bert"] == "/?base=google%2Fbert&method=lora"
+    assert names(asks("GET", main.links["google/bert"])) == ["bob/names"]
+    for query in ("?base=google/bert&q=nothing", "?base=hidden", "?q=nothing"):
+        assert [*read(asks("GET", f"/{query}")).one("main").links] == ["Show all"], query
+
+
 def test_hostile_names_are_shown_as_text(asks: Ask, publish: Publish) -> None:
     evil = "<script>alert(1)</script>"
     publish(

@@ -81,6 +81,10 @@ def test_a_token_as_a_password_shows_what_its_account_may_see(asks: Ask, people:
             "GET", "/alice/secret/resolve/main/.gitattributes", headers=basic(people.tokens[by])
         )
         assert sent.status == (200 if seen else 404)
+        described = asks(
+            "HEAD", "/alice/secret/resolve/main/.gitattributes", headers=basic(people.tokens[by])
+        )
+        assert described.status == sent.status
 
 
 @pytest.mark.parametrize(
