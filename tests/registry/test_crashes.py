@@ -1,4 +1,8 @@
-"""A process that is killed, a machine that loses power, or a disk that fails, at any step."""
+"""A process that is killed, a machine that loses power, or a disk that fails, at any step.
+
+`make torture` goes through every step. Else each operation has a third of its own, beginning with
+its first, second or third step, as operations share most of their steps.
+"""
 
 import contextlib
 import errno
@@ -9,6 +13,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -125,6 +130,15 @@ OPERATIONS = (
 )
 Operation = Callable[[Catalog, Stage], None]
 
+STRIDES = pytest.mark.parametrize(
+    "stride", [3, pytest.param(1, marks=pytest.mark.torture)], ids=["each third", "every"]
+)
+
+
+def first_of(operation: Operation, stride: int) -> int:
+    """At which step to begin, counted from 0."""
+    return OPERATIONS.index(operation) % stride
+
 
 @pytest.fixture
 def stage(tmp_path: Path, make_folder: Callable[..., Folder]) -> Callable[[Operation], Stage]:
@@ -183,9 +197,10 @@ def require_old_or_new(catalog: Catalog, kind: Kind, ref: AdapterRef) -> None:
             assert stream.read() == PUSHED_FILES[path]
 
 
+@STRIDES
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_whatever_step_a_kill_or_a_power_cut_comes_before_the_registry_is_whole(
-    tmp_path: Path, stage: Callable[[Operation], Stage], operation: Operation
+    tmp_path: Path, stage: Callable[[Operation], Stage], operation: Operation, stride: int
 ) -> None:
     prepared = stage(operation)
     cut = PowerCut(prepared.catalog.home, tmp_path / "images")
@@ -194,7 +209,7 @@ def test_whatever_step_a_kill_or_a_power_cut_comes_before_the_registry_is_whole(
     prepared.catalog.close()
     assert cut.steps > 10
     assert len(cut.taken) > 2
-    for image in cut.taken:
+    for image in cut.taken[first_of(operation, stride) :: stride]:
         catalog = open_catalog(image)
         require_whole(catalog, prepared, image)
         # What was interrupted is simply done again, and is whole then.
@@ -291,6 +306,7 @@ def test_what_was_acknowledged_survives_a_power_cut_right_after(
         catalog.close()
 
 
+@STRIDES
 @pytest.mark.parametrize(
     "codes",
     [
@@ -312,15 +328,15 @@ def test_whatever_step_the_disk_fails_at_is_an_error_that_leaves_nothing_half_do
     stage: Callable[[Operation], Stage],
     operation: Operation,
     codes: tuple[int, int],
+    stride: int,
 ) -> None:
     prepared = stage(operation)
     prepared.catalog.close()
-    failures = 0
-    while True:
+    for step in count(first_of(operation, stride), stride):
         home = Path(shutil.copytree(prepared.catalog.home, tmp_path / "copy"))
         catalog = open_catalog(home)
         error = None
-        with failing_at(failures + 1, codes[failures % 2]) as reached:
+        with failing_at(step + 1, codes[step % 2]) as reached:
             try:
                 operation(catalog, prepared)
             except StorageError as caught:
@@ -332,12 +348,11 @@ def test_whatever_step_the_disk_fails_at_is_an_error_that_leaves_nothing_half_do
             assert str(error).startswith("Cannot ")
             assert [version.number for version in catalog.versions(ONE)] == [2, 1]
             assert not [*(home / "tmp").glob("*")]
-        require_whole(catalog, prepared, failures)
+        require_whole(catalog, prepared, step)
         operation(catalog, prepared)
         catalog.close()
         shutil.rmtree(home)
-        failures += 1
-    assert failures > 10
+    assert step > 10
 
 
 def test_whenever_the_disk_is_full_a_destination_is_whole_or_not_there(
