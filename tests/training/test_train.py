@@ -371,8 +371,8 @@ def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
     (run,) = (path for path in (broken.home / "runs").iterdir() if path.is_dir())
     assert len(list(run.rglob("checkpoint-*"))) == 2
     # What a checkpoint looks like that the kill hit half-way.
-    (run / "checkpoints" / "1" / "checkpoint-9999").mkdir()
-    (run / "checkpoints" / "1" / "checkpoint-9999" / "model.safetensors").write_bytes(b"half")
+    (run / "checkpoints" / "checkpoint-9999").mkdir()
+    (run / "checkpoints" / "checkpoint-9999" / "model.safetensors").write_bytes(b"half")
 
     version = train_adapter(broken, job("a", epochs=4), base=str(base))
     assert published(broken) == ["a@1"]

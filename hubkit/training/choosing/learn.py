@@ -24,8 +24,9 @@ def learn(
 
     Args:
         start: The model, ready, and the rows.
-        checkpoints: A folder for those of each run, as :func:`~hubkit.training.fit.fit` takes it.
-        reports: Likewise.
+        checkpoints: A folder for those of the first run, as :func:`~hubkit.training.fit.fit` takes
+            it; those of further ones are beside it.
+        reports: A folder for what the first run reports; those of further ones are in it.
         told: Whether people see what is cut off of the rows, and a line an epoch.
 
     Raises:
@@ -50,12 +51,12 @@ def learn(
         name: str,
         until: int | None = None,
     ) -> Fit:
-        shown = reports if name == "1" or reports is None else reports / name
+        is_first = name == "1"
         try:
             return fit(
                 *(model, start.processor, checked.task, rows, validation, checked.plan, settings),
-                checkpoints / name,
-                shown,
+                checkpoints if is_first else checkpoints.with_name(f"{checkpoints.name}-{name}"),
+                reports if is_first or reports is None else reports / name,
                 told,
                 until,
             )
