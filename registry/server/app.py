@@ -84,6 +84,8 @@ class App:
                 given = message["headers"]
                 policy = () if any(name == _POLICY for name, _ in given) else (_DATA,)
                 message["headers"] = [*given, *added, *policy]
+            elif scope["method"] == "HEAD":
+                message["body"] = b""
             await send(message)
 
         incoming = Incoming(receive)

@@ -49,7 +49,8 @@ class Route:
     """A method and a pattern of paths.
 
     Attributes:
-        method: Such as ``GET``; ``HEAD`` is a route of its own.
+        method: Such as ``GET``. ``HEAD`` is what ``GET`` is, without a body, unless it is a route of
+            its own.
         pattern: Segments: a word; ``{name}`` for any one segment, ``{name}.git`` for one with this
             end; ``{path...}`` at the end for one or more; ``{kinds}`` or ``{prefix}`` for each kind
             of repository.
@@ -135,6 +136,8 @@ class Routes:
         allowed: set[str] = set()
         for node, values in self._root.find(segments, 0, ()):
             found = node.routes.get(method)
+            if found is None and method == "HEAD":
+                found = node.routes.get("GET")
             if found is not None:
                 route, names, fixed = found
                 return Match(route, {**dict(zip(names, values, strict=True)), **fixed})

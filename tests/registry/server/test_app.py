@@ -123,6 +123,14 @@ def test_a_mistake_of_the_hub_is_told_by_an_id_alone(
     assert answer.headers["x-request-id"] in caplog.text
 
 
+@pytest.mark.parametrize("path", ["/", "/api/models", "/alice/mine", "/alice/none"])
+def test_a_head_is_answered_as_a_get_without_its_body(asks: Ask, people: People, path: str) -> None:
+    people.make("alice/mine")
+    whole, head = asks("GET", path), asks("HEAD", path)
+    assert (head.status, head.body) == (whole.status, b"")
+    assert {**head.headers, "x-request-id": ""} == {**whole.headers, "x-request-id": ""}
+
+
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_what_is_remembered_is_answered_without_a_thread(
     asks: Ask, hub: Hub, people: People, monkeypatch: pytest.MonkeyPatch, method: str

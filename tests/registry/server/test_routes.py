@@ -32,6 +32,7 @@ ROUTES = Routes([TREE, FOLDER, RESOLVE, BATCH, LIST, WHO, SEND])
     [
         ("GET", "/api/whoami-v2", WHO, {}),
         ("GET", "/api/datasets", LIST, {"kind": "dataset"}),
+        ("HEAD", "/api/datasets", LIST, {"kind": "dataset"}),
         ("GET", "/api/models/ada/x/tree/main", TREE, {"revision": "main", "kind": "model"}),
         ("GET", "/api/models/ada/x/tree/feat%2Fx", TREE, {"revision": "feat/x"}),
         ("GET", "/api/spaces/ada/x/tree/main/a%2Fb", FOLDER, {"path": "a/b", "kind": "space"}),
