@@ -49,8 +49,8 @@ class Route:
     """A method and a pattern of paths.
 
     Attributes:
-        method: Such as ``GET``. ``HEAD`` is what ``GET`` is, without a body, unless it is a route of
-            its own.
+        method: Such as ``GET``. ``HEAD`` is answered as ``GET``, without a body, where it is no
+            route of its own.
         pattern: Segments: a word; ``{name}`` for any one segment, ``{name}.git`` for one with this
             end; ``{path...}`` at the end for one or more; ``{kinds}`` or ``{prefix}`` for each kind
             of repository.
