@@ -56,10 +56,13 @@ from registry.history.steps import (
 )
 from registry.history.trees import (
     LARGE_ENDINGS,
+    Difference,
     Tree,
     TreeFile,
+    find_differences,
     find_file,
     find_files,
+    load_folder,
     load_tree,
 )
 from registry.history.uploads import Reader, possessed, remember_uploads
@@ -353,6 +356,29 @@ class History:
         with self._database.read() as connection:
             require_commit(connection, commit)
             return find_files(connection, commit.tree_id, paths)
+
+    def folder(self, commit: Commit, folder: str) -> list[tuple[str, int, str]]:
+        """Return the files of a commit that are in a folder or below it; see `load_folder`.
+
+        Raises:
+            RevisionNotFoundError: The commit is no longer there.
+        """
+        with self._database.read() as connection:
+            require_commit(connection, commit)
+            return load_folder(connection, commit.tree_id, folder)
+
+    def differences(self, before: Commit | None, after: Commit, limit: int) -> list[Difference]:
+        """Return the files that differ between two commits; see `find_differences`.
+
+        Raises:
+            RevisionNotFoundError: One of them is no longer there.
+        """
+        with self._database.read() as connection:
+            for one in (before, after):
+                if one is not None:
+                    require_commit(connection, one)
+            first = None if before is None else before.tree_id
+            return find_differences(connection, first, after.tree_id, limit)
 
     def commits(self, start: Commit, limit: int) -> list[Commit]:
         """Return a commit and those before it, newest first, at most `limit`.

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select
 
 from registry.errors import DamagedBlobError, InvalidNameError
 from registry.history.git import blob_id, pointer, tree_id
@@ -206,6 +206,72 @@ def find_file(connection: Connection, id: int, path: str) -> TreeFile | None:
     if row is None:
         return None
     return TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large))
+
+
+def load_folder(connection: Connection, id: int, folder: str) -> list[tuple[str, int, str]]:
+    """Return the path, size and digest of each file of a tree that is in a folder, or below it.
+
+    It takes a part of the time of `load_tree`, which checks every path.
+
+    Args:
+        connection: A transaction.
+        id: The row of the tree.
+        folder: The folder; an empty one is all of the tree.
+    """
+    wanted = select(TREE_FILES.c.path, TREE_FILES.c.size, TREE_FILES.c.sha256).where(
+        TREE_FILES.c.tree_id == id
+    )
+    start = f"{folder}/" if folder else ""
+    if folder:
+        wanted = wanted.where(TREE_FILES.c.path.startswith(start, autoescape=True))
+    # Not every database tells upper from lower case there.
+    return [(*row,) for row in connection.execute(wanted) if row.path.startswith(start)]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A file that differs between two trees.
+
+    Attributes:
+        path: Where it is.
+        before: Its size in the first; None if it is not there.
+        after: Its size in the second; None if it is not there.
+    """
+
+    path: str
+    before: int | None
+    after: int | None
+
+
+def find_differences(
+    connection: Connection, first: int | None, second: int, limit: int
+) -> list[Difference]:
+    """Return the files that differ between two trees, by path.
+
+    Args:
+        connection: A transaction.
+        first: The row of one tree; None for one without files.
+        second: The row of the other.
+        limit: How many to look for. There may be more than these if there are as many.
+    """
+    one, other = TREE_FILES.alias(), TREE_FILES.alias()
+    same_path = one.c.path == other.c.path
+    new = (
+        select(other.c.path, one.c.size.label("before"), other.c.size.label("after"))
+        .outerjoin(one, and_(one.c.tree_id == first, same_path))
+        .where(other.c.tree_id == second, or_(one.c.oid.is_(None), one.c.oid != other.c.oid))
+        .order_by(other.c.path)
+        .limit(limit)
+    )
+    gone = (
+        select(one.c.path, one.c.size.label("before"), other.c.size.label("after"))
+        .outerjoin(other, and_(other.c.tree_id == second, same_path))
+        .where(one.c.tree_id == first, other.c.oid.is_(None))
+        .order_by(one.c.path)
+        .limit(limit)
+    )
+    rows = [row for statement in (new, gone) for row in connection.execute(statement)]
+    return sorted((Difference(*row) for row in rows), key=lambda found: found.path)[:limit]
 
 
 def find_files(connection: Connection, id: int, paths: Collection[str]) -> dict[str, TreeFile]:

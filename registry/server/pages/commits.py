@@ -7,7 +7,7 @@ from starlette.responses import Response
 from registry.history.committing import PENDING
 from registry.history.names import version_tag
 from registry.history.repositories import Repository
-from registry.history.trees import TreeFile
+from registry.history.trees import Difference
 from registry.server.asking import Asking
 from registry.server.hub import Hub
 from registry.server.pages.render import page
@@ -16,8 +16,8 @@ from registry.server.pages.repository import about, to
 PAGE = 30
 """Commits of a page."""
 
-MOST_CHANGES = 500
-"""Changed files that are shown; more are counted."""
+MOST_CHANGES = 300
+"""Changed files that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +64,22 @@ def commit(hub: Hub, ask: Asking) -> Response:
     """Show a commit: what it says, what it changed, and the version in it."""
     repository, revision = ask.repository, ask.params["revision"]
     found = hub.history.resolve(repository, revision)
-    before: tuple[TreeFile, ...] = ()
-    if found.parent is not None:
-        before = hub.history.tree(hub.history.resolve(repository, found.parent)).files
-    changes = _changes(repository, found.oid, before, hub.history.tree(found).files)
+    before = None if found.parent is None else hub.history.resolve(repository, found.parent)
+    differences = hub.history.differences(before, found, MOST_CHANGES + 1)
     return page(
         ask,
         "commit.html",
         about=about(repository, "Commits", revision),
         commit=found,
         is_pending=found.reason == PENDING,
-        changes=changes[:MOST_CHANGES],
-        more=len(changes[MOST_CHANGES:]),
+        changes=[_change(repository, found.oid, one) for one in differences[:MOST_CHANGES]],
+        more=len(differences) > MOST_CHANGES,
         to=lambda *segments, **query: to(repository, *segments, **query),
         tag_of=version_tag,
     )
 
 
-def _changes(
-    repository: Repository, oid: str, before: tuple[TreeFile, ...], after: tuple[TreeFile, ...]
-) -> list[Change]:
-    """Return what differs between two trees, by path."""
-    old, new = ({file.path: file for file in files} for files in (before, after))
-    found = []
-    for path in sorted(old.keys() | new.keys()):
-        one, other = old.get(path), new.get(path)
-        if one is not None and other is not None and one.oid == other.oid:
-            continue
-        what = "added" if one is None else "removed" if other is None else "changed"
-        href = None if other is None else to(repository, "blob", oid, *path.split("/"))
-        sizes = [None if file is None else file.size for file in (one, other)]
-        found.append(Change(path, what, href, sizes[0], sizes[1]))
-    return found
+def _change(repository: Repository, oid: str, one: Difference) -> Change:
+    what = "added" if one.before is None else "removed" if one.after is None else "changed"
+    href = None if one.after is None else to(repository, "blob", oid, *one.path.split("/"))
+    return Change(one.path, what, href, one.before, one.after)

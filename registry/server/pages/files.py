@@ -17,7 +17,7 @@ from registry.server.pages.repository import about, to
 from registry.server.protocol.files import PICTURES
 from registry.storage.blobs import read_blob
 
-PAGE = 500
+PAGE = 300
 """Files and folders of a page."""
 
 MOST_TEXT = 64 * 1024
@@ -51,8 +51,7 @@ def tree(hub: Hub, ask: Asking) -> Response:
     repository, revision = ask.repository, ask.params["revision"]
     folder = ask.params.get("path", "").strip("/")
     commit = hub.history.resolve(repository, revision)
-    files = hub.history.tree(commit).files
-    entries = _entries(repository, revision, folder, files)
+    entries = _entries(repository, revision, folder, hub.history.folder(commit, folder))
     if folder and not entries:
         raise EntryNotFoundError(f"There is no folder {folder!r} at this revision.", folder)
     after = ask.value("after")
@@ -120,25 +119,30 @@ def _trail(repository: Repository, revision: str, path: str) -> list[tuple[str, 
 
 
 def _entries(
-    repository: Repository, revision: str, folder: str, files: Iterable[TreeFile]
+    repository: Repository, revision: str, folder: str, files: Iterable[tuple[str, int, str]]
 ) -> list[Entry]:
-    """Return what is in a folder, by name."""
+    """Return what is in a folder, by name.
+
+    Args:
+        repository: Whose.
+        revision: At which revision.
+        folder: Which one.
+        files: Path, size and digest of each file that is in it or below it.
+    """
     start = f"{folder}/" if folder else ""
     found: list[Entry] = []
     folders: dict[str, tuple[int, int]] = {}
-    for file in files:
-        if not file.path.startswith(start):
-            continue
-        name, slash, _ = file.path[len(start) :].partition("/")
+    for path, size, sha256 in files:
+        name, slash, _ = path[len(start) :].partition("/")
         if slash:
-            count, size = folders.get(name, (0, 0))
-            folders[name] = count + 1, size + file.size
+            count, total = folders.get(name, (0, 0))
+            folders[name] = count + 1, total + size
         else:
-            href = to(repository, "blob", revision, *_segments(file.path))
-            found.append(Entry(name, href, file.size, None, file.sha256))
-    for name, (count, size) in folders.items():
+            href = to(repository, "blob", revision, *_segments(path))
+            found.append(Entry(name, href, size, None, sha256))
+    for name, (count, total) in folders.items():
         href = to(repository, "tree", revision, *_segments(start + name))
-        found.append(Entry(name, href, size, count, None))
+        found.append(Entry(name, href, total, count, None))
     return sorted(found, key=lambda one: one.name)
 
 

@@ -25,7 +25,7 @@ from registry.errors import (
 from registry.history.changes import Put, Remove, RemoveFolder
 from registry.history.git import blob_id, commit_id, tree_id
 from registry.history.repositories import Repository
-from registry.history.trees import TreeFile
+from registry.history.trees import Difference, TreeFile
 from registry.history.uploads import Reader
 from registry.maintenance.rebuild import rebuild
 from registry.search.search import search
@@ -574,3 +574,34 @@ def test_the_version_that_a_commit_holds_is_known(
     head = catalog.history.resolve(repository, "main")
     assert catalog.history.version(head) == published
     assert catalog.history.versions(repository, 5) == [published]
+
+
+def test_a_folder_of_a_commit_is_told_with_all_that_is_below_it(
+    catalog: Catalog, push: Push
+) -> None:
+    commit = push({"d/a": b"1", "d/e/b": b"22", "D2/c": b"3", "d_/x": b"4", "d%/x": b"5"})
+
+    def told(folder: str) -> list[tuple[str, int]]:
+        return sorted((path, size) for path, size, _ in catalog.history.folder(commit, folder))
+
+    assert told("d") == [("d/a", 1), ("d/e/b", 2)]
+    assert told("d_") == [("d_/x", 1)]
+    assert told("D") == told("d/a") == told("absent") == []
+    assert len(told("")) == 6
+
+
+def test_what_differs_between_two_commits_is_told_by_path(catalog: Catalog, push: Push) -> None:
+    first = push({"a": b"1", "b": b"22", "c": b"333", "z": b""})
+    second = push({"b": b"4444", "d/e": b"5"}, Remove("a"), Remove("z"))
+    found = catalog.history.differences(first, second, 9)
+    assert found == [
+        Difference("a", 1, None),
+        Difference("b", 2, 4),
+        Difference("d/e", None, 1),
+        Difference("z", 0, None),
+    ]
+    assert catalog.history.differences(first, second, 1) == found[:1]
+    assert catalog.history.differences(second, second, 9) == []
+    everything = catalog.history.differences(None, second, 9)
+    assert [one.path for one in everything] == [".gitattributes", "b", "c", "d/e"]
+    assert {one.before for one in everything} == {None}
