@@ -58,7 +58,7 @@ class About:
 
     Attributes:
         name: ``owner/name``.
-        owner: The page of its owner.
+        owner: The page of its owner; None for what is left of a deleted adapter.
         href: Its own page.
         kind: What it holds.
         private: Whether only some may see it.
@@ -67,7 +67,7 @@ class About:
     """
 
     name: str
-    owner: str
+    owner: str | None
     href: str
     kind: str
     private: bool
@@ -93,7 +93,7 @@ def about(repository: Repository, tab: str, revision: str) -> About:
         tabs.append(("Lineage", to(repository, "lineage", revision=of_state)))
     return About(
         name=repository.full_name,
-        owner=link(str(repository.ref.owner)),
+        owner=None if repository.ref.is_nameless else link(str(repository.ref.owner)),
         href=to(repository),
         kind=repository.kind,
         private=repository.visibility == "private",

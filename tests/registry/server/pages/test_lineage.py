@@ -112,6 +112,8 @@ def test_a_deleted_parent_is_said_to_be_deleted_and_a_deleted_user_is_not_there(
         f"{GONE} (adapter, seq_bn), part of {GONE}",
     ]
     assert b"middle" not in answer.body
-    assert asks("GET", page.links[GONE]).status == 200
+    left = read(asks("GET", page.links[GONE]))
+    assert left.one("main").all("p")[0].text.startswith("This adapter was deleted.")
+    assert "deleted" not in left.one("h1").links
     users = read(asks("GET", "/bob/one/lineage"))
     assert "Nothing that you may see." in users.one("main").text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -16,7 +17,7 @@ from registry.server.hub import Hub, Settings
 from registry.server.pages.versions.facts import UNSEEN
 from tests.registry.server.pages.conftest import Publish, Push, set_visibility
 from tests.support.asgi import Ask, Client
-from tests.support.foreign import PEFT
+from tests.support.foreign import BERT, PEFT
 from tests.support.html import Element, read
 from tests.support.people import People
 
@@ -154,14 +155,16 @@ def test_versions_are_listed_with_their_aliases_and_yanked_ones_say_so(
     asks: Ask, publish: Publish, people: People
 ) -> None:
     for number in range(1, 4):
-        publish("alice/a", message=f"the {number}.", tags=[str(number)])
+        metrics = [METRIC | {"value": number / 10}]
+        publish("alice/a", message=f"the {number}.", tags=[str(number)], metrics=metrics)
     people.catalog.set_alias(AdapterRef.parse("alice/a@1"), "best")
     people.catalog.yank(AdapterRef.parse("alice/a@3"), "wrong labels")
     page = read(asks("GET", "/alice/a"))
     rows = table(page, "Versions")
     assert [row[0] for row in rows] == ["3 yanked", "2", "1"]
     assert [row[3] for row in rows] == ["Yanked: wrong labels. the 3.", "the 2.", "the 1."]
-    assert [row[4] for row in rows] == ["", "", "best"]
+    assert [row[4] for row in rows] == ["accuracy 0.3", "accuracy 0.2", "accuracy 0.1"]
+    assert [row[5] for row in rows] == ["", "", "best"]
     assert page.links["compare 3 with 2"] == "/compare?left=alice%2Fa%402&right=alice%2Fa%403"
     assert page.links["version 1"] == "/alice/a?revision=v1"
     warnings = [one.text for one in page.all("p", class_="notice warn")]
@@ -291,6 +294,35 @@ def test_a_peft_folder_is_used_with_peft_and_hubkit(asks: Ask, push: Push) -> No
     older = uses(read(asks("GET", "/alice/a?revision=v1")))
     assert 'from_pretrained(model, "alice/a", revision="v1")' in older["With peft"]
     assert older["Only its files"] == "hf download alice/a --revision v1"
+
+
+@pytest.mark.parametrize(
+    ("folder", "only", "kind", "title"),
+    [
+        (PEFT / "lora" / "a", "", "adapter", "With peft"),
+        (BERT / "heads" / "topic", "", "adapter", "With adapters"),
+        (BERT / "heads" / "topic", "head", "adapter", None),
+    ],
+)
+def test_a_folder_of_another_library_is_understood(
+    asks: Ask, push: Push, folder: Path, only: str, kind: str, title: str | None
+) -> None:
+    push("alice/a", {one.name: one.read_bytes() for one in folder.iterdir() if only in one.name})
+    page = read(asks("GET", "/alice/a"))
+    assert facts(page)["Kind"] == kind
+    assert page.links["1"] == "/alice/a?revision=v1"
+    shown = [*uses(page)][1:-1]
+    assert shown == ["With hubkit", *([title] if title else [])]
+    for path in ("tree/main", "commits/main", "lineage"):
+        read(asks("GET", f"/alice/a/{path}"))
+
+
+def test_a_fusion_without_its_parts_says_what_is_missing(asks: Ask, push: Push) -> None:
+    folder = BERT / "seq_bn" / "fusion_abc"
+    push("alice/f", {one.name: one.read_bytes() for one in folder.iterdir() if one.is_file()})
+    page = read(asks("GET", "/alice/f"))
+    assert page.one("p", class_="notice warn").text.startswith("It holds no version.")
+    assert "With adapters" in uses(page)
 
 
 @pytest.mark.parametrize(
