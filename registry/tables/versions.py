@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from registry.manifest import Metric
-from registry.refs import AdapterRef
+from registry.refs import DELETED, AdapterRef
 from registry.tables.models import METRICS, REFS, REPOSITORIES, REVISIONS, TAGS
 
 Parts: TypeAlias = tuple[list[str], list[tuple[int, str]], list[tuple[int, Metric]]]
@@ -187,18 +187,21 @@ def load_digests(
 ) -> dict[str, Version]:
     """Return the versions with these manifests by digest, the first published of several.
 
+    One that has a name comes before what is left of a deleted one.
+
     Args:
         connection: A transaction.
         digests: Those of the manifests.
         readable: The condition on the repositories to look in; default: all of them.
     """
-    newest_first = select_versions().order_by(REVISIONS.c.id.desc())
+    has_name = REPOSITORIES.c.owner.is_distinct_from(DELETED)
+    newest_first = select_versions().order_by(has_name, REVISIONS.c.id.desc())
     if readable is not None:
         newest_first = newest_first.where(readable)
     found: dict[str, Version] = {}
     for batch in batches(digests):
         statement = newest_first.where(REVISIONS.c.manifest_digest.in_(batch))
-        # Of several, the first published one stays.
+        # Of several, the last one stays.
         found.update((one.manifest_digest, one) for _, one in load_versions(connection, statement))
     return found
 

@@ -136,6 +136,17 @@ def test_its_own_earlier_version_that_is_needed_for_one_that_others_are_made_of_
     assert left_of(catalog, three) is None
 
 
+def test_a_copy_that_has_a_name_is_meant_rather_than_what_has_none(
+    catalog: Catalog, one: Version, fused: Version, other_catalog: Catalog
+) -> None:
+    other_catalog.pull(FUSED, catalog)
+    catalog.delete(ONE)
+    copy = catalog.pull(ONE.at(1), other_catalog, name=AdapterRef.parse("ada/two"))
+    assert catalog.parents(fused) == [copy]
+    catalog.delete(copy.ref.repository)
+    assert catalog.parents(fused) == [left_of(catalog, one)]
+
+
 def test_it_travels_with_what_is_made_of_it(
     catalog: Catalog, one: Version, fused: Version, other_catalog: Catalog, tmp_path: Path
 ) -> None:
