@@ -192,6 +192,13 @@ REFUSALS: tuple[tuple[str | range, Callable[[Refused], Maker]], ...] = (
     ("RevisionNotFound", lambda _: (RemoteNotFoundError, "{what} has no such revision: {why}.")),
     ("EntryNotFound", lambda _: (RemoteNotFoundError, "{what} lacks a file: {why}.")),
     ("RepoNotFound", _no_repository),
+    (
+        "NotHosted",
+        lambda _: (
+            RemoteNotFoundError,
+            "There is no repository {what}: nobody has that name on this hub. Check the name.",
+        ),
+    ),
     (range(401, 402), _unknown),
     (range(403, 404), _forbidden),
     (
@@ -206,6 +213,7 @@ REFUSALS: tuple[tuple[str | range, Callable[[Refused], Maker]], ...] = (
             "again.",
         ),
     ),
+    (range(501, 502), lambda _: (RemoteError, "{what} does not do this: {why}.")),
     (
         range(500, 600),
         lambda _: (RemoteUnreachableError, "{what} failed with {why}. Run it again later."),

@@ -90,6 +90,8 @@ def refused(status: int, code: str = "", *, token: bool = False, writes: bool = 
         (refused(412), RemoteError, "changed by someone else"),
         (refused(302), RemoteAnswerError, "sends the request elsewhere"),
         (refused(400), RemoteError, r"refuses with status 400 \(No way\)"),
+        (refused(501, "NotHosted"), RemoteNotFoundError, "nobody has that name on this hub"),
+        (refused(501, "NotSupported"), RemoteError, r"does not do this: status 501 \(No way\)"),
         (refused(507), RemoteUnreachableError, r"failed with status 507 \(No way\)"),
     ],
 )
