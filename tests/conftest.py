@@ -6,10 +6,10 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -17,6 +17,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from registry import Catalog
     from tests.support.hub import Hub
+    from tests.support.misbehaving import MisbehavingHub
+    from tests.support.serving import Server
 
 # The Hugging Face client reads this once, when a test module imports it.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -156,13 +158,32 @@ def other_catalog(tmp_path: Path) -> Catalog:
     return open_catalog(tmp_path / "other-registry")
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub on loopback that Ada is logged in to; HF_HOME is the test's own, the network is on."""
-    from huggingface_hub import constants
+@pytest.fixture(scope="session")
+def hub_server() -> Iterator[Server]:
+    """Where the hubs of tests are, one after the other."""
+    from tests.support.serving import serving
 
-    from tests.support.roundtrip import come_as
-    from tests.support.serving import serve
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def populated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, str]]:
+    """A registry with people and nothing else, and their tokens; to be copied."""
+    from registry import open_catalog
+    from tests.support.hub import populate
+
+    home = tmp_path_factory.mktemp("populated") / "home"
+    catalog = open_catalog(home)
+    tokens = populate(catalog)
+    catalog.close()
+    return home, tokens
+
+
+@pytest.fixture
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_HOME is the test's own, the network is on, and nobody waits before asking again."""
+    from huggingface_hub import constants
 
     home = tmp_path / "hf-home"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -173,6 +194,54 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr("hubkit.hub.session._PAUSES", (0.0, 0.0))
     monkeypatch.setattr("hubkit.hub.download._PAUSES", (0.0, 0.0, 0.0, 0.0))
-    with serve() as hub:
-        come_as(hub, "ada-writes")
+
+
+H = TypeVar("H", bound="Hub")
+
+
+@contextmanager
+def _hub(
+    make: type[H], server: Server, populated: tuple[Path, Mapping[str, str]], home: Path
+) -> Iterator[H]:
+    """A hub that Ada is logged in to."""
+    from registry import open_catalog
+    from tests.support.roundtrip import come_as
+
+    template, tokens = populated
+    catalog = open_catalog(Path(shutil.copytree(template, home)))
+    hub = make(catalog, tokens, server.url)
+    server.app = hub
+    come_as(hub, "ada")
+    try:
+        yield hub
+    finally:
+        server.app = None
+        catalog.close()
+
+
+@pytest.fixture
+def hub(
+    online: None,
+    hub_server: Server,
+    populated: tuple[Path, Mapping[str, str]],
+    tmp_path: Path,
+) -> Iterator[Hub]:
+    """A hub on loopback with nothing in it, that Ada is logged in to."""
+    from tests.support.hub import Hub
+
+    with _hub(Hub, hub_server, populated, tmp_path / "hub") as hub:
+        yield hub
+
+
+@pytest.fixture
+def misbehaving_hub(
+    online: None,
+    hub_server: Server,
+    populated: tuple[Path, Mapping[str, str]],
+    tmp_path: Path,
+) -> Iterator[MisbehavingHub]:
+    """The same, with something in front of it that misbehaves as the test says."""
+    from tests.support.misbehaving import MisbehavingHub
+
+    with _hub(MisbehavingHub, hub_server, populated, tmp_path / "hub") as hub:
         yield hub

@@ -54,11 +54,11 @@ def test_hf_token_is_for_a_hub_on_this_machine_too(
 
 
 def test_a_token_kept_for_a_hub_on_this_machine_comes_before_hf_token(
-    here: Address, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, here: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log_in(here, "ada-writes")
+    log_in(here, hub.tokens["ada"])
     monkeypatch.setenv("HF_TOKEN", "given")
-    assert token_for(here) == "ada-writes"
+    assert token_for(here) == hub.tokens["ada"]
 
 
 def test_what_the_stock_client_keeps_is_for_the_default_hub_alone(here: Address) -> None:
@@ -68,15 +68,16 @@ def test_what_the_stock_client_keeps_is_for_the_default_hub_alone(here: Address)
     assert token_for(here) is None
 
 
-def test_a_token_is_kept_for_its_hub_alone(here: Address) -> None:
+def test_a_token_is_kept_for_its_hub_alone(hub: Hub, here: Address) -> None:
+    token = hub.tokens["ada"]
     assert token_for(here) is None
-    assert log_in(here, "ada-writes\n") == "ada"
-    assert token_for(here) == "ada-writes"
+    assert log_in(here, f"{token}\n") == "ada"
+    assert token_for(here) == token
     assert token_for(DEFAULT) is None
     assert token_for(OTHER) is None
     path = Path(constants.HF_HOME) / FILE_NAME
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert json.loads(path.read_text()) == {here.url: "ada-writes"}
+    assert json.loads(path.read_text()) == {here.url: token}
 
 
 def test_a_token_that_the_hub_does_not_know_is_not_kept(here: Address) -> None:
@@ -96,7 +97,7 @@ def test_what_cannot_be_a_token_is_refused_before_it_is_sent(
 
 def test_a_hub_that_does_not_answer_is_told(hub: Hub) -> None:
     with pytest.raises(RemoteUnreachableError):
-        log_in(Address("http://127.0.0.1:9"), "ada-writes")
+        log_in(Address("http://127.0.0.1:9"), "given")
 
 
 @pytest.mark.parametrize("token", ["secret\nsecond", "secret words", "tökén-secret", "secret\x07"])
@@ -124,4 +125,4 @@ def test_what_is_kept_is_checked_and_never_told(here: Address) -> None:
 def test_offline_nobody_can_log_in(here: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(RemoteUnreachableError, match=r"HF_HUB_OFFLINE is set, so .* is not asked"):
-        log_in(here, "ada-writes")
+        log_in(here, "given")

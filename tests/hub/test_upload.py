@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,21 @@ from hubkit.hub.upload import commit
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog
 from tests.support.foreign import PEFT, copy
-from tests.support.hub import Hub
-from tests.support.roundtrip import LORA, WEIGHTS, pull, push
+from tests.support.hub import Asked, Hub
+from tests.support.misbehaving import MisbehavingHub
+from tests.support.roundtrip import LORA, WEIGHTS, come_as, pull, push
 from tests.support.shelf import publish_lora
 
-DIGEST = hashlib.sha256(LORA[WEIGHTS]).hexdigest()
+BATCH = "/ada/film.git/info/lfs/objects/batch"
 
 
 def asked(hub: Hub) -> list[tuple[str | None, str, str]]:
-    """Requests about large files, with whose token they came."""
-    return [one for one in hub.requests if "lfs" in one[2]]
+    """Requests about large files, with whose token they came; a signed address is cut."""
+    return [
+        (one.by, one.method, "/_lfs/" if one.path.startswith("/_lfs/") else one.path)
+        for one in hub.requests
+        if "lfs" in one.path
+    ]
 
 
 def test_weights_go_by_lfs_and_come_back_to_the_byte(
@@ -34,14 +38,14 @@ def test_weights_go_by_lfs_and_come_back_to_the_byte(
 ) -> None:
     version = publish_lora(catalog)
     push(catalog, hub, "film")
-    assert hub.objects == {DIGEST: LORA[WEIGHTS]}
-    assert hub.repos["ada/film"].lfs == {WEIGHTS}
-    batch = "/ada/film.git/info/lfs/objects"
+    assert hub.repos["ada/film"].large() == {WEIGHTS}
     assert asked(hub) == [
-        ("ada", "POST", f"{batch}/batch"),
-        (None, "PUT", f"/lfs/{DIGEST}"),
-        ("ada", "POST", f"{batch}/verify"),
+        ("ada", "POST", BATCH),
+        (None, "PUT", "/_lfs/"),
+        ("ada", "POST", BATCH.replace("batch", "verify")),
     ]
+    (sent,) = [one for one in hub.requests if one.method == "PUT"]
+    assert sent.body == LORA[WEIGHTS]
     pulled = pull(other_catalog, hub, "ada/film")
     assert pulled.manifest_digest == version.manifest_digest
     folder = other_catalog.folder(pulled)
@@ -56,30 +60,26 @@ def test_what_the_hub_has_is_not_sent_again(catalog: Catalog, hub: Hub, tmp_path
     publish_folder(catalog, folder, AdapterRef.parse("film"), task="film")
     hub.requests.clear()
     push(catalog, hub, "film")
-    assert [path for _, _, path in asked(hub)] == ["/ada/film.git/info/lfs/objects/batch"]
+    assert asked(hub) == [("ada", "POST", BATCH)]
     assert hub.repos["ada/film"].files("v2")[WEIGHTS] == LORA[WEIGHTS]
 
 
 def test_an_upload_that_fails_for_a_moment_is_tried_again(
-    catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, misbehaving_hub: MisbehavingHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hubkit.hub.upload._PAUSES", (0.0,))
-    hub.refuse = {"/lfs/": 503}
-    tried = []
+    hub = misbehaving_hub
+    hub.refusals = {"/_lfs/": 503}
 
-    def recover(method: str, path: str) -> None:
-        if method == "PUT":
-            tried.append(path)
-        if len(tried) == 2 or "info" in path:
-            hub.refuse = {}
-        elif method == "PUT":
-            hub.refuse = {"/lfs/": 503}
+    def recover(asked: Asked) -> None:
+        if len(hub.paths("PUT")) == 2:
+            hub.refusals = {}
 
     hub.before = recover
     publish_lora(catalog)
     push(catalog, hub, "film")
-    assert len(tried) == 2
-    assert hub.objects == {DIGEST: LORA[WEIGHTS]}
+    assert len(hub.paths("PUT")) == 2
+    assert hub.repos["ada/film"].files()[WEIGHTS] == LORA[WEIGHTS]
 
 
 # The stock client uses httpx2 in a way that it deprecates.
@@ -97,14 +97,16 @@ def test_the_stock_client_sends_the_same(
         contents[f"{name}.safetensors"] = tmp_path / name
         (tmp_path / name).write_bytes(name.encode() + bytes(1000))
     sent = []
-    for name in ("stock", "own"):
-        repo = hub.create(f"ada/{name}", {"old.txt": b"x"})
+    # Who sent some bytes before, or may read them, need not send them.
+    for name in ("ada/stock", "bob/own"):
+        repo = hub.create(name, {"old.txt": b"x"}, private=True)
         parent = repo.branches["main"]
-        hub.bodies.clear()
-        hub.objects.clear()
-        if name == "own":
+        before = repo.files()
+        hub.requests.clear()
+        come_as(hub, name.partition("/")[0])
+        if name == "bob/own":
             with open_session(Address(hub.url)) as session:
-                there = Repository(Address(hub.url), "ada/own")
+                there = Repository(Address(hub.url), "bob/own")
                 commit(
                     session,
                     there,
@@ -116,7 +118,7 @@ def test_the_stock_client_sends_the_same(
                     parent=parent,
                 )
         else:
-            api = HfApi(endpoint=hub.url, token="ada-writes")
+            api = HfApi(endpoint=hub.url, token=hub.tokens["ada"])
             adding = [CommitOperationAdd(path, content) for path, content in contents.items()]
             api.create_commit(
                 "ada/stock",
@@ -126,13 +128,13 @@ def test_the_stock_client_sends_the_same(
             )
         sent.append(_bodies(hub, name, parent))
         assert repo.files() == {
-            ".gitattributes": b"* text\n",
+            ".gitattributes": before[".gitattributes"],
             **{
                 path: content if isinstance(content, bytes) else content.read_bytes()
                 for path, content in contents.items()
             },
         }
-        assert repo.lfs == {"a.safetensors", "b.safetensors"}
+        assert repo.large() == {"a.safetensors", "b.safetensors"}
     assert sent[0] == sent[1]
     assert len(sent[0]) == 7, "preupload, batch, two files, two verifications, commit"
 
@@ -140,13 +142,15 @@ def test_the_stock_client_sends_the_same(
 def _bodies(hub: Hub, name: str, parent: str) -> list[Any]:
     """What was sent, without the order of files, the names of both repositories and parents."""
     found = []
-    for method, path, body in hub.bodies:
-        path = path.replace(f"ada/{name}", "ada/x")
+    for asked in hub.requests:
+        if not asked.body:
+            continue
+        path = asked.path.replace(name, "ada/x")
         lines: list[Any] = []
-        if method == "PUT":
-            lines = [body.hex()]
+        if asked.method == "PUT":
+            path, lines = "", [asked.body.hex()]
         else:
-            for line in body.split(b"\n"):
+            for line in asked.body.split(b"\n"):
                 if line:
                     lines.append(json.loads(line.replace(parent.encode(), b"PARENT")))
         for line in lines:
@@ -155,5 +159,7 @@ def _bodies(hub: Hub, name: str, parent: str) -> list[Any]:
                 for key in ("files", "objects"):
                     if key in line:
                         line[key].sort(key=lambda one: str(sorted(one.items())))
-        found.append((method, path, sorted(json.dumps(line, sort_keys=True) for line in lines)))
+        found.append(
+            (asked.method, path, sorted(json.dumps(line, sort_keys=True) for line in lines))
+        )
     return sorted(found)

@@ -23,6 +23,7 @@ from registry.folders.card import parse_card
 from registry.manifest import BaseModelInfo
 from tests.support.foreign import BASE, BERT, HEAD, PEFT, copy, edit
 from tests.support.hub import Hub
+from tests.support.misbehaving import MisbehavingHub
 from tests.support.roundtrip import come_as, push
 from tests.support.shelf import publish_head, publish_on_base
 
@@ -161,8 +162,8 @@ def test_a_fusion_goes_with_all_that_it_is_made_of(catalog: Catalog, hub: Hub) -
 @pytest.mark.parametrize(
     ("setting", "error", "message"),
     [
-        ({"token": "ada-reads"}, RemoteAccessError, "has no right to write to it"),
-        ({"token": "ada-reads", "there": {}}, RemoteAccessError, "has no right to write to it"),
+        ({"token": "ada reads"}, RemoteAccessError, "has no right to write to it"),
+        ({"token": "ada reads", "there": {}}, RemoteAccessError, "has no right to write to it"),
         ({"there": {"train.py": b"x"}}, ConflictError, "holds train.py"),
     ],
     ids=["a new repository", "an empty one", "that of something else"],
@@ -178,7 +179,7 @@ def test_what_the_hub_refuses_is_not_published_here_either(
         publish(catalog, name, BERT / "seq_bn" / folder)
         if "there" in setting:
             hub.create(f"ada/{name}", setting["there"])  # type: ignore[arg-type]
-    come_as(hub, str(setting.get("token", "ada-writes")))
+    come_as(hub, str(setting.get("token", "ada")))
     before = {name: len(repo.commits) for name, repo in hub.repos.items()}
     with pytest.raises(error, match=message):
         push(catalog, hub, "both", "ada/both", base="team/bert")
@@ -187,11 +188,13 @@ def test_what_the_hub_refuses_is_not_published_here_either(
     assert {name: len(repo.commits) for name, repo in hub.repos.items()} == before
 
 
-def test_a_hub_that_does_not_say_who_may_write_is_published_to(catalog: Catalog, hub: Hub) -> None:
+def test_a_hub_that_does_not_say_who_may_write_is_published_to(
+    catalog: Catalog, misbehaving_hub: MisbehavingHub
+) -> None:
     publish(catalog, "topic")
-    hub.create("ada/topic")
-    hub.refuse = {"/auth-check/": 404}
-    assert push(catalog, hub, "topic", base="team/bert").new
+    misbehaving_hub.create("ada/topic")
+    misbehaving_hub.refusals = {"/auth-check/": 404}
+    assert push(catalog, misbehaving_hub, "topic", base="team/bert").new
 
 
 def test_nothing_is_renamed_unless_all_can_be(catalog: Catalog, hub: Hub) -> None:

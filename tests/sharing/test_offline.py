@@ -21,9 +21,9 @@ from tests.support.shelf import publish_lora
 def test_what_was_pulled_outlives_the_repository_and_the_hub(
     catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub.create("bob/film", LORA)
+    repo = hub.create("bob/film", LORA)
     here = pull(catalog, hub, "bob/film")
-    hub.repos.clear()
+    repo.delete()
     assert (catalog.folder(here) / WEIGHTS).read_bytes() == LORA[WEIGHTS]
     with pytest.raises(RemoteNotFoundError):
         pull(catalog, hub, "bob/film")
@@ -40,7 +40,7 @@ def test_offline_a_branch_is_not_taken_for_the_newest_version(
     repo = hub.create("bob/film", LORA)
     pull(catalog, hub, "bob/film")
     other = (PEFT / "lora" / "b" / WEIGHTS).read_bytes()
-    repo.commit("next", repo.files() | {WEIGHTS: other}, "on another branch")
+    repo.put({WEIGHTS: other}, branch="next")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(RemoteUnreachableError):
         pull(catalog, hub, "bob/film@next")

@@ -12,6 +12,7 @@ from registry.errors import CorruptBlobError
 from registry.maintenance.fsck import check_registry
 from tests.support.foreign import BERT
 from tests.support.hub import Hub
+from tests.support.misbehaving import MisbehavingHub, about
 from tests.support.roundtrip import LORA, WEIGHTS, pull, push
 from tests.support.shelf import publish_head
 
@@ -65,7 +66,7 @@ def test_a_repository_that_hubkit_never_saw_gives_its_files_back(
 ) -> None:
     repo = hub.create("bob/film", LORA)
     version = pull(catalog, hub, "bob/film")
-    repo.commit("main", {"gone.txt": b"the branch moved on"}, "moved")
+    repo.put({"new.txt": b"the branch moved on"}, removed=LORA)
     path = damage(catalog, digest_of(catalog, version, WEIGHTS))
     assert (catalog.folder(version) / WEIGHTS).read_bytes() == LORA[WEIGHTS]
     assert path.read_bytes() == LORA[WEIGHTS]
@@ -93,31 +94,39 @@ def test_a_manifest_that_was_written_here_comes_back_with_a_pull(
 
 
 def test_what_was_changed_on_the_hub_is_not_taken(
-    other_catalog: Catalog, hub: Hub, pulled: Version
+    catalog: Catalog, other_catalog: Catalog, misbehaving_hub: MisbehavingHub
 ) -> None:
+    hub = misbehaving_hub
+    publish_head(catalog)
+    push(catalog, hub, "topic")
+    version = pull(other_catalog, hub, "ada/topic")
     name = "model_head.safetensors"
-    digest = digest_of(other_catalog, pulled, name)
-    repo = hub.repos["ada/topic"]
-    repo.tags["v1"] = repo.commit("main", repo.files() | {name: b"other"}, "by hand")
-    path = damage(other_catalog, digest)
+    path = damage(other_catalog, digest_of(other_catalog, version, name))
+    hub.lies = {"/tree/": about(name, lambda one: one | {"oid": "0" * 40, "lfs": None})}
     with pytest.raises(CorruptBlobError, match=f"It came from {hub.url}/ada/topic@v1, but: "):
-        other_catalog.folder(pulled)
+        other_catalog.folder(version)
     assert not path.exists()
 
 
-@pytest.mark.parametrize("why", ["deleted", "nobody"])
-def test_a_hub_that_is_of_no_help_is_told(
-    other_catalog: Catalog, hub: Hub, pulled: Version, why: str
+def test_a_repository_that_was_deleted_is_of_no_help(
+    other_catalog: Catalog, hub: Hub, pulled: Version
 ) -> None:
     damage(other_catalog, digest_of(other_catalog, pulled, "model_head.safetensors"))
-    if why == "deleted":
-        hub.repos.clear()
-    else:
-        hub.refuse = {"ada": 503}
-    with pytest.raises(CorruptBlobError, match=r"It came from .*/ada/topic@v1, but: ") as caught:
+    hub.repos["ada/topic"].delete()
+    message = r"It came from .*/ada/topic@v1, but: .*There is no repository"
+    with pytest.raises(CorruptBlobError, match=message):
         other_catalog.folder(pulled)
-    expected = "There is no repository" if why == "deleted" else "failed with status 503"
-    assert expected in str(caught.value)
+
+
+def test_a_hub_that_fails_is_of_no_help(catalog: Catalog, misbehaving_hub: MisbehavingHub) -> None:
+    misbehaving_hub.create("bob/film", LORA)
+    version = pull(catalog, misbehaving_hub, "bob/film")
+    damage(catalog, digest_of(catalog, version, WEIGHTS))
+    misbehaving_hub.refusals = {"bob": 503}
+    with pytest.raises(
+        CorruptBlobError, match=r"It came from .*/bob/film@.*failed with status 503"
+    ):
+        catalog.folder(version)
 
 
 def test_offline_the_cache_of_the_client_is_an_origin(

@@ -55,7 +55,7 @@ def test_again_changes_nothing(catalog: Catalog, other_catalog: Catalog, hub: Hu
     hub.requests.clear()
     assert pull(other_catalog, hub, "ada/film") == first
     assert len(other_catalog.versions(first.ref)) == 1
-    assert not any(method == "GET" and "/resolve/" in path for _, method, path in hub.requests)
+    assert hub.paths("GET", "/resolve/") == []
 
 
 def test_versions_are_told_apart_by_number_tag_and_branch(
@@ -83,6 +83,17 @@ def test_what_a_fusion_is_made_of_comes_along(
     pull(other_catalog, hub, "ada/both")
     names = [str(version.ref) for version in search(other_catalog).items]
     assert names == ["ada/both@1", "ada/b@1", "ada/a@1"]
+
+
+def test_so_does_what_was_deleted_there_since(
+    catalog: Catalog, other_catalog: Catalog, hub: Hub
+) -> None:
+    publish_fusion(catalog)
+    push(catalog, hub, "both")
+    hub.repos["ada/b"].delete()
+    here = pull(other_catalog, hub, "ada/both")
+    there = catalog.resolve(AdapterRef.parse("b"))
+    assert there.manifest_digest in {one.manifest_digest for one in other_catalog.parents(here)}
 
 
 def test_so_it_does_with_a_learned_mix_whose_weights_are_the_same(

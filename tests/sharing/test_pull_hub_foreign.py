@@ -28,8 +28,9 @@ from tests.support.roundtrip import LORA, WEIGHTS, nothing_in, pull
 @pytest.mark.parametrize("lfs", [False, True])
 def test_a_plain_peft_repository_is_registered_too(catalog: Catalog, hub: Hub, lfs: bool) -> None:
     card = b"---\nbase_model: tiny-bert\nlicense: mit\nlibrary_name: peft\n---\n# A card\n"
-    repo = hub.create("bob/film", {**LORA, "README.md": card, "training_args.bin": b"code"})
-    repo.lfs = {WEIGHTS} if lfs else set()
+    repo = hub.create("bob/film")
+    files = {**LORA, "README.md": card, "training_args.bin": b"code"}
+    repo.put(files, large=None if lfs else False)
     here = pull(catalog, hub, "bob/film")
     assert (str(here.ref), here.method, here.license) == ("bob/film@1", "lora", "mit")
     assert (here.base_model, here.base_fingerprint) == ("tiny-bert", None)
@@ -37,7 +38,7 @@ def test_a_plain_peft_repository_is_registered_too(catalog: Catalog, hub: Hub, l
     assert {path.name for path in written.iterdir()} == {*LORA, "README.md", "hubkit.json"}
     assert (written / WEIGHTS).read_bytes() == LORA[WEIGHTS]
     assert catalog.origins(here) == [f"{hub.url}/bob/film@{repo.branches['main']}"]
-    assert not any("training_args" in path for _, _, path in hub.requests)
+    assert hub.paths("GET", "training_args") == []
 
 
 def test_a_plain_adapterhub_repository_is_converted(catalog: Catalog, hub: Hub) -> None:
@@ -54,7 +55,7 @@ def test_what_the_stock_client_pushed_is_pulled(
     catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    api = HfApi(endpoint=hub.url, token="ada-writes")
+    api = HfApi(endpoint=hub.url, token=hub.tokens["ada"])
     api.create_repo("ada/film")
     api.upload_folder(repo_id="ada/film", folder_path=PEFT / "seq_cls" / "a")
     assert pull(catalog, hub, "ada/film").task_type == "text-classification"
@@ -62,8 +63,8 @@ def test_what_the_stock_client_pushed_is_pulled(
 
 def test_the_tags_of_a_plain_repository_are_no_versions(catalog: Catalog, hub: Hub) -> None:
     repo = hub.create("bob/film", dict.fromkeys(LORA, b"old"))
-    repo.tags["v7"] = repo.branches["main"]
-    repo.commit("main", LORA, "new")
+    repo.tag("v7")
+    repo.put(LORA)
     here = pull(catalog, hub, "bob/film")
     assert here.number == 1
     assert (catalog.folder(here) / WEIGHTS).read_bytes() == LORA[WEIGHTS]
@@ -74,7 +75,7 @@ def test_a_plain_repository_that_changed_is_the_next_version(catalog: Catalog, h
     first = pull(catalog, hub, "bob/film")
     assert pull(catalog, hub, "bob/film") == first
     other = (PEFT / "lora" / "b" / WEIGHTS).read_bytes()
-    repo.commit("main", repo.files() | {WEIGHTS: other}, "better")
+    repo.put({WEIGHTS: other})
     assert pull(catalog, hub, "bob/film").number == 2
 
 
@@ -84,7 +85,7 @@ def test_a_repository_that_is_no_adapter_is_refused_before_any_of_it_is_fetched(
     hub.create("bob/model", {"config.json": b"{}", "model.safetensors": b"x"})
     with pytest.raises(FolderError, match=r"bob/model holds no adapter: .*may be a base model"):
         pull(catalog, hub, "bob/model")
-    assert not any("/resolve/" in path for _, _, path in hub.requests)
+    assert hub.paths("GET", "/resolve/") == []
 
 
 def test_a_repository_with_an_unsound_adapter_is_refused(catalog: Catalog, hub: Hub) -> None:
@@ -116,12 +117,12 @@ def test_a_tag_of_a_plain_repository_is_a_revision_and_gives_no_number(
     catalog: Catalog, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo = hub.create("bob/film", LORA)
-    repo.tags["v7"] = repo.branches["main"]
+    repo.tag("v7")
     assert pull(catalog, hub, "bob/film@v7").number == 1
     with pytest.raises(RemoteNotFoundError, match=r"not made by hubkit.*pull .*/bob/film/tree/v7"):
         pull(catalog, hub, "bob/film@7")
     other = (PEFT / "lora" / "b" / WEIGHTS).read_bytes()
-    repo.commit("main", repo.files() | {WEIGHTS: other}, "better")
+    repo.put({WEIGHTS: other})
     assert pull(catalog, hub, "bob/film").number == 2
     shutil.rmtree(catalog.home)
     catalog.home.mkdir()

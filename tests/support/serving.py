@@ -1,36 +1,44 @@
-"""Run the small hub for a test."""
+"""A server on loopback for all tests of a process: one after the other puts its hub there."""
 
 from __future__ import annotations
 
+import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.support.hub import Hub
+
+class Server:
+    """Answers on a port of 127.0.0.1.
+
+    Attributes:
+        url: Where.
+        app: What answers.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None, "a request came after its test"
+        await self.app(scope, receive, send)
 
 
 @contextmanager
-def serve() -> Iterator[Hub]:
-    """Run a hub on a free port of 127.0.0.1."""
-    hub = Hub()
-    config = uvicorn.Config(
-        hub.app(), host="127.0.0.1", port=0, log_level="critical", lifespan="off"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    started = datetime.now(UTC)
-    while not server.started:
-        assert (datetime.now(UTC) - started).total_seconds() < 30
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    hub.url = f"http://127.0.0.1:{port}"
-    try:
-        yield hub
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
+def serving() -> Iterator[Server]:
+    """Run a server until the block ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        served = Server(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        config = uvicorn.Config(served, interface="asgi3", log_level="critical", lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        try:
+            yield served
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)

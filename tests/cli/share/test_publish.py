@@ -10,6 +10,7 @@ from hubkit.cli import main
 from registry import AdapterRef, open_catalog
 from tests.support.foreign import BASE, BERT, PEFT
 from tests.support.hub import Hub
+from tests.support.misbehaving import MisbehavingHub
 
 Run = Callable[..., Result]
 MakeFolder = Callable[..., Path]
@@ -147,13 +148,15 @@ def test_a_name_goes_to_a_hub(run: Run, hub: Hub) -> None:
 
 
 def test_a_tag_that_was_missing_is_set_without_a_word_of_the_client(
-    run: Run, hub: Hub, caplog: pytest.LogCaptureFixture
+    run: Run, misbehaving_hub: MisbehavingHub, caplog: pytest.LogCaptureFixture
 ) -> None:
     run("publish", PEFT / "lora" / "a", "--name", "film", "--task", "film")
+    hub = misbehaving_hub
+    hub.know_no_versions()
     hub.create("ada/film")
-    hub.refuse = {"/tag/": 403}
+    hub.refusals = {"/tag/": 403}
     run("publish", "film", "--to", hub.url, status=1)
-    hub.refuse = {}
+    hub.refusals = {}
     run("publish", "film", "--to", hub.url)
     assert hub.repos["ada/film"].tags
     assert not [one for one in caplog.records if one.name.startswith("huggingface_hub")]

@@ -8,7 +8,9 @@ from click.testing import Result
 from registry import AdapterRef, Version, open_catalog
 from tests.support.foreign import BASE, PEFT
 from tests.support.hub import Hub
+from tests.support.misbehaving import MisbehavingHub
 from tests.support.models import base_folder
+from tests.support.roundtrip import LORA, WEIGHTS
 
 Run = Callable[..., Result]
 Publish = Callable[..., Version]
@@ -56,11 +58,14 @@ def test_a_hub_has_no_adapters_without_owner(run: Run) -> None:
     )
 
 
-def test_a_connection_that_breaks_and_is_gone_on_with_is_not_told(run: Run, hub: Hub) -> None:
-    hub.create("bob/film", {path.name: path.read_bytes() for path in (PEFT / "lora/a").iterdir()})
-    hub.cut = {"adapter_model.safetensors": 1}
+def test_a_connection_that_breaks_and_is_gone_on_with_is_not_told(
+    run: Run, misbehaving_hub: MisbehavingHub
+) -> None:
+    hub = misbehaving_hub
+    hub.create("bob/film", LORA)
+    hub.cut = {WEIGHTS: 1}
     assert run("pull", "bob/film", "--from", hub.url).stderr == ""
-    assert hub.cut == {"adapter_model.safetensors": 0}
+    assert hub.cut == {WEIGHTS: 0}
 
 
 def test_unknown_adapter(run: Run, other: Path) -> None:
@@ -70,12 +75,8 @@ def test_unknown_adapter(run: Run, other: Path) -> None:
     assert f"`HUBKIT_HOME={other} hubkit list` shows those" in result.stderr
 
 
-def lora(hub: Hub, name: str) -> None:
-    hub.create(name, {path.name: path.read_bytes() for path in (PEFT / "lora" / "a").iterdir()})
-
-
 def test_a_hub_is_told_from_a_folder(run: Run, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    lora(hub, "bob/film")
+    hub.create("bob/film", LORA)
     assert run("pull", "bob/film", "--from", hub.url).stdout == "bob/film@1\n"
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     assert run("pull", "hf:bob/film@main", "--name", "film").stdout == "film@1\n"
@@ -124,9 +125,9 @@ ESCAPE = "\x1b[2J\x1b]0;title\x07"
 
 @pytest.mark.parametrize("where", ["file", "tag", "configuration", "manifest"])
 def test_what_a_hub_calls_things_cannot_command_the_terminal(
-    run: Run, hub: Hub, publish: Publish, where: str
+    run: Run, misbehaving_hub: MisbehavingHub, publish: Publish, where: str
 ) -> None:
-    files = {path.name: path.read_bytes() for path in (PEFT / "lora/a").iterdir()}
+    hub, files, wanted = misbehaving_hub, dict(LORA), "bob/film"
     if where == "configuration":
         config = json.loads(files["adapter_config.json"])
         files["adapter_config.json"] = json.dumps(config | {"peft_type": ESCAPE}).encode()
@@ -135,20 +136,24 @@ def test_what_a_hub_calls_things_cannot_command_the_terminal(
         text = published.to_json().replace(b"A film", json.dumps(ESCAPE)[1:-1].encode())
         files["hubkit.json"] = text
     elif where == "file":
-        files[f"{ESCAPE}.txt"] = b"x"
-    repo = hub.create("bob/film", files)
-    if where == "tag":
-        repo.tags[f"v1{ESCAPE}"] = repo.branches["main"]
-    result = run(
-        "pull", "bob/film@1" if where == "tag" else "bob/film", "--from", hub.url, status=1
-    )
+        entry = {"type": "file", "path": f"{ESCAPE}.txt", "size": 1, "oid": "a" * 40}
+        hub.lies = {"/tree/": lambda entries: [*entries, entry]}
+    else:
+        tag, wanted = {"name": f"v1{ESCAPE}", "targetCommit": "a" * 40}, "bob/film@7"
+        hub.lies = {"/refs": lambda refs: refs | {"tags": [tag]}}
+    hub.create("bob/film", files)
+    result = run("pull", wanted, "--from", hub.url, status=1)
     assert result.stderr.startswith("Error: ")
     assert result.output.replace("\n", "").isprintable()
 
 
-def test_nor_can_what_lies_where_one_publishes(run: Run, hub: Hub, publish: Publish) -> None:
+def test_nor_can_what_lies_where_one_publishes(
+    run: Run, misbehaving_hub: MisbehavingHub, publish: Publish
+) -> None:
     publish("film")
-    hub.create("ada/film", {f"{ESCAPE}.txt": b"x"})
-    result = run("publish", "film", "--to", hub.url, status=1)
+    misbehaving_hub.create("ada/film")
+    siblings = [{"rfilename": f"{ESCAPE}.txt"}]
+    misbehaving_hub.lies = {"/models/ada/film": lambda told: told | {"siblings": siblings}}
+    result = run("publish", "film", "--to", misbehaving_hub.url, status=1)
     assert "title .txt, which hubkit did not put there" in result.stderr
     assert result.output.replace("\n", "").isprintable()
