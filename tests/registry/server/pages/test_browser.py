@@ -84,7 +84,12 @@ class Shelf:
             description="Says whether a review likes the film.",
         )  # fmt: skip
         book = self.publish("bob/book-sentiment", task="sentiment", metrics=[metric(0.88)])
-        self.publish("acme/topics", task="topics", language="de", tags=["news"])
+        draft = self.publish("acme/draft", task="topics")
+        self.publish(
+            "acme/topics", kind="stack", method={"type": "stack"}, parents=[pin(draft)],
+            task="topics", language="de", tags=["news"],
+        )  # fmt: skip
+        self.people.catalog.delete(AdapterRef.parse("acme/draft"))
         better = self.publish(
             "alice/film-sentiment", card=CARD + "\nMore rows.\n", task="sentiment",
             metrics=[metric(0.93)], labels=["bad", "good"],
@@ -193,6 +198,7 @@ PLACES = {
     "commits": "/alice/film-sentiment/commits/main",
     "commit": "/alice/film-sentiment/commit/v2",
     "lineage": "/alice/reviews-fusion/lineage",
+    "lineage of what is gone": "/acme/topics/lineage",
     "compare": "/compare?left=alice/film-sentiment@1&right=alice/film-sentiment@2",
     "nothing compared": "/compare",
     "nothing ranked": "/leaderboards?dataset=nothing",
@@ -344,5 +350,6 @@ def test_who_signs_in_with_a_token_as_password_sees_what_is_theirs(
     browser.driver.get(f"{address}/alice")
     assert "Signed in as alice" in browser.text
     assert "alice/secret-plans" in browser.text
+    assert browser.problems() == []
     browser.open("/alice")
     assert "alice/secret-plans" not in browser.text
