@@ -62,6 +62,7 @@ from registry.history.trees import (
     find_differences,
     find_file,
     find_files,
+    has_ending,
     load_folder,
     load_tree,
 )
@@ -356,6 +357,16 @@ class History:
         with self._database.read() as connection:
             require_commit(connection, commit)
             return find_files(connection, commit.tree_id, paths)
+
+    def has_ending(self, commit: Commit, endings: Collection[str]) -> bool:
+        """Whether the path of any file of a commit ends so.
+
+        Raises:
+            RevisionNotFoundError: The commit is no longer there.
+        """
+        with self._database.read() as connection:
+            require_commit(connection, commit)
+            return has_ending(connection, commit.tree_id, endings)
 
     def folder(self, commit: Commit, folder: str) -> list[tuple[str, int, str]]:
         """Return the files of a commit that are in a folder or below it; see `load_folder`.

@@ -274,6 +274,13 @@ def find_differences(
     return sorted((Difference(*row) for row in rows), key=lambda found: found.path)[:limit]
 
 
+def has_ending(connection: Connection, id: int, endings: Collection[str]) -> bool:
+    """Whether the path of any file of a tree ends so."""
+    ends = or_(*(TREE_FILES.c.path.endswith(one, autoescape=True) for one in endings))
+    found = select(TREE_FILES.c.path).where(TREE_FILES.c.tree_id == id, ends).limit(1)
+    return connection.scalar(found) is not None
+
+
 def find_files(connection: Connection, id: int, paths: Collection[str]) -> dict[str, TreeFile]:
     """Return those files of a tree that are at some paths, by path."""
     rows = connection.execute(

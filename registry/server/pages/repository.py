@@ -38,6 +38,12 @@ VERSIONS = 20
 NAMES = 50
 """Branches and tags that are shown; more are counted."""
 
+METRICS = 100
+"""Metrics of each kind that are shown; more are counted."""
+
+DESCRIPTION = 2000
+"""Characters of a description that are shown."""
+
 RELATIVES = 24
 """Adapters that a version is made of, or that use it, among its facts; its lineage has more."""
 
@@ -138,6 +144,7 @@ def show(hub: Hub, ask: Asking) -> Response:
         repository=repository,
         revision=revision,
         files=files,
+        has_data=repository.kind == "dataset" and history.has_ending(commit, using.DATA),
         facts=listed,
         version=version,
         labels=0 if manifest is None else len(manifest.labels),
@@ -163,8 +170,8 @@ def show(hub: Hub, ask: Asking) -> Response:
         card_file=to(repository, "blob", revision, CARD_NAME),
         facts=[*known, *facts.facts_of_card(repository, listed, version)],
         training=[] if manifest is None else facts.facts_of_training(manifest),
-        metrics=() if version is None else version.metrics,
-        measurements=_measurements(hub, version),
+        description=_description(version),
+        **_numbers(hub, version),
         attention=attention,
         pictures=[
             (to(repository, "resolve", commit.oid, name), told)
@@ -211,8 +218,23 @@ def _attention(hub: Hub, manifest: Manifest | None, parents: Relatives) -> HeatM
     return heat_map(content, names)
 
 
-def _measurements(hub: Hub, version: Version | None) -> Sequence[Measurement]:
-    return () if version is None else hub.catalog.measurements([version]).get(version.ref, ())
+def _description(version: Version | None) -> str:
+    text = "" if version is None else version.description.strip()
+    return text if len(text) <= DESCRIPTION else f"{text[:DESCRIPTION]}…"
+
+
+def _numbers(hub: Hub, version: Version | None) -> Mapping[str, Any]:
+    """Return what was measured of a version, before it was published and since."""
+    recorded: Sequence[Measurement] = ()
+    if version is not None:
+        recorded = hub.catalog.measurements([version]).get(version.ref, ())
+    metrics = () if version is None else version.metrics
+    return {
+        "measurements": recorded[:METRICS],
+        "more_measurements": len(recorded[METRICS:]),
+        "metrics": metrics[:METRICS],
+        "more_metrics": len(metrics[METRICS:]),
+    }
 
 
 def _names(hub: Hub, ask: Asking) -> Mapping[str, Any]:

@@ -605,3 +605,9 @@ def test_what_differs_between_two_commits_is_told_by_path(catalog: Catalog, push
     everything = catalog.history.differences(None, second, 9)
     assert [one.path for one in everything] == [".gitattributes", "b", "c", "d/e"]
     assert {one.before for one in everything} == {None}
+
+
+def test_a_commit_is_asked_for_files_with_an_ending(catalog: Catalog, push: Push) -> None:
+    commit = push({"d/a.csv": b"1", "b_csv": b"2"})
+    assert catalog.history.has_ending(commit, [".parquet", ".csv"])
+    assert not catalog.history.has_ending(commit, [".parquet", "%.c"])

@@ -17,6 +17,9 @@ MOST_BYTES = 256 * 1024
 MOST_PARTS = 24
 """Parts of a fusion that are shown."""
 
+MOST_SITES = 128
+"""Places that are shown."""
+
 SHADES = 10
 """Shades from 0 to 1."""
 
@@ -75,6 +78,7 @@ class HeatMap:
         parts: What the parts are called.
         sites: The rows of the table.
         more: How many parts are left out.
+        more_sites: How many places are left out.
     """
 
     data: str
@@ -82,6 +86,7 @@ class HeatMap:
     parts: tuple[str, ...]
     sites: tuple[Site, ...]
     more: int
+    more_sites: int
 
 
 def heat_map(content: bytes, parts: Sequence[str]) -> HeatMap | None:
@@ -106,9 +111,10 @@ def heat_map(content: bytes, parts: Sequence[str]) -> HeatMap | None:
                 site.place if site.layer is None else f"layer {site.layer}, {site.place}",
                 tuple(_weight(one) for one in site.weights[:MOST_PARTS]),
             )
-            for site in read.sites
+            for site in read.sites[:MOST_SITES]
         ),
         more=len(parts[MOST_PARTS:]),
+        more_sites=len(read.sites[MOST_SITES:]),
     )
 
 

@@ -19,6 +19,23 @@ LOOKED_FOR = (
 )
 """The files that say which library reads a repository."""
 
+DATA = (
+    *(".arrow", ".csv", ".csv.gz", ".flac", ".jpeg", ".jpg", ".json", ".json.gz", ".jsonl"),
+    *(
+        ".jsonl.gz",
+        ".jsonl.zst",
+        ".mp3",
+        ".parquet",
+        ".png",
+        ".tar",
+        ".tsv",
+        ".txt",
+        ".wav",
+        ".zip",
+    ),
+)
+"""How files end that the library datasets makes rows of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -41,6 +58,7 @@ class Used:
         repository: Which repository.
         revision: Which state of it.
         files: Which of `LOOKED_FOR` it has.
+        has_data: Whether it has a file that ends as one of `DATA`.
         facts: What is listed of it.
         version: The version in it; None if there is none.
         labels: How many labels that version has.
@@ -51,6 +69,7 @@ class Used:
     repository: Repository
     revision: str
     files: Collection[str]
+    has_data: bool
     facts: Facts
     version: Version | None
     labels: int
@@ -89,7 +108,7 @@ def _hubkit(what: Used, version: Version) -> str:
 
 def _stock(what: Used) -> Use | None:
     """Return how the library that its files are of loads it."""
-    if what.repository.kind == "dataset":
+    if what.repository.kind == "dataset" and what.has_data:
         call = f"load_dataset({_given(what, 'revision')})"
         return Use("With datasets", f"from datasets import load_dataset\n\ndata = {call}")
     if what.repository.kind != "model":

@@ -383,7 +383,8 @@ def test_a_private_repository_needs_a_token_in_its_lines(asks: Ask, publish: Pub
 
 def test_a_data_set_and_a_space_have_a_card_and_files_of_their_kind(asks: Ask, push: Push) -> None:
     card = b"---\ntags: [films]\n---\nRows.\n"
-    push("alice/d", {"README.md": card, "config.json": b"{}"}, kind="dataset")
+    push("alice/d", {"README.md": card, "d/rows.csv": b"a"}, kind="dataset")
+    push("alice/empty", {"README.md": card}, kind="dataset")
     push("alice/s", {"README.md": b"An app.\n"}, kind="space")
     page = read(asks("GET", "/datasets/alice/d"))
     assert page.one("h1").text == "alice / d dataset"
@@ -393,6 +394,7 @@ def test_a_data_set_and_a_space_have_a_card_and_files_of_their_kind(asks: Ask, p
     assert "Lineage" not in page.links
     assert 'load_dataset("alice/d")' in uses(page)["With datasets"]
     assert uses(page)["Only its files"] == "hf download alice/d --repo-type dataset"
+    assert "With datasets" not in uses(read(asks("GET", "/datasets/alice/empty")))
     space = read(asks("GET", "/spaces/alice/s"))
     assert uses(space)["Only its files"] == "hf download alice/s --repo-type space"
     assert asks("GET", "/alice/d").status == 404
@@ -484,6 +486,23 @@ def test_many_labels_and_tags_are_cut_and_counted(asks: Ask, publish: Publish) -
     shown = facts(read(asks("GET", "/alice/a")))["Labels"]
     assert shown.startswith("label-1, label-2, ")
     assert shown.endswith("label-50 and 1,150 more")
+
+
+def test_many_metrics_are_cut_and_counted(asks: Ask, publish: Publish) -> None:
+    metrics = [METRIC | {"name": f"m{number}", "value": number} for number in range(130)]
+    publish("alice/a", metrics=metrics)
+    page = read(asks("GET", "/alice/a"))
+    assert len(table(page, "Published with it")) == 100
+    assert "And 30 more." in page.one("section", **{"aria-labelledby": "metrics"}).text
+
+
+def test_the_description_of_a_version_is_shown_as_it_is(asks: Ask, publish: Publish) -> None:
+    publish("alice/a", description="Reads <b>films</b>.\nSlowly.")
+    assert read(asks("GET", "/alice/a")).one("p", class_="lines").raw == (
+        "Reads <b>films</b>.\nSlowly."
+    )
+    publish("alice/long", description="x" * 5000)
+    assert read(asks("GET", "/alice/long")).one("p", class_="lines").raw == f"{'x' * 2000}…"
 
 
 def test_a_damaged_manifest_leaves_a_page(asks: Ask, publish: Publish, people: People) -> None:

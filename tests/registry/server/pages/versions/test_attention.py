@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.server.pages.versions.attention import MOST_PARTS, Weight, heat_map
+from registry.server.pages.versions.attention import MOST_PARTS, MOST_SITES, Weight, heat_map
 
 pytestmark = pytest.mark.once
 
@@ -54,6 +54,12 @@ def test_a_file_that_says_something_else_is_not_shown(content: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_are_an_error(content: bytes) -> None:
     assert heat_map(content, ["a"]) is None
+
+
+def test_many_places_are_cut_and_counted() -> None:
+    found = heat_map(file(*[SITE] * (MOST_SITES + 2)), ["a", "b"])
+    assert found is not None
+    assert (len(found.sites), found.more_sites) == (MOST_SITES, 2)
 
 
 def test_many_parts_are_cut_and_counted() -> None:
