@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -25,8 +26,23 @@ COMPOSITIONS: dict[str, Callable[[Adapter, Adapter, Adapter], Any]] = {
 }
 
 
-@pytest.mark.parametrize("architecture", SIZES)
-@pytest.mark.parametrize("composition", COMPOSITIONS)
+# Each architecture and each composition once, and the slowest pair; `make torture` has all.
+QUICK = {
+    ("gpt2", "single"),
+    ("llama", "stack"),
+    ("bert", "fuse"),
+    ("bert", "batch"),
+    ("t5", "fuse"),
+}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "composition"),
+    [
+        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.torture)
+        for pair in product(SIZES, COMPOSITIONS)
+    ],
+)
 def test_a_compiled_model_is_one_graph_with_the_same_output(
     architecture: str, composition: str
 ) -> None:

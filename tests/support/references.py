@@ -82,9 +82,9 @@ def shares_positions(folder: Path, case: str) -> bool:
     return folder.parts[-2:] == ("deberta-v2", "lora") and case in _SHARED_POSITIONS
 
 
-def param(folder: Path, *others: str) -> Any:
+def param(folder: Path, *others: str, marks: Any = ()) -> Any:
     """A parameter of a test that is called after its folder."""
-    return pytest.param(folder, *others, id="-".join([*folder.parts[-3:], *others]))
+    return pytest.param(folder, *others, id="-".join([*folder.parts[-3:], *others]), marks=marks)
 
 
 @cache
