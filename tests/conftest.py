@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -39,6 +41,13 @@ settings.register_profile("hubkit", deadline=None)
 settings.load_profile("hubkit")
 
 
+# A picture of one black point.
+_BLANK = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
+)
+
+
 @pytest.fixture(autouse=True)
 def hubkit_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point HUBKIT_HOME into the test's own folder."""
@@ -58,6 +67,18 @@ def quick_collection() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def quick_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes half of the time of a training this small: pictures and collections.
+
+    Pictures are drawn in test_plots.py, and wherever a process of its own trains.
+    """
+    if plots := sys.modules.get("hubkit.plots"):
+        monkeypatch.setattr(plots, "_png", lambda figure: _BLANK)
+    if memory := sys.modules.get("accelerate.utils.memory"):
+        monkeypatch.setattr(memory, "gc", SimpleNamespace(collect=lambda: 0))
 
 
 @pytest.fixture(autouse=True, scope="session")

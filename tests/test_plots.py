@@ -24,6 +24,11 @@ ATTENTION = {
 }
 
 
+@pytest.fixture(autouse=True)
+def quick_training() -> None:
+    """Draw pictures, as for users."""
+
+
 def size(picture: bytes) -> tuple[int, int]:
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", picture[16:24])

@@ -1,5 +1,6 @@
 import re
 
+import pytest
 import torch
 
 from hubkit.models.attention import TokenAttention
@@ -13,6 +14,11 @@ def page(*tokens: str) -> str:
     weights = torch.tensor([[[0.25, 0.75]] * len(tokens)], dtype=torch.float64)
     found = TokenAttention(tokens, ("film", HOSTILE), (3,), weights)
     return explanation_page(found, HOSTILE)
+
+
+@pytest.fixture(autouse=True)
+def quick_training() -> None:
+    """Draw pictures, as for users."""
 
 
 def test_a_page_shows_each_weight_of_the_mean_and_of_each_layer() -> None:
