@@ -10,11 +10,11 @@ before, no adapter lacks what it is made of: at worst there is a version that no
 the next deletion or garbage collection lets go.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
 
-from sqlalchemy import Connection, exists, select, update
+from sqlalchemy import ColumnElement, Connection, exists, select, update
 
 from registry.errors import ConflictError
 from registry.history.cards import Facts
@@ -26,9 +26,10 @@ from registry.manifest import Manifest
 from registry.refs import DELETED, AdapterRef
 from registry.store import Store
 from registry.tables.edit import delete_adapter
+from registry.tables.lookup import find_repository
 from registry.tables.models import ACCOUNTS, PARENTS, REPOSITORIES, REVISIONS
 from registry.tables.record import Publication, record_version
-from registry.tables.versions import Version, load_version, load_versions, select_versions
+from registry.tables.versions import Version, batches, load_version, load_versions, select_versions
 
 _TRIES = 100
 
@@ -63,10 +64,10 @@ def delete_model(
         for version in needed:
             _keep(store, repository, version, actor)
         try:
-            numbers = store.database.transact(partial(_delete, store, find, actor))
+            numbers, parents = store.database.transact(partial(_delete, store, find, actor))
         except _StillNeededError:
             continue
-        let_go(store, actor)
+        let_go(store, actor, parents)
         return numbers
     raise ConflictError(
         f"{repository.ref} cannot be deleted now: others make something of it all the time. "
@@ -75,35 +76,67 @@ def delete_model(
     )
 
 
-def let_go(store: Store, actor: str | None = None) -> int:
-    """Delete what is left of deleted adapters and nothing is made of any more; return how many."""
+def let_go(store: Store, actor: str | None = None, among: Collection[str] | None = None) -> int:
+    """Delete what is left of deleted adapters and nothing is made of any more; return how many.
+
+    Args:
+        store: Where they are.
+        actor: Who does it; default: the user of this process.
+        among: The digests of the only ones that may go, beside what these are made of; default: all
+            that are there, also those that a pull has just brought for what follows them.
+    """
     gone = 0
-    while True:  # what one of them was made of is looked for once more
+    while True:
         with store.database.read() as connection:
-            unneeded = connection.scalars(_UNNEEDED).all()
-        for name in unneeded:
-            gone += store.database.transact(partial(_let_go, store, name, actor))
+            unneeded = _unneeded(connection, among)
         if not unneeded:
             return gone
+        made_of = set[str]()
+        for digest in unneeded:
+            parents = store.database.transact(partial(_let_go, store, digest, actor))
+            if parents is not None:
+                made_of |= parents
+                gone += 1
+        among = made_of
 
 
-_USED = exists().where(PARENTS.c.digest == REPOSITORIES.c.name)
 _UNNEEDED = select(REPOSITORIES.c.name).where(
     REPOSITORIES.c.folded.between(f"{DELETED}/", f"{DELETED}/g"),
     REPOSITORIES.c.deleted_at.is_(None),
-    ~_USED,
+    ~exists().where(PARENTS.c.digest == REPOSITORIES.c.name),
 )
 
 
-def _let_go(store: Store, name: str, actor: str | None, connection: Connection) -> int:
-    if connection.scalar(_UNNEEDED.where(REPOSITORIES.c.name == name)) is None:
-        return 0  # something is made of it again, or somebody else was quicker
-    at, ref = datetime.now(UTC), AdapterRef(DELETED, name)
+def _unneeded(connection: Connection, among: Collection[str] | None) -> list[str]:
+    if among is None:
+        return [*connection.scalars(_UNNEEDED)]
+    named = (_named(batch) for batch in batches(sorted(among)))
+    return [digest for one in named for digest in connection.scalars(_UNNEEDED.where(one))]
+
+
+def _named(digests: Collection[str]) -> ColumnElement[bool]:
+    return REPOSITORIES.c.folded.in_([AdapterRef.nameless(digest).folded for digest in digests])
+
+
+def _let_go(
+    store: Store, digest: str, actor: str | None, connection: Connection
+) -> set[str] | None:
+    """Delete one, and return what it was made of; None if it may not go, or is gone."""
+    if not _unneeded(connection, [digest]):
+        return None
+    at, ref = datetime.now(UTC), AdapterRef.nameless(digest)
+    parents = _made_of(connection, find_repository(connection, ref).id)
     numbers = delete_adapter(connection, ref, at)
     store.log.append(
         connection, "delete", ref, actor=actor, numbers=numbers, deleted_at=at.isoformat()
     )
-    return 1
+    return parents
+
+
+def _made_of(connection: Connection, repository_id: int) -> set[str]:
+    of_repository = REVISIONS.c.repository_id == repository_id
+    links = select(PARENTS.c.digest).join(REVISIONS, REVISIONS.c.id == PARENTS.c.child_id)
+    return {*connection.scalars(links.where(of_repository))}
 
 
 def _require_name(ref: AdapterRef) -> None:
@@ -188,16 +221,15 @@ def _delete(
     find: Callable[[Connection], Repository],
     actor: str | None,
     connection: Connection,
-) -> list[int]:
+) -> tuple[list[int], set[str]]:
+    """Delete an adapter; return its numbers, and what its versions were made of."""
     repository, at = find(connection), datetime.now(UTC)
     _require_name(repository.ref)
     digests = {version.manifest_digest for version in _needed(connection, repository)}
-    kept = select(REPOSITORIES.c.name).where(
-        REPOSITORIES.c.folded.in_([AdapterRef.nameless(digest).folded for digest in digests]),
-        REPOSITORIES.c.deleted_at.is_(None),
-    )
+    kept = select(REPOSITORIES.c.name).where(_named(digests), REPOSITORIES.c.deleted_at.is_(None))
     if digests - {*connection.scalars(kept)}:
         raise _StillNeededError
+    parents = _made_of(connection, repository.id)
     numbers = delete_adapter(connection, repository.ref, at)
     store.log.append(
         connection,
@@ -207,4 +239,4 @@ def _delete(
         numbers=numbers,
         deleted_at=at.isoformat(),
     )
-    return numbers
+    return numbers, parents

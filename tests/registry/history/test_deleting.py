@@ -167,6 +167,23 @@ def test_it_travels_with_what_is_made_of_it(
     third.close()
 
 
+def test_what_a_pull_has_just_brought_stays_when_something_else_is_deleted(
+    catalog: Catalog,
+    one: Version,
+    fused: Version,
+    other_catalog: Catalog,
+    make_folder: MakeFolder,
+) -> None:
+    catalog.delete(ONE)
+    (left,) = catalog.parents(fused)
+    other_catalog.pull(left, catalog)  # as a pull of what is made of it begins
+    for name in ("one", "two"):
+        other_catalog.publish(AdapterRef(None, name), make_folder())
+        other_catalog.delete(AdapterRef(None, name))
+    assert left_of(other_catalog, one) is not None
+    assert other_catalog.parents(other_catalog.pull(FUSED, catalog)) == [left]
+
+
 def test_it_can_be_neither_deleted_nor_renamed_nor_published_to(
     catalog: Catalog, one: Version, fused: Version, make_folder: MakeFolder
 ) -> None:
