@@ -38,11 +38,14 @@ class Fusion(Trained):
         leave_out: The numbers of the layers, from 0, in which neither it nor a part of it adds
             anything, as of an adapter's method; see :meth:`leaving_out`.
         head: The head it was trained with; None if it has none.
+        model_type: The architecture of its base model; None where neither the files of its adapters
+            nor a model said. Its weights are saved under the names of that architecture.
     """
 
     layers: Mapping[Site, FusionLayer]
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     leave_out: tuple[int, ...] = ()
+    model_type: str | None = None
 
     def adds_at(self, site: Site) -> bool:
         """Whether it adds something at a ``site`` of its parts."""
@@ -110,6 +113,7 @@ class Fusion(Trained):
                 site: made[_shared_by(site, shape) if shared else site]
                 for site, shape in tree.sites.items()
             },
+            model_type=tree.model_type,
         )
 
     @classmethod
@@ -168,6 +172,7 @@ class Fusion(Trained):
             layers=_tied(owner, layers, shapes) if stored.shared else layers,
             kept=stored.kept,
             leave_out=stored.leave_out,
+            model_type=stored.model_type,
             head=read_head(folder) if with_head else None,
         )
 
@@ -175,13 +180,20 @@ class Fusion(Trained):
         """Write the fusion layers and the head as an AdapterHub folder; the adapters stay apart.
 
         Raises:
-            AdapterError: Nothing says which base model its adapters belong to.
+            AdapterError: Nothing says which base model its adapters belong to, or which
+                architecture that has.
             StorageError: The folder cannot be written.
         """
         base, model_type = self.base, self.model_type
-        if base is None or model_type is None:
+        if base is None:
             raise AdapterError(
                 f"Fusion {self.name!r} names no base model, so it cannot be saved. {NAME_THE_BASE}"
+            )
+        if model_type is None:
+            raise AdapterError(
+                f"Nothing says which architecture {base.id} has, the base model of fusion "
+                f"{self.name!r}, so it cannot be saved. Attach the hubkit.Fuse of its parts to the "
+                "model, and save attach(...).composition."
             )
         write_fusion(
             Path(folder),

@@ -181,7 +181,9 @@ class LearnedMix(Trained):
         )
         if self.head is not None:
             name = foreign_name(self.name)
-            write_head(Path(folder), self.head, name=name, model_type=self.model_type, base=base)
+            write_head(
+                Path(folder), self.head, name=name, model_type=self.tree.model_type, base=base
+            )
 
 
 def _frozen(owner: str, values: Tensor) -> MixWeights:

@@ -65,12 +65,6 @@ class Trained(ABC):
         """The base model of its adapters."""
         return next((one.base for one in self.tree.adapters if one.base is not None), None)
 
-    @property
-    def model_type(self) -> str | None:
-        """The architecture of its adapters."""
-        types = (one.model_type for one in self.tree.adapters)
-        return next((one for one in types if one is not None), None)
-
     @cached_property
     def tree(self) -> Tree:
         """What it is made of."""
@@ -120,6 +114,12 @@ class Tree:
         if isinstance(self.value, Adapter):
             return (self.value,)
         return tuple(adapter for part in self.parts for adapter in part.adapters)
+
+    @property
+    def model_type(self) -> str | None:
+        """The architecture of its adapters; None where no file says, as of PEFT's folders."""
+        types = (one.model_type for one in self.adapters)
+        return next((one for one in types if one is not None), None)
 
     @cached_property
     def sites(self) -> dict[Site, DeltaShape]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -126,13 +127,13 @@ def attach(
         CompositionError: The model carries adapters already, a leaf is not a loaded adapter, or the
             composition makes no sense.
     """
+    fitting = Fitting(model, allow_base_mismatch=allow_base_mismatch)
     if isinstance(composition, Fuse):
-        composition = Fusion.create(composition)
+        composition = replace(Fusion.create(composition), model_type=model.config.model_type)
     elif isinstance(composition, Mix) and composition.weights is None:
         composition = LearnedMix.create(composition)
     tree = Tree.of(composition)
     tree.check_one_base()
-    fitting = Fitting(model, allow_base_mismatch=allow_base_mismatch)
     _check_weights(tree, fitting.host)
     for adapter in {id(one): one for one in tree.adapters}.values():
         fitting.check(adapter)

@@ -132,6 +132,27 @@ def test_without_a_base_there_is_nothing_to_save(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_fusion_of_adapters_that_do_not_say_their_architecture_has_that_of_the_model(
+    tmp_path: Path,
+) -> None:
+    """As PEFT's folders do not, if they were made for a task type."""
+    parts = [replace(part, model_type=None) for part in adapters("lora")]
+    with pytest.raises(AdapterError, match="Nothing says which architecture"):
+        random_fusion(parts).save(tmp_path)
+    model = tiny_model()
+    with attach(model, Fuse(*parts)) as attached:
+        assert isinstance(attached.composition, Fusion)
+        attached.composition.save(tmp_path)
+        expected = run(model)
+    loaded = Fusion.load(tmp_path, parts)
+    with attach(model, loaded):
+        torch.testing.assert_close(run(model), expected)
+    loaded.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again/adapter_fusion_config.json").read_text())[
+        "model_type"
+    ] == (model.config.model_type)
+
+
 @pytest.mark.parametrize(("method", "count"), [("seq_bn", 1), ("double_seq_bn", 2), ("lora", 2)])
 def test_one_attention_for_all_layers_is_one_for_each_place_in_them(
     method: str, count: int, tmp_path: Path

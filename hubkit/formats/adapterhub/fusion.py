@@ -63,6 +63,7 @@ class StoredFusion:
         shared: Whether the layers are one.
         kept: By site, the numbers of the adapters that a pruned fusion still attends to.
         leave_out: The numbers of the layers without it.
+        model_type: The architecture of its base model.
     """
 
     name: str
@@ -72,6 +73,7 @@ class StoredFusion:
     shared: bool
     kept: Mapping[str, tuple[int, ...]]
     leave_out: tuple[int, ...]
+    model_type: str
 
 
 def read_fusion(folder: Place) -> StoredFusion:
@@ -125,6 +127,7 @@ def read_fusion(folder: Place) -> StoredFusion:
         shared=source.get(_SHARED) is True,
         kept=kept,
         leave_out=tuple(left_out),
+        model_type=source["model_type"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -32,4 +33,5 @@ def new_fusion(
         CompositionError: An option is out of range.
     """
     fusion = Fusion.create(Fuse(*parts), name, **options)
+    fusion = replace(fusion, model_type=model.config.model_type)
     return fusion.leaving_out(leave_out, model) if leave_out else fusion
