@@ -225,8 +225,9 @@ def find_relatives(
     links: list[tuple[str, str]] = []
     level, more, is_counted = [manifest_digest], 0, True
     for _ in range(levels):
-        found = connection.execute(_links(level, which, readable)).all()
-        is_counted = is_counted and len(found) < MOST_LINKS
+        rows = connection.execute(_links(level, which, readable)).all()
+        is_counted = is_counted and len(rows) < MOST_LINKS
+        found = dict.fromkeys((start, to) for _, start, to in sorted(rows))
         new = [*dict.fromkeys(to for _, to in found if to not in members)]
         new, rest = new[:most], new[most:]
         more += len(rest)
@@ -241,18 +242,20 @@ def find_relatives(
 
 def _links(
     level: list[str], which: Literal["parents", "users"], readable: ColumnElement[bool]
-) -> Select[str, str]:
+) -> Select[int, str, str]:
+    """Select pairs of digests, each with its place among the others.
+
+    In no order: to sort 20,000 users of an adapter took longer than all else on its page.
+    """
     made, used = REVISIONS.c.manifest_digest, PARENTS.c.digest
     start, to = (made, used) if which == "parents" else (used, made)
-    order = PARENTS.c.position if which == "parents" else REVISIONS.c.id
-    links = select(start, to)
-    if which == "users":  # what is left of a deleted adapter is there for what is made of it
-        links = links.where(REPOSITORIES.c.owner.is_distinct_from(DELETED))
-    return (
-        links.join_from(PARENTS, REVISIONS, REVISIONS.c.id == PARENTS.c.child_id)
+    links = (
+        select(PARENTS.c.position if which == "parents" else REVISIONS.c.id, start, to)
+        .join_from(PARENTS, REVISIONS, REVISIONS.c.id == PARENTS.c.child_id)
         .join(REPOSITORIES, REPOSITORIES.c.id == REVISIONS.c.repository_id)
         .where(start.in_(level), REVISIONS.c.number.is_not(None), readable)
-        .group_by(start, to)
-        .order_by(func.min(order), to)
         .limit(MOST_LINKS)
     )
+    if which == "users":  # what is left of a deleted adapter is there for what is made of it
+        links = links.where(REPOSITORIES.c.owner.is_distinct_from(DELETED))
+    return links
