@@ -20,7 +20,7 @@ from hubkit.hub.snapshot import fetch_manifest, list_files
 from registry import Manifest
 from registry.errors import RemoteConflictError, RemoteError, RemoteNotFoundError
 from registry.folders.card import CARD_NAME
-from registry.folders.hubkit import path_there
+from registry.folders.hubkit import OWN_CARD, path_there
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
@@ -175,17 +175,18 @@ class Target:
             if not newest:
                 self._unless_there("POST", beside, {})
             self._put |= contents.keys()
-            made = upload.commit(
-                self._session,
-                self.repository,
-                contents,
-                head.files - contents.keys(),
-                branch=branch,
-                message=message,
-                # A hub of hubkit's gives the version this number, on whatever branch.
-                description=f"Version: {number_of(tag)}",
-                parent=head.commit if newest else None,
-            )
+            with self._numbered(tag):
+                made = upload.commit(
+                    self._session,
+                    self.repository,
+                    contents,
+                    head.files - contents.keys(),
+                    branch=branch,
+                    message=message,
+                    # A hub of hubkit's gives the version this number, on whatever branch.
+                    description=f"Version: {number_of(tag)}",
+                    parent=head.commit if newest else None,
+                )
             done = made.commit
             self.require_files(done, contents)
             self._require_bytes(done, made.unseen)
@@ -193,6 +194,18 @@ class Target:
         self._unless_there("POST", f"{self._api}/tag/{done}", {"tag": tag})
         if not newest:
             self._session.send("DELETE", beside, what=self.url)
+
+    @contextmanager
+    def _numbered(self, tag: str) -> Iterator[None]:
+        """Tell a hub that gives the number of a version to something else from one that fails."""
+        try:
+            yield
+        except RemoteError as error:
+            if error.status != 409:
+                raise
+            raise RemoteConflictError(
+                f"{error} Nothing was published as {tag}.", self.name
+            ) from error
 
     def require_files(self, revision: str, contents: Mapping[str, Path | bytes]) -> None:
         """Make sure that the files at a revision are those that were sent.
@@ -217,16 +230,18 @@ class Target:
         """What a revision has not of some files, as words; empty if nothing."""
         found = list_files(self._session, self.repository.at(revision))
         for path, content in sorted(contents.items()):
-            if path not in found:
+            # Where a hub published the version itself, its own card is the only one.
+            there = found.get(path) or (found.get(CARD_NAME) if path == OWN_CARD else None)
+            if there is None:
                 return f"it lists no {path}"
             with _opened(content) as stream:
                 size = stream.seek(0, SEEK_END)
                 stream.seek(0)
-                digest = digest_like(stream, found[path].digest, size)
-            if (found[path].size, found[path].digest) != (size, digest):
+                digest = digest_like(stream, there.digest, size)
+            if (there.size, there.digest) != (size, digest):
                 return (
                     f"{path} has {size} bytes and the digest {digest[:12]}, but it lists "
-                    f"{found[path].size} bytes and {found[path].digest[:12]}"
+                    f"{there.size} bytes and {there.digest[:12]}"
                 )
         return ""
 

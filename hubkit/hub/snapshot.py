@@ -89,6 +89,15 @@ class Snapshot:
         with storage_errors("read", path), path.open("rb") as stream:
             return Manifest.from_json(stream.read(MAX_BYTES + 1), label)
 
+    def path_of(self, path: str) -> str:
+        """Return where a file of a version is.
+
+        The card that a version came with makes room for the one that publishing to a hub writes.
+        There is no other one where a hub published the version itself, or another tool pushed it.
+        """
+        there = path_there(path)
+        return there if there in self.files else path
+
     def copy_version(self, manifest: Manifest, folder: Path) -> None:
         """Write the files of a manifest and the manifest to a folder.
 
@@ -98,9 +107,7 @@ class Snapshot:
             HubkitError: As :meth:`open`.
         """
         for path, expected in manifest.files.items():
-            there, target = path_there(path), folder / path
-            if there not in self.files:  # as where a hub published it itself, with no other card
-                there = path
+            there, target = self.path_of(path), folder / path
             if there not in self.files:
                 raise FolderError(
                     f"{self.repository.url} lacks {there}, which its {MANIFEST_NAME} lists. "

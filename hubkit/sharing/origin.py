@@ -15,7 +15,6 @@ from hubkit.hub.snapshot import Snapshot, find_snapshot
 from hubkit.sharing.pickles import without_pickles
 from registry.errors import CorruptBlobError
 from registry.folders.contents import list_files
-from registry.folders.hubkit import path_there
 from registry.storage.durable import storage_errors
 from registry.storage.files import hash_stream, open_file
 from registry.storage.place import Copy
@@ -51,7 +50,7 @@ class HubOrigin:
             return io.BytesIO(manifest.to_json())
         for path, info in manifest.files.items():
             if info.sha256 == digest:
-                found = snapshot.open(path_there(path))
+                found = snapshot.open(snapshot.path_of(path))
                 with storage_errors("read", found):
                     return found.open("rb")
         raise CorruptBlobError(f"{self._repository.url} does not hold these bytes.", label)

@@ -200,6 +200,7 @@ def test_so_it_is_for_an_older_version_that_is_published_late(
     ("token", "name", "message"),
     [
         ("ada reads", "ada/film", "The token that was sent has no right to write to it"),
+        ("ada", "nobody/film", r"has no account 'nobody' to put a repository in"),
         ("ada", "bob/film", "The token that was sent has no right to write to it"),
         (
             "unknown",

@@ -11,6 +11,7 @@ from registry import AdapterRef, open_catalog
 from tests.support.foreign import BASE, BERT, PEFT
 from tests.support.hub import Hub
 from tests.support.misbehaving import MisbehavingHub
+from tests.support.roundtrip import come_as
 
 Run = Callable[..., Result]
 MakeFolder = Callable[..., Path]
@@ -145,6 +146,30 @@ def test_a_name_goes_to_a_hub(run: Run, hub: Hub) -> None:
     assert (document["ref"], document["url"], document["new"]) == ("film@1", url, False)
     run("publish", "film", "--to", f"{hub.url}/ada/other", "--private")
     assert hub.repos["ada/other"].private
+
+
+@pytest.mark.parametrize(
+    ("who", "message"),
+    [
+        ("bob", "The token that was sent has no right to write to it"),
+        ("ada reads", "The token that was sent has no right to write to it"),
+        ("unknown", "/ada/film does not know the token that was sent: status 401"),
+        ("", "does not know you, as there is no token for it"),
+    ],
+)
+def test_a_token_that_is_not_good_for_it_is_told(
+    run: Run, hub: Hub, who: str, message: str
+) -> None:
+    run("publish", PEFT / "lora" / "a", "--name", "film", "--task", "film")
+    repo = hub.create("ada/film", private=True)
+    come_as(hub, who)
+    to = hub.url if not who else f"{hub.url}/ada/film"
+    result = run("publish", "film", "--to", to, status=1)
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert "hubkit login --to" in result.stderr
+    assert len(repo.commits) == 1
 
 
 def test_a_tag_that_was_missing_is_set_without_a_word_of_the_client(

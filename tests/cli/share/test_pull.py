@@ -10,7 +10,7 @@ from tests.support.foreign import BASE, PEFT
 from tests.support.hub import Hub
 from tests.support.misbehaving import MisbehavingHub
 from tests.support.models import base_folder
-from tests.support.roundtrip import LORA, WEIGHTS
+from tests.support.roundtrip import LORA, WEIGHTS, come_as
 
 Run = Callable[..., Result]
 Publish = Callable[..., Version]
@@ -92,6 +92,26 @@ def test_what_is_no_address_is_told(run: Run, hub: Hub) -> None:
         run("pull", "bob/film", "--from", f"{hub.url}/bob/film", status=2).stderr
     )
     assert "There is no repository" in run("pull", "bob/film", "--from", hub.url, status=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("who", "message"),
+    [
+        ("bob", "/ada/film, or it is private and the token that was sent does not open it."),
+        ("", "/ada/film, or it is private and was asked for without a token."),
+        ("unknown", "/ada/film does not know the token that was sent: status 401"),
+    ],
+)
+def test_what_is_private_opens_to_its_owner_alone(
+    run: Run, hub: Hub, who: str, message: str
+) -> None:
+    hub.create("ada/film", LORA, private=True)
+    come_as(hub, who)
+    result = run("pull", "ada/film", "--from", hub.url, status=1)
+    assert (result.stdout, message in result.stderr) == ("", True), result.stderr
+    assert result.stderr.startswith("Error: ")
+    come_as(hub, "ada reads")
+    assert run("pull", "ada/film", "--from", hub.url).stdout == "ada/film@1\n"
 
 
 def test_base_is_checked_and_a_mismatch_noted_when_allowed(
