@@ -16,6 +16,7 @@ import pytest
 import registry
 from registry import Catalog, Folder, Manifest, open_catalog, read_folder, write_manifest
 from registry.database.database import known_revisions
+from tests.support.remembered import Remembered
 
 ADDRESS = "HUBKIT_TEST_POSTGRES_URL"
 REQUIRED = "HUBKIT_TEST_POSTGRES_REQUIRED"
@@ -141,6 +142,12 @@ def catalog(open_registry: Callable[[str], Catalog]) -> Catalog:
 @pytest.fixture
 def other_catalog(open_registry: Callable[[str], Catalog]) -> Catalog:
     return open_registry("other-registry")
+
+
+@pytest.fixture(scope="session")
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> Remembered:
+    """Registries that many tests begin with."""
+    return Remembered(tmp_path_factory.mktemp("remembered"))
 
 
 @pytest.fixture

@@ -16,8 +16,12 @@ from registry.tables.models import ACCOUNTS
 from tests.registry.history.conftest import files_of, puts
 from tests.support.measurements import measurement
 from tests.support.object_storage import BUCKET, endpoint, s3, s3_client
+from tests.support.remembered import Remembered
 
 __all__ = ["endpoint", "s3", "s3_client"]
+
+_FOLDERS = 40
+"""More than it takes to fill a registry."""
 
 CARD = b"---\nlicense: mit\nlanguage: de\ntags: [x, y]\n---\n# Pushed\n"
 ONE, TWO, GONE = map(AdapterRef.parse, ("alice/One", "two", "gone"))
@@ -44,15 +48,49 @@ def open_anywhere(
 
 
 @pytest.fixture
-def busy(catalog: Catalog, other_catalog: Catalog, make_folder: Callable[..., Folder]) -> Catalog:
-    return make_busy(catalog, other_catalog, make_folder)
+def busy(
+    catalog: Catalog,
+    other_catalog: Catalog,
+    make_folder: Callable[..., Folder],
+    remembered: Remembered,
+) -> Catalog:
+    """A registry in which everything was done that can be done."""
+
+    def fill() -> None:
+        make_busy(catalog, other_catalog, make_folder)
+
+    return _remembered("busy", remembered, catalog, other_catalog, make_folder, fill)
 
 
 @pytest.fixture
-def hub(busy: Catalog, make_folder: Callable[..., Folder]) -> Catalog:
+def hub(
+    catalog: Catalog,
+    other_catalog: Catalog,
+    make_folder: Callable[..., Folder],
+    remembered: Remembered,
+) -> Catalog:
     """The same, with repositories of every kind that people pushed to."""
-    push_everything(busy, make_folder)
-    return busy
+
+    def fill() -> None:
+        make_busy(catalog, other_catalog, make_folder)
+        push_everything(catalog, make_folder)
+
+    return _remembered("hub", remembered, catalog, other_catalog, make_folder, fill)
+
+
+def _remembered(
+    what: str,
+    remembered: Remembered,
+    catalog: Catalog,
+    source: Catalog,
+    make_folder: Callable[..., Folder],
+    fill: Callable[[], None],
+) -> Catalog:
+    _, new = remembered.fill(what, [catalog, source], fill)
+    if not new:
+        for _ in range(_FOLDERS):  # the next ones hold other bytes than those that are published
+            make_folder()
+    return catalog
 
 
 def make_busy(catalog: Catalog, source: Catalog, make_folder: Callable[..., Folder]) -> Catalog:

@@ -11,12 +11,14 @@ from registry.server.app import App
 from registry.server.hub import Hub
 from tests.support.asgi import Answer, Ask, Client
 from tests.support.people import People, with_people
+from tests.support.remembered import Remembered
 
 
 @pytest.fixture
-def people(catalog: Catalog) -> People:
+def people(catalog: Catalog, remembered: Remembered) -> People:
     """alice, bob, carol, dora, root and the organisation acme."""
-    return with_people(catalog)
+    tokens, _ = remembered.fill("people", [catalog], lambda: with_people(catalog).tokens)
+    return People(catalog, dict(tokens))
 
 
 @pytest.fixture
