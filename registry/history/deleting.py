@@ -151,13 +151,18 @@ def _require_name(ref: AdapterRef) -> None:
 def _needed(connection: Connection, repository: Repository) -> list[Version]:
     """Return the versions that others are made of, directly or by others of them, oldest first."""
     own, child = REVISIONS.c.repository_id == repository.id, REVISIONS.alias()
-    links = connection.execute(
-        select(PARENTS.c.digest, child.c.repository_id, child.c.manifest_digest)
-        .join(child, child.c.id == PARENTS.c.child_id)
-        .where(PARENTS.c.digest.in_(select(REVISIONS.c.manifest_digest).where(own)))
-    ).all()
-    needed = {link.digest for link in links if link.repository_id != repository.id}
-    while more := {link.digest for link in links if link.manifest_digest in needed} - needed:
+    # Not a join, which would go through all that is made of it.
+    elsewhere = exists().where(
+        PARENTS.c.digest == REVISIONS.c.manifest_digest,
+        PARENTS.c.child_id == child.c.id,
+        child.c.repository_id != repository.id,
+    )
+    needed = {*connection.scalars(select(REVISIONS.c.manifest_digest).where(own, elsewhere))}
+    within = select(REVISIONS.c.manifest_digest, PARENTS.c.digest).join(
+        PARENTS, PARENTS.c.child_id == REVISIONS.c.id
+    )
+    links = connection.execute(within.where(own)).all()
+    while more := {digest for made, digest in links if made in needed} - needed:
         needed |= more
     versions = select_versions().where(own, REVISIONS.c.manifest_digest.in_(needed))
     return [one for _, one in load_versions(connection, versions.order_by(REVISIONS.c.id))]
