@@ -305,8 +305,9 @@ def test_a_peft_adapter_without_head_says_that_it_cannot_predict(catalog: Catalo
     ids=["layers", "excluded"],
 )
 def test_an_expression_that_peft_would_never_match_is_refused_before_it_tries(
-    base: Path, tmp_path: Path, options: dict[str, Any]
+    base: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("registry.folders.expressions.MOST_SECONDS", 0.3)
     save("dora", base, tmp_path / "a")
     edit_json(tmp_path / "a", **{**options_in(tmp_path / "a"), **options})
     with pytest.raises(FolderError, match="take too long to match"):

@@ -57,7 +57,7 @@ def work(kind: str, root: Path, folders: list[Folder], seed: int) -> None:
 
 @pytest.mark.parametrize(
     "kills",
-    [40, pytest.param(1000, marks=[pytest.mark.torture, pytest.mark.timeout(0)])],
+    [15, pytest.param(1000, marks=[pytest.mark.torture, pytest.mark.timeout(0)])],
 )
 def test_whatever_was_acknowledged_survives_the_kills(
     kills: int, tmp_path: Path, make_folder: Callable[..., Folder]

@@ -109,6 +109,7 @@ def test_a_fusion_and_a_stack_are_recorded_too(
         assert len(json.loads(run("show", name, "--json").stdout)["measurements"]) == 3
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_what_an_adapter_was_trained_on_is_not_recorded(
     run: Run, trained: Catalog, tmp_path: Path, base: Path
 ) -> None:

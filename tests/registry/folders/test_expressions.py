@@ -22,7 +22,8 @@ def test_an_expression_is_for_a_whole_path(expression: str, expected: bool) -> N
     assert Expressions(WHERE).matches(expression, MODULE) is expected
 
 
-def test_an_expression_that_takes_for_ever_is_refused() -> None:
+def test_an_expression_that_takes_for_ever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.folders.expressions.MOST_SECONDS", 0.3)
     with pytest.raises(FolderError, match=r"adapter_config\.json: .* takes too long to match"):
         Expressions(WHERE).matches(r"(\w|\w\w|\.)+[!?]", MODULE * 4)
 
