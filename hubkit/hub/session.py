@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlencode
@@ -110,7 +111,7 @@ class HubSession:
         self.token = token
         self._origin = Origin(hub)
         self._pace = Pace()
-        self._transports: dict[str | None, PacedTransport] = {}
+        self._transports: dict[tuple[str, str], PacedTransport] = {}
         # As for the stock client; HF_HUB_DOWNLOAD_TIMEOUT sets it.
         self._patience = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
 
@@ -368,7 +369,7 @@ class HubSession:
     ) -> Iterator[httpx2.Response]:
         """One request, and its answer as it comes, whatever it says."""
         sent = {
-            "user-agent": f"hubkit/{version('hubkit')}",
+            "user-agent": _user_agent(),
             "accept": "*/*",
             # Packed, an answer has no size that could be bounded before it is unpacked.
             "accept-encoding": "identity",
@@ -388,14 +389,13 @@ class HubSession:
             response.close()
 
     def _transport(self, url: httpx2.URL) -> PacedTransport:
-        """The way to a URL, through the proxy that the environment names for it."""
-        proxy = None
-        if not proxy_bypass(url.host):
-            proxies = getproxies()
+        """The way to a URL, through the proxy that the environment names for its host."""
+        host = url.scheme, url.host
+        if host not in self._transports:
+            proxies = {} if proxy_bypass(url.host) else getproxies()
             proxy = proxies.get(url.scheme) or proxies.get("all")
-        if proxy not in self._transports:
-            self._transports[proxy] = PacedTransport(self._pace, proxy)
-        return self._transports[proxy]
+            self._transports[host] = PacedTransport(self._pace, proxy)
+        return self._transports[host]
 
     def _url(self, path: str, query: Query = ()) -> httpx2.URL:
         return httpx2.URL(f"{self.hub.url}{path}{f'?{urlencode(query)}' if query else ''}")
@@ -420,6 +420,11 @@ class HubSession:
                 writes=writes,
             )
         )
+
+
+@cache
+def _user_agent() -> str:
+    return f"hubkit/{version('hubkit')}"
 
 
 def _read(response: httpx2.Response, most: int, what: str, *, cut: bool = False) -> bytes:

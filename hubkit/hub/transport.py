@@ -6,9 +6,11 @@ writing have an allowance of seconds, which bytes earn back, and a request may h
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import httpcore2
@@ -111,6 +113,15 @@ class _Backend(httpcore2.SyncBackend):
         return _Stream(stream, self._pace)
 
 
+@lru_cache
+def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """The authorities that a host must be known to, as the environment names them.
+
+    To read them takes as long as several requests, so all sessions of a process share them.
+    """
+    return httpx2.create_ssl_context()
+
+
 class PacedTransport(httpx2.HTTPTransport):
     """A transport whose connections keep to a pace.
 
@@ -121,6 +132,7 @@ class PacedTransport(httpx2.HTTPTransport):
 
     def __init__(self, pace: Pace, proxy: str | None) -> None:
         """Put the connections under a pace."""
-        super().__init__(proxy=proxy)
+        named = (os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+        super().__init__(verify=_certificates(*named), proxy=proxy)
         # The pool takes a backend when it is made, and the transport makes it without one.
         self._pool._network_backend = _Backend(pace)

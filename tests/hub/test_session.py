@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
+from contextlib import closing
 
 import pytest
 
 from hubkit.hub import session as module
+from hubkit.hub.address import Hub
 from hubkit.hub.answers import FOUND, Account
 from hubkit.hub.session import HubSession
 from registry.errors import RemoteAnswerError, RemoteError, RemoteUnreachableError
@@ -69,8 +71,11 @@ def test_redirects_end(session: HubSession, hostile: Hostile) -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_pages_end(session: HubSession, hostile: Hostile, same: bool) -> None:
+def test_pages_end(
+    session: HubSession, hostile: Hostile, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session._patience = 10.0
+    monkeypatch.setattr(module, "MOST_PAGES", 10)
     number = itertools.count()
 
     def answer(request: Answer) -> None:
@@ -80,7 +85,22 @@ def test_pages_end(session: HubSession, hostile: Hostile, same: bool) -> None:
     hostile.answer = answer
     with pytest.raises(RemoteAnswerError, match="pages without an end"):
         listing(session)
-    assert len(hostile.asked) <= module.MOST_PAGES
+    assert len(hostile.asked) == (1 if same else 10)
+
+
+def test_the_environment_names_the_way_to_a_host(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", hostile.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    hostile.answer = lambda request: request.json({"name": "ada"})
+    for url in ("http://hub.example.org", hostile.url):
+        with closing(HubSession(Hub(url), None)) as session:
+            assert session.get("/api/whoami-v2", Account, what=url).name == "ada"
+    assert [path for _, path, _ in hostile.asked] == [
+        "http://hub.example.org/api/whoami-v2",
+        "/api/whoami-v2",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import httpcore2
 import httpx2
@@ -109,6 +110,19 @@ def test_a_request_that_keeps_the_pace_is_answered(hostile: Hostile) -> None:
     pace.start(30.0)
     content = bytes(range(256)) * 1024  # more than is written at once
     assert request(hostile.url, pace, content) == content[::-1]
+
+
+def test_certificates_are_read_once_for_those_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read = []
+    make = httpx2.create_ssl_context
+    monkeypatch.setattr(httpx2, "create_ssl_context", lambda: read.append(1) or make())
+    for times, folder in ((1, "a"), (1, "a"), (2, "b")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / folder))
+        PacedTransport(Pace(), None).close()
+        assert len(read) == times
 
 
 def test_who_does_not_read_is_given_up(deaf: str) -> None:
