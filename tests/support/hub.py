@@ -156,7 +156,7 @@ class Repo:
         return {file.path for file in tree.files if file.large}
 
     def files(self, revision: str = "main") -> dict[str, bytes]:
-        """What it holds, without what a hub puts into it when it makes it."""
+        """What it holds: what was put there, and the ``.gitattributes`` that a hub begins with."""
         tree = self._history.tree(self._history.resolve(self._row, revision))
         blobs = self._hub.catalog.blobs
         found = {}

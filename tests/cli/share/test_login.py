@@ -1,5 +1,6 @@
 """hubkit login, and the settings of the stock client, as another process meets them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,24 +14,29 @@ from tests.support.foreign import PEFT
 from tests.support.hub import Hub
 
 Run = Callable[..., Result]
-Start = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., str]
 
 
 @pytest.fixture
 def start(hub: Hub, tmp_path: Path) -> Start:
-    """Run hubkit as a program whose default hub is the one of the test."""
+    """Run commands in one program whose default hub is the one of the test."""
 
-    def start(*arguments: object, text: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
-        script = "from hubkit.cli import main; main()"
+    def start(*commands: list[str], text: str = "", **env: str) -> str:
+        script = (
+            "import json, sys; from hubkit.cli import main; "
+            "[main(command, standalone_mode=False) for command in json.loads(sys.argv[1])]"
+        )
         settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home-of-hf")}
-        return subprocess.run(
-            [sys.executable, "-c", script, *map(str, arguments)],
+        done = subprocess.run(
+            [sys.executable, "-c", script, json.dumps(commands)],
             input=text,
             env={**os.environ, **settings, "HF_HUB_OFFLINE": "0", "HF_TOKEN": "", **env},
             capture_output=True,
             text=True,
             check=False,
         )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
 
     return start
 
@@ -46,18 +52,15 @@ def test_the_settings_of_the_stock_client_are_honoured(
     run: Run, start: Start, hub: Hub, tmp_path: Path
 ) -> None:
     run("publish", PEFT / "lora" / "a", "--name", "film", "--task", "film")
-    done = start("login", text=hub.tokens["ada"])
-    assert done.stdout == f"Logged in to {hub.url} as ada.\n", done.stderr
+    told = start(
+        ["login"],
+        ["publish", "film", "--private", "--to"],
+        ["pull", "ada/film"],
+        text=hub.tokens["ada"],
+    )
+    assert told == f"Logged in to {hub.url} as ada.\n{hub.url}/ada/film/tree/v1\nada/film@1\n"
     assert (tmp_path / "home-of-hf" / "token").read_text() == hub.tokens["ada"]
-    done = start("publish", "film", "--private", "--to")
-    assert done.stdout == f"{hub.url}/ada/film/tree/v1\n", done.stderr
-    mine = {"HUBKIT_HOME": str(tmp_path / "mine")}
-    refused = start("pull", "ada/film", **mine, HF_TOKEN=hub.tokens["bob"])
-    assert "private and the token that was sent does not open it" in refused.stderr
-    done = start("pull", "ada/film", **mine)
-    assert done.stdout == "ada/film@1\n", done.stderr
-    asked = len(hub.requests)
+    hub.requests.clear()
     fresh = {"HUBKIT_HOME": str(tmp_path / "fresh"), "HF_HUB_OFFLINE": "1"}
-    done = start("pull", "ada/film", **fresh)
-    assert (done.stdout, done.stderr) == ("ada/film@1\n", "")
-    assert len(hub.requests) == asked
+    assert start(["pull", "ada/film"], **fresh) == "ada/film@1\n"
+    assert hub.requests == []
