@@ -216,7 +216,9 @@ def find_tag(connection: Connection, repository_id: int, name: str) -> Commit | 
 def resolve_revision(
     connection: Connection, repository_id: int, named: str, revision: str
 ) -> Commit:
-    """Return the commit that a branch, else a tag, else an id names.
+    """Return the commit that the tag of a version, else a branch, a tag or an id names.
+
+    The tag of a version never moves: no branch of that name takes its place.
 
     Args:
         connection: A transaction.
@@ -228,6 +230,10 @@ def resolve_revision(
         RevisionNotFoundError: There is none of these.
     """
     if revision and "\0" not in revision:  # which not every database takes in a text
+        if (number := tagged_version(revision)) is not None:
+            tagged = find_tag(connection, repository_id, revision)
+            if tagged is not None and tagged.version == number:
+                return tagged
         for find in (find_branch, find_tag):
             if (found := find(connection, repository_id, revision)) is not None:
                 return found

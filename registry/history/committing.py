@@ -305,7 +305,10 @@ class Committer:
                 raise ParentNotFoundError("It is made of adapters that are not on this hub.")
         except ParentNotFoundError:
             named = ", ".join(parent.ref for parent in manifest.parents)
-            return f"It is made of adapters that are not on this hub: {named}. Push them first."
+            return (
+                f"It is made of {named}. Not all of them are on this hub, or can be read by who "
+                "made the commit. Push those that are missing first."
+            )
         return None
 
     def _read(self, repository: Repository, tree: Tree, is_version: bool) -> _Content:

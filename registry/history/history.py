@@ -316,7 +316,7 @@ class History:
             return None if repository is None else find_branch(connection, repository.id)
 
     def resolve(self, repository: Repository, revision: str) -> Commit:
-        """Return the commit that a branch, else a tag, else an id names.
+        """Return the commit that the tag of a version, else a branch, a tag or an id names.
 
         Raises:
             RevisionNotFoundError: There is none of these.

@@ -155,6 +155,21 @@ def test_a_revision_is_a_branch_then_a_tag_then_an_id(
     assert (tag.name, tag.oid, tag.message) == ("both", first.oid, "said")
 
 
+def test_no_branch_takes_the_place_of_the_tag_of_a_version(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    history, start = catalog.history, push({"a.txt": b"1"})
+    for name in ("v1", "v2"):
+        history.create_branch(repository, name, start, "ada")
+    assert history.resolve(repository, "v1") == start
+    beside = push({"a.txt": b"2"}, branch="v1")
+    version = push(files_of(make_folder()), Remove("a.txt"))
+    assert version.version == 1
+    assert history.resolve(repository, "v1") == version
+    assert beside.oid in {branch.oid for branch in history.branches(repository)}
+    assert history.resolve(repository, "v2") == start
+
+
 def test_branches_and_tags_are_made_once_and_can_go(
     catalog: Catalog, repository: Repository, push: Push
 ) -> None:
