@@ -23,6 +23,7 @@ from registry.errors import (
     StorageError,
 )
 from registry.folders import Given, read_tree
+from registry.folders.card import Card
 from registry.history.cards import Facts, facts_of, read_card_of, write_listing
 from registry.history.changes import Change, Put, apply
 from registry.history.commits import (
@@ -84,15 +85,19 @@ class _Content:
 
     Attributes:
         tree: Its files.
-        facts: What a hub lists of it.
+        card: Its card.
         manifest: The version in it; None if there is none.
         reason: Why there is none; None if nobody would expect one.
     """
 
     tree: Tree
-    facts: Facts
+    card: Card
     manifest: Manifest | None = None
     reason: str | None = None
+
+    def facts(self, revision: int | None) -> Facts:
+        """What a hub lists of it, with what the manifest says if that became a version."""
+        return facts_of(self.tree, self.card, None if revision is None else self.manifest)
 
 
 class Committer:
@@ -180,7 +185,7 @@ class Committer:
             reason = str(error)
         asked = _NUMBER_ASKED.search(commit.description)
         card = read_card_of(self._blobs, tree, named)
-        content = _Content(tree, facts_of(tree, card, manifest), manifest, reason)
+        content = _Content(tree, card, manifest, reason)
         wanted = _Committing(
             *(repository, MAIN, commit, content, set(), commit.message, None),
             *(None if asked is None else int(asked[1]), commit.author, None),
@@ -218,7 +223,7 @@ class Committer:
             tag_version(connection, repository.full_name, commit, commit.created_at)
         head = find_branch(connection, repository.id)
         if head is not None and head.id == commit.id:
-            write_listing(connection, repository, commit, content.facts)
+            write_listing(connection, repository, commit, content.facts(revision))
         committed = details_of(commit, content.tree, None)
         if is_new and revision is not None:
             version = load_version(connection, revision)
@@ -262,7 +267,7 @@ class Committer:
         if is_new:
             tag_version(connection, repository.full_name, commit, at)
         if wanted.branch == MAIN:
-            write_listing(connection, repository, commit, content.facts)
+            write_listing(connection, repository, commit, content.facts(revision))
         committed = details_of(commit, content.tree, wanted.branch)
         if is_new and revision is not None:
             version = load_version(connection, revision)
@@ -329,7 +334,7 @@ class Committer:
         if manifest is not None:
             contents.append(manifest.to_json())
         store_contents(self._blobs, *contents)
-        return _Content(tree, facts_of(tree, card, manifest), manifest, reason)
+        return _Content(tree, card, manifest, reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from registry import AdapterRef, Catalog, Folder
+from registry import AdapterRef, Catalog, Folder, Parent
 from registry.errors import (
     AliasNotFoundError,
     ConflictError,
@@ -202,6 +202,17 @@ def test_names_that_git_refuses_are_refused(
         catalog.history.create_branch(repository, name, head, "ada")
     with pytest.raises(InvalidNameError):
         catalog.history.create_tag(repository, name, head, None, "ada")
+
+
+def test_a_fusion_of_what_is_not_there_is_listed_by_its_files_alone(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    missing = Parent(ref="ada/gone@1", digest="ab" * 32)
+    commit = push(files_of(make_folder(kind="fusion", parents=[missing])))
+    assert (commit.version, "ada/gone@1" in str(commit.reason)) == (None, True)
+    facts = catalog.history.facts(repository)
+    assert (facts.pipeline_tag, facts.tags) == (None, ())
+    assert facts == catalog.history.facts_at(repository, commit)
 
 
 def test_an_adapter_on_main_becomes_a_version_with_a_tag(
