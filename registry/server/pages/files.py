@@ -13,7 +13,7 @@ from registry.server.asking import Asking
 from registry.server.hub import Hub
 from registry.server.pages.card import show_card
 from registry.server.pages.render import page
-from registry.server.pages.repository import about, to
+from registry.server.pages.repository import DAMAGED, TOO_LARGE, about, to
 from registry.server.protocol.files import PICTURES
 from registry.storage.blobs import read_blob
 
@@ -149,13 +149,13 @@ def _entries(
 def _text(hub: Hub, repository: Repository, file: TreeFile) -> tuple[str | None, str | None]:
     """Return what is in a file, or why that is not shown."""
     if file.size > MOST_TEXT:
-        return None, "It is too large to be shown here."
+        return None, TOO_LARGE
     label = f"{repository.full_name}: {file.path}"
     try:
         content = read_blob(hub.catalog.blobs, file.sha256, most=MOST_TEXT, label=label)
         text = content.decode()
     except CorruptBlobError:
-        return None, "Its bytes are damaged. Tell who runs this hub, or push it again."
+        return None, DAMAGED
     except UnicodeDecodeError:
         return None, "It is not text."
     return (None, "It is not text.") if "\0" in text else (text, None)

@@ -32,6 +32,12 @@ from registry.tables.lineage import Relatives
 from registry.tables.measurements import Measurement
 from registry.tables.versions import Version
 
+DAMAGED = "Its bytes are damaged. Tell who runs this hub, or push it again."
+"""What a page says in place of a file whose stored bytes are not those that were pushed."""
+
+TOO_LARGE = "It is too large to be shown here."
+"""What a page says in place of a file of more bytes than it shows."""
+
 VERSIONS = 20
 """Versions of a page."""
 
@@ -140,6 +146,7 @@ def show(hub: Hub, ask: Asking) -> Response:
     listed = history.facts(repository) if revision == MAIN else history.facts_at(repository, commit)
     version = shown_version(hub, repository, commit, revision)
     manifest = None if version is None else read_manifest(hub, version)
+    card, card_hidden = _card(hub, repository, commit, revision, files.get(CARD_NAME))
     what = using.Used(
         repository=repository,
         revision=revision,
@@ -166,7 +173,8 @@ def show(hub: Hub, ask: Asking) -> Response:
         version=version,
         is_of_commit=version is not None and version.number == commit.version,
         is_damaged=version is not None and manifest is None,
-        card=_card(hub, repository, commit, revision, files.get(CARD_NAME)),
+        card=card,
+        card_hidden=card_hidden,
         card_file=to(repository, "blob", revision, CARD_NAME),
         facts=[*known, *facts.facts_of_card(repository, listed, version)],
         training=[] if manifest is None else facts.facts_of_training(manifest),
@@ -188,21 +196,24 @@ def show(hub: Hub, ask: Asking) -> Response:
 
 def _card(
     hub: Hub, repository: Repository, commit: Commit, revision: str, file: TreeFile | None
-) -> Shown | None:
-    """Return the card; None if there is none that can be read."""
-    if file is None or file.size > SMALL_BYTES:
-        return None
+) -> tuple[Shown | None, str | None]:
+    """Return the card, or why one that is there is not shown."""
+    if file is None:
+        return None, None
+    if file.size > SMALL_BYTES:
+        return None, TOO_LARGE
     label = f"{repository.full_name}: {file.path}"
     try:
         content = read_blob(hub.catalog.blobs, file.sha256, most=SMALL_BYTES, label=label)
     except CorruptBlobError:
-        return None
+        return None, DAMAGED
     text = text_of(content.decode(errors="replace"))
-    return show_card(
+    shown = show_card(
         text,
         files=to(repository, "blob", revision),
         content=to(repository, "resolve", commit.oid),
     )
+    return shown, None
 
 
 def _attention(hub: Hub, manifest: Manifest | None, parents: Relatives) -> HeatMap | None:

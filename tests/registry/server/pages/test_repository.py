@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pytest
 
 from registry import AdapterRef, Measurement, Version
 from registry.history.committing import PENDING
+from registry.history.trees import SMALL_BYTES
 from registry.server.app import App
 from registry.server.hub import Hub, Settings
 from registry.server.pages.versions.facts import UNSEEN
@@ -220,6 +222,22 @@ def test_a_new_repository_says_what_to_do(asks: Ask, people: People) -> None:
     assert "There is no card yet." in page.one("main").text
     assert page.all("div", class_="command")[0].text == "hf upload alice/new README.md"
     assert page.all("table") == []
+
+
+def test_a_card_that_is_there_but_not_shown_says_why(asks: Ask, push: Push, people: People) -> None:
+    push("alice/long", {"README.md": b"x" * (SMALL_BYTES + 1)})
+    push("alice/a", {"README.md": b"right"})
+    told = read(asks("GET", "/alice/long")).one("main").text
+    assert "The card, README.md, is not shown. It is too large to be shown here." in told
+    blob = people.catalog.home / "blobs" / "sha256"
+    digest = hashlib.sha256(b"right").hexdigest()
+    (path,) = [one for one in blob.rglob(digest) if one.is_file()]
+    path.chmod(0o644)
+    path.write_bytes(b"wrong")
+    page = read(asks("GET", "/alice/a")).one("main")
+    assert "The card, README.md, is not shown. Its bytes are damaged." in page.text
+    assert "There is no card yet." not in page.text
+    assert page.links["README.md"] == "/alice/a/blob/main/README.md"
 
 
 @pytest.mark.parametrize("card", [b"", b"   \n", b"---\nlicense: mit\n---\n", b"<!-- x -->"])
