@@ -27,8 +27,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an environment's programs, hubkit among them."""
     environment = tmp_path_factory.mktemp("environment")
-    run([sys.executable, "-m", "venv", str(environment)])
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    run([sys.executable, "-m", "venv", "--without-pip", str(environment)])
+    python = str(environment / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
     run([*pip, "--constraint", str(ROOT / "constraints.txt"), *LIGHT])
     run([*pip, "--no-deps", str(wheel)])
     return environment / "bin"
