@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -185,7 +186,9 @@ def _usage(manifest: Manifest, repository: str, revision: str, endpoint: str) ->
 
 
 def _stock(manifest: Manifest, repository: str, revision: str) -> list[str]:
-    base, names = manifest.base_model.id, TASK_TYPES.get(manifest.task_type or "")
+    # Whoever made the adapter chose that name: it may hold more than a name.
+    quoted = json.dumps(manifest.base_model.id, ensure_ascii=False)
+    names = TASK_TYPES.get(manifest.task_type or "")
     if PEFT.weights in manifest.files:
         auto_class = "AutoModel" if names is None else names.auto_class
         labels = f", num_labels={len(manifest.labels)}" if manifest.labels else ""
@@ -193,14 +196,14 @@ def _stock(manifest: Manifest, repository: str, revision: str) -> list[str]:
             "from peft import PeftModel",
             f"from transformers import {auto_class}",
             "",
-            f'model = {auto_class}.from_pretrained("{base}"{labels})',
+            f"model = {auto_class}.from_pretrained({quoted}{labels})",
             f'model = PeftModel.from_pretrained(model, "{repository}", revision="{revision}")',
         ]
     start = [
         "import adapters",
         "from transformers import AutoModel",
         "",
-        f'model = AutoModel.from_pretrained("{base}")',
+        f"model = AutoModel.from_pretrained({quoted})",
         "adapters.init(model)",
     ]
     if FUSION.weights in manifest.files:

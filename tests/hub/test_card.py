@@ -95,6 +95,17 @@ def test_the_stock_library_that_reads_the_files_is_named_with_a_line_that_loads_
     assert there.index(f'os.environ["HF_ENDPOINT"] = "{url}"') < there.index("import AutoModel")
 
 
+def test_a_base_model_is_a_text_in_the_lines_to_copy_whatever_it_is_called(
+    catalog: Catalog,
+) -> None:
+    source = PEFT / "lora" / "a"
+    version = publish_folder(catalog, source, AdapterRef.parse("film"), task="film")
+    manifest = catalog.manifest(version)
+    base = manifest.base_model.model_copy(update={"id": 'x"); print("y'})
+    text = write_card(version, manifest.changed("It", base_model=base), "ada/film", revision="v1")
+    assert 'from_pretrained("x\\"); print(\\"y"' in text
+
+
 def test_the_same_version_has_the_same_card(publish: Publish) -> None:
     version, manifest = publish("notes.json", metrics=[METRIC], tags=["b", "a"])
     cards = {write_card(version, manifest, "ada/film", revision="v1") for _ in range(5)}
