@@ -16,13 +16,15 @@ To add one:
 Each template has, beside the values of its handler: ``hub`` (the URL of the hub, for lines to
 copy), ``user`` (who is signed in, or None), ``here`` (the path of the request), ``login`` (where to
 sign in and come back), the function ``link`` and the filters ``size``, ``when``, ``short`` and
-``number``. Whatever a template writes is escaped. A link to a name that people chose is made with
+``number``. Whatever a template writes is escaped, and what
+would turn it around is shown as a number. A link to a name that people chose is made with
 ``link``, and the name itself stands in ``<bdi>``.
 
 Nothing of a page may run or be loaded from elsewhere, and no ``style=`` and no script stand in it:
 what it looks like is in ``static/style.css``.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +51,7 @@ _NAVIGATION = (
     ("/leaderboards", "Leaderboards"),
 )
 _SHORT = 12
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def page(
@@ -127,10 +130,22 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
+def _visible(value: Any) -> Any:
+    """Return a text with characters that turn others around as their numbers.
+
+    ``<bdi>`` keeps them from turning what stands beside a name, not the name itself: a file could
+    seem to end in another way than it does.
+    """
+    if type(value) is not str:  # not what is HTML already
+        return value
+    return _TURNING.sub(lambda found: f"[U+{ord(found[0]):04X}]", value)
+
+
 def _templates() -> Environment:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
