@@ -63,6 +63,8 @@ class Route:
         at_once: Whether the handler may be called without a thread, and raises `NeedsThread` where
             it would wait. Default: no.
         page: Whether people read the answer: errors are pages, too. Default: no.
+        yields: Whether a request goes to any other route that takes it, so that repositories may be
+            called like a word of this pattern. Default: no.
     """
 
     method: str
@@ -73,6 +75,7 @@ class Route:
     named: bool = False
     at_once: bool = False
     page: bool = False
+    yields: bool = False
 
     def spelled(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield the pattern for each kind of repository, with the kind as a parameter."""
@@ -134,14 +137,20 @@ class Routes:
         """
         segments = split_path(raw_path)
         allowed: set[str] = set()
+        other: Match | None = None
         for node, values in self._root.find(segments, 0, ()):
             found = node.routes.get(method)
             if found is None and method == "HEAD":
                 found = node.routes.get("GET")
             if found is not None:
                 route, names, fixed = found
-                return Match(route, {**dict(zip(names, values, strict=True)), **fixed})
+                match = Match(route, {**dict(zip(names, values, strict=True)), **fixed})
+                if not route.yields:
+                    return match
+                other = other or match
             allowed |= node.routes.keys()
+        if other is not None:
+            return other
         if allowed:
             raise MethodError(f"This page does not take {method}.", sorted(allowed))
         raise NoSuchPageError("This hub has no such page.")

@@ -170,10 +170,13 @@ ABSENT = (
         Route("GET", f"/api/{kind}/{{name}}", Need.READ, absent.not_hosted)
         for kind in ("models", "datasets")
     ),
-    Route("GET", "/api/models/{name}/revision/{revision}", Need.READ, absent.not_hosted),
     *(
-        Route(verb, "/{prefix}/{name}/resolve/{revision}/{path...}", Need.READ, absent.not_hosted)
-        for verb in ("HEAD", "GET")
+        Route(verb, pattern, Need.READ, absent.not_hosted, yields=True)
+        for verb, pattern in (
+            ("GET", "/api/models/{name}/revision/{revision}"),
+            ("HEAD", "/{prefix}/{name}/resolve/{revision}/{path...}"),
+            ("GET", "/{prefix}/{name}/resolve/{revision}/{path...}"),
+        )
     ),
 )
 """What clients may ask for and this hub does not do, which it says in words."""

@@ -24,7 +24,10 @@ BATCH = route("POST", "/{prefix}/{owner}/{name}.git/info/lfs/objects/batch")
 LIST = route("GET", "/api/{kinds}")
 WHO = route("GET", "/api/whoami-v2", Need.SIGNED_IN)
 SEND = route("PUT", "/_lfs/{signature}", Open.SIGNATURE)
-ROUTES = Routes([TREE, FOLDER, RESOLVE, BATCH, LIST, WHO, SEND])
+UNOWNED = Route(
+    "GET", "/{prefix}/{name}/resolve/{revision}/{path...}", Need.READ, handler, yields=True
+)
+ROUTES = Routes([TREE, FOLDER, UNOWNED, RESOLVE, BATCH, LIST, WHO, SEND])
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,9 @@ ROUTES = Routes([TREE, FOLDER, RESOLVE, BATCH, LIST, WHO, SEND])
         ("GET", "/ada/x/resolve/main/a.json", RESOLVE, {"owner": "ada", "path": "a.json"}),
         ("GET", "/ada/x/resolve/a%2Fb/c/%25%3F", RESOLVE, {"revision": "a/b", "path": "c/%?"}),
         ("GET", "/datasets/ada/x/resolve/main/a", RESOLVE, {"kind": "dataset", "owner": "ada"}),
+        ("GET", "/ada/resolve/resolve/main/a", RESOLVE, {"name": "resolve", "path": "a"}),
+        ("HEAD", "/gpt2/resolve/main/a/b", UNOWNED, {"name": "gpt2", "path": "a/b"}),
+        ("GET", "/datasets/squad/resolve/main/a", UNOWNED, {"name": "squad", "kind": "dataset"}),
         ("POST", "/ada/x.git/info/lfs/objects/batch", BATCH, {"name": "x", "kind": "model"}),
         ("POST", "/spaces/a/x.y.git/info/lfs/objects/batch", BATCH, {"name": "x.y"}),
         ("PUT", "/_lfs/abc.def", SEND, {"signature": "abc.def"}),

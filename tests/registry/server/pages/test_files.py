@@ -162,3 +162,24 @@ def test_an_empty_path_is_no_file(asks: Ask, push: Push) -> None:
     push("alice/a", {"a.txt": b"1"})
     assert asks("GET", "/alice/a/blob/main").status == 404
     assert asks("GET", "/alice/a/blob/main/").status == 404
+
+
+def test_a_name_that_turns_itself_around_is_shown_as_it_is(asks: Ask, push: Push) -> None:
+    push("alice/a", {"\u202egnp.exe": b"a"})
+    page = read(asks("GET", "/alice/a/tree/main")).one("main")
+    assert "\u202e" not in page.text
+    assert page.links["[U+202E]gnp.exe"] == "/alice/a/blob/main/%E2%80%AEgnp.exe"
+    shown = asks("GET", "/alice/a/blob/main/%E2%80%AEgnp.exe")
+    assert (shown.status, "\u202e" in shown.body.decode()) == (200, False)
+
+
+@pytest.mark.parametrize("name", ["resolve", "revision", "tree", "blob", "commit", "lineage"])
+def test_a_repository_may_be_called_like_a_word_of_an_address(
+    asks: Ask, push: Push, name: str
+) -> None:
+    push(f"alice/{name}", {"resolve/main/a.txt": b"a"})
+    assert asks("GET", f"/alice/{name}/resolve/main/resolve/main/a.txt").body == b"a"
+    for page in ("", "/tree/main", "/tree/main/resolve", "/blob/main/resolve/main/a.txt"):
+        assert asks("GET", f"/alice/{name}{page}").status == 200
+    assert asks("GET", f"/api/models/alice/{name}/refs").status == 200
+    assert asks("GET", f"/api/models/alice/{name}/tree/main/resolve").status == 200
