@@ -25,6 +25,7 @@ _LONGEST_WORD = 256
 _MOST_TAGS = 500
 _DEEPEST = 16
 _BASE = "base_model:"
+_ADAPTER_LIBRARIES = {"peft", "adapter-transformers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def facts_of(tree: Tree, card: Card, manifest: Manifest | None) -> Facts:
     library = _word(data.get("library_name")) or _library(paths)
     task_type = card.task_type or (manifest.task_type if manifest else None)
     bases = card.base_models or ((manifest.base_model.id,) if manifest else ())
-    relation = _word(data.get("base_model_relation")) or ("adapter" if manifest else None)
+    adapts = manifest is not None or library in _ADAPTER_LIBRARIES
+    relation = _word(data.get("base_model_relation")) or ("adapter" if adapts else None)
     tags = [
         library,
         "safetensors" if any(path.endswith(".safetensors") for path in paths) else None,

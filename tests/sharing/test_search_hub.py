@@ -36,6 +36,12 @@ def test_adapters_of_a_base_model_are_found_whoever_made_them(filled: Hub) -> No
     assert found(filled, base="team/roberta") == []
 
 
+def test_what_the_hub_makes_no_version_of_is_found_by_its_base_too(hub: Hub) -> None:
+    repo = hub.create("bob/card", {"README.md": peft_files("team/bert")["README.md"]})
+    assert repo.tags == {}
+    assert found(hub, base="team/bert") == ["bob/card"]
+
+
 def test_adapters_are_found_by_task_tag_and_name(filled: Hub) -> None:
     assert sorted(found(filled)) == ["ada/film", "bob/peft-film"]
     assert found(filled, task="film") == ["ada/film"]
