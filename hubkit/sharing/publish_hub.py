@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from registry.folders.card import CARD_NAME, read_card
 from registry.folders.hubkit import path_there
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.measurements import counting
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,14 @@ class _Push:
                     tag = tag_of(parent.number)
                     return Pushed(parent, theirs.name, tag, theirs.at(tag).page, new=False)
                 return self.push(parent, theirs)
-        return self.push(parent, Repository(hub, f"{owner}/{parent.ref.name}"))
+        pushed = self.push(parent, Repository(hub, f"{owner}/{parent.ref.name}"))
+        if pushed.new and parent.ref.owner not in (None, owner):
+            _log.warning(
+                "%s was published as %s, too: under its own name, %s does not hold it with the "
+                "hubkit.json that whoever pulls it needs.",
+                *(parent.ref, pushed.repository, hub.url),
+            )
+        return pushed
 
     def _is_there(self, version: Version, theirs: Repository) -> bool:
         """Whether a hub has a version under the name that it has here, whoever owns it."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 from huggingface_hub import HfApi
 
 from hubkit.composing.combine import publish_stack
@@ -114,6 +115,22 @@ def test_a_parent_of_someone_else_is_left_with_them_if_it_is_there(
     come_as(hub, "ada")
     push(catalog, hub, "z")
     assert sorted(hub.repos) == ["ada/y", "ada/z", "bob/x"]
+
+
+def test_a_parent_of_someone_else_that_is_not_there_is_published_too_and_that_is_said(
+    catalog: Catalog, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_head(catalog, "bob/x")
+    publish_on_base(catalog, BERT / "seq_bn" / "b", "y", task="film")
+    parts = [AdapterRef.parse("bob/x"), AdapterRef.parse("y")]
+    publish_stack(catalog, AdapterRef.parse("z"), parts)
+    push(catalog, hub, "z")
+    assert sorted(hub.repos) == ["ada/x", "ada/y", "ada/z"]
+    (told,) = [one for one in caplog.messages if "too" in one]
+    assert told.startswith("bob/x@1 was published as ada/x, too: under its own name, ")
+    caplog.clear()
+    push(catalog, hub, "z")
+    assert caplog.messages == []
 
 
 def test_a_private_repository_is_made_private(catalog: Catalog, hub: Hub) -> None:
