@@ -12,10 +12,19 @@ from hubkit.adapters.adapter import NAME_THE_BASE, Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.mix import LearnedMix
 from hubkit.adapters.tree import Leaf
+from hubkit.bases.compare import completed
 from hubkit.bases.parts import parts_of, without_parts
 from registry.errors import AdapterError, FolderError
 from registry.folders import write_manifest
-from registry.manifest import HeadInfo, Kind, Manifest, Method, Parent, manifest_errors
+from registry.manifest import (
+    BaseModelInfo,
+    HeadInfo,
+    Kind,
+    Manifest,
+    Method,
+    Parent,
+    manifest_errors,
+)
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
@@ -64,12 +73,19 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def manifest_of(composition: Leaf, *, parents: Sequence[Parent] = (), **facts: Any) -> Manifest:
+def manifest_of(
+    composition: Leaf,
+    *,
+    parents: Sequence[Parent] = (),
+    found: BaseModelInfo | None = None,
+    **facts: Any,
+) -> Manifest:
     """The manifest of an adapter, a fusion or a learned mix, without its files.
 
     Args:
         composition: What the manifest is to describe.
         parents: What a fusion is made of, pinned by digest, in its order.
+        found: The base model that it was trained in, for what its adapters do not say of theirs.
         facts: Other fields, such as ``task``, ``metrics`` and ``training``.
 
     Raises:
@@ -82,6 +98,8 @@ def manifest_of(composition: Leaf, *, parents: Sequence[Parent] = (), **facts: A
             f"{composition} names no base model, so it cannot be published. {NAME_THE_BASE}"
         )
     kind, method = _kind(composition)
+    if found is not None:
+        base = completed(base, found)
     head = composition.head
     modules = () if head is None else parts_of(head.tensors, head.backbone)
     with manifest_errors(f"What is said of {composition}"):

@@ -116,6 +116,7 @@ def planned(
     manifest = manifest_of(
         _headed(composition, start, with_head),
         parents=parents,
+        found=start.base,
         task=job.task,
         task_type=job.task_type,
         tags=job.tags,

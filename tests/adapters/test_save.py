@@ -84,3 +84,18 @@ def test_a_sum_of_folders_is_saved_when_their_base_model_is_named(tmp_path: Path
     base = BaseModelInfo(id="tiny-bert")
     collapse(Mix(*(Adapter.load(one, base=base) for one in folders))).save(tmp_path / "sum")
     assert read_folder(tmp_path / "sum").manifest.base_model.id == "tiny-bert"
+
+
+def test_what_adapters_do_not_say_of_their_base_model_is_that_of_the_training() -> None:
+    model = tiny_model()
+    found = describe(model)
+    said = BaseModelInfo(id="team/tiny")
+    adapter = replace(random_adapter(model, "a"), base=said)
+    assert manifest_of(adapter).base_model == said
+    base = manifest_of(adapter, found=found).base_model
+    assert found.fingerprint is not None
+    assert (base.id, base.fingerprint, base.config) == (
+        "team/tiny",
+        found.fingerprint,
+        found.config,
+    )
