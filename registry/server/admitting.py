@@ -48,14 +48,20 @@ def _shown(ask: Asking, route: Route) -> str | None:
 
     A browser shows one as a password (RFC 7617), by itself and whatever page makes it ask. So that
     is good for reading alone.
+
+    Raises:
+        SignInError: It shows one so, and is not for reading.
     """
     scheme, _, text = ask.headers.get("authorization", "").partition(" ")
     if not scheme:
         return None
     if scheme.lower() == "bearer":
         return text.strip()
-    reads = route.method in ("GET", "HEAD") and route.need in (Need.READ, Need.SIGNED_IN)
-    return _password(text) if reads and scheme.lower() == "basic" else ""
+    if scheme.lower() != "basic":
+        return ""
+    if route.method not in ("GET", "HEAD") or route.need not in (Need.READ, Need.SIGNED_IN):
+        raise SignInError("A token that is sent as a password is good for reading alone.")
+    return _password(text)
 
 
 def _password(text: str) -> str:

@@ -117,5 +117,6 @@ def test_a_password_opens_nothing_that_changes_anything(asks: Ask, people: Peopl
         path = next(route.spelled())[0].replace("{owner}", "alice").replace("{name}", "mine")
         for part in ("revision", "branch", "tag", "path...", "more..."):
             path = path.replace(f"{{{part}}}", "main")
-        assert asks(route.method, path, headers=shown, body=b"{}").status == 401, route
+        answer = asks(route.method, path, headers=shown, body=b"{}")
+        assert (answer.status, b"good for reading alone" in answer.body) == (401, True), route
     assert people.catalog.history.get(made.id).visibility == "public"
