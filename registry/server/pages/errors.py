@@ -1,7 +1,7 @@
 """An error as a page: the status and the words of the API, for people."""
 
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from registry.errors import HiddenFromStrangersError, NotHostedError, SignInError
 from registry.server.asking import Asking
@@ -34,7 +34,7 @@ def names_html(headers: Headers) -> bool:
 
 
 def page_of(ask: Asking, error: Exception) -> Response:
-    """Return a page that tells of an error.
+    """Return a page that tells of an error, or leads to the page that was meant.
 
     A browser asks for a name and a password only where nothing is shown without one. What a
     visitor may not see is answered as what is not there.
@@ -46,6 +46,10 @@ def page_of(ask: Asking, error: Exception) -> Response:
     told = tell(error, ask.id)
     is_absent = isinstance(error, HiddenFromStrangersError | NotHostedError)
     status = 404 if is_absent else told.status
+    meant = ask.path.rstrip("/")
+    # Browsers read two slashes, or one and its mirror, as the start of another host.
+    if status == 404 and meant not in ("", ask.path) and meant[1] not in "/\\":
+        return RedirectResponse(f"{meant}?{ask.query}" if ask.query else meant, 308)
     headers = {**told.headers}
     headers.pop("WWW-Authenticate", None)
     if isinstance(error, SignInError):

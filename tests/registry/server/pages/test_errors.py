@@ -26,6 +26,28 @@ def test_an_unknown_address_is_a_page_for_browsers_and_json_for_clients(asks: As
         assert (told.status, told.json) == (404, {"error": "This hub has no such page."})
 
 
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("/alice/", "/alice"),
+        ("/alice/open/?revision=main", "/alice/open?revision=main"),
+        ("/alice/secret/", "/alice/secret"),
+        ("/no/where/at/all//", "/no/where/at/all"),
+    ],
+)
+def test_a_slash_at_the_end_leads_to_the_page_without_it(
+    asks: Ask, people: People, target: str, meant: str
+) -> None:
+    people.make("alice/open")
+    answer = asks("GET", target, headers=BROWSER)
+    assert (answer.status, answer.headers["location"]) == (308, meant)
+
+
+@pytest.mark.parametrize("target", ["//evil.example/", "/\\evil.example/", "///", "/", "//"])
+def test_no_slash_at_the_end_leads_to_another_host(asks: Ask, target: str) -> None:
+    assert "location" not in asks("GET", target, headers=BROWSER).headers
+
+
 def test_errors_of_the_api_stay_json_for_browsers_too(asks: Ask) -> None:
     for target, status in (
         ("/api/models/alice/absent", 401),
