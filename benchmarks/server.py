@@ -154,6 +154,7 @@ class Bench:
             for small in (16 * 1024, MIB):
                 self.many_clients(small, seconds)
             self.heads()
+            self.heads_beside_uploads(10.0)
             self.uploads(size // 2)
             self.commits(size // 2)
             self.held_writer()
@@ -207,12 +208,49 @@ class Bench:
         """HEAD of a private file, one connection."""
         if not hasattr(self, "private"):
             self.private = self.put("private", b"x" * 1000, private=True)
-        ours = ask_often(self.port, "HEAD", self.private, self.token)
-        bare = ask_often(self.bare, "HEAD", "/nothing", None)
+        ours = ask_often(self.port, "HEAD", self.private, self.token).p50
+        bare = ask_often(self.bare, "HEAD", "/nothing", None).p50
         say(
             "HEAD of /resolve, private, with a token / a bare handler",
             f"p50 {ours * 1000:.2f} ms",
             f"{ours / bare:.1f}",
+        )
+
+    def heads_beside_uploads(self, seconds: float) -> None:
+        """HEAD of a private file while 64 clients send 100 KB a second each."""
+        piece, count = os.urandom(10_000), int(seconds * 10)
+        ends = [number.to_bytes(8, "big") for number in range(CLIENTS)]
+        contents = [piece * (count - 1) + piece[:-8] + end for end in ends]
+        hrefs = [
+            self.lfs("private", FileInfo(sha256=hashlib.sha256(one).hexdigest(), size=len(one)))
+            for one in contents
+        ]
+
+        def send(href: str, content: bytes) -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+            connection.putrequest("PUT", href)
+            connection.putheader("Content-Length", str(len(content)))
+            connection.endheaders()
+            for start in range(0, len(content), len(piece)):
+                connection.send(content[start : start + len(piece)])
+                time.sleep(0.1)
+            assert connection.getresponse().status == 200
+            connection.close()
+
+        threads = [
+            threading.Thread(target=send, args=one) for one in zip(hrefs, contents, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        beside = ask_often(self.port, "HEAD", self.private, self.token, calls=1000)
+        is_beside = all(thread.is_alive() for thread in threads)
+        for thread in threads:
+            thread.join()
+        assert is_beside, "the uploads ended before the reads"
+        say(
+            "the same while 64 clients send 100 KB a second each",
+            f"p50 {beside.p50 * 1000:.2f} ms",
+            f"p99 {beside.p99 * 1000:.0f} ms",
         )
 
     def uploads(self, size: int) -> None:
@@ -308,7 +346,7 @@ class Bench:
     def listing(self, count: int) -> None:
         """A page of 50, for the owner of all and for somebody who may read one in ten."""
         for label, token in (("all readable", self.token), ("90 of 100 are others'", self.others)):
-            taken = ask_often(self.port, "GET", "/api/models?limit=50", token, calls=50)
+            taken = ask_often(self.port, "GET", "/api/models?limit=50", token, calls=50).p50
             say(f"/api/models, page of 50 of {count}, {label}", f"p50 {taken * 1000:.1f} ms")
 
     def pages(self, count: int) -> None:
@@ -329,7 +367,7 @@ class Bench:
             ("the same of a base model", f"/leaderboards?{ranked}&base={base}&task=sentiment"),
             ("an account", "/ada"),
         ):
-            taken = ask_often(self.port, "GET", path, self.others, calls=50)
+            taken = ask_often(self.port, "GET", path, self.others, calls=50).p50
             size = len(self.call("GET", path, None))
             say(
                 f"page of {count} repositories: {label}",
@@ -383,12 +421,13 @@ class Load:
 
     Attributes:
         rate: Answers a second.
+        p50: Seconds that half of the answers took at most.
         p99: Seconds that 99 of 100 answers took at most.
     """
 
     def __init__(self, times: list[float], seconds: float) -> None:
         self.rate = len(times) / seconds
-        self.p99 = sorted(times)[int(len(times) * 0.99)]
+        self.p50, self.p99 = (sorted(times)[int(len(times) * part)] for part in (0.5, 0.99))
 
 
 def load(port: int, path: str, headers: dict[str, str], size: int, seconds: float) -> Load:
@@ -422,7 +461,7 @@ def load(port: int, path: str, headers: dict[str, str], size: int, seconds: floa
     return Load(times, seconds)
 
 
-def ask_often(port: int, method: str, path: str, token: str | None, calls: int = 300) -> float:
+def ask_often(port: int, method: str, path: str, token: str | None, calls: int = 300) -> Load:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     times = []
@@ -434,7 +473,7 @@ def ask_often(port: int, method: str, path: str, token: str | None, calls: int =
         times.append(time.perf_counter() - started)
         assert answer.status == 200, (path, answer.status)
     connection.close()
-    return statistics.median(times)
+    return Load(times, sum(times))
 
 
 def sendfile(file: Path, size: int) -> None:
