@@ -29,8 +29,8 @@ def mean_attention(
 
     Args:
         model: Carries ``fusion`` and nothing else.
-        batches: Inputs of the model, with an ``attention_mask`` of *shape* ``(batch, length)``;
-            without one, all tokens count.
+        batches: Inputs of the model, with an ``attention_mask`` of *shape* ``(batch, length)``, or
+            ``(batch, choices, length)``; without one, all tokens count.
 
     Raises:
         CompositionError: ``model`` does not carry ``fusion``, or there are no batches.
@@ -44,8 +44,9 @@ def mean_attention(
         mask = inputs.get("attention_mask")
         for site, weights in _attention(model, inputs).items():
             counted = weights.flatten(0, -2)
-            if mask is not None and mask.shape == weights.shape[:-1]:
-                counted = weights[mask.bool()]
+            # The choices of a row are read as rows: (rows, choices, length) in two dimensions.
+            if mask is not None and mask.flatten(0, -2).shape == weights.shape[:-1]:
+                counted = weights[mask.flatten(0, -2).bool()]
             totals[site] = totals.get(site, 0.0) + counted.double().sum(0).cpu()
     if not totals:
         raise CompositionError("The attention is a mean over batches, but none was given.")

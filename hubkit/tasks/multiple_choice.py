@@ -177,14 +177,11 @@ class MultipleChoice(TextTask):
         scores = flat.new_full(there.shape, -torch.inf).masked_scatter(there, flat)
         return None if labels is None else cross_entropy(scores.float(), labels), (scores,)
 
-    def one_pass(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``logits``: a number for each prompt with a choice, *shape* ``(pairs, 1)``.
-
-        They are read as rows with a single choice each, so that nothing is computed for choices
-        that a shorter row lacks.
+    def as_read(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rows with a single choice each, *shape* ``(pairs, 1, length)``, so that nothing is
+        computed for choices that a shorter row lacks.
         """
-        single = {name: values.unsqueeze(1) for name, values in inputs.items()}
-        return super().one_pass(model, single)
+        return {name: values.unsqueeze(1) for name, values in inputs.items()}
 
     def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor | None:
         """The cross-entropy over a row's own choices."""

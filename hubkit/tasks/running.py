@@ -38,6 +38,24 @@ def batches(
         yield {name: values.to(model.device) for name, values in batch.items()}
 
 
+def read_batches(
+    task: TaskType[Any],
+    processor: Any,
+    model: PreTrainedModel,
+    encoded: Encoded,
+    order: Sequence[int],
+    batch_size: int,
+) -> Iterator[dict[str, Tensor]]:
+    """What the model reads of each batch, without what it is to learn.
+
+    Raises:
+        DataError: ``batch_size`` is less than one.
+    """
+    names = processor.model_input_names
+    for one in batches(task, processor, model, encoded, order, batch_size):
+        yield task.as_read({name: values for name, values in one.items() if name in names})
+
+
 def outputs_of(
     task: TaskType[Any],
     processor: Any,

@@ -470,6 +470,10 @@ class TaskType(ABC, Generic[Processor]):
         found = model(**inputs)
         return found.get("loss"), (found.logits,)
 
+    def as_read(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the model is given of what the processor makes of rows; default: that."""
+        return dict(inputs)
+
     def one_pass(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What one forward pass gives for those who answer without hubkit, by name.
 
@@ -480,7 +484,7 @@ class TaskType(ABC, Generic[Processor]):
         Raises:
             UnsupportedModelError: An answer takes several passes.
         """
-        return {"logits": model(**inputs).logits}
+        return {"logits": model(**self.as_read(inputs)).logits}
 
     def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor | None:
         """The loss of a batch in training; None: the one that the model computes itself."""

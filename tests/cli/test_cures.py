@@ -26,6 +26,11 @@ MAY_NAME = {
     "registry/server/protocol/absent.py": {"--token"},  # of the program `hf`
     # A model card is written for people, who are shown the commands that get and run the adapter.
     "hubkit/hub/card.py": {"hubkit pull", "hubkit predict", "--from"},
+    # So are the pages of a hub, which show the lines that push to it, and use what it keeps.
+    "registry/server/pages/front.py": {"--repo-type"},
+    "registry/server/pages/versions/using.py": {
+        *("hubkit pull", "hubkit predict", "--from", "--repo-type", "--revision"),
+    },
     # The key of a lock, which older processes know by these words.
     "registry/database/postgresql.py": {"hubkit gc"},
 }

@@ -165,6 +165,13 @@ def test_the_whole_way(catalog: Catalog, tmp_path: Path) -> None:
             assert isinstance(one, ChoicePrediction)
             assert isinstance(other, ChoicePrediction)
             assert one.scores == pytest.approx(other.scores, abs=1e-5)
+        if version.kind == "fusion":
+            attention = [model.attention(items, batch_size=size) for size in (1, len(items))]
+            for site, weights in attention[0].items():  # padding does not count
+                assert attention[1][site] == pytest.approx(weights, abs=1e-5)
+            read = model.explain(items[0])
+            assert [word for word in read.tokens if word == items[0]["prompt"].split()[0]]
+            assert read.weights.shape[1] == len(read.tokens)
         if version.kind in ("adapter", "fusion"):
             measured = {metric.name: metric.value for metric in manifest.metrics}
             assert evaluate(model, rows) == pytest.approx(

@@ -6,16 +6,13 @@ A hub shows it as a heat map, without a base model at hand.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
-
-from torch import Tensor
 
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.tree import Attachable, names_of
 from hubkit.models.attach import attached_to
 from hubkit.models.attention import layers_and_places, mean_attention
-from hubkit.tasks.running import batches
+from hubkit.tasks.running import read_batches
 from hubkit.training.start import Start
 
 ATTENTION_NAME = "attention.json"
@@ -47,14 +44,10 @@ def attention_files(start: Start, composition: Attachable) -> dict[str, bytes]:
     rows = rows.select(range(min(len(rows), MOST_ROWS)))
     encoded = start.encode(task.rows_for_metrics(rows))
 
-    def read() -> Iterator[dict[str, Tensor]]:
-        order, size = encoded.by_length(), checked.settings.batch_size
-        for one in batches(task, start.processor, model, encoded, order, size):
-            names = start.processor.model_input_names
-            yield {name: values for name, values in one.items() if name in names}
-
+    order, size = encoded.by_length(), checked.settings.batch_size
+    read = read_batches(task, start.processor, model, encoded, order, size)
     names = names_of(composition.parts)
-    attention = mean_attention(model, composition, read())
+    attention = mean_attention(model, composition, read)
     sites: list[dict[str, Any]] = [
         {
             "layer": layer,
