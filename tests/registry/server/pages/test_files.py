@@ -161,7 +161,7 @@ def test_damaged_bytes_are_said_to_be_damaged(asks: Ask, push: Push, people: Peo
 def test_an_empty_path_is_no_file(asks: Ask, push: Push) -> None:
     push("alice/a", {"a.txt": b"1"})
     assert asks("GET", "/alice/a/blob/main").status == 404
-    assert asks("GET", "/alice/a/blob/main/").status == 404
+    assert asks("GET", "/alice/a/blob/main/").headers["location"] == "/alice/a/blob/main"
 
 
 def test_a_name_that_turns_itself_around_is_shown_as_it_is(asks: Ask, push: Push) -> None:
