@@ -144,8 +144,11 @@ def drop_listing(connection: Connection, repository_id: int) -> None:
 def load_tags(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
     """Return the words that repositories are found by, by their ids, sorted."""
     found: dict[int, list[str]] = {id: [] for id in ids}
-    for row in connection.execute(select(HUB_TAGS).where(HUB_TAGS.c.repository_id.in_(ids))):
-        found[row.repository_id].append(row.tag)
+    of_these = select(HUB_TAGS.c.repository_id, HUB_TAGS.c.tag).where(
+        HUB_TAGS.c.repository_id.in_(ids)
+    )
+    for id, tag in connection.execute(of_these):
+        found[id].append(tag)
     return {id: sorted(tags) for id, tags in found.items()}
 
 

@@ -33,7 +33,7 @@ from registry.storage.durable import (
 from registry.storage.files import CHUNK, FileInfo
 from registry.store import Store
 
-PIECE = 512 * 1024
+PIECE = 256 * 1024
 """Bytes of an upload that are held until they are written; as many again are being written."""
 
 IN_MEMORY = 1024 * 1024
