@@ -33,7 +33,7 @@ from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.models.place import device_of, dtype_of
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.running import outputs_of, read_batches
+from hubkit.tasks.running import as_read, batches, outputs_of
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, TaskType
 from hubkit.tasks.tokens.words import words_of
@@ -245,7 +245,8 @@ class AdaptedModel:
     def _read(
         self, encoded: Encoded, order: Sequence[int], batch_size: int
     ) -> Iterator[dict[str, Tensor]]:
-        return read_batches(self.task, self.processor, self.model, encoded, order, batch_size)
+        found = batches(self.task, self.processor, self.model, encoded, order, batch_size)
+        return as_read(self.task, self.processor, found)
 
     def _given(self, texts: Iterable[Any]) -> Rows:
         # Going through a table of pandas gives the names of its columns.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,21 +38,12 @@ def batches(
         yield {name: values.to(model.device) for name, values in batch.items()}
 
 
-def read_batches(
-    task: TaskType[Any],
-    processor: Any,
-    model: PreTrainedModel,
-    encoded: Encoded,
-    order: Sequence[int],
-    batch_size: int,
+def as_read(
+    task: TaskType[Any], processor: Any, found: Iterable[Mapping[str, Tensor]]
 ) -> Iterator[dict[str, Tensor]]:
-    """What the model reads of each batch, without what it is to learn.
-
-    Raises:
-        DataError: ``batch_size`` is less than one.
-    """
+    """What the model reads of each batch, without what it is to learn."""
     names = processor.model_input_names
-    for one in batches(task, processor, model, encoded, order, batch_size):
+    for one in found:
         yield task.as_read({name: values for name, values in one.items() if name in names})
 
 

@@ -133,8 +133,8 @@ async def pieces_of(receive: Receive, size: int) -> AsyncIterator[bytes]:
     Raises:
         ClientDisconnect: It did not come to its end, or not for long.
     """
-    held: list[bytes] = []
-    length, more = 0, True
+    held = bytearray()  # in one piece, however small the client's are
+    more = True
     while more:
         try:
             message = await asyncio.wait_for(receive(), PATIENCE)
@@ -142,14 +142,13 @@ async def pieces_of(receive: Receive, size: int) -> AsyncIterator[bytes]:
             raise ClientDisconnect from error
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        held.append(message.get("body", b""))
-        length += len(held[-1])
+        held += message.get("body", b"")
         more = message.get("more_body", False)
-        if length >= size:
-            yield b"".join(held)
-            held, length = [], 0
-    if length:
-        yield b"".join(held)
+        if len(held) >= size:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)
 
 
 async def drain(incoming: Incoming) -> None:

@@ -12,7 +12,7 @@ from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.tree import Attachable, names_of
 from hubkit.models.attach import attached_to
 from hubkit.models.attention import layers_and_places, mean_attention
-from hubkit.tasks.running import read_batches
+from hubkit.tasks.running import as_read, batches
 from hubkit.training.start import Start
 
 ATTENTION_NAME = "attention.json"
@@ -45,7 +45,8 @@ def attention_files(start: Start, composition: Attachable) -> dict[str, bytes]:
     encoded = start.encode(task.rows_for_metrics(rows))
 
     order, size = encoded.by_length(), checked.settings.batch_size
-    read = read_batches(task, start.processor, model, encoded, order, size)
+    found = batches(task, start.processor, model, encoded, order, size)
+    read = as_read(task, start.processor, found)
     names = names_of(composition.parts)
     attention = mean_attention(model, composition, read)
     sites: list[dict[str, Any]] = [
