@@ -98,11 +98,8 @@ class Caller:
 
     @property
     def reads(self) -> frozenset[int]:
-        """The ids of the accounts of which it reads every private repository.
-
-        None, if it is limited to repositories. An administrator reads those of all accounts.
-        """
-        return frozenset(() if self.repositories is not None else (self.account.id, *self.roles))
+        """The ids of the accounts whose private repositories it may read, within its limits."""
+        return frozenset((self.account.id, *self.roles))
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,21 @@ def test_a_token_of_one_repository_does_not_read_the_others_by_digest(
     assert commit(asks, here, CONTENT, by="alice").status == 200
 
 
+def test_a_token_reads_the_repositories_that_it_is_limited_to_by_digest(
+    asks: Ask, people: People
+) -> None:
+    secret = people.make("alice/secret", "private").full_name
+    here = people.make("alice/here").full_name
+    send(asks, secret, CONTENT, by="alice")
+    assert commit(asks, secret, CONTENT, by="alice").status == 200
+    with people.catalog.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM uploads")
+    people.tokens["both"] = Tokens(people.catalog.store).create(
+        "alice", "both", "write", repositories=[here, secret]
+    )
+    assert commit(asks, here, CONTENT, by="both").status == 200
+
+
 def test_another_size_than_that_of_the_bytes_is_refused(asks: Ask, here: str) -> None:
     send(asks, here, CONTENT, by="alice")
     assert commit(asks, here, CONTENT, by="alice", size=5).status == 400

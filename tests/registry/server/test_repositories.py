@@ -10,6 +10,7 @@ import pytest
 
 from registry import AdapterRef, Folder, Parent
 from registry.accounts.accounts import Accounts
+from registry.accounts.tokens import Tokens
 from registry.history.repositories import Visibility
 from tests.support.asgi import Answer, Ask
 from tests.support.people import People
@@ -217,6 +218,18 @@ def test_listings_show_what_is_public_and_ones_own(asks: Ask, people: People) ->
     assert listed("bob", "?author=alice") == {"alice/open"}
     assert listed("bob", "?author=nobody") == set()
     assert listed("bob", "?search=SECR") == {"bob/secret"}
+
+
+def test_a_limited_token_lists_those_private_repositories_that_it_is_limited_to(
+    asks: Ask, people: People
+) -> None:
+    for name in ("alice/open", "alice/secret", "alice/other", "acme/secret"):
+        people.make(name, "public" if name.endswith("open") else "private")
+    limits = ["alice/secret", "acme/secret"]
+    made = Tokens(people.catalog.store).create("alice", "two", "read", repositories=limits)
+    people.tokens["two"] = made
+    listed = {one["id"] for one in asks("GET", "/api/models", by="two").json}
+    assert listed == {"alice/open", "alice/secret", "acme/secret"}
 
 
 def test_pages_follow_each_other_and_show_each_repository_once(asks: Ask, people: People) -> None:
