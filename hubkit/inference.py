@@ -16,7 +16,7 @@ from hubkit.adapters.load import OVER, Published, load_published
 from hubkit.adapters.older import completed
 from hubkit.adapters.tree import Attachable
 from hubkit.bases.check import require_known_model
-from hubkit.bases.known import identity
+from hubkit.bases.compare import identity
 from hubkit.bases.load import load_for_head
 from hubkit.bases.stored import cache_in, pinned, where_base_is
 from hubkit.models.attach import attach
@@ -41,7 +41,7 @@ from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError, CompositionError, DataError, UnsupportedModelError
 from registry.folders.kinds import HEAD, PEFT
 from registry.manifest import BaseModelInfo, TextInfo
-from registry.task_types import TASK_TYPES as TASK_NAMES
+from registry.task_types import TASK_NAMES
 
 logger = logging.getLogger(__name__)
 

@@ -145,7 +145,7 @@ _ROWS = (
     ),
 )
 
-TASK_TYPES = {row.name: row for row in _ROWS}
+TASK_NAMES = {row.name: row for row in _ROWS}
 
 
 def of_class(class_name: str | None) -> TaskNames | None:

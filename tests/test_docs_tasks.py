@@ -85,7 +85,7 @@ def sections() -> Iterator[tuple[str, list[doctest.Example]]]:
 
 def test_each_task_type_has_a_section_with_an_example() -> None:
     told = {name for title, _ in sections() for name in title.split(", ")}
-    assert told == set(TASK_TYPES) == set(names.TASK_TYPES)
+    assert told == set(TASK_TYPES) == set(names.TASK_NAMES)
     assert all(examples for _, examples in sections())
 
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hubkit import Adapter, Fuse, Fusion, attach, with_flexible_head
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.methods.table import new_method
 from hubkit.models.head import head_of
 from hubkit.nn.host import BaseModel

@@ -8,8 +8,8 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.image_processing_utils import BaseImageProcessor
 
+from hubkit.bases.describe import describe
 from hubkit.bases.known import expected_base, known_bases, require_known_base
-from hubkit.bases.load import describe
 from registry import Manifest, Version
 from registry.manifest import BaseModelInfo
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from registry.errors import BaseModelMismatchError, OtherBaseError
 from registry.fields import Json
-from registry.manifest import BaseModelInfo
+from registry.manifest import BaseModelInfo, canonical_digest
 
 _SET_IN_TRAINING = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
 """Ids that the base model may leave open; Trainer then writes the tokenizer's."""
@@ -37,6 +37,20 @@ class Comparison:
     def same(self) -> bool:
         """Whether nothing that both record tells them apart."""
         return not self.differences
+
+
+def identity(base: BaseModelInfo) -> str:
+    """What a base model is, as one digest: all that it is compared by."""
+    later = {"settings": base.tokenizer_settings, "generation": base.generation}
+    return canonical_digest(
+        {
+            "weights": base.fingerprint,
+            "configuration": base.config_digest,
+            "tokenizer": base.tokenizer_digest,
+            "parts": dict(base.parts),
+            **{name: dict(told) for name, told in later.items() if told is not None},
+        }
+    )
 
 
 def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
@@ -79,10 +93,8 @@ def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
             f"{found.tokenizer_digest[:12]})"
         )
     if expected.tokenizer_settings is not None and found.tokenizer_settings is not None:
-        _compare_settings(
-            *("tokenizer", expected.tokenizer_settings, found.tokenizer_settings),
-            *(differences, notes),
-        )
+        its = expected.tokenizer_settings
+        _compare_settings("tokenizer", its, found.tokenizer_settings, differences, notes)
     if expected.generation is not None and found.generation is not None:
         _compare_generation(expected.generation, found.generation, differences, notes)
     changed = [
@@ -91,7 +103,7 @@ def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
         if expected.parts[path] != found.parts[path]
     ]
     if changed and "float16" in (expected.dtype, found.dtype) and expected.dtype != found.dtype:
-        # Rounded to float16 and to bfloat16, weights are others than rounded to bfloat16 at once.
+        # Rounding to float16 and then to bfloat16 gives other weights than rounding to bfloat16.
         notes.append(f"Not compared in float16: the weights of {', '.join(changed)}.")
     else:
         differences.extend(f"the weights of the {path}" for path in changed)
@@ -132,7 +144,7 @@ def lacking(base: BaseModelInfo, other: BaseModelInfo) -> list[str]:
 
 
 def completed(base: BaseModelInfo, other: BaseModelInfo) -> BaseModelInfo:
-    """`base`, and what it does not describe as `other` has it; to be asked of the same base."""
+    """Fill in what `base` does not describe from `other`, which must be the same base model."""
     taken = [name for field in lacking(base, other) for name in RECORDED_WITH[field]]
     if base.dtype is None and base.fingerprint in (None, other.fingerprint):
         taken.extend(("dtype", "rounded"))

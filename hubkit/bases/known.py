@@ -25,12 +25,13 @@ from hubkit.bases.compare import (
     Comparison,
     compare,
     completed,
+    identity,
     lacking,
     other_base,
 )
 from registry import Manifest, Version
 from registry.catalog.catalog import KNOWN_BASES_NAME
-from registry.manifest import BaseModelInfo, canonical_digest, manifest_errors
+from registry.manifest import BaseModelInfo, manifest_errors
 from registry.storage.durable import make_folders, storage_errors, write_file
 
 _log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class KnownBases:
     Attributes:
         base: The base model it was first attached to, as far as the manifest does not describe it.
         allowed: The base models that it was attached to although it was trained on another: their
-            :func:`identity`, or the fingerprint that an earlier hubkit noted.
+            :func:`hubkit.bases.compare.identity`, or the fingerprint that an earlier hubkit noted.
     """
 
     base: BaseModelInfo | None = None
@@ -53,20 +54,6 @@ class KnownBases:
     def first(self) -> str | None:
         """The fingerprint that is expected, where the manifest has none."""
         return self.base.fingerprint if self.base else None
-
-
-def identity(base: BaseModelInfo) -> str:
-    """What a base model is, as one digest: all that it is compared by."""
-    later = {"settings": base.tokenizer_settings, "generation": base.generation}
-    return canonical_digest(
-        {
-            "weights": base.fingerprint,
-            "configuration": base.config_digest,
-            "tokenizer": base.tokenizer_digest,
-            "parts": dict(base.parts),
-            **{name: dict(told) for name, told in later.items() if told is not None},
-        }
-    )
 
 
 def known_bases(home: Path, version: Version) -> KnownBases:

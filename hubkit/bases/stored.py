@@ -69,7 +69,7 @@ def describe_stored(base: str, cache: Path, revision: str | None = None) -> Base
         with manifest_errors(str(known)):
             found = BaseModelInfo.model_validate_json(known.read_bytes())
         return found.model_copy(update={"id": normalize(base)})
-    from hubkit.bases.load import describe_base_model
+    from hubkit.bases.describe import describe_base_model
 
     started = time.time_ns()
     found = describe_base_model(base, revision)

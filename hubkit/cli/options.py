@@ -21,7 +21,7 @@ from hubkit.training.choosing.budget import (
     STEPS,
 )
 from hubkit.training.settings import CACHE_TRUNK, PRECISIONS, SCHEDULES, Settings
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 if TYPE_CHECKING:
     from hubkit.composing.combine import Chosen
@@ -265,7 +265,7 @@ def training_options(
             replace_option,
             click.option(
                 "--task-type",
-                type=click.Choice([*TASK_TYPES]),
+                type=click.Choice([*TASK_NAMES]),
                 default=task_type,
                 show_default=task_type or "that of the adapters",
                 help="How it works: which columns the data has, and what is predicted.",

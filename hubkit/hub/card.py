@@ -18,7 +18,7 @@ from hubkit.hub.address import DEFAULT
 from registry import Manifest, Measurement, Version
 from registry.folders.card import Card
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 _DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """The id of a data set on a hub; a file has no slash in its name."""
@@ -188,7 +188,7 @@ def _usage(manifest: Manifest, repository: str, revision: str, endpoint: str) ->
 def _stock(manifest: Manifest, repository: str, revision: str) -> list[str]:
     # Whoever made the adapter chose that name: it may hold more than a name.
     quoted = json.dumps(manifest.base_model.id, ensure_ascii=False)
-    names = TASK_TYPES.get(manifest.task_type or "")
+    names = TASK_NAMES.get(manifest.task_type or "")
     if PEFT.weights in manifest.files:
         auto_class = "AutoModel" if names is None else names.auto_class
         labels = f", num_labels={len(manifest.labels)}" if manifest.labels else ""

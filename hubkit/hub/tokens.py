@@ -1,4 +1,4 @@
-"""Which token is shown to which hub. A token is for one hub, and no other sees it."""
+"""Choose the token for a hub. :mod:`hubkit.hub.origin` keeps it from every other host."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FILE_NAME = "hubkit_tokens.json"
 def token_for(hub: Hub) -> str | None:
     """Return the token to show to a hub; None to come without one.
 
-    What ``hf auth login`` stored is for the default hub alone; each other hub has what was kept for
-    it. HF_TOKEN is for the default hub, too. A hub on this machine for which nothing was kept is
-    shown it as well: whoever tries one out has not logged in, and the token does not leave here.
+    The default hub gets HF_TOKEN, or what ``hf auth login`` stored. Another hub gets what
+    :func:`keep_token` kept for it. If nothing was kept, a hub on this machine gets HF_TOKEN: the
+    token does not leave the machine, and whoever tries out a hub has not logged in yet.
 
     Raises:
         RemoteAccessError: What stands there cannot be a token.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.models.head import head_to_keep, made_outlet, module_paths, outlet_tensors
 from hubkit.nn.hooks import SUBMODULE
 from registry.errors import AdapterError

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.tree import Leaf
 from hubkit.bases.compare import compare, other_base, require_base
-from hubkit.bases.load import describe_model
+from hubkit.bases.describe import describe_model
 from hubkit.bases.parts import parts_of, without_parts
 from hubkit.methods.method import DeltaShape, Method
 from hubkit.methods.sites import BlockSite, Site

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.save import manifest_of, save_folder
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.bases.tokenization import described_processor
 from hubkit.methods.table import new_method
 from hubkit.models.attach import Attached, attach, attached_to

@@ -141,7 +141,7 @@ class Copies(Rows):
         return bool(self._generates.items)
 
     def check(self, batch_size: int) -> None:
-        """Any number of rows will do; it is remembered."""
+        """Remember the number of rows; any will do."""
         self._chosen.items[:] = [batch_size]
 
     def of(self, batch_size: int) -> Sequence[Entry]:

@@ -100,9 +100,10 @@ def checked_folder(
         catalog: Where a fusion's parents are looked for.
         path: A folder of hubkit, PEFT or AdapterHub.
         name: What it is to be called; a fusion's parents are looked for under its owner first.
-        base: As in :func:`publish_folder`, and so are the others.
-        labels: None where nobody can be asked for them: the classes of a head that nothing names
-            are then numbered, with a note.
+        base: As in :func:`publish_folder`.
+        parents: As in :func:`publish_folder`.
+        labels: As in :func:`publish_folder`; or None if nobody can be asked: classes that nothing
+            names are then numbered, with a note.
 
     Raises:
         HubkitError: As :func:`publish_folder`.
@@ -176,7 +177,7 @@ def _find_parents(
     catalog: Catalog, folder: Place, name: AdapterRef, given: Sequence[AdapterRef]
 ) -> tuple[Parent, ...]:
     """Pin what a fusion folder is made of: what is given, or what is called so here."""
-    # A folder that is none, or two at once, is told as that before its parents are missed.
+    # Report a folder of no kind, or of two, before looking for its parents.
     names = fused_adapters(folder) if folder.is_dir() and FUSION in find_parts(folder) else ()
     if not names or given:
         versions = [catalog.resolve(ref) for ref in given]

@@ -27,7 +27,7 @@ from hubkit.tasks.text import TextTask, encode_each, tokens_read
 from hubkit.tasks.text_regression import correlations
 from registry.errors import DataError
 from registry.manifest import Manifest, TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 SCALE = 20.0
 """What cosines are multiplied by, before they become probabilities: as sentence-transformers."""
@@ -91,7 +91,7 @@ class FeatureExtraction(TextTask):
     (https://arxiv.org/abs/1705.00652). A larger batch is then a harder task.
     """
 
-    names = TASK_TYPES["feature-extraction"]
+    names = TASK_NAMES["feature-extraction"]
     columns = (
         Column("text", text),
         Column("text_pair", text, target=True, optional=True),

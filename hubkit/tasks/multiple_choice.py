@@ -22,7 +22,7 @@ from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Pred
 from hubkit.tasks.text import TextTask, encode_each, tokens_read, words
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 _INDEX = re.compile(r"\d+")
 
@@ -79,7 +79,7 @@ class MultipleChoice(TextTask):
     index of another, the row is refused.
     """
 
-    names = TASK_TYPES["multiple-choice"]
+    names = TASK_NAMES["multiple-choice"]
     columns = (
         Column("prompt", text),
         Column("choices", choices, given=choices),

@@ -29,7 +29,7 @@ from hubkit.tasks.windows import Windows, WindowTask, spelled_together
 from registry.errors import AdapterError, DataError
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 _PLAN = HeadPlan(2)
 
@@ -138,7 +138,7 @@ class AnswerOptions(Options):
 class QuestionAnswering(WindowTask):
     """The head has two outputs for each token: whether the answer starts, and whether it ends."""
 
-    names = TASK_TYPES["question-answering"]
+    names = TASK_NAMES["question-answering"]
     columns = (
         Column("question", text),
         Column("context", text),

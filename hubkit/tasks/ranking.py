@@ -29,7 +29,7 @@ from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Pred
 from hubkit.tasks.text import TextTask, encode_each, tokens_read, words
 from registry.errors import AdapterError, DataError
 from registry.manifest import Manifest, TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 PLACES = 10
 """How far down nDCG and the hit rate look."""
@@ -112,7 +112,7 @@ class Ranking(TextTask):
       for the others there is none. It is left out where no query has both.
     """
 
-    names = TASK_TYPES["ranking"]
+    names = TASK_NAMES["ranking"]
     columns = (
         Column("query", query, given=query),
         Column("candidates", candidates, given=candidates),

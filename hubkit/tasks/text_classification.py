@@ -29,7 +29,7 @@ from hubkit.tasks.task import (
 from hubkit.tasks.text import TextTask, encode_texts, tokens_read
 from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
 from registry.manifest import Manifest, TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 THRESHOLD = 0.5
 """The probability from which a label holds, where several may."""
@@ -258,7 +258,7 @@ class Classification(TaskType[Processor]):
 class TextClassification(TextTask, Classification[PreTrainedTokenizerBase]):
     """A text, or a pair of texts, and its labels."""
 
-    names = TASK_TYPES["text-classification"]
+    names = TASK_NAMES["text-classification"]
     columns = (
         Column("text", text),
         Column("text_pair", text, optional=True),

@@ -18,7 +18,7 @@ from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import TextTask, encode_texts, tokens_read
 from registry.errors import AdapterError, DataError
 from registry.manifest import Manifest, TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class NumberPrediction(Prediction):
 class TextRegression(TextTask):
     """The head has one output, trained with the squared error."""
 
-    names = TASK_TYPES["text-regression"]
+    names = TASK_NAMES["text-regression"]
     columns = (
         Column("text", text),
         Column("text_pair", text, optional=True),

@@ -12,7 +12,8 @@ from torch import nn
 from transformers import PreTrainedModel, set_seed
 
 from hubkit.bases.check import require_known_model
-from hubkit.bases.load import describe, load_model
+from hubkit.bases.describe import describe
+from hubkit.bases.load import load_model
 from hubkit.composing.combine import Chosen
 from hubkit.models.flexible_head import load_with_flexible_head
 from hubkit.models.head import head_to_train, made_outlet

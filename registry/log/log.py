@@ -45,7 +45,7 @@ _ADD_ENTRY = insert(LOG)  # built once, as in `registry.tables.record`
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What is wrong with a log.
+    """What verifying a log found.
 
     Attributes:
         length: How many entries it should have.
@@ -295,12 +295,13 @@ class Log:
             DatabaseError: There are records of another registry.
             StorageError: One cannot be written.
         """
-        if self._is_recorded(connection, last):
+        if self._require_own_record(connection, last):
             return
-        if self._is_settled(connection, last) and (last == 1 or self.records.has(last - 1)):
+        settled = self._settle_if_put(connection, last)
+        if settled and (last == 1 or self.records.has(last - 1)):
             return
         there = {sequence for sequence in self.records.sequences() if sequence < last}
-        self._is_recorded(connection, max(there, default=0))
+        self._require_own_record(connection, max(there, default=0))
         logged = connection.scalars(select(LOG.c.sequence).where(LOG.c.sequence < last))
         self.write_records(connection, sorted({*logged} - there))
         # Last, because this record says that all earlier ones are there.
@@ -313,7 +314,7 @@ class Log:
             StorageError: One cannot be written.
         """
         for sequence, _ in self.records.pending():
-            self._is_settled(connection, sequence)
+            self._settle_if_put(connection, sequence)
 
     def require_own_records(self, connection: Connection) -> None:
         """Refuse to go on beside records that are of another registry, or of a later state.
@@ -322,11 +323,11 @@ class Log:
             DatabaseError: They are.
         """
         last, _ = self.head(connection)
-        self._is_recorded(connection, last)
+        self._require_own_record(connection, last)
         self._require_latest(last)
 
-    def _is_recorded(self, connection: Connection, sequence: int) -> bool:
-        """Whether the file of an entry is there; refuses one that is of another log."""
+    def _require_own_record(self, connection: Connection, sequence: int) -> bool:
+        """Refuse the record of an entry if it is of another log; return whether there is one."""
         content = self.records.get(sequence) if sequence else b""
         if content is None:
             return False
@@ -342,10 +343,11 @@ class Log:
             )
         return True
 
-    def _is_settled(self, connection: Connection, sequence: int) -> bool:
-        """Make a record of what a process put that was killed right after its commit, if one was.
+    def _settle_if_put(self, connection: Connection, sequence: int) -> bool:
+        """Make a record of what was put for a committed entry, if it was; return whether it was.
 
-        Nobody needs a lock for that: the row is committed, and what it names never changes.
+        A process that is killed right after its commit leaves such a thing. This needs no lock: the
+        row is committed, and what it names never changes.
         """
         row = connection.execute(
             select(LOG.c.hash, LOG.c.previous).where(LOG.c.sequence == sequence)

@@ -68,8 +68,8 @@ class _Data:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looking:
-    """What is looked at.
+class _View:
+    """The rows that a leaderboard is made from, as far as a reader may see them.
 
     Attributes:
         connection: A transaction.
@@ -162,9 +162,9 @@ def leaderboard(
         raise InvalidNameError(f"A leaderboard has 1 to 1000 rows, not {limit}.", limit)
     check_texts(dataset=dataset, metric=metric, split=split, task=task, base=base)
     with catalog.database.read() as connection:
-        looking = _Looking(connection, reader)
-        data = _find_data(looking, dataset)
-        kind = None if data is None else _find_kind(looking, data, metric)
+        view = _View(connection, reader)
+        data = _find_data(view, dataset)
+        kind = None if data is None else _find_kind(view, data, metric)
         of_base = None if base is None else has_base(connection, base)
         if data is None or kind is None or (base is not None and of_base is None):
             return ()
@@ -251,28 +251,28 @@ def _has_digest(digest: str, table: FromClause = MEASUREMENTS) -> ColumnElement[
     return within
 
 
-def _find_kind(looking: _Looking, data: _Data, metric: str | None) -> tuple[str, bool] | None:
+def _find_kind(view: _View, data: _Data, metric: str | None) -> tuple[str, bool] | None:
     """The metric to rank by, and whether higher is better; None where it was not measured."""
     statements = [
         select(METRICS.c.name, METRICS.c.higher_is_better).where(
-            METRICS.c.dataset.in_(data.names), *looking.seen(METRICS)
+            METRICS.c.dataset.in_(data.names), *view.seen(METRICS)
         )
     ]
     names = [METRICS.c.name]
     if data.digest is not None:
         recorded = select(MEASUREMENTS.c.metric, MEASUREMENTS.c.higher_is_better)
-        seen = looking.seen(MEASUREMENTS)
+        seen = view.seen(MEASUREMENTS)
         statements.append(recorded.where(_has_digest(data.digest), *seen))
         names.append(MEASUREMENTS.c.metric)
     kinds = []
     for statement, name in zip(statements, names, strict=True):
         if metric is not None:
             statement = statement.where(name == metric)
-        kinds += [(*row,) for row in looking.connection.execute(statement.order_by(name).limit(1))]
+        kinds += [(*row,) for row in view.connection.execute(statement.order_by(name).limit(1))]
     return min(kinds, key=lambda kind: kind[0], default=None)
 
 
-def _find_data(looking: _Looking, dataset: str) -> _Data | None:
+def _find_data(view: _View, dataset: str) -> _Data | None:
     """The data set of a name, with or without the digest of its rows; None where there is none.
 
     Raises:
@@ -282,15 +282,15 @@ def _find_data(looking: _Looking, dataset: str) -> _Data | None:
     if told is not None and not told[2]:
         return _Data(frozenset({told[1]}), None)
     if told is not None:
-        return _with_digest(looking, told[1], told[2])
-    connection, of_metrics = looking.connection, looking.seen(METRICS)
+        return _with_digest(view, told[1], told[2])
+    connection, of_metrics = view.connection, view.seen(METRICS)
     exact = select(METRICS.c.dataset).where(METRICS.c.dataset == dataset, *of_metrics).limit(1)
     # A range rather than LIKE, which SQLite answers without the index; digits end before g.
     digits = METRICS.c.dataset.between(f"{dataset}#", f"{dataset}#g")
     named = select(METRICS.c.dataset).where(digits, *of_metrics).distinct()
     recorded = (
         select(MEASUREMENTS.c.data_sha256)
-        .where(MEASUREMENTS.c.dataset == dataset, *looking.seen(MEASUREMENTS))
+        .where(MEASUREMENTS.c.dataset == dataset, *view.seen(MEASUREMENTS))
         .distinct()
     )
     found = {
@@ -311,17 +311,17 @@ def _find_data(looking: _Looking, dataset: str) -> _Data | None:
             given=dataset,
             found=listed,
         )
-    return _find_data(looking, found.pop()) if found else None
+    return _find_data(view, found.pop()) if found else None
 
 
-def _with_digest(looking: _Looking, name: str, digest: str) -> _Data:
+def _with_digest(view: _View, name: str, digest: str) -> _Data:
     """The data set with a digest, under all names by which something was recorded on it.
 
     No index finds the metrics that versions came with by the digest alone.
     """
-    others = looking.connection.scalars(
+    others = view.connection.scalars(
         select(MEASUREMENTS.c.dataset)
-        .where(_has_digest(digest), *looking.seen(MEASUREMENTS))
+        .where(_has_digest(digest), *view.seen(MEASUREMENTS))
         .distinct()
     )
     short = digest[:_DIGITS]

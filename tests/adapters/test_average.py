@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hubkit import Adapter, Mix, Stack, average, collapse
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from registry.errors import BaseModelMismatchError, CompositionError
 from tests.support.compositions import KINDS, adapter_of_kind, copies_of, run_with
 from tests.support.models import random_adapter, run, tiny_model

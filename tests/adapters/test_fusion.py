@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from hubkit import Adapter, Batch, Fuse, Fusion, Stack, attach, train_only
 from hubkit.adapters.tree import Tree
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.methods.sites import BlockSite, Site, is_in
 from hubkit.nn.delta import Delta
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError

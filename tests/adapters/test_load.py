@@ -13,7 +13,7 @@ from hubkit import Adapter, Stack
 from hubkit.adapters.load import Published, load_published
 from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.adapters.tree import Tree
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.composing.combine import publish_stack
 from hubkit.models.head import head_of
 from registry import AdapterRef, Catalog, open_catalog, read_folder

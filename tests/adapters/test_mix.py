@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from hubkit import Adapter, Batch, LearnedMix, Mix, Stack, attach, collapse, train_only
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.nn.hooks import SUBMODULE
 from hubkit.nn.host import BaseModel
 from registry.errors import AdapterError, BaseModelMismatchError, CompositionError

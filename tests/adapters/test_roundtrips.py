@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from hubkit import Adapter, Fusion, Stack, attach, insert_adapter, save_adapter
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.formats.adapterhub.adapter import foreign_name
 from hubkit.models.attention import mean_attention
 from tests.support.compositions import KINDS, adapter_of_kind, random_fusion, run_with

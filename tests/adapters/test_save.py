@@ -9,7 +9,7 @@ import pytest
 
 from hubkit import Adapter, Mix, collapse
 from hubkit.adapters.save import manifest_of, save_folder
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from registry import BaseModelInfo, read_folder
 from registry.errors import AdapterError, StorageError
 from tests.support.foreign import PEFT

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hubkit.bases.known import KnownBases, identity, known_bases, require_known_base
+from hubkit.bases.compare import identity
+from hubkit.bases.known import KnownBases, known_bases, require_known_base
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.catalog.catalog import KNOWN_BASES_NAME

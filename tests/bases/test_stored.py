@@ -18,8 +18,8 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
+from hubkit.bases.describe import describe
 from hubkit.bases.fingerprint import fingerprint
-from hubkit.bases.load import describe
 from hubkit.bases.stored import describe_stored, find_base_folder
 from registry.errors import BaseModelNotFoundError
 from tests.support.models import ENCODER_DECODERS, REFERENCED, tiny_model

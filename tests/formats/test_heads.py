@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hubkit import Adapter
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.formats.heads import Head, read_head, write_head
 from hubkit.models.head import head_of, set_head
 from registry import BaseModelInfo

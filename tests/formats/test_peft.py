@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from hubkit import Adapter
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.formats.heads import Head
 from hubkit.models.head import head_of
 from registry.errors import AdapterError

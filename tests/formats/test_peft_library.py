@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit import Adapter, Mix, attach, collapse
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.methods.table import new_method
 from hubkit.models.head import head_of
 from hubkit.nn.host import BaseModel

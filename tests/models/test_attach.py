@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from hubkit import Adapter, Batch, Fuse, Fusion, Stack, attach, merge
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.models.attach import attached_to
 from hubkit.models.head import head_of
 from hubkit.nn.hooks import SUBMODULE

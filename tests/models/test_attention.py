@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit import Fusion, Mix, Stack, attach
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.methods.sites import BlockSite
 from hubkit.models.attention import (
     fusion_in,

@@ -18,7 +18,7 @@ from hubkit import (
     Stack,
     attach,
 )
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.methods.sites import LinearSite
 from registry.errors import (
     AdapterError,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hubkit import Adapter, Batch, Fuse, Fusion, Parallel, Stack, attach, merge, train_only
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.models.attention import mean_attention
 from hubkit.nn.hooks import SUBMODULE
 from registry.errors import AdapterError, CompositionError

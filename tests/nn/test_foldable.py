@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hubkit import Fuse, Fusion, attach
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.nn.delta import Delta
 from hubkit.nn.fusion import FusionLayer
 from hubkit.nn.nodes import FusionNode, MixNode, Reading, StackNode

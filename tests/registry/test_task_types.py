@@ -2,9 +2,9 @@ import peft
 import pytest
 import transformers
 
-from registry.task_types import TASK_TYPES, TaskNames, of_class, of_head, of_peft, with_outputs
+from registry.task_types import TASK_NAMES, TaskNames, of_class, of_head, of_peft, with_outputs
 
-rows = pytest.mark.parametrize("row", TASK_TYPES.values(), ids=lambda row: row.name)
+rows = pytest.mark.parametrize("row", TASK_NAMES.values(), ids=lambda row: row.name)
 
 
 @rows

@@ -19,7 +19,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 import hubkit
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.save import manifest_of, save_folder
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.composing.combine import publish_stack
 from hubkit.suggesting.probe import ALPHAS
 from hubkit.suggesting.suggest import Suggestions, suggest

@@ -16,7 +16,7 @@ from hubkit.cli.output import (
     version_json,
 )
 from hubkit.training.settings import Settings
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 if TYPE_CHECKING:
     from hubkit.suggesting.suggest import Suggestion, Suggestions
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--base", required=True, metavar="BASE", help="The base model: a folder or a hub id.")
 @click.option(
     "--task-type",
-    type=click.Choice([*TASK_TYPES]),
+    type=click.Choice([*TASK_NAMES]),
     default="text-classification",
     show_default=True,
     help="How the rows work: which columns the data has, and what is learned.",

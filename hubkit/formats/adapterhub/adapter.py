@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hubkit.formats.adapterhub.config import (
+from hubkit.formats.adapterhub.bottleneck import (
     CONFIG,
     bottleneck,
     bottleneck_config,

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from hubkit.formats.adapterhub.adapter import by_site, flat_tensors, foreign_name, outer
-from hubkit.formats.adapterhub.config import refuse_others, said_in
+from hubkit.formats.adapterhub.bottleneck import refuse_others, said_in
 from hubkit.formats.adapterhub.names import family
 from hubkit.formats.stored import SiteTensors
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors

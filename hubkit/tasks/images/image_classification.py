@@ -19,7 +19,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan
 from hubkit.tasks.text_classification import Classification
 from registry.manifest import TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 
 class ImageClassification(Classification[BaseImageProcessor]):
@@ -31,7 +31,7 @@ class ImageClassification(Classification[BaseImageProcessor]):
     numbers.
     """
 
-    names = TASK_TYPES["image-classification"]
+    names = TASK_NAMES["image-classification"]
     columns = (
         Column("image", picture, given=given_picture, path=True),
         Column("label", label, target=True, instead="labels"),

@@ -27,7 +27,7 @@ from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Pred
 from hubkit.tasks.text import TextTask, encode_each, tokens_read, words
 from registry.errors import DataError, UnsupportedModelError
 from registry.manifest import TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class FillMask(TextTask):
 
     draws_rows = True
 
-    names = TASK_TYPES["fill-mask"]
+    names = TASK_NAMES["fill-mask"]
     columns = (Column("text", text, given=text),)
     example = "text\nParis is the capital of France.\n"
     metrics_up = PERPLEXITY_UP

@@ -9,7 +9,7 @@ import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 
 from hubkit.tasks.language.text2text import Text2Text
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 _METRICS = MappingProxyType({"rougeL": True, "rouge1": True, "rouge2": True})
 
@@ -17,7 +17,7 @@ _METRICS = MappingProxyType({"rougeL": True, "rouge1": True, "rouge2": True})
 class Summarization(Text2Text):
     """As text to text, measured as summaries are."""
 
-    names = TASK_TYPES["summarization"]
+    names = TASK_NAMES["summarization"]
     example = "source,target\nThe cat sat on the mat all day long.,A cat sat.\n"
     metrics_up = _METRICS
 

@@ -28,7 +28,7 @@ from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import encode_texts, tokens_read, words
 from registry.errors import LanguageCodeError, TextLengthError, UnsupportedModelError, did_you_mean
 from registry.manifest import TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 _SEPARATOR = "\n"
 
@@ -40,7 +40,7 @@ class Text2Text(GeneratingTask):
     alone. The separator is recorded, since the source has to end in it in use, too.
     """
 
-    names = TASK_TYPES["text2text-generation"]
+    names = TASK_NAMES["text2text-generation"]
     columns = (Column("source", text), Column("target", text, target=True))
     example = "source,target\nHow old is Ada?,36\n"
     metrics_up: ClassVar[Mapping[str, bool]] = MappingProxyType({"exact_match": True, "chrf": True})

@@ -24,7 +24,7 @@ from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import tokens_read
 from registry.errors import TextLengthError, UnsupportedModelError
 from registry.manifest import TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 
 class TextGeneration(GeneratingTask):
@@ -36,7 +36,7 @@ class TextGeneration(GeneratingTask):
     one that is given to `predict` is gone on with.
     """
 
-    names = TASK_TYPES["text-generation"]
+    names = TASK_NAMES["text-generation"]
     columns = (Column("text", text, given=text),)
     example = "text\nOnce upon a time there was a registry.\n"
     metrics_up = PERPLEXITY_UP

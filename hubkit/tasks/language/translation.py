@@ -9,13 +9,13 @@ import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
 from hubkit.tasks.language.text2text import Text2Text, chrf
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 
 class Translation(Text2Text):
     """As text to text, measured as translations are."""
 
-    names = TASK_TYPES["translation"]
+    names = TASK_NAMES["translation"]
     example = "source,target\nGood morning.,Guten Morgen.\n"
     metrics_up = MappingProxyType({"chrf": True, "bleu": True})
 

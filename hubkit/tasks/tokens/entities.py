@@ -64,7 +64,7 @@ def entities_of(
         ]
     tagged = []
     for part in parts:
-        row = _summed(scores[part], aggregation)
+        row = _aggregated(scores[part], aggregation)
         best = int(row.argmax())
         start, end = pieces[part[0]].start, pieces[part[-1]].end
         tagged.append(_Tagged(plan.labels[best], float(row[best]), start, end))
@@ -77,7 +77,7 @@ def entities_of(
     )
 
 
-def _summed(scores: np.ndarray, aggregation: str) -> np.ndarray:
+def _aggregated(scores: np.ndarray, aggregation: str) -> np.ndarray:
     """The probabilities of a word, *shape* ``(tags,)``, from those of its sub-tokens."""
     if aggregation == "average":
         return np.asarray(scores.mean(0))

@@ -55,7 +55,7 @@ from hubkit.tasks.tokens.tags import (
 from hubkit.tasks.windows import WindowTask
 from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
 from registry.manifest import Manifest, TextInfo
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class TokenOptions(Options):
 class TokenClassification(WindowTask):
     """Each output of the head stands for a tag."""
 
-    names = TASK_TYPES["token-classification"]
+    names = TASK_NAMES["token-classification"]
     columns = (
         Column("tokens", some_tokens, instead="text", given=token_list),
         Column("text", text, instead="tokens"),

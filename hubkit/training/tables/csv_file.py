@@ -1,4 +1,4 @@
-"""Read CSV and TSV by Python's csv module, which skips and shifts what is not as it should be."""
+"""Read CSV and TSV strictly: Python's csv module alone would skip or shift malformed rows."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from hubkit import Adapter, attach
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.formats.adapterhub.adapter import foreign_name
 from hubkit.formats.tensor_files import read_tensors
 from hubkit.methods.table import new_method

@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hubkit import Fusion
-from hubkit.bases.load import describe
+from hubkit.bases.describe import describe
 from hubkit.training.fusing.new_fusion import new_fusion
 from tests.support.models import random_adapter, tiny_model
 

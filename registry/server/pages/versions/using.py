@@ -10,7 +10,7 @@ from registry.history.cards import Facts
 from registry.history.names import MAIN
 from registry.history.repositories import Repository
 from registry.tables.versions import Version
-from registry.task_types import TASK_TYPES
+from registry.task_types import TASK_NAMES
 
 LOOKED_FOR = (
     "config.json",
@@ -183,7 +183,7 @@ def _has(what: Used, part: Part) -> bool:
 
 def _auto_class(what: Used) -> str:
     task_type = (what.version and what.version.task_type) or what.facts.pipeline_tag
-    names = TASK_TYPES.get(task_type or "")
+    names = TASK_NAMES.get(task_type or "")
     return "AutoModel" if names is None else names.auto_class
 
 

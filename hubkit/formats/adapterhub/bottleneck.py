@@ -1,4 +1,4 @@
-"""The configuration of an AdapterHub adapter, from and to a method."""
+"""A bottleneck method, from and to the configuration of an AdapterHub adapter."""
 
 from __future__ import annotations
 

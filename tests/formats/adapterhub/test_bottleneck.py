@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from hubkit import Adapter
-from hubkit.formats.adapterhub.config import reduction_factor
+from hubkit.formats.adapterhub.bottleneck import reduction_factor
 from hubkit.formats.folders import read_adapter
 from hubkit.formats.tensor_files import read_tensors
 from hubkit.methods.bottleneck import Bottleneck
