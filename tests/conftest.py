@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.support.hub import Hub
     from tests.support.misbehaving import MisbehavingHub
     from tests.support.serving import Server
+    from tests.support.started import Started
 
 # The Hugging Face client reads this once, when a test module imports it.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -92,6 +93,15 @@ def forked_pickles() -> Iterator[None]:
         patch.setattr(pickles, "subprocess", forks)
         yield
         forks.close()
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[Started]:
+    """A Python with torch and hubkit loaded, which forks for each command."""
+    from tests.support.started import started
+
+    with started() as process:
+        yield process
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,22 +14,28 @@ from hubkit import processes
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import TrainingError
 from tests.support.models import tiny_model, tokenizer
+from tests.support.started import Started
 from tests.support.together import JOBS, train_all
 
 ROOT = Path(__file__).parents[1]
 
 
-TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+# Starts any program.
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
 ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
 ACCELERATE += ("--main_process_port", "0")
 
 
-def launch(
-    *command: str, launcher: tuple[str, ...] = TORCHRUN, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def launch(python: Started, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a Python command in two processes, without GPUs."""
+    program = str(python.program)
+    return call(program, *TORCHRUN, program, *command, **environment)
+
+
+def call(python: str, *module: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a module."""
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", *launcher, *command],
+        [python, "-W", "ignore", "-m", *module],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
@@ -70,10 +76,10 @@ def one(tmp_path_factory: pytest.TempPathFactory, bases: Path) -> Catalog:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, bases: Path) -> Catalog:
+def two(tmp_path_factory: pytest.TempPathFactory, bases: Path, started: Started) -> Catalog:
     """What two processes train of the same."""
     home = tmp_path_factory.mktemp("two") / "home"
-    done = launch("-m", "tests.support.together", str(home), str(bases))
+    done = launch(started, "-m", "tests.support.together", str(home), str(bases))
     assert done.returncode == 0, done.stderr
     return open_catalog(home)
 
@@ -104,12 +110,15 @@ main()
 """
 
 
-def train_by_hand(folder: Path, bases: Path, *rows: str) -> subprocess.CompletedProcess[str]:
+def train_by_hand(
+    python: Started, folder: Path, bases: Path, *rows: str
+) -> subprocess.CompletedProcess[str]:
     """`hubkit train` in two processes, each of which reads rows of its own."""
     for number, text in enumerate(rows):
         (folder / f"{number}.csv").write_text(f"text,label\n{text}")
     (folder / "command.py").write_text(COMMAND)
     return launch(
+        python,
         *(str(folder / "command.py"), "train", str(folder / "RANK.csv"), "--name", "films"),
         *("--base", str(bases / "bert"), "--task", "sentiment", "--epochs", "2"),
         HUBKIT_HOME=str(folder / "home"),
@@ -119,8 +128,10 @@ def train_by_hand(folder: Path, bases: Path, *rows: str) -> subprocess.Completed
 ROWS = "the film was good,yes\nthe film was bad,no\n" * 6
 
 
-def test_the_first_process_alone_prints_and_publishes(tmp_path: Path, bases: Path) -> None:
-    done = train_by_hand(tmp_path, bases, ROWS, ROWS)
+def test_the_first_process_alone_prints_and_publishes(
+    tmp_path: Path, bases: Path, started: Started
+) -> None:
+    done = train_by_hand(started, tmp_path, bases, ROWS, ROWS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("films@1\n") == 1
     assert done.stdout.count("accuracy") == 1
@@ -135,10 +146,20 @@ def test_the_first_process_alone_prints_and_publishes(tmp_path: Path, bases: Pat
 @pytest.mark.torture
 def test_accelerate_starts_several_processes_without_gpus(tmp_path: Path, bases: Path) -> None:
     (tmp_path / "films.csv").write_text(f"text,label\n{ROWS}")
-    done = launch(
-        *("-m", "hubkit", "train", str(tmp_path / "films.csv"), "--name", "films", "--epochs", "1"),
+    done = call(
+        sys.executable,
+        *(
+            *ACCELERATE,
+            "-m",
+            "hubkit",
+            "train",
+            str(tmp_path / "films.csv"),
+            "--name",
+            "films",
+            "--epochs",
+            "1",
+        ),
         *("--base", str(bases / "bert"), "--task", "sentiment"),
-        launcher=ACCELERATE,
         HUBKIT_HOME=str(tmp_path / "home"),
     )
     assert done.returncode == 0, done.stderr
@@ -150,10 +171,10 @@ def test_accelerate_starts_several_processes_without_gpus(tmp_path: Path, bases:
 
 @pytest.mark.parametrize("broken", [(0, 1), pytest.param((1,), marks=pytest.mark.torture)])
 def test_of_those_that_fail_one_says_why(
-    broken: tuple[int, ...], tmp_path: Path, bases: Path
+    broken: tuple[int, ...], tmp_path: Path, bases: Path, started: Started
 ) -> None:
     rows = ["the film was good,yes\n" if at in broken else ROWS for at in range(2)]
-    done = train_by_hand(tmp_path, bases, *rows)
+    done = train_by_hand(started, tmp_path, bases, *rows)
     assert done.returncode != 0
     assert done.stderr.count("Error: ") == 1 + done.stderr.count("ChildFailedError: ")
     assert done.stderr.count("has only the label 'yes'") == 1

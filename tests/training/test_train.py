@@ -5,7 +5,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from registry.errors import (
 from registry.search.search import search
 from tests.support.data import TEXTS, job, labelled_text
 from tests.support.models import base_folder, same, snapshot
+from tests.support.started import Started
 
 pytest_plugins = ("tests.support.published",)
 
@@ -354,13 +354,13 @@ def test_the_same_job_gives_the_same_weights(trained: Path, tmp_path: Path, base
 
 
 def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
-    tmp_path: Path, base: Path, empty_catalog: Catalog
+    tmp_path: Path, base: Path, empty_catalog: Catalog, started: Started
 ) -> None:
     train_adapter(empty_catalog, job("a", epochs=4), base=str(base))
 
     broken = open_catalog(tmp_path / "broken")
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(broken.home), str(base)],
+        [str(started.program), "-c", KILLED, str(broken.home), str(base)],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

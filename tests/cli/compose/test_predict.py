@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import hubkit
 from hubkit import insert_adapter, save_adapter
 from registry import AdapterRef, Catalog
 from tests.support.foreign import edit
+from tests.support.started import Started
 
 Run = Callable[..., Result]
 
@@ -182,10 +182,12 @@ def test_a_file_that_is_not_there_is_refused_before_the_model_is_loaded(run: Run
     assert result.stderr == "Error: absent.csv does not exist.\n"
 
 
-def test_lines_of_standard_input_are_answered_as_they_come(trained: Catalog) -> None:
+def test_lines_of_standard_input_are_answered_as_they_come(
+    trained: Catalog, started: Started
+) -> None:
     expected = [found.label for found in hubkit.load("film").predict(["good", "bad"])]
     with subprocess.Popen(
-        [sys.executable, "-m", "hubkit", "predict", "film", "-"],
+        [str(started.program), "-m", "hubkit", "predict", "film", "-"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "HUBKIT_HOME": str(trained.home)},
