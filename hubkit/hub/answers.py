@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from registry.errors import InvalidNameError, RemoteAnswerError
 from registry.fields import Word
+from registry.refs import MAX_NUMBER
 from registry.storage.files import MANIFEST_NAME, Digest, parse_path
 
 T = TypeVar("T")
@@ -31,6 +32,9 @@ RepositoryName = Annotated[
 
 Size = Annotated[int, Field(ge=0, lt=2**53)]
 """Bytes."""
+
+Number = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
+"""That of a version."""
 
 _MOST_WORDS = 2000
 
@@ -53,6 +57,30 @@ class Sibling(Answer):
     rfilename: Annotated[str, StringConstraints(max_length=4096)]
 
 
+class HeldVersion(Answer):
+    """The version that a commit holds, as a hub of hubkit's says.
+
+    Attributes:
+        number: Its number.
+        manifest: The SHA-256 of its manifest.
+    """
+
+    number: Number
+    manifest: Digest
+
+
+class Versions(Answer):
+    """What a hub of hubkit's says of the versions of a repository.
+
+    Attributes:
+        newest: The number of the newest one that is not yanked; None if there is none.
+        version: The one that the commit holds; None if it holds none.
+    """
+
+    newest: Number | None = None
+    version: HeldVersion | None = None
+
+
 class Description(Answer):
     """A repository at a revision."""
 
@@ -60,6 +88,11 @@ class Description(Answer):
     sha: GitHash
     private: bool = False
     siblings: tuple[Sibling, ...] = ()
+    hubkit: Versions = Versions()
+
+    def lists(self, path: str) -> bool:
+        """Whether the commit has a file."""
+        return any(sibling.rfilename == path for sibling in self.siblings)
 
 
 class Ref(Answer):
@@ -185,11 +218,14 @@ class RemoteFile:
         path: Where it is there, a relative path that stays in its folder.
         size: Its bytes.
         digest: Their SHA-256 in 64 digits, or in 40 digits the SHA-1 that git gives them.
+        version: The number of the version that it is a file of, where the hub keeps these beside
+            the commit; None for a file of the commit.
     """
 
     path: str
     size: int
     digest: str
+    version: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a digest that is none, and a path that leads elsewhere.

@@ -87,8 +87,15 @@ def require_bytes(session: HubSession, repository: Repository, file: RemoteFile)
 
 def _path_of(repository: Repository, file: RemoteFile) -> str:
     """Where a file is, after the hub's URL."""
+    if file.version is not None:
+        return path_of_version(repository, file.version, file.path)
     name = f"{quote(repository.revision or 'main', safe='')}/{quote(file.path)}"
     return f"/{repository.name}/resolve/{name}"
+
+
+def path_of_version(repository: Repository, number: int, path: str) -> str:
+    """Return where a hub of hubkit's has a file of a version, after its URL."""
+    return f"/api/models/{repository.name}/versions/{number}/{quote(path)}"
 
 
 def _fetch_rest(

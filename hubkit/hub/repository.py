@@ -16,11 +16,12 @@ from hubkit.hub.address import Repository
 from hubkit.hub.download import digest_like, require_bytes
 from hubkit.hub.revisions import number_of
 from hubkit.hub.session import HubSession
-from hubkit.hub.snapshot import fetch_manifest, list_files
+from hubkit.hub.snapshot import fetch_manifest, list_files, list_revision
 from registry import Manifest
 from registry.errors import RemoteConflictError, RemoteError, RemoteNotFoundError
 from registry.folders.card import CARD_NAME
 from registry.folders.hubkit import OWN_CARD, path_there
+from registry.folders.kinds import PARTS
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME
 
@@ -132,9 +133,12 @@ class Target:
         """
         head = self._session.describe(self.repository)
         there = frozenset(sibling.rfilename for sibling in head.siblings) - _KEPT
-        earlier = self.manifest(head.sha) if MANIFEST_NAME in there else None
+        made_there = head.hubkit.version is not None  # of what another tool pushed, maybe
+        earlier = self.manifest(head.sha) if made_there or MANIFEST_NAME in there else None
         if earlier is not None:
             own = frozenset({*map(path_there, earlier.files), MANIFEST_NAME, CARD_NAME})
+            if MANIFEST_NAME not in there:
+                own |= {part.pickle for part in PARTS}  # which its safetensors were made of
             return Head(head.sha, own & there, earlier.digest)
         if there:
             raise RemoteConflictError(
@@ -228,7 +232,7 @@ class Target:
 
     def _lacks(self, revision: str, contents: Mapping[str, Path | bytes]) -> str:
         """What a revision has not of some files, as words; empty if nothing."""
-        found = list_files(self._session, self.repository.at(revision))
+        found = list_revision(self._session, self.repository.at(revision)).files
         for path, content in sorted(contents.items()):
             # Where a hub published the version itself, its own card is the only one.
             there = found.get(path) or (found.get(CARD_NAME) if path == OWN_CARD else None)

@@ -1,12 +1,14 @@
 """Which revision of a repository is which version of an adapter.
 
-In a repository that hubkit made, the tag ``v2`` is version 2. In any other, such a tag may mean
-anything: it has revisions, but no versions.
+In a repository that hubkit made, the tag ``v2`` is version 2, and a hub of hubkit's says which
+version a commit holds, whoever made it. In any other repository, such a tag may mean anything: it
+has revisions, but no versions.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from hubkit.hub.address import Repository
 from hubkit.hub.cache import HubCache
@@ -59,22 +61,32 @@ def choose(session: HubSession | None, repository: Repository, number: int | Non
         return repository.at(tag_of(number))
     if repository.revision is not None:
         return repository
-    names = _cached(repository) if session is None else _versions(session, repository)
-    newest = max((found for name in names if (found := number_of(name))), default=None)
+    newest = _highest(_cached(repository)) if session is None else _newest(session, repository)
     return repository.at(tag_of(newest) if newest else "main")
 
 
-def version_at(repository: Repository, manifest: Manifest | None, number: int | None) -> int | None:
+def version_at(
+    repository: Repository, manifest: Manifest | None, number: int | None, held: int | None
+) -> int | None:
     """Return the number of the version at a revision, None if it has none.
 
     Args:
         repository: A repository and the revision that was chosen.
-        manifest: What hubkit wrote there; None where hubkit did not.
+        manifest: That of the version; None where there is none.
         number: The version that was asked for, if one was.
+        held: The number of the version there, as the hub says; None if it does not say.
 
     Raises:
-        RemoteNotFoundError: A version was asked for, but the repository has none.
+        RemoteNotFoundError: A version was asked for, but the repository has none of that number.
     """
+    if held is not None:
+        if number not in (None, held):
+            raise RemoteNotFoundError(
+                f"{repository.url} has no version {number}: its tag {repository.revision} is at "
+                f"version {held}. Pull that, if it is what you mean.",
+                repository.url,
+            )
+        return held
     if manifest is not None:
         return number_of(repository.revision or "")
     if number is not None:
@@ -86,11 +98,15 @@ def version_at(repository: Repository, manifest: Manifest | None, number: int | 
     return None
 
 
-def _versions(session: HubSession, repository: Repository) -> list[str]:
+def _newest(session: HubSession, repository: Repository) -> int | None:
     about = session.describe(repository)
-    if not any(sibling.rfilename == MANIFEST_NAME for sibling in about.siblings):
-        return []
-    return [tag.name for tag in session.refs(repository).tags]
+    if about.hubkit.newest is not None or not about.lists(MANIFEST_NAME):
+        return about.hubkit.newest
+    return _highest(tag.name for tag in session.refs(repository).tags)
+
+
+def _highest(tags: Iterable[str]) -> int | None:
+    return max((number for tag in tags if (number := number_of(tag))), default=None)
 
 
 def _cached(repository: Repository) -> list[str]:

@@ -164,10 +164,21 @@ class HubSession:
         Raises:
             RemoteError: The hub refuses, cannot be reached, or answers something else.
         """
+        return parse_answer(kind, self.fetch(path, what=what, query=query), what)
+
+    def fetch(self, path: str, *, what: str, most: int | None = None, query: Query = ()) -> bytes:
+        """Return the whole answer to a question.
+
+        Args:
+            path: As for :meth:`get`, and so are `what` and `query`.
+            most: Bytes that it may have; default: `MOST_JSON`.
+
+        Raises:
+            RemoteError: As for :meth:`get`.
+        """
         self._pace.start(3 * self._patience, within=10 * self._patience)
         with self._reading(self._url(path, query), what) as response:
-            content = _read(response, MOST_JSON, what)
-        return parse_answer(kind, content, what)
+            return _read(response, MOST_JSON if most is None else most, what)
 
     def ask(self, path: str, *, what: str, writes: bool = False) -> None:
         """Ask a question whose answer is the status alone: a success, or an error.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from hubkit.hub.address import Repository
-from hubkit.hub.answers import LISTING, FileEntry, RemoteFile
+from hubkit.hub.answers import LISTING, Description, FileEntry, HeldVersion, RemoteFile
 from hubkit.hub.cache import HubCache, Listing
-from hubkit.hub.download import download
+from hubkit.hub.download import download, path_of_version
 from hubkit.hub.revisions import number_of
 from hubkit.hub.session import HubSession
 from registry import Manifest
@@ -40,11 +43,20 @@ class Snapshot:
         session: The hub; None to take what came from it before.
         listing: The files that there are.
         cache: Where what was fetched is kept.
+        version: The number of the version that the commit holds, as the hub says; default: it does
+            not say, or the tag that hubkit set says it.
     """
 
-    def __init__(self, session: HubSession | None, listing: Listing, cache: HubCache) -> None:
+    def __init__(
+        self,
+        session: HubSession | None,
+        listing: Listing,
+        cache: HubCache,
+        version: int | None = None,
+    ) -> None:
         self.repository = listing.repository
         self.files = listing.files
+        self.version = version
         self._session = session
         self._cache = cache
 
@@ -69,7 +81,7 @@ class Snapshot:
         return self._cache.add(file, lambda to: download(session, self.repository, file, to))
 
     def manifest(self) -> Manifest | None:
-        """Return the manifest; None if hubkit did not make the repository.
+        """Return the manifest; None if the commit holds no version of hubkit's.
 
         Raises:
             ManifestError: It is malformed.
@@ -162,7 +174,8 @@ def find_snapshot(session: HubSession | None, repository: Repository) -> Snapsho
         known = cache.recall(repository)
         if known is None:
             raise not_here(repository)
-        return Snapshot(None, known, cache)
+        versions = {file.version for file in known.files.values()}
+        return Snapshot(None, known, cache, *versions)
     try:
         about = session.describe(repository)
     except RemoteNotFoundError as error:
@@ -173,10 +186,14 @@ def find_snapshot(session: HubSession | None, repository: Repository) -> Snapsho
             "that was given up may be taken by someone else.",
             repository.url,
         )
-    listing = Listing(repository.at(about.sha), list_files(session, repository.at(about.sha)))
+    listing = _listing(session, repository, about, cache)
     _require_adapter(listing)
     cache.remember(repository, listing)
-    return Snapshot(session, listing, cache)
+    held = about.hubkit.version
+    # The same content may have another number there, beside the tag that hubkit set.
+    is_tagged = about.lists(MANIFEST_NAME) and number_of(repository.revision or "") is not None
+    version = None if held is None or is_tagged else held.number
+    return Snapshot(session, listing, cache, version)
 
 
 def not_here(repository: Repository) -> RemoteUnreachableError:
@@ -196,9 +213,59 @@ def fetch_manifest(session: HubSession, repository: Repository) -> Manifest | No
         RemoteError: The hub refuses, or cannot be reached.
         HubkitError: As :meth:`Snapshot.open`.
     """
-    at = repository.at(session.describe(repository).sha)
-    listing = Listing(at, list_files(session, at))
+    listing = list_revision(session, repository)
     return Snapshot(session, listing, HubCache(repository.hub)).manifest()
+
+
+def list_revision(session: HubSession, repository: Repository) -> Listing:
+    """Return the files of the version at a revision; those of the commit where there is none.
+
+    Raises:
+        CorruptBlobError: The hub sends another manifest than that of its own digest.
+        ManifestError: The manifest is malformed.
+        RemoteError: The hub refuses, or cannot be reached.
+    """
+    about = session.describe(repository)
+    return _listing(session, repository, about, HubCache(repository.hub))
+
+
+def _listing(
+    session: HubSession, repository: Repository, about: Description, cache: HubCache
+) -> Listing:
+    at, held = repository.at(about.sha), about.hubkit.version
+    if held is None or about.lists(MANIFEST_NAME):
+        return Listing(at, list_files(session, at))
+    return Listing(at, _files_of_version(session, at, held, cache))
+
+
+def _files_of_version(
+    session: HubSession, at: Repository, held: HeldVersion, cache: HubCache
+) -> dict[str, RemoteFile]:
+    """The files of a version that the hub made of what another tool pushed."""
+    label = f"{at.url}: {MANIFEST_NAME}"
+    path = path_of_version(at, held.number, MANIFEST_NAME)
+    content = session.fetch(path, what=label, most=MAX_BYTES)
+    if hashlib.sha256(content).hexdigest() != held.manifest:
+        raise CorruptBlobError(
+            f"{label} is not the file that its hash promises. Run it again; if it stays so, tell "
+            "the owner of the hub.",
+            MANIFEST_NAME,
+        )
+    own = RemoteFile(MANIFEST_NAME, len(content), held.manifest, held.number)
+    if cache.file(at, own) is None:
+        cache.add(own, partial(_write, content))
+    listed = Manifest.from_json(content, label).files
+    return {
+        MANIFEST_NAME: own,
+        **{
+            path: RemoteFile(path, info.size, info.sha256, held.number)
+            for path, info in listed.items()
+        },
+    }
+
+
+def _write(content: bytes, to: BinaryIO) -> None:
+    to.write(content)
 
 
 def list_files(session: HubSession, at: Repository) -> dict[str, RemoteFile]:

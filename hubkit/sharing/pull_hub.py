@@ -18,6 +18,7 @@ from hubkit.sharing.publish_folder import checked_folder
 from hubkit.sharing.scratch import scratch_folder
 from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
 from registry.errors import (
+    ConflictError,
     CorruptBlobError,
     HubkitError,
     NotFoundError,
@@ -37,7 +38,7 @@ class _Fetched:
     repository: Repository
     number: int | None
     folder: Copy
-    manifest: Manifest | None  # None for a repository that hubkit did not make
+    manifest: Manifest | None  # None for what is no version there
 
 
 def pull_remote(
@@ -110,7 +111,7 @@ def _fetch(
     repository = choose(session, repository, number)
     snapshot = find_snapshot(session, repository)
     manifest = snapshot.manifest()
-    number = version_at(repository, manifest, number)
+    number = version_at(repository, manifest, number, snapshot.version)
     folder = scratch / str(len(list(scratch.iterdir())))
     folder.mkdir()
     if manifest is None:
@@ -159,6 +160,7 @@ def _fetch_parent(
             continue
         if fetched.manifest is not None and fetched.manifest.digest == parent.digest:
             return fetched
+        reason = reason or ConflictError(f"what is at {fetched.repository.page} is something else")
     listed = " and ".join(place.url for place in places)
     raise ParentNotFoundError(
         f"{child.repository.url} is made of {parent.ref} (manifest {parent.digest[:12]}), which is "

@@ -14,7 +14,7 @@ from registry.history.trees import Tree, add_tree
 from registry.tables.edit import remove_trees
 from registry.tables.models import BRANCHES, COMMIT_TAGS, COMMITS, REPOSITORIES, REVISIONS
 from registry.tables.record import MAX_GIVEN_NUMBER
-from registry.tables.versions import batches
+from registry.tables.versions import aliased_number, batches
 
 # Built once, as in `registry.tables.record`.
 _ADD_COMMIT = insert(COMMITS).returning(COMMITS.c.id)
@@ -216,7 +216,7 @@ def find_tag(connection: Connection, repository_id: int, name: str) -> Commit | 
 def resolve_revision(
     connection: Connection, repository_id: int, named: str, revision: str
 ) -> Commit:
-    """Return the commit that the tag of a version, else a branch, a tag or an id names.
+    """Return the commit that the tag of a version, else a branch, a tag, an id or an alias names.
 
     The tag of a version never moves: no branch of that name takes its place.
 
@@ -241,6 +241,11 @@ def resolve_revision(
             by_id = find_commit(connection, repository_id, revision)
             if by_id is not None:
                 return by_id
+        aliased = aliased_number(connection, repository_id, revision)
+        if aliased is not None:
+            tagged = find_tag(connection, repository_id, version_tag(aliased))
+            if tagged is not None:
+                return tagged
     raise RevisionNotFoundError(
         f"{named} has no branch, tag or commit {revision!r}.", revision, given=revision
     )

@@ -1,12 +1,13 @@
 """How a commit is made, and the version that is in it."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from registry.errors import (
     ConflictError,
@@ -54,6 +55,7 @@ from registry.manifest import Manifest
 from registry.storage.blobs import BlobStore
 from registry.storage.files import FileInfo
 from registry.store import Store
+from registry.tables.models import LOG, REPOSITORIES
 from registry.tables.record import (
     MAX_GIVEN_NUMBER,
     Publication,
@@ -214,6 +216,7 @@ class Committer:
                 {manifest.digest, *(f.sha256 for f in manifest.files.values())},
             )
             try:
+                _require_never_other(connection, repository, manifest, wanted.number)
                 revision, is_new = record_version(connection, repository.ref, manifest, publication)
             except ConflictError as error:
                 reason = str(error)
@@ -251,6 +254,7 @@ class Committer:
             reason = self._refusal(connection, repository, wanted)
             if reason is None:
                 keep_bytes(connection, self._blobs, {manifest.digest})
+                _require_never_other(connection, repository, manifest, wanted.number)
                 revision, is_new = record_version(connection, repository.ref, manifest, publication)
         commit = add_commit(
             connection,
@@ -351,6 +355,34 @@ class _Committing:
     number: int | None
     actor: str
     readable: Callable[[Connection, Manifest], bool] | None
+
+
+def _require_never_other(
+    connection: Connection, repository: Repository, manifest: Manifest, number: int | None
+) -> None:
+    """Refuse a number that was of other content before the repository was deleted and made anew.
+
+    The log knows what it was, as long as the repository had its name then.
+    """
+    of_repository = REPOSITORIES.c.id == repository.id
+    following = connection.scalar(select(REPOSITORIES.c.next_number).where(of_repository)) or 0
+    if number is None or number >= following:
+        return  # nothing ever had it
+    entries = connection.scalars(
+        select(LOG.c.details)
+        .where(LOG.c.folded == repository.ref.folded, LOG.c.action == "publish")
+        .order_by(LOG.c.sequence.desc())
+    )
+    for details in map(json.loads, entries):
+        if details.get("number") == number and details.get("digest") != manifest.digest:
+            raise ConflictError(
+                f"{repository.ref.at(number)} was something else before {repository.full_name} was "
+                f"deleted: expected manifest {details['digest'][:12]}, found "
+                f"{manifest.digest[:12]}. Versions never change; ask for another number.",
+                repository.ref,
+                expected=details["digest"],
+                found=manifest.digest,
+            )
 
 
 def _require_parent(repository: Repository, branch: str, head: Commit, parent: str | None) -> None:

@@ -75,7 +75,7 @@ from registry.store import Store
 from registry.tables.edit import remove_history
 from registry.tables.lineage import Relatives, find_relatives
 from registry.tables.models import BRANCHES, HUB_LISTINGS, REPOSITORIES
-from registry.tables.versions import Version, load_aliases, load_newest, load_version
+from registry.tables.versions import Version, load_aliases, load_newest, load_version, newest_number
 
 _TRIES = 100
 _FIRST_FILE = ".gitattributes"
@@ -316,7 +316,7 @@ class History:
             return None if repository is None else find_branch(connection, repository.id)
 
     def resolve(self, repository: Repository, revision: str) -> Commit:
-        """Return the commit that the tag of a version, else a branch, a tag or an id names.
+        """Return the commit that a version's tag, else a branch, a tag, an id or an alias names.
 
         Raises:
             RevisionNotFoundError: There is none of these.
@@ -444,6 +444,11 @@ class History:
         with self._database.read() as connection:
             require_commit(connection, commit)
             return load_version(connection, commit.revision_id)
+
+    def newest_number(self, repository: Repository) -> int | None:
+        """Return the number of the newest version that is not yanked; None if there is none."""
+        with self._database.read() as connection:
+            return newest_number(connection, repository.id)
 
     def versions(
         self, repository: Repository, limit: int, *, before: int | None = None

@@ -23,6 +23,7 @@ from registry.server.protocol import (
     reading,
     refs,
     repositories,
+    versions,
     writing,
     xet,
 )
@@ -69,6 +70,7 @@ _READING = (
     Route("POST", f"{_REPOSITORY}/paths-info/{{revision}}", Need.READ, reading.paths, SMALL),
     Route("GET", f"{_REPOSITORY}/commits/{{revision}}", Need.READ, reading.commits),
     Route("GET", f"{_REPOSITORY}/refs", Need.READ, refs.list_refs),
+    Route("GET", f"{_REPOSITORY}/versions/{{number}}/{{path...}}", Need.READ, versions.get_file),
     Route("GET", f"{_REPOSITORY}/lfs-files", Need.READ, reading.large_files),
     Route("GET", f"{_REPOSITORY}/likers", Need.READ, account.nothing),
     Route(

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     bindparam,
     cast,
+    func,
     literal,
     null,
     select,
@@ -162,6 +163,26 @@ def load_newest(
         statement = statement.where(REVISIONS.c.number < before)
     ordered = statement.order_by(REVISIONS.c.number.desc()).limit(limit)
     return [version for _, version in load_versions(connection, ordered)]
+
+
+def newest_number(connection: Connection, repository_id: int) -> int | None:
+    """Return the number of the newest version that is not yanked; None if there is none."""
+    found: int | None = connection.scalar(
+        select(func.max(REVISIONS.c.number)).where(
+            REVISIONS.c.repository_id == repository_id, REVISIONS.c.yanked_at.is_(None)
+        )
+    )
+    return found
+
+
+def aliased_number(connection: Connection, repository_id: int, alias: str) -> int | None:
+    """Return the number of the version that an alias means; None if there is no such alias."""
+    found: int | None = connection.scalar(
+        select(REVISIONS.c.number)
+        .join(REFS, REFS.c.revision_id == REVISIONS.c.id)
+        .where(REFS.c.repository_id == repository_id, REFS.c.name == alias)
+    )
+    return found
 
 
 def load_aliases(connection: Connection, repository_id: int) -> list[tuple[str, int]]:

@@ -82,8 +82,10 @@ def test_weights_that_were_a_pickle_are_converted_again(catalog: Catalog, hub: H
 
 
 def test_a_manifest_that_was_written_here_comes_back_with_a_pull(
-    catalog: Catalog, hub: Hub
+    catalog: Catalog, misbehaving_hub: MisbehavingHub
 ) -> None:
+    hub = misbehaving_hub
+    hub.know_no_versions()
     hub.create("bob/film", LORA)
     version = pull(catalog, hub, "bob/film")
     damage(catalog, version.manifest_digest, b"{}")

@@ -107,9 +107,29 @@ def test_what_a_push_made_version_1_is_not_overwritten(catalog: Catalog, hub: Hu
     repo = hub.create("ada/film", LORA)
     assert repo.tags.keys() == {"v1"}
     publish_lora(catalog, which="b")
-    with pytest.raises(RemoteConflictError, match=r"something else under v1: .* found none"):
+    found = hub.catalog.resolve(FILM).manifest_digest[:12]
+    with pytest.raises(RemoteConflictError, match=f"something else under v1: .* found {found}"):
         push(catalog, hub, "film")
     assert repo.files()[WEIGHTS] == LORA[WEIGHTS]
+
+
+def test_a_number_that_was_something_else_before_the_repository_was_made_anew_is_refused(
+    catalog: Catalog, other_catalog: Catalog, hub: Hub
+) -> None:
+    first = publish_lora(catalog)
+    push(catalog, hub, "film")
+    hub.repos["ada/film"].delete()
+    other = publish_lora(other_catalog, which="b")
+    message = (
+        f"ada/film@1 was something else before ada/film was deleted: expected manifest "
+        f"{first.manifest_digest[:12]}, found {other.manifest_digest[:12]}.*published as v1"
+    )
+    with pytest.raises(RemoteConflictError, match=message):
+        push(other_catalog, hub, "film")
+    assert push(catalog, hub, "film").tag == "v1", "the same content gets its number back"
+    third = publish_head(other_catalog, "film")
+    assert push(other_catalog, hub, "film@2").tag == "v2"
+    assert hub.catalog.resolve(FILM).manifest_digest == third.manifest_digest
 
 
 def test_the_same_content_may_have_another_number_there_too(

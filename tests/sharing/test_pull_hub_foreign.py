@@ -22,7 +22,15 @@ from registry.errors import (
 from registry.folders.kinds import HEAD as PART
 from tests.support.foreign import BASE, BERT, HEAD, PEFT
 from tests.support.hub import Hub
+from tests.support.misbehaving import MisbehavingHub
 from tests.support.roundtrip import LORA, WEIGHTS, nothing_in, pull
+
+
+@pytest.fixture
+def hub(misbehaving_hub: MisbehavingHub) -> Hub:
+    """One that keeps files and knows no versions."""
+    misbehaving_hub.know_no_versions()
+    return misbehaving_hub
 
 
 @pytest.mark.parametrize("lfs", [False, True])

@@ -119,7 +119,7 @@ def test_a_repository_that_changes_in_between_is_taken_as_one_commit(
     other = {path.name: path.read_bytes() for path in (PEFT / "seq_cls" / "a").iterdir()}
 
     def interfere(asked: Asked) -> None:
-        if "/resolve/" in asked.path:
+        if WEIGHTS in asked.path:
             repo.put(other)
 
     misbehaving_hub.before = interfere
@@ -155,7 +155,7 @@ def test_an_owner_that_the_hub_does_not_have_is_told(
 
 def test_what_is_gated_is_told(catalog: Catalog, misbehaving_hub: MisbehavingHub) -> None:
     misbehaving_hub.create("bob/film", LORA)
-    misbehaving_hub.refusals = {"/resolve/": (403, "GatedRepo")}
+    misbehaving_hub.refusals = {WEIGHTS: (403, "GatedRepo")}
     with pytest.raises(RemoteAccessError, match="is gated: its owner decides"):
         pull(catalog, misbehaving_hub, "bob/film")
     assert nothing_in(catalog)
@@ -225,9 +225,9 @@ def test_a_repository_that_vanishes_between_two_requests_is_told(
     repo = hub.create("bob/film", LORA)
 
     def interfere(asked: Asked) -> None:
-        if "/resolve/" in asked.path and what == "gated":
-            hub.refusals = {"/resolve/": (403, "GatedRepo")}
-        elif "/resolve/" in asked.path:
+        if WEIGHTS in asked.path and what == "gated":
+            hub.refusals = {WEIGHTS: (403, "GatedRepo")}
+        elif WEIGHTS in asked.path:
             repo.delete()
 
     hub.before = interfere
@@ -242,12 +242,13 @@ def test_a_repository_that_moves_between_two_requests_is_pulled_under_its_name_o
     repo = misbehaving_hub.create("bob/film", LORA)
 
     def interfere(asked: Asked) -> None:
-        if "/bob/film/resolve/" in asked.path:
+        if "/bob/film/" in asked.path and asked.path.endswith(WEIGHTS):
             repo.move("bob/new")
 
     misbehaving_hub.before = interfere
     here = pull(catalog, misbehaving_hub, "bob/film")
     assert (catalog.folder(here) / WEIGHTS).read_bytes() == LORA[WEIGHTS]
+    assert misbehaving_hub.repos.keys() == {"bob/new"}
 
 
 def ranges(hub: Hub) -> list[str]:
@@ -294,5 +295,5 @@ def test_what_arrived_whole_is_not_fetched_twice(
     hub.cut = {}
     hub.requests.clear()
     pull(catalog, hub, "bob/film")
-    fetched = {path.rpartition("/")[2] for path in hub.paths("GET", "/resolve/")}
-    assert fetched == {WEIGHTS}
+    fetched = {path.rpartition("/")[2] for path in hub.paths("GET", "/versions/")}
+    assert fetched == {"hubkit.json", WEIGHTS}

@@ -18,7 +18,7 @@ _SHORT = (
     *("createdAt", "pipeline_tag", "library_name"),
 )
 _FULL = (*_SHORT, "author", "sha", "lastModified", "gated", "disabled", "siblings")
-_ALL = (*_FULL, "cardData", "usedStorage", "sdk")
+_ALL = (*_FULL, "cardData", "usedStorage", "sdk", "hubkit")
 
 
 def describe(
@@ -102,9 +102,22 @@ def _described(
         "sdk": lambda: facts.card.get("sdk"),
         "siblings": lambda: [_sibling(file, blobs) for file in files],
         "usedStorage": lambda: sum({file.sha256: file.size for file in files}.values()),
+        "hubkit": lambda: _versions(hub, repository, commit),
     }
     said = {name: properties[name]() for name in ("id", *wanted) if name in properties}
     return {name: value for name, value in said.items() if value is not None}
+
+
+def _versions(hub: Hub, repository: Repository, commit: Commit) -> dict[str, Any] | None:
+    """Return what hubkit asks of a repository: its newest version, and the one that a commit holds.
+
+    A commit that another tool made has no manifest in it, but may hold a version all the same.
+    """
+    newest, version = hub.history.newest_number(repository), hub.history.version(commit)
+    told: dict[str, Any] = {} if newest is None else {"newest": newest}
+    if version is not None:
+        told["version"] = {"number": version.number, "manifest": version.manifest_digest}
+    return told or None
 
 
 def _sibling(file: TreeFile, blobs: bool) -> dict[str, Any]:

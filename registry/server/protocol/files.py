@@ -37,6 +37,11 @@ def get_file(hub: Hub, ask: Asking) -> ASGIApp:
     commit, file = _found(hub, ask)
     if file is None:
         return _missing(commit, ask.params["path"])
+    return send_file(hub, ask, commit, file)
+
+
+def send_file(hub: Hub, ask: Asking, commit: Commit, file: TreeFile) -> ASGIApp:
+    """Return what sends a file of a commit, or the range of it that is asked for."""
     headers = _described(commit, file)
     if headers["ETag"] in ask.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={key: headers[key] for key in _UNCHANGED})
