@@ -24,9 +24,11 @@ from rich.table import Table
 from sentiment_data import DOMAINS, sentiment_files
 
 import hubkit
+from hubkit.measuring.measure import evaluate
 from hubkit.plots import attention_heat_map
-from hubkit.training.data import LabelledText, read_labelled_text
-from hubkit.training.evaluate import evaluate
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
+from hubkit.training.data import read_rows
 from hubkit.training.job import Job
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, FUSION_LEARNING_RATE, Settings
 from hubkit.training.train import train_adapter, train_fusion
@@ -86,7 +88,9 @@ def main(full: bool, output: Path) -> None:
     console.rule("Train an adapter in each domain")
     donors = [name for name in DOMAINS if full or name not in size.targets]
     for domain in donors:
-        data = first_rows(read_labelled_text(str(files[domain]["train"])), size.donor_rows)
+        data = first_rows(
+            read_rows(TEXT_CLASSIFICATION, str(files[domain]["train"])), size.donor_rows
+        )
         train(catalog, f"{domain}-sentiment", data, size.donor_epochs)
 
     console.rule("What the registry holds")
@@ -103,7 +107,7 @@ def main(full: bool, output: Path) -> None:
 def fuse_for(catalog: Catalog, target: str, donors: list[str], size: Size, output: Path) -> None:
     """Compare what 100 examples give alone and with the donors, and predict with the fusion."""
     files = sentiment_files()
-    few = first_rows(read_labelled_text(str(files[target]["train"])), FEW)
+    few = first_rows(read_rows(TEXT_CLASSIFICATION, str(files[target]["train"])), FEW)
     donor_refs = [AdapterRef.parse(f"{donor}-sentiment") for donor in donors]
     alone, fused = [], []
     for seed in size.seeds:
@@ -120,7 +124,7 @@ def fuse_for(catalog: Catalog, target: str, donors: list[str], size: Size, outpu
             )
         )
 
-    test = read_labelled_text(str(files[target]["test"]))
+    test = read_rows(TEXT_CLASSIFICATION, str(files[target]["test"]))
     table = Table(title=f"Accuracy on {len(test)} test sentences of {target}", title_justify="left")
     table.add_column("adapter")
     table.add_column("trained on")
@@ -149,7 +153,7 @@ def fuse_for(catalog: Catalog, target: str, donors: list[str], size: Size, outpu
 def train(
     catalog: Catalog,
     name: str,
-    data: LabelledText,
+    data: Rows,
     epochs: int,
     *,
     seed: int = 42,
@@ -180,7 +184,7 @@ def train(
     return version
 
 
-def accuracies(catalog: Catalog, refs: list[AdapterRef], test: LabelledText) -> str:
+def accuracies(catalog: Catalog, refs: list[AdapterRef], test: Rows) -> str:
     """The accuracy of a published adapter, or the mean and the range of several runs."""
     found = [evaluate(hubkit.load(ref, catalog=catalog), test)["accuracy"] for ref in refs]
     spread = f" ({min(found):.1%} to {max(found):.1%})" if len(found) > 1 else ""
@@ -193,9 +197,9 @@ def show_registry(catalog: Catalog) -> None:
         console.print(f"  {version.ref}  {version.method}  {version.size / 1e6:.1f} MB")
 
 
-def first_rows(data: LabelledText, rows: int) -> LabelledText:
+def first_rows(data: Rows, rows: int) -> Rows:
     """The first ``rows`` of ``data``, or all it has."""
-    return LabelledText(data.name, data.texts[:rows], data.labels[:rows])
+    return data.select(range(min(rows, len(data))))
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ from rich.table import Table
 from transformers import AutoModel, AutoTokenizer
 
 import hubkit
+from hubkit.measuring.measure import evaluate
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.training.data import read_rows
-from hubkit.training.evaluate import evaluate
 from hubkit.training.job import Job
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, FUSION_LEARNING_RATE, Settings
 from hubkit.training.train import train_adapter, train_fusion

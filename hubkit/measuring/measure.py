@@ -1,4 +1,4 @@
-"""Measure an adapter as the registry keeps it: each metric with its interval, and on which rows."""
+"""Measure an adapter on labelled rows: the metrics alone, or as the registry keeps them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,26 @@ from registry.errors import DataError
 from registry.log.log import current_user
 
 
+def evaluate(model: AdaptedModel, rows: Rows, *, batch_size: int = 32) -> dict[str, float]:
+    """The metrics of the model's task type on ``rows``, by name.
+
+    Args:
+        model: A loaded adapter, fusion, stack or mix.
+        rows: As :func:`hubkit.training.data.read_rows` reads them.
+        batch_size: Rows at a time.
+
+    Raises:
+        LabelError: A row has a label that the adapter does not know.
+        DataError: The rows lack what the task type is to learn.
+    """
+    return Answers.of(model, rows, batch_size=batch_size).metrics()
+
+
 def measure(
     model: AdaptedModel, rows: Rows, *, split: str = "test", batch_size: int = 32
 ) -> tuple[Measurement, ...]:
-    """The metrics of the model's task type on ``rows``, the one that sums them up first.
+    """What :func:`evaluate` finds, each with its interval and the rows that it was found on; the
+    metric that sums the task type up comes first.
 
     Args:
         model: A loaded adapter, fusion, stack or mix.

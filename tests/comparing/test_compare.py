@@ -12,12 +12,11 @@ from hubkit.comparing import bench
 from hubkit.comparing.compare import compare_fusion
 from hubkit.comparing.comparison import Comparison, comparison_in
 from hubkit.training.choosing import learn
-from hubkit.training.data import LabelledText
 from hubkit.training.job import Job
 from hubkit.training.settings import Settings
 from registry import AdapterRef, Catalog, Version
 from registry.errors import FoldsError, OtherKindError, StorageError
-from tests.support.data import labelled_text
+from tests.support.data import LabelledText, labelled_text
 
 pytest_plugins = ("tests.support.published",)
 

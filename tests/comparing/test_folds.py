@@ -5,8 +5,8 @@ import pytest
 from hubkit.comparing.folds import folds_of
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
-from hubkit.training.data import LabelledText
 from registry.errors import FoldsError
+from tests.support.data import LabelledText
 
 
 def rows(labels: str, texts: str = "") -> LabelledText:

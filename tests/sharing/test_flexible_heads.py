@@ -15,9 +15,9 @@ from transformers import AutoModel, TokenClassificationPipeline
 import hubkit
 from hubkit import Adapter, attach, set_head, with_flexible_head
 from hubkit.composing.combine import publish_mix, publish_stack
+from hubkit.measuring.measure import evaluate
 from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.rows import Rows
-from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_fusion
 from registry import AdapterRef, Catalog, Folder, Manifest, Version
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError

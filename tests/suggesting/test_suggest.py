@@ -24,13 +24,12 @@ from hubkit.composing.combine import publish_stack
 from hubkit.suggesting.probe import ALPHAS
 from hubkit.suggesting.suggest import Suggestions, suggest
 from hubkit.tasks.rows import Rows
-from hubkit.training.data import LabelledText
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import DataError, FoldsError, NoCandidateError, NoProbeError
 from registry.folders import read_folder
 from tests.suggesting.test_learner import ROWS
-from tests.support.data import job, labelled_text
+from tests.support.data import LabelledText, job, labelled_text
 from tests.support.models import base_folder, random_adapter, tokenizer
 
 DATA = labelled_text(48)

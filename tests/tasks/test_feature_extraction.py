@@ -15,11 +15,11 @@ from transformers import AutoModel, AutoTokenizer
 import hubkit
 from hubkit.bases.pooling import PoolingInfo, read_pooling
 from hubkit.cli import main
+from hubkit.measuring.measure import evaluate
 from hubkit.tasks.feature_extraction import FEATURE_EXTRACTION as TASK
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan
 from hubkit.training.data import note_doubts, read_rows
-from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter
 from registry import Catalog
 from registry.errors import DataError, UnsupportedModelError

@@ -14,13 +14,13 @@ from transformers import AutoModelForMultipleChoice, DataCollatorForMultipleChoi
 
 import hubkit
 from hubkit.cli import main
+from hubkit.measuring.measure import evaluate
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.multiple_choice import MULTIPLE_CHOICE as TASK
 from hubkit.tasks.multiple_choice import ChoicePrediction, choices
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options
 from hubkit.training.data import read_inputs, read_rows
-from hubkit.training.evaluate import evaluate
 from registry import Catalog
 from registry.errors import DataError
 from registry.manifest import TextInfo

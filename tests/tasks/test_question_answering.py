@@ -19,6 +19,7 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 
 import hubkit
 from hubkit.cli import main
+from hubkit.measuring.measure import evaluate
 from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.question_answering import QUESTION_ANSWERING as TASK
@@ -31,7 +32,6 @@ from hubkit.tasks.question_answering import (
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import HeadPlan
 from hubkit.training.data import read_rows
-from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, DataError, TextLengthError

@@ -14,13 +14,13 @@ from transformers import TextClassificationPipeline
 
 import hubkit
 from hubkit.cli import main
+from hubkit.measuring.measure import evaluate
 from hubkit.tasks.columns import NotAlignedError
 from hubkit.tasks.ranking import RANKING as TASK
 from hubkit.tasks.ranking import RankingPrediction
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan
 from hubkit.training.data import read_inputs, read_rows
-from hubkit.training.evaluate import evaluate
 from registry import Catalog
 from registry.errors import DataError
 from registry.manifest import TextInfo

@@ -23,13 +23,13 @@ from hubkit.nn.hooks import SUBMODULE
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.training import trainer as module
-from hubkit.training.data import LabelledText, hold_out
+from hubkit.training.data import hold_out
 from hubkit.training.fit import Fit, fit, last_checkpoint
 from hubkit.training.settings import Decided
 from hubkit.training.trainer import Measured
 from registry.errors import DivergedError, StorageError
 from registry.manifest import TextInfo
-from tests.support.data import labelled_text
+from tests.support.data import LabelledText, labelled_text
 from tests.support.models import (
     random_adapter,
     randomize,

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 import hubkit
+from hubkit.measuring.measure import evaluate
 from hubkit.tasks.rows import Rows
-from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter, train_fusion
 from registry import AdapterRef, Catalog
 from registry.errors import NoFlexibleHeadError

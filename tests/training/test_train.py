@@ -16,10 +16,10 @@ from transformers import AutoModel, PreTrainedModel, Trainer
 import hubkit
 from hubkit.adapters.tree import Tree
 from hubkit.composing.combine import publish_stack
+from hubkit.measuring.measure import evaluate
 from hubkit.models.attach import attached_to
 from hubkit.training import plan as module
-from hubkit.training.data import LabelledText, hold_out
-from hubkit.training.evaluate import evaluate
+from hubkit.training.data import hold_out
 from hubkit.training.job import Job
 from hubkit.training.train import train_adapter, train_fusion, train_mix
 from registry import AdapterRef, Catalog, open_catalog
@@ -33,7 +33,7 @@ from registry.errors import (
     TrainingError,
 )
 from registry.search.search import search
-from tests.support.data import TEXTS, job, labelled_text
+from tests.support.data import TEXTS, LabelledText, job, labelled_text
 from tests.support.models import base_folder, same, snapshot
 from tests.support.started import Started
 

@@ -9,9 +9,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 from hubkit.tasks.table import TASK_TYPES
-from hubkit.training.data import LabelledText
 from hubkit.training.weights import class_weights
 from registry.errors import DataError, LabelError
+from tests.support.data import LabelledText
 from tests.support.models import tiny_classifier
 
 TASK = TASK_TYPES["text-classification"]

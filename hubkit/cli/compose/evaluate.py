@@ -73,11 +73,10 @@ def command(
     with quiet():
         from hubkit.inference import load
         from hubkit.measuring.answers import Answers
-        from hubkit.measuring.measure import measure
+        from hubkit.measuring.measure import evaluate, measure
         from hubkit.measuring.paired import differences, require_same_task
         from hubkit.tasks.table import task_type
         from hubkit.training.data import read_rows
-        from hubkit.training.evaluate import evaluate
         from registry import open_catalog
 
         # Fail early: the rows are read before the model, which takes seconds.

@@ -20,11 +20,11 @@ from transformers import (
 import hubkit
 from hubkit.bases.tokenization import image_processor_digest
 from hubkit.cli import main
+from hubkit.measuring.measure import evaluate
 from hubkit.tasks.images.image_classification import IMAGE_CLASSIFICATION as TASK
 from hubkit.tasks.images.picture import picture
 from hubkit.tasks.task import HeadPlan
 from hubkit.training.data import read_inputs, read_rows
-from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter
 from registry import Catalog
 from registry.errors import BaseModelMismatchError, BaseModelNotFoundError, DataError

@@ -14,13 +14,13 @@ from transformers import AutoModel, pipeline
 import hubkit
 from hubkit.cli import main
 from hubkit.composing.combine import publish_stack
+from hubkit.measuring.measure import evaluate
 from hubkit.tasks.language.fill_mask import FILL_MASK as TASK
 from hubkit.tasks.language.fill_mask import FilledGaps
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
 from hubkit.tasks.task import HeadPlan
 from hubkit.training.data import hold_out
-from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog
 from registry.errors import AdapterError, DataError, UnsupportedModelError

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoTokenizer
 
 import hubkit
+from hubkit.measuring.measure import evaluate
 from hubkit.sharing.publish_folder import publish_folder
-from hubkit.training.evaluate import evaluate
 from registry import AdapterRef, Catalog
 from tests.support.language import (
     DECODER,

@@ -15,13 +15,13 @@ from transformers import MBart50Tokenizer, MBartTokenizer
 
 import hubkit
 from hubkit.cli import main
+from hubkit.measuring.measure import evaluate
 from hubkit.tasks.language.summarization import SUMMARIZATION
 from hubkit.tasks.language.text2text import TEXT2TEXT
 from hubkit.tasks.language.translation import TRANSLATION
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
 from hubkit.tasks.task import HeadPlan
-from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter, train_fusion
 from registry import Catalog
 from registry.errors import (

@@ -11,11 +11,11 @@ from transformers import AutoModel, pipeline
 
 import hubkit
 from hubkit.cli import main
+from hubkit.measuring.measure import evaluate
 from hubkit.tasks.language.text_generation import TEXT_GENERATION as TASK
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
 from hubkit.tasks.task import HeadPlan
-from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter
 from registry import Catalog
 from registry.errors import DataError, OtherBaseError, TextLengthError, UnsupportedModelError

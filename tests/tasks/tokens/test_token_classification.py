@@ -23,6 +23,7 @@ from transformers import (
 
 import hubkit
 from hubkit.cli import main
+from hubkit.measuring.measure import evaluate
 from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.rows import Rows
@@ -32,7 +33,6 @@ from hubkit.tasks.tokens.entities import AGGREGATIONS
 from hubkit.tasks.tokens.token_classification import TOKEN_CLASSIFICATION as TASK
 from hubkit.tasks.tokens.token_classification import EntitiesPrediction, TagsPrediction
 from hubkit.training.data import read_rows
-from hubkit.training.evaluate import evaluate
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog
 from registry.errors import (

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 import hubkit
 from hubkit.predicting.many import load_many
 from hubkit.tasks.rows import Rows
-from hubkit.training.data import LabelledText
 from hubkit.training.each import train_each as module
 from hubkit.training.each.train_each import train_each
 from hubkit.training.each.training import EachTraining
@@ -21,7 +20,7 @@ from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import DivergedError, HubkitError, UnfitRowsError
 from registry.search.search import search
-from tests.support.data import TEXTS, job, labelled_text
+from tests.support.data import TEXTS, LabelledText, job, labelled_text
 from tests.support.language import DECODER, ENCODER, language_base, pairs
 from tests.support.whole_way import job as task_job
 
