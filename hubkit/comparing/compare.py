@@ -112,7 +112,7 @@ def compare_fusion(
                         bar.update()
         comparison = _compared(bench, contenders, found, parts, numbers)
         best = next(one for one in contenders if one.name == comparison.winner)
-        version = winner.publish(best, plans[best.name], comparison, folder / "winner")
+        version = winner.publish(best, plans[best.name], comparison, folder)
     return comparison, version
 
 

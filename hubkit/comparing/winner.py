@@ -13,15 +13,13 @@ from hubkit.comparing.bench import Bench
 from hubkit.comparing.comparison import FILE_NAME, Comparison
 from hubkit.comparing.contenders import Contender, Given, Made
 from hubkit.reports.training import Section
-from hubkit.training.choosing.learn import learn
-from hubkit.training.fusing.attention import attention_files
 from hubkit.training.fusing.own import own_adapter, own_jobs
 from hubkit.training.fusing.reuse import carrying, started_anew
 from hubkit.training.fusing.with_own import train_with_own
 from hubkit.training.job import Job
-from hubkit.training.plan import Plan, planned, save_trained
+from hubkit.training.plan import Plan, planned
+from hubkit.training.run import Run
 from registry import Catalog, Parent, Version
-from registry.folders import read_folder
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,8 @@ class Winner:
         made = self._made(contender)
         assert made.composition is not None
         with carrying(start, made.composition, made.trained):
-            reports = catalog.home / "logs" / str(job.name) / folder.parent.name
-            found = learn(start, folder / "checkpoints", reports)
-            finished = folder / "finished"
-            save_trained(
-                *(plan, start, made.composition, found, self.chosen, finished),
-                files={**attention_files(start, made.composition), **files},
-                more=more,
-            )
-        return catalog.publish(job.name, read_folder(finished))
+            run = Run(catalog, plan, start, made.composition, self.chosen, files, more)
+            return run.publish(run.learn(folder), folder)
 
     def _made(self, contender: Contender) -> Made:
         """What it is, under the name that it would be published by."""

@@ -40,7 +40,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFacts:
     """What a report tells of a run, beside what the manifest of its result does.
 
     Attributes:
@@ -73,7 +73,7 @@ class Run:
     more: Sequence[Section] = ()
 
 
-def training_report(run: Run, manifest: Manifest) -> dict[str, bytes]:
+def training_report(run: RunFacts, manifest: Manifest) -> dict[str, bytes]:
     """The files of the report, by name: Markdown, and a page where there are pictures to show.
 
     Args:
@@ -91,7 +91,7 @@ def training_report(run: Run, manifest: Manifest) -> dict[str, bytes]:
     return {name: text.encode() for name, text in found.items()}
 
 
-def _sections(run: Run, manifest: Manifest) -> list[Section]:
+def _sections(run: RunFacts, manifest: Manifest) -> list[Section]:
     return [
         Section("What it is", (), _identity(manifest)),
         Section(
@@ -108,7 +108,7 @@ def _sections(run: Run, manifest: Manifest) -> list[Section]:
         Section("Classes", ("class", "trained on", "validation"), _classes(run)),
         Section("Settings", ("setting", "value", ""), _settings(run, manifest)),
         Section("Course", ("epoch", "training loss", "validation loss"), _course(run)),
-        Section("Run", (), _run(manifest)),
+        Section("RunFacts", (), _run(manifest)),
     ]
 
 
@@ -129,7 +129,7 @@ def _identity(manifest: Manifest) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _measured(run: Run) -> str:
+def _measured(run: RunFacts) -> str:
     if run.validation is None:
         return ""
     count, rows = run.validation
@@ -138,7 +138,7 @@ def _measured(run: Run) -> str:
     return how + more if run.whole else how
 
 
-def _data(run: Run, manifest: Manifest) -> list[tuple[str, str]]:
+def _data(run: RunFacts, manifest: Manifest) -> list[tuple[str, str]]:
     training, text = manifest.training, manifest.text
     assert training is not None
     limit = None if text is None else text.max_length
@@ -152,12 +152,12 @@ def _data(run: Run, manifest: Manifest) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _classes(run: Run) -> list[tuple[str, str, str]]:
+def _classes(run: RunFacts) -> list[tuple[str, str, str]]:
     counts = zip_longest(run.labels, run.trained, run.held_out, fillvalue="")
     return _shortened([(str(name), str(one), str(other)) for name, one, other in counts])
 
 
-def _settings(run: Run, manifest: Manifest) -> list[tuple[str, str, str]]:
+def _settings(run: RunFacts, manifest: Manifest) -> list[tuple[str, str, str]]:
     assert manifest.training is not None
     arguments = manifest.training.arguments
     rows = [
@@ -167,7 +167,7 @@ def _settings(run: Run, manifest: Manifest) -> list[tuple[str, str, str]]:
     return sorted(rows, key=lambda row: row[2])
 
 
-def _course(run: Run) -> list[tuple[str, str, str]]:
+def _course(run: RunFacts) -> list[tuple[str, str, str]]:
     epochs: dict[float, dict[str, float]] = {}
     for entry in run.history:
         losses = {name: entry[name] for name in ("loss", "eval_loss") if name in entry}

@@ -16,15 +16,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import PreTrainedModel
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from hubkit import processes
 from hubkit.tasks.running import outputs_of
-from hubkit.tasks.task import HeadPlan, TaskType
 from hubkit.training.progress import EpochLines, is_cost
 from hubkit.training.settings import Decided
-from hubkit.training.trainer import Measured, RowTrainer, make_trainer
+from hubkit.training.start import Measured, Start
+from hubkit.training.trainer import RowTrainer, make_trainer
 from hubkit.training.trunk.cache import trunk_cached
 from hubkit.training.weights import class_weights
 from registry.errors import DivergedError, StorageError
@@ -54,37 +53,34 @@ class Fit:
 
 
 def fit(
-    model: PreTrainedModel,
-    processor: Any,
-    task: TaskType[Any],
+    start: Start,
     train: Measured,
     validation: Measured | None,
-    plan: HeadPlan,
     settings: Decided,
     checkpoints: Path,
+    *,
     reports: Path | None = None,
     told: bool = True,
     until: int | None = None,
 ) -> Fit:
-    """Train the parameters of ``model`` that require gradients.
+    """Train the parameters of the model that require gradients.
 
     Of several processes, each is called with the same arguments and computes its part of every
     batch; the result is that of one, but for what chance draws in the model. The first alone has
     pictures, and what a model that generates is measured by.
 
     Args:
-        processor: What made the features of the rows; it is kept with each checkpoint.
-        task: How rows are batched, run and measured.
+        start: The model, and how rows are batched, run and measured. Its processor is kept with
+            each checkpoint.
         train: What is trained on.
         validation: What the best epoch is chosen by; None: the last epoch is kept.
-        plan: Of the head.
         settings: How to train.
         checkpoints: A folder for this run alone. When it holds a checkpoint, the run goes on
             from there; if that run has ended, it gives what it gave.
         reports: A folder for what TensorBoard shows; default: one in ``checkpoints``.
         told: Whether people on a terminal see a line an epoch.
-        until: The step to end after, with the learning rate that a longer run has there; default:
-            when the settings say so.
+        until: Stop after this step; the learning rate follows the schedule of the full run.
+            Default: run to the end.
 
     Raises:
         DivergedError: The loss is not a number.
@@ -93,6 +89,7 @@ def fit(
         StorageError: The disk is full or not writable; the next run goes on from there.
         NoTrunkError: The trunk is to be cached, and the model has none.
     """
+    model, task, plan = start.model, start.checked.task, start.checked.plan
     with ExitStack() as stack:
         weights = None
         if settings.class_weights is not None:
@@ -106,16 +103,7 @@ def fit(
         last = processes.from_first(partial(last_checkpoint, checkpoints))
         resumed = None if last is None else checkpoints / last.name
         trainer = make_trainer(
-            model,
-            processor,
-            task,
-            settings,
-            checkpoints,
-            train.encoded,
-            validation,
-            plan,
-            weights,
-            until,
+            start, train.encoded, validation, settings, checkpoints, weights=weights, until=until
         )
         if not told:
             trainer.remove_callback(EpochLines)
@@ -130,7 +118,7 @@ def fit(
     model.train(False)
     encoded = validation.asked or validation.encoded
     size = 2 * settings.batch_size
-    outputs = outputs_of(task, processor, model, encoded, task.options(), size)
+    outputs = outputs_of(task, start.processor, model, encoded, task.options(), size)
     measured = task.metrics(outputs, encoded, validation.rows, plan) if validation.asked else {}
     return replace(
         result,

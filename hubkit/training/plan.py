@@ -1,35 +1,21 @@
-"""What a run publishes: the plan before training, and the folder after it."""
+"""What a run is to publish, made sure of before it trains."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
-from importlib.metadata import version as installed_version
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hubkit import processes
 from hubkit.adapters.load import OVER, Published
-from hubkit.adapters.save import manifest_of, save_folder
+from hubkit.adapters.save import manifest_of
 from hubkit.adapters.tree import Leaf
 from hubkit.composing.combine import require_same_kind
 from hubkit.models.head import head_of, outlet_to_keep
-from hubkit.plots import training_curves
-from hubkit.reports.training import Run, Section, training_report
-from hubkit.tasks.task import TaskType
 from hubkit.training.check import Checked
-from hubkit.training.choosing.trials import Outcome
-from hubkit.training.configuration import CONFIGURATION_NAME, configuration
-from hubkit.training.fit import Fit
 from hubkit.training.job import Job
-from hubkit.training.settings import Settings
 from hubkit.training.start import Start
-from registry import Catalog, Manifest, Metric, Parent, Training
-
-CHOSEN_ON = "chosen_on"
-"""The argument of a training that tells which rows chose how long all rows were trained on."""
-_LIBRARIES = ("hubkit", "torch", "transformers")
+from registry import Catalog, Manifest, Parent
 
 
 @dataclass(frozen=True)
@@ -114,7 +100,7 @@ def planned(
     if over is not None:
         arguments[OVER] = {"ref": str(over.version.ref), "digest": over.version.manifest_digest}
     manifest = manifest_of(
-        _headed(composition, start, with_head),
+        headed(composition, start, with_head),
         parents=parents,
         found=start.base,
         task=job.task,
@@ -128,81 +114,9 @@ def planned(
     return Plan(job, start.checked, manifest, arguments, asked or job, with_head)
 
 
-def save_trained(
-    plan: Plan,
-    start: Start,
-    composition: Leaf,
-    found: Outcome,
-    chosen: Mapping[str, Any],
-    folder: Path,
-    *,
-    curves: bool = True,
-    files: Mapping[str, bytes] | None = None,
-    more: Sequence[Section] = (),
-) -> None:
-    """Write what was trained, with the head that is in the model, as a folder to publish.
-
-    Args:
-        found: What training gave.
-        chosen: What else a person chose, for the file that repeats the run.
-        folder: Where to write; there is nothing yet.
-        curves: Whether to draw how the loss fell, which takes a part of a second.
-        files: What else to write, by name.
-        more: What else the report tells.
-    """
-    result = found.result
-    checked, validation = plan.checked, plan.checked.validation
-    composition = _headed(composition, start, plan.with_head)
-    manifest = plan.manifest.changed(
-        f"What was trained as {plan.job.name}",
-        metrics=() if validation is None else _metrics(result, checked.task, validation.dataset),
-        training=Training(
-            arguments={**plan.arguments, **_choice(checked, found)},
-            seed=checked.settings.seed,
-            examples=len(checked.learned),
-            data_sha256=checked.learned.sha256,
-            seconds=round(result.seconds, 1),
-            library_versions={name: installed_version(name) for name in _LIBRARIES},
-        ),
-    )
-    drawn = {"training.png": training_curves(result.history)} if curves and result.history else {}
-    pictures = {**drawn, **result.pictures}
-    beside = {
-        CONFIGURATION_NAME: configuration(plan.asked, **chosen),
-        **pictures,
-        **training_report(_told(plan, found, pictures, more), manifest),
-        **(files or {}),
-    }
-    save_folder(composition, manifest, folder, beside)
-
-
-def _told(
-    plan: Plan, found: Outcome, pictures: Mapping[str, bytes], more: Sequence[Section]
-) -> Run:
-    """What the report tells of the run, beside the manifest."""
-    checked, asked = plan.checked, asdict(plan.job.settings)
-    learned, validation = checked.learned, checked.validation
-    count = partial(checked.task.class_counts, plan=checked.plan)
-    trained, held_out = count(learned), None if validation is None else count(validation)
-    return Run(
-        name=str(plan.job.name),
-        data=learned.name,
-        validation=None if validation is None else (len(validation), validation.dataset),
-        whole=checked.whole is not None,
-        labels=() if trained is None else checked.plan.labels,
-        trained=trained or (),
-        held_out=held_out or (),
-        cut=found.cut,
-        defaults=frozenset(one.name for one in fields(Settings) if asked[one.name] == one.default),
-        history=found.result.history,
-        pictures=pictures,
-        more=more,
-    )
-
-
-def _headed(composition: Leaf, start: Start, there: bool) -> Leaf:
-    """With the head that is in the model, or without one."""
-    head = head_of(start.model, outlet_to_keep(start.model)) if there else None
+def headed(composition: Leaf, start: Start, with_head: bool) -> Leaf:
+    """The composition with the head that is in the model, or without one."""
+    head = head_of(start.model, outlet_to_keep(start.model)) if with_head else None
     return replace(composition, head=head)
 
 
@@ -215,28 +129,3 @@ def _outputs(start: Start) -> dict[str, Any]:
         "outputs": plan.outputs,
         "text": start.text,
     }
-
-
-def _choice(checked: Checked, found: Outcome) -> dict[str, Any]:
-    """What was chosen on the rows that were held out, for the manifest."""
-    told: dict[str, Any] = {}
-    if found.tried:
-        told |= {"learning_rate": found.settings.learning_rate, "tried": dict(found.tried)}
-    if checked.whole is not None and checked.validation is not None:
-        told[CHOSEN_ON] = {"rows": len(checked.validation), "steps": found.result.steps}
-    return told
-
-
-def _metrics(result: Fit, task: TaskType[Any], dataset: str) -> tuple[Metric, ...]:
-    """What was measured, the metric that sums it up first: lists of adapters show the first."""
-    ordered = (name for name in (*task.metrics_up, *result.metrics) if name in result.metrics)
-    return tuple(
-        Metric(
-            dataset=dataset,
-            split="validation",
-            name=name,
-            value=result.metrics[name],
-            higher_is_better=task.metrics_up.get(name, False),
-        )
-        for name in dict.fromkeys(ordered)
-    )

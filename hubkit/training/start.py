@@ -23,11 +23,25 @@ from hubkit.training.check import Checked, checked_job
 from hubkit.training.data import note_doubts
 from hubkit.training.job import Job
 from hubkit.training.settings import Settings
-from hubkit.training.trainer import Measured
 from registry import Catalog, Manifest, Version
 from registry.manifest import BaseModelInfo, TextInfo, manifest_errors
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows, and what the model reads of them.
+
+    Attributes:
+        rows: The rows.
+        encoded: Their features.
+        asked: The features that a model which generates answers, to be measured; None for others.
+    """
+
+    rows: Rows
+    encoded: Encoded
+    asked: Encoded | None = None
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,15 @@ from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
 from hubkit.nn.host import BaseModel
-from hubkit.training.choosing.learn import learn
-from hubkit.training.fusing.attention import attention_files
 from hubkit.training.fusing.new_fusion import new_fusion
 from hubkit.training.fusing.own import Own, require_way
 from hubkit.training.fusing.with_own import train_with_own
 from hubkit.training.job import Job
-from hubkit.training.plan import planned, save_trained
+from hubkit.training.plan import planned
+from hubkit.training.run import Run
 from hubkit.training.runs import run_folder
 from hubkit.training.start import Start, keep_precision, start_of
 from registry import AdapterRef, Catalog, Parent, Version
-from registry.folders import read_folder
 
 
 def train_adapter(
@@ -187,14 +185,7 @@ def _run(
     """Train what ``composition`` has attached to the model, and publish it."""
     plan = planned(catalog, job, start, composition, parents=parents, over=over, options=options)
     keep_precision(start.model, start.checked.settings)
+    run = Run(catalog, plan, start, composition, chosen)
     with run_folder(catalog.home, plan.identity) as folder:
-        reports = catalog.home / "logs" / str(job.name) / folder.name
-        found = learn(start, folder / "checkpoints", reports)
-
-        def publish() -> Version:
-            finished = folder / "finished"
-            files = attention_files(start, composition)
-            save_trained(plan, start, composition, found, chosen, finished, files=files)
-            return catalog.publish(job.name, read_folder(finished))
-
-        return processes.from_first(publish)
+        found = run.learn(folder)
+        return processes.from_first(lambda: run.publish(found, folder))

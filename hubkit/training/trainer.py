@@ -6,7 +6,6 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hubkit import processes
 from hubkit.nn.hooks import regularization
-from hubkit.tasks.rows import Rows
-from hubkit.tasks.task import Encoded, HeadPlan, TaskType, in_order, length_of
+from hubkit.tasks.task import Encoded, TaskType, in_order, length_of
 from hubkit.training.choosing.budget import steps_in_all
 from hubkit.training.progress import EpochLines
 from hubkit.training.settings import Decided
+from hubkit.training.start import Measured, Start
 from hubkit.training.weights import ClassWeights
 from registry.errors import StorageError
 
@@ -45,30 +44,13 @@ logger = logging.getLogger(__name__)
 _STATE = "trainer_state.json"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Rows, and what the model reads of them.
-
-    Attributes:
-        rows: The rows.
-        encoded: Their features.
-        asked: The features that a model which generates answers, to be measured; None for others.
-    """
-
-    rows: Rows
-    encoded: Encoded
-    asked: Encoded | None = None
-
-
 def make_trainer(
-    model: PreTrainedModel,
-    processor: Any,
-    task: TaskType[Any],
-    settings: Decided,
-    checkpoints: Path,
+    start: Start,
     train: Encoded,
     validation: Measured | None,
-    plan: HeadPlan,
+    settings: Decided,
+    checkpoints: Path,
+    *,
     weights: ClassWeights | None,
     until: int | None = None,
 ) -> RowTrainer:
@@ -76,6 +58,7 @@ def make_trainer(
 
     Its learning rate goes on as in a run of all its steps, also if it ends after the step `until`.
     """
+    model, processor, task = start.model, start.processor, start.checked.task
     interactive = sys.stderr.isatty()
     when = "no" if validation is None else "epoch"
     divides = task.divides(train)
@@ -127,7 +110,7 @@ def make_trainer(
         def compute_metrics(found: EvalPrediction) -> dict[str, float]:
             arrays: Any = found.predictions
             outputs = in_order(arrays if isinstance(arrays, tuple) else (arrays,), order)
-            return task.metrics(outputs, encoded, rows, plan)
+            return task.metrics(outputs, encoded, rows, start.checked.plan)
 
         evaluated = {
             # Batches of like length, but in an order that is known: predictions belong to rows.

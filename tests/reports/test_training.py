@@ -4,7 +4,7 @@ import base64
 import re
 from typing import Any
 
-from hubkit.reports.training import Run, training_report
+from hubkit.reports.training import RunFacts, training_report
 from registry.manifest import BaseModelInfo, Manifest, Method, Metric, Parent, Training
 
 HOSTILE = "<script>alert(1)</script> | [a](http://b) `c`"
@@ -55,7 +55,7 @@ def report(manifest: dict[str, Any] | None = None, **changes: Any) -> dict[str, 
         ),
         **(manifest or {}),
     )
-    found = training_report(Run(**{**run, **changes}), made)
+    found = training_report(RunFacts(**{**run, **changes}), made)
     return {name: content.decode() for name, content in found.items()}
 
 

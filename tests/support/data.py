@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.training.data import read_rows
 from hubkit.training.job import Job
 from hubkit.training.settings import Settings
@@ -36,6 +35,8 @@ def read_labelled_text(
     source: Any, *, text_column: str = "text", label_column: str = "label", **options: Any
 ) -> LabelledText:
     """Texts with one label each, read as rows of text classification."""
+    from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
+
     columns = {"text": text_column, "label": label_column}
     rows = read_rows(TEXT_CLASSIFICATION, source, columns=columns, **options)
     return LabelledText(rows.name, rows["text"], rows["label"])

@@ -26,7 +26,7 @@ from hubkit.training import trainer as module
 from hubkit.training.data import hold_out
 from hubkit.training.fit import Fit, fit, last_checkpoint
 from hubkit.training.settings import Decided
-from hubkit.training.trainer import Measured
+from hubkit.training.start import Measured, Start
 from registry.errors import DivergedError, StorageError
 from registry.manifest import TextInfo
 from tests.support.data import LabelledText, labelled_text
@@ -39,6 +39,7 @@ from tests.support.models import (
     tiny_model,
     tokenizer,
 )
+from tests.support.starts import start_with
 
 LABELS = ("negative", "positive")
 TASK = TASK_TYPES["text-classification"]
@@ -72,16 +73,12 @@ def train(
 ) -> Fit:
     data, held_out = halves()
     held_out = validation or held_out
-    return fit(
-        model,
-        tokenizer(),
-        TASK,
-        measured(data),
-        measured(held_out),
-        PLAN,
-        settings(**changes),
-        folder,
-    )
+    how = settings(**changes)
+    return fit(started(model, how), measured(data), measured(held_out), how, folder)
+
+
+def started(model: PreTrainedModel, how: Decided) -> Start:
+    return start_with(model, how, TASK, labelled_text(24), tokenizer())
 
 
 def halves() -> tuple[Rows, Rows]:
@@ -387,16 +384,8 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
     data, _ = halves()
     validated, alone = start(), start()
     train(validated, tmp_path / "validated", epochs=1)
-    result = fit(
-        alone,
-        tokenizer(),
-        TASK,
-        measured(data),
-        None,
-        PLAN,
-        settings(epochs=1),
-        tmp_path / "alone",
-    )
+    how = settings(epochs=1)
+    result = fit(started(alone, how), measured(data), None, how, tmp_path / "alone")
     assert (result.metrics, result.pictures) == ({}, {})
     assert [entry["epoch"] for entry in result.history if "loss" in entry] == [1.0]
     assert same(snapshot(alone), snapshot(validated))
@@ -407,7 +396,7 @@ def test_a_run_without_validation_that_diverges_says_so(tmp_path: Path) -> None:
     with torch.no_grad():
         model.classifier.bias.fill_(float("nan"))
     with pytest.raises(DivergedError, match="weights are no numbers any more"):
-        fit(model, tokenizer(), TASK, measured(halves()[0]), None, PLAN, settings(), tmp_path)
+        fit(started(model, settings()), measured(halves()[0]), None, settings(), tmp_path)
 
 
 def test_a_classifier_shows_which_labels_are_taken_for_which(
@@ -475,10 +464,9 @@ def test_the_regulariser_of_a_fusion_is_in_the_loss(name: str, tmp_path: Path) -
         added = sum(0.01 * (torch.eye(len(one)) - one).pow(2).sum() for one in values)
     assert bare is not None
     assert added > 0.1
-    result = fit(
-        *(model, processor, task, Measured(rows, encoded), None, plan),
-        *(settings(epochs=1), tmp_path),
-    )
+    how = settings(epochs=1)
+    started_with = start_with(model, how, task, rows, processor)
+    result = fit(started_with, Measured(rows, encoded), None, how, tmp_path)
     assert result.history[0]["loss"] == pytest.approx(float(bare + added), rel=1e-4)
 
 
@@ -506,9 +494,10 @@ def test_tensorboard_reads_what_each_epoch_gave(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     data, held_out = halves()
+    how = settings(report_to=("tensorboard",))
     result = fit(
-        *(start(), tokenizer(), TASK, measured(data), measured(held_out), PLAN),
-        *(settings(report_to=("tensorboard",)), tmp_path / "checkpoints", tmp_path / "reports"),
+        *(started(start(), how), measured(data), measured(held_out), how, tmp_path / "checkpoints"),
+        reports=tmp_path / "reports",
     )
     written = EventAccumulator(str(tmp_path / "reports"))
     written.Reload()

@@ -10,8 +10,7 @@ from accelerate.utils import extract_model_from_parallel
 from hubkit.training.choosing.trials import Outcome, note_short, try_out
 from hubkit.training.fit import Fit, fit
 from hubkit.training.settings import Decided
-from hubkit.training.start import Start, note_cut
-from hubkit.training.trainer import Measured
+from hubkit.training.start import Measured, Start, note_cut
 from hubkit.training.trunk.cut import Cut
 
 
@@ -54,11 +53,14 @@ def learn(
         is_first = name == "1"
         try:
             return fit(
-                *(model, start.processor, checked.task, rows, validation, checked.plan, settings),
+                start,
+                rows,
+                validation,
+                settings,
                 checkpoints if is_first else checkpoints.with_name(f"{checkpoints.name}-{name}"),
-                reports if is_first or reports is None else reports / name,
-                told,
-                until,
+                reports=reports if is_first or reports is None else reports / name,
+                told=told,
+                until=until,
             )
         finally:
             # Mixed precision wraps a model anew in each training.

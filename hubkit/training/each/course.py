@@ -84,8 +84,7 @@ class Course:
         parts = [one for one in (self._learned, self._validation) if one is not None]
         self.rows = sum(len(one.rows) for one in parts)
         self.cut = sum(one.encoded.cut for one in parts)
-        model, checked = start.model, start.checked
-        settings = checked.settings
+        checked, settings = start.checked, start.checked.settings
         self.head = {name: _own(tensor) for name, tensor in head.items()}
         trained = [one for one in self.head.values() if isinstance(one, nn.Parameter)]
         self._trained = [*slot.parameters, *trained]
@@ -95,16 +94,9 @@ class Course:
                 settings.class_weights, checked.task, checked.train, checked.plan
             )
         self._trainer = make_trainer(
-            model,
-            start.processor,
-            checked.task,
-            settings,
-            folder,
-            self._learned.encoded,
-            self._validation,
-            checked.plan,
-            weights,
-            until,
+            *(start, self._learned.encoded, self._validation, settings, folder),
+            weights=weights,
+            until=until,
         )
         self._trainer.remove_callback(ProgressCallback)
         self._chance = Chance(settings.seed)

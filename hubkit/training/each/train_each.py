@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,9 +31,10 @@ from hubkit.training.each.mixed import Asked, MixedPass
 from hubkit.training.each.training import EachTraining
 from hubkit.training.fit import Fit
 from hubkit.training.job import Job
-from hubkit.training.plan import Plan, planned, save_trained
+from hubkit.training.plan import planned
+from hubkit.training.run import Run
 from hubkit.training.runs import run_folder
-from hubkit.training.start import Start, keep_precision, loaded, note_cut, text_of
+from hubkit.training.start import keep_precision, loaded, note_cut, text_of
 from hubkit.training.trunk.cache import trunk_cached
 from registry import AdapterRef, Catalog, Version
 from registry.errors import DataError, DivergedError, TrainingError, UnfitRowsError
@@ -112,17 +113,12 @@ def train_each(
         "together": together if together != TOGETHER else None,
         "skip_unfit": True if skip_unfit else None,
     }
-    alike: dict[str, list[tuple[Job, Checked]]] = {}
-    for job, checked in usable:
-        same = (checked.plan, checked.settings, job.head, job.source_language, job.target_language)
-        alike.setdefault(repr(same), []).append((job, checked))
+    new = _New(catalog, base, method, parameters, below, chosen)
     groups: list[_Group] = []
-    for members in alike.values():
-        group = _grouped(catalog, members, base, method, parameters, below, together)
-        if groups:
-            _share_memory(group.runs[0][1].model, groups[0].runs[0][1].model)
-        groups.append(group)
-    plans = [plan for group in groups for plan, _ in group.runs]
+    for members in _alike(usable):
+        groups.append(new.group(members, together))
+        _share_memory(groups[-1].runs[0].start.model, groups[0].runs[0].start.model)
+    plans = [run.plan for group in groups for run in group.runs]
     identity = {
         "name": f"{plans[0].job.name} and {len(plans) - 1} more",
         "runs": [plan.identity for plan in plans],
@@ -132,12 +128,11 @@ def train_each(
     with run_folder(catalog.home, identity) as folder:
         bar = tqdm(total=len(plans), unit="adapter", disable=None, leave=False)
         for number, group in enumerate(groups):
-            for plan, finished in group.train(folder / str(number), chosen):
-                name = str(plan.job.name)
+            for name, finished in group.train(folder / str(number)):
                 if finished is None:
-                    diverged.append(name)
+                    diverged.append(str(name))
                 else:
-                    versions[name] = catalog.publish(plan.job.name, read_folder(finished))
+                    versions[str(name)] = catalog.publish(name, read_folder(finished))
                 bar.update()
         bar.close()
         if diverged:
@@ -155,41 +150,37 @@ class _Group:
     """Jobs with the same settings and the same outputs, and a model for them.
 
     Attributes:
-        runs: What is to be published of each, and what its run starts from.
+        runs: That of each.
         attached: What the model carries.
         slots: The places for adapters in it.
         head: The initial weights of what is trained beside each adapter.
     """
 
-    runs: Sequence[tuple[Plan, Start]]
+    runs: Sequence[Run]
     attached: Attached
     slots: Sequence[Slot]
     head: Mapping[str, Tensor]
 
-    def train(self, folder: Path, chosen: Mapping[str, Any]) -> Iterator[tuple[Plan, Path | None]]:
-        """Yield each run when it has ended, with its folder to publish; None if it diverged."""
+    def train(self, folder: Path) -> Iterator[tuple[AdapterRef, Path | None]]:
+        """Yield a name when its run has ended, with the folder to publish; None if it diverged."""
         waiting = []
-        for number, (plan, start) in enumerate(self.runs):
+        for number, run in enumerate(self.runs):
             finished = folder / str(number)
             if (finished / MANIFEST_NAME).is_file():  # before the run was broken off
-                yield plan, finished
+                yield run.plan.job.name, finished
             else:
-                waiting.append((plan, start, finished))
-        model, processor = self.attached.model, self.runs[0][1].processor
+                waiting.append((run, finished))
+        model, processor = self.attached.model, self.runs[0].start.processor
         mixed = MixedPass(model, self.attached, getattr(processor, "pad_token_id", None) or 0)
         with ExitStack() as stack:
-            limit = self.runs[0][1].checked.settings.cache_trunk
+            limit = self.runs[0].start.checked.settings.cache_trunk
             if limit is not None:
                 stack.enter_context(trunk_cached(model, folder, limit))
-            yield from self._trained(waiting, mixed, folder, chosen)
+            yield from self._trained(waiting, mixed, folder)
 
     def _trained(
-        self,
-        waiting: list[tuple[Plan, Start, Path]],
-        mixed: MixedPass,
-        folder: Path,
-        chosen: Mapping[str, Any],
-    ) -> Iterator[tuple[Plan, Path | None]]:
+        self, waiting: list[tuple[Run, Path]], mixed: MixedPass, folder: Path
+    ) -> Iterator[tuple[AdapterRef, Path | None]]:
         free = list(self.slots)
         waiting.reverse()
         active: list[_Active] = []
@@ -203,13 +194,13 @@ class _Group:
 
         while active or waiting:
             while free and waiting:
-                plan, start, finished = waiting.pop()
+                run, finished = waiting.pop()
                 training = EachTraining(
-                    start, free.pop(), self.attached, self.head, folder / "trainer", share
+                    run.start, free.pop(), self.attached, self.head, folder / "trainer", share
                 )
                 rows, cut = rows + training.rows, cut + training.cut
                 steps = training.steps()
-                active.append(_Active(plan, finished, training, steps, next(steps)))
+                active.append(_Active(run, finished, training, steps, next(steps)))
             losses = mixed.losses([one.asked for one in active])
             going = []
             for one, loss in zip(active, losses, strict=True):
@@ -219,72 +210,87 @@ class _Group:
                     free.append(one.training.slot)
                     found = one.training.found
                     results += [] if found is None else [found.result]
-                    yield one.plan, _ended(one, chosen)
+                    yield one.run.plan.job.name, _ended(one)
             active = going
-        note_cut(cut, rows, self.runs[0][1].text)
-        note_short(results, str(self.runs[0][0].job.source.get("name", self.runs[0][0].job.name)))
+        job = self.runs[0].plan.job
+        note_cut(cut, rows, self.runs[0].start.text)
+        note_short(results, str(job.source.get("name", job.name)))
 
 
 @dataclass(frozen=True)
 class _Active:
     """A run that is under way, and the batch that it waits for."""
 
-    plan: Plan
+    run: Run
     finished: Path
     training: EachTraining
     steps: Generator[Asked, float, None]
     asked: Asked
 
 
-def _ended(one: _Active, chosen: Mapping[str, Any]) -> Path | None:
-    training, start = one.training, one.training.start
+def _ended(one: _Active) -> Path | None:
+    training, run = one.training, one.run
     if training.found is None:
         return None
-    adapter = replace(training.slot.adapter, name=str(one.plan.job.name), base=start.base)
+    adapter = replace(training.slot.adapter, name=run.composition.name, base=run.start.base)
     with training.course.in_place():
-        save_trained(one.plan, start, adapter, training.found, chosen, one.finished, curves=False)
+        replace(run, composition=adapter).save(training.found, one.finished, curves=False)
     return one.finished
 
 
-def _grouped(
-    catalog: Catalog,
-    members: Sequence[tuple[Job, Checked]],
-    base: str,
-    method: str,
-    parameters: Mapping[str, Any],
-    below: Published | None,
-    together: int,
-) -> _Group:
-    """Load the base model with a head for alike jobs, and attach places for their adapters."""
-    job, checked = members[0]
-    known = () if below is None else (Chosen(below.version, below.manifest),)
-    first = loaded(catalog, job, checked, base, known)
-    model = first.model
-    # Random numbers go on from where loading left them, as in a run of one.
-    state = torch.get_rng_state()
-    slots = []
-    for number in range(min(together, len(members))):
-        torch.set_rng_state(state)
-        made = new_method(method, BaseModel(model), **parameters)
-        slots.append(Slot(str(number), Adapter.create(model, str(number), made)))
-    batch = Batch({slot.name: slot.adapter for slot in slots})
-    # The base model was compared before it was prepared.
-    attached = attach(
-        model,
-        batch if below is None else Stack(below.composition, batch),
-        allow_base_mismatch=below is not None,
-    )
-    train_only(model, *(slot.adapter for slot in slots))
-    runs = []
-    for job, checked in members:
-        text = text_of(job, checked, model, first.processor)
-        start = replace(first, checked=checked, text=text)
-        adapter = replace(slots[0].adapter, name=str(job.name), base=first.base)
-        runs.append((planned(catalog, job, start, adapter, over=below), start))
-    keep_precision(model, checked.settings)
-    outlet = outlet_tensors(model)
-    head = head_to_train(model) | {name: outlet[name] for name in outlet_to_keep(model)}
-    return _Group(runs, attached, slots, head)
+@dataclass(frozen=True)
+class _New:
+    """What the adapters of all groups have in common; the fields are those of `train_each`."""
+
+    catalog: Catalog
+    base: str
+    method: str
+    parameters: Mapping[str, Any]
+    below: Published | None
+    chosen: Mapping[str, Any]
+
+    def group(self, members: Sequence[tuple[Job, Checked]], together: int) -> _Group:
+        """Load the base model with a head for alike jobs, and attach places for their adapters."""
+        job, checked = members[0]
+        below, catalog = self.below, self.catalog
+        known = () if below is None else (Chosen(below.version, below.manifest),)
+        first = loaded(catalog, job, checked, self.base, known)
+        model = first.model
+        # Random numbers continue from where loading left them, as in a run of one.
+        state = torch.get_rng_state()
+        slots = []
+        for number in range(min(together, len(members))):
+            torch.set_rng_state(state)
+            made = new_method(self.method, BaseModel(model), **self.parameters)
+            slots.append(Slot(str(number), Adapter.create(model, str(number), made)))
+        batch = Batch({slot.name: slot.adapter for slot in slots})
+        # The base model was compared before it was prepared.
+        attached = attach(
+            model,
+            batch if below is None else Stack(below.composition, batch),
+            allow_base_mismatch=below is not None,
+        )
+        train_only(model, *(slot.adapter for slot in slots))
+        runs = []
+        for job, checked in members:
+            text = text_of(job, checked, model, first.processor)
+            start = replace(first, checked=checked, text=text)
+            adapter = replace(slots[0].adapter, name=str(job.name), base=first.base)
+            plan = planned(catalog, job, start, adapter, over=below)
+            runs.append(Run(catalog, plan, start, adapter, self.chosen))
+        keep_precision(model, checked.settings)
+        outlet = outlet_tensors(model)
+        head = head_to_train(model) | {name: outlet[name] for name in outlet_to_keep(model)}
+        return _Group(runs, attached, slots, head)
+
+
+def _alike(jobs: Sequence[tuple[Job, Checked]]) -> Iterable[list[tuple[Job, Checked]]]:
+    """The jobs that can share a pass: they have the same outputs and the same settings."""
+    alike: dict[str, list[tuple[Job, Checked]]] = {}
+    for job, checked in jobs:
+        same = (checked.plan, checked.settings, job.head, job.source_language, job.target_language)
+        alike.setdefault(repr(same), []).append((job, checked))
+    return alike.values()
 
 
 def _share_memory(model: torch.nn.Module, other: torch.nn.Module) -> None:

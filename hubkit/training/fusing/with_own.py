@@ -14,12 +14,12 @@ from hubkit.models.freeze import Trainable
 from hubkit.reports.training import Section
 from hubkit.training.check import checked_job
 from hubkit.training.choosing.learn import learn
-from hubkit.training.fusing.attention import attention_files
 from hubkit.training.fusing.new_fusion import new_fusion
 from hubkit.training.fusing.own import Own, own_adapter, own_jobs
 from hubkit.training.fusing.reuse import carrying, started_anew
 from hubkit.training.job import Job
-from hubkit.training.plan import Plan, planned, save_trained
+from hubkit.training.plan import planned
+from hubkit.training.run import Run
 from hubkit.training.runs import run_folder
 from hubkit.training.start import Start
 from registry import Catalog, Parent, Version
@@ -36,7 +36,7 @@ def train_with_own(
     own: Own,
     options: Mapping[str, Any],
     chosen: Mapping[str, Any],
-    files: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes] = {},
     more: Sequence[Section] = (),
 ) -> Version:
     """Train a fusion over ``donors`` and an adapter for its rows, and publish first the adapter,
@@ -78,46 +78,36 @@ def train_with_own(
         )
     identity = {"name": str(job.name), "runs": [own_plan.identity, plan.identity]}
     with run_folder(catalog.home, identity) as folder:
-        reports = catalog.home / "logs" / str(job.name) / folder.name
         ready = folder / "own"
+        own_run = Run(catalog, own_plan, first, adapter, chosen)
         if own != "joint":
-            adapter = _trained_before(own_plan, first, adapter, chosen, ready)
+            adapter = _trained_before(own_run, adapter, ready)
         second = started_anew(second, second.checked)
         fusion = new_fusion(start.model, str(job.name), [*donors, adapter], **options)
         trained: list[Trainable] = [fusion, adapter] if own == "joint" else [fusion]
         with carrying(second, fusion, trained):
-            found = learn(second, folder / "checkpoints", reports)
+            run = Run(catalog, plan, second, fusion, chosen, files, more)
+            found = run.learn(folder)
 
             def publish() -> Version:
                 if own == "joint":
                     alone = replace(found.result, metrics={}, history=[], pictures={})
-                    beside = replace(found, result=alone)
-                    save_trained(own_plan, second, adapter, beside, chosen, ready)
+                    own_found = replace(found, result=alone)
+                    replace(own_run, start=second, composition=adapter).save(own_found, ready)
                 version = catalog.publish(own_job.name, read_folder(ready))
                 pin = Parent(ref=str(version.ref), digest=version.manifest_digest)
-                finished = folder / "finished"
-                save_trained(
-                    *(plan.over(pin), second, fusion, found, chosen, finished),
-                    files={**attention_files(second, fusion), **(files or {})},
-                    more=more,
-                )
-                return catalog.publish(job.name, read_folder(finished))
+                return replace(run, plan=plan.over(pin)).publish(found, folder)
 
             return processes.from_first(publish)
 
 
-def _trained_before(
-    plan: Plan, start: Start, adapter: Adapter, chosen: Mapping[str, Any], ready: Path
-) -> Adapter:
+def _trained_before(run: Run, adapter: Adapter, ready: Path) -> Adapter:
     """The adapter, trained, in the folder ``ready`` too; or as it is there since an earlier run."""
     if not processes.from_first(lambda: (ready / MANIFEST_NAME).is_file()):
-        start = started_anew(start, start.checked)
+        start = started_anew(run.start, run.start.checked)
         adapter = replace(own_adapter(start.model, adapter.name, [adapter]), base=start.base)
         with carrying(start, adapter, [adapter]):
             found = learn(start, ready.with_name("own-checkpoints"))
-
-            def save() -> None:
-                save_trained(plan, start, adapter, found, chosen, ready)
-
-            processes.from_first(save)
+            own_run = replace(run, start=start, composition=adapter)
+            processes.from_first(lambda: own_run.save(found, ready))
     return replace(Adapter.load(ready), name=adapter.name)

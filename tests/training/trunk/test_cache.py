@@ -21,7 +21,8 @@ from hubkit.training.check import checked_job
 from hubkit.training.data import hold_out
 from hubkit.training.fit import Fit, fit
 from hubkit.training.settings import Decided
-from hubkit.training.trainer import Measured, RowTrainer
+from hubkit.training.start import Measured
+from hubkit.training.trainer import RowTrainer
 from hubkit.training.trunk.cache import trunk_cached
 from hubkit.training.trunk.cut import Cut
 from registry.errors import FullDiskError, NoTrunkError, StorageError
@@ -36,6 +37,7 @@ from tests.support.models import (
     tiny_model,
     tokenizer,
 )
+from tests.support.starts import start_with
 
 TASK = TASK_TYPES["text-classification"]
 PLAN = TASK.fit_plan(labelled_text())
@@ -161,7 +163,8 @@ def _trained(model: PreTrainedModel, folder: Path, limit: int, **changes: Any) -
     ]
     values = {"epochs": 3, "learning_rate": 1e-2, "batch_size": 8, "max_length": 16, **changes}
     settings = Decided(cache_trunk=limit, patience=3, **values)  # type: ignore[arg-type]
-    return fit(model, tokenizer(), TASK, *parts, PLAN, settings, folder)
+    start = start_with(model, settings, TASK, rows, tokenizer())
+    return fit(start, *parts, settings, folder)
 
 
 def _model(make: Any = carrying) -> PreTrainedModel:
