@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
-from hubkit.adapters.mix import LearnedMix
+from hubkit.adapters.mix import MIX_WEIGHTS, LearnedMix
 from hubkit.adapters.tree import Attachable, Leaf, Trained
 from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head, described, is_kept_only
-from hubkit.formats.mix import MIX_WEIGHTS
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.errors import AdapterError
 from registry.storage.place import Copy

@@ -15,7 +15,7 @@ from hubkit.adapters.tree import Attachable, Trained, Tree, without_number
 from hubkit.composition import Mix
 from hubkit.formats.adapterhub.adapter import foreign_name
 from hubkit.formats.heads import read_head, write_head
-from hubkit.formats.mix import read_mix, write_mix
+from hubkit.formats.tensor_files import read_tensors, write_tensors
 from hubkit.methods.bottleneck import ROWS, Bottleneck
 from hubkit.methods.lora import LoRA
 from hubkit.methods.method import DeltaShape, Method
@@ -25,6 +25,14 @@ from hubkit.nn.joined import JoinedDeltas
 from hubkit.nn.nodes import MixWeights
 from registry.errors import AdapterError, CompositionError
 from registry.storage.place import Place
+
+MIX_WEIGHTS = "mix.safetensors"
+"""The weights of a learned mix, in a format of hubkit's own: no other library has one.
+
+It holds a tensor for each site, by its name: *shape* ``(N,)``, or ``(N, d)`` if each output has a
+weight of its own. If sites share a tensor, it is there once, under their name without the number
+of the layer.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,7 +141,7 @@ class LearnedMix(Trained):
         tree = Tree.of(Mix(*parts))
         tree.check_one_base()
         folder = folder_of(folder, "mix")
-        stored, made = read_mix(folder), dict[str, MixWeights]()
+        stored, made = read_tensors(folder, MIX_WEIGHTS), dict[str, MixWeights]()
         names = {
             site: shared if (shared := without_number(site)) in stored else str(site)
             for site in tree.sites
@@ -172,8 +180,8 @@ class LearnedMix(Trained):
                 f"Mix {self.name!r} names no base model, so it cannot be saved. {NAME_THE_BASE}"
             )
         counts = Counter(self.weights.values())
-        write_mix(
-            Path(folder),
+        write_tensors(
+            Path(folder, MIX_WEIGHTS),
             {
                 without_number(site) if counts[own] > 1 else str(site): own.values.detach()
                 for site, own in self.weights.items()

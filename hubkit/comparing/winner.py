@@ -45,7 +45,9 @@ class Winner:
         bench = self.bench
         if contender.kind == "fusion with own":
             own_job, _ = own_jobs(bench.job, bench.own)
-            adapter = own_adapter(bench.start.model, str(own_job.name), bench.donors)
+            adapter = own_adapter(
+                bench.start.model, str(own_job.name), bench.donors, bench.left_out
+            )
             with_head = bench.own != "joint"
             self._planned(own_job, replace(adapter, base=bench.start.base), (), with_head)
         job = replace(bench.job, settings=contender.settings)

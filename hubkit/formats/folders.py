@@ -18,10 +18,9 @@ from hubkit.methods.lora import LoRA
 from hubkit.methods.method import Method
 from hubkit.methods.sites import Site
 from registry.errors import AdapterError, FolderError
+from registry.folders.kinds import PEFT
 from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
-
-CONFIG = "adapter_config.json"
 
 
 def read_adapter(folder: Place, *, with_head: bool = True) -> StoredAdapter:
@@ -35,7 +34,7 @@ def read_adapter(folder: Place, *, with_head: bool = True) -> StoredAdapter:
         AdapterError: It is neither, or a file is missing or malformed, or hubkit does not compose
             the method.
     """
-    source = read_json(folder / CONFIG)
+    source = read_json(folder / PEFT.config)
     if "peft_type" in source:
         try:
             stored = peft.read_adapter(folder, source)
@@ -49,7 +48,7 @@ def read_adapter(folder: Place, *, with_head: bool = True) -> StoredAdapter:
         stored = adapterhub.read_adapter(folder, source)
         return replace(stored, head=read_head(folder)) if with_head else stored
     raise AdapterError(
-        f"{folder / CONFIG} is neither of PEFT, with a 'peft_type', nor of AdapterHub, with a "
+        f"{folder / PEFT.config} is neither of PEFT, with a 'peft_type', nor of AdapterHub, with a "
         f"'config'; found the keys {', '.join(sorted(source)) or 'none'}."
     )
 

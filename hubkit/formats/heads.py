@@ -20,6 +20,8 @@ from torch import Tensor
 from hubkit.formats.tensor_files import read_json, read_tensors, write_json, write_tensors
 from registry.errors import AdapterError, FolderError
 from registry.folders.flexible_heads import OPTIONS, FlexibleHead, flexible_head
+from registry.folders.heads import label_names
+from registry.folders.kinds import HEAD
 from registry.manifest import BaseModelInfo, Manifest, ProblemType
 from registry.storage.place import Place
 from registry.task_types import of_class
@@ -29,7 +31,6 @@ VERSION = "adapters.1.3.0"
 FLEXIBLE = "head"
 """What a model with a flexible head calls it."""
 
-_CONFIG = "head_config.json"
 _log = logging.getLogger(__name__)
 
 
@@ -75,7 +76,7 @@ def is_kept_only(folder: Place) -> bool:
     Raises:
         AdapterError: Its configuration is malformed.
     """
-    path = folder / _CONFIG
+    path = folder / HEAD.config
     config = read_json(path).get("config") if path.exists() else None
     return isinstance(config, dict) and config.get("head_type") not in [*OPTIONS]
 
@@ -88,26 +89,26 @@ def read_head(folder: Place) -> Head | None:
     Raises:
         AdapterError: A file is missing or malformed.
     """
-    if not (folder / _CONFIG).exists():
+    if not (folder / HEAD.config).exists():
         return None
-    config = read_json(folder / _CONFIG)
+    config = read_json(folder / HEAD.config)
     if is_kept_only(folder):
         _log.warning(
             "%s describes a head of AdapterHub's own (%s) that hubkit does not run: the adapter is "
             "read without it.",
-            folder / _CONFIG,
+            folder / HEAD.config,
             config["config"].get("head_type", "unknown"),
         )
         return None
     built = None
-    if isinstance(config.get("config"), dict):
-        try:
-            built = flexible_head(config["config"], folder / _CONFIG)
-        except FolderError as error:
-            raise AdapterError(str(error), error.subject) from error
-    labels = _labels(folder, config, built)
+    try:
+        if isinstance(config.get("config"), dict):
+            built = flexible_head(config["config"], folder / HEAD.config)
+        labels = _labels(label_names(config, folder / HEAD.config), config, built)
+    except FolderError as error:
+        raise AdapterError(str(error), error.subject) from error
     model_class = str(config.get("model_class"))
-    tensors = read_tensors(folder, "model_head.safetensors", "pytorch_model_head.bin")
+    tensors = read_tensors(folder, HEAD.weights, HEAD.pickle)
     if built is None:
         return Head(
             model_class=model_class,
@@ -127,16 +128,9 @@ def read_head(folder: Place) -> Head | None:
 
 
 def _labels(
-    folder: Place, config: Mapping[str, Any], built: FlexibleHead | None
+    labels: tuple[str, ...], config: Mapping[str, Any], built: FlexibleHead | None
 ) -> tuple[str, ...]:
-    inner = config["config"] if built is not None else {}
-    label_ids = inner.get("label2id") or config.get("label2id") or {}
-    usable = isinstance(label_ids, dict) and all(type(one) is int for one in label_ids.values())
-    labels = tuple(sorted(label_ids, key=lambda label: label_ids[label])) if usable else ()
-    if not usable or [label_ids[label] for label in labels] != list(range(len(labels))):
-        raise AdapterError(
-            f"{folder / _CONFIG}: label2id must number its labels from 0, found {label_ids}."
-        )
+    """Those of the labels of a configuration that are labels of its head."""
     names = of_class(str(config.get("model_class"))) if built is None else None
     if names is not None and not names.classes:
         return ()  # the names that transformers has in any configuration
@@ -192,9 +186,9 @@ def write_head(
             f"heads.{name}.{key.removeprefix(f'{FLEXIBLE}.')}": tensor
             for key, tensor in tensors.items()
         }
-    write_tensors(folder / "model_head.safetensors", tensors)
+    write_tensors(folder / HEAD.weights, tensors)
     write_json(
-        folder / _CONFIG,
+        folder / HEAD.config,
         {
             **described,
             "hidden_size": base.hidden_size,

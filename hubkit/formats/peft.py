@@ -23,13 +23,13 @@ from hubkit.formats.tensor_files import read_tensors, write_json, write_tensors
 from hubkit.methods.lora import LoRA
 from hubkit.methods.sites import LinearSite, Site
 from registry.errors import AdapterError
+from registry.folders.kinds import PEFT
 from registry.folders.lora import LoraConfig, read_lora
 from registry.folders.peft_names import PREFIX, backbone_prefix, head_module, in_head, plain_name
 from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
 from registry.task_types import of_class
 
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bias"}
 _CHAINED = "chained"
 """What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
@@ -52,13 +52,13 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
             f"{folder}: hubkit does not compose the method {source.get('peft_type')!r}; of those "
             "of peft, it composes LORA."
         )
-    config = read_lora(source, folder / "adapter_config.json")
+    config = read_lora(source, folder / PEFT.config)
     if config.variant is not None:
         raise AdapterError(
             f"{folder}: {config.variant.reason}; hubkit does not compose such an adapter. "
             "Published, it runs through PEFT."
         )
-    found, others = _split(read_tensors(folder, *_WEIGHTS), folder)
+    found, others = _split(read_tensors(folder, PEFT.weights, PEFT.pickle), folder)
     prefix = backbone_prefix(found)
     _require_composable(found, others, prefix, folder)
     sites: SiteTensors = {}
@@ -136,13 +136,13 @@ def write_adapter(
     }
     if head is not None:
         weights |= {f"{PREFIX}{name}": tensor for name, tensor in head.tensors.items()}
-    write_tensors(folder / _WEIGHTS[0], weights)
+    write_tensors(folder / PEFT.weights, weights)
     paths = [f"{prefix}{site}" for site in tensors]
     modules = [] if head is None else sorted({_module(name, prefix) for name in head.tensors})
     # What a stack of them would otherwise compute is another thing.
     chained = {_CHAINED: True} if method.chained else {}
     write_json(
-        folder / "adapter_config.json",
+        folder / PEFT.config,
         {
             **chained,
             "alpha_pattern": {

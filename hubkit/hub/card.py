@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from hubkit.hub.address import DEFAULT
 from registry import Manifest, Measurement, Version
 from registry.folders.card import Card
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
-from registry.task_types import TASK_NAMES
+from registry.folders.loading import adapter_lines, fusion_lines, peft_lines, python_text
 
 _DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """The id of a data set on a hub; a file has no slash in its name."""
@@ -186,37 +185,15 @@ def _usage(manifest: Manifest, repository: str, revision: str, endpoint: str) ->
 
 
 def _stock(manifest: Manifest, repository: str, revision: str) -> list[str]:
-    # Whoever made the adapter chose that name: it may hold more than a name.
-    quoted = json.dumps(manifest.base_model.id, ensure_ascii=False)
-    names = TASK_NAMES.get(manifest.task_type or "")
+    # The id comes from whoever made the adapter, so it may hold anything.
+    base = python_text(manifest.base_model.id)
+    at = f'"{repository}", revision="{revision}"'
     if PEFT.weights in manifest.files:
-        auto_class = "AutoModel" if names is None else names.auto_class
-        labels = f", num_labels={len(manifest.labels)}" if manifest.labels else ""
-        return [
-            "from peft import PeftModel",
-            f"from transformers import {auto_class}",
-            "",
-            f"model = {auto_class}.from_pretrained({quoted}{labels})",
-            f'model = PeftModel.from_pretrained(model, "{repository}", revision="{revision}")',
-        ]
-    start = [
-        "import adapters",
-        "from transformers import AutoModel",
-        "",
-        f"model = AutoModel.from_pretrained({quoted})",
-        "adapters.init(model)",
-    ]
+        return peft_lines(base, at, manifest.task_type, len(manifest.labels))
     if FUSION.weights in manifest.files:
-        return [
-            "from huggingface_hub import snapshot_download",
-            *start,
-            "# first load_adapter() what it is made of, under the names in its configuration",
-            f'folder = snapshot_download("{repository}", revision="{revision}")',
-            "model.load_adapter_fusion(folder, use_safetensors=True)",
-        ]
+        return fusion_lines(base, at)
     if ADAPTER.weights in manifest.files:
-        call = f'"{repository}", version="{revision}", use_safetensors=True, set_active=True'
-        return [*start, f"model.load_adapter({call})"]
+        return adapter_lines(base, f'"{repository}", version="{revision}"')
     return []
 
 

@@ -18,11 +18,10 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import load_published, require_labels
-from hubkit.adapters.mix import LearnedMix
+from hubkit.adapters.mix import MIX_WEIGHTS, LearnedMix
 from hubkit.adapters.older import completed
 from hubkit.formats.adapterhub.names import family
 from hubkit.formats.heads import FLEXIBLE, Head, described, is_kept_only, read_head
-from hubkit.formats.mix import MIX_WEIGHTS
 from hubkit.methods.table import METHODS
 from hubkit.models.fit import Fitting, has_sites
 from hubkit.models.flexible_head import shapes_by_width, with_flexible_head

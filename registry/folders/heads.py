@@ -11,6 +11,7 @@ from registry.folders.folder import Given, choose_labels
 from registry.folders.kinds import HEAD
 from registry.folders.safetensors import TensorInfo
 from registry.folders.source import Source
+from registry.storage.place import Place
 from registry.task_types import of_class, of_head, with_outputs
 
 _HEAD_LAYER = re.compile(r"heads\.[^.]+\.(\d+)\.weight")
@@ -41,16 +42,7 @@ def read_head(
             where,
         )
     flexible = config.get("config") if isinstance(config.get("config"), dict) else None
-    labels = (flexible or {}).get("label2id") or config.get("label2id") or {}
-    # bool is a subclass of int, and 0.0 is equal to 0.
-    numbers = labels.values() if isinstance(labels, dict) else [None]
-    if not all(type(one) is int for one in numbers) or {*numbers} != {*range(len(labels))}:
-        raise FolderError(
-            f"{where}: label2id must number its labels from 0, found {shown(labels)}. Mend the "
-            "file.",
-            where,
-        )
-    names = tuple(sorted(labels, key=labels.__getitem__))
+    names = label_names(config, where)
     head_type = flexible.get("head_type") if flexible else None
     kind = of_head(head_type) if flexible else of_class(config.get("model_class"))
     rows = _classes(tensors)
@@ -68,6 +60,26 @@ def read_head(
     if rows is None:  # a head whose weights do not show what it tells apart
         return {**facts, "labels": given.labels or names}
     return {**facts, "labels": choose_labels(path, names, rows, given)}
+
+
+def label_names(config: Mapping[str, Any], where: Place) -> tuple[str, ...]:
+    """Return the labels that a ``head_config.json`` names, in the order of their numbers.
+
+    Raises:
+        FolderError: They are not numbered from 0.
+    """
+    flexible = config.get("config")
+    own = flexible.get("label2id") if isinstance(flexible, dict) else None
+    labels = own or config.get("label2id") or {}
+    # bool is a subclass of int, and 0.0 is equal to 0.
+    numbers = labels.values() if isinstance(labels, dict) else [None]
+    if not all(type(one) is int for one in numbers) or {*numbers} != {*range(len(labels))}:
+        raise FolderError(
+            f"{where}: label2id must number its labels from 0, found {shown(labels)}. Mend the "
+            "file.",
+            where,
+        )
+    return tuple(sorted(labels, key=labels.__getitem__))
 
 
 def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from hubkit.formats.adapterhub.bottleneck import (
-    CONFIG,
     bottleneck,
     bottleneck_config,
     said_in,
@@ -25,6 +24,7 @@ from hubkit.methods.method import is_finite
 from hubkit.methods.sites import BlockSite, Site
 from registry.errors import AdapterError, FolderError, did_you_mean
 from registry.folders.adapterhub_config import AdapterConfig, current_name, read_adapter_config
+from registry.folders.kinds import ADAPTER
 from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
 
@@ -57,12 +57,12 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
     """
     for key in ("name", "model_type", "config"):
         if key not in source:
-            raise AdapterError(f"{folder / CONFIG} lacks the key '{key}'.")
+            raise AdapterError(f"{folder / ADAPTER.config} lacks the key '{key}'.")
     name, model_type = source["name"], source["model_type"]
-    stored = read_tensors(folder, "adapter.safetensors", "pytorch_adapter.bin")
+    stored = read_tensors(folder, ADAPTER.weights, ADAPTER.pickle)
     tensors = {current_name(key): tensor for key, tensor in stored.items()}
     try:
-        config = read_adapter_config(source, folder / CONFIG, tensors)
+        config = read_adapter_config(source, folder / ADAPTER.config, tensors)
     except FolderError as error:
         raise AdapterError(str(error), error.subject) from error
     if config.obstacle is not None:
@@ -71,7 +71,7 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
             "AdapterHub's own library runs it.",
             folder,
         )
-    with said_in(folder / CONFIG):
+    with said_in(folder / ADAPTER.config):
         names = family(model_type)
     coupling, tensors = _couplings(tensors, f"{names.couplings}.{name}.")
     if config.method == "lora":
@@ -114,10 +114,10 @@ def write_adapter(
         f"{names.prefix}.{names.couplings}.{name}.{_COUPLING_NAMES[ours]}": tensor
         for ours, tensor in coupling.items()
     }
-    write_tensors(folder / "adapter.safetensors", flat)
+    write_tensors(folder / ADAPTER.weights, flat)
     width = next(iter(tensors.values()))["up"].shape[0]
     config = bottleneck_config(method, width, layers)
-    write_json(folder / CONFIG, {"config": config, **outer(name, model_type, base)})
+    write_json(folder / ADAPTER.config, {"config": config, **outer(name, model_type, base)})
 
 
 def foreign_name(name: str) -> str:
@@ -249,7 +249,9 @@ def _lora(
         ("attn_matrices", parts, isinstance(parts, list | tuple), "some of q, k and v"),
     ):
         if not meant:
-            raise AdapterError(f"{folder / CONFIG}: {key} is {value!r}; expected {expected}.")
+            raise AdapterError(
+                f"{folder / ADAPTER.config}: {key} is {value!r}; expected {expected}."
+            )
     if _is_before(version, (1, 1)):
         # The library drops the scale of what its versions before 1.1 saved.
         alpha = rank
@@ -262,7 +264,7 @@ def _lora(
         widened[site] = found
     ends = {str(site).removeprefix(f"{names.layer_of(site)}.") for site in sites}
     lists = {names.layer_of(site).rpartition(".")[0] for site in sites}
-    with said_in(folder / CONFIG):
+    with said_in(folder / ADAPTER.config):
         method = LoRA(
             rank=rank,
             alpha=alpha,

@@ -12,9 +12,8 @@ from hubkit.methods.method import Scaling
 from hubkit.nn.delta import ACTIVATIONS
 from registry.errors import AdapterError, did_you_mean
 from registry.folders.adapterhub_config import PLAIN_BOTTLENECK, AdapterConfig, odd_option
+from registry.folders.kinds import ADAPTER
 from registry.storage.place import Place
-
-CONFIG = "adapter_config.json"
 
 # The library's defaults for what a configuration leaves out.
 DEFAULTS: dict[str, Any] = {
@@ -44,10 +43,10 @@ def bottleneck(config: AdapterConfig, sizes: Mapping[str, int], folder: Place) -
     activation = _activation(given.get("non_linearity"))
     if activation not in ACTIVATIONS:
         raise AdapterError(
-            f"{folder / CONFIG}: non_linearity is {given.get('non_linearity')!r}; hubkit computes "
+            f"{folder / ADAPTER.config}: non_linearity is {given.get('non_linearity')!r}; hubkit computes "
             f"{', '.join(sorted(ACTIVATIONS))}.{did_you_mean(activation, ACTIVATIONS)}"
         )
-    with said_in(folder / CONFIG):
+    with said_in(folder / ADAPTER.config):
         return Bottleneck(
             type=config.method,
             bottleneck_size=1,

@@ -18,10 +18,10 @@ from hubkit.methods.method import check_layer_numbers
 from hubkit.methods.sites import Site
 from registry.errors import AdapterError
 from registry.folders.bounded import shown
+from registry.folders.kinds import FUSION
 from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
 
-_CONFIG_FILE = "adapter_fusion_config.json"
 _NAMES = {
     name: name for name in ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight")
 }
@@ -83,9 +83,9 @@ def read_fusion(folder: Place) -> StoredFusion:
         AdapterError: A file is missing or malformed, an option changes the numbers in a way that
             hubkit does not compute, or a tensor is unexpected.
     """
-    source = read_json(folder / _CONFIG_FILE)
+    source = read_json(folder / FUSION.config)
     if "name" not in source or "config" not in source:
-        raise AdapterError(f"{folder / _CONFIG_FILE} lacks the key 'name' or 'config'.")
+        raise AdapterError(f"{folder / FUSION.config} lacks the key 'name' or 'config'.")
     name, options = source["name"], _options(source["config"], folder)
     if options.get("temperature"):
         raise AdapterError(
@@ -96,13 +96,11 @@ def read_fusion(folder: Place) -> StoredFusion:
         )
     refuse_others(options, _COMPUTED, folder)
     adapter_names = tuple(source.get("adapter_names") or name.split(","))
-    with said_in(folder / _CONFIG_FILE):
+    with said_in(folder / FUSION.config):
         family(source.get("model_type", ""))
     tensors = by_site(
         folder,
-        read_tensors(
-            folder, "model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin"
-        ),
+        read_tensors(folder, FUSION.weights, FUSION.pickle),
         f"adapter_fusion_layer.{name}.",
         source.get("model_type", ""),
         _NAMES,
@@ -117,7 +115,7 @@ def read_fusion(folder: Place) -> StoredFusion:
         )
     kept = _kept(source.get(_KEPT, {}), len(adapter_names), folder)
     left_out = source.get(_LEAVE_OUT, [])
-    with said_in(folder / _CONFIG_FILE):
+    with said_in(folder / FUSION.config):
         check_layer_numbers(left_out)
     return StoredFusion(
         name=name,
@@ -155,7 +153,7 @@ def write_fusion(
     name = ",".join(adapter_names)
     owner = f"adapter_fusion_layer.{name}."
     write_tensors(
-        folder / "model_adapter_fusion.safetensors",
+        folder / FUSION.weights,
         flat_tensors(tensors, owner, family(model_type), _NAMES),
     )
     content = {
@@ -174,7 +172,7 @@ def write_fusion(
         content[_KEPT] = {site: list(numbers) for site, numbers in kept.items()}
     if leave_out:
         content[_LEAVE_OUT] = list(leave_out)
-    write_json(folder / _CONFIG_FILE, content)
+    write_json(folder / FUSION.config, content)
 
 
 def _options(given: Any, folder: Place) -> dict[str, Any]:
@@ -185,7 +183,7 @@ def _options(given: Any, folder: Place) -> dict[str, Any]:
     values = {"dynamic": True, "static": False, None: True}
     if not isinstance(given, str | None) or given not in values:
         raise AdapterError(
-            f"{folder / _CONFIG_FILE}: config is {shown(given)}; expected the options of a fusion, "
+            f"{folder / FUSION.config}: config is {shown(given)}; expected the options of a fusion, "
             "or the name 'dynamic' or 'static'."
         )
     has_value = values[given]
@@ -201,7 +199,7 @@ def _kept(given: Any, count: int, folder: Place) -> dict[str, tuple[int, ...]]:
     )
     if not usable:
         raise AdapterError(
-            f"{folder / _CONFIG_FILE}: {_KEPT!r} must list, by site, numbers of adapters from 0 to "
+            f"{folder / FUSION.config}: {_KEPT!r} must list, by site, numbers of adapters from 0 to "
             f"{count - 1}; found {given!r}."
         )
     return {site: tuple(numbers) for site, numbers in given.items()}

@@ -1,16 +1,21 @@
 """Lines to copy that use a repository: those that are right for what is in it."""
 
-import json
 import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from registry.folders.kinds import ADAPTER, FUSION, PEFT, Part
+from registry.folders.loading import (
+    adapter_lines,
+    auto_class,
+    fusion_lines,
+    peft_lines,
+    python_text,
+)
 from registry.history.cards import Facts
 from registry.history.names import MAIN
 from registry.history.repositories import Repository
 from registry.tables.versions import Version
-from registry.task_types import TASK_NAMES
 
 LOOKED_FOR = (
     "config.json",
@@ -113,90 +118,45 @@ def _stock(what: Used) -> Use | None:
         return Use("With datasets", f"from datasets import load_dataset\n\ndata = {call}")
     if what.repository.kind != "model":
         return None
+    base, at, task_type = _base(what), _given(what, "revision"), _task_type(what)
     if _has(what, PEFT):
-        return Use("With peft", _peft(what))
+        return Use("With peft", "\n".join(peft_lines(base, at, task_type, what.labels)))
     if _has(what, FUSION):
-        return Use("With adapters", _fusion(what))
+        lines = fusion_lines(base, at, safe=FUSION.weights in what.files)
+        return Use("With adapters", "\n".join(lines))
     if _has(what, ADAPTER):
-        return Use("With adapters", _adapter(what))
+        safe = ADAPTER.weights in what.files
+        return Use(
+            "With adapters", "\n".join(adapter_lines(base, _given(what, "version"), safe=safe))
+        )
     if what.facts.library == "sentence-transformers" and "modules.json" in what.files:
         return Use(
             "With sentence-transformers",
             "from sentence_transformers import SentenceTransformer\n\n"
-            f"model = SentenceTransformer({_given(what, 'revision')})",
+            f"model = SentenceTransformer({at})",
         )
     if what.facts.library == "transformers" and "config.json" in what.files:
-        name = _auto_class(what)
+        name = auto_class(task_type)
         return Use(
             "With transformers",
-            f"from transformers import {name}\n\n"
-            f"model = {name}.from_pretrained({_given(what, 'revision')})",
+            f"from transformers import {name}\n\nmodel = {name}.from_pretrained({at})",
         )
     return None
-
-
-def _peft(what: Used) -> str:
-    name, labels = _auto_class(what), f", num_labels={what.labels}" if what.labels else ""
-    return "\n".join(
-        (
-            "from peft import PeftModel",
-            f"from transformers import {name}",
-            "",
-            f"model = {name}.from_pretrained({_base(what)}{labels})",
-            f"model = PeftModel.from_pretrained(model, {_given(what, 'revision')})",
-        )
-    )
-
-
-def _adapter(what: Used) -> str:
-    safe = ", use_safetensors=True" if ADAPTER.weights in what.files else ""
-    call = f"{_given(what, 'version')}{safe}, set_active=True"
-    return "\n".join((*_adapters(what), f"model.load_adapter({call})"))
-
-
-def _fusion(what: Used) -> str:
-    safe = ", use_safetensors=True" if FUSION.weights in what.files else ""
-    return "\n".join(
-        (
-            "from huggingface_hub import snapshot_download",
-            *_adapters(what),
-            "# first load_adapter() what it is made of, under the names in its configuration",
-            f"folder = snapshot_download({_given(what, 'revision')})",
-            f"model.load_adapter_fusion(folder{safe})",
-        )
-    )
-
-
-def _adapters(what: Used) -> tuple[str, ...]:
-    return (
-        "import adapters",
-        "from transformers import AutoModel",
-        "",
-        f"model = AutoModel.from_pretrained({_base(what)})",
-        "adapters.init(model)",
-    )
 
 
 def _has(what: Used, part: Part) -> bool:
     return part.weights in what.files or part.pickle in what.files
 
 
-def _auto_class(what: Used) -> str:
-    task_type = (what.version and what.version.task_type) or what.facts.pipeline_tag
-    names = TASK_NAMES.get(task_type or "")
-    return "AutoModel" if names is None else names.auto_class
+def _task_type(what: Used) -> str | None:
+    return (what.version and what.version.task_type) or what.facts.pipeline_tag
 
 
 def _base(what: Used) -> str:
     named = what.version.base_model if what.version else next(iter(what.facts.base_models), None)
-    return "..." if named is None else _text(named)
+    return "..." if named is None else python_text(named)
 
 
 def _given(what: Used, option: str) -> str:
-    at = "" if what.revision == MAIN else f", {option}={_text(what.revision)}"
-    return f"{_text(what.repository.full_name)}{at}"
-
-
-def _text(value: str) -> str:
-    """Return a text as Python has it, which is as JSON does."""
-    return json.dumps(value, ensure_ascii=False)
+    at = "" if what.revision == MAIN else f", {option}={python_text(what.revision)}"
+    return f"{python_text(what.repository.full_name)}{at}"
