@@ -507,7 +507,7 @@ def _read(
         description=description,
         task_type=task_type,
         head=head,
-        replace=replace,
+        replace_name=replace,
         source_language=source_language,
         target_language=target_language,
         source=source,

@@ -175,8 +175,8 @@ def measured_text(one: Measurement) -> str:
     return f"{one.value:.4f}{interval}"
 
 
-def print_published(version: Version, *, as_json: bool, then: str) -> None:
-    """Print what was published, and where to go next."""
+def print_published(version: Version, *, as_json: bool, then: str = "") -> None:
+    """Print what was published, and where to go next; default: to predict with it."""
     if as_json:
         print_json(version_json(version))
         return
@@ -188,7 +188,8 @@ def print_published(version: Version, *, as_json: bool, then: str) -> None:
         ]
     )
     if sys.stdout.isatty():
-        click.echo(f"Next: {then}", err=True)
+        predict = f'hubkit predict {version.ref} "some text"'
+        click.echo(f"Next: {then or predict}", err=True)
 
 
 def version_json(version: Version) -> dict[str, Any]:

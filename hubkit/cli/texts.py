@@ -83,12 +83,12 @@ def read_filled(
     Raises:
         DataError: They cannot be read, or none says something.
     """
-    from hubkit.predicting.answers import says_something
+    from hubkit.predicting.answers import no_text, says_something
 
     name, blocks = read_blocks(task, info, texts, file, options)
     rows = [row for block in blocks for row in block if says_something(row)]
     if not rows:
-        raise DataError(f"There is no text in {name}: expected one in each row.", name)
+        raise no_text(name)
     return rows
 
 

@@ -74,7 +74,7 @@ def pins(chosen: Sequence[Chosen]) -> list[Parent]:
 
 
 def require_same_kind(
-    catalog: Catalog, name: AdapterRef, manifest: Manifest, *, replace: bool
+    catalog: Catalog, name: AdapterRef, manifest: Manifest, *, replace_name: bool
 ) -> None:
     """Make sure that a name goes on meaning what it means, unless it is to be replaced.
 
@@ -82,13 +82,13 @@ def require_same_kind(
         catalog: The registry.
         name: What is to be published is to get this name.
         manifest: What is to be published.
-        replace: Whether the name may mean something else from now on.
+        replace_name: Whether the name may mean something else from now on.
 
     Raises:
         OtherKindError: The latest version of that name is of another kind, base model, task, task
             type or labels.
     """
-    if replace:
+    if replace_name:
         return
     try:
         latest = catalog.resolve(name.repository)
@@ -117,7 +117,7 @@ def require_same_kind(
 
 
 def publish_stack(
-    catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef], *, replace: bool = False
+    catalog: Catalog, name: AdapterRef, refs: Sequence[AdapterRef], *, replace_name: bool = False
 ) -> Version:
     """Publish adapters one after the other as one adapter, with the head of the last.
 
@@ -125,12 +125,12 @@ def publish_stack(
         catalog: The registry.
         name: What to call it.
         refs: Published adapters, fusions or stacks.
-        replace: Whether the name may mean another kind of thing so far.
+        replace_name: Whether the name may mean another kind of thing so far.
 
     Raises:
         HubkitError: As :func:`choose`, :func:`require_same_kind` and ``Catalog.publish``.
     """
-    return _publish(catalog, name, choose(catalog, refs, Stack), "stack", {}, replace)
+    return _publish(catalog, name, choose(catalog, refs, Stack), "stack", {}, replace_name)
 
 
 def publish_mix(
@@ -139,7 +139,7 @@ def publish_mix(
     refs: Sequence[AdapterRef],
     weights: Sequence[float] = (),
     *,
-    replace: bool = False,
+    replace_name: bool = False,
 ) -> Version:
     """Publish the weighted sum of adapters as one adapter, with the head of the last.
 
@@ -148,7 +148,7 @@ def publish_mix(
         name: What to call it.
         refs: Published adapters, fusions or stacks.
         weights: A number for each; none for equal ones that add up to one.
-        replace: Whether the name may mean another kind of thing so far.
+        replace_name: Whether the name may mean another kind of thing so far.
 
     Raises:
         HubkitError: As :func:`choose`, :func:`require_same_kind` and ``Catalog.publish``.
@@ -156,7 +156,7 @@ def publish_mix(
     chosen = choose(catalog, refs, Mix)
     mix = Mix(*refs, weights=weights or [1.0 / len(refs)] * len(refs))
     assert mix.weights is not None
-    return _publish(catalog, name, chosen, "mix", {"weights": list(mix.weights)}, replace)
+    return _publish(catalog, name, chosen, "mix", {"weights": list(mix.weights)}, replace_name)
 
 
 def _publish(
@@ -165,7 +165,7 @@ def _publish(
     chosen: Sequence[Chosen],
     kind: Literal["stack", "mix"],
     parameters: dict[str, Any],
-    replace: bool,
+    replace_name: bool,
 ) -> Version:
     last = chosen[-1][1]
     manifest = Manifest(
@@ -182,7 +182,7 @@ def _publish(
         language=last.language,
         parents=tuple(pins(chosen)),
     )
-    require_same_kind(catalog, name, manifest, replace=replace)
+    require_same_kind(catalog, name, manifest, replace_name=replace_name)
     with tempfile.TemporaryDirectory() as folder:
         write_manifest(Path(folder), manifest)
         return catalog.publish(name, read_folder(Path(folder)))

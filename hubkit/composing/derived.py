@@ -56,7 +56,7 @@ def publish_derived(
         tags=tuple(tags),
         description=description,
     )
-    require_same_kind(catalog, name, plan, replace=replace_name)
+    require_same_kind(catalog, name, plan, replace_name=replace_name)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "derived")
         save_folder(composition, plan, folder)

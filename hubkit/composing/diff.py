@@ -70,7 +70,7 @@ class TensorChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Differences:
     """All that differs between two versions; what is equal is left out.
 
     Attributes:
@@ -86,7 +86,7 @@ class Difference:
     tensors: tuple[TensorChange, ...]
 
 
-def compare(catalog: Catalog, one: Version, other: Version) -> Difference:
+def compare(catalog: Catalog, one: Version, other: Version) -> Differences:
     """Compare two versions that the catalog resolved.
 
     Raises:
@@ -100,7 +100,7 @@ def compare(catalog: Catalog, one: Version, other: Version) -> Difference:
     if weights:
         first = _tensors(catalog.folder(one, before), weights)
         second = _tensors(catalog.folder(other, after), weights)
-    return Difference(
+    return Differences(
         fields=_changes(dict(_fields(before)), dict(_fields(after))),
         metrics=_changes(_metrics(before), _metrics(after)),
         files=files,

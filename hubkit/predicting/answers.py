@@ -86,7 +86,7 @@ def answered(
         some = some or bool(found)
         yield answers
     if not some:
-        raise DataError(f"There is no text in {source}: expected one in each row.", source)
+        raise no_text(source)
 
 
 def with_kind(
@@ -103,6 +103,11 @@ def with_kind(
         if kind is not None:
             yield from ((block, kind) for block in waiting)
             waiting = []
+
+
+def no_text(source: str) -> DataError:
+    """The error for texts of which none says something."""
+    return DataError(f"There is no text in {source}: expected one in each row.", source)
 
 
 def says_something(row: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from hubkit.inference import AdaptedModel
-from hubkit.predicting.answers import answered, says_something, with_kind
+from hubkit.predicting.answers import answered, no_text, says_something, with_kind
 from hubkit.predicting.formats import Format, format_of
 from hubkit.predicting.inputs import rows_of_file, takes_objects
 from registry.errors import ConflictError, DataError, RunInUseError
@@ -130,7 +130,7 @@ def _count(blocks: Iterator[list[dict[str, Any]]], source: Path) -> int:
         count += len(block)
         some = some or any(map(says_something, block))
     if not some:
-        raise DataError(f"There is no text in {source}: expected one in each row.", str(source))
+        raise no_text(str(source))
     return count
 
 

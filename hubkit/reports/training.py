@@ -108,7 +108,7 @@ def _sections(run: RunFacts, manifest: Manifest) -> list[Section]:
         Section("Classes", ("class", "trained on", "validation"), _classes(run)),
         Section("Settings", ("setting", "value", ""), _settings(run, manifest)),
         Section("Course", ("epoch", "training loss", "validation loss"), _course(run)),
-        Section("RunFacts", (), _run(manifest)),
+        Section("Run", (), _run(manifest)),
     ]
 
 

@@ -39,7 +39,7 @@ class Job:
             ``data`` alone.
         part: The column and the value in it that chose the rows of ``data`` out of more, as one of
             many adapters that are trained in one run; None: there are no others.
-        replace: Whether the name may go on to another kind of thing than it means today.
+        replace_name: Whether the name may mean another kind of thing so far.
     """
 
     name: AdapterRef
@@ -55,4 +55,4 @@ class Job:
     head: HeadKind = "transformers"
     source: Mapping[str, Any] = field(default_factory=dict)
     part: tuple[str, str] | None = None
-    replace: bool = False
+    replace_name: bool = False

@@ -110,7 +110,7 @@ def planned(
         **(_outputs(start) if with_head else {}),
     )
     catalog.check(job.name, manifest)
-    require_same_kind(catalog, job.name, manifest, replace=job.replace)
+    require_same_kind(catalog, job.name, manifest, replace_name=job.replace_name)
     return Plan(job, start.checked, manifest, arguments, asked or job, with_head)
 
 

@@ -133,7 +133,7 @@ def test_a_name_goes_on_meaning_what_it_means(shelf: Catalog) -> None:
     with pytest.raises(OtherKindError, match=r"film@1 has the kind adapter") as caught:
         publish_stack(shelf, ref("film"), [ref("german"), ref("book")])
     assert (caught.value.given, caught.value.found) == ({"kind": "stack"}, {"kind": "adapter"})
-    version = publish_stack(shelf, ref("film"), [ref("german"), ref("book")], replace=True)
+    version = publish_stack(shelf, ref("film"), [ref("german"), ref("book")], replace_name=True)
     assert str(version.ref) == "film@2"
 
 
@@ -152,10 +152,10 @@ def test_what_would_change_the_meaning_of_a_name_is_named(
     known = shelf.manifest(shelf.resolve(ref("film")))
     other = known.model_copy(update=changes)
     with pytest.raises(OtherKindError, match=named):
-        require_same_kind(shelf, ref("film"), other, replace=False)
-    require_same_kind(shelf, ref("film"), other, replace=True)
-    require_same_kind(shelf, ref("new"), other, replace=False)
-    require_same_kind(shelf, ref("film"), known, replace=False)
+        require_same_kind(shelf, ref("film"), other, replace_name=False)
+    require_same_kind(shelf, ref("film"), other, replace_name=True)
+    require_same_kind(shelf, ref("new"), other, replace_name=False)
+    require_same_kind(shelf, ref("film"), known, replace_name=False)
 
 
 def test_a_name_with_a_version_is_not_published_to(shelf: Catalog) -> None:

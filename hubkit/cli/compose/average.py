@@ -50,4 +50,4 @@ def command(
         from hubkit.composing.average import publish_average
 
         version = publish_average(catalog, name, chosen, weights, align=align, replace_name=replace)
-    print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+    print_published(version, as_json=as_json)

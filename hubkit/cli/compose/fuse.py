@@ -185,7 +185,6 @@ def command(
             from hubkit.training.train import train_fusion
 
             version = train_fusion(catalog, job, refs=chosen, own=own or "none", **how)
-    then = f'hubkit predict {version.ref} "some text"'
     if compare and as_json:
         print_json(
             {"comparison": comparison.model_dump(mode="json"), "version": version_json(version)}
@@ -195,7 +194,7 @@ def command(
         from hubkit.cli.comparisons import print_comparison
 
         print_comparison(comparison)
-    print_published(version, as_json=as_json, then=then)
+    print_published(version, as_json=as_json)
 
 
 def _best(catalog: Catalog, job: Job, base: str, most: int) -> list[AdapterRef]:

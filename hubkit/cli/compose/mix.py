@@ -89,8 +89,8 @@ def command(
         from hubkit.composing.combine import publish_mix
         from registry import open_catalog
 
-        version = publish_mix(open_catalog(), name, refs, weights, replace=options["replace"])
-    print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+        version = publish_mix(open_catalog(), name, refs, weights, replace_name=options["replace"])
+    print_published(version, as_json=as_json)
 
 
 def _require_fixed(ctx: click.Context) -> None:

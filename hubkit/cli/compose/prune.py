@@ -67,4 +67,4 @@ def command(
             batch_size=batch_size,
             replace_name=replace,
         )
-    print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+    print_published(version, as_json=as_json)

@@ -28,5 +28,5 @@ def command(refs: tuple[AdapterRef, ...], name: AdapterRef, replace: bool, as_js
     from hubkit.composing.combine import publish_stack
     from registry import open_catalog
 
-    version = publish_stack(open_catalog(), name, refs, replace=replace)
-    print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+    version = publish_stack(open_catalog(), name, refs, replace_name=replace)
+    print_published(version, as_json=as_json)

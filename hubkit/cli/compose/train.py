@@ -109,7 +109,7 @@ def command(
         if together is not None or skip_unfit:
             raise click.UsageError("--together and --skip-unfit are for --each.")
         version = _train(data, name, task, options, how)
-        print_published(version, as_json=as_json, then=f'hubkit predict {version.ref} "some text"')
+        print_published(version, as_json=as_json)
         return
     how |= {"skip_unfit": skip_unfit} | ({} if together is None else {"together": together})
     versions = _train_each(data, name, task, {**options, "each": each}, how)

@@ -249,9 +249,8 @@ def _lora(
         ("attn_matrices", parts, isinstance(parts, list | tuple), "some of q, k and v"),
     ):
         if not meant:
-            raise AdapterError(
-                f"{folder / ADAPTER.config}: {key} is {value!r}; expected {expected}."
-            )
+            where = folder / ADAPTER.config
+            raise AdapterError(f"{where}: {key} is {value!r}; expected {expected}.")
     if _is_before(version, (1, 1)):
         # The library drops the scale of what its versions before 1.1 saved.
         alpha = rank

@@ -43,8 +43,8 @@ def bottleneck(config: AdapterConfig, sizes: Mapping[str, int], folder: Place) -
     activation = _activation(given.get("non_linearity"))
     if activation not in ACTIVATIONS:
         raise AdapterError(
-            f"{folder / ADAPTER.config}: non_linearity is {given.get('non_linearity')!r}; hubkit computes "
-            f"{', '.join(sorted(ACTIVATIONS))}.{did_you_mean(activation, ACTIVATIONS)}"
+            f"{folder / ADAPTER.config}: non_linearity is {given.get('non_linearity')!r}; hubkit "
+            f"computes {', '.join(sorted(ACTIVATIONS))}.{did_you_mean(activation, ACTIVATIONS)}"
         )
     with said_in(folder / ADAPTER.config):
         return Bottleneck(

@@ -183,8 +183,8 @@ def _options(given: Any, folder: Place) -> dict[str, Any]:
     values = {"dynamic": True, "static": False, None: True}
     if not isinstance(given, str | None) or given not in values:
         raise AdapterError(
-            f"{folder / FUSION.config}: config is {shown(given)}; expected the options of a fusion, "
-            "or the name 'dynamic' or 'static'."
+            f"{folder / FUSION.config}: config is {shown(given)}; expected the options of a "
+            "fusion, or the name 'dynamic' or 'static'."
         )
     has_value = values[given]
     return {**_CONFIG, **dict.fromkeys(("value", "regularization", "value_initialized"), has_value)}
@@ -199,7 +199,7 @@ def _kept(given: Any, count: int, folder: Place) -> dict[str, tuple[int, ...]]:
     )
     if not usable:
         raise AdapterError(
-            f"{folder / FUSION.config}: {_KEPT!r} must list, by site, numbers of adapters from 0 to "
-            f"{count - 1}; found {given!r}."
+            f"{folder / FUSION.config}: {_KEPT!r} must list, by site, numbers of adapters from 0 "
+            f"to {count - 1}; found {given!r}."
         )
     return {site: tuple(numbers) for site, numbers in given.items()}

@@ -125,10 +125,9 @@ def _stock(what: Used) -> Use | None:
         lines = fusion_lines(base, at, safe=FUSION.weights in what.files)
         return Use("With adapters", "\n".join(lines))
     if _has(what, ADAPTER):
-        safe = ADAPTER.weights in what.files
-        return Use(
-            "With adapters", "\n".join(adapter_lines(base, _given(what, "version"), safe=safe))
-        )
+        at = _given(what, "version")
+        lines = adapter_lines(base, at, safe=ADAPTER.weights in what.files)
+        return Use("With adapters", "\n".join(lines))
     if what.facts.library == "sentence-transformers" and "modules.json" in what.files:
         return Use(
             "With sentence-transformers",
