@@ -11,7 +11,6 @@ from registry.folders.folder import Given, choose_labels
 from registry.folders.kinds import HEAD
 from registry.folders.safetensors import TensorInfo
 from registry.folders.source import Source
-from registry.storage.place import Place
 from registry.task_types import of_class, of_head, with_outputs
 
 _HEAD_LAYER = re.compile(r"heads\.[^.]+\.(\d+)\.weight")
@@ -62,7 +61,7 @@ def read_head(
     return {**facts, "labels": choose_labels(path, names, rows, given)}
 
 
-def label_names(config: Mapping[str, Any], where: Place) -> tuple[str, ...]:
+def label_names(config: Mapping[str, Any], where: Source) -> tuple[str, ...]:
     """Return the labels that a ``head_config.json`` names, in the order of their numbers.
 
     Raises:

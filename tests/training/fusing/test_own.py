@@ -93,11 +93,11 @@ def test_the_same_command_goes_on_with_the_own_adapter_that_is_done(
 ) -> None:
     fit, calls = learn.fit, []  # type: ignore[attr-defined]
 
-    def full(*arguments: Any) -> Any:
-        calls.append(arguments[7].name)
+    def full(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments[4].name)
         if len(calls) == 3:
             raise StorageError("The disk is full.", Path())
-        return fit(*arguments)
+        return fit(*arguments, **named)
 
     monkeypatch.setattr(learn, "fit", full)
     before = published(catalog)
