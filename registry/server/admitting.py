@@ -75,13 +75,29 @@ def _caller(hub: Hub, ask: Asking, text: str | None) -> Caller | None:
     if text is None:
         return None
     caller = ask.recall(("token", text), lambda: hub.tokens.check(text))
-    if caller is None or (caller.expires_at and caller.expires_at <= datetime.now(UTC)):
-        raise SignInError(
-            "This token is not valid here: it is unknown, revoked or expired. A token of another "
-            "hub does not open this one."
-        )
-    hub.counts.use(caller.token_id)
+    if caller is None:
+        raise _not_valid()
+    use_token(hub, caller)
     return caller
+
+
+def use_token(hub: Hub, caller: Caller) -> None:
+    """Note that a token is used now.
+
+    Raises:
+        SignInError: It is expired.
+    """
+    now = datetime.now(UTC)
+    if caller.expires_at and caller.expires_at <= now:
+        raise _not_valid()
+    hub.counts.use(caller.token_id, now)
+
+
+def _not_valid() -> SignInError:
+    return SignInError(
+        "This token is not valid here: it is unknown, revoked or expired. A token of another hub "
+        "does not open this one."
+    )
 
 
 def require(hub: Hub, caller: Caller | None, need: Need, place: Place) -> None:

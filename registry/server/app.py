@@ -1,9 +1,10 @@
 """The application: a request comes in, is checked against its route's need, and is answered."""
 
 import asyncio
+import itertools
 import logging
-import uuid
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,13 +14,14 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry.accounts.access import Need
+from registry.accounts.access import Caller, Need
 from registry.errors import HubkitError
-from registry.server.admitting import admit
+from registry.server.admitting import admit, use_token
 from registry.server.asking import Asking, NeedsThread
 from registry.server.counting import EVERY
 from registry.server.errors import answer_of, refuse
 from registry.server.hub import Hub
+from registry.server.memory import Again, key_of
 from registry.server.pages.errors import names_html, page_of
 from registry.server.receiving import Incoming, drain, read_body
 from registry.server.routes import Match, Open, Route, Routes
@@ -64,6 +66,8 @@ class App:
         self._routes = Routes(routes)
         self._readers = CapacityLimiter(READERS)
         self._writers = CapacityLimiter(WRITERS)
+        # What requests are called: of this process, and one after the other.
+        self._started, self._numbers = secrets.token_hex(4), itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; the server calls this."""
@@ -73,20 +77,20 @@ class App:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = uuid.uuid4().hex[:16]
+        request_id = f"{self._started}{next(self._numbers):08x}"
         added = (*_SAFE, (b"x-request-id", request_id.encode()))
         has_started = False
 
-        async def send_more(message: Message) -> None:
+        def send_more(message: Message) -> Awaitable[None]:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
                 given = message["headers"]
-                policy = () if any(name == _POLICY for name, _ in given) else (_DATA,)
+                policy = () if _POLICY in [name for name, _ in given] else (_DATA,)
                 message["headers"] = [*given, *added, *policy]
             elif scope["method"] == "HEAD":
                 message["body"] = b""
-            await send(message)
+            return send(message)
 
         incoming = Incoming(receive)
         try:
@@ -99,6 +103,10 @@ class App:
                 await _CUT_OFF(scope, incoming, send_more)
 
     async def _answer(self, scope: Scope, incoming: Incoming, request_id: str) -> ASGIApp:
+        key = key_of(scope)
+        again = await self._again(key)
+        if again is not None:
+            return again
         raw_path = scope["raw_path"].partition(b"?")[0]
         headers = Headers(scope=scope)
         ask = Asking(
@@ -109,6 +117,7 @@ class App:
             headers=headers,
             base="",
             id=request_id,
+            key=key,
         )
         is_page = names_html(headers)
         try:
@@ -121,6 +130,20 @@ class App:
         except Exception as error:
             await drain(incoming)
             return page_of(ask, error) if is_page else answer_of(error, request_id)
+
+    async def _again(self, key: Hashable | None) -> ASGIApp | None:
+        """Return what the same request was answered with, if that is still right."""
+        if key is None or not self.hub.memory.may_know(key):
+            return None
+        with suppress(HubkitError):  # of which the usual way makes an answer
+            known = await self.hub.memory.latest(self._readers)
+            kept: tuple[Caller | None, Callable[[], ASGIApp | None]] | None = known.get(key)
+            if kept is not None:
+                caller, make = kept
+                if caller is not None:
+                    use_token(self.hub, caller)
+                return make()
+        return None
 
     async def _handle(self, match: Match, ask: Asking, receive: Receive) -> ASGIApp:
         route = match.route
@@ -136,13 +159,21 @@ class App:
         length = ask.headers.get("content-length")
         ask.body = await read_body(receive, route.takes, length)
         try:
-            return await self._run(route, partial(route.handler, self.hub, ask))
+            return await self._run(route, partial(self._answer_of, route, ask))
         finally:
             ask.body.close()
 
     def _admit_and_handle(self, match: Match, ask: Asking) -> ASGIApp:
         admit(self.hub, ask, match.route)
-        return match.route.handler(self.hub, ask)
+        return self._answer_of(match.route, ask)
+
+    def _answer_of(self, route: Route, ask: Asking) -> ASGIApp:
+        answer = route.handler(self.hub, ask)
+        if not isinstance(answer, Again):
+            return answer
+        if ask.known is not None and ask.key is not None:
+            ask.known.remember(ask.key, (ask.caller, answer.make))
+        return answer.answer
 
     async def _run(self, route: Route, call: Callable[[], ASGIApp]) -> ASGIApp:
         """Do something in a thread. Where all writers wait for the database, readers do not."""

@@ -71,6 +71,7 @@ class Asking:
             what the route needs.
         body: The body, once it is read, from its start.
         may_wait: Whether this runs in a thread, which may wait for the database and the disk.
+        key: What the same request is known by when it comes again; None where it is not.
     """
 
     method: str
@@ -85,6 +86,7 @@ class Asking:
     found: "Repository | None" = None
     body: BinaryIO | None = None
     may_wait: bool = True
+    key: Hashable | None = None
 
     def recall(self, question: tuple[Hashable, ...], find: Callable[[], Answer]) -> Answer:
         """Return what the database says; ask it only if nothing is known since its last change.

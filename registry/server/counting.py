@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 EVERY = 10.0
 """Seconds between two writes of what was counted; a process that is killed loses as much."""
@@ -22,10 +22,10 @@ class Counts:
         with self._lock:
             self._downloads[repository_id] += 1
 
-    def use(self, token_id: int) -> None:
-        """Note that a token is used now."""
+    def use(self, token_id: int, at: datetime) -> None:
+        """Note when a token is used."""
         with self._lock:
-            self._uses[token_id] = datetime.now(UTC)
+            self._uses[token_id] = at
 
     def take(self) -> tuple[Mapping[int, int], Mapping[int, datetime]]:
         """Return downloads by repository and uses by token, and start anew."""

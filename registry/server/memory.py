@@ -1,18 +1,23 @@
-"""What the database was just asked, remembered until anything changes.
+"""What the database was just asked, and what was answered, remembered until anything changes.
 
 Each change of the registry has an entry in the log. So what was read is right as long as the log
 ends with the same entry, which is one small question in place of many. What takes long to find is
 remembered for longer, until less may be seen than before.
+
+Most requests of a hub are for the same few files. Each is admitted and answered once; what follows
+within seconds only has to find that nothing has changed.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy import Integer, bindparam, exists, select
+from starlette.types import ASGIApp, Scope
 
 from registry.database.database import Database
 from registry.tables.models import LOG, LOG_HEAD
@@ -20,7 +25,7 @@ from registry.tables.models import LOG, LOG_HEAD
 KEPT = 10.0
 """Seconds that an answer is kept at most: downloads and last uses of tokens are not in the log."""
 
-MOST = 100_000
+MOST = 50_000
 """Answers that are kept at most."""
 
 QUICK = 0.02
@@ -28,6 +33,12 @@ QUICK = 0.02
 
 HIDING = ("delete", "settings", "yank")
 """What the log calls the changes after which less can be seen."""
+
+MOST_BYTES = 2048
+"""Bytes of a request that is known again; longer ones could fill the memory."""
+
+_TELLING = (b"authorization", b"host")
+_OF_ONE = (b"range", b"if-none-match")
 
 _LAST = select(LOG_HEAD.c.hash)
 _LENGTH = select(LOG_HEAD.c.sequence)
@@ -50,8 +61,12 @@ class Memory:
         self._lock = threading.Lock()
         self._state: Hashable = None
         self._answers: dict[Hashable, Any] = {}
-        self._looking: asyncio.Task[Moment] | None = None
-        self._next: asyncio.Task[Moment] | None = None
+        self._waiting: list[asyncio.Future[Moment]] = []
+        self._looking: asyncio.Task[None] | None = None
+
+    def may_know(self, question: Hashable) -> bool:
+        """Whether a question was asked before; its answer may have changed since."""
+        return question in self._answers
 
     async def latest(self, limiter: CapacityLimiter) -> "Moment":
         """Return what is known at a moment after this call.
@@ -62,17 +77,26 @@ class Memory:
         Args:
             limiter: Of the threads that ask the database.
         """
-        if self._next is None or self._next.done():  # it was cancelled before it began
-            self._next = asyncio.create_task(self._look(self._looking, limiter))
-        return await asyncio.shield(self._next)
+        told: asyncio.Future[Moment] = asyncio.get_running_loop().create_future()
+        self._waiting.append(told)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(limiter))
+        return await told
 
-    async def _look(
-        self, before: "asyncio.Task[Moment] | None", limiter: CapacityLimiter
-    ) -> "Moment":
-        if before is not None and not before.done():
-            await asyncio.wait([before])
-        self._looking, self._next = self._next, None
-        return await to_thread.run_sync(self.now, limiter=limiter)
+    async def _look(self, limiter: CapacityLimiter) -> None:
+        """Look at the database until nobody waits."""
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            try:
+                moment = await to_thread.run_sync(self.now, limiter=limiter)
+            except Exception as error:
+                for told in waiting:
+                    if not told.done():  # who asked has left
+                        told.set_exception(error)
+            else:
+                for told in waiting:
+                    if not told.done():
+                        told.set_result(moment)
 
     def now(self) -> "Moment":
         """Return what is known at this moment; call it in a thread."""
@@ -99,6 +123,14 @@ class Moment:
         """Whether a question was asked before."""
         return question in self._answers
 
+    def get(self, question: Hashable) -> Any:
+        """Return the answer to a question; None if it is not known."""
+        return self._answers.get(question)
+
+    def remember(self, question: Hashable, answer: object) -> None:
+        """Remember an answer that was found after this moment."""
+        self._answers[question] = answer
+
     def ask(self, question: Hashable, find: Callable[[], Answer]) -> Answer:
         """Return the answer to a question; `find` gives it if it is not known."""
         try:
@@ -106,6 +138,32 @@ class Moment:
         except KeyError:
             answer = self._answers[question] = find()
             return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a handler returns if its answer depends on nothing but the registry and the key.
+
+    Attributes:
+        answer: The answer.
+        make: Makes it once more, without waiting; returns None where that is no longer possible.
+    """
+
+    answer: ASGIApp
+    make: Callable[[], ASGIApp | None]
+
+
+def key_of(scope: Scope) -> Hashable | None:
+    """Return what tells a request from others; None where its answer depends on still more."""
+    if scope["method"] not in ("GET", "HEAD"):
+        return None
+    told = [scope["method"].encode(), scope["raw_path"], scope["query_string"]]
+    for name, value in scope["headers"]:
+        if name in _TELLING:
+            told += (name, value)
+        elif name in _OF_ONE:
+            return None
+    return tuple(told) if sum(map(len, told)) <= MOST_BYTES else None
 
 
 class Remembered(Generic[Answer]):

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from registry.accounts.access import Need
 from registry.errors import MethodError, NoSuchPageError, RequestError
 from registry.server.asking import Asking, require_printable
+from registry.server.memory import Again
 
 if TYPE_CHECKING:
     from registry.server.hub import Hub
@@ -40,7 +41,7 @@ class Open(StrEnum):
     """A URL, or a pass in its place, that the hub signed for somebody who had the right."""
 
 
-Handler = Callable[["Hub", Asking], ASGIApp]
+Handler = Callable[["Hub", Asking], ASGIApp | Again]
 """Answers a request, in a thread of its own; what it needs has been checked before."""
 
 

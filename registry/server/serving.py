@@ -10,7 +10,9 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,9 @@ from registry.store import Store
 PIECE = 512 * 1024
 """Bytes read, hashed and sent at a time."""
 
+AHEAD = 8
+"""Pieces of all files that wait to be sent while more is verified; of each file, one may wait."""
+
 AT_ONCE = 256 * 1024
 """Bytes up to which a file is read and verified before the first of them is sent."""
 
@@ -45,6 +50,7 @@ _MOST_VERIFIED = 100_000
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 State = tuple[int, int, int] | None
+Raw = Sequence[tuple[bytes, bytes]]
 
 
 class Intact:
@@ -134,15 +140,20 @@ class Downloads:
         self.store = store
         self._intact = Intact()
         self._readers = CapacityLimiter(READERS)
+        self._ahead = 0
 
-    def answer_at_once(self, info: FileInfo, headers: Mapping[str, str]) -> ASGIApp | None:
+    def answer_at_once(self, info: FileInfo, headers: Raw) -> ASGIApp | None:
         """Return what sends a whole file that is known to be intact; None for any other.
 
         Costs one look at a large file's entry in its folder.
+
+        Args:
+            info: The file.
+            headers: What describes it, with its length.
         """
         if info.size <= AT_ONCE:
             content = self._intact.content(info.sha256)
-            return None if content is None else Response(content, 200, headers)
+            return None if content is None else _Held(content, headers)
         blobs = self.store.blobs
         if not _is_folder(blobs):
             return None
@@ -153,8 +164,7 @@ class Downloads:
             return None
         if not self._intact.holds(info.sha256, state):
             return None
-        described = {**headers, "Content-Length": str(info.size)}
-        return _Sending(self, None, Span(0, info.size), 200, described, path)
+        return _Sending(self, None, Span(0, info.size), 200, headers, path)
 
     def answer(
         self, info: FileInfo, headers: Mapping[str, str], *, asked: str | None, label: str
@@ -191,7 +201,7 @@ class Downloads:
         try:
             if not self._intact.holds(info.sha256, state):
                 if span is None:
-                    return _Verifying(self, stream, state, info, described, label)
+                    return _Verifying(self, stream, state, info, raw(described), label)
                 # Of a part alone nobody could tell whether it is right.
                 self._verify(info, state, label)
                 stream.close()
@@ -200,11 +210,56 @@ class Downloads:
             stream.close()
             raise
         path = blobs.path(info.sha256) if span is None and _is_folder(blobs) else None
-        return _Sending(self, stream, span or Span(0, info.size), status, described, path)
+        whole = Span(0, info.size)
+        return _Sending(self, stream, span or whole, status, raw(described), path)
 
     async def read(self, call: Callable[..., Any], *args: Any) -> Any:
         """Do something in one of the threads for downloads."""
         return await to_thread.run_sync(call, *args, limiter=self._readers)
+
+    async def ahead(self, read: Callable[[], bytes]) -> AsyncGenerator[bytes, None]:
+        """Yield what is read until there is no more, which an empty piece tells.
+
+        A thread reads for as long as there is room for what waits to be taken, and again when half
+        of the room is free. So it does not stop for each piece, and waits for no client.
+        """
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        waiting: deque[bytes | Exception] = deque()
+
+        def put(piece: bytes | Exception) -> None:
+            waiting.append(piece)
+            loop.call_soon_threadsafe(arrived.set)
+
+        def fill() -> None:
+            try:
+                while len(waiting) < max(AHEAD // self._ahead, 1):
+                    piece = read()
+                    put(piece)
+                    if not piece:
+                        return
+            except Exception as error:
+                put(error)
+
+        filling: asyncio.Task[None] | None = None
+        self._ahead += 1
+        try:
+            while True:
+                is_resting = filling is None or filling.done()
+                if is_resting and len(waiting) <= AHEAD // self._ahead // 2:
+                    filling = asyncio.create_task(self.read(fill))
+                    filling.add_done_callback(lambda _: arrived.set())
+                if not waiting:
+                    await arrived.wait()
+                    arrived.clear()
+                    continue
+                piece = waiting.popleft()
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+        finally:
+            if filling is not None:  # the thread may be reading still, of what is closed next
+                await asyncio.gather(filling, return_exceptions=True)
+            self._ahead -= 1
 
     def note(self, info: FileInfo, state: State) -> None:
         """Note that a blob is intact."""
@@ -265,6 +320,18 @@ def _is_folder(blobs: BlobStore) -> TypeGuard[FolderBlobStore]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Held:
+    """Sends bytes that are in memory."""
+
+    content: bytes
+    headers: Raw
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send(_start(200, self.headers))
+        await send({"type": "http.response.body", "body": self.content})
+
+
+@dataclass(frozen=True, slots=True)
 class _Sending:
     """Sends bytes that are known to be right; those of `path` all at once, if it is given.
 
@@ -275,7 +342,7 @@ class _Sending:
     stream: BinaryIO | None
     span: Span
     status: int
-    headers: Mapping[str, str]
+    headers: Raw
     path: Path | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -312,7 +379,7 @@ class _Verifying:
     stream: BinaryIO
     state: State
     info: FileInfo
-    headers: Mapping[str, str]
+    headers: Raw
     label: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -324,23 +391,28 @@ class _Verifying:
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         sha256 = hashlib.sha256()
-        left = self.info.size
+        unread = unsent = self.info.size
 
         def read() -> bytes:
-            piece = self.stream.read(min(PIECE, left))
+            nonlocal unread
+            piece = self.stream.read(min(PIECE, unread))
             sha256.update(piece)
+            unread -= len(piece)
             return piece
 
-        while left:
-            piece = await self.downloads.read(read)
-            left -= len(piece)
-            if not piece or (not left and sha256.hexdigest() != self.info.sha256):
-                # Who asks next is sent the right bytes, or told that they are lost.
-                await self.downloads.read(self.downloads.heal, self.info, self.label)
-                raise DamagedBlobError(f"{self.label}: damaged bytes were not sent to their end.")
-            if not left:
-                self.downloads.note(self.info, self.state)
-            yield piece
+        async with aclosing(self.downloads.ahead(read)) as pieces:
+            while unsent:
+                piece = await anext(pieces)
+                unsent -= len(piece)
+                if not piece or (not unsent and sha256.hexdigest() != self.info.sha256):
+                    # Who asks next is sent the right bytes, or told that they are lost.
+                    await self.downloads.read(self.downloads.heal, self.info, self.label)
+                    raise DamagedBlobError(
+                        f"{self.label}: damaged bytes were not sent to their end."
+                    )
+                if not unsent:
+                    self.downloads.note(self.info, self.state)
+                yield piece
 
 
 async def _send_all(pieces: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
@@ -357,6 +429,7 @@ async def _send_all(pieces: AsyncGenerator[bytes, None], receive: Receive, send:
         leaving.cancel()
         # A thread may be reading still, of what is closed next.
         await asyncio.gather(following, return_exceptions=True)
+        await pieces.aclose()
 
 
 async def _next(pieces: AsyncGenerator[bytes, None]) -> bytes | None:
@@ -368,6 +441,10 @@ async def _wait_for_leave(receive: Receive) -> None:
         pass
 
 
-def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
-    raw = [(key.lower().encode(), value.encode("latin-1")) for key, value in headers.items()]
-    return {"type": "http.response.start", "status": status, "headers": raw}
+def raw(headers: Mapping[str, str]) -> Raw:
+    """Return headers as the server takes them."""
+    return [(key.lower().encode(), value.encode("latin-1")) for key, value in headers.items()]
+
+
+def _start(status: int, headers: Raw) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": headers}

@@ -12,6 +12,8 @@ from registry.history.trees import TreeFile
 from registry.server.asking import Asking
 from registry.server.errors import header_text, refuse
 from registry.server.hub import Hub
+from registry.server.memory import Again
+from registry.server.serving import raw
 
 PICTURES = {
     ".gif": "image/gif",
@@ -24,15 +26,15 @@ PICTURES = {
 of them can run, other than of an SVG."""
 
 
-def head_file(hub: Hub, ask: Asking) -> ASGIApp:
+def head_file(hub: Hub, ask: Asking) -> Again:
     """Describe a file."""
     commit, file = _found(hub, ask)
     if file is None:
         return _missing(commit, ask.params["path"])
-    return Response(headers={**_described(commit, file), "Content-Length": str(file.size)})
+    return _same(Response(headers={**_described(commit, file), "Content-Length": str(file.size)}))
 
 
-def get_file(hub: Hub, ask: Asking) -> ASGIApp:
+def get_file(hub: Hub, ask: Asking) -> ASGIApp | Again:
     """Send a file, or a range of it."""
     commit, file = _found(hub, ask)
     if file is None:
@@ -40,20 +42,34 @@ def get_file(hub: Hub, ask: Asking) -> ASGIApp:
     return send_file(hub, ask, commit, file)
 
 
-def send_file(hub: Hub, ask: Asking, commit: Commit, file: TreeFile) -> ASGIApp:
+def send_file(hub: Hub, ask: Asking, commit: Commit, file: TreeFile) -> ASGIApp | Again:
     """Return what sends a file of a commit, or the range of it that is asked for."""
-    headers = _described(commit, file)
+    headers, info, id = _described(commit, file), file.info, ask.repository.id
     if headers["ETag"] in ask.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={key: headers[key] for key in _UNCHANGED})
     asked = ask.headers.get("range")
-    answer = None if asked else hub.downloads.answer_at_once(file.info, headers)
-    if answer is None:
-        ask.require_thread()
-        label = f"{ask.repository.full_name}: {file.path}"
-        answer = hub.downloads.answer(file.info, headers, asked=asked, label=label)
-    if file.large and (asked is None or asked.startswith("bytes=0-")):
-        hub.counts.download(ask.repository.id)
+    if not asked:
+        whole = raw({**headers, "Content-Length": str(file.size)})
+
+        def make() -> ASGIApp | None:
+            answer = hub.downloads.answer_at_once(info, whole)
+            if answer is not None and file.large:
+                hub.counts.download(id)
+            return answer
+
+        at_once = make()
+        if at_once is not None:
+            return Again(at_once, make)
+    ask.require_thread()
+    label = f"{ask.repository.full_name}: {file.path}"
+    answer = hub.downloads.answer(info, headers, asked=asked, label=label)
+    if file.large and (not asked or asked.startswith("bytes=0-")):
+        hub.counts.download(id)
     return answer
+
+
+def _same(answer: Response) -> Again:
+    return Again(answer, lambda: answer)
 
 
 def _found(hub: Hub, ask: Asking) -> tuple[Commit, TreeFile | None]:
@@ -74,10 +90,10 @@ _BYTES = "application/octet-stream"
 _UNCHANGED = ("ETag", "X-Repo-Commit", "Cache-Control")
 
 
-def _missing(commit: Commit, path: str) -> Response:
+def _missing(commit: Commit, path: str) -> Again:
     # The client remembers by the commit that there is no such file.
     told = f"The commit {commit.oid} has no file {path!r}."
-    return refuse(404, told, "EntryNotFound", {"X-Repo-Commit": commit.oid})
+    return _same(refuse(404, told, "EntryNotFound", {"X-Repo-Commit": commit.oid}))
 
 
 def _described(commit: Commit, file: TreeFile) -> dict[str, str]:

@@ -12,11 +12,12 @@ from registry.history.names import version_tag
 from registry.history.trees import TreeFile
 from registry.server.asking import Asking
 from registry.server.hub import Hub
+from registry.server.memory import Again
 from registry.server.protocol.files import send_file
 from registry.storage.files import MANIFEST_NAME, FileInfo
 
 
-def get_file(hub: Hub, ask: Asking) -> ASGIApp:
+def get_file(hub: Hub, ask: Asking) -> ASGIApp | Again:
     """Send a file of a version, or its manifest."""
     id, number, path = ask.repository.id, ask.params["number"], ask.params["path"]
     commit, info = ask.recall(("version", id, number, path), lambda: _find(hub, ask, number, path))

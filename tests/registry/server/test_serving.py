@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import io
 import os
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from registry import Catalog
 from registry.errors import DamagedBlobError
 from registry.server import serving
-from registry.server.serving import AT_ONCE, PIECE, Downloads, Span, parse_range
+from registry.server.serving import AT_ONCE, PIECE, Downloads, Span, parse_range, raw
 from registry.storage.files import FileInfo
 from registry.storage.folder_blobs import FolderBlobStore
 
@@ -73,7 +75,7 @@ def fetch(
     async def run() -> None:
         headers = {"ETag": '"x"'}
         answer = (
-            downloads.answer_at_once(info, headers)
+            downloads.answer_at_once(info, raw({**headers, "Content-Length": str(info.size)}))
             if at_once
             else downloads.answer(info, headers, asked=asked, label="file")
         )
@@ -206,15 +208,15 @@ def test_only_a_file_that_is_known_to_be_intact_is_answered_without_reading_it(
     catalog: Catalog, downloads: Downloads, pathsend: bool
 ) -> None:
     info = put(catalog, LARGE)
-    assert downloads.answer_at_once(info, {}) is None
+    assert downloads.answer_at_once(info, []) is None
     fetch(downloads, info)
     sent = fetch(downloads, info, at_once=True, pathsend=pathsend)
     assert sent.headers["content-length"] == str(len(LARGE))
     assert (sent.body, sent.path is None) == (b"" if pathsend else LARGE, not pathsend)
     damage(catalog, info, 0)
-    assert downloads.answer_at_once(info, {}) is None
+    assert downloads.answer_at_once(info, []) is None
     catalog.blobs.path(info.sha256).unlink()  # type: ignore[attr-defined]
-    assert downloads.answer_at_once(info, {}) is None
+    assert downloads.answer_at_once(info, []) is None
 
 
 def test_the_last_small_files_are_kept_in_memory(
@@ -223,10 +225,10 @@ def test_the_last_small_files_are_kept_in_memory(
     monkeypatch.setattr(serving, "KEPT", 25)
     downloads = Downloads(catalog.store)
     infos = [put(catalog, f"{number:010}".encode()) for number in range(3)]
-    assert downloads.answer_at_once(infos[0], {}) is None
+    assert downloads.answer_at_once(infos[0], []) is None
     for info in infos:
         fetch(downloads, info)
-    assert downloads.answer_at_once(infos[0], {}) is None
+    assert downloads.answer_at_once(infos[0], []) is None
     sent = fetch(downloads, infos[2], at_once=True)
     assert (sent.body, sent.headers["content-length"]) == (b"0000000002", "10")
 
@@ -236,7 +238,7 @@ def test_a_small_file_that_was_damaged_is_not_kept(catalog: Catalog, downloads: 
     damage(catalog, info, 0)
     with pytest.raises(DamagedBlobError):
         fetch(downloads, info)
-    assert downloads.answer_at_once(info, {}) is None
+    assert downloads.answer_at_once(info, []) is None
 
 
 def test_a_client_that_leaves_ends_the_reading(catalog: Catalog, downloads: Downloads) -> None:
@@ -256,3 +258,84 @@ def test_a_client_that_leaves_ends_the_reading(catalog: Catalog, downloads: Down
 
     asyncio.run(run())
     assert sum(len(message.get("body", b"")) for message in pieces) < len(LARGE)
+
+
+def taken(
+    downloads: Downloads, pieces: list[bytes | Exception], pause: float = 0.0
+) -> tuple[list[bytes], list[int]]:
+    """What is taken of some pieces, and how many were read before each was, at most."""
+    left, got, ahead = [*pieces], list[bytes](), list[int]()
+
+    def read() -> bytes:
+        piece = left.pop(0)
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    async def run() -> None:
+        async with aclosing(downloads.ahead(read)) as found:
+            async for piece in found:
+                if not piece:
+                    return
+                await asyncio.sleep(pause)
+                got.append(piece)
+                ahead.append(len(pieces) - len(left) - len(got))
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    return got, ahead
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, serving.AHEAD, 100])
+def test_pieces_that_are_read_ahead_come_in_order_and_are_bounded(
+    downloads: Downloads, count: int
+) -> None:
+    pieces: list[bytes | Exception] = [str(number).encode() for number in range(1, count + 1)]
+    for pause in (0.0, 0.002):
+        got, ahead = taken(downloads, [*pieces, b""], pause)
+        assert got == pieces
+        assert max(ahead, default=0) <= serving.AHEAD
+    if count == 100:
+        assert max(ahead) > 1, "nothing was read ahead"
+
+
+def test_what_fails_ahead_is_raised_after_what_was_read_before(downloads: Downloads) -> None:
+    with pytest.raises(OSError, match="broken"):
+        taken(downloads, [b"1", OSError("broken")])
+    assert taken(downloads, [b"1", b""])[0] == [b"1"]
+
+
+def test_many_who_read_ahead_share_the_room_for_it(downloads: Downloads) -> None:
+    reads = [0] * serving.AHEAD
+
+    def read(which: int) -> bytes:
+        reads[which] += 1
+        return b"piece"
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            found = [
+                await stack.enter_async_context(aclosing(downloads.ahead(partial(read, which))))
+                for which in range(len(reads))
+            ]
+            for one in found:
+                await anext(one)
+            before = [*reads]
+            await asyncio.sleep(0.1)
+            # All are open now: each may have one that waits, beside the one that was taken.
+            for one in found[1:]:
+                await anext(one)
+            await asyncio.sleep(0.1)
+            assert all(now - then <= 2 for now, then in zip(reads[1:], before[1:], strict=True))
+
+    asyncio.run(run())
+
+
+def test_a_slow_client_holds_no_thread(downloads: Downloads) -> None:
+    async def run() -> None:
+        async with aclosing(downloads.ahead(lambda: b"piece")) as found:
+            await anext(found)
+            async with asyncio.timeout(10):
+                while downloads._readers.borrowed_tokens:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(run())
