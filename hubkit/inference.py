@@ -285,11 +285,12 @@ class AdaptedModel:
     def _note_cut(self, cut: int, rows: int, limit: int | None) -> None:
         if cut:
             logger.warning(
-                "%d of %d rows are longer than the %s tokens that the adapter reads; the rest of "
-                "them is cut off.",
+                "%d of %d rows are longer than the %s tokens that %s reads; the rest of them is "
+                "cut off.",
                 cut,
                 rows,
                 limit,
+                self.version.ref,
             )
 
 

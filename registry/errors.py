@@ -546,6 +546,20 @@ class UnsupportedRequestError(RequestError):
     """A hub does not do what a request asks for."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Return what an error of Python or of a library says, on one line, without a full stop.
+
+    That of a mapping is but the key that is missing, in quotes: here, it says so.
+    """
+    text = " ".join(str(error).split()).rstrip(".")
+    if type(error) is KeyError and error.args:
+        key = error.args[0]
+        # Libraries put a sentence in its place.
+        sentence = isinstance(key, str) and " " in key.strip()
+        text = " ".join(key.split()).rstrip(".") if sentence else f"{key!r} is missing"
+    return text or type(error).__name__
+
+
 def did_you_mean(text: str, candidates: Iterable[str]) -> str:
     """Return `` Did you mean a, b or c?`` for the nearest of `candidates`, or an empty string.
 

@@ -23,7 +23,7 @@ from hubkit.bases.parts import parts_of
 from hubkit.bases.tokenization import described_processor
 from hubkit.nn.host import backbone, num_layers
 from registry.errors import BaseModelNotFoundError, UnsupportedModelError
-from registry.manifest import BaseModelInfo, canonical_digest
+from registry.manifest import BaseModelInfo, canonical_digest, manifest_errors
 
 
 def describe(
@@ -62,20 +62,22 @@ def describe_model(
     writing: GenerationConfig | None = getattr(model, "generation_config", None)
     expected = set() if like is None else set(like.parts)
     theirs = set(parts_of(own, model.base_model_prefix)) - expected
-    return BaseModelInfo(
-        id=normalize(model.config.name_or_path or type(backbone(model)).__name__),
-        revision=commit_of(model),
-        architecture=type(backbone(model)).__name__,
-        hidden_size=getattr(model.config, "hidden_size", None),
-        num_layers=_num_layers(model),
-        fingerprint=digest,
-        dtype=dtype_name(model),
-        rounded=_rounded(model, digest, like),
-        config=settings,
-        config_digest=canonical_digest(settings),
-        generation=None if writing is None else generation_settings_of(writing),
-        parts={path: part for path, part in digest_parts(model).items() if path not in theirs},
-    )
+    base = normalize(model.config.name_or_path or type(backbone(model)).__name__)
+    with manifest_errors(f"The base model {base}"):
+        return BaseModelInfo(
+            id=base,
+            revision=commit_of(model),
+            architecture=type(backbone(model)).__name__,
+            hidden_size=getattr(model.config, "hidden_size", None),
+            num_layers=_num_layers(model),
+            fingerprint=digest,
+            dtype=dtype_name(model),
+            rounded=_rounded(model, digest, like),
+            config=settings,
+            config_digest=canonical_digest(settings),
+            generation=None if writing is None else generation_settings_of(writing),
+            parts={path: part for path, part in digest_parts(model).items() if path not in theirs},
+        )
 
 
 def describe_base_model(base: str, revision: str | None = None) -> BaseModelInfo:

@@ -13,6 +13,7 @@ from typing import Any
 
 import transformers
 from huggingface_hub import is_offline_mode, try_to_load_from_cache
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -29,9 +30,16 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.utils import logging
 
 from hubkit.bases.fingerprint import NOT_BACKBONE
-from registry.errors import BaseModelNotFoundError
+from registry.errors import BaseModelNotFoundError, reason_of
 
 _MASK = "attention_mask"
+_LONGEST_REASON = 300
+# What transformers raises, in the end, where files hold something else than it expects.
+_UNREADABLE = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError),
+    *(RuntimeError, TypeError, ValueError, SafetensorError, StrictDataclassError),
+    UnpicklingError,
+)
 
 logger = python_logging.getLogger(__name__)
 
@@ -240,8 +248,10 @@ def _offline() -> str:
 def _base_model_errors(base: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except _UNREADABLE as error:
+        first = str(error).strip().partition("\n")[0].strip()
+        whole = not first or first.endswith(":") or type(error) is KeyError
+        reason = reason_of(error)[:_LONGEST_REASON] if whole else first
         if Path(base).is_dir():
             where = f"the folder holds no model that transformers can read ({reason})"
         elif base.startswith(("/", ".", "~")) or base.count("/") > 1:

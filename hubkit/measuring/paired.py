@@ -104,12 +104,19 @@ def differences(first: Answers, second: Answers) -> tuple[Difference, ...]:
     return tuple(found)
 
 
-def require_same_task(first: Version, second: Version) -> None:
-    """Make sure that two adapters have one task type, before anything is loaded.
+def require_comparable(first: Version, second: Version) -> None:
+    """Make sure that there are two adapters of one task type, before anything is loaded.
 
     Raises:
-        DataError: They have different ones.
+        DataError: They have different ones, or they are the same version.
     """
+    if first.manifest_digest == second.manifest_digest:
+        said = f"{second.ref} was given twice"
+        if first.ref != second.ref:
+            said = f"{second.ref} has the content of {first.ref}"
+        raise DataError(
+            f"{said}: an adapter does not differ from itself. Name two that differ.", second.ref
+        )
     if first.task_type != second.task_type:
         raise DataError(
             f"Adapters are compared on rows of one task type, but {first.ref} is for "

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from hubkit.methods.table import METHODS
 from registry import Manifest
-from registry.errors import AdapterError, FolderError
+from registry.errors import AdapterError, FolderError, reason_of
 from registry.folders.bounded import shown
 from registry.folders.configs import read_config
 from registry.folders.expressions import require_quick
@@ -187,4 +187,4 @@ def _require_names(
 
 
 def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__
+    return reason_of(error)[:400].rstrip(".")

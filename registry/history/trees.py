@@ -11,7 +11,7 @@ from typing import Self
 
 from sqlalchemy import Connection, and_, bindparam, insert, or_, select
 
-from registry.errors import DamagedBlobError, InvalidNameError
+from registry.errors import DamagedBlobError, InvalidNameError, reason_of
 from registry.history.git import blob_id, pointer, tree_id
 from registry.history.names import check_tree_path
 from registry.log.entry import canonical
@@ -147,7 +147,9 @@ class Tree:
         try:
             return cls(tuple(TreeFile(**file) for file in json.loads(content)["files"]))
         except (InvalidNameError, KeyError, TypeError, ValueError) as error:
-            raise DamagedBlobError(f"{label} is no list of files: {error}.", label) from error
+            raise DamagedBlobError(
+                f"{label} is no list of files: {reason_of(error)}.", label
+            ) from error
 
 
 def _folders(paths: Iterable[str]) -> set[str]:

@@ -27,6 +27,7 @@ from registry.errors import (
     DatabaseError,
     OutdatedDatabaseError,
     StorageError,
+    reason_of,
 )
 from registry.fields import check_text
 from registry.log.entry import Action, Entry, canonical
@@ -413,7 +414,8 @@ def _entry(row: Row[Any]) -> Entry:
         )
     except ValueError as error:
         raise AlteredLogError(
-            f"Entry {row.sequence} of the log cannot be read: {error}. Somebody altered it.",
+            f"Entry {row.sequence} of the log cannot be read: {reason_of(error)}. Somebody altered "
+            "it.",
             row.sequence,
         ) from error
 

@@ -15,6 +15,7 @@ from registry.errors import (
     HubkitError,
     ManifestError,
     NotFoundError,
+    reason_of,
 )
 from registry.history.logged.replay import HISTORY, replay_history, replay_publication
 from registry.history.logged.trails import Trails, subject
@@ -188,7 +189,7 @@ class Replay:
         except (HubkitError, KeyError, TypeError, ValueError) as error:
             if not isinstance(error, NotFoundError):  # of what could not be published, and is told
                 what = f"{entry.action} {place}".rstrip()
-                self.problems.append(f"Entry {entry.sequence} ({what}): {error}")
+                self.problems.append(f"Entry {entry.sequence} ({what}): {reason_of(error)}.")
 
     def _apply(
         self, connection: Connection, entry: Entry, ref: AdapterRef, details: dict[str, Any]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from transformers import (
 from hubkit.bases.describe import describe, describe_base_model
 from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.load import load_for_head, load_model, load_tokenizer
-from registry.errors import BaseModelNotFoundError
+from registry.errors import BaseModelNotFoundError, ManifestError
 from tests.support.foreign import FIXTURES
 from tests.support.models import base_folder, tiny_model, tokenizer
 
@@ -83,6 +84,34 @@ def test_a_base_model_that_cannot_be_loaded_is_named(
     with pytest.raises(BaseModelNotFoundError, match=message) as caught:
         load_model(str(missing), AutoModel)
     assert str(missing) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("layer_norm_eps", "tiny", "'layer_norm_eps' expected float, got str"),
+        ("hidden_act", "no-such-function", r"\('no-such-function' is missing\)"),
+        ("max_position_embeddings", -1, "negative dimension -1"),
+        ("model_type", [], "no model that transformers can read"),
+        ("dtype", True, "no model that transformers can read"),
+    ],
+)
+def test_a_configuration_that_makes_no_model_is_told_with_the_reason(
+    field: str, value: Any, said: str, tmp_path: Path
+) -> None:
+    folder = base_folder(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {field: value}))
+    with pytest.raises(BaseModelNotFoundError, match=said):
+        describe_base_model(str(folder))
+
+
+def test_a_base_model_without_layers_is_refused(tmp_path: Path) -> None:
+    folder = base_folder(tmp_path, "llama")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 0}))
+    with pytest.raises(ManifestError, match="num_layers"):
+        describe_base_model(str(folder))
 
 
 def test_weights_that_a_backbone_lacks_are_not_made_up(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from registry import HubkitError, errors
-from registry.errors import did_you_mean
+from registry.errors import did_you_mean, reason_of
 from tests.support.imports import source_files
 
 CLASSES = [
@@ -92,3 +92,19 @@ def test_an_edited_text_is_found() -> None:
     assert edited_errors(handler + "x = str(error).replace(a, b)") == [4]
     assert edited_errors(handler + "x = re.sub(a, b, error.args[0])") == [4]
     assert edited_errors(handler + 'raise AdapterError(f"{file}: {error}") from error') == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("tree"), "'tree' is missing"),
+        (KeyError(3), "3 is missing"),
+        (KeyError("function x not found in\n the mapping"), "function x not found in the mapping"),
+        (ValueError("one\n  two."), "one two"),
+        (OSError(2, "No such file", "a"), "[Errno 2] No such file: 'a'"),
+        (ValueError(), "ValueError"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_what_an_error_of_a_library_says_is_half_a_sentence(error: Exception, said: str) -> None:
+    assert reason_of(error) == said

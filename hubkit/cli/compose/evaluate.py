@@ -74,7 +74,7 @@ def command(
         from hubkit.inference import load
         from hubkit.measuring.answers import Answers
         from hubkit.measuring.measure import evaluate, measure
-        from hubkit.measuring.paired import differences, require_same_task
+        from hubkit.measuring.paired import differences, require_comparable
         from hubkit.tasks.table import task_type
         from hubkit.training.data import read_rows
         from registry import open_catalog
@@ -92,7 +92,7 @@ def command(
             )
 
         if paired:
-            require_same_task(*versions)
+            require_comparable(*versions)
             # One after the other, so that one model at a time takes memory.
             found = differences(*(Answers.of(loaded(one), rows) for one in versions))
         elif record:

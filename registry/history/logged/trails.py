@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, select
 
-from registry.errors import AlteredLogError, InvalidNameError
+from registry.errors import AlteredLogError, InvalidNameError, reason_of
 from registry.history.repositories import Kind, folded_name, parse_place
 from registry.log.entry import Entry
 from registry.refs import AdapterRef
@@ -126,7 +126,7 @@ def understood(entry: Entry) -> Iterator[None]:
         yield
     except (InvalidNameError, KeyError, TypeError, ValueError) as error:
         raise AlteredLogError(
-            f"Entry {entry.sequence} of the log does not say what was done to what ({error}): "
-            "somebody altered it.",
+            f"Entry {entry.sequence} of the log does not say what was done to what "
+            f"({reason_of(error)}): somebody altered it.",
             entry.sequence,
         ) from error

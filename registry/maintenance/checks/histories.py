@@ -18,6 +18,7 @@ from registry.errors import (
     HubkitError,
     ManifestError,
     StorageError,
+    reason_of,
 )
 from registry.history.cards import grams_of, listing_row
 from registry.history.commits import find_branch
@@ -73,7 +74,9 @@ def check_histories(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         except (CorruptBlobError, ManifestError, StorageError):
             continue
         except (HubkitError, KeyError, TypeError, ValueError) as error:
-            yield Finding(f"{told.place}: its history cannot be compared with the log: {error}")
+            yield Finding(
+                f"{told.place}: its history cannot be compared with the log: {reason_of(error)}."
+            )
             continue
         if different:
             text = f"{told.place}: the log says something else of its {', '.join(different)}."

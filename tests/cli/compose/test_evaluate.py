@@ -143,12 +143,35 @@ def test_two_adapters_of_other_bases_are_compared_on_the_same_rows(
     accuracy = document["differences"][0]
     assert (accuracy["first"], accuracy["second"]) == (one, other)
     assert accuracy["test"] == "mcnemar"
-    lines = run("evaluate", "film", "film", data, "--paired").stdout.splitlines()
-    assert lines[0] == "film@1 against film@1 on reviews.csv, 60 rows"
-    assert lines[-1] == (
-        "These rows do not show which is better in accuracy: chance alone often gives such a "
-        "difference (p 1)."
+    lines = run("evaluate", "film", "foreign", data, "--paired").stdout.splitlines()
+    assert lines[0] == "foreign@1 against film@1 on reviews.csv, 60 rows"
+    assert "in accuracy" in lines[-1]
+
+
+@pytest.mark.parametrize("second", ["film", "film@1", "film@best"])
+def test_an_adapter_is_not_compared_with_itself(
+    second: str, run: Run, trained: Catalog, data: Path
+) -> None:
+    trained.set_alias(FILM, "best")
+    refused = run("evaluate", "film", second, data, "--paired", status=1)
+    assert refused.stderr == (
+        "Error: film@1 was given twice: an adapter does not differ from itself. Name two that "
+        "differ.\n"
     )
+
+
+@pytest.mark.usefixtures("few_resamples")
+def test_what_is_cut_off_is_noted_for_each_of_two_adapters(
+    run: Run, trained: Catalog, tmp_path: Path
+) -> None:
+    rows = [f"{'film ' * 50},positive", "bad,negative", "good,positive"]
+    test = write_csv(tmp_path / "test.csv", rows)
+    notes = run("evaluate", "film", "book", test, "--paired").stderr.splitlines()
+    assert notes == [
+        f"Note: 1 of 3 rows are longer than the 32 tokens that {name}@1 reads; the rest of them "
+        "is cut off."
+        for name in ("film", "book")
+    ]
 
 
 def test_one_adapter_is_measured_and_two_are_compared(run: Run, data: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, ConflictError, DatabaseError, Folder, InvalidNameError
+from registry.errors import AlteredLogError
 from registry.log.entry import Entry
 from registry.log.log import START
 from registry.maintenance.gc import collect_garbage
@@ -120,7 +121,7 @@ def test_whatever_somebody_alters_shows(busy: Catalog, statement: str, problem: 
 
 def test_an_entry_that_cannot_be_read_is_named(busy: Catalog) -> None:
     alter(busy, "UPDATE log SET details = 'no json' WHERE sequence = 4")
-    with pytest.raises(DatabaseError, match="Entry 4 of the log cannot be read"):
+    with pytest.raises(AlteredLogError, match="Entry 4 of the log cannot be read"):
         entries(busy)
 
 

@@ -4,8 +4,8 @@ from itertools import count, pairwise
 
 import pytest
 
-from registry.errors import InvalidNameError
-from registry.history.logged.trails import Trails, subject
+from registry.errors import AlteredLogError, InvalidNameError
+from registry.history.logged.trails import Trails, subject, understood
 from registry.log.entry import Entry
 
 NUMBERS = count(1)
@@ -74,3 +74,11 @@ def test_an_entry_is_about_a_model_a_dataset_or_no_repository() -> None:
     assert subject(entry("gc", "")) is None
     with pytest.raises(InvalidNameError):
         subject(entry("create", "datasets/ada/--"))
+
+
+def test_a_move_that_does_not_say_where_to_is_altered() -> None:
+    lacking = entry("move", "ada/a")
+    said = r"was done to what \('to' is missing\)"
+    with pytest.raises(AlteredLogError, match=said) as caught, understood(lacking):
+        Trails([lacking])
+    assert caught.value.subject == lacking.sequence
