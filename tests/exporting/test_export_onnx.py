@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from hubkit.exporting.trial import TOLERANCE
 from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.rows import Rows
 from hubkit.training.train import train_adapter
-from registry import AdapterRef, Catalog
+from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import (
     CompositionError,
     ConflictError,
@@ -158,20 +159,35 @@ def test_a_fusion_is_in_its_folded_form(trained_catalog: Catalog, tmp_path: Path
     assert not any(part in name for name in names for part in ("layer.query", "layer.key"))
 
 
+@pytest.fixture(scope="module")
+def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that was written of the adapter a."""
+    folder = tmp_path_factory.mktemp("exported") / "new" / "a"
+    return hubkit.export_onnx("a", folder, catalog=open_catalog(trained)).folder
+
+
+@pytest.fixture
+def graph_of_a(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take this one's graph for that of any model: to trace one takes seconds."""
+    monkeypatch.setattr(
+        "hubkit.exporting.export_onnx.write_graph",
+        lambda _graph, _inputs, path: shutil.copy(exported / path.name, path),
+    )
+
+
 def test_a_folder_has_labels_and_how_texts_are_cut(
-    trained_catalog: Catalog, tmp_path: Path
+    exported: Path, trained_catalog: Catalog
 ) -> None:
-    done = hubkit.export_onnx("a", tmp_path / "out", catalog=trained_catalog)
-    config = json.loads((done.folder / "config.json").read_text())
+    config = json.loads((exported / "config.json").read_text())
     assert config["id2label"] == {"0": "negative", "1": "positive"}
-    about = json.loads((done.folder / "serving.json").read_text())
+    about = json.loads((exported / "serving.json").read_text())
     assert about["labels"] == ["negative", "positive"]
     assert about["ref"] == "a@1"
     assert about["text"]["max_length"] == 16
     long = "good " * 100
     model = hubkit.load("a", catalog=trained_catalog)
     np.testing.assert_allclose(
-        served(done.folder, [long])["logits"], model.logits([long]).numpy(), rtol=0, atol=1e-4
+        served(exported, [long])["logits"], model.logits([long]).numpy(), rtol=0, atol=1e-4
     )
 
 
@@ -190,16 +206,14 @@ def random_adapters(tmp_path: Path, empty_catalog: Catalog, base: Path) -> Catal
     return empty_catalog
 
 
-@pytest.mark.parametrize(
-    "name", ["stacked", "learned", pytest.param("mixed", marks=pytest.mark.torture)]
-)
+@pytest.mark.parametrize("name", ["stacked", pytest.param("mixed", marks=pytest.mark.torture)])
 def test_stacks_with_an_invertible_part_and_mixes_compute_the_same(
     tmp_path: Path, random_adapters: Catalog, name: str
 ) -> None:
-    refs = [AdapterRef.parse(name) for name in ("inv", "double", "low")]
-    publish_stack(random_adapters, AdapterRef.parse("stacked"), refs[:2])
-    publish_mix(random_adapters, AdapterRef.parse("mixed"), refs[1:], weights=[0.3, 0.7])
-    publish_learned(random_adapters, "learned", ("low", "double"), vectors=True)
+    learned = publish_learned(random_adapters, "learned", ("low", "double"), vectors=True)
+    inv, double, low = (AdapterRef.parse(name) for name in ("inv", "double", "low"))
+    publish_stack(random_adapters, AdapterRef.parse("stacked"), [inv, learned.ref])
+    publish_mix(random_adapters, AdapterRef.parse("mixed"), [double, low], weights=[0.3, 0.7])
     done = export_onnx(name, tmp_path / "out", catalog=random_adapters)
     expected = hubkit.load(name, catalog=random_adapters).logits(TEXTS)
     found = served(done.folder, TEXTS)["logits"]
@@ -296,28 +310,40 @@ def test_half_precision_that_was_asked_for_is_refused(
         export_onnx(model, tmp_path / "out")
 
 
+@pytest.mark.usefixtures("graph_of_a")
 def test_nothing_stays_of_a_graph_that_computes_something_else(
-    trained_catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_catalog: Catalog, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hubkit.exporting.trial.TOLERANCE", -1.0)
     with pytest.raises(ExportError, match="computes other outputs than the model"):
-        export_onnx("a", tmp_path / "new" / "out", catalog=trained_catalog)
+        export_onnx("b", tmp_path / "new" / "out", catalog=trained_catalog)
     assert [*(tmp_path / "new").iterdir()] == []
 
 
-def test_only_an_earlier_export_is_replaced(trained_catalog: Catalog, tmp_path: Path) -> None:
+def test_an_export_leaves_nothing_beside_its_folder(exported: Path) -> None:
+    assert [*exported.parent.iterdir()] == [exported]
+
+
+@pytest.mark.usefixtures("graph_of_a")
+def test_only_an_earlier_export_is_replaced(
+    exported: Path, trained_catalog: Catalog, tmp_path: Path
+) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "thesis.txt").write_text("mine")
     for replace in (False, True):
         with pytest.raises(ConflictError, match=r"holds 'thesis.txt', which no export wrote"):
             export_onnx("a", folder, replace=replace, catalog=trained_catalog)
-    (folder / "thesis.txt").unlink()
-    export_onnx("a", folder, catalog=trained_catalog)
+    shutil.rmtree(folder)
+    shutil.copytree(exported, folder)
+    for file in folder.iterdir():
+        file.write_text("earlier")
     with pytest.raises(EarlierExportError, match="holds an earlier export"):
-        export_onnx("b", folder, catalog=trained_catalog)
-    export_onnx("b", folder, replace=True, catalog=trained_catalog)
-    assert json.loads((folder / "serving.json").read_text())["ref"] == "b@1"
+        export_onnx("a", folder, catalog=trained_catalog)
+    assert {file.read_text() for file in folder.iterdir()} == {"earlier"}
+    export_onnx("a", folder, replace=True, catalog=trained_catalog)
+    for file in folder.iterdir():
+        assert file.read_bytes() == (exported / file.name).read_bytes(), file.name
+    assert {file.name for file in folder.iterdir()} == {file.name for file in exported.iterdir()}
     assert not [path for path in tmp_path.iterdir() if path.suffix in (".tmp", ".old")]
 
 

@@ -24,12 +24,12 @@ from tests.support.whole_way import job as task_job
 
 pytest_plugins = ("tests.support.published",)
 
-MANY = 100
+MANY = 24
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    """A registry with a hundred adapters: two methods, and heads of two, three and four labels."""
+    """A registry with many adapters: two methods, and heads of two, three and four labels."""
     from registry import open_catalog
 
     folder = tmp_path_factory.mktemp("many")
@@ -69,7 +69,7 @@ def test_each_row_has_the_answer_of_its_adapter_alone(
     texts = [TEXTS[row % len(TEXTS)] for row in range(2 * MANY)]
     found = many.predict(texts, adapter=names, batch_size=16)
     assert len({one.label for one in found}) > MANY / 2  # type: ignore[attr-defined]
-    for name in ("a0", "a1", "a2", "a51"):
+    for name in ("a0", "a1", "a2", "a17"):
         alone: AdaptedModel = hubkit.load(name, catalog=many_catalog)
         rows = [row for row, other in enumerate(names) if other == name]
         for row, expected in zip(rows, alone.predict([texts[row] for row in rows]), strict=True):
@@ -96,7 +96,7 @@ def test_the_base_model_is_as_it_was_afterwards(many: ManyAdapters) -> None:
 
 
 def test_rows_without_a_known_adapter_are_refused(many: ManyAdapters) -> None:
-    with pytest.raises(DataError, match="Row 2 asks for 'a-1', which is none of the 100"):
+    with pytest.raises(DataError, match="Row 2 asks for 'a-1', which is none of the 24"):
         many.predict(TEXTS[:2], adapter=["a0", "a-1"])
     with pytest.raises(DataError, match="There are 2 rows, but adapters for 1"):
         many.predict(TEXTS[:2], adapter=["a0"])
