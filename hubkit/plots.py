@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COUNTED_MOST = 20
 """Labels of a confusion matrix that still leaves room for numbers."""
@@ -19,7 +21,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> bytes:
     Args:
         history: What a ``Trainer`` logged: entries with ``epoch`` and ``loss`` or ``eval_*``.
     """
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    figure = _figure(9, 3.5)
     losses, scores = figure.subplots(1, 2)
     _curve(losses, history, "loss", "training")
     _curve(losses, history, "eval_loss", "validation")
@@ -54,7 +56,7 @@ def confusion_matrix(
         counts[right][found] += 1
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     size = max(4.0, min(24.0, 2.5 + 0.45 * len(labels)))
-    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    figure = _figure(size + 1, size)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
     names = [name if len(name) <= 24 else f"{name[:23]}…" for name in labels]
@@ -78,7 +80,7 @@ def scatter(expected: Sequence[float], predicted: Sequence[float]) -> bytes:
         expected: The right number of each row.
         predicted: The one that was predicted, in the same order.
     """
-    figure = Figure(figsize=(5, 5), layout="constrained")
+    figure = _figure(5, 5)
     axes = figure.subplots()
     axes.scatter(expected, predicted, s=12, alpha=0.5)
     ends = [min(*expected, *predicted), max(*expected, *predicted)]
@@ -130,7 +132,7 @@ def _heat_map(
 ) -> bytes:
     # A picture of a long text would be too large for anything to show it.
     size = (2.5 + 1.3 * len(columns), min(500.0, 1.6 + 0.4 * len(rows)))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = _figure(*size)
     axes = figure.subplots()
     image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="auto")
     # A dollar sign is one: nothing here is mathematics.
@@ -144,6 +146,13 @@ def _heat_map(
             axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
     figure.colorbar(image, label=meaning)
     return _png(figure)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty one, in inches."""
+    from matplotlib.figure import Figure  # slow to load, and few commands draw
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, label: str) -> None:

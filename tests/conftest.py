@@ -76,8 +76,10 @@ def quick_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Pictures are drawn in test_plots.py, and wherever a process of its own trains.
     """
-    if plots := sys.modules.get("hubkit.plots"):
-        monkeypatch.setattr(plots, "_png", lambda figure: _BLANK)
+    from hubkit import plots
+
+    for name in ("training_curves", "confusion_matrix", "scatter"):
+        monkeypatch.setattr(plots, name, lambda *_: _BLANK)
     if memory := sys.modules.get("accelerate.utils.memory"):
         monkeypatch.setattr(memory, "gc", SimpleNamespace(collect=lambda: 0))
 

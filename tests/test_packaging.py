@@ -30,6 +30,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run([sys.executable, "-m", "venv", "--without-pip", str(environment)])
     python = str(environment / "bin" / "python")
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    pip += ["--no-compile"]  # of all that is installed, little is run
     run([*pip, "--constraint", str(ROOT / "constraints.txt"), *LIGHT])
     run([*pip, "--no-deps", str(wheel)])
     return environment / "bin"

@@ -78,7 +78,10 @@ def test_an_adapter_that_is_absent_at_a_site_is_not_shown_as_zero() -> None:
 
 
 def test_no_display_is_needed() -> None:
-    code = "import hubkit.plots, sys; print('matplotlib.pyplot' in sys.modules)"
+    code = (
+        "import sys; from hubkit.plots import training_curves; training_curves([])\n"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

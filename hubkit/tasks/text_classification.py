@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from sklearn.preprocessing import MultiLabelBinarizer
 from transformers import PreTrainedTokenizerBase
 
+from hubkit import plots
 from hubkit.tasks.columns import Column, label, label_list, note_labels, same_label, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import (
@@ -217,10 +218,8 @@ class Classification(TaskType[Processor]):
         """Which labels are taken for which, where one holds."""
 
         def draw(outputs: Outputs, encoded: Encoded, rows: Rows) -> bytes:
-            from hubkit.plots import confusion_matrix  # slow to load, and only training draws
-
             predicted = outputs[0].argmax(-1).tolist()
-            return confusion_matrix(plan.labels, _targets(rows, plan).tolist(), predicted)
+            return plots.confusion_matrix(plan.labels, _targets(rows, plan).tolist(), predicted)
 
         return {} if _several(plan) else {"confusion.png": draw}
 

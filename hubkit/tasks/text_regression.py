@@ -12,6 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error
 from transformers import PreTrainedTokenizerBase
 
+from hubkit import plots
 from hubkit.tasks.columns import Column, number, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
@@ -89,9 +90,7 @@ class TextRegression(TextTask):
         """Each row's number, and the one that was predicted."""
 
         def draw(outputs: Outputs, encoded: Encoded, rows: Rows) -> bytes:
-            from hubkit.plots import scatter  # slow to load, and only training draws
-
-            return scatter(rows["score"], _numbers(outputs).tolist())
+            return plots.scatter(rows["score"], _numbers(outputs).tolist())
 
         return {"scatter.png": draw}
 

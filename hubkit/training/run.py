@@ -9,9 +9,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
+from hubkit import plots
 from hubkit.adapters.save import save_folder
 from hubkit.adapters.tree import Leaf
-from hubkit.plots import training_curves
 from hubkit.reports.training import RunFacts, Section, training_report
 from hubkit.tasks.task import TaskType
 from hubkit.training.check import Checked
@@ -93,7 +93,7 @@ class Run:
         )
         drawn = curves and result.history
         pictures = {
-            **({"training.png": training_curves(result.history)} if drawn else {}),
+            **({"training.png": plots.training_curves(result.history)} if drawn else {}),
             **result.pictures,
         }
         beside = {

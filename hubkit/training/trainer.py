@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -114,14 +113,14 @@ def make_trainer(
 
         evaluated = {
             # Batches of like length, but in an order that is known: predictions belong to rows.
-            "eval_dataset": _dataset(encoded, order),
+            "eval_dataset": _Features(encoded, order),
             "compute_metrics": None if task.generates else compute_metrics,
         }
         callbacks.append(EarlyStoppingCallback(settings.patience))
     trainer = RowTrainer(
         model=model,
         args=arguments,
-        train_dataset=_dataset(train, range(len(train))),
+        train_dataset=_Features(train, range(len(train))),
         processing_class=processor,
         data_collator=task.collator(processor, model),
         callbacks=callbacks,
@@ -197,22 +196,16 @@ class RowTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, in an order of chance, as the task type makes them."""
-        features: Any = self.train_dataset
-        dataset: Any = self._remove_unused_columns(features, "training")
-        lengths = (
-            [length_of(ids) for ids in features["input_ids"]]
-            if "input_ids" in features.column_names
-            else [1] * len(features)
-        )
+        dataset: Any = self.train_dataset
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        sampler = LengthGroupedSampler(step, lengths=lengths)
+        sampler = LengthGroupedSampler(step, lengths=dataset.lengths())
         batches = _Parts(BatchSampler(sampler, self.args.train_batch_size, False), self.divides)
         collate = self.task.training_collator(self.processing_class, self.trained)
         return self._loader(dataset, batches, collate)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Batches in the order of the rows."""
-        dataset: Any = self._remove_unused_columns(self.eval_dataset, "evaluation")
+        dataset: Any = self.eval_dataset
         rows = SequentialSampler(dataset)
         batches = BatchSampler(rows, self.args.eval_batch_size, False)
         return self._loader(dataset, batches, self.data_collator)
@@ -376,7 +369,26 @@ def _as_it_is(found: Any, **_: Any) -> Any:
     return found
 
 
-def _dataset(encoded: Encoded, order: Sequence[int]) -> Dataset:
-    return Dataset.from_dict(
-        {name: [values[index] for index in order] for name, values in encoded.features.items()}
-    )
+class _Features(Dataset[dict[str, Any]]):
+    """What the model reads, a feature at a time.
+
+    Args:
+        encoded: All of it.
+        order: The positions of the features, in the order in which they are asked for.
+    """
+
+    def __init__(self, encoded: Encoded, order: Sequence[int]) -> None:
+        self._encoded, self._order = encoded, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._encoded.feature(self._order[index])
+
+    def lengths(self) -> list[int]:
+        """The tokens of each; 1 where it has none, as a picture."""
+        if "input_ids" not in self._encoded.features:
+            return [1] * len(self)
+        ids = self._encoded.features["input_ids"]
+        return [length_of(ids[at]) for at in self._order]

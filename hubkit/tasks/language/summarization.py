@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
 
 from hubkit.tasks.language.text2text import Text2Text
 from registry.task_types import TASK_NAMES
@@ -30,6 +29,8 @@ class Summarization(Text2Text):
         self, found: Sequence[str], expected: Sequence[str]
     ) -> Mapping[str, np.ndarray]:
         """The same of each summary."""
+        from rouge_score.rouge_scorer import RougeScorer  # slow to load
+
         scorer = RougeScorer([*_METRICS], use_stemmer=False)
         scores = [scorer.score(one, other) for one, other in zip(expected, found, strict=True)]
         return {name: np.array([row[name].fmeasure for row in scores]) for name in _METRICS}

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import transformers
-from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -188,6 +187,8 @@ def _both(outputs: Outputs, encoded: Encoded, rows: Rows) -> tuple[list[str], li
 
 def chrf(found: Sequence[str], expected: Sequence[str]) -> float:
     """chrF2 of all texts together, from 0 to 100."""
+    from sacrebleu.metrics.chrf import CHRF  # slow to load
+
     return float(CHRF().corpus_score(list(found), [list(expected)]).score)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
-from sacrebleu.metrics.bleu import BLEU
 
 from hubkit.tasks.language.text2text import Text2Text, chrf
 from registry.task_types import TASK_NAMES
@@ -21,6 +20,8 @@ class Translation(Text2Text):
 
     def compare(self, found: Sequence[str], expected: Sequence[str]) -> dict[str, float]:
         """chrF (Popovic 2015) and BLEU (Papineni et al. 2002), as sacrebleu counts them."""
+        from sacrebleu.metrics.bleu import BLEU  # slow to load
+
         bleu = BLEU().corpus_score(list(found), [list(expected)])
         return {"chrf": chrf(found, expected), "bleu": float(bleu.score)}
 

@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from hubkit import plots
 from hubkit.tasks.columns import (
     Column,
     NotExpectedError,
@@ -344,15 +345,13 @@ class TokenClassification(WindowTask):
         """Which words are taken for which kind of entity, or for which tag where there are none."""
 
         def draw(outputs: Outputs, encoded: Encoded, rows: Rows) -> bytes:
-            from hubkit.plots import confusion_matrix  # slow to load, and only training draws
-
             kind = kind_of if chunked(plan) else str
             ids = {name: at for at, name in enumerate(dict.fromkeys(map(kind, plan.labels)))}
             expected, predicted = (
                 [ids[kind(tag)] for tags in side for tag in tags]
                 for side in _both(outputs, encoded, rows, plan)
             )
-            return confusion_matrix([*ids], expected, predicted)
+            return plots.confusion_matrix([*ids], expected, predicted)
 
         return {"confusion.png": draw}
 
