@@ -395,9 +395,9 @@ def _rows(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[
     while True:
         statement = select(LOG).where(LOG.c.sequence > after, *conditions)
         rows = connection.execute(statement.order_by(LOG.c.sequence).limit(_BATCH)).all()
-        if not rows:
-            return
         yield from rows
+        if len(rows) < _BATCH:
+            return
         after = rows[-1].sequence
 
 

@@ -6,6 +6,7 @@ rows must be the same.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -112,13 +113,18 @@ def describe(connection: Connection, names: Collection[str]) -> dict[str, dict[s
     for part, id, rows in _parts():
         for one in described.values():
             one[part] = set()
-        for row in connection.execute(rows.add_columns(id).where(id.in_(described))):
+        for row in connection.execute(rows.where(id.in_(described))):
             described[row[-1]][part].add(tuple(row[:-1]))
     return {row.folded: described[row.id] for row in found}
 
 
-def _parts() -> Iterator[tuple[str, Column[int], Select[Any]]]:
-    """Yield what the parts of a history are called, whose they are, and their rows."""
+@cache
+def _parts() -> tuple[tuple[str, Column[int], Select[Any]], ...]:
+    """Return what the parts of a history are called, whose they are, and their rows."""
+    return tuple((part, id, rows.add_columns(id)) for part, id, rows in _make_parts())
+
+
+def _make_parts() -> Iterator[tuple[str, Column[int], Select[Any]]]:
     before, of = COMMITS.alias(), COMMITS.c.oid
     yield (
         "commits",
