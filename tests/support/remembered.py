@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psycopg
 from sqlalchemy import Engine
 
 from registry import Catalog
 from registry.database.database import VERSION_TABLE
+from registry.storage.object_blobs import ObjectBlobStore
+from tests.support.servers import connected
 
 Result = TypeVar("Result")
+Objects = dict[str, bytes]
 
 _EMPTY = 21
 """Bytes of a binary copy of no rows."""
@@ -37,7 +39,7 @@ class Remembered:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._kept: dict[tuple[str, ...], tuple[Any, list[_Rows | None]]] = {}
+        self._kept: dict[tuple[str, ...], tuple[Any, list[_Rows | None], list[Objects]]] = {}
 
     def fill(
         self, what: str, catalogs: Sequence[Catalog], fill: Callable[[], Result]
@@ -54,6 +56,7 @@ class Remembered:
         """
         servers = [_server(catalog) for catalog in catalogs]
         key = (what, *("server" if server else "file" for server in servers))
+        key += tuple("objects" for one in catalogs if isinstance(one.blobs, ObjectBlobStore))
         folders = [self._folder / "-".join(key) / str(at) for at in range(len(catalogs))]
         new = key not in self._kept
         if new:
@@ -63,14 +66,30 @@ class Remembered:
         if new:
             for catalog, folder in zip(catalogs, folders, strict=True):
                 shutil.copytree(catalog.home, folder)
-            self._kept[key] = result, [server and _rows(server) for server in servers]
+            rows = [server and _rows(server) for server in servers]
+            self._kept[key] = result, rows, [*map(_objects, catalogs)]
             return result, True
-        result, rows = self._kept[key]
-        for catalog, folder, server, kept in zip(catalogs, folders, servers, rows, strict=True):
+        result, rows, objects = self._kept[key]
+        for catalog, folder, server, kept, put in zip(
+            catalogs, folders, servers, rows, objects, strict=True
+        ):
             shutil.copytree(folder, catalog.home, dirs_exist_ok=True)
             if server and kept:
                 _restore(server, kept)
+            if isinstance(catalog.blobs, ObjectBlobStore):
+                bucket = catalog.blobs.bucket
+                for name, content in put.items():
+                    bucket.obstore.put(bucket.store, name, content)
         return result, False
+
+
+def _objects(catalog: Catalog) -> Objects:
+    """What lies in object storage; nothing if that is in a folder."""
+    if not isinstance(catalog.blobs, ObjectBlobStore):
+        return {}
+    bucket = catalog.blobs.bucket
+    names = [item["path"] for item in bucket.objects("")]
+    return {name: bytes(bucket.obstore.get(bucket.store, name).bytes()) for name in names}
 
 
 def _server(catalog: Catalog) -> str | None:
@@ -82,7 +101,8 @@ def _server(catalog: Catalog) -> str | None:
 
 
 def _rows(server: str) -> _Rows:
-    with psycopg.connect(server) as connection:
+    connection = connected(server)
+    with connection.transaction():
         names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         tables = {}
         for (name,) in names.fetchall():
@@ -96,8 +116,8 @@ def _rows(server: str) -> _Rows:
 
 
 def _restore(server: str, rows: _Rows) -> None:
-    with psycopg.connect(server) as connection:
-        connection.execute("SET session_replication_role = replica")  # no foreign keys
+    connection = connected(server)
+    with connection.transaction():
         connection.execute("DELETE FROM log_head")
         for name, content in rows.tables.items():
             if len(content) > _EMPTY:

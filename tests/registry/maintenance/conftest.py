@@ -1,6 +1,6 @@
 """A registry in which everything happened, and registries on each database and storage."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from registry.maintenance.fsck import Report
 from registry.tables.models import ACCOUNTS
 from tests.registry.history.conftest import files_of, puts
 from tests.support.measurements import measurement
-from tests.support.object_storage import BUCKET, endpoint, s3, s3_client
+from tests.support.object_storage import BUCKET, endpoint, memory, s3, s3_client
 from tests.support.remembered import Remembered
+from tests.support.servers import sharing_connections
 
-__all__ = ["endpoint", "s3", "s3_client"]
+__all__ = ["endpoint", "memory", "s3", "s3_client"]
 
 _FOLDERS = 40
 """More than it takes to fill a registry."""
@@ -27,19 +28,20 @@ CARD = b"---\nlicense: mit\nlanguage: de\ntags: [x, y]\n---\n# Pushed\n"
 ONE, TWO, GONE = map(AdapterRef.parse, ("alice/One", "two", "gone"))
 
 
-@pytest.fixture(params=["folder", "objects"])
+@pytest.fixture(params=["folder", "memory", "s3"])
 def open_anywhere(
     request: pytest.FixtureRequest, tmp_path: Path, database: Callable[[str], str | None]
 ) -> Iterator[Callable[[str], Catalog]]:
-    """As `open_registry`, with the bytes in a folder and in object storage."""
-    if request.param == "objects":
-        request.getfixturevalue("s3")
+    """As `open_registry`, with the bytes in a folder, or in object storage of some kind."""
+    if request.param != "folder":
+        request.getfixturevalue(request.param)
     opened = []
 
     def open_named(name: str) -> Catalog:
-        storage = f"s3://{BUCKET}/{name}" if request.param == "objects" else None
-        home = tmp_path / name
-        opened.append(open_catalog(home, database=database(name), storage=storage))
+        storage = None if request.param == "folder" else f"s3://{BUCKET}/{name}"
+        url = database(name)
+        with sharing_connections():
+            opened.append(open_catalog(tmp_path / name, database=url, storage=storage))
         return opened[-1]
 
     yield open_named
@@ -59,7 +61,7 @@ def busy(
     def fill() -> None:
         make_busy(catalog, other_catalog, make_folder)
 
-    return _remembered("busy", remembered, catalog, other_catalog, make_folder, fill)
+    return filled("busy", remembered, [catalog, other_catalog], make_folder, fill)
 
 
 @pytest.fixture
@@ -75,22 +77,22 @@ def hub(
         make_busy(catalog, other_catalog, make_folder)
         push_everything(catalog, make_folder)
 
-    return _remembered("hub", remembered, catalog, other_catalog, make_folder, fill)
+    return filled("hub", remembered, [catalog, other_catalog], make_folder, fill)
 
 
-def _remembered(
+def filled(
     what: str,
     remembered: Remembered,
-    catalog: Catalog,
-    source: Catalog,
+    catalogs: Sequence[Catalog],
     make_folder: Callable[..., Folder],
     fill: Callable[[], None],
 ) -> Catalog:
-    _, new = remembered.fill(what, [catalog, source], fill)
+    """Fill empty registries as they were filled the first time; return the first of them."""
+    _, new = remembered.fill(what, catalogs, fill)
     if not new:
         for _ in range(_FOLDERS):  # the next ones hold other bytes than those that are published
             make_folder()
-    return catalog
+    return catalogs[0]
 
 
 def make_busy(catalog: Catalog, source: Catalog, make_folder: Callable[..., Folder]) -> Catalog:
