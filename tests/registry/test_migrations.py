@@ -26,6 +26,7 @@ from registry.maintenance.schema import differences
 from registry.search.search import search
 from registry.tables.models import METADATA
 from tests.support.measurements import measurement
+from tests.support.sweeps import on_one_each
 
 pytestmark = pytest.mark.from_nothing
 
@@ -90,7 +91,7 @@ def test_down_to_nothing_and_up_again_makes_the_same_tables(catalog: Catalog) ->
     catalog.database.close()  # connections remember statements about the old tables
 
 
-@pytest.mark.parametrize("target", known_revisions()[:-1])
+@on_one_each("target", [(target,) for target in known_revisions()[:-1]])
 def test_down_and_up_again_with_rows_in_place(
     catalog: Catalog, make_folder: Callable[..., Folder], target: str
 ) -> None:

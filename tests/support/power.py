@@ -67,14 +67,22 @@ class PowerCut:
     Args:
         root: The folder.
         images: Where the copies go.
+        kept: Which of the copies that differ are made, counted from 0; default: all of them.
+
+    Attributes:
+        steps: How many there were.
+        different: After how many of them a copy differs from those before.
+        taken: The copies.
+        final: Those after the last step.
     """
 
-    def __init__(self, root: Path, images: Path) -> None:
+    def __init__(self, root: Path, images: Path, kept: slice = slice(None)) -> None:
         self._root, self._images = root, images
+        self._first, self._stride = kept.start or 0, kept.step or 1
         self._names: dict[Path, dict[str, int]] = {}
         self._bytes: dict[int, bytes] = {}
         self._seen: set[tuple[object, ...]] = set()
-        self.steps = 0
+        self.steps = self.different = 0
         self.taken: list[Path] = []
         self.final: list[Path] = []
 
@@ -122,6 +130,7 @@ class PowerCut:
                 yield
         self.steps += 1
         self._seen.clear()
+        self._first, self._stride = 0, 1
         self._take()
         self.final = [path for path in self.taken if path.name.endswith(f"-{self.steps}")]
 
@@ -135,6 +144,10 @@ class PowerCut:
             if key in self._seen:
                 continue
             self._seen.add(key)
+            place = self.different - self._first
+            self.different += 1
+            if place < 0 or place % self._stride:
+                continue
             image = self._images / f"{label}-{self.steps}"
             image.mkdir(parents=True)
             for name, content in files.items():

@@ -20,6 +20,7 @@ from registry.maintenance.bundle import export_bundle
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
 from registry.tables.models import ACCOUNTS, METADATA, TOKENS
+from tests.support.sweeps import on_one_each
 
 PASSWORD = "correct horse battery"
 
@@ -154,7 +155,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("what", CHANGES)
+@on_one_each("what", [(what,) for what in CHANGES])
 def test_an_altered_account_is_told_of_and_written_again(
     catalog: Catalog, accounts: Accounts, what: str
 ) -> None:
@@ -197,7 +198,7 @@ TOKEN_CHANGES = {
 }
 
 
-@pytest.mark.parametrize("what", TOKEN_CHANGES)
+@on_one_each("what", [(what,) for what in TOKEN_CHANGES])
 def test_a_token_that_allows_something_else_than_the_log_says_is_revoked(
     catalog: Catalog,
     accounts: Accounts,

@@ -32,6 +32,7 @@ from registry.search.search import search
 from registry.storage.files import FileInfo
 from registry.tables.models import TREES
 from tests.registry.history.conftest import Push, files_of, puts
+from tests.support.sweeps import on_one_each
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 REF = AdapterRef.parse("ada/x")
@@ -97,9 +98,10 @@ def test_a_commit_that_removes_what_is_not_there_changes_nothing(
     assert catalog.history.resolve(repository, "main") == head
 
 
-@pytest.mark.parametrize(
-    "path", ["../x", "/x", "a//b", "a/./b", "", "a/", ".git/config", "a/.GIT/b", "a\0b", "a\\b"]
-)
+PATHS = ("../x", "/x", "a//b", "a/./b", "", "a/", ".git/config", "a/.GIT/b", "a\0b", "a\\b")
+
+
+@on_one_each("path", [(path,) for path in PATHS])
 def test_a_path_that_git_refuses_changes_nothing(
     catalog: Catalog, repository: Repository, push: Push, path: str
 ) -> None:
@@ -190,10 +192,10 @@ def test_branches_and_tags_are_made_once_and_can_go(
         history.delete_branch(repository, "main", "ada")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["", "a b", "a..b", ".a", "a/", "a.lock", "-a", "a~", "ab" * 20, "a\x7f", "x" * 245, "@"],
-)
+NAMES = ("", "a b", "a..b", ".a", "a/", "a.lock", "-a", "a~", "ab" * 20, "a\x7f", "x" * 245, "@")
+
+
+@on_one_each("name", [(name,) for name in NAMES])
 def test_names_that_git_refuses_are_refused(
     catalog: Catalog, repository: Repository, push: Push, name: str
 ) -> None:

@@ -49,30 +49,30 @@ def pages(catalog: Catalog, query: Query, reader: Reader) -> list[str]:
             return found
 
 
-@pytest.mark.parametrize("few", [0, 3])
+WORDS: tuple[tuple[tuple[str, ...], list[str]], ...] = (
+    (("r4",), ["r4"]),
+    (("ALICE/R4",), ["r4"]),
+    (("lice", "5"), ["r5"]),
+    (("/r",), [f"r{number}" for number in range(8, -1, -1)]),
+    (("alice", "r_"), []),
+    (("bob",), []),
+    (("r7",), ["r7"]),
+)
+
+
 def test_a_page_is_the_same_whether_words_are_looked_up_or_met(
-    shelf: Catalog, monkeypatch: pytest.MonkeyPatch, few: int
+    shelf: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "_FEW", few)
-    for words, expected in (
-        (("r4",), ["r4"]),
-        (("ALICE/R4",), ["r4"]),
-        (("lice", "5"), ["r5"]),
-        (("/r",), [f"r{number}" for number in range(8, -1, -1)]),
-        (("alice", "r_"), []),
-        (("bob",), []),
-        (("r7",), ["r7"]),
-    ):
+    for few, (words, expected) in product((0, 3), WORDS):
+        monkeypatch.setattr(listing, "_FEW", few)
         query = Query(words=words)
         assert pages(shelf, query, Reader(everything=True)) == expected, words
         assert pages(shelf, query, Reader()) == [one for one in expected if one != "r7"], words
 
 
-@pytest.mark.parametrize("few", [0, 3])
 def test_a_page_is_the_same_whether_a_tag_is_looked_up_or_met(
-    shelf: Catalog, monkeypatch: pytest.MonkeyPatch, few: int
+    shelf: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "_FEW", few)
     owner = Reader(everything=True)
     order = {
         "modified": list(range(8, -1, -1)),
@@ -80,9 +80,10 @@ def test_a_page_is_the_same_whether_a_tag_is_looked_up_or_met(
         "downloads": sorted(range(9), key=lambda number: (number * 5) % 9, reverse=True),
     }
     methods = ("lora", "seq_bn", "par_bn", "absent", None)
-    for sort, (place, method), task_type in product(
-        SORTS, enumerate(methods), ("ranking", "fill-mask", None)
+    for few, sort, (place, method), task_type in product(
+        (0, 3), SORTS, enumerate(methods), ("ranking", "fill-mask", None)
     ):
+        monkeypatch.setattr(listing, "_FEW", few)
         tags = () if method is None else (method, "adapter")
         query = Query(tags=tags, pipeline_tag=task_type, sort=sort)
         expected = [

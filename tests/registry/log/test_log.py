@@ -10,6 +10,7 @@ from registry.errors import AlteredLogError
 from registry.log.entry import Entry
 from registry.log.log import START
 from registry.maintenance.gc import collect_garbage
+from tests.support.sweeps import on_one_each
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")
@@ -101,8 +102,8 @@ def test_a_change_that_is_refused_is_not_told(catalog: Catalog, make_folder: Mak
     assert not catalog.log.records.has(2)
 
 
-@pytest.mark.parametrize(
-    ("statement", "problem"),
+@on_one_each(
+    "statement, problem",
     [
         ("UPDATE log SET actor = 'eve' WHERE sequence = 3", "Entry 3 was altered"),
         ("UPDATE log SET details = '{}' WHERE sequence = 4", "Entry 4 was altered"),

@@ -14,6 +14,7 @@ from registry.accounts.tokens import Tokens
 from registry.history.repositories import Visibility
 from tests.support.asgi import Answer, Ask
 from tests.support.people import People
+from tests.support.sweeps import on_one_each
 
 
 def create(asks: Ask, name: str, *, by: str | None, **more: Any) -> Answer:
@@ -29,25 +30,25 @@ def delete(asks: Ask, name: str, *, by: str | None, **more: Any) -> Answer:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "by", "status"),
-    [
-        ("mine", "alice", 200),
-        ("alice/mine", "alice", 200),
-        ("alice/mine", "bob", 403),
-        ("alice/mine", "alice reads", 403),
-        ("alice/mine", None, 401),
-        ("acme/ours", "alice", 200),
-        ("acme/ours", "carol", 403),
-        ("acme/ours", "bob", 403),
-        ("acme/ours", "root", 200),
-        ("acme/ours", "root writes", 403),
-        ("nobody/theirs", "alice", 403),
-        ("nobody/theirs", "root", 403),
-        ("alice/.hidden", "alice", 400),
-        ("alice/a b", "alice", 400),
-    ],
+MAKING = (
+    ("mine", "alice", 200),
+    ("alice/mine", "alice", 200),
+    ("alice/mine", "bob", 403),
+    ("alice/mine", "alice reads", 403),
+    ("alice/mine", None, 401),
+    ("acme/ours", "alice", 200),
+    ("acme/ours", "carol", 403),
+    ("acme/ours", "bob", 403),
+    ("acme/ours", "root", 200),
+    ("acme/ours", "root writes", 403),
+    ("nobody/theirs", "alice", 403),
+    ("nobody/theirs", "root", 403),
+    ("alice/.hidden", "alice", 400),
+    ("alice/a b", "alice", 400),
 )
+
+
+@on_one_each("name, by, status", MAKING, ids=[f"{name}-{by}" for name, by, _ in MAKING])
 def test_repositories_are_made_by_who_may_write_for_their_owner(
     asks: Ask, name: str, by: str | None, status: int
 ) -> None:

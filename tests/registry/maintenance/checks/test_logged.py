@@ -8,11 +8,13 @@ from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, Folder
 from registry.errors import AlteredRowsError
+from registry.maintenance.checks.logged import check_logged
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import collect_garbage
 from registry.maintenance.rebuild import rebuild
 from tests.registry.maintenance.conftest import ONE, texts
 from tests.support.rows import rows_of, without_ids
+from tests.support.sweeps import on_one_each
 
 OF_ONE = "(SELECT id FROM repositories WHERE folded = 'alice/one')"
 PARTS = ("files", "metrics", "tags", "origins", "refs", "listings")
@@ -85,43 +87,52 @@ CHANGES = {
         ["INSERT INTO origins SELECT id, '/elsewhere' FROM revisions WHERE number = 7"],
         "its origin should be none",
     ),
-    "a version": (gone(8), "there are no rows of it"),
-    "the first version": (gone(1), "there are no rows of it"),
 }
 
 
-@pytest.mark.parametrize("what", CHANGES)
+@on_one_each("what", [(what,) for what in CHANGES])
 def test_what_the_log_tells_otherwise_is_told_of_and_written_again(
     busy: Catalog, what: str
 ) -> None:
     before, versions = without_ids(rows_of(busy)), busy.versions(ONE)
     statements, problem = CHANGES[what]
-    lost = {"a version": 8, "the first version": 1}.get(what)
     with busy.database.write() as connection:
-        if lost is not None:
-            _forget_text(connection, lost)
         for statement in statements:
+            connection.execute(text(statement))
+    found = [*check_logged(busy, repair=False)]
+    assert problem in "\n".join(finding.text for finding in found)
+    assert {finding.about for finding in found} == {AlteredRowsError}
+    assert {finding.state for finding in check_logged(busy, repair=True)} == {"repaired"}
+    assert [*check_logged(busy, repair=False)] == []
+    assert busy.versions(ONE) == versions
+    after = without_ids(rows_of(busy))
+    for table in (
+        "revisions",
+        "refs",
+        "files",
+        "metrics",
+        "tags",
+        "parents",
+        "listings",
+        "origins",
+    ):
+        assert sorted(map(str, after[table])) == sorted(map(str, before[table])), table
+
+
+@pytest.mark.parametrize("lost", [1, 8])
+def test_a_version_whose_rows_are_lost_is_told_of_and_comes_back(busy: Catalog, lost: int) -> None:
+    versions = busy.versions(ONE)
+    with busy.database.write() as connection:
+        _forget_text(connection, lost)
+        for statement in gone(lost):
             connection.execute(text(statement))
     report = check_registry(busy, full=True)
     assert report.status == 2
-    assert problem in texts(report)
+    assert "there are no rows of it" in texts(report)
     assert any(finding.about is AlteredRowsError for finding in report.findings)
     assert check_registry(busy, full=True, repair=True).status == 1
     assert check_registry(busy, full=True).status == 0
     assert busy.versions(ONE) == versions
-    if lost is None:  # what comes back comes after the others, as if it were published now
-        after = without_ids(rows_of(busy))
-        for table in (
-            "revisions",
-            "refs",
-            "files",
-            "metrics",
-            "tags",
-            "parents",
-            "listings",
-            "origins",
-        ):
-            assert sorted(map(str, after[table])) == sorted(map(str, before[table])), table
 
 
 def _forget_text(connection: object, number: int) -> None:

@@ -7,6 +7,7 @@ from registry import AdapterRef, Catalog, DatabaseError, Folder, Version
 from registry.maintenance.fsck import check_registry
 from registry.search.search import search
 from tests.registry.maintenance.conftest import damage, texts
+from tests.support.sweeps import on_one_each
 
 REF = AdapterRef.parse("alice/sst2")
 
@@ -16,8 +17,8 @@ def version(stack: Version) -> Version:
     return stack
 
 
-@pytest.mark.parametrize(
-    ("statement", "table"),
+@on_one_each(
+    "statement, table",
     [
         ("UPDATE revisions SET task = 'other' WHERE kind = 'stack'", "revisions"),
         ("UPDATE revisions SET size = 1 WHERE kind = 'stack'", "revisions"),
@@ -77,15 +78,15 @@ def test_a_search_index_out_of_step_is_made_anew(catalog: Catalog, version: Vers
     assert search(catalog, text="sst2").items == (version,)
 
 
-@pytest.mark.parametrize(
+@on_one_each(
     "statement",
     [
-        "DELETE FROM listings WHERE kind = 'stack'",
-        "UPDATE listings SET score = 0.9 WHERE kind = 'stack'",
-        "UPDATE listings SET downloads = 7 WHERE kind = 'stack'",
-        "UPDATE listings SET task = 'other' WHERE kind = 'stack'",
-        "UPDATE listings SET owner = 'bob' WHERE kind = 'stack'",
-        "UPDATE listings SET owner = NULL WHERE kind = 'stack'",
+        ("DELETE FROM listings WHERE kind = 'stack'",),
+        ("UPDATE listings SET score = 0.9 WHERE kind = 'stack'",),
+        ("UPDATE listings SET downloads = 7 WHERE kind = 'stack'",),
+        ("UPDATE listings SET task = 'other' WHERE kind = 'stack'",),
+        ("UPDATE listings SET owner = 'bob' WHERE kind = 'stack'",),
+        ("UPDATE listings SET owner = NULL WHERE kind = 'stack'",),
     ],
 )
 def test_adapters_are_listed_again_as_they_are(
