@@ -74,6 +74,7 @@ def compositions(
             "row": row.name,
             **{column: _ratio(timings.get((row, column))) for column in columns},
             **_launches(timings[row, "hubkit"]),
+            **_in_graphs({column: timings.get((row, column)) for column in columns}),
             "over": row.reference,
             "seconds": median(one.reference for one in timings[row, "hubkit"]),
         }
@@ -115,6 +116,20 @@ def _launches(timings: list[Timing]) -> dict[str, float]:
         return {}
     bare, own = zip(*counts, strict=True)
     return {"launches a layer": median(own), "bare launches a layer": median(bare)}
+
+
+def _in_graphs(timings: dict[str, list[Timing] | None]) -> dict[str, float]:
+    """Times over the bare model, where both run as a CUDA graph."""
+    found = {
+        column: [one.in_graph for one in measured if one.in_graph is not None]
+        for column, measured in timings.items()
+        if measured is not None
+    }
+    return {
+        f"{column}, in a graph": median(own / bare for bare, own in pairs)
+        for column, pairs in found.items()
+        if pairs
+    }
 
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:

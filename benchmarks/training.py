@@ -56,13 +56,14 @@ def rows_of(layers: int) -> list[tuple[str, Row]]:
     ]
 
 
-def _in_process(name: str, threads: int, row: Row, texts: int, count: int) -> Epochs:
+def _in_process(name: str, device: str, threads: int, row: Row, texts: int, count: int) -> Epochs:
     torch.set_num_threads(threads)
-    return epochs(Hubkit(base_model(name, "cpu")), row, texts, count)
+    return epochs(Hubkit(base_model(name, device)), row, texts, count)
 
 
 @click.command(help=__doc__)
 @click.option("--model", "name", help=f"Folder of the base model, or {BASE_SIZED}.")
+@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
 @click.option("--texts", default=128, show_default=True, type=click.IntRange(1))
 @click.option("--epochs", "count", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
@@ -72,6 +73,7 @@ def _in_process(name: str, threads: int, row: Row, texts: int, count: int) -> Ep
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
 def main(
     name: str | None,
+    device: str,
     texts: int,
     count: int,
     threads: int,
@@ -80,6 +82,8 @@ def main(
     peft_python: str | None,
     as_json: bool,
 ) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError("This machine has no GPU that torch can use.")
     torch.set_num_threads(threads)
     name = name or packaged_model()
     pythons = {"adapters": adapters_python, "peft": peft_python}
@@ -88,9 +92,11 @@ def main(
     for library, row in rows_of(layers):
         if library == "hubkit":
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                measured = pool.submit(_in_process, name, threads, row, texts, count).result()
+                measured = pool.submit(
+                    _in_process, name, device, threads, row, texts, count
+                ).result()
         elif (python := pythons[library]) is not None:
-            with Peer(library, python, name, "cpu") as peer:
+            with Peer(library, python, name, device) as peer:
                 answer = peer.epochs(row, texts, count)
             assert answer is not None
             measured = answer
@@ -102,7 +108,14 @@ def main(
         listed = [{"library": one, "row": r.name, **asdict(m)} for one, r, m in found]
         print(json.dumps({"epochs": listed, "each": each}))
         return
-    table = Table("", "", "examples a processor second", "times", "peak, MiB", "loss of each epoch")
+    table = Table(
+        "",
+        "",
+        f"examples a {'processor ' if device == 'cpu' else ''}second",
+        "times",
+        "peak, MiB",
+        "loss of each epoch",
+    )
     first: dict[tuple[str, str], float] = {}
     for library, row, measured in found:
         spent = sum(measured.seconds)

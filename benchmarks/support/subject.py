@@ -39,11 +39,13 @@ class Timing:
         reference: Seconds of what the row is compared with.
         variant: Seconds of the row.
         launches: Kernels a layer that each of the two launches on a GPU.
+        in_graph: Seconds of each of the two as one CUDA graph.
     """
 
     reference: float
     variant: float
     launches: tuple[float, float] | None = None
+    in_graph: tuple[float, float] | None = None
 
 
 class Subject(ABC):
@@ -114,8 +116,12 @@ def measure(subject: Subject, row: Row) -> Timing:
         if row.step != "forward":
             return Timing(reference, _training_seconds(subject, row, forward, ids))
         variant, launches = _timed(subject, forward, ids)
+        # Rows are chosen on the processor, which a graph cannot hold.
+        in_graph = None if row.kind in ("batch", "parallel") else _in_graph(forward, ids)
     both = None if launched is None or launches is None else (launched, launches)
-    return Timing(reference, variant, both)
+    bare = None if in_graph is None else _in_graph(subject.bare, ids)
+    graphs = None if in_graph is None or bare is None else (bare, in_graph)
+    return Timing(reference, variant, both, graphs)
 
 
 def seconds(step: Callable[[], object]) -> float:
@@ -143,6 +149,27 @@ def _timed(subject: Subject, forward: Forward, ids: Tensor) -> tuple[float, floa
         if event.device_type == DeviceType.CUDA and not event.name.startswith("Mem")
     ]
     return spent, len(kernels) / subject.bare.config.num_hidden_layers
+
+
+@torch.inference_mode()
+def _in_graph(forward: Forward, ids: Tensor) -> float | None:
+    """Seconds of a forward pass that the GPU repeats by itself, as a CUDA graph; None where it
+    waits for the processor in between."""
+    if ids.device.type != "cuda":
+        return None
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        forward(ids)
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            forward(ids)
+    except RuntimeError:
+        return None
+    graph.replay()
+    return seconds(graph.replay)
 
 
 def _training_seconds(subject: Subject, row: Row, forward: Forward, ids: Tensor) -> float:
