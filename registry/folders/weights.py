@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from registry.errors import FolderError
 from registry.folders.safetensors import read_header
-from registry.storage.files import FileInfo, open_file
-from registry.storage.place import Place
+from registry.folders.source import Source, open_source
+from registry.storage.files import FileInfo
 
 # By dtype: how many bytes a number has, and the bits that are all ones in what is not finite. They
 # are the highest but for the sign, so that one more than all ones carries into the sign.
@@ -39,7 +39,7 @@ class Weights:
     changes_nothing: bool
     not_finite: str | None
 
-    def require_finite(self, path: Place) -> None:
+    def require_finite(self, path: Source) -> None:
         """Make sure that the file, which is at `path`, holds neither NaN nor infinity.
 
         Raises:
@@ -53,7 +53,7 @@ class Weights:
             )
 
 
-def examine_weights(path: Place) -> Weights:
+def examine_weights(path: Source) -> Weights:
     """Hash a safetensors file, and look at each of its numbers.
 
     Raises:
@@ -63,7 +63,7 @@ def examine_weights(path: Place) -> Weights:
     """
     tensors = read_header(path)
     digest, zeros, not_finite = hashlib.sha256(), set(), None
-    with open_file(path) as stream:
+    with open_source(path) as stream:
         head = stream.read(8)
         head += stream.read(int.from_bytes(head, "little"))
         digest.update(head)
@@ -99,7 +99,11 @@ def _are_zero(numbers: bytes, size: int) -> bool:
 
 
 def _are_finite(numbers: bytes, size: int, mark: int) -> bool:
-    """Tell it of all numbers at once, as the digits of one large number."""
+    # Only numbers near the largest have the upper ones of these bits; mostly there are none.
+    upper, tops = mark >> (8 * (size - 1)), numbers[size - 1 :: size]
+    if not any(byte in tops for byte in range(256) if byte & upper == upper):
+        return True
+    # Tell it of all numbers at once, as the digits of one large number.
     ones = int.from_bytes((1).to_bytes(size, "little") * (len(numbers) // size), "little")
     lowest = mark & -mark
     carried = (int.from_bytes(numbers, "little") & ones * mark) + ones * lowest

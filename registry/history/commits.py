@@ -181,7 +181,7 @@ def load_commit(connection: Connection, id: int) -> Commit:
 def load_commits(connection: Connection, ids: Sequence[int]) -> dict[int, Commit]:
     """Return the commits of some rows by their ids."""
     rows = connection.execute(_COMMITS.where(COMMITS.c.id.in_(ids)))
-    return {row.id: _commit(row) for row in rows}
+    return {row.id: _commit(row) for row in rows.all()}
 
 
 def find_commit(connection: Connection, repository_id: int, oid: str) -> Commit | None:

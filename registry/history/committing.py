@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,8 +24,9 @@ from registry.errors import (
     StaleParentError,
     StorageError,
 )
-from registry.folders import Given, read_tree
+from registry.folders import Folder, Given, read_tree
 from registry.folders.card import Card
+from registry.folders.weights import examine_weights
 from registry.history.cards import Facts, facts_of, read_card_of, write_listing
 from registry.history.changes import Change, Put, apply
 from registry.history.commits import (
@@ -55,7 +57,7 @@ from registry.manifest import Manifest
 from registry.storage.blobs import BlobStore
 from registry.storage.files import FileInfo
 from registry.store import Store
-from registry.tables.models import LOG, REPOSITORIES
+from registry.tables.models import LOG, REPOSITORIES, REVISIONS
 from registry.tables.record import (
     MAX_GIVEN_NUMBER,
     Publication,
@@ -64,6 +66,10 @@ from registry.tables.record import (
     require_publishable,
 )
 from registry.tables.versions import load_version
+
+LOOKED_AT = 256 * 1024 * 1024
+"""Bytes of weights whose numbers are looked at when they come, which takes about a millisecond a
+MiB."""
 
 _TRIES = 100
 
@@ -143,8 +149,8 @@ class Committer:
             if tree == before:
                 return head
             is_version = repository.kind == "model" and (branch == MAIN or number is not None)
-            content = self._read(repository, tree, is_version)
             new = {change.file.sha256 for change in changes if isinstance(change, Put)}
+            content = self._read(repository, tree, new if is_version else None)
             wanted = _Committing(
                 repository, branch, head, content, new, message, parent, number, actor, readable
             )
@@ -179,7 +185,9 @@ class Committer:
         manifest, reason = None, None
         try:
             files = self._convert(self._blobs, {file.path: file.info for file in tree.files}, named)
-            manifest = read_tree(self._blobs, files, named, _UNASKED).manifest
+            folder = read_tree(self._blobs, files, named, _UNASKED)
+            _require_finite(folder, {info.sha256 for info in files.values()})
+            manifest = folder.manifest
             store_contents(self._blobs, manifest.to_json())
         except (StorageError, DatabaseError):
             raise
@@ -320,13 +328,22 @@ class Committer:
             )
         return None
 
-    def _read(self, repository: Repository, tree: Tree, is_version: bool) -> _Content:
-        """Look at what a commit would hold, and store what a version needs beside its files."""
+    def _read(self, repository: Repository, tree: Tree, new: set[str] | None) -> _Content:
+        """Look at what a commit would hold, and store what a version needs beside its files.
+
+        Args:
+            repository: Whose commit.
+            tree: Its files.
+            new: The digests of those that it brings; None if it can hold no version.
+        """
         manifest, reason = None, None
         files = {file.path: file.info for file in tree.files}
-        if is_version:
+        if new is not None:
             try:
-                manifest = read_tree(self._blobs, files, repository.full_name, _UNASKED).manifest
+                folder = read_tree(self._blobs, files, repository.full_name, _UNASKED)
+                _require_parents_once(folder)
+                _require_finite(folder, new)
+                manifest = folder.manifest
             except DamagedBlobError:
                 raise
             except PickledWeightsError as error:
@@ -357,6 +374,38 @@ class _Committing:
     readable: Callable[[Connection, Manifest], bool] | None
 
 
+def _require_parents_once(folder: Folder) -> None:
+    """Refuse what is made of the same adapter twice, which nothing could run.
+
+    Raises:
+        FolderError: It is.
+    """
+    parents = folder.manifest.parents
+    counts = Counter(parent.digest for parent in parents)
+    for parent in parents:
+        if counts[parent.digest] > 1:
+            raise FolderError(
+                f"{folder.path} is made of {parent.ref} twice; expected each adapter once.",
+                parent.ref,
+            )
+
+
+def _require_finite(folder: Folder, among: Collection[str]) -> None:
+    """Refuse weights with NaN or infinity.
+
+    Args:
+        folder: The version.
+        among: The digests of those that are looked at, if they are not too large for that.
+
+    Raises:
+        FolderError: Some hold it.
+    """
+    for path, info in folder.manifest.files.items():
+        is_looked_at = info.sha256 in among and info.size <= LOOKED_AT
+        if is_looked_at and path.endswith(".safetensors"):
+            examine_weights(folder.path / path).require_finite(folder.path / path)
+
+
 def _require_never_other(
     connection: Connection, repository: Repository, manifest: Manifest, number: int | None
 ) -> None:
@@ -368,6 +417,9 @@ def _require_never_other(
     following = connection.scalar(select(REPOSITORIES.c.next_number).where(of_repository)) or 0
     if number is None or number >= following:
         return  # nothing ever had it
+    holds = (REVISIONS.c.repository_id == repository.id, REVISIONS.c.number == number)
+    if connection.scalar(select(REVISIONS.c.id).where(*holds)) is not None:
+        return  # what has it now is told from this one as always
     entries = connection.scalars(
         select(LOG.c.details)
         .where(LOG.c.folded == repository.ref.folded, LOG.c.action == "publish")

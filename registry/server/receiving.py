@@ -142,8 +142,12 @@ async def pieces_of(receive: Receive, size: int) -> AsyncIterator[bytes]:
             raise ClientDisconnect from error
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        held += message.get("body", b"")
+        body = message.get("body", b"")
         more = message.get("more_body", False)
+        if not held and len(body) >= size:  # as the server mostly has them: no byte is copied
+            yield body
+            continue
+        held += body
         if len(held) >= size:
             yield bytes(held)
             held.clear()

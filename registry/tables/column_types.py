@@ -53,13 +53,13 @@ class ColumnType(TypeDecorator[Value]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
         """Read a value; one that does not fit is damage."""
-        process = super().result_processor(dialect, coltype)
+        process, fits = super().result_processor(dialect, coltype), self.fits
 
         def checked(value: Any) -> Any:
             if value is None:
                 return None
             try:
-                if self.fits(value):
+                if fits(value):
                     return value if process is None else process(value)
             except (TypeError, ValueError):
                 pass

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import math
 import shutil
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import HfApi, constants
 
 from hubkit.composing.combine import publish_stack
@@ -86,15 +89,34 @@ def test_what_the_stock_client_pushed_is_version_1(
     assert here.manifest_digest == hub.catalog.resolve(here.ref).manifest_digest
 
 
-def test_weights_that_the_hub_converted_come_as_it_has_them(catalog: Catalog, hub: Hub) -> None:
-    repo = hub.create("bob/old")
+def convert_what_bob_pushes(hub: Hub, files: dict[str, bytes]) -> None:
+    """Make bob/old of files with pickled weights, as a hub does that converts these."""
+    hub.create("bob/old")
     converting = History(hub.catalog.store, convert_blobs)
     hub.served.__dict__["history"] = converting
-    repo = hub.repos["bob/old"]
-    repo.put({path.name: path.read_bytes() for path in (BERT / "seq_bn" / "a").iterdir()})
+    hub.repos["bob/old"].put(files)
     (pending,) = converting.pending()
     assert pending[1].reason == PENDING
     converting.convert(*pending)
+
+
+def test_pickled_weights_that_are_not_finite_make_no_version(hub: Hub) -> None:
+    files = {path.name: path.read_bytes() for path in (BERT / "seq_bn" / "a").iterdir()}
+    name = "pytorch_adapter.bin"
+    tensors = torch.load(io.BytesIO(files[name]), weights_only=True)
+    next(iter(tensors.values())).view(-1)[0] = math.nan
+    changed = io.BytesIO()
+    torch.save(tensors, changed)
+    convert_what_bob_pushes(hub, {**files, name: changed.getvalue()})
+    head = hub.history.head(AdapterRef.parse("bob/old"))
+    assert head is not None
+    assert head.version is None
+    assert "holds NaN or infinity" in str(head.reason)
+
+
+def test_weights_that_the_hub_converted_come_as_it_has_them(catalog: Catalog, hub: Hub) -> None:
+    files = {path.name: path.read_bytes() for path in (BERT / "seq_bn" / "a").iterdir()}
+    convert_what_bob_pushes(hub, files)
     here = pull(catalog, hub, "bob/old@1")
     assert here.manifest_digest == hub.catalog.resolve(here.ref).manifest_digest
     assert set(catalog.manifest(here).files) == {"adapter_config.json", "adapter.safetensors"}

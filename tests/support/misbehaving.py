@@ -53,7 +53,7 @@ class MisbehavingHub(Hub):
         """Keep files and nothing else, as the hubs of others do: no commit is a version."""
         committer = self.history._committer
         read = committer._read
-        committer._read = lambda of, tree, _: read(of, tree, False)  # type: ignore[method-assign]
+        committer._read = lambda of, tree, _: read(of, tree, None)  # type: ignore[method-assign]
 
 
 def about(path: str, lie: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -1,5 +1,9 @@
 """What a hub can be asked of the history of repositories, and told."""
 
+import json
+import math
+import re
+import struct
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +26,8 @@ from registry.errors import (
     StaleParentError,
     VersionNotFoundError,
 )
+from registry.folders.weights import Weights, examine_weights
+from registry.history import committing
 from registry.history.changes import Put, Remove, RemoveFolder
 from registry.history.git import blob_id, commit_id, tree_id
 from registry.history.repositories import Repository
@@ -215,6 +221,73 @@ def test_a_fusion_of_what_is_not_there_is_listed_by_its_files_alone(
     facts = catalog.history.facts(repository)
     assert (facts.pipeline_tag, facts.tags) == (None, ())
     assert facts == catalog.history.facts_at(repository, commit)
+
+
+def test_what_is_made_of_the_same_adapter_twice_is_no_version(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    made = catalog.publish(AdapterRef.parse("ada/part"), make_folder())
+    other = catalog.publish(AdapterRef.parse("ada/other"), make_folder())
+    one, two = (Parent(ref=str(v.ref), digest=v.manifest_digest) for v in (made, other))
+    again = Parent(ref="ada/alias@1", digest=one.digest)
+    commit = push(files_of(make_folder(kind="fusion", parents=[one, two, again])))
+    assert commit.version is None
+    assert commit.reason == ("ada/x is made of ada/part@1 twice; expected each adapter once.")
+    assert push(files_of(make_folder(kind="fusion", parents=[one, two]))).version == 1
+
+
+def weights_of(*numbers: float, dtype: str = "F32") -> bytes:
+    """What PEFT saves of a layer, in which these numbers are."""
+    content = struct.pack(f"<{len(numbers)}f", *numbers)
+    shapes = {"lora_A": [1, len(numbers)], "lora_B": [len(numbers), 1]}
+    header, start = {}, 0
+    for name, shape in shapes.items():
+        end = start + len(content)
+        tensor = f"base_model.model.encoder.layer.0.attention.self.query.{name}.weight"
+        header[tensor] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+        start = end
+    told = json.dumps(header).encode()
+    return len(told).to_bytes(8, "little") + told + content * 2
+
+
+CONFIG = json.dumps(
+    {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["query"]}
+    | {"base_model_name_or_path": "team/bert", "task_type": "FEATURE_EXTRACTION"}
+).encode()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_kept_and_make_no_version(
+    catalog: Catalog, push: Push, number: float
+) -> None:
+    weights = {"adapter_config.json": CONFIG, "adapter_model.safetensors": weights_of(1.0, number)}
+    commit = push(weights)
+    assert commit.version is None
+    assert re.search(
+        r"^ada/x/adapter_model\.safetensors: the tensor .* NaN or inf", commit.reason or ""
+    )
+    assert "adapter_model.safetensors" in {f.path for f in catalog.history.tree(commit).files}
+    assert push({"adapter_model.safetensors": weights_of(1.0, 2.0)}).version == 1
+
+
+def test_only_weights_that_come_with_a_commit_are_looked_at_and_none_that_are_too_large(
+    push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+
+    def noted(path: object) -> Weights:
+        looked_at.append(str(path))
+        return examine_weights(path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(committing, "examine_weights", noted)
+    weights = weights_of(1.0, 2.0)
+    assert push({"adapter_config.json": CONFIG, "adapter_model.safetensors": weights}).version == 1
+    assert looked_at == ["ada/x/adapter_model.safetensors"]
+    assert push({"README.md": b"# Words"}).version == 2
+    assert len(looked_at) == 1
+    monkeypatch.setattr(committing, "LOOKED_AT", len(weights) - 1)
+    assert push({"adapter_model.safetensors": weights_of(1.0, math.nan)}).version == 3
+    assert len(looked_at) == 1
 
 
 def test_an_adapter_on_main_becomes_a_version_with_a_tag(
