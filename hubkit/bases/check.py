@@ -8,7 +8,8 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.image_processing_utils import BaseImageProcessor
 
-from hubkit.bases.describe import describe
+from hubkit.bases.compare import compare
+from hubkit.bases.describe import describe, describe_base_model
 from hubkit.bases.known import expected_base, known_bases, require_known_base
 from registry import Manifest, Version
 from registry.manifest import BaseModelInfo
@@ -47,5 +48,10 @@ def require_known_model(
     """
     expected = expected_base(manifest, known_bases(home, version))
     found = describe(model, processor, like=expected, own=own)
+    if expected.architecture != found.architecture and not compare(expected, found).same:
+        # Some classes load a part of the base model alone, such as its encoder.
+        whole = describe_base_model(base, found.revision)
+        if whole.architecture == expected.architecture:
+            found = whole
     require_known_base(home, version, manifest, found, base=base, allow_mismatch=allow_mismatch)
     return found

@@ -20,16 +20,24 @@ from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.load import load_published, require_labels
 from hubkit.adapters.mix import MIX_WEIGHTS, LearnedMix
 from hubkit.adapters.older import completed
+from hubkit.bases.load import load_for_head
+from hubkit.bases.parts import parts_of
 from hubkit.formats.adapterhub.names import family
 from hubkit.formats.heads import FLEXIBLE, Head, described, is_kept_only, read_head
 from hubkit.methods.table import METHODS
 from hubkit.models.fit import Fitting, has_sites
 from hubkit.models.flexible_head import shapes_by_width, with_flexible_head
-from hubkit.models.head import head_tensors, missing_beside
+from hubkit.models.head import head_tensors, missing_beside, outlet_tensors
 from hubkit.models.peft import runs_through_peft, try_peft
 from hubkit.tasks.table import TASK_TYPES
 from registry import Catalog, Manifest
-from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean
+from registry.errors import (
+    AdapterError,
+    BaseModelMismatchError,
+    FolderError,
+    UnsupportedModelError,
+    did_you_mean,
+)
 from registry.folders.bounded import shown
 from registry.folders.configs import read_config
 from registry.folders.contents import listed
@@ -61,6 +69,8 @@ _PEFT_SHAPES = {
 _PEFT_NAME = re.compile(
     rf"base_model\.model\.(?P<module>.+?)(\.base_layer)*\.(?P<leaf>{'|'.join(_PEFT_SHAPES)})"
 )
+_MAY_LACK = ("pooler",)
+"""The parts of its backbone that a base model may lack."""
 # What says which modules a LoRA is put at.
 _TARGETING = (
     *("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform"),
@@ -112,6 +122,11 @@ def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]
         _check_head(folder, manifest, base)
     if is_kept_only(folder):
         notes.append("Kept, not run by hubkit: a head of a type that AdapterHub's library runs.")
+    elif base is not None and (task := TASK_TYPES.get(manifest.task_type or "")) is not None:
+        try:
+            task.load_class(str(base))
+        except UnsupportedModelError as error:
+            notes.append(f"hubkit attaches it, and does not load it to predict: {error}")
     return notes
 
 
@@ -262,6 +277,8 @@ def _check_peft(folder: Place, manifest: Manifest, base: Path) -> list[str]:
     if trained_in is not None:
         composed = manifest.method.type == "lora"
         _require_saved_modules(folder, whole, trained_in, composed=composed)
+        if manifest.head is not None:
+            _require_rest_of_head(folder, whole, trained_in, base, manifest)
         # A variant, such as one that repeats layers, may put them elsewhere.
         if adapted and manifest.method.type != "lora_variant":
             _require_all_layers(folder, adapted, trained_in)
@@ -324,6 +341,36 @@ def _require_saved_modules(
             "in a module that was trained as a whole. Save the adapter again, with all that was "
             "trained.",
             missing,
+        )
+
+
+def _require_rest_of_head(
+    folder: Place, paths: Collection[str], model: PreTrainedModel, base: Path, manifest: Manifest
+) -> None:
+    """Make sure that the base model has all that the weights lack of the head of their model.
+
+    PEFT saves some modules of a head by itself, and others only where it is told to: what started
+    at random is then lost.
+    """
+    tensors, own = model.state_dict(keep_vars=True), head_tensors(model)
+    found = {place for path in paths if (place := _place(path, tensors)) is not None}
+    brought = {id(tensors[name]) for name in found}
+    doubtful = []
+    for name, tensor in {**own, **outlet_tensors(model)}.items():
+        (part,) = parts_of([name], model.base_model_prefix)
+        # A base model is not taken without its backbone, and is told by the parts that it has.
+        told = part in manifest.base_model.parts or (name not in own and part not in _MAY_LACK)
+        if id(tensor) not in brought and not told:
+            doubtful.append(name)
+    if not doubtful:
+        return  # mostly, so that the base model is not loaded
+    _, new = load_for_head(str(base), type(model), config=model.config)
+    if lost := [name for name in doubtful if name in new]:
+        raise AdapterError(
+            f"Neither {folder / PEFT.weights} nor the base model has {listed(lost)}, which a "
+            f"{type(model).__name__} has in its head: what was there in training is lost. Save the "
+            "adapter again, with its whole head in modules_to_save.",
+            lost,
         )
 
 

@@ -50,7 +50,13 @@ def task_type(name: str | None, adapter: str) -> TaskType[Any]:
     """
     if name in TASK_TYPES:
         return TASK_TYPES[name]
+    if name is None:
+        raise AdapterError(
+            f"{adapter} names no task type, so that nothing says what is to be predicted. Publish "
+            "it again with one: a folder of PEFT has it in adapter_config.json, as its task_type. "
+            "Or attach it to a model of your own with hubkit.load_composition and hubkit.attach."
+        )
     raise AdapterError(
-        f"{adapter} has the task type {name or 'none'}; hubkit runs {', '.join(TASK_TYPES)}. "
+        f"{adapter} has the task type {name}; hubkit runs {', '.join(TASK_TYPES)}. "
         "Load it with hubkit.Adapter.load and hubkit.attach to run it in a model of your own."
     )

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import ViTConfig, ViTModel
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+    ViTConfig,
+    ViTModel,
+)
 
+import hubkit
 from hubkit import Adapter
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog
-from registry.errors import AdapterError, BaseModelMismatchError, HubkitError
-from tests.support.models import tiny_config, tiny_model
+from registry.errors import (
+    AdapterError,
+    BaseModelMismatchError,
+    HubkitError,
+    NotFoundError,
+    OtherBaseError,
+)
+from tests.support.models import base_folder, tiny_config, tiny_inputs, tiny_model
 
 NAME = AdapterRef(None, "it")
 Tensors = dict[str, Tensor]
@@ -209,3 +226,94 @@ def test_the_names_of_transformers_4_fit_a_vision_transformer(
     dora = lora(tmp_path / "dora", old | vectors, target_modules=["query"], use_dora=True, **plain)
     with pytest.raises(AdapterError, match="fits no module of a ViTModel"):
         publish_folder(catalog, dora, NAME, base=str(tmp_path / "base"), task="t")
+
+
+def trained(folder: Path, model: PreTrainedModel, **options: Any) -> Path:
+    """What PEFT saves of a LoRA for a model, the head that it adds included."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own use of transformers
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, lora_alpha=4, **options))
+    for number, (_, parameter) in enumerate(adapted.named_parameters()):
+        if parameter.requires_grad:
+            parameter.data = torch.randn(
+                parameter.shape, generator=torch.Generator().manual_seed(number)
+            )
+    adapted.save_pretrained(folder)
+    return folder
+
+
+@torch.no_grad()
+def run_by_peft(model: PreTrainedModel, folder: Path) -> Tensor:
+    """The logits that PEFT computes with an adapter's folder."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = peft.PeftModel.from_pretrained(model, folder).eval()
+    logits: Tensor = adapted(**tiny_inputs()).logits
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("architecture", "saved_from", "targets", "lost"),
+    [
+        ("deberta-v2", AutoModel, ["query_proj"], "pooler.dense.weight"),
+        ("modernbert", AutoModel, ["Wqkv"], "head.dense.weight"),
+        ("bert", AutoModelForMaskedLM, ["query"], "bert.pooler.dense.weight"),
+        ("deberta-v2", AutoModelForSequenceClassification, ["query_proj"], None),
+        ("modernbert", AutoModelForMaskedLM, ["Wqkv"], None),
+        ("bert", AutoModel, ["query"], None),
+    ],
+)
+def test_what_peft_did_not_save_of_a_head_is_in_the_base_model_or_was_lost(
+    architecture: str,
+    saved_from: Any,
+    targets: list[str],
+    lost: str | None,
+    catalog: Catalog,
+    tmp_path: Path,
+) -> None:
+    base = base_folder(tmp_path / "base", architecture, saved_from)
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+    folder = trained(tmp_path / "a", model, target_modules=targets, task_type="SEQ_CLS")
+    options: dict[str, Any] = {"base": str(base), "task": "t", "labels": ("a", "b")}
+    if lost is not None:
+        with pytest.raises(AdapterError, match=rf"Neither .* nor the base model has .*{lost}"):
+            publish_folder(catalog, folder, NAME, **options)
+        with pytest.raises(NotFoundError):
+            catalog.resolve(NAME)
+        return
+    publish_folder(catalog, folder, NAME, **options)
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+    with torch.no_grad():
+        ours = hubkit.load(NAME, catalog=catalog).model(**tiny_inputs()).logits
+        torch.testing.assert_close(ours, run_by_peft(model, folder))
+
+
+def test_an_adapter_of_the_encoder_alone_is_held_to_the_whole_base_model(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base", "t5")
+    model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2)
+    folder = trained(tmp_path / "a", model, target_modules=["q", "v"], task_type="TOKEN_CLS")
+    version = publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("O", "B-x"))
+    assert catalog.manifest(version).base_model.architecture == "T5Model"
+    model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2)
+    with torch.no_grad():
+        ours = hubkit.load(NAME, catalog=catalog).model(**tiny_inputs()).logits
+        torch.testing.assert_close(ours, run_by_peft(model, folder))
+    other = base_folder(tmp_path / "other", "t5", seed=1)
+    with pytest.raises(OtherBaseError, match="the weights"):
+        hubkit.load(NAME, base=str(other), catalog=catalog)
+
+
+def test_a_base_model_that_cannot_do_the_task_is_noted(
+    catalog: Catalog, tmp_path: Path, base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_folder(
+        catalog,
+        lora(tmp_path / "a", deltas(), task_type="CAUSAL_LM"),
+        NAME,
+        base=str(base),
+        task="t",
+    )
+    assert "does not load it to predict: The base model" in caplog.text
+    assert "is a bert, which is no decoder" in caplog.text
