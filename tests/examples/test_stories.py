@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,17 +36,19 @@ def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
     monkeypatch.syspath_prepend(str(EXAMPLES))
     encoder = language_base(tmp_path / "base", "bert", AutoModel)
 
-    def run(name: str, *options: str, base: Path = encoder) -> list[Table]:
+    def run(name: str, *options: str, base: Path = encoder, tables: bool = True) -> list[Table]:
         story = importlib.import_module(name)
         monkeypatch.setattr(story, "base_model", lambda _: base)
         output = tmp_path / "output"
         arguments = ["--data", str(tmp_path), "--output", str(output), *options]
         result = CliRunner().invoke(story.main, arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
-        tables = read_tables(output / "table.md")
-        shown = [cell for table in tables for line in table for cell in line.values()]
+        if not tables:
+            return []
+        found = read_tables(output / "table.md")
+        shown = [cell for table in found for line in table for cell in line.values()]
         assert all(cell in result.output for cell in shown if "\n" not in cell)
-        return tables
+        return found
 
     return run
 
@@ -291,6 +294,11 @@ def test_translations_come_from_a_small_model_that_is_made_once(
     translation = importlib.import_module("translation")
     sizes = importlib.import_module("small_marian").Sizes
     monkeypatch.setattr(translation, "SIZES", sizes(words=60, width=16, layers=1, tokens=12))
+    calls: list[tuple[Any, ...]] = []
+    make = translation.small_marian
+    monkeypatch.setattr(
+        translation, "small_marian", lambda *given: (calls.append(given), make(*given))[1]
+    )
     decoder = language_base(tmp_path / "decoder", "llama", DECODER)
     pairs, few, causal = tell("translation", "--minutes", "0.01", base=decoder)
     assert [(line["from-to"], line["tested on"]) for line in pairs[:3]] == [
@@ -309,9 +317,14 @@ def test_translations_come_from_a_small_model_that_is_made_once(
             assert all(0 <= score <= 100 for score in scores)
     (kept,) = (tmp_path / "cache" / "hubkit" / "base-models").iterdir()
     made = (kept / "model.safetensors").stat().st_mtime_ns
-    (tmp_path / "output" / "table.md").unlink()
-    assert len(tell("translation", "--minutes", "0.01", "--no-decoder")) == 2
+    (given,) = calls
+    assert make(*given) == kept
     assert (kept / "model.safetensors").stat().st_mtime_ns == made
+    told: list[str] = []
+    for part in ("encoder_decoder", "causal"):
+        monkeypatch.setattr(translation, part, lambda *_, part=part: told.append(part))
+    tell("translation", "--no-decoder", tables=False)
+    assert told == ["encoder_decoder"]
 
 
 def test_an_interrupted_small_model_goes_on_where_it_was(

@@ -52,7 +52,6 @@ def write_doubling(path: Path) -> None:
     path.write_bytes(tuples)
 
 
-@pytest.mark.usefixtures("started")
 def test_an_archive_that_is_compressed_is_refused(tmp_path: Path) -> None:
     write_compressed(tmp_path / "w.bin", 64)
     with pytest.raises(AdapterError, match=r"w\.bin is refused: it has \d+ bytes, but its tensors"):

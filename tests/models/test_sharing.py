@@ -128,7 +128,7 @@ def test_a_fused_optimiser_leaves_no_stale_fusion() -> None:
 
 
 def test_a_compiled_model_sees_what_is_attached_later() -> None:
-    model = tiny_model()
+    model = tiny_model(num_hidden_layers=1)  # two take twice as long to compile
     one, two, _ = adapters(model)
     compiled = torch.compile(model, backend="eager")
     base = run(compiled)

@@ -19,6 +19,8 @@ _LOADED = (
     "hubkit.cli",
     "hubkit.predicting.predict_file",
     "hubkit.training.train",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
     "torch.distributed.run",
     "transformers.models.bert.modeling_bert",
     "transformers.models.gpt2.modeling_gpt2",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,16 @@ def job(task_type: str, rows: Rows, name: str = "a", **settings: Any) -> Job:
         settings=Settings(**values),
         task_type=task_type,
     )
+
+
+def often(made: Job, times: int) -> Job:
+    """The same, whose epochs have its rows so many times.
+
+    An epoch is measured and saved, which takes longer than steps of this size.
+    """
+    assert isinstance(made.data, Rows)
+    columns = {name: [*values] * times for name, values in made.data.columns.items()}
+    return replace(made, data=Rows(made.data.name, columns))
 
 
 def train_all(

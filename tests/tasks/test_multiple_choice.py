@@ -26,7 +26,7 @@ from registry.errors import DataError
 from registry.manifest import TextInfo
 from tests.support.models import base_folder, tiny_model, tokenizer
 from tests.support.predicting import predict
-from tests.support.whole_way import train_all
+from tests.support.whole_way import job, often, train_all
 
 PLAN = HeadPlan()
 ITEMS = [
@@ -181,11 +181,10 @@ def test_the_whole_way(catalog: Catalog, tmp_path: Path) -> None:
 
 def test_training_finds_the_choice_that_is_right(catalog: Catalog, tmp_path: Path) -> None:
     from hubkit.training.train import train_adapter
-    from tests.support.whole_way import job
 
     version = train_adapter(
         catalog,
-        job("multiple-choice", rows_of(), epochs=12, learning_rate=0.03),
+        often(job("multiple-choice", rows_of(), epochs=3, learning_rate=0.03), 4),
         base=str(base_folder(tmp_path / "base")),
     )
     assert {m.name: m.value for m in version.metrics}["accuracy"] == 1.0

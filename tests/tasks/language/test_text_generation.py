@@ -32,7 +32,7 @@ from tests.support.language import (
 )
 from tests.support.models import base_folder
 from tests.support.predicting import predict
-from tests.support.whole_way import job, train_all
+from tests.support.whole_way import job, often, train_all
 
 PLAN = HeadPlan()
 PROMPTS = ["the film", "a very very good plot was not", "ball"]
@@ -131,7 +131,7 @@ def test_the_whole_way(base: Path, catalog: Catalog) -> None:
 def test_an_adapter_changes_what_is_said_and_learns(base: Path, catalog: Catalog) -> None:
     version = train_adapter(
         catalog,
-        job("text-generation", texts(), epochs=20),
+        often(job("text-generation", texts(), epochs=5), 4),
         base=str(base),
         method="seq_bn_inv",
         bottleneck_size=32,

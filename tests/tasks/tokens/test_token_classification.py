@@ -46,7 +46,7 @@ from registry.errors import (
 from registry.manifest import TextInfo
 from tests.support.models import base_folder, tiny_model, tokenizer
 from tests.support.predicting import predict
-from tests.support.whole_way import job, train_all
+from tests.support.whole_way import job, often, train_all
 
 PLAN = HeadPlan(5, ("B-LOC", "B-PER", "I-LOC", "I-PER", "O"))
 PLAIN = HeadPlan(4, ("ADJ", "DET", "NOUN", "VERB"))
@@ -529,10 +529,10 @@ def test_twenty_rows_are_learned_by_heart(catalog: Catalog, tmp_path: Path, form
         tokens = [word for row in rows["tokens"] for word in row]
         tags = ["B-THING" if word in THINGS else "O" for word in tokens]
         rows = Rows("long.conll", {"tokens": [tokens] * 6, "tags": [tags] * 6})
-    settings = {"epochs": 25, "learning_rate": 0.03, "max_length": 20}
+    settings = {"epochs": 5, "learning_rate": 0.03, "max_length": 20}
     version = train_adapter(
         catalog,
-        job("token-classification", rows, **settings),
+        often(job("token-classification", rows, **settings), 5),
         base=str(base_folder(tmp_path / "base")),
         bottleneck_size=16,
     )
