@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -20,9 +21,10 @@ def source_files() -> dict[str, Path]:
     }
 
 
-def imported(source: str) -> set[str]:
+@cache
+def imported(source: str) -> frozenset[str]:
     """Every dotted name that a source imports, inside functions and for types only included."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
@@ -30,7 +32,7 @@ def imported(source: str) -> set[str]:
             assert node.level == 0, "relative imports hide where a name comes from"
             assert node.module is not None
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def graph_of(sources: Mapping[str, str]) -> dict[str, set[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,22 @@ pytest_plugins = ("tests.support.published",)
 NAME = AdapterRef.parse("it")
 
 
+# Each architecture and each method once; `make torture` has all pairs.
+QUICK = {
+    ("bert", "seq_bn_inv"),
+    ("distilbert", "seq_bn"),
+    ("gpt2", "par_bn"),
+    ("deberta-v2", "lora"),
+}
+
+
 @pytest.mark.parametrize(
     ("architecture", "method"),
     [
-        *(("bert", method) for method in ("seq_bn", "par_bn", "seq_bn_inv", "lora")),
-        *((one, "seq_bn") for one in ("distilbert", "gpt2", "deberta-v2")),
+        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.torture)
+        for pair in product(
+            ("bert", "distilbert", "gpt2", "deberta-v2"), ("seq_bn", "par_bn", "seq_bn_inv", "lora")
+        )
     ],
 )
 def test_what_is_trained_is_what_is_loaded(

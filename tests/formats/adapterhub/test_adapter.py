@@ -40,6 +40,7 @@ from tests.support.models import (
     snapshot,
     tiny_model,
 )
+from tests.support.references import base, in_folder
 
 BASE = BaseModelInfo(id="tiny", architecture="BertModel", hidden_size=32, num_layers=2)
 
@@ -51,9 +52,10 @@ def test_a_reference_adapter_is_written_with_the_names_and_bits_it_was_read_with
     architecture: str, method: str, name: str, tmp_path: Path
 ) -> None:
     source = REFERENCES / architecture / method / name
-    model = reference_base(architecture)
+    model = base(architecture)
     width = hidden_size(model)
-    adapter = replace(Adapter.load(source), base=BASE.model_copy(update={"hidden_size": width}))
+    read = in_folder(source.parent, name)
+    adapter = replace(read, base=BASE.model_copy(update={"hidden_size": width}))
     factor = options_in(source)["config"]["reduction_factor"]
     assert adapter.method == new_method(method, BaseModel(model), reduction_factor=factor)
     adapter.save(tmp_path)

@@ -32,6 +32,7 @@ from tests.support.models import (
     same,
     snapshot,
 )
+from tests.support.references import in_folder
 
 BASE = BaseModelInfo(id="tiny", architecture="BertModel", hidden_size=32, num_layers=2)
 
@@ -48,7 +49,7 @@ def test_a_reference_fusion_is_written_with_the_names_and_bits_it_was_read_with(
     architecture: str, method: str, folder: str, parts: str, tmp_path: Path
 ) -> None:
     source = REFERENCES / architecture / method
-    adapters = [replace(Adapter.load(source / name), base=BASE) for name in parts]
+    adapters = [replace(in_folder(source, name), base=BASE) for name in parts]
     fusion = Fusion.load(source / folder, adapters)
     fusion.save(tmp_path)
     expected = {

@@ -69,7 +69,7 @@ def assert_equal_alone_and_together(
     ("method", "parameters"),
     [
         ("double_seq_bn", {"leave_out": (0,)}),
-        ("par_bn", {}),
+        pytest.param("par_bn", {}, marks=pytest.mark.torture),
         ("seq_bn_inv", {"dropout": 0.2}),
         ("lora", {"rank": 2, "dropout": 0.2}),
     ],
