@@ -63,8 +63,8 @@ class Delta(LeanModule):
             nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
             nn.init.zeros_(self.up)
         else:
-            nn.init.normal_(self.down, std=0.02)
-            nn.init.normal_(self.up, std=0.02)
+            draw(self.down)
+            draw(self.up)
         self.slim()
 
     @property
@@ -103,6 +103,15 @@ class Delta(LeanModule):
             # A multiplication by one would still cost a pass over (batch, length, d).
             z = z if isinstance(self.scale, float) and self.scale == 1.0 else self.scale * z
         return dropout(z, p) if p and self.form.reads != "input" else z
+
+
+def draw(weight: Tensor) -> None:
+    """Fill a weight from N(0, 0.02 ** 2).
+
+    On torch's device ``meta`` it has nothing to fill, and torch takes long to find that out.
+    """
+    if not weight.is_meta:
+        nn.init.normal_(weight, std=0.02)
 
 
 @lru_cache(maxsize=1024)

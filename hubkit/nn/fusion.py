@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from hubkit.methods.method import Reads, is_finite
-from hubkit.nn.delta import Delta
+from hubkit.nn.delta import Delta, draw
 from hubkit.nn.joined import Inputs, JoinedDeltas
 from registry.errors import CompositionError, did_you_mean
 
@@ -92,10 +92,10 @@ class FusionLayer(nn.Module):
         self.key = nn.Linear(size, size)
         self.value = nn.Linear(size, size, bias=False) if value else None
         for projection in (self.query, self.key):
-            nn.init.normal_(projection.weight, std=0.02)
+            draw(projection.weight)
             nn.init.zeros_(projection.bias)
         if self.value is not None and value_init == "random":
-            nn.init.normal_(self.value.weight, std=0.02)
+            draw(self.value.weight)
         elif self.value is not None:
             nn.init.constant_(self.value.weight, 1e-6)
             self.value.weight.data.fill_diagonal_(1.0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hubkit.methods.method import CouplingForm
 from hubkit.nn.batch import Rows
-from hubkit.nn.delta import activation
+from hubkit.nn.delta import activation, draw
 
 
 class Coupling(nn.Module):
@@ -70,7 +70,7 @@ def _network(inputs: int, outputs: int, form: CouplingForm) -> nn.ModuleList:
     between = max(1, int(inputs // form.reduction_factor))
     layers = [nn.Linear(inputs, between), nn.Linear(between, outputs)]
     for layer in layers:
-        nn.init.normal_(layer.weight, std=0.02)
+        draw(layer.weight)
         nn.init.zeros_(layer.bias)
     return nn.ModuleList(layers)
 
