@@ -10,11 +10,11 @@ import pytest
 from huggingface_hub import HfApi
 
 from hubkit.composing.combine import publish_stack
-from hubkit.sharing.claims import claims_of
 from hubkit.sharing.publish_folder import publish_folder
 from registry import AdapterRef, Catalog, Manifest, Version
 from registry.folders import read_tree
 from registry.folders.card import parse_card
+from registry.folders.claims import claims_of
 from registry.folders.hubkit import OWN_CARD
 from registry.storage.folder_blobs import FolderBlobStore
 from tests.support.foreign import BERT, PEFT, copy
@@ -208,7 +208,7 @@ def test_what_was_recorded_goes_along_and_what_is_pulled_has_the_same_digest(
     push(catalog, hub, "film")
     files = hub.repos["ada/film"].files("v1")
     card = parse_card(files["README.md"].decode(), Path("README.md"))
-    assert [(one.metric, one.value, one.split) for one in claims_of(card)] == [
+    assert [(one.metric, one.value, one.split) for one in claims_of(card.data)] == [
         ("accuracy", 0.25, "test")
     ]
     assert b"id: ada/films" in files[".eval_results/hubkit.yaml"]

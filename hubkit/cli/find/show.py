@@ -24,9 +24,9 @@ from registry.refs import AdapterRef
 if TYPE_CHECKING:
     from hubkit.bases.known import KnownBases
     from hubkit.comparing.comparison import Comparison
-    from hubkit.sharing.claims import Claim
     from hubkit.sharing.pickles import Pickle
     from registry import Catalog, Lineage, Manifest, Measurement, ParentLink, Version
+    from registry.folders.claims import Claim
     from registry.manifest import BaseModelInfo, TextInfo, Training
 
 
@@ -213,9 +213,9 @@ def _claims(catalog: Catalog, version: Version, manifest: Manifest) -> list[Clai
 
     if CARD_NAME not in manifest.files:
         return []
-    from hubkit.sharing.claims import claims_of
+    from registry.folders.claims import claims_of
 
-    return claims_of(read_card(catalog.folder(version, manifest)))
+    return claims_of(read_card(catalog.folder(version, manifest)).data)
 
 
 def _claimed_on(one: Claim) -> str:

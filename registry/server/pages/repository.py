@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from registry.errors import CorruptBlobError, ManifestError
 from registry.folders.card import CARD_NAME, text_of
+from registry.folders.claims import Claim, claims_of
 from registry.history.commits import Commit
 from registry.history.committing import PENDING
 from registry.history.names import MAIN, version_tag
@@ -179,7 +180,7 @@ def show(hub: Hub, ask: Asking) -> Response:
         facts=[*known, *facts.facts_of_card(repository, listed, version)],
         training=[] if manifest is None else facts.facts_of_training(manifest),
         description=_description(version),
-        **_numbers(hub, version),
+        **_numbers(hub, version, claims_of(listed.card)),
         attention=attention,
         pictures=[
             (to(repository, "resolve", commit.oid, name), told)
@@ -234,13 +235,18 @@ def _description(version: Version | None) -> str:
     return text if len(text) <= DESCRIPTION else f"{text[:DESCRIPTION]}…"
 
 
-def _numbers(hub: Hub, version: Version | None) -> Mapping[str, Any]:
-    """Return what was measured of a version, before it was published and since."""
+def _numbers(hub: Hub, version: Version | None, claims: Sequence[Claim]) -> Mapping[str, Any]:
+    """Return what was measured of a version, before it was published and since.
+
+    What else the card says was measured is told as its word.
+    """
     recorded: Sequence[Measurement] = ()
     if version is not None:
         recorded = hub.catalog.measurements([version]).get(version.ref, ())
     metrics = () if version is None else version.metrics
+    told = {(one.metric, one.value) for one in recorded} | {(m.name, m.value) for m in metrics}
     return {
+        "claims": [one for one in claims if (one.metric, one.value) not in told],
         "measurements": recorded[:METRICS],
         "more_measurements": len(recorded[METRICS:]),
         "metrics": metrics[:METRICS],

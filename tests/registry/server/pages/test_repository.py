@@ -514,6 +514,34 @@ def test_many_metrics_are_cut_and_counted(asks: Ask, publish: Publish) -> None:
     assert "And 30 more." in page.one("section", **{"aria-labelledby": "metrics"}).text
 
 
+CLAIMED = "Claimed by the card; nothing here has measured it"
+
+
+def claiming(*metrics: tuple[str, object], dataset: str = "films") -> bytes:
+    told = [{"type": name, "value": value} for name, value in metrics]
+    result = {"task": {"type": "x"}, "dataset": {"type": "x", "name": dataset}, "metrics": told}
+    card = {"model-index": [{"name": "x", "results": [result]}]}
+    return f"---\n{json.dumps(card)}\n---\n# Words\n".encode()
+
+
+def test_what_a_card_claims_is_shown_as_its_word(asks: Ask, push: Push) -> None:
+    hostile = "<b>films</b>"
+    metrics = (("f1", 0.5), ("odd", "much"), ("<i>x</i>", 2))
+    push("alice/a", {"README.md": claiming(*metrics, dataset=hostile)})
+    page = read(asks("GET", "/alice/a"))
+    assert table(page, CLAIMED) == [["f1", "0.5", hostile, ""], ["<i>x</i>", "2", hostile, ""]]
+
+
+def test_what_a_card_repeats_of_its_version_is_no_claim(asks: Ask, publish: Publish) -> None:
+    card = claiming(("accuracy", 0.75), ("other", 0.25))
+    metrics = [METRIC | {"value": 0.75}]
+    publish("alice/a", metrics=metrics, files={"README.md": card})
+    page = read(asks("GET", "/alice/a"))
+    assert [row[:2] for row in table(page, CLAIMED)] == [["other", "0.25"]]
+    publish("alice/b", metrics=metrics, files={"README.md": claiming(("f1", True))})
+    assert CLAIMED not in read(asks("GET", "/alice/b")).text
+
+
 def test_the_description_of_a_version_is_shown_as_it_is(asks: Ask, publish: Publish) -> None:
     publish("alice/a", description="Reads <b>films</b>.\nSlowly.")
     assert read(asks("GET", "/alice/a")).one("p", class_="lines").raw == (
