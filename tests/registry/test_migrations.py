@@ -1,5 +1,4 @@
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,13 @@ from registry.database.database import (
     known_revisions,
     migrations_folder,
 )
+from registry.errors import NewerDatabaseError
+from registry.home import find_catalog
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.schema import differences
 from registry.search.search import search
 from registry.tables.models import METADATA
+from tests.support.crowd import at_once
 from tests.support.measurements import measurement
 from tests.support.sweeps import on_one_each
 
@@ -213,20 +215,13 @@ def nothing(
         connection.execute(text("DROP SCHEMA fresh CASCADE"))
 
 
-def test_processes_can_upgrade_at_once(
-    nothing: tuple[Path, str | None], start_python: Callable[..., "subprocess.Popen[str]"]
-) -> None:
-    script = (
-        "import sys, pathlib, registry\n"
-        "home, database = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
-        "print(registry.open_catalog(home, database=database or None).home)"
-    )
+def test_processes_can_upgrade_at_once(nothing: tuple[Path, str | None]) -> None:
     home, database = nothing
-    processes = [start_python(script, home, database or "") for _ in range(3)]
-    for process in processes:
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (0, "")
-        assert out.strip() == str(home)
+
+    def upgrade(_: int) -> None:
+        assert open_catalog(home, database=database).home == home
+
+    at_once(upgrade, 3)
     catalog = open_catalog(home, database=database)
     with catalog.database.read() as connection:
         assert (
@@ -237,23 +232,17 @@ def test_processes_can_upgrade_at_once(
     catalog.close()
 
 
-def test_a_newer_database_is_refused_by_another_process(
-    catalog: Catalog, start_python: Callable[..., "subprocess.Popen[str]"]
-) -> None:
+def test_a_newer_database_is_refused(catalog: Catalog) -> None:
     with catalog.database.write() as connection:
         connection.execute(text("UPDATE hubkit_version SET version_num = '9999'"))
-    script = (
-        "import sys, pathlib, registry\n"
-        "try: registry.open_catalog(pathlib.Path(sys.argv[1]), database=sys.argv[2] or None)\n"
-        "except registry.NewerDatabaseError as error: print(error)"
-    )
     url = catalog.database.backend.engine.url.set(drivername="postgresql")
     server = catalog.database.backend.engine.dialect.name == "postgresql"
-    database = url.render_as_string(hide_password=False) if server else ""
-    out, err = start_python(script, catalog.home, database).communicate(timeout=60)
-    assert err == ""
-    assert f"is at migration 9999, but this hubkit only knows up to {known_revisions()[-1]}" in out
-    assert "Upgrade hubkit" in out
+    database = url.render_as_string(hide_password=False) if server else None
+    told = f"is at migration 9999, but this hubkit only knows up to {known_revisions()[-1]}"
+    other = find_catalog(catalog.home, database=database)
+    with pytest.raises(NewerDatabaseError, match=f"{told}.*Upgrade hubkit"):
+        other.database.upgrade()
+    other.close()
 
 
 def test_migrations_know_nothing_of_the_models() -> None:

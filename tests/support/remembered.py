@@ -123,5 +123,5 @@ def _restore(server: str, rows: _Rows) -> None:
             if len(content) > _EMPTY:
                 with connection.cursor().copy(f"COPY {name} FROM STDIN (FORMAT binary)") as copy:
                     copy.write(content)
-        for name, last in rows.sequences.items():
-            connection.execute(f"SELECT setval('{name}', {last})")
+        calls = [f"setval('{name}', {last})" for name, last in rows.sequences.items()]
+        connection.execute(f"SELECT {', '.join(calls)}")

@@ -6,6 +6,7 @@ from registry import Catalog
 from registry.accounts import passwords
 from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
+from tests.support.remembered import Remembered
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +20,16 @@ def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def accounts(catalog: Catalog) -> Accounts:
+def accounts(catalog: Catalog, remembered: Remembered) -> Accounts:
     accounts = Accounts(catalog.store)
-    accounts.add_user("Alice")
-    accounts.add_user("bob")
-    accounts.add_organisation("Acme")
-    accounts.set_member("acme", "alice", "admin")
+
+    def fill() -> None:
+        accounts.add_user("Alice")
+        accounts.add_user("bob")
+        accounts.add_organisation("Acme")
+        accounts.set_member("acme", "alice", "admin")
+
+    remembered.fill("accounts", [catalog], fill)
     return accounts
 
 

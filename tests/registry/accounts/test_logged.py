@@ -17,6 +17,7 @@ from registry.errors import AlteredRowsError
 from registry.home import find_catalog
 from registry.maintenance.backup import back_up, restore
 from registry.maintenance.bundle import export_bundle
+from registry.maintenance.checks.logged import check_accounts
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
 from registry.tables.models import ACCOUNTS, METADATA, TOKENS
@@ -165,12 +166,11 @@ def test_an_altered_account_is_told_of_and_written_again(
     before = rows(catalog, *tables)
     statement, problem = CHANGES[what]
     alter(catalog, statement)
-    report = check_registry(catalog, full=True)
-    assert report.status == 2
-    assert any(problem in finding.text for finding in report.findings)
-    assert {finding.about for finding in report.findings} == {AlteredRowsError}
-    assert check_registry(catalog, full=True, repair=True).status == 1
-    assert check_registry(catalog, full=True).status == 0
+    found = [*check_accounts(catalog, repair=False)]
+    assert any(problem in finding.text for finding in found)
+    assert {finding.about for finding in found} == {AlteredRowsError}
+    assert {finding.state for finding in check_accounts(catalog, repair=True)} == {"repaired"}
+    assert check_registry(catalog, full=True).findings == ()
     if what != "a lost account":  # it comes back with another id
         assert rows(catalog, *tables) == before
 
@@ -212,12 +212,12 @@ def test_a_token_that_allows_something_else_than_the_log_says_is_revoked(
     sound = tokens.create("alice", "cluster", "read")
     tokens.revoke("alice", "cluster")
     sound = tokens.create("alice", "cluster", "write")
-    assert check_registry(catalog, full=True).status == 0
+    assert [*check_accounts(catalog, repair=False)] == []
     alter(catalog, TOKEN_CHANGES[what])
-    report = check_registry(catalog, full=True)
-    assert [finding.about for finding in report.findings] == [AlteredRowsError]
-    assert "The token" in report.findings[0].text
-    assert check_registry(catalog, full=True, repair=True).status == 1
+    (finding,) = check_accounts(catalog, repair=False)
+    assert finding.about is AlteredRowsError
+    assert "The token" in finding.text
+    assert [finding.state for finding in check_accounts(catalog, repair=True)] == ["repaired"]
     assert tokens.check(altered) is None
     assert tokens.check(sound)
     assert check_registry(catalog, full=True).status == 0

@@ -18,7 +18,9 @@ SCALARS = (
     | st.text()
     | st.floats(allow_nan=False, allow_infinity=False)
 )
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
+)
 
 
 @given(VALUES)

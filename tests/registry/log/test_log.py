@@ -10,6 +10,7 @@ from registry.errors import AlteredLogError
 from registry.log.entry import Entry
 from registry.log.log import START
 from registry.maintenance.gc import collect_garbage
+from tests.support.remembered import Remembered
 from tests.support.sweeps import on_one_each
 
 MakeFolder = Callable[..., Folder]
@@ -32,15 +33,20 @@ def alter(catalog: Catalog, statement: str) -> None:
 
 
 @pytest.fixture
-def busy(catalog: Catalog, make_folder: MakeFolder) -> Catalog:
+def busy(catalog: Catalog, make_folder: MakeFolder, remembered: Remembered) -> Catalog:
     """A registry in which each kind of change was made once."""
-    first = catalog.publish(REF, make_folder(), message="first", author="Alice")
-    catalog.set_alias(first.ref, "best")
-    catalog.remove_alias(REF, "best")
-    catalog.yank(first.ref, "wrong labels")
-    catalog.unyank(first.ref)
-    catalog.publish(AdapterRef.parse("bob/other"), make_folder())
-    catalog.delete(REF)
+    one, other = make_folder(), make_folder()
+
+    def fill() -> None:
+        first = catalog.publish(REF, one, message="first", author="Alice")
+        catalog.set_alias(first.ref, "best")
+        catalog.remove_alias(REF, "best")
+        catalog.yank(first.ref, "wrong labels")
+        catalog.unyank(first.ref)
+        catalog.publish(AdapterRef.parse("bob/other"), other)
+        catalog.delete(REF)
+
+    remembered.fill("logged", [catalog], fill)
     return catalog
 
 

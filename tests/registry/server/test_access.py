@@ -102,6 +102,7 @@ def test_every_route_is_open_to_those_whom_the_table_lets_in(
                         assert answered(answer) is Decision.SIGN_IN, (route, path)
 
 
+@pytest.mark.once
 def test_no_route_reaches_its_handler_with_a_token_that_is_not_valid(
     walk: tuple[Client, Client, dict[str, Place]], people: People
 ) -> None:
@@ -113,6 +114,7 @@ def test_no_route_reaches_its_handler_with_a_token_that_is_not_valid(
             assert answer.status == (204 if isinstance(route.need, Open) else 401), route
 
 
+@pytest.mark.once
 def test_verbs_that_no_route_has_are_refused_before_anything_is_looked_at(
     walk: tuple[Client, Client, dict[str, Place]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

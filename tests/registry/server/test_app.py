@@ -266,7 +266,7 @@ def require_repository(asks: Ask, people: People) -> None:
         people.make("alice/mine")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE"]),
     st.lists(WORDS, min_size=1, max_size=8),
@@ -282,7 +282,7 @@ def test_no_request_makes_the_hub_fail(
     assert answer.status < 500 or answer.status == 501, (answer.status, answer.body)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([route for route in ROUTES if route.takes]),
     st.binary(max_size=60) | JSON.map(lambda body: [body] if not isinstance(body, dict) else body),
