@@ -34,6 +34,7 @@ from registry.errors import BaseModelNotFoundError, reason_of
 
 _MASK = "attention_mask"
 _LONGEST_REASON = 300
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "vocab.json")
 # What transformers raises, in the end, where files hold something else than it expects.
 _UNREADABLE = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError),
@@ -191,6 +192,18 @@ def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase
     names = tokenizer.model_input_names
     if _MASK not in names and _MASK in inspect.signature(model.forward).parameters:
         tokenizer.model_input_names = [*names, _MASK]
+    return tokenizer
+
+
+def find_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
+    """The tokenizer whose files lie in a folder; None if there is none that can be read."""
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        return None  # else transformers makes one that knows no word
+    try:
+        with _quiet():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    except _UNREADABLE:
+        return None
     return tokenizer
 
 

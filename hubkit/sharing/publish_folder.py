@@ -164,11 +164,14 @@ def _check_tensors(
 ) -> list[str]:
     """Hold the tensors to the manifest and to the base model, and return what to note."""
     from hubkit.sharing.fit import check_fit, check_fusion, check_readable  # loads torch
+    from hubkit.sharing.own_tokenizer import note_own_tokenizer
 
     notes = []
     if foreign:
         check_fusion(catalog, folder, manifest)
         notes = check_fit(folder, manifest, base)
+        if base is not None:
+            notes += note_own_tokenizer(folder, base)
     check_readable(folder, manifest)
     return notes
 
