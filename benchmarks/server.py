@@ -48,6 +48,7 @@ from registry import AdapterRef, open_catalog
 from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
 from registry.history.changes import Put
+from registry.history.committing import Committer
 from registry.history.trees import TreeFile
 from registry.storage.files import FileInfo
 from registry.tables.models import COMMITS
@@ -144,7 +145,7 @@ class Bench:
 
         info = self.catalog.blobs.put(io.BytesIO(content))
         file = TreeFile.pointed("w.safetensors", info)
-        history.commit(made, "main", [Put(file)], title="push", actor="ada")
+        Committer(self.catalog.store).commit(made, "main", [Put(file)], title="push", actor="ada")
         return f"/ada/{name}/resolve/main/w.safetensors"
 
     def files(self, size: int, seconds: float) -> None:

@@ -101,7 +101,8 @@ names no option and no command: `hubkit.cli.cures` adds those by class, so that 
 one has a class of its own here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 
 class HubkitError(Exception):
@@ -558,6 +559,18 @@ def reason_of(error: BaseException) -> str:
         sentence = isinstance(key, str) and " " in key.strip()
         text = " ".join(key.split()).rstrip(".") if sentence else f"{key!r} is missing"
     return text or type(error).__name__
+
+
+def listed(texts: Collection[str], most: int = 5, between: str = ", ") -> str:
+    """Return the first texts of several, such as ``a, b and 3 more``.
+
+    Args:
+        texts: All of them, in their order.
+        most: How many to name.
+        between: What separates them.
+    """
+    shown = between.join(islice(texts, most))
+    return shown if len(texts) <= most else f"{shown} and {len(texts) - most} more"
 
 
 def did_you_mean(text: str, candidates: Iterable[str]) -> str:

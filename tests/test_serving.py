@@ -10,7 +10,7 @@ from hubkit.sharing.pickles import convert_blobs
 from registry import AdapterRef, Catalog
 from registry.accounts.accounts import Accounts
 from registry.errors import VersionNotFoundError
-from registry.history.committing import PENDING
+from registry.history.committing import PENDING, Committer
 from registry.history.history import History
 from registry.history.repositories import Repository
 from registry.maintenance.rebuild import rebuild
@@ -22,7 +22,12 @@ REF = AdapterRef.parse("ada/x")
 
 @pytest.fixture
 def history(catalog: Catalog) -> History:
-    return History(catalog.store, convert_blobs)
+    return catalog.history
+
+
+@pytest.fixture
+def committer(catalog: Catalog) -> Committer:
+    return Committer(catalog.store, convert_blobs)
 
 
 @pytest.fixture
@@ -38,17 +43,17 @@ def pickled() -> dict[str, bytes]:
 
 
 def test_a_commit_does_not_wait_for_its_pickled_weights_and_becomes_a_version(
-    catalog: Catalog, history: History, repository: Repository
+    catalog: Catalog, history: History, committer: Committer, repository: Repository
 ) -> None:
-    commit = history.commit(
+    commit = committer.commit(
         repository, "main", puts(catalog, pickled()), title="push", actor="ada (laptop)"
     )
     assert (commit.version, commit.reason) == (None, PENDING)
-    ((waiting, pending),) = history.pending()
+    ((waiting, pending),) = committer.pending()
     assert (waiting, pending) == (repository, commit)
-    history.convert(repository, commit)
-    history.convert(repository, commit)  # as another process might
-    assert history.pending() == []
+    committer.convert(repository, commit)
+    committer.convert(repository, commit)  # as another process might
+    assert committer.pending() == []
     head = history.resolve(repository, "v1")
     assert (head.oid, head.version, head.reason) == (commit.oid, 1, None)
     manifest = catalog.manifest(catalog.resolve(REF))
@@ -68,11 +73,11 @@ def test_a_commit_does_not_wait_for_its_pickled_weights_and_becomes_a_version(
 
 
 def test_a_pickle_that_cannot_be_read_leaves_a_commit_that_says_why(
-    catalog: Catalog, history: History, repository: Repository
+    catalog: Catalog, history: History, committer: Committer, repository: Repository
 ) -> None:
     files = {**pickled(), "pytorch_adapter.bin": b"\x80\x04no pickle"}
-    commit = history.commit(repository, "main", puts(catalog, files), title="push", actor="ada")
-    history.convert(repository, commit)
+    commit = committer.commit(repository, "main", puts(catalog, files), title="push", actor="ada")
+    committer.convert(repository, commit)
     reason = history.resolve(repository, "main").reason
     assert reason is not None
     assert "pytorch_adapter.bin" in reason

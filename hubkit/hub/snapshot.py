@@ -22,8 +22,9 @@ from registry.errors import (
     RemoteAnswerError,
     RemoteNotFoundError,
     RemoteUnreachableError,
+    listed,
 )
-from registry.folders.contents import PICKLES, is_in_checkpoint, is_left_behind, listed
+from registry.folders.contents import PICKLES, is_in_checkpoint, is_left_behind
 from registry.folders.hubkit import OWN_CARD, path_there
 from registry.folders.kinds import PARTS
 from registry.manifest import MAX_BYTES

@@ -37,10 +37,10 @@ from registry.errors import (
     FolderError,
     UnsupportedModelError,
     did_you_mean,
+    listed,
 )
 from registry.folders.bounded import shown
 from registry.folders.configs import read_config
-from registry.folders.contents import listed
 from registry.folders.expressions import require_quick
 from registry.folders.flexible_heads import KEPT, OPTIONS, FlexibleHead
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT

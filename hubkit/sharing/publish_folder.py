@@ -17,10 +17,10 @@ from registry.errors import (
     HeadLabelsError,
     NotFoundError,
     UnknownTaskError,
+    listed,
 )
 from registry.folders import Given
 from registry.folders.adapterhub import fused_adapters
-from registry.folders.contents import listed
 from registry.folders.folder import numbered_labels
 from registry.folders.kinds import FUSION, find_parts
 from registry.storage.files import MANIFEST_NAME

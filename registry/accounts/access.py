@@ -6,11 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Self
 
+from registry.places import Visibility
+
 Level = Literal["read", "write", "admin"]
 """What a member may do in an organisation, or a token in the name of its account: each level
 includes those before it."""
-
-Visibility = Literal["public", "private"]
 
 LEVELS: tuple[Level, ...] = ("read", "write", "admin")
 

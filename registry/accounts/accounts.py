@@ -1,10 +1,11 @@
-"""Users, and organisations of users: they own what a hub keeps, and may commit to it."""
+"""Users, and organisations of users: they own the repositories of a hub, and may commit."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, exists, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, or_, select, update
 
 from registry.accounts.access import LEVELS, Account, Level
 from registry.accounts.passwords import hash_password, is_outdated, is_right
@@ -37,7 +38,7 @@ RESERVED = frozenset(
         *("user", "users", "v1", "v2", "version", "webhooks", "welcome", "well-known", "xet"),
     )
 )
-"""Names, folded, that no account gets: pages and endpoints of a hub have them, or may one day."""
+"""Folded names that no account gets: a hub's pages and endpoints have them, or may get them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class Member:
     """A user in an organisation.
 
     Attributes:
-        account: The user, for who asks about an organisation; the organisation, for who asks
-            about a user.
-        role: What the user may do there.
+        account: The user, among the members of an organisation; the organisation, among the
+            memberships of a user.
+        role: What the user may do in the organisation.
     """
 
     account: Account
@@ -60,50 +61,39 @@ class Accounts:
     Args:
         store: What holds the registry.
 
-    Names are found under any spelling. Methods that change something take `actor`, whom the log
-    names; by default, the user of this process.
+    Names are found under any spelling. The log says that the user of this process made a change.
     """
 
     def __init__(self, store: Store) -> None:
         """Touch nothing yet."""
         self._store = store
 
-    def add_user(
-        self,
-        name: str,
-        *,
-        password: str | None = None,
-        admin: bool = False,
-        actor: str | None = None,
-    ) -> Account:
-        """Add a user, who owns from now on what was published in that name.
+    def add_user(self, name: str, *, password: str | None = None, admin: bool = False) -> Account:
+        """Add a user, who from now on owns the adapters that were published in that name.
 
         Args:
-            name: What to call them, by the rule for an adapter's owner.
-            password: What they sign in with to pages; default: they have tokens only.
-            admin: Whether they administer the whole hub.
-            actor: Who adds them.
+            name: The user's name, by the rule for an adapter's owner.
+            password: A password to keep; default: none.
+            admin: Whether the user administers the whole hub.
 
         Raises:
-            InvalidNameError: No account can be called that.
-            ConflictError: One is, or was.
+            InvalidNameError: No account can have this name.
+            ConflictError: An account has this name, or had it.
             PasswordError: As `hash_password`.
         """
         kept = None if password is None else hash_password(password)
-        return self._add(name, "user", kept, admin, actor)
+        return self._add(name, "user", kept, admin)
 
-    def add_organisation(self, name: str, *, actor: str | None = None) -> Account:
-        """Add an organisation without members, which owns what was published in that name.
+    def add_organisation(self, name: str) -> Account:
+        """Add an organisation without members. It owns the adapters published in that name.
 
         Raises:
-            InvalidNameError: No account can be called that.
-            ConflictError: One is, or was.
+            InvalidNameError: No account can have this name.
+            ConflictError: An account has this name, or had it.
         """
-        return self._add(name, "organisation", None, False, actor)
+        return self._add(name, "organisation", None, False)
 
-    def _add(
-        self, name: str, kind: Kind, password: str | None, admin: bool, actor: str | None
-    ) -> Account:
+    def _add(self, name: str, kind: Kind, password: str | None, admin: bool) -> Account:
         _check_name(name)
 
         def change(connection: Connection) -> Account:
@@ -113,7 +103,6 @@ class Accounts:
             self._store.log.append(
                 connection,
                 "account",
-                actor=actor,
                 change="added",
                 account=name,
                 kind=kind,
@@ -125,23 +114,17 @@ class Accounts:
         return self._store.database.transact(change)
 
     def change_user(
-        self,
-        name: str,
-        *,
-        password: str | None = None,
-        admin: bool | None = None,
-        actor: str | None = None,
+        self, name: str, *, password: str | None = None, admin: bool | None = None
     ) -> Account:
-        """Give a user another password, or make them an administrator or none.
+        """Change a user's password, or whether the user is an administrator.
 
         Args:
-            name: Whom.
-            password: The new one; default: the old one stays.
-            admin: Whether they administer the whole hub; default: as before.
-            actor: Who does it.
+            name: The user's name.
+            password: The new password; default: the old one stays.
+            admin: Whether the user administers the whole hub; default: as before.
 
         Raises:
-            AccountNotFoundError: No user is called that.
+            AccountNotFoundError: No user has this name.
             PasswordError: As `hash_password`.
         """
         kept = None if password is None else hash_password(password)
@@ -156,7 +139,6 @@ class Accounts:
             self._store.log.append(
                 connection,
                 "account",
-                actor=actor,
                 change="changed",
                 account=row.name,
                 admin=admin,
@@ -166,10 +148,8 @@ class Accounts:
 
         return self._store.database.transact(change)
 
-    def set_member(
-        self, organisation: str, user: str, role: Level | None, *, actor: str | None = None
-    ) -> None:
-        """Make a user a member of an organisation with a role, change it, or end it with None.
+    def set_member(self, organisation: str, user: str, role: Level | None) -> None:
+        """Give a user a role in an organisation; None ends the membership.
 
         Raises:
             AccountNotFoundError: There is no such organisation or user.
@@ -185,7 +165,6 @@ class Accounts:
                 self._store.log.append(
                     connection,
                     "member",
-                    actor=actor,
                     organisation=there.name,
                     user=member.name,
                     role=role,
@@ -193,15 +172,14 @@ class Accounts:
 
         self._store.database.transact(change)
 
-    def remove(self, name: str, *, kind: Kind | None = None, actor: str | None = None) -> Account:
+    def remove(self, name: str, *, kind: Kind | None = None) -> Account:
         """Take an account out of use: its tokens, password and memberships are gone.
 
-        What it owns stays as it is, and its name is not given to anybody else.
+        Its repositories stay as they are, and no other account gets its name.
 
         Args:
-            name: Which one.
-            kind: Of which kind it must be; default: any.
-            actor: Who does it.
+            name: The account's name.
+            kind: The kind that it must be of; default: any.
 
         Raises:
             AccountNotFoundError: There is no such account.
@@ -213,7 +191,6 @@ class Accounts:
             self._store.log.append(
                 connection,
                 "account",
-                actor=actor,
                 change="removed",
                 account=row.name,
                 deleted_at=at.isoformat(),
@@ -223,21 +200,21 @@ class Accounts:
         return self._store.database.transact(change)
 
     def find(self, name: str) -> Account | None:
-        """Return an account, or None if there is none of that name.
-
-        Raises:
-            InvalidNameError: No account can be called that.
-        """
-        with self._store.database.read() as connection:
-            row = find_account(connection, name)
+        """Return an account; None if there is none, or none can have this name."""
+        row = self._find(name)
         return None if row is None else account_of(row)
+
+    def _find(self, name: str) -> Row[Any] | None:
+        with self._store.database.read() as connection, suppress(InvalidNameError):
+            return find_account(connection, name)
+        return None
 
     def require(self, name: str, kind: Kind | None = None) -> Account:
         """Return an account.
 
         Raises:
-            InvalidNameError: No account can be called that.
-            AccountNotFoundError: None is, or it is not of that kind.
+            InvalidNameError: No account can have this name.
+            AccountNotFoundError: No account has it, or the account is of the other kind.
         """
         with self._store.database.read() as connection:
             return account_of(require_account(connection, name, kind))
@@ -280,16 +257,12 @@ class Accounts:
     def sign_in(self, name: str, password: str) -> Account | None:
         """Return the user whose name and password these are, else None.
 
-        Takes as long where there is no such user, or they have no password.
+        It takes as long if there is no such user, or the user has no password.
 
         Raises:
             PasswordError: argon2-cffi is not installed.
         """
-        with self._store.database.read() as connection:
-            try:
-                row = find_account(connection, name)
-            except InvalidNameError:
-                row = None
+        row = self._find(name)
         kept = None if row is None else row.password
         if not is_right(password, kept) or row is None or kept is None:
             return None
@@ -299,13 +272,14 @@ class Accounts:
         return account_of(row)
 
     def has_credentials(self) -> bool:
-        """Whether any user could sign in: has a password, or a token that has not expired."""
-        valid = exists().where(
-            TOKENS.c.account_id == ACCOUNTS.c.id,
-            or_(TOKENS.c.expires_at.is_(None), TOKENS.c.expires_at > datetime.now(UTC)),
-        )
-        statement = select(ACCOUNTS.c.id).where(
-            ACCOUNTS.c.deleted_at.is_(None), or_(ACCOUNTS.c.password.is_not(None), valid)
+        """Whether any user could sign in: has a token that has not expired."""
+        statement = (
+            select(TOKENS.c.id)
+            .join(ACCOUNTS, ACCOUNTS.c.id == TOKENS.c.account_id)
+            .where(
+                ACCOUNTS.c.deleted_at.is_(None),
+                or_(TOKENS.c.expires_at.is_(None), TOKENS.c.expires_at > datetime.now(UTC)),
+            )
         )
         with self._store.database.read() as connection:
             return connection.execute(statement.limit(1)).first() is not None
@@ -316,10 +290,10 @@ def _folded(row: Row[Any]) -> str:
 
 
 def _check_name(name: str) -> None:
-    """Refuse a name that no client or page could use.
+    """Refuse a name that clients or pages could not use.
 
     Raises:
-        InvalidNameError: It is one.
+        InvalidNameError: The name is refused.
     """
     if fold(name) in RESERVED:
         raise InvalidNameError(

@@ -1,4 +1,4 @@
-"""Keys that a hub signs with: in its database, and nowhere else."""
+"""The key that a hub signs with: it is in the database, and nowhere else."""
 
 import secrets
 
@@ -7,23 +7,21 @@ from sqlalchemy import Connection, insert, select
 from registry.store import Store
 from registry.tables.models import SECRETS
 
+_NAME = "uploads"
 
-def find_key(store: Store, name: str) -> str:
-    """Return the key of some name, 256 random bits as text; all processes get the same one.
 
-    It is made when it is first asked for.
+def signing_key(store: Store) -> str:
+    """Return the key of a registry, 256 random bits as text; all processes get the same one.
 
-    Args:
-        store: What holds the registry.
-        name: What it is for, such as ``uploads``: one line of at most 48 characters.
+    The first call makes it.
     """
-    kept = select(SECRETS.c.value).where(SECRETS.c.name == name)
+    kept = select(SECRETS.c.value).where(SECRETS.c.name == _NAME)
 
     def make(connection: Connection) -> str:
         value: str | None = connection.scalar(kept)
         if value is None:
             value = secrets.token_urlsafe(32)
-            connection.execute(insert(SECRETS), {"name": name, "value": value})
+            connection.execute(insert(SECRETS), {"name": _NAME, "value": value})
         return value
 
     with store.database.read() as connection:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_
 
 from registry.accounts.access import Account, Level
 from registry.errors import AccountNotFoundError, ConflictError, did_you_mean
+from registry.places import PREFIXES
 from registry.refs import DELETED, AdapterRef
 from registry.tables.models import (
     ACCOUNTS,
@@ -120,8 +121,8 @@ def _called_as_of(folded: str) -> ColumnElement[bool]:
     """Whether a repository, of any kind, is called as one of this owner is."""
     return or_(
         *(
-            REPOSITORIES.c.folded.startswith(f"{kind}{folded}/", autoescape=True)
-            for kind in ("", "datasets/", "spaces/")
+            REPOSITORIES.c.folded.startswith(f"{prefix}{folded}/", autoescape=True)
+            for prefix in PREFIXES.values()
         )
     )
 

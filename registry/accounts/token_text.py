@@ -1,8 +1,8 @@
 """The text of an access token, of which the registry keeps only a hash.
 
-``hubkit_``, 32 letters and digits by chance, and the first 6 digits of the SHA-256 of all before
-them: a mistyped token, or one of another hub, is refused without asking the database, and whoever
-looks for leaked tokens in files can tell them from other text.
+A token is ``hubkit_``, 32 random letters and digits, and the first 6 hexadecimal digits of the
+SHA-256 of all that. So a mistyped token is refused without a query, and programs that search files
+for leaked tokens can tell one from other text.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ def is_well_formed(text: str) -> bool:
 
 
 def hash_token(text: str) -> str:
-    """Return what is kept of a token; a slow hash would protect no better what is this random."""
+    """Return the hash that is stored; a slow one would add nothing to 190 random bits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hint(text: str) -> str:
-    """Return the start of a token, by which people tell theirs apart."""
+    """Return the start of a token, by which users tell their tokens apart."""
     return text[:_SHOWN]
 
 

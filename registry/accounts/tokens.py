@@ -1,4 +1,4 @@
-"""Access tokens: what a program shows to act for a user."""
+"""Access tokens, with which a program acts for a user."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from registry.errors import (
     TokenNotFoundError,
     did_you_mean,
 )
+from registry.places import folded_name, parse_place, place_of
 from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.models import (
@@ -26,8 +27,6 @@ from registry.tables.models import (
     TOKEN_REPOSITORIES,
     TOKENS,
 )
-
-_PREFIXES = ("datasets/", "spaces/")
 
 # Built once, as every request of a client asks these.
 _WITH_HASH = (
@@ -63,16 +62,17 @@ _TOUCH = (
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is known of a token; its text is known to its user alone.
+    """The facts of a token; only its user knows its text.
 
     Attributes:
-        name: What its user calls it.
-        hint: How its text starts.
+        name: The name that its user gave it.
+        hint: The start of its text.
         scope: The most that it allows.
-        repositories: The names of those that it is limited to, by name; none means no limit.
+        repositories: The names of the repositories that it is limited to, by name; empty for no
+            limit.
         created_at: When it was made.
-        expires_at: From when on it is not valid any more; None for never.
-        last_used_at: About when it was shown last; None for never.
+        expires_at: When it ends; None for never.
+        last_used_at: About when it was last used; None for never.
     """
 
     name: str
@@ -103,21 +103,19 @@ class Tokens:
         *,
         repositories: Iterable[str] = (),
         expires_at: datetime | None = None,
-        actor: str | None = None,
     ) -> str:
-        """Make a token, and return its text, which is kept nowhere.
+        """Make a token, and return its text, of which only a hash is kept.
 
         Args:
-            user: Whose.
-            name: What they call it: one line of 1 to 96 characters.
+            user: The user's name.
+            name: The token's name: one line of 1 to 96 characters.
             scope: The most that it allows.
-            repositories: The names of those that it is limited to, ``owner/name``, with
-                ``datasets/`` or ``spaces/`` in front of one that is no model; default: no limit.
-            expires_at: From when on it is not valid any more; default: never.
-            actor: Whom the log names; default: the user of this process.
+            repositories: The names of the repositories that it is limited to: ``owner/name``, or
+                ``datasets/owner/name`` or ``spaces/owner/name``; default: no limit.
+            expires_at: When it ends; default: never.
 
         Raises:
-            AccountNotFoundError: No user is called that.
+            AccountNotFoundError: No user has this name.
             InvalidNameError: The name of the token cannot be stored, there is no such scope, or
                 it expires in the past.
             ConflictError: The user has a token of that name.
@@ -151,7 +149,6 @@ class Tokens:
             self._store.log.append(
                 connection,
                 "token",
-                actor=actor,
                 change="created",
                 account=account.name,
                 token=name,
@@ -165,9 +162,9 @@ class Tokens:
         return text
 
     def check(self, text: str) -> Caller | None:
-        """Return who shows a token; None if it is none of this registry, or has expired.
+        """Return the caller of a token; None if this registry has no such token, or it has expired.
 
-        A text that no token can have is refused without a query.
+        A text that no token can have takes no query.
         """
         if not is_well_formed(text):
             return None
@@ -211,12 +208,12 @@ class Tokens:
             for row in sorted(rows, key=lambda row: str(row.name))
         ]
 
-    def revoke(self, user: str, name: str, *, actor: str | None = None) -> None:
-        """Let a token be valid no more.
+    def revoke(self, user: str, name: str) -> None:
+        """End a token.
 
         Raises:
-            AccountNotFoundError: No user is called that.
-            TokenNotFoundError: They have no token of that name.
+            AccountNotFoundError: No user has this name.
+            TokenNotFoundError: The user has no token of that name.
         """
 
         def change(connection: Connection) -> None:
@@ -230,7 +227,6 @@ class Tokens:
             self._store.log.append(
                 connection,
                 "token",
-                actor=actor,
                 change="revoked",
                 account=account.name,
                 token=name,
@@ -239,7 +235,7 @@ class Tokens:
         self._store.database.transact(change)
 
     def touch(self, uses: Mapping[int, datetime]) -> None:
-        """Note when tokens were used, if that is later than what is noted.
+        """Record when tokens were used, unless a later time is recorded.
 
         Args:
             uses: The time of each, by `Caller.token_id`.
@@ -270,25 +266,21 @@ def _names(connection: Connection, account_id: int) -> dict[str, int]:
 
 
 def _find_repository(connection: Connection, name: str) -> tuple[int, str]:
-    """Return the id of a repository, and its full name.
+    """Return the id of a repository, and its name below the address of a hub.
 
     Raises:
-        InvalidNameError: No repository can be called that.
-        RefNotFoundError: None is.
+        InvalidNameError: No repository can have this name.
+        RefNotFoundError: No repository has it.
     """
-    kind, _, rest = name.partition("/")
-    prefix, rest = (f"{kind}/", rest) if f"{kind}/" in _PREFIXES and "/" in rest else ("", name)
-    ref = AdapterRef.parse(rest)
-    row = connection.execute(
-        select(REPOSITORIES).where(
-            REPOSITORIES.c.folded == prefix + ref.folded, REPOSITORIES.c.deleted_at.is_(None)
-        )
-    ).one_or_none()
-    if row is None or ref != ref.repository:
+    there = (
+        REPOSITORIES.c.folded == folded_name(*parse_place(name)),
+        REPOSITORIES.c.deleted_at.is_(None),
+    )
+    row = connection.execute(select(REPOSITORIES).where(*there)).one_or_none()
+    if row is None or "@" in name:
         raise RefNotFoundError(f"No repository is called {name}.", name)
     return row.id, _full_name(row)
 
 
 def _full_name(row: Row[Any]) -> str:
-    prefix = "" if row.kind == "model" else f"{row.kind}s/"
-    return f"{prefix}{AdapterRef(row.owner, row.name)}"
+    return place_of(row.kind, AdapterRef(row.owner, row.name))

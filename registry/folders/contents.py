@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import FolderError, InvalidNameError, PickledWeightsError
+from registry.errors import FolderError, InvalidNameError, PickledWeightsError, listed
 from registry.folders.kinds import PARTS
 from registry.folders.safetensors import read_header
 from registry.folders.source import Source, Tree
@@ -163,12 +163,6 @@ def is_left_behind(name: str) -> bool:
 def checkpoints_in(names: Iterable[str]) -> list[str]:
     """Return the folders of checkpoints among the paths of files."""
     return sorted({found[0] for name in names if (found := _CHECKPOINT.match(name))})
-
-
-def listed(names: list[str]) -> str:
-    """Return the first five names, and how many more there are."""
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
 def _reraise(error: OSError) -> None:

@@ -7,9 +7,9 @@ filters, and the version's own card lies beside it.
 from dataclasses import replace
 from pathlib import Path
 
-from registry.errors import CorruptBlobError, FolderError
+from registry.errors import CorruptBlobError, FolderError, listed
 from registry.folders.card import CARD_NAME
-from registry.folders.contents import examine, is_left_behind, list_files, listed
+from registry.folders.contents import examine, is_left_behind, list_files
 from registry.folders.folder import Folder
 from registry.folders.source import Source, Tree, read_source
 from registry.folders.weights import examine_weights

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.errors import FolderError
+from registry.errors import FolderError, listed
 from registry.folders.configs import read_config
 from registry.folders.source import Source, names_in
 from registry.storage.files import MANIFEST_NAME
-
-_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ def _configured(path: Source, names: set[str]) -> set[Part]:
         return configured | {PEFT}
     if config.get("config") is not None or names & {ADAPTER.weights, ADAPTER.pickle}:
         return configured | {ADAPTER}
-    keys = ", ".join(sorted(config)[:_SHOWN]) or "none"
+    keys = listed(sorted(config), 8) or "none"
     raise FolderError(
         f"{path / PEFT.config} is no configuration of PEFT, with a peft_type, and none of "
         f"AdapterHub, with a config; found the keys {keys}. {_other_tool(config, names)}",
@@ -142,6 +140,5 @@ def _other_tool(config: Mapping[str, Any], names: set[str]) -> str:
 def _describe(names: set[str]) -> str:
     if not names:
         return "It is empty."
-    listed = ", ".join(sorted(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     guess = "looks like a whole model, not an adapter: it " if "config.json" in names else ""
-    return f"It {guess}holds {listed}."
+    return f"It {guess}holds {listed(sorted(names), 8)}."

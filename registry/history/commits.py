@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, selec
 from registry.errors import ConflictError, ExistsError, InvalidNameError, RevisionNotFoundError
 from registry.history.git import commit_id
 from registry.history.names import MAIN, check_ref, is_commit_id, tagged_version, version_tag
+from registry.history.repositories import Repository
 from registry.history.trees import Tree, add_tree
 from registry.tables.edit import remove_trees
 from registry.tables.models import BRANCHES, COMMIT_TAGS, COMMITS, REPOSITORIES, REVISIONS
@@ -111,29 +112,27 @@ def add_commit(
     repository_id: int,
     tree: Tree,
     *,
-    parent: Commit | None,
+    parent: Commit | str | None,
     author: str,
     message: str,
     at: datetime,
     revision_id: int | None = None,
     reason: str | None = None,
-    parent_oid: str | None = None,
 ) -> Commit:
-    """Insert a commit; where it is there already, note the version that was found in it since.
+    """Insert a commit. If it exists, only record the version that was found in it later.
 
     Args:
         connection: A write transaction.
-        repository_id: Whose.
+        repository_id: The repository's row.
         tree: Its files.
-        parent: The commit before it; None for the first, and where that one is lost.
+        parent: The commit before it, or only its id if that commit is lost; None for the first.
         author: Who made it.
-        message: What they said.
-        at: When.
+        message: Its message.
+        at: The time.
         revision_id: The row of the version that it holds.
         reason: Why it holds none.
-        parent_oid: What git calls the commit before it; default: as `parent` says.
     """
-    before = parent_oid if parent is None else parent.oid
+    before = parent.oid if isinstance(parent, Commit) else parent
     seconds = at.replace(microsecond=0)
     oid = commit_id(tree.oid, before, author, seconds, message)
     found = find_commit(connection, repository_id, oid)
@@ -147,7 +146,7 @@ def add_commit(
             "repository_id": repository_id,
             "oid": oid,
             "tree_id": add_tree(connection, tree),
-            "parent_id": None if parent is None else parent.id,
+            "parent_id": parent.id if isinstance(parent, Commit) else None,
             "author": author,
             "message": message,
             "created_at": seconds,
@@ -206,6 +205,20 @@ def require_commit(connection: Connection, commit: Commit) -> Commit:
 def find_branch(connection: Connection, repository_id: int, name: str = MAIN) -> Commit | None:
     """Return the last commit of a branch; None if there is no such branch."""
     return _first(connection, _BY_BRANCH, repository_id, name)
+
+
+def require_branch(connection: Connection, repository: Repository, branch: str) -> Commit:
+    """Return the last commit of a branch.
+
+    Raises:
+        RevisionNotFoundError: There is no such branch.
+    """
+    found = None if "\0" in branch else find_branch(connection, repository.id, branch)
+    if found is None:
+        raise RevisionNotFoundError(
+            f"{repository.full_name} has no branch {branch!r}.", branch, given=branch
+        )
+    return found
 
 
 def find_tag(connection: Connection, repository_id: int, name: str) -> Commit | None:

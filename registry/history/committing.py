@@ -1,12 +1,12 @@
-"""How a commit is made, and the version that is in it."""
+"""How a commit is made, and the version in it."""
 
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -39,6 +39,7 @@ from registry.history.commits import (
     load_commit,
     note_version,
     point_branch,
+    require_branch,
     tag_version,
 )
 from registry.history.names import MAIN
@@ -47,7 +48,6 @@ from registry.history.steps import (
     account_name,
     keep_bytes,
     log_change,
-    require_branch,
     store_contents,
     whole_seconds,
 )
@@ -89,7 +89,7 @@ class _OvertakenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What a commit would hold.
+    """The content of a commit that is about to be made.
 
     Attributes:
         tree: Its files.
@@ -108,15 +108,49 @@ class _Content:
         return facts_of(self.tree, self.card, None if revision is None else self.manifest)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Committing:
+    """One try to make a commit, or to make the version of one.
+
+    Attributes:
+        repository: The repository.
+        head: The last commit of the branch when the try began; the commit itself if its version is
+            made late.
+        content: Its content.
+        message: Its message.
+        number: The number that the message asks for.
+        branch: The branch.
+        parent: The commit that the branch must be at; None for any.
+        sent: The digests of the files that the commit adds or changes.
+        converted: The digests of the files that only the version has.
+        actor: Who makes it.
+        readable: As for `Committer.commit`.
+    """
+
+    repository: Repository
+    head: Commit
+    content: _Content
+    message: str
+    number: int | None
+    branch: str = MAIN
+    parent: str | None = None
+    sent: Collection[str] = ()
+    converted: Collection[str] = ()
+    actor: str
+    readable: Callable[[Connection, Manifest], bool] | None = None
+
+
 class Committer:
-    """Makes commits.
+    """Makes the commits of a registry, and the versions in them.
 
     Args:
         store: What holds the registry.
-        convert: As for `History`.
+        convert: Makes safetensors of pickled weights, in another process: given the blobs, the
+            files of a commit and the name of the repository for messages, it returns the files of
+            the version. Default: commits with pickled weights make no version.
     """
 
-    def __init__(self, store: Store, convert: Convert | None) -> None:
+    def __init__(self, store: Store, convert: Convert | None = None) -> None:
         """Touch nothing yet."""
         self._convert = convert
         self._database, self._blobs, self._log = store.database, store.blobs, store.log
@@ -133,10 +167,33 @@ class Committer:
         actor: str,
         readable: Callable[[Connection, Manifest], bool] | None = None,
     ) -> Commit:
-        """Change the files of a branch; `History.commit` says how."""
+        """Change the files of a branch: all of them, or none.
+
+        A complete adapter on ``main`` becomes a version. On any branch, a description that ends in
+        ``Version: 3`` asks for version 3. If no file changes, the last commit is returned.
+
+        Args:
+            repository: The repository.
+            branch: The name of the branch.
+            changes: What to change; the bytes of each new file are stored already.
+            title: The first line of the message.
+            description: The rest of the message.
+            parent: The commit that the branch must be at; default: any.
+            actor: Who makes the commit.
+            readable: Whether the committer may read the adapters that a version is made of;
+                default: yes.
+
+        Raises:
+            RevisionNotFoundError: There is no such branch.
+            StaleParentError: It is at another commit than `parent`.
+            EntryNotFoundError: A file to delete or copy is not there.
+            InvalidNameError: git refuses a path, or a text cannot be stored.
+            ConflictError: Another version has the number that is asked for.
+            CorruptBlobError: The bytes of a file are not stored.
+            RepositoryNotFoundError: The repository was deleted meanwhile.
+        """
         message = check_message(title, description)
-        asked = _NUMBER_ASKED.search(description)
-        number = None if asked is None else int(asked[1])
+        number = _number_in(description)
         if number is not None:
             require_number(repository.ref, number, most=MAX_GIVEN_NUMBER)
         for _ in range(_TRIES):
@@ -149,10 +206,19 @@ class Committer:
             if tree == before:
                 return head
             is_version = repository.kind == "model" and (branch == MAIN or number is not None)
-            new = {change.file.sha256 for change in changes if isinstance(change, Put)}
-            content = self._read(repository, tree, new if is_version else None)
+            sent = {change.file.sha256 for change in changes if isinstance(change, Put)}
+            content = self._read(repository, tree, sent if is_version else None)
             wanted = _Committing(
-                repository, branch, head, content, new, message, parent, number, actor, readable
+                repository=repository,
+                head=head,
+                content=content,
+                message=message,
+                number=number,
+                branch=branch,
+                parent=parent,
+                sent=sent,
+                actor=actor,
+                readable=readable,
             )
             try:
                 return self._database.transact(partial(self._record, wanted))
@@ -193,115 +259,112 @@ class Committer:
             raise
         except HubkitError as error:
             reason = str(error)
-        asked = _NUMBER_ASKED.search(commit.description)
-        card = read_card_of(self._blobs, tree, named)
-        content = _Content(tree, card, manifest, reason)
         wanted = _Committing(
-            *(repository, MAIN, commit, content, set(), commit.message, None),
-            *(None if asked is None else int(asked[1]), commit.author, None),
+            repository=repository,
+            head=commit,
+            content=_Content(tree, read_card_of(self._blobs, tree, named), manifest, reason),
+            message=commit.message,
+            number=_number_in(commit.description),
+            converted=[] if manifest is None else [f.sha256 for f in manifest.files.values()],
+            actor=commit.author,
         )
         self._database.transact(partial(self._convert_late, wanted))
 
-    def _convert_late(self, wanted: "_Committing", connection: Connection) -> None:
+    def _convert_late(self, wanted: _Committing, connection: Connection) -> None:
         repository = load_repository(connection, wanted.repository.id)
         commit = find_commit(connection, repository.id, wanted.head.oid)
         if commit is None or commit.reason != PENDING:
             return  # squashed, or another process was quicker
-        content, manifest = wanted.content, wanted.content.manifest
-        revision, is_new, reason = None, False, content.reason
-        publication = Publication(
-            author=commit.author,
-            message=commit.message,
-            created_at=commit.created_at,
-            number=wanted.number,
-        )
-        if manifest is not None:
-            reason = self._refusal(connection, repository, wanted)
-        if manifest is not None and reason is None:
-            keep_bytes(
-                connection,
-                self._blobs,
-                {manifest.digest, *(f.sha256 for f in manifest.files.values())},
+        try:
+            revision, is_new, reason = self._make_version(
+                connection, repository, wanted, commit.author, commit.created_at
             )
-            try:
-                _require_never_other(connection, repository, manifest, wanted.number)
-                revision, is_new = record_version(connection, repository.ref, manifest, publication)
-            except ConflictError as error:
-                reason = str(error)
+        except ConflictError as error:
+            revision, is_new, reason = None, False, str(error)
         note_version(connection, commit.id, revision, reason)
         commit = load_commit(connection, commit.id)
-        if is_new:
-            tag_version(connection, repository.full_name, commit, commit.created_at)
         head = find_branch(connection, repository.id)
         if head is not None and head.id == commit.id:
-            write_listing(connection, repository, commit, content.facts(revision))
-        committed = details_of(commit, content.tree, None)
-        if is_new and revision is not None:
-            version = load_version(connection, revision)
-            self._log.append_publication(connection, version, actor=commit.author, **committed)
-        else:
-            self._append_commit(connection, repository, commit, commit.author, committed)
+            write_listing(connection, repository, commit, wanted.content.facts(revision))
+        self._finish(connection, repository, commit, is_new, wanted, None)
 
-    def _record(self, wanted: "_Committing", connection: Connection) -> Commit:
+    def _record(self, wanted: _Committing, connection: Connection) -> Commit:
         repository = load_repository(connection, wanted.repository.id)
         head = require_branch(connection, repository, wanted.branch)
         _require_parent(repository, wanted.branch, head, wanted.parent)
         if head.oid != wanted.head.oid:
             raise _OvertakenError
-        at, content = whole_seconds(), wanted.content
-        keep_bytes(connection, self._blobs, {*wanted.new, content.tree.digest})
-        revision, is_new, reason = None, False, content.reason
-        publication = Publication(
-            author=account_name(wanted.actor),
-            message=wanted.message,
-            created_at=at,
-            number=wanted.number,
-        )
-        if content.manifest is not None:
-            manifest = content.manifest
-            reason = self._refusal(connection, repository, wanted)
-            if reason is None:
-                keep_bytes(connection, self._blobs, {manifest.digest})
-                _require_never_other(connection, repository, manifest, wanted.number)
-                revision, is_new = record_version(connection, repository.ref, manifest, publication)
+        content = wanted.content
+        author, at = account_name(wanted.actor), whole_seconds()
+        keep_bytes(connection, self._blobs, {*wanted.sent, content.tree.digest})
+        revision, is_new, reason = self._make_version(connection, repository, wanted, author, at)
         commit = add_commit(
             connection,
             repository.id,
             content.tree,
             parent=head,
-            author=publication.author,
+            author=author,
             message=wanted.message,
             at=at,
             revision_id=revision,
             reason=reason,
         )
         point_branch(connection, commit, wanted.branch)
-        if is_new:
-            tag_version(connection, repository.full_name, commit, at)
         if wanted.branch == MAIN:
             write_listing(connection, repository, commit, content.facts(revision))
-        committed = details_of(commit, content.tree, wanted.branch)
-        if is_new and revision is not None:
-            version = load_version(connection, revision)
-            self._log.append_publication(connection, version, actor=wanted.actor, **committed)
-        else:
-            self._append_commit(connection, repository, commit, wanted.actor, committed)
+        self._finish(connection, repository, commit, is_new, wanted, wanted.branch)
         return commit
 
-    def _append_commit(
+    def _make_version(
+        self,
+        connection: Connection,
+        repository: Repository,
+        wanted: _Committing,
+        author: str,
+        at: datetime,
+    ) -> tuple[int | None, bool, str | None]:
+        """Record the version in a commit; return its row, whether it is new, or why there is none.
+
+        Raises:
+            ConflictError: Another version has the number that is asked for.
+        """
+        manifest = wanted.content.manifest
+        if manifest is None:
+            return None, False, wanted.content.reason
+        reason = _refusal(connection, repository, manifest, wanted.readable)
+        if reason is not None:
+            return None, False, reason
+        keep_bytes(connection, self._blobs, {manifest.digest, *wanted.converted})
+        publication = Publication(
+            author=author, message=wanted.message, created_at=at, number=wanted.number
+        )
+        _require_never_other(connection, repository, manifest, wanted.number)
+        revision, is_new = record_version(connection, repository.ref, manifest, publication)
+        return revision, is_new, None
+
+    def _finish(
         self,
         connection: Connection,
         repository: Repository,
         commit: Commit,
-        actor: str,
-        committed: dict[str, Any],
+        is_new: bool,
+        wanted: _Committing,
+        branch: str | None,
     ) -> None:
+        """Tag the version in a commit if it is new, and log it; else log the commit alone."""
+        committed = details_of(commit, wanted.content.tree, branch)
+        if is_new:
+            assert commit.revision_id is not None
+            tag_version(connection, repository.full_name, commit, commit.created_at)
+            version = load_version(connection, commit.revision_id)
+            self._log.append_publication(connection, version, actor=wanted.actor, **committed)
+            return
         log_change(
             self._log,
             connection,
             "commit",
             repository,
-            actor,
+            wanted.actor,
             author=commit.author,
             message=commit.message,
             created_at=commit.created_at.isoformat(),
@@ -310,31 +373,13 @@ class Committer:
             **committed,
         )
 
-    def _refusal(
-        self, connection: Connection, repository: Repository, wanted: "_Committing"
-    ) -> str | None:
-        """Why an adapter that is complete makes no version."""
-        manifest = wanted.content.manifest
-        assert manifest is not None
-        try:
-            require_publishable(connection, repository.ref, manifest)
-            if wanted.readable is not None and not wanted.readable(connection, manifest):
-                raise ParentNotFoundError("It is made of adapters that are not on this hub.")
-        except ParentNotFoundError:
-            named = ", ".join(parent.ref for parent in manifest.parents)
-            return (
-                f"It is made of {named}. Not all of them are on this hub, or can be read by who "
-                "made the commit. Push those that are missing first."
-            )
-        return None
-
     def _read(self, repository: Repository, tree: Tree, new: set[str] | None) -> _Content:
-        """Look at what a commit would hold, and store what a version needs beside its files.
+        """Read the content of a commit, and store what a version needs beside its files.
 
         Args:
-            repository: Whose commit.
-            tree: Its files.
-            new: The digests of those that it brings; None if it can hold no version.
+            repository: The repository.
+            tree: The files of the commit.
+            new: The digests of the files that it adds; None if it can have no version.
         """
         manifest, reason = None, None
         files = {file.path: file.info for file in tree.files}
@@ -358,20 +403,31 @@ class Committer:
         return _Content(tree, card, manifest, reason)
 
 
-@dataclass(frozen=True, slots=True)
-class _Committing:
-    """One try of `Committer.commit`."""
+def _number_in(description: str) -> int | None:
+    """Return the version number that a description asks for; None if it asks for none."""
+    asked = _NUMBER_ASKED.search(description)
+    return None if asked is None else int(asked[1])
 
-    repository: Repository
-    branch: str
-    head: Commit
-    content: _Content
-    new: set[str]
-    message: str
-    parent: str | None
-    number: int | None
-    actor: str
-    readable: Callable[[Connection, Manifest], bool] | None
+
+def _refusal(
+    connection: Connection,
+    repository: Repository,
+    manifest: Manifest,
+    readable: Callable[[Connection, Manifest], bool] | None,
+) -> str | None:
+    """Why a complete adapter makes no version; None if it makes one."""
+    try:
+        require_publishable(connection, repository.ref, manifest)
+        is_refused = readable is not None and not readable(connection, manifest)
+    except ParentNotFoundError:
+        is_refused = True
+    if not is_refused:
+        return None
+    named = ", ".join(parent.ref for parent in manifest.parents)
+    return (
+        f"It is made of {named}. Not all of them are on this hub, or can be read by who "
+        "made the commit. Push those that are missing first."
+    )
 
 
 def _require_parents_once(folder: Folder) -> None:
@@ -441,7 +497,7 @@ def _require_parent(repository: Repository, branch: str, head: Commit, parent: s
     if parent is not None and head.oid != parent:
         raise StaleParentError(
             f"The branch {branch} of {repository.full_name} is at {head.oid[:12]}, but the commit "
-            f"was made for {parent[:12]}: somebody else committed meanwhile.",
+            f"was made for {parent[:12]}: another commit came first.",
             branch,
             expected=parent,
             found=head.oid,

@@ -17,12 +17,9 @@ from functools import partial
 from sqlalchemy import ColumnElement, Connection, exists, select, update
 
 from registry.errors import ConflictError
-from registry.history.cards import Facts
 from registry.history.repositories import Repository, load_repository
 from registry.history.steps import keep_bytes, log_change
-from registry.history.trees import Tree
 from registry.history.versions import commit_version, prepare_commit
-from registry.manifest import Manifest
 from registry.refs import DELETED, AdapterRef
 from registry.store import Store
 from registry.tables.edit import delete_adapter
@@ -174,51 +171,38 @@ def _keep(store: Store, repository: Repository, version: Version, actor: str | N
     tree, facts = prepare_commit(store, version.ref, manifest)
 
     def change(connection: Connection) -> None:
-        current = load_repository(connection, repository.id)
-        _publish(store, connection, current, version, manifest, tree, facts, actor)
+        of = load_repository(connection, repository.id)
+        account = select(ACCOUNTS.c.name).where(ACCOUNTS.c.id == of.account_id)
+        publication = Publication(
+            author=DELETED,
+            message="",
+            created_at=version.created_at,
+            number=1,
+            account=connection.scalar(account),
+            visibility=of.visibility,
+        )
+        keep_bytes(connection, store.blobs, {tree.digest, version.manifest_digest})
+        ref = AdapterRef.nameless(version.manifest_digest)
+        revision, is_new = record_version(connection, ref, manifest, publication)
+        if is_new:
+            committed = commit_version(connection, revision, publication, tree, facts)
+            store.log.append_publication(
+                connection,
+                load_version(connection, revision),
+                actor=actor,
+                account=publication.account,
+                visibility=publication.visibility,
+                **committed,
+            )
+            return
+        kept = load_repository(connection, find_repository(connection, ref).id)
+        if of.visibility == "public" and kept.visibility == "private":
+            of_kept = REPOSITORIES.c.id == kept.id
+            connection.execute(update(REPOSITORIES).where(of_kept).values(visibility="public"))
+            by = actor or DELETED
+            log_change(store.log, connection, "settings", kept, by, visibility="public")
 
     store.database.transact(change)
-
-
-def _publish(
-    store: Store,
-    connection: Connection,
-    of: Repository,
-    version: Version,
-    manifest: Manifest,
-    tree: Tree,
-    facts: Facts,
-    actor: str | None,
-) -> None:
-    ref = AdapterRef.nameless(version.manifest_digest)
-    account = select(ACCOUNTS.c.name).where(ACCOUNTS.c.id == of.account_id)
-    publication = Publication(
-        author=DELETED,
-        message="",
-        created_at=version.created_at,
-        number=1,
-        account=connection.scalar(account),
-        visibility=of.visibility,
-    )
-    keep_bytes(connection, store.blobs, {tree.digest, version.manifest_digest})
-    revision, is_new = record_version(connection, ref, manifest, publication)
-    if is_new:
-        committed = commit_version(connection, revision, publication, tree, facts)
-        store.log.append_publication(
-            connection,
-            load_version(connection, revision),
-            actor=actor,
-            account=publication.account,
-            visibility=publication.visibility,
-            **committed,
-        )
-        return
-    there = connection.scalar(select(REVISIONS.c.repository_id).where(REVISIONS.c.id == revision))
-    kept = load_repository(connection, int(there or 0))
-    if of.visibility == "public" and kept.visibility == "private":
-        of_kept = REPOSITORIES.c.id == kept.id
-        connection.execute(update(REPOSITORIES).where(of_kept).values(visibility="public"))
-        log_change(store.log, connection, "settings", kept, actor or DELETED, visibility="public")
 
 
 def _delete(

@@ -1,17 +1,14 @@
-"""The history of repositories: all that a hub can be asked of them, or told."""
+"""The history of repositories: all that a hub can be asked of them, or told, but new commits."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from registry.errors import (
-    EntryNotFoundError,
-)
+from registry.errors import EntryNotFoundError
 from registry.history.cards import Facts
-from registry.history.changes import Change
 from registry.history.commits import (
     Branch,
     Commit,
@@ -26,31 +23,27 @@ from registry.history.commits import (
     make_branch,
     make_tag,
     point_branch,
+    require_branch,
     require_commit,
     resolve_revision,
     walk,
 )
-from registry.history.committing import Committer, Convert
 from registry.history.deleting import delete_model
 from registry.history.listing import Listed, Query, list_page, load_facts
 from registry.history.names import MAIN
 from registry.history.repositories import (
-    Kind,
     Repository,
-    Visibility,
     find_deleted_since,
     find_repository,
     list_without_account,
     load_repository,
     make_repository,
-    place_of,
     rename_repository,
 )
 from registry.history.steps import (
     account_name,
     keep_bytes,
     log_change,
-    require_branch,
     store_contents,
     whole_seconds,
 )
@@ -68,7 +61,7 @@ from registry.history.trees import (
 )
 from registry.history.uploads import Reader, possessed, remember_uploads
 from registry.history.versions import details_of, facts_at, list_again
-from registry.manifest import Manifest
+from registry.places import Kind, Visibility, place_of
 from registry.refs import DELETED, AdapterRef
 from registry.storage.files import FileInfo
 from registry.store import Store
@@ -86,14 +79,10 @@ class History:
 
     Args:
         store: What holds the registry.
-        convert: Makes safetensors of pickled weights, out of this process: given the blobs, the
-            files of a commit and what to call them in messages, it returns those of the version.
-            Default: commits with pickled weights make no version.
     """
 
-    def __init__(self, store: Store, convert: Convert | None = None) -> None:
+    def __init__(self, store: Store) -> None:
         """Touch nothing yet."""
-        self._committer = Committer(store, convert)
         self._store = store
         self._database, self._blobs, self._log = store.database, store.blobs, store.log
 
@@ -610,68 +599,6 @@ class History:
         now = datetime.now(UTC)
         with self._database.read() as connection:
             return possessed(connection, digests, account_id=account_id, reader=reader, now=now)
-
-    # Commits
-
-    def commit(
-        self,
-        repository: Repository,
-        branch: str,
-        changes: Sequence[Change],
-        *,
-        title: str,
-        description: str = "",
-        parent: str | None = None,
-        actor: str,
-        readable: Callable[[Connection, Manifest], bool] | None = None,
-    ) -> Commit:
-        """Change the files of a branch, all as asked or nothing.
-
-        On ``main``, a complete adapter becomes a version, as a description that ends in
-        ``Version: 3`` asks for on any branch. The same files again are the same commit.
-
-        Args:
-            repository: Whose branch.
-            branch: Which one.
-            changes: What to change; the bytes of each new file are stored already.
-            title: What to say of it, on one line.
-            description: What else to say.
-            parent: The commit that the branch must be at; default: wherever it is.
-            actor: Who makes it.
-            readable: Whether the adapters that a version is made of may be read by who commits it;
-                default: they may.
-
-        Raises:
-            RevisionNotFoundError: There is no such branch.
-            StaleParentError: It is at another commit than `parent`.
-            EntryNotFoundError: What should go is not there.
-            InvalidNameError: git refuses a path, or a text cannot be stored.
-            ConflictError: The number that is asked for holds another version.
-            CorruptBlobError: The bytes of a file are not stored.
-            RepositoryNotFoundError: Somebody deleted the repository.
-        """
-        return self._committer.commit(
-            repository,
-            branch,
-            changes,
-            title=title,
-            description=description,
-            parent=parent,
-            actor=actor,
-            readable=readable,
-        )
-
-    def pending(self) -> list[tuple[Repository, Commit]]:
-        """Return the commits whose pickled weights are not converted yet."""
-        return self._committer.pending()
-
-    def convert(self, repository: Repository, commit: Commit) -> None:
-        """Make the version of a commit with pickled weights, or note why there is none.
-
-        Raises:
-            StorageError: A disk is full or not writable; the commit is as it was.
-        """
-        self._committer.convert(repository, commit)
 
 
 def _states(tree: Tree, paths: set[str]) -> dict[str, Any]:

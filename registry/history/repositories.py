@@ -2,25 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, insert, or_, select, update
 
 from registry.errors import ConflictError, ExistsError, InvalidNameError, RepositoryNotFoundError
+from registry.places import Kind, Visibility, folded_name, place_of
 from registry.refs import DELETED, AdapterRef
 from registry.tables.listings import list_newest
 from registry.tables.models import DOWNLOADS, FORMER_NAMES, REPOSITORIES, REVISIONS
 from registry.tables.text_index import add_texts, remove_text, text_columns
 from registry.tables.versions import load_versions, select_versions
-
-Kind = Literal["model", "dataset", "space"]
-"""What a repository holds. Models may hold adapters; the others are kept as files."""
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-Visibility = Literal["public", "private"]
-
-_PREFIXES: dict[Kind, str] = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
 # Built once, as every request of a client asks these.
 _EVER = select(REPOSITORIES, DOWNLOADS.c.count.label("fetched")).outerjoin(
@@ -77,28 +69,6 @@ class Repository:
     def place(self) -> str:
         """Its name below the address of a hub, such as ``datasets/ada/reviews``."""
         return place_of(self.kind, self.ref)
-
-
-def place_of(kind: Kind, ref: AdapterRef) -> str:
-    """Return the name of a repository below the address of a hub."""
-    return f"{_PREFIXES[kind]}{ref}"
-
-
-def folded_name(kind: Kind, ref: AdapterRef) -> str:
-    """Return what all spellings of a repository's name have in common, other than other kinds'."""
-    return _PREFIXES[kind] + ref.folded
-
-
-def parse_place(place: str) -> tuple[Kind, AdapterRef]:
-    """Read what `Repository.place` wrote.
-
-    Raises:
-        InvalidNameError: It is no name.
-    """
-    for kind in ("dataset", "space"):
-        if place.startswith(_PREFIXES[kind]) and place.count("/") == 2:
-            return kind, AdapterRef.parse(place.removeprefix(_PREFIXES[kind])).repository
-    return "model", AdapterRef.parse(place).repository
 
 
 def find_repository(connection: Connection, kind: Kind, ref: AdapterRef) -> Repository | None:

@@ -1,4 +1,4 @@
-"""What changes of a repository's history share."""
+"""What changes of a repository share: bytes that stay, the entry in the log, author and time."""
 
 import io
 from datetime import UTC, datetime
@@ -6,8 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from registry.errors import CorruptBlobError, RevisionNotFoundError
-from registry.history.commits import Commit, find_branch
+from registry.errors import CorruptBlobError
 from registry.history.repositories import Repository
 from registry.log.entry import Action
 from registry.log.log import Log
@@ -22,10 +21,10 @@ def store_contents(blobs: BlobStore, *contents: bytes) -> None:
 
 
 def keep_bytes(connection: Connection, blobs: BlobStore, digests: set[str]) -> None:
-    """Make sure that bytes are there, and stay.
+    """Make sure that bytes are stored, and that garbage collection keeps them.
 
     Raises:
-        CorruptBlobError: They are not.
+        CorruptBlobError: Some are not stored.
     """
     spare(connection, digests)
     for digest in sorted(digests):
@@ -36,20 +35,6 @@ def keep_bytes(connection: Connection, blobs: BlobStore, digests: set[str]) -> N
             )
 
 
-def require_branch(connection: Connection, repository: Repository, branch: str) -> Commit:
-    """Return the last commit of a branch.
-
-    Raises:
-        RevisionNotFoundError: There is no such branch.
-    """
-    found = None if "\0" in branch else find_branch(connection, repository.id, branch)
-    if found is None:
-        raise RevisionNotFoundError(
-            f"{repository.full_name} has no branch {branch!r}.", branch, given=branch
-        )
-    return found
-
-
 def log_change(
     log: Log,
     connection: Connection,
@@ -58,7 +43,7 @@ def log_change(
     actor: str,
     **details: Any,
 ) -> None:
-    """Log a change; names of adapters alone are names in the log."""
+    """Log a change; only an adapter's name is the name of the entry."""
     if repository.kind == "model":
         log.append(connection, action, repository.ref, actor=actor, **details)
     else:
@@ -66,10 +51,10 @@ def log_change(
 
 
 def account_name(actor: str) -> str:
-    """Return the account of an actor, without the token that it showed."""
+    """Return the name of an actor's account, without that of the token."""
     return actor.partition(" (")[0]
 
 
 def whole_seconds() -> datetime:
-    """Return the time, as git counts it."""
+    """Return the time in whole seconds, as git has it."""
     return datetime.now(UTC).replace(microsecond=0)

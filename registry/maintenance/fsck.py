@@ -15,22 +15,23 @@ from registry.errors import (
     DamagedDatabaseError,
     DamagedIndexError,
     StorageError,
+    listed,
 )
 from registry.maintenance.blob_check import check_blobs
+from registry.maintenance.checks.accounts import check_accounts
+from registry.maintenance.checks.adapters import check_adapters
 from registry.maintenance.checks.histories import check_histories
-from registry.maintenance.checks.logged import check_accounts, check_logged
 from registry.maintenance.checks.rows import (
     check_listings,
     check_parents,
     check_publications,
     check_rows,
 )
+from registry.maintenance.checks.trees import check_trees
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import structure_problems
 from registry.maintenance.rebuild import find_behind
 from registry.tables.text_index import is_index_sound, make_index_anew
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,12 @@ def check_registry(
 
     Args:
         catalog: What to check.
-        full: Whether to hash every byte, and to compare every row with its manifest, with the
-            listings, with the search index and with the log; default: whether the database is
-            sound and not older than the records, and every file there with the right size, and
-            nothing else among them.
-        repair: Whether to set damaged bytes aside, fetch them again from where they came from, and
-            write again what can be derived; default: change nothing.
-        progress: Told now and then which part, from 0 to 1, of the blobs was looked at.
+        full: Also hash every byte, and compare every row with its manifest, the listings, the
+            search index and the log. Default: check that the database is sound and not older than
+            the records, that each file is there with the right size, and that no other file is.
+        repair: Whether to set damaged bytes aside, fetch them again from their origins, and write
+            derived rows again; default: change nothing.
+        progress: Called now and then with the part of the blobs that is checked, from 0 to 1.
 
     Raises:
         DatabaseError: The database cannot be read at all.
@@ -80,8 +80,7 @@ def check_registry(
     with catalog.database.read() as connection:
         broken = structure_problems(connection, full=full)
     if broken:  # what such a database says about the rest is worth nothing
-        listed = "; ".join(broken)
-        text = f"{catalog.database.backend.label} is damaged: {listed}."
+        text = f"{catalog.database.backend.label} is damaged: {'; '.join(broken)}."
         return Report(0, 0, (Finding(text, about=DamagedDatabaseError),))
     behind = find_behind(catalog)
     findings = [] if behind is None else [behind]
@@ -105,8 +104,9 @@ def _check_rows(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator
     # What the log of an older database does not tell of, the records do.
     if is_up_to_date and not any(finding.state == "damaged" for finding in of_log):
         yield from check_accounts(catalog, repair)
-        yield from check_logged(catalog, repair)
+        yield from check_adapters(catalog, repair)
         yield from check_publications(catalog, repair)
+        yield from check_trees(catalog, repair)
         yield from check_histories(catalog, repair)
     yield from check_rows(catalog, repair)
     yield from check_parents(catalog, repair)
@@ -131,10 +131,9 @@ def _check_index(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 def _check_strays(catalog: Catalog) -> Iterator[Finding]:
     strays = sorted(catalog.blobs.find_strays())
     if strays:
-        more = f" and {len(strays) - _SHOWN} more" if len(strays) > _SHOWN else ""
         yield Finding(
-            f"Among the blobs lies what is not hubkit's: {', '.join(strays[:_SHOWN])}{more}. "
-            "Nothing reads it, and hubkit leaves it there: move it away, or delete it.",
+            f"Files that are not hubkit's lie among the blobs: {listed(strays)}. hubkit neither "
+            "reads nor removes them. Move them away, or delete them.",
             "note",
         )
 

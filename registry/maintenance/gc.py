@@ -40,9 +40,10 @@ from registry.catalog.cache import (
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError
 from registry.history.deleting import let_go
-from registry.maintenance.checks.histories import missing_commits, without_tree_files
-from registry.maintenance.checks.logged import missing_versions
+from registry.maintenance.checks.adapters import missing_versions
+from registry.maintenance.checks.histories import missing_commits
 from registry.maintenance.checks.rows import without_files
+from registry.maintenance.checks.trees import without_tree_files
 from registry.runs import abandoned_runs, last_written, run_lock
 from registry.storage.blobs import Stored
 from registry.storage.durable import storage_errors

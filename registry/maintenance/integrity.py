@@ -26,7 +26,8 @@ from sqlalchemy import (
 )
 
 from registry.database.database import TEXT_TABLE, VERSION_TABLE, Database
-from registry.history.logged.trails import Trails
+from registry.errors import listed
+from registry.history.from_log.trails import Trails
 from registry.refs import AdapterRef
 from registry.storage.files import MANIFEST_NAME
 from registry.tables.column_types import Real, Truth, UtcDateTime, Whole
@@ -42,7 +43,6 @@ from registry.tables.models import (
     TREES,
 )
 
-_SHOWN = 3
 _MOST = 10
 _PAGE = 1000
 _LAST = "f" * 64
@@ -188,9 +188,7 @@ def label(connection: Connection, digest: str) -> str:
     names = [
         f"{AdapterRef(owner, name, version=number)}: {path}" for owner, name, number, path in rows
     ]
-    names = names or _of_commits(connection, digest)
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+    return listed(names or _of_commits(connection, digest), 3)
 
 
 def _of_commits(connection: Connection, digest: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from registry.accounts.logged import apply_entry
+from registry.accounts.from_log import apply_entry
 from registry.errors import (
     AlteredLogError,
     CorruptBlobError,
@@ -17,12 +17,12 @@ from registry.errors import (
     NotFoundError,
     reason_of,
 )
-from registry.history.logged.replay import HISTORY, replay_history, replay_publication
-from registry.history.logged.trails import Trails, subject
-from registry.history.repositories import Kind, folded_name
+from registry.history.from_log.replay import HISTORY, replay_history, replay_publication
+from registry.history.from_log.trails import Trails, subject
 from registry.history.versions import is_committed
 from registry.log.entry import Entry
 from registry.log.records import RecordStore
+from registry.places import Kind, folded_name
 from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.edit import delete_adapter, drop_alias, point_alias, set_yank

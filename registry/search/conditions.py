@@ -1,4 +1,4 @@
-"""The parts that queries for adapters share."""
+"""The conditions that queries for adapters share."""
 
 import re
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def is_measured(dataset: str | None, threshold: Threshold | None) -> ColumnEleme
 
     Args:
         dataset: The data set; None for any.
-        threshold: What must hold; None if any value will do.
+        threshold: The bound; None for any value.
     """
     conditions = [METRICS.c.revision_id == LISTINGS.c.revision_id]
     if dataset is not None:
@@ -120,7 +120,7 @@ def has_base(connection: Connection, base: str) -> ColumnElement[bool] | None:
 
 
 def may_read(reader: Reader) -> ColumnElement[bool]:
-    """Return the condition that an adapter is one that somebody may read on a hub."""
+    """Return the condition that a reader may read an adapter on a hub."""
     return exists().where(
         REPOSITORIES.c.id == LISTINGS.c.repository_id,
         REPOSITORIES.c.account_id.is_not(None),
@@ -128,14 +128,11 @@ def may_read(reader: Reader) -> ColumnElement[bool]:
     )
 
 
-def versions_of(
-    page: VersionSelect, *, ascending: bool = False, extra: tuple[str, ...] = ()
-) -> VersionSelect:
-    """Select the versions of a page in its order; the page itself is found before they are.
+def versions_of(page: VersionSelect, *, extra: tuple[str, ...] = ()) -> VersionSelect:
+    """Select the versions of a page, the highest key first; the page is a query within.
 
     Args:
         page: Selects ``revision_id`` and the ``key`` it is sorted by.
-        ascending: Whether the lowest key comes first; default: the highest.
         extra: Columns of `page` to select after those of the versions.
     """
     rows = page.subquery()
@@ -144,5 +141,4 @@ def versions_of(
         .add_columns(*(rows.c[name] for name in extra))
         .join(rows, rows.c.revision_id == REVISIONS.c.id)
     )
-    order = (rows.c.key, rows.c.revision_id)
-    return statement.order_by(*(c.asc() if ascending else c.desc() for c in order))
+    return statement.order_by(rows.c.key.desc(), rows.c.revision_id.desc())

@@ -20,7 +20,7 @@ from sqlalchemy import (
     select,
 )
 
-from registry.errors import AmbiguousDataSetError, InvalidNameError
+from registry.errors import AmbiguousDataSetError, InvalidNameError, listed
 from registry.fields import check_texts
 from registry.history.uploads import Reader
 from registry.manifest import Metric
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from registry.catalog.catalog import Catalog
 
 
-_SHOWN = 5
 _DIGITS = 12
 _WITH_DIGEST = re.compile(r"(.+)#([0-9a-f]{12,64}|)", re.DOTALL)
 """The name of a data set, with digits of the digest of its rows; with none, it has no digest."""
@@ -302,14 +301,13 @@ def _find_data(view: _View, dataset: str) -> _Data | None:
     if connection.execute(exact).first() is not None:
         found.add(f"{dataset}#")
     if len(found) > 1:
-        listed = sorted(found)
-        shown = ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
+        names = sorted(found)
         raise AmbiguousDataSetError(
-            f"{len(listed)} data sets with other rows are called {dataset}: {shown}. What was "
-            "measured on one cannot be ranked with what was measured on another.",
+            f"{len(names)} data sets with other rows are called {dataset}: {listed(names)}. "
+            "Values that were measured on one cannot be ranked with those of another.",
             dataset,
             given=dataset,
-            found=listed,
+            found=names,
         )
     return _find_data(view, found.pop()) if found else None
 

@@ -6,8 +6,7 @@ import threading
 
 from registry.errors import HubkitError
 from registry.history.commits import Commit
-from registry.history.committing import PENDING
-from registry.history.history import History
+from registry.history.committing import PENDING, Committer
 from registry.history.repositories import Repository
 
 logger = logging.getLogger(__name__)
@@ -17,11 +16,11 @@ class Conversions:
     """Converts commits in a thread of its own, which starts with the first one.
 
     Args:
-        history: Where the commits are.
+        committer: Makes their versions.
     """
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
         self._waiting: queue.SimpleQueue[tuple[Repository, Commit]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -38,13 +37,13 @@ class Conversions:
 
     def go_on(self) -> None:
         """Convert what a process that was stopped has left."""
-        for repository, commit in self._history.pending():
+        for repository, commit in self._committer.pending():
             self.add(repository, commit)
 
     def _work(self) -> None:
         while True:
             repository, commit = self._waiting.get()
             try:
-                self._history.convert(repository, commit)
+                self._committer.convert(repository, commit)
             except HubkitError as error:
                 logger.warning("%s is not converted: %s", repository.full_name, error)

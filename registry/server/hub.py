@@ -10,7 +10,7 @@ from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
 from registry.catalog.catalog import Catalog
 from registry.errors import HostError
-from registry.history.committing import Convert
+from registry.history.committing import Committer, Convert
 from registry.history.history import History
 from registry.search.overview import Overview, find_overview
 from registry.server.converting import Conversions
@@ -78,7 +78,7 @@ class Hub:
         catalog: The registry.
         settings: How it is served.
         counts: What is counted in memory for a while.
-        convert: Makes safetensors of pickled weights; see `History`. Default: nothing does.
+        convert: Makes safetensors of pickled weights; see `Committer`. Default: nothing does.
     """
 
     catalog: Catalog
@@ -89,12 +89,17 @@ class Hub:
     @cached_property
     def history(self) -> History:
         """The repositories."""
-        return History(self.catalog.store, self.convert)
+        return History(self.catalog.store)
+
+    @cached_property
+    def committer(self) -> Committer:
+        """What makes commits."""
+        return Committer(self.catalog.store, self.convert)
 
     @cached_property
     def conversions(self) -> Conversions:
         """What converts pickled weights."""
-        return Conversions(self.history)
+        return Conversions(self.committer)
 
     @cached_property
     def accounts(self) -> Accounts:

@@ -10,17 +10,12 @@ from starlette.types import ASGIApp
 
 from registry.accounts.access import Need
 from registry.errors import MethodError, NoSuchPageError, RequestError
+from registry.places import PREFIXES
 from registry.server.asking import Asking, require_printable
 from registry.server.memory import Again
 
 if TYPE_CHECKING:
     from registry.server.hub import Hub
-
-KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
-"""The kinds of repositories, as they stand in the paths of the API."""
-
-PREFIXES = {"": "model", "datasets": "dataset", "spaces": "space"}
-"""The kinds of repositories, as they stand before the name of one in other paths."""
 
 SMALL = 4 * 1024 * 1024
 """Bytes of a body that is read as one value."""
@@ -29,6 +24,8 @@ MOST_PATH_BYTES = 16 * 1024
 """Bytes of the path of a request; a path in a repository has at most 1,024, escaped 3,072."""
 
 _GIT = ".git"
+_IN_API = {f"{kind}s": kind for kind in PREFIXES}
+_BEFORE_NAME = {prefix.rstrip("/"): kind for kind, prefix in PREFIXES.items()}
 
 
 class Open(StrEnum):
@@ -80,7 +77,7 @@ class Route:
 
     def spelled(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield the pattern for each kind of repository, with the kind as a parameter."""
-        for placeholder, spellings in (("/{kinds}", KINDS), ("/{prefix}", PREFIXES)):
+        for placeholder, spellings in (("/{kinds}", _IN_API), ("/{prefix}", _BEFORE_NAME)):
             if placeholder in self.pattern:
                 for word, kind in spellings.items():
                     yield (

@@ -8,7 +8,7 @@ from typing import Self
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from registry.accounts.keys import find_key
+from registry.accounts.keys import signing_key
 from registry.errors import ForbiddenError, SignInError
 from registry.storage.files import FileInfo
 from registry.store import Store
@@ -73,7 +73,7 @@ class Signer:
     @classmethod
     def of(cls, store: Store) -> Self:
         """Return that of a registry: of all its processes, and after a restart."""
-        return cls(find_key(store, "uploads"))
+        return cls(signing_key(store))
 
     def sign(self, upload: Upload) -> str:
         """Return what stands in the URL."""
@@ -121,7 +121,7 @@ class Passes:
     @classmethod
     def of(cls, store: Store) -> Self:
         """Return those of a registry: of all its processes, and after a restart."""
-        return cls(find_key(store, "uploads"))
+        return cls(signing_key(store))
 
     def sign(self, one: Pass) -> str:
         """Return the text of a pass."""

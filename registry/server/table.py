@@ -27,6 +27,7 @@ from registry.server.protocol import (
     writing,
     xet,
 )
+from registry.server.protocol.absent import refuse
 from registry.server.routes import SMALL, Open, Route
 
 _REPOSITORY = "/api/{kinds}/{owner}/{name}"
@@ -138,19 +139,41 @@ PAGES = (
 )
 """What people read."""
 
+_NO_LOGIN = refuse("page to log in on: use `hf auth login --token`, with a token of this hub")
+_NO_GIT = refuse("git over HTTP: use `hf upload` and `hf download`, or huggingface_hub")
 _VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 ABSENT = (
-    Route("GET", f"{_REPOSITORY}/xet-read-token/{{revision}}", Need.READ, absent.xet_downloads),
-    Route("POST", f"{_REPOSITORY}/lfs-files/batch", Need.WRITE, absent.lfs_deletion),
-    Route("POST", f"{_REPOSITORY}/lfs-files/duplicate", Need.WRITE, absent.lfs_copies),
-    Route("GET", f"{_REPOSITORY}/safetensors-metadata/{{path...}}", Need.READ, absent.metadata),
-    Route("POST", f"{_REPOSITORY}/like", Need.READ, absent.likes),
-    Route("DELETE", f"{_REPOSITORY}/like", Need.READ, absent.likes),
-    Route("POST", "/oauth/device", Open.NOTHING, absent.login),
-    Route("POST", "/oauth/token", Open.NOTHING, absent.login),
-    Route("GET", "/{prefix}/{owner}/{name}.git/info/refs", Need.READ, absent.git),
-    Route("GET", "/{prefix}/{owner}/{name}/info/refs", Need.READ, absent.git),
+    Route(
+        "GET",
+        f"{_REPOSITORY}/xet-read-token/{{revision}}",
+        Need.READ,
+        refuse("downloads by Xet: fetch files from /resolve"),
+    ),
+    Route(
+        "POST",
+        f"{_REPOSITORY}/lfs-files/batch",
+        Need.WRITE,
+        refuse("way to remove files from old commits: squash the branch, then they go"),
+    ),
+    Route(
+        "POST",
+        f"{_REPOSITORY}/lfs-files/duplicate",
+        Need.WRITE,
+        refuse("copies of large files between repositories: duplicate the repository"),
+    ),
+    Route(
+        "GET",
+        f"{_REPOSITORY}/safetensors-metadata/{{path...}}",
+        Need.READ,
+        refuse("reading of headers: fetch the start of the file from /resolve"),
+    ),
+    Route("POST", f"{_REPOSITORY}/like", Need.READ, refuse("likes")),
+    Route("DELETE", f"{_REPOSITORY}/like", Need.READ, refuse("likes")),
+    Route("POST", "/oauth/device", Open.NOTHING, _NO_LOGIN),
+    Route("POST", "/oauth/token", Open.NOTHING, _NO_LOGIN),
+    Route("GET", "/{prefix}/{owner}/{name}.git/info/refs", Need.READ, _NO_GIT),
+    Route("GET", "/{prefix}/{owner}/{name}/info/refs", Need.READ, _NO_GIT),
     *(
         Route(verb, f"/api/{path}{more}", Open.NOTHING, absent.feature)
         for verb in _VERBS
@@ -158,12 +181,22 @@ ABSENT = (
         for more in ("", "/{more...}")
     ),
     *(
-        Route(verb, f"{_REPOSITORY}/discussions{more}", Need.READ, absent.discussions)
+        Route(
+            verb,
+            f"{_REPOSITORY}/discussions{more}",
+            Need.READ,
+            refuse("discussions and pull requests"),
+        )
         for verb in ("GET", "POST")
         for more in ("", "/{more...}")
     ),
     *(
-        Route(verb, f"{_REPOSITORY}/{what}", Need.READ, absent.running)
+        Route(
+            verb,
+            f"{_REPOSITORY}/{what}",
+            Need.READ,
+            refuse("way to run spaces: it keeps their files"),
+        )
         for verb in ("GET", "POST", "DELETE")
         for what in ("runtime", "secrets", "variables", "hardware", "storage", "pause", "restart")
     ),
@@ -181,7 +214,7 @@ ABSENT = (
         )
     ),
 )
-"""What clients may ask for and this hub does not do, which it says in words."""
+"""Requests of clients that this hub refuses in words."""
 
 SERVED = (*_ACCOUNTS, *_REPOSITORIES, *_READING, *_WRITING, *_XET, *PAGES)
 """What the hub does."""

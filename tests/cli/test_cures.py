@@ -23,7 +23,7 @@ COMMAND = re.compile(rf"\bhubkit (?:{'|'.join(COMMANDS)})\b")
 
 # What says so on purpose, and why.
 MAY_NAME = {
-    "registry/server/protocol/absent.py": {"--token"},  # of the program `hf`
+    "registry/server/table.py": {"--token"},  # of the program `hf`
     # A model card is written for people, who are shown the commands that get and run the adapter.
     "hubkit/hub/card.py": {"hubkit pull", "hubkit predict", "--from"},
     # So are the pages of a hub, which show the lines that push to it, and use what it keeps.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hubkit.hub.address import Hub, Repository, default_hub, is_remote, parse_address
-from registry import InvalidNameError
+from registry.errors import InvalidNameError
 
 HF = "https://huggingface.co"
 

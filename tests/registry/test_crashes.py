@@ -18,24 +18,20 @@ from pathlib import Path
 
 import pytest
 
-from registry import (
-    AdapterRef,
-    Catalog,
+from registry import AdapterRef, Catalog, Folder, Version, open_catalog, read_folder
+from registry.accounts.accounts import Accounts
+from registry.accounts.tokens import Tokens
+from registry.errors import (
     ConflictError,
-    Folder,
+    ExistsError,
     NotFoundError,
     RefNotFoundError,
     StorageError,
-    Version,
-    open_catalog,
-    read_folder,
 )
-from registry.accounts.accounts import Accounts
-from registry.accounts.tokens import Tokens
-from registry.errors import ExistsError
-from registry.history.repositories import Kind
+from registry.history.committing import Committer
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import GRACE, collect_garbage
+from registry.places import Kind
 from registry.storage.blobs import verify_blob
 from registry.storage.files import CHUNK
 from registry.storage.folder_blobs import FolderBlobStore
@@ -96,7 +92,7 @@ def commit(catalog: Catalog, stage: Stage) -> None:
     there = catalog.history.find("model", PUSHED)
     assert there is not None
     changes = puts(catalog, PUSHED_FILES)
-    catalog.history.commit(there, "main", changes, title="push", actor="ada (laptop)")
+    Committer(catalog.store).commit(there, "main", changes, title="push", actor="ada (laptop)")
 
 
 def create(catalog: Catalog, stage: Stage) -> None:

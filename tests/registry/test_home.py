@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 import registry
-from registry import AdapterRef, Folder, ManifestError, StorageError, open_catalog, read_folder
+from registry import AdapterRef, Folder, open_catalog, read_folder
 from registry.database import database
 from registry.database.database import migrations_folder
 from registry.database.journal import log_path
+from registry.errors import ManifestError, StorageError
 from registry.home import find_catalog
 from registry.maintenance.backup import restore
 from registry.maintenance.doctor import examine

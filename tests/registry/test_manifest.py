@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from registry import Manifest, ManifestError
+from registry import Manifest
+from registry.errors import ManifestError
 from registry.manifest import MAX_BYTES, BaseModelInfo, manifest_errors
 
 lines = st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n\r")

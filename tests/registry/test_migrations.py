@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.schema import CreateTable
 
-from registry import AdapterRef, Catalog, DatabaseError, Folder, open_catalog
+from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.database.database import (
     VERSION_TABLE,
     alembic_config,
@@ -20,7 +20,7 @@ from registry.database.database import (
     known_revisions,
     migrations_folder,
 )
-from registry.errors import NewerDatabaseError
+from registry.errors import DatabaseError, NewerDatabaseError
 from registry.home import find_catalog
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.schema import differences

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import AdapterRef, InvalidNameError
+from registry import AdapterRef
+from registry.errors import InvalidNameError
 from registry.refs import MAX_NUMBER
 
 names = st.from_regex(r"[A-Za-z0-9]([-_]?[A-Za-z0-9]){0,20}", fullmatch=True)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from hubkit.formats import pickles
 from hubkit.sharing.pickles import convert_blobs, without_pickles
-from registry import FolderError, read_folder
-from registry.errors import AdapterError, DamagedBlobError, PickledWeightsError
+from registry import read_folder
+from registry.errors import AdapterError, DamagedBlobError, FolderError, PickledWeightsError
 from registry.folders import Given, read_tree
 from registry.folders.adapterhub import fused_adapters
 from registry.folders.source import Tree

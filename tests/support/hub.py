@@ -16,11 +16,13 @@ from registry import AdapterRef, Catalog
 from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
 from registry.history.changes import Change, Put, Remove
+from registry.history.committing import Committer
 from registry.history.history import History
 from registry.history.listing import Query
-from registry.history.repositories import Repository, Visibility
+from registry.history.repositories import Repository
 from registry.history.trees import TreeFile, is_large
 from registry.history.uploads import Reader
+from registry.places import Visibility
 from registry.server.app import App
 from registry.server.hub import Hub as Served
 from tests.support.trees import info_of, stored
@@ -196,7 +198,8 @@ class Repo:
             )
             changes.append(Put(entry))
         actor = row.ref.owner or ""
-        return history.commit(row, branch, changes, title="by hand", actor=actor).oid
+        committer = Committer(self._hub.catalog.store)
+        return committer.commit(row, branch, changes, title="by hand", actor=actor).oid
 
     def tag(self, name: str, revision: str = "main") -> None:
         """Make a tag."""

@@ -9,7 +9,8 @@ from registry.accounts.access import Caller
 from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
 from registry.history.history import History
-from registry.history.repositories import Kind, Repository, Visibility
+from registry.history.repositories import Repository
+from registry.places import Kind, Visibility
 
 OWNER = "acme"
 """An organisation of alice, who writes there, carol, who reads, and dora, who administers it."""

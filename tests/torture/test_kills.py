@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import AdapterRef, Folder, RefNotFoundError, open_catalog
+from registry import AdapterRef, Folder, open_catalog
+from registry.errors import RefNotFoundError
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import collect_garbage
 

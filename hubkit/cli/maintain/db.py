@@ -100,7 +100,7 @@ def check(as_json: bool) -> None:
       hubkit db check
       hubkit db check --json
     """
-    from registry import DatabaseError
+    from registry.errors import DatabaseError
     from registry.maintenance.schema import differences
 
     database = _existing()
@@ -124,7 +124,7 @@ def check(as_json: bool) -> None:
 
 
 def _existing() -> Database:
-    from registry import RegistryNotFoundError
+    from registry.errors import RegistryNotFoundError
     from registry.home import find_catalog
 
     database = find_catalog().database

@@ -32,8 +32,8 @@ def require_user(catalog: Catalog, *, is_open: bool, address: str) -> None:
         return
     if is_open:
         raise click.ClickException(
-            "Nobody could sign in to this hub, which other machines reach: no user has a password "
-            "or a token. Make one with `hubkit user add NAME --admin` and `hubkit token create "
+            "Nobody could sign in to this hub, which other machines reach: no user has a token. "
+            "Make one with `hubkit user add NAME --admin` and `hubkit token create "
             "NAME --name laptop --scope admin`."
         )
     if accounts.users():

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, delete, insert, select, update
+from sqlalchemy import Column, Connection, Select, select
 
 from registry.catalog.catalog import Catalog
 from registry.errors import (
@@ -23,8 +23,8 @@ from registry.errors import (
 )
 from registry.history.cards import grams_of, listing_row
 from registry.history.commits import find_branch
-from registry.history.logged.remake import Told, remake
-from registry.history.logged.trails import (
+from registry.history.from_log.remake import Told, remake
+from registry.history.from_log.trails import (
     Trails,
     entries_about,
     name_pages,
@@ -32,11 +32,11 @@ from registry.history.logged.trails import (
     subject,
     understood,
 )
-from registry.history.repositories import find_repository, folded_name
-from registry.history.trees import Tree, tree_rows
+from registry.history.repositories import find_repository
 from registry.history.versions import complete_commits, facts_at, lacking_commits
 from registry.log.entry import Entry
 from registry.maintenance.findings import Finding
+from registry.places import folded_name
 from registry.tables.models import (
     ACCOUNTS,
     BRANCHES,
@@ -48,7 +48,6 @@ from registry.tables.models import (
     NAME_GRAMS,
     REPOSITORIES,
     REVISIONS,
-    TREE_FILES,
     TREES,
 )
 from registry.tables.record import account_of
@@ -68,7 +67,6 @@ def check_histories(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         catalog: Whose rows.
         repair: Whether to write such rows again.
     """
-    yield from _check_trees(catalog, repair)
     for told, former in chain.from_iterable(_doubtful(catalog, page) for page in _pages(catalog)):
         try:
             different = _remake(catalog, told, former, keep=repair)
@@ -283,12 +281,6 @@ def _lost_heads(catalog: Catalog) -> Iterator[str]:
                 yield told.place
 
 
-def without_tree_files(catalog: Catalog) -> Iterator[str]:
-    """Yield the lists of files that name bytes to which their rows do not refer."""
-    for row, _, _ in _wrong_trees(catalog):
-        yield f"The list of files {row.digest[:12]}"
-
-
 def _pages(catalog: Catalog) -> Iterator[list[tuple[Told, frozenset[str]]]]:
     """Yield what the log says of each repository, and what else it was called, some at a time."""
     trails = read_trails(catalog.store)
@@ -345,44 +337,3 @@ def _check_lacking(catalog: Catalog, repair: bool) -> Iterator[Finding]:
         left = len(lacking_commits(connection))
     if left < lacking:
         yield Finding(f"{text} {lacking - left} of them have one again.", "repaired")
-
-
-def _check_trees(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    """Yield a finding for each list of files whose rows differ from its bytes."""
-    for row, tree, facts in _wrong_trees(catalog):
-        text = f"The list of files {row.digest[:12]}: its rows say something else."
-        if not repair:
-            yield Finding(text, about=AlteredRowsError)
-            continue
-        with catalog.database.write() as connection:
-            connection.execute(delete(TREE_FILES).where(TREE_FILES.c.tree_id == row.id))
-            connection.execute(update(TREES).where(TREES.c.id == row.id).values(facts))
-            if tree.files:
-                connection.execute(insert(TREE_FILES), tree_rows(row.id, tree))
-        yield Finding(f"{text} They are written again.", "repaired")
-
-
-def _wrong_trees(catalog: Catalog) -> Iterator[tuple[Any, Tree, dict[str, Any]]]:
-    """Yield the row of each list of files that differs from its bytes, these, and what it holds."""
-    last = 0
-    while True:
-        with catalog.database.read() as connection:
-            page = select(TREES).where(TREES.c.id > last).order_by(TREES.c.id).limit(_BATCH)
-            rows = connection.execute(page).all()
-            files: dict[int, set[tuple[Any, ...]]] = defaultdict(set)
-            of_page = TREE_FILES.c.tree_id.in_([row.id for row in rows])
-            for file in connection.execute(select(TREE_FILES).where(of_page)):
-                files[file.tree_id].add(tuple(file))
-        for row in rows:
-            try:
-                tree = Tree.read(catalog.blobs, row.digest)
-            except (CorruptBlobError, StorageError):
-                continue  # which the check of the blobs tells
-            listed = tree_rows(row.id, tree)
-            wanted = {tuple(one[column.name] for column in TREE_FILES.c) for one in listed}
-            facts = {"oid": tree.oid, "files": len(tree.files), "size": tree.size}
-            if wanted != files[row.id] or facts != {one: row._mapping[one] for one in facts}:
-                yield row, tree, facts
-        if len(rows) < _BATCH:
-            return
-        last = rows[-1].id

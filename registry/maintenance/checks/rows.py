@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Table, delete, select, update
 
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError, CorruptBlobError, ManifestError
-from registry.history.logged.trails import read_trails
+from registry.history.from_log.trails import read_trails
 from registry.maintenance.findings import Finding
 from registry.maintenance.integrity import before, stray_parents, unlogged_ids
 from registry.manifest import Manifest

@@ -1,10 +1,10 @@
-"""Users and organisations: what they have made, and who belongs to whom."""
+"""Users and organisations: their repositories and their members."""
 
 from starlette.responses import Response
 
-from registry.errors import InvalidNameError, NoSuchPageError, RequestError
+from registry.errors import NoSuchPageError, RequestError
 from registry.history.listing import Query
-from registry.history.repositories import Kind
+from registry.places import Kind
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking
 from registry.server.hub import Hub
@@ -12,16 +12,13 @@ from registry.server.pages.front import PAGE, entry_of, push_lines
 from registry.server.pages.render import link, page
 
 KINDS: dict[Kind, str] = {"model": "Models", "dataset": "Datasets", "space": "Spaces"}
-"""What accounts have, and how the page says so."""
+"""The kinds of repositories, and their names on the page."""
 
 
 def account(hub: Hub, ask: Asking) -> Response:
     """Show a user or an organisation."""
     name = ask.params["account"]
-    try:
-        found = hub.accounts.find(name)
-    except InvalidNameError:
-        found = None
+    found = hub.accounts.find(name)
     if found is None:
         raise NoSuchPageError(f"This hub has no user and no organisation {name!r}.")
     asked, cursor = ask.value("kind") or "model", ask.value("cursor")

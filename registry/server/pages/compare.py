@@ -1,6 +1,6 @@
 """Two versions side by side: what is the same, and what differs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -128,14 +128,10 @@ def _told(manifest: Manifest | None) -> dict[str, dict[str, str]]:
         return {}
     training = manifest.training
     return {
-        "Settings of the method": _pairs(facts.settings(manifest.method.parameters)),
-        "Settings of the training": _pairs(facts.settings(training.arguments)) if training else {},
+        "Settings of the method": facts.settings(manifest.method.parameters),
+        "Settings of the training": facts.settings(training.arguments) if training else {},
         "Labels": {str(place): label for place, label in enumerate(manifest.labels)},
     }
-
-
-def _pairs(settings: Iterable[str]) -> dict[str, str]:
-    return {name: value for name, _, value in (one.partition(" = ") for one in settings)}
 
 
 def _metrics(version: Version) -> dict[str, str]:

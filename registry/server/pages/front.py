@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from registry.errors import RequestError
 from registry.history.listing import Listed, Query, Sort
-from registry.history.repositories import Kind
+from registry.places import Kind
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking
 from registry.server.hub import Hub

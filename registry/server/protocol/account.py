@@ -1,4 +1,4 @@
-"""Who is asking, what accounts there are, and what concerns no repository."""
+"""The caller, the accounts, and requests that concern no repository."""
 
 from pathlib import Path
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from registry.accounts.access import Account
-from registry.errors import FolderError, InvalidNameError, NoSuchPageError
+from registry.errors import FolderError, NoSuchPageError
 from registry.folders.card import CARD_NAME, parse_card
 from registry.server.asking import Asking, Body, Text
 from registry.server.hub import Hub
 
 
 def whoami(hub: Hub, ask: Asking) -> Response:
-    """Say whose token the request came with, and what it is good for."""
+    """Describe the caller, and what the token allows."""
     caller = ask.signed_in
     name = caller.account.name
-    # Clients know no more of a token than whether it may write.
+    # Clients know only tokens that read, and tokens that write.
     token = {
         "displayName": caller.token,
         "role": "read" if caller.scope == "read" else "write",
@@ -73,12 +73,12 @@ def members(hub: Hub, ask: Asking) -> Response:
 
 
 def no_tags(hub: Hub, ask: Asking) -> Response:
-    """List what tags there are by type: this hub keeps no such list."""
+    """List the tags by type: this hub keeps no such list."""
     return JSONResponse({})
 
 
 def nothing(hub: Hub, ask: Asking) -> Response:
-    """List things that this hub has none of."""
+    """List things that this hub does not have."""
     return JSONResponse([])
 
 
@@ -86,13 +86,10 @@ def find_account(hub: Hub, ask: Asking, kind: str) -> Account:
     """Return the account that the path names.
 
     Raises:
-        NoSuchPageError: There is none, or it is of another kind.
+        NoSuchPageError: There is no such account, or it is of another kind.
     """
     name = ask.params["account"]
-    try:
-        found = hub.accounts.find(name)
-    except InvalidNameError:
-        found = None
+    found = hub.accounts.find(name)
     if found is None or found.kind != kind:
         raise NoSuchPageError(f"This hub has no {kind} {name!r}.")
     return found

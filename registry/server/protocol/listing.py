@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from registry.accounts.access import Account, Need, Place
 from registry.errors import InvalidNameError, RequestError, UnsupportedRequestError
 from registry.history.listing import MOST, Listed, Query, Sort
-from registry.history.repositories import Kind
+from registry.places import Kind
 from registry.server.admitting import reader_of, require
 from registry.server.asking import Asking
 from registry.server.hub import Hub

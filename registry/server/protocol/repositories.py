@@ -12,7 +12,6 @@ from registry.errors import (
     ExistsError,
     ForbiddenError,
     HubkitError,
-    InvalidNameError,
     RepositoryNotFoundError,
     RequestError,
     UnsupportedRequestError,
@@ -21,13 +20,12 @@ from registry.history.changes import Put
 from registry.history.names import MAIN
 from registry.history.repositories import Repository
 from registry.history.uploads import may_read_parents
+from registry.places import KINDS, Kind, Visibility, place_of
 from registry.refs import AdapterRef
 from registry.server.admitting import find_repository, reader_of, require
 from registry.server.asking import Asking, Body
 from registry.server.errors import refuse
 from registry.server.hub import Hub
-
-Kind = Literal["model", "dataset", "space"]
 
 
 class _Named(Body):
@@ -47,18 +45,15 @@ def create(hub: Hub, ask: Asking) -> Response:
     owner, name = _full_name(ask, wanted)
     account = _owner(hub, ask, owner)
     kind = _kind(wanted.type)
+    ref = AdapterRef(account.name, name)
     visibility = _visibility(wanted.visibility, wanted.private) or "public"
     try:
         made = hub.history.create(
-            kind,
-            AdapterRef(account.name, name),
-            account_id=account.id,
-            visibility=visibility,
-            actor=ask.actor,
+            kind, ref, account_id=account.id, visibility=visibility, actor=ask.actor
         )
     except ExistsError as error:
-        # Who may have it all the same goes on with this URL.
-        told = {"error": str(error), "url": _url(ask, kind, f"{account.name}/{name}")}
+        # A client that accepts an existing repository continues with this URL.
+        told = {"error": str(error), "url": f"{ask.base}/{place_of(kind, ref)}"}
         return JSONResponse(told, 409, {"X-Error-Message": "This repository is there already."})
     except ConflictError as error:
         # Clients take any 409 to mean that the repository is there.
@@ -90,7 +85,7 @@ def move(hub: Hub, ask: Asking) -> Response:
     account = _owner(hub, ask, owner)
     ref = AdapterRef(account.name, name)
     hub.history.move(found, ref, account_id=account.id, actor=ask.actor)
-    return JSONResponse({"url": _url(ask, kind, str(ref))})
+    return JSONResponse({"url": f"{ask.base}/{place_of(kind, ref)}"})
 
 
 class _Settings(Body):
@@ -100,7 +95,7 @@ class _Settings(Body):
 
 
 def change_settings(hub: Hub, ask: Asking) -> Response:
-    """Show a repository to everybody, or to those with a right to read it."""
+    """Make a repository public or private."""
     wanted = ask.read(_Settings)
     if wanted.gated:
         raise UnsupportedRequestError(
@@ -114,7 +109,7 @@ def change_settings(hub: Hub, ask: Asking) -> Response:
 
 
 def allowed(hub: Hub, ask: Asking) -> Response:
-    """Say that whoever asks has the right that the path names, which was checked before."""
+    """Say that the caller has the right that the path names; it was checked before."""
     return JSONResponse({})
 
 
@@ -125,7 +120,7 @@ class _Duplicate(Body):
 
 
 def duplicate(hub: Hub, ask: Asking) -> Response:
-    """Make a repository with the files that `main` of this one has; no bytes are copied."""
+    """Make a repository with the files of this one on `main`; no bytes are copied."""
     wanted = ask.read(_Duplicate)
     owner, name = _split(wanted.repository)
     account = _owner(hub, ask, owner)
@@ -135,16 +130,16 @@ def duplicate(hub: Hub, ask: Asking) -> Response:
         source.kind,
         AdapterRef(account.name, name),
         account_id=account.id,
-        # What is private stays so, unless somebody says otherwise.
+        # The copy of a private repository is private, unless the caller says otherwise.
         visibility=_visibility(wanted.visibility, wanted.private) or source.visibility,
         actor=ask.actor,
     )
     try:
-        hub.history.commit(
+        hub.committer.commit(
             made,
             MAIN,
             [Put(file) for file in files],
-            # The copy may be shown to those who may not know of a private source.
+            # Readers of the copy may have no right to know of a private source.
             title=f"Copy {source.full_name if source.visibility == 'public' else 'a repository'}",
             actor=ask.actor,
             readable=partial(may_read_parents, reader_of(ask.caller)),
@@ -156,11 +151,8 @@ def duplicate(hub: Hub, ask: Asking) -> Response:
 
 
 def _owner(hub: Hub, ask: Asking, name: str) -> Account:
-    """Return the account that a repository is to belong to, if whoever asks may write to it."""
-    try:
-        account = hub.accounts.find(name)
-    except InvalidNameError:
-        account = None
+    """Return the future account of a repository, if the caller may write to it."""
+    account = hub.accounts.find(name)
     if account is None:
         raise ForbiddenError(f"This hub has no account {name[:200]!r} to put a repository in.")
     require(hub, ask.caller, Need.WRITE, Place.of_account(account.id))
@@ -168,7 +160,7 @@ def _owner(hub: Hub, ask: Asking, name: str) -> Account:
 
 
 def _named(hub: Hub, ask: Asking, kind: Kind, owner: str, name: str) -> Repository:
-    """Return the repository that the body names, under its own name and no earlier one."""
+    """Return the repository that the body names; an earlier name does not count."""
     found = find_repository(hub, ask, Need.ADMIN, kind, owner, name)
     if found.full_name != f"{owner}/{name}":
         raise RepositoryNotFoundError(
@@ -191,24 +183,16 @@ def _split(full_name: str) -> tuple[str, str]:
 
 
 def _kind(text: str | None) -> Kind:
-    match text or "model":
-        case "model":
-            return "model"
-        case "dataset":
-            return "dataset"
-        case "space":
-            return "space"
+    for kind in KINDS:
+        if kind == (text or "model"):
+            return kind
     raise UnsupportedRequestError(f"This hub has no repositories of the type {text!r}.")
 
 
-def _visibility(text: str | None, private: bool | None) -> Literal["public", "private"] | None:
+def _visibility(text: str | None, private: bool | None) -> Visibility | None:
     match text:
         case "public" | "private":
             return text
         case None:
             return None if private is None else "private" if private else "public"
     raise UnsupportedRequestError(f"A repository is public or private here, not {text[:40]!r}.")
-
-
-def _url(ask: Asking, kind: str, full_name: str) -> str:
-    return f"{ask.base}/{'' if kind == 'model' else f'{kind}s/'}{full_name}"

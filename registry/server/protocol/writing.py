@@ -164,7 +164,7 @@ def commit(hub: Hub, ask: Asking) -> Response:
     """Make a commit: all of it, or nothing."""
     _require_no_pull_request(ask)
     header, changes = _read(hub, ask)
-    made = hub.history.commit(
+    made = hub.committer.commit(
         ask.repository,
         ask.params["revision"],
         changes,

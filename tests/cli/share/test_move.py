@@ -5,6 +5,7 @@ from collections.abc import Callable
 from click.testing import Result
 
 from registry import AdapterRef, Version, open_catalog
+from registry.history.committing import Committer
 
 Run = Callable[..., Result]
 
@@ -32,7 +33,7 @@ def test_show_says_why_what_was_pushed_last_is_no_version(run: Run, film: Versio
     repository = catalog.history.find("model", film.ref.repository)
     assert repository is not None
     change = Put(TreeFile.small("q?x.txt", b"x"))
-    catalog.history.commit(repository, "main", [change], title="odd", actor="ada")
+    Committer(catalog.store).commit(repository, "main", [change], title="odd", actor="ada")
     shown = run("show", "film").output
     assert "Pushed since" in shown
     assert "q?x.txt" in shown

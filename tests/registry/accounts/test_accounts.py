@@ -17,6 +17,7 @@ from registry.errors import (
     InvalidNameError,
     PasswordError,
 )
+from registry.log.log import current_user
 from registry.tables.models import ACCOUNTS, COMMITS, HUB_LISTINGS, REPOSITORIES, TREES
 from tests.support.sweeps import on_one_each
 
@@ -222,15 +223,16 @@ def test_a_short_password_adds_nobody(accounts: Accounts) -> None:
     assert accounts.find("carol") is None
 
 
-def test_credentials_are_a_password_or_a_token(accounts: Accounts, tokens: Tokens) -> None:
+def test_only_a_token_lets_somebody_sign_in(accounts: Accounts, tokens: Tokens) -> None:
     assert not accounts.has_credentials()
     tokens.create("alice", "laptop", "read")
     assert accounts.has_credentials()
     tokens.revoke("alice", "laptop")
     assert not accounts.has_credentials()
-    accounts.change_user("bob", password=PASSWORD)
-    assert accounts.has_credentials()
+    tokens.create("bob", "laptop", "read")
     accounts.remove("bob")
+    assert not accounts.has_credentials()
+    accounts.change_user("alice", password=PASSWORD)  # nothing takes one
     assert not accounts.has_credentials()
 
 
@@ -292,18 +294,18 @@ def test_what_somebody_owns_is_not_claimed_by_another(
 
 
 def test_the_log_says_who_did_what_to_which_account(catalog: Catalog, accounts: Accounts) -> None:
-    accounts.add_user("carol", admin=True, password=PASSWORD, actor="alice (laptop)")
-    accounts.change_user("carol", password="another one", admin=False, actor="alice (laptop)")
-    accounts.set_member("acme", "carol", "write", actor="alice (laptop)")
-    accounts.set_member("acme", "carol", "write", actor="alice (laptop)")
-    accounts.set_member("acme", "carol", None, actor="alice (laptop)")
-    accounts.remove("carol", actor="alice (laptop)")
     with catalog.database.read() as connection:
-        entries = [
-            (entry.action, dict(entry.details))
-            for entry in catalog.log.entries(connection)
-            if entry.actor == "alice (laptop)"
-        ]
+        before = catalog.log.head(connection)
+    accounts.add_user("carol", admin=True, password=PASSWORD)
+    accounts.change_user("carol", password="another one", admin=False)
+    accounts.set_member("acme", "carol", "write")
+    accounts.set_member("acme", "carol", "write")
+    accounts.set_member("acme", "carol", None)
+    accounts.remove("carol")
+    with catalog.database.read() as connection:
+        new = [one for one in catalog.log.entries(connection) if one.sequence > before]
+    assert {entry.actor for entry in new} == {current_user()}
+    entries = [(entry.action, dict(entry.details)) for entry in new]
     times = [
         details.pop(key)
         for _, details in entries

@@ -1,18 +1,17 @@
 from collections.abc import Callable
 
 from registry import Catalog
-from registry.accounts.keys import find_key
+from registry.accounts.keys import signing_key
 
 
 def test_a_key_is_made_once_and_is_the_same_for_everybody(
     open_registry: Callable[[str], Catalog],
 ) -> None:
     first, second = open_registry("one"), open_registry("one")
-    key = find_key(first.store, "uploads")
+    key = signing_key(first.store)
     assert len(key) == 43
-    assert find_key(second.store, "uploads") == key
-    assert find_key(second.store, "sessions") != key
+    assert signing_key(second.store) == key
 
 
 def test_two_registries_have_different_keys(catalog: Catalog, other_catalog: Catalog) -> None:
-    assert find_key(catalog.store, "uploads") != find_key(other_catalog.store, "uploads")
+    assert signing_key(catalog.store) != signing_key(other_catalog.store)

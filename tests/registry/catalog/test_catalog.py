@@ -4,16 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import (
-    AdapterRef,
-    Catalog,
-    ConflictError,
-    Folder,
-    InvalidNameError,
-    RefNotFoundError,
-    Version,
-    VersionNotFoundError,
-)
+from registry import AdapterRef, Catalog, Folder, Version
+from registry.errors import ConflictError, InvalidNameError, RefNotFoundError, VersionNotFoundError
 from registry.search.search import search
 
 MakeFolder = Callable[..., Folder]

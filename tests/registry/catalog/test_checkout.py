@@ -3,14 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import (
-    AdapterRef,
-    Catalog,
-    CorruptBlobError,
-    Folder,
-    FolderError,
-    read_folder,
-)
+from registry import AdapterRef, Catalog, Folder, read_folder
+from registry.errors import CorruptBlobError, FolderError
 
 pytestmark = pytest.mark.once
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from registry import AdapterRef, Catalog, CorruptBlobError, Folder, Version
+from registry import AdapterRef, Catalog, Folder, Version
 from registry.catalog.origins import open_origin
+from registry.errors import CorruptBlobError
 from registry.maintenance.fsck import check_registry
 
 MakeFolder = Callable[..., Folder]
@@ -107,7 +108,7 @@ def test_intact_bytes_are_never_set_aside(catalog: Catalog, pulled: Version) -> 
 
 
 def test_only_places_that_hubkit_knows_are_fetched_from() -> None:
-    from registry import StorageError
+    from registry.errors import StorageError
 
     for location in ("file:///etc", "ssh://host", "s3://bucket"):
         with pytest.raises(StorageError, match="no place that this hubkit can fetch from"):

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from registry import AdapterRef, Catalog, Folder, Measurement, RefNotFoundError
+from registry import AdapterRef, Catalog, Folder, Measurement
+from registry.errors import RefNotFoundError
 from registry.search.search import search
 from tests.support.measurements import measurement
 

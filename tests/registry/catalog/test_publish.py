@@ -4,17 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from registry import (
-    AdapterRef,
-    Catalog,
+from registry import AdapterRef, Catalog, Folder, Manifest, Version
+from registry.errors import (
     ConflictError,
     CorruptBlobError,
-    Folder,
     InvalidNameError,
-    Manifest,
     ParentNotFoundError,
     RefNotFoundError,
-    Version,
 )
 from registry.search.search import search
 

@@ -3,15 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import (
-    AdapterRef,
-    Catalog,
-    ConflictError,
-    CorruptBlobError,
-    Folder,
-    RefNotFoundError,
-    Version,
-)
+from registry import AdapterRef, Catalog, Folder, Version
+from registry.errors import ConflictError, CorruptBlobError, RefNotFoundError
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")

@@ -4,18 +4,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, text
 
-from registry import (
-    Catalog,
+from registry import Catalog, open_catalog
+from registry.database import connections as sqlite_connections
+from registry.database.database import Database, known_revisions
+from registry.errors import (
+    BusyDatabaseError,
+    DamagedDatabaseError,
+    DamagedIndexError,
     DatabaseError,
     InvalidNameError,
     NewerDatabaseError,
     RegistryNotFoundError,
     StorageError,
-    open_catalog,
 )
-from registry.database import connections as sqlite_connections
-from registry.database.database import Database, known_revisions
-from registry.errors import BusyDatabaseError, DamagedDatabaseError, DamagedIndexError
 from registry.tables.models import REPOSITORIES
 
 

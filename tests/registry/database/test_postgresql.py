@@ -5,10 +5,17 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection, text
 
-from registry import Catalog, DatabaseError, InvalidNameError, StorageError
+from registry import Catalog
 from registry.database import postgresql as module
 from registry.database.database import Database
-from registry.errors import BusyDatabaseError, DamagedDatabaseError, UnreachableDatabaseError
+from registry.errors import (
+    BusyDatabaseError,
+    DamagedDatabaseError,
+    DatabaseError,
+    InvalidNameError,
+    StorageError,
+    UnreachableDatabaseError,
+)
 
 pytestmark = pytest.mark.postgresql
 

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from registry import FolderError, Parent, read_folder
+from registry import Parent, read_folder
+from registry.errors import FolderError
 from registry.folders import Given
 from registry.folders.adapterhub import fused_adapters
 from tests.support.foreign import ADAPTERHUB, HEAD, copy, edit, reshape

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import FolderError
+from registry.errors import FolderError
 from registry.folders.card import Card, parse_card, read_card
 
 

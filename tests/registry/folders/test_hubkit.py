@@ -4,16 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import (
-    CorruptBlobError,
-    Folder,
-    FolderError,
-    Manifest,
-    ManifestError,
-    StorageError,
-    read_folder,
-    write_manifest,
-)
+from registry import Folder, Manifest, read_folder, write_manifest
+from registry.errors import CorruptBlobError, FolderError, ManifestError, StorageError
 
 
 def test_a_written_folder_reads_back_with_every_file_listed(

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import FolderError, read_folder
+from registry import read_folder
+from registry.errors import FolderError
 from tests.support.foreign import ADAPTERHUB, HEAD, PEFT, copy
 
 

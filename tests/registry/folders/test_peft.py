@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from registry import BaseModelInfo, FolderError, ManifestError, read_folder
+from registry import BaseModelInfo, read_folder
+from registry.errors import FolderError, ManifestError
 from registry.folders import Given
 from tests.support.foreign import PEFT, copy, edit, reshape
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry import FolderError
+from registry.errors import FolderError
 from registry.folders.safetensors import MAX_HEADER_BYTES, TensorInfo, read_header
 
 

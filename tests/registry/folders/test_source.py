@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from registry import (
+from registry import Folder, HubkitError, Manifest, read_folder, write_manifest
+from registry.errors import (
     CorruptBlobError,
-    Folder,
+    DamagedBlobError,
     FolderError,
-    HubkitError,
-    Manifest,
     ManifestError,
-    read_folder,
-    write_manifest,
+    PickledWeightsError,
 )
-from registry.errors import DamagedBlobError, PickledWeightsError
 from registry.folders import Given, read_tree
 from registry.folders.adapterhub import fused_adapters
 from registry.folders.hubkit import OWN_CARD

@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from registry import AdapterRef, Catalog, Folder
 from registry.history.changes import Change, Put
 from registry.history.commits import Commit
+from registry.history.committing import Committer
 from registry.history.repositories import Repository
 from registry.history.trees import TreeFile, is_large
 from registry.tables.models import ACCOUNTS
@@ -73,7 +74,7 @@ def push(catalog: Catalog, repository: Repository) -> Push:
         **kw: str,
     ) -> Commit:
         changes = [*puts(catalog, files), *more]
-        return catalog.history.commit(
+        return Committer(catalog.store).commit(
             repository, branch, changes, title=title, actor="ada (laptop)", **kw
         )
 

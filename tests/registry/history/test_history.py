@@ -29,6 +29,7 @@ from registry.errors import (
 from registry.folders.weights import Weights, examine_weights
 from registry.history import committing
 from registry.history.changes import Put, Remove, RemoveFolder
+from registry.history.committing import Committer
 from registry.history.git import blob_id, commit_id, tree_id
 from registry.history.repositories import Repository
 from registry.history.trees import Difference, TreeFile
@@ -425,7 +426,8 @@ def test_a_deleted_repository_comes_back_empty_to_its_account_alone(
     with pytest.raises(RevisionNotFoundError):
         history.resolve(again, old.oid)
     changes = puts(catalog, files_of(make_folder()))
-    assert history.commit(again, "main", changes, title="again", actor="ada").version == 2
+    made = Committer(catalog.store).commit(again, "main", changes, title="again", actor="ada")
+    assert made.version == 2
 
 
 def test_a_former_name_of_a_deleted_repository_is_made_anew_by_its_account_alone(
@@ -446,7 +448,8 @@ def test_a_former_name_of_a_deleted_repository_is_made_anew_by_its_account_alone
     assert (again.id, paths(catalog, again)) == (repository.id, [])
     assert history.find("model", AdapterRef.parse("ada/y")) == again
     changes = puts(catalog, files_of(make_folder()))
-    assert history.commit(again, "main", changes, title="again", actor="ada").version == 2
+    made = Committer(catalog.store).commit(again, "main", changes, title="again", actor="ada")
+    assert made.version == 2
 
 
 def test_a_name_that_only_looks_different_is_refused(
@@ -465,7 +468,9 @@ def test_repositories_of_other_kinds_have_names_of_their_own(
 ) -> None:
     made = catalog.history.create("dataset", REF, account_id=ada, visibility="public", actor="ada")
     assert made.place == "datasets/ada/x"
-    catalog.history.commit(made, "main", puts(catalog, {"t.csv": b"1"}), title="t", actor="ada")
+    Committer(catalog.store).commit(
+        made, "main", puts(catalog, {"t.csv": b"1"}), title="t", actor="ada"
+    )
     assert paths(catalog, made) == ["t.csv"]
     assert paths(catalog, repository) == []
     catalog.history.delete(made, "ada")
@@ -611,7 +616,9 @@ def test_a_row_that_another_commit_got_is_not_taken_for_the_one_that_is_gone(
         "dataset", AdapterRef("ada", "secret"), account_id=ada, visibility="private", actor="ada"
     )
     for name in ("b.txt", "c.txt", "d.txt"):
-        catalog.history.commit(other, "main", puts(catalog, {name: b"!"}), title=name, actor="ada")
+        Committer(catalog.store).commit(
+            other, "main", puts(catalog, {name: b"!"}), title=name, actor="ada"
+        )
     with pytest.raises(RevisionNotFoundError, match="no longer there"):
         catalog.history.tree(gone)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import StorageError
+from registry.errors import StorageError
 from registry.log.folder_records import FolderRecordStore
 from tests.support.power import before_each_step
 

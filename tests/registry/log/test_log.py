@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, ConflictError, DatabaseError, Folder, InvalidNameError
-from registry.errors import AlteredLogError
+from registry import AdapterRef, Catalog, Folder
+from registry.errors import AlteredLogError, ConflictError, DatabaseError, InvalidNameError
 from registry.log.entry import Entry
 from registry.log.log import START
 from registry.maintenance.gc import collect_garbage

@@ -10,8 +10,10 @@ from sqlalchemy import select
 from registry import AdapterRef, Catalog, Folder, Version, open_catalog
 from registry.accounts.accounts import Accounts
 from registry.history.commits import Commit
-from registry.history.repositories import Kind, Repository, Visibility
+from registry.history.committing import Committer
+from registry.history.repositories import Repository
 from registry.maintenance.fsck import Report
+from registry.places import Kind, Visibility
 from registry.tables.models import ACCOUNTS
 from tests.registry.history.conftest import files_of, puts
 from tests.support.measurements import measurement
@@ -136,7 +138,7 @@ def push_everything(catalog: Catalog, make_folder: Callable[..., Folder]) -> Non
     def push(there: Repository, files: Mapping[str, bytes], **how: Any) -> Commit:
         changes = puts(catalog, files)
         how = {"branch": "main", "title": "push", "actor": "Alice (laptop)"} | how
-        return history.commit(there, how.pop("branch"), changes, **how)
+        return Committer(catalog.store).commit(there, how.pop("branch"), changes, **how)
 
     pushed = made("Alice/pushed", visibility="private")
     push(pushed, {"README.md": CARD, "notes/a.txt": b"a"}, description="why")

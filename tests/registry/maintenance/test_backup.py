@@ -8,17 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from registry import (
-    AdapterRef,
-    Catalog,
-    ConflictError,
-    Folder,
-    NewerDatabaseError,
-    RegistryNotFoundError,
-    StorageError,
-    open_catalog,
-)
+from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.database.database import Database
+from registry.errors import ConflictError, NewerDatabaseError, RegistryNotFoundError, StorageError
 from registry.home import find_catalog
 from registry.maintenance.backup import back_up, restore
 from registry.maintenance.fsck import check_registry

@@ -7,17 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from registry import (
-    AdapterRef,
+from registry import AdapterRef, Catalog, Folder, HubkitError, Version
+from registry.errors import (
     BundleError,
-    Catalog,
     ConflictError,
     CorruptBlobError,
-    Folder,
-    HubkitError,
     ParentNotFoundError,
     RefNotFoundError,
-    Version,
 )
 from registry.maintenance.bundle import export_bundle, import_bundle
 from registry.tables.models import TREES

@@ -7,9 +7,9 @@ from unittest import mock
 import pytest
 from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, Folder, StorageError
+from registry import AdapterRef, Catalog, Folder
 from registry.database import journal
-from registry.errors import DamagedDatabaseError
+from registry.errors import DamagedDatabaseError, StorageError
 from registry.home import find_catalog
 from registry.maintenance import doctor
 from registry.maintenance.doctor import Check, examine

@@ -12,15 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from registry import (
-    AdapterRef,
-    Catalog,
-    ConflictError,
-    Folder,
-    Version,
-    open_catalog,
-    read_folder,
-)
+from registry import AdapterRef, Catalog, Folder, Version, open_catalog, read_folder
+from registry.errors import ConflictError
 from registry.home import find_catalog
 from registry.maintenance import backup
 from registry.maintenance.backup import back_up, restore

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, DatabaseError, Folder, Version
+from registry import AdapterRef, Catalog, Folder, Version
 from registry.errors import (
     AlteredLogError,
     AlteredRowsError,
     DamagedBlobError,
     DamagedDatabaseError,
+    DatabaseError,
 )
 from registry.maintenance import integrity
 from registry.maintenance.fsck import check_registry

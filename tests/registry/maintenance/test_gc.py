@@ -16,6 +16,7 @@ from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.accounts.accounts import Accounts
 from registry.database import connections as sqlite_connections
 from registry.errors import AlteredRowsError, DatabaseError
+from registry.history.committing import Committer
 from registry.log.log import Log
 from registry.maintenance import gc
 from registry.maintenance.fsck import check_registry
@@ -244,7 +245,7 @@ def test_it_is_told_in_the_log(catalog: Catalog, deleted: Folder) -> None:
 
 @pytest.mark.once
 def test_a_home_that_cannot_be_written_is_a_storage_error(catalog: Catalog, tmp_path: Path) -> None:
-    from registry import StorageError
+    from registry.errors import StorageError
 
     (catalog.home / "trash").write_text("in the way")
     with pytest.raises(StorageError, match="trash"):
@@ -392,7 +393,7 @@ def test_a_commit_of_bytes_that_are_about_to_go_ends_with_them_there(
     assert collect_garbage(catalog, grace=AT_ONCE).condemned == 2
     if place == "in the trash":
         catalog.blobs.discard(sorted(info_of(content).sha256 for content in files.values()))
-    commit = catalog.history.commit(there, "main", changes, title="push", actor="ada")
+    commit = Committer(catalog.store).commit(there, "main", changes, title="push", actor="ada")
     for _ in range(3):
         collect_garbage(catalog, grace=AT_ONCE)
     for path, content in files.items():

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import AdapterRef, Catalog, Folder, FolderError, StorageError, read_folder
+from registry import AdapterRef, Catalog, Folder, read_folder
+from registry.errors import FolderError, StorageError
 from registry.maintenance.backup import back_up, restore
 from registry.maintenance.bundle import export_bundle
 from registry.maintenance.doctor import examine

@@ -10,18 +10,17 @@ from unittest import mock
 import pytest
 from sqlalchemy import select, text
 
-from registry import (
-    AdapterRef,
-    Catalog,
-    ConflictError,
-    DatabaseError,
-    Folder,
-    RegistryNotFoundError,
-    open_catalog,
-)
+from registry import AdapterRef, Catalog, Folder, open_catalog
 from registry.database import connections as sqlite_connections
 from registry.database.sqlite import copy_database
-from registry.errors import AlteredLogError, DamagedDatabaseError, OutdatedDatabaseError
+from registry.errors import (
+    AlteredLogError,
+    ConflictError,
+    DamagedDatabaseError,
+    DatabaseError,
+    OutdatedDatabaseError,
+    RegistryNotFoundError,
+)
 from registry.log.entry import Entry
 from registry.log.log import Log
 from registry.maintenance import rebuild as rebuild_module

@@ -3,8 +3,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, DatabaseError, Folder, NewerDatabaseError
+from registry import AdapterRef, Catalog, Folder
 from registry.database.database import known_revisions
+from registry.errors import DatabaseError, NewerDatabaseError
 from registry.maintenance.schema import differences, downgrade
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from registry import AdapterRef, Catalog, Folder, InvalidNameError
-from registry.errors import AmbiguousDataSetError
+from registry import AdapterRef, Catalog, Folder
+from registry.errors import AmbiguousDataSetError, InvalidNameError
 from registry.history.uploads import Reader
 from registry.search.leaderboard import leaderboard
 from registry.server.admitting import reader_of

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
-from registry import AdapterRef, Catalog, Folder, InvalidNameError, open_catalog
+from registry import AdapterRef, Catalog, Folder, open_catalog
+from registry.errors import InvalidNameError
 from registry.search import pages as statements_of_pages
 from registry.search.search import search
 from registry.tables import text_index

@@ -11,7 +11,7 @@ import pytest
 from registry import AdapterRef, Folder, Parent
 from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
-from registry.history.repositories import Visibility
+from registry.places import Visibility
 from tests.support.asgi import Answer, Ask
 from tests.support.people import People
 from tests.support.sweeps import on_one_each

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import FileInfo, InvalidNameError
-from registry.errors import NotAFileError, StorageError
+from registry import FileInfo
+from registry.errors import InvalidNameError, NotAFileError, StorageError
 from registry.storage import files
 from registry.storage.files import (
     CHUNK,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry import CorruptBlobError, FileInfo, InvalidNameError, StorageError
+from registry import FileInfo
+from registry.errors import CorruptBlobError, InvalidNameError, StorageError
 from registry.storage import durable
 from registry.storage.blobs import copy_blob, read_blob, verify_blob
 from registry.storage.folder_blobs import FolderBlobStore

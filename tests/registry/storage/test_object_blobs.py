@@ -18,15 +18,8 @@ import obstore
 import pytest
 from moto.server import MotoRequestHandler
 
-from registry import (
-    AdapterRef,
-    CorruptBlobError,
-    DatabaseError,
-    Folder,
-    StorageError,
-    open_catalog,
-    read_folder,
-)
+from registry import AdapterRef, Folder, open_catalog, read_folder
+from registry.errors import CorruptBlobError, DatabaseError, StorageError
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import Collection, collect_garbage
 from registry.storage.blobs import Arrival, BlobStore, read_blob, verify_blob

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import CorruptBlobError, StorageError
+from registry.errors import CorruptBlobError, StorageError
 from registry.storage.blobs import BlobStore, read_blob, verify_blob
 from registry.storage.files import CHUNK, FileInfo
 from registry.storage.folder_blobs import FolderBlobStore

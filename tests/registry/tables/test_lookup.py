@@ -3,16 +3,14 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from registry import (
-    AdapterRef,
+from registry import AdapterRef, Catalog, Folder
+from registry.errors import (
     AliasNotFoundError,
-    Catalog,
     ConflictError,
-    Folder,
+    DamagedDatabaseError,
     RefNotFoundError,
     VersionNotFoundError,
 )
-from registry.errors import DamagedDatabaseError
 
 MakeFolder = Callable[..., Folder]
 REF = AdapterRef.parse("alice/sst2")

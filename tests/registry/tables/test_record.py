@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import func, select
 
-from registry import AdapterRef, Catalog, ConflictError, Folder, InvalidNameError, Manifest
+from registry import AdapterRef, Catalog, Folder, Manifest
+from registry.errors import ConflictError, InvalidNameError
 from registry.tables.models import FILES, METRICS, PARENTS, REPOSITORIES, REVISIONS, TAGS
 from registry.tables.record import (
     Publication,

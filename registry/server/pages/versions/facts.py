@@ -1,13 +1,14 @@
 """What is known of a version and of its repository, as words with links."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from registry.history.cards import Facts
-from registry.history.repositories import Repository, place_of
+from registry.history.repositories import Repository
 from registry.manifest import Manifest, TextInfo
+from registry.places import place_of
 from registry.server.pages.render import link, size
 from registry.tables.lineage import Relatives
 from registry.tables.versions import Version
@@ -94,7 +95,7 @@ def facts_of_version(
         _fact("Shape of the base model", base.shape if base else None),
         _fact("Type of its numbers", base.dtype if base else None),
         _fact("Method", Value(version.method, link(method=version.method))),
-        _fact("Settings", *settings(manifest.method.parameters if manifest else {})),
+        _fact("Settings", *_settings(manifest.method.parameters if manifest else {})),
         _fact("Labels", *(manifest.labels if manifest else ())),
         _fact("Outputs", _outputs(manifest) if manifest else None),
         _fact("Head", *(manifest.head.modules if manifest and manifest.head else ())),
@@ -118,8 +119,8 @@ def facts_of_training(manifest: Manifest) -> list[Fact]:
         _fact("SHA-256 of the rows", training.data_sha256),
         _fact("Seed", str(training.seed)),
         _fact("Seconds", f"{training.seconds:,.1f}"),
-        _fact("Settings", *settings(training.arguments)),
-        _fact("Libraries", *settings(training.library_versions)),
+        _fact("Settings", *_settings(training.arguments)),
+        _fact("Libraries", *_settings(training.library_versions)),
     ]
     return [fact for fact in facts if fact is not None]
 
@@ -156,11 +157,17 @@ def facts_of_card(repository: Repository, facts: Facts, version: Version | None)
     return [fact for fact in found if fact is not None]
 
 
-def settings(values: Mapping[str, Any]) -> Iterable[str]:
-    """Yield settings as ``name = value``; none that name another adapter, which may be hidden."""
-    for name, value in sorted(values.items()):
-        if not (isinstance(value, Mapping) and {"ref", "digest"} & {*value}):
-            yield f"{name} = {shown(value)}"
+def settings(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings as texts; none that name another adapter, which may be hidden."""
+    return {
+        name: shown(value)
+        for name, value in sorted(values.items())
+        if not (isinstance(value, Mapping) and {"ref", "digest"} & {*value})
+    }
+
+
+def _settings(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name} = {value}" for name, value in settings(values).items()]
 
 
 def shown(value: Any) -> str:

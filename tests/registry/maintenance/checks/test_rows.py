@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from registry import AdapterRef, Catalog, DatabaseError, Folder, Version
+from registry import AdapterRef, Catalog, Folder, Version
+from registry.errors import DatabaseError
 from registry.maintenance.fsck import check_registry
 from registry.search.search import search
 from tests.registry.maintenance.conftest import damage, texts

@@ -11,8 +11,9 @@ import pytest
 from registry import AdapterRef, Folder, Version, read_folder
 from registry.folders import write_manifest
 from registry.history.commits import Commit
-from registry.history.repositories import Kind, Repository, Visibility
+from registry.history.repositories import Repository
 from registry.manifest import Manifest
+from registry.places import Kind, Visibility
 from registry.server.hub import Hub
 from tests.registry.history.conftest import puts
 from tests.support.people import People
@@ -88,7 +89,7 @@ def push(hub: Hub, people: People) -> Push:
         found: Repository | None = hub.history.find(kind, AdapterRef.parse(name))
         if found is None:
             found = people.make(name, visibility, kind)
-        return hub.history.commit(
+        return hub.committer.commit(
             found,
             branch,
             puts(people.catalog, files),

@@ -15,6 +15,7 @@ from selenium.webdriver import Keys
 
 from registry import AdapterRef, Version, open_catalog, read_folder
 from registry.folders import write_manifest
+from registry.history.committing import Committer
 from registry.history.history import History
 from registry.manifest import Manifest
 from registry.server.app import App
@@ -69,6 +70,7 @@ class Shelf:
     def __init__(self, home: Path, folders: Path) -> None:
         self.people: People = with_people(open_catalog(home))
         self.history = History(self.people.catalog.store)
+        self.committer = Committer(self.people.catalog.store)
         self._folders, self._made = folders, 0
         self.publish(
             "bob/harm", card=HOSTILE_CARD, task=HARM, tags=[HARM, "a" * 250], description=HARM,
@@ -130,7 +132,7 @@ class Shelf:
 
     def push(self, name: str, kind: Any, files: Mapping[str, bytes]) -> None:
         made, changes = self.people.make(name, kind=kind), puts(self.people.catalog, files)
-        self.history.commit(made, "main", changes, title="Push", actor="alice")
+        self.committer.commit(made, "main", changes, title="Push", actor="alice")
 
 
 def metric(value: float, **fields: Any) -> dict[str, Any]:

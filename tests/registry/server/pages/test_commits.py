@@ -63,7 +63,7 @@ def test_a_commit_shows_what_it_changed(asks: Ask, push: Push, hub: Hub, people:
     first = push("alice/a", {"a.txt": b"1", "b.txt": b"22", "c.txt": b"3"})
     found = hub.history.find("model", AdapterRef.parse("alice/a"))
     assert found is not None
-    head = hub.history.commit(
+    head = hub.committer.commit(
         found,
         "main",
         [Remove("a.txt")],

@@ -23,19 +23,18 @@ from registry.history.commits import (
 )
 from registry.history.names import MAIN
 from registry.history.repositories import (
-    Kind,
     Repository,
     find_deleted,
     find_repository,
     load_repository,
     make_repository,
-    parse_place,
     rename_repository,
 )
 from registry.history.trees import Tree
 from registry.history.versions import commit_version, list_again, message_of, prepare_commit
 from registry.log.entry import Entry
 from registry.manifest import Manifest
+from registry.places import Kind, parse_place
 from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.edit import remove_history
@@ -232,9 +231,8 @@ def _commit(
         connection,
         repository.id,
         Tree.read(store.blobs, details["tree"]),
-        # The one before may be lost, with the entry that made it or with its list of files.
-        parent=None if parent is None else find_commit(connection, repository.id, parent),
-        parent_oid=parent,
+        # That commit may be lost, with the entry that made it or with its list of files.
+        parent=parent and (find_commit(connection, repository.id, parent) or parent),
         author=details["author"],
         message=message,
         at=datetime.fromisoformat(details["created_at"]),

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from registry import AdapterRef, Catalog, Folder
 from registry.accounts.accounts import Accounts
-from registry.accounts.keys import find_key
+from registry.accounts.keys import signing_key
 from registry.accounts.token_text import hash_token
 from registry.accounts.tokens import Tokens
 from registry.database.sqlite import copy_database
@@ -54,7 +54,7 @@ def test_accounts_and_members_come_back_without_credentials(
     before = rows(catalog, "accounts", "members", "repositories")
     accounts.change_user("carol", password=PASSWORD)
     token = tokens.create("carol", "laptop", "admin")
-    find_key(catalog.store, "uploads")
+    signing_key(catalog.store)
     catalog.database.close()
     catalog.database.path.unlink()
     assert rebuild(catalog).problems == ()
@@ -111,7 +111,7 @@ def test_no_credential_is_in_any_file_but_the_database(
     accounts.add_user("carol", password=PASSWORD)
     accounts.change_user("bob", password=PASSWORD)
     token = tokens.create("alice", "laptop", "admin", repositories=["alice/film"])
-    key = find_key(catalog.store, "uploads")
+    key = signing_key(catalog.store)
     bundle = tmp_path / "film.tar"
     with bundle.open("wb") as target:
         export_bundle(catalog, film, target)
@@ -261,13 +261,13 @@ def test_a_backup_has_the_credentials(
     catalog: Catalog, accounts: Accounts, tokens: Tokens, tmp_path: Path
 ) -> None:
     accounts.change_user("bob", password=PASSWORD)
-    token, key = tokens.create("alice", "laptop", "read"), find_key(catalog.store, "uploads")
+    token, key = tokens.create("alice", "laptop", "read"), signing_key(catalog.store)
     back_up(catalog, tmp_path / "backup")
     restored = find_catalog(tmp_path / "restored")
     restore(tmp_path / "backup", restored)
     assert Tokens(restored.store).check(token) == tokens.check(token)
     assert Accounts(restored.store).sign_in("bob", PASSWORD)
-    assert find_key(restored.store, "uploads") == key
+    assert signing_key(restored.store) == key
 
 
 @pytest.mark.sqlite

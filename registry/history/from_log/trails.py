@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, select
 
 from registry.errors import AlteredLogError, InvalidNameError, reason_of
-from registry.history.repositories import Kind, folded_name, parse_place
 from registry.log.entry import Entry
+from registry.places import Kind, folded_name, parse_place
 from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.models import LOG

@@ -12,15 +12,14 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from registry.accounts.logged import ACTIONS, LoggedAccounts
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError, HubkitError
 from registry.history.commits import tagged_number
-from registry.history.logged.trails import entries_about, name_pages, read_trails, understood
-from registry.history.repositories import parse_place
+from registry.history.from_log.trails import entries_about, name_pages, read_trails, understood
 from registry.log.entry import Entry
 from registry.maintenance.checks.rows import rewrite
 from registry.maintenance.findings import Finding
+from registry.places import parse_place
 from registry.refs import AdapterRef
 from registry.tables.edit import delete_adapter
 from registry.tables.listings import list_newest
@@ -144,11 +143,11 @@ class _Rows:
     aliases: dict[str, int] = field(default_factory=dict)
 
 
-def check_logged(catalog: Catalog, repair: bool) -> Iterator[Finding]:
+def check_adapters(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield a finding for each adapter whose rows differ from the log.
 
     Args:
-        catalog: Whose rows.
+        catalog: The registry.
         repair: Whether to write such rows again.
     """
     for pairs in _pages(catalog):
@@ -170,40 +169,6 @@ def check_logged(catalog: Catalog, repair: bool) -> Iterator[Finding]:
                 yield Finding(f"{text} It cannot be brought back: {error}")
             else:
                 yield Finding(f"{text} It is as the log says again.", "repaired")
-
-
-def check_accounts(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    """Yield a finding for each difference between the rows of accounts and the log.
-
-    Args:
-        catalog: Whose rows.
-        repair: Whether to write such rows again, and to revoke tokens that the log does not have.
-    """
-    with catalog.database.read() as connection:
-        logged = _logged_accounts(catalog, connection)
-        differences, unknown = [*logged.differences(connection)], logged.unknown(connection)
-    for name in unknown:
-        yield Finding(
-            f"{name}: there is a row of this account, but the log does not say who added it. "
-            "Remove the account, unless somebody here knows it."
-        )
-    if repair and differences:
-        with catalog.database.write() as connection:
-            _logged_accounts(catalog, connection).write(connection)
-    for text in differences:
-        if repair:
-            yield Finding(f"{text} The rows are as the log says again.", "repaired")
-        else:
-            yield Finding(text, about=AlteredRowsError)
-
-
-def _logged_accounts(catalog: Catalog, connection: Connection) -> LoggedAccounts:
-    logged = LoggedAccounts()
-    for entry in catalog.log.entries(connection, [""]):
-        if entry.action in ACTIONS:
-            with understood(entry):
-                logged.add(entry)
-    return logged
 
 
 def missing_versions(catalog: Catalog) -> Iterator[AdapterRef]:

@@ -5,7 +5,7 @@ from itertools import count, pairwise
 import pytest
 
 from registry.errors import AlteredLogError, InvalidNameError
-from registry.history.logged.trails import Trails, subject, understood
+from registry.history.from_log.trails import Trails, subject, understood
 from registry.log.entry import Entry
 
 NUMBERS = count(1)

@@ -9,20 +9,13 @@ from typing import Any, Self
 from sqlalchemy import Connection, delete, insert, select, update
 
 from registry.errors import NotFoundError
-from registry.history.logged.replay import HISTORY, replay_change
-from registry.history.logged.trails import subject
+from registry.history.from_log.replay import HISTORY, replay_change
+from registry.history.from_log.trails import subject
 from registry.history.names import version_tag
-from registry.history.repositories import (
-    Kind,
-    Repository,
-    Visibility,
-    folded_name,
-    load_repository,
-    parse_place,
-    place_of,
-)
+from registry.history.repositories import Repository, load_repository
 from registry.history.versions import commit_version, list_again, message_of, prepare_commit
 from registry.log.entry import Entry
+from registry.places import Kind, Visibility, folded_name, parse_place, place_of
 from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.edit import remove_history
@@ -47,7 +40,7 @@ class State:
     _versions: dict[int, str] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        """Take in what an entry says; see `registry.history.logged.replay.replay_change`.
+        """Take in what an entry says; see `registry.history.from_log.replay.replay_change`.
 
         Raises:
             KeyError: It does not say all that it should; so for TypeError and ValueError.

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from registry.maintenance.checks.logged import check_logged
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, Folder
 from registry.errors import AlteredRowsError
-from registry.maintenance.checks.logged import check_logged
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import collect_garbage
 from registry.maintenance.rebuild import rebuild
