@@ -1,4 +1,4 @@
-"""Every error hubkit raises on purpose.
+"""Every error that hubkit raises on purpose.
 
 HubkitError
 ├── InvalidNameError
@@ -106,14 +106,14 @@ from itertools import islice
 
 
 class HubkitError(Exception):
-    """Something hubkit refuses to do; the command line prints it and exits with 1.
+    """A refusal of hubkit; the command line prints it and exits with 1.
 
     Args:
-        message: The whole sentence a person reads.
-        subject: The offending object: a ref, a path, a digest, a field.
-        given: What the caller asked for or passed; default: None, which says nothing of it.
-        expected: What would have been right; default: None.
-        found: What was there instead; default: None.
+        message: The text for a person.
+        subject: The object of the error: a ref, a path, a digest, a field.
+        given: The value that the caller passed; default: None.
+        expected: The right value; default: None.
+        found: The value that was found; default: None.
     """
 
     def __init__(
@@ -134,23 +134,23 @@ class HubkitError(Exception):
 
 
 class InvalidNameError(HubkitError):
-    """A name, ref, digest, path or line of text is not spelled the way hubkit spells them."""
+    """A name, ref, digest, path or line of text is malformed."""
 
 
 class PartOfAdapterError(InvalidNameError):
-    """One version is named where only a whole adapter can be meant; it is `given`."""
+    """A version was `given` in place of a whole adapter."""
 
 
 class NotFoundError(HubkitError):
-    """Something asked for by name is not there."""
+    """There is nothing of this name."""
 
 
 class RegistryNotFoundError(NotFoundError):
-    """A folder holds no registry."""
+    """A folder has no registry."""
 
 
 class BackupNotFoundError(RegistryNotFoundError):
-    """A folder holds no backup of a registry."""
+    """A folder has no backup of a registry."""
 
 
 class RefNotFoundError(NotFoundError):
@@ -158,11 +158,11 @@ class RefNotFoundError(NotFoundError):
 
 
 class NoCandidateError(NotFoundError):
-    """The registry has no adapter that could be used for what was asked."""
+    """The registry has no adapter that fits the request."""
 
 
 class VersionNotFoundError(NotFoundError):
-    """The adapter exists, but has no usable version like the one asked for."""
+    """The adapter exists, but has no such version that could be used."""
 
 
 class AliasNotFoundError(NotFoundError):
@@ -170,7 +170,7 @@ class AliasNotFoundError(NotFoundError):
 
 
 class AccountNotFoundError(NotFoundError):
-    """No user or organisation has this name; `expected` is the kind, if one was."""
+    """No user or organisation has this name; `expected` is the kind, if one was required."""
 
 
 class TokenNotFoundError(NotFoundError):
@@ -178,11 +178,11 @@ class TokenNotFoundError(NotFoundError):
 
 
 class RepositoryNotFoundError(NotFoundError):
-    """There is no repository of that name on a hub, or none that the reader may see."""
+    """A hub has no repository of that name, or the caller may not see it."""
 
 
 class HiddenFromStrangersError(RepositoryNotFoundError):
-    """The same, and whoever asks has shown no token."""
+    """The same, for a caller without a token."""
 
 
 class RevisionNotFoundError(NotFoundError):
@@ -198,7 +198,7 @@ class ParentNotFoundError(NotFoundError):
 
 
 class FusedAdapterNotFoundError(ParentNotFoundError):
-    """Nothing here is called as a fusion's folder calls one of the adapters it is made of."""
+    """A fusion's folder names an adapter, and the registry has none of that name."""
 
 
 class ConflictError(HubkitError):
@@ -206,11 +206,11 @@ class ConflictError(HubkitError):
 
 
 class OtherKindError(ConflictError):
-    """A name means another kind of thing: `found` says what, `given` what was to be published."""
+    """A name belongs to another kind of adapter: `found`, not `given`."""
 
 
 class EarlierExportError(ConflictError):
-    """A folder that a model is to be exported to holds another export."""
+    """The target folder of an export has another export."""
 
 
 class ExistsError(ConflictError):
@@ -218,31 +218,31 @@ class ExistsError(ConflictError):
 
 
 class StaleParentError(ConflictError):
-    """Somebody else committed meanwhile: the branch is not where the commit was made for."""
+    """Another commit came first: the branch is not at the expected commit."""
 
 
 class TakenAddressError(ConflictError):
-    """Another program listens where a hub is to be served."""
+    """Another program listens at the address of a hub."""
 
 
 class RemoteConflictError(ConflictError):
-    """What is to be published has no place in a repository on a hub, which holds something else."""
+    """The repository on a hub has other content than hubkit would publish."""
 
 
 class PasswordError(HubkitError):
-    """A password is too short or too long, or what is needed to keep it is not installed."""
+    """A password is too short or too long, or the library for its hash is not installed."""
 
 
 class ManifestError(HubkitError):
-    """A manifest is malformed, or of a schema this hubkit does not read."""
+    """A manifest is malformed, or of a schema that this hubkit does not read."""
 
 
 class FolderError(HubkitError):
-    """A folder does not hold what its manifest says, or holds no adapter."""
+    """A folder differs from its manifest, or has no adapter."""
 
 
 class HeadLabelsError(FolderError):
-    """The labels of a head are not what its weights and its files say.
+    """The labels of a head contradict its weights or its files.
 
     `expected` is the number of classes that its weights tell apart, 0 if there is no head; `found`
     are the labels that its files name; `given` are those that the caller named.
@@ -250,23 +250,23 @@ class HeadLabelsError(FolderError):
 
 
 class UnknownBaseError(FolderError):
-    """A folder does not say which base model it is for, or names more than one."""
+    """A folder does not name its base model, or names more than one."""
 
 
 class UnknownTaskError(FolderError):
-    """A folder does not say what its adapter does."""
+    """A folder does not name the task of its adapter."""
 
 
 class UnknownParentsError(FolderError):
-    """A fusion's folder does not say which published adapters it is made of."""
+    """A fusion's folder does not name the published adapters that it is made of."""
 
 
 class PickledWeightsError(FolderError):
-    """A folder holds weights as a pickle, which loading could make run code."""
+    """A folder has weights as a pickle, which can run code when it is loaded."""
 
 
 class CorruptBlobError(HubkitError):
-    """Stored or received bytes are not the ones their digest promises."""
+    """Stored or received bytes do not have their digest."""
 
 
 class DamagedBlobError(CorruptBlobError):
@@ -274,7 +274,7 @@ class DamagedBlobError(CorruptBlobError):
 
 
 class BundleError(HubkitError):
-    """A bundle is malformed, cut off, or holds something else than it says."""
+    """A bundle is malformed or cut off, or differs from its index."""
 
 
 class StorageError(HubkitError):
@@ -286,7 +286,7 @@ class FullDiskError(StorageError):
 
 
 class NotAFileError(StorageError):
-    """What should be a file is a folder, a pipe, a socket, a device or an open database."""
+    """A path is not a file but a folder, a pipe, a socket, a device or an open database."""
 
 
 class DatabaseError(HubkitError):
@@ -298,7 +298,7 @@ class NewerDatabaseError(DatabaseError):
 
 
 class BusyDatabaseError(DatabaseError):
-    """Others use the registry's database for longer than a transaction waits, or too many do."""
+    """Other processes use the registry's database for too long, or too many do."""
 
 
 class UnreachableDatabaseError(DatabaseError):
@@ -318,23 +318,23 @@ class OutdatedDatabaseError(DatabaseError):
 
 
 class ReplacedDatabaseError(DatabaseError):
-    """Another process put another database in this one's place while it was waited for."""
+    """Another process replaced the database during the wait for it."""
 
 
 class AlteredRowsError(DatabaseError):
-    """Rows, manifests, the log and its records do not say the same; some can be written again."""
+    """Rows, manifests, the log and its records contradict each other; some can be written again."""
 
 
 class AlteredLogError(DatabaseError):
-    """The log and its records contradict each other: somebody altered one of them."""
+    """The log and its records contradict each other: one of them was altered."""
 
 
 class BaseModelError(HubkitError):
-    """Something is wrong with the base model of an adapter."""
+    """There is a problem with the base model of an adapter."""
 
 
 class BaseModelNotFoundError(BaseModelError):
-    """The base model cannot be loaded from where it was looked for."""
+    """The base model cannot be loaded from its place."""
 
 
 class BaseModelMismatchError(BaseModelError):
@@ -342,7 +342,7 @@ class BaseModelMismatchError(BaseModelError):
 
 
 class OtherBaseError(BaseModelMismatchError):
-    """The base model at hand is not the one that an adapter belongs to.
+    """The given base model is not that of an adapter.
 
     `expected` and `found` are the two, as manifests describe base models.
     """
@@ -353,7 +353,7 @@ class AdapterError(HubkitError):
 
 
 class CompositionError(HubkitError):
-    """A composition cannot be parsed, or combines what cannot be combined."""
+    """A composition cannot be parsed, or its parts cannot be combined."""
 
 
 class UnsupportedModelError(HubkitError):
@@ -361,27 +361,27 @@ class UnsupportedModelError(HubkitError):
 
 
 class ExportError(HubkitError):
-    """A model cannot be written as a graph, or the graph does not compute what the model does."""
+    """A model cannot be written as a graph, or the graph computes other values."""
 
 
 class DataError(HubkitError):
-    """A data set lacks a column, has no rows, or holds values of the wrong kind."""
+    """A data set lacks a column, has no rows, or has values of the wrong kind."""
 
 
 class MissingColumnError(DataError):
-    """A data set has no column of the name that was `given`; those it has are `found`."""
+    """A data set has no column of the `given` name; its columns are `found`."""
 
 
 class OtherTaskTypeError(DataError):
-    """A data set fits no task type that was `given`; a tuple of those that it fits is `found`."""
+    """A data set fits no `given` task type; `found` is a tuple of the ones that it fits."""
 
 
 class SeparatorError(DataError):
-    """The columns of a file are separated by something else; `given` was expected, `found` is."""
+    """The separator of a file's columns is `found`, not `given`."""
 
 
 class EncodingError(DataError):
-    """A file is not text in the encoding that was `given`."""
+    """A file is not text in the `given` encoding."""
 
 
 class TextLengthError(DataError):
@@ -389,31 +389,31 @@ class TextLengthError(DataError):
 
 
 class LanguageCodeError(DataError):
-    """A base model of many languages needs the code of one, or has no such code as was `given`."""
+    """A base model of many languages needs the code of one, or does not have the `given` code."""
 
 
 class FoldsError(DataError):
-    """Rows cannot be divided into as many folds as were `given`; `found` would do."""
+    """Rows cannot be divided into the `given` number of folds; `found` is possible."""
 
 
 class TooFewRowsError(DataError):
-    """A data set has too few rows to train on some and to validate with others."""
+    """A data set has too few rows for training and validation."""
 
 
 class NoProbeError(DataError):
-    """A task type has nothing that a linear map could learn of single rows, tokens or choices."""
+    """A linear map cannot learn a task of this type from single rows, tokens or choices."""
 
 
 class NoFlexibleHeadError(DataError):
-    """AdapterHub's library has no head of a task type that could be trained."""
+    """AdapterHub's library has no trainable head of a task type."""
 
 
 class AmbiguousDataSetError(DataError):
-    """Several data sets have the name that was `given`; `found` are their full names."""
+    """Several data sets have the `given` name; `found` are their full names."""
 
 
 class UnfitRowsError(DataError):
-    """Some of many adapters have rows that cannot be trained on; `found` has the reason of each."""
+    """Some of many adapters cannot be trained on their rows; `found` has the reason of each."""
 
 
 class LabelError(DataError):
@@ -421,15 +421,15 @@ class LabelError(DataError):
 
 
 class RareLabelError(LabelError):
-    """A label has too few rows to train on some and to validate with others."""
+    """A label has too few rows for training and validation."""
 
 
 class SingleLabelError(LabelError):
-    """All rows of a data set have one label, so that there is nothing to learn."""
+    """All rows of a data set have the same label: there is nothing to learn."""
 
 
 class TrainingError(HubkitError):
-    """Training cannot start, or went wrong."""
+    """Training cannot start, or failed."""
 
 
 class DivergedError(TrainingError):
@@ -437,7 +437,7 @@ class DivergedError(TrainingError):
 
 
 class NoValidationError(TrainingError):
-    """There are no rows to choose by between the learning rates that were `given`."""
+    """There are no rows to choose one of the `given` learning rates by."""
 
 
 class ShortTrainingError(TrainingError):
@@ -445,11 +445,11 @@ class ShortTrainingError(TrainingError):
 
 
 class PrecisionError(TrainingError):
-    """This machine cannot compute in the precision that was `given`, but in those `expected`."""
+    """This machine cannot compute in the `given` precision, only in the `expected` ones."""
 
 
 class NoTrunkError(TrainingError):
-    """Nothing in a model can be computed once for a whole training."""
+    """No part of a model can be computed once for a whole training."""
 
 
 class RunInUseError(TrainingError):
@@ -457,14 +457,14 @@ class RunInUseError(TrainingError):
 
 
 class RemoteError(HubkitError):
-    """A hub does not do what it is asked.
+    """A hub did not fulfil a request.
 
     Args:
-        message: The whole sentence a person reads.
+        message: The text for a person.
         subject: The hub's or the repository's URL.
-        hub: The hub's URL; default: None, where the token that it was shown plays no part.
-        token_sent: Whether it was shown a token.
-        status: The HTTP status that it answered; default: None, where it did not answer.
+        hub: The hub's URL; default: None, if the token does not matter.
+        token_sent: Whether a token was sent.
+        status: The HTTP status of the answer; default: None, if there was no answer.
     """
 
     def __init__(
@@ -479,7 +479,7 @@ class RemoteError(HubkitError):
         expected: object = None,
         found: object = None,
     ) -> None:
-        """Keep what was asked, and what was answered, beside the message."""
+        """Keep the facts of request and answer beside the message."""
         super().__init__(message, subject, given=given, expected=expected, found=found)
         self.hub = hub
         self.token_sent = token_sent
@@ -491,15 +491,15 @@ class RemoteNotFoundError(RemoteError):
 
 
 class RemoteAccessError(RemoteError):
-    """A hub wants a token, or one with more rights."""
+    """A hub needs a token, or one with more rights."""
 
 
 class RemoteUnreachableError(RemoteError):
-    """A hub does not answer, or stops half-way."""
+    """A hub does not answer, or its answer breaks off."""
 
 
 class RemoteAnswerError(RemoteError):
-    """A hub answers something that its protocol does not allow, or more than it announced."""
+    """A hub's answer breaks its protocol, or is longer than announced."""
 
 
 class RequestError(HubkitError):
@@ -511,7 +511,7 @@ class NoSuchPageError(RequestError):
 
 
 class MethodError(RequestError):
-    """What is at the path of a request does not take its method, but those `allowed`."""
+    """The path of a request does not take its method, only the `allowed` ones."""
 
     def __init__(self, message: str, allowed: Iterable[str] = ()) -> None:
         """Keep the methods beside the message."""
@@ -520,11 +520,11 @@ class MethodError(RequestError):
 
 
 class HostError(RequestError):
-    """A request is for another host than those that a hub answers for."""
+    """A request is for a host that is not the hub's."""
 
 
 class TooLargeError(RequestError):
-    """The body of a request, or a part of it, is larger than a hub takes."""
+    """The body of a request, or a part of it, is too large."""
 
 
 class SignInError(RequestError):
@@ -532,19 +532,19 @@ class SignInError(RequestError):
 
 
 class ForbiddenError(RequestError):
-    """Whoever sends a request may not do what it asks for."""
+    """The caller does not have the right that a request needs."""
 
 
 class MovedRepositoryError(RequestError):
-    """A repository is asked for by another name than it has; `found` is the path to ask for."""
+    """A request has a former name of a repository, or another spelling; `found` is the path."""
 
 
 class NotHostedError(RequestError):
-    """A repository would belong to an account that a hub does not have."""
+    """A hub does not have the account of a repository."""
 
 
 class UnsupportedRequestError(RequestError):
-    """A hub does not do what a request asks for."""
+    """A hub does not support a request."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -576,9 +576,9 @@ def listed(texts: Collection[str], most: int = 5, between: str = ", ") -> str:
 def did_you_mean(text: str, candidates: Iterable[str]) -> str:
     """Return `` Did you mean a, b or c?`` for the nearest of `candidates`, or an empty string.
 
-    Starts with a space, so that it can be appended to a sentence as it is.
+    It starts with a space, so that it can follow a sentence.
     """
-    from difflib import get_close_matches  # only needed once something already went wrong
+    from difflib import get_close_matches  # only needed for an error
 
     near = get_close_matches(text, sorted(set(candidates)), n=3, cutoff=0.7)
     if not near:

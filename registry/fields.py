@@ -21,9 +21,9 @@ def _printable(text: str) -> str:
 
 
 def require_text(text: str) -> str:
-    """Return `text` if it has no control characters but tabs and line breaks.
+    """Return `text` if it has no control characters except tabs and line breaks.
 
-    They can take over a terminal, and PostgreSQL stores no NUL.
+    Control characters can change a terminal, and PostgreSQL does not store NUL.
 
     Raises:
         ValueError: It has one; the message says which, and where.

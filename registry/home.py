@@ -1,4 +1,4 @@
-"""Where a registry is, and how to open it."""
+"""The place of a registry, and how to open it."""
 
 import os
 from pathlib import Path
@@ -33,12 +33,12 @@ def open_catalog(
     database: str | None = None,
     storage: str | None = None,
 ) -> Catalog:
-    """Open a registry, bringing its database up to date.
+    """Open a registry, and bring its database up to date.
 
     Args:
         home: Its folder; default: `default_home()`, with the database and the storage that the
             environment variables HUBKIT_DATABASE_URL and HUBKIT_STORAGE_URL name.
-        create: Whether to start an empty registry where there is none; default: yes.
+        create: Whether to make an empty registry if there is none; default: yes.
         database: URL of a PostgreSQL database; default: a SQLite file in `home`.
         storage: URL of an object storage, such as ``s3://bucket/folder``; default: a folder in
             `home`.
@@ -58,7 +58,7 @@ def open_catalog(
     elif not catalog.database.exists():
         raise RegistryNotFoundError(
             f"There is no registry in {home}: expected {DATABASE_NAME} there, found none. "
-            "Check the path: it is what HUBKIT_HOME was when the adapters were published.",
+            "Check the path: it is the value of HUBKIT_HOME when the adapters were published.",
             home,
         )
     if catalog.database.upgrade():
@@ -80,7 +80,7 @@ def find_catalog(
 
 
 def require_folder(home: Path) -> None:
-    """Refuse a path where no registry can be; a folder that does not exist yet is accepted.
+    """Refuse a path that cannot be a registry; a missing folder is accepted.
 
     Raises:
         StorageError: It is a file, below a file, or a link to nowhere, or cannot be looked at.
@@ -91,7 +91,9 @@ def require_folder(home: Path) -> None:
         if nearest.is_dir():
             return
         if not nearest.exists():
-            text = f"{nearest} is a link to {os.readlink(nearest)}, which is not there. Make that "
+            text = (
+                f"{nearest} is a link to {os.readlink(nearest)}, which does not exist. Make that "
+            )
             raise StorageError(f"{text}folder, or set HUBKIT_HOME to another one.", home)
     if nearest == home:
         text = f"{home} is a file, but a registry is a folder."
@@ -103,7 +105,7 @@ def require_folder(home: Path) -> None:
 def _require_database(catalog: Catalog) -> None:
     """Refuse to start an empty database beside the bytes of one that was lost.
 
-    It would give out names and numbers again, and write over the records of the lost one.
+    It would use names and numbers again, and write over the records of the lost one.
     """
     if catalog.database.exists():
         return
@@ -113,7 +115,6 @@ def _require_database(catalog: Catalog) -> None:
         kind, store = ("records", records) if recorded else ("blobs", catalog.blobs)
         raise DamagedDatabaseError(
             f"{catalog.home} has lost its database: expected {label}, found {found}, but there "
-            f"are {kind} in {store.location()}. For a new registry, choose a place where there is "
-            "none.",
+            f"are {kind} in {store.location()}. For a new registry, choose a place without one.",
             label,
         )

@@ -1,4 +1,4 @@
-"""What an adapter is: the one place that knows ``hubkit.json``, schemas 1 and 2.
+"""The manifest of a version, ``hubkit.json``, schemas 1 and 2.
 
 The file is canonical JSON (keys sorted, no spaces, UTF-8, no NaN), and its SHA-256 is the
 digest of the version, which pins the base model, the parents and every byte of every file.
@@ -28,25 +28,25 @@ from registry.fields import Count, Finite, Json, Positive, Ref, Text, Word
 from registry.storage.files import Digest, FileInfo, RelPath, find_clash
 
 SCHEMA: Literal[2] = 2
-"""The schema this hubkit writes. It reads the earlier one, too."""
+"""The schema that this hubkit writes. It also reads the earlier one."""
 
 MAX_BYTES = 4 * 1024 * 1024
-"""The largest manifest accepted."""
+"""Most bytes of a manifest."""
 
 _SHOWN_PROBLEMS = 5
 
 Kind = Literal["adapter", "fusion", "stack", "mix"]
-"""What a version holds: one adapter, or one of the ways to combine several."""
+"""The kind of a version: one adapter, or a combination of several."""
 
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
-"""What the outputs of a model for sequences mean, as transformers calls it."""
+"""The meaning of a sequence model's outputs, as transformers calls it."""
 
 Side = Literal["left", "right"]
 
 
 class _Part(BaseModel):
-    # Built when first used: a command that lists adapters reads no manifest.
+    # Built at its first use: a command that lists adapters reads no manifest.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
 
@@ -55,7 +55,7 @@ class Method(_Part):
 
     Attributes:
         type: For example ``seq_bn``, ``par_bn`` or ``lora``.
-        parameters: What the type needs to be rebuilt: JSON values nested at most 16 deep.
+        parameters: The values to build it again: JSON, nested at most 16 deep.
     """
 
     type: Word
@@ -63,17 +63,17 @@ class Method(_Part):
 
 
 class BaseModelInfo(_Part):
-    """The frozen model the adapter was trained for. What follows `fingerprint` is of schema 2.
+    """The frozen model of an adapter. Fields after `fingerprint` are of schema 2.
 
     Attributes:
-        id: Its hub id, or the path it was loaded from.
+        id: Its hub id, or its path.
         revision: The commit of that id; None if unknown.
         architecture: Its class name, for example ``BertModel``; this and the two sizes are None
             where the files of the adapter do not say, and the base model was not at hand.
         hidden_size: Features per token.
         num_layers: Transformer layers.
         fingerprint: Digest of the backbone's tensors; None if never computed.
-        dtype: What its weights were in when the adapter was trained, such as ``bfloat16``; the
+        dtype: The type of its weights when the adapter was trained, such as ``bfloat16``; the
             fingerprint is that of the weights in this dtype.
         rounded: Fingerprints of the same weights rounded to smaller dtypes, by dtype.
         config: The fields of its configuration that change what it computes, with their values;
@@ -106,7 +106,7 @@ class BaseModelInfo(_Part):
 
     @property
     def shape(self) -> str:
-        """What kind of model it is, such as ``BertModel, 2 layers of 32``; empty if unknown."""
+        """A description such as ``BertModel, 2 layers of 32``; empty if unknown."""
         width = f"of {self.hidden_size}" if self.hidden_size else ""
         layers = f"{self.num_layers} layers" if self.num_layers else width and "width"
         return ", ".join(filter(None, (self.architecture, f"{layers} {width}".strip())))
@@ -133,23 +133,23 @@ class HeadInfo(_Part):
 
 
 class TextInfo(_Part):
-    """How text was cut and joined, in training and therefore in use.
+    """How text is cut and joined, in training and in use.
 
     Attributes:
-        max_length: Tokens of a row at most; special tokens count. None if rows were not cut.
-        truncation_side: Where what is too long is cut off.
-        padding_side: Where rows of a batch are filled up.
+        max_length: Most tokens of a row, with special tokens. None if rows were not cut.
+        truncation_side: The side on which long text is cut.
+        padding_side: The side on which rows of a batch are padded.
         stride: Tokens that two windows over one long text share; None if there are no windows.
-        pair: Which of two joined texts is cut first; None where a row is one text.
+        pair: Which of two joined texts is cut first; None if a row is one text.
         target_max_length: The most tokens of a text that the model writes; None if it writes none.
         separator: The text between the input and the output of a model that is only a decoder;
             None for an encoder with a decoder.
         source_language: The tokenizer's code for the language of the input, such as ``en_XX``;
             None for base models without such codes.
         target_language: The same for the output.
-        pooling: How the vectors of a text's tokens become one vector; None where a head reads them.
+        pooling: How the vectors of a text's tokens become one vector; None if a head reads them.
         normalize: Whether that vector is scaled to the length 1.
-        no_answer: Whether a question may have no answer in its text; None where none is asked.
+        no_answer: Whether a question may have no answer in its text; None without questions.
     """
 
     max_length: Positive | None = None
@@ -167,10 +167,10 @@ class TextInfo(_Part):
 
 
 class Metric(_Part):
-    """One measured number.
+    """A measured number.
 
     Attributes:
-        dataset: What it was measured on.
+        dataset: The name of the data.
         split: The part of it, for example ``test``.
         name: For example ``accuracy``.
         value: Finite, in the metric's own unit.
@@ -185,11 +185,11 @@ class Metric(_Part):
 
 
 class Parent(_Part):
-    """An adapter that a fusion, stack or mix is made of, or that was averaged with others.
+    """A part of a fusion, stack or mix, or of an average.
 
     Attributes:
-        ref: What it was called, for people.
-        digest: Which manifest it had, for machines.
+        ref: Its name then, for people.
+        digest: The digest of its manifest, for machines.
     """
 
     ref: Ref
@@ -197,12 +197,12 @@ class Parent(_Part):
 
 
 class Training(_Part):
-    """How the weights came about.
+    """The training of the weights.
 
     Attributes:
         arguments: Hyperparameters by name.
-        seed: Of every random generator.
-        examples: Rows trained on in an epoch.
+        seed: The seed of every random generator.
+        examples: Rows of an epoch.
         data_sha256: Digest of those rows; None if they were not kept.
         seconds: Wall-clock time.
         library_versions: By distribution name.
@@ -217,26 +217,26 @@ class Training(_Part):
 
 
 class Manifest(_Part):
-    """Everything a version is, except the bytes of its files. What follows `files` is of schema 2.
+    """All of a version but the bytes of its files. Fields after `files` are of schema 2.
 
     Attributes:
         schema_version: 1 or 2; spelled ``schema`` in the file.
-        kind: What the version holds.
+        kind: Its kind.
         method: How it changes the base model.
-        base_model: The model it belongs to.
-        task: What it does, for example ``sentiment``.
-        task_type: How, for example ``text-classification``.
+        base_model: Its base model.
+        task: Its task, for example ``sentiment``.
+        task_type: The type of the task, for example ``text-classification``.
         labels: Label names; the position is the label id.
         language: BCP 47 tag, for example ``en``.
         license: SPDX identifier, for example ``apache-2.0``.
         tags: Words to find it by, without duplicates.
-        description: For people, at most 65,536 characters.
-        metrics: What was measured.
-        parents: What it is made of, in order; never empty for a fusion, stack or mix.
-        training: How the weights came about; None if hubkit did not train them.
-        files: What identifies each file's bytes, by path.
-        problem_type: What the outputs of a model for sequences mean; None for other models.
-        outputs: How many numbers the head makes of a row, or of a token.
+        description: A text for people, at most 65,536 characters.
+        metrics: Its metrics.
+        parents: The adapters that it is made of, in order; never empty for a fusion, stack or mix.
+        training: How the weights were trained; None if hubkit did not train them.
+        files: The size and digest of each file, by path.
+        problem_type: The meaning of a sequence model's outputs; None for other models.
+        outputs: The number of outputs of the head for a row or token.
         head: The modules of the head that travel with the adapter; None if none do, or if that was
             not recorded.
         text: How text is cut and joined; None without text, or if that was not recorded.
@@ -329,7 +329,7 @@ class Manifest(_Part):
                 del content[name]
             for name in _BASE_SINCE_2:
                 del base[name]
-        # They came later to schema 2: without a value, its digests stay as they were.
+        # These came later to schema 2: without them, digests of earlier manifests stay the same.
         for part, later in ((content.get("text"), _TEXT_LATER), (base, _BASE_LATER)):
             for name in later:
                 if part is not None and part.get(name, part) is None:
@@ -342,7 +342,7 @@ class Manifest(_Part):
         One of schema 1 stays so, unless it now says what only a later schema can say.
 
         Args:
-            source: What is made, for messages.
+            source: The name of the result, for messages.
             changes: Fields by name.
 
         Raises:
@@ -351,7 +351,7 @@ class Manifest(_Part):
         made = self.model_copy(update=changes)
         if made._newer_fields():
             made = made.model_copy(update={"schema_version": SCHEMA})
-        # Through JSON, as a copy is not checked.
+        # Through JSON, since a copy is not checked.
         return self.from_json(made.to_json(), source)
 
     @classmethod
@@ -360,7 +360,7 @@ class Manifest(_Part):
 
         Args:
             content: The bytes of the file.
-            source: Where they came from, for messages.
+            source: Their place, for messages.
 
         Raises:
             ManifestError: Too large, no JSON, another schema, or a field that is missing,
@@ -369,7 +369,7 @@ class Manifest(_Part):
         if len(content) > MAX_BYTES:
             raise ManifestError(
                 f"{source}: a manifest has at most {MAX_BYTES} bytes, but this one has more. "
-                "Move what is large into a file of its own.",
+                "Move large values into a file of their own.",
                 source,
             )
         with manifest_errors(source):
@@ -419,7 +419,7 @@ def manifest_errors(source: str) -> Iterator[None]:
     """Turn the errors of building or reading a manifest into one ManifestError.
 
     Args:
-        source: What is being built or read, for messages.
+        source: The manifest or its place, for messages.
 
     Raises:
         ManifestError: Names each bad field, what was expected and what was found.

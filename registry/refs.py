@@ -7,13 +7,13 @@ from typing import Self
 from registry.errors import InvalidNameError
 
 LATEST = "latest"
-"""The alias nobody sets: the highest numbered version that is not yanked."""
+"""The alias of the highest version that is not yanked; it cannot be set."""
 
 DELETED = "deleted"
-"""The owner in the refs of what is left of deleted adapters: see `AdapterRef.nameless`."""
+"""The owner in the names of the remains of deleted adapters: see `AdapterRef.nameless`."""
 
 MAX_NUMBER = 2**31 - 1
-"""The highest version number, which is what an INTEGER column holds in every database."""
+"""The highest version number: the highest value of an INTEGER column in every database."""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?")
 _ALIAS = re.compile(r"[a-z](?:[a-z0-9_-]{0,46}[a-z0-9])?")
@@ -32,13 +32,13 @@ _ALIAS_RULE = (
 
 @dataclass(frozen=True, slots=True)
 class AdapterRef:
-    """Names an adapter, or one version of it by number or by alias.
+    """The name of an adapter, or of one of its versions by number or alias.
 
-    An instance is always well formed: the constructor checks what `parse` checks.
+    An instance is always well formed: the constructor makes the same checks as `parse`.
 
     Attributes:
-        owner: Who it belongs to; None in a registry used by one person.
-        name: The adapter's name, in the spelling it was given.
+        owner: The owner; None in the registry of one person.
+        name: The adapter's name, in the given spelling.
         version: A version number, from 1 to `MAX_NUMBER`.
         alias: A movable name for a version, such as ``best``; never together with `version`.
 
@@ -100,7 +100,7 @@ class AdapterRef:
 
     @classmethod
     def nameless(cls, digest: str) -> Self:
-        """Return the ref of a version that was deleted, and that others are made of.
+        """Return the ref of a version of a deleted adapter that others are made of.
 
         It says nothing but the digest of the manifest, so nothing else can ever be meant by it.
         """
@@ -108,11 +108,11 @@ class AdapterRef:
 
     @property
     def is_nameless(self) -> bool:
-        """Whether it is one that `nameless` returned, with a version or without."""
+        """Whether `nameless` returned it, with a version or without."""
         return self.owner == DELETED and _DIGEST.fullmatch(self.name) is not None
 
     def __str__(self) -> str:
-        """Return the text that `parse` reads back as this ref."""
+        """Return the text that `parse` reads as this ref."""
         owner = f"{self.owner}/" if self.owner is not None else ""
         selector = self.version if self.version is not None else self.alias
         return f"{owner}{self.name}" + (f"@{selector}" if selector is not None else "")
@@ -124,7 +124,7 @@ class AdapterRef:
 
     @property
     def folded(self) -> str:
-        """The same for all spellings that name the same adapter; ignores version and alias.
+        """The key of the adapter: the same for all spellings, without version and alias.
 
         Case does not count, and neither does which of ``-``, ``_`` and ``.`` separates words,
         or how many of them, so that no two adapters differ only in how they look.

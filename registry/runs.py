@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 RUNS_NAME = "runs"
-"""The folder of training runs, in a registry's."""
+"""The folder of training runs, in that of a registry."""
 
 KEY_LENGTH = 16
 """Hexadecimal digits of a run's name."""
@@ -22,7 +22,7 @@ _KEY = re.compile(f"[0-9a-f]{{{KEY_LENGTH}}}")
 
 
 def run_lock(folder: Path) -> FileLock:
-    """Return the lock of a run's folder; it does not wait for whoever holds it.
+    """Return the lock of a run's folder; it does not wait for another holder.
 
     Raises:
         Timeout: Another process holds it; raised when it is acquired.
@@ -45,7 +45,7 @@ def run_folders(home: Path) -> Iterator[Path]:
 
 
 def abandoned_runs(home: Path) -> list[tuple[Path, datetime]]:
-    """Return the folders of training runs that broke off, and when each was last written to.
+    """Return the folders of interrupted training runs, and when each was last written to.
 
     A run that a process is training is left out.
     """
@@ -69,5 +69,5 @@ def _is_locked(folder: Path) -> bool:
     try:
         with lock:
             return False
-    except (Timeout, OSError):  # OSError: not ours to lock, so somebody else's to remove
+    except (Timeout, OSError):  # OSError: another user's, who can remove it
         return True

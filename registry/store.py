@@ -1,4 +1,4 @@
-"""What holds a registry, as one value: the steps of a change are handed this."""
+"""The parts of a registry as one value, for the steps of a change."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,13 @@ DATABASE_NAME = "hubkit.db"
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What holds a registry.
+    """The parts of a registry.
 
     Attributes:
         home: The registry's folder.
         database: The rows.
         blobs: The bytes.
-        log: Who changed what.
+        log: The changes.
     """
 
     home: Path
@@ -48,7 +48,7 @@ class Store:
         rows = Database(database or home / DATABASE_NAME)
         if storage is None:
             return cls(home, rows, FolderBlobStore(home), Log(FolderRecordStore(home)))
-        # Their client takes long to load.
+        # The client takes long to load.
         from registry.log.object_records import ObjectRecordStore
         from registry.storage.object_blobs import ObjectBlobStore
 
@@ -60,7 +60,7 @@ class Store:
 
         Args:
             ref: The version, for messages.
-            digest: That of its manifest.
+            digest: The digest of its manifest.
 
         Raises:
             CorruptBlobError: It is missing, truncated or altered.

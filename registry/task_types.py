@@ -1,6 +1,6 @@
-"""THE table of task types: what each is called by hubkit, the Hub, PEFT, AdapterHub, transformers.
+"""THE table of task types, with their names in hubkit, the Hub, PEFT, AdapterHub, transformers.
 
-Names only. What hubkit does with a task type stands in ``hubkit/tasks``, one file each.
+It has only names. ``hubkit/tasks`` has a file for each task type.
 """
 
 from collections.abc import Iterable
@@ -12,15 +12,15 @@ class TaskNames:
     """The names of one task type.
 
     Attributes:
-        name: What a manifest and the command line say.
+        name: Its name in manifests and on the command line.
         peft: ``task_type`` in PEFT's ``adapter_config.json``; None if PEFT has no such type.
         heads: The values of ``head_type`` in AdapterHub's ``head_config.json`` for this type.
-        class_endings: How transformers ends the names of model classes with such a head.
+        class_endings: The endings of transformers' model classes with such a head.
         auto_class: The auto class that loads a base model with such a head.
-        classes: Whether each output of the head stands for a label.
+        classes: Whether each output of the head is for a label.
         pretrained_head: Whether base models come with all that the task needs, which stays as it
             is: the head of a language model, or no head at all.
-        pipeline_tag: The Hub's name where it is another one than `name`.
+        pipeline_tag: The Hub's name, if it differs from `name`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class TaskNames:
         return self.pipeline_tag or self.name
 
 
-# Where two rows share a foreign name, the first is what that name means.
+# If two rows share a foreign name, it means the first.
 _ROWS = (
     TaskNames(
         "text-classification",
@@ -48,7 +48,7 @@ _ROWS = (
         auto_class="AutoModelForSequenceClassification",
         classes=True,
     ),
-    # A head for classification with a single output gives a number.
+    # A classification head with a single output gives a number.
     TaskNames(
         "text-regression",
         peft="SEQ_CLS",

@@ -1,4 +1,4 @@
-"""Who may do what: one function decides, and docs/access.md has its answers as a table."""
+"""Rights: one function decides, and docs/access.md has its answers as a table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from typing import Literal, Self
 from registry.places import Visibility
 
 Level = Literal["read", "write", "admin"]
-"""What a member may do in an organisation, or a token in the name of its account: each level
-includes those before it."""
+"""The rights of a member in an organisation, or of a token: each level includes those before
+it."""
 
 LEVELS: tuple[Level, ...] = ("read", "write", "admin")
 
 
 class Need(StrEnum):
-    """What a request is going to do."""
+    """The right that a request needs."""
 
     READ = "read"
-    """Look at it."""
+    """Read."""
 
     SIGNED_IN = "signed in"
-    """Look at it, as somebody."""
+    """Read, with a token."""
 
     WRITE = "write"
     """Commit to a repository; make one for an account."""
@@ -32,11 +32,11 @@ class Need(StrEnum):
 
 
 class Decision(StrEnum):
-    """What comes of it."""
+    """The answer to a request for a right."""
 
     ALLOWED = "allowed"
     HIDDEN = "hidden"
-    """Answer as if there were no such thing."""
+    """Answer as if there were no such repository."""
 
     FORBIDDEN = "forbidden"
     SIGN_IN = "sign in"
@@ -48,9 +48,9 @@ class Account:
     """A user, or an organisation of users.
 
     Attributes:
-        id: Never given to another.
-        name: As it was first spelled.
-        kind: Which of the two.
+        id: Its row; never used for another account.
+        name: Its name, as it was first spelled.
+        kind: Its kind.
         created_at: When it was added.
         admin: Whether the user administers the whole hub.
     """
@@ -64,15 +64,15 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who shows a token, and what it is good for.
+    """The sender of a request, by its token.
 
     Attributes:
-        account: Whose token it is.
+        account: The account of the token.
         token_id: The token's row.
-        token: What the account calls it.
+        token: The token's name.
         scope: The most that the token allows.
-        repositories: The ids of the only ones in which it allows more than reading what is public;
-            None if it has no such limit.
+        repositories: The ids of the only repositories for which the token counts; None if it has
+            no such limit.
         roles: The account's role in each organisation that it is a member of, by the
             organisation's id.
         expires_at: When the token ends; None for never.
@@ -88,28 +88,28 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """What the log calls it."""
+        """The name of the caller in the log."""
         return f"{self.account.name} ({self.token})"
 
     @property
     def is_administrator(self) -> bool:
-        """Whether it administers the whole hub: a user who does, with a token without limits."""
+        """Whether an administrator of the hub sent the request, with a token without limits."""
         return self.account.admin and self.scope == "admin" and self.repositories is None
 
     @property
     def reads(self) -> frozenset[int]:
-        """The ids of the accounts whose private repositories it may read, within its limits."""
+        """The ids of the accounts whose private repositories the caller may read."""
         return frozenset((self.account.id, *self.roles))
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a request is about; made by `of_repository` and `of_account`, or `HUB` or `MISSING`.
+    """A repository, an account or the hub; use `of_repository`, `of_account`, `HUB` or `MISSING`.
 
     Attributes:
-        account: The id of the account that owns it, or that it is; None for the hub.
+        account: The id of the account, or of the repository's account; None for the hub.
         repository: The id of the repository; None for an account or the hub.
-        private: Whether only who has a role there may know of it.
+        private: Whether only callers with a role there may know of it.
     """
 
     account: int | None = None
@@ -118,12 +118,12 @@ class Place:
 
     @classmethod
     def of_repository(cls, id: int, account_id: int | None, visibility: Visibility) -> Self:
-        """Return the place of a repository; one without an account is hidden from everybody."""
+        """Return the place of a repository; one without an account is hidden from all callers."""
         return cls(account_id, id, visibility == "private" or account_id is None)
 
     @classmethod
     def of_account(cls, id: int) -> Self:
-        """Return the place of an account, whose name is no secret."""
+        """Return the place of an account. Names of accounts are public."""
         return cls(id)
 
 
@@ -131,18 +131,18 @@ HUB = Place()
 """The hub as a whole, such as its listings."""
 
 MISSING = Place(private=True)
-"""A repository that is not there: nobody can tell it from one that is hidden from them."""
+"""A missing repository: the answer is the same as for a hidden one."""
 
 
 def decide(
     caller: Caller | None, need: Need, place: Place, *, sign_in_required: bool = False
 ) -> Decision:
-    """Say whether a caller may do something somewhere.
+    """Return whether a caller has a right.
 
     Args:
-        caller: Who asks; None for whoever shows no token.
-        need: What for.
-        place: Where.
+        caller: The caller; None for a request without a token.
+        need: The right.
+        place: The repository, account or hub.
         sign_in_required: Whether the hub shows nothing to callers without a token.
     """
     if caller is None:
@@ -154,7 +154,7 @@ def decide(
         return Decision.HIDDEN
     if need in (Need.READ, Need.SIGNED_IN):
         return Decision.ALLOWED
-    # Stock clients delete repositories, and change their settings, with tokens to write.
+    # Stock clients use a token with the scope "write" to delete repositories and change settings.
     scope = "write" if place.repository is not None else need.value
     if role is not None and _covers(role, need.value) and _covers(caller.scope, scope):
         return Decision.ALLOWED
@@ -162,7 +162,7 @@ def decide(
 
 
 def _role(caller: Caller, place: Place) -> Level | None:
-    """Return the caller's role at a place, without regard to the token's scope."""
+    """Return the caller's role at a place; the token's scope is not considered."""
     if caller.is_administrator and (place.account is not None or place == HUB):
         return "admin"
     if place.account is None:

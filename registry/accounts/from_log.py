@@ -1,7 +1,8 @@
-"""What the log says of accounts: applied to rows that lack it, and compared with those there are.
+"""Accounts as the log has them: to apply its entries to the rows, and to compare the two.
 
-The log has neither passwords nor tokens. Applying it brings back accounts and members; it ends what
-was ended, so that a database out of a backup does not let in whom a later entry keeps out.
+The log has neither passwords nor the text of tokens. Applying it brings back accounts and members.
+It also ends what a later entry ended, so that a database from a backup does not let in a removed
+user.
 """
 
 from collections.abc import Iterator
@@ -28,11 +29,11 @@ ACTIONS = ("account", "member", "token")
 
 
 def apply_entry(connection: Connection, entry: Entry) -> None:
-    """Do what an entry says of accounts; nothing, if it is about something else.
+    """Apply an entry about accounts; ignore other entries.
 
     Raises:
-        HubkitError: It does not fit the rows.
-        KeyError: It lacks something.
+        HubkitError: The entry does not fit the rows.
+        KeyError: A detail is missing.
     """
     details: dict[str, Any] = dict(entry.details)
     match entry.action, details.get("change"):
@@ -42,7 +43,7 @@ def apply_entry(connection: Connection, entry: Entry) -> None:
         case "account", "changed":
             id = require_account(connection, details["account"]).id
             facts = {"admin": details["admin"]} if "admin" in details else {}
-            facts |= {"password": None} if "password" in details else {}  # the old one is over
+            facts |= {"password": None} if "password" in details else {}  # the old one ended
             if facts:
                 connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == id).values(facts))
         case "account", "removed":
@@ -61,7 +62,7 @@ def apply_entry(connection: Connection, entry: Entry) -> None:
 
 @dataclass(slots=True)
 class _Account:
-    """What the log says of an account; None for what it does not say."""
+    """An account in the log; None for facts that the log does not have."""
 
     name: str
     kind: Kind | None = None
@@ -80,12 +81,12 @@ class _Token:
 
 @dataclass(slots=True)
 class LoggedAccounts:
-    """What the log says of all accounts, once it was given its entries in their order.
+    """All accounts in the log, after `add` of each entry in their order.
 
     Attributes:
-        accounts: By folded name.
-        members: The role of each, by the folded names of organisation and user.
-        tokens: Those that were not revoked, by the folded name of their user and their own.
+        accounts: The accounts, by folded name.
+        members: The role of each member, by the folded names of organisation and user.
+        tokens: The tokens that were not revoked, by the folded name of the user and their name.
     """
 
     accounts: dict[str, _Account] = field(default_factory=dict)
@@ -93,11 +94,11 @@ class LoggedAccounts:
     tokens: dict[tuple[str, str], _Token] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        """Take in the next entry; one that is not about accounts changes nothing.
+        """Apply the next entry; ignore one that is not about accounts.
 
         Raises:
-            HubkitError: It names what no account can be called.
-            KeyError: It lacks something.
+            HubkitError: It has a name that no account can have.
+            KeyError: A detail is missing.
         """
         details: dict[str, Any] = dict(entry.details)
         match entry.action:
@@ -138,7 +139,7 @@ class LoggedAccounts:
                 self.tokens = {key: one for key, one in self.tokens.items() if key[0] != folded}
 
     def unknown(self, connection: Connection) -> list[str]:
-        """Return the names of accounts that are in the rows, and not in the log."""
+        """Return the names of accounts that are in the rows but not in the log."""
         rows = connection.execute(select(ACCOUNTS.c.name, ACCOUNTS.c.folded)).all()
         return sorted(row.name for row in rows if row.folded not in self.accounts)
 
@@ -148,7 +149,7 @@ class LoggedAccounts:
         for folded, account in self.accounts.items():
             row = rows.get(folded)
             if row is None:
-                yield f"{account.name}: the log has this account, but there is no row of it."
+                yield f"{account.name}: the log has this account, but it has no row."
                 continue
             for what, expected in _facts(account).items():
                 if (found := getattr(row, what)) != expected:
@@ -161,12 +162,12 @@ class LoggedAccounts:
         for key, _, allowed in _tokens(connection):
             named, logged = f"The token {key[1]!r} of {key[0]}", self.tokens.get(key)
             if logged is None:
-                yield f"{named}: the log does not have it, or has its end."
+                yield f"{named}: the log does not contain it, or says that it was revoked."
             elif allowed != logged:
-                yield f"{named}: it allows something else than the log says."
+                yield f"{named}: its rights differ from those in the log."
 
     def write(self, connection: Connection) -> None:
-        """Make the rows say what the log says; tokens that differ from it are revoked."""
+        """Write the rows as the log has them; revoke tokens that differ from it."""
         rows = {row.folded: row for row in connection.execute(select(ACCOUNTS))}
         for folded, account in self.accounts.items():
             row, facts = rows.get(folded), _facts(account)
@@ -193,7 +194,7 @@ class LoggedAccounts:
 
 
 def _facts(account: _Account) -> dict[str, Any]:
-    """Return what the log says of the columns of an account's row."""
+    """Return the columns of an account's row that the log has."""
     facts = {
         "name": account.name,
         "kind": account.kind,
@@ -216,7 +217,7 @@ def _members(connection: Connection) -> dict[tuple[str, str], str]:
 
 
 def _tokens(connection: Connection) -> list[tuple[tuple[str, str], int, _Token]]:
-    """Return the names of user and token, the id, and what is allowed of each token."""
+    """Return, of each token, the names of user and token, the id, and its rights."""
     limits = (
         select(func.count())
         .where(TOKEN_REPOSITORIES.c.token_id == TOKENS.c.id)

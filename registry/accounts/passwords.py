@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 LEAST, MOST = 8, 256
 """How many characters a password has."""
 
-# Compared with where there is no such user, so that the answer takes as long: argon2 with the
-# settings of `PasswordHasher`, of a text that nobody kept.
+# Used if there is no such user, so that the answer takes as long: a hash by argon2 with the
+# settings of `PasswordHasher`.
 _NOBODY = (
     "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA"
     "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -38,7 +38,7 @@ def hash_password(password: str) -> str:
 def is_right(password: str, kept: str | None) -> bool:
     """Whether a password is the one of which `kept` was kept.
 
-    Takes as long where nothing was kept (None), so that nobody learns who has a password.
+    It takes as long without a hash (None): otherwise, the time would tell who has a password.
 
     Raises:
         PasswordError: argon2-cffi is not installed.

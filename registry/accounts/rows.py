@@ -1,4 +1,4 @@
-"""The rows of accounts and members: what accounts are changed by, and the log replayed by."""
+"""Changes to the rows of accounts and members, also when the log is replayed."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -25,10 +25,10 @@ _KINDS = {None: "user or organisation", "user": "user", "organisation": "organis
 
 
 def fold(name: str) -> str:
-    """Return what all spellings of an account's name have in common, as of an adapter's owner.
+    """Return the key of an account: the same for all spellings of its name.
 
     Raises:
-        InvalidNameError: No owner can be called that.
+        InvalidNameError: No account can have this name.
     """
     return AdapterRef(name, "any").folded.partition("/")[0]
 
@@ -39,10 +39,12 @@ def account_of(row: Row[Any]) -> Account:
 
 
 def find_account(connection: Connection, name: str) -> Row[Any] | None:
-    """Return the row of an account, however its name is spelled; None if it was removed, too.
+    """Return the row of an account by its name in any spelling; None if there is none.
+
+    A removed account counts as none.
 
     Raises:
-        InvalidNameError: No account can be called that.
+        InvalidNameError: No account can have this name.
     """
     found = ACCOUNTS.c.folded == fold(name)
     return connection.execute(
@@ -54,8 +56,8 @@ def require_account(connection: Connection, name: str, kind: Kind | None = None)
     """Return the row of an account.
 
     Raises:
-        InvalidNameError: No account can be called that.
-        AccountNotFoundError: None is, or the account is of the other kind.
+        InvalidNameError: No account can have this name.
+        AccountNotFoundError: No account has it, or the account is of the other kind.
     """
     row = find_account(connection, name)
     if row is None:
@@ -80,11 +82,11 @@ def require_account(connection: Connection, name: str, kind: Kind | None = None)
 def add_account(
     connection: Connection, name: str, kind: Kind, created_at: datetime, *, admin: bool = False
 ) -> Account:
-    """Insert an account, and give it the repositories that are published in its name.
+    """Insert an account, and give it the repositories that were published in its name.
 
     Raises:
-        InvalidNameError: No account can be called that.
-        ConflictError: One is, or was.
+        InvalidNameError: No account can have this name.
+        ConflictError: An account has this name, or had it.
     """
     folded = fold(name)
     taken = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.folded == folded)).one_or_none()
@@ -93,8 +95,8 @@ def add_account(
         state = (
             f"{taken.name} is {what}"
             if taken.deleted_at is None
-            else f"{taken.name} was {what} until {taken.deleted_at:%Y-%m-%d}, and its name is not "
-            "given to anybody else"
+            else f"{taken.name} was {what} until {taken.deleted_at:%Y-%m-%d}, and no other account "
+            "gets its name"
         )
         raise ConflictError(f"{state}. Choose another name.", taken.name)
     new = {
@@ -118,7 +120,7 @@ def add_account(
 
 
 def _called_as_of(folded: str) -> ColumnElement[bool]:
-    """Whether a repository, of any kind, is called as one of this owner is."""
+    """The condition that a repository of any kind has this owner in its name."""
     return or_(
         *(
             REPOSITORIES.c.folded.startswith(f"{prefix}{folded}/", autoescape=True)
@@ -128,7 +130,7 @@ def _called_as_of(folded: str) -> ColumnElement[bool]:
 
 
 def remove_account(connection: Connection, account_id: int, at: datetime) -> None:
-    """Take an account out of use, with all that gives access; its name stays taken."""
+    """Remove an account, its tokens and memberships; its name stays taken."""
     of_account = TOKENS.c.account_id == account_id
     for token_id in connection.scalars(select(TOKENS.c.id).where(of_account)).all():
         remove_token(connection, token_id)
@@ -142,7 +144,7 @@ def remove_account(connection: Connection, account_id: int, at: datetime) -> Non
 
 
 def remove_token(connection: Connection, token_id: int) -> None:
-    """Forget a token."""
+    """Remove a token."""
     limits = TOKEN_REPOSITORIES.c.token_id == token_id
     connection.execute(delete(TOKEN_REPOSITORIES).where(limits))
     connection.execute(delete(TOKENS).where(TOKENS.c.id == token_id))
@@ -151,7 +153,7 @@ def remove_token(connection: Connection, token_id: int) -> None:
 def set_role(
     connection: Connection, organisation_id: int, user_id: int, role: Level | None
 ) -> bool:
-    """Give a user a role in an organisation, or none; return whether that changes anything."""
+    """Give a user a role in an organisation, or end it with None; return whether that is new."""
     member = (MEMBERS.c.organisation_id == organisation_id, MEMBERS.c.user_id == user_id)
     before = connection.scalar(select(MEMBERS.c.role).where(*member))
     if before == role:

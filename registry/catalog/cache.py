@@ -1,9 +1,9 @@
 """The folders that versions are loaded from: verified each time, kept while a process uses them.
 
 cache/<digest>/        a version's files, as its manifest lists them
-cache/.<hex>.tmp       being written, or on its way out
-cache/.<hex>.reader    the digests that were handed out to one process, which locks it as it runs
-cache/.lock            held while a digest is added to those, and while a folder is taken away
+cache/.<hex>.tmp       being written or removed
+cache/.<hex>.reader    the digests of the folders that one process uses; it locks the file
+cache/.lock            held while a digest is added to those, and while a folder is removed
 """
 
 import hashlib
@@ -30,21 +30,21 @@ from registry.tables.versions import Version
 
 try:
     import fcntl
-except ModuleNotFoundError:  # Windows, where nobody can remove a file that is open
+except ModuleNotFoundError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
 
 CACHE_NAME = "cache"
-"""The folder of all this, in a registry's."""
+"""The folder of the cache, in that of a registry."""
 
 _SCRATCH = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 _LOCK = threading.Lock()
 _READERS: dict[Path, tuple[int, Path, set[str]]] = {}
-"""Of each cache: the open file of this process, where it is, and the digests in it."""
+"""By cache: the open file of this process, its path, and the digests in it."""
 
 
 def cached_folder(store: Store, version: Version, manifest: Manifest | None = None) -> Path:
-    """As `Catalog.folder`: verified now, whoever touched the folder since it was written."""
+    """As `Catalog.folder`: verified now, even if the folder was changed since it was written."""
     if manifest is None:
         manifest = read_manifest(store, version)
     cache = store.home / CACHE_NAME
@@ -54,8 +54,8 @@ def cached_folder(store: Store, version: Version, manifest: Manifest | None = No
 
 
 def unused_folders(cache: Path) -> dict[str, Path]:
-    """Return the folders of a cache that hubkit wrote and no process was handed out, by digest."""
-    if cache.is_symlink() or not cache.is_dir():  # what is at the end of a link may be anybody's
+    """Return the folders of a cache that hubkit wrote and no process uses, by digest."""
+    if cache.is_symlink() or not cache.is_dir():  # the target of a link may be another program's
         return {}
     with storage_errors("read", cache):
         used = set(_used(cache))
@@ -67,7 +67,7 @@ def unused_folders(cache: Path) -> dict[str, Path]:
 
 
 def scratch_folders(cache: Path) -> list[Path]:
-    """Return what was being written to a cache, or on its way out, by somebody."""
+    """Return the folders of a cache that were being written or removed."""
     if cache.is_symlink() or not cache.is_dir():
         return []
     with storage_errors("read", cache):
@@ -75,12 +75,12 @@ def scratch_folders(cache: Path) -> list[Path]:
 
 
 def take_away(cache: Path, digests: Iterable[str]) -> int:
-    """Remove folders of a cache, but those that a process was handed out; return how many."""
+    """Remove these folders from the cache, except those in use; return how many."""
     taken = []
     with storage_errors("clear", cache), FileLock(cache / ".lock"):
         for digest in sorted(unused_folders(cache).keys() & set(digests)):
             scratch = cache / f".{uuid.uuid4().hex}.tmp"
-            os.rename(cache / digest, scratch)  # so that what is half removed is nobody's folder
+            os.rename(cache / digest, scratch)  # so that no process uses it when it is half removed
             taken.append(scratch)
     for scratch in taken:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -88,10 +88,10 @@ def take_away(cache: Path, digests: Iterable[str]) -> int:
 
 
 def _hold(cache: Path, digest: str) -> None:
-    """Note that this process uses a folder, until it ends."""
+    """Record that this process uses a folder, until the process ends."""
     if fcntl is None:
         return
-    with _LOCK, suppress(OSError):  # in a registry that one may only read, nobody else removes it
+    with _LOCK, suppress(OSError):  # no process removes it from a read-only registry
         held = _READERS.get(cache)
         if held is not None and digest in held[2]:
             return
@@ -99,7 +99,7 @@ def _hold(cache: Path, digest: str) -> None:
         with FileLock(cache / ".lock"):
             if held is None:
                 path = cache / f".{uuid.uuid4().hex}.reader"
-                # Closed by the end of the process alone; a forked one keeps it open, too.
+                # Only the end of the process closes it; a forked one keeps it open, too.
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 held = _READERS[cache] = (descriptor, path, set())
@@ -108,7 +108,7 @@ def _hold(cache: Path, digest: str) -> None:
 
 
 def _used(cache: Path) -> Iterator[str]:
-    """Yield the digests that processes were handed out which still run."""
+    """Yield the digests of the folders that running processes use."""
     own = _READERS.get(cache)
     for path in cache.glob(".*.reader"):
         if own is not None and path == own[1]:
@@ -122,7 +122,7 @@ def _used(cache: Path) -> Iterator[str]:
 
 
 def remove_dead_readers(cache: Path) -> None:
-    """Remove the notes of processes that ended."""
+    """Remove the files of processes that ended."""
     if fcntl is None or cache.is_symlink():
         return
     for path in cache.glob(".*.reader"):
@@ -133,7 +133,7 @@ def remove_dead_readers(cache: Path) -> None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a folder was written by hubkit: it has the manifest that it is named after."""
+    """Whether hubkit wrote a folder: its name is the digest of its manifest."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     try:
@@ -147,7 +147,7 @@ def _verified(store: Store, manifest: Manifest, folder: Path, label: str) -> Pat
     if _is_intact(folder, manifest):
         return folder
     if folder.is_dir() and not folder.is_symlink():
-        # File by file, and in place: it may have been handed out to somebody.
+        # File by file, and in place: a process may use it.
         _mend(store, manifest, folder, label)
     else:
         with storage_errors("replace", folder):

@@ -1,4 +1,4 @@
-"""The catalog: everything a registry can be asked or told.
+"""The catalog: everything that is read from a registry, or changed in it.
 
 A registry is a folder:
 
@@ -35,7 +35,7 @@ from registry.storage.files import is_digest
 from registry.store import Store
 from registry.tables.edit import drop_alias, point_alias, set_yank
 from registry.tables.lineage import Lineage, find_lineage, find_parents, find_users
-from registry.tables.lookup import find_repository, find_version
+from registry.tables.lookup import find_version, require_row
 from registry.tables.measurements import Measurement, load_measurements
 from registry.tables.models import REVISIONS
 from registry.tables.origins import find_origins, find_pulled
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from registry.history.history import History
 
 KNOWN_BASES_NAME = "known-bases"
-"""The folder that notes which base models versions were attached to on this machine."""
+"""The folder that records which base models versions were attached to on this machine."""
 
 
 class Catalog:
@@ -87,8 +87,8 @@ class Catalog:
 
     @cached_property
     def history(self) -> "History":
-        """The commits of repositories, and what names them."""
-        from registry.history.history import History  # what lists adapters does without
+        """The commits, branches and tags of repositories."""
+        from registry.history.history import History  # not needed to list adapters
 
         return History(self.store)
 
@@ -106,18 +106,18 @@ class Catalog:
         number: int | None = None,
         origin: str | None = None,
     ) -> Version:
-        """Make a folder the next version of an adapter; it is visible when all of it is safe.
+        """Publish a folder as the next version of an adapter; it is visible when all is stored.
 
         Publishing the same content under the same name again returns the earlier version.
 
         Args:
             ref: The adapter's name, without version or alias; a new name is taken.
-            folder: What `read_folder` returned.
-            message: What to say about the version.
-            author: Who publishes; default: the user of this process.
-            number: The version number it must get, at most 2,000,000,000; default: the next one,
-                never used before.
-            origin: Where it was pulled from; default: nowhere, it is published here.
+            folder: The result of `read_folder`.
+            message: The message of the version.
+            author: The author; default: the user of this process.
+            number: The version number that it must get, at most 2,000,000,000; default: the next
+                one, never used before.
+            origin: Where it was pulled from; default: it is published here.
 
         Raises:
             InvalidNameError: `ref` has a version or an alias, or `number` is out of range.
@@ -146,11 +146,11 @@ class Catalog:
         )
 
     def check(self, ref: AdapterRef, manifest: Manifest) -> None:
-        """Make sure that a version could be published, before the work of making it is done.
+        """Check that a version could be published, before the work to make it.
 
         Args:
-            ref: The name that it is to get.
-            manifest: What is known of it; `files` may be empty still.
+            ref: Its future name.
+            manifest: Its manifest so far; `files` may still be empty.
 
         Raises:
             InvalidNameError: `ref` has a version or an alias.
@@ -161,7 +161,7 @@ class Catalog:
             require_publishable(connection, ref, manifest)
 
     def resolve(self, ref: AdapterRef) -> Version:
-        """Return the version a ref names; without version or alias, the latest.
+        """Return the version that a ref names; without version or alias, the latest.
 
         Raises:
             RefNotFoundError: There is no adapter of that name; near matches are named.
@@ -174,7 +174,7 @@ class Catalog:
 
     def find_digest(self, manifest_digest: str) -> Version | None:
         """Return the version with this manifest, the first published one of several, or None."""
-        if not is_digest(manifest_digest):  # which not every database takes as a text
+        if not is_digest(manifest_digest):  # PostgreSQL refuses some texts
             return None
         with self.database.read() as connection:
             return load_digests(connection, [manifest_digest]).get(manifest_digest)
@@ -186,7 +186,7 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
         """
         with self.database.read() as connection:
-            repository = find_repository(connection, ref)
+            repository = require_row(connection, ref)
             statement = (
                 select_versions()
                 .where(REVISIONS.c.repository_id == repository.id)
@@ -207,7 +207,7 @@ class Catalog:
         """Write a version to a new folder, verified: all of it, or nothing.
 
         Args:
-            version: What to write.
+            version: The version.
             destination: The folder to make; it may exist if it is empty.
 
         Raises:
@@ -224,8 +224,8 @@ class Catalog:
         process runs, whatever becomes of the version.
 
         Args:
-            version: What to load.
-            manifest: Its manifest, if the caller has it; default: it is read.
+            version: The version.
+            manifest: Its manifest, if the caller has it; default: read it.
 
         Raises:
             CorruptBlobError: Stored bytes are missing, truncated or altered.
@@ -234,7 +234,7 @@ class Catalog:
         return cached_folder(self.store, version, manifest)
 
     def set_alias(self, ref: AdapterRef, alias: str) -> Version:
-        """Make ``name@alias`` mean the version that `ref` names now, and return that version.
+        """Point ``name@alias`` to the version that `ref` names now, and return that version.
 
         Raises:
             InvalidNameError: `alias` is misspelled, or is ``latest``, which is computed.
@@ -252,7 +252,7 @@ class Catalog:
         return self.database.transact(change)
 
     def remove_alias(self, ref: AdapterRef, alias: str) -> None:
-        """Forget an alias of the adapter that `ref` names; the version stays.
+        """Remove an alias of the adapter that `ref` names; the version stays.
 
         Raises:
             RefNotFoundError: There is no adapter of that name.
@@ -266,11 +266,11 @@ class Catalog:
         self.database.transact(change)
 
     def yank(self, ref: AdapterRef, reason: str) -> Version:
-        """Hide a version from everyone who does not ask for its number; its bytes stay.
+        """Hide a version: only its number finds it from now on; its bytes stay.
 
         Args:
             ref: The adapter with a version number.
-            reason: Shown to whoever meets the version.
+            reason: The reason, shown with the version.
 
         Raises:
             InvalidNameError: `ref` has no number.
@@ -309,14 +309,14 @@ class Catalog:
         return self.database.transact(change)
 
     def record(self, ref: AdapterRef, measurements: Sequence[Measurement]) -> list[Measurement]:
-        """Keep what was measured of a version, beside it.
+        """Record measurements of a version, beside it.
 
         The same value of the same metric on the same rows is kept once. Another value stands beside
         the one before; the newest counts.
 
         Args:
             ref: The version.
-            measurements: What was measured.
+            measurements: The measurements.
 
         Returns:
             Those that were not known.
@@ -329,12 +329,12 @@ class Catalog:
     def measurements(
         self, versions: Collection[Version]
     ) -> dict[AdapterRef, tuple[Measurement, ...]]:
-        """Return what was recorded of some versions, by their refs, the newest first."""
+        """Return the measurements of some versions, by their refs, the newest first."""
         with self.database.read() as connection:
             return load_measurements(connection, versions)
 
     def delete(self, ref: AdapterRef) -> list[int]:
-        """Delete an adapter with all its versions; its name is never given to another.
+        """Delete an adapter with all its versions; no other adapter gets its name.
 
         What others are made of stays for these, under no name; see `registry.history.deleting`. The
         other bytes go with the next garbage collections; see `registry.maintenance.gc`.
@@ -348,7 +348,7 @@ class Catalog:
         Raises:
             PartOfAdapterError: `ref` has a version or an alias.
             RefNotFoundError: There is no adapter of that name.
-            ConflictError: It has no name, since it is what is left of a deleted one.
+            ConflictError: It is the remains of a deleted adapter.
         """
         from registry.history.deleting import delete_model  # as for `history`
         from registry.history.repositories import Repository, load_repository
@@ -362,21 +362,21 @@ class Catalog:
             )
 
         def find(connection: Connection) -> Repository:
-            return load_repository(connection, find_repository(connection, ref).id)
+            return load_repository(connection, require_row(connection, ref).id)
 
         return delete_model(self.store, find)
 
     def users(self, ref: AdapterRef) -> list[Version]:
-        """Return the newest version of each other adapter that is made of one of an adapter's.
+        """Return the adapters that were made from any version of this one: of each, the newest.
 
         Raises:
             RefNotFoundError: There is no adapter of that name.
         """
         with self.database.read() as connection:
-            return find_users(connection, find_repository(connection, ref).id)
+            return find_users(connection, require_row(connection, ref).id)
 
     def move(self, ref: AdapterRef, to: AdapterRef) -> None:
-        """Give an adapter another name; it belongs to the account that its new owner names.
+        """Give an adapter another name; it then belongs to the account of its new owner.
 
         Versions, numbers, aliases and history stay. On a hub, the old name keeps leading there.
 
@@ -397,18 +397,18 @@ class Catalog:
                     given=one,
                 )
         with self.database.read() as connection:
-            repository = find_repository(connection, ref)
+            repository = require_row(connection, ref)
             account = account_of(connection, to.owner)
         moved = self.history.get(repository.id)
         self.history.move(moved, to, account_id=account, actor=current_user())
 
     def lineage(self, version: Version) -> Lineage:
-        """Return what a version is made of, and what in this registry is made of it."""
+        """Return the parents of a version, and its users in this registry."""
         with self.database.read() as connection:
             return find_lineage(connection, version.manifest_digest)
 
     def parents(self, version: Version) -> list[Version]:
-        """Return what a version is made of, in its manifest's order; nothing for an adapter.
+        """Return the parents of a version, in its manifest's order; none for an adapter.
 
         Raises:
             ParentNotFoundError: One of them is not in this registry.
@@ -417,7 +417,7 @@ class Catalog:
             return find_parents(connection, version)
 
     def origins(self, version: Version) -> list[str]:
-        """Return the folders and URLs that a version was pulled from, the first one first."""
+        """Return the folders and URLs that a version was pulled from, oldest first."""
         with self.database.read() as connection:
             return find_origins(connection, version.manifest_digest)
 
@@ -429,14 +429,14 @@ class Catalog:
     def pull(
         self, what: AdapterRef | Version, source: "Catalog", *, name: AdapterRef | None = None
     ) -> Version:
-        """Copy a version, and first all it is made of, from another registry on this machine.
+        """Copy a version, after all its parents, from another registry on this machine.
 
         Names, numbers, authors and dates stay; every byte is verified; a rerun changes nothing.
 
         Args:
-            what: What to copy: a ref, or the version that `source` resolved.
-            source: Where from.
-            name: What to call it here, under the next number; default: as it is called there.
+            what: A ref, or a version that `source` resolved.
+            source: The other registry.
+            name: Its name here, with the next number; default: its name and number there.
 
         Raises:
             NotFoundError: As `resolve`, in `source`.

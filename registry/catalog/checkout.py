@@ -1,4 +1,4 @@
-"""From blobs back to a manifest and a folder, verified byte by byte."""
+"""Read a manifest or a folder from the blobs, verified byte by byte."""
 
 import os
 import shutil
@@ -31,13 +31,13 @@ def write_folder(blobs: BlobStore, manifest: Manifest, destination: Path, label:
     """Write a version's files and ``hubkit.json`` to a new folder: whole, or not at all.
 
     Args:
-        blobs: Where the bytes are.
-        manifest: What the folder is to hold.
+        blobs: The blobs of the registry.
+        manifest: The manifest of the version.
         destination: The folder to make; it may exist if it is empty.
-        label: What is being written, for messages.
+        label: The name of the version, for messages.
 
     Raises:
-        FolderError: `destination` is a file, or holds something.
+        FolderError: `destination` is a file, or not empty.
         CorruptBlobError: A blob is missing, truncated or altered.
         StorageError: The disk is full or not writable.
     """

@@ -1,4 +1,4 @@
-"""Write what a migration cannot know, because only the manifests say it."""
+"""Write facts that a migration cannot know, because only the manifests have them."""
 
 from sqlalchemy import Connection, update
 

@@ -1,6 +1,6 @@
-"""Mend damaged bytes: set them aside, and fetch them again from where they came from.
+"""Repair damaged bytes: set them aside, and fetch them again from their origin.
 
-Damage shows when bytes are read, since every read compares them with their digest.
+Each read compares the bytes with their digest, and so finds damage.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,12 @@ class Damage:
     """A blob that was missing, truncated or altered.
 
     Attributes:
-        label: What it is: a version and a path.
-        digest: What its bytes should hash to.
-        found: What there was instead, for people.
-        kept: Where damaged bytes are now, of this time and of earlier ones.
-        origin: Where it was fetched from again; None if it is still not there.
-        tried: Why it could not be fetched from elsewhere, a sentence an origin.
+        label: Its name in messages: a version and a path.
+        digest: The right digest of its bytes.
+        found: A description of the wrong bytes.
+        kept: The places of damaged bytes, of this time and of earlier ones.
+        origin: Where it was fetched from again; None if it is still missing.
+        tried: A sentence for each origin from which it could not be fetched.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Damage:
     tried: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return what happened, in sentences."""
+        """Describe the damage and the repair."""
         text = f"{self.label}: expected SHA-256 {self.digest}, found {self.found}."
         if self.kept:
             text += f" The damaged bytes are kept as {' and '.join(self.kept)}."
@@ -53,7 +53,7 @@ class Damage:
 
 
 def healing(store: Store, version: Version, read: Callable[[], Result]) -> Result:
-    """Return what `read` returns; if a version's bytes are damaged, mend them and read again.
+    """Return the result of `read`; if a version's bytes are damaged, repair them and read again.
 
     Raises:
         CorruptBlobError: They are damaged, and cannot be fetched from where they came from; the
@@ -64,7 +64,7 @@ def healing(store: Store, version: Version, read: Callable[[], Result]) -> Resul
     except CorruptBlobError as error:
         try:
             lost = [damage for damage in heal(store, version) if damage.origin is None]
-        except StorageError as refused:  # a registry that one may only read
+        except StorageError as refused:  # a read-only registry
             raise DamagedBlobError(f"{error} (It was left as it is. {refused})") from error
         if lost:
             raise CorruptBlobError("\n".join(map(str, lost)), error.subject) from error
@@ -72,7 +72,7 @@ def healing(store: Store, version: Version, read: Callable[[], Result]) -> Resul
 
 
 def heal(store: Store, version: Version) -> list[Damage]:
-    """Look at all blobs of a version, mend what can be mended, and return what was damaged.
+    """Check all blobs of a version, repair damaged ones if possible, and return the damage.
 
     Raises:
         StorageError: A blob cannot be read, or the registry cannot be written.
@@ -80,7 +80,7 @@ def heal(store: Store, version: Version) -> list[Damage]:
     label = f"{version.ref}: {MANIFEST_NAME}"
     damage = heal_blob(store, version.manifest_digest, None, label)
     if damage is not None and damage.origin is None:
-        return [damage]  # without a manifest nobody knows what else there should be
+        return [damage]  # without the manifest, its other blobs are not known
     found = [damage]
     manifest = store.manifest(version.ref, version.manifest_digest)
     for path, info in sorted(manifest.files.items()):
@@ -92,10 +92,10 @@ def heal_blob(store: Store, digest: str, size: int | None, label: str) -> Damage
     """Set a damaged blob aside and fetch it again; return None if it is intact.
 
     Args:
-        store: Whose blob.
-        digest: What its bytes should hash to.
-        size: How many bytes it should have; None for a manifest.
-        label: What it is: a version and a path.
+        store: The registry.
+        digest: The right digest of its bytes.
+        size: Its right size; None for a manifest.
+        label: Its name in messages: a version and a path.
 
     Raises:
         StorageError: It cannot be read, or the registry cannot be written.
@@ -128,7 +128,7 @@ def heal_blob(store: Store, digest: str, size: int | None, label: str) -> Damage
 
 
 def describe(found: FileInfo | None, size: int | None) -> str:
-    """Return what a blob's file holds, for people."""
+    """Describe the bytes of a blob's file."""
     if found is None:
         return "no file"
     if size is not None and found.size != size:

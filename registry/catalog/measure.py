@@ -1,4 +1,4 @@
-"""Keep what was measured of a version beside it: the version itself never changes."""
+"""Record measurements beside a version, which itself never changes."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from registry.tables.measurements import (
 from registry.tables.versions import Version
 
 _BATCH = 200
-"""Measurements in an entry of the log, which is read back up to a size only."""
+"""Measurements in one entry of the log: the size of an entry is limited."""
 
 
 def record_measurements(
@@ -33,9 +33,9 @@ def record_measurements(
             if not added:
                 return
             add_measurements(connection, row, added)
-            told = [one.model_dump(mode="json") for one in added]
+            values = [one.model_dump(mode="json") for one in added]
             store.log.append(
-                connection, "measure", version.ref, number=version.number, measurements=told
+                connection, "measure", version.ref, number=version.number, measurements=values
             )
             new.extend(added)
 
@@ -44,7 +44,7 @@ def record_measurements(
 
 
 def copy_measurements(version: Version, source: Store, target: Store, copied: Version) -> None:
-    """Bring what was measured of a version in one registry to its copy in another."""
+    """Copy the measurements of a version in one registry to its copy in another."""
     with source.database.read() as connection:
         measured = load_measurements(connection, [version]).get(version.ref, ())
     record_measurements(target, copied.ref, measured[::-1])

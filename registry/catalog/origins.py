@@ -1,4 +1,4 @@
-"""The places that bytes can be fetched from again, and how to open each kind of place.
+"""Origins from which bytes can be fetched again, and how to open each kind of origin.
 
 Folders are built in; other code adds kinds, as hubkit adds hubs. This imports next to nothing,
 because ``import hubkit`` imports it.
@@ -15,7 +15,7 @@ class Origin(Protocol):
     """A place that has the bytes of blobs."""
 
     def open(self, digest: str, *, label: str) -> BinaryIO:
-        """Open a blob for reading; whoever reads it checks the digest.
+        """Open a blob for reading; the reader checks the digest.
 
         Raises:
             CorruptBlobError: It is not there.
@@ -34,27 +34,26 @@ _KINDS: dict[str, Callable[[str], Origin]] = {"": _open_folder}
 
 
 def add_origin_kind(scheme: str, open: Callable[[str], Origin]) -> None:
-    """Say how to open locations of a kind.
+    """Register a function that opens locations of a kind.
 
     Args:
-        scheme: That of its URLs, such as ``https``.
-        open: Called with a location, at which there may be nothing.
+        scheme: The scheme of their URLs, such as ``https``.
+        open: Called with a location, which may not exist.
     """
     _KINDS[scheme] = open
 
 
 def open_origin(location: str) -> Origin:
-    """Return what is at a location.
+    """Open a location.
 
     Raises:
-        StorageError: It is of a kind that nobody added.
+        StorageError: Its kind is not registered.
     """
     scheme, separator, _ = location.partition("://")
     kind = _KINDS.get(scheme if separator else "")
     if kind is None:
         raise StorageError(
-            f"{location} is no place that this hubkit can fetch from: expected a folder or the "
-            "URL of a hub.",
+            f"This hubkit cannot fetch from {location}: expected a folder or the URL of a hub.",
             location,
         )
     return kind(location)

@@ -32,7 +32,7 @@ _TRIES = 5
 
 
 class _BlobsGoneError(Exception):
-    """Garbage collection took bytes that were there when they should have been stored."""
+    """Garbage collection removed bytes that were there before the publish."""
 
 
 def publish_version(
@@ -42,14 +42,14 @@ def publish_version(
     open_file: Callable[[str], BinaryIO],
     publication: Publication,
 ) -> Version:
-    """Make a version visible once all of it is safe, and return it.
+    """Make a version visible once all of it is stored, and return it.
 
     Args:
-        store: Gets it.
+        store: The registry.
         ref: The adapter's name, without version or alias.
-        manifest: What the version is.
-        open_file: Opens the file of a path that the manifest lists; may be asked again.
-        publication: What else is known about the version.
+        manifest: The manifest.
+        open_file: Opens the file of a path that the manifest lists; may be called again.
+        publication: The other facts of the version.
 
     Raises:
         InvalidNameError: `ref` has a version or an alias, or the number is out of range.
@@ -114,8 +114,8 @@ def _arrivals(
 def _keep_from_collection(
     connection: Connection, blobs: BlobStore, manifest: Manifest, tree: Tree
 ) -> None:
-    # A blob that was there already may have been condemned, or removed just now. Both are settled
-    # here, because garbage is removed inside a write transaction too: before this one or after it.
+    # A blob that was there before may be condemned, or was just removed. Garbage is removed inside
+    # a write transaction, too: before this one, which then sees it, or after it.
     files = {info.sha256 for info in manifest.files.values()}
     digests = {manifest.digest, tree.digest, *files}
     spare(connection, digests)

@@ -26,7 +26,7 @@ def pull_version(
     *,
     name: AdapterRef | None = None,
 ) -> Version:
-    """Copy a version to `target`, after everything it is made of; see `Catalog.pull`."""
+    """Copy a version to `target`, after all its parents; see `Catalog.pull`."""
     if isinstance(what, Version):
         wanted = what
     else:
@@ -44,7 +44,7 @@ def pull_version(
     else:
         pulled = _copy(wanted, source, target, wanted.ref.repository, wanted.number)
     if wanted.manifest_digest not in there:
-        # A source that can only be read is pulled from all the same, without counting.
+        # A read-only source is pulled from anyway; the pull is not counted.
         with suppress(DatabaseError, StorageError):
             source.database.transact(lambda connection: count_download(connection, wanted.ref))
     return pulled
@@ -64,7 +64,7 @@ def _copy(
         origin=str(source.home.resolve()),
     )
     open_file = partial(_open, source, version, manifest)
-    # The bytes are checked where they arrive; if they were damaged in the source, that is mended.
+    # The target checks the bytes; damage in the source is repaired.
     copied = healing(
         source, version, lambda: publish_version(target, name, manifest, open_file, publication)
     )
@@ -77,7 +77,7 @@ def _open(source: Store, version: Version, manifest: Manifest, path: str) -> Bin
 
 
 def ancestors(source: Store, version: Version) -> list[Version]:
-    """Return all that a version is made of, directly or not, each after its own parents.
+    """Return the parents of a version, theirs, and so on, each after its own parents.
 
     Raises:
         ParentNotFoundError: One of them is not in the registry.

@@ -1,4 +1,4 @@
-"""What a database must offer; `registry.database.sqlite` and `.postgresql` do."""
+"""The protocol of a database, which `registry.database.sqlite` and `.postgresql` have."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias
@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Engine
 from registry.errors import DatabaseError, HubkitError
 
 Refusal: TypeAlias = tuple[type[HubkitError], str]
-"""What a refusal of a database means: hubkit's error, and its message with ``{label}`` for the
-database and ``{reason}`` for what the driver says."""
+"""The meaning of a driver's error: hubkit's error, and its message with ``{label}`` for the
+database and ``{reason}`` for the text of the driver."""
 
 UNEXPECTED: Refusal = (
     DatabaseError,
@@ -18,11 +18,11 @@ UNEXPECTED: Refusal = (
 
 
 class Backend(Protocol):
-    """What differs between the databases, except for the text index.
+    """The differences between the databases, except for the text index.
 
     Attributes:
-        driver_error: What its driver raises.
-        label: What messages call the database.
+        driver_error: The class of its driver's errors.
+        label: Its name in messages.
         engine: Keeps connections for the next transaction.
         reading_engine: The same, for transactions that see one state and change nothing.
         writing_engine: The same, for transactions that write.
@@ -35,34 +35,34 @@ class Backend(Protocol):
     writing_engine: Engine
 
     def exists(self) -> bool:
-        """Whether there is a database, so that connecting does not make an empty one."""
+        """Whether there is a database; connecting could make an empty one."""
 
     def is_prepared(self, connection: Connection) -> bool:
-        """Whether what is not in the tables, such as the journal, is as it should be."""
+        """Whether the database is right apart from its tables, such as its journal."""
 
     def table_names(self, connection: Connection) -> set[str]:
         """Return the names of all tables."""
 
     def preparing(self) -> AbstractContextManager[None]:
-        """Prepare what `is_prepared` asks for, and stay ready for `migrating`."""
+        """Bring about what `is_prepared` checks, and keep it during the block, for `migrating`."""
 
     def migrating(self) -> AbstractContextManager[Connection]:
         """Yield a connection in one transaction, in which migrations can run."""
 
     def journal(self, connection: Connection) -> str | None:
-        """Return the journal that is used, for people; None if a server sees to that."""
+        """Return the name of the journal; None if a server cares for it."""
 
     def lock(self, connection: Connection) -> None:
         """Keep other writers waiting until the connection's transaction ends."""
 
     def keeping_blobs(self) -> AbstractContextManager[None]:
-        """Keep other machines from collecting garbage; a file lock does that on this one."""
+        """Keep other machines from collecting garbage; on this machine, a file lock does."""
 
     def after_write(self) -> None:
-        """Do what is due after a transaction that wrote."""
+        """Finish after a transaction that wrote."""
 
     def is_transient(self, error: BaseException) -> bool:
-        """Whether the transaction, run again, can succeed."""
+        """Whether the same transaction could succeed if it is run again."""
 
     def translate(self, error: Exception) -> HubkitError:
         """Return the error of hubkit for one of the driver."""

@@ -1,4 +1,4 @@
-"""How a SQLite file is opened, and how its write lock is waited for."""
+"""Open a SQLite file, and wait for its write lock."""
 
 import os
 import random
@@ -18,18 +18,18 @@ BUSY_SECONDS = 10
 """How long a statement waits for another process to finish writing."""
 
 PRIMARY_CODE = 0xFF
-"""Of an extended result code, the part that says what kind of error it is."""
+"""The bits of the kind of error, in an extended result code."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Connect; only to read where nothing can be written."""
-    # A pool hands a connection from one thread to the next, never to two at once.
+    """Connect; read-only if the file cannot be written."""
+    # A pool gives a connection to one thread after another, never to two at once.
     if not can_only_be_read(path):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
         leave_to_sqlite(path)
         return connection
-    # SQLite reads a WAL database only where it can make a file beside it, or if it may rely on
-    # nobody writing. Somebody may, in the folder of another user; but then there is a log.
+    # SQLite reads a WAL database only if it can make a file beside it, or if it may assume that no
+    # process writes. If another user's process writes there, a log exists.
     unchanging = "" if log_path(path).exists() else "&immutable=1"
     place = f"{path.absolute().as_uri()}?mode=ro{unchanging}"
     connection = sqlite3.connect(place, timeout=BUSY_SECONDS, check_same_thread=False, uri=True)
@@ -51,7 +51,7 @@ def new_engine(path: Path, *, migrating: bool = False) -> Engine:
     engine = create_engine(
         "sqlite://",
         creator=lambda: connect(path),
-        # Opening a connection costs ten times what a lookup does.
+        # To open a connection takes ten times as long as a lookup.
         **({"poolclass": NullPool} if migrating else {"poolclass": QueuePool, "max_overflow": -1}),
     )
 
@@ -69,14 +69,14 @@ def new_engine(path: Path, *, migrating: bool = False) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
         if not has_wal_reset_fix(sqlite3.sqlite_version_info):
             connection.execute("PRAGMA wal_autocheckpoint=0")
-        # The log's file is cut to this when it starts anew, so that its size tells how full it is.
+        # The log's file is cut to this size when it starts again, so that its size shows its fill.
         connection.execute(f"PRAGMA journal_size_limit={CHECKPOINT_BYTES // 4}")
 
         record.info["file"] = _identity(path)
 
     @event.listens_for(engine, "checkout")
     def check(driver: object, record: ConnectionPoolEntry, fairy: object) -> None:
-        # A kept connection may be to a file that was replaced, as by a rebuild.
+        # A kept connection may be to a file that was replaced, for example by a rebuild.
         found = _identity(path)
         if found is None:
             raise DamagedDatabaseError(f"{path} is gone: expected the database there.", path)
@@ -102,7 +102,7 @@ def new_engine(path: Path, *, migrating: bool = False) -> Engine:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what a file is, whatever it is called; None if there is none."""
+    """Return the identity of a file, which its name is not; None if there is none."""
     try:
         state = os.stat(path)
     except OSError:
@@ -111,11 +111,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _begin_writing(connection: Connection, statement: str) -> None:
-    """Take the write lock, asking every few milliseconds.
+    """Take the write lock; try every few milliseconds.
 
-    SQLite itself asks less and less often, down to ten times a second. When many processes want the
-    lock, it is free for most of the time. Here, a process asks the more often the longer it has
-    waited, so that chance does not leave one waiting until its time is up.
+    SQLite itself asks less and less often, down to ten times a second. If many processes want the
+    lock, it is then free for most of the time. Here, a process asks more often the longer it has
+    waited, so that none waits until its time is up.
     """
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 VERSION_TABLE = "hubkit_version"
-"""Where Alembic notes which migration the database is at."""
+"""The table of Alembic with the migration of the database."""
 
 TEXT_TABLE = "revision_text"
 """The full-text index. Only its migrations and `registry.tables.text_index` know what is in it."""
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 def after_commit(connection: Connection, call: Callable[[], None]) -> None:
-    """Call something as soon as it is known that a transaction of `Database.write` is committed."""
+    """Call a function right after the commit of a transaction of `Database.write`."""
     connection.info[_AFTER_COMMIT].append(call)
 
 
@@ -64,12 +64,12 @@ class Database:
         if isinstance(self.backend, Sqlite):
             return self.backend.path
         raise DatabaseError(
-            f"{self.backend.label} is no file: use the tools of PostgreSQL, such as pg_dump.",
+            f"{self.backend.label} is not a file: use the tools of PostgreSQL, such as pg_dump.",
             self.backend.label,
         )
 
     def exists(self) -> bool:
-        """Whether there is one, of hubkit or not."""
+        """Whether there is a database, of hubkit or not."""
         return self.backend.exists() and self.migration() is not None
 
     def close(self) -> None:
@@ -86,8 +86,8 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Yield a connection in a write transaction: committed at the end, undone on any error.
 
-        One process writes at a time: entries of the log follow each other, and what is collected
-        as garbage is not published at the same moment.
+        One process writes at a time: entries of the log follow each other, and no bytes are
+        published while they are collected as garbage.
         """
         calls: list[Callable[[], None]] = []
         with self._errors(), self.backend.writing_engine.begin() as connection:
@@ -102,7 +102,7 @@ class Database:
         """Run `work` in a write transaction, and again if it collided with another one.
 
         Args:
-            work: Must do nothing but use its connection, as it may be called several times.
+            work: Uses its connection, and has no other effect: it may be called several times.
         """
         pause = _FIRST_PAUSE
         for _ in range(_MOST_TRIES - 1):
@@ -155,7 +155,7 @@ class Database:
         """Return the number of the migration the database is at; None if it is empty.
 
         Raises:
-            DatabaseError: Its tables are somebody else's.
+            DatabaseError: It has tables that are not hubkit's.
         """
         with self.read() as connection:
             return self._migration(connection)
@@ -195,11 +195,11 @@ class Database:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what the driver raises in the block into an error of hubkit."""
+        """Turn the driver's errors in the block into hubkit's."""
         try:
             yield
         except DBAPIError as error:
-            # The driver's own error is the cause; SQLAlchemy's repeats it with the statement.
+            # The driver's error is the cause; SQLAlchemy's repeats it with the statement.
             cause = error.orig if isinstance(error.orig, Exception) else error
             raise self.backend.translate(cause) from cause
         except self.backend.driver_error as error:
@@ -245,7 +245,7 @@ def migrations_folder() -> Path:
 def known_revisions() -> list[str]:
     """Return the numbers of all migrations, oldest first.
 
-    Read from the file names, because asking Alembic would cost every start a third of a second.
+    They are read from the file names: Alembic would take a third of a second at every start.
     """
     files = (migrations_folder() / "versions").glob("[0-9]*_*.py")
     return sorted(file.name.partition("_")[0] for file in files)

@@ -1,4 +1,4 @@
-"""How SQLite keeps a registry's transactions whole: which journal is safe where, and checkpoints.
+"""SQLite's journals, and where each is safe; checkpoints.
 
 A write-ahead log (WAL) lets readers and a writer work at once and costs one fsync a commit, but
 
@@ -6,7 +6,7 @@ A write-ahead log (WAL) lets readers and a writer work at once and costs one fsy
 - SQLite 3.7.0 to 3.51.2 (save 3.50.7 and 3.44.6) can corrupt it when one connection moves the log
   into the database while the commit of another starts the log anew (the "WAL-reset" bug). There
   hubkit switches SQLite's own checkpoints off, and makes its own while a second connection holds
-  the write lock, so that nobody can commit. The checkpoint that SQLite makes when the last
+  the write lock, so that no process can commit. The checkpoint that SQLite makes when the last
   connection closes is safe: it holds the whole database locked.
 """
 
@@ -38,14 +38,14 @@ def has_wal_reset_fix(version: tuple[int, int, int]) -> bool:
 
 
 def journal_mode(database: Path) -> JournalMode:
-    """Return the journal that is safe where the database is: WAL, unless that is over a network."""
+    """Return the journal that is safe for a path: WAL, unless it is on a network."""
     return "delete" if is_network(file_system(database.parent)) else "wal"
 
 
 def file_system(folder: Path) -> str:
     """Return the type of the file system that holds a folder, such as ``ext4``.
 
-    Linux tells; elsewhere the answer is empty, except for a network path of Windows.
+    Only Linux has this; elsewhere the answer is empty, except for a network path of Windows.
     """
     if str(folder).startswith("\\\\"):
         return "smb3"
@@ -64,17 +64,17 @@ def file_system(folder: Path) -> str:
 
 
 def is_network(file_system: str) -> bool:
-    """Whether files of this type of file system are shared by machines."""
+    """Whether machines share files on this type of file system."""
     return _NETWORK.fullmatch(file_system) is not None
 
 
 def log_path(database: Path) -> Path:
-    """Return where SQLite keeps the write-ahead log of a database."""
+    """Return the path of the write-ahead log of a database."""
     return database.with_name(f"{database.name}-wal")
 
 
 def checkpoint_is_due(database: Path) -> bool:
-    """Whether this SQLite must not make checkpoints itself, and the log has grown."""
+    """Whether the log has grown, and this SQLite must not make checkpoints itself."""
     if has_wal_reset_fix(sqlite3.sqlite_version_info):
         return False
     try:
@@ -84,7 +84,7 @@ def checkpoint_is_due(database: Path) -> bool:
 
 
 def checkpoint(database: Path) -> None:
-    """Move the write-ahead log into the database while nobody can commit.
+    """Move the write-ahead log into the database while no process can commit.
 
     Does nothing while another process writes: the next one that commits tries again.
     """
@@ -93,7 +93,7 @@ def checkpoint(database: Path) -> None:
         closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as mover,
     ):
         try:
-            # Before the lock, so that this connection makes no checkpoint by itself.
+            # Before the lock: this connection must make no checkpoint by itself.
             for connection in (guard, mover):
                 connection.execute("PRAGMA wal_autocheckpoint=0")
                 connection.execute("PRAGMA synchronous=FULL")

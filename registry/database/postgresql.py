@@ -20,7 +20,7 @@ from registry.errors import (
 )
 
 LOCK_SECONDS = 10
-"""How long a statement waits for what another transaction has locked."""
+"""Seconds that a statement waits for rows that another transaction has locked."""
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
@@ -36,7 +36,7 @@ _NOT_REACHED: Refusal = (
 )
 _NOT_ALLOWED: Refusal = (
     StorageError,
-    "Cannot write to {label}: {reason} Check what this user may do there.",
+    "Cannot write to {label}: {reason} Check the rights of this user there.",
 )
 _NO_SPACE: Refusal = (
     StorageError,
@@ -45,8 +45,8 @@ _NO_SPACE: Refusal = (
 _TOO_BUSY: Refusal = (BusyDatabaseError, "{label} is too busy: {reason} Try again later.")
 _DAMAGED: Refusal = (DamagedDatabaseError, "{label} is damaged: {reason}")
 _NO_VALUE: Refusal = (InvalidNameError, "{label} cannot hold a value that it was given: {reason}")
-# What a server's refusals mean, by SQLSTATE; a whole one comes before its class, which is the first
-# two characters.
+# The meaning of a server's errors, by SQLSTATE; a whole one comes before its class, which is its
+# first two characters.
 _REFUSALS: Mapping[str, Refusal] = {
     _LOCK_NOT_AVAILABLE: (
         BusyDatabaseError,
@@ -55,7 +55,7 @@ _REFUSALS: Mapping[str, Refusal] = {
     ),
     "08": _ENDED,
     "57": _ENDED,  # by an administrator, a crash or a shutdown
-    "57014": _TOO_BUSY,  # a statement's time was up, or somebody cancelled it
+    "57014": _TOO_BUSY,  # a statement ran out of time, or was cancelled
     "25P03": _ENDED,  # a transaction was idle for too long
     "25P04": _ENDED,  # a transaction took too long
     "28": _NOT_REACHED,
@@ -131,7 +131,7 @@ class Postgresql:
         return True
 
     def is_prepared(self, connection: Connection) -> bool:
-        """Whether what is not in the tables is as it should be: always."""
+        """Whether the database is right apart from its tables: always."""
         return True
 
     def table_names(self, connection: Connection) -> set[str]:
@@ -149,13 +149,13 @@ class Postgresql:
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction that no other migration runs beside."""
+        """Yield a connection in a transaction; no other migration runs meanwhile."""
         with self.engine.begin() as connection:
             self.lock(connection)
             yield connection
 
     def journal(self, connection: Connection) -> str | None:
-        """Return None: the server sees to that."""
+        """Return None: the server cares for its journal."""
         return None
 
     def lock(self, connection: Connection) -> None:
@@ -164,23 +164,23 @@ class Postgresql:
 
     @contextmanager
     def keeping_blobs(self) -> Iterator[None]:
-        """Hold a lock of this schema, for which others wait however long it takes."""
+        """Hold a lock of this schema; other processes wait for it without a limit."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.detach()  # closed at the end, not kept: that gives the lock back, too
+            connection.detach()  # closed at the end, not kept: that also releases the lock
             connection.exec_driver_sql(_NO_LIMITS)
             connection.exec_driver_sql(_COLLECTION_LOCK)
             yield
-            connection.exec_driver_sql("SELECT 1")  # fails if the lock was lost on the way
+            connection.exec_driver_sql("SELECT 1")  # fails if the lock was lost meanwhile
 
     def after_write(self) -> None:
-        """Do nothing: the server looks after itself."""
+        """Do nothing: the server needs no help."""
 
     def is_transient(self, error: BaseException) -> bool:
         """Whether the same transaction, run again, can succeed."""
         return _state(error) in (_SERIALIZATION_FAILURE, _DEADLOCK)
 
     def set_aside(self, connection: Connection, tables: Collection[str], schema: str) -> str | None:
-        """Move tables to a new schema; return what to call it, or None if there are none."""
+        """Move tables to a new schema; return its name for messages, None without tables."""
         found = sorted(self.table_names(connection) & set(tables))
         if not found:
             return None
@@ -199,7 +199,7 @@ def _refusal(error: Exception) -> Refusal:
     state = _state(error)
     if state is not None:
         return _REFUSALS.get(state) or _REFUSALS.get(state[:2]) or UNEXPECTED
-    for kind in type(error).__mro__:  # what the driver refuses, or finds, by itself
+    for kind in type(error).__mro__:  # errors that the driver itself raises
         if kind.__name__ in _OF_THE_DRIVER:
             return _OF_THE_DRIVER[kind.__name__]
     return UNEXPECTED
@@ -227,6 +227,6 @@ def _state(error: BaseException | None) -> str | None:
 
 
 def _sentences(text: str) -> str:
-    """Return what a driver says in lines as one, with a stop where a line has none."""
+    """Return the lines of a driver's text as one, with a full stop after each."""
     lines = [" ".join(line.split()) for line in text.splitlines()]
     return " ".join(line if line[-1] in ".?!:" else f"{line}." for line in lines if line)

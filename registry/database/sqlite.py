@@ -41,7 +41,7 @@ _CLOSED: Refusal = (
     StorageError,
     "Cannot open {label}: {reason} Check its owner and permissions.",
 )
-# What SQLite's refusals mean, by result code (https://sqlite.org/rescode.html); an extended code
+# The meaning of SQLite's errors, by result code (https://sqlite.org/rescode.html); an extended code
 # comes before its primary one.
 _REFUSALS: Mapping[int, Refusal] = {
     sqlite3.SQLITE_BUSY: _IN_USE,
@@ -73,7 +73,7 @@ _REFUSALS: Mapping[int, Refusal] = {
 
 
 class Sqlite:
-    """What is particular to SQLite; `registry.database.backend` says what each part is for.
+    """The parts that are special to SQLite; `registry.database.backend` describes each.
 
     Args:
         path: The file.
@@ -87,17 +87,17 @@ class Sqlite:
         self.label = str(path)
         self.engine = new_engine(path)
         self.reading_engine: Engine = self.engine
-        # A transaction that reads first and asks for the write lock later fails without waiting
-        # when another process wrote in between.
+        # If a transaction reads first and takes the write lock later, it fails without waiting when
+        # another process wrote in between.
         self.writing_engine: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
 
     def exists(self) -> bool:
-        """Whether there is a file; connecting would make one."""
+        """Whether there is a file; connecting would make an empty one."""
         with storage_errors("read", self.path):
             return self.path.exists()
 
     def is_prepared(self, connection: Connection) -> bool:
-        """Whether the journal is the one that is safe here, or cannot be changed."""
+        """Whether the journal is safe here, or cannot be changed."""
         if can_only_be_read(self.path):
             return True
         return self.journal(connection) == journal_mode(self.path)
@@ -116,11 +116,11 @@ class Sqlite:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Keep other processes from upgrading, with the safe journal switched on."""
+        """Keep other processes from upgrading, and use the safe journal."""
         with self._making():
             with self.engine.connect() as connection:
                 if not self.is_prepared(connection):
-                    # The mode changes neither in a transaction nor while one is open elsewhere.
+                    # The mode cannot change in a transaction, nor while another process has one.
                     connection.exec_driver_sql("ROLLBACK")
                     connection.exec_driver_sql(f"PRAGMA journal_mode={journal_mode(self.path)}")
             yield
@@ -145,7 +145,7 @@ class Sqlite:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep others from making or writing the file during the block, in which it may be moved.
+        """Keep other processes from making or writing the file, which the block may move.
 
         Who waited for it then finds another file at its path, and connects to that one.
 
@@ -157,7 +157,7 @@ class Sqlite:
             if self.path.is_file():
                 with self._writing():
                     yield
-            else:  # a folder in its place is no database that anybody writes to
+            else:  # no process writes to a folder in its place
                 yield
 
     @contextmanager
@@ -180,7 +180,7 @@ class Sqlite:
                 refused = self.translate(error)
                 if isinstance(refused, BusyDatabaseError):
                     raise refused from error
-                # It is so damaged that nobody can write to it.
+                # It is so damaged that no process can write to it.
             yield
 
     def lock(self, connection: Connection) -> None:
@@ -191,19 +191,19 @@ class Sqlite:
         return nullcontext()
 
     def after_write(self) -> None:
-        """Move the write-ahead log into the database where SQLite must not do it itself."""
+        """Move the write-ahead log into the database if SQLite must not do it itself."""
         if checkpoint_is_due(self.path):
             checkpoint(self.path)
 
     def is_transient(self, error: BaseException) -> bool:
-        """Never: who holds the write lock from the start cannot collide."""
+        """Never: a transaction that holds the write lock from its start cannot collide."""
         return False
 
     def translate(self, error: Exception) -> HubkitError:
         """Return the error of hubkit for one of the driver."""
         code, reason = getattr(error, "sqlite_errorcode", 0), str(error)
         if "no such table" in reason or "no such column" in reason:
-            code = sqlite3.SQLITE_CORRUPT  # to SQLite, a mistake in the statement
+            code = sqlite3.SQLITE_CORRUPT  # SQLite takes it for a mistake in the statement
         elif code & PRIMARY_CODE == sqlite3.SQLITE_CANTOPEN and self.path.is_dir():
             code, reason = sqlite3.SQLITE_NOTADB, "it is a folder"
         kind, text = _REFUSALS.get(code) or _REFUSALS.get(code & PRIMARY_CODE) or UNEXPECTED
@@ -211,7 +211,7 @@ class Sqlite:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Write a database, as it is at this moment, to a new file that needs no other beside it.
+    """Write a database, as it is now, to a new file that needs no other beside it.
 
     Raises:
         DatabaseError: `source` cannot be read.
@@ -232,7 +232,7 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 def set_journal(path: Path) -> None:
-    """Switch a database that nobody else has open to the journal that is safe where it is."""
+    """Give a database that no other process has open the journal that is safe for its path."""
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute(f"PRAGMA journal_mode={journal_mode(path)}")

@@ -1,4 +1,4 @@
-"""What a folder is: its files and the manifest that describes them.
+"""Folders of adapters: their files, and the manifests that describe them.
 
 Each kind of folder has a file here with its reader: ``hubkit.py`` for folders with a manifest,
 ``peft.py`` and ``adapterhub.py`` for what those libraries write. Only configurations, the model
@@ -14,7 +14,7 @@ from registry.folders.folder import Folder, Given
 from registry.folders.hubkit import read_hubkit_folder, read_hubkit_tree, write_manifest
 from registry.folders.kinds import PEFT, find_parts
 from registry.folders.peft import read_peft_folder
-from registry.folders.source import Source, Tree
+from registry.folders.source import BlobFolder, Source
 from registry.storage.blobs import BlobStore
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME, FileInfo
@@ -26,13 +26,13 @@ __all__ = ["Folder", "Given", "read_folder", "read_tree", "write_manifest"]
 def read_folder(
     path: Place, given: Given | None = None, *, look_at_numbers: bool = False
 ) -> Folder:
-    """Read an adapter's folder and check all that can be checked without loading a tensor.
+    """Read an adapter's folder, and check it as far as possible without loading a tensor.
 
     Args:
         path: A folder with a manifest, every byte of which is checked, or one that PEFT or the
             AdapterHub library wrote.
-        given: What is known beside it; without meaning for a folder with a manifest.
-        look_at_numbers: Whether the weights of a folder with a manifest must be finite, too;
+        given: Facts that the files lack; ignored for a folder with a manifest.
+        look_at_numbers: Whether the weights of a folder with a manifest must also be finite;
             default: they are what was published, which its digests tell. Those of other folders
             always must.
 
@@ -63,10 +63,10 @@ def read_tree(
     version that it was here.
 
     Args:
-        blobs: Where the bytes are.
-        files: What identifies each file, by path. A path may be one that no manifest can list.
-        label: What the folder is called, for messages.
-        given: What is known beside it; without meaning for a folder with a manifest.
+        blobs: The blobs.
+        files: The size and digest of each file, by path. A manifest need not allow the paths.
+        label: The name of the folder, for messages.
+        given: Facts that the files lack; ignored for a folder with a manifest.
 
     Raises:
         FolderError: It holds no adapter, or several, or files that contradict each other or its
@@ -77,9 +77,9 @@ def read_tree(
         StorageError: The blobs cannot be read.
     """
     if MANIFEST_NAME in files:
-        return read_hubkit_tree(Tree(blobs, files, label))
+        return read_hubkit_tree(BlobFolder(blobs, files, label))
     kept = {path: info for path, info in files.items() if not is_left_behind(path)}
-    return _read_foreign(Tree(blobs, kept, label), given)
+    return _read_foreign(BlobFolder(blobs, kept, label), given)
 
 
 def _read_foreign(path: Source, given: Given | None) -> Folder:

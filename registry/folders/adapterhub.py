@@ -72,9 +72,9 @@ def read_adapterhub_folder(path: Source, parts: tuple[Part, ...], given: Given) 
 
 
 def fused_adapters(path: Source) -> tuple[str, ...]:
-    """Return what a fusion folder calls the adapters it was trained on, in its order.
+    """Return the names of a fusion's adapters in its folder, in its order.
 
-    Empty for a folder that holds no AdapterHub fusion.
+    They are empty for a folder without an AdapterHub fusion.
 
     Raises:
         FolderError: Its configuration is malformed.
@@ -94,7 +94,7 @@ def fused_adapters(path: Source) -> tuple[str, ...]:
 
 
 def _backbone_class(config: dict[str, Any], where: Source) -> str | None:
-    # Saved from a model with a head, the class says nothing of the backbone's own.
+    # Saved from a model with a head, the class does not show that of the backbone.
     name = text_of(config, "model_class", where)
     bare = name and name.endswith("Model") and not name.endswith("AdapterModel")
     return name if bare else None
@@ -114,7 +114,7 @@ def _header(path: Source, part: Part) -> dict[str, TensorInfo]:
 def _adapter_method(
     source: dict[str, Any], tensors: Mapping[str, TensorInfo], where: Source
 ) -> tuple[Method, tuple[str, ...]]:
-    """Return the method of an adapter, held to its tensors, and what to note of it."""
+    """Return the method of an adapter, compared with its tensors, and notes about it."""
     config = read_adapter_config(source, where, tensors)
     settings = config.options
     _check_name(source, tensors, where)
@@ -168,13 +168,13 @@ def _check_fusion(
     if len(given.parents) != len(names):
         found = ", ".join(parent.ref for parent in given.parents) or "none"
         raise UnknownParentsError(
-            f"{path} is a fusion of {len(names)} adapters ({', '.join(names)}), which a fusion "
-            f"folder does not hold; found {found}. Publish them.",
+            f"{path} is a fusion of {len(names)} adapters ({', '.join(names)}), which are not in "
+            f"its folder; found {found}. Publish them.",
             path,
             expected=names,
             found=given.parents,
         )
-    # A fusion may have a name of its own, which its adapters do not make up.
+    # A fusion may have a name of its own, not one made of its adapters' names.
     called = text_of(config, "name", path / FUSION.config) or ",".join(names)
     own = {
         name: tensor

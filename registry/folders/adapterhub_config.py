@@ -1,4 +1,4 @@
-"""What the configuration of an AdapterHub adapter says, whichever release of the library wrote it.
+"""The configuration of an AdapterHub adapter, of any release of the library.
 
 Releases differ: version 1 nests the invertible adapter, and its first files spell options in upper
 case; files without a version call activations by older names; some hold the name of a configuration
@@ -98,7 +98,7 @@ _OLD_NAMES = {
     "pfeiffer+inv": "seq_bn_inv",
     "houlsby+inv": "double_seq_bn_inv",
 }
-# Version 1.0 spelled these so.
+# The spellings of version 1.0.
 _OLD_OPTIONS = {
     "MH_Adapter": "mh_adapter",
     "Output_Adapter": "output_adapter",
@@ -108,9 +108,9 @@ _OLD_OPTIONS = {
 # Of fusions, though version 1.0 wrote them for each adapter.
 _OF_FUSIONS = ("attention_type", "new_attention_norm")
 _OLD_ACTIVATIONS = {"gelu": "gelu_new", "gelu_orig": "gelu"}
-"""What the library calls today what it calls so in files that name no version."""
+"""Today's names of options in files without a version."""
 
-# These say how it is trained, or how it starts.
+# Options of the training, or of the start of it.
 _OF_TRAINING = (
     *("dropout", "init_weights", "init_weights_seed", "stochastic_depth", "dtype"),
     *("phm_dim", "factorized_phm_W", "shared_W_phm", "shared_phm_rule", "factorized_phm_rule"),
@@ -126,11 +126,11 @@ _KNOWN_OPTIONS = {
     *("inv_adapter_reduction_factor", "selfattn_lora", "intermediate_lora", "output_lora"),
     "attn_matrices",
 }
-# What version 1 calls the modules that later versions call adapters.
+# The names in version 1 of the modules that later versions call adapters.
 _OLD_MODULES = re.compile(r"(?<![^.])(?:attention|layer)_text_(?:task|lang)_adapters(?=\.)")
 _OLD_COUPLING = re.compile(r"(?<![^.])invertible_lang_adapters(?=\.)")
 
-# What the layers that make queries, keys and values are called, in the models of the library.
+# The names of the layers of queries, keys and values, in the models of the library.
 _ATTENTION = {
     **dict.fromkeys(("query", "q_lin", "q_proj", "query_proj", "q"), "q"),
     **dict.fromkeys(("key", "k_lin", "k_proj", "key_proj", "k"), "k"),
@@ -138,7 +138,7 @@ _ATTENTION = {
 }
 _MERGED = ("c_attn", "in_proj")
 _LORA_PLACE = re.compile(r"(?:.+\.)?([^.]+)\.loras\.[^.]+\.lora_[AB]")
-# In a model of two parts, the numbers of the decoder's layers go on where the encoder's end.
+# In a model of two parts, the numbers of the decoder's layers continue those of the encoder.
 _LAYER = re.compile(r"(?!.*\bdecoder\.)[^\d]*\.(\d+)\.")
 
 # Where a bottleneck is (mh_adapter, output_adapter), and whether it is parallel or reads the norm.
@@ -150,7 +150,7 @@ _BOTTLENECKS = {
 
 
 class Shaped(Protocol):
-    """A tensor, or what a header says of one."""
+    """A tensor, or its entry in a header."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -159,11 +159,11 @@ class Shaped(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """A configuration, as the library of today would write it.
+    """A configuration, as today's library would write it.
 
     Attributes:
-        options: The options of the method, without those left out.
-        method: What hubkit calls the method.
+        options: The options of the method that are present.
+        method: The name of the method in hubkit.
         obstacle: Why hubkit keeps such an adapter and does not attach it, as half a sentence; None
             for one that it composes.
         unknown: Options that are on, and that no known release of the library has.
@@ -178,12 +178,12 @@ class AdapterConfig:
 def read_adapter_config(
     source: Mapping[str, Any], where: Source, tensors: Mapping[str, Shaped]
 ) -> AdapterConfig:
-    """Read what an ``adapter_config.json`` of the library says, held to the weights beside it.
+    """Read an ``adapter_config.json`` of the library, and compare it with the weights.
 
     Args:
-        source: What the file holds.
+        source: The content of the file.
         where: The file, for messages.
-        tensors: The adapter's weights, by the names that the library has for them today.
+        tensors: The adapter's weights, by their names in today's library.
 
     Raises:
         FolderError: Its ``config`` is not one that the library loads, or the weights are not what
@@ -208,21 +208,21 @@ def read_adapter_config(
         _require_meaning(options, where)
         _require_places(options, tensors, where)
         _require_sizes(options, count_of(source, "hidden_size", where), tensors, where)
-    # What is known of other methods is nothing that hubkit computes.
+    # hubkit computes no other method.
     known = _KNOWN_OPTIONS if options.get("architecture") in (None, "lora") else options.keys()
     unknown = tuple(key for key, value in options.items() if key not in known and value)
     return AdapterConfig(options, method, obstacle, unknown)
 
 
 def current_name(tensor: str) -> str:
-    """Return what the library of today calls a tensor that any of its releases wrote."""
+    """Return the name in today's library of a tensor that any release wrote."""
     return _OLD_COUPLING.sub("invertible_adapters", _OLD_MODULES.sub("adapters", tensor))
 
 
 def odd_option(settings: Mapping[str, Any], plain: Mapping[str, Any]) -> str | None:
-    """Return the first option in `settings` with another value than `plain` has, None without."""
+    """Return the first option whose value differs from that in `plain`; None if there is none."""
     for key, value in plain.items():
-        # An absent option has its default, and false, 0 and null are one. VeRA begins at 0.0.
+        # An absent option has its default; false, 0 and null are the same. VeRA starts at 0.0.
         found = settings.get(key, value)
         if found != value if value is None else (found or None) != (value or None):
             return key
@@ -240,7 +240,7 @@ def _named(name: str, where: Source) -> dict[str, Any]:
             f"{', '.join(known)}.{did_you_mean(name, known)}",
             where,
         )
-    # The weights of an adapter say how wide it is.
+    # The weights of an adapter show its width.
     return {key: value for key, value in options.items() if key != "reduction_factor"}
 
 
@@ -267,7 +267,7 @@ def _modern(given: Mapping[str, Any], has_version: bool, where: Source) -> dict[
 
 
 def _method(options: Mapping[str, Any], where: Source) -> tuple[str, str | None]:
-    """Return what a method is called, and why it is not composed."""
+    """Return the name of a method, and why it is not composed."""
     architecture = text_of(options, "architecture", where)
     if architecture == "lora":
         return _lora(options)
@@ -298,7 +298,7 @@ def _method(options: Mapping[str, Any], where: Source) -> tuple[str, str | None]
 
 
 def _that_count(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what the library reads only where another option is on."""
+    """Remove options that the library reads only if another one is on."""
     counting = dict(options)
     if not options.get("original_ln_before") or options.get("is_parallel"):
         counting.pop("residual_before_ln", None)
@@ -327,7 +327,7 @@ def fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
 
 
 def _require_meaning(options: Mapping[str, Any], where: Source) -> None:
-    """Make sure that the library could build what the options say."""
+    """Check that the library could build an adapter with these options."""
     left_out = options.get("leave_out", [])
     if left_out is not None and (
         not isinstance(left_out, list) or not all(type(n) is int and n >= 0 for n in left_out)
@@ -351,7 +351,7 @@ def _require_meaning(options: Mapping[str, Any], where: Source) -> None:
 
 
 def _require_places(options: Mapping[str, Any], tensors: Iterable[str], where: Source) -> None:
-    """Make sure that all weights are where the options put adapters: the library drops others."""
+    """Check that all weights are at places of these options: the library drops others."""
     left_out = options.get("leave_out") or []
     for name in tensors:
         layer = _LAYER.match(name)
@@ -369,7 +369,7 @@ def _require_places(options: Mapping[str, Any], tensors: Iterable[str], where: S
 
 
 def _off_at(layer: str, options: Mapping[str, Any]) -> str | None:
-    """Return the option that keeps a LoRA away from a linear layer of this name; None for none."""
+    """Return the option that excludes a linear layer of this name from a LoRA; None if none."""
     part = _ATTENTION.get(layer)
     if part is None and layer not in _MERGED:
         is_on = options.get("intermediate_lora") or options.get("output_lora")
@@ -385,7 +385,7 @@ def _require_sizes(
     tensors: Mapping[str, Shaped],
     where: Source,
 ) -> None:
-    """Hold the shapes of all that is adapted to the sizes in the configuration."""
+    """Compare the shapes of all adapted layers with the sizes in the configuration."""
     rank, sizes = options.get("r"), _bottleneck_sizes(options, hidden_size, where)
     between = None
     if options.get("inv_adapter"):
@@ -414,16 +414,16 @@ def _require_sizes(
 def _bottleneck_sizes(
     options: Mapping[str, Any], hidden_size: int | None, where: Source
 ) -> list[int] | None:
-    """Return which bottleneck sizes the layers may have, None where it is not said."""
+    """Return the bottleneck sizes that the layers may have; None if they are not known."""
     if options.get("reduction_factor") is None:
         return None
     factors = _factors(options, "reduction_factor", where)
-    # The library has no bottleneck of no width.
+    # The library has no bottleneck of width 0.
     return [max(1, int(hidden_size // one)) for one in factors] if hidden_size else None
 
 
 def _factors(options: Mapping[str, Any], key: str, where: Source) -> list[float]:
-    """Return the ratios of two widths that an option holds, of which there may be one a layer."""
+    """Return the ratios of two widths in an option, which may have one for each layer."""
     given = options.get(key)
     by_layer = key == "reduction_factor"
     factors: list[Any] = [given]
@@ -444,5 +444,5 @@ def _nearest(found: tuple[int, ...], sizes: list[int] | None) -> int | None:
 
 
 def _is_merged(shape: tuple[int, ...], rank: int) -> bool:
-    """Whether one matrix holds those of query, key and value, as in GPT-2, or of two of them."""
+    """Whether one matrix joins those of query, key and value, as in GPT-2, or two of them."""
     return len(shape) == 2 and rank > 0 and shape[0] in (2 * rank, 3 * rank)

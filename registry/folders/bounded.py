@@ -1,4 +1,4 @@
-"""Other people's JSON, read within limits that real files never meet.
+"""Read JSON of other programs, within limits that real files never reach.
 
 The limits are on what is expensive to read or to work with later: length, depth, the digits of a
 number. Beyond one, a file is refused in a sentence.
@@ -14,17 +14,17 @@ from registry.errors import FolderError
 from registry.folders.source import Source, read_source
 
 MOST_DIGITS = 100
-"""Characters of one number; those of real files have about 20."""
+"""Most characters of a number; in real files, they have about 20."""
 
 DEEPEST = 64
-"""Lists and objects inside each other; those of real files are 5 deep."""
+"""The deepest nesting of lists and objects; real files are 5 deep."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def read_bytes(path: Source, most: int) -> bytes:
-    """Return what a file holds.
+    """Return the value in a file.
 
     Raises:
         FolderError: It holds more than `most` bytes.
@@ -41,7 +41,7 @@ def read_bytes(path: Source, most: int) -> bytes:
 
 
 def parse_json(content: bytes) -> Any:
-    """Return what JSON says.
+    """Return the value of JSON.
 
     Raises:
         ValueError: It is no JSON, names a key twice, or is beyond a limit; the message is the end
@@ -66,7 +66,7 @@ def parse_json(content: bytes) -> Any:
 
 
 def shown(value: object) -> str:
-    """Return a value of a file as a message shows it: like `repr`, but short."""
+    """Return a value of a file for a message: like `repr`, but short."""
     return _SHORT.repr(value)
 
 
@@ -96,7 +96,7 @@ def _float(digits: str) -> float:
 
 
 def _constant(name: str) -> float:
-    raise _LimitError(f"holds {name}, which is no number of JSON")
+    raise _LimitError(f"holds {name}, which is not a number of JSON")
 
 
 def _require_short(digits: str) -> None:

@@ -13,7 +13,7 @@ from registry.folders.source import Source
 
 CARD_NAME = "README.md"
 BASE_TAG = "base_model:"
-"""How tags start that only repeat the field `base_model`, which may be a folder on a machine."""
+"""The start of tags that only repeat the field `base_model`, which may be a local folder."""
 
 _MAX_BYTES = 4 * 1024 * 1024
 # The cards with the most measurements on the Hub have about half as many.
@@ -29,16 +29,16 @@ _LONGEST_WORD = 256
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a model card says.
+    """The facts of a model card.
 
     Attributes:
         base_models: Ids of the base model; mostly one.
         license: SPDX identifier, or the Hub's own word.
         language: BCP 47 tag; ``mul`` for several.
-        tags: Words, without duplicates; none of those that the Hub makes of the base model.
+        tags: Words, without duplicates and without those that the Hub makes of the base model.
         task_type: The Hub's ``pipeline_tag``.
         data: All fields, as YAML reads them.
-        text: What follows the fields.
+        text: The text after the fields.
     """
 
     base_models: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Card:
 
 
 def read_card(folder: Source) -> Card:
-    """Return what the card of a folder says; an empty one where there is none.
+    """Return the card of a folder; an empty one if there is none.
 
     Raises:
         FolderError: It is not UTF-8, its fields are not YAML, or it is beyond a limit.
@@ -81,7 +81,7 @@ def parse_card(text: str, path: Source) -> Card:
     found = _FRONT_MATTER.match(text)
     if found is None:
         return Card(text=text)
-    import yaml  # only needed where there is a card
+    import yaml  # only needed if there is a card
 
     try:
         _require_bounded(found[1])
@@ -89,7 +89,7 @@ def parse_card(text: str, path: Source) -> Card:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise FolderError(
-            f"{path}: what stands between the lines --- is not YAML that can be read: {problem}. "
+            f"{path}: the text between the lines --- is not YAML that can be read: {problem}. "
             "Mend the card.",
             path,
         ) from error
@@ -97,7 +97,7 @@ def parse_card(text: str, path: Source) -> Card:
         data = {}
     if not isinstance(data, dict):
         raise FolderError(
-            f"{path}: what stands between the lines --- is a {type(data).__name__}; "
+            f"{path}: the text between the lines --- is a {type(data).__name__}; "
             "expected fields such as `license: mit`.",
             path,
         )
@@ -114,7 +114,7 @@ def parse_card(text: str, path: Source) -> Card:
 
 
 def text_of(card: str) -> str:
-    """Return what follows the fields of a card, whether or not these can be read."""
+    """Return the text after the fields of a card, even if the fields cannot be read."""
     found = _FRONT_MATTER.match(card)
     return card if found is None else found[2].lstrip("\r\n")
 
@@ -141,7 +141,7 @@ def _require_bounded(fields: str) -> None:
             repeats.again(event.anchor)
         elif isinstance(event, yaml.ScalarEvent):
             repeats.text(event.anchor, event.value)
-            # Merged keys double with each line that merges the one before it twice.
+            # Merged keys double with each line that merges the line before twice.
             if event.value == "<<" and event.implicit[0]:
                 raise ValueError("it merges fields with <<")
             is_text = event.tag is None and not event.implicit[0]  # in quotes
@@ -154,7 +154,7 @@ def _require_bounded(fields: str) -> None:
 
 
 class _Repeats:
-    """How many characters YAML has when what is named once and meant often is written each time.
+    """The number of characters of YAML if each repeated value is written out.
 
     Ten lists, each of which is ten times the one before, are short in YAML, and fill any memory
     as JSON.
@@ -165,7 +165,7 @@ class _Repeats:
         self._named: dict[str, int] = {}
 
     def begin(self, name: str | None) -> None:
-        """Begin a list or a mapping, which may have a name."""
+        """Begin a list or a mapping, which may have an anchor."""
         self._open.append((name, 1))
 
     def end(self) -> None:
@@ -177,16 +177,16 @@ class _Repeats:
         self._add(name, len(text) + 1)
 
     def again(self, name: str) -> None:
-        """Take what has a name once more.
+        """Take the value of an anchor again.
 
         Raises:
             ValueError: It stands in itself, or all together is too long.
         """
         if any(name == one for one, _ in self._open):
-            raise ValueError(f"*{name} stands in what it means")
-        self._add(None, self._named.get(name, 0))  # YAML tells of a name that means nothing
+            raise ValueError(f"*{name} is inside its own value")
+        self._add(None, self._named.get(name, 0))  # YAML reports an unknown anchor
         if sum(size for _, size in self._open) > _MOST_WRITTEN:
-            raise ValueError(f"what it repeats is longer than {_MOST_WRITTEN} characters")
+            raise ValueError(f"with its repetitions, it is longer than {_MOST_WRITTEN} characters")
 
     def _add(self, name: str | None, size: int) -> None:
         if name is not None:
@@ -196,7 +196,7 @@ class _Repeats:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    """Return the words of a field that holds one or a list, without other values."""
+    """Return the texts of a field with one or a list of them, without other values."""
     words = value if isinstance(value, list) else [value]
     return tuple(
         dict.fromkeys(

@@ -30,7 +30,7 @@ def read_config(path: Source) -> dict[str, Any]:
 
 
 def text_of(config: Mapping[str, Any], key: str, path: Source) -> str | None:
-    """Return a text in a config, None where it is left out, null or empty.
+    """Return a text in a config; None if it is missing, null or empty.
 
     Raises:
         FolderError: The value is something else.
@@ -42,7 +42,7 @@ def text_of(config: Mapping[str, Any], key: str, path: Source) -> str | None:
 
 
 def count_of(config: Mapping[str, Any], key: str, path: Source) -> int | None:
-    """Return a positive whole number in a config, None where it is left out or null.
+    """Return a positive whole number in a config; None if it is missing or null.
 
     Raises:
         FolderError: The value is something else.
@@ -50,7 +50,7 @@ def count_of(config: Mapping[str, Any], key: str, path: Source) -> int | None:
     value = config.get(key)
     if value is None:
         return None
-    # bool is a subclass of int, and JSON's true is no number.
+    # bool is a subclass of int, but JSON's true is not a number.
     if type(value) is not int or value < 1:
         raise FolderError(f"{path}: {key} is {shown(value)}; expected a whole number from 1.", path)
     return value

@@ -9,17 +9,17 @@ from pathlib import Path
 from registry.errors import FolderError, InvalidNameError, PickledWeightsError, listed
 from registry.folders.kinds import PARTS
 from registry.folders.safetensors import read_header
-from registry.folders.source import Source, Tree
+from registry.folders.source import BlobFolder, Source
 from registry.folders.weights import examine_weights
 from registry.storage.files import MANIFEST_NAME, FileInfo, hash_stream, open_file, parse_path
 from registry.storage.place import Place
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
-"""The endings of files that may be pickles, which can run code when they are loaded."""
+"""The endings of files that may be pickles, which can run code on loading."""
 
 _CHECKPOINT = re.compile(r"(?:.*/)?checkpoint-\d+(?=/)")
 _HIDDEN = re.compile(r"(?:.*/)?\..*", re.DOTALL)
-# What transformers' Trainer writes beside a model, and TensorBoard while it is trained.
+# Files that transformers' Trainer writes beside a model, and TensorBoard during training.
 _OF_TRAINING = re.compile(
     r"(?:.*/)?(?:training_args\.bin|optimizer\.(?:bin|pt)|(?:scheduler|scaler)\.pt|"
     r"rng_state(?:_\d+)?\.pth|events\.out\.tfevents\.[^/]*)",
@@ -32,8 +32,8 @@ class Contents:
     """The files of a folder that other tools wrote.
 
     Attributes:
-        files: What identifies each file that is published, by path.
-        notes: What a person should know of them, as sentences.
+        files: The size and digest of each file to publish, by path.
+        notes: Sentences about them, for people.
     """
 
     files: dict[str, FileInfo]
@@ -41,13 +41,13 @@ class Contents:
 
 
 def list_files(root: Source) -> set[str]:
-    """Return the relative paths of all files but the manifest, refusing what does not travel.
+    """Return the relative paths of all files but the manifest; refuse files that cannot be copied.
 
     Raises:
         FolderError: One is a link, a special file, or has a name that some system refuses.
         OSError: A folder cannot be read.
     """
-    files = {*root.files} if isinstance(root, Tree) else _walk(root)
+    files = {*root.files} if isinstance(root, BlobFolder) else _walk(root)
     files.discard(MANIFEST_NAME)
     for file in files:
         try:
@@ -83,7 +83,7 @@ def examine(path: Source) -> FileInfo:
     """
     if path.suffix == ".safetensors":
         read_header(path)
-    if isinstance(path, Tree):
+    if isinstance(path, BlobFolder):
         return path.info
     with open_file(path) as stream:
         return hash_stream(stream)
@@ -106,7 +106,7 @@ def examine_all(root: Source) -> Contents:
     pickles = [name for name in names if name.endswith(PICKLES)]
     if pickles:
         raise PickledWeightsError(
-            f"{root} holds {listed(pickles)}, which loading could make run code. Save the "
+            f"{root} holds {listed(pickles)}, which can run code on loading. Save the "
             "weights as safetensors.",
             pickles,
         )
@@ -125,7 +125,7 @@ def examine_all(root: Source) -> Contents:
         )
     for name in names:
         path = root / name
-        if isinstance(path, Tree) or not name.endswith(".safetensors"):
+        if isinstance(path, BlobFolder) or not name.endswith(".safetensors"):
             files[name] = examine(path)
             continue
         weights = examine_weights(path)
@@ -140,7 +140,7 @@ def examine_all(root: Source) -> Contents:
 
 
 def _folder(name: str, weights: Collection[str]) -> str | None:
-    """Return the folder inside of the adapter's that has weights of an adapter, None for others."""
+    """Return the subfolder of a file if it has weights of an adapter; None for others."""
     folder, _, file = name.rpartition("/")
     return folder if folder and file in weights else None
 
@@ -156,7 +156,7 @@ def is_hidden(name: str) -> bool:
 
 
 def is_left_behind(name: str) -> bool:
-    """Whether a file in a repository is no part of an adapter: hidden, or a training's own."""
+    """Whether a file is not part of an adapter: hidden, or from a training."""
     return is_hidden(name) or _OF_TRAINING.fullmatch(name) is not None
 
 

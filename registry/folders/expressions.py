@@ -1,4 +1,4 @@
-"""Regular expressions from other people's files, matched within a limit of time."""
+"""Regular expressions in files of other programs, matched within a time limit."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from registry.folders.bounded import shown
 from registry.folders.source import Source
 
 MOST_SECONDS = 3.0
-"""For all matches of one file; a large model has some thousands, which take microseconds each."""
+"""Seconds for all matches of one file; a large model has some thousands, of microseconds each."""
 
 _LONGEST = 10_000
 _PLAIN = re.compile(r"[\w.]*")
@@ -27,7 +27,7 @@ for expression in expressions:
 
 
 class Expressions:
-    """Matches the expressions of one file, which share a limit of time.
+    """Matches the expressions of one file, which share a time limit.
 
     Args:
         where: The file, for messages.
@@ -43,12 +43,12 @@ class Expressions:
 
         Args:
             expression: The text.
-            key: What it is called in the file.
+            key: Its key in the file.
 
         Raises:
             FolderError: It is not a regular expression, or longer than people write.
         """
-        import regex  # which can be given a time to match in, unlike Python's own
+        import regex  # unlike Python's own, it takes a time limit
 
         try:
             if len(expression) > _LONGEST:
@@ -63,7 +63,7 @@ class Expressions:
             ) from error
 
     def matches(self, expression: str, text: str) -> bool:
-        """Whether an expression is for a whole text.
+        """Whether an expression matches a whole text.
 
         Raises:
             FolderError: The matches of this file take longer than `MOST_SECONDS` in all.
@@ -90,12 +90,12 @@ class Expressions:
 
 
 def require_quick(config: Mapping[str, Any], paths: Iterable[str], where: Source) -> None:
-    """Make sure that PEFT, which knows no limit of time, can match what a configuration says.
+    """Check that PEFT, which has no time limit, can match the expressions of a configuration.
 
     Args:
-        config: What ``adapter_config.json`` holds, of any method of PEFT.
-        paths: The modules of the model that PEFT is to look through.
-        where: That file, for messages.
+        config: The content of ``adapter_config.json``, of any method of PEFT.
+        paths: The modules of the model.
+        where: The file, for messages.
 
     Raises:
         FolderError: An expression is malformed, or takes too long to match.
@@ -108,7 +108,7 @@ def require_quick(config: Mapping[str, Any], paths: Iterable[str], where: Source
             asked.append((key, expression))
     if not asked:
         return
-    # With Python's own matcher, as PEFT does: another may be quick where this one never ends.
+    # With Python's own matcher, as in PEFT: another may be quick when this one never ends.
     sent = json.dumps([[expression for _, expression in asked], list(paths)])
     try:
         subprocess.run(
@@ -128,7 +128,7 @@ def require_quick(config: Mapping[str, Any], paths: Iterable[str], where: Source
 
 
 def _expressions(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the options that PEFT matches as expressions, as it builds these."""
+    """Yield the options that PEFT matches as expressions, in its form."""
     for key in ("target_modules", "exclude_modules"):
         if isinstance(config.get(key), str):
             yield key, config[key]

@@ -1,4 +1,4 @@
-"""The heads that AdapterHub's library builds from a configuration: its "flexible" heads.
+"""The "flexible" heads, which AdapterHub's library builds from a configuration.
 
 Such a head is a sequence of linear layers. An option that ``head_config.json`` leaves out has its
 default in the library ``adapters`` 1.3 (https://github.com/adapter-hub/adapters).
@@ -48,30 +48,30 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 """The heads that hubkit runs: the options of each type, with their defaults."""
 
 KEPT = ("dependency_parsing",)
-"""The types that the library has and hubkit only keeps."""
+"""The types of the library that hubkit keeps but does not run."""
 
 _NAMES = ("head_type", "label2id", "id2label")
 
 
 @dataclass(frozen=True, slots=True)
 class FlexibleHead:
-    """How a flexible head is built.
+    """The structure of a flexible head.
 
     Attributes:
         head_type: A key of ``OPTIONS``.
-        layers: How many linear layers it has.
-        activation: The name of the function between two of them; None for none.
-        outputs: How many numbers the last layer makes; None for a head that makes words: as many
+        layers: The number of linear layers.
+        activation: The name of the function between two of them; None if there is none.
+        outputs: The outputs of the last layer; None for a head that makes words: as many
             as the base model knows, or `words`.
-        use_pooler: Whether it reads what the pooler of the base model gives.
+        use_pooler: Whether it reads the output of the base model's pooler.
         bias: Whether the last layer has a bias.
-        dropout: While it is trained; None for that of the base model.
+        dropout: Its dropout in training; None for that of the base model.
         layer_norm: Whether a LayerNorm follows each activation of a head that makes words.
-        words: How many words it makes.
-        embedding_size: How wide the last layer of a head that makes words is; None as the base
+        words: The number of words that it makes.
+        embedding_size: The width of the last layer of a head that makes words; None as the base
             model's embeddings.
         shift_labels: Whether a token is compared with the word after it.
-        choices: How many choices it was trained to choose from.
+        choices: The number of choices in training.
         several: Whether a row may have several labels.
     """
 
@@ -101,7 +101,7 @@ class FlexibleHead:
 
     @property
     def problem_type(self) -> ProblemType | None:
-        """What its outputs mean, as transformers calls it; None for models not for sequences."""
+        """The meaning of a sequence model's outputs, as transformers calls it; None for others."""
         if self.several:
             return "multi_label_classification"
         if self.head_type != "classification":
@@ -109,7 +109,7 @@ class FlexibleHead:
         return "regression" if self.outputs == 1 else "single_label_classification"
 
     def config(self, labels: tuple[str, ...]) -> dict[str, Any]:
-        """What the library writes as ``config`` in ``head_config.json``."""
+        """The value of ``config`` in ``head_config.json``, as the library writes it."""
         values: dict[str, Any] = {
             "num_labels": self.outputs,
             "num_choices": self.choices,
@@ -133,7 +133,7 @@ class FlexibleHead:
 
 
 def flexible_head(config: Mapping[str, Any], where: Source) -> FlexibleHead | None:
-    """Read how a flexible head is built.
+    """Read the structure of a flexible head.
 
     Args:
         config: ``config`` in a ``head_config.json``.
@@ -184,7 +184,7 @@ def flexible_head(config: Mapping[str, Any], where: Source) -> FlexibleHead | No
 
 
 class _Reader:
-    """Options, each held to what it may be."""
+    """Options, each checked when it is read."""
 
     def __init__(self, values: Mapping[str, Any], known: Mapping[str, Any], where: Source) -> None:
         self._values = values

@@ -1,4 +1,4 @@
-"""What a reader of folders is given and returns, and what all readers share."""
+"""The arguments and results of folder readers, and the parts that all readers share."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ from registry.folders.contents import examine_all
 from registry.folders.source import Source, open_source
 from registry.manifest import BaseModelInfo, Manifest, Method, Parent, manifest_errors
 
-# What programs write where they know no name.
+# Values that programs write if they know no name.
 _NO_NAMES = {"none", "null", "nil", "nan", "undefined", "unknown", "n/a", "na", ".", "./"}
 # A folder of the machine it was trained on: a hub id has no backslash and one slash at most.
 _FOLDER = re.compile(r"[/~.\\].*|[A-Za-z]:.*|.*\\.*|.*/.*/.*", re.DOTALL)
@@ -23,12 +23,12 @@ _CACHED = re.compile(r"(?:^|[/\\])models--(?:[^/\\]+--)?([^/\\]+)[/\\]snapshots[
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder whose files are what the manifest says.
+    """A folder whose files agree with its manifest.
 
     Attributes:
-        manifest: What the folder holds.
-        path: Where it is.
-        notes: What a person should know of it, as sentences.
+        manifest: The manifest.
+        path: Its path.
+        notes: Sentences about it, for people.
     """
 
     manifest: Manifest
@@ -36,21 +36,21 @@ class Folder:
     notes: tuple[str, ...] = ()
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file that the manifest lists; whoever reads it checks the digest."""
+        """Open a file that the manifest lists; the reader checks the digest."""
         return open_source(self.path / name)
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What is known of a folder that other tools wrote, beside what stands in it.
+    """Facts of a folder of other tools that its files lack.
 
     Attributes:
         base: The base model, in place of the one that its files name.
-        labels: Label names by label id, for a head whose files do not name them. None where nobody
-            can be asked for them: then the classes of such a head are numbered.
+        labels: Label names by label id, for a head whose files do not name them. None if they
+            cannot be asked for: then the classes of such a head are numbered.
         base_labels: The labels of the base model's own head. They name the classes of a head with
             as many classes that nothing else names.
-        parents: What a fusion is made of, in the order of its attention.
+        parents: The parents of a fusion, in the order of its attention.
     """
 
     base: BaseModelInfo | None = None
@@ -66,11 +66,11 @@ def find_base(
 
     Args:
         config: The folder's configuration.
-        key: Where in it the base model's id stands.
+        key: Its key of the base model's id.
         path: The configuration's file.
         card: The folder's model card.
         given: Its `base` is taken as it is.
-        known: What else the files say of the base model.
+        known: Other facts of the base model in the files.
 
     Raises:
         UnknownBaseError: None is named, or the configuration and the card name different ones.
@@ -93,7 +93,7 @@ def find_base(
         )
     base = configured or next(iter(claimed), None)
     if configured and len(claimed) == 1 and _FOLDER.fullmatch(configured):
-        base = claimed[0]  # which others can find, too
+        base = claimed[0]  # other people can find this one
     if base is None:
         found = shown(config.get(key)) if config.get(key) else "neither"
         raise UnknownBaseError(
@@ -116,7 +116,7 @@ def make_folder(
     notes: Sequence[str] = (),
     **facts: Any,
 ) -> Folder:
-    """Return a folder with the manifest that its configs and card amount to.
+    """Return a folder with the manifest that follows from its configs and card.
 
     Raises:
         FolderError: A file does not travel, or its weights are not finite.
@@ -124,7 +124,7 @@ def make_folder(
         OSError: A file cannot be read.
     """
     contents = examine_all(path)
-    with manifest_errors(f"What the files in {path} say"):
+    with manifest_errors(f"The description in the files of {path}"):
         manifest = Manifest(
             **{"kind": "adapter", "task_type": card.task_type, **facts},
             method=method,
@@ -146,7 +146,7 @@ def choose_labels(
     Args:
         path: The folder.
         found: The labels that its files name.
-        rows: Classes that the head's weights tell apart; None if it has no such weights.
+        rows: The number of classes in the head's weights; None if it has no such weights.
         given: Its `labels` name those of a head whose files do not.
 
     Raises:
@@ -157,7 +157,7 @@ def choose_labels(
     twice = [label for label, count in Counter(named).items() if count > 1]
     if twice:
         raise FolderError(
-            f"{path}: the label {twice[0]} was given twice; each class has a label of its own.",
+            f"{path}: the label {twice[0]} was given twice; each class needs its own.",
             path,
             given=named,
         )
@@ -208,7 +208,7 @@ def choose_labels(
 
 
 def numbered_labels(count: int) -> tuple[str, ...]:
-    """Return what transformers calls the classes of a model that does not name them."""
+    """Return transformers' names of the classes of a model that does not name them."""
     return tuple(f"LABEL_{index}" for index in range(count))
 
 

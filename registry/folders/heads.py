@@ -1,4 +1,4 @@
-"""The head that lies beside an AdapterHub adapter or fusion, or alone."""
+"""The head of an AdapterHub adapter or fusion, or a head alone."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _OUTPUTS = ("classifier.out_proj.weight", "classifier.weight", "score.weight", "
 def read_head(
     path: Source, config: dict[str, Any], tensors: Mapping[str, TensorInfo], given: Given
 ) -> dict[str, Any]:
-    """Return the labels and the task type of a head, held to its weights.
+    """Return the labels and the task type of a head, compared with its weights.
 
     Args:
         path: The folder.
@@ -46,17 +46,19 @@ def read_head(
     kind = of_head(head_type) if flexible else of_class(config.get("model_class"))
     rows = _classes(tensors)
     built = flexible_head(flexible, where) if flexible else None
-    if kind is None:  # a head whose weights may not show what it tells apart
+    if kind is None:  # the weights may not show the classes
         chosen = given.labels or names if rows is None else choose_labels(path, names, rows, given)
         return {"labels": chosen}
-    several = head_type == "multilabel_classification"  # also where there is one label
+    several = head_type == "multilabel_classification"  # also with one label
     task_type = kind.name if several else with_outputs(kind.name, rows)
     facts: dict[str, Any] = {"task_type": task_type}
     if built is not None:
         facts["problem_type"] = built.problem_type
-    if not kind.classes or task_type != kind.name:  # its rows are words, numbers, ends of an answer
+    if (
+        not kind.classes or task_type != kind.name
+    ):  # its rows are words, numbers or ends of an answer
         return {**facts, "labels": choose_labels(path, (), None, given)}
-    if rows is None:  # a head whose weights do not show what it tells apart
+    if rows is None:  # the weights do not show the classes
         return {**facts, "labels": given.labels or names}
     return {**facts, "labels": choose_labels(path, names, rows, given)}
 
@@ -82,7 +84,7 @@ def label_names(config: Mapping[str, Any], where: Source) -> tuple[str, ...]:
 
 
 def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
-    """Return the rows of a head's last layer, None if it is not known which that is."""
+    """Return the rows of a head's last layer; None if that layer is not known."""
     layers = {int(match[1]): name for name in tensors if (match := _HEAD_LAYER.fullmatch(name))}
     last = (
         layers[max(layers)] if layers else next((one for one in _OUTPUTS if one in tensors), None)

@@ -11,7 +11,7 @@ from registry.errors import CorruptBlobError, FolderError, listed
 from registry.folders.card import CARD_NAME
 from registry.folders.contents import examine, is_left_behind, list_files
 from registry.folders.folder import Folder
-from registry.folders.source import Source, Tree, read_source
+from registry.folders.source import BlobFolder, Source, read_source
 from registry.folders.weights import examine_weights
 from registry.manifest import MAX_BYTES, Manifest
 from registry.storage.durable import storage_errors, write_file
@@ -19,11 +19,11 @@ from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.storage.place import Place
 
 OWN_CARD = "hubkit-own-card.md"
-"""Where on a hub the card that a version came with lies."""
+"""The path on a hub of the card that a version came with."""
 
 
 def path_there(path: str) -> str:
-    """Return where a file of a version is on a hub."""
+    """Return the path of a version's file on a hub."""
     return OWN_CARD if path == CARD_NAME else path
 
 
@@ -54,8 +54,8 @@ def read_hubkit_folder(path: Place, *, look_at_numbers: bool) -> Folder:
     return Folder(manifest, path)
 
 
-def read_hubkit_tree(tree: Tree) -> Folder:
-    """Read ``hubkit.json`` and hold every file to it: the folder itself, or what a hub has of it.
+def read_hubkit_tree(tree: BlobFolder) -> Folder:
+    """Read ``hubkit.json`` and check every file against it: in a folder, or in its copy on a hub.
 
     Raises:
         FolderError: A file is missing, not listed, or not safetensors inside.
@@ -70,8 +70,8 @@ def read_hubkit_tree(tree: Tree) -> Folder:
     return Folder(manifest, folder)
 
 
-def _as_published(tree: Tree, manifest: Manifest) -> Tree:
-    """Return the version's folder, without what only a hub has of it."""
+def _as_published(tree: BlobFolder, manifest: Manifest) -> BlobFolder:
+    """Return the version's folder, without files that only a hub has."""
     files = {
         path: info
         for path, info in tree.files.items()
@@ -102,7 +102,7 @@ def _require_listed(path: Source, files: set[str], manifest: Manifest) -> None:
     if unlisted:
         raise FolderError(
             f"{path} holds {listed(unlisted)}, which its {MANIFEST_NAME} does not list. "
-            "Remove what does not belong to the adapter, or write the folder again.",
+            "Remove the files that do not belong to the adapter, or write the folder again.",
             unlisted,
         )
 
@@ -121,7 +121,7 @@ def write_manifest(path: Path, manifest: Manifest) -> Manifest:
 
     Args:
         path: The folder, with all its other files written.
-        manifest: What the folder holds; its `files` are ignored.
+        manifest: The manifest; its `files` are ignored.
 
     Returns:
         The manifest that was written.
@@ -134,7 +134,7 @@ def write_manifest(path: Path, manifest: Manifest) -> Manifest:
     """
     with storage_errors("read", path):
         files = {name: examine(path / name) for name in sorted(list_files(path))}
-    # Through JSON, so that what is written is known to be readable.
+    # Through JSON, so that the written manifest is known to be readable.
     listed = manifest.model_copy(update={"files": files})
     written = Manifest.from_json(listed.to_json(), str(path / MANIFEST_NAME))
     write_file(path / MANIFEST_NAME, written.to_json())

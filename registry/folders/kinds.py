@@ -1,4 +1,4 @@
-"""Which kind of folder it is, by the names of its files."""
+"""The kind of a folder, from the names of its files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from registry.storage.files import MANIFEST_NAME
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that a library saves: a configuration with its weights.
+    """A part that a library saves: a configuration with its weights.
 
     Attributes:
-        name: What it is, for messages.
+        name: Its name in messages.
         config: Its configuration file.
         weights: Its safetensors file.
-        pickle: What older releases of the library wrote instead.
+        pickle: Its pickle, which older releases wrote instead.
     """
 
     name: str
@@ -46,7 +46,7 @@ PARTS = (PEFT, ADAPTER, FUSION, HEAD)
 
 
 def find_parts(path: Source) -> tuple[Part, ...]:
-    """Return what a folder without a manifest holds: one part, or one and the head beside it.
+    """Return the parts of a folder without a manifest: one, or one and the head beside it.
 
     Raises:
         FolderError: Nothing that is an adapter, or two that are; a configuration without its
@@ -94,7 +94,7 @@ def find_parts(path: Source) -> tuple[Part, ...]:
 
 
 def _instead(part: Part, entries: set[str]) -> str:
-    """What is there in place of weights, and what to do about it."""
+    """Describe the files in place of weights, and the cure."""
     start = part.weights.removesuffix(".safetensors")
     shards = sorted(name for name in entries if name.startswith(f"{start}-"))
     if shards:
@@ -108,7 +108,7 @@ def _instead(part: Part, entries: set[str]) -> str:
 
 
 def _configured(path: Source, names: set[str]) -> set[Part]:
-    """Which parts have their configuration; both libraries call one ``adapter_config.json``."""
+    """Return the parts with a configuration; both libraries have an ``adapter_config.json``."""
     configured = {part for part in (FUSION, HEAD) if part.config in names}
     if PEFT.config not in names:
         return configured
@@ -119,14 +119,14 @@ def _configured(path: Source, names: set[str]) -> set[Part]:
         return configured | {ADAPTER}
     keys = listed(sorted(config), 8) or "none"
     raise FolderError(
-        f"{path / PEFT.config} is no configuration of PEFT, with a peft_type, and none of "
+        f"{path / PEFT.config} is neither a configuration of PEFT, with a peft_type, nor one of "
         f"AdapterHub, with a config; found the keys {keys}. {_other_tool(config, names)}",
         path / PEFT.config,
     )
 
 
 def _other_tool(config: Mapping[str, Any], names: set[str]) -> str:
-    """Whose folder it may be, and what to do about it, as sentences."""
+    """Name the likely tool of the folder, and the cure."""
     if config.keys() & {"fine_tune_type", "lora_parameters", "lora_layers"}:
         return (
             "It is one of MLX, whose weights have other names and are transposed: convert it to "

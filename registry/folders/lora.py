@@ -18,16 +18,16 @@ from registry.folders.source import Source
 
 ALL_LINEAR = "all-linear"
 PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
-"""The named initialisations that leave the base model's weights alone."""
+"""The named initialisations that do not change the base model's weights."""
 
-# Each makes a method of its own when it is switched on.
+# Each makes another method if it is on.
 _SWITCHES = (
     *("use_qalora", "use_bdlora", "layer_replication", "trainable_token_indices", "loftq_config"),
     *("target_parameters", "alora_invocation_tokens", "arrow_config", "kasa_config"),
     *("velora_config", "monteclora_config", "corda_config", "lora_ga_config"),
 )
 
-# All that any release of PEFT has written.
+# All options that any release of PEFT has written.
 _KNOWN_OPTIONS = {
     *_SWITCHES,
     *("peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path"),
@@ -39,7 +39,7 @@ _KNOWN_OPTIONS = {
     "chained",  # hubkit's own
 }
 
-# As PEFT finds the number of a layer in the path of a module.
+# How PEFT finds the number of a layer in the path of a module.
 _LAYER = re.compile(r".*\.[^.]*\.(\d+)\.")
 
 _Number = TypeVar("_Number", int, float)
@@ -50,8 +50,8 @@ class Variant:
     """Why a LoRA is more than low-rank updates of linear layers.
 
     Attributes:
-        method: What it is called instead of ``lora``.
-        reason: The option that makes it one, and what that does.
+        method: Its name instead of ``lora``.
+        reason: The option that makes it one, and its effect.
     """
 
     method: str
@@ -67,19 +67,19 @@ class LoraConfig:
         alpha: ``lora_alpha``.
         use_rslora: Whether alpha is divided by the root of the rank.
         bias: Whether each ``B`` has a bias.
-        dropout: While it is trained.
+        dropout: Its dropout in training.
         targets: The ends of the paths of the adapted layers, or an expression for whole paths;
             None where the configuration leaves that to PEFT.
-        excluded: What of them is left out, likewise.
-        layers: The numbers of the layers that are adapted; None for all, or where the
+        excluded: The layers that are left out, in the same form.
+        layers: The numbers of the layers that are adapted; None for all, or if the
             configuration says in its own way what the number of a layer is.
         rank_pattern: Other ranks, by an expression for the end of a path.
-        alpha_pattern: Other alphas, likewise.
+        alpha_pattern: Other alphas, in the same form.
         on_parameters: Whether it adapts parameters beside layers, which PEFT finds by other names;
             one of several matrices, such as those of experts, has the rank once for each.
-        in_blocks: Whether its matrices are block-diagonal, and stored without what is zero.
-        variant: What it is instead of a plain LoRA; None for a plain one.
-        expressions: What matches the expressions of its file.
+        in_blocks: Whether its matrices are block-diagonal, and stored without zeros.
+        variant: The kind of LoRA; None for a plain one.
+        expressions: Matches the expressions of its file.
     """
 
     rank: int
@@ -111,7 +111,7 @@ class LoraConfig:
         return rank == expected or (self.on_parameters and rank > 0 and rank % expected == 0)
 
     def is_target(self, module: str) -> bool:
-        """Whether the layer at a path is one of those that it adapts, as far as it says."""
+        """Whether it adapts the layer at a path, as far as its configuration shows."""
         if self.on_parameters:
             return True
         if self.excluded is not None and self._names(self.excluded, module):
@@ -130,7 +130,7 @@ class LoraConfig:
         return any(f".{module}".endswith(f".{name}") for name in names)
 
     def _at(self, module: str, pattern: Mapping[str, _Number], default: _Number) -> _Number:
-        """The number that PEFT finds: that of the first pattern that ends the module's path."""
+        """The number of the first pattern that matches the end of the module's path, as in PEFT."""
         for expression, number in pattern.items():
             if self.expressions.matches(rf"(.*\.)?({expression})", module):
                 return number
@@ -141,8 +141,8 @@ def read_lora(config: Mapping[str, Any], where: Source) -> LoraConfig:
     """Read the configuration of a LoRA.
 
     Args:
-        config: What ``adapter_config.json`` holds.
-        where: That file, for messages.
+        config: The content of ``adapter_config.json``.
+        where: The file, for messages.
 
     Raises:
         FolderError: An option has a value that PEFT gives no meaning.
@@ -284,7 +284,7 @@ def _is_count(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     try:
         return type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:  # a whole number that no float can hold
+    except OverflowError:  # a whole number that is too large for a float
         return False
 
 

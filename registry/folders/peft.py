@@ -40,7 +40,7 @@ _METHODS = (
     *("BONE", "MISS", "SHIRA", "OSF", "ADAMSS", "BEFT", "LILY", "FROD", "PSOFT", "PEANUT"),
     *("SHADOW", "SUPERTUNING", "DEFT"),
 )
-# What says how large the method is, and what it is called in a manifest.
+# The option with the size of a method, and its name in a manifest.
 _PARAMETERS = {
     "r": "rank",
     "lora_alpha": "alpha",
@@ -49,7 +49,7 @@ _PARAMETERS = {
 }
 _EXAMPLE = f"{PREFIX}encoder.layer.0.attention.self.query.lora_A.weight"
 _LORA = re.compile(r"(?P<module>.+)\.(?P<leaf>lora_[AB]\.weight|lora_B\.bias)")
-# What a LoRA is called that changes more than linear layers of the backbone, and what it changes.
+# The names of LoRAs that change more than linear layers of the backbone, and what they change.
 _BEYOND = {
     "lora_with_embeddings": "the embeddings",
     "lora_on_head": "the head",
@@ -97,7 +97,7 @@ def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Fol
         given,
         revision=text_of(config, "revision", where),
         architecture=_base_class(config, where),
-        # A prompt learning method has them to know how large its prompts are.
+        # A prompt learning method has these for the size of its prompts.
         hidden_size=count_of(config, "token_dim", where),
         num_layers=count_of(config, "num_layers", where),
     )
@@ -116,7 +116,7 @@ def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Fol
         known = names.name if names else task_type.lower().replace("_", "-")
         facts["task_type"] = with_outputs(known, outputs)
     elif modules and (names := of_class(_base_class(config, where))):
-        # PEFT names the class of the model just where it is not told the task type.
+        # PEFT writes the class of the model only if it does not know the task type.
         facts["task_type"] = with_outputs(names.name, outputs)
     elif modules:
         notes.append(
@@ -125,7 +125,7 @@ def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Fol
             "says it."
         )
     if facts.get("task_type") == "text-regression":
-        outputs = None  # which is a number, not a class
+        outputs = None  # its output is a number, not a class
     labels = choose_labels(path, (), outputs, given)
     return make_folder(
         path, method=method, base=base, card=card, given=given, labels=labels, notes=notes, **facts
@@ -133,7 +133,7 @@ def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Fol
 
 
 def _read_tensors(weights: Source) -> dict[str, TensorInfo]:
-    """Return the tensors by the names that they have without wrappers."""
+    """Return the tensors by their names without wrappers."""
     found = read_header(weights)
     if not found:
         raise FolderError(f"{weights} holds no tensor. Save the adapter again.", weights.parent)
@@ -149,7 +149,7 @@ def _read_tensors(weights: Source) -> dict[str, TensorInfo]:
 
 
 def _require_plain_names(weights: Source, method: str) -> None:
-    """Refuse wrappers in the names of what PEFT itself has to read, which does not find them."""
+    """Refuse wrappers in the names of tensors for PEFT, which does not find them."""
     wrapped = next((name for name in read_header(weights) if plain_name(name) != name), None)
     if wrapped is not None:
         raise FolderError(
@@ -163,7 +163,7 @@ def _require_plain_names(weights: Source, method: str) -> None:
 def _require_saved(
     config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], where: Source
 ) -> None:
-    """Make sure that the weights hold the modules that were trained as a whole.
+    """Check that the weights have the modules that were trained as a whole.
 
     PEFT lists the heads of all architectures, of which a model has one.
     """
@@ -195,7 +195,7 @@ def _require_saved(
 
 
 def _notes(config: Mapping[str, Any], lora: LoraConfig | None, method: str) -> list[str]:
-    """What a person should know of it before it is used."""
+    """Notes about it for people, before it is used."""
     if lora is None and (reason := KEPT.get(method.upper())):
         return [f"Kept, not run by hubkit: {method}, as {reason}."]
     if lora is None:
@@ -234,7 +234,7 @@ def _base_class(config: dict[str, Any], where: Source) -> str | None:
 
 
 def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
-    """Return how many classes the head tells apart, None if there is no head."""
+    """Return the number of the head's classes; None if there is no head."""
     rows = {
         name: tensor.shape[0]
         for name, tensor in tensors.items()
@@ -245,7 +245,7 @@ def _classes(tensors: Mapping[str, TensorInfo]) -> int | None:
 
 
 def _lora_name(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Source) -> str:
-    """Return what a LoRA is called by what it changes, its tensors held to the configuration."""
+    """Return the name of a LoRA by what it changes; compare its tensors with the configuration."""
     require_weights(tensors, path)
     if any(".lora_embedding_" in name for name in tensors):
         return "lora_with_embeddings"
@@ -258,10 +258,10 @@ def _lora_name(tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Source
 def _what_else(
     deltas: Mapping[str, Mapping[str, TensorInfo]], tensors: Mapping[str, TensorInfo]
 ) -> str | None:
-    """Return what a LoRA is called that changes more than linear layers of the backbone."""
+    """Return the name of a LoRA that changes more than linear layers of the backbone."""
     if any(in_head(module) for module in deltas):
         return "lora_on_head"
-    # Those of modules_to_save: a head travels along, anything else is a part of the base model.
+    # Modules of modules_to_save: a head is published along, others are parts of the base model.
     prefix = backbone_prefix(deltas) or ""
     if not all(head_module(path, prefix) for path in _whole(tensors)):
         return "lora_with_modules"
@@ -270,21 +270,21 @@ def _what_else(
 
 
 def _head_modules(tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
-    """Return the modules between the backbone's layers and the outputs that travel along."""
+    """Return the modules between the backbone's layers and the outputs that the folder has."""
     prefix = backbone_prefix(name.removeprefix(PREFIX) for name in tensors) or ""
     modules = (head_module(path, prefix) for path in _whole(tensors))
     return tuple(dict.fromkeys(module for module in modules if module))
 
 
 def _whole(tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
-    """Return the paths of what was trained as a whole, not by a LoRA."""
+    """Return the paths of the modules that were trained as a whole, not by a LoRA."""
     return (name.removeprefix(PREFIX) for name in tensors if ".lora_" not in name)
 
 
 def _check_lora(
     tensors: Mapping[str, TensorInfo], lora: LoraConfig, path: Source
 ) -> dict[str, dict[str, TensorInfo]]:
-    """Return every delta, held to the configuration: its module, rank, and both of its sides."""
+    """Return every delta, compared with the configuration: module, rank, and both sides."""
     deltas: dict[str, dict[str, TensorInfo]] = {}
     for name, tensor in tensors.items():
         found = _LORA.fullmatch(name.removeprefix(PREFIX))

@@ -1,4 +1,4 @@
-"""How PEFT names the tensors in its files, and what wrappers around a model put into these names.
+"""The names of tensors in PEFT's files, and the parts of them that wrappers of a model add.
 
 A tensor is named by its path in the trained model, after ``base_model.model.``. A model that was
 wrapped when it was saved has the wrapper in each path: ``_orig_mod`` of torch.compile, ``module``
@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 PREFIX = "base_model.model."
-"""What the names in PEFT's files start with."""
+"""The start of the names in PEFT's files."""
 
 _WRAPPERS = re.compile(r"(?<![^.])_orig_mod\.|^module\.|(?<=\.)modules_to_save\.[^.]+\.")
-# What models of transformers call a head, or the first part of one.
+# The names of heads, or of their first parts, in models of transformers.
 _HEAD_MODULES = (
     *("classifier", "score", "qa_outputs", "lm_head", "cls", "head", "pre_classifier"),
     *("vocab_transform", "vocab_projector", "classification_head", "generator_predictions"),
@@ -22,7 +22,7 @@ _HEAD_MODULES = (
 )
 _OUTLETS = ("pooler", "layernorm", "norm", "final_norm", "ln_f")
 """The names of modules after the layers of a backbone; if trained, they are part of the head."""
-# What PEFT trains and saves as a whole for a task type, whichever of them the model has.
+# The modules that PEFT trains and saves as a whole for a task type, if the model has them.
 _HEADS_OF_TASKS = {
     "SEQ_CLS": ("classifier", "score"),
     "TOKEN_CLS": ("classifier", "score"),
@@ -35,9 +35,9 @@ KEPT = {
     "POLY": "it needs the number of a task with each row",
     "XLORA": "it mixes adapters that lie in other folders",
 }
-"""The methods of PEFT that hubkit keeps and does not run, and why not."""
-# How lists of layers, and what is beside them, are called in any architecture: what stands before
-# that is the backbone's name.
+"""The methods of PEFT that hubkit keeps but does not run, and the reason."""
+# The names of lists of layers, and of modules beside them, in any architecture; the part before is
+# the backbone's name.
 _PARTS = re.compile(
     r"^(?:(.+?)\.)??(?:"
     r"((?:encoder|decoder)\.(?:layer|layers|block)|transformer\.layer|layers|h)\.\d+\."
@@ -57,7 +57,7 @@ def in_head(path: str) -> bool:
 
 
 def backbone_prefix(paths: Iterable[str]) -> str | None:
-    """Return what paths inside the trained model start with that is not the backbone's own.
+    """Return the prefix of paths inside the trained model before the backbone's own.
 
     It is ``bert.``, or empty for a model without a head; None if no path shows it.
     """
@@ -70,8 +70,8 @@ def head_module(path: str, prefix: str) -> str | None:
     """Return the module of the head that a tensor is of, such as ``classifier`` or ``pooler``.
 
     Args:
-        path: Of the tensor, inside the trained model.
-        prefix: What the backbone's own paths start with there.
+        path: The path of the tensor inside the trained model.
+        prefix: The prefix of the backbone's own paths there.
 
     Returns:
         None for a part of the base model.
@@ -83,16 +83,16 @@ def head_module(path: str, prefix: str) -> str | None:
 
 
 def task_of(config: Mapping[str, Any]) -> str | None:
-    """Return the task type of an adapter as PEFT calls it, which Python may have printed."""
+    """Return PEFT's task type of an adapter, in the file or as Python prints it."""
     task = config.get("task_type")
     return task.removeprefix("TaskType.") if isinstance(task, str) else None
 
 
 def saved_modules(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the ends of the paths of what was trained and saved as a whole beside the adapter.
+    """Return the ends of the paths of modules trained and saved as a whole beside the adapter.
 
     Args:
-        config: What ``adapter_config.json`` holds, its ``modules_to_save`` names or null.
+        config: The content of ``adapter_config.json``; its ``modules_to_save`` is names or null.
     """
     named = tuple(config.get("modules_to_save") or ())
     if config.get("peft_type") in _WITHOUT_MODULES:

@@ -16,7 +16,7 @@ from registry.folders.bounded import parse_json, shown
 from registry.folders.source import Source, open_source
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
-"""The longest header accepted, enough for about 150,000 tensors."""
+"""The longest header, enough for about 150,000 tensors."""
 
 _LARGEST = 2**63 - 1
 _MOST_DIMENSIONS = 32
@@ -38,7 +38,7 @@ _BITS = {
     "I64": 64,
     "F64": 64,
 }
-# Of the format, too, and of no adapter that any library computes with.
+# These types are in the format, too, but in no adapter that a library can use.
 _NOT_READ = {
     *("C64", "F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"),
 }
@@ -47,7 +47,7 @@ _FLOATS = {"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32", "F64"}
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """What a header says about one tensor.
+    """The entry of a tensor in a header.
 
     Attributes:
         dtype: In the format's spelling, for example ``F32``.
@@ -94,7 +94,7 @@ def read_header(path: Source) -> dict[str, TensorInfo]:
 
 
 def require_weights(tensors: Mapping[str, TensorInfo], path: Source) -> None:
-    """Make sure that a file holds tensors, and that all of them are weights: numbers, and some.
+    """Check that a file has tensors, and that all of them are weights: numbers, and not empty.
 
     Raises:
         FolderError: There is no tensor, or one has no numbers, or others than floating-point ones.
@@ -112,7 +112,7 @@ def require_weights(tensors: Mapping[str, TensorInfo], path: Source) -> None:
 
 
 def require_numbers(tensors: Mapping[str, TensorInfo], path: Source) -> None:
-    """Make sure that no tensor is empty, as those are that DeepSpeed's ZeRO-3 has elsewhere.
+    """Check that no tensor is empty, like those that DeepSpeed's ZeRO-3 keeps elsewhere.
 
     Raises:
         FolderError: One is; the message names it.
@@ -144,10 +144,10 @@ def _tensor(path: Source, name: str, value: Any) -> TensorInfo:
         )
     if dtype not in _BITS:
         raise _broken(path, f"{tensor} has the unknown dtype {shown(dtype)}")
-    # bool is a subclass of int, and JSON's true is no number.
+    # bool is a subclass of int, but JSON's true is not a number.
     if not all(type(number) is int and 0 <= number <= _LARGEST for number in (*shape, start, end)):
         raise _broken(
-            path, f"{tensor} has a dimension or offset that is no whole number up to {_LARGEST}"
+            path, f"{tensor} has a dimension or offset that is not a whole number up to {_LARGEST}"
         )
     if len(shape) > _MOST_DIMENSIONS:
         raise _broken(path, f"{tensor} has {len(shape)} dimensions, more than {_MOST_DIMENSIONS}")

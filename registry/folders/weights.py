@@ -1,4 +1,4 @@
-"""The numbers of a safetensors file, looked at in its bytes without a library, in one pass."""
+"""Check the numbers of a safetensors file in its bytes, without a library, in one pass."""
 
 import hashlib
 import re
@@ -10,8 +10,8 @@ from registry.folders.safetensors import read_header
 from registry.folders.source import Source, open_source
 from registry.storage.files import FileInfo
 
-# By dtype: how many bytes a number has, and the bits that are all ones in what is not finite. They
-# are the highest but for the sign, so that one more than all ones carries into the sign.
+# By dtype: the bytes of a number, and the bits of its exponent, which are all ones in NaN and
+# infinity. The exponent is next to the sign bit, so one more than all ones sets the sign.
 _MARKS = {
     "F8_E4M3": (1, 0x7F),  # has no infinity
     "F8_E5M2": (1, 0x7C),
@@ -21,18 +21,18 @@ _MARKS = {
     "F64": (8, 0x7FF0_0000_0000_0000),
 }
 _CHUNK = 1 << 20
-# What is added to a layer is a product with these, in LoRA and in bottlenecks.
+# In LoRA and in bottlenecks, the change of a layer is a product with these.
 _LAST_FACTORS = re.compile(r".+\.(?:lora_B(?:\.weight|\.bias)?|adapter_up\.(?:weight|bias))")
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What one pass over a safetensors file finds.
+    """The result of one pass over a safetensors file.
 
     Attributes:
         info: The size and the digest of the file.
-        changes_nothing: Whether it holds adapters that all multiply by zero, as new ones do.
-        not_finite: The name of a tensor that holds NaN or infinity; None if there is none.
+        changes_nothing: Whether all its adapters multiply by zero, as new ones do.
+        not_finite: The name of a tensor with NaN or infinity; None if there is none.
     """
 
     info: FileInfo
@@ -40,7 +40,7 @@ class Weights:
     not_finite: str | None
 
     def require_finite(self, path: Source) -> None:
-        """Make sure that the file, which is at `path`, holds neither NaN nor infinity.
+        """Check that the file at `path` has neither NaN nor infinity.
 
         Raises:
             FolderError: It does; the message names the tensor.
@@ -54,7 +54,7 @@ class Weights:
 
 
 def examine_weights(path: Source) -> Weights:
-    """Hash a safetensors file, and look at each of its numbers.
+    """Hash a safetensors file, and check each of its numbers.
 
     Raises:
         FolderError: It is no sound safetensors file.
@@ -68,7 +68,7 @@ def examine_weights(path: Source) -> Weights:
         head += stream.read(int.from_bytes(head, "little"))
         digest.update(head)
         size = len(head)
-        # The header's check has found that these follow each other without a gap.
+        # By the check of the header, these follow each other without a gap.
         for name, tensor in sorted(tensors.items(), key=lambda item: item[1].start):
             is_zero = True
             for start in range(tensor.start, tensor.end, _CHUNK):
@@ -92,7 +92,7 @@ def _are_new(names: Collection[str], zeros: Collection[str]) -> bool:
 
 
 def _are_zero(numbers: bytes, size: int) -> bool:
-    # All bytes are zero, but for the highest bit of a number: its sign, as in -0.0.
+    # All bytes are zero, except for the signs: the highest bits, as in -0.0.
     last = numbers[size - 1 :: size]
     others = (numbers[place::size] for place in range(size - 1))
     return last.count(0) + last.count(0x80) == len(last) and not any(map(any, others))
@@ -103,7 +103,7 @@ def _are_finite(numbers: bytes, size: int, mark: int) -> bool:
     upper, tops = mark >> (8 * (size - 1)), numbers[size - 1 :: size]
     if not any(byte in tops for byte in range(256) if byte & upper == upper):
         return True
-    # Tell it of all numbers at once, as the digits of one large number.
+    # All numbers are checked at once, as the digits of one large number.
     ones = int.from_bytes((1).to_bytes(size, "little") * (len(numbers) // size), "little")
     lowest = mark & -mark
     carried = (int.from_bytes(numbers, "little") & ones * mark) + ones * lowest

@@ -1,4 +1,4 @@
-"""What a hub lists of a repository: what its card and its files say, as they are on ``main``."""
+"""The listing of a repository on a hub, from its card and its files on ``main``."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ _ADAPTER_LIBRARIES = {"peft", "adapter-transformers"}
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a hub lists of a repository.
+    """The listing of a repository on a hub.
 
     Attributes:
         library: The library that reads it, such as ``peft``; None if nothing says.
@@ -46,13 +46,13 @@ class Facts:
 
     @property
     def base_models(self) -> tuple[str, ...]:
-        """The base models that the tags name, without how each was made use of."""
+        """The base models that the tags name, without the relation to each."""
         named = {tag.removeprefix(_BASE) for tag in self.tags if tag.startswith(_BASE)}
         return tuple(sorted(one for one in named if one.partition(":")[2] not in named))
 
 
 def read_card_of(blobs: BlobStore, tree: Tree, named: str, *, strict: bool = False) -> Card:
-    """Return the card in a tree; an empty one where there is none that can be read.
+    """Return the card in a tree; an empty one if there is none, or it cannot be read.
 
     Raises:
         CorruptBlobError: With `strict`, its bytes are damaged.
@@ -70,7 +70,7 @@ def read_card_of(blobs: BlobStore, tree: Tree, named: str, *, strict: bool = Fal
 
 
 def card_in(content: bytes, label: str) -> Card:
-    """Return what the bytes of a card say; one that cannot be read says nothing."""
+    """Return the card of some bytes; an empty one if they cannot be read."""
     try:
         return parse_card(content.decode(), Copy(Path(CARD_NAME), label))
     except (FolderError, UnicodeDecodeError):
@@ -78,7 +78,7 @@ def card_in(content: bytes, label: str) -> Card:
 
 
 def facts_of(tree: Tree, card: Card, manifest: Manifest | None) -> Facts:
-    """Return what a hub lists, from the card, the files, and the version if there is one."""
+    """Return the listing, from the card, the files, and the version if there is one."""
     paths = {file.path for file in tree.files}
     data = {str(key): _plain(value) for key, value in card.data.items()}
     library = _word(data.get("library_name")) or _library(paths)
@@ -96,7 +96,7 @@ def facts_of(tree: Tree, card: Card, manifest: Manifest | None) -> Facts:
         *(f"{_BASE}{one}" for one in bases),
         *(f"{_BASE}{relation}:{one}" for one in bases if relation),
         f"license:{card.license}" if card.license else None,
-        # Last, so that no number of them takes the place of what the hub itself looks for.
+        # Last: however many there are, the tags that the hub searches by are kept.
         *card.tags,
     ]
     kept = dict.fromkeys(tag for tag in tags if tag and len(tag) <= _LONGEST_TAG)
@@ -106,7 +106,7 @@ def facts_of(tree: Tree, card: Card, manifest: Manifest | None) -> Facts:
 def write_listing(
     connection: Connection, repository: Repository, head: Commit, facts: Facts
 ) -> None:
-    """Write what a hub lists of a repository, in place of what it listed before."""
+    """Write the listing of a repository, in place of an earlier one."""
     drop_listing(connection, repository.id)
     if repository.account_id is None or repository.ref.is_nameless:
         return
@@ -121,7 +121,7 @@ def write_listing(
 
 
 def listing_row(repository: Repository, head: Commit, facts: Facts) -> dict[str, Any]:
-    """Return the row by which a hub lists a repository."""
+    """Return the row of a repository in the listing."""
     return {
         "repository_id": repository.id,
         "kind": repository.kind,
@@ -136,13 +136,13 @@ def listing_row(repository: Repository, head: Commit, facts: Facts) -> dict[str,
 
 
 def drop_listing(connection: Connection, repository_id: int) -> None:
-    """Remove what a hub lists of a repository."""
+    """Remove the listing of a repository."""
     for table in (HUB_LISTINGS, HUB_TAGS, NAME_GRAMS):
         connection.execute(delete(table).where(table.c.repository_id == repository_id))
 
 
 def load_tags(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
-    """Return the words that repositories are found by, by their ids, sorted."""
+    """Return the tags of repositories, sorted, by the repository's id."""
     found: dict[int, list[str]] = {id: [] for id in ids}
     of_these = select(HUB_TAGS.c.repository_id, HUB_TAGS.c.tag).where(
         HUB_TAGS.c.repository_id.in_(ids)
@@ -153,7 +153,7 @@ def load_tags(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]
 
 
 def grams_of(text: str) -> list[str]:
-    """Return each three letters in a row of a text, in lower case, once."""
+    """Return each sequence of three letters in a text once, in lower case."""
     lower = text.lower()
     return sorted({lower[start : start + 3] for start in range(len(lower) - 2)})
 

@@ -42,17 +42,17 @@ class Commit:
 
     Attributes:
         id: Its row.
-        repository_id: Whose state.
-        oid: What git calls it.
+        repository_id: The repository's row.
+        oid: Its id in git.
         tree_id: The row of its tree.
         parent_id: The row of the commit before it; None for the first.
-        parent: What git calls that.
+        parent: The id of that commit in git.
         author: Who made it.
-        message: What they said: a title, and after an empty line a description.
-        created_at: When, to the second.
+        message: A title, and after an empty line a description.
+        created_at: The time, to the second.
         revision_id: The row of the version that it holds; None if it holds none.
         version: The number of that version.
-        reason: Why it holds none; None where it does, or where nobody would expect one.
+        reason: Why it holds no version; None if it holds one, or need not hold one.
     """
 
     id: int
@@ -70,12 +70,12 @@ class Commit:
 
     @property
     def title(self) -> str:
-        """The first line of what they said."""
+        """The first line of the message."""
         return self.message.partition("\n")[0]
 
     @property
     def description(self) -> str:
-        """What follows the title."""
+        """The message without the title."""
         return self.message.partition("\n")[2].removeprefix("\n")
 
 
@@ -85,7 +85,7 @@ class Branch:
 
     Attributes:
         name: Its name.
-        oid: What git calls its last commit.
+        oid: The id of its last commit.
     """
 
     name: str
@@ -98,8 +98,8 @@ class Tag:
 
     Attributes:
         name: Its name.
-        oid: What git calls its commit.
-        message: What was said about it; None if nothing.
+        oid: The id of its commit.
+        message: Its message; None if it has none.
     """
 
     name: str
@@ -167,7 +167,7 @@ def note_version(
 
 
 def find_pending(connection: Connection, reason: str) -> list[Commit]:
-    """Return the commits that have no version for a reason, oldest first."""
+    """Return the commits without a version for a given reason, oldest first."""
     rows = connection.execute(_COMMITS.where(COMMITS.c.reason == reason).order_by(COMMITS.c.id))
     return [_commit(row) for row in rows]
 
@@ -184,14 +184,14 @@ def load_commits(connection: Connection, ids: Sequence[int]) -> dict[int, Commit
 
 
 def find_commit(connection: Connection, repository_id: int, oid: str) -> Commit | None:
-    """Return a commit of a repository by what git calls it; None if there is none."""
+    """Return a commit of a repository by its id in git; None if there is none."""
     return _first(connection, _BY_ID, repository_id, oid)
 
 
 def require_commit(connection: Connection, commit: Commit) -> Commit:
     """Return a commit that was found before, as it is now.
 
-    Its row may be gone, and even be that of another commit: SQLite gives ids again.
+    Its row may be gone, or be that of another commit by now: SQLite uses ids again.
 
     Raises:
         RevisionNotFoundError: A squash or a deletion removed it.
@@ -235,14 +235,14 @@ def resolve_revision(
 
     Args:
         connection: A transaction.
-        repository_id: Whose.
-        named: The repository, for messages.
+        repository_id: The repository's row.
+        named: Its name, for messages.
         revision: The name, or 40 hexadecimal digits.
 
     Raises:
-        RevisionNotFoundError: There is none of these.
+        RevisionNotFoundError: The repository has no such branch, tag or commit.
     """
-    if revision and "\0" not in revision:  # which not every database takes in a text
+    if revision and "\0" not in revision:  # PostgreSQL refuses a text with a zero byte
         if (number := tagged_version(revision)) is not None:
             tagged = find_tag(connection, repository_id, revision)
             if tagged is not None and tagged.version == number:
@@ -302,7 +302,7 @@ def list_tags(connection: Connection, repository_id: int) -> list[Tag]:
 
 
 def point_branch(connection: Connection, commit: Commit, name: str = MAIN) -> None:
-    """Make a commit the last one of a branch, which is made if there is none."""
+    """Make a commit the last one of a branch; make the branch if there is none."""
     place = (BRANCHES.c.repository_id == commit.repository_id, BRANCHES.c.name == name)
     moved = connection.execute(update(BRANCHES).where(*place).values(commit_id=commit.id))
     if not moved.rowcount:
@@ -346,7 +346,7 @@ def make_tag(
     message: str | None,
     created_at: datetime,
 ) -> None:
-    """Make a tag. One that is called like that of a later version takes the version's number.
+    """Make a tag. A tag such as ``v7`` reserves the number 7: no later version gets it.
 
     Raises:
         InvalidNameError: git would refuse its name.
@@ -369,7 +369,7 @@ def make_tag(
 
 
 def take_number(connection: Connection, repository_id: int, tag: str) -> None:
-    """Let no later version have the number that a tag is called like, so that it can be tagged."""
+    """Reserve the number in a tag's name, such as 7 in ``v7``."""
     number = tagged_number(tag)
     if number is not None:
         connection.execute(
@@ -380,7 +380,7 @@ def take_number(connection: Connection, repository_id: int, tag: str) -> None:
 
 
 def tagged_number(tag: str) -> int | None:
-    """Return the number that no later version gets because of a tag; None if the tag takes none."""
+    """Return the number that a tag reserves; None if its name is not like ``v7``."""
     number = tagged_version(tag)
     return number if number is not None and number <= MAX_GIVEN_NUMBER else None
 
@@ -397,7 +397,7 @@ def drop_tag(connection: Connection, repository_id: int, named: str, name: str) 
         raise RevisionNotFoundError(f"{named} has no tag {name!r}.", name)
     if found.version is not None and tagged_version(name) == found.version:
         raise ConflictError(
-            f"The tag {name} of {named} is that of its version {found.version}, and stays with it.",
+            f"The tag {name} of {named} belongs to its version {found.version}, and stays with it.",
             name,
         )
     place = (COMMIT_TAGS.c.repository_id == repository_id, COMMIT_TAGS.c.name == name)
@@ -408,7 +408,7 @@ def tag_version(connection: Connection, named: str, commit: Commit, at: datetime
     """Give the commit of a new version its tag.
 
     Raises:
-        ConflictError: Somebody gave another commit that tag.
+        ConflictError: Another commit has that tag.
     """
     assert commit.version is not None
     name = version_tag(commit.version)
@@ -417,14 +417,14 @@ def tag_version(connection: Connection, named: str, commit: Commit, at: datetime
         make_tag(connection, named, name, commit, message=None, created_at=at)
     elif held.id != commit.id:
         raise ConflictError(
-            f"Version {commit.version} of {named} would have the tag {name}, which names the "
+            f"Version {commit.version} of {named} cannot get the tag {name}, which names the "
             f"commit {held.oid[:12]}.",
             name,
         )
 
 
 def forget_unreachable(connection: Connection, repository_id: int) -> None:
-    """Remove the commits of a repository that no branch and no tag leads to."""
+    """Remove the commits of a repository that no branch or tag leads to."""
     rows = connection.execute(
         select(COMMITS.c.id, COMMITS.c.parent_id).where(COMMITS.c.repository_id == repository_id)
     )
@@ -449,7 +449,7 @@ def forget_unreachable(connection: Connection, repository_id: int) -> None:
 
 
 def check_message(title: str, description: str) -> str:
-    """Return the message of a commit; what follows the first line of the title is description.
+    """Return the message of a commit; further lines of the title go to the description.
 
     Raises:
         InvalidNameError: There is no title.

@@ -78,7 +78,7 @@ PENDING = "Its weights are pickled. They are being converted: the version appear
 
 Convert = Callable[[BlobStore, Mapping[str, FileInfo], str], Mapping[str, FileInfo]]
 
-# Nobody can be asked for the labels of a head that does not name them.
+# A client cannot be asked for the labels of a head that does not name them.
 _UNASKED = Given(labels=None)
 _NUMBER_ASKED = re.compile(r"(?:\A|\n)Version: ([1-9][0-9]{0,9})\s*\Z")
 
@@ -95,7 +95,7 @@ class _Content:
         tree: Its files.
         card: Its card.
         manifest: The version in it; None if there is none.
-        reason: Why there is none; None if nobody would expect one.
+        reason: Why there is none; None if it need not have one.
     """
 
     tree: Tree
@@ -104,7 +104,7 @@ class _Content:
     reason: str | None = None
 
     def facts(self, revision: int | None) -> Facts:
-        """What a hub lists of it, with what the manifest says if that became a version."""
+        """Its listing, with facts of the manifest if that became a version."""
         return facts_of(self.tree, self.card, None if revision is None else self.manifest)
 
 
@@ -465,17 +465,17 @@ def _require_finite(folder: Folder, among: Collection[str]) -> None:
 def _require_never_other(
     connection: Connection, repository: Repository, manifest: Manifest, number: int | None
 ) -> None:
-    """Refuse a number that was of other content before the repository was deleted and made anew.
+    """Refuse a number of a version with other content that was deleted with its repository.
 
-    The log knows what it was, as long as the repository had its name then.
+    The log has that version, if the repository had the same name then.
     """
     of_repository = REPOSITORIES.c.id == repository.id
     following = connection.scalar(select(REPOSITORIES.c.next_number).where(of_repository)) or 0
     if number is None or number >= following:
-        return  # nothing ever had it
-    holds = (REVISIONS.c.repository_id == repository.id, REVISIONS.c.number == number)
-    if connection.scalar(select(REVISIONS.c.id).where(*holds)) is not None:
-        return  # what has it now is told from this one as always
+        return  # no version ever had it
+    there = (REVISIONS.c.repository_id == repository.id, REVISIONS.c.number == number)
+    if connection.scalar(select(REVISIONS.c.id).where(*there)) is not None:
+        return  # `record_version` compares the two
     entries = connection.scalars(
         select(LOG.c.details)
         .where(LOG.c.folded == repository.ref.folded, LOG.c.action == "publish")

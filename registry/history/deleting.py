@@ -1,13 +1,13 @@
-"""Delete adapters. What others are made of stays for these, under no name.
+"""Delete adapters. Versions that others are made of stay, without a name: the remains.
 
-Nobody can keep an adapter from being deleted by making something of it. Before it goes, each of its
-versions that others are made of is published once more, under the digest of its manifest alone
-(`AdapterRef.nameless`). No list has that name, and the same people as before may read it. When
-nothing is made of it any more it goes, too.
+An adapter can be deleted even if others are made of it. Before that, each of its versions that
+others are made of is published again under the digest of its manifest (`AdapterRef.nameless`). No
+list has that name, and the same people as before may read it. When no adapter is made of it any
+more, it is deleted, too.
 
-Each of these is a change of its own, with its entry in the log. So whatever step a kill comes
-before, no adapter lacks what it is made of: at worst there is a version that nothing needs, which
-the next deletion or garbage collection lets go.
+Each of these is a change of its own, with its entry in the log. If the process is killed between
+two steps, no adapter loses a part. At worst a version stays that nothing needs; the next deletion
+or garbage collection removes it.
 """
 
 from collections.abc import Callable, Collection
@@ -23,7 +23,7 @@ from registry.history.versions import commit_version, prepare_commit
 from registry.refs import DELETED, AdapterRef
 from registry.store import Store
 from registry.tables.edit import delete_adapter
-from registry.tables.lookup import find_repository
+from registry.tables.lookup import require_row
 from registry.tables.models import ACCOUNTS, PARENTS, REPOSITORIES, REVISIONS
 from registry.tables.record import Publication, record_version
 from registry.tables.versions import Version, batches, load_version, load_versions, select_versions
@@ -32,24 +32,24 @@ _TRIES = 100
 
 
 class _StillNeededError(Exception):
-    """Something was made of the adapter meanwhile."""
+    """Another adapter was made of this one meanwhile."""
 
 
 def delete_model(
     store: Store, find: Callable[[Connection], Repository], actor: str | None = None
 ) -> list[int]:
-    """Delete an adapter with all its versions; those that others are made of stay without a name.
+    """Delete an adapter; versions that others are made of stay without a name.
 
     Args:
-        store: Where it is.
-        find: Finds it, in each transaction anew.
-        actor: Who does it; default: the user of this process.
+        store: The registry.
+        find: Finds the adapter, in each transaction anew.
+        actor: Who deletes it; default: the user of this process.
 
     Returns:
         The numbers of its versions.
 
     Raises:
-        ConflictError: It has no name, since it is what is left of a deleted one.
+        ConflictError: It is the remains of a deleted adapter.
         CorruptBlobError: A version that others are made of cannot be read.
         HubkitError: What `find` raises.
     """
@@ -64,23 +64,25 @@ def delete_model(
             numbers, parents = store.database.transact(partial(_delete, store, find, actor))
         except _StillNeededError:
             continue
-        let_go(store, actor, parents)
+        remove_unneeded(store, actor, parents)
         return numbers
     raise ConflictError(
-        f"{repository.ref} cannot be deleted now: others make something of it all the time. "
+        f"{repository.ref} cannot be deleted now: new adapters are made of it all the time. "
         "Try again.",
         repository.ref,
     )
 
 
-def let_go(store: Store, actor: str | None = None, among: Collection[str] | None = None) -> int:
-    """Delete what is left of deleted adapters and nothing is made of any more; return how many.
+def remove_unneeded(
+    store: Store, actor: str | None = None, among: Collection[str] | None = None
+) -> int:
+    """Delete the remains of deleted adapters that no adapter needs any more; return how many.
 
     Args:
-        store: Where they are.
-        actor: Who does it; default: the user of this process.
-        among: The digests of the only ones that may go, beside what these are made of; default: all
-            that are there, also those that a pull has just brought for what follows them.
+        store: The registry.
+        actor: Who deletes them; default: the user of this process.
+        among: Consider only these digests and their parents. Default: all remains, even those that
+            a pull has just stored for the versions that follow.
     """
     gone = 0
     while True:
@@ -90,7 +92,7 @@ def let_go(store: Store, actor: str | None = None, among: Collection[str] | None
             return gone
         made_of = set[str]()
         for digest in unneeded:
-            parents = store.database.transact(partial(_let_go, store, digest, actor))
+            parents = store.database.transact(partial(_remove, store, digest, actor))
             if parents is not None:
                 made_of |= parents
                 gone += 1
@@ -115,14 +117,14 @@ def _named(digests: Collection[str]) -> ColumnElement[bool]:
     return REPOSITORIES.c.folded.in_([AdapterRef.nameless(digest).folded for digest in digests])
 
 
-def _let_go(
+def _remove(
     store: Store, digest: str, actor: str | None, connection: Connection
 ) -> set[str] | None:
-    """Delete one, and return what it was made of; None if it may not go, or is gone."""
+    """Delete one, and return its parents; None if it is needed, or was deleted."""
     if not _unneeded(connection, [digest]):
         return None
     at, ref = datetime.now(UTC), AdapterRef.nameless(digest)
-    parents = _made_of(connection, find_repository(connection, ref).id)
+    parents = _made_of(connection, require_row(connection, ref).id)
     numbers = delete_adapter(connection, ref, at)
     store.log.append(
         connection, "delete", ref, actor=actor, numbers=numbers, deleted_at=at.isoformat()
@@ -139,16 +141,16 @@ def _made_of(connection: Connection, repository_id: int) -> set[str]:
 def _require_name(ref: AdapterRef) -> None:
     if ref.is_nameless:
         raise ConflictError(
-            f"{ref} is what is left of a deleted adapter, since others are made of it. It goes "
-            "when nothing is made of it any more.",
+            f"{ref} is a version of a deleted adapter, and others are made of it. It is deleted "
+            "when no adapter is made of it any more.",
             ref,
         )
 
 
 def _needed(connection: Connection, repository: Repository) -> list[Version]:
-    """Return the versions that others are made of, directly or by others of them, oldest first."""
+    """Return the versions that other adapters are made of, directly or not, oldest first."""
     own, child = REVISIONS.c.repository_id == repository.id, REVISIONS.alias()
-    # Not a join, which would go through all that is made of it.
+    # Not a join: that would read all adapters that are made of it.
     elsewhere = exists().where(
         PARENTS.c.digest == REVISIONS.c.manifest_digest,
         PARENTS.c.child_id == child.c.id,
@@ -166,7 +168,7 @@ def _needed(connection: Connection, repository: Repository) -> list[Version]:
 
 
 def _keep(store: Store, repository: Repository, version: Version, actor: str | None) -> None:
-    """Publish a version once more under its digest, for those who may read it now."""
+    """Publish a version again under its digest, for those who may read it now."""
     manifest = store.manifest(version.ref, version.manifest_digest)
     tree, facts = prepare_commit(store, version.ref, manifest)
 
@@ -195,7 +197,7 @@ def _keep(store: Store, repository: Repository, version: Version, actor: str | N
                 **committed,
             )
             return
-        kept = load_repository(connection, find_repository(connection, ref).id)
+        kept = load_repository(connection, require_row(connection, ref).id)
         if of.visibility == "public" and kept.visibility == "private":
             of_kept = REPOSITORIES.c.id == kept.id
             connection.execute(update(REPOSITORIES).where(of_kept).values(visibility="public"))
@@ -211,7 +213,7 @@ def _delete(
     actor: str | None,
     connection: Connection,
 ) -> tuple[list[int], set[str]]:
-    """Delete an adapter; return its numbers, and what its versions were made of."""
+    """Delete an adapter; return its version numbers, and the digests of its parents."""
     repository, at = find(connection), datetime.now(UTC)
     _require_name(repository.ref)
     digests = {version.manifest_digest for version in _needed(connection, repository)}

@@ -20,7 +20,7 @@ def blob_id(content: bytes) -> str:
 
 
 def pointer(info: FileInfo) -> bytes:
-    """Return what stands for a large file."""
+    """Return the pointer to a large file."""
     lines = ("version https://git-lfs.github.com/spec/v1", f"oid sha256:{info.sha256}")
     return "\n".join([*lines, f"size {info.size}", ""]).encode()
 

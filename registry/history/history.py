@@ -1,4 +1,4 @@
-"""The history of repositories: all that a hub can be asked of them, or told, but new commits."""
+"""The history of repositories: all that a hub reads and changes, except for new commits."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ from registry.history.steps import (
 )
 from registry.history.trees import (
     LARGE_ENDINGS,
-    Difference,
+    ChangedFile,
     Tree,
     TreeFile,
     find_differences,
@@ -100,10 +100,10 @@ class History:
         """Make a repository with a branch ``main`` and one commit.
 
         Args:
-            kind: What it holds.
+            kind: Its kind.
             ref: Its owner and name.
-            account_id: Whose it is.
-            visibility: Who may know of it.
+            account_id: The id of its account.
+            visibility: Whether everybody may read it.
             actor: Who makes it.
 
         Raises:
@@ -161,7 +161,7 @@ class History:
         return self._database.transact(change)
 
     def find(self, kind: Kind, ref: AdapterRef) -> Repository | None:
-        """Return a repository by a name in any spelling, or by one that it had; None if none."""
+        """Return a repository by its name in any spelling, or by a former name; None if none."""
         with self._database.read() as connection:
             return find_repository(connection, kind, ref)
 
@@ -197,11 +197,11 @@ class History:
     def move(
         self, repository: Repository, ref: AdapterRef, *, account_id: int | None, actor: str
     ) -> None:
-        """Give a repository another name; the one before keeps leading to it.
+        """Give a repository another name; its former name still leads to it.
 
         Raises:
             ConflictError: The name is taken.
-            InvalidNameError: It is what another one was called before.
+            InvalidNameError: It is a former name of another repository.
         """
 
         def change(connection: Connection) -> None:
@@ -218,11 +218,11 @@ class History:
     def delete(self, repository: Repository, actor: str) -> None:
         """Delete a repository with all that is in it; its name stays with its account.
 
-        What others are made of stays for these; see `registry.history.deleting`.
+        Versions that others are made of stay; see `registry.history.deleting`.
 
         Raises:
-            RepositoryNotFoundError: Somebody else deleted it.
-            ConflictError: It has no name, since it is what is left of a deleted one.
+            RepositoryNotFoundError: It was deleted meanwhile.
+            ConflictError: It is the remains of a deleted adapter.
         """
         if repository.kind == "model":
             delete_model(self._store, partial(load_repository, id=repository.id), actor)
@@ -247,7 +247,7 @@ class History:
         self._database.transact(change)
 
     def without_account(self) -> list[AdapterRef]:
-        """Return the adapters that belong to no account, by name: a hub shows them to nobody."""
+        """Return the adapters that belong to no account, by name: a hub does not show them."""
         with self._database.read() as connection:
             return list_without_account(connection)
 
@@ -259,7 +259,7 @@ class History:
             return list_page(connection, query, reader, limit=limit, after=after)
 
     def complete_listings(self) -> int:
-        """List what a hub does not list yet: what an account has claimed. Return how many."""
+        """Add missing listings of repositories that an account has claimed; return how many."""
         listed = select(HUB_LISTINGS.c.repository_id)
         with self._database.read() as connection:
             missing = connection.scalars(
@@ -281,13 +281,13 @@ class History:
         return len(missing)
 
     def facts(self, repository: Repository) -> Facts:
-        """Return what a hub lists of a repository."""
+        """Return the listing of a repository."""
         with self._database.read() as connection:
             found = load_facts(connection, repository.id)
         return Facts(None, None, (), {}) if found is None else found
 
     def facts_at(self, repository: Repository, commit: Commit) -> Facts:
-        """Return what a hub would list of a repository at a commit.
+        """Return the listing that a repository would have at a commit.
 
         Raises:
             RevisionNotFoundError: It is no longer there.
@@ -308,7 +308,7 @@ class History:
         """Return the commit that a version's tag, else a branch, a tag, an id or an alias names.
 
         Raises:
-            RevisionNotFoundError: There is none of these.
+            RevisionNotFoundError: It has no such branch, tag or commit.
         """
         with self._database.read() as connection:
             return resolve_revision(connection, repository.id, repository.full_name, revision)
@@ -338,7 +338,7 @@ class History:
         return found
 
     def files(self, commit: Commit, paths: Collection[str]) -> dict[str, TreeFile]:
-        """Return those files of a commit that are at some paths, by path.
+        """Return the files of a commit at some paths, by path.
 
         Raises:
             RevisionNotFoundError: The commit is no longer there.
@@ -348,7 +348,7 @@ class History:
             return find_files(connection, commit.tree_id, paths)
 
     def has_ending(self, commit: Commit, endings: Collection[str]) -> bool:
-        """Whether the path of any file of a commit ends so.
+        """Whether the path of any file of a commit ends in one of some endings.
 
         Raises:
             RevisionNotFoundError: The commit is no longer there.
@@ -367,7 +367,7 @@ class History:
             require_commit(connection, commit)
             return load_folder(connection, commit.tree_id, folder)
 
-    def differences(self, before: Commit | None, after: Commit, limit: int) -> list[Difference]:
+    def differences(self, before: Commit | None, after: Commit, limit: int) -> list[ChangedFile]:
         """Return the files that differ between two commits; see `find_differences`.
 
         Raises:
@@ -454,13 +454,13 @@ class History:
     def relatives(
         self, version: Version, reader: Reader, *, levels: int, most: int
     ) -> tuple[Relatives, Relatives]:
-        """Return what a version is made of, and what is made of it, as far as somebody may see.
+        """Return the parents of a version, and its users, as far as a reader may see them.
 
         Args:
-            version: One that they may see.
-            reader: Who.
-            levels: How far to go each way.
-            most: How many of each level at most.
+            version: A version that the reader may see.
+            reader: The reader.
+            levels: How many levels to go each way.
+            most: The most versions of a level.
         """
         digest, readable = version.manifest_digest, reader.readable
         with self._database.read() as connection:
@@ -586,7 +586,7 @@ class History:
     # Bytes
 
     def remember_upload(self, account_id: int, *infos: FileInfo) -> None:
-        """Note that an account has sent some files, which it may name in commits for a day."""
+        """Record that an account sent some files: it may name them in commits for a day."""
         now = datetime.now(UTC)
         self._database.transact(
             lambda connection: remember_uploads(connection, account_id, infos, now)
@@ -602,7 +602,7 @@ class History:
 
 
 def _states(tree: Tree, paths: set[str]) -> dict[str, Any]:
-    """Return what is at each path of a tree: a file's id, or all that is in a folder."""
+    """Return the state of each path of a tree: a file's id, or all files of a folder."""
     states: dict[str, Any] = {}
     for file in tree.files:
         if file.path in paths:

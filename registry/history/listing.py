@@ -1,8 +1,9 @@
-"""Pages of repositories, for who asks: what is public, and what is their own.
+"""Pages of the repositories that a reader may see.
 
-A page is the newest of two walks along an index, one over what is public and one over what only
-the asker may read. So it costs the same however many repositories others keep to themselves. What
-few have is looked up first instead: a walk would meet it too seldom.
+Queries walk an index, newest first: one over public repositories, others over those that only this
+reader may read. A page is the newest of all, so private repositories of others cost nothing. If the
+query has a rare tag or word, its few repositories are looked up and sorted instead: a walk would
+find too few of them.
 """
 
 import json
@@ -39,8 +40,8 @@ _MOST_MARKS = 32
 """Tags and parts of words of a query that are counted, to find the rarest."""
 
 _FEW = 2_000
-"""Repositories that have something, up to which they are looked up and sorted. A walk that meets
-every fiftieth of 100,000 takes as long for a page."""
+"""A tag or word is rare if at most this many repositories have it. With 100,000 repositories, both
+ways to a page take equally long at this number."""
 
 # Each value of a row is checked, so none is asked for that nobody reads.
 _OF_REPOSITORY = [
@@ -60,7 +61,7 @@ class Listed:
     """A repository on a page.
 
     Attributes:
-        repository: Which one.
+        repository: The repository.
         head: The last commit on ``main``.
         facts: What is listed of it.
     """
@@ -72,15 +73,15 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked of a page.
+    """The conditions of a page.
 
     Attributes:
-        kind: What the repositories hold.
-        account_id: Whose they are; None for anybody's.
-        words: Parts of their names, all of which must occur, in any case.
-        tags: Words that they must have, all of them.
+        kind: The kind of the repositories.
+        account_id: The id of their account; None for any.
+        words: Parts of their names, all of which must occur, in upper or lower case.
+        tags: Tags that they must have, all of them.
         pipeline_tag: The type of their task; None for any.
-        sort: What comes first: the last changed, the last made, or the most fetched.
+        sort: Which come first: the last changed, the last made, or the most fetched.
     """
 
     kind: Kind = "model"
@@ -92,7 +93,7 @@ class Query:
 
     @property
     def every_tag(self) -> tuple[str, ...]:
-        """The tags, and the type of the task, which is a tag, too, of what it is the type of."""
+        """The tags, and the type of the task: a repository has this as a tag, too."""
         return (*self.tags, *(() if self.pipeline_tag is None else (self.pipeline_tag,)))
 
 
@@ -103,8 +104,8 @@ def list_page(
 
     Args:
         connection: A transaction.
-        query: What is asked.
-        reader: Who asks.
+        query: The conditions.
+        reader: The reader.
         limit: Repositories on the page, from 1 to `MOST`.
         after: The cursor of the page before; default: the first page.
 
@@ -139,7 +140,7 @@ def list_page(
 
 
 def load_facts(connection: Connection, repository_id: int) -> Facts | None:
-    """Return what is listed of a repository; None if it is not."""
+    """Return the listing of a repository; None if it has none."""
     row = connection.execute(
         select(HUB_LISTINGS).where(HUB_LISTINGS.c.repository_id == repository_id)
     ).first()
@@ -150,10 +151,7 @@ def load_facts(connection: Connection, repository_id: int) -> Facts | None:
 
 
 def _rare(connection: Connection, query: Query) -> Select[int] | None:
-    """Select the repositories that have what the fewest have, of what is asked for.
-
-    None if nothing of it is rare.
-    """
+    """Select the repositories that meet the rarest condition of the query; None if none is rare."""
     grams = [gram for word in query.words for gram in grams_of(word)[:_MOST_GRAMS]]
     having = [
         *(select(HUB_TAGS.c.repository_id).where(HUB_TAGS.c.tag == tag) for tag in query.every_tag),
@@ -170,7 +168,7 @@ def _rare(connection: Connection, query: Query) -> Select[int] | None:
 
 def _page(query: Query, *, is_walk: bool) -> Select[Any]:
     key = _KEYS[query.sort]
-    # An expression is in no index, so what was looked up is sorted.
+    # No index has the expression, so the database sorts the rows that were looked up.
     order = [key.desc() if is_walk else (key + 0).desc()]
     if key is not HUB_LISTINGS.c.repository_id:
         order.append(HUB_LISTINGS.c.repository_id.desc())

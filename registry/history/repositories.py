@@ -11,6 +11,7 @@ from registry.places import Kind, Visibility, folded_name, place_of
 from registry.refs import DELETED, AdapterRef
 from registry.tables.listings import list_newest
 from registry.tables.models import DOWNLOADS, FORMER_NAMES, REPOSITORIES, REVISIONS
+from registry.tables.record import require_never_moved
 from registry.tables.text_index import add_texts, remove_text, text_columns
 from registry.tables.versions import load_versions, select_versions
 
@@ -26,7 +27,7 @@ _CALLED_SO_ONCE = _EVER.join(FORMER_NAMES, FORMER_NAMES.c.repository_id == REPOS
     FORMER_NAMES.c.folded == bindparam("key"), REPOSITORIES.c.deleted_at.is_not(None)
 )
 _BY_ID = _REPOSITORIES.where(REPOSITORIES.c.id == bindparam("key"))
-# In one, so that what is not there takes no longer than what somebody may not know of.
+# In one query, so that a missing repository takes as long as a hidden one.
 _BY_NAME = _REPOSITORIES.where(
     or_(
         REPOSITORIES.c.folded == bindparam("key"),
@@ -44,10 +45,10 @@ class Repository:
 
     Attributes:
         id: Its row.
-        kind: What it holds.
+        kind: Its kind.
         ref: Owner and name, as they were first spelled.
-        account_id: Whose it is; None for what was published without an account.
-        visibility: Who may know of it.
+        account_id: The id of its account; None if it was published without an account.
+        visibility: Whether everybody may read it.
         created_at: When it was made.
         downloads: How often files of it were fetched.
     """
@@ -72,23 +73,23 @@ class Repository:
 
 
 def find_repository(connection: Connection, kind: Kind, ref: AdapterRef) -> Repository | None:
-    """Return the repository of a name, in any spelling, or that was moved from there."""
+    """Return the repository that has a name, in any spelling, or had it before a move."""
     folded = folded_name(kind, ref)
     return _first(connection, _BY_NAME, folded)
 
 
 def find_deleted(connection: Connection, kind: Kind, ref: AdapterRef) -> Repository | None:
-    """Return the deleted repository whose name this was when it was deleted."""
+    """Return the deleted repository that had this name when it was deleted."""
     return _first(connection, _DELETED, folded_name(kind, ref))
 
 
 def find_deleted_since(
     connection: Connection, kind: Kind, ref: AdapterRef, account_id: int | None
 ) -> Repository | None:
-    """Return the repository of an account that was called so once, and deleted under another name.
+    """Return a deleted repository of an account that had this name before its last one.
 
-    Its account may use each of its names again. The repository gets that name back first, so that
-    numbers go on, and its other names lead to what is made anew.
+    The account may use each of these names again. The repository first gets this name back, so that
+    version numbers continue; its other names then lead to the new one.
     """
     found = _first(connection, _CALLED_SO_ONCE, folded_name(kind, ref))
     return found if found is not None and found.account_id == account_id else None
@@ -98,7 +99,7 @@ def load_repository(connection: Connection, id: int) -> Repository:
     """Return a repository by its row.
 
     Raises:
-        RepositoryNotFoundError: It was deleted meanwhile.
+        RepositoryNotFoundError: It was deleted.
     """
     found = _first(connection, _BY_ID, id)
     if found is None:
@@ -107,7 +108,7 @@ def load_repository(connection: Connection, id: int) -> Repository:
 
 
 def list_without_account(connection: Connection) -> list[AdapterRef]:
-    """Return the names of what belongs to no account, sorted."""
+    """Return the names of the repositories that belong to no account, sorted."""
     rows = connection.execute(
         select(REPOSITORIES.c.owner, REPOSITORIES.c.name)
         .where(
@@ -129,7 +130,7 @@ def make_repository(
     visibility: Visibility,
     at: datetime,
 ) -> Repository:
-    """Make a repository; one of that account that was deleted is made anew.
+    """Make a repository, or make a deleted one of that account anew.
 
     Raises:
         InvalidNameError: The name differs only in its spelling from one that is taken, or is that
@@ -143,7 +144,7 @@ def make_repository(
     ).first()
     facts = {"kind": kind, "account_id": account_id, "visibility": visibility}
     if row is None:
-        _require_never_moved(connection, folded, ref)
+        require_never_moved(connection, folded, ref)
         new = {"owner": ref.owner, "name": ref.name, "folded": folded, "created_at": at}
         made = connection.scalar(
             insert(REPOSITORIES).returning(REPOSITORIES.c.id), {**new, **facts, "next_number": 1}
@@ -153,8 +154,8 @@ def make_repository(
     spelled = AdapterRef(row.owner, row.name)
     if spelled != ref:
         raise InvalidNameError(
-            f"{ref} cannot be told from {spelled}, which is a name here already: only case and "
-            "the signs between words differ.",
+            f"{ref} differs only in case, or in the signs between words, from {spelled}, which is "
+            "a name here already.",
             ref,
             found=str(spelled),
         )
@@ -162,8 +163,8 @@ def make_repository(
         raise ExistsError(f"There is a {kind} {ref} already.", ref)
     if row.account_id != account_id:
         raise ConflictError(
-            f"{ref} was deleted on {row.deleted_at:%Y-%m-%d}, and its name is not given to anybody "
-            "else. Choose another name.",
+            f"{ref} was deleted on {row.deleted_at:%Y-%m-%d}, and no other account gets its name. "
+            "Choose another name.",
             ref,
         )
     connection.execute(
@@ -181,13 +182,13 @@ def rename_repository(
 
     Raises:
         ConflictError: The name is taken, or was.
-        InvalidNameError: It is that of a repository that was moved, or one of them is that of what
-            is left of a deleted adapter.
+        InvalidNameError: It is a former name of another repository, or one of the two names is that
+            of the remains of a deleted adapter.
     """
     if repository.ref.is_nameless or ref.folded.startswith(f"{DELETED}/"):
         raise InvalidNameError(
-            f"{repository.ref} cannot be called {ref}: the names of {DELETED}/ are those of what "
-            "is left of deleted adapters, which get no others.",
+            f"{repository.ref} cannot get the name {ref}: names in {DELETED}/ are those of "
+            "versions of deleted adapters that others are made of. They keep them.",
             ref,
         )
     before = folded_name(repository.kind, repository.ref)
@@ -199,7 +200,7 @@ def rename_repository(
         former = FORMER_NAMES.c.folded == folded
         returning = connection.scalar(select(FORMER_NAMES.c.repository_id).where(former))
         if returning not in (None, repository.id):
-            _require_never_moved(connection, folded, ref)
+            require_never_moved(connection, folded, ref)
         connection.execute(FORMER_NAMES.delete().where(former))
         connection.execute(insert(FORMER_NAMES), {"folded": before, "repository_id": repository.id})
     connection.execute(
@@ -211,24 +212,13 @@ def rename_repository(
 
 
 def _find_by_name(connection: Connection, id: int) -> None:
-    """Let the versions of a repository be found by the name that it has now."""
+    """Write the new name of a repository to the search index."""
     list_newest(connection, id)
     of_repository = REVISIONS.c.repository_id == id
     versions = load_versions(connection, select_versions().where(of_repository))
     remove_text(connection, select(REVISIONS.c.id).where(of_repository))
     if versions:
         add_texts(connection, {key: text_columns(one.ref, one) for key, one in versions})
-
-
-def _require_never_moved(connection: Connection, folded: str, ref: AdapterRef) -> None:
-    if connection.scalar(
-        select(FORMER_NAMES.c.repository_id).where(FORMER_NAMES.c.folded == folded)
-    ):
-        raise InvalidNameError(
-            f"{ref} is what a repository was called before it was moved, and still leads to it. "
-            "Choose another name.",
-            ref,
-        )
 
 
 def _first(connection: Connection, statement: Select[Any], key: str | int) -> Repository | None:

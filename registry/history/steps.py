@@ -15,7 +15,7 @@ from registry.tables.references import spare
 
 
 def store_contents(blobs: BlobStore, *contents: bytes) -> None:
-    """Store what a commit needs beside its files."""
+    """Store bytes that a commit needs beside its files."""
     for content in contents:
         blobs.put(io.BytesIO(content), label="what a commit needs")
 

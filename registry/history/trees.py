@@ -1,6 +1,6 @@
-"""Trees: the files of a commit, stored once however many commits have the same ones.
+"""Trees: the files of a commit. Commits with the same files share one.
 
-What is in a tree is written to a blob, too, so that the rows can be made anew from the bytes.
+The list of files is written to a blob, too, from which the rows can be made again.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ MOST_FILES = 50_000
 """Files of a commit at most."""
 
 MAX_BYTES = 64 * 1024 * 1024
-"""The largest list of files that is read back, several times what the longest one needs."""
+"""The largest list of files that is read, several times the longest one."""
 
 SMALL_BYTES = 1024 * 1024
-"""The largest file that stands in a tree itself; for a larger one stands a pointer."""
+"""The largest file that is in a tree itself; for a larger one, the tree has a pointer."""
 
 # Weights and other binary files, which git handles badly.
 LARGE_ENDINGS = (
@@ -49,11 +49,11 @@ class TreeFile:
     """A file of a commit.
 
     Attributes:
-        path: Where it is.
+        path: Its path.
         sha256: The digest of its bytes.
-        size: How many there are.
-        oid: What git calls it: the id of its content, or of the pointer if it is large.
-        large: Whether a pointer stands for it in the tree.
+        size: Its bytes.
+        oid: Its id in git: that of its content, or of the pointer if it is large.
+        large: Whether the tree has a pointer to it.
     """
 
     path: str
@@ -64,23 +64,23 @@ class TreeFile:
 
     @property
     def info(self) -> FileInfo:
-        """What identifies its bytes."""
+        """The digest and the size of its bytes."""
         return FileInfo(sha256=self.sha256, size=self.size)
 
     @classmethod
     def small(cls, path: str, content: bytes) -> Self:
-        """Return the entry of a file that stands in the tree itself."""
+        """Return the entry of a file that is in the tree itself."""
         digest = hashlib.sha256(content).hexdigest()
         return cls(path, digest, len(content), blob_id(content), False)
 
     @classmethod
     def pointed(cls, path: str, info: FileInfo) -> Self:
-        """Return the entry of a file for which a pointer stands."""
+        """Return the entry of a file to which the tree has a pointer."""
         return cls(path, info.sha256, info.size, blob_id(pointer(info)), True)
 
 
 def is_large(path: str, size: int) -> bool:
-    """Whether a pointer should stand for a file; never for an empty one."""
+    """Whether a tree should have a pointer to a file; never to an empty one."""
     return size > 0 and (size > SMALL_BYTES or path.lower().endswith(LARGE_ENDINGS))
 
 
@@ -96,7 +96,7 @@ class Tree:
     files: tuple[TreeFile, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what no checkout could hold."""
+        """Refuse paths that no checkout could hold."""
         if len(self.files) > MOST_FILES:
             raise InvalidNameError(
                 f"A commit has {len(self.files)} files, more than {MOST_FILES}.", len(self.files)
@@ -107,7 +107,7 @@ class Tree:
         folders = _folders(paths)
         both = sorted(folders.intersection(paths))
         if both:
-            raise InvalidNameError(f"{both[0]!r} would be a file and a folder.", both[0])
+            raise InvalidNameError(f"{both[0]!r} would be both a file and a folder.", both[0])
         if self.size > MAX_SIZE:
             raise InvalidNameError(f"The files of a commit have {self.size} bytes.", self.size)
 
@@ -123,7 +123,7 @@ class Tree:
 
     @property
     def oid(self) -> str:
-        """What git calls it."""
+        """Its id in git."""
         return tree_id((file.path, file.oid) for file in self.files)
 
     @property
@@ -132,7 +132,7 @@ class Tree:
         return hashlib.sha256(self.to_json()).hexdigest()
 
     def to_json(self) -> bytes:
-        """Return the canonical bytes of the blob that says what is in it."""
+        """Return the canonical bytes of the list of files."""
         return canonical({"hubkit_tree": 1, "files": [asdict(file) for file in self.files]})
 
     @classmethod
@@ -140,7 +140,7 @@ class Tree:
         """Read what `to_json` wrote.
 
         Raises:
-            CorruptBlobError: It is missing or altered, or is no tree.
+            CorruptBlobError: It is missing, altered, or not a list of files.
         """
         label = f"tree {digest[:12]}"
         content = read_blob(blobs, digest, most=MAX_BYTES, label=label)
@@ -148,7 +148,7 @@ class Tree:
             return cls(tuple(TreeFile(**file) for file in json.loads(content)["files"]))
         except (InvalidNameError, KeyError, TypeError, ValueError) as error:
             raise DamagedBlobError(
-                f"{label} is no list of files: {reason_of(error)}.", label
+                f"{label} is not a list of files: {reason_of(error)}.", label
             ) from error
 
 
@@ -156,7 +156,7 @@ def _folders(paths: Iterable[str]) -> set[str]:
     """Return all folders that some paths are in.
 
     Raises:
-        InvalidNameError: They are more than any repository needs, and could fill the memory.
+        InvalidNameError: There are so many that they could fill the memory.
     """
     folders: set[str] = set()
     for path in paths:
@@ -172,7 +172,7 @@ def _folders(paths: Iterable[str]) -> set[str]:
 
 
 def add_tree(connection: Connection, tree: Tree) -> int:
-    """Return the id of a tree's row, which is made if there is none."""
+    """Return the id of a tree's row; make the row if there is none."""
     digest = tree.digest
     found = connection.scalar(select(TREES.c.id).where(TREES.c.digest == digest))
     if found is not None:
@@ -213,7 +213,7 @@ def find_file(connection: Connection, id: int, path: str) -> TreeFile | None:
 def load_folder(connection: Connection, id: int, folder: str) -> list[tuple[str, int, str]]:
     """Return the path, size and digest of each file of a tree that is in a folder, or below it.
 
-    It takes a part of the time of `load_tree`, which checks every path.
+    It is quicker than `load_tree`, which checks every path.
 
     Args:
         connection: A transaction.
@@ -226,16 +226,16 @@ def load_folder(connection: Connection, id: int, folder: str) -> list[tuple[str,
     start = f"{folder}/" if folder else ""
     if folder:
         wanted = wanted.where(TREE_FILES.c.path.startswith(start, autoescape=True))
-    # Not every database tells upper from lower case there.
+    # SQLite ignores case there.
     return [(*row,) for row in connection.execute(wanted) if row.path.startswith(start)]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ChangedFile:
     """A file that differs between two trees.
 
     Attributes:
-        path: Where it is.
+        path: Its path.
         before: Its size in the first; None if it is not there.
         after: Its size in the second; None if it is not there.
     """
@@ -247,14 +247,14 @@ class Difference:
 
 def find_differences(
     connection: Connection, first: int | None, second: int, limit: int
-) -> list[Difference]:
+) -> list[ChangedFile]:
     """Return the files that differ between two trees, by path.
 
     Args:
         connection: A transaction.
         first: The row of one tree; None for one without files.
         second: The row of the other.
-        limit: How many to look for. There may be more than these if there are as many.
+        limit: The most differences to return.
     """
     one, other = TREE_FILES.alias(), TREE_FILES.alias()
     same_path = one.c.path == other.c.path
@@ -273,18 +273,18 @@ def find_differences(
         .limit(limit)
     )
     rows = [row for statement in (new, gone) for row in connection.execute(statement)]
-    return sorted((Difference(*row) for row in rows), key=lambda found: found.path)[:limit]
+    return sorted((ChangedFile(*row) for row in rows), key=lambda found: found.path)[:limit]
 
 
 def has_ending(connection: Connection, id: int, endings: Collection[str]) -> bool:
-    """Whether the path of any file of a tree ends so."""
+    """Whether the path of any file of a tree ends in one of some endings."""
     ends = or_(*(TREE_FILES.c.path.endswith(one, autoescape=True) for one in endings))
     found = select(TREE_FILES.c.path).where(TREE_FILES.c.tree_id == id, ends).limit(1)
     return connection.scalar(found) is not None
 
 
 def find_files(connection: Connection, id: int, paths: Collection[str]) -> dict[str, TreeFile]:
-    """Return those files of a tree that are at some paths, by path."""
+    """Return the files of a tree at some paths, by path."""
     rows = connection.execute(
         select(TREE_FILES).where(TREE_FILES.c.tree_id == id, TREE_FILES.c.path.in_(paths))
     )

@@ -1,7 +1,7 @@
-"""Possession: which bytes an account may name in a commit without sending them.
+"""Possession: the bytes that an account may name in a commit without sending them.
 
-Knowing a digest gives nothing. An account may name what it sent within a day, and what lies in a
-repository that it may read.
+To know a digest is not enough. An account may name files that it sent within a day, and files of
+repositories that it may read.
 """
 
 from collections.abc import Collection
@@ -16,17 +16,17 @@ from registry.tables.models import COMMITS, REPOSITORIES, REVISIONS, TREE_FILES,
 from registry.tables.versions import batches
 
 KEPT = timedelta(days=1)
-"""How long an account possesses what it sent."""
+"""How long an account may name files that it sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What somebody may read of the private repositories of a hub.
+    """The private repositories of a hub that a reader may read.
 
     Attributes:
-        accounts: The ids of the accounts whose private repositories they are.
-        repositories: The only ones of them, by id; None if there is no such limit.
-        everything: Whether all of them may be read.
+        accounts: The ids of the accounts whose private repositories may be read.
+        repositories: The ids of the only ones of these; None if there is no such limit.
+        everything: Whether all private repositories may be read.
     """
 
     accounts: frozenset[int] = frozenset()
@@ -56,7 +56,7 @@ class Reader:
 def remember_uploads(
     connection: Connection, account_id: int, infos: Collection[FileInfo], now: datetime
 ) -> None:
-    """Note that an account has sent some files; forget who sent others long ago."""
+    """Record that an account sent some files; forget uploads of long ago."""
     connection.execute(delete(UPLOADS).where(UPLOADS.c.uploaded_at < now - KEPT))
     sizes = {info.sha256: info.size for info in infos}
     for batch in batches(sorted(sizes)):
@@ -77,7 +77,7 @@ def possessed(
     reader: Reader,
     now: datetime,
 ) -> dict[str, int]:
-    """Return the sizes of those blobs that an account may name, by digest."""
+    """Return the sizes of the blobs that an account may name, by digest."""
     found: dict[str, int] = {}
     for batch in batches(sorted(digests)):
         sent = select(UPLOADS.c.sha256, UPLOADS.c.size).where(
@@ -101,7 +101,7 @@ def possessed(
 
 
 def may_read_parents(reader: Reader, connection: Connection, manifest: Manifest) -> bool:
-    """Whether somebody may read all that a version would be made of."""
+    """Whether a reader may read all parents of a version."""
     digests = {parent.digest for parent in manifest.parents}
     readable = (
         select(REVISIONS.c.manifest_digest)

@@ -35,17 +35,17 @@ from registry.tables.versions import AnyRow, Version, load_rows, select_versions
 _LACKING = (
     select_versions()
     .where(~select(COMMITS.c.id).where(COMMITS.c.revision_id == REVISIONS.c.id).exists())
-    .order_by(REVISIONS.c.id)  # as they were published, which is how a rebuild goes about it
+    .order_by(REVISIONS.c.id)  # in the order of publication, as in a rebuild
 )
 
 
 def tree_of(manifest: Manifest, open_file: Callable[[str], BinaryIO]) -> Tree:
-    """Return the files of a version as a commit has them: those of its manifest, and that.
+    """Return the files of a version as a commit has them: its manifest's, and the manifest.
 
-    Only small files are read, as git calls a large one by its digest.
+    Only small files are read: the id of a large one in git depends on its digest alone.
 
     Args:
-        manifest: What the version is.
+        manifest: The manifest of the version.
         open_file: Opens the file of a path that the manifest lists.
 
     Raises:
@@ -64,7 +64,7 @@ def tree_of(manifest: Manifest, open_file: Callable[[str], BinaryIO]) -> Tree:
 
 
 def facts_of_version(manifest: Manifest, tree: Tree, open_file: Callable[[str], BinaryIO]) -> Facts:
-    """Return what a hub lists of a repository with this version."""
+    """Return the listing of a repository with this version."""
     card, info = Card(), manifest.files.get(CARD_NAME)
     if info is not None and info.size <= SMALL_BYTES:
         with open_file(CARD_NAME) as stream:
@@ -81,12 +81,12 @@ def commit_version(
 ) -> dict[str, Any]:
     """Make the commit of a version that is new, with its tag; on ``main`` if it is the newest.
 
-    Returns what the log says of it.
+    Returns what the log is to say of it.
 
     Args:
         connection: A write transaction, in which the version was recorded.
         revision_id: The version's row.
-        publication: What is known of it.
+        publication: Its author, message and time.
         tree: Its files.
         facts: What a hub lists of it.
 
@@ -98,7 +98,7 @@ def commit_version(
         select(REVISIONS.c.repository_id, REVISIONS.c.number).where(of_version)
     ).one()
     repository = load_repository(connection, row.repository_id)
-    # Of those that have a commit: the others, of before there were commits, get theirs one by one.
+    # Count only versions that have a commit. Those from before commits existed get one later.
     highest = connection.scalar(
         select(REVISIONS.c.number)
         .join(COMMITS, COMMITS.c.revision_id == REVISIONS.c.id)
@@ -131,7 +131,7 @@ def commit_version(
 
 
 def message_of(message: str, number: int) -> str:
-    """Return what the commit of a version says: what the version does, if it says anything."""
+    """Return the message of a version's commit: that of the version, if it has one."""
     return message if message.strip() else f"Version {number}"
 
 
@@ -143,14 +143,14 @@ def facts_at(
     *,
     strict: bool = False,
 ) -> Facts:
-    """Return what a hub lists of a repository at a commit: what its card, files and version say.
+    """Return the listing of a repository at a commit, from its card, files and version.
 
     Args:
         blobs: Where their bytes are.
         connection: A transaction.
         named: The repository, for messages.
         commit: One of its commits.
-        strict: Whether damaged bytes are an error; default: they say nothing.
+        strict: Whether damaged bytes are an error; default: they are ignored.
 
     Raises:
         CorruptBlobError: With `strict`, the card or the manifest is damaged.
@@ -163,7 +163,7 @@ def facts_at(
 def list_again(
     blobs: BlobStore, connection: Connection, repository: Repository, *, strict: bool = False
 ) -> None:
-    """Write what a hub lists of a repository, as its last commit on ``main`` is; see `facts_at`."""
+    """Write the listing of a repository, from its last commit on ``main``; see `facts_at`."""
     head = find_branch(connection, repository.id)
     if head is not None:
         facts = facts_at(blobs, connection, repository.full_name, head, strict=strict)
@@ -184,22 +184,22 @@ def _manifest_of(
     except (CorruptBlobError, ManifestError):
         if strict:
             raise
-    return None  # a check of the blobs tells of it
+    return None  # a check of the blobs reports it
 
 
 def details_of(commit: Commit, tree: Tree, branch: str | None) -> dict[str, Any]:
-    """Return what the log says of a commit, beside what it says of a version.
+    """Return the facts of a commit for the log, beside those of a version.
 
     Args:
         commit: The commit.
         tree: Its files.
-        branch: The branch that it was made on; None for none.
+        branch: The branch that it was made on; None if no branch has it.
     """
     return {"branch": branch, "commit": commit.oid, "parent": commit.parent, "tree": tree.digest}
 
 
 def prepare_commit(store: Store, ref: AdapterRef, manifest: Manifest) -> tuple[Tree, Facts]:
-    """Return the files of a version that is stored, and what a hub lists of it.
+    """Return the files of a stored version, and the listing with it.
 
     The list of its files is stored, so that a commit can be made of it.
 
@@ -216,7 +216,7 @@ def prepare_commit(store: Store, ref: AdapterRef, manifest: Manifest) -> tuple[T
 
 
 def lacking_commits(connection: Connection) -> list[tuple[AnyRow, Version]]:
-    """Return the versions that no commit holds: those of before there were commits."""
+    """Return the versions without a commit: those from before commits existed."""
     return load_rows(connection, _LACKING)
 
 
@@ -227,10 +227,10 @@ def is_committed(connection: Connection, revision_id: int) -> bool:
 
 
 def complete_commits(store: Store) -> None:
-    """Make the commits of versions that were published before there were commits.
+    """Make the commits of versions that were published before commits existed.
 
-    Those whose bytes cannot be read, or whose tag is taken, stay as they are: a check of the
-    registry names them.
+    Versions whose bytes cannot be read, or whose tag is taken, stay as they are: a check of the
+    registry reports them.
     """
     with store.database.read() as connection:
         lacking = lacking_commits(connection)
@@ -259,7 +259,7 @@ def complete_commits(store: Store) -> None:
 
 
 def opener(store: Store, named: AdapterRef, manifest: Manifest) -> Callable[[str], BinaryIO]:
-    """Return what opens the files of a version that is stored, by their paths."""
+    """Return a function that opens the files of a stored version by path."""
 
     def open_file(path: str) -> BinaryIO:
         return store.blobs.open(manifest.files[path].sha256, label=f"{named}: {path}")

@@ -1,4 +1,4 @@
-"""One entry of the log, and the file that holds it beside the blobs."""
+"""An entry of the log, and the content of its record."""
 
 import hashlib
 import json
@@ -61,16 +61,16 @@ def _require_name(text: str) -> str:
 
 
 class Entry(BaseModel):
-    """One change of the catalog.
+    """A change of the registry.
 
     Attributes:
-        record: Always 1: the schema of this.
-        sequence: Its place in the log, from 1 on without a gap.
-        at: When, in UTC.
-        actor: Who: the user of the process, or of a hub, with the token that they showed.
-        action: What.
-        name: To which adapter, without version; empty if to none.
-        details: What else there is to know; enough to do it again.
+        record: The version of this schema: always 1.
+        sequence: Its place in the log, from 1 without a gap.
+        at: The time, in UTC.
+        actor: The user of the process, or the account on a hub with the name of its token.
+        action: The kind of the change.
+        name: The name of the adapter, without version; empty for other changes.
+        details: Further facts, enough to repeat the change.
         previous: The hash of the entry before.
     """
 
@@ -91,25 +91,25 @@ class Entry(BaseModel):
         return hashlib.sha256(self.to_json()).hexdigest()
 
     def to_json(self) -> bytes:
-        """Return the canonical bytes of the entry's file."""
+        """Return the canonical bytes of the entry."""
         return canonical(self.model_dump(mode="json"))
 
     @classmethod
     def from_json(cls, content: bytes, source: str) -> Self:
-        """Read an entry's file.
+        """Read the content of a record.
 
         Raises:
-            ManifestError: It is not one.
+            ManifestError: It is not an entry.
         """
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]["msg"]
-            raise ManifestError(f"{source} is no entry of a log: {problem}.", source) from error
+            raise ManifestError(f"{source} is not an entry of a log: {problem}.", source) from error
 
 
 def canonical(value: object) -> bytes:
-    """Return JSON of which there is one spelling."""
+    """Return the canonical JSON of a value."""
     return json.dumps(
         dict(value) if isinstance(value, Mapping) else value,
         sort_keys=True,

@@ -49,15 +49,15 @@ class FolderRecordStore:
         return str(self.root if sequence is None else self.path(sequence))
 
     def put(self, sequence: int, content: bytes) -> None:
-        """Write what is the record if the transaction is committed.
+        """Write a pending record.
 
-        Others wait for the write lock meanwhile, so the disk is waited for once: bytes and name go
-        there together, and a power cut in between may leave an empty file, which counts as none.
+        Other processes wait for the write lock, so this waits for the disk only once: bytes and
+        name are flushed together. A power cut may leave an empty file, which counts as none.
         """
         target = self.path(sequence, hashlib.sha256(content).hexdigest())
         with storage_errors("write", target):
             make_folders(target.parent)
-            target.unlink(missing_ok=True)  # half-written, of a change that was never made
+            target.unlink(missing_ok=True)  # half-written, from a change that was never made
             try:
                 with open(target, "xb", opener=_read_only) as file:
                     file.write(content)
@@ -68,17 +68,17 @@ class FolderRecordStore:
                 raise
 
     def settle(self, sequence: int, content: bytes, previous: str) -> None:
-        """Make what was put the record.
+        """Give a pending record its final name.
 
-        The new name need not be on the disk for that: what was put is, and the next `put` waits for
-        the disk before the next `settle` removes it.
+        The name need not be on the disk at once: the pending record is, and the next `put` waits
+        for the disk before the next `settle` removes it.
         """
         target = self.path(sequence)
         with storage_errors("write", target):
             put = self.path(sequence, hashlib.sha256(content).hexdigest())
             if self.get(sequence) != content:
                 # Nothing is removed first: another process may just have settled it, and removed
-                # what was put, too.
+                # the pending one.
                 try:
                     os.link(put, target)
                 except OSError:  # a damaged file is there, or the file system has no links
@@ -87,7 +87,7 @@ class FolderRecordStore:
                 self.path(sequence - 1, previous).unlink(missing_ok=True)
 
     def write(self, entries: Iterable[tuple[int, bytes]]) -> None:
-        """Write records of entries that are committed; what was there stays until then."""
+        """Write records of committed entries, each in place of an old one at once."""
         for sequence, content in entries:
             target = self.path(sequence)
             with storage_errors("write", target):
@@ -127,13 +127,13 @@ class FolderRecordStore:
                 yield from (last for last in numbers[-1:] if self.has(last))
 
     def pending(self) -> list[tuple[int, str]]:
-        """Return number and hash of what was put, and not removed yet."""
+        """Return number and hash of each pending record."""
         with storage_errors("read", self.root):
             names = [path.stem for folder in self._folders() for path in folder.glob(f"*{_NEW}")]
         return sorted(found for name in names if (found := parse_pending(name)))
 
     def remove_pending(self, sequence: int, digest: str) -> None:
-        """Remove what was put."""
+        """Remove a pending record."""
         path = self.path(sequence, digest)
         with storage_errors("remove", path):
             path.unlink(missing_ok=True)

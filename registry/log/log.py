@@ -1,9 +1,9 @@
-"""The log: who did what to which name, and when; every entry's hash covers the one before it.
+"""The log: who did what to which name, and when. The hash of each entry covers the one before it.
 
-An entry is appended in the transaction of its change, so neither is there without the other. The
-hashes show alterations: whoever notes the last hash can check later that nothing before it changed.
-Each entry is written to the records too, before the commit, and gets its name there after it, so
-that the database can be made again from blobs and records; see `registry.log.records` and
+An entry is appended in the transaction of its change, so neither exists without the other. The
+hashes show alterations: with a copy of the last hash, one can check later that no entry before it
+changed. Each entry is also written to the records before the commit, and gets its final name there
+after it. So the database can be made again from blobs and records; see `registry.log.records` and
 `registry.maintenance.rebuild`.
 """
 
@@ -37,23 +37,23 @@ from registry.tables.models import LOG, LOG_HEAD
 from registry.tables.versions import Version
 
 START = "0" * 64
-"""What the first entry has for the hash of the one before it."""
+"""The hash before that of the first entry."""
 
 _BATCH = 1000
+_LOST_HEAD = "The log has lost its head, the row of the table log_head."
 
 _ADD_ENTRY = insert(LOG)  # built once, as in `registry.tables.record`
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What verifying a log found.
+    """The result of verifying a log.
 
     Attributes:
         length: How many entries it should have.
-        hash: The hash of the last one, to compare with what was noted earlier.
-        problems: Sentences, each of which names an entry; none if the log is sound.
-        lost: A sentence for each span of entries that are lost for good: a rebuild could not bring
-            them back.
+        hash: The hash of the last one, to compare with an earlier copy.
+        problems: A sentence for each problem; empty if the log is sound.
+        lost: A sentence for each span of entries that a rebuild could not bring back.
     """
 
     length: int
@@ -66,7 +66,7 @@ class Log:
     """The log of one registry.
 
     Args:
-        records: Where each entry is written to, beside the database.
+        records: The records, beside the database.
     """
 
     def __init__(self, records: RecordStore) -> None:
@@ -81,12 +81,12 @@ class Log:
 
     @staticmethod
     def lock(connection: Connection) -> None:
-        """Keep others from appending an entry until this transaction ends."""
+        """Keep other processes from appending an entry until this transaction ends."""
         connection.execute(select(LOG_HEAD).with_for_update())
 
     @staticmethod
     def holds(connection: Connection, sequence: int, hash: str) -> bool:
-        """Whether the log has this entry, so that one which ends with it is an earlier state."""
+        """Whether the log has this entry: a log that ends with it is an earlier state."""
         found = connection.scalar(select(LOG.c.hash).where(LOG.c.sequence == sequence))
         return sequence == 0 or found == hash
 
@@ -99,31 +99,31 @@ class Log:
         actor: str | None = None,
         **details: Any,
     ) -> None:
-        """Add an entry; the last thing to do in a write transaction.
+        """Add an entry; the last step of a write transaction.
 
-        From here to the commit, others wait: the entry's place in the log is taken.
+        From here to the commit, other writers wait: the entry's place in the log is taken.
 
         Args:
             connection: The transaction of the change.
-            action: What was done.
-            ref: To which adapter; default: to none.
-            actor: Who did it; default: the user of this process.
+            action: The kind of the change.
+            ref: The adapter; default: none.
+            actor: Who made the change; default: the user of this process.
             details: JSON values; those that are None are left out.
 
         Raises:
-            DatabaseError: The records are of another registry, or the database is older than they,
-                or the log does not end where its head says.
+            DatabaseError: The records are of another registry, the database is older than they are,
+                or the log does not end with the entry in its head.
             StorageError: The entry's file cannot be written.
         """
         head = connection.execute(select(LOG_HEAD).with_for_update()).first()
         if head is None:
-            raise DamagedDatabaseError("The log has lost its head, the row of the table log_head.")
+            raise DamagedDatabaseError(_LOST_HEAD)
         last, previous = head.sequence, head.hash
-        # A rebuild may have counted entries at the end that are lost.
+        # After a rebuild, the head may count lost entries at the end.
         if action != "rebuild" and not self.holds(connection, last, previous):
             raise DamagedDatabaseError(
                 f"The log does not end with entry {last} ({previous[:12]}), which its head names: "
-                "somebody altered one of them.",
+                "one of them was altered.",
                 last,
             )
         entry = Entry(
@@ -151,14 +151,14 @@ class Log:
         origin: str | None = None,
         **committed: Any,
     ) -> None:
-        """Add the entry of a new version, with all that its manifest does not say.
+        """Add the entry of a new version, with the facts that its manifest does not have.
 
         Args:
             connection: The transaction that recorded it.
             version: The version.
             actor: Who published it; default: the user of this process.
-            origin: Where it was pulled from; default: nowhere.
-            committed: What `registry.history.versions.details_of` says of its commit.
+            origin: Where it was pulled from; default: not pulled.
+            committed: The result of `registry.history.versions.details_of` for its commit.
         """
         self.append(
             connection,
@@ -178,7 +178,7 @@ class Log:
 
     @staticmethod
     def insert(connection: Connection, entry: Entry) -> None:
-        """Make the row of `entry`, and make it the last one."""
+        """Insert the row of `entry` as the last one."""
         digest = entry.hash
         connection.execute(
             _ADD_ENTRY,
@@ -208,12 +208,12 @@ class Log:
 
         Args:
             connection: A transaction.
-            names: What the adapters are called, as in `AdapterRef.folded`; default: all entries.
-            actions: What was done; default: anything.
+            names: The names of the adapters, as in `AdapterRef.folded`; default: all entries.
+            actions: The kinds of the changes; default: any.
             sequences: The numbers of the entries; default: any.
 
         Raises:
-            DatabaseError: An entry cannot be read, because somebody altered it.
+            DatabaseError: An entry cannot be read, because it was altered.
         """
         conditions = [
             column.in_(wanted)
@@ -230,7 +230,7 @@ class Log:
         """Follow the chain from the first entry to the last."""
         head = connection.execute(select(LOG_HEAD)).first()
         if head is None:
-            return Chain(0, START, ("The log has lost its head, the row of the table log_head.",))
+            return Chain(0, START, (_LOST_HEAD,))
         problems = []
         gaps: list[tuple[int, int]] = []
         lost: dict[tuple[int, int], str] = {}
@@ -245,15 +245,15 @@ class Log:
             except DatabaseError:
                 entry = None
             if entry is None or entry.hash != row.hash:
-                problems.append(f"Entry {row.sequence} was altered: its hash is another.")
+                problems.append(f"Entry {row.sequence} was altered: its hash differs.")
             elif row.folded != _folded(entry.name):
                 problems.append(
                     f"Entry {row.sequence} is filed under {row.folded!r}: expected "
-                    f"{_folded(entry.name)!r}, the name that it is about."
+                    f"{_folded(entry.name)!r}, from the name in it."
                 )
             elif entry.action == "rebuild":
-                told: Any = entry.details.get("lost") or []
-                for first, last in told:
+                spans: Any = entry.details.get("lost") or []
+                for first, last in spans:
                     lost[first, last] = entry.at[:10]
             expected, previous = row.sequence + 1, row.hash
         if expected <= head.sequence:
@@ -262,18 +262,18 @@ class Log:
             problems.append(f"Entry {expected - 1} is not the one that the log's head names.")
         problems += [f"{_span(*gap)} missing from the log." for gap in gaps if gap not in lost]
         gone = [
-            f"{_span(*gap)} lost: the rebuild of {lost[gap]} could not bring that back."
+            f"{_span(*gap)} lost: the rebuild of {lost[gap]} could not bring them back."
             for gap in gaps
             if gap in lost
         ]
         return Chain(head.sequence, head.hash, tuple(problems), tuple(gone))
 
     def missing_records(self, connection: Connection) -> list[int]:
-        """Return the entries whose file is missing, or holds something else."""
+        """Return the entries whose record is missing or differs."""
         return [
             entry.sequence
             for entry in self.entries(connection)
-            # What was put counts only where nothing is settled, as nothing is appended otherwise.
+            # A pending record counts only if there is no settled one: else nothing is appended.
             if entry.to_json()
             != (self.records.get(entry.sequence) or self.records.get(entry.sequence, entry.hash))
         ]
@@ -290,11 +290,11 @@ class Log:
             self.records.write([(row.sequence, _entry(row).to_json()) for row in rows])
 
     def write_missing_records(self, connection: Connection, last: int) -> None:
-        """Write the entries up to `last` that are not among the records, if `last` is not.
+        """If the record of `last` is missing, write the missing records up to it.
 
         Raises:
             DatabaseError: There are records of another registry.
-            StorageError: One cannot be written.
+            StorageError: A record cannot be written.
         """
         if self._require_own_record(connection, last):
             return
@@ -305,11 +305,11 @@ class Log:
         self._require_own_record(connection, max(there, default=0))
         logged = connection.scalars(select(LOG.c.sequence).where(LOG.c.sequence < last))
         self.write_records(connection, sorted({*logged} - there))
-        # Last, because this record says that all earlier ones are there.
+        # Last: this record means that all earlier ones are there.
         self.write_records(connection, [last])
 
     def settle_pending(self, connection: Connection) -> None:
-        """Make records of what was put for entries of this log, also over damaged ones.
+        """Settle the pending records of this log's entries, also over damaged ones.
 
         Raises:
             StorageError: One cannot be written.
@@ -318,17 +318,17 @@ class Log:
             self._settle_if_put(connection, sequence)
 
     def require_own_records(self, connection: Connection) -> None:
-        """Refuse to go on beside records that are of another registry, or of a later state.
+        """Refuse records of another registry, or of a later state.
 
         Raises:
-            DatabaseError: They are.
+            DatabaseError: There are such records.
         """
         last, _ = self.head(connection)
         self._require_own_record(connection, last)
         self._require_latest(last)
 
     def _require_own_record(self, connection: Connection, sequence: int) -> bool:
-        """Refuse the record of an entry if it is of another log; return whether there is one."""
+        """Refuse the record of an entry from another log; return whether there is a record."""
         content = self.records.get(sequence) if sequence else b""
         if content is None:
             return False
@@ -337,7 +337,7 @@ class Log:
         if sequence and row is not None and row.hash != digest:  # no row: lost with a database
             raise AlteredRowsError(
                 f"{self.records.location(sequence)} is not entry {sequence} of this registry's "
-                "log: another registry keeps its records there, or somebody altered it. Give each "
+                "log: another registry keeps its records there, or it was altered. Give each "
                 "registry a folder or a storage of its own. If this is the only one there, its "
                 "records can be written again.",
                 self.records.location(sequence),
@@ -345,10 +345,10 @@ class Log:
         return True
 
     def _settle_if_put(self, connection: Connection, sequence: int) -> bool:
-        """Make a record of what was put for a committed entry, if it was; return whether it was.
+        """Settle the pending record of a committed entry; return whether there was one.
 
-        A process that is killed right after its commit leaves such a thing. This needs no lock: the
-        row is committed, and what it names never changes.
+        A process that is killed right after its commit leaves one. This needs no lock: the row is
+        committed, and the record that it names never changes.
         """
         row = connection.execute(
             select(LOG.c.hash, LOG.c.previous).where(LOG.c.sequence == sequence)
@@ -414,8 +414,7 @@ def _entry(row: Row[Any]) -> Entry:
         )
     except ValueError as error:
         raise AlteredLogError(
-            f"Entry {row.sequence} of the log cannot be read: {reason_of(error)}. Somebody altered "
-            "it.",
+            f"Entry {row.sequence} of the log cannot be read: {reason_of(error)}. It was altered.",
             row.sequence,
         ) from error
 

@@ -21,7 +21,7 @@ class ObjectRecordStore:
     """The records of one registry, in object storage; `RecordStore` says what each method is for.
 
     Args:
-        url: What holds ``records/``: ``s3://bucket/folder``, ``gs://...`` or ``az://...``.
+        url: The parent of ``records/``: ``s3://bucket/folder``, ``gs://...`` or ``az://...``.
 
     Raises:
         StorageError: `url` is malformed, or the client is not installed.
@@ -36,11 +36,11 @@ class ObjectRecordStore:
         return self._bucket.location("records" if sequence is None else _key(sequence))
 
     def put(self, sequence: int, content: bytes) -> None:
-        """Write what is the record if the transaction is committed."""
+        """Write a pending record."""
         self._put(_key(sequence, hashlib.sha256(content).hexdigest()), content)
 
     def settle(self, sequence: int, content: bytes, previous: str) -> None:
-        """Make what was put the record."""
+        """Give a pending record its final name."""
         self._put(_key(sequence), content)
         if sequence > 1:
             self.remove_pending(sequence - 1, previous)
@@ -74,12 +74,12 @@ class ObjectRecordStore:
             )
 
     def pending(self) -> list[tuple[int, str]]:
-        """Return number and hash of what was put, and not removed yet."""
+        """Return number and hash of each pending record."""
         names = [Path(item["path"]).name for item in self._bucket.objects(_NEW)]
         return sorted(found for name in names if (found := parse_pending(name)))
 
     def remove_pending(self, sequence: int, digest: str) -> None:
-        """Remove what was put."""
+        """Remove a pending record."""
         with self._bucket.errors("remove a record from"), suppress(FileNotFoundError):
             self._bucket.obstore.delete(self._bucket.store, _key(sequence, digest))
 

@@ -1,10 +1,11 @@
 """Copies of a whole registry, made while it is used.
 
-A backup is a registry's folder itself, with a SQLite file and all bytes in it, wherever those of
-the registry are: so it is restored to any kind of database and storage, and read without a server.
+A backup is the folder of a registry, with a SQLite file and all bytes in it, also if the registry
+uses a server or object storage. So it can be restored to any kind of database and storage, and read
+without a server.
 
-The database is copied first, as it is at one moment, then the blobs that this copy refers to: bytes
-are stored before they are referred to and not collected meanwhile, so all of them are there.
+The database is copied first, as it is at one moment; then the blobs that this copy refers to. Bytes
+are stored before rows refer to them, and are not collected meanwhile, so all of them are there.
 """
 
 import io
@@ -46,7 +47,7 @@ from registry.store import DATABASE_NAME
 Progress = Callable[[float], None]
 Check = Callable[[], None]
 
-# Of what no row has the size: a manifest, or the list of the files of a commit.
+# The most bytes of a blob whose size no row has: a manifest, or a list of files.
 _MOST = max(MAX_MANIFEST, MAX_TREE)
 _PARTS = {"blobs", "records", "tmp", KNOWN_BASES_NAME, LOCK_NAME, f"{DATABASE_NAME}.lock"}
 
@@ -56,11 +57,10 @@ class Copied:
     """What a backup or a restoration copied.
 
     Attributes:
-        blobs: How many blobs that were not there before.
+        blobs: How many blobs were not there before.
         bytes: How many bytes those hold.
-        mended: How many blobs and records of an earlier backup were damaged or lost, and are
-            copied again.
-        damaged: What could not be copied because it is damaged in the source, a sentence each.
+        mended: How many damaged or lost blobs and records of an earlier backup were copied again.
+        damaged: A sentence for each blob that is damaged in the source, and was not copied.
     """
 
     blobs: int
@@ -75,10 +75,10 @@ def back_up(
     """Copy a registry to a folder, which may hold an earlier backup of it.
 
     Args:
-        catalog: What to copy; others may go on using it.
-        destination: The folder. What an earlier backup left there is verified, and only what it
-            lacks or what is damaged is copied.
-        progress: Told now and then which part, from 0 to 1, is done.
+        catalog: The registry; other processes may use it meanwhile.
+        destination: The folder. An earlier backup there is verified, and only missing or damaged
+            parts are copied.
+        progress: Called now and then with the part that is done, from 0 to 1.
 
     Raises:
         ConflictError: `destination` is in this registry's folder, or holds another registry, or
@@ -90,12 +90,12 @@ def back_up(
 
 
 def restore(backup: Path, target: Catalog, *, progress: Progress = lambda done: None) -> Copied:
-    """Make a registry from a backup, where there is no registry or an empty one.
+    """Make a registry from a backup, in a place with no registry or an empty one.
 
     Args:
-        backup: The folder that `back_up` wrote; one of an older hubkit will do.
-        target: What `registry.home.find_catalog` returned, which touches nothing.
-        progress: Told now and then which part, from 0 to 1, is done.
+        backup: The folder that `back_up` wrote; it may be of an older hubkit.
+        target: The result of `registry.home.find_catalog`, which touches nothing.
+        progress: Called now and then with the part that is done, from 0 to 1.
 
     Raises:
         BackupNotFoundError: There is no backup in `backup`.
@@ -115,18 +115,18 @@ def restore(backup: Path, target: Catalog, *, progress: Progress = lambda done: 
 
 
 def _require_room(target: Catalog) -> None:
-    """Refuse to restore to where there is something."""
+    """Refuse a place that is not empty."""
     home, database = target.home, target.database
     with storage_errors("read", home):
         taken = home.exists() and not home.is_dir()
     try:
-        # Blobs alone may be what an interrupted restoration left.
+        # Blobs alone may be from an interrupted restoration.
         taken = taken or not _is_unused(Database(home / DATABASE_NAME))
     except DatabaseError:
         taken = True
     if taken:
         raise ConflictError(
-            f"{home} is in the way: a backup is restored to where there is no registry. Move it "
+            f"{home} is in the way: a backup is restored to a place without a registry. Move it "
             "away first, or set HUBKIT_HOME to another folder.",
             home,
         )
@@ -143,7 +143,7 @@ def _taken(label: str) -> ConflictError:
 
 
 def _is_unused(database: Database) -> bool:
-    """Whether there is no database, or the empty one that the first look at a registry makes."""
+    """Whether there is no database, or only the empty one that opening a registry makes."""
     if not database.exists():
         return True
     database.upgrade()
@@ -187,10 +187,10 @@ def _copy(source: Catalog, target: Catalog, check: Check, progress: Progress) ->
     """Copy all, one process at a time.
 
     Args:
-        source: What to copy.
-        target: Where to.
-        check: Refuses a target that must not be written over; called at the start, and again where
-            nobody else can change the target any more.
+        source: The registry to copy.
+        target: The copy.
+        check: Refuses a target that must not be written over; called at the start, and again when
+            no other process can change the target any more.
         progress: As for `back_up`.
     """
     check()
@@ -203,7 +203,7 @@ def _copy(source: Catalog, target: Catalog, check: Check, progress: Progress) ->
 
 def _copy_alone(source: Catalog, target: Catalog, check: Check, progress: Progress) -> Copied:
     copy = target.home / SCRATCH_NAME / DATABASE_NAME
-    # A backup on a disk that can only be read needs no lock, and could not have one.
+    # A backup on a read-only disk needs no lock, and could not have one.
     writable = os.access(source.home, os.W_OK)
     try:
         with collection_lock(source) if writable else nullcontext():
@@ -219,7 +219,7 @@ def _copy_alone(source: Catalog, target: Catalog, check: Check, progress: Progre
         _install(copy, target, check)
         complete_rows(target.store)  # of a backup that an older hubkit made
         complete_commits(target.store)
-        # Last, as they can be written again from the rows, and rows must not be older than they.
+        # Last: they can be written again from the rows, and must not be newer than the rows.
         with target.database.read() as connection:
             missing = target.log.missing_records(connection)
             target.log.write_records(connection, missing)
@@ -234,7 +234,7 @@ def _copy_alone(source: Catalog, target: Catalog, check: Check, progress: Progre
 
 
 def _require_same_records(rows: Database, target: Catalog) -> None:
-    """Refuse to write over records that a registry which lost its database can be made of."""
+    """Refuse to write over records from which a lost database can be made again."""
     records = target.log.records
     with rows.read() as connection:
         for entry in target.log.entries(connection):
@@ -258,13 +258,13 @@ def _is_damaged(record: bytes) -> bool:
 
 
 def _install(copy: Path, target: Catalog, check: Check) -> None:
-    """Make a copy of a database the one of a registry: all of it, or nothing."""
+    """Replace the database of a registry by a copy: all of it, or nothing."""
     backend = target.database.backend
     if not isinstance(backend, Sqlite):
         target.database.upgrade()
         rows = Database(copy)
         with rows.read() as source, target.database.write() as connection:
-            target.log.lock(connection)  # so that nobody publishes after this is read
+            target.log.lock(connection)  # so that no process publishes after this is read
             if not is_empty(connection):
                 raise _taken(backend.label)
             copy_rows(source, connection)
@@ -302,7 +302,7 @@ def _copy_blobs(
 
 
 def _opened(source: BlobStore, digest: str, size: int | None, label: str) -> BinaryIO:
-    """Open a blob; if it has a size, whoever reads it must check the digest.
+    """Open a blob; if `size` is given, the reader must check the digest.
 
     Raises:
         CorruptBlobError: It is damaged, or cannot be read while others can.

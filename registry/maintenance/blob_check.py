@@ -1,4 +1,4 @@
-"""Whether every blob that a version refers to is there, and what it should be."""
+"""Whether every blob that a version refers to is there and intact."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ from registry.storage.files import CHUNK, FileInfo
 _BATCH = 100
 _THREADS = 2
 
-# What concerns one file; anything else, such as a server that is not there, concerns all of them.
+# Errors of one file; any other, such as an unreachable server, concerns all files.
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """What was found of one blob: whether it is sound, and if not, what it is, in words."""
+    """The result for one blob: whether it is sound, and else a description."""
 
     sound: bool
     found: str
@@ -33,7 +33,7 @@ class _Looked:
 def check_blobs(
     catalog: Catalog, full: bool, repair: bool, progress: Callable[[float], None]
 ) -> Iterator[tuple[Finding | None, int]]:
-    """Yield for each blob what is wrong with it, or None, and how many bytes were hashed.
+    """Yield for each blob a finding, or None if it is sound, and the bytes that were hashed.
 
     Raises:
         StorageError: The storage cannot be reached, or, with `repair`, not written.
@@ -43,7 +43,7 @@ def check_blobs(
     with ThreadPoolExecutor(_THREADS) as pool:
         while batch := list(islice(expected, _BATCH)):
             progress(int(batch[0][0][:4], 16) / 0x10000)
-            # Threads hash large files side by side; to a small one, they would cost more.
+            # Threads hash large files in parallel; for small ones, they would cost more.
             beside = {
                 digest: pool.submit(look, catalog, digest, size)
                 for digest, size in batch
@@ -60,7 +60,7 @@ def check_blobs(
 
 
 def _measure(catalog: Catalog, digest: str, size: int | None) -> _Looked:
-    if size is None:  # a manifest: small, and no row tells its size
+    if size is None:  # a manifest is small, and no row has its size
         return replace(_hash(catalog, digest, size), hashed=0)
     try:
         there = catalog.blobs.ensure_in_place(digest)
@@ -82,7 +82,7 @@ def _hash(catalog: Catalog, digest: str, size: int | None) -> _Looked:
 
 
 def concerns_one_file(error: StorageError) -> bool:
-    """Whether other files may well be read."""
+    """Whether other files can probably be read."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in _OF_ONE_FILE
 
@@ -108,11 +108,11 @@ def _finding(
         return Finding(f"{text} See who owns it and its permissions, and the disk's health.")
     if repair:
         damage = heal_blob(catalog.store, digest, size, named)
-        if damage is None:  # mended by another process meanwhile, which may have read it, too
+        if damage is None:  # another process mended it meanwhile
             return None
         return Finding(str(damage), "damaged" if damage.origin is None else "repaired")
     return Finding(
-        f"{text} If it was pulled, it can be fetched again from there; if not, publish or pull the "
-        "same adapter again, or restore a backup.",
+        f"{text} If it was pulled, it can be fetched again from its origin; if not, publish or "
+        "pull the same adapter again, or restore a backup.",
         about=DamagedBlobError,
     )

@@ -1,12 +1,12 @@
-"""One file with a version and all it is made of, for machines that no network joins.
+"""One file with a version and all its parents, for machines without a network.
 
 A bundle is a tar archive of regular files, which `tar tvf` lists:
 
-    hubkit-bundle.json          which versions, each after its parents
+    hubkit-bundle.json          the versions, each after its parents
     blobs/<sha256> ...          each version's manifest, then its files by path; every blob once
 
-It is read as a stream and nothing is taken from it on trust: names and order follow from what was
-read before, sizes and digests are checked while the bytes are stored, and no path in it is used.
+It is read as a stream, and nothing in it is trusted: names and order follow from the parts before,
+sizes and digests are checked while the bytes are stored, and no path in it is used.
 """
 
 import io
@@ -41,7 +41,7 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 class _Packed(BaseModel):
-    """A version in a bundle: what its manifest does not say."""
+    """The facts of a version that its manifest does not have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,16 +65,16 @@ class Index(BaseModel):
 
 
 def export_bundle(catalog: Catalog, ref: AdapterRef, target: BinaryIO) -> Version:
-    """Write a version, and first all it is made of, to a stream; return the version.
+    """Write a version to a stream, after all its parents; return the version.
 
     Args:
-        catalog: Where it is.
-        ref: Which version.
-        target: Where to write the bundle; if this raises, what was written is of no use.
+        catalog: The registry.
+        ref: The version.
+        target: The stream; after an error, its content is of no use.
 
     Raises:
         NotFoundError: As `Catalog.resolve`.
-        ParentNotFoundError: A version that it is made of is not in this registry.
+        ParentNotFoundError: A parent is not in this registry.
         CorruptBlobError: Stored bytes are missing, truncated or altered.
         OSError: `target` cannot be written.
     """
@@ -95,7 +95,7 @@ def export_bundle(catalog: Catalog, ref: AdapterRef, target: BinaryIO) -> Versio
             if info.sha256 not in written:
                 written.add(info.sha256)
                 label = f"{version.ref}: {path}"
-                # Checked before a byte is out, as a stream cannot be taken back.
+                # Checked before a byte is written, since a stream cannot be taken back.
                 verify = partial(verify_blob, catalog.blobs, info, label=label)
                 healing(catalog.store, version, verify)
                 with catalog.blobs.open(info.sha256, label=label) as stream:
@@ -106,20 +106,20 @@ def export_bundle(catalog: Catalog, ref: AdapterRef, target: BinaryIO) -> Versio
 
 
 def import_bundle(catalog: Catalog, source: BinaryIO) -> list[Version]:
-    """Publish the versions in a bundle, and return them: parents first, what was exported last.
+    """Publish the versions in a bundle, and return them: parents first, the exported one last.
 
-    Names, numbers, authors and dates stay. Each version is there whole or not at all; a rerun
-    goes on where the first one stopped.
+    Names, numbers, authors and dates stay. Each version is there whole or not at all; a second call
+    continues where the first one stopped.
 
     Args:
-        catalog: Gets the versions.
+        catalog: The registry that gets the versions.
         source: The bundle; read once from its start.
 
     Raises:
-        BundleError: It is no bundle, or cut off, or holds something else than it says.
+        BundleError: It is not a bundle, is cut off, or differs from its index.
         ManifestError: A manifest in it is malformed.
         ParentNotFoundError: It lacks a parent, and so does this registry.
-        ConflictError: A name and number hold other content here.
+        ConflictError: A name and number have other content here.
         CorruptBlobError: Bytes are not those that a manifest lists.
         StorageError: The disk is full or not writable.
     """
@@ -159,7 +159,7 @@ def _pack(version: Version, measured: tuple[Measurement, ...]) -> _Packed:
 def _publish(catalog: Catalog, ref: AdapterRef, manifest: Manifest, packed: _Packed) -> Version:
     there = catalog.find_digest(packed.digest)
     if there is not None and there.ref.folded == ref.folded and there.number == ref.version:
-        return there  # as after a first import that broke off: its bytes were checked just now
+        return there  # as after an interrupted import: its bytes were checked just now
     publication = Publication(
         author=packed.author,
         message=packed.message,
@@ -181,7 +181,7 @@ def read_index(source: BinaryIO) -> Index:
     """Read the first file of a bundle.
 
     Raises:
-        BundleError: It is not what a bundle starts with.
+        BundleError: It is not the start of a bundle.
     """
     with open_member(source, INDEX_NAME) as member:
         content = member.read(MAX_INDEX_BYTES + 1)
@@ -237,10 +237,10 @@ def _write_member(target: BinaryIO, name: str, size: int, stream: BinaryIO) -> N
 
 
 class Member(io.RawIOBase):
-    """The bytes of one file in a bundle, which end where the file does."""
+    """The bytes of one file in a bundle."""
 
     def __init__(self, source: BinaryIO, name: str, size: int) -> None:
-        """Start where the source is."""
+        """Start at the current place of the source."""
         self._source, self._name, self._left = source, name, size
         self._padding = -size % _BLOCK
 
@@ -283,7 +283,7 @@ def open_member(source: BinaryIO, name: str, size: int | None = None) -> Member:
     try:
         found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
-        problem = "it is cut off" if len(header) < _BLOCK else "it is no tar archive"
+        problem = "it is cut off" if len(header) < _BLOCK else "it is not a tar archive"
         raise _broken(f"{problem} where {name} should start") from error
     if found.name != name or not found.isreg() or found.size < 0:
         raise _broken(f"expected the file {name}, found {found.name!a}")
@@ -294,6 +294,6 @@ def open_member(source: BinaryIO, name: str, size: int | None = None) -> Member:
 
 def _broken(problem: str) -> BundleError:
     return BundleError(
-        f"This is no bundle that hubkit wrote, or it was damaged on the way: {problem}. "
+        f"hubkit did not write this bundle, or it was damaged on the way: {problem}. "
         "Export it again and compare the two files."
     )

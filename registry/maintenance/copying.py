@@ -20,7 +20,7 @@ _BATCH = 1000
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether a database with hubkit's tables holds nothing, and never did."""
+    """Whether a database with hubkit's tables is empty, and always was."""
     return not connection.scalar(select(LOG_HEAD.c.sequence)) and not connection.scalar(
         select(func.count()).select_from(select(REPOSITORIES.c.id).limit(1).subquery())
     )
@@ -29,25 +29,25 @@ def is_empty(connection: Connection) -> bool:
 def copy_rows(
     source: Connection, target: Connection, *, progress: Callable[[float], None] = lambda done: None
 ) -> None:
-    """Copy every row, under its id, to an empty database, and index what is found by text.
+    """Copy every row with its id to an empty database, and make the search index.
 
     Args:
         source: A transaction that sees one unchanging state.
         target: A transaction in a database of the same migration, for which `is_empty` holds.
-        progress: Told now and then which part, from 0 to 1, is done.
+        progress: Called now and then with the part that is done, from 0 to 1.
     """
     tables = METADATA.sorted_tables
     for number, current in enumerate(tables):
         progress(number / (len(tables) + 1))
-        target.execute(delete(current))  # a migration may have put the log's head there
-        # By its key, as a revision refers to an earlier one.
+        target.execute(delete(current))  # a migration may have written the log's head
+        # By key: a revision refers to an earlier one.
         statement = select(current).order_by(*current.primary_key)
         rows = source.execute(statement, execution_options={"yield_per": _BATCH})
         for batch in rows.mappings().partitions():
             target.execute(insert(current), [dict(row) for row in batch])
     _copy_texts(source, target)
     if target.dialect.name == "postgresql":
-        _go_on_counting(target)
+        _move_counters(target)
     progress(1.0)
 
 
@@ -65,8 +65,8 @@ def _copy_texts(source: Connection, target: Connection) -> None:
         last = batch[-1][0]
 
 
-def _go_on_counting(target: Connection) -> None:
-    """Let the next id be beyond those that were copied."""
+def _move_counters(target: Connection) -> None:
+    """Set the counters of ids beyond the copied ones."""
     counted = [one for one in METADATA.sorted_tables if one.autoincrement_column is not None]
     for name in (table.name for table in counted):
         target.execute(
@@ -80,12 +80,12 @@ def _go_on_counting(target: Connection) -> None:
 def snapshot(
     database: Database, target: Path, *, progress: Callable[[float], None] = lambda done: None
 ) -> None:
-    """Write a database, as it is at this moment, to a new SQLite file.
+    """Write a database, as it is now, to a new SQLite file.
 
     Args:
-        database: What to copy, on SQLite or PostgreSQL.
+        database: The database, on SQLite or PostgreSQL.
         target: The file to make or replace; it needs no other beside it.
-        progress: Told now and then which part, from 0 to 1, is done.
+        progress: Called now and then with the part that is done, from 0 to 1.
 
     Raises:
         DatabaseError: `database` cannot be read.

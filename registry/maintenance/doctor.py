@@ -1,4 +1,4 @@
-"""A look at the machine and the programs that a registry rests on, before the registry itself.
+"""Checks of the machine and the programs that a registry needs.
 
 Changes nothing but a scratch file, which it removes.
 """
@@ -41,10 +41,10 @@ _LOW_SPACE, _NO_SPACE = 5_000_000_000, 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: What.
+        name: What was checked.
         state: ``ok``; ``note`` if there is something to know; ``problem`` if hubkit cannot work.
         text: What was found, and what follows.
         about: The class of error that has the same cure; a command line looks the cure up by it.
@@ -58,10 +58,10 @@ class Check:
 
 
 def examine(catalog: Catalog) -> list[Check]:
-    """Look at everything that a registry rests on; the registry need not exist yet.
+    """Check everything that a registry needs; the registry need not exist yet.
 
     Args:
-        catalog: What `registry.home.find_catalog` returned, which touches nothing.
+        catalog: The result of `registry.home.find_catalog`, which touches nothing.
     """
     home = catalog.home
     checks = [_programs(), _sqlite(), *_folder(home)]
@@ -89,8 +89,8 @@ def _sqlite() -> Check:
         "sqlite",
         "note",
         f"{found} has the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6): programs that use "
-        "one database at once can corrupt it. hubkit keeps clear of it, so there is nothing to "
-        "do; but open hubkit.db with another program only while no hubkit runs.",
+        "one database at once can corrupt it. hubkit avoids it, so there is nothing to do; but "
+        "open hubkit.db with another program only while no hubkit runs.",
     )
 
 
@@ -101,7 +101,7 @@ def _folder(home: Path) -> Iterator[Check]:
         yield Check("folder", "problem", str(error))
         return
     if not home.exists():
-        yield Check("folder", "note", f"{home} is not there; it is made when it is first needed.")
+        yield Check("folder", "note", f"{home} does not exist; it is made when it is first needed.")
         return
     state = home.stat()
     link = f" (a link to {home.resolve()})" if home.is_symlink() else ""
@@ -136,10 +136,10 @@ def _file_system(home: Path) -> Check:
             "file system",
             "note",
             f"{kind}, which machines share. SQLite's write-ahead log is not safe there, so hubkit "
-            "uses a rollback journal, which is slower; locks must work. If several machines "
+            "uses a rollback journal, which is slower. File locks must work. If several machines "
             "publish, keep the database in PostgreSQL.",
         )
-    return Check("file system", "ok", f"{kind or 'of a kind this system does not tell'}.")
+    return Check("file system", "ok", f"{kind or 'of a kind that this system does not name'}.")
 
 
 def _space(home: Path) -> Check:
@@ -173,7 +173,7 @@ def _fsync(home: Path) -> Check:
 
 def _storage(catalog: Catalog) -> Check:
     try:
-        catalog.blobs.size(START)  # of which there is no blob
+        catalog.blobs.size(START)  # no blob has this digest
     except StorageError as error:
         return Check("storage", "problem", str(error))
     return Check("storage", "ok", f"{catalog.blobs.location()} can be read.")
@@ -219,14 +219,14 @@ def _no_database(catalog: Catalog) -> Check:
 
 
 def _leftovers(home: Path) -> Check:
-    """What garbage collection removes in time."""
+    """Files that garbage collection will remove."""
     parts = []
     if scratch := len([*(home / SCRATCH_NAME).glob(".*.tmp")]):
         parts.append(f"{_files(scratch)} {'was' if scratch == 1 else 'were'} never finished.")
     if runs := abandoned_runs(home):
         count = "1 training run" if len(runs) == 1 else f"{len(runs)} training runs"
         parts.append(
-            f"{count} broke off, in {home / RUNS_NAME}: the same training goes on from there, for "
+            f"{count} broke off, in {home / RUNS_NAME}: the same training resumes from there, for "
             f"{RUN_GRACE.days} days."
         )
     return Check("leftovers", "note" if parts else "ok", " ".join(parts) or "None.")

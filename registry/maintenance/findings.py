@@ -1,4 +1,4 @@
-"""What a check of a registry finds."""
+"""The findings of a check of a registry."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ State = Literal["damaged", "repaired", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be.
+    """A problem, or something that could be better.
 
     Attributes:
         text: What was expected, what was found, and what was done.

@@ -1,7 +1,7 @@
-"""The check of a registry: what should be there against what is, and what can be mended.
+"""The check of a registry, and its repair.
 
-Nothing is deleted on doubt: damaged bytes are set aside, and what only a person can decide is named
-and left alone.
+Nothing is deleted in doubt: damaged bytes are set aside, and problems that only a person can decide
+are reported and left alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,12 +36,12 @@ from registry.tables.text_index import is_index_sound, make_index_anew
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        blobs: How many blobs that versions refer to were looked at.
+        blobs: How many blobs that versions refer to were checked.
         bytes: How many bytes were hashed; none unless the check was full.
-        findings: In the order found.
+        findings: The findings, in the order found.
     """
 
     blobs: int
@@ -50,7 +50,7 @@ class Report:
 
     @property
     def status(self) -> int:
-        """0 if all is sound, 1 if all that was not is mended, 2 if something is damaged."""
+        """0 if all is sound, 1 if all damage was repaired, 2 if something is damaged."""
         states = {finding.state for finding in self.findings}
         return 2 if "damaged" in states else 1 if "repaired" in states else 0
 
@@ -79,7 +79,7 @@ def check_registry(
     """
     with catalog.database.read() as connection:
         broken = structure_problems(connection, full=full)
-    if broken:  # what such a database says about the rest is worth nothing
+    if broken:  # other checks of such a database would mean nothing
         text = f"{catalog.database.backend.label} is damaged: {'; '.join(broken)}."
         return Report(0, 0, (Finding(text, about=DamagedDatabaseError),))
     behind = find_behind(catalog)
@@ -101,7 +101,7 @@ def _check_rows(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator
     yield from _check_index(catalog, repair)
     of_log = [*_check_log(catalog, repair, is_up_to_date)]
     yield from of_log
-    # What the log of an older database does not tell of, the records do.
+    # The log of an older database lacks entries that the records have.
     if is_up_to_date and not any(finding.state == "damaged" for finding in of_log):
         yield from check_accounts(catalog, repair)
         yield from check_adapters(catalog, repair)
@@ -114,12 +114,12 @@ def _check_rows(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator
 
 
 def _check_index(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    # SQLite compares its index with what it indexes only where it might write.
+    # SQLite compares its index with the rows only in a transaction that may write.
     with suppress(StorageError):
         with catalog.database.write() as connection:
             if is_index_sound(connection):
                 return
-        text = "The search index does not hold what it should: searches miss adapters, or fail."
+        text = "The search index is wrong: searches miss adapters, or fail."
         if repair:
             with catalog.database.write() as connection:
                 make_index_anew(connection)
@@ -147,12 +147,12 @@ def _check_log(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator[
         )
     for problem in chain.problems:
         yield Finding(
-            f"{problem} Somebody altered the log; no adapter is harmed by that. What each entry "
-            f"said is in {place}.",
+            f"{problem} The log was altered; no adapter is harmed by that. The original entries "
+            f"are in {place}.",
             about=AlteredLogError,
         )
     for text in chain.lost:
-        yield Finding(f"{text} Nothing that is left tells what it was.", "note")
+        yield Finding(f"{text} Nothing else has its content.", "note")
     if missing and repair:
         with catalog.database.write() as connection:
             catalog.log.write_records(connection, missing)
@@ -161,7 +161,7 @@ def _check_log(catalog: Catalog, repair: bool, is_up_to_date: bool) -> Iterator[
         )
     elif missing:
         yield Finding(
-            f"{len(missing)} entries of the log have no file in {place}, or another, the first of "
-            f"them entry {missing[0]}.",
+            f"{len(missing)} entries of the log have no file in {place}, or a wrong one. The first "
+            f"of them is entry {missing[0]}.",
             about=AlteredRowsError,
         )

@@ -1,20 +1,20 @@
-"""Garbage collection: removes what nothing refers to, while others go on publishing.
+"""Garbage collection: removes bytes that nothing refers to, while others publish.
 
-A blob that nothing refers to may belong to a publish under way, so it goes in steps. First it is
-condemned, if it is older than the grace period. A later collection, again a grace period after,
-moves it to the trash, if still nothing refers to it: whoever reads it from then on brings it
-back. Then a write transaction asks once more about all that is in the trash. What something refers
-to goes back to its place; the rest is removed for good, after the commit.
+A blob that nothing refers to may belong to a publish under way, so it is removed in steps. First it
+is condemned, if it is older than the grace period. After another grace period, a later collection
+moves it to the trash, if still nothing refers to it; reading it brings it back. Then a write
+transaction checks each blob in the trash again. A blob that something refers to goes back to its
+place; the others are removed after the commit.
 
-Publishing ends in a write transaction, too, in which it takes back what was condemned and makes
-sure of every blob. So of the two transactions one comes first, and the other sees what it did. A
-lock that is lost, with the connection to a server or by a kill, harms nothing: moving to the trash
-needs none, and what is removed was asked about in a transaction that is known to have ended well.
-What is in the trash then is left to the next collection. No two collections give a blob the same
-name there, so none removes what another one moved.
+Publishing also ends in a write transaction. It takes its blobs off the list of condemned ones, and
+checks that each is there. The two transactions cannot overlap: the later one sees what the earlier
+did. A lost lock does no harm. Moving a blob to the trash needs no lock, and a blob is removed only
+after the transaction that checked it has committed. If that fails, the next collection empties the
+trash. No two collections give a blob the same name there, so none removes what another moved.
 
-Blobs are looked through by the first two digits of their digests, so that a registry of any size
-takes little memory, and decided on in small batches with a pause after each, so that nobody waits.
+Blobs are listed by the first two digits of their digests, so that a registry of any size takes
+little memory. They are decided on in small batches with a pause after each, so that no process
+waits for long.
 """
 
 import re
@@ -39,7 +39,7 @@ from registry.catalog.cache import (
 )
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError
-from registry.history.deleting import let_go
+from registry.history.deleting import remove_unneeded
 from registry.maintenance.checks.adapters import missing_versions
 from registry.maintenance.checks.histories import missing_commits
 from registry.maintenance.checks.rows import without_files
@@ -59,10 +59,10 @@ from registry.tables.references import (
 )
 
 GRACE = timedelta(hours=24)
-"""How long a blob is left alone that nothing refers to: longer than any publish takes."""
+"""How long a blob is kept that nothing refers to: longer than any publish takes."""
 
 RUN_GRACE = timedelta(days=14)
-"""How long the checkpoints of a training that broke off are kept, so that it can go on."""
+"""How long the checkpoints of an interrupted training are kept, so that it can resume."""
 
 LOCK_NAME = "gc.lock"
 """The lock in the registry's folder that keeps others from collecting garbage."""
@@ -70,10 +70,10 @@ LOCK_NAME = "gc.lock"
 _PREFIX = re.compile("[0-9a-f]{2}")
 
 _BATCH = 200
-"""Blobs decided on in one write transaction: few, so that no publisher waits for long."""
+"""Blobs of one write transaction: few, so that no publisher waits for long."""
 
 _PAUSE = 0.01
-"""Seconds between two such transactions: longer than a waiting writer sleeps between asking."""
+"""Seconds between two such transactions: longer than a waiting writer sleeps between tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Collection:
         condemned_bytes: How many bytes those hold.
         leftovers: How many files and folders of processes that were killed were removed, and
             folders written out for loading whose version is gone.
-        runs: How many training runs that broke off were removed.
+        runs: How many interrupted training runs were removed.
     """
 
     removed: int = 0
@@ -105,13 +105,13 @@ def collect_garbage(
     grace: timedelta = GRACE,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Collection:
-    """Remove blobs that nothing has referred to for long, and what killed processes left.
+    """Remove blobs that nothing has referred to for long, and leftovers of killed processes.
 
     Args:
-        catalog: Whose garbage.
-        dry_run: Whether to change nothing and only say what would go.
-        grace: How old an unreferenced blob must be to be condemned, and how long condemned to go.
-        progress: Told now and then which part, from 0 to 1, of the blobs was looked at.
+        catalog: The registry.
+        dry_run: Whether to change nothing and only say what would be removed.
+        grace: How old an unreferenced blob must be to be condemned, and how long it then stays.
+        progress: Called now and then with the part of the blobs that is done, from 0 to 1.
 
     Raises:
         StorageError: A file cannot be moved or removed.
@@ -125,16 +125,18 @@ def collect_garbage(
         before = now - grace
         if not dry_run:
             with _turn(catalog, dry_run) as connection:
-                catalog.log.lock(connection)  # so that nobody writes after this is read
-                catalog.log.require_own_records(connection)  # what others tell of is no garbage
-            let_go(catalog.store)
+                catalog.log.lock(connection)  # so that no process writes after this is read
+                catalog.log.require_own_records(
+                    connection
+                )  # bytes of another registry are not garbage
+            remove_unneeded(catalog.store)
         with _turn(catalog, dry_run) as connection:
             doomed = condemned_prefixes(connection, before=before)
         _require_rows(catalog)
         if doomed:
             _require_files(catalog)
         if not dry_run:
-            _empty_trash(catalog, before)  # of a collection that was interrupted
+            _empty_trash(catalog, before)  # of an interrupted collection
         there = {prefix for prefix in catalog.blobs.prefixes() if _PREFIX.fullmatch(prefix)}
         for span, found in _spans(catalog, there, doomed, progress):
             is_doomed = any(span[0][:2] <= prefix <= span[1][:2] for prefix in doomed)
@@ -163,9 +165,9 @@ def collect_garbage(
 def _spans(
     catalog: Catalog, there: set[str], doomed: set[str], progress: Callable[[float], None]
 ) -> Iterator[tuple[tuple[str, str], dict[str, Stored]]]:
-    """Yield spans of digests, from the first to the last, and the blobs there that nothing knows.
+    """Yield spans of digests, from the first to the last, and their blobs that nothing refers to.
 
-    A span has a batch of such blobs or more, but for the last one: each batch waits for its turn.
+    Each span but the last has a batch of such blobs or more: each batch waits for its turn.
     """
     prefixes = sorted(there | doomed)
     first, found = "", dict[str, Stored]()
@@ -226,21 +228,21 @@ def _sweep(
 
 
 def _empty_trash(catalog: Catalog, before: datetime) -> set[str]:
-    """Remove what is in the trash, but bring back what a version refers to; return what went."""
+    """Empty the trash, but bring back blobs that something refers to; return the removed ones."""
     trash, removed = catalog.blobs.trash(), set[str]()
     names = sorted(trash)
     for start in range(0, len(names), _BATCH):
         batch = names[start : start + _BATCH]
         with _turn(catalog, dry_run=False) as connection:
-            catalog.log.lock(connection)  # held, too, by whoever is about to end a publish
+            catalog.log.lock(connection)  # held, too, by each process that ends a publish
             digests = {trash[name].digest for name in batch}
             wanted = referenced(connection, digests)
             for digest in sorted(wanted):
                 catalog.blobs.ensure_in_place(digest)
             spare(connection, digests - wanted)
-        # The lock was held to the end: the transaction could not have ended well without it.
+        # The lock was held to the end: without it, the commit would have failed.
         gone = [name for name in batch if trash[name].digest not in wanted]
-        # Also old copies of what is in its place, which object storage keeps for a while.
+        # Also old copies of blobs that are in their place: object storage keeps them for a while.
         copies = [
             name
             for name in batch
@@ -254,7 +256,7 @@ def _empty_trash(catalog: Catalog, before: datetime) -> set[str]:
 
 
 def _condemn(catalog: Catalog, old: list[str], now: datetime, dry_run: bool) -> list[str]:
-    """Condemn those of some blobs that nothing refers to; return those that were not before."""
+    """Condemn the blobs that nothing refers to; return those that were not condemned before."""
     new: list[str] = []
     for start in range(0, len(old), _BATCH):
         batch = old[start : start + _BATCH]
@@ -295,7 +297,7 @@ def _clear_leftovers(catalog: Catalog, before: datetime, dry_run: bool) -> int:
 
 
 def _require_rows(catalog: Catalog) -> None:
-    """Refuse to go on if there are versions or commits whose rows are gone: they are no garbage."""
+    """Refuse to continue if versions or commits lost their rows: they are not garbage."""
     lost = next(chain(missing_versions(catalog), missing_commits(catalog)), None)
     if lost is not None:
         raise AlteredRowsError(
@@ -306,19 +308,19 @@ def _require_rows(catalog: Catalog) -> None:
 
 
 def _require_files(catalog: Catalog) -> None:
-    """Refuse to remove what a manifest or a list of files names, though no row refers to it."""
+    """Refuse to remove bytes that a manifest or a list of files names, but no row."""
     of_versions = (f"{version}: its manifest" for version in without_files(catalog))
     altered = next(chain(of_versions, without_tree_files(catalog)), None)
     if altered is not None:
         raise AlteredRowsError(
             f"{altered} names files that no row in the database refers to. Nothing was removed, "
-            "since their bytes may be among what nothing refers to.",
+            "since their bytes may be among those that nothing refers to.",
             altered,
         )
 
 
 def _clear_records(catalog: Catalog) -> None:
-    """Remove the records of changes that were never committed, when the log has gone on since."""
+    """Remove the records of changes that were never committed, if later ones were."""
     with catalog.database.read() as connection:
         head, _ = catalog.log.head(connection)
     for sequence, digest in catalog.log.records.pending():
@@ -327,7 +329,7 @@ def _clear_records(catalog: Catalog) -> None:
 
 
 def _clear_runs(home: Path, before: datetime, dry_run: bool) -> int:
-    """Remove the training runs that broke off before a time; return how many."""
+    """Remove the training runs that were interrupted before a time; return how many."""
     old = [folder for folder, written in abandoned_runs(home) if written < before]
     if dry_run:
         return len(old)

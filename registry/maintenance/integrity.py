@@ -1,4 +1,4 @@
-"""What the rows alone say about the state of a registry."""
+"""Checks of the rows alone."""
 
 import json
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def table_names() -> set[str]:
 
 
 def table_problems(connection: Connection) -> list[str]:
-    """Return which tables, columns and rows are missing that every command needs."""
+    """Return which tables, columns and rows are missing that all commands need."""
     inspector = inspect(connection)
     missing = table_names() - set(inspector.get_table_names())
     problems = [f"there is no table {name}" for name in sorted(missing)]
@@ -77,10 +77,10 @@ def table_problems(connection: Connection) -> list[str]:
 
 
 def structure_problems(connection: Connection, *, full: bool = False) -> list[str]:
-    """Return what `table_problems` does, and what SQLite says about its file.
+    """Return the problems of `table_problems`, and those that SQLite finds in its file.
 
-    A server looks after its files itself, and refuses rows that refer to nothing, and values of
-    another type.
+    A server checks its files itself, and refuses rows that refer to nothing, and values of another
+    type.
 
     Args:
         connection: A transaction in the database.
@@ -100,19 +100,19 @@ def structure_problems(connection: Connection, *, full: bool = False) -> list[st
 
 
 def _type_problems(connection: Connection) -> list[str]:
-    """Return which columns of a SQLite file hold what is not of their type; SQLite lets them."""
+    """Return the columns with values of a wrong type, which SQLite allows."""
     problems = []
     for table in METADATA.sorted_tables:
         row = connection.execute(_counts_of_misfits(table)).one()
         problems += [
-            f"{count} rows of {table.name} hold in {name} what is not of its type"
+            f"{count} rows of {table.name} have a value of the wrong type in {name}"
             for name, count in row._mapping.items()
             if count
         ]
     return problems
 
 
-@cache  # to write them takes longer than to run them over a small registry
+@cache  # to build them takes longer than to run them on a small registry
 def _counts_of_misfits(table: Table) -> Select[Any]:
     fitting = {column.name: or_(column.is_(None), _fits(column)) for column in table.columns}
     counts = (func.sum(case((fits, 0), else_=1)).label(name) for name, fits in fitting.items())
@@ -139,7 +139,7 @@ def _fits(column: Column[Any]) -> ColumnElement[bool]:
 def expected_blobs(database: Database) -> Iterator[tuple[str, int | None]]:
     """Yield the digests of all blobs that versions and commits refer to, in order, and their sizes.
 
-    The size of a manifest or of a list of files is not known here, and None. Others may write
+    The size of a manifest or of a list of files is None: no row has it. Other processes may write
     meanwhile: no transaction lasts longer than a page.
     """
     last = ""
@@ -157,8 +157,8 @@ def _page(connection: Connection, after: str) -> tuple[dict[str, int | None], bo
     end, complete = _LAST, True
     page: dict[str, int | None] = {}
     for digest, size in _REFERENCES:
-        # Only up to the end of those before: a file that all adapters share has a row for each, to
-        # be read once.
+        # Only up to the end of those before: a file that all adapters share has a row for each, and
+        # is read once.
         rows = connection.execute(
             select(digest, size)
             .where(digest > after, digest <= end)
@@ -229,13 +229,13 @@ def before() -> ScalarSelect[int]:
 def unlogged_ids(connection: Connection, trails: Trails) -> list[int]:
     """Return the revisions whose publication is not in the log, oldest first.
 
-    They were published before there was a log, or inserted by another program.
+    They were published before the log existed, or inserted by another program.
 
     Args:
         connection: A transaction.
-        trails: What their repositories were called.
+        trails: The names of their repositories.
     """
-    told = {
+    logged = {
         (trails.now(folded), _digest(details))
         for folded, details in connection.execute(
             select(LOG.c.folded, LOG.c.details).where(LOG.c.action == "publish")
@@ -247,12 +247,12 @@ def unlogged_ids(connection: Connection, trails: Trails) -> list[int]:
         .where(REVISIONS.c.number.is_not(None))
         .order_by(REVISIONS.c.id)
     )
-    return [row.id for row in rows if (row.folded, row.manifest_digest) not in told]
+    return [row.id for row in rows if (row.folded, row.manifest_digest) not in logged]
 
 
 def _digest(details: str) -> str | None:
     try:
         found = json.loads(details).get("digest")
-    except (ValueError, AttributeError):  # which the check of the log tells of
+    except (ValueError, AttributeError):  # which the check of the log reports
         return None
     return found if isinstance(found, str) else None

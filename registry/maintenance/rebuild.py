@@ -1,17 +1,17 @@
 """Make the database again from the blobs and the records beside it.
 
-A manifest says what a version is, but not what it is called, which number it has and what was done
-with it since: the records say that, one for each entry of the log. Applying them in order gives the
-same rows; the names of deleted adapters stay taken, and no number is given twice. What was never in
-the log is not brought back. The one thing that may differ: a change that was interrupted at its
-last step, after its record and before its commit, is now there.
+A manifest describes a version, but lacks its name, its number and later changes: the records have
+these, one for each entry of the log. Applying them in order gives the same rows. The names of
+deleted adapters stay taken, and no number is used twice. Facts that were never in the log do not
+come back. One thing may differ: a change that was interrupted after its record and before its
+commit is now there.
 
-Every entry has the hash of the one before it, so a record is believed if the next one names it. A
-record that is damaged or missing is reported, and noted in the log; the others are applied.
+Every entry has the hash of the one before it, so a record counts if the next one names it. A
+damaged or missing record is reported, and noted in the log; the others are applied.
 
-A database that is sound, but older than the records (one out of a backup), is brought up to date. A
+A sound database that is older than the records, such as one from a backup, is brought up to date. A
 damaged one is kept: a SQLite file in the quarantine, tables on a server in a schema of their own.
-Nobody writes to it meanwhile, and whoever had it open finds the new one.
+No process writes to it meanwhile. Processes that had it open find the new one.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class Rebuilt:
 
     Attributes:
         entries: How many entries of the log were applied.
-        problems: A sentence for each that could not be.
+        problems: A sentence for each that could not be applied.
         lost: The first and last number of each span of entries whose records are damaged or gone.
         kept: Where the damaged database is now; None if there was none.
     """
@@ -70,11 +70,11 @@ def rebuild(catalog: Catalog, *, progress: Callable[[float], None] = lambda done
 
     Args:
         catalog: The registry; its database may be missing, damaged, or older than the records.
-        progress: Told now and then which part, from 0 to 1, is done.
+        progress: Called now and then with the part that is done, from 0 to 1.
 
     Raises:
         RegistryNotFoundError: There are no records.
-        AlteredLogError: The records do not go on where a sound database ends.
+        AlteredLogError: The records do not continue the log of a sound database.
         NewerDatabaseError: A newer hubkit has used the database.
         StorageError: The disk is full or not writable; the database is as it was.
     """
@@ -141,7 +141,7 @@ def _replace_file(catalog: Catalog, parts: list[str], progress: Callable[[float]
 
 
 def _parts(path: Path) -> list[str]:
-    """Return how the names of the files end that a SQLite database is of: itself and journals."""
+    """Return the endings of the files of a SQLite database: its own, and those of journals."""
     ends = ("-wal", "-journal", "")
     return [end for end in ends if path.with_name(path.name + end).exists()]
 
@@ -153,7 +153,7 @@ def _set_aside(catalog: Catalog, parts: list[str]) -> str | None:
     make_folders(kept.parent)
     for end in parts:
         move(path.with_name(path.name + end), kept.with_name(kept.name + end))
-    for end in ("-wal", "-journal", "-shm"):  # of the connection that keeps others out
+    for end in ("-wal", "-journal", "-shm"):  # of the connection that locks other processes out
         path.with_name(path.name + end).unlink(missing_ok=True)
     fsync_folder(kept.parent)
     return str(kept) if "" in parts else None
@@ -165,7 +165,7 @@ def _replace_tables(
     """Make new tables in place of the damaged ones, in one transaction."""
     from alembic import command
 
-    catalog.database.migration()  # refuses a database with somebody else's tables
+    catalog.database.migration()  # refuses a database with other tables
     with catalog.database.migrating() as connection:
         kept = server.set_aside(connection, table_names(), f"hubkit_damaged_{_now().lower()}")
         command.upgrade(alembic_config(connection), "head")
@@ -196,13 +196,13 @@ def _replay(
         with writing() as connection:
             there, _ = Log.head(connection)
             for entry in batch:
-                if entry.sequence <= there:  # whose change was under way when it was listed
+                if entry.sequence <= there:  # its change was under way when it was listed
                     continue
                 Log.insert(connection, entry)
                 replay.apply(connection, entry)
                 done += 1
     if records.lost:
-        with writing() as connection:  # no number is given twice, that of a lost entry neither
+        with writing() as connection:  # the number of a lost entry is not used again
             last = records.lost[-1][1]
             connection.execute(
                 update(LOG_HEAD).where(LOG_HEAD.c.sequence < last).values(sequence=last)
@@ -212,7 +212,7 @@ def _replay(
 
 
 def find_behind(catalog: Catalog) -> Finding | None:
-    """Return a finding if the records go on after the last entry of the log, else None.
+    """Return a finding if there are records after the last entry of the log, else None.
 
     Raises:
         DatabaseError: The database cannot be read.
@@ -222,18 +222,18 @@ def find_behind(catalog: Catalog) -> Finding | None:
     head, place = _head(catalog), records.location()
     while records.has(head + 1):
         found, head = head, _head(catalog)
-        if head == found:  # nobody writes meanwhile
+        if head == found:  # no process writes meanwhile
             return Finding(
                 f"{place} holds entries after {head}, but the log ends there: the database is "
-                "older than the records, or was taken back to before migration 0002.",
+                "older than the records, or was taken back to a state before migration 0002.",
                 about=OutdatedDatabaseError,
             )
     interrupted = [sequence for sequence, _ in records.pending() if sequence > head]
     if interrupted and _head(catalog) == head:
         return Finding(
-            f"{place} holds what may become entry {head + 1}: that change is under way, or was "
-            "interrupted at its last step. The next change takes its place, unless the database is "
-            "brought up to date from the records first.",
+            f"{place} holds a record of entry {head + 1}, which is not committed. Its change is "
+            "under way, or was interrupted at its last step. The next change replaces it, unless "
+            "the database is rebuilt from the records first.",
             "note",
         )
     return None

@@ -33,17 +33,17 @@ from registry.tables.record import Publication, record_version, reserve_number
 
 
 class Records:
-    """The entries in the records that can be believed, in order.
+    """The entries in the records that count, in order.
 
     Args:
-        records: Where they are.
-        known: The number of the last entry that the database has already.
+        records: The records.
+        known: The number of the last entry that the database has.
         head: The hash of that entry, which the next one names.
 
     Attributes:
         last: The highest number of a record.
-        problems: A sentence for each record that is missing or cannot be believed; complete after
-            one pass over the entries.
+        problems: A sentence for each record that is missing or does not count; complete after one
+            pass over the entries.
     """
 
     def __init__(self, records: RecordStore, known: int, head: str) -> None:
@@ -72,7 +72,7 @@ class Records:
         """Yield them.
 
         Raises:
-            AlteredLogError: The first one does not follow what the database has.
+            AlteredLogError: The first one does not follow the last entry of the database.
         """
         self.problems, self._lost = [], []
         here, then = self._following(self._known + 1), self._candidates(self._known + 2)
@@ -81,22 +81,23 @@ class Records:
             chosen = self._choose(number, here, then, after)
             if chosen is not None:
                 yield chosen
-            elif number <= self._settled:  # what was only put may be half-written, and is no loss
+            elif (
+                number <= self._settled
+            ):  # a record that was only put may be half-written: that is no loss
                 self._lost.append(number)
                 place = self._records.location(number)
                 found = (
-                    "another content than the entry after it says"
+                    "other content than the entry after it says"
                     if here
                     else ("no entry that can be read" if self._records.has(number) else "nothing")
                 )
                 self.problems.append(
-                    f"Entry {number} of the log is lost, and what it said: expected it in {place}, "
-                    f"found {found}."
+                    f"Entry {number} of the log is lost: expected it in {place}, found {found}."
                 )
             here, then = then, after
 
     def _following(self, number: int) -> list[Entry]:
-        """Return what may be the entry after the database's last one."""
+        """Return the candidates for the entry after the database's last one."""
         found = self._candidates(number)
         following = [entry for entry in found if entry.previous == self._head]
         if found and not following and number <= self._settled:
@@ -104,8 +105,8 @@ class Records:
             raise AlteredLogError(
                 f"{place} does not follow entry {number - 1} of the database: expected it to name "
                 f"{self._head[:12]}, found {found[0].previous[:12]}. Another registry keeps its "
-                "records there, or somebody altered it. Nothing was changed. Give each registry a "
-                "storage of its own, or move that file away to go on without it.",
+                "records there, or it was altered. Nothing was changed. Give each registry a "
+                "storage of its own, or move that file away to continue without it.",
                 place,
                 expected=self._head,
                 found=found[0].previous,
@@ -113,7 +114,7 @@ class Records:
         return following
 
     def _candidates(self, number: int) -> list[Entry]:
-        """Return what may be an entry: the settled record first, then what was only put."""
+        """Return the candidates for an entry: the settled record first, then those only put."""
         found: dict[str, Entry] = {}
         for digest in (None, *self._pending.get(number, ())):
             content = self._records.get(number, digest)
@@ -126,9 +127,9 @@ class Records:
     def _choose(
         self, number: int, here: list[Entry], then: list[Entry], after: list[Entry]
     ) -> Entry | None:
-        """Return the entry of a number, given those that may have it, the next one and that after.
+        """Return the entry of a number, given its candidates and those of the next two numbers.
 
-        The hash of an entry stands in the next one, and of the last in the name of what was put.
+        The hash of an entry is in the next one, and that of the last is in the name of its record.
         """
         claimed = {entry.previous for entry in then}
         named = self._pending.get(number, ())
@@ -137,7 +138,7 @@ class Records:
                 return entry
         if number >= self._settled and named:
             return next((entry for entry in here if entry.hash in named), None)
-        # The next one names another: it is believed if it is named itself, or the last.
+        # The next one names another entry: it counts if it is named itself, or is the last.
         later = {entry.previous for entry in after} | {*self._pending.get(number + 1, ())}
         if any(entry.hash in later for entry in then) or (then and not after):
             return None
@@ -148,30 +149,30 @@ class Replay:
     """Applies entries, and collects those that cannot be applied.
 
     Args:
-        store: Where the manifests are.
-        entries: All entries that there will be, to know which adapters are deleted later: the
-            bytes of those may be gone, and are not missed.
+        store: The registry, which has the manifests.
+        entries: All entries to come. They tell which adapters are deleted later: the bytes of those
+            may be missing.
     """
 
     def __init__(self, store: Store, entries: Iterable[Entry]) -> None:
-        """Look for deletions, and for what was called otherwise before."""
+        """Look for deletions and moves."""
         self._store = store
-        told = [entry for entry in entries if entry.action in ("delete", "move")]
-        self._trails = Trails(told)
+        changes = [entry for entry in entries if entry.action in ("delete", "move")]
+        self._trails = Trails(changes)
         self._deleted = {
             self._trails.now(folded_name(*about)): entry.sequence
-            for entry in told
+            for entry in changes
             if entry.action == "delete" and (about := subject(entry)) is not None
         }
         self.problems: list[str] = []
 
     def _is_gone(self, entry: Entry, kind: Kind, ref: AdapterRef) -> bool:
-        """Whether what an entry is about is deleted later."""
+        """Whether the repository of an entry is deleted later."""
         name = self._trails.now(folded_name(kind, ref))
         return self._deleted.get(name, 0) > entry.sequence
 
     def apply(self, connection: Connection, entry: Entry) -> None:
-        """Do what an entry says; what cannot be done becomes one of the `problems`."""
+        """Apply an entry; if that fails, add to the `problems`."""
         details = dict(entry.details)
         place = entry.name or str(details.get("repository", ""))
         try:
@@ -187,7 +188,7 @@ class Replay:
                 else:
                     self._apply(connection, entry, ref, details)
         except (HubkitError, KeyError, TypeError, ValueError) as error:
-            if not isinstance(error, NotFoundError):  # of what could not be published, and is told
+            if not isinstance(error, NotFoundError):  # its version is among the problems already
                 what = f"{entry.action} {place}".rstrip()
                 self.problems.append(f"Entry {entry.sequence} ({what}): {reason_of(error)}.")
 
@@ -217,7 +218,7 @@ class Replay:
     def _publish(
         self, connection: Connection, entry: Entry, ref: AdapterRef, details: dict[str, Any]
     ) -> None:
-        # Whatever becomes of it, its name and number are taken.
+        # In any case, its name and number are taken.
         created_at = datetime.fromisoformat(details["created_at"])
         reserve_number(connection, ref, details["number"], created_at)
         if self._is_gone(entry, "model", ref):
@@ -227,7 +228,10 @@ class Replay:
             manifest = self._store.manifest(named, details["digest"])
         except (CorruptBlobError, ManifestError) as error:
             self.problems.append(f"{named} cannot be brought back. {error}")
-            with suppress(HubkitError), connection.begin_nested():  # what follows its commit can
+            with (
+                suppress(HubkitError),
+                connection.begin_nested(),
+            ):  # later commits can be brought back
                 replay_history(self._store, connection, entry, "model", ref)
             return
         publication = Publication.from_log(details)
@@ -239,5 +243,5 @@ class Replay:
             except HubkitError as error:
                 self.problems.append(f"{named} is brought back without its commit. {error}")
         if not is_new and publication.origin is not None:
-            # Of a database that was taken back to before there were a log and origins.
+            # The database was taken back to a state from before the log and origins existed.
             set_origin(connection, revision, publication.origin)

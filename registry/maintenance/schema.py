@@ -14,17 +14,17 @@ from registry.tables.models import METADATA
 def downgrade(database: Database, target: str) -> None:
     """Take a database back to an earlier migration, in one transaction.
 
-    Data that only later migrations have columns for is lost: make a backup first.
+    Data in columns of later migrations is lost: make a backup first.
 
     Args:
-        database: Which one.
+        database: The database.
         target: The number of a migration, such as ``0002``.
 
     Raises:
         DatabaseError: There is no such migration, or it is not an earlier one.
         NewerDatabaseError: Only a newer hubkit knows the migration that the database is at.
     """
-    database.is_current()  # refuses what a newer hubkit has upgraded
+    database.is_current()  # refuses a database of a newer hubkit
     current, known = database.migration(), known_revisions()
     earlier = [number for number in known if current is not None and number < current]
     if target not in earlier:
@@ -42,7 +42,7 @@ def downgrade(database: Database, target: str) -> None:
 
 
 def differences(database: Database) -> list[str]:
-    """Return how the tables differ from those that this hubkit knows, a sentence each."""
+    """Return a sentence for each difference from the tables that this hubkit knows."""
     from alembic.autogenerate import produce_migrations, render_python_code
     from alembic.migration import MigrationContext
 

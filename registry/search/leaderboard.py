@@ -1,6 +1,6 @@
-"""Rank adapters by what was measured on one data set.
+"""Rank adapters by a metric on one data set.
 
-A data set is known by the digest of its rows, where there is one; others may be called the same.
+A data set is identified by the digest of its rows, if there is one: names are not unique.
 """
 
 import re
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _DIGITS = 12
 _WITH_DIGEST = re.compile(r"(.+)#([0-9a-f]{12,64}|)", re.DOTALL)
-"""The name of a data set, with digits of the digest of its rows; with none, it has no digest."""
+"""The name of a data set, with digits of the digest of its rows; none if it has no digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Rank:
 
     Attributes:
         version: The adapter.
-        metric: What it is ranked by.
-        measurement: The same as it was recorded; None for a metric that the version came with.
+        metric: The metric that it is ranked by.
+        measurement: The recorded measurement; None if the metric is in the manifest.
     """
 
     version: Version
@@ -58,8 +58,8 @@ class _Data:
     """One data set.
 
     Attributes:
-        names: What metrics call it.
-        digest: The first digits of the digest of its rows; None where they are not known.
+        names: Its names in metrics.
+        digest: The first digits of the digest of its rows; None if it is not known.
     """
 
     names: frozenset[str]
@@ -68,18 +68,18 @@ class _Data:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """The rows that a leaderboard is made from, as far as a reader may see them.
+    """The rows of a leaderboard that a reader may see.
 
     Attributes:
         connection: A transaction.
-        reader: Who asks; None for whoever has the registry.
+        reader: The reader; None for the owner of the registry.
     """
 
     connection: Connection
     reader: Reader | None
 
     def seen(self, table: Table) -> Sequence[ColumnElement[bool]]:
-        """Return the conditions on values of versions that whoever asks may know of."""
+        """Return the conditions on values of versions that the reader may see."""
         if self.reader is None:
             return ()
         listed = exists().where(
@@ -90,15 +90,15 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is ranked.
+    """The conditions of a leaderboard.
 
     Attributes:
-        data: What was measured on.
+        data: The data set.
         metric: The metric's name.
         higher_is_better: Which way it is better.
         split: The part of the data set; None: all.
         listed: Conditions on the listing of an adapter.
-        limit: At most so many.
+        limit: The most rows.
     """
 
     data: _Data
@@ -112,7 +112,7 @@ class _Question:
         self, connection: Connection, table: Table, *conditions: ColumnElement[bool]
     ) -> Sequence[Row[Any]]:
         """The best rows of a table of values that newest versions have."""
-        # Not a join, which would sort all adapters of the task to find the few best.
+        # Not a join: that would sort all adapters of the task to find the few best.
         newest = exists().where(LISTINGS.c.revision_id == table.c.revision_id, *self.listed)
         in_split = [] if self.split is None else [table.c.split == self.split]
         order = (table.c.value, table.c.revision_id)
@@ -137,21 +137,21 @@ def leaderboard(
 ) -> tuple[Rank, ...]:
     """Rank adapters by a metric on a data set, the best first; of each, the newest version.
 
-    What was recorded of a version on these rows counts before the metrics it came with, and of
-    several such measurements the newest.
+    A recorded measurement on these rows counts before the metrics of the manifest; of several
+    measurements, the newest counts.
 
     Args:
-        catalog: Where to look.
-        dataset: What they were measured on: its name, or its name with the digest of its rows,
-            ``reviews.csv#0123456789ab``, or with ``#`` alone, where no digest is known. The name is
-            enough where one data set has it.
+        catalog: The registry.
+        dataset: The data set: its name; its name with the digest of its rows, such as
+            ``reviews.csv#0123456789ab``; or its name with ``#``, if no digest is known. The name is
+            enough if only one data set has it.
         metric: The metric's name; default: of those on `dataset`, the first in the alphabet.
-        split: The part of the data set; default: all, so that an adapter may be there twice.
+        split: The part of the data set; default: all, so an adapter may occur twice.
         task: The exact task; default: any.
         base: As in `search`; default: any.
         limit: At most this many, from 1 to 1000.
-        reader: Who asks on a hub: what they may not read does not count, and its metrics and data
-            sets are not known. Default: whoever has the registry, who sees everything.
+        reader: The reader on a hub; adapters, metrics and data sets that they may not read do not
+            count. Default: the owner of the registry, who may read everything.
 
     Raises:
         InvalidNameError: `limit` is out of range, or a text cannot be stored.
@@ -185,7 +185,7 @@ def leaderboard(
 
 
 def name_exactly(dataset: str) -> str:
-    """Return the name of a data set, so that it stands for no other one of the same name."""
+    """Return the name of a data set in a form that no other of the same name has."""
     return dataset if _WITH_DIGEST.fullmatch(dataset) else f"{dataset}#"
 
 
@@ -193,7 +193,7 @@ _Found = tuple[int, Metric, Measurement | None]
 
 
 def _measured(connection: Connection, asked: _Question) -> list[_Found]:
-    """The best of what was recorded: of a version, what was measured last on these rows."""
+    """The best recorded measurements; for each version, the newest on these rows."""
     if asked.data.digest is None:
         return []
     newer = MEASUREMENTS.alias()
@@ -228,7 +228,7 @@ def _measured(connection: Connection, asked: _Question) -> list[_Found]:
 
 
 def _came_with(connection: Connection, asked: _Question) -> list[_Found]:
-    """The best metrics of versions of which nothing was recorded on these rows."""
+    """The best metrics of versions without recorded measurements on these rows."""
     conditions = [METRICS.c.dataset.in_(asked.data.names), METRICS.c.name == asked.metric]
     if asked.data.digest is not None:
         recorded = exists().where(
@@ -251,7 +251,7 @@ def _has_digest(digest: str, table: FromClause = MEASUREMENTS) -> ColumnElement[
 
 
 def _find_kind(view: _View, data: _Data, metric: str | None) -> tuple[str, bool] | None:
-    """The metric to rank by, and whether higher is better; None where it was not measured."""
+    """The metric to rank by, and whether higher is better; None if it was not measured."""
     statements = [
         select(METRICS.c.name, METRICS.c.higher_is_better).where(
             METRICS.c.dataset.in_(data.names), *view.seen(METRICS)
@@ -272,16 +272,16 @@ def _find_kind(view: _View, data: _Data, metric: str | None) -> tuple[str, bool]
 
 
 def _find_data(view: _View, dataset: str) -> _Data | None:
-    """The data set of a name, with or without the digest of its rows; None where there is none.
+    """The data set of a name, with or without the digest of its rows; None if there is none.
 
     Raises:
         AmbiguousDataSetError: Data sets with other rows have the same name.
     """
-    told = _WITH_DIGEST.fullmatch(dataset)
-    if told is not None and not told[2]:
-        return _Data(frozenset({told[1]}), None)
-    if told is not None:
-        return _with_digest(view, told[1], told[2])
+    parts = _WITH_DIGEST.fullmatch(dataset)
+    if parts is not None and not parts[2]:
+        return _Data(frozenset({parts[1]}), None)
+    if parts is not None:
+        return _with_digest(view, parts[1], parts[2])
     connection, of_metrics = view.connection, view.seen(METRICS)
     exact = select(METRICS.c.dataset).where(METRICS.c.dataset == dataset, *of_metrics).limit(1)
     # A range rather than LIKE, which SQLite answers without the index; digits end before g.
@@ -313,9 +313,9 @@ def _find_data(view: _View, dataset: str) -> _Data | None:
 
 
 def _with_digest(view: _View, name: str, digest: str) -> _Data:
-    """The data set with a digest, under all names by which something was recorded on it.
+    """The data set with a digest, under all names in its measurements.
 
-    No index finds the metrics that versions came with by the digest alone.
+    No index finds the metrics of manifests by the digest alone.
     """
     others = view.connection.scalars(
         select(MEASUREMENTS.c.dataset)

@@ -1,7 +1,6 @@
-"""What there is to look for on a hub: what many public adapters have in common.
+"""An overview of a hub: the most frequent facts of its public adapters.
 
-Found by going through all of them, which takes about a second for 100,000. So whoever shows it to
-people remembers it.
+It is computed from all of them, in about a second for 100,000, so callers keep it.
 """
 
 from collections import Counter
@@ -25,10 +24,10 @@ from registry.database.database import Database
 from registry.tables.models import HUB_LISTINGS, HUB_TAGS, LISTINGS, MEASUREMENTS, METRICS
 
 MOST = 1_000
-"""Base models, and values of each other kind, that are kept; the most frequent ones."""
+"""The most base models, and values of each other kind, that are kept."""
 
 MOST_BOARDS = 5_000
-"""Leaderboards that are kept; the longest ones."""
+"""The most leaderboards that are kept."""
 
 _BASE = "base_model:"
 _DIGITS = 12
@@ -41,7 +40,7 @@ class Base:
 
     Attributes:
         name: Its id.
-        repositories: How many are made for it.
+        repositories: The number of its repositories.
         task_types: The types of their tasks, the most frequent first.
     """
 
@@ -52,14 +51,14 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What public adapters can be ranked by.
+    """A leaderboard of public adapters.
 
     Attributes:
-        base: Their base model's id.
-        task: What they do; None where they do not say.
-        dataset: What they were measured on, as `leaderboard` takes it.
-        metric: What was measured.
-        adapters: How many of them were.
+        base: The id of their base model.
+        task: Their task; None if they have none.
+        dataset: The data set, as `leaderboard` takes it.
+        metric: The metric.
+        adapters: The number of the adapters.
     """
 
     base: str
@@ -71,7 +70,7 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What there is to look for; in each part, what is most frequent comes first.
+    """The parts of an overview; in each, the most frequent come first.
 
     Attributes:
         bases: The base models.
@@ -89,7 +88,7 @@ class Overview:
 
 
 def find_overview(database: Database) -> Overview:
-    """Return what public models have in common; each value is one that a listing finds them by."""
+    """Return the overview of public models; a listing finds them by each of its values."""
     with database.read() as connection:
         return Overview(
             bases=_bases(connection),
@@ -110,7 +109,7 @@ def _bases(connection: Connection) -> tuple[Base, ...]:
     counts: dict[str, Counter[str | None]] = {}
     for row in rows:
         counts.setdefault(row.tag.removeprefix(_BASE), Counter())[row.pipeline_tag] += row.times
-    # A base model is there once more with how it was made use of, such as adapter:bert.
+    # A base model also has a tag with its relation, such as adapter:bert.
     found = [
         Base(name, by_type.total(), _most_frequent(by_type))
         for name, by_type in counts.items()
@@ -155,7 +154,7 @@ def _boards(connection: Connection) -> tuple[Board, ...]:
 def _of_public(
     table: Table, dataset: ColumnElement[str], metric: ColumnElement[str]
 ) -> Select[*tuple[Any, ...]]:
-    """Select what was measured of the newest versions of public adapters."""
+    """Select the measurements of the newest versions of public adapters."""
     return (
         select(
             LISTINGS.c.base_model,

@@ -1,4 +1,4 @@
-"""The statements that find pages."""
+"""The statements for pages."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,15 +22,15 @@ from registry.tables.versions import VersionSelect
 Sort = Literal["date", "score", "downloads"]
 
 MOST_CANDIDATES = 5_000
-"""How many of the newest versions with the words a page looks through."""
+"""The most of the newest versions with the words that a page looks through."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Where a page ended.
+    """The end of a page.
 
     Attributes:
-        key: What the last adapter is sorted by; 0 if by date.
+        key: The value that the last adapter is sorted by; 0 if by date.
         number: The id of its newest revision.
     """
 
@@ -40,14 +40,14 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of a page.
+    """The conditions of a page.
 
     Attributes:
-        sort: What comes first.
-        after: Where the page before it ended; None for the first page.
-        words: What its texts must have; None if any will do.
-        tag: A tag that the versions must have; None if any will do.
-        conditions: What else must hold of the listings.
+        sort: The order.
+        after: The end of the page before; None for the first page.
+        words: Words that the texts must have; None for any.
+        tag: A tag that the versions must have; None for any.
+        conditions: Other conditions on the listings.
     """
 
     sort: Sort
@@ -58,12 +58,12 @@ class Asked:
 
     @property
     def is_only_text(self) -> bool:
-        """Whether words are all that adapters are chosen by."""
+        """Whether words are the only condition."""
         return self.words is not None and self.tag is None and not self.conditions
 
 
 def select_page(asked: Asked, limit: int) -> VersionSelect:
-    """Select the versions of a page, with the key it is sorted by after their columns."""
+    """Select the versions of a page; the key of the order follows their columns."""
     by_date = asked.sort == "date"
     if by_date and asked.words is not None and asked.is_only_text:
         page = _first_listed(_candidates(asked.words, asked.after), limit)
@@ -85,7 +85,7 @@ def select_page(asked: Asked, limit: int) -> VersionSelect:
 
 
 def last_candidate(connection: Connection, words: Words, after: End | None) -> int | None:
-    """Return the last one that a page by date looked through; None if there are no others."""
+    """Return the last candidate of a page by date; None if there are no more."""
     found = _candidates(words, after).subquery()
     count, lowest = connection.execute(
         select(func.count(), func.min(found.c.rowid)).select_from(found)
@@ -98,7 +98,7 @@ def _candidates(words: Words, after: End | None) -> VersionSelect:
 
 
 def _source(asked: Asked) -> tuple[FromClause, ColumnElement[int], list[ColumnElement[bool]]]:
-    """Return what to walk along, its column of revisions' ids, and conditions on it."""
+    """Return the table to walk along, its column of revisions' ids, and the conditions on it."""
     if asked.words is not None:
         after = asked.after if asked.sort == "date" else None
         found = _candidates(asked.words, after).subquery()
@@ -114,7 +114,7 @@ def _source(asked: Asked) -> tuple[FromClause, ColumnElement[int], list[ColumnEl
 
 
 def _first_listed(words: VersionSelect, limit: int) -> VersionSelect:
-    """Take candidates one by one until there are enough, however many more there would be."""
+    """Take candidates one by one until there are enough."""
     (rowid,) = words.selected_columns
     return (
         words.with_only_columns(rowid.label("revision_id"), literal(0).label("key"))

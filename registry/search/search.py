@@ -1,4 +1,4 @@
-"""Find adapters by what they do and what they are made for.
+"""Find adapters by their facts.
 
 A page is one walk along an index of the listings, from where the page before it ended. So a late
 page costs what the first one does, and a large registry costs what a small one does.
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 _SCORE = re.compile(r"-?(?:inf|[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[-+]?[0-9]{1,3})?)")
-"""As Python writes a float that is a number."""
+"""A float as Python writes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the adapters found.
+    """A page of results.
 
     Attributes:
-        items: The newest version of each adapter that is not yanked, in the order asked for.
+        items: The newest version of each adapter that is not yanked, in the order of the query.
         next: Pass it as `after` to get the following page; None on the last one.
     """
 
@@ -59,12 +59,12 @@ def search(
     limit: int = 50,
     after: str | None = None,
 ) -> Page:
-    """Find adapters whose newest version matches everything that is given.
+    """Find adapters whose newest version meets all conditions.
 
-    Costs at most four statements whatever the page, and the same for a late page as for the first.
+    It takes at most four statements, for a late page as for the first.
 
     Args:
-        catalog: Where to look.
+        catalog: The registry.
         text: Words that all occur in the name, task, base model, tags or description; the last
             one may be unfinished, unless a thousand versions have it as it is. Of the versions
             with these words, a page looks through the newest 5,000: by date, a page
@@ -79,7 +79,7 @@ def search(
         language: The exact language tag.
         license: The exact license.
         tag: One of the tags.
-        owner: Whose adapters, in any spelling that folds to the same name.
+        owner: The owner, in any spelling.
         max_size: At most this many bytes of files.
         metric: A bound, as `Threshold.parse` reads it.
         dataset: Only adapters measured on it; with `metric`, the bound must hold there.

@@ -1,4 +1,4 @@
-"""Who sends a request, and whether they may: asked before any handler runs."""
+"""Find the caller of a request, and check its rights, before any handler runs."""
 
 from base64 import b64decode
 from datetime import UTC, datetime
@@ -23,12 +23,12 @@ from registry.server.routes import Open, Route
 
 
 def admit(hub: Hub, ask: Asking, route: Route) -> None:
-    """Find out who asks, and require what the route needs.
+    """Find the caller, and require the right that the route needs.
 
     Raises:
-        SignInError: It needs a token, or has one that is not valid.
-        ForbiddenError: The token is not good for it.
-        RepositoryNotFoundError: There is no such repository for whoever asks.
+        SignInError: The request needs a token, or its token is not valid.
+        ForbiddenError: The token does not allow the request.
+        RepositoryNotFoundError: There is no such repository that the caller may see.
         MovedRepositoryError: It has another name.
         NotHostedError: The hub has no such account.
     """
@@ -44,13 +44,13 @@ def admit(hub: Hub, ask: Asking, route: Route) -> None:
 
 
 def _shown(ask: Asking, route: Route) -> str | None:
-    """Return the token that a request shows; None if it shows nothing.
+    """Return the token of a request; None if it has none.
 
-    A browser shows one as a password (RFC 7617), by itself and whatever page makes it ask. So that
-    is good for reading alone.
+    A browser sends the token as a password (RFC 7617) with every request, even one that another
+    site's page causes. Such a token may only read.
 
     Raises:
-        SignInError: It shows one so, and is not for reading.
+        SignInError: The token came as a password, and the request does more than read.
     """
     scheme, _, text = ask.headers.get("authorization", "").partition(" ")
     if not scheme:
@@ -60,7 +60,7 @@ def _shown(ask: Asking, route: Route) -> str | None:
     if scheme.lower() != "basic":
         return ""
     if route.method not in ("GET", "HEAD") or route.need not in (Need.READ, Need.SIGNED_IN):
-        raise SignInError("A token that is sent as a password is good for reading alone.")
+        raise SignInError("A token that is sent as a password may only read.")
     return _password(text)
 
 
@@ -104,34 +104,34 @@ def require(hub: Hub, caller: Caller | None, need: Need, place: Place) -> None:
     """Require a right on the hub, or on an account.
 
     Raises:
-        SignInError: It needs a token.
-        ForbiddenError: The token is not good for it.
-        RepositoryNotFoundError: Whoever asks may not know of the place.
+        SignInError: The request needs a token.
+        ForbiddenError: The token does not allow the request.
+        RepositoryNotFoundError: The caller may not know of the place.
     """
     _enforce(_decide(hub, caller, need, place), caller, need)
 
 
 def reader_of(caller: Caller | None) -> Reader:
-    """Return what somebody may read of what is private."""
+    """Return which private repositories a caller may read."""
     if caller is None:
         return Reader()
     return Reader(caller.reads, caller.repositories, caller.is_administrator)
 
 
 def place_of(repository: Repository) -> Place:
-    """Return what rights on a repository are rights on."""
+    """Return the place of a repository, for `decide`."""
     return Place.of_repository(repository.id, repository.account_id, repository.visibility)
 
 
 def require_repository(hub: Hub, ask: Asking, need: Need) -> Repository:
-    """Return the repository that the path names, if whoever asks has a right on it.
+    """Return the repository that the path names, if the caller has a right on it.
 
     Raises:
-        MovedRepositoryError: It is named by another spelling, or by a former name.
-        Others: As `find_repository`.
+        MovedRepositoryError: The path has another spelling, or a former name.
+        Others: As `admit_repository`.
     """
     kind, owner, name = ask.params["kind"], ask.params["owner"], ask.params["name"]
-    found = find_repository(hub, ask, need, kind, owner, name)
+    found = admit_repository(hub, ask, need, kind, owner, name)
     if found.full_name != f"{owner}/{name}":
         raise MovedRepositoryError(
             f"This repository is called {found.full_name}.",
@@ -140,29 +140,29 @@ def require_repository(hub: Hub, ask: Asking, need: Need) -> Repository:
     return found
 
 
-def find_repository(
+def admit_repository(
     hub: Hub, ask: Asking, need: Need, kind: str, owner: str, name: str
 ) -> Repository:
-    """Return a repository under any spelling of its name, if somebody has a right on it.
+    """Return a repository by its name in any spelling, if the caller has a right on it.
 
-    What is not there is answered as what may not be seen, after the same work.
+    The answer for a missing repository is that for a hidden one, after the same work.
 
     Raises:
-        SignInError: It needs a token.
-        ForbiddenError: The token is not good for it.
-        RepositoryNotFoundError: There is no such repository for whoever asks.
+        SignInError: The request needs a token.
+        ForbiddenError: The token does not allow the request.
+        RepositoryNotFoundError: There is no such repository that the caller may see.
         NotHostedError: The hub has no such account, so that a client may look elsewhere.
     """
     found = ask.recall(("repository", kind, owner, name), lambda: _find(hub, kind, owner, name))
     if found is not None and found.ref.is_nameless and need is not Need.READ:
-        found = None  # what is left of a deleted adapter can only be read
+        found = None  # the remains of a deleted adapter can only be read
     place = MISSING if found is None else place_of(found)
     decision, caller = _decide(hub, ask.caller, need, place), ask.caller
     is_hosted = ask.recall(("account", owner), lambda: _is_hosted(hub, owner))
     if decision is Decision.HIDDEN and need is Need.READ and not is_hosted:
         raise NotHostedError(
-            f"This hub has no account {owner!r}. Load what is not kept here from a folder or from "
-            "the local cache."
+            f"This hub has no account {owner!r}. Load other repositories from a folder or from the "
+            "local cache."
         )
     _enforce(decision, caller, need)
     if found is None:
@@ -178,10 +178,7 @@ def _find(hub: Hub, kind: str, owner: str, name: str) -> Repository | None:
 
 
 def _is_hosted(hub: Hub, owner: str) -> bool:
-    try:
-        return owner == DELETED or hub.accounts.find(owner) is not None
-    except InvalidNameError:
-        return False
+    return owner == DELETED or hub.accounts.find(owner) is not None
 
 
 def _decide(hub: Hub, caller: Caller | None, need: Need, place: Place) -> Decision:

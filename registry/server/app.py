@@ -30,25 +30,25 @@ from registry.server.table import ROUTES
 logger = logging.getLogger(__name__)
 
 READERS = 32
-"""Threads for what asks the database and the disk; downloads have their own."""
+"""Threads that read the database and the disk; downloads have their own."""
 
 WRITERS = 16
-"""Threads for what changes the database, which others may keep waiting; uploads have their own."""
+"""Threads that change the database, and may wait for other writers; uploads have their own."""
 
 SWEEP = 3600.0
-"""Seconds between two looks for what uploads left behind."""
+"""Seconds between two removals of leftovers of uploads."""
 
 LOOK = 30.0
-"""Seconds between two looks at what there is to look for."""
+"""Seconds between two updates of the overview."""
 
 _SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    # A browser shows its token whichever page makes it ask: no other page learns what came of it.
+    # A browser sends its token for any site's page: no such page may read the answer.
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _POLICY = b"content-security-policy"
-# Whatever is sent, unless it is a page, is data: nothing of it runs, or is shown inside a page.
+# An answer that is not a page is data: nothing in it runs, or is shown inside a page.
 _DATA = (_POLICY, b"default-src 'none'; frame-ancestors 'none'; sandbox")
 _CUT_OFF = refuse(400, "The body of this request did not come to its end.")
 
@@ -58,7 +58,7 @@ class App:
 
     Args:
         hub: The registry, and how it is served.
-        routes: What it answers; default: all that there is.
+        routes: The routes; default: all.
     """
 
     def __init__(self, hub: Hub, routes: Sequence[Route] = ROUTES) -> None:
@@ -99,7 +99,7 @@ class App:
         except ClientDisconnect:
             logger.debug("request %s: the client left", request_id)
             if not has_started:
-                # It may listen still; the server would answer 500 in our place.
+                # The client may still listen; otherwise, the server would answer 500.
                 await _CUT_OFF(scope, incoming, send_more)
 
     async def _answer(self, scope: Scope, incoming: Incoming, request_id: str) -> ASGIApp:
@@ -154,7 +154,7 @@ class App:
                 return self._admit_and_handle(match, replace(ask, may_wait=False))
         if not route.takes:
             return await self._run(route, partial(self._admit_and_handle, match, ask))
-        # Nobody's body is read who has no right to send it.
+        # A body is read only if the caller has the right to send it.
         await to_thread.run_sync(admit, self.hub, ask, route, limiter=self._readers)
         length = ask.headers.get("content-length")
         ask.body = await read_body(receive, route.takes, length)
@@ -176,12 +176,12 @@ class App:
         return answer.answer
 
     async def _run(self, route: Route, call: Callable[[], ASGIApp]) -> ASGIApp:
-        """Do something in a thread. Where all writers wait for the database, readers do not."""
+        """Run a call in a thread; writers that wait for the database do not block readers."""
         limiter = self._writers if route.need in (Need.WRITE, Need.ADMIN) else self._readers
         return await to_thread.run_sync(call, limiter=limiter)
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Do what is to be done beside the requests, from the start of the server to its end."""
+        """Run the background work, from the start of the server to its end."""
         await receive()
         background = [
             asyncio.create_task(_repeat(EVERY, self.hub.write_counts)),
@@ -200,7 +200,7 @@ class App:
 
 
 async def _repeat(every: float, call: Callable[[], object], first: float | None = None) -> None:
-    """Do something again and again, for the first time after `first` seconds, else `every`."""
+    """Repeat a call: first after `first` seconds, then after every `every` seconds."""
     await asyncio.sleep(every if first is None else first)
     while True:
         await to_thread.run_sync(_attempt, call)

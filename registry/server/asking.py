@@ -1,4 +1,4 @@
-"""A request, as typed values: what handlers are given."""
+"""A request as typed values, for handlers."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class NeedsThread(Exception):
-    """What answers a request has to wait for the database or the disk."""
+    """The handler has to wait for the database or the disk."""
 
 
 MOST_FIELDS = 1_000
 """Parameters of a query."""
 
 MOST_REMEMBERED = 2048
-"""Characters of a question whose answer is remembered; longer ones could fill the memory."""
+"""Characters of a question whose answer is kept; longer ones could fill the memory."""
 
 MOST_FORM_FIELDS = 50_000
-"""Fields of a form: the paths that a client asks about at once."""
+"""Fields of a form, such as the paths that a client asks about at once."""
 
 
 def _clean(text: str) -> str:
@@ -37,14 +37,14 @@ def _clean(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_clean)]
-"""A text of several lines, which no database or log can choke on."""
+"""A text of several lines that databases and logs accept."""
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off", ""})
 
 
 class Body(BaseModel):
-    """What clients send as JSON; what they send beside the fields named here is not looked at."""
+    """A body of JSON; fields that are not named here are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -60,13 +60,13 @@ class Asking:
     Attributes:
         method: Such as ``GET``.
         path: The path as it was sent.
-        query: What follows the ``?``, as it was sent.
-        params: What the route's pattern names, decoded; the kind of repository, too.
-        headers: Those of the request.
+        query: The part after the ``?``, as it was sent.
+        params: The decoded parameters of the route's pattern, and the kind of repository.
+        headers: Its headers.
         base: The URL of the hub as the client knows it, without a slash at its end.
-        id: What this request is called in the hub's log.
-        known: What the database was just asked; None where no right is needed.
-        caller: Whose token it came with; None for nobody.
+        id: Its id in the hub's log.
+        known: Recent answers of the database; None if no right is needed.
+        caller: The caller; None without a token.
         found: The repository that the path names, once it is known that the caller may do to it
             what the route needs.
         body: The body, once it is read, from its start.
@@ -89,10 +89,10 @@ class Asking:
     key: Hashable | None = None
 
     def recall(self, question: tuple[Hashable, ...], find: Callable[[], Answer]) -> Answer:
-        """Return what the database says; ask it only if nothing is known since its last change.
+        """Return an answer of the database; query it only if none is known since its last change.
 
         Raises:
-            NeedsThread: It has to be asked.
+            NeedsThread: A query is needed.
         """
         length = sum(len(part) for part in question if isinstance(part, str))
         if self.known is None or length > MOST_REMEMBERED:
@@ -103,7 +103,7 @@ class Asking:
         return self.known.ask(question, find)
 
     def require_thread(self) -> None:
-        """Make sure that what follows may wait.
+        """Check that the code that follows may wait.
 
         Raises:
             NeedsThread: It may not.
@@ -120,23 +120,23 @@ class Asking:
 
     @property
     def account(self) -> int:
-        """The id of the account whose token the request came with."""
+        """The id of the caller's account."""
         return self.signed_in.account.id
 
     @property
     def signed_in(self) -> "Caller":
-        """Who sends the request, where the route needs somebody."""
+        """The caller, for a route that needs one."""
         if self.caller is None:
             raise TypeError("this route lets in who has no token")
         return self.caller
 
     @property
     def actor(self) -> str:
-        """Who changes something, for the log."""
+        """The name of the caller in the log."""
         return self.signed_in.actor
 
     def values(self, name: str) -> list[str]:
-        """Return the values of a parameter of the query; several where it stands several times."""
+        """Return the values of a parameter of the query, which may occur several times."""
         return [value for key, value in self._pairs() if key in (name, f"{name}[]")]
 
     def value(self, name: str) -> str | None:
@@ -158,7 +158,7 @@ class Asking:
         """Return a parameter that counts something, from 1 to `most`; more counts as `most`.
 
         Raises:
-            RequestError: It is no whole number above 0.
+            RequestError: It is not a whole number above 0.
         """
         text = self.value(name)
         if text is None:
@@ -179,31 +179,31 @@ class Asking:
         """Return the body, which is JSON, as a type.
 
         Raises:
-            RequestError: It is no JSON, or something else than the type.
+            RequestError: It is not JSON, or not of the type.
         """
         content = b"" if self.body is None else self.body.read()
         try:
             return kind.model_validate_json(content)
         except ValidationError as error:
-            raise RequestError(f"The body is not what belongs here: {told(error)}.") from error
+            raise RequestError(f"The body is not as expected: {problem_of(error)}.") from error
 
     def form(self) -> list[tuple[str, str]]:
         """Return the fields of a body that is a form, in its order.
 
         Raises:
-            RequestError: It is no form, or has too many fields.
+            RequestError: It is not a form, or has too many fields.
         """
         content = b"" if self.body is None else self.body.read()
         return _fields(content, MOST_FORM_FIELDS, "The form")
 
     def lines(self, most: int) -> Iterator[bytes]:
-        r"""Yield the lines of the body that hold something; they end with ``\n`` alone.
+        r"""Yield the lines of the body that are not empty; they end with ``\n`` alone.
 
         Args:
             most: Bytes that a line may have.
 
         Raises:
-            TooLargeError: One is too long.
+            TooLargeError: A line is too long.
         """
         if self.body is None:
             return
@@ -220,15 +220,15 @@ class Asking:
         return _fields(self.query.encode(), MOST_FIELDS, "The query")
 
 
-def told(error: ValidationError) -> str:
-    """Return the first thing that is wrong with JSON, in words."""
+def problem_of(error: ValidationError) -> str:
+    """Describe the first problem of JSON."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
 def require_printable(text: str, what: str) -> str:
-    """Return `text`, which no database, log or header can choke on.
+    """Return `text` if databases, logs and headers accept it.
 
     Raises:
         RequestError: It holds a control character.

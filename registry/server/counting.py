@@ -1,4 +1,4 @@
-"""What is counted in memory, so that no read waits for a writer: downloads, and uses of tokens."""
+"""Counts in memory, so that no read waits for a writer: downloads, and uses of tokens."""
 
 import threading
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 EVERY = 10.0
-"""Seconds between two writes of what was counted; a process that is killed loses as much."""
+"""Seconds between two writes of the counts; a killed process loses those of this time."""
 
 
 class Counts:
@@ -23,19 +23,19 @@ class Counts:
             self._downloads[repository_id] += 1
 
     def use(self, token_id: int, at: datetime) -> None:
-        """Note when a token is used."""
+        """Record when a token is used."""
         with self._lock:
             self._uses[token_id] = at
 
     def take(self) -> tuple[Mapping[int, int], Mapping[int, datetime]]:
-        """Return downloads by repository and uses by token, and start anew."""
+        """Return downloads by repository and uses by token, and reset both."""
         with self._lock:
             downloads, uses = self._downloads, self._uses
             self._downloads, self._uses = Counter(), {}
         return downloads, uses
 
     def put_back(self, downloads: Mapping[int, int], uses: Mapping[int, datetime]) -> None:
-        """Take again what could not be written."""
+        """Take back counts that could not be written."""
         with self._lock:
             self._downloads.update(downloads)
             self._uses = {**uses, **self._uses}

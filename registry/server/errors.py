@@ -1,7 +1,7 @@
-"""How each error is told to a client: one table from class to status and code.
+"""Answers to errors: one table from class to status and code.
 
 Clients repeat a request that was answered with 500, 502, 503, 504, 408 or 429 for half a minute.
-So none of these stands for what will not change by itself.
+These statuses are therefore kept for errors that may pass by themselves.
 """
 
 import logging
@@ -18,7 +18,7 @@ from registry.errors import HubkitError
 logger = logging.getLogger(__name__)
 
 MOST_HEADER_BYTES = 1024
-"""Bytes of the value of a header that quotes what people wrote."""
+"""Most bytes of a header's value that quotes text of users."""
 
 STATUSES: Mapping[type[HubkitError], tuple[int, str | None]] = {
     errors.RepositoryNotFoundError: (404, "RepoNotFound"),
@@ -42,33 +42,33 @@ STATUSES: Mapping[type[HubkitError], tuple[int, str | None]] = {
     errors.StaleParentError: (412, None),
     errors.ManifestError: (400, None),
     errors.FolderError: (400, None),
-    # The bytes that came are not those announced; those that are stored are not those kept.
+    # The received bytes are not the announced ones; stored bytes were altered.
     errors.CorruptBlobError: (400, None),
     errors.DamagedBlobError: (410, "DamagedFile"),
     errors.StorageError: (507, "Storage"),
     errors.BusyDatabaseError: (503, None),
     errors.UnreachableDatabaseError: (503, None),
 }
-"""The status of each class, and the code that clients tell errors apart by; a class without a row
-has that of its parent, and whatever has none is a mistake of the server: 500."""
+"""The status of each class, and the code by which clients tell errors apart. A class without a row
+has that of its parent; any other error is a mistake of the server: 500."""
 
 _OWN = {
-    507: "This hub cannot store or read what that takes: its disk is full or refuses. Tell who "
+    507: "This hub cannot store or read these bytes: its disk is full, or has an error. Tell who "
     "runs it.",
     503: "The database of this hub is busy. Try again.",
     500: "This hub made a mistake. Tell who runs it, with the id of this request.",
 }
-"""What is told where the error is about the machine, whose paths are nobody's business."""
+"""Messages for errors of the machine, whose paths clients should not learn."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a client is told of an error, in whatever form.
+class Failure:
+    """The answer to an error, for pages and for the API.
 
     Attributes:
         status: The HTTP status.
         message: A sentence or two.
-        code: What clients tell errors apart by; None for nothing.
+        code: The code by which clients tell errors apart; None if there is none.
         headers: The headers that belong to it.
     """
 
@@ -79,13 +79,14 @@ class Told:
 
 
 def answer_of(error: Exception, request_id: str) -> Response:
-    """Return what a client is told of an error; what is the hub's own fault goes to its log."""
-    told = tell(error, request_id)
-    return JSONResponse({"error": told.message}, told.status, dict(told.headers))
+    """Return the answer to an error; errors of the hub itself go to its log."""
+    failure = tell(error, request_id)
+    content = {"error": failure.message}
+    return JSONResponse(content, failure.status, dict(failure.headers))
 
 
-def tell(error: Exception, request_id: str) -> Told:
-    """Return what is told of an error; what is the hub's own fault goes to its log."""
+def tell(error: Exception, request_id: str) -> Failure:
+    """Return the facts of the answer; errors of the hub itself go to its log."""
     status, code = _status_of(error)
     if status >= 500 and not isinstance(error, errors.RequestError):
         logger.error("request %s", request_id, exc_info=error)
@@ -99,7 +100,7 @@ def tell(error: Exception, request_id: str) -> Told:
         headers["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "2"
-    return Told(status, message, code, headers)
+    return Failure(status, message, code, headers)
 
 
 def refuse(
@@ -109,25 +110,25 @@ def refuse(
 
     Args:
         status: The HTTP status.
-        message: A sentence; in the body whole, in a header cut and in ASCII.
-        code: What clients tell errors apart by; default: nothing.
+        message: A sentence; the body has all of it, a header a short form in ASCII.
+        code: The code by which clients tell errors apart; default: none.
         headers: More headers; default: none.
     """
     return JSONResponse({"error": message}, status, {**(headers or {}), **_headers(message, code)})
 
 
 def header_text(text: str) -> str:
-    """Return `text` as the value of a header takes it: one line of ASCII, not long.
+    """Return `text` as the value of a header: one short line of ASCII.
 
-    A server drops the connection on anything else.
+    For any other value, a server drops the connection.
     """
     flat = " ".join("".join(c if " " <= c <= "~" else _plain(c) for c in text).split())
     return flat[:MOST_HEADER_BYTES].strip() or "-"
 
 
 def _headers(message: str, code: str | None) -> dict[str, str]:
-    told = {"X-Error-Message": header_text(message)}
-    return told if code is None else {**told, "X-Error-Code": code}
+    named = {"X-Error-Message": header_text(message)}
+    return named if code is None else {**named, "X-Error-Code": code}
 
 
 def _plain(character: str) -> str:

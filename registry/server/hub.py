@@ -1,4 +1,4 @@
-"""What all requests share: the registry, who may use it, and how it is served."""
+"""The hub that all requests share: the registry, its accounts, and how it is served."""
 
 import ipaddress
 import re
@@ -24,7 +24,7 @@ from registry.tables.listings import count_downloads
 
 GIB = 1024 * 1024 * 1024
 
-# RFC 9110, section 7.2; with the names and addresses of RFC 3986 that hosts on a network have.
+# RFC 9110, section 7.2, with the names and addresses of network hosts from RFC 3986.
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 
@@ -33,12 +33,12 @@ class Settings:
     """How a registry is served.
 
     Attributes:
-        url: The address that people use; default: whatever a request was sent to.
+        url: The address that people use; default: the address of each request.
         hosts: The names of this machine that a request may be sent to, beside ``localhost`` and
             addresses in digits; default: none.
-        sign_in_required: Whether nobody sees anything without a token; default: no.
-        part: Bytes that a client sends at a time; larger files come in parts. Default: 1 GiB.
-        scratch: Bytes on the disk for what comes by Xet, which is kept for two days at most.
+        sign_in_required: Whether reading needs a token; default: no.
+        part: Bytes of one upload; larger files come in parts. Default: 1 GiB.
+        scratch: Bytes on the disk for uploads by Xet, which are kept for two days at most.
             Default: 64 GiB.
     """
 
@@ -49,35 +49,34 @@ class Settings:
     scratch: int = 64 * GIB
 
     def base_of(self, scheme: str, host: str) -> str:
-        """Return the URL of the hub as the sender of a request knows it, without a slash at its
-        end.
+        """Return the URL of the hub as the client knows it, without a slash at its end.
 
         Args:
             scheme: ``http`` or ``https``.
-            host: What the request's header ``Host`` says.
+            host: The request's header ``Host``.
 
         Raises:
-            HostError: It was meant for somebody else: a page on the web can make a browser ask
-                this machine under a name of its own.
+            HostError: The header names another host. This stops DNS rebinding: a web page could
+                point its own name at this machine.
         """
         name = _name_of(host)
         own = None if self.url is None else urlsplit(self.url).hostname
         if not (_is_address(name) or name in {"localhost", own} or name in self.hosts):
             raise HostError(
-                f"This hub does not answer for the host {host[:200]!r}. Whoever runs it names the "
-                "address that people use."
+                f"This hub does not answer for the host {host[:200]!r}. Its administrator names "
+                "the address that people use."
             )
         return self.url.rstrip("/") if self.url else f"{scheme}://{host}"
 
 
 @dataclass(frozen=True)
 class Hub:
-    """What handlers are given beside the request.
+    """The hub, for handlers.
 
     Attributes:
         catalog: The registry.
         settings: How it is served.
-        counts: What is counted in memory for a while.
+        counts: Counts in memory.
         convert: Makes safetensors of pickled weights; see `Committer`. Default: nothing does.
     """
 
@@ -93,12 +92,12 @@ class Hub:
 
     @cached_property
     def committer(self) -> Committer:
-        """What makes commits."""
+        """The maker of commits."""
         return Committer(self.catalog.store, self.convert)
 
     @cached_property
     def conversions(self) -> Conversions:
-        """What converts pickled weights."""
+        """The conversions of pickled weights."""
         return Conversions(self.committer)
 
     @cached_property
@@ -113,46 +112,46 @@ class Hub:
 
     @cached_property
     def memory(self) -> Memory:
-        """What the database was just asked."""
+        """Recent answers of the database."""
         return Memory(self.catalog.database)
 
     @cached_property
     def overview(self) -> Remembered[Overview]:
-        """What there is to look for in what is public."""
+        """The overview of public repositories."""
         return Remembered(self.catalog.database, partial(find_overview, self.catalog.database))
 
     @cached_property
     def downloads(self) -> Downloads:
-        """What sends files."""
+        """The sender of files."""
         return Downloads(self.catalog.store)
 
     @cached_property
     def uploads(self) -> Uploads:
-        """What takes files in."""
+        """The receiver of files."""
         return Uploads(self.catalog.store)
 
     @cached_property
     def signer(self) -> Signer:
-        """What signs the URLs that bytes are sent to."""
+        """The signer of URLs for uploads."""
         return Signer.of(self.catalog.store)
 
     @cached_property
     def passes(self) -> Passes:
-        """What signs the passes of those who send by Xet."""
+        """The signer of passes for uploads by Xet."""
         return Passes.of(self.catalog.store)
 
     @cached_property
     def scratch(self) -> Scratch:
-        """Where xorbs wait."""
+        """The place where xorbs wait."""
         return Scratch(self.catalog.home, self.settings.scratch)
 
     def sweep(self) -> None:
-        """Remove what uploads have left behind and nobody can use any more."""
+        """Remove leftovers of uploads that no client can use any more."""
         self.uploads.sweep()
         self.scratch.sweep()
 
     def write_counts(self) -> None:
-        """Write what was counted since the last time; what cannot be written is kept."""
+        """Write the counts since the last time; if that fails, keep them."""
         downloads, uses = self.counts.take()
         try:
             if downloads:
@@ -173,7 +172,7 @@ def _name_of(host: str) -> str:
 
 
 def _is_address(name: str) -> bool:
-    """Whether a host is named in digits, which no page on the web can make mean another one."""
+    """Whether a host is an address in digits, which DNS rebinding cannot use."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which request goes where: routes on the raw path, each of which says what it needs."""
+"""Routes on the raw path; each names the right that it needs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from registry.server.hub import Hub
 
 SMALL = 4 * 1024 * 1024
-"""Bytes of a body that is read as one value."""
+"""Most bytes of a body that is read as one value."""
 
 MOST_PATH_BYTES = 16 * 1024
-"""Bytes of the path of a request; a path in a repository has at most 1,024, escaped 3,072."""
+"""Most bytes of a request's path; a path in a repository has at most 1,024, escaped 3,072."""
 
 _GIT = ".git"
 _IN_API = {f"{kind}s": kind for kind in PREFIXES}
@@ -29,17 +29,17 @@ _BEFORE_NAME = {prefix.rstrip("/"): kind for kind, prefix in PREFIXES.items()}
 
 
 class Open(StrEnum):
-    """What a request comes with where no right is needed."""
+    """The need of a route that needs no right."""
 
     NOTHING = "nothing"
-    """Nothing: the answer tells nothing of what the hub holds."""
+    """Nothing: the answer does not depend on the repositories."""
 
     SIGNATURE = "signature"
-    """A URL, or a pass in its place, that the hub signed for somebody who had the right."""
+    """A URL, or a pass, that the hub signed for a caller with the right."""
 
 
 Handler = Callable[["Hub", Asking], ASGIApp | Again]
-"""Answers a request, in a thread of its own; what it needs has been checked before."""
+"""Answers a request in a thread of its own; the right was checked before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +47,22 @@ class Route:
     """A method and a pattern of paths.
 
     Attributes:
-        method: Such as ``GET``. ``HEAD`` is answered as ``GET``, without a body, where it is no
-            route of its own.
+        method: Such as ``GET``. Without a route of its own, ``HEAD`` is answered as ``GET``,
+            without a body.
         pattern: Segments: a word; ``{name}`` for any one segment, ``{name}.git`` for one with this
             end; ``{path...}`` at the end for one or more; ``{kinds}`` or ``{prefix}`` for each kind
             of repository.
         need: The right that a request needs, on the repository that the path names, else on the
-            hub; or what it must come with instead.
-        handler: What answers.
-        takes: Bytes that the body may have; 0 where none is read before the handler runs.
-        named: Whether the body names what the right is needed on: the handler asks for it as soon
-            as it has read that, and nobody without a token gets so far. Default: no.
-        at_once: Whether the handler may be called without a thread, and raises `NeedsThread` where
-            it would wait. Default: no.
+            hub; or what the request needs in place of a right.
+        handler: Answers the request.
+        takes: Most bytes of the body; 0 if none is read before the handler runs.
+        named: Whether the body names the repository. The handler then checks the right. Requests
+            without a token are refused before that. Default: no.
+        at_once: Whether the handler may be called without a thread; it raises `NeedsThread` if it
+            would wait. Default: no.
         page: Whether people read the answer: errors are pages, too. Default: no.
-        yields: Whether a request goes to any other route that takes it, so that repositories may be
-            called like a word of this pattern. Default: no.
+        yields: Whether any other matching route goes first. A repository may then have a name that
+            is a word of this pattern. Default: no.
     """
 
     method: str
@@ -90,7 +90,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A route that a request goes to.
+    """The route of a request.
 
     Attributes:
         route: The route.
@@ -104,13 +104,13 @@ class Match:
 class Routes:
     """A table of routes, found segment by segment: a word goes before a name, a name before more.
 
-    A path that starts with a word of the table has no owner, since no account is called that.
+    A path that starts with a word of the table has no owner, since no account has such a name.
 
     Args:
         routes: All of them.
 
     Raises:
-        ValueError: A pattern is malformed, or two routes are the same.
+        ValueError: A pattern is malformed, or two routes are equal.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
@@ -122,7 +122,7 @@ class Routes:
                 self._add(route, pattern, fixed)
 
     def match(self, method: str, raw_path: bytes) -> Match:
-        """Return where a request goes.
+        """Return the route of a request.
 
         Args:
             method: Such as ``GET``.
@@ -130,7 +130,7 @@ class Routes:
 
         Raises:
             NoSuchPageError: No pattern fits.
-            MethodError: One fits, but not with this method.
+            MethodError: A pattern fits, but not with this method.
             RequestError: The path is malformed.
         """
         segments = split_path(raw_path)
@@ -206,7 +206,7 @@ def split_path(raw_path: bytes) -> list[str]:
     """Return the decoded segments of a path as it was sent; a segment may then hold a ``/``.
 
     Raises:
-        RequestError: It is too long, no UTF-8, or holds a control character.
+        RequestError: It is too long, not UTF-8, or has a control character.
     """
     if len(raw_path) > MOST_PATH_BYTES:
         raise RequestError(f"The path is longer than {MOST_PATH_BYTES} bytes.")

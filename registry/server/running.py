@@ -1,4 +1,4 @@
-"""Run the hub: processes that answer requests, until they are told to stop."""
+"""Run the hub: processes that answer requests, until they are stopped."""
 
 import ctypes
 import errno
@@ -18,23 +18,23 @@ from registry.server.app import App
 from registry.server.hub import Hub, Settings
 
 VARIABLE = "HUBKIT_SERVING"
-"""Tells the processes how to serve; set by `run` alone."""
+"""The settings of the processes; only `run` sets it."""
 
 PATIENCE = 60
-"""Seconds that a process has for the requests it is answering when it is told to stop."""
+"""Seconds that a process has to finish its requests when it is stopped."""
 
 _M_ARENA_MAX = -8
 
 
 def run(settings: Settings, *, host: str, port: int, workers: int, app: str) -> None:
-    """Serve the user's registry until this process is interrupted or told to end.
+    """Serve the user's registry until this process is interrupted or ended.
 
     Args:
         settings: How it is served.
         host: The address to listen on.
         port: The port.
-        workers: How many processes answer.
-        app: The module and function that return the application in each of them, such as
+        workers: The number of processes.
+        app: The module and function that return the application in each, such as
             ``hubkit.serving:make_app``; they call `make_app` below.
 
     Raises:
@@ -63,15 +63,15 @@ def run(settings: Settings, *, host: str, port: int, workers: int, app: str) -> 
 
 
 def make_app(convert: Convert) -> App:
-    """Return the application of a process that `run` started, whose environment says the rest.
+    """Return the application of a process that `run` started, with settings of its environment.
 
     Args:
-        convert: Makes safetensors of pickled weights; see `registry.history.history.History`.
+        convert: Makes safetensors of pickled weights; see `registry.history.committing.Committer`.
     """
     _keep_memory_together()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    told = json.loads(os.environ[VARIABLE])
-    settings = Settings(**{**told, "hosts": frozenset(told["hosts"])})
+    given = json.loads(os.environ[VARIABLE])
+    settings = Settings(**{**given, "hosts": frozenset(given["hosts"])})
     return App(Hub(find_catalog(), settings, convert=convert))
 
 
@@ -94,13 +94,13 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _keep_memory_together() -> None:
-    """Let all threads share two pools of memory: a pool each keeps what a large file needed."""
+    """Let all threads share two pools of memory: a pool for each would keep much."""
     with suppress(AttributeError, OSError, TypeError):  # where the C library is not glibc
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone, so that no old hub answers on."""
+    """End this process when its parent ends, so that no old hub keeps answering."""
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)

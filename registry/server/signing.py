@@ -1,5 +1,5 @@
-"""What the hub signs: URLs to upload to, for whom, into what, which bytes, and until when; and
-passes to upload by Xet.
+"""Signatures of the hub: URLs for uploads, each for an account, a repository, some bytes and a
+time; and passes for uploads by Xet.
 """
 
 import hashlib
@@ -14,25 +14,24 @@ from registry.storage.files import FileInfo
 from registry.store import Store
 
 VALID = 24 * 60 * 60
-"""Seconds that a signed URL can be used for."""
+"""Seconds that a signed URL is valid."""
 
 PASS_VALID = 15 * 60
-"""Seconds that a pass can be used for; clients ask for another in time, and as seldom for where to
-send, so that after a loss they send to the old place for so long.
-"""
+"""Seconds that a pass is valid. Clients renew it in time. They ask for the address equally seldom:
+after a loss, they use the old one for up to this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What a signed URL allows to be sent.
+    """The upload that a signed URL allows.
 
     Attributes:
-        account_id: For whom.
-        repository_id: Into which repository.
+        account_id: The account.
+        repository_id: The repository.
         sha256: The digest of the file.
         size: Its bytes.
-        part: Which part of it, from 1; 0 for the file as a whole.
-        part_size: Bytes of each part but the last; 0 where it does not come in parts.
+        part: The number of the part, from 1; 0 for the whole file.
+        part_size: Bytes of each part but the last; 0 if it does not come in parts.
     """
 
     account_id: int
@@ -44,12 +43,12 @@ class Upload:
 
     @property
     def info(self) -> FileInfo:
-        """The file as a whole."""
+        """The size and digest of the whole file."""
         return FileInfo(sha256=self.sha256, size=self.size)
 
     @property
     def parts(self) -> int:
-        """How many parts the file comes in."""
+        """The number of parts."""
         return -(-self.size // self.part_size) if self.part_size else 1
 
     @property
@@ -61,7 +60,7 @@ class Upload:
 
 
 class Signer:
-    """Signs what a URL allows, and reads it back.
+    """Signs uploads for URLs, and reads them back.
 
     Args:
         key: The secret. All processes that serve a registry share it, and a restart keeps it.
@@ -72,15 +71,15 @@ class Signer:
 
     @classmethod
     def of(cls, store: Store) -> Self:
-        """Return that of a registry: of all its processes, and after a restart."""
+        """Return the signer of a registry, for all its processes."""
         return cls(signing_key(store))
 
     def sign(self, upload: Upload) -> str:
-        """Return what stands in the URL."""
+        """Return the part of the URL with the signed upload."""
         return self._serializer.dumps(astuple(upload)).replace("\n", "")
 
     def read(self, text: str) -> Upload:
-        """Return what a URL allows.
+        """Return the upload that a URL allows.
 
         Raises:
             ForbiddenError: It was not signed here, was altered, or is too old.
@@ -89,19 +88,19 @@ class Signer:
             return Upload(*self._serializer.loads(text, max_age=VALID))
         except (BadSignature, TypeError) as error:
             raise ForbiddenError(
-                "This URL is not, or no longer, one to upload to. Ask for a new one."
+                "This URL is not valid, or not any more. Ask for a new one."
             ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What somebody shows who sends by Xet.
+    """A pass for uploads by Xet.
 
-    It names no day: clients renew their pass within an upload, but not where they send to.
+    It names no day: clients renew their pass within an upload, but not the address.
 
     Attributes:
-        account_id: Whose pass it is.
-        repository_id: In which repository that account could write when it asked for the pass.
+        account_id: The account.
+        repository_id: A repository that the account could write to when it got the pass.
     """
 
     account_id: int
@@ -120,7 +119,7 @@ class Passes:
 
     @classmethod
     def of(cls, store: Store) -> Self:
-        """Return those of a registry: of all its processes, and after a restart."""
+        """Return the signer of a registry, for all its processes."""
         return cls(signing_key(store))
 
     def sign(self, one: Pass) -> str:
@@ -128,7 +127,7 @@ class Passes:
         return self._serializer.dumps(astuple(one))
 
     def read(self, text: str) -> Pass:
-        """Return what a pass allows.
+        """Return the facts of a pass.
 
         Raises:
             SignInError: It was not signed here, was altered, or is too old.
@@ -136,7 +135,7 @@ class Passes:
         try:
             return Pass(*self._serializer.loads(text, max_age=PASS_VALID))
         except (BadSignature, TypeError) as error:
-            raise SignInError("This pass is not, or no longer, valid. Ask for a new one.") from (
+            raise SignInError("This pass is not valid, or not any more. Ask for a new one.") from (
                 error
             )
 

@@ -1,7 +1,7 @@
-"""What a store of blobs offers: bytes under their SHA-256, which never change and can only be lost.
+"""A store of blobs: bytes under their SHA-256, which never change and can only be lost.
 
 `registry.storage.folder_blobs` keeps them in a folder, `registry.storage.object_blobs` in object
-storage; `registry.store` chooses. What is written once for both is below the protocol.
+storage; `registry.store` chooses. Functions for both are below the protocol.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from registry.storage.durable import flush, scratch_file, settle, storage_errors
 from registry.storage.files import FileInfo, hash_stream, require_same
 from registry.storage.receiver import Receiver
 
-_CURE = "Publish or pull the same adapter again if it cannot be fetched from where it was pulled."
+_CURE = "Publish or pull the same adapter again if it cannot be fetched from its origin."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Arrival:
 
     Attributes:
         open: Opens them; called at most once.
-        expected: What they must be; None for whatever they are.
-        label: What they are, for messages.
+        expected: Their size and digest; None for any.
+        label: Their name, for messages.
     """
 
     open: Callable[[], AbstractContextManager[BinaryIO]]
@@ -77,7 +77,7 @@ class BlobStore(Protocol):
         """
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
-        """Return what is stored as the blob, right or wrong; None if nothing is.
+        """Return the size and digest of the stored bytes, right or wrong; None if there are none.
 
         Args:
             digest: Which blob.
@@ -86,7 +86,7 @@ class BlobStore(Protocol):
         """
 
     def open(self, digest: str, *, label: str = "the blob", buffer: int | None = None) -> BinaryIO:
-        """Open the blob for reading; whoever reads it checks the digest.
+        """Open the blob for reading; the reader checks the digest.
 
         What goes wrong while it is read is a StorageError, too.
 
@@ -103,7 +103,7 @@ class BlobStore(Protocol):
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
     ) -> FileInfo:
-        """Store the bytes of `stream`, once, and return what identifies them.
+        """Store the bytes of `stream` once, and return their size and digest.
 
         Bytes are hashed while they are copied. They appear under their digest when all of them are
         durable, so a crash at any moment leaves no blob, or a whole one.
@@ -122,7 +122,7 @@ class BlobStore(Protocol):
         """As `put`, for many blobs, which wait for the storage together."""
 
     def receive(self, expected: FileInfo | None, label: str) -> Receiver:
-        """Return what takes bytes as they come, and stores them as `put` does.
+        """Return a receiver that takes bytes as they come, and stores them as `put` does.
 
         They are hashed also where such a blob is already there.
 
@@ -138,10 +138,10 @@ class BlobStore(Protocol):
         """Move a damaged blob to the quarantine; return where it is now, None if it is intact."""
 
     def find_set_aside(self, digest: str) -> list[str]:
-        """Return the paths or URLs of what was once found damaged under a digest, and is kept."""
+        """Return the paths or URLs of damaged bytes of a digest that are kept."""
 
     def find_strays(self) -> Iterator[str]:
-        """Yield the path or URL of what lies among the blobs and is not hubkit's.
+        """Yield the paths or URLs of files among the blobs that are not hubkit's.
 
         A blob that no version refers to is garbage, and no stray. A folder that cannot be read is
         left out: the check of the blobs in it reports it.
@@ -164,10 +164,10 @@ class BlobStore(Protocol):
         """
 
     def trash(self) -> dict[str, Stored]:
-        """Return what is in the trash by its name there."""
+        """Return the blobs in the trash by their names there."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove things from the trash for good."""
+        """Remove blobs from the trash for good."""
 
 
 def read_blob(blobs: BlobStore, digest: str, *, most: int, label: str = "the blob") -> bytes:
@@ -175,7 +175,7 @@ def read_blob(blobs: BlobStore, digest: str, *, most: int, label: str = "the blo
 
     Args:
         blobs: Where it is.
-        digest: What the bytes must hash to.
+        digest: The digest of the bytes.
         most: The largest size accepted, in bytes.
         label: What the bytes are, for messages.
 
@@ -190,7 +190,7 @@ def read_blob(blobs: BlobStore, digest: str, *, most: int, label: str = "the blo
 
 
 def verify_blob(blobs: BlobStore, info: FileInfo, *, label: str = "the blob") -> None:
-    """Read the whole blob and compare it with what it should be.
+    """Read the whole blob, and compare its size and digest.
 
     Raises:
         CorruptBlobError: It is missing, truncated or altered.
@@ -207,7 +207,7 @@ def copy_blob(
 
     Args:
         blobs: Where it is.
-        info: What the bytes must be.
+        info: The size and digest of the bytes.
         destination: The file to create or replace; its folder must exist.
         label: What the bytes are, for messages.
 

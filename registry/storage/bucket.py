@@ -1,4 +1,4 @@
-"""What lies under one URL of an object storage: S3, Google Cloud Storage or Azure.
+"""The objects under one URL of an object storage: S3, Google Cloud Storage or Azure.
 
 Credentials, region and endpoint come from the environment, as the provider's own tools read them
 (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, ...).
@@ -21,7 +21,7 @@ _PAGE = 1000
 
 
 class Bucket:
-    """One client for all that a registry keeps under a URL; keys are relative to it.
+    """One client for all objects of a registry under a URL; keys are relative to it.
 
     Args:
         url: ``s3://bucket/folder``, ``gs://...`` or ``az://...``.
@@ -41,7 +41,7 @@ class Bucket:
         scheme = url.partition("://")[0]
         if scheme not in _SCHEMES:
             raise StorageError(
-                f"{url!r} names no object storage: expected s3://bucket/folder, gs://... or "
+                f"{url!r} is no object storage: expected s3://bucket/folder, gs://... or "
                 "az://... Check HUBKIT_STORAGE_URL.",
                 url,
             )
@@ -91,7 +91,7 @@ class Bucket:
             return {path.rpartition("/")[2] for path in found["common_prefixes"]}
 
     def objects(self, prefix: str) -> Iterator["ObjectMeta"]:
-        """Yield what is in a folder and in those in it.
+        """Yield the objects in a folder and its subfolders.
 
         Raises:
             StorageError: It cannot be listed.
@@ -102,7 +102,7 @@ class Bucket:
 
     @contextmanager
     def errors(self, action: str) -> Iterator[None]:
-        """Turn what the client raises into a StorageError that says "Cannot `action` `url`"."""
+        """Turn the client's errors into a StorageError that says "Cannot `action` `url`"."""
         try:
             yield
         except (self.obstore.exceptions.BaseError, OSError, ValueError) as error:

@@ -51,7 +51,7 @@ def scratch_file(folder: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
 
     Args:
         folder: Must be on the file system of the place the file will settle in.
-        mode: Permissions, before the umask; default: the owner's eyes only.
+        mode: Permissions, before the umask; default: only the owner may read it.
     """
     path = folder / f".{uuid.uuid4().hex}.tmp"
     try:
@@ -76,7 +76,7 @@ def settle(file: BinaryIO, target: Path) -> None:
 
 def fsync_folder(folder: Path) -> None:
     """Return once the names in `folder` are on the disk."""
-    if os.name == "nt":  # where a folder cannot be opened, and NTFS journals its names
+    if os.name == "nt":  # a folder cannot be opened there, and NTFS journals its names
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -100,7 +100,7 @@ def new_folders(folder: Path) -> list[Path]:
 
 
 def at_once(calls: Sequence[Callable[[], object]]) -> None:
-    """Do independent things, each of which mostly waits for the disk, at the same time.
+    """Make independent calls, each of which mostly waits for the disk, at the same time.
 
     A disk needs for several fsyncs at once about as long as for one. If one fails, its error is
     raised when all have ended.
@@ -118,14 +118,14 @@ def at_once(calls: Sequence[Callable[[], object]]) -> None:
         other.result()
 
 
-def beside(call: Callable[[], T]) -> "Future[T]":
-    """Start something in another thread; what it calls waits for nothing that is started so."""
+def in_background(call: Callable[[], T]) -> "Future[T]":
+    """Run a call in another thread. It must not wait for another one that was started like this."""
     return _threads().submit(call)
 
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    # Kept, as starting a thread takes as long as a good disk does.
+    # Kept: to start a thread takes as long as a write to a good disk.
     return ThreadPoolExecutor(max_workers=_MOST_AT_ONCE, thread_name_prefix="hubkit-disk")
 
 

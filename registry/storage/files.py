@@ -16,14 +16,14 @@ from typing import Annotated, BinaryIO
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from registry.errors import CorruptBlobError, InvalidNameError, NotAFileError
-from registry.storage.durable import beside, storage_errors
+from registry.storage.durable import in_background, storage_errors
 from registry.storage.place import Place
 
 MANIFEST_NAME = "hubkit.json"
 """The file of an adapter's folder that lists all others; written last, never listed itself."""
 
 CHUNK = 2 * 1024 * 1024
-"""Bytes read, hashed and written at a time."""
+"""Bytes that are read, hashed and written at once."""
 
 # Below this, to hand a chunk to another thread takes longer than to hash it.
 _HASHED_BESIDE = 256 * 1024
@@ -160,7 +160,7 @@ def open_file(path: Place | str, *, buffer: int = CHUNK) -> BinaryIO:
 
     Args:
         path: The file.
-        buffer: Bytes to read at once where fewer are asked for; 1 for no byte that is not.
+        buffer: Fewest bytes to read at once; 1 reads only the bytes asked for.
 
     Raises:
         NotAFileError: It is a folder, a pipe, a socket, a device, or an open database.
@@ -206,7 +206,7 @@ def _is_of_sqlite(state: os.stat_result) -> bool:
     database = _OF_SQLITE.get(_identity(state))
     if database is None:
         return False
-    with suppress(OSError):  # removed since: another file may have got its number
+    with suppress(OSError):  # removed meanwhile: another file may have its number
         return os.path.samestat(state, os.stat(database))
     return False
 
@@ -227,11 +227,11 @@ def _kind(mode: int) -> str:
 
 
 class FileInfo(BaseModel):
-    """What identifies the bytes of a file.
+    """The identity of the bytes of a file.
 
     Attributes:
         sha256: Their digest.
-        size: How many there are.
+        size: Their number.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -279,14 +279,14 @@ class HashedWriter:
         if self._target is None or len(chunk) < _HASHED_BESIDE:
             self._sha256.update(chunk)
         else:
-            self._hashing = beside(partial(self._sha256.update, chunk))
+            self._hashing = in_background(partial(self._sha256.update, chunk))
         self.size += len(chunk)
         if self._target is not None:
             self._target.write(chunk)
             self._sync(self._target)
 
     def finish(self) -> FileInfo:
-        """Return what was written, of which the last may not be on the disk yet.
+        """Return the identity of the written bytes; the last may not be on the disk yet.
 
         Raises:
             OSError: Some of it could not be written.
@@ -297,7 +297,7 @@ class HashedWriter:
         return FileInfo(sha256=self._sha256.hexdigest(), size=self.size)
 
     def stop(self) -> None:
-        """Return when nothing is done with the file any more."""
+        """Wait until no thread uses the file any more."""
         wait(going_on for going_on in (self._hashing, self._syncing) if going_on is not None)
 
     def _sync(self, target: BinaryIO) -> None:
@@ -307,16 +307,16 @@ class HashedWriter:
             if not self._syncing.done():
                 return
             self._syncing.result()
-        self._syncing, self._synced = beside(partial(os.fsync, target.fileno())), self.size
+        self._syncing, self._synced = in_background(partial(os.fsync, target.fileno())), self.size
 
 
 def hash_stream(
     source: BinaryIO, *, most: int | None = None, target: BinaryIO | None = None
 ) -> FileInfo:
-    """Read `source` to its end and return what it held.
+    """Read `source` to its end, and return the identity of its bytes.
 
     Args:
-        source: Where the bytes come from.
+        source: The bytes.
         most: Stop one byte after this many, so that an endless source costs nothing;
             default: no bound.
         target: Gets the very bytes that are hashed, of which the last may not be on the disk yet;

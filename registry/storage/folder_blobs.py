@@ -1,9 +1,9 @@
 """Blobs in a folder, written so that a crash leaves nothing half-done.
 
 blobs/sha256/ab/cd/abcd...    whole, verified, read-only
-quarantine/abcd...-1f2e3d4c   found damaged; kept for people to look at, never read back
-trash/abcd...-1f2e3d4c        nothing referred to it; on its way out, and brought back if needed
-tmp/                          being written; nothing in it is ever read back
+quarantine/abcd...-1f2e3d4c   found damaged; kept for people, never read again
+trash/abcd...-1f2e3d4c        nothing referred to it; about to be removed, brought back if needed
+tmp/                          being written; never read again
 """
 
 import os
@@ -43,10 +43,10 @@ from registry.storage.files import (
 from registry.storage.receiver import NOTHING_STORED, Receiver
 
 SCRATCH_NAME = "tmp"
-"""The folder for what is being written, in a registry's."""
+"""The folder for files that are being written, in that of a registry."""
 
 QUARANTINE_NAME = "quarantine"
-"""The folder for what was found damaged, in a registry's."""
+"""The folder for damaged blobs, in that of a registry."""
 
 _STAGED_AT_ONCE = 64
 _SHARD = re.compile("[0-9a-f]{2}")
@@ -104,7 +104,7 @@ class FolderBlobStore:
             return _size_of(place) if found is None and self._bring_back(digest) else found
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
-        """Return what the blob's file holds now, right or wrong; None if there is no file."""
+        """Return the size and digest of the blob's file, right or wrong; None if there is none."""
         stream = self._open(digest)
         if stream is None:
             return None
@@ -132,7 +132,7 @@ class FolderBlobStore:
             self._take_in(batch)
 
     def receive(self, expected: FileInfo | None, label: str) -> Receiver:
-        """Return what takes bytes as they come, in a scratch file."""
+        """Return a receiver that takes bytes as they come, in a scratch file."""
         with self._storing(label):
             make_folders(self.scratch)
         return Receiver(
@@ -169,12 +169,12 @@ class FolderBlobStore:
         return str(target)
 
     def find_set_aside(self, digest: str) -> list[str]:
-        """Return the paths of what was once found damaged under a digest."""
+        """Return the paths of damaged bytes of a digest."""
         with storage_errors("read", self.quarantine):
             return sorted(map(str, self.quarantine.glob(f"{digest}-*")))
 
     def find_strays(self) -> Iterator[str]:
-        """Yield the path of what lies among the blobs and is not hubkit's."""
+        """Yield the paths of files among the blobs that are not hubkit's."""
         yield from _strays_in(self.root.parent)
 
     def prefixes(self) -> set[str]:
@@ -207,7 +207,7 @@ class FolderBlobStore:
                 os.replace(source, self._trash / f"{digest}-{uuid.uuid4().hex[:8]}")
 
     def trash(self) -> dict[str, Stored]:
-        """Return what is in the trash by its name there."""
+        """Return the blobs in the trash by their names there."""
         found = {}
         with storage_errors("read", self._trash), suppress(FileNotFoundError):
             for name in os.listdir(self._trash):
@@ -220,7 +220,7 @@ class FolderBlobStore:
         return found
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove things from the trash for good."""
+        """Remove blobs from the trash for good."""
         for name in names:
             path = self._trash / name
             with storage_errors("remove", path):
@@ -285,7 +285,7 @@ class FolderBlobStore:
             if not self.holds(info):  # another process may have been quicker
                 os.chmod(file.name, 0o444)
                 os.replace(file.name, self.path(info.sha256))
-        # Of blobs that were there, too: whoever renamed one may not have come to this yet.
+        # Of blobs that were there, too: the process that renamed one may not have done this yet.
         at_once([partial(fsync_folder, target) for target in sorted(targets)])
 
     def _stage(self, arrival: Arrival, scratch: ExitStack) -> tuple[FileInfo, BinaryIO]:

@@ -35,7 +35,7 @@ from registry.storage.files import (
 from registry.storage.receiver import NOTHING_STORED, Receiver
 
 _BUFFER = 4 * CHUNK
-"""Bytes of one request where a whole blob is read in small steps."""
+"""Bytes of one request if a whole blob is read in small steps."""
 
 PART = 8 * 1024 * 1024
 """Bytes of a part of a larger blob, each of which is uploaded, and repeated, by itself."""
@@ -48,7 +48,7 @@ class ObjectBlobStore:
 
     Args:
         url: ``s3://bucket/folder``, ``gs://...`` or ``az://...``.
-        scratch: The folder for what is being received; it is made when first needed. Default: the
+        scratch: The folder for received bytes; it is made when first needed. Default: the
             system's own for such files.
 
     Raises:
@@ -86,7 +86,7 @@ class ObjectBlobStore:
         return self.bucket.size(key) if found is None and self._bring_back(digest) else found
 
     def examine(self, digest: str, *, size: int | None = None) -> FileInfo | None:
-        """Return what the blob's object holds, right or wrong; None if there is none."""
+        """Return size and digest of the blob's object, right or wrong; None if there is none."""
         stream = self._open(digest)
         if stream is None:
             return None
@@ -112,12 +112,12 @@ class ObjectBlobStore:
         return self.bucket.location(target)
 
     def find_set_aside(self, digest: str) -> list[str]:
-        """Return the URLs of what was once found damaged under a digest."""
+        """Return the URLs of damaged bytes of a digest."""
         keys = [item["path"] for item in self.bucket.objects("quarantine")]
         return [self.bucket.location(key) for key in sorted(keys) if f"/{digest}-" in key]
 
     def find_strays(self) -> Iterator[str]:
-        """Yield the URL of what lies among the blobs and is not hubkit's."""
+        """Yield the URLs of objects among the blobs that are not hubkit's."""
         for item in self.bucket.objects("sha256"):
             if not _BLOB.fullmatch(item["path"]):
                 yield self.bucket.location(item["path"])
@@ -144,7 +144,7 @@ class ObjectBlobStore:
             self._obstore.delete(self._store, _key(digest))
 
     def trash(self) -> dict[str, Stored]:
-        """Return what is in the trash by its key."""
+        """Return the blobs in the trash by their keys."""
         found = {}
         for item in self.bucket.objects("trash"):
             digest = item["path"].split("/")[1]
@@ -155,7 +155,7 @@ class ObjectBlobStore:
     def _bring_back(self, digest: str) -> bool:
         """Copy a blob out of the trash; return whether it was there.
 
-        It stays in the trash, too: whoever put it there may not have come to removing it from its
+        It stays in the trash, too: the process that put it there may not have removed it from its
         place yet.
         """
         for item in self.bucket.objects(f"trash/{parse_digest(digest)}"):
@@ -165,7 +165,7 @@ class ObjectBlobStore:
         return False
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove things from the trash for good."""
+        """Remove blobs from the trash for good."""
         with self.bucket.errors("remove garbage from"), suppress(FileNotFoundError):
             if keys := [*names]:
                 self._obstore.delete(self._store, keys)
@@ -173,7 +173,7 @@ class ObjectBlobStore:
     def put(
         self, stream: BinaryIO, expected: FileInfo | None = None, *, label: str = "the stream"
     ) -> FileInfo:
-        """Store the bytes of `stream`; what is larger than a part is hashed while it is uploaded.
+        """Store the bytes of `stream`; more than a part is hashed while it is uploaded.
 
         An object appears when its last byte is there, which is only sent when the digest is right.
         """
@@ -212,7 +212,7 @@ class ObjectBlobStore:
         return expected
 
     def receive(self, expected: FileInfo | None, label: str) -> Receiver:
-        """Return what takes bytes as they come, in a scratch file; they are sent when it is whole.
+        """Return a receiver that takes bytes into a scratch file, and sends them at the end.
 
         So a slow client holds no upload open, which a kill would leave to be paid for, and nothing
         is sent that is wrong.
@@ -276,14 +276,14 @@ class _Stream(io.RawIOBase):
         return len(content)
 
     def readall(self) -> bytes:
-        # Else each 8 KiB would be a request.
+        # Otherwise, each 8 KiB would be a request.
         return self.read(self._size - self._position) or b""
 
 
 def _checked(
     stream: BinaryIO, expected: FileInfo, label: str, failures: list[CorruptBlobError]
 ) -> Iterator[bytes]:
-    """Yield the bytes of `stream`, all but the last of them before it is sure they are right."""
+    """Yield the bytes of `stream`; the last ones only when all are known to be right."""
     sha256 = hashlib.sha256()
     size, held = 0, b""
     while size <= expected.size and (chunk := stream.read(CHUNK)):

@@ -1,4 +1,4 @@
-"""Where a file or a folder is, and what people call it, where these differ."""
+"""A path of a file or folder that has another name in messages."""
 
 import os
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Copy(os.PathLike[str]):
-    """A copy that only hubkit knows of: messages call it by the name of its original.
+    """A copy that only hubkit knows of: messages use the name of its original.
 
     It has the methods of `Path` that readers use, so they take either.
 
     Attributes:
-        path: Where it is.
-        called: What people know it as: a path, a URL or a name.
-        renamed: By the name of a file in it, what that file is called in the original.
+        path: Its path.
+        called: The original: a path, a URL or a name.
+        renamed: The names of files in the original, by their names in the copy.
     """
 
     path: Path
@@ -23,11 +23,11 @@ class Copy(os.PathLike[str]):
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Return what it is called, for messages."""
+        """Return the name of the original, for messages."""
         return self.called
 
     def __fspath__(self) -> str:
-        """Return where it is, for `open` and its like."""
+        """Return its path, for `open` and similar functions."""
         return os.fspath(self.path)
 
     def __truediv__(self, name: str) -> "Copy":
@@ -36,7 +36,7 @@ class Copy(os.PathLike[str]):
 
     @property
     def name(self) -> str:
-        """The last part of what it is called."""
+        """The last part of the name of the original."""
         return self.called.rpartition("/")[2]
 
     @property
@@ -46,11 +46,11 @@ class Copy(os.PathLike[str]):
 
     @property
     def suffix(self) -> str:
-        """How the name of the file ends, as `Path.suffix`."""
+        """The suffix of the original, as `Path.suffix`."""
         return self.path.suffix
 
     def exists(self) -> bool:
-        """Whether there is anything."""
+        """Whether it exists."""
         return self.path.exists()
 
     def is_dir(self) -> bool:
@@ -63,4 +63,4 @@ class Copy(os.PathLike[str]):
 
 
 Place = Path | Copy
-"""What a reader of folders or files takes."""
+"""A place that readers of folders and files accept."""

@@ -1,4 +1,4 @@
-"""Bytes that are handed to a store of blobs as they come, such as the body of a request."""
+"""Bytes that a store of blobs takes as they come, such as the body of a request."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -15,15 +15,15 @@ class Receiver:
     """Bytes on their way into a store of blobs, as `BlobStore.receive` returns it.
 
     They are hashed while they are written to a scratch file. No thread waits for the next of them:
-    the calls may come from any thread, one at a time. After an error nothing is kept, and nothing
-    more is taken; so it is after `finish` and `give_up`.
+    the calls may come from any thread, one at a time. After an error, `finish`
+    or `give_up`, no bytes are kept or taken any more.
 
     Args:
         scratch: Makes the scratch file, and removes it unless it was moved.
         settle: Makes the bytes of the scratch file a blob, durably.
-        expected: What the bytes must be; None for whatever they are.
-        label: What they are, for messages.
-        where: What is written to, for messages.
+        expected: The size and digest of the bytes; None for any.
+        label: Their name, for messages.
+        where: The place that is written to, for messages.
 
     Raises:
         StorageError: The disk is full or not writable.
@@ -60,7 +60,7 @@ class Receiver:
             self._writer.write(chunk)
 
     def finish(self) -> FileInfo:
-        """Store the bytes, once, and return what identifies them, as `BlobStore.put`.
+        """Store the bytes once, and return their size and digest, as `BlobStore.put`.
 
         Raises:
             CorruptBlobError: They are not the expected ones.
@@ -75,15 +75,15 @@ class Receiver:
         return found
 
     def give_up(self) -> None:
-        """Keep nothing, unless it was finished."""
+        """Remove the scratch file, unless it was finished."""
         self._writer.stop()
-        with suppress(OSError):  # what cannot be written need not be
+        with suppress(OSError):  # bytes that cannot be written are not needed
             self._scratch.close()
 
     @contextmanager
     def _or_nothing(self) -> Iterator[None]:
         if self._file.closed:
-            raise ValueError(f"{self._label}: nothing more is taken after the end.")
+            raise ValueError(f"{self._label}: no bytes are taken after the end.")
         try:
             with self._storing():
                 yield

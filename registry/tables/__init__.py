@@ -1,1 +1,1 @@
-"""The tables of a registry's database, and what is read from them and written to them."""
+"""The tables of a registry's database, and the functions that read and write them."""

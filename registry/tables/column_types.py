@@ -1,8 +1,8 @@
-"""What the columns of the tables hold, checked whenever a value is read.
+"""The types of the columns, checked whenever a value is read.
 
-SQLite stores anything in any column, and people open its file with other programs. Whoever first
-reads what does not fit says that the database is damaged: nothing beyond here meets a number that
-is a text, or a digest that is none.
+SQLite stores anything in any column, and people open its file with other programs. Reading a value
+of a wrong type raises DamagedDatabaseError. So no other code has to expect a text where a number
+should be, or a malformed digest.
 """
 
 import math
@@ -35,7 +35,7 @@ class ColumnType(TypeDecorator[Value]):
     """A type of SQLAlchemy whose values are checked when a row is fetched.
 
     Attributes:
-        expected: What a value is, for people.
+        expected: A description of a value, for messages.
 
     Raises:
         DamagedDatabaseError: A column holds something else.
@@ -44,15 +44,15 @@ class ColumnType(TypeDecorator[Value]):
     expected: str
 
     def __init_subclass__(cls) -> None:
-        """SQLAlchemy keeps statements by their types, but asks each class whether it may."""
+        """SQLAlchemy asks each class whether it may cache statements with this type."""
         cls.cache_ok = True
 
     @abstractmethod
     def fits(self, value: Any) -> bool:
-        """Whether this may stand in the column, as the driver gives it; never None."""
+        """Whether the column may have this value, as the driver gives it; never None."""
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """Read a value; one that does not fit is damage."""
+        """Read a value; a wrong one means damage."""
         process, fits = super().result_processor(dialect, coltype), self.fits
 
         def checked(value: Any) -> Any:
@@ -86,7 +86,7 @@ class Whole(ColumnType[int]):
 
     @property
     def expected(self) -> str:  # type: ignore[override]
-        """For people."""
+        """A description, for messages."""
         return f"a whole number from {self.least} to {self.most}"
 
     def fits(self, value: Any) -> bool:
@@ -95,7 +95,7 @@ class Whole(ColumnType[int]):
 
 
 class Real(ColumnType[float]):
-    """A number; of the infinite ones, only the lowest."""
+    """A finite number, or -infinity."""
 
     impl = Double
     expected = "a number"
@@ -112,7 +112,7 @@ class Truth(ColumnType[bool]):
     expected = "true or false"
 
     def fits(self, value: Any) -> bool:
-        """Whether it is either."""
+        """Whether it is one of the two."""
         return type(value) in (bool, int) and value in (0, 1)
 
 
@@ -120,7 +120,7 @@ class Written(ColumnType[str]):
     """Text.
 
     Args:
-        most: Of so many characters; default: of any number.
+        most: The most characters; default: any number.
     """
 
     impl = Text
@@ -177,7 +177,7 @@ class Sha256(Written):
 
 
 class GitId(Written):
-    """What git calls an object: a SHA-1 in hexadecimal digits."""
+    """The id of an object in git: a SHA-1 in hexadecimal digits."""
 
     expected = "an id of git"
 

@@ -1,4 +1,4 @@
-"""Change rows that are there: aliases, yanks and deletion, inside a write transaction."""
+"""Change existing rows: aliases, yanks and deletion, in a write transaction."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from registry.errors import ConflictError, InvalidNameError
 from registry.refs import LATEST, AdapterRef
 from registry.tables.listings import list_newest
-from registry.tables.lookup import alias_not_found, find_repository, find_row
+from registry.tables.lookup import alias_not_found, find_row, require_row
 from registry.tables.models import (
     BRANCHES,
     COMMIT_TAGS,
@@ -52,7 +52,7 @@ def point_alias(connection: Connection, ref: AdapterRef, alias: str) -> tuple[in
     row, version = find_row(connection, ref)
     if version.yanked:
         raise ConflictError(
-            f"{ref} is yanked ({version.yank_reason}), so an alias to it would find nothing. "
+            f"{ref} is yanked ({version.yank_reason}), so an alias to it would find no version. "
             "Choose another version, or unyank this one.",
             ref,
         )
@@ -69,14 +69,14 @@ def point_alias(connection: Connection, ref: AdapterRef, alias: str) -> tuple[in
 
 
 def drop_alias(connection: Connection, ref: AdapterRef, alias: str) -> None:
-    """Forget an alias.
+    """Remove an alias.
 
     Raises:
         RefNotFoundError: There is no adapter of that name.
         AliasNotFoundError: There is no such alias.
     """
     named = AdapterRef(ref.owner, ref.name, alias=alias)
-    repository = find_repository(connection, named)
+    repository = require_row(connection, named)
     dropped = connection.execute(
         delete(REFS).where(REFS.c.repository_id == repository.id, REFS.c.name == alias)
     )
@@ -106,14 +106,14 @@ def set_yank(
 
 
 def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> list[int]:
-    """Delete all versions of an adapter, keep its name from others, and return their numbers.
+    """Delete all versions of an adapter, and return their numbers; its name stays taken.
 
-    Whether others are made of it does not matter here; see `registry.history.deleting`.
+    Other adapters may be made of it; see `registry.history.deleting`.
 
     Raises:
         RefNotFoundError: There is no adapter of that name.
     """
-    repository = find_repository(connection, ref)
+    repository = require_row(connection, ref)
     ids = select(REVISIONS.c.id).where(REVISIONS.c.repository_id == repository.id)
     numbers = connection.scalars(
         select(REVISIONS.c.number)
@@ -128,26 +128,26 @@ def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> lis
     connection.execute(delete(PARENTS).where(PARENTS.c.child_id.in_(ids)))
     connection.execute(delete(REVISIONS).where(REVISIONS.c.repository_id == repository.id))
     gone: dict[str, Any] = {"deleted_at": at}
-    if ref.is_nameless:  # whoever needs it again says whose it was
+    if ref.is_nameless:  # its next publication brings its account
         gone |= {"account_id": None, "visibility": "private"}
     connection.execute(update(REPOSITORIES).where(REPOSITORIES.c.id == repository.id).values(gone))
     return list(numbers)
 
 
 def remove_history(connection: Connection, repository_id: int) -> None:
-    """Remove the commits of a repository, what names them, and the trees that nothing else has."""
+    """Remove a repository's commits, branches and tags, and trees that no other commit has."""
     for table in (HUB_LISTINGS, HUB_TAGS, NAME_GRAMS, BRANCHES, COMMIT_TAGS):
         connection.execute(delete(table).where(table.c.repository_id == repository_id))
     of_repository = COMMITS.c.repository_id == repository_id
     trees = {*connection.scalars(select(COMMITS.c.tree_id).where(of_repository))}
-    # Otherwise each would have to go before its parent.
+    # Otherwise, each would have to be deleted before its parent.
     connection.execute(update(COMMITS).where(of_repository).values(parent_id=None))
     connection.execute(delete(COMMITS).where(of_repository))
     remove_trees(connection, trees)
 
 
 def remove_trees(connection: Connection, ids: Collection[int]) -> None:
-    """Remove those trees that no commit has any more."""
+    """Remove the trees that no commit has any more."""
     for batch in batches(sorted(ids)):
         held = {*connection.scalars(select(COMMITS.c.tree_id).where(COMMITS.c.tree_id.in_(batch)))}
         gone = sorted(set(batch) - held)

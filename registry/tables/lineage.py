@@ -1,4 +1,4 @@
-"""What a version is made of, and what is made of it."""
+"""Lineage: the parents of a version, of which it is made, and its users, made of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from registry.tables.versions import Version, batches, load_digests, load_versio
 
 @dataclass(frozen=True, slots=True)
 class ParentLink:
-    """One adapter a version is made of.
+    """A parent of a version.
 
     Attributes:
-        ref: What it was called when the version was made.
+        ref: Its name when the version was made.
         digest: Its manifest's digest.
         version: The version here with that digest; None if there is none. Its ref `is_nameless` if
             it was deleted.
@@ -33,8 +33,8 @@ class Lineage:
     """The neighbours of a version.
 
     Attributes:
-        parents: What it is made of, in the manifest's order.
-        children: What is made of it, oldest first, without what is left of deleted adapters.
+        parents: Its parents, in the manifest's order.
+        children: Its users, oldest first, without the remains of deleted adapters.
     """
 
     parents: tuple[ParentLink, ...]
@@ -55,7 +55,7 @@ def find_lineage(connection: Connection, manifest_digest: str) -> Lineage:
 
 
 def find_users(connection: Connection, repository_id: int) -> list[Version]:
-    """Return the newest version of each other adapter that is made of a repository's versions."""
+    """Return the other adapters that are made of a repository's versions, the newest of each."""
     own = select(REVISIONS.c.manifest_digest).where(REVISIONS.c.repository_id == repository_id)
     users = select(PARENTS.c.child_id).where(PARENTS.c.digest.in_(own))
     newest = (
@@ -70,7 +70,7 @@ def find_users(connection: Connection, repository_id: int) -> list[Version]:
 
 
 def find_parents(connection: Connection, version: Version) -> list[Version]:
-    """Return what a version is made of, in the manifest's order.
+    """Return the parents of a version, in the manifest's order.
 
     Raises:
         ParentNotFoundError: One of them is not in this registry.
@@ -104,14 +104,14 @@ def _parent_links(connection: Connection, manifest_digest: str) -> tuple[ParentL
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """An adapter in a tree of what others are made of.
+    """An adapter in a tree of parents or users.
 
     Attributes:
-        ref: What it is called here; if it is not here, what it was called.
+        ref: Its name here; if it is not here, the name that it had.
         digest: Its manifest's digest.
         version: The version here with that digest; None if there is none.
-        relatives: What it is made of, or is used by; empty where it was in the tree before.
-        repeated: Whether it was in the tree before, with its relatives.
+        relatives: Its parents, or its users; empty if the tree has them at an earlier place.
+        repeated: Whether the tree has it at an earlier place.
     """
 
     ref: str
@@ -122,7 +122,7 @@ class Relative:
 
 
 def find_ancestors(connection: Connection, manifest_digest: str) -> tuple[Relative, ...]:
-    """Return all that a version is made of, directly or not: two queries, and one a level."""
+    """Return the parents of a version, theirs, and so on: two queries, and one for each level."""
     made, used = REVISIONS, PARENTS
     links = (
         select(made.c.manifest_digest, used.c.digest, used.c.ref)
@@ -133,7 +133,7 @@ def find_ancestors(connection: Connection, manifest_digest: str) -> tuple[Relati
 
 
 def find_descendants(connection: Connection, manifest_digest: str) -> tuple[Relative, ...]:
-    """Return all that is made of a version, directly or not: two queries, and one a level."""
+    """Return the users of a version, theirs, and so on: two queries, and one for each level."""
     made, used = REVISIONS, PARENTS
     links = (
         select(used.c.digest, made.c.manifest_digest, REPOSITORIES.c.name)
@@ -183,13 +183,13 @@ MOST_LINKS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Relatives:
-    """A part of what a version is made of, or of what is made of it: what somebody may see.
+    """Parents or users of a version that a reader may see.
 
     Attributes:
-        members: By digest, the nearest first; None for what may not be seen, or is not there.
-        links: Pairs of digests, of one nearer and one farther from the version.
+        members: The versions by digest, the nearest first; None for one that is hidden or missing.
+        links: Pairs of digests: one nearer to the version, and one farther.
         more: How many are left out, as far as they were counted.
-        is_counted: Whether all were.
+        is_counted: Whether all were counted.
     """
 
     members: Mapping[str, Version | None]
@@ -207,19 +207,19 @@ def find_relatives(
     levels: int,
     most: int,
 ) -> Relatives:
-    """Return the relatives of a version that somebody may see, with a few queries a level.
+    """Return the relatives of a version that a reader may see, with a few queries for each level.
 
-    A parent that may not be seen is there without its version, as the manifest of what is made of
-    it tells of it; what it is made of itself is not. A user that may not be seen, or was deleted,
-    is not there.
+    A parent that the reader may not see is listed without its version, since the child's manifest
+    names it. Its own parents are left out, and so are users that the reader may not see, and
+    deleted ones.
 
     Args:
         connection: A transaction.
-        manifest_digest: Of a version that may be seen.
-        which: Whether what it is made of is wanted, or what is made of it.
-        readable: The condition on the repositories that may be seen.
-        levels: How far to go.
-        most: How many of each level at most.
+        manifest_digest: The digest of a version that the reader may see.
+        which: Parents or users.
+        readable: The condition on the repositories that the reader may see.
+        levels: How many levels to go.
+        most: The most versions of a level.
     """
     members: dict[str, Version | None] = {}
     links: list[tuple[str, str]] = []
@@ -243,9 +243,9 @@ def find_relatives(
 def _links(
     level: list[str], which: Literal["parents", "users"], readable: ColumnElement[bool]
 ) -> Select[int, str, str]:
-    """Select pairs of digests, each with its place among the others.
+    """Select pairs of digests, each with its position.
 
-    In no order: to sort 20,000 users of an adapter took longer than all else on its page.
+    They are not sorted: to sort 20,000 users of an adapter took longer than the rest of its page.
     """
     made, used = REVISIONS.c.manifest_digest, PARENTS.c.digest
     start, to = (made, used) if which == "parents" else (used, made)
@@ -256,6 +256,6 @@ def _links(
         .where(start.in_(level), REVISIONS.c.number.is_not(None), readable)
         .limit(MOST_LINKS)
     )
-    if which == "users":  # what is left of a deleted adapter is there for what is made of it
+    if which == "users":  # the remains of deleted adapters are only parents
         links = links.where(REPOSITORIES.c.owner.is_distinct_from(DELETED))
     return links

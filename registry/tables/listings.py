@@ -1,4 +1,4 @@
-"""Keep the listings: one row an adapter, for its newest version that is not yanked."""
+"""The listings: one row for each adapter, with its newest version that is not yanked."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ _NEWEST = (
     .where(
         REPOSITORIES.c.id.in_(bindparam("ids", expanding=True)),
         REPOSITORIES.c.deleted_at.is_(None),
-        # What is left of a deleted adapter is found by what is made of it alone.
+        # The remains of a deleted adapter are not listed.
         REPOSITORIES.c.owner.is_distinct_from(DELETED),
     )
 )
@@ -89,7 +89,7 @@ _CLASS_ENDING = re.compile(
 
 
 def base_name(base_model: str) -> str:
-    """Return the last component of a base model's id: what people call it."""
+    """Return the last component of a base model's id, by which people know it."""
     return base_model.rstrip("/").rpartition("/")[2] or base_model
 
 
@@ -101,12 +101,12 @@ def base_family(architecture: str | None) -> str | None:
 
 
 def fold_family(text: str) -> str:
-    """Return what spellings of a family have in common: XLM-RoBERTa and xlm_roberta."""
+    """Return the key of a family: the same for XLM-RoBERTa and xlm_roberta."""
     return re.sub(r"[-_. ]", "", text.lower())[:256]  # lower case may be longer
 
 
 def list_newest(connection: Connection, repository_id: int) -> None:
-    """Bring the listing of an adapter up to date; call it whenever a version comes or is yanked."""
+    """Update the listing of an adapter; call it whenever a version is added or yanked."""
     connection.execute(delete(LISTINGS).where(LISTINGS.c.repository_id == repository_id))
     newest = newest_listings(connection, [repository_id])
     if newest:
@@ -116,10 +116,9 @@ def list_newest(connection: Connection, repository_id: int) -> None:
 def newest_listings(
     connection: Connection, repository_ids: Sequence[int]
 ) -> dict[int, dict[str, Any]]:
-    """Return the rows that some adapters should have in the listings, by the adapter's id.
+    """Return the rows that adapters should have in the listings, by the adapter's id.
 
-    An adapter that was deleted, or whose versions are all yanked, has none; nor has what is left of
-    a deleted one.
+    A deleted adapter, its remains, and one whose versions are all yanked have none.
     """
     return {
         row.repository_id: {
@@ -135,7 +134,7 @@ def newest_listings(
 
 
 def count_download(connection: Connection, ref: AdapterRef) -> None:
-    """Note that a version of an adapter, which must exist, was pulled."""
+    """Count a pull of a version of an adapter, which must exist."""
     repository_id = connection.execute(
         select(REPOSITORIES.c.id).where(REPOSITORIES.c.folded == ref.folded)
     ).scalar_one()
@@ -143,7 +142,7 @@ def count_download(connection: Connection, ref: AdapterRef) -> None:
 
 
 def count_downloads(connection: Connection, counts: Mapping[int, int]) -> None:
-    """Note how often versions or files of repositories were fetched, by their ids."""
+    """Count downloads from repositories, by their ids."""
     for repository_id, count in sorted(counts.items()):
         counted = connection.execute(
             update(DOWNLOADS)

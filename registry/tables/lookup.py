@@ -1,4 +1,4 @@
-"""From a ref to its version, with an error that helps when there is none."""
+"""Find the version of a ref, with a helpful error if there is none."""
 
 from typing import TypeAlias
 
@@ -25,8 +25,8 @@ from registry.tables.versions import AnyRow, Version, load_rows, select_versions
 _MOST_NAMES = 5000
 _MOST_NUMBERS = 10
 
-# Built once, unlike most statements: with these, a name is resolved 7,100 times a second; with ones
-# built for each call, 2,900 times.
+# Built once, unlike most statements: 7,100 names are resolved in a second; with statements built
+# for each call, 2,900.
 _NAMED = (
     select_versions()
     .add_columns(REVISIONS.c.repository_id)
@@ -49,7 +49,7 @@ Repository: TypeAlias = AnyRow
 
 
 def find_version(connection: Connection, ref: AdapterRef) -> Version:
-    """Return the version `ref` names: by number, by alias, else by tag, or the latest.
+    """Return the version that `ref` names: by number, alias or tag, or else the latest.
 
     Raises:
         RefNotFoundError: There is no adapter of that name; the message has near matches.
@@ -77,8 +77,8 @@ def find_row(connection: Connection, ref: AdapterRef) -> tuple[AnyRow, Version]:
     return found[0]
 
 
-def find_repository(connection: Connection, ref: AdapterRef) -> Repository:
-    """Return the repository of `ref`, however it is spelled.
+def require_row(connection: Connection, ref: AdapterRef) -> Repository:
+    """Return the row of the repository of `ref`, in any spelling.
 
     Raises:
         RefNotFoundError: There is none, or it was deleted; the message has near matches.
@@ -101,7 +101,7 @@ def find_repository(connection: Connection, ref: AdapterRef) -> Repository:
 def alias_not_found(
     connection: Connection, repository: Repository, ref: AdapterRef
 ) -> AliasNotFoundError:
-    """Return the error for an alias that is not there, naming those that are."""
+    """Return the error for a missing alias, which names the existing ones."""
     known = connection.scalars(
         select(REFS.c.name).where(REFS.c.repository_id == repository.id).order_by(REFS.c.name)
     ).all()
@@ -115,7 +115,7 @@ def _not_found(connection: Connection, ref: AdapterRef) -> NotFoundError:
     Raises:
         RefNotFoundError: There is no adapter of that name at all.
     """
-    repository = find_repository(connection, ref)
+    repository = require_row(connection, ref)
     if ref.version is not None:
         return VersionNotFoundError(
             f"{ref.repository} has no version {ref.version}; it has "
@@ -143,7 +143,7 @@ def _not_found(connection: Connection, ref: AdapterRef) -> NotFoundError:
 
 
 def _why_empty(connection: Connection, repository: Repository) -> str:
-    """Return why a repository has no version: what its last commit on ``main`` says."""
+    """Return why a repository has no version, from its last commit on ``main``."""
     row = connection.execute(
         select(COMMITS.c.oid, COMMITS.c.reason)
         .join(BRANCHES, BRANCHES.c.commit_id == COMMITS.c.id)
@@ -170,7 +170,7 @@ def _no_alias(connection: Connection, repository: Repository, ref: AdapterRef) -
 
 
 def _numbers(connection: Connection, repository: Repository) -> str:
-    """Return the highest numbers, the highest one last."""
+    """Return the highest version numbers, the highest one last."""
     numbers = connection.scalars(
         select(REVISIONS.c.number)
         .where(REVISIONS.c.repository_id == repository.id, REVISIONS.c.number.is_not(None))

@@ -1,4 +1,4 @@
-"""What was measured of a version after it was published, beside it: rows that the log has, too."""
+"""Measurements of a version after its publication: rows that the log has, too."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,21 +18,21 @@ from registry.tables.versions import AnyRow, Version, batches
 
 
 class Measurement(BaseModel):
-    """One number, measured on rows that are known by their content.
+    """A number, measured on rows with a known digest.
 
     Attributes:
         metric: For example ``accuracy``.
         value: Finite, in the metric's own unit.
         higher_is_better: False for losses and errors.
-        low: Where the 95 % confidence interval of `value` starts; None where there is none.
-        high: Where it ends.
+        low: The lower end of the 95 % confidence interval of `value`; None if there is none.
+        high: Its upper end.
         rows: How many rows were measured on.
         data_sha256: Digest of these rows, as `Training.data_sha256` is of those of a training.
-        dataset: What the data was called; others may be called the same.
+        dataset: The name of the data; other data may have the same name.
         split: The part of it, for example ``test``.
-        measured_at: When, in UTC.
-        actor: Who measured: the user of the process.
-        hubkit: The version of hubkit that did it.
+        measured_at: The time, in UTC.
+        actor: The user of the process.
+        hubkit: The version of hubkit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -52,7 +52,7 @@ class Measurement(BaseModel):
 
     @property
     def data(self) -> str:
-        """The name of the data, and which rows exactly are meant, as metrics of trainings say."""
+        """The name of the data with the digest of its rows, as in metrics of trainings."""
         return f"{self.dataset}#{self.data_sha256[:12]}"
 
 
@@ -70,14 +70,14 @@ def measurement_rows(
 
 
 def measured(details: Mapping[str, Any]) -> list[Measurement]:
-    """Return what an entry of the log says was measured."""
+    """Return the measurements in an entry of the log."""
     return [Measurement.model_validate(one) for one in details["measurements"]]
 
 
 def load_measurements(
     connection: Connection, versions: Collection[Version]
 ) -> dict[AdapterRef, tuple[Measurement, ...]]:
-    """Return what was measured of some versions, by their refs, the newest first."""
+    """Return the measurements of some versions, by their refs, the newest first."""
     wanted = {version.ref for version in versions}
     found: dict[AdapterRef, list[Measurement]] = defaultdict(list)
     for batch in batches(sorted({version.manifest_digest for version in versions})):
@@ -96,7 +96,7 @@ def load_measurements(
 
 
 def measurement_of(row: AnyRow) -> Measurement:
-    """Return what a row says that has the columns of the table.
+    """Return the measurement in a row with the columns of the table.
 
     Raises:
         DamagedDatabaseError: It is no measurement.
@@ -107,14 +107,14 @@ def measurement_of(row: AnyRow) -> Measurement:
         problem = error.errors(include_url=False)[0]
         field = ".".join(map(str, problem["loc"]))
         raise DamagedDatabaseError(
-            f"The database is damaged: a row of measurements has a {field} that is none: "
+            f"The database is damaged: a row of measurements has a malformed {field}: "
             f"{problem['msg']}.",
             field,
         ) from error
 
 
 def counting(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Return those that count: of each metric and rows, the newest, which comes first."""
+    """Return the measurements that count: for each metric and rows, the newest, listed first."""
     found: dict[tuple[str, str], Measurement] = {}
     for one in measurements:
         found.setdefault((one.metric, one.data_sha256), one)
@@ -124,10 +124,10 @@ def counting(measurements: Iterable[Measurement]) -> list[Measurement]:
 def unrecorded(
     connection: Connection, revision_id: int, given: Iterable[Measurement]
 ) -> list[Measurement]:
-    """Return what of `given` is new: the same value of the same metric and data is not.
+    """Return the measurements that are not stored yet.
 
-    Another value stands beside the one before, and the newest counts. What is told once more, as
-    by a second pull, is not new either.
+    One with the value of the newest stored for its metric and rows is not new. Neither is one that
+    a second pull brings again.
     """
     there = [
         measurement_of(row)
@@ -138,8 +138,8 @@ def unrecorded(
     known = set(there)
     newest: dict[tuple[str, str], tuple[datetime, float]] = {}
     for one in there:
-        key, told = (one.metric, one.data_sha256), (one.measured_at, one.value)
-        newest[key] = max(newest.get(key, told), told, key=lambda pair: pair[0])
+        key, found = (one.metric, one.data_sha256), (one.measured_at, one.value)
+        newest[key] = max(newest.get(key, found), found, key=lambda pair: pair[0])
     new = []
     for one in sorted(given, key=lambda one: one.measured_at):
         key, last = (one.metric, one.data_sha256), newest.get((one.metric, one.data_sha256))
@@ -155,12 +155,12 @@ def unrecorded(
 def add_measurements(
     connection: Connection, revision: AnyRow, measurements: Sequence[Measurement]
 ) -> None:
-    """Insert rows after those that there are, and bring the listing of the adapter up to date.
+    """Insert measurements after the existing ones, and update the listing of the adapter.
 
     Args:
         connection: A transaction that writes.
         revision: Has the revision's ``id`` and ``repository_id``.
-        measurements: What to add.
+        measurements: The measurements to add.
     """
     last = connection.scalar(
         select(MEASUREMENTS.c.position)

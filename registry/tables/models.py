@@ -1,7 +1,7 @@
 """The tables. A repository holds revisions; a version is a numbered revision; refs name them.
 
-What identifies a version is its manifest, which is a blob. The columns here repeat the parts of
-it that people search and list by, so the database can be rebuilt from the blobs.
+The identity of a version is its manifest, which is a blob. The columns here repeat the parts of it
+that people search and list by, so the database can be rebuilt from the blobs.
 
 A repository also has a history, as git has one: commits, each with a tree of files, which branches
 and tags name. A commit on the branch ``main`` whose tree holds an adapter has a version.
@@ -53,7 +53,7 @@ def _digest_check(column: str) -> CheckConstraint:
     return CheckConstraint(f"length({column}) = 64 AND {column} = lower({column})", name=column)
 
 
-# A person or an organisation. Never removed: a deleted one keeps its name from others.
+# A user or an organisation. A row is never removed, so that no other account gets its name.
 ACCOUNTS = Table(
     "accounts",
     METADATA,
@@ -67,7 +67,7 @@ ACCOUNTS = Table(
     Column("deleted_at", UtcDateTime),
 )
 
-# What a person may do in an organisation.
+# The role of a user in an organisation.
 MEMBERS = Table(
     "members",
     METADATA,
@@ -76,7 +76,7 @@ MEMBERS = Table(
     _required("role", Written(16)),
 )
 
-# What a program shows to act for a person; the text itself is kept nowhere.
+# A token, with which a program acts for a user; its text is not kept.
 TOKENS = Table(
     "tokens",
     METADATA,
@@ -93,7 +93,7 @@ TOKENS = Table(
     _digest_check("hash"),
 )
 
-# What a hub keeps to itself, such as the key that it signs with.
+# Secrets of a hub, such as the key that it signs with.
 SECRETS = Table(
     "secrets",
     METADATA,
@@ -101,8 +101,8 @@ SECRETS = Table(
     _required("value", Written()),
 )
 
-# An adapter under its name, or what else a hub keeps. Never removed: a deleted one keeps its name
-# from others. `folded` starts with the kind, unless it is a model.
+# A repository: an adapter, or a data set or space of a hub. A row is never removed, so that no
+# other repository gets its name. `folded` starts with the kind, unless it is a model.
 REPOSITORIES = Table(
     "repositories",
     METADATA,
@@ -115,13 +115,13 @@ REPOSITORIES = Table(
     # A counter rather than max(number) + 1, so that no number is ever used twice.
     _required("next_number", Whole(1), default=1),
     _required("kind", Written(16), server_default="model"),
-    # Who it belongs to on a hub; None for what was published without one.
+    # Its account on a hub; None if it was published without one.
     Column("account_id", ForeignKey("accounts.id"), index=True),
-    # What is not known to be public is not.
+    # Private, unless it is known to be public.
     _required("visibility", Written(16), server_default="private"),
 )
 
-# What a repository was called before it was moved.
+# A former name of a repository that was moved.
 FORMER_NAMES = Table(
     "former_names",
     METADATA,
@@ -129,7 +129,7 @@ FORMER_NAMES = Table(
     _required("repository_id", ForeignKey("repositories.id"), index=True),
 )
 
-# What a token is limited to; without a row, to nothing.
+# A repository that a token is limited to; a token without a row has no limit.
 TOKEN_REPOSITORIES = Table(
     "token_repositories",
     METADATA,
@@ -154,7 +154,7 @@ REVISIONS = Table(
     _required("kind", Written(16)),
     _required("method", Written(256)),
     _required("base_model", Written(256)),
-    # The id's last component, by which people remember a base model.
+    # The id's last component, by which people know a base model.
     _required("base_name", Written(256)),
     Column("base_fingerprint", Written(64)),
     Column("task", Written(256)),
@@ -163,7 +163,7 @@ REVISIONS = Table(
     Column("license", Written(256)),
     _required("description", Written()),
     _required("size", Whole(most=MAX_SIZE)),
-    # Such as bert for BertModel; None for what was published before there was this column.
+    # Such as bert for BertModel; None if published before this column existed.
     Column("base_family", Written(256)),
     # None of these three for a manifest of schema 1.
     Column("base_config", Written(64)),
@@ -203,8 +203,8 @@ METRICS = Table(
     Index(None, "dataset", "name", "value", "revision_id"),
 )
 
-# A number measured of a revision after it was published, on rows with a digest. What counts is the
-# newest of the same metric and rows.
+# A measurement of a revision after its publication, on rows with a digest. Only the newest for a
+# metric and rows counts.
 MEASUREMENTS = Table(
     "measurements",
     METADATA,
@@ -281,9 +281,9 @@ LISTING_INDEXES = (
     ("owner", "revision_id"),
 )
 
-# What people page through: of each adapter, the newest version that is not yanked. It repeats what
-# that version is found and sorted by, so that a page is one walk along an index however many
-# adapters and versions there are. `registry.tables.listings` writes it.
+# The listing of an adapter: its newest version that is not yanked. It repeats the facts that pages
+# are searched and sorted by, so that a page is one walk along an index, however many adapters and
+# versions there are. `registry.tables.listings` writes it.
 LISTINGS = Table(
     "listings",
     METADATA,
@@ -301,7 +301,7 @@ LISTINGS = Table(
     Column("language", Written(256)),
     Column("license", Written(256)),
     _required("size", Whole(most=MAX_SIZE)),
-    # What was measured last, else the first metric of training, that is better when higher;
+    # The last measurement, else the first metric of training, that is better when higher;
     # -infinity without one, so that it sorts last.
     _required("score", Real),
     _required("downloads", Whole(most=MAX_SIZE)),
@@ -309,13 +309,12 @@ LISTINGS = Table(
     *(Index(None, *columns) for columns in LISTING_INDEXES),
 )
 
-# The files of a commit, stored once however many commits have the same ones.
+# The files of a commit; commits with the same files share a row.
 TREES = Table(
     "trees",
     METADATA,
     Column("id", Whole(1), primary_key=True),
-    # Of the list of files, by SHA-256: git's own id is not safe against who wants two trees to
-    # have one.
+    # The SHA-256 of the list of files: git's own id, a SHA-1, can be made the same for two trees.
     _required("digest", Sha256(), unique=True),
     _required("oid", GitId()),
     _required("files", Whole()),
@@ -323,7 +322,7 @@ TREES = Table(
     _digest_check("digest"),
 )
 
-# A file of a tree. The git id of a large one is that of the pointer that stands for it.
+# A file of a tree. The git id of a large one is that of its pointer.
 TREE_FILES = Table(
     "tree_files",
     METADATA,
@@ -337,7 +336,7 @@ TREE_FILES = Table(
     CheckConstraint("size >= 0", name="size"),
 )
 
-# One state of a repository. `revision_id` is the version that it holds; where it is None, `reason`
+# One state of a repository. `revision_id` is the version that it holds; if it is None, `reason`
 # says why it holds none.
 COMMITS = Table(
     "commits",
@@ -375,7 +374,7 @@ COMMIT_TAGS = Table(
     _required("created_at", UtcDateTime),
 )
 
-# Bytes that an account has sent, and so may name in a commit for a day.
+# Bytes that an account sent, which it may name in a commit for a day.
 UPLOADS = Table(
     "uploads",
     METADATA,
@@ -386,8 +385,8 @@ UPLOADS = Table(
     _digest_check("sha256"),
 )
 
-# What a hub pages through: each repository with a branch ``main``, as its last commit is. It
-# repeats what repositories are found and sorted by; `registry.history.cards` writes it.
+# The listing of a repository on a hub, from its last commit on ``main``. It repeats the facts that
+# pages are searched and sorted by; `registry.history.cards` writes it.
 HUB_LISTINGS = Table(
     "hub_listings",
     METADATA,
@@ -443,7 +442,7 @@ DOWNLOADS = Table(
     Index(None, "count", "repository_id"),
 )
 
-# A blob that nothing referred to when garbage was last looked for; the next time it goes.
+# A condemned blob: nothing referred to it at the last garbage collection, so the next removes it.
 CONDEMNED = Table(
     "condemned",
     METADATA,
@@ -460,7 +459,7 @@ LOG = Table(
     _required("at", UtcDateTime),
     _required("actor", Written(256)),
     _required("action", Written(16)),
-    # The ref as people read it, and the name to look it up by; both empty for what has no name.
+    # The name as people read it, and the key to look it up by; both empty if the entry has none.
     _required("name", Written(256)),
     _required("folded", Written(193)),
     _required("details", Written()),

@@ -1,4 +1,4 @@
-"""Where versions were pulled from, so that lost or damaged bytes can be fetched again.
+"""The origins of pulled versions, from which lost or damaged bytes can be fetched again.
 
 An origin is a location: a folder, or a URL. Locations come from pulls of this registry only, never
 from a manifest or a bundle. `registry.catalog.origins` opens them.
@@ -13,7 +13,7 @@ from registry.tables.versions import Version, load_versions, select_versions
 
 
 def find_origins(connection: Connection, digest: str) -> list[str]:
-    """Return where versions with this blob were pulled from, the first pulled first."""
+    """Return the origins of versions with this blob, the first pulled first."""
     with_file = select(FILES.c.revision_id).where(FILES.c.sha256 == digest)
     rows = connection.scalars(
         select(ORIGINS.c.location)
@@ -30,7 +30,7 @@ def find_pulled(connection: Connection, ref: AdapterRef, location: str) -> Versi
     Args:
         connection: A transaction.
         ref: The adapter's name.
-        location: What the pull noted: a folder, or a URL with a revision.
+        location: The origin that the pull recorded: a folder, or a URL with a revision.
 
     Returns:
         The newest of several; None if none was, or there is no adapter of that name.
@@ -47,12 +47,12 @@ def find_pulled(connection: Connection, ref: AdapterRef, location: str) -> Versi
 
 
 def set_origin(connection: Connection, revision_id: int, location: str | None) -> None:
-    """Note where a revision was pulled from, in place of what was noted before.
+    """Record the origin of a revision, in place of an earlier one.
 
     Args:
         connection: A transaction that writes.
-        revision_id: Which revision.
-        location: A folder, or a URL; None for what was published here.
+        revision_id: The revision's row.
+        location: A folder or a URL; None if it was published here.
     """
     connection.execute(delete(ORIGINS).where(ORIGINS.c.revision_id == revision_id))
     if location is not None:

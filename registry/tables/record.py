@@ -27,8 +27,8 @@ from registry.tables.models import (
 from registry.tables.text_index import add_text
 from registry.tables.versions import batches
 
-# Insertions are built once: others wait for the write lock meanwhile, and to build one takes twice
-# as long as to execute it.
+# Insertions are built once: other writers wait meanwhile, and to build one takes twice as long as
+# to execute it.
 _ADD_REVISION = insert(REVISIONS).returning(REVISIONS.c.id)
 _ADD_PARTS = {table: insert(table) for table in (FILES, METRICS, TAGS, PARENTS)}
 
@@ -38,31 +38,31 @@ PARTS = {
     TAGS: TAGS.c.revision_id,
     PARENTS: PARENTS.c.child_id,
 }
-"""The tables of what a manifest lists, and the column that says of which revision it is."""
+"""The tables of the lists in a manifest, each with its column of the revision."""
 
 MAX_GIVEN_NUMBER = 2_000_000_000
-"""The highest version number that can be asked for. Those beyond it are left for the versions that
-follow: a name whose last number is taken would be of no use."""
+"""The highest version number that can be asked for. Higher ones are kept for the versions that
+follow: a name without numbers would be of no use."""
 
 MAX_COPIED_NUMBER = 2_100_000_000
-"""The highest number that a version can bring along from elsewhere, where it may have followed one
-that was asked for."""
+"""The highest number of a version from another registry, where it may have followed one that was
+asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What is known about a version beside its manifest.
+    """The facts of a version that its manifest does not have.
 
     Attributes:
         author: Who published it.
-        message: What they said about it.
+        message: Its message.
         created_at: When it was first published.
-        number: The number it must get; None for the next free one.
-        yanked_at: When it was yanked where it comes from; None if it was not.
-        yank_reason: Why.
+        number: The number that it must get; None for the next free one.
+        yanked_at: When it was yanked in its origin; None if it was not.
+        yank_reason: The reason of the yank.
         origin: Where it was pulled from; None if it was published here.
-        account: The account whose it was, of what is left of a deleted adapter; None for none.
-        visibility: Who might know of that adapter.
+        account: The account of a deleted adapter, if this is a part of its remains.
+        visibility: The visibility of that adapter.
 
     Raises:
         InvalidNameError: `author` is no printable line of at most 256 characters, a text is too
@@ -81,7 +81,7 @@ class Publication:
 
     @classmethod
     def from_log(cls, details: Mapping[str, Any]) -> Self:
-        """Return what an entry of the log says of a version."""
+        """Return the facts of a version in an entry of the log."""
         yanked_at = details.get("yanked_at")
         return cls(
             author=details["author"],
@@ -96,7 +96,7 @@ class Publication:
         )
 
     def __post_init__(self) -> None:
-        """Refuse what the database would not store as it is."""
+        """Refuse texts and times that the database would not store as they are."""
         check_text("author", self.author, most=256)
         check_texts(message=self.message, reason=self.yank_reason, origin=self.origin)
         for at in (self.created_at, self.yanked_at):
@@ -126,19 +126,18 @@ def require_number(ref: AdapterRef, number: int, *, most: int) -> AdapterRef:
     if number > most:
         raise InvalidNameError(
             f"The version number of {ref} is at most {most} here, so that there are numbers for "
-            f"the versions after it, but it got {number}.",
+            f"later versions, but it got {number}.",
             number,
         )
     return ref.at(number)
 
 
 def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manifest) -> None:
-    """Check all that can be checked before bytes are stored.
+    """Check a version as far as possible before its bytes are stored.
 
     Raises:
-        InvalidNameError: `ref` has a version or an alias, or is what something was called before
-            it was moved, or one of what is left of deleted adapters, or the files are too large to
-            count.
+        InvalidNameError: `ref` has a version or an alias, is a former name of another repository or
+            a name of remains, or the files are too large to count.
         ConflictError: The name belonged to an adapter that was deleted.
         ParentNotFoundError: A parent is not in this registry.
     """
@@ -154,8 +153,8 @@ def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manif
         )
     if ref.folded.startswith(f"{DELETED}/") and ref != AdapterRef.nameless(manifest.digest):
         raise InvalidNameError(
-            f"{ref} cannot be published: the names of {DELETED}/ are those of what is left of "
-            "deleted adapters. Choose another name.",
+            f"{ref} cannot be published: names in {DELETED}/ are those of versions of deleted "
+            "adapters that others are made of. Choose another name.",
             ref,
         )
     deleted_at = connection.scalar(
@@ -163,17 +162,11 @@ def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manif
     )
     if deleted_at is not None and not ref.is_nameless:
         raise ConflictError(
-            f"{ref.repository} was deleted on {deleted_at:%Y-%m-%d}, and its name is not given to "
-            "anything else. Choose another name.",
+            f"{ref.repository} was deleted on {deleted_at:%Y-%m-%d}, and no other adapter gets its "
+            "name. Choose another name.",
             ref,
         )
-    moved = select(FORMER_NAMES.c.repository_id).where(FORMER_NAMES.c.folded == ref.folded)
-    if connection.scalar(moved) is not None:
-        raise InvalidNameError(
-            f"{ref.repository} is what a repository was called before it was moved, and still "
-            "leads to it. Choose another name.",
-            ref,
-        )
+    require_never_moved(connection, ref.folded, ref.repository)
     wanted = {parent.digest: parent.ref for parent in manifest.parents}
     missing = wanted.keys() - _find_digests(connection, wanted)
     if missing:
@@ -182,6 +175,26 @@ def require_publishable(connection: Connection, ref: AdapterRef, manifest: Manif
             f"{ref.repository} is made of adapters that are not in this registry: {named}. "
             "Publish or pull them first.",
             sorted(missing),
+        )
+
+
+def require_never_moved(connection: Connection, folded: str, ref: AdapterRef) -> None:
+    """Refuse a name that a repository had before it was moved.
+
+    Args:
+        connection: A transaction.
+        folded: The key of the name.
+        ref: The name.
+
+    Raises:
+        InvalidNameError: It is a former name.
+    """
+    moved = select(FORMER_NAMES.c.repository_id).where(FORMER_NAMES.c.folded == folded)
+    if connection.scalar(moved) is not None:
+        raise InvalidNameError(
+            f"{ref} is the former name of a repository that was moved, and still leads to it. "
+            "Choose another name.",
+            ref,
         )
 
 
@@ -197,7 +210,7 @@ def record_version(
 ) -> tuple[int, bool]:
     """Insert a version with all its rows; return its revision's id, and whether it is new.
 
-    The same manifest is recorded once in a repository: again, and the earlier id is returned.
+    A repository has a manifest once: for the same one again, the earlier id is returned.
 
     Raises:
         ConflictError: The number it must get holds another manifest.
@@ -212,7 +225,7 @@ def record_version(
         return earlier, False
     if ref.is_nameless:
         _give_back(connection, repository, publication)
-    number = next_number  # the counter is beyond every number that is taken
+    number = next_number  # the counter is higher than all numbers that are taken
     if publication.number is None:
         _require_left(ref, number)
     else:
@@ -246,13 +259,13 @@ def record_version(
 
 
 def reserve_number(connection: Connection, ref: AdapterRef, number: int, now: datetime) -> None:
-    """Take a name and a number, so that nothing else ever gets them."""
+    """Take a name and a number: no other version ever gets them."""
     repository, _, next_number = _claim(connection, ref, now)
     _count(connection, repository, max(next_number, number + 1))
 
 
 def columns(manifest: Manifest) -> dict[str, Any]:
-    """Return the columns of a revision that repeat what its manifest says."""
+    """Return the columns of a revision that repeat its manifest."""
     return {
         "kind": manifest.kind,
         "method": manifest.method.type,
@@ -273,7 +286,7 @@ def columns(manifest: Manifest) -> dict[str, Any]:
 
 
 def part_rows(revision_id: int, manifest: Manifest) -> dict[Table, list[dict[str, Any]]]:
-    """Return the rows that a revision has in each of `PARTS`, as its manifest says."""
+    """Return the rows of a revision in each of `PARTS`, from its manifest."""
     listed: dict[Table, list[dict[str, Any]]] = {
         FILES: [
             {"path": path, "sha256": info.sha256, "size": info.size}
@@ -323,7 +336,7 @@ def _claim(connection: Connection, ref: AdapterRef, now: datetime) -> tuple[int,
 
 
 def _give_back(connection: Connection, repository: int, publication: Publication) -> None:
-    """Let those read what is left of an adapter who could read that; it may have been let go."""
+    """Give the remains of a deleted adapter its account and visibility; undo their own deletion."""
     connection.execute(
         update(REPOSITORIES)
         .where(REPOSITORIES.c.id == repository)
@@ -336,7 +349,7 @@ def _give_back(connection: Connection, repository: int, publication: Publication
 
 
 def account_of(connection: Connection, owner: str | None) -> int | None:
-    """Return the id of the account that an owner's name means, removed or not; None if none."""
+    """Return the id of an owner's account, which may be removed; None if there is none."""
     if owner is None:
         return None
     folded = AdapterRef(None, owner).folded
@@ -345,7 +358,7 @@ def account_of(connection: Connection, owner: str | None) -> int | None:
 
 
 def _count(connection: Connection, repository: int, next_number: int) -> None:
-    # The column ends where the numbers do.
+    # The column has no higher value than the highest number.
     connection.execute(
         update(REPOSITORIES)
         .where(REPOSITORIES.c.id == repository)

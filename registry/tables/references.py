@@ -1,6 +1,6 @@
-"""Which blobs the catalog refers to: manifests and trees, their files, and what was just sent.
+"""The blobs that rows refer to: manifests and trees, their files, and recent uploads.
 
-Asked of the rows each time rather than counted, so that no count can be wrong.
+The rows are read each time, rather than counted before, so that no count can be wrong.
 """
 
 from collections.abc import Collection
@@ -21,7 +21,7 @@ _REFERENCES = (
 
 
 def referenced(connection: Connection, digests: Collection[str]) -> set[str]:
-    """Return those of `digests` that a version refers to."""
+    """Return the ones of `digests` that rows refer to."""
     found: set[str] = set()
     for batch in batches(sorted(digests)):
         found.update(connection.scalars(_references_in(batch)))
@@ -29,14 +29,14 @@ def referenced(connection: Connection, digests: Collection[str]) -> set[str]:
 
 
 def referenced_between(connection: Connection, first: str, last: str) -> set[str]:
-    """Return all digests that a version refers to, from `first` to `last` inclusive."""
+    """Return all digests that rows refer to, from `first` to `last` inclusive."""
     return set(
         connection.scalars(union(*(select(c).where(c.between(first, last)) for c in _REFERENCES)))
     )
 
 
 def unnoticed(connection: Connection, digests: Collection[str]) -> list[str]:
-    """Return those of `digests` that nothing refers to and that are not condemned yet, sorted."""
+    """Return the ones of `digests` that no row refers to and that are not condemned, sorted."""
     known = referenced(connection, digests)
     for batch in batches(sorted(digests)):
         known.update(
@@ -46,7 +46,7 @@ def unnoticed(connection: Connection, digests: Collection[str]) -> list[str]:
 
 
 def condemn(connection: Connection, digests: Collection[str], at: datetime) -> list[str]:
-    """Note which of these blobs nothing refers to; return those that were not noted before."""
+    """Condemn the ones of these blobs that no row refers to; return the newly condemned."""
     new = unnoticed(connection, digests)
     if new:
         rows = [{"sha256": digest, "condemned_at": at} for digest in new]
@@ -75,7 +75,7 @@ def condemned(
 
 
 def spare(connection: Connection, digests: Collection[str]) -> None:
-    """Forget that blobs are condemned: a version is about to refer to them, or they are gone."""
+    """Take blobs off the list of condemned ones: a row will refer to them, or they were removed."""
     for batch in batches(sorted(digests)):
         connection.execute(delete(CONDEMNED).where(CONDEMNED.c.sha256.in_(batch)))
 

@@ -1,6 +1,6 @@
 """Full-text search over versions: SQLite's FTS5, or PostgreSQL's tsvector with a GIN index.
 
-Both find the same: words of letters and digits, whatever their case and accents.
+Both find the same: words of letters and digits, in any case, with or without accents.
 """
 
 import re
@@ -35,7 +35,7 @@ from registry.refs import AdapterRef
 from registry.tables.versions import Version, VersionSelect
 
 MANY = 1000
-"""Once so many versions have the last word as a whole word, it does not stand for longer ones."""
+"""If so many versions have the last word as a whole word, it does not match longer words."""
 
 
 class _TsQuery(UserDefinedType[str]):
@@ -49,7 +49,7 @@ class _TsQuery(UserDefinedType[str]):
 
 _SQLITE: TableClause = table(
     TEXT_TABLE,
-    column(TEXT_TABLE),  # to FTS5, all of its columns, and what it is told to do
+    column(TEXT_TABLE),  # for FTS5: all columns, and its commands
     column("rowid"),
     column("name"),
     column("task"),
@@ -67,14 +67,14 @@ _MOST_WORDS = 16
 _SHORTEST_PREFIX = 2
 _LONGEST_WORD = 256
 """Longer words are not found: PostgreSQL refuses those of more than 2,046 bytes."""
-# In the description of nearly every adapter, so that they tell none from another.
+# Nearly every adapter has these in its description.
 _COMMON = frozenset(
     ("a", "adapter", "adapters", "an", "and", "for", "lora", "model", "of", "on", "the", "to")
 )
 
 
 def add_text(connection: Connection, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
-    """Index the words a version is found by; called once, as a version never changes."""
+    """Index the words of a version; called once, since a version never changes."""
     add_texts(connection, {revision_id: text_columns(ref, manifest)})
 
 
@@ -95,7 +95,7 @@ def add_texts(connection: Connection, texts: Mapping[int, Mapping[str, str]]) ->
 
 
 def indexed_ids(connection: Connection, texts: Mapping[int, Mapping[str, str]]) -> set[int]:
-    """Return the revisions for which the index holds what `text_columns` says, given by id."""
+    """Return the revisions whose text in the index is that of `text_columns`, given by id."""
     if connection.dialect.name == "sqlite":
         rows = connection.execute(_KEPT.where(_SQLITE.c.rowid.in_(texts))).mappings()
         return {
@@ -112,7 +112,7 @@ def indexed_ids(connection: Connection, texts: Mapping[int, Mapping[str, str]]) 
 
 
 def is_index_sound(connection: Connection) -> bool:
-    """Whether SQLite's index finds what was put there; a server looks after its own.
+    """Whether SQLite's index agrees with its text; a server checks its own.
 
     Args:
         connection: A write transaction, in which nothing changes.
@@ -134,7 +134,7 @@ def make_index_anew(connection: Connection) -> None:
 
 
 def remove_text(connection: Connection, revision_ids: "Select[int]") -> None:
-    """Take revisions out of the index."""
+    """Remove revisions from the index."""
     connection.execute(_SQLITE.delete().where(_SQLITE.c.rowid.in_(revision_ids)))
 
 
@@ -145,7 +145,7 @@ class Words:
     Attributes:
         dialect: ``sqlite`` or ``postgresql``.
         every: All words, as they are.
-        started: The same, but that the last one may be unfinished.
+        started: The same, but the last one may be unfinished.
         last: The last word, as it is.
     """
 
@@ -168,7 +168,7 @@ class Words:
         if words[-1].lower() not in _COMMON or not telling:
             telling.append(words[-1])
         unfinished = telling[-1] == words[-1] and len(words[-1]) >= _SHORTEST_PREFIX
-        # Only letters and digits are left, and quoted, as AND or NEAR are operators to FTS5.
+        # Only letters and digits, and quoted: AND and NEAR are operators of FTS5.
         if dialect == "postgresql":
             quoted, joint, start = [f"'{_fold(word)}'" for word in telling], " & ", ":*"
         else:
@@ -180,12 +180,12 @@ class Words:
 def candidates(words: Words, most: int, *, below: int | None = None) -> VersionSelect:
     """Select the ids of the newest revisions that have all words.
 
-    Looking for a prefix takes longer the more versions have it; looking for a whole word does not.
+    A search for a prefix takes longer the more versions have it; one for a whole word does not.
     So the last word is a prefix only while fewer than `MANY` versions have it as a whole word.
 
     Args:
-        words: What to look for.
-        most: At most so many.
+        words: The words.
+        most: The most revisions to select.
         below: Only ids lower than this; default: all.
 
     Returns:
@@ -197,7 +197,7 @@ def candidates(words: Words, most: int, *, below: int | None = None) -> VersionS
     if words.dialect == "sqlite":
         wanted = case((count == MANY, every), else_=started)
         return _newest(words.dialect, wanted, most, below)
-    # Its planner has to see the words to know how many there are; one of these is never executed.
+    # PostgreSQL's planner needs the words to estimate their number; one part is never executed.
     either = union_all(
         *(
             select(_newest(words.dialect, wanted, most, below).where(condition).subquery().c.rowid)
@@ -225,7 +225,7 @@ def _matches(dialect: str, query: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 def text_columns(ref: AdapterRef, described: Manifest | Version) -> dict[str, str]:
-    """Return the text that a version is found by, in the columns of SQLite's index."""
+    """Return the text to index for a version, in the columns of SQLite's index."""
     if isinstance(described, Manifest):
         method, base_model = described.method.type, described.base_model.id
     else:
@@ -249,6 +249,6 @@ def _words(text: str) -> list[str]:
 
 
 def _fold(word: str) -> str:
-    """Do what FTS5 does by itself."""
+    """Remove case and accents, as FTS5 does by itself."""
     plain = unicodedata.normalize("NFD", word.lower())
     return unicodedata.normalize("NFC", "".join(c for c in plain if not unicodedata.combining(c)))

@@ -1,4 +1,4 @@
-"""A published version as people list it, and how to load many without a query for each."""
+"""A published version as lists show it, and how to load many without a query for each."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,22 +35,22 @@ class Version:
         manifest_digest: SHA-256 of its manifest: its identity everywhere.
         created_at: When it was first published, in UTC.
         author: Who published it.
-        message: What they said about it; may be empty.
+        message: Its message; may be empty.
         kind: ``adapter``, ``fusion``, ``stack`` or ``mix``.
         method: For example ``seq_bn`` or ``lora``.
         base_model: The base model's id.
         base_fingerprint: Digest of the base model's tensors, if known.
-        task: What it does.
-        task_type: How, for example ``text-classification``.
+        task: The task, in words of its author.
+        task_type: Its type, for example ``text-classification``.
         language: BCP 47 tag.
         license: SPDX identifier.
-        description: For people.
+        description: A text for people.
         size: Bytes of all its files.
         tags: In the manifest's order.
         metrics: In the manifest's order.
         aliases: Names that point to it now, sorted.
         yanked_at: When it was yanked; None if it was not.
-        yank_reason: Why.
+        yank_reason: The reason of the yank.
     """
 
     ref: AdapterRef
@@ -115,7 +115,7 @@ _COLUMNS = (
 
 
 WIDTH = len(_COLUMNS)
-"""How many columns a version has."""
+"""The number of columns of a version."""
 
 
 def select_versions() -> VersionSelect:
@@ -139,8 +139,8 @@ def load_rows(
 
     Args:
         connection: A transaction.
-        statement: What `select_versions` returned, with conditions.
-        values: What the statement leaves open.
+        statement: The result of `select_versions`, with conditions.
+        values: The parameters of the statement.
     """
     rows = connection.execute(statement, values).all()
     parts = load_parts(connection, [row[0] for row in rows])
@@ -154,9 +154,9 @@ def load_newest(
 
     Args:
         connection: A transaction.
-        repository_id: Whose.
-        limit: How many at most.
-        before: A number; only versions before it are returned. Default: there is no such limit.
+        repository_id: The repository's row.
+        limit: The most versions to return.
+        before: Return only versions with a lower number; default: all.
     """
     statement = select_versions().where(REVISIONS.c.repository_id == repository_id)
     if before is not None:
@@ -208,11 +208,11 @@ def load_digests(
 ) -> dict[str, Version]:
     """Return the versions with these manifests by digest, the first published of several.
 
-    One that has a name comes before what is left of a deleted one.
+    A version with a name comes before the remains of a deleted adapter.
 
     Args:
         connection: A transaction.
-        digests: Those of the manifests.
+        digests: The digests of the manifests.
         readable: The condition on the repositories to look in; default: all of them.
     """
     has_name = REPOSITORIES.c.owner.is_distinct_from(DELETED)
@@ -259,7 +259,7 @@ def _version(row: AnyRow, parts: Parts) -> Version:
 
 
 _ALIAS, _TAG, _METRIC = range(3)
-# Of the columns' own types, which check what is read: a union has the types of its first part.
+# With the types of the columns, which check values: a union has the types of its first part.
 _NO_TEXT, _NO_NUMBER, _NO_TRUTH = (
     cast(null(), column.type)
     for column in (METRICS.c.dataset, METRICS.c.value, METRICS.c.higher_is_better)
@@ -270,8 +270,8 @@ def _is_asked_for(revision_id: ColumnElement[int]) -> ColumnElement[bool]:
     return revision_id.in_(bindparam("ids", expanding=True))
 
 
-# What there may be several of, in one query. Built once: to build it takes half a millisecond,
-# several times what it takes to look a version up.
+# Aliases, tags and metrics in one query. Built once: to build it takes half a millisecond, several
+# times as long as to look a version up.
 _PARTS = union_all(
     select(
         REFS.c.revision_id.label("revision_id"),
@@ -309,7 +309,7 @@ _BATCH = 1000
 
 
 def batches(values: Collection[Value]) -> Iterator[list[Value]]:
-    """Yield so many values at a time as a statement can have several times over.
+    """Yield values in batches that fit into a statement several times.
 
     SQLite's limit is 32,766 in all; `load_parts` asks for each id three times.
     """

@@ -182,8 +182,8 @@ def test_a_link_to_a_registry_is_that_registry(
 @pytest.mark.parametrize(
     ("place", "problem"),
     [
-        ("link", "link is a link to nowhere, which is not there. Make that folder"),
-        ("link/home", "link is a link to nowhere, which is not there. Make that folder"),
+        ("link", "link is a link to nowhere, which does not exist. Make that folder"),
+        ("link/home", "link is a link to nowhere, which does not exist. Make that folder"),
         ("file", "file is a file, but a registry is a folder. Set HUBKIT_HOME"),
         ("file/a/home", "Cannot make a registry in {0}/file/a/home: {0}/file is a file. Set"),
     ],

@@ -26,8 +26,8 @@ LAUGHS = b"a: &a [1, 2]\n" + b"".join(
         (b"---\n? !!python/object/apply:os.system ['x']\n: 1\n---\n", "is not YAML"),
         (b"---\na: &a [*b]\n---\n", "is not YAML"),
         (b"---\n" + b"[" * 5000 + b"\n---\n", "is not YAML"),
-        (b"---\nown: &x [*x]\n---\n", "stands in what it means"),
-        (b"---\n" + LAUGHS + b"---\n", "what it repeats is longer than"),
+        (b"---\nown: &x [*x]\n---\n", "is inside its own value"),
+        (b"---\n" + LAUGHS + b"---\n", "with its repetitions, it is longer than"),
         (
             b"---\nbase_model: someone/roberta\n---\n",
             "says someone/roberta",

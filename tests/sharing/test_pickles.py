@@ -18,7 +18,7 @@ from registry import read_folder
 from registry.errors import AdapterError, DamagedBlobError, FolderError, PickledWeightsError
 from registry.folders import Given, read_tree
 from registry.folders.adapterhub import fused_adapters
-from registry.folders.source import Tree
+from registry.folders.source import BlobFolder
 from registry.manifest import Parent
 from registry.storage.folder_blobs import FolderBlobStore
 from tests.support.foreign import BERT, PEFT, copy
@@ -177,7 +177,7 @@ def test_a_tree_with_pickles_is_read_as_the_same_folder_is_published(
     with pytest.raises(PickledWeightsError):
         read_tree(blobs, tree, "bob/film", given_to(source))
     converted = convert_blobs(blobs, tree, "bob/film")
-    names = fused_adapters(Tree(blobs, converted, "bob/film"))
+    names = fused_adapters(BlobFolder(blobs, converted, "bob/film"))
     assert names == fused_adapters(source)
     with without_pickles(source) as (clean, _):
         expected = read_folder(clean, given_to(source))

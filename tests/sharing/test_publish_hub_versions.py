@@ -97,7 +97,7 @@ def test_a_number_that_is_taken_in_between_is_refused(
             repo.tag("v1")
 
     misbehaving_hub.before = interfere
-    message = r"would have the tag v1, which .*\. Nothing was published as v1\.$"
+    message = r"cannot get the tag v1, which .*\. Nothing was published as v1\.$"
     with pytest.raises(RemoteConflictError, match=message):
         push(catalog, misbehaving_hub, "film")
     assert repo.files().keys() == {".gitattributes"}

@@ -24,8 +24,7 @@ from registry.errors import (
     RemoteAnswerError,
     RemoteNotFoundError,
 )
-from registry.history.committing import PENDING
-from registry.history.history import History
+from registry.history.committing import PENDING, Committer
 from registry.refs import DELETED
 from tests.support.foreign import BERT, PEFT
 from tests.support.hub import Hub, Repo
@@ -92,8 +91,8 @@ def test_what_the_stock_client_pushed_is_version_1(
 def convert_what_bob_pushes(hub: Hub, files: dict[str, bytes]) -> None:
     """Make bob/old of files with pickled weights, as a hub does that converts these."""
     hub.create("bob/old")
-    converting = History(hub.catalog.store, convert_blobs)
-    hub.served.__dict__["history"] = converting
+    converting = Committer(hub.catalog.store, convert_blobs)
+    hub.served.__dict__["committer"] = converting
     hub.repos["bob/old"].put(files)
     (pending,) = converting.pending()
     assert pending[1].reason == PENDING

@@ -16,7 +16,6 @@ from registry import AdapterRef, Catalog
 from registry.accounts.accounts import Accounts
 from registry.accounts.tokens import Tokens
 from registry.history.changes import Change, Put, Remove
-from registry.history.committing import Committer
 from registry.history.history import History
 from registry.history.listing import Query
 from registry.history.repositories import Repository
@@ -198,7 +197,7 @@ class Repo:
             )
             changes.append(Put(entry))
         actor = row.ref.owner or ""
-        committer = Committer(self._hub.catalog.store)
+        committer = self._hub.served.committer
         return committer.commit(row, branch, changes, title="by hand", actor=actor).oid
 
     def tag(self, name: str, revision: str = "main") -> None:

@@ -1,4 +1,4 @@
-"""Write the rows of a repository's history again, from what the log says of it."""
+"""Write the rows of a repository's history again, from the log."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -25,13 +25,13 @@ from registry.tables.record import Publication, account_of
 
 @dataclass(slots=True)
 class State:
-    """The commits of a repository, and what names them; all by what git calls them.
+    """The commits, branches and tags of a repository, by ids of git.
 
     Attributes:
-        commits: Digest of the list of files, commit before, digest of the version's manifest,
-            author, message, time, and why there is no version.
+        commits: By id: digest of the list of files, parent, digest of the version's manifest,
+            author, message, time, and the reason why there is no version.
         branches: The commit of each.
-        tags: The commit of each, what was said, and when.
+        tags: The commit, message and time of each.
     """
 
     commits: dict[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -40,10 +40,10 @@ class State:
     _versions: dict[int, str] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        """Take in what an entry says; see `registry.history.from_log.replay.replay_change`.
+        """Apply an entry; see `registry.history.from_log.replay.replay_change`.
 
         Raises:
-            KeyError: It does not say all that it should; so for TypeError and ValueError.
+            KeyError, TypeError, ValueError: A detail is missing or malformed.
         """
         details: dict[str, Any] = dict(entry.details)
         match entry.action:
@@ -90,17 +90,17 @@ class State:
 
 
 @dataclass(slots=True)
-class Told:
+class LoggedHistory:
     """What the log says of a repository.
 
     Attributes:
-        kind: What it holds.
-        ref: What it is called now.
-        visibility: Who may know of it; what is not known to be public is private.
+        kind: Its kind.
+        ref: Its current name.
+        visibility: Whether everybody may read it; private if the log does not say.
         created_at: When it was made; None for an adapter that was published without a hub.
         deleted_at: When it was deleted; None if it was not.
-        entries: What was done to its history since it was made the last time.
-        account: Whose it was, of what is left of a deleted adapter.
+        entries: The entries about its history since it was last made.
+        account: The account of the remains of a deleted adapter.
     """
 
     kind: Kind
@@ -118,7 +118,7 @@ class Told:
 
     @property
     def folded(self) -> str:
-        """What it is looked up by."""
+        """Its key, as in `folded_name`."""
         return folded_name(self.kind, self.ref)
 
     @property
@@ -128,25 +128,25 @@ class Told:
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Self | None:
-        """Take in all entries about a repository, under each of its names; None if there are none.
+        """Apply all entries about a repository, under each of its names; None if there are none.
 
         Raises:
-            InvalidNameError: One names what nothing can be called.
-            KeyError: One does not say all that it should; so for TypeError and ValueError.
+            InvalidNameError: An entry has a name that no repository can have.
+            KeyError, TypeError, ValueError: A detail of an entry is missing or malformed.
         """
-        told = None
+        logged = None
         for entry in entries:
             about = subject(entry)
             if about is not None:
-                told = cls(*about) if told is None else told
-                told._add(entry, about[1])
-        return told
+                logged = cls(*about) if logged is None else logged
+                logged._add(entry, about[1])
+        return logged
 
     def state(self) -> State | None:
-        """Return its commits, branches and tags; None where only its bytes tell.
+        """Return its commits, branches and tags; None if the log alone does not say.
 
         Raises:
-            KeyError: An entry does not say all that it should; so for TypeError and ValueError.
+            KeyError, TypeError, ValueError: A detail of an entry is missing or malformed.
         """
         state = State()
         for entry in self.entries:
@@ -156,9 +156,9 @@ class Told:
         return state
 
     def named(self) -> dict[tuple[str, str, str], str]:
-        """Return the digest of the list of files of each branch and tag that was made here.
+        """Return the digest of the file list of each branch and tag.
 
-        The keys are the table, the name, and what git calls the commit.
+        The keys are the table, the name, and the id of the commit.
         """
         trees: dict[str, str] = {}
         names: dict[tuple[str, str], str] = {}
@@ -204,71 +204,73 @@ class Told:
                 self.entries.append(entry)
 
 
-def remake(store: Store, connection: Connection, told: Told, former: frozenset[str]) -> None:
-    """Make the history of a repository what the log says; its versions stay as they are.
+def remake(
+    store: Store, connection: Connection, logged: LoggedHistory, former: frozenset[str]
+) -> None:
+    """Write the history of a repository as the log has it; its versions stay as they are.
 
     Args:
         store: Where the lists of files are.
         connection: A write transaction, which is to be rolled back after an error.
-        told: What the log says.
-        former: What else the repository was called, as in `folded_name`.
+        logged: What the log says.
+        former: The former names of the repository, as in `folded_name`.
 
     Raises:
-        CorruptBlobError: Bytes are missing or altered that are needed for that.
-        HubkitError: The log says what cannot be.
-        KeyError: An entry does not say all that it should; so for TypeError and ValueError.
+        CorruptBlobError: Bytes that this needs are missing or altered.
+        HubkitError: The log contradicts itself.
+        KeyError, TypeError, ValueError: A detail of an entry is missing or malformed.
     """
-    id = _write_row(connection, told)
+    id = _write_row(connection, logged)
     if id is None:
-        return  # an adapter without a row, which is brought back with its versions
+        return  # an adapter without a row comes back with its versions
     connection.execute(delete(FORMER_NAMES).where(FORMER_NAMES.c.repository_id == id))
     if former:
         rows = [{"folded": name, "repository_id": id} for name in sorted(former)]
         connection.execute(delete(FORMER_NAMES).where(FORMER_NAMES.c.folded.in_(former)))
         connection.execute(insert(FORMER_NAMES), rows)
     remove_history(connection, id)
-    if told.deleted_at is not None:
+    if logged.deleted_at is not None:
         return
     repository = load_repository(connection, id)
-    committed = {str(entry.details["digest"]) for entry in told.entries if _is_committed(entry)}
+    committed = {str(entry.details["digest"]) for entry in logged.entries if _is_committed(entry)}
     _commit_earlier(store, connection, repository, committed)
-    for entry in told.entries:
+    for entry in logged.entries:
         revision = None
         if entry.action == "publish":
             if not _is_committed(entry):
                 continue
             revision = _find(connection, id, str(entry.details["digest"]))
-        # What is lost, such as the commit of a branch, is passed over as in a rebuild.
+        # As in a rebuild, skip an entry about something lost, such as the commit of a branch.
         with suppress(NotFoundError), connection.begin_nested():
             replay_change(store, connection, repository, entry, revision_id=revision)
     list_again(store.blobs, connection, repository, strict=True)
 
 
 def _is_committed(entry: Entry) -> bool:
-    """Whether an entry published a version with its commit, as those of before did not."""
+    """Whether an entry published a version with a commit; older entries did not."""
     return entry.action == "publish" and "tree" in entry.details
 
 
-def _write_row(connection: Connection, told: Told) -> int | None:
-    """Make the row of a repository say what the log says, and return its id."""
+def _write_row(connection: Connection, logged: LoggedHistory) -> int | None:
+    """Write the row of a repository as the log has it, and return its id."""
     facts: dict[str, Any] = {
-        "kind": told.kind,
-        "visibility": told.visibility,
-        "account_id": account_of(connection, told.owner),
+        "kind": logged.kind,
+        "visibility": logged.visibility,
+        "account_id": account_of(connection, logged.owner),
     }
-    if told.kind != "model":  # of which the log says more, which is written with their versions
+    if logged.kind != "model":  # the row of an adapter is written with its versions
         facts |= {
-            "owner": told.ref.owner,
-            "name": told.ref.name,
-            "created_at": told.created_at,
-            "deleted_at": told.deleted_at,
+            "owner": logged.ref.owner,
+            "name": logged.ref.name,
+            "created_at": logged.created_at,
+            "deleted_at": logged.deleted_at,
         }
-    of_repository = REPOSITORIES.c.folded == told.folded
+    of_repository = REPOSITORIES.c.folded == logged.folded
     id: int | None = connection.scalar(select(REPOSITORIES.c.id).where(of_repository))
     if id is not None:
         connection.execute(update(REPOSITORIES).where(of_repository).values(facts))
-    elif told.kind != "model":
-        new = {"folded": told.folded, "next_number": 1, **facts}
+    elif logged.kind != "model":
+        new = {"folded": logged.folded, "next_number": 1, **facts}
         id = connection.scalar(insert(REPOSITORIES).returning(REPOSITORIES.c.id), new)
     return id
 
@@ -276,7 +278,7 @@ def _write_row(connection: Connection, told: Told) -> int | None:
 def _commit_earlier(
     store: Store, connection: Connection, repository: Repository, committed: set[str]
 ) -> None:
-    """Make the commits of the versions that were published before there were commits."""
+    """Make the commits of the versions that were published before commits existed."""
     of_repository = (REVISIONS.c.repository_id == repository.id, REVISIONS.c.number.is_not(None))
     rows = connection.execute(select(REVISIONS).where(*of_repository).order_by(REVISIONS.c.id))
     for row in [row for row in rows if row.manifest_digest not in committed]:

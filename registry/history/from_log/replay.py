@@ -1,4 +1,4 @@
-"""Do again what the log says was done to the history of repositories."""
+"""Repeat the changes to the history of repositories that the log has."""
 
 from datetime import datetime
 from typing import Any
@@ -61,28 +61,28 @@ def replay_history(
     Args:
         store: Where the bytes are.
         connection: A write transaction.
-        entry: What was done.
-        kind: What the repository holds.
-        ref: What it was called then.
+        entry: The change.
+        kind: The kind of the repository.
+        ref: The name that it had then.
         is_gone: Whether it was deleted later: its bytes may be gone, so only names and numbers are
-            taken.
+            reserved.
 
     Raises:
         HubkitError: It cannot be applied.
-        KeyError: It does not say all that it should; so for TypeError and ValueError.
+        KeyError, TypeError, ValueError: A detail is missing or malformed.
     """
     details: dict[str, Any] = dict(entry.details)
     if entry.action == "create":
         _create(connection, kind, ref, details)
     repository = find_repository(connection, kind, ref)
-    if repository is None and entry.action == "move":  # it got a name back to be made anew
+    if repository is None and entry.action == "move":  # it got its name back, to be made anew
         repository = find_deleted(connection, kind, ref)
         if repository is not None:
             _, to = parse_place(details["to"])
             rename_repository(connection, repository, to, account_of(connection, to.owner))
         return
     if repository is None:
-        return  # it could not be brought back, which is told
+        return  # it could not be brought back, which is reported
     match entry.action:
         case "settings":
             visibility = details["visibility"]
@@ -106,7 +106,7 @@ def replay_history(
         case "tag" if is_gone:
             take_number(connection, repository.id, details["tag"])
         case "publish" if details.get("tree") is None:
-            return  # one of before there were commits, which cannot be brought back
+            return  # a version from before commits existed, which cannot be brought back
         case _ if not is_gone:
             replay_change(store, connection, repository, entry)
             _list_again(store, connection, repository, entry)
@@ -119,7 +119,7 @@ def _create(connection: Connection, kind: Kind, ref: AdapterRef, details: dict[s
     if there is None:
         make_repository(connection, kind, ref, account_id=account, visibility=visibility, at=at)
         return
-    # Of a database that was taken back to before there were histories.
+    # The database was taken back to a state from before histories existed.
     facts = {"account_id": account, "visibility": visibility, "created_at": at}
     connection.execute(update(REPOSITORIES).where(REPOSITORIES.c.id == there.id).values(facts))
 
@@ -138,7 +138,7 @@ def replay_publication(
         AlteredLogError: It would not be the one that the entry names.
         CorruptBlobError: The list of its files is missing or altered.
     """
-    if entry.details.get("tree") is None:  # of before there were commits
+    if entry.details.get("tree") is None:  # from before commits existed
         tree, facts = prepare_commit(store, ref, manifest)
         publication = Publication.from_log(entry.details)
         commit_version(connection, revision_id, publication, tree, facts)
@@ -150,7 +150,7 @@ def replay_publication(
 
 
 def _list_again(store: Store, connection: Connection, repository: Repository, entry: Entry) -> None:
-    """Write again what a hub lists of a repository, if an entry is about its last commit."""
+    """Update the listing of a repository, if an entry is about its last commit."""
     head = find_branch(connection, repository.id)
     if head is not None and "tree" in entry.details and head.oid == entry.details["commit"]:
         list_again(store.blobs, connection, repository)
@@ -164,23 +164,23 @@ def replay_change(
     *,
     revision_id: int | None = None,
 ) -> None:
-    """Do again what an entry says of the commits of a repository, its branches and its tags.
+    """Repeat a change to the commits of a repository, its branches and its tags.
 
-    What a hub lists of the repository is to be written again after it, if it is about ``main``.
+    If it is about ``main``, the caller then updates the listing of the repository.
 
     Args:
         store: Where the lists of files are.
         connection: A write transaction.
-        repository: Which one.
-        entry: What was done.
-        revision_id: The version that the entry published; default: the one that it numbers, if it
-            is there.
+        repository: The repository.
+        entry: The change.
+        revision_id: The row of the version that the entry published; default: that of the number in
+            the entry, if there is one.
 
     Raises:
         AlteredLogError: A commit would not be the one that the entry names.
         CorruptBlobError: The list of its files is missing or altered.
         HubkitError: It cannot be applied.
-        KeyError: It does not say all that it should; so for TypeError and ValueError.
+        KeyError, TypeError, ValueError: A detail is missing or malformed.
     """
     details: dict[str, Any] = dict(entry.details)
     named = repository.full_name
@@ -192,7 +192,7 @@ def replay_change(
             commit = _commit(store, connection, repository, details, message, revision_id)
             if entry.action == "squash":
                 if details.get("branch") == MAIN:
-                    drop_listing(connection, repository.id)  # it is of a commit that goes
+                    drop_listing(connection, repository.id)  # its commit is removed
                 forget_unreachable(connection, repository.id)
             if revision_id is not None:
                 at = datetime.fromisoformat(details["created_at"])
@@ -241,7 +241,7 @@ def _commit(
     )
     if commit.oid != details["commit"]:
         raise AlteredLogError(
-            f"{repository.full_name}: the log says that this made the commit "
+            f"{repository.full_name}: the log says that this change made the commit "
             f"{details['commit'][:12]}, but it makes {commit.oid[:12]}.",
             commit.oid,
         )

@@ -1,4 +1,4 @@
-"""What repositories were called: an entry of the log is filed under the name of its day."""
+"""The names of repositories over time: an entry of the log has the name of its day."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
@@ -17,26 +17,26 @@ _BATCH = 200
 
 
 def subject(entry: Entry) -> tuple[Kind, AdapterRef] | None:
-    """Return the kind and the name of what an entry is about; None if it is no repository.
+    """Return the kind and the name of an entry's repository; None if it is about none.
 
     Raises:
-        InvalidNameError: Nothing can be called that.
+        InvalidNameError: No repository can have this name.
     """
     place = entry.name or entry.details.get("repository")
     return parse_place(str(place)) if place else None
 
 
 class Trails:
-    """The names that each repository had, as the log tells of its moves.
+    """The names that each repository had, from its moves in the log.
 
-    A name that a repository once had is given to no other: each belongs to one of them for good.
+    A former name of a repository is never given to another: each name belongs to one for good.
 
     Args:
-        entries: Those with the action ``move``, in their order; others do not matter.
+        entries: The entries with the action ``move``, in their order; others are ignored.
 
     Raises:
-        InvalidNameError: One names what nothing can be called.
-        KeyError: One does not say where to.
+        InvalidNameError: An entry has a name that no repository can have.
+        KeyError: An entry lacks the new name.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
@@ -57,16 +57,16 @@ class Trails:
             self._former[after] = names
 
     def now(self, folded: str) -> str:
-        """Return what the repository is called now that is, or was, called this."""
+        """Return the current name of the repository that has this name, or had it."""
         return self._now.get(folded, folded)
 
     def former(self, folded: str) -> frozenset[str]:
-        """Return what else the repository was called that is called this now."""
+        """Return the former names of the repository that has this name now."""
         return frozenset(self._former.get(folded, ()))
 
 
 def read_trails(store: Store) -> Trails:
-    """Return what repositories were called.
+    """Return the names that repositories had.
 
     Raises:
         AlteredLogError: A move cannot be understood.
@@ -80,7 +80,7 @@ def read_trails(store: Store) -> Trails:
 
 
 def name_pages(store: Store, trails: Trails) -> Iterator[list[str]]:
-    """Yield what all adapters in the log are called now, a batch a time."""
+    """Yield the current names of all adapters in the log, in batches."""
     last, moved = "", set[str]()
     while True:
         with store.database.read() as connection:
@@ -105,10 +105,10 @@ def name_pages(store: Store, trails: Trails) -> Iterator[list[str]]:
 def entries_about(
     store: Store, connection: Connection, names: Collection[str], trails: Trails
 ) -> Iterator[tuple[Entry, str]]:
-    """Yield all entries about adapters that are called some names now, oldest first, each with it.
+    """Yield all entries about adapters with some current names, oldest first, each with the name.
 
     Raises:
-        DatabaseError: An entry cannot be read, because somebody altered it.
+        DatabaseError: An entry cannot be read, because it was altered.
     """
     ever = {*names}.union(*map(trails.former, names))
     for entry in store.log.entries(connection, sorted(ever)):
@@ -120,13 +120,13 @@ def understood(entry: Entry) -> Iterator[None]:
     """Refuse an entry that cannot be understood.
 
     Raises:
-        AlteredLogError: In place of what the block raises.
+        AlteredLogError: In place of an error in the block that says so.
     """
     try:
         yield
     except (InvalidNameError, KeyError, TypeError, ValueError) as error:
         raise AlteredLogError(
-            f"Entry {entry.sequence} of the log does not say what was done to what "
-            f"({reason_of(error)}): somebody altered it.",
+            f"Entry {entry.sequence} of the log does not say what was done to which repository "
+            f"({reason_of(error)}): it was altered.",
             entry.sequence,
         ) from error

@@ -24,7 +24,7 @@ def check_accounts(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     for name in unknown:
         yield Finding(
             f"{name}: there is a row of this account, but the log does not say who added it. "
-            "Remove the account, unless somebody knows it."
+            "Remove the account, unless it is known."
         )
     if repair and differences:
         with catalog.database.write() as connection:

@@ -1,7 +1,7 @@
 """Compare the rows with the log, adapter by adapter, and write them again from it.
 
-A manifest says what a version is. Its name, number, author, message and date, aliases, yanks and
-deletions stand in the log alone, and nobody can alter an entry of the log unseen.
+A manifest describes a version. Its name, number, author, message and date, aliases, yanks and
+deletions are only in the log, and an alteration of the log is noticed.
 """
 
 from collections import defaultdict
@@ -34,7 +34,7 @@ from registry.tables.origins import set_origin
 from registry.tables.record import Publication, record_version
 
 _SHOWN = 5
-# What both an entry and a revision's row say of a version, and what people call it.
+# Columns of a revision that an entry of the log has, too, and their names in messages.
 _FACTS = {
     "number": "number",
     "author": "author",
@@ -53,8 +53,8 @@ class Logged:
         ref: Its name, as it was first spelled.
         versions: Its versions that were not deleted, by the digest of their manifest.
         numbers: The number of each of these versions.
-        measurements: What was measured of each of its versions, by number.
-        aliases: The number that each names.
+        measurements: The measurements of each of its versions, by number.
+        aliases: The number of each alias.
         deleted_at: When it was deleted; None if it was not.
         next_number: The number of the next version.
         dates: When its versions were published, deleted ones too.
@@ -72,7 +72,7 @@ class Logged:
     created_at: datetime | None = None
 
     def add(self, entry: Entry) -> None:
-        """Take in the next entry about the adapter."""
+        """Apply the next entry about the adapter."""
         details: dict[str, Any] = dict(entry.details)
         match entry.action:
             case "publish":
@@ -103,7 +103,7 @@ class Logged:
                 self.aliases.clear()
 
     def date(self, found: datetime | None) -> datetime | None:
-        """Return when it was made; `found` if that may be, since versions may be older than it."""
+        """Return when it was made; `found` if that is possible, since a version may be older."""
         if self.created_at is not None:
             return self.created_at
         if not self.dates:
@@ -116,7 +116,7 @@ class Logged:
         self.numbers[digest] = details["number"]
         self.next_number = max(self.next_number, details["number"] + 1)
         self.dates.add(version.created_at)
-        if self.ref.is_nameless:  # let go, and needed again
+        if self.ref.is_nameless:  # removed, and needed again
             self.deleted_at = None
 
     def _yank(self, number: int, at: datetime | None, reason: str | None) -> None:
@@ -133,8 +133,8 @@ class _Rows:
     Attributes:
         repository: Its own row; None if there is none.
         revisions: The rows of its versions.
-        measurements: The rows of what was measured, by the revision's id.
-        aliases: The number that each alias names; 0 for what is no version of the adapter.
+        measurements: The rows of its measurements, by the revision's id.
+        aliases: The number of each alias; 0 if it is not one of the adapter's versions.
     """
 
     repository: Any = None
@@ -172,9 +172,9 @@ def check_adapters(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 
 
 def missing_versions(catalog: Catalog) -> Iterator[AdapterRef]:
-    """Yield the versions that are in the log and not in the rows, and whose manifests are stored.
+    """Yield the versions in the log without rows, if their manifests are stored.
 
-    No row refers to their bytes, but they are no garbage. Nothing is changed.
+    No row refers to their bytes, but they are not garbage. Nothing is changed.
     """
     for pairs in _pages(catalog):
         for logged, rows in pairs:
@@ -185,7 +185,7 @@ def missing_versions(catalog: Catalog) -> Iterator[AdapterRef]:
 
 
 def _pages(catalog: Catalog) -> Iterator[list[tuple[Logged, _Rows]]]:
-    """Yield what the log and the rows say of each adapter in the log, a batch of adapters a time.
+    """Yield each adapter in the log and in the rows, in batches.
 
     No connection is held while the caller works on a batch, so that it may write.
     """
@@ -236,7 +236,7 @@ def _compare(logged: Logged, rows: _Rows) -> Iterator[str]:
     """Yield a sentence for each difference between the rows of an adapter and the log."""
     ref, repository, matched = logged.ref, rows.repository, _match(logged, rows)
     if repository is None:
-        yield f"{ref}: the log has it, but its name is not taken any more."
+        yield f"{ref}: the log has it, but it has no row."
     elif (repository.deleted_at is None) != (logged.deleted_at is None):
         is_deleted = "is not" if logged.deleted_at else "is"
         yield f"{ref}: the rows say that it {is_deleted} deleted, the log the opposite."
@@ -253,7 +253,7 @@ def _compare(logged: Logged, rows: _Rows) -> Iterator[str]:
     for digest, version in logged.versions.items():
         row, named = matched.get(digest), str(ref.at(logged.numbers[digest]))
         if row is None:
-            yield f"{named}: the log has it, but there are no rows of it."
+            yield f"{named}: the log has it, but it has no rows."
             continue
         if row.manifest_digest != digest:
             yield _differs(named, "manifest", digest, row.manifest_digest)
@@ -265,7 +265,7 @@ def _compare(logged: Logged, rows: _Rows) -> Iterator[str]:
     for row in rows.revisions:
         of_log = logged.measurements.get(row.number, [])
         if rows.measurements.get(row.id, []) != measurement_rows(row.id, of_log):
-            yield f"{ref.at(row.number)}: the log says that something else was measured of it."
+            yield f"{ref.at(row.number)}: its measurements differ from those in the log."
     if logged.deleted_at is not None and rows.revisions:
         yield f"{ref}: it was deleted, but {len(rows.revisions)} versions of it are there."
     for alias in sorted(logged.aliases.keys() | _aliases(logged, rows, matched).keys()):
@@ -308,10 +308,10 @@ def _next_number(logged: Logged, rows: _Rows, matched: dict[str, Any]) -> int:
 
 
 def _write(catalog: Catalog, connection: Connection, logged: Logged, rows: _Rows) -> None:
-    """Make the rows of an adapter say what the log says.
+    """Write the rows of an adapter as the log has them.
 
     Raises:
-        HubkitError: A manifest cannot be read, or what was deleted is part of something.
+        HubkitError: A manifest cannot be read, or a deleted version is a parent of others.
     """
     ref = logged.ref
     if rows.repository is None:
@@ -350,7 +350,7 @@ def _write_versions(
     catalog: Catalog, connection: Connection, logged: Logged, matched: dict[str, Any]
 ) -> None:
     moved = [row.id for digest, row in matched.items() if row.number != logged.numbers[digest]]
-    # First none of them has a number, as two may have each other's.
+    # First all numbers are removed: two versions may have each other's.
     connection.execute(update(REVISIONS).where(REVISIONS.c.id.in_(moved)).values(number=None))
     for digest, number in sorted(logged.numbers.items(), key=lambda pair: pair[1]):
         version, row, named = logged.versions[digest], matched.get(digest), logged.ref.at(number)

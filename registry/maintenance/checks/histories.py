@@ -1,6 +1,6 @@
 """Compare the history of each repository with the log, and write it again from there.
 
-Where they may differ, what the log says is done again, in a transaction that is rolled back: the
+If they may differ, the changes in the log are repeated in a transaction that is rolled back: the
 rows must be the same.
 """
 
@@ -23,7 +23,7 @@ from registry.errors import (
 )
 from registry.history.cards import grams_of, listing_row
 from registry.history.commits import find_branch
-from registry.history.from_log.remake import Told, remake
+from registry.history.from_log.remake import LoggedHistory, remake
 from registry.history.from_log.trails import (
     Trails,
     entries_about,
@@ -61,37 +61,38 @@ _LISTED = ("listing", "words to find it by", "parts of its name")
 def check_histories(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield a finding for each repository whose history differs from the log.
 
-    Those whose bytes are damaged that would tell are passed over: a check of the blobs names them.
+    A repository is skipped if bytes needed for the comparison are damaged: the check of the blobs
+    reports them.
 
     Args:
-        catalog: Whose rows.
+        catalog: The registry.
         repair: Whether to write such rows again.
     """
-    for told, former in chain.from_iterable(_doubtful(catalog, page) for page in _pages(catalog)):
+    for logged, former in chain.from_iterable(_doubtful(catalog, page) for page in _pages(catalog)):
         try:
-            different = _remake(catalog, told, former, keep=repair)
+            different = _remake(catalog, logged, former, keep=repair)
         except (CorruptBlobError, ManifestError, StorageError):
             continue
         except (HubkitError, KeyError, TypeError, ValueError) as error:
             yield Finding(
-                f"{told.place}: its history cannot be compared with the log: {reason_of(error)}."
+                f"{logged.place}: its history cannot be compared with the log: {reason_of(error)}."
             )
             continue
         if different:
-            text = f"{told.place}: the log says something else of its {', '.join(different)}."
+            text = f"{logged.place}: the log says something else of its {', '.join(different)}."
             if repair:
                 yield Finding(f"{text} It is as the log says again.", "repaired")
             else:
                 yield Finding(text, about=AlteredRowsError)
-    yield from _check_lacking(catalog, repair)  # of which the log does not tell
+    yield from _check_lacking(catalog, repair)  # which the log does not have
 
 
 def describe(connection: Connection, names: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Return all that the rows say of some repositories and their histories, without ids.
+    """Return the rows of some repositories and their histories, without ids.
 
     Args:
         connection: A transaction.
-        names: What they are called, as in `registry.history.repositories.folded_name`.
+        names: Their names, as in `registry.places.folded_name`.
     """
     found = connection.execute(
         select(REPOSITORIES, ACCOUNTS.c.folded.label("account"))
@@ -118,7 +119,7 @@ def describe(connection: Connection, names: Collection[str]) -> dict[str, dict[s
 
 @cache
 def _parts() -> tuple[tuple[str, Column[int], Select[Any]], ...]:
-    """Return what the parts of a history are called, whose they are, and their rows."""
+    """Return the name of each part of a history, the column of its repository, and its rows."""
     return tuple((part, id, rows.add_columns(id)) for part, id, rows in _make_parts())
 
 
@@ -155,26 +156,26 @@ def _make_parts() -> Iterator[tuple[str, Column[int], Select[Any]]]:
 
 
 def _doubtful(
-    catalog: Catalog, page: Sequence[tuple[Told, frozenset[str]]]
-) -> list[tuple[Told, frozenset[str]]]:
-    """Return those of some repositories whose rows may not be as the log says.
+    catalog: Catalog, page: Sequence[tuple[LoggedHistory, frozenset[str]]]
+) -> list[tuple[LoggedHistory, frozenset[str]]]:
+    """Return the repositories whose rows may differ from the log.
 
-    To do again what the log says takes 5 ms and the right to write; to look, a tenth of that.
+    To repeat the changes in the log takes 5 ms and the right to write; to look, a tenth of that.
     """
     doubtful = []
     with catalog.database.read() as connection:
-        rows = describe(connection, [told.folded for told, _ in page])
-        owners = {told.owner for told, _ in page}
+        rows = describe(connection, [logged.folded for logged, _ in page])
+        owners = {logged.owner for logged, _ in page}
         accounts = {owner: _account(connection, owner) for owner in owners}
-        for told, former in page:
+        for logged, former in page:
             try:
-                found = rows.get(told.folded, {})
-                expected = _expected(told, former, accounts[told.owner])
+                found = rows.get(logged.folded, {})
+                expected = _expected(logged, former, accounts[logged.owner])
                 is_same = expected is not None and expected.items() <= found.items()
-                if not is_same or not _is_listed(catalog, connection, told, found):
-                    doubtful.append((told, former))
+                if not is_same or not _is_listed(catalog, connection, logged, found):
+                    doubtful.append((logged, former))
             except (HubkitError, KeyError, TypeError, ValueError):
-                doubtful.append((told, former))
+                doubtful.append((logged, former))
     return doubtful
 
 
@@ -183,35 +184,39 @@ def _account(connection: Connection, owner: str | None) -> str | None:
     return connection.scalar(select(ACCOUNTS.c.folded).where(ACCOUNTS.c.id == id))
 
 
-def _expected(told: Told, former: frozenset[str], account: str | None) -> dict[str, Any] | None:
-    """Return what `describe` should, without what is listed; None where only bytes tell."""
-    state = told.state()
+def _expected(
+    logged: LoggedHistory, former: frozenset[str], account: str | None
+) -> dict[str, Any] | None:
+    """Return what `describe` should, without listings; None if the log alone does not say."""
+    state = logged.state()
     if state is None:
         return None
     expected: dict[str, Any] = {
-        "kind": told.kind,
+        "kind": logged.kind,
         "account": account,
-        "visibility": told.visibility,
+        "visibility": logged.visibility,
         "former names": {(name,) for name in former},
         "commits": {(oid, *said) for oid, said in state.commits.items()},
         "branches": {(oid, name) for name, oid in state.branches.items()},
         "tags": {(oid, name, *said) for name, (oid, *said) in state.tags.items()},
     }
-    if told.kind != "model":
-        expected["name"] = (told.ref.owner, told.ref.name)
-        expected["dates"] = (told.created_at, told.deleted_at)
+    if logged.kind != "model":
+        expected["name"] = (logged.ref.owner, logged.ref.name)
+        expected["dates"] = (logged.created_at, logged.deleted_at)
     return expected
 
 
-def _is_listed(catalog: Catalog, connection: Connection, told: Told, found: dict[str, Any]) -> bool:
-    """Whether a repository is listed as its files on ``main`` say.
+def _is_listed(
+    catalog: Catalog, connection: Connection, logged: LoggedHistory, found: dict[str, Any]
+) -> bool:
+    """Whether the listing of a repository agrees with its files on ``main``.
 
     Raises:
-        CorruptBlobError: These are damaged.
+        CorruptBlobError: The files are damaged.
     """
     if not any(found[part] for part in _LISTED):
         return True
-    repository = find_repository(connection, told.kind, told.ref)
+    repository = find_repository(connection, logged.kind, logged.ref)
     head = None if repository is None else find_branch(connection, repository.id)
     if repository is None or head is None:
         return False
@@ -224,24 +229,26 @@ def _is_listed(catalog: Catalog, connection: Connection, told: Told, found: dict
     ]
 
 
-def _remake(catalog: Catalog, told: Told, former: frozenset[str], *, keep: bool) -> list[str]:
-    """Do again what the log says of a repository, and return which rows differ from that.
+def _remake(
+    catalog: Catalog, logged: LoggedHistory, former: frozenset[str], *, keep: bool
+) -> list[str]:
+    """Repeat the changes of a repository in the log, and return which rows differ from that.
 
     Args:
-        catalog: Whose repository.
-        told: What the log says of it.
-        former: What else it was called.
-        keep: Whether to leave the rows as the log says; default: they stay as they are.
+        catalog: The registry.
+        logged: The repository in the log.
+        former: Its former names.
+        keep: Whether to keep the new rows.
     """
     with catalog.database.write() as connection:
-        before = describe(connection, [told.folded]).get(told.folded, {})
+        before = describe(connection, [logged.folded]).get(logged.folded, {})
         point = connection.begin_nested()
         try:
-            remake(catalog.store, connection, told, former)
-            after = describe(connection, [told.folded]).get(told.folded, {})
+            remake(catalog.store, connection, logged, former)
+            after = describe(connection, [logged.folded]).get(logged.folded, {})
             different = [part for part, rows in after.items() if rows != before.get(part)]
             if not any(before.get(part) for part in _LISTED):
-                # What an account has claimed is listed when a hub starts.
+                # A repository that an account has claimed is listed when a hub starts.
                 different = [part for part in different if part not in _LISTED]
         except BaseException:
             point.rollback()
@@ -251,14 +258,14 @@ def _remake(catalog: Catalog, told: Told, former: frozenset[str], *, keep: bool)
 
 
 def missing_commits(catalog: Catalog) -> Iterator[str]:
-    """Yield the repositories of which a branch or tag in the log is not in the rows.
+    """Yield the repositories that have a branch or tag in the log without a row.
 
-    Only where the list of the files is stored: no row refers to these, but they are no garbage.
-    Nothing is changed.
+    Only commits whose file list is still stored count. No row refers to that list, but it is not
+    garbage. Nothing is changed.
     """
     lost = {*_lost_heads(catalog)}
     if lost:
-        # The log is read before the rows: what was deleted in between is not lost the next time.
+        # The log is read before the rows: a deletion in between is not a loss the next time.
         yield from sorted(lost.intersection(_lost_heads(catalog)))
 
 
@@ -271,25 +278,25 @@ def _lost_heads(catalog: Catalog) -> Iterator[str]:
                     select(REPOSITORIES.c.folded, table.c.name, COMMITS.c.oid)
                     .join(table, table.c.repository_id == REPOSITORIES.c.id)
                     .join(COMMITS, COMMITS.c.id == table.c.commit_id)
-                    .where(REPOSITORIES.c.folded.in_([told.folded for told, _ in page]))
+                    .where(REPOSITORIES.c.folded.in_([logged.folded for logged, _ in page]))
                 )
                 for row in rows:
                     there[row.folded].add((table.name, row.name, row.oid))
-        for told, _ in page:
-            lost = told.named().keys() - there[told.folded]
-            if any(catalog.blobs.size(told.named()[one]) is not None for one in lost):
-                yield told.place
+        for logged, _ in page:
+            lost = logged.named().keys() - there[logged.folded]
+            if any(catalog.blobs.size(logged.named()[one]) is not None for one in lost):
+                yield logged.place
 
 
-def _pages(catalog: Catalog) -> Iterator[list[tuple[Told, frozenset[str]]]]:
-    """Yield what the log says of each repository, and what else it was called, some at a time."""
+def _pages(catalog: Catalog) -> Iterator[list[tuple[LoggedHistory, frozenset[str]]]]:
+    """Yield each repository in the log and its former names, in batches."""
     trails = read_trails(catalog.store)
 
-    def told(about: Mapping[str, Sequence[Entry]]) -> list[tuple[Told, frozenset[str]]]:
+    def logged(about: Mapping[str, Sequence[Entry]]) -> list[tuple[LoggedHistory, frozenset[str]]]:
         found = []
         for name, entries in about.items():
             with understood(entries[-1]):
-                one = Told.of(entries)
+                one = LoggedHistory.of(entries)
             assert one is not None  # there is an entry
             found.append((one, trails.former(name)))
         return found
@@ -299,7 +306,7 @@ def _pages(catalog: Catalog) -> Iterator[list[tuple[Told, frozenset[str]]]]:
         with catalog.database.read() as connection:
             for entry, name in entries_about(catalog.store, connection, names, trails):
                 about[name].append(entry)
-        yield told(about)
+        yield logged(about)
     for name, sequences in _kept_as_files(catalog, trails).items():
         with catalog.database.read() as connection:
             entries = [
@@ -307,11 +314,11 @@ def _pages(catalog: Catalog) -> Iterator[list[tuple[Told, frozenset[str]]]]:
                 for batch in batches(sequences)
                 for entry in catalog.log.entries(connection, sequences=batch)
             ]
-        yield told({name: entries})
+        yield logged({name: entries})
 
 
 def _kept_as_files(catalog: Catalog, trails: Trails) -> dict[str, list[int]]:
-    """Return the numbers of the entries about each repository that is no model."""
+    """Return the numbers of the entries about each data set and space."""
     found = defaultdict(list)
     with catalog.database.read() as connection:
         for entry in catalog.log.entries(connection, [""]):

@@ -24,7 +24,7 @@ _BATCH = 200
 
 
 def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    """Yield what is wrong with the rows of versions whose manifest is sound."""
+    """Yield a finding for each version whose rows differ from its manifest."""
     last = 0
     while True:
         with catalog.database.read() as connection:
@@ -57,7 +57,7 @@ def check_rows(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 
 
 def without_files(catalog: Catalog) -> Iterator[AdapterRef]:
-    """Yield the versions whose manifest names bytes that no row of theirs refers to."""
+    """Yield the versions with bytes in their manifest that no row of theirs refers to."""
     last = 0
     while True:
         with catalog.database.read() as connection:
@@ -84,7 +84,7 @@ def without_files(catalog: Catalog) -> Iterator[AdapterRef]:
 
 
 def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    """Yield a finding if listings do not say what the newest versions do."""
+    """Yield a finding if listings differ from the newest versions."""
     last, wrong = 0, list[int]()
     while True:
         with catalog.database.read() as connection:
@@ -115,12 +115,12 @@ def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 
 
 def check_parents(catalog: Catalog, repair: bool) -> Iterator[Finding]:
-    """Yield how many revisions do not name the one before them in their repository."""
+    """Yield a finding if revisions do not name the one before them in their repository."""
     with catalog.database.read() as connection:
         wrong = stray_parents(connection)
     if not wrong:
         return
-    text = f"{len(wrong)} versions name another than the one before them as the one they follow."
+    text = f"{len(wrong)} versions name another version than the one before them."
     if not repair:
         yield Finding(text, about=AlteredRowsError)
         return
@@ -137,7 +137,7 @@ def check_parents(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 def _wrong_versions(
     catalog: Catalog, connection: Connection, versions: list[tuple[AnyRow, Version]]
 ) -> Iterator[tuple[int, AdapterRef, Manifest, list[str]]]:
-    """Yield the versions of which some table says something else than the manifest."""
+    """Yield the versions that differ from their manifest in some table."""
     ids = [row.id for row, _ in versions]
     found: dict[Table, dict[int, Counter[tuple[Any, ...]]]] = {
         table: defaultdict(Counter) for table in PARTS
@@ -183,7 +183,7 @@ def _sound_manifest(store: Store, version: Version) -> Manifest | None:
 
 
 def rewrite(connection: Connection, revision_id: int, ref: AdapterRef, manifest: Manifest) -> None:
-    """Write again all rows of a version that repeat what its manifest says."""
+    """Write again all rows of a version that repeat its manifest."""
     connection.execute(
         update(REVISIONS).where(REVISIONS.c.id == revision_id).values(**columns(manifest))
     )

@@ -18,7 +18,7 @@ _BATCH = 200
 def check_trees(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield a finding for each list of files whose rows differ from its bytes."""
     for row, tree, facts in _wrong_trees(catalog):
-        text = f"The list of files {row.digest[:12]}: its rows say something else."
+        text = f"The list of files {row.digest[:12]}: its rows differ from its bytes."
         if not repair:
             yield Finding(text, about=AlteredRowsError)
             continue
@@ -31,13 +31,13 @@ def check_trees(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 
 
 def without_tree_files(catalog: Catalog) -> Iterator[str]:
-    """Yield the lists of files that name bytes to which their rows do not refer."""
+    """Yield the lists of files with bytes that no row of theirs refers to."""
     for row, _, _ in _wrong_trees(catalog):
         yield f"The list of files {row.digest[:12]}"
 
 
 def _wrong_trees(catalog: Catalog) -> Iterator[tuple[Any, Tree, dict[str, Any]]]:
-    """Yield the row of each list of files that differs from its bytes, these, and what it holds."""
+    """Yield the row of each list of files that differs from its bytes, the tree, and its facts."""
     last = 0
     while True:
         with catalog.database.read() as connection:
@@ -51,7 +51,7 @@ def _wrong_trees(catalog: Catalog) -> Iterator[tuple[Any, Tree, dict[str, Any]]]
             try:
                 tree = Tree.read(catalog.blobs, row.digest)
             except (CorruptBlobError, StorageError):
-                continue  # which the check of the blobs tells
+                continue  # which the check of the blobs reports
             listed = tree_rows(row.id, tree)
             wanted = {tuple(one[column.name] for column in TREE_FILES.c) for one in listed}
             facts = {"oid": tree.oid, "files": len(tree.files), "size": tree.size}

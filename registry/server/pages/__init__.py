@@ -1,1 +1,1 @@
-"""The pages that people read, a file an idea."""
+"""The pages that people read, one file for each idea."""

@@ -1,4 +1,4 @@
-"""Base models: a list of them, and a page for each with what is made for it."""
+"""Base models: a list of them, and a page for each with its repositories."""
 
 from starlette.responses import Response
 
@@ -12,11 +12,11 @@ from registry.server.pages.leaderboards import shown_boards
 from registry.server.pages.render import link, page
 
 LISTED = 100
-"""Base models in the list, and leaderboards on the page of one."""
+"""The most base models in the list, and leaderboards on the page of one."""
 
 
 def bases(hub: Hub, ask: Asking) -> Response:
-    """Show the base models that most public repositories are made for, by words of their names."""
+    """Show the base models with the most public repositories, by words of their names."""
     words = ask.value("q")
     wanted = (words or "").lower().split()
     found = [
@@ -34,12 +34,14 @@ def bases(hub: Hub, ask: Asking) -> Response:
 
 
 def base(hub: Hub, ask: Asking) -> Response:
-    """Show what is made for a base model, for whoever may see it."""
+    """Show the repositories for a base model that the reader may see."""
     name, cursor = ask.params["base"], ask.value("cursor")
     query = Query(tags=(f"base_model:{name}",))
     listed, following = hub.history.page(query, reader_of(ask.caller), limit=PAGE, after=cursor)
     if not listed and cursor is None:
-        raise NoSuchPageError(f"Nothing that you may see here is made for a base model {name!r}.")
+        raise NoSuchPageError(
+            f"This hub has no repositories for a base model {name!r} that you may see."
+        )
     overview = hub.overview.get()
     task_types = next((one.task_types for one in overview.bases if one.name == name), ())
     boards = [one for one in overview.boards if one.base == name]

@@ -1,4 +1,4 @@
-"""A model card as HTML that is safe on a page of the hub, whoever wrote it.
+"""A model card as HTML that is safe on a page of the hub.
 
 Markdown becomes HTML with markdown-it-py. The HTML, and what its author wrote as HTML, is read tag
 by tag: links and images are pointed into the repository, headings are moved below those of the
@@ -18,21 +18,22 @@ from urllib.parse import quote, unquote, urlsplit
 from markupsafe import Markup
 
 MOST_CHARACTERS = 64 * 1024
-"""Characters of a card that are shown; the worst of that length take about a second."""
+"""Most characters of a card that are shown; the worst cards of that length take about a second."""
 
 _MOST_HTML = 512 * 1024
-"""Characters of HTML. No card needs more; tags that a browser opens anew in each block do."""
+"""Most characters of HTML. Real cards have fewer. Unclosed tags, which are opened again in every
+block, can make far more."""
 
 _MOST_REMEMBERED = 64
 _DEEPEST = 40
-"""Tags in one another. markdown-it makes 20 of blocks and 20 in a line."""
+"""The deepest nesting of tags. markdown-it makes 20 levels of blocks, and 20 in a line."""
 
 _LOWERED = {f"h{level}": f"h{min(level + 2, 6)}" for level in range(1, 7)}
 _SCHEMES = {"http", "https", "mailto"}
 _EMPTY = {"br", "hr", "img"}
 _PREFIX = "card-"
 _REGION = {"role": "region", "tabindex": "0"}
-"""What the element around a table is, so that it scrolls by itself, by keyboard, too."""
+"""The attributes of the element around a table: it scrolls by itself, also by keyboard."""
 
 _ATTRIBUTES: Mapping[str, set[str]] = {
     "a": {"href", "title"},
@@ -63,10 +64,10 @@ _DROPPED = {
     *("iframe", "math", "noembed", "noframes", "noscript", "object", "script", "select", "style"),
     *("svg", "template", "textarea", "title", "xmp"),
 }
-"""Tags that go with all that is in them."""
+"""Tags that are removed with their content."""
 
-# What CommonMark calls a tag, with values of bounded length: an open quotation mark would be
-# looked for to the end, each time.
+# A tag of CommonMark, with values of bounded length: otherwise, each open quotation mark would mean
+# a search to the end.
 _NAME = r"[A-Za-z_:][A-Za-z0-9_.:-]{0,99}"
 _VALUE = r"\"[^\"]{0,4096}\"|'[^']{0,4096}'|[^\s\"'=<>`]{1,4096}"
 _TAG = re.compile(rf"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s+{_NAME}(?:\s*=\s*(?:{_VALUE}))?)*)\s*/?>")
@@ -81,8 +82,8 @@ class Shown:
     """A card on a page.
 
     Attributes:
-        html: What is shown.
-        is_cut: Whether the card goes on.
+        html: The card as HTML.
+        is_cut: Whether the card is longer.
     """
 
     html: Markup
@@ -106,7 +107,7 @@ def show_card(text: str, *, files: str, content: str) -> Shown:
 
 @lru_cache(_MOST_REMEMBERED)
 def _clean(text: str, files: str, content: str) -> str:
-    import nh3  # as markdown-it-py: only who shows a page needs it
+    import nh3  # like markdown-it-py, only pages need it
 
     clean = nh3.clean(
         _Arranged(files, content).take(_markdown()(text)),
@@ -143,7 +144,7 @@ def _markdown() -> Callable[[str], str]:
 
 
 def _anchor(title: str) -> str:
-    """Return what links within a card call a heading, as GitHub does."""
+    """Return the name of a heading in links within a card, as on GitHub."""
     kept = re.sub(r"[^\w\- ]", "", title.lower())
     return kept.strip().replace(" ", "-")
 
@@ -164,12 +165,12 @@ class _Arranged:
     _tables: int = 0
 
     def take(self, written: str) -> str:
-        """Return `written`, arranged."""
+        """Return `written` with all tags closed, and links changed."""
         return "".join(self._pieces(written))
 
     def _pieces(self, written: str) -> Iterator[str]:
         for text, tag in _split(written):
-            # What looks like a tag here is none to CommonMark, and could be one to a browser.
+            # This looks like a tag, is not one in CommonMark, and could be one for a browser.
             yield text.replace("<", "&lt;")
             if tag is None:
                 continue
@@ -216,14 +217,14 @@ class _Arranged:
         if own is not None:
             kept = {key: given[key] for key in ("title", "width") if key in given}
             return _tag("img", {"src": own, "alt": alt, **kept})
-        # A browser that loads it from elsewhere tells who reads the card, and when.
-        told = html.escape(alt or source)
+        # To load it from elsewhere would tell that site who reads the card, and when.
+        text = html.escape(alt or source)
         if any(name == "a" for name, _ in self._open) or not self._link(source):
-            return told
-        return f"{_tag('a', {'href': source})}{told}</a>"
+            return text
+        return f"{_tag('a', {'href': source})}{text}</a>"
 
     def _link(self, target: str) -> str:
-        """Return where a link leads; nothing if that is no place to go to."""
+        """Return the target of a link; an empty text if it is not allowed."""
         target = target.strip()
         if target.startswith("#"):
             return f"#{_PREFIX}{target[1:]}"
@@ -236,7 +237,7 @@ class _Arranged:
         return self._inside(self.files, target) or ""
 
     def _inside(self, start: str, target: str) -> str | None:
-        """Return a path below `start`; None for what is not relative, or leads out."""
+        """Return a path below `start`; None if it is not relative, or leads out."""
         try:
             scheme, host, path, _, fragment = urlsplit(target)
         except ValueError:
@@ -249,7 +250,7 @@ class _Arranged:
 
 def _split(written: str) -> Iterator[tuple[str, re.Match[str] | None]]:
     """Yield each text and the tag after it, None at the end; without comments and scripts."""
-    absent: set[str] = set()  # ends that are not looked for again
+    absent: set[str] = set()  # end tags that do not occur
     start, place = 0, written.find("<")
     while place >= 0:
         after = place + 1
@@ -266,7 +267,7 @@ def _split(written: str) -> Iterator[tuple[str, re.Match[str] | None]]:
 
 
 def _end_of(written: str, place: int, tag: re.Match[str] | None, absent: set[str]) -> int | None:
-    """Return where what is left out ends, if a comment or such a tag starts here."""
+    """Return the end of a comment or removed tag that starts here, if one does."""
     if written.startswith("<!--", place):
         what = "--"
     elif tag is not None and not tag[1] and tag[2].lower() in _DROPPED:
@@ -293,9 +294,9 @@ def _attributes(written: str) -> dict[str, str]:
 
 
 def _tag(name: str, attributes: Mapping[str, str]) -> str:
-    told = (
+    written = (
         f' {key}="{html.escape(value)}"'
         for key, value in attributes.items()
         if value or key in ("alt", "open")
     )
-    return f"<{name}{''.join(told)}>"
+    return f"<{name}{''.join(written)}>"

@@ -1,4 +1,4 @@
-"""The commits of a repository, the version in each or why there is none, and what each changed."""
+"""The commits of a repository: their versions, or why there is none, and their changes."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from starlette.responses import Response
 from registry.history.committing import PENDING
 from registry.history.names import version_tag
 from registry.history.repositories import Repository
-from registry.history.trees import Difference
+from registry.history.trees import ChangedFile
 from registry.server.asking import Asking
 from registry.server.hub import Hub
 from registry.server.pages.render import page
@@ -22,14 +22,14 @@ MOST_CHANGES = 300
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a commit did to a file.
+    """A file that a commit changed.
 
     Attributes:
-        path: Where the file is.
+        path: Its path.
         what: ``added``, ``changed`` or ``removed``.
-        href: Its page; None where it is gone.
-        before: The bytes that it had; None if there was none.
-        after: The bytes that it has; None if there is none.
+        href: Its page; None if it was removed.
+        before: Its size before; None if it is new.
+        after: Its size after; None if it was removed.
     """
 
     path: str
@@ -61,7 +61,7 @@ def commits(hub: Hub, ask: Asking) -> Response:
 
 
 def commit(hub: Hub, ask: Asking) -> Response:
-    """Show a commit: what it says, what it changed, and the version in it."""
+    """Show a commit: its message, its changes, and its version."""
     repository, revision = ask.repository, ask.params["revision"]
     found = hub.history.resolve(repository, revision)
     before = None if found.parent is None else hub.history.resolve(repository, found.parent)
@@ -79,7 +79,7 @@ def commit(hub: Hub, ask: Asking) -> Response:
     )
 
 
-def _change(repository: Repository, oid: str, one: Difference) -> Change:
+def _change(repository: Repository, oid: str, one: ChangedFile) -> Change:
     what = "added" if one.before is None else "removed" if one.after is None else "changed"
     href = None if one.after is None else to(repository, "blob", oid, *one.path.split("/"))
     return Change(one.path, what, href, one.before, one.after)

@@ -1,4 +1,4 @@
-"""Two versions side by side: what is the same, and what differs."""
+"""Two versions side by side: equal and different facts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from registry.accounts.access import Need
 from registry.errors import RequestError, RevisionNotFoundError
 from registry.history.names import MAIN, version_tag
 from registry.manifest import Manifest
-from registry.server.admitting import find_repository, reader_of
+from registry.server.admitting import admit_repository, reader_of
 from registry.server.asking import Asking
 from registry.server.hub import Hub
 from registry.server.pages.render import number, page
@@ -21,7 +21,7 @@ MOST_ROWS = 200
 """Rows of a table; more are counted."""
 
 LONGEST = 256
-"""Characters of what names a side."""
+"""Most characters of the name of a side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class Row:
     """A line of a comparison.
 
     Attributes:
-        name: What is compared.
-        left: What is on the left; None for nothing.
-        right: What is on the right; None for nothing.
-        verdict: How they relate, in words.
+        name: The name of the fact.
+        left: The value on the left; None if there is none.
+        right: The value on the right; None if there is none.
+        verdict: Whether they are the same, in words.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Part:
     """A table of a comparison.
 
     Attributes:
-        title: What is compared in it.
-        rows: Its lines; those that differ first.
-        more: How many lines are left out.
+        title: Its title.
+        rows: Its lines; different ones first.
+        more: The number of lines that are left out.
     """
 
     title: str
@@ -61,18 +61,18 @@ class Side:
     """One of two versions.
 
     Attributes:
-        version: Which one.
+        version: The version.
         href: Its page.
-        told: What is compared, by the title of its table, then by name.
+        facts: Its facts, by the title of the table, then by name.
     """
 
     version: Version
     href: str
-    told: Mapping[str, Mapping[str, str]]
+    facts: Mapping[str, Mapping[str, str]]
 
 
 def show(hub: Hub, ask: Asking) -> Response:
-    """Show two versions that the query names, ``NAME@REVISION`` each; else ask for them."""
+    """Show two versions from the query, each ``NAME@REVISION``; else ask for them."""
     names = ask.value("left"), ask.value("right")
     sides = [_side(hub, ask, name) for name in names if name] if all(names) else []
     return page(
@@ -85,18 +85,18 @@ def show(hub: Hub, ask: Asking) -> Response:
 
 
 def _side(hub: Hub, ask: Asking, named: str) -> Side:
-    """Return a version with what is compared of it, if whoever asks may see it.
+    """Return a version and its facts, if the reader may see it.
 
     Raises:
-        RequestError: It is named in another way.
-        RepositoryNotFoundError: There is no such repository for whoever asks.
+        RequestError: Its name is malformed.
+        RepositoryNotFoundError: There is no such repository that the reader may see.
         RevisionNotFoundError: It has no such version.
     """
     name, _, revision = named.strip().partition("@")
     owner, slash, rest = name.partition("/")
     if not slash or "/" in rest or len(named) > LONGEST:
         raise RequestError("A version is named as OWNER/NAME or OWNER/NAME@REVISION.")
-    repository = find_repository(hub, ask, Need.READ, "model", owner, rest)
+    repository = admit_repository(hub, ask, Need.READ, "model", owner, rest)
     if revision.isascii() and revision.isdigit():
         revision = f"v{revision}"
     else:
@@ -106,8 +106,7 @@ def _side(hub: Hub, ask: Asking, named: str) -> Side:
     version = shown_version(hub, repository, commit, revision)
     if version is None:
         raise RevisionNotFoundError(
-            f"{repository.full_name} holds no version at {revision!r}, so that there is nothing to "
-            "compare.",
+            f"{repository.full_name} has no version at {revision!r}: there is nothing to compare.",
             revision,
         )
     relatives = hub.history.relatives(version, reader_of(ask.caller), levels=1, most=RELATIVES)
@@ -117,13 +116,13 @@ def _side(hub: Hub, ask: Asking, named: str) -> Side:
         for fact in facts.facts_of_version(version, manifest, relatives)
         if fact.name not in ("Settings", "Labels")
     }
-    told = {"Facts": known, **_told(manifest), "Metrics": _metrics(version)}
+    compared = {"Facts": known, **_parts_of(manifest), "Metrics": _metrics(version)}
     if manifest is not None:
-        told["Files"] = {path: info.sha256 for path, info in manifest.files.items()}
-    return Side(version, facts.page_of(version), told)
+        compared["Files"] = {path: info.sha256 for path, info in manifest.files.items()}
+    return Side(version, facts.page_of(version), compared)
 
 
-def _told(manifest: Manifest | None) -> dict[str, dict[str, str]]:
+def _parts_of(manifest: Manifest | None) -> dict[str, dict[str, str]]:
     if manifest is None:
         return {}
     training = manifest.training
@@ -142,8 +141,8 @@ def _metrics(version: Version) -> dict[str, str]:
 
 def _parts(left: Side, right: Side) -> list[Part]:
     found = []
-    for title in dict.fromkeys([*left.told, *right.told]):
-        one, other = left.told.get(title, {}), right.told.get(title, {})
+    for title in dict.fromkeys([*left.facts, *right.facts]):
+        one, other = left.facts.get(title, {}), right.facts.get(title, {})
         rows = [
             _row(name, one.get(name), other.get(name)) for name in dict.fromkeys([*one, *other])
         ]

@@ -9,7 +9,7 @@ from registry.server.errors import tell
 from registry.server.pages.render import page
 
 CHALLENGE = 'Basic realm="hubkit", charset="UTF-8"'
-"""What makes a browser ask for a name and a password."""
+"""The header that makes a browser ask for a name and a password."""
 
 _TITLES = {
     307: "It has another name",
@@ -29,12 +29,12 @@ _OTHER = "Something went wrong"
 
 
 def names_html(headers: Headers) -> bool:
-    """Whether a request is one of a browser, which names HTML among what it takes."""
+    """Whether a browser sent the request: it accepts HTML."""
     return "text/html" in headers.get("accept", "").lower()
 
 
 def page_of(ask: Asking, error: Exception) -> Response:
-    """Return a page that tells of an error, or leads to the page that was meant.
+    """Return the page of an error, or a redirection to the right page.
 
     A browser asks for a name and a password only where nothing is shown without one. What a
     visitor may not see is answered as what is not there.
@@ -43,14 +43,14 @@ def page_of(ask: Asking, error: Exception) -> Response:
         ask: The request that failed.
         error: Why.
     """
-    told = tell(error, ask.id)
+    failure = tell(error, ask.id)
     is_absent = isinstance(error, HiddenFromStrangersError | NotHostedError)
-    status = 404 if is_absent else told.status
+    status = 404 if is_absent else failure.status
     meant = ask.path.rstrip("/")
-    # Browsers read two slashes, or one and its mirror, as the start of another host.
+    # Browsers take two slashes, or a slash and a backslash, for the start of another host.
     if status == 404 and meant not in ("", ask.path) and meant[1] not in "/\\":
         return RedirectResponse(f"{meant}?{ask.query}" if ask.query else meant, 308)
-    headers = {**told.headers}
+    headers = {**failure.headers}
     headers.pop("WWW-Authenticate", None)
     if isinstance(error, SignInError):
         headers["WWW-Authenticate"] = CHALLENGE
@@ -61,6 +61,6 @@ def page_of(ask: Asking, error: Exception) -> Response:
         headers=headers,
         title=_TITLES.get(status, _OTHER),
         status_shown=status,
-        told=told.message,
+        message=failure.message,
         request_id=ask.id if status >= 500 else None,
     )

@@ -1,4 +1,4 @@
-"""The files of a repository: folders with sizes and digests, and what is in a small file."""
+"""The files of a repository: folders with sizes and digests, and the content of small files."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ class Entry:
     """A file or a folder in a list.
 
     Attributes:
-        name: What it is called there.
+        name: Its name.
         href: Its page.
-        size: Bytes of it, or of all that is in it.
-        files: How many files are in a folder; None for a file.
+        size: Its bytes, or those of all files in the folder.
+        files: The number of files in a folder; None for a file.
         sha256: The digest of a file; None for a folder.
     """
 
@@ -47,7 +47,7 @@ class Entry:
 
 
 def tree(hub: Hub, ask: Asking) -> Response:
-    """Show what is in a folder."""
+    """Show the content of a folder."""
     repository, revision = ask.repository, ask.params["revision"]
     folder = ask.params.get("path", "").strip("/")
     commit = hub.history.resolve(repository, revision)
@@ -74,7 +74,7 @@ def tree(hub: Hub, ask: Asking) -> Response:
 
 
 def blob(hub: Hub, ask: Asking) -> Response:
-    """Show a file: what is in it if it is a small text or a picture, else how to get it."""
+    """Show a file: its content if it is a small text or a picture, else how to get it."""
     repository, revision = ask.repository, ask.params["revision"]
     commit = hub.history.resolve(repository, revision)
     file = hub.history.file(commit, ask.params["path"])
@@ -121,13 +121,13 @@ def _trail(repository: Repository, revision: str, path: str) -> list[tuple[str, 
 def _entries(
     repository: Repository, revision: str, folder: str, files: Iterable[tuple[str, int, str]]
 ) -> list[Entry]:
-    """Return what is in a folder, by name.
+    """Return the content of a folder, by name.
 
     Args:
-        repository: Whose.
-        revision: At which revision.
-        folder: Which one.
-        files: Path, size and digest of each file that is in it or below it.
+        repository: The repository.
+        revision: The revision.
+        folder: The path of the folder.
+        files: Path, size and digest of each file in it or below it.
     """
     start = f"{folder}/" if folder else ""
     found: list[Entry] = []
@@ -147,7 +147,7 @@ def _entries(
 
 
 def _text(hub: Hub, repository: Repository, file: TreeFile) -> tuple[str | None, str | None]:
-    """Return what is in a file, or why that is not shown."""
+    """Return the content of a file, or why it is not shown."""
     if file.size > MOST_TEXT:
         return None, TOO_LARGE
     label = f"{repository.full_name}: {file.path}"

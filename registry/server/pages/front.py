@@ -17,10 +17,10 @@ PAGE = 30
 """Repositories on a page."""
 
 SUGGESTED = 50
-"""Values that a field suggests."""
+"""The most values that a field suggests."""
 
 SIMILAR = 5
-"""Base models that are named where the one that was asked for finds nothing."""
+"""The most base models that are suggested if a search by one finds nothing."""
 
 MOST_WORDS = 8
 """Words of one search."""
@@ -30,18 +30,18 @@ SORTS: dict[Sort, str] = {
     "created": "Newest",
     "downloads": "Most downloads",
 }
-"""What comes first, and how the page says so."""
+"""The orders, and their names on the page."""
 
 _WHAT: dict[Kind, str] = {"model": "adapter", "dataset": "data", "space": "space"}
 _FEWER = ("method", "language", "tag")
-"""Filters that are shown on demand, or when they are set."""
+"""Filters that are shown on demand, or if they are set."""
 
 _FILTERS = ("base", "task", *_FEWER)
 
 
 @dataclass(frozen=True, slots=True)
 class Suggested:
-    """What the fields of the search suggest: values of public models, the most frequent first."""
+    """Suggestions for the fields of the search: values of public models, most frequent first."""
 
     bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
@@ -56,12 +56,12 @@ class Entry:
     Attributes:
         name: ``owner/name``.
         href: Its page.
-        private: Whether only some may see it.
-        task_type: The type of its task; None if nothing says.
-        library: The library that reads it; None if nothing says.
+        private: Whether it is private.
+        task_type: The type of its task; None if it is not known.
+        library: The library that reads it; None if it is not known.
         bases: Its base models, each with the path of its page.
-        downloads: How often files of it were fetched.
-        changed_at: When it was changed last.
+        downloads: The number of downloads.
+        changed_at: The time of its last change.
     """
 
     name: str
@@ -90,7 +90,7 @@ def spaces(hub: Hub, ask: Asking) -> Response:
 
 
 def entry_of(listed: Listed) -> Entry:
-    """Return what a list shows of a repository."""
+    """Return the entry of a repository in a list."""
     repository, facts = listed.repository, listed.facts
     return Entry(
         name=repository.full_name,
@@ -105,7 +105,7 @@ def entry_of(listed: Listed) -> Entry:
 
 
 def push_lines(ask: Asking, kind: Kind) -> str:
-    """Return the lines by which whoever asks puts something here."""
+    """Return the lines with which the reader uploads a repository."""
     owner = "NAME" if ask.caller is None else ask.caller.account.name
     option = "" if kind == "model" else f" --repo-type {kind}"
     return "\n".join(
@@ -176,6 +176,6 @@ def _suggested(hub: Hub) -> Suggested:
 
 
 def _similar(hub: Hub, base: str) -> list[str]:
-    """Return public base models whose ids have a text in them, such as the end of the id."""
+    """Return public base models whose ids contain a text, such as the end of the id."""
     names = (one.name for one in hub.overview.get().bases)
     return [one for one in names if base.lower() in one.lower() and one != base][:SIMILAR]

@@ -1,4 +1,4 @@
-"""Leaderboards: which there are, and each of them."""
+"""Leaderboards: a list of them, and a page for each."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class ShownBoard:
     """A leaderboard in a list.
 
     Attributes:
-        board: Which one.
+        board: The leaderboard.
         href: Its page.
     """
 
@@ -35,13 +35,13 @@ class ShownBoard:
 
 
 def leaderboards(hub: Hub, ask: Asking) -> Response:
-    """Show a leaderboard, if the query names a data set, else which ones there are."""
+    """Show the leaderboard of the data set in the query, else the list of leaderboards."""
     dataset = ask.value("dataset")
     return _list(hub, ask) if dataset is None else _one(hub, ask, dataset)
 
 
 def shown_boards(boards: Iterable[Board]) -> list[ShownBoard]:
-    """Return what a list shows of leaderboards."""
+    """Return the entries of leaderboards in a list."""
     return [
         ShownBoard(one, _path(name_exactly(one.dataset), one.metric, one.task, one.base))
         for one in boards
@@ -108,7 +108,7 @@ def _choose(
     task: str | None,
     base: str | None,
 ) -> Response:
-    """Show the data sets of one name, which have other rows."""
+    """Show the data sets that share a name and have different rows."""
     names: Sequence[str] = found if isinstance(found, list) else []
     choices = [(name, _path(name, metric, task, base)) for name in names]
     return page(ask, "choose.html", dataset=dataset, choices=choices)

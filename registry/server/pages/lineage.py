@@ -1,4 +1,4 @@
-"""What a version is made of and what uses it: as a drawing, and as lists."""
+"""The parents and users of a version: as a drawing, and as lists."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from registry.tables.lineage import Relatives
 from registry.tables.versions import Version
 
 LEVELS = 3
-"""How far the lineage goes each way."""
+"""Levels of the lineage each way."""
 
 MOST = 12
 """Adapters of each level that are shown; more are counted."""
@@ -27,11 +27,11 @@ class Listed:
     """A relative in a list.
 
     Attributes:
-        name: What it is called.
-        href: Its page; None if it may not be seen, or is gone.
-        kind: What it is; None if that is not known.
-        method: How it changes its base model; None if that is not known.
-        next_to: The names of those that it is a part of, or made of.
+        name: Its name.
+        href: Its page; None if it is hidden or deleted.
+        kind: Its kind; None if it is not known.
+        method: Its method; None if it is not known.
+        next_to: The names of its users, or of its parents.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Listed:
 
 
 def show(hub: Hub, ask: Asking) -> Response:
-    """Show the lineage of a version: that of a revision that the query names, else the newest."""
+    """Show the lineage of the version at the revision in the query, else of the newest."""
     repository, revision = ask.repository, ask.value("revision") or MAIN
     version = None
     if repository.kind == "model":
@@ -85,7 +85,7 @@ def _list(version: Version | None, relatives: Relatives | None) -> list[Listed]:
 
 
 def _more(relatives: Relatives | None) -> str:
-    """Return how many are not shown, in words; nothing if all are."""
+    """Return how many are not shown, in words; an empty text if all are."""
     if relatives is None or not relatives.more:
         return ""
     return f"and {'' if relatives.is_counted else 'at least '}{relatives.more:,} more"

@@ -1,11 +1,11 @@
-"""How a page is made, and what all pages share.
+"""How a page is made, and the parts that all pages share.
 
 To add one:
 
 1. Write a handler in this folder. It takes ``(hub, ask)``, asks for what may be seen with
    `reader_of`, `find_repository` or `require`, and returns
    ``page(ask, "name.html", answer=42)``. A repository that the path names is in
-   ``ask.repository``; whoever asks may read it. To fail, raise an error of the tree:
+   ``ask.repository``; the reader may see it. To fail, raise an error of the tree:
    `registry.server.pages.errors` makes a page of it.
 2. Write ``templates/name.html``. It starts with ``{% extends "frame.html" %}`` and fills the blocks
    ``title`` and ``main``; ``main`` starts with the page's one ``h1``. ``parts.html`` has macros for
@@ -69,7 +69,7 @@ def page(
         template: The name of a file in ``templates``.
         status: The HTTP status; default: 200.
         headers: More headers; default: none.
-        values: What the template is given.
+        values: The values for the template.
     """
     asked = f"{ask.path}?{ask.query}" if ask.query else ask.path
     text = _TEMPLATES.get_template(template).render(
@@ -82,7 +82,7 @@ def page(
     own = {
         "Content-Security-Policy": POLICY,
         "Cross-Origin-Opener-Policy": "same-origin",
-        # What somebody sees who is signed in is not left on the disk of a browser.
+        # A browser must not keep the private pages of a reader on its disk.
         "Cache-Control": "private, no-cache" if ask.caller is None else "no-store",
     }
     return HTMLResponse(text, status, {**own, **(headers or {})})
@@ -92,8 +92,8 @@ def link(*segments: str, **query: str | None) -> str:
     """Return a path of this hub.
 
     Args:
-        segments: Its segments, each of which is escaped, a slash in it too.
-        query: The parameters; those that are None are left out.
+        segments: Its segments; each is escaped, even a slash in it.
+        query: The parameters; None leaves one out.
     """
     path = "/" + "/".join(quote(segment, safe="") for segment in segments)
     given = {name: value for name, value in query.items() if value is not None}
@@ -101,7 +101,7 @@ def link(*segments: str, **query: str | None) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people read it, such as ``1.5 MB``."""
+    """Return a number of bytes for people, such as ``1.5 MB``."""
     if count < 1000:
         return f"{count} B"
     value = float(count)
@@ -113,11 +113,11 @@ def size(count: int) -> str:
 
 
 def when(at: datetime) -> Markup:
-    """Return a moment as an element that shows its day, in UTC."""
+    """Return a time as an element that shows its day, in UTC."""
     utc = at.astimezone(UTC)
     exact = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
-    told = utc.strftime("%Y-%m-%d %H:%M UTC")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, told, exact[:10])
+    shown = utc.strftime("%Y-%m-%d %H:%M UTC")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, shown, exact[:10])
 
 
 def short(digest: str) -> str:
@@ -126,17 +126,17 @@ def short(digest: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number as people read it: whole ones in groups, others with four digits."""
+    """Return a number for people: whole ones in groups, others with four digits."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _visible(value: Any) -> Any:
-    """Return a text with characters that turn others around as their numbers.
+    """Return a text with the numbers of characters that change the direction of others.
 
     ``<bdi>`` keeps them from turning what stands beside a name, not the name itself: a file could
     seem to end in another way than it does.
     """
-    if type(value) is not str:  # not what is HTML already
+    if type(value) is not str:  # HTML stays
         return value
     return _TURNING.sub(lambda found: f"[U+{ord(found[0]):04X}]", value)
 

@@ -1,4 +1,4 @@
-"""A repository as people read it: its card, what is known of its version, and how to use it."""
+"""The page of a repository: its card, the facts of its version, and how to use it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ from registry.tables.lineage import Relatives
 from registry.tables.measurements import Measurement
 from registry.tables.versions import Version
 
-DAMAGED = "Its bytes are damaged. Tell who runs this hub, or push it again."
-"""What a page says in place of a file whose stored bytes are not those that were pushed."""
+DAMAGED = "Its bytes are damaged. Tell the administrator of this hub, or push it again."
+"""The text in place of a file whose stored bytes are damaged."""
 
 TOO_LARGE = "It is too large to be shown here."
-"""What a page says in place of a file of more bytes than it shows."""
+"""The text in place of a file that is too large."""
 
 VERSIONS = 20
 """Versions of a page."""
@@ -52,31 +52,31 @@ DESCRIPTION = 2000
 """Characters of a description that are shown."""
 
 RELATIVES = 24
-"""Adapters that a version is made of, or that use it, among its facts; its lineage has more."""
+"""Most parents or users of a version among its facts; its lineage has more."""
 
 PICTURES = {
     "training.png": "Curves of the loss and of the validation metrics over the epochs",
     "confusion.png": "Which label is taken for which, in the validation rows",
     "scatter.png": "Predicted and expected numbers of the validation rows",
 }
-"""Pictures that hubkit lays beside what it trained, and what each shows."""
+"""Pictures that hubkit publishes with a trained adapter, and their descriptions."""
 
 REPORT = "report.md"
-"""What hubkit tells of a training."""
+"""hubkit's report of a training."""
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What stands above each page of a repository.
+    """The head of each page of a repository.
 
     Attributes:
         name: ``owner/name``.
-        owner: The page of its owner; None for what is left of a deleted adapter.
+        owner: The page of its owner; None for the remains of a deleted adapter.
         href: Its own page.
-        kind: What it holds.
-        private: Whether only some may see it.
-        revision: Which state of it is shown.
-        tabs: Its pages: what each is called, where it is, and whether it is this one.
+        kind: Its kind.
+        private: Whether it is private.
+        revision: The revision on the page.
+        tabs: Its pages: name, path, and whether it is this one.
     """
 
     name: str
@@ -89,12 +89,12 @@ class About:
 
 
 def about(repository: Repository, tab: str, revision: str) -> About:
-    """Return what stands above a page of a repository.
+    """Return the head of a page of a repository.
 
     Args:
-        repository: Which one.
-        tab: What the page is called among the others.
-        revision: Which state of it the page shows.
+        repository: The repository.
+        tab: The name of the page among the others.
+        revision: The revision on the page.
     """
     of_state = None if revision == MAIN else revision
     tabs = [
@@ -116,7 +116,7 @@ def about(repository: Repository, tab: str, revision: str) -> About:
 
 
 def to(repository: Repository, *segments: str, **query: str | None) -> str:
-    """Return the path of something of a repository."""
+    """Return the path of a page of a repository."""
     return link(*repository.place.split("/"), *segments, **query)
 
 
@@ -132,7 +132,7 @@ def shown_version(
 
 
 def read_manifest(hub: Hub, version: Version) -> Manifest | None:
-    """Return the manifest of a version; None if it cannot be read, which a check tells of."""
+    """Return the manifest of a version; None if it cannot be read, which a check reports."""
     try:
         return hub.catalog.manifest(version)
     except (CorruptBlobError, ManifestError):
@@ -140,7 +140,7 @@ def read_manifest(hub: Hub, version: Version) -> Manifest | None:
 
 
 def show(hub: Hub, ask: Asking) -> Response:
-    """Show a repository at a revision that the query names, else at ``main``."""
+    """Show a repository at the revision in the query, else at ``main``."""
     repository, history, revision = ask.repository, hub.history, ask.value("revision") or MAIN
     commit = history.resolve(repository, revision)
     files = history.files(commit, (CARD_NAME, REPORT, *PICTURES, *using.LOOKED_FOR))
@@ -183,8 +183,8 @@ def show(hub: Hub, ask: Asking) -> Response:
         **_numbers(hub, version, claims_of(listed.card)),
         attention=attention,
         pictures=[
-            (to(repository, "resolve", commit.oid, name), told)
-            for name, told in PICTURES.items()
+            (to(repository, "resolve", commit.oid, name), caption)
+            for name, caption in PICTURES.items()
             if name in files
         ],
         report=to(repository, "blob", revision, REPORT) if REPORT in files else None,
@@ -198,7 +198,7 @@ def show(hub: Hub, ask: Asking) -> Response:
 def _card(
     hub: Hub, repository: Repository, commit: Commit, revision: str, file: TreeFile | None
 ) -> tuple[Shown | None, str | None]:
-    """Return the card, or why one that is there is not shown."""
+    """Return the card, or why it is not shown."""
     if file is None:
         return None, None
     if file.size > SMALL_BYTES:
@@ -218,7 +218,7 @@ def _card(
 
 
 def _attention(hub: Hub, manifest: Manifest | None, parents: Relatives) -> HeatMap | None:
-    """Return what a fusion attends to, by the names of its parts that may be seen."""
+    """Return the attention of a fusion, by the names of its parts that the reader may see."""
     file = None if manifest is None else manifest.files.get(ATTENTION_NAME)
     if manifest is None or file is None or file.size > MOST_BYTES:
         return None
@@ -236,10 +236,7 @@ def _description(version: Version | None) -> str:
 
 
 def _numbers(hub: Hub, version: Version | None, claims: Sequence[Claim]) -> Mapping[str, Any]:
-    """Return what was measured of a version, before it was published and since.
-
-    What else the card says was measured is told as its word.
-    """
+    """Return the metrics of a version, its later measurements, and other claims of the card."""
     recorded: Sequence[Measurement] = ()
     if version is not None:
         recorded = hub.catalog.measurements([version]).get(version.ref, ())
@@ -255,7 +252,7 @@ def _numbers(hub: Hub, version: Version | None, claims: Sequence[Claim]) -> Mapp
 
 
 def _names(hub: Hub, ask: Asking) -> Mapping[str, Any]:
-    """Return what names states of a repository: versions, aliases, branches and tags."""
+    """Return the versions, aliases, branches and tags of a repository."""
     repository, history = ask.repository, hub.history
     before = ask.number("before", default=0, most=MAX_ID) or None
     versions = history.versions(repository, VERSIONS + 1, before=before)

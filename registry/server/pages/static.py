@@ -16,14 +16,14 @@ KINDS = {
     "script.js": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
 }
-"""What there is, with its type."""
+"""The files, with their types."""
 
 _FOLDER = Path(__file__).parents[1] / "static"
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file, and what tells it from what it was in another version of hubkit."""
+    """A file with its ETag, which differs between versions of hubkit."""
 
     content: bytes
     etag: str

@@ -1,1 +1,1 @@
-"""What each route does, in a file a group of them; `registry.server.table` lists them."""
+"""The handlers of the API, one file for each group of routes of `registry.server.table`."""

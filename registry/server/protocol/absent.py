@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from registry.errors import NotHostedError, UnsupportedRequestError
 from registry.server.asking import Asking
@@ -29,10 +28,10 @@ FEATURES: Mapping[str, str] = {
 
 
 def refuse(feature: str) -> Handler:
-    """Return what refuses a feature.
+    """Return a handler that refuses a feature.
 
     Args:
-        feature: What this hub does not have, in words that end a sentence.
+        feature: Its name, in words that end a sentence.
     """
 
     def handler(hub: Hub, ask: Asking) -> Response:
@@ -41,14 +40,15 @@ def refuse(feature: str) -> Handler:
     return handler
 
 
-def feature(hub: Hub, ask: Asking) -> ASGIApp:
+def feature(hub: Hub, ask: Asking) -> Response:
     """Refuse the feature that the path names."""
-    return refuse(FEATURES[ask.path.removeprefix("/api/").split("/")[0]])(hub, ask)
+    named = FEATURES[ask.path.removeprefix("/api/").split("/")[0]]
+    raise UnsupportedRequestError(f"This hub has no {named}.")
 
 
 def not_hosted(hub: Hub, ask: Asking) -> Response:
     """Refuse a repository without an owner, which only the Hugging Face Hub itself has."""
     raise NotHostedError(
-        "This hub has no repositories without an owner. Load what is not kept here from a folder "
+        "This hub has no repositories without an owner. Load other repositories from a folder "
         "or from the local cache."
     )

@@ -1,4 +1,4 @@
-"""What is said of a repository, by itself and in listings."""
+"""Descriptions of a repository, by itself and in listings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -24,14 +24,14 @@ _ALL = (*_FULL, "cardData", "usedStorage", "sdk", "hubkit")
 def describe(
     hub: Hub, repository: Repository, commit: Commit, *, blobs: bool, only: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what is said of a repository at a commit.
+    """Describe a repository at a commit.
 
     Args:
         hub: The hub.
-        repository: Which one.
-        commit: Which state of it.
+        repository: The repository.
+        commit: The commit.
         blobs: Whether its files come with their sizes and ids.
-        only: The properties that the client wants, beside the id; none means all.
+        only: The properties that the client wants, beside the id; empty for all.
     """
     head = hub.history.resolve(repository, MAIN)
     if commit.id == head.id:
@@ -44,14 +44,14 @@ def describe(
 def describe_listed(
     hub: Hub, one: Listed, *, full: bool, card: bool, only: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what a listing says of a repository.
+    """Describe a repository in a listing.
 
     Args:
         hub: The hub.
         one: The repository.
         full: Whether its files are named, too.
         card: Whether the fields of its card come with it.
-        only: The properties that the client wants, beside the id; none means the usual ones.
+        only: The properties that the client wants, beside the id; empty for the usual ones.
     """
     wanted = only or (_FULL if full else _SHORT)
     if card:
@@ -65,7 +65,7 @@ def timestamp(at: datetime) -> str:
 
 
 def large(file: TreeFile) -> dict[str, Any]:
-    """Return what listings say of a large file beside the rest."""
+    """Return the extra properties of a large file in listings."""
     return {"oid": file.sha256, "size": file.size, "pointerSize": len(pointer(file.info))}
 
 
@@ -109,21 +109,21 @@ def _described(
 
 
 def _versions(hub: Hub, repository: Repository, commit: Commit) -> dict[str, Any] | None:
-    """Return what hubkit asks of a repository: its newest version, and the one that a commit holds.
+    """Return the facts for hubkit itself: the newest version, and the version of a commit.
 
-    A commit that another tool made has no manifest in it, but may hold a version all the same.
+    A commit of another tool has no manifest in it, but may still have a version.
     """
     newest, version = hub.history.newest_number(repository), hub.history.version(commit)
-    told: dict[str, Any] = {} if newest is None else {"newest": newest}
+    found: dict[str, Any] = {} if newest is None else {"newest": newest}
     if version is not None:
-        told["version"] = {"number": version.number, "manifest": version.manifest_digest}
-    return told or None
+        found["version"] = {"number": version.number, "manifest": version.manifest_digest}
+    return found or None
 
 
 def _sibling(file: TreeFile, blobs: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {"rfilename": file.path}
+    found: dict[str, Any] = {"rfilename": file.path}
     if blobs:
-        told |= {"size": file.size, "blobId": file.oid}
+        found |= {"size": file.size, "blobId": file.oid}
         if file.large:
-            told["lfs"] = {**large(file), "sha256": file.sha256}
-    return told
+            found["lfs"] = {**large(file), "sha256": file.sha256}
+    return found

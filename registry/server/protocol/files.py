@@ -22,8 +22,8 @@ PICTURES = {
     ".png": "image/png",
     ".webp": "image/webp",
 }
-"""Endings of the files that pages show as pictures: browsers do not guess what these are. Nothing
-of them can run, other than of an SVG."""
+"""Endings of the files that pages show as pictures: browsers do not guess their types. Unlike an
+SVG, they contain nothing that can run."""
 
 
 def head_file(hub: Hub, ask: Asking) -> Again:
@@ -91,9 +91,9 @@ _UNCHANGED = ("ETag", "X-Repo-Commit", "Cache-Control")
 
 
 def _missing(commit: Commit, path: str) -> Again:
-    # The client remembers by the commit that there is no such file.
-    told = f"The commit {commit.oid} has no file {path!r}."
-    return _same(refuse(404, told, "EntryNotFound", {"X-Repo-Commit": commit.oid}))
+    # The client remembers for this commit that there is no such file.
+    message = f"The commit {commit.oid} has no file {path!r}."
+    return _same(refuse(404, message, "EntryNotFound", {"X-Repo-Commit": commit.oid}))
 
 
 def _described(commit: Commit, file: TreeFile) -> dict[str, str]:
@@ -105,7 +105,7 @@ def _described(commit: Commit, file: TreeFile) -> dict[str, str]:
         "ETag": etag,
         "Accept-Ranges": "bytes",
         "Content-Type": PICTURES.get(PurePosixPath(name).suffix.lower(), _BYTES),
-        # Never shown in a browser as a page of the hub.
+        # A browser must not show it as a page of the hub.
         "Content-Disposition": (
             f"attachment; filename*=UTF-8''{quote(name, safe='')}; filename=\"{plain}\";"
         ),

@@ -20,10 +20,10 @@ from registry.server.signing import Upload
 from registry.storage.files import Digest, FileInfo
 
 LARGEST = 1024**5
-"""Bytes of a file that anybody could mean to send."""
+"""Most bytes of a file."""
 
 MOST_PARTS = 10_000
-"""Parts of a file, each of which has a signed URL in the answer."""
+"""Most parts of a file; the answer has a signed URL for each."""
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 
@@ -41,12 +41,12 @@ class _Batch(Body):
 
 
 def batch(hub: Hub, ask: Asking) -> Response:
-    """Say for each file where to send it, or that it is there already."""
+    """Return for each file the address to send it to, or that it is there."""
     wanted = ask.read(_Batch)
     if wanted.operation != "upload":
-        raise UnsupportedRequestError("This hub sends files by /resolve, and none by Git LFS.")
+        raise UnsupportedRequestError("This hub sends files by /resolve, not by Git LFS.")
     known = possessed(hub, ask, [one.oid for one in wanted.objects])
-    # Bytes that were lost are taken again.
+    # Lost bytes are accepted again.
     there = {one.oid for one in wanted.objects if one.oid in known and _is_stored(hub, one)}
     in_parts = "multipart" in wanted.transfers
     objects = [
@@ -83,7 +83,7 @@ def _signed(hub: Hub, ask: Asking, one: _Object, part: int = 0, part_size: int =
 
 
 def verify(hub: Hub, ask: Asking) -> Response:
-    """Say whether a file that was sent is kept."""
+    """Return whether a file that was sent is stored."""
     one = ask.read(_Object)
     if possessed(hub, ask, [one.oid]).get(one.oid) != one.size:
         raise NoSuchPageError("These bytes have not come.")
@@ -93,17 +93,17 @@ def verify(hub: Hub, ask: Asking) -> Response:
 def take(hub: Hub, ask: Asking) -> ASGIApp:
     """Take a file, or a part of one, at its signed URL.
 
-    The body is read and hashed even if the bytes are there: whoever sends them has them, and
-    nobody else is told.
+    The body is read and hashed even if the bytes are there: the sender proves to have them, and
+    other clients do not learn whether they are there.
     """
     upload = hub.signer.read(ask.params["signature"])
     announced = ask.headers.get("content-length")
     if announced is not None and announced != str(upload.length):
-        raise RequestError(f"Here belong {upload.length} bytes, not {announced[:20]}.")
+        raise RequestError(f"This URL takes {upload.length} bytes, not {announced[:20]}.")
     if upload.part:
         return hub.uploads.part(upload, ask.id)
     if upload.part_size:
-        raise ForbiddenError("This URL is for what comes after the parts.")
+        raise ForbiddenError("This URL is for the request after the parts.")
     return hub.uploads.file(upload, partial(_remember, hub, upload), ask.id)
 
 
@@ -117,21 +117,21 @@ class _Completion(Body):
 
 
 def complete(hub: Hub, ask: Asking) -> Response:
-    """Make a file of the parts that came."""
+    """Make a file of its parts."""
     upload = hub.signer.read(ask.params["signature"])
     if upload.part or not upload.part_size:
         raise ForbiddenError("This URL is for the bytes themselves.")
     named = [one.partNumber for one in ask.read(_Completion).parts]
     if named != [*range(1, upload.parts + 1)]:
         raise RequestError(f"Expected the parts 1 to {upload.parts}, in this order.")
-    # The client may not have heard that it was done.
+    # The client may not have received the first answer.
     if not hub.history.possessed([upload.sha256], account_id=upload.account_id, reader=Reader()):
         _remember(hub, upload, hub.uploads.complete(upload))
     return JSONResponse({})
 
 
 def possessed(hub: Hub, ask: Asking, digests: Collection[str]) -> dict[str, int]:
-    """Return the sizes of those bytes that whoever asks has sent lately, or may read."""
+    """Return the sizes of the bytes that the caller sent lately, or may read."""
     return hub.history.possessed(digests, account_id=ask.account, reader=reader_of(ask.caller))
 
 

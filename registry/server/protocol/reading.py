@@ -1,4 +1,4 @@
-"""What a repository holds: its files, its commits, and what its card says."""
+"""The content of a repository: its files, its commits and its card."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ COMMIT_PAGE = 50
 """Commits of a page, unless the client wants another number."""
 
 MOST_OF_A_PAGE = 1000
-"""What a client can ask for at once."""
+"""The most that a client can ask for at once."""
 
 
 def info(hub: Hub, ask: Asking) -> Response:
@@ -33,7 +33,7 @@ def info(hub: Hub, ask: Asking) -> Response:
 
 
 def tree(hub: Hub, ask: Asking) -> Response:
-    """List what is in a folder, or in it and all below it."""
+    """List a folder, with or without its subfolders."""
     commit = hub.history.resolve(ask.repository, ask.params["revision"])
     files = hub.history.tree(commit).files
     folder = ask.params.get("path", "").strip("/")
@@ -52,7 +52,7 @@ def tree(hub: Hub, ask: Asking) -> Response:
 
 
 def paths(hub: Hub, ask: Asking) -> Response:
-    """Describe files and folders; those that are not there are left out."""
+    """Describe files and folders; missing ones are left out."""
     fields = ask.form()
     commit = hub.history.resolve(ask.repository, ask.params["revision"])
     wanted = {value.strip("/") for key, value in fields if key in ("paths", "paths[]")}
@@ -100,7 +100,7 @@ def large_files(hub: Hub, ask: Asking) -> Response:
 
 
 def _commit(one: Commit, formatted: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "id": one.oid,
         "title": one.title,
         "message": one.description,
@@ -111,8 +111,8 @@ def _commit(one: Commit, formatted: bool) -> dict[str, Any]:
     if formatted:
         from html import escape
 
-        told["formatted"] = {"title": escape(one.title), "message": escape(one.description)}
-    return told
+        described["formatted"] = {"title": escape(one.title), "message": escape(one.description)}
+    return described
 
 
 def _entries(files: Sequence[TreeFile], folder: str, *, recursive: bool) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def _folders_between(start: str, path: str) -> Iterator[str]:
 
 
 def file_entry(file: TreeFile) -> dict[str, Any]:
-    """Return what listings say of a file."""
+    """Describe a file in a listing."""
     entry: dict[str, Any] = {
         "type": "file",
         "oid": file.oid,

@@ -1,4 +1,4 @@
-"""Branches and tags, and the history of a branch made one commit."""
+"""Branches and tags, and the squash of a branch."""
 
 from starlette.responses import JSONResponse, Response
 
@@ -30,7 +30,7 @@ class _Branch(Body):
 
 
 def create_branch(hub: Hub, ask: Asking) -> Response:
-    """Make a branch, at `main` or where the body says."""
+    """Make a branch, at `main` or at the revision in the body."""
     at = hub.history.resolve(ask.repository, ask.read(_Branch).startingPoint or MAIN)
     hub.history.create_branch(ask.repository, ask.params["branch"], at, ask.actor)
     return JSONResponse({})
@@ -66,9 +66,9 @@ class _Squash(Body):
 
 
 def squash(hub: Hub, ask: Asking) -> Response:
-    """Make the history of a branch one commit with the files that it has now."""
+    """Replace the history of a branch by one commit with its current files."""
     branch = ask.params["branch"]
     message = ask.read(_Squash).message or f"Squash {branch}"
     made = hub.history.squash(ask.repository, branch, message, ask.actor)
-    hub.conversions.add(ask.repository, made)  # the commit that waited is gone
+    hub.conversions.add(ask.repository, made)  # the commit that waited was removed
     return JSONResponse({})

@@ -1,4 +1,4 @@
-"""Repositories as a whole: made, deleted, moved, shown or hidden."""
+"""Make, delete and move repositories, and change their settings."""
 
 from functools import partial
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ from registry.history.repositories import Repository
 from registry.history.uploads import may_read_parents
 from registry.places import KINDS, Kind, Visibility, place_of
 from registry.refs import AdapterRef
-from registry.server.admitting import find_repository, reader_of, require
+from registry.server.admitting import admit_repository, reader_of, require
 from registry.server.asking import Asking, Body
 from registry.server.errors import refuse
 from registry.server.hub import Hub
@@ -53,10 +53,10 @@ def create(hub: Hub, ask: Asking) -> Response:
         )
     except ExistsError as error:
         # A client that accepts an existing repository continues with this URL.
-        told = {"error": str(error), "url": f"{ask.base}/{place_of(kind, ref)}"}
-        return JSONResponse(told, 409, {"X-Error-Message": "This repository is there already."})
+        content = {"error": str(error), "url": f"{ask.base}/{place_of(kind, ref)}"}
+        return JSONResponse(content, 409, {"X-Error-Message": "This repository is there already."})
     except ConflictError as error:
-        # Clients take any 409 to mean that the repository is there.
+        # For clients, any 409 means that the repository is there.
         return refuse(400, str(error))
     return JSONResponse({"url": f"{ask.base}/{made.place}", "name": made.full_name})
 
@@ -99,8 +99,7 @@ def change_settings(hub: Hub, ask: Asking) -> Response:
     wanted = ask.read(_Settings)
     if wanted.gated:
         raise UnsupportedRequestError(
-            "This hub has no gated repositories: make it private, and give rights to those who "
-            "may read it."
+            "This hub has no gated repositories: make it private, and give rights to its readers."
         )
     visibility = _visibility(wanted.visibility, wanted.private)
     if visibility is not None:
@@ -161,7 +160,7 @@ def _owner(hub: Hub, ask: Asking, name: str) -> Account:
 
 def _named(hub: Hub, ask: Asking, kind: Kind, owner: str, name: str) -> Repository:
     """Return the repository that the body names; an earlier name does not count."""
-    found = find_repository(hub, ask, Need.ADMIN, kind, owner, name)
+    found = admit_repository(hub, ask, Need.ADMIN, kind, owner, name)
     if found.full_name != f"{owner}/{name}":
         raise RepositoryNotFoundError(
             f"There is no repository {owner}/{name}: it is called {found.full_name}."

@@ -1,4 +1,4 @@
-"""What a client writes: it asks how to send each file, and then makes a commit."""
+"""Writes of a client: it asks how to send each file, and then makes a commit."""
 
 import base64
 import binascii
@@ -18,7 +18,7 @@ from registry.history.commits import Commit
 from registry.history.trees import TreeFile, is_large
 from registry.history.uploads import may_read_parents
 from registry.server.admitting import reader_of
-from registry.server.asking import Asking, Body, Text, told
+from registry.server.asking import Asking, Body, Text, problem_of
 from registry.server.errors import header_text
 from registry.server.hub import Hub
 from registry.server.protocol.lfs import LARGEST, possessed
@@ -26,10 +26,10 @@ from registry.storage.blobs import Arrival, read_blob
 from registry.storage.files import Digest, FileInfo
 
 MOST_LINE_BYTES = 4 * 1024 * 1024
-"""Bytes of a line of a commit: a file of 1 MiB in base64, and more than that."""
+"""Most bytes of a line of a commit: more than a file of 1 MiB in base64."""
 
 MOST_COMMIT_BYTES = 1024 * 1024 * 1024
-"""Bytes of a commit, without the files that came by LFS."""
+"""Most bytes of a commit, without the files that came by LFS."""
 
 MOST_CHANGES = 50_000
 """Files that one commit changes."""
@@ -52,7 +52,7 @@ class _Preupload(Body):
 
 
 def preupload(hub: Hub, ask: Asking) -> Response:
-    """Say of each file how to send it, and what is there under its path."""
+    """Return for each file how to send it, and the id of the file at its path."""
     _require_no_pull_request(ask)
     wanted = ask.read(_Preupload)
     commit = hub.history.resolve(ask.repository, ask.params["revision"])
@@ -63,7 +63,7 @@ def preupload(hub: Hub, ask: Asking) -> Response:
 
 
 def _intact(hub: Hub, there: TreeFile | None) -> TreeFile | None:
-    """Return a file if its bytes are there: clients send anew what was lost."""
+    """Return a file if its bytes are there: clients send lost ones again."""
     if there is None or hub.catalog.blobs.size(there.sha256) != there.size:
         return None
     return there
@@ -78,7 +78,7 @@ def _advised(
         "uploadMode": "lfs" if large else "regular",
         "shouldIgnore": ignored.match_file(one.path),
     }
-    # The client leaves a file out whose id this is.
+    # The client leaves out a file with this id.
     if there is not None and large:
         advice["oid"] = there.sha256
     elif there is not None and not there.large:
@@ -103,7 +103,7 @@ def _ignored(hub: Hub, sent: str | None, there: TreeFile | None) -> GitIgnoreSpe
 
 
 def _is_quick(line: str) -> bool:
-    """Whether a pattern is matched in no time: many stars in a name take for ever."""
+    """Whether a pattern is quick to match: many stars in a name can take very long."""
     return all(part.count("*") <= 4 for part in line.split("/")) and line.count("**") <= 4
 
 
@@ -189,14 +189,14 @@ def commit(hub: Hub, ask: Asking) -> Response:
 def _warning(made: Commit) -> dict[str, str]:
     if made.version is not None or not made.reason:
         return {}
-    text = header_text(f"The commit is kept, but makes no version: {made.reason}")
+    text = header_text(f"The commit is stored, but makes no version: {made.reason}")
     # Clients show a topic once.
     topic = hashlib.sha256(made.reason.encode()).hexdigest()[:12]
     return {"X-HF-Warning": f"no-version-{topic}; {text}"}
 
 
 def _read(hub: Hub, ask: Asking) -> tuple[_Header, list[Change]]:
-    """Return what a commit says and changes; the small files in it are stored already."""
+    """Return the header and the changes of a commit; the small files in it are stored already."""
     header: _Header | None = None
     changes: list[Change] = []
     large: dict[int, _LargeFile] = {}
@@ -205,7 +205,7 @@ def _read(hub: Hub, ask: Asking) -> tuple[_Header, list[Change]]:
         try:
             one = _LINE.validate_json(line)
         except ValidationError as error:
-            raise RequestError(f"A line is not part of a commit: {told(error)}.") from error
+            raise RequestError(f"A line is not part of a commit: {problem_of(error)}.") from error
         if header is None:
             if not isinstance(one, _HeaderLine):
                 raise RequestError("The first line of a commit is its header.")
@@ -218,10 +218,10 @@ def _read(hub: Hub, ask: Asking) -> tuple[_Header, list[Change]]:
             changes.append(Put(TreeFile.small(one.value.path, content)))
         elif isinstance(one, _LargeFileLine):
             large[len(changes)] = one.value
-            changes.append(Remove(one.value.path))  # its place, until its size is known
+            changes.append(Remove(one.value.path))  # a placeholder, until its size is known
         else:
             path = one.value.path.rstrip("/")
-            if not path:  # which would be all that there is
+            if not path:  # an empty path would mean all files
                 raise RequestError("A commit that deletes a folder names it.")
             is_file = one.key == "deletedFile"
             changes.append(Remove(one.value.path) if is_file else RemoveFolder(path))
@@ -261,12 +261,12 @@ def _store(hub: Hub, contents: Sequence[bytes]) -> None:
 
 
 def _infos(hub: Hub, ask: Asking, files: Sequence[_LargeFile]) -> dict[str, FileInfo]:
-    """Return what identifies the large files of a commit.
+    """Return the digests and sizes of the large files of a commit.
 
-    To know a digest gives nothing: the account must have sent the bytes, or may read them.
+    To know a digest is not enough: the account must have sent the bytes, or may read them.
 
     Raises:
-        RequestError: It has not, or a size is another.
+        RequestError: It has not, or a size is wrong.
     """
     there = possessed(hub, ask, {file.oid for file in files})
     infos: dict[str, FileInfo] = {}

@@ -34,18 +34,18 @@ from registry.server.xet.making import make_files
 from registry.server.xet.scratch import Shelf, XorbWriter
 
 AT_ONCE = 2.0
-"""Seconds that a shard may take for an answer with a status; after them, the client is told that it
-is being worked on."""
+"""Seconds that a shard may take for an answer with a status. After them, the client gets lines that
+say that the hub is working."""
 
 EVERY = 5.0
-"""Seconds between two lines that say so; clients give up after 300 without one."""
+"""Seconds between two such lines; clients give up after 300 seconds without one."""
 
 _WORKING = {"type": "committing", "stage": "uploading"}
 _LINES = [(b"content-type", b"application/x-ndjson")]
 
 
 def give_pass(hub: Hub, ask: Asking) -> Response:
-    """Say where to send to, and give the pass for it."""
+    """Return the address for uploads, and the pass."""
     shelf = hub.scratch.id_of(ask.account)
     text = hub.passes.sign(Pass(ask.account, ask.repository.id))
     url, ends = f"{ask.base}/_xet/{shelf}", int(time.time()) + PASS_VALID
@@ -59,7 +59,7 @@ def give_pass(hub: Hub, ask: Asking) -> Response:
 
 
 def take_xorb(hub: Hub, ask: Asking) -> ASGIApp:
-    """Take a xorb. It is read even if one of this name is there, which it replaces."""
+    """Take a xorb. It is read even if there is one of this name, which it replaces."""
     shelf, _ = _admit(hub, ask)
     announced = ask.headers.get("content-length", "")
     if not (announced.isascii() and announced.isdigit()):
@@ -77,7 +77,7 @@ def take_xorb(hub: Hub, ask: Asking) -> ASGIApp:
 
 
 def take_shard(hub: Hub, ask: Asking) -> ASGIApp:
-    """Make the files of a shard; while that takes long, tell the client that it goes on."""
+    """Make the files of a shard; if that takes long, send lines meanwhile."""
     return _shard_app(hub, ask, AT_ONCE)
 
 
@@ -93,11 +93,11 @@ def _shard_app(hub: Hub, ask: Asking, patience: float | None) -> ASGIApp:
 
 
 def _admit(hub: Hub, ask: Asking) -> tuple[Shelf, int]:
-    """Return the shelf that the request is about, and whose it is.
+    """Return the shelf in the path, and the id of its account.
 
     Raises:
         SignInError: It has no pass.
-        NoSuchPageError: The account of the pass has no such shelf, or no longer.
+        NoSuchPageError: The account of the pass has no such shelf, or not any more.
     """
     scheme, _, text = ask.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
@@ -112,7 +112,7 @@ def _make(hub: Hub, shelf: Shelf, account_id: int, body: BinaryIO) -> None:
     try:
         infos = make_files(described, shelf, hub.catalog.blobs)
     except (RequestError, CorruptBlobError):
-        # Something that came may be lost. The client would never send it again under this id.
+        # Uploaded bytes may be lost. The client would never send them again under this id.
         hub.scratch.renew(shelf)
         raise
     hub.history.remember_upload(account_id, *infos)
@@ -120,7 +120,7 @@ def _make(hub: Hub, shelf: Shelf, account_id: int, body: BinaryIO) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Making:
-    """Reads a shard, makes its files and answers: with a status if that is quick, else in lines."""
+    """Reads a shard, makes its files, and answers with a status if that is quick, else in lines."""
 
     uploads: Uploads
     make: Callable[[BinaryIO], None]
@@ -143,7 +143,7 @@ class _Making:
             try:
                 await self._answer(making, scope, receive, send)
             finally:
-                # What was begun ends, whether or not somebody still listens.
+                # The work is finished even if the client left.
                 await asyncio.gather(making, return_exceptions=True)
 
     async def _answer(
@@ -177,5 +177,5 @@ class _Making:
         return {"type": "error", "message": message, "retryable": retryable}
 
 
-def _line(told: object) -> bytes:
-    return json.dumps(told).encode() + b"\n"
+def _line(content: object) -> bytes:
+    return json.dumps(content).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""Xet, as a way for bytes to arrive: clients send pieces, and the hub makes ordinary files of them.
+"""Uploads by Xet: clients send pieces, and the hub makes ordinary files of them.
 
 The format is that of the public Xet Protocol Specification 1.1.0
 (https://huggingface.co/docs/xet/index). A file is cut into chunks. A xorb holds chunks of one or

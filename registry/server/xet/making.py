@@ -1,4 +1,4 @@
-"""Make files of the chunks that came, as a shard says: blobs, each checked by its digest."""
+"""Make files of uploaded chunks, as a shard describes: blobs, each checked by its digest."""
 
 from collections import OrderedDict
 from contextlib import closing
@@ -10,27 +10,28 @@ from registry.storage.blobs import BlobStore
 from registry.storage.files import FileInfo
 
 MOST_BYTES = 1024**4
-"""Bytes of all files of a shard: one chunk may stand in many places, so little sent can be much."""
+"""Most bytes of the files of one shard. A chunk can be used many times, so a small upload could
+describe huge files."""
 
 MOST_FILES = 100_000
-"""Files of a shard."""
+"""Most files of a shard."""
 
 _OPEN = 8
 
 
 def make_files(shard: Shard, shelf: Shelf, blobs: BlobStore) -> list[FileInfo]:
-    """Store the files that a shard describes, and return what they are.
+    """Store the files that a shard describes, and return their digests and sizes.
 
-    Nothing is stored unless all that they are made of is there.
+    No file is stored unless all chunks of all files are there.
 
     Args:
-        shard: What describes them.
-        shelf: Where the xorbs are.
-        blobs: Where the files go.
+        shard: The shard.
+        shelf: The shelf with the xorbs.
+        blobs: The blobs of the registry.
 
     Raises:
-        RequestError: A xorb or a chunk is not there, or has another length than the shard says.
-        CorruptBlobError: A file is not what its digest says.
+        RequestError: A xorb or a chunk is missing, or has another length than in the shard.
+        CorruptBlobError: A file does not have its digest.
         StorageError: The disk is full or not writable.
     """
     with closing(_Xorbs(shelf)) as xorbs:
@@ -50,7 +51,7 @@ def make_files(shard: Shard, shelf: Shelf, blobs: BlobStore) -> list[FileInfo]:
 
 
 class _Xorbs:
-    """The xorbs of a shelf; those that were used last are open."""
+    """The xorbs of a shelf; the last used ones stay open."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -70,7 +71,7 @@ class _Xorbs:
 
 
 def _size_of(file: ShardFile, shard: Shard, xorbs: _Xorbs) -> int:
-    """Return the bytes of a file, all of whose segments are there."""
+    """Return the bytes of a file whose segments are all there."""
     total = 0
     for segment in shard.segments(file):
         size = xorbs[segment.xorb].length(segment.first, segment.end)

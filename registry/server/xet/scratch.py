@@ -1,11 +1,10 @@
-"""Where xorbs wait until a shard says what they are for: by account and day, for two days.
+"""Xorbs wait here until a shard uses them: a folder for each account and day, kept for two days.
 
-In ``xet/<account>/<day>/`` of the registry's folder lie the xorbs that an account sent on a day, as
-plain data with the places of their chunks behind it, and the ids under which clients know this
-folder. A client remembers by id what it has sent, and does not send it again. So an id goes when
-its folder does, and an account never has that of another. Nothing is flushed to the disk: if a
-power cut takes some of it, a file that is made of it is not the one announced, and then the folder
-gets a new id.
+``xet/<account>/<day>/`` in the registry's folder has the xorbs as plain data, each followed by the
+places of its chunks, and the ids by which clients know the folder. A client does not send again
+what it sent under an id. So an id goes with its folder, and no other account ever gets it. Nothing
+is flushed to the disk: after a power cut, a file made of lost data has a wrong digest, and the
+folder gets a new id.
 """
 
 import os
@@ -27,10 +26,10 @@ from registry.storage.durable import scratch_file, storage_errors
 from registry.storage.files import CHUNK, parse_digest
 
 FOLDER_NAME = "xet"
-"""The folder for xorbs, in a registry's."""
+"""The folder for xorbs, in that of a registry."""
 
 IN_USE = 2 * 60 * 60.0
-"""Seconds after the last request for which a folder is kept, however little room there is."""
+"""Seconds after the last request for which a folder is kept, even if there is little room."""
 
 _KEPT = timedelta(days=1)
 _IDS_NAME = "ids"
@@ -52,7 +51,7 @@ class Shelf:
 
     @property
     def ids(self) -> list[str]:
-        """What clients know it as; the last one is told to those who ask now."""
+        """The ids by which clients know it; new clients get the last one."""
         try:
             lines = (self.path / _IDS_NAME).read_text(encoding="ascii").split("\n")
         except (OSError, UnicodeDecodeError):
@@ -60,7 +59,7 @@ class Shelf:
         return [line for line in lines if len(line) == _ID_LENGTH]
 
     def renew(self) -> str:
-        """Give it another id, so that clients send anew what they know to be here; return it."""
+        """Give it a new id, and return that: clients then send their xorbs again."""
         name = secrets.token_hex(_ID_LENGTH // 2)
         with storage_errors("write", self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -72,7 +71,7 @@ class Shelf:
         """Open a xorb for reading.
 
         Raises:
-            RequestError: It is not there, or not whole.
+            RequestError: It is missing, or not whole.
         """
         path = self.path / parse_digest(xorb)
         try:
@@ -90,7 +89,7 @@ class Xorb:
     """A xorb that has come, open for reading.
 
     Args:
-        path: Where it lies.
+        path: Its path.
 
     Raises:
         OSError: It cannot be read.
@@ -148,8 +147,8 @@ class XorbWriter:
     """Unpacks a xorb as it comes; it appears on its shelf when it is whole.
 
     Args:
-        shelf: Where.
-        xorb: What it is called; whatever had this name is replaced.
+        shelf: The shelf.
+        xorb: Its name; an earlier xorb of this name is replaced.
     """
 
     def __init__(self, shelf: Shelf, xorb: str) -> None:
@@ -163,7 +162,7 @@ class XorbWriter:
         """Take some bytes of it.
 
         Raises:
-            RequestError: It is no xorb.
+            RequestError: It is not a xorb.
         """
         with storage_errors("write", self._place):
             for data in self._decoder.feed(piece):
@@ -174,7 +173,7 @@ class XorbWriter:
         """Put the xorb in its place; return the bytes of its data.
 
         Raises:
-            RequestError: It is no xorb, or not whole.
+            RequestError: It is not a xorb, or not whole.
         """
         self._decoder.finish()
         with storage_errors("write", self._place), self._scratch:
@@ -185,7 +184,7 @@ class XorbWriter:
         return self._decoder.size
 
     def give_up(self) -> None:
-        """Keep nothing of it."""
+        """Remove all of it."""
         with suppress(OSError):
             self._scratch.close()
 
@@ -195,7 +194,7 @@ class Scratch:
 
     Args:
         home: The registry's folder.
-        most: Bytes that all of them may take.
+        most: Most bytes of all shelves.
         now: Tells the time; default: it does.
     """
 
@@ -207,7 +206,7 @@ class Scratch:
         self._used, self._measured_at = 0, float("-inf")
 
     def id_of(self, account_id: int) -> str:
-        """Return what the shelf of an account for today is called."""
+        """Return the id of an account's shelf of today."""
         shelf = self._shelf(account_id, self._now().date())
         return (shelf.ids or [shelf.renew()])[-1]
 
@@ -215,7 +214,7 @@ class Scratch:
         """Return the shelf of an account that has an id, of today or yesterday.
 
         Raises:
-            NoSuchPageError: It has none, or no longer.
+            NoSuchPageError: It has none, or not any more.
         """
         today = self._now().date()
         for day in (today, today - _KEPT):
@@ -224,18 +223,18 @@ class Scratch:
                 with suppress(OSError):
                     shelf.path.touch()
                 return shelf
-        raise NoSuchPageError("What was sent here is gone. Upload the file again.")
+        raise NoSuchPageError("The bytes that were sent here were removed. Upload the file again.")
 
     def renew(self, shelf: Shelf) -> None:
-        """Let clients send anew what lies on a shelf: something of it is not what it should be."""
+        """Let clients send the xorbs of a shelf again: some are damaged."""
         if len(shelf.ids) < _MOST_IDS:
             shelf.renew()
 
     def require_room(self, size: int) -> None:
-        """Make room for some bytes, if need be by removing what nobody has used for long.
+        """Make room for some bytes; remove shelves that were not used for long if necessary.
 
         Raises:
-            FullDiskError: There is none.
+            FullDiskError: There is no room.
         """
         with self._lock:
             if time.monotonic() - self._measured_at > _MEASURED_EVERY:
@@ -249,7 +248,7 @@ class Scratch:
                 )
 
     def count(self, size: int) -> None:
-        """Note that some bytes more are there."""
+        """Add to the bytes in use."""
         with self._lock:
             self._used += max(size, _LEAST_BYTES)
 
@@ -286,7 +285,7 @@ class Scratch:
 
 def _bytes_of(folder: Path) -> int:
     total = 0
-    with suppress(OSError):  # it may be removed at this moment
+    with suppress(OSError):  # it may just be removed
         for path in folder.iterdir():
             total += max(path.stat().st_size, _LEAST_BYTES)
     return total

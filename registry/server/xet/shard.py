@@ -1,4 +1,4 @@
-"""A shard as a client sends it: of which ranges of chunks its files are made.
+"""A shard as a client sends it: its files, each with ranges of chunks.
 
 Everything stands in records of 48 bytes, little-endian. First come the files: a header, a record
 for each segment, as many again to verify these if a flag says so, and one with the SHA-256 of the
@@ -15,7 +15,7 @@ from typing import BinaryIO
 from registry.errors import RequestError
 
 MOST_BODY = 64 * 1024 * 1024
-"""Bytes of a shard; clients send several where one would be larger."""
+"""Most bytes of a shard; clients send several instead of a larger one."""
 
 _TAG = b"HFRepoMetaData\0" + bytes.fromhex("556967456a7b815783a5bdd95ccdd14aa9")
 _VERSION = 2
@@ -30,13 +30,13 @@ _XORB = struct.Struct("<32sIIII")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Chunks of a xorb, one after the other, which are a part of a file.
+    """Consecutive chunks of a xorb that are a part of a file.
 
     Attributes:
-        xorb: What the xorb is called.
-        size: Bytes of data that the client says they have.
-        first: The first of them, counted from 0.
-        end: The one after the last.
+        xorb: The name of the xorb.
+        size: Their bytes of data, as announced by the client.
+        first: The number of the first chunk, from 0.
+        end: The number after the last chunk.
     """
 
     xorb: str
@@ -51,8 +51,8 @@ class ShardFile:
 
     Attributes:
         sha256: Its digest; None if the client did not say.
-        segments: How many it has.
-        start: Where they stand in the shard.
+        segments: The number of its segments.
+        start: Their place in the shard.
     """
 
     sha256: str | None
@@ -61,13 +61,13 @@ class ShardFile:
 
 
 class Shard:
-    """A shard, of which a record at a time is in memory.
+    """A shard, of which only one record is in memory.
 
     Args:
-        file: Its bytes; it can be sought in.
+        file: Its bytes, in a seekable file.
 
     Raises:
-        RequestError: It is no shard.
+        RequestError: It is not a shard.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -76,14 +76,14 @@ class Shard:
         file.seek(0)
         tag, version, _ = _START.unpack(self._read())
         if tag != _TAG or version != _VERSION:
-            raise RequestError(f"This is no shard of version {_VERSION}.")
+            raise RequestError(f"This is not a shard of version {_VERSION}.")
         for one in self.files():
             for _ in self.segments(one):
                 pass
         self._skip_xorbs()
 
     def files(self) -> Iterator[ShardFile]:
-        """Yield the files; between two of them, others may be read."""
+        """Yield the files; the segments of each may be read before the next."""
         place = _RECORD
         while True:
             self._file.seek(place)
@@ -101,7 +101,7 @@ class Shard:
             yield ShardFile(sha256, count, start)
 
     def segments(self, file: ShardFile) -> Iterator[Segment]:
-        """Yield the segments of a file, in order; nothing else may be read before the last."""
+        """Yield the segments of a file in order; read nothing else before the last."""
         self._seek(file.start)
         for _ in range(file.segments):
             xorb, _, size, first, end = _SEGMENT.unpack(self._read())
@@ -110,7 +110,7 @@ class Shard:
             yield Segment(name_of(xorb), size, first, end)
 
     def _skip_xorbs(self) -> None:
-        """Require that what follows the files is whole; it must be read right after them."""
+        """Require that the rest of the shard is whole; call this right after the files."""
         while True:
             name, _, count, _, _ = _XORB.unpack(self._read())
             if name == _END:
@@ -130,5 +130,5 @@ class Shard:
 
 
 def name_of(raw: bytes) -> str:
-    """Return 32 bytes of a shard as clients spell them: four numbers of eight bytes, in hex."""
+    """Return 32 bytes of a shard as clients write them: four numbers of eight bytes, in hex."""
     return struct.pack(">4Q", *struct.unpack("<4Q", raw)).hex()

@@ -1,4 +1,4 @@
-"""A xorb as a client sends it: chunks one after the other, each of which may be compressed.
+"""A xorb as a client sends it: a sequence of chunks, which may be compressed.
 
 Before each chunk stand eight bytes: a version (0), the length of what was sent in three bytes, how
 it was compressed, and the length of the data in three bytes. Numbers are little-endian.
@@ -11,22 +11,22 @@ import lz4.frame
 from registry.errors import RequestError
 
 MOST_DATA = 131_072
-"""Bytes of data of a chunk."""
+"""Most bytes of data of a chunk."""
 
 MOST_SENT = 262_144
-"""Bytes that a chunk is sent as."""
+"""Most bytes of a chunk as it is sent."""
 
 MOST_CHUNKS = 8192
-"""Chunks of a xorb."""
+"""Most chunks of a xorb."""
 
 MOST_XORB_DATA = 64 * 1024 * 1024
-"""Bytes of data of a xorb."""
+"""Most bytes of data of a xorb."""
 
 HEADER = 8
 """Bytes before each chunk."""
 
 MOST_BODY = MOST_XORB_DATA + HEADER * MOST_CHUNKS + 1024 * 1024
-"""Bytes that a xorb is sent as, with a footer that some clients may send."""
+"""Most bytes of a xorb as it is sent, with the footer that some clients send."""
 
 _FOOTER = b"XETBLOB"
 _RAW, _LZ4, _LANES = range(3)
@@ -34,11 +34,11 @@ _LANE_COUNT = 4
 
 
 class XorbDecoder:
-    """Takes a xorb as it comes, and gives its chunks; holds no more than one of them.
+    """Takes a xorb as it comes, and yields its chunks; it keeps at most one in memory.
 
     Attributes:
-        chunks: How many have come.
-        size: Bytes of data that have come.
+        chunks: The number of chunks so far.
+        size: The bytes of data so far.
     """
 
     def __init__(self) -> None:
@@ -51,10 +51,10 @@ class XorbDecoder:
         """Yield the data of each chunk that these bytes complete.
 
         Args:
-            piece: What comes next of the xorb; of any length.
+            piece: The next bytes of the xorb, of any length.
 
         Raises:
-            RequestError: It is no xorb, or larger than one may be.
+            RequestError: It is not a xorb, or too large.
         """
         if self._has_ended:
             return
@@ -79,7 +79,7 @@ class XorbDecoder:
         del self._held[:start]
 
     def finish(self) -> None:
-        """Require that the xorb has come to its end.
+        """Require that the xorb is complete.
 
         Raises:
             RequestError: It stops within a chunk, or has none.
@@ -100,13 +100,13 @@ def decode(payload: bytes, scheme: int, size: int) -> bytes:
     """Return the data of a chunk.
 
     Args:
-        payload: What was sent.
-        scheme: How it is compressed: 0 not at all, 1 as a frame of LZ4, 2 so after its bytes were
+        payload: The bytes as they were sent.
+        scheme: The compression: 0 for none, 1 for a frame of LZ4, 2 so after its bytes were
             dealt out to four lanes, which stand one after the other.
-        size: Bytes of the data; no more are ever unpacked than one beyond them.
+        size: Bytes of the data; at most one byte more is unpacked.
 
     Raises:
-        RequestError: It is something else.
+        RequestError: It does not have this scheme or size.
     """
     if scheme == _RAW:
         if len(payload) != size:
@@ -117,7 +117,7 @@ def decode(payload: bytes, scheme: int, size: int) -> bytes:
 
 
 def _read_header(header: bytes) -> tuple[int, int, int]:
-    """Return the bytes that a chunk is sent as, its scheme, and the bytes of its data."""
+    """Return the bytes of a chunk as sent, its scheme, and the bytes of its data."""
     sent, scheme = int.from_bytes(header[1:4], "little"), header[4]
     size = int.from_bytes(header[5:8], "little")
     if header[0] != 0:
@@ -135,10 +135,10 @@ def _unpack(payload: bytes, size: int) -> bytes:
     frame = lz4.frame.LZ4FrameDecompressor()
     try:
         data: bytes = frame.decompress(payload, max_length=size + 1)
-    except RuntimeError as error:  # what the library raises on anything that is no frame
-        raise RequestError("A chunk is no frame of LZ4.") from error
+    except RuntimeError as error:  # the library raises this for anything that is not a frame
+        raise RequestError("A chunk is not a frame of LZ4.") from error
     if len(data) != size or not frame.eof or frame.unused_data:
-        raise RequestError(f"A chunk unpacks to something else than the {size} bytes it announces.")
+        raise RequestError(f"A chunk does not unpack to the {size} bytes that it announces.")
     return data
 
 

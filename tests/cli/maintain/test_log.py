@@ -33,6 +33,6 @@ def test_log_names_what_was_altered(run: Run, film: Version) -> None:
     with open_catalog().database.write() as connection:
         connection.execute(text("UPDATE log SET actor = 'eve'"))
     result = run("log", status=1)
-    assert result.stderr.startswith("Entry 1 was altered: its hash is another.\n")
+    assert result.stderr.startswith("Entry 1 was altered: its hash differs.\n")
     assert "`hubkit fsck --full` says what to do" in result.stderr
     assert json.loads(run("log", "--json", status=1).stdout)["problems"]

@@ -163,7 +163,7 @@ def test_a_removed_user_leaves_what_they_own(run: Run, publish: Callable[..., Ve
         "It leaves one repository, to which nobody but an administrator can commit.\n"
     )
     assert run("user", "list").stdout == ""
-    assert "its name is not given to" in run("user", "add", "alice", status=1).stderr
+    assert "no other account gets its name" in run("user", "add", "alice", status=1).stderr
     assert run("show", "alice/film").stdout
 
 

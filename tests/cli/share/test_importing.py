@@ -41,5 +41,5 @@ def test_what_is_no_bundle_is_refused(run: Run, tmp_path: Path, content: bytes) 
     path = tmp_path / "file"
     path.write_bytes(content)
     result = run("import", path, status=1)
-    assert result.stderr.startswith("Error: This is no bundle that hubkit wrote")
+    assert result.stderr.startswith("Error: hubkit did not write this bundle")
     assert "Cannot read" in run("import", tmp_path / "absent", status=1).stderr

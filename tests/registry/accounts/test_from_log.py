@@ -146,7 +146,7 @@ CHANGES = {
         "UPDATE accounts SET deleted_at = NULL WHERE folded = 'gone'",
         "gone: its date of removal",
     ),
-    "a lost account": ("DELETE FROM accounts WHERE folded = 'gone'", "there is no row of it"),
+    "a lost account": ("DELETE FROM accounts WHERE folded = 'gone'", "it has no row"),
     "a role": ("UPDATE members SET role = 'read'", "alice in acme: its role should be admin"),
     "a lost member": ("DELETE FROM members", "alice in acme: its role should be admin"),
     "a false member": (
@@ -234,7 +234,10 @@ def test_a_token_that_was_slipped_in_is_revoked(catalog: Catalog, tokens: Tokens
         connection.execute(TOKENS.insert(), row)
     assert tokens.check(text)
     [finding] = check_registry(catalog, full=True).findings
-    assert finding.text == "The token 'laptop' of alice: the log does not have it, or has its end."
+    assert (
+        finding.text
+        == "The token 'laptop' of alice: the log does not contain it, or says that it was revoked."
+    )
     check_registry(catalog, full=True, repair=True)
     assert tokens.check(text) is None
 

@@ -111,5 +111,5 @@ def test_only_places_that_hubkit_knows_are_fetched_from() -> None:
     from registry.errors import StorageError
 
     for location in ("file:///etc", "ssh://host", "s3://bucket"):
-        with pytest.raises(StorageError, match="no place that this hubkit can fetch from"):
+        with pytest.raises(StorageError, match="hubkit cannot fetch from"):
             open_origin(location)

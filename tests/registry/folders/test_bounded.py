@@ -39,8 +39,8 @@ def test_json_of_a_usual_size_is_read_as_json_reads_it(value: Any) -> None:
         ("-" + "1" * 5000, "a number of 5001 characters"),
         ("0." + "1" * 500, "a number of 502 characters"),
         ("1e400", "1e400, which is too large"),
-        ("NaN", "NaN, which is no number of JSON"),
-        ("[Infinity]", "Infinity, which is no number of JSON"),
+        ("NaN", "NaN, which is not a number of JSON"),
+        ("[Infinity]", "Infinity, which is not a number of JSON"),
     ],
 )
 def test_json_beyond_a_limit_is_refused(content: str, problem: str) -> None:

@@ -93,9 +93,9 @@ TEXTS = f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 1_000)}]"
         ("x: " + "1:" * 100_000 + "1", "a number of 200001 characters"),
         ("x: !!int '" + "9" * 100_000 + "'", "a number of 100000 characters"),
         (MERGES, "merges fields with <<"),
-        (LISTS, "what it repeats is longer than 8388608 characters"),
-        (TEXTS, "what it repeats is longer than 8388608 characters"),
-        ("a: &a [*a, *a]", "[*]a stands in what it means"),
+        (LISTS, "with its repetitions, it is longer than 8388608 characters"),
+        (TEXTS, "with its repetitions, it is longer than 8388608 characters"),
+        ("a: &a [*a, *a]", "[*]a is inside its own value"),
     ],
     ids=[
         *("long", "deep", "deep list", "digits", "base 60", "quoted digits", "merges"),

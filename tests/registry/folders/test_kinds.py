@@ -114,7 +114,7 @@ def test_a_peft_adapter_takes_no_head_beside_it(tmp_path: Path) -> None:
 def test_a_pickle_is_never_listed(tmp_path: Path) -> None:
     folder = copy(PEFT / "lora" / "a", tmp_path / "a")
     (folder / "training_args.bin").write_bytes(b"\x80\x04.")
-    with pytest.raises(FolderError, match=r"training_args\.bin, which loading could make run code"):
+    with pytest.raises(FolderError, match=r"training_args\.bin, which can run code on loading"):
         read_folder(folder)
     (folder / "training_args.bin").unlink()
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")

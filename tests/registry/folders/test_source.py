@@ -19,7 +19,7 @@ from registry.folders import Given, read_tree
 from registry.folders.adapterhub import fused_adapters
 from registry.folders.hubkit import OWN_CARD
 from registry.folders.kinds import PARTS
-from registry.folders.source import Tree
+from registry.folders.source import BlobFolder
 from registry.manifest import Parent
 from registry.storage import files as storage_files
 from registry.storage.files import FileInfo
@@ -150,7 +150,9 @@ def test_a_file_that_no_manifest_lists_is_named_as_the_reason(
 
 def test_files_that_are_one_on_some_system_are_refused(blobs: FolderBlobStore) -> None:
     tree = stored(blobs, {**files_in(LORA), "notes.txt": b"x", "Notes.txt": b"y"})
-    with pytest.raises(ManifestError, match=r"(?s)bob/film say.*'Notes\.txt' and 'notes\.txt'"):
+    with pytest.raises(
+        ManifestError, match=r"(?s)files of bob/film is not.*'Notes\.txt' and 'notes\.txt'"
+    ):
         read_tree(blobs, tree, "bob/film")
 
 
@@ -311,7 +313,7 @@ def test_what_stands_beside_a_tree_counts_as_beside_a_folder(
 
 def test_a_file_of_a_tree_is_called_by_its_path(blobs: FolderBlobStore) -> None:
     info = FileInfo(sha256="a" * 64, size=3)
-    tree = Tree(blobs, {"a/b.tar.gz": info}, "bob/film", {"a/b.tar.gz": "a/c"})
+    tree = BlobFolder(blobs, {"a/b.tar.gz": info}, "bob/film", {"a/b.tar.gz": "a/c"})
     file = tree / "a" / "b.tar.gz"
     assert (str(file), file.name, file.suffix, str(file.parent)) == (
         *("bob/film/a/c", "c", ".gz"),

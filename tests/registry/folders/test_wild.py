@@ -226,7 +226,7 @@ def test_a_folder_of_another_tool_is_not_called_adapterhubs(
 ) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     (tmp_path / beside).write_bytes(b"")
-    with pytest.raises(FolderError, match=f"no configuration of PEFT.*{told}"):
+    with pytest.raises(FolderError, match=f"neither a configuration of PEFT.*{told}"):
         read_folder(tmp_path)
 
 

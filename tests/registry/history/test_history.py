@@ -32,7 +32,7 @@ from registry.history.changes import Put, Remove, RemoveFolder
 from registry.history.committing import Committer
 from registry.history.git import blob_id, commit_id, tree_id
 from registry.history.repositories import Repository
-from registry.history.trees import Difference, TreeFile
+from registry.history.trees import ChangedFile, TreeFile
 from registry.history.uploads import Reader
 from registry.maintenance.rebuild import rebuild
 from registry.search.search import search
@@ -120,7 +120,7 @@ def test_a_path_that_git_refuses_changes_nothing(
 
 def test_a_file_is_not_a_folder_as_well(push: Push) -> None:
     push({"a": b"1"})
-    with pytest.raises(InvalidNameError, match="would be a file and a folder"):
+    with pytest.raises(InvalidNameError, match="would be both a file and a folder"):
         push({"a/b": b"2"})
 
 
@@ -129,7 +129,7 @@ def test_a_commit_for_another_parent_is_refused(
 ) -> None:
     first = push({"a.txt": b"1"})
     second = push({"a.txt": b"2"}, parent=first.oid)
-    with pytest.raises(StaleParentError, match="somebody else committed meanwhile"):
+    with pytest.raises(StaleParentError, match="another commit came first"):
         push({"a.txt": b"3"}, parent=first.oid)
     assert catalog.history.resolve(repository, "main") == second
 
@@ -301,7 +301,7 @@ def test_an_adapter_on_main_becomes_a_version_with_a_tag(
     assert (commit.version, commit.reason, version.number) == (1, None, 1)
     assert (version.author, version.message) == ("ada", "push")
     assert catalog.history.resolve(repository, "v1") == commit
-    with pytest.raises(ConflictError, match="that of its version 1"):
+    with pytest.raises(ConflictError, match="belongs to its version 1"):
         catalog.history.delete_tag(repository, "v1", "ada")
 
 
@@ -339,7 +339,7 @@ def test_a_tag_of_somebody_takes_the_number_of_a_version(
     catalog.history.create_tag(repository, "v1", head, None, "ada")
     assert push(files_of(make_folder()), Remove("a.txt")).version == 2
     assert catalog.history.resolve(repository, "v1") == head
-    with pytest.raises(ConflictError, match="would have the tag v1"):
+    with pytest.raises(ConflictError, match="cannot get the tag v1"):
         push(files_of(make_folder()), description="Version: 1")
 
 
@@ -419,7 +419,7 @@ def test_a_deleted_repository_comes_back_empty_to_its_account_alone(
         history.delete(repository, "ada")
     with pytest.raises(RepositoryNotFoundError):
         push({"a.txt": b"1"})
-    with pytest.raises(ConflictError, match="is not given to anybody else"):
+    with pytest.raises(ConflictError, match="no other account gets its name"):
         history.create("model", REF, account_id=bob, visibility="public", actor="bob")
     again = history.create("model", REF, account_id=ada, visibility="private", actor="ada")
     assert paths(catalog, again) == []
@@ -442,7 +442,7 @@ def test_a_former_name_of_a_deleted_repository_is_made_anew_by_its_account_alone
     push(files_of(make_folder()))
     history.move(repository, AdapterRef.parse("ada/y"), account_id=ada, actor="ada")
     history.delete(history.get(repository.id), "ada")
-    with pytest.raises(InvalidNameError, match="was called before"):
+    with pytest.raises(InvalidNameError, match="is the former name"):
         history.create("model", REF, account_id=bob, visibility="public", actor="bob")
     again = history.create("model", REF, account_id=ada, visibility="private", actor="ada")
     assert (again.id, paths(catalog, again)) == (repository.id, [])
@@ -457,7 +457,7 @@ def test_a_name_that_only_looks_different_is_refused(
 ) -> None:
     with pytest.raises(ExistsError):
         catalog.history.create("model", REF, account_id=ada, visibility="public", actor="ada")
-    with pytest.raises(InvalidNameError, match="cannot be told from"):
+    with pytest.raises(InvalidNameError, match="differs only in case"):
         catalog.history.create(
             "model", AdapterRef.parse("ada/X"), account_id=ada, visibility="public", actor="ada"
         )
@@ -703,10 +703,10 @@ def test_what_differs_between_two_commits_is_told_by_path(catalog: Catalog, push
     second = push({"b": b"4444", "d/e": b"5"}, Remove("a"), Remove("z"))
     found = catalog.history.differences(first, second, 9)
     assert found == [
-        Difference("a", 1, None),
-        Difference("b", 2, 4),
-        Difference("d/e", None, 1),
-        Difference("z", 0, None),
+        ChangedFile("a", 1, None),
+        ChangedFile("b", 2, 4),
+        ChangedFile("d/e", None, 1),
+        ChangedFile("z", 0, None),
     ]
     assert catalog.history.differences(first, second, 1) == found[:1]
     assert catalog.history.differences(second, second, 9) == []

@@ -229,7 +229,7 @@ def _add_accounts(catalog: Catalog) -> None:
     """Add users and an organisation, and change and remove some; none has a credential."""
     accounts = Accounts(catalog.store)
     for name in ("Alice", "bob", "carol", "gone"):
-        accounts.add_user(name, admin=name == "carol", actor="Alice (laptop)")
+        accounts.add_user(name, admin=name == "carol")
     accounts.change_user("bob", admin=True)
     accounts.change_user("carol", admin=False)
     for name in ("Acme", "old"):

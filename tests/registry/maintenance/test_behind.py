@@ -34,7 +34,7 @@ def test_a_record_of_a_change_that_was_interrupted_is_noted(catalog: Catalog) ->
     catalog.log.records.put(1, b"never committed")
     found = find_behind(catalog)
     assert found is not None
-    assert (found.state, "holds what may become entry 1" in found.text) == (
+    assert (found.state, "holds a record of entry 1, which is not committed" in found.text) == (
         "note",
         True,
     )

@@ -253,7 +253,7 @@ def test_a_value_of_another_type_is_damage_that_a_rebuild_mends(
     catalog.close()
     report = check_registry(catalog)
     assert report.status == 2
-    assert f"rows of {table} hold in {name} what is not of its type" in texts(report)
+    assert f"rows of {table} have a value of the wrong type in {name}" in texts(report)
     assert rebuild(catalog).problems == ()
     assert check_registry(catalog, full=True).findings == ()
     assert catalog.resolve(REF) == version

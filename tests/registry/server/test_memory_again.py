@@ -12,6 +12,7 @@ import pytest
 from registry.accounts.tokens import Tokens
 from registry.errors import DamagedBlobError
 from registry.history.changes import Put, Remove
+from registry.history.committing import Committer
 from registry.history.history import History
 from registry.history.repositories import Repository
 from registry.history.trees import TreeFile
@@ -33,7 +34,7 @@ LARGE = os.urandom(AT_ONCE + 1)
 def put(people: People, mine: Repository, content: bytes, path: str = "w.bin") -> None:
     stored(people.catalog.blobs, {path: content})
     change = Put(TreeFile.pointed(path, info_of(content)))
-    History(people.catalog.store).commit(mine, "main", [change], title="Put", actor="alice")
+    Committer(people.catalog.store).commit(mine, "main", [change], title="Put", actor="alice")
 
 
 @pytest.fixture
@@ -101,8 +102,8 @@ def push(people: People, mine: Repository) -> None:
 
 
 def remove(people: People, mine: Repository) -> None:
-    history = History(people.catalog.store)
-    history.commit(mine, "main", [Remove("w.bin")], title="Remove", actor="alice")
+    committer = Committer(people.catalog.store)
+    committer.commit(mine, "main", [Remove("w.bin")], title="Remove", actor="alice")
 
 
 def revoke(people: People, mine: Repository) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from registry import AdapterRef, Folder
 from registry.history.changes import Put, Remove
+from registry.history.committing import Committer
 from registry.history.history import History
 from registry.history.trees import TreeFile
 from tests.support.asgi import Ask
@@ -23,10 +24,10 @@ PLACE = "/api/models/alice/film"
 @pytest.fixture
 def pushed(people: People) -> str:
     """alice/film, to which another tool pushed an adapter; return the digest of its manifest."""
-    repository, history = people.make("alice/film"), History(people.catalog.store)
+    repository = people.make("alice/film")
     stored(people.catalog.blobs, LORA)
     changes = [Put(TreeFile.pointed(path, info_of(content))) for path, content in LORA.items()]
-    history.commit(repository, "main", changes, title="Push", actor="alice")
+    Committer(people.catalog.store).commit(repository, "main", changes, title="Push", actor="alice")
     return people.catalog.resolve(AdapterRef.parse("alice/film@1")).manifest_digest
 
 
@@ -46,7 +47,9 @@ def test_a_description_of_no_version_says_the_newest_that_is_not_yanked(
     history = History(people.catalog.store)
     found = history.find("model", AdapterRef.parse("alice/film"))
     assert found is not None
-    history.commit(found, "main", [Remove("adapter_config.json")], title="Break", actor="alice")
+    Committer(people.catalog.store).commit(
+        found, "main", [Remove("adapter_config.json")], title="Break", actor="alice"
+    )
     assert told(asks, "main") == {"newest": 1}
     people.catalog.yank(AdapterRef.parse("alice/film@1"), "wrong")
     assert told(asks, "main") is None
@@ -66,7 +69,9 @@ def test_an_alias_is_a_revision_after_branches_and_tags(
     assert found is not None
     change = Put(TreeFile.small("a.txt", b"a"))
     stored(people.catalog.blobs, {"a.txt": b"a"})
-    head = history.commit(found, "main", [change], title="Go on", actor="alice")
+    head = Committer(people.catalog.store).commit(
+        found, "main", [change], title="Go on", actor="alice"
+    )
     assert asks("GET", f"{PLACE}/revision/best").json["sha"] == first
     history.create_branch(found, "best", head, "alice")
     assert asks("GET", f"{PLACE}/revision/best").json["sha"] == head.oid

@@ -68,7 +68,7 @@ def test_one_byte_too_many_is_refused_at_once(blobs: BlobStore, tmp_path: Path, 
         push(receiver, CONTENT + b"x", step)
     require_nothing(blobs, tmp_path)
     for more in (receiver.finish, lambda: receiver.write(b"")):
-        with pytest.raises(ValueError, match="nothing more is taken"):
+        with pytest.raises(ValueError, match="no bytes are taken"):
             more()
     require_nothing(blobs, tmp_path)
 
@@ -82,7 +82,7 @@ def test_other_bytes_than_expected_are_not_stored(
     with pytest.raises(CorruptBlobError, match=r"^bob/film: w\.bin: expected .* Nothing was"):
         receiver.finish()
     require_nothing(blobs, tmp_path)
-    with pytest.raises(ValueError, match="nothing more is taken"):
+    with pytest.raises(ValueError, match="no bytes are taken"):
         receiver.finish()
 
 

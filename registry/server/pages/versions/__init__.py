@@ -1,1 +1,1 @@
-"""What pages say of a version: facts, lines to use it by, and a drawing of its relatives."""
+"""The parts of pages about a version: facts, lines to use it, and a drawing of its relatives."""

@@ -1,4 +1,4 @@
-"""What a fusion attends to, as hubkit publishes it with one, as a table with shades."""
+"""The attention of a fusion, which hubkit publishes with it, as a table with shades."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from registry.fields import Count, Word
 
 ATTENTION_NAME = "attention.json"
-"""The file of a version that says it; whoever pushes a version wrote it, be it hubkit or not."""
+"""The file of a version with the attention; any program can have written it."""
 
 MOST_BYTES = 256 * 1024
 """Bytes of a file that is read."""
@@ -44,14 +44,14 @@ class _Attention(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What a site gives to a part.
+    """The weight of a part at a site.
 
     Attributes:
-        told: The weight; empty where the part adds nothing.
+        text: The weight; empty if the part adds nothing.
         shade: Its shade.
     """
 
-    told: str
+    text: str
     shade: int
 
 
@@ -60,8 +60,8 @@ class Site:
     """A row of the table.
 
     Attributes:
-        place: Where in the model it is.
-        weights: What it gives to each part.
+        place: Its place in the model.
+        weights: The weight of each part.
     """
 
     place: str
@@ -70,15 +70,15 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """What a fusion attends to.
+    """The attention of a fusion.
 
     Attributes:
-        data: The rows that the means are taken over.
-        rows: How many these are.
-        parts: What the parts are called.
+        data: The name of the rows that the means are taken over.
+        rows: The number of these rows.
+        parts: The names of the parts.
         sites: The rows of the table.
-        more: How many parts are left out.
-        more_sites: How many places are left out.
+        more: The number of parts that are left out.
+        more_sites: The number of places that are left out.
     """
 
     data: str
@@ -90,11 +90,11 @@ class HeatMap:
 
 
 def heat_map(content: bytes, parts: Sequence[str]) -> HeatMap | None:
-    """Return what a file says of a fusion; None if it says nothing that can be shown.
+    """Return the attention in a file; None if it has none that can be shown.
 
     Args:
         content: The bytes of the file.
-        parts: What the parts are called, in the order of the manifest.
+        parts: The names of the parts, in the order of the manifest.
     """
     try:
         read = _Attention.model_validate_json(content)

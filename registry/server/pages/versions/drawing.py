@@ -1,4 +1,4 @@
-"""A drawing of what a version is made of and what uses it: columns of boxes, and lines between."""
+"""A drawing of the parents and users of a version: columns of boxes, and lines between."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class Box:
     Attributes:
         x: Its left side.
         y: Its top.
-        name: What stands in it, shortened.
-        whole: What it is called.
-        told: What stands below its name.
-        is_here: Whether it is the one that the drawing is about.
+        name: Its name, shortened.
+        whole: Its full name.
+        note: The text below its name.
+        is_here: Whether it is the version of the page.
         is_unseen: Whether it has no name.
     """
 
@@ -35,7 +35,7 @@ class Box:
     y: int
     name: str
     whole: str
-    told: str
+    note: str
     is_here: bool
     is_unseen: bool
 
@@ -45,11 +45,11 @@ class Drawing:
     """Boxes and lines, for an SVG image.
 
     Attributes:
-        width: Of the image.
-        height: Of the image.
+        width: The width of the image.
+        height: The height of the image.
         box: Width and height of each box.
-        boxes: What is drawn.
-        lines: The paths from what something is made of to it.
+        boxes: The boxes.
+        lines: The paths from parents to users.
     """
 
     width: int
@@ -60,12 +60,12 @@ class Drawing:
 
 
 def draw(version: Version, parents: Relatives, users: Relatives) -> Drawing:
-    """Return a drawing: what a version is made of on its left, what uses it on its right.
+    """Return a drawing: the parents of a version on its left, its users on its right.
 
     Args:
-        version: The one in the middle.
-        parents: What it is made of.
-        users: What is made of it.
+        version: The version in the middle.
+        parents: Its parents.
+        users: Its users.
     """
     here = version.manifest_digest
     columns = {one: -far for one, far in _distances(here, parents.links).items()}
@@ -92,9 +92,9 @@ def shortened(name: str) -> str:
 
 
 def _distances(root: str, links: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """Return how far each is from the root, by the longest way, so that lines lead outwards."""
+    """Return the distance of each from the root, by the longest way: lines lead outwards."""
     pairs, found = [*links], {root: 0}
-    # What is made of something has another digest than it, so no way leads back.
+    # A user has another digest than its parents, so no way leads back.
     for _ in range(len(pairs) + 1):
         before = dict(found)
         for start, to in pairs:
@@ -106,7 +106,7 @@ def _distances(root: str, links: Iterable[tuple[str, str]]) -> dict[str, int]:
 
 
 def _places(columns: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """Return where the box of each is, from the number of its column."""
+    """Return the place of each box, from the number of its column."""
     first = min(columns.values())
     rows: dict[int, list[str]] = {}
     for one, column in columns.items():
@@ -124,9 +124,9 @@ def _places(columns: dict[str, int]) -> dict[str, tuple[int, int]]:
 def _box(member: Version | None, place: tuple[int, int], is_here: bool) -> Box:
     if member is None:
         return Box(*place, UNSEEN, UNSEEN, "hidden or gone", False, True)
-    told = member.kind if member.kind == member.method else f"{member.kind}, {member.method}"
+    note = member.kind if member.kind == member.method else f"{member.kind}, {member.method}"
     whole = GONE if member.ref.is_nameless else str(member.ref)
-    return Box(*place, shortened(whole), whole, shortened(told), is_here, False)
+    return Box(*place, shortened(whole), whole, shortened(note), is_here, False)
 
 
 def _line(start: tuple[int, int], end: tuple[int, int]) -> str:

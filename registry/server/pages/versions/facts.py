@@ -1,4 +1,4 @@
-"""What is known of a version and of its repository, as words with links."""
+"""The facts of a version and of its repository, as words with links."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,23 @@ MOST_VALUES = 50
 """Values of a fact that are shown; more are counted."""
 
 UNSEEN = "an adapter that you may not see or that is gone"
-"""What is said of a relative without a name."""
+"""The text for a relative without a name."""
 
 GONE = "an adapter that was deleted"
-"""What is said of a relative that is left of a deleted adapter."""
+"""The text for a relative that is the remains of a deleted adapter."""
 
 _LONGEST_VALUE = 200
-# Tags that repeat what is said elsewhere.
+# The starts of tags that repeat other facts.
 _REPEATED = ("base_model:", "license:", "dataset:")
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A word about something.
+    """A value of a fact.
 
     Attributes:
-        text: What is shown.
-        href: Where it leads; None for nowhere.
+        text: The text.
+        href: Its link; None if it has none.
     """
 
     text: str
@@ -42,12 +42,12 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What is known of something.
+    """A fact.
 
     Attributes:
-        name: Of what.
-        values: What is known.
-        more: How many values are left out.
+        name: Its name.
+        values: Its values.
+        more: The number of values that are left out.
     """
 
     name: str
@@ -62,7 +62,7 @@ def page_of(version: Version) -> str:
 
 
 def name_of(version: Version | None) -> str:
-    """Return what a relative is called; None is one that may not be seen."""
+    """Return the name of a relative; None is a hidden one."""
     if version is None:
         return UNSEEN
     return GONE if version.ref.is_nameless else str(version.ref)
@@ -76,12 +76,12 @@ def base_page(base: str) -> str:
 def facts_of_version(
     version: Version, manifest: Manifest | None, relatives: tuple[Relatives, Relatives]
 ) -> list[Fact]:
-    """Return what is known of a version.
+    """Return the facts of a version.
 
     Args:
-        version: Which one.
-        manifest: Its manifest; None if that cannot be read.
-        relatives: What it is made of and what uses it, one level of each.
+        version: The version.
+        manifest: Its manifest; None if it cannot be read.
+        relatives: Its parents and its users, one level of each.
     """
     parents, users = relatives
     base = manifest.base_model if manifest else None
@@ -110,7 +110,7 @@ def facts_of_version(
 
 
 def facts_of_training(manifest: Manifest) -> list[Fact]:
-    """Return how the weights of a version came about; nothing if that is not known."""
+    """Return the facts of a version's training; empty if they are not known."""
     training = manifest.training
     if training is None:
         return []
@@ -126,7 +126,7 @@ def facts_of_training(manifest: Manifest) -> list[Fact]:
 
 
 def facts_of_card(repository: Repository, facts: Facts, version: Version | None) -> list[Fact]:
-    """Return what the card and the files of a repository say, unless its version says it."""
+    """Return the facts of a repository from its card and files, without those of its version."""
     start = repository.place.removesuffix(str(repository.ref)).strip("/")
     segments = (start,) if start else ()
     card = facts.card
@@ -171,7 +171,7 @@ def _settings(values: Mapping[str, Any]) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Return a value of JSON as it is shown: a text as it is, and nothing that is too long."""
+    """Return a value of JSON as it is shown: a text as it is, and cut if it is too long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
@@ -202,7 +202,7 @@ def _text(text: TextInfo) -> list[str]:
 
 
 def _words(card: Mapping[str, Any], field: str) -> Sequence[str]:
-    """Return the words of a field of a card, which may hold anything."""
+    """Return the texts in a field of a card, which may have any value."""
     given = card.get(field)
     values = given if isinstance(given, list) else [given]
     return tuple(one for one in values if isinstance(one, str) and 0 < len(one) <= _LONGEST_VALUE)

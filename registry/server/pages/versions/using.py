@@ -1,4 +1,4 @@
-"""Lines to copy that use a repository: those that are right for what is in it."""
+"""Lines to copy that use a repository, depending on its content."""
 
 import shlex
 from collections.abc import Collection
@@ -22,7 +22,7 @@ LOOKED_FOR = (
     "modules.json",
     *(path for part in (PEFT, ADAPTER, FUSION) for path in (part.weights, part.pickle)),
 )
-"""The files that say which library reads a repository."""
+"""The files that show which library reads a repository."""
 
 DATA = (
     *(".arrow", ".csv", ".csv.gz", ".flac", ".jpeg", ".jpg", ".json", ".json.gz", ".jsonl"),
@@ -39,7 +39,7 @@ DATA = (
         ".zip",
     ),
 )
-"""How files end that the library datasets makes rows of."""
+"""The endings of files that the library datasets reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Use:
     """Lines to copy.
 
     Attributes:
-        title: What they do.
+        title: The title.
         text: The lines.
     """
 
@@ -57,18 +57,18 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What is to be used.
+    """A repository to use.
 
     Attributes:
-        repository: Which repository.
-        revision: Which state of it.
-        files: Which of `LOOKED_FOR` it has.
-        has_data: Whether it has a file that ends as one of `DATA`.
-        facts: What is listed of it.
+        repository: The repository.
+        revision: The revision.
+        files: The ones of `LOOKED_FOR` that it has.
+        has_data: Whether it has a file with one of the endings `DATA`.
+        facts: Its listing.
         version: The version in it; None if there is none.
-        labels: How many labels that version has.
+        labels: The number of labels of that version.
         hub: The URL of the hub.
-        needs_token: Whether nobody sees it without a token.
+        needs_token: Whether reading it needs a token.
     """
 
     repository: Repository
@@ -83,7 +83,7 @@ class Used:
 
 
 def uses(what: Used) -> list[Use]:
-    """Return how to use a repository, the environment that all lines need first."""
+    """Return the ways to use a repository, first the environment that all of them need."""
     first = [f"export HF_ENDPOINT={shlex.quote(what.hub)}"]
     if what.needs_token:
         first.append("export HF_TOKEN=hubkit_...")
@@ -112,7 +112,7 @@ def _hubkit(what: Used, version: Version) -> str:
 
 
 def _stock(what: Used) -> Use | None:
-    """Return how the library that its files are of loads it."""
+    """Return the lines for the library that reads its files."""
     if what.repository.kind == "dataset" and what.has_data:
         call = f"load_dataset({_given(what, 'revision')})"
         return Use("With datasets", f"from datasets import load_dataset\n\ndata = {call}")

@@ -78,7 +78,7 @@ def test_an_entry_is_about_a_model_a_dataset_or_no_repository() -> None:
 
 def test_a_move_that_does_not_say_where_to_is_altered() -> None:
     lacking = entry("move", "ada/a")
-    said = r"was done to what \('to' is missing\)"
+    said = r"was done to which repository \('to' is missing\)"
     with pytest.raises(AlteredLogError, match=said) as caught, understood(lacking):
         Trails([lacking])
     assert caught.value.subject == lacking.sequence

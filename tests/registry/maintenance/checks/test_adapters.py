@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from registry.maintenance.checks.logged import check_logged
+from registry.maintenance.checks.adapters import check_adapters
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, Folder
@@ -73,7 +73,7 @@ CHANGES = {
         "its date of yank",
     ),
     "a reason": (["UPDATE revisions SET yank_reason = 'x' WHERE author = 'Ada'"], "its reason"),
-    "a tombstone": (["DELETE FROM repositories WHERE folded = 'gone'"], "not taken any more"),
+    "a tombstone": (["DELETE FROM repositories WHERE folded = 'gone'"], "has no row"),
     "a deletion undone": (
         ["UPDATE repositories SET deleted_at = NULL WHERE folded = 'gone'"],
         "is not deleted",
@@ -99,11 +99,11 @@ def test_what_the_log_tells_otherwise_is_told_of_and_written_again(
     with busy.database.write() as connection:
         for statement in statements:
             connection.execute(text(statement))
-    found = [*check_logged(busy, repair=False)]
+    found = [*check_adapters(busy, repair=False)]
     assert problem in "\n".join(finding.text for finding in found)
     assert {finding.about for finding in found} == {AlteredRowsError}
-    assert {finding.state for finding in check_logged(busy, repair=True)} == {"repaired"}
-    assert [*check_logged(busy, repair=False)] == []
+    assert {finding.state for finding in check_adapters(busy, repair=True)} == {"repaired"}
+    assert [*check_adapters(busy, repair=False)] == []
     assert busy.versions(ONE) == versions
     after = without_ids(rows_of(busy))
     for table in (
@@ -128,7 +128,7 @@ def test_a_version_whose_rows_are_lost_is_told_of_and_comes_back(busy: Catalog, 
             connection.execute(text(statement))
     report = check_registry(busy, full=True)
     assert report.status == 2
-    assert "there are no rows of it" in texts(report)
+    assert "it has no rows" in texts(report)
     assert any(finding.about is AlteredRowsError for finding in report.findings)
     assert check_registry(busy, full=True, repair=True).status == 1
     assert check_registry(busy, full=True).status == 0

@@ -89,14 +89,14 @@ CHANGES = {
     "a part of a name": (f"DELETE FROM name_grams WHERE repository_id = {AFTER}", "parts"),
     "a path": (
         "UPDATE tree_files SET path = 'x' WHERE path = 'train.csv'",
-        "its rows say something else",
+        "its rows differ from its bytes",
     ),
     "a digest": (
         "UPDATE tree_files SET sha256 = (SELECT min(sha256) FROM tree_files)"
         " WHERE path = 'train.csv'",
-        "its rows say something else",
+        "its rows differ from its bytes",
     ),
-    "a size": ("UPDATE trees SET size = size + 1", "its rows say something else"),
+    "a size": ("UPDATE trees SET size = size + 1", "its rows differ from its bytes"),
 }
 
 

@@ -73,7 +73,7 @@ def test_a_search_index_out_of_step_is_made_anew(catalog: Catalog, version: Vers
         search(catalog, text="sst2")
     report = check_registry(catalog, full=True)
     assert report.status == 2
-    assert "The search index does not hold what it should" in texts(report)
+    assert "The search index is wrong" in texts(report)
     assert check_registry(catalog, full=True, repair=True).status == 1
     assert check_registry(catalog, full=True).status == 0
     assert search(catalog, text="sst2").items == (version,)
@@ -111,7 +111,7 @@ def test_a_version_that_follows_another_adapters_is_made_to_follow_its_own(
         connection.execute(text("UPDATE revisions SET parent_id = 1 WHERE id > 1"))
     report = check_registry(catalog, full=True)
     assert report.status == 2
-    assert "2 versions name another than the one before them" in texts(report)
+    assert "2 versions name another version than the one before them" in texts(report)
     assert check_registry(catalog, full=True, repair=True).status == 1
     assert check_registry(catalog, full=True).status == 0
     with catalog.database.read() as connection:

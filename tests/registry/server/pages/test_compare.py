@@ -119,7 +119,7 @@ def test_a_revision_without_a_version_cannot_be_compared(asks: Ask, push: Push) 
     push("alice/a", {"a.txt": b"x"})
     answer = asks("GET", "/compare?left=alice/a&right=alice/a")
     assert answer.status == 404
-    assert "holds no version" in read(answer).one("main").text
+    assert "has no version" in read(answer).one("main").text
 
 
 def test_a_yanked_side_says_so_and_many_rows_are_cut(

@@ -118,5 +118,5 @@ def test_a_password_opens_nothing_that_changes_anything(asks: Ask, people: Peopl
         for part in ("revision", "branch", "tag", "path...", "more..."):
             path = path.replace(f"{{{part}}}", "main")
         answer = asks(route.method, path, headers=shown, body=b"{}")
-        assert (answer.status, b"good for reading alone" in answer.body) == (401, True), route
+        assert (answer.status, b"may only read" in answer.body) == (401, True), route
     assert people.catalog.history.get(made.id).visibility == "public"
