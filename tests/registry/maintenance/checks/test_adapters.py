@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from registry.maintenance.checks.adapters import check_adapters
 from sqlalchemy import text
 
 from registry import AdapterRef, Catalog, Folder
 from registry.errors import AlteredRowsError
+from registry.maintenance.checks.adapters import check_adapters
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import collect_garbage
 from registry.maintenance.rebuild import rebuild
