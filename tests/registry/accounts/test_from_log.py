@@ -17,7 +17,7 @@ from registry.errors import AlteredRowsError
 from registry.home import find_catalog
 from registry.maintenance.backup import back_up, restore
 from registry.maintenance.bundle import export_bundle
-from registry.maintenance.checks.logged import check_accounts
+from registry.maintenance.checks.accounts import check_accounts
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import rebuild
 from registry.tables.models import ACCOUNTS, METADATA, TOKENS
