@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, select
 from sqlalchemy import tuple_ as row_of
 
 from registry.errors import InvalidNameError
@@ -44,10 +44,23 @@ _FEW = 2_000
 ways to a page take equally long at this number."""
 
 # Each value of a row is checked, so none is asked for that nobody reads.
-_OF_REPOSITORY = [
-    REPOSITORIES.c[name]
-    for name in ("id", "kind", "owner", "name", "account_id", "visibility", "created_at")
-]
+_ROWS = (
+    select(
+        *(
+            REPOSITORIES.c[name]
+            for name in ("id", "kind", "owner", "name", "account_id", "visibility", "created_at")
+        ),
+        DOWNLOADS.c.count.label("fetched"),
+        HUB_LISTINGS.c.commit_id,
+        HUB_LISTINGS.c.library,
+        HUB_LISTINGS.c.pipeline_tag,
+        HUB_LISTINGS.c.card,
+    )
+    .select_from(HUB_LISTINGS)
+    .join(REPOSITORIES, REPOSITORIES.c.id == HUB_LISTINGS.c.repository_id)
+    .outerjoin(DOWNLOADS, DOWNLOADS.c.repository_id == HUB_LISTINGS.c.repository_id)
+    .where(HUB_LISTINGS.c.repository_id.in_(bindparam("ids", expanding=True)))
+)
 
 _KEYS = {
     "modified": HUB_LISTINGS.c.commit_id,
@@ -119,24 +132,29 @@ def list_page(
     if after is not None:
         key, id = _parse(after)
         conditions.append(row_of(_KEYS[query.sort], HUB_LISTINGS.c.repository_id) < row_of(key, id))
-    rows: list[Row[Any]] = []
+    found: list[tuple[int, int]] = []
     for whose in _walks(reader):
-        statement = _page(query, is_walk=rare is None).where(*conditions, whose).limit(limit + 1)
-        rows += connection.execute(statement).all()
-    rows.sort(key=lambda row: (row.key, row.id), reverse=True)
-    page, more = rows[:limit], len(rows) > limit
-    ids = [row.id for row in page]
+        statement = _walk(query, is_walk=rare is None).where(*conditions, whose).limit(limit + 1)
+        found += [(row.key, row.id) for row in connection.execute(statement).all()]
+    page = sorted(found, reverse=True)[:limit]
+    listed = _load(connection, [id for _, id in page])
+    return listed, f"{page[-1][0]}:{page[-1][1]}" if len(found) > limit else None
+
+
+def _load(connection: Connection, ids: Sequence[int]) -> list[Listed]:
+    """Return what is listed of some repositories, in this order."""
+    found = cast(Sequence[Row[Any]], connection.execute(_ROWS, {"ids": [*ids]}).all())
+    rows = {row.id: row for row in found}
     tags = load_tags(connection, ids)
-    heads = load_commits(connection, [row.commit_id for row in page])
-    listed = [
+    heads = load_commits(connection, [row.commit_id for row in rows.values()])
+    return [
         Listed(
             repository_of(row),
             heads[row.commit_id],
             Facts(row.library, row.pipeline_tag, tuple(tags[row.id]), json.loads(row.card)),
         )
-        for row in page
+        for row in (rows[id] for id in ids)
     ]
-    return listed, f"{page[-1].key}:{page[-1].id}" if more else None
 
 
 def load_facts(connection: Connection, repository_id: int) -> Facts | None:
@@ -166,27 +184,16 @@ def _rare(connection: Connection, query: Query) -> Select[int] | None:
     return having[place] if lowest <= _FEW else None
 
 
-def _page(query: Query, *, is_walk: bool) -> Select[Any]:
+def _walk(query: Query, *, is_walk: bool) -> Select[tuple[int, int]]:
     key = _KEYS[query.sort]
     # No index has the expression, so the database sorts the rows that were looked up.
     order = [key.desc() if is_walk else (key + 0).desc()]
     if key is not HUB_LISTINGS.c.repository_id:
         order.append(HUB_LISTINGS.c.repository_id.desc())
-    return (
-        select(
-            *_OF_REPOSITORY,
-            DOWNLOADS.c.count.label("fetched"),
-            HUB_LISTINGS.c.commit_id,
-            HUB_LISTINGS.c.library,
-            HUB_LISTINGS.c.pipeline_tag,
-            HUB_LISTINGS.c.card,
-            key.label("key"),
-        )
-        .select_from(HUB_LISTINGS)
-        .join(REPOSITORIES, REPOSITORIES.c.id == HUB_LISTINGS.c.repository_id)
-        .outerjoin(DOWNLOADS, DOWNLOADS.c.repository_id == HUB_LISTINGS.c.repository_id)
-        .order_by(*order)
-    )
+    found = select(key.label("key"), HUB_LISTINGS.c.repository_id.label("id")).order_by(*order)
+    if query.words:  # which are looked for in the name
+        found = found.join(REPOSITORIES, REPOSITORIES.c.id == HUB_LISTINGS.c.repository_id)
+    return found
 
 
 def _walks(reader: Reader) -> Sequence[ColumnElement[bool]]:
