@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -36,19 +37,33 @@ Ask = Callable[..., Answer]
 class Client:
     """Asks an application; its threads live until the block ends.
 
+    Threads that wait for the database belong to the task that a loop was started with: all requests
+    are part of one, so that these are started once.
+
     Args:
         app: The application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._runner = asyncio.Runner()
+        self._loop = asyncio.new_event_loop()
+        self._done = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._until_done())
+
+    async def _until_done(self) -> None:
+        await self._done.wait()
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._runner.close()
+        self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join()
 
     def ask(
         self,
@@ -104,7 +119,7 @@ class Client:
         async def run() -> None:
             await self._app(scope, receive, send)
 
-        self._runner.run(run())
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result()
         if not messages:
             return Answer(0, {}, b"")
         told = {key.decode().lower(): value.decode() for key, value in messages[0]["headers"]}
