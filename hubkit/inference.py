@@ -33,7 +33,7 @@ from hubkit.models.head import set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.models.place import device_of, dtype_of
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.running import as_read, batches, outputs_of
+from hubkit.tasks.running import as_read, batches, encode, outputs_of
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, TaskType
 from hubkit.tasks.tokens.words import words_of
@@ -266,7 +266,7 @@ class AdaptedModel:
             if isinstance(max_length, bool) or max_length < 1:
                 raise DataError(f"max_length must be at least 1, not {max_length}.", max_length)
             text = text.model_copy(update={"max_length": max_length})
-        return self.task.encode(self.processor, rows, self.plan, text)
+        return encode(self.task, self.processor, self.model, rows, self.plan, text)
 
     def _run(self, encoded: Encoded, options: Options, batch_size: int) -> Outputs:
         try:

@@ -21,6 +21,7 @@ from hubkit.models.head import head_alone, head_tensors, outlet_tensors, outlets
 from hubkit.models.peft import runs_through_peft
 from hubkit.models.place import device_of
 from hubkit.nn.host import backbone
+from hubkit.tasks.running import encode
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Prediction, TaskType, in_order, joined
 from registry import AdapterRef, Catalog, open_catalog
@@ -107,7 +108,7 @@ class ManyAdapters:
         for name, rows in given.items():
             one = self._ones[name]
             one.task.require_form(rows, one.text)
-            encoded[name] = one.task.encode(self.processor, rows, one.plan, one.text)
+            encoded[name] = encode(one.task, self.processor, self.model, rows, one.plan, one.text)
         if cut := sum(one.cut for one in encoded.values()):
             logger.warning(
                 "%d of %d rows are longer than their adapters read; the rest of them is cut off.",

@@ -8,10 +8,52 @@ from typing import Any
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.tasks.task import Encoded, Options, Outputs, TaskType, in_order, joined
+from hubkit.tasks.rows import Rows
+from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, TaskType, in_order, joined
 from registry.errors import DataError
+from registry.manifest import TextInfo
+
+
+def encode(
+    task: TaskType[Any],
+    processor: Any,
+    model: PreTrainedModel,
+    rows: Rows,
+    plan: HeadPlan,
+    text: TextInfo,
+) -> Encoded:
+    """The rows as the model reads them, of which it has to know each token.
+
+    Raises:
+        DataError: A row has a token that was added to the tokenizer, and not to the model; or as
+            :meth:`TaskType.encode`.
+    """
+    encoded = task.encode(processor, rows, plan, text)
+    if not isinstance(processor, PreTrainedTokenizerBase):
+        return encoded
+    known = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    if known is not None and len(processor) > known:  # else there is nothing to go through
+        for number in _tokens(encoded.features.get("input_ids", ())):
+            if number >= known:
+                token = processor.convert_ids_to_tokens(number)
+                raise DataError(
+                    f"{rows.name}: the token {token!r} has the number {number}, but the base model "
+                    f"has embeddings for {known} tokens, from 0 to {known - 1}. It was added to "
+                    "the tokenizer alone; name a base model whose embeddings were resized.",
+                    token,
+                )
+    return encoded
+
+
+def _tokens(ids: Iterable[Any]) -> Iterator[int]:
+    """The numbers in lists of any depth: a row may have several texts."""
+    for one in ids:
+        if isinstance(one, list):
+            yield from _tokens(one)
+        else:
+            yield int(one)
 
 
 def batches(

@@ -18,6 +18,7 @@ from hubkit.composing.combine import Chosen
 from hubkit.models.flexible_head import load_with_flexible_head
 from hubkit.models.head import head_to_train, made_outlet
 from hubkit.tasks.rows import Rows
+from hubkit.tasks.running import encode
 from hubkit.tasks.task import Encoded
 from hubkit.training.check import Checked, checked_job
 from hubkit.training.data import note_doubts
@@ -55,8 +56,13 @@ class Start:
     text: TextInfo
 
     def encode(self, rows: Rows) -> Encoded:
-        """The rows as the model reads them."""
-        return self.checked.task.encode(self.processor, rows, self.checked.plan, self.text)
+        """The rows as the model reads them.
+
+        Raises:
+            DataError: As :func:`~hubkit.tasks.running.encode`.
+        """
+        task, plan = self.checked.task, self.checked.plan
+        return encode(task, self.processor, self.model, rows, plan, self.text)
 
     def features(self) -> tuple[Measured, Measured | None]:
         """What is trained on, and what the best epoch is chosen by, as the model reads them."""
