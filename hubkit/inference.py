@@ -29,7 +29,7 @@ from hubkit.models.attention import (
 )
 from hubkit.models.fit import has_sites
 from hubkit.models.flexible_head import load_with_flexible_head
-from hubkit.models.head import set_head
+from hubkit.models.head import other_words, set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.models.place import device_of, dtype_of
 from hubkit.tasks.rows import Rows
@@ -369,7 +369,11 @@ def _composed(request: _Request) -> AdaptedModel:
         raise _no_head(request, attach_it)
     _note_missing_below(request)
     base = _load_base(request, published)
-    if PEFT.weights in request.manifest.files and not has_sites(base.model.config.model_type):
+    if PEFT.weights in request.manifest.files and (
+        not has_sites(base.model.config.model_type)
+        # PEFT gives the model a head of its own beside its embeddings.
+        or (head is not None and other_words(base.model, head) is not None)
+    ):
         return _with_peft(request, base)
     if head is not None:
         set_head(base.model, head, base.new)

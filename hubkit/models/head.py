@@ -107,18 +107,28 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
                 f"shape {tuple(tensor.shape)}, which {expected} in the head of "
                 f"{type(model).__name__}. Load the model class that the adapter was trained in."
             )
-    for name, embeddings in _shared(model).items():
-        given = head.tensors.get(name)
-        if given is not None and not torch.equal(embeddings.cpu(), given.to(embeddings.dtype)):
-            raise AdapterError(
-                f"The adapter's head ({head.model_class or 'of an unnamed class'}) makes words by "
-                f"{name}, which in a {type(model).__name__} are its embeddings: their weights are "
-                "others. Load the base model that the adapter was trained on."
-            )
+    if (words := other_words(model, head)) is not None:
+        raise AdapterError(
+            f"The adapter's head ({head.model_class or 'of an unnamed class'}) makes words by "
+            f"{words}, which in a {type(model).__name__} are its embeddings: their weights are "
+            "others. Load the base model that the adapter was trained on."
+        )
     with torch.no_grad():
         for name in head.tensors.keys() - _shared(model).keys():
             places[name].copy_(head.tensors[name])
     _describe_outputs(model, head)
+
+
+def other_words(model: PreTrainedModel, head: Head) -> str | None:
+    """By which tensor a head makes words otherwise than a model that shares it with its embeddings.
+
+    None where there is no such tensor: the model has room for the head.
+    """
+    for name, embeddings in _shared(model).items():
+        given = head.tensors.get(name)
+        if given is not None and not torch.equal(embeddings.cpu(), given.to(embeddings.dtype)):
+            return name
+    return None
 
 
 def _describe_outputs(model: PreTrainedModel, head: Head) -> None:

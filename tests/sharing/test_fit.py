@@ -11,10 +11,11 @@ from typing import Any
 import peft
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -317,3 +318,24 @@ def test_a_base_model_that_cannot_do_the_task_is_noted(
     )
     assert "does not load it to predict: The base model" in caplog.text
     assert "is a bert, which is no decoder" in caplog.text
+
+
+def test_a_head_that_was_trained_apart_from_the_embeddings_runs_through_peft(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base", "gpt2", AutoModelForCausalLM)
+    folder = trained(
+        tmp_path / "a",
+        AutoModelForCausalLM.from_pretrained(base),
+        target_modules=["c_attn"],
+        modules_to_save=["lm_head"],
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=True,
+    )
+    publish_folder(catalog, folder, NAME, base=str(base), task="t")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    with torch.no_grad():
+        ours = hubkit.load(NAME, catalog=catalog).model(**tiny_inputs()).logits
+        torch.testing.assert_close(ours, run_by_peft(model, folder))
+    words = load_file(folder / "adapter_model.safetensors")["base_model.model.lm_head.weight"]
+    assert not torch.equal(words, model.get_input_embeddings().weight)
