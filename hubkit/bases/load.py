@@ -34,6 +34,7 @@ from registry.errors import BaseModelNotFoundError, reason_of
 
 _MASK = "attention_mask"
 _LONGEST_REASON = 300
+_PIECES = "chunk_size_feed_forward"
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "vocab.json")
 # What transformers raises, in the end, where files hold something else than it expects.
 _UNREADABLE = (
@@ -141,6 +142,10 @@ def _load(base: str, auto_class: Any, **settings: Any) -> tuple[PreTrainedModel,
         model, report = auto_class.from_pretrained(
             base, output_loading_info=True, ignore_mismatched_sizes=True, **settings
         )
+    # The same numbers in pieces, which fails on texts that are no multiple of them.
+    for module in model.modules():
+        if getattr(module, _PIECES, 0):
+            setattr(module, _PIECES, 0)
     # transformers no longer says which commit it was.
     vars(model.config)["_commit_hash"] = _commit_in_cache(base, settings.get("revision"))
     mismatched = (name for name, *_ in report["mismatched_keys"])

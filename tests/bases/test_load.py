@@ -19,7 +19,7 @@ from hubkit.bases.fingerprint import fingerprint
 from hubkit.bases.load import load_for_head, load_model, load_tokenizer
 from registry.errors import BaseModelNotFoundError, ManifestError
 from tests.support.foreign import FIXTURES
-from tests.support.models import base_folder, tiny_model, tokenizer
+from tests.support.models import base_folder, tiny_inputs, tiny_model, tokenizer
 
 
 def test_a_tokenizer_without_a_limit_gets_that_of_the_model(tmp_path: Path) -> None:
@@ -193,3 +193,16 @@ def test_the_commit_that_is_asked_for_is_loaded(
     model, _ = load_for_head("team/bert", auto_class, revision="ef" * 20)
     assert fingerprint(model) == weights[new]
     assert "The revision efefefefef" in caplog.text
+
+
+def test_a_base_model_that_computes_in_pieces_reads_texts_of_any_length(tmp_path: Path) -> None:
+    whole, pieces = base_folder(tmp_path / "whole"), base_folder(tmp_path / "pieces")
+    config = json.loads((pieces / "config.json").read_text())
+    (pieces / "config.json").write_text(json.dumps(config | {"chunk_size_feed_forward": 4}))
+    one, other = (load_model(str(folder), AutoModel).eval() for folder in (whole, pieces))
+    inputs = tiny_inputs(length=7)
+    with pytest.raises(ValueError, match="multiple of"), torch.no_grad():
+        AutoModel.from_pretrained(pieces)(**inputs)
+    with torch.no_grad():
+        assert torch.equal(other(**inputs)[0], one(**inputs)[0])
+    assert describe(one).config_digest == describe(other).config_digest
