@@ -275,8 +275,8 @@ def training_options(
                 metavar="FILE|FRACTION|none",
                 help="What to choose the best epoch by: other data, or the part of the data to "
                 "hold out; default: a fifth, at most 500 rows. With none, the last epoch is kept. "
-                f"Up to {FEW} rows, by default, are all trained on once a fifth of them has chosen "
-                "for how many steps.",
+                f"Up to {FEW} rows, by default, are all trained on after a fifth of them was "
+                "measured.",
             ),
             data_options,
             click.option(

@@ -15,6 +15,7 @@ from hubkit.comparing.folds import Fold
 from hubkit.measuring.answers import Answers
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
+from hubkit.training.check import Checked
 from hubkit.training.choosing.learn import learn
 from hubkit.training.fusing.own import Own, own_adapter, own_jobs
 from hubkit.training.fusing.reuse import carrying, started_anew
@@ -84,14 +85,21 @@ class Bench:
         if contender.kind == "fusion with own" and self.own != "joint":
             own_job, job = own_jobs(job, self.own)
             given = self._own(own_job, scratch / "own")
-        start = started_anew(self.start, self.start.checked.for_job(job))
+        start = started_anew(self.start, self._checked(job))
         made = contender.make(Given(start.model, self.donors, seed, given))
         with carrying(start, made.composition, made.trained):
             learn(start, scratch / "checkpoints", told=False)
             return self._measured(start, self.job.data.select(fold.test))
 
+    def _checked(self, job: Job) -> Checked:
+        """What is trained: of few rows, only what all of them give, where nothing is to choose."""
+        checked = self.start.checked.for_job(job)
+        if checked.whole is None or len(checked.rates) > 1:
+            return checked
+        return checked.for_all()
+
     def _own(self, job: Job, checkpoints: Path) -> Adapter:
-        start = started_anew(self.start, self.start.checked.for_job(job))
+        start = started_anew(self.start, self._checked(job))
         adapter = own_adapter(start.model, "own", self.donors, self.left_out)
         with carrying(start, adapter, [adapter]):
             learn(start, checkpoints, told=False)

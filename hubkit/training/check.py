@@ -38,6 +38,7 @@ class Checked:
         train: What is trained on.
         validation: What the best epoch is chosen by.
         whole: All rows, where they are few: what is trained on once that was chosen.
+        for_whole: How they are trained on, but for the learning rate.
     """
 
     task: TaskType[Any]
@@ -47,6 +48,7 @@ class Checked:
     train: Rows
     validation: Rows | None
     whole: Rows | None = None
+    for_whole: Decided | None = None
 
     @property
     def learned(self) -> Rows:
@@ -57,18 +59,33 @@ class Checked:
         """The rows and settings of another job for the same model, with the outputs of this one."""
         train, validation = _parts(job, self.task)
         settings = replace(job.settings, max_length=self.settings.max_length)
+        whole = _whole(job)
         return replace(
             self,
             settings=decided(settings, len(train)),
             rates=settings.learning_rates,
             train=train,
             validation=validation,
-            whole=_whole(job),
+            whole=whole,
+            for_whole=None if whole is None else decided(settings, len(whole)),
         )
 
-    def for_all(self, settings: Decided) -> Checked:
-        """The run that trains on all rows, and validates with none."""
-        return replace(self, settings=settings, train=self.learned, validation=None, whole=None)
+    def for_all(self, rate: float | None = None) -> Checked:
+        """The run that trains on all of few rows, and validates with none.
+
+        Args:
+            rate: The learning rate; default: the first of those to try.
+        """
+        assert self.for_whole is not None
+        settings = replace(self.for_whole, learning_rate=rate or self.rates[0])
+        return replace(
+            self,
+            settings=settings,
+            train=self.learned,
+            validation=None,
+            whole=None,
+            for_whole=None,
+        )
 
 
 def checked_job(job: Job) -> Checked:
@@ -104,7 +121,9 @@ def checked_job(job: Job) -> Checked:
             job.name,
             given=rates,
         )
-    return Checked(task, run, rates, plan, train, validation, _whole(job))
+    whole = _whole(job)
+    for_whole = None if whole is None else decided(settings, len(whole))
+    return Checked(task, run, rates, plan, train, validation, whole, for_whole)
 
 
 def _whole(job: Job) -> Rows | None:

@@ -61,7 +61,6 @@ def fit(
     *,
     reports: Path | None = None,
     told: bool = True,
-    until: int | None = None,
 ) -> Fit:
     """Train the parameters of the model that require gradients.
 
@@ -79,8 +78,6 @@ def fit(
             from there; if that run has ended, it gives what it gave.
         reports: A folder for what TensorBoard shows; default: one in ``checkpoints``.
         told: Whether people on a terminal see a line an epoch.
-        until: Stop after this step; the learning rate follows the schedule of the full run.
-            Default: run to the end.
 
     Raises:
         DivergedError: The loss is not a number.
@@ -103,7 +100,7 @@ def fit(
         last = processes.from_first(partial(last_checkpoint, checkpoints))
         resumed = None if last is None else checkpoints / last.name
         trainer = make_trainer(
-            start, train.encoded, validation, settings, checkpoints, weights=weights, until=until
+            start, train.encoded, validation, settings, checkpoints, weights=weights
         )
         if not told:
             trainer.remove_callback(EpochLines)

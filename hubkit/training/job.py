@@ -25,7 +25,7 @@ class Job:
         validation: Rows to choose the best epoch by. Or the part of ``data`` that is held out for
             that, such as 0.1; 0 trains on all rows, and keeps the last epoch. None: a fifth, at
             most 500 rows; where ``data`` has few rows (``hubkit.training.choosing.budget.FEW``),
-            all of them are trained on after that, for as many steps as were best.
+            all of them are trained on after that, for all epochs.
         settings: How to train.
         tags: Words to find it by.
         description: For people.

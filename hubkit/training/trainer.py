@@ -21,7 +21,6 @@ from transformers import (
     ProgressCallback,
     Trainer,
     TrainerCallback,
-    TrainerControl,
     TrainerState,
     TrainingArguments,
     set_seed,
@@ -51,12 +50,8 @@ def make_trainer(
     checkpoints: Path,
     *,
     weights: ClassWeights | None,
-    until: int | None = None,
 ) -> RowTrainer:
-    """The stock trainer for these rows, with the settings of a person in its own terms.
-
-    Its learning rate goes on as in a run of all its steps, also if it ends after the step `until`.
-    """
+    """The stock trainer for these rows, with the settings of a person in its own terms."""
     model, processor, task = start.model, start.processor, start.checked.task
     interactive = sys.stderr.isatty()
     when = "no" if validation is None else "epoch"
@@ -101,7 +96,7 @@ def make_trainer(
         )
         arguments._n_gpu = 1
     evaluated: dict[str, Any] = {}
-    callbacks: list[TrainerCallback] = [] if until is None else [_Until(until)]
+    callbacks: list[TrainerCallback] = []
     if validation is not None:
         encoded, rows = validation.encoded, validation.rows
         order = encoded.by_length()
@@ -126,7 +121,7 @@ def make_trainer(
         callbacks=callbacks,
         **evaluated,
     )
-    trainer.most_steps, trainer.until, trainer.patience = steps, until or steps, settings.patience
+    trainer.most_steps, trainer.patience = steps, settings.patience
     trainer.task, trainer.weights, trainer.trained = task, weights, model
     trainer.divides = divides
     if not processes.is_first():
@@ -164,7 +159,6 @@ class RowTrainer(Trainer):
     trained: PreTrainedModel
     divides: bool
     most_steps: int
-    until: int
     patience: int
 
     def has_ended(self, checkpoint: Path) -> bool:
@@ -172,7 +166,7 @@ class RowTrainer(Trainer):
         state = TrainerState.load_from_json(str(checkpoint / _STATE))
         stopping = state.stateful_callbacks.get("EarlyStoppingCallback")
         waited = stopping["attributes"]["early_stopping_patience_counter"] if stopping else 0
-        return state.global_step >= self.until or waited >= self.patience
+        return state.global_step >= self.most_steps or waited >= self.patience
 
     def take_from(self, checkpoint: Path) -> None:
         """Take what a run has given that ended with ``checkpoint``: its best weights, or the last.
@@ -324,20 +318,6 @@ class RowTrainer(Trainer):
         kept = tuple(output.detach() for output in outputs)
         # The trainer measures nothing without labels; the task type has those of the rows.
         return loss, kept[0] if len(kept) == 1 else kept, kept[0].new_zeros(len(kept[0]))
-
-
-class _Until(TrainerCallback):
-    """Ends a run after a step."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Look whether that was the step."""
-        if state.global_step >= self._step:
-            control.should_training_stop = True
 
 
 class _Parts:

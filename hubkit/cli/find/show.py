@@ -172,7 +172,7 @@ def _print(
                 ("data", f"sha256 {training.data_sha256}" if training.data_sha256 else ""),
                 ("seed", str(training.seed)),
                 ("seconds", f"{training.seconds:.1f}"),
-                ("steps", _choice(training)),
+                ("measured", _choice(training)),
                 ("arguments", " ".join(_pairs(training.arguments))),
                 ("libraries", " ".join(_pairs(training.library_versions))),
             ],
@@ -280,8 +280,8 @@ def _choice(training: Training) -> str:
     if not chosen:
         return ""
     return (
-        f"{chosen['steps']}: the best on {chosen['rows']} rows that were held out, which the "
-        f"metrics are of; then all {training.examples} were trained on for as many"
+        f"on {chosen['rows']} rows that were held out at first, after {chosen['steps']} steps; "
+        f"then all {training.examples} were trained on"
     )
 
 

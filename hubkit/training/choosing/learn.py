@@ -48,7 +48,6 @@ def learn(
         validation: Measured | None,
         settings: Decided,
         name: str,
-        until: int | None = None,
     ) -> Fit:
         is_first = name == "1"
         try:
@@ -60,17 +59,15 @@ def learn(
                 checkpoints if is_first else checkpoints.with_name(f"{checkpoints.name}-{name}"),
                 reports=reports if is_first or reports is None else reports / name,
                 told=told,
-                until=until,
             )
         finally:
             # Mixed precision wraps a model anew in each training.
             extract_model_from_parallel(model, keep_fp32_wrapper=False)
             model.train(False)
 
-    def run_on_all(settings: Decided, until: int) -> Fit:
-        assert checked.whole is not None
-        rows = Measured(checked.whole, start.encode(checked.whole))
-        return run(rows, None, settings, "all", until)
+    def run_on_all(rate: float) -> Fit:
+        last = checked.for_all(rate)
+        return run(Measured(last.train, start.encode(last.train)), None, last.settings, "all")
 
     found = try_out(
         checked.settings,

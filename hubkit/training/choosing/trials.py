@@ -1,9 +1,10 @@
 """Choose on some rows how to train, then train on all of them.
 
 Of few rows none can be given away: what is held out of 100 costs more than any setting brings. So
-the rows that are held out choose the step to stop at, and the learning rate if there are several;
-then all rows are trained on from the start, with that rate, for as many steps. Of many rows, the
-best run of those that left some out is kept as it is.
+the rows that are held out choose the learning rate if there are several, and are measured; then all
+rows are trained on from the start, to the end of the schedule. When to stop is nothing that a fifth
+of so few rows can tell: by their loss, some runs end before they have learned anything. Of many
+rows, the best run of those that left some out is kept as it is.
 """
 
 from __future__ import annotations
@@ -72,22 +73,12 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     return best
 
 
-def on_all_rows(trial: Trial) -> tuple[Decided, int]:
-    """How all rows are trained on: settings, and the step to stop at.
-
-    The learning rate takes the course that it took in the trial, step by step.
-    """
-    assert trial.result is not None
-    settings = replace(trial.settings, epochs=None, steps=trial.result.at_most)
-    return settings, trial.result.steps
-
-
 def try_out(
     settings: Decided,
     rates: Sequence[float],
     trained: Sequence[Tensor],
     fit: Callable[[Decided, str], Fit],
-    fit_all: Callable[[Decided, int], Fit] | None,
+    fit_all: Callable[[float], Fit] | None,
 ) -> Outcome:
     """Try each learning rate, keep the best, and train on all rows if none is to be left out.
 
@@ -97,7 +88,7 @@ def try_out(
         trained: The parameters that are trained; each run begins with what they are now.
         fit: Trains on some rows, and measures the others, given a name for the run. It gives the
             same again if it is called again.
-        fit_all: Trains on all rows, until a step. None: some are left out.
+        fit_all: Trains on all rows, at a learning rate. None: some are left out.
     """
     initial = [one.detach().clone() for one in trained]
     trials: list[Trial] = []
@@ -120,7 +111,7 @@ def try_out(
     seconds = sum(trial.result.seconds for trial in trials if trial.result is not None)
     if fit_all is not None:
         _restore(trained, initial)
-        seconds += fit_all(*on_all_rows(best)).seconds
+        seconds += fit_all(best.settings.learning_rate).seconds
     elif best is not trials[-1]:
         result = run(best.settings, f"{trials.index(best) + 1}").result or result
     return Outcome(best.settings, replace(result, seconds=seconds), losses(trials))

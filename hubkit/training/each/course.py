@@ -63,7 +63,6 @@ class Course:
         attached: What the model carries.
         head: The initial weights of what is trained beside it.
         folder: For what the trainer may write.
-        until: The step to end after; default: when the settings say so.
     """
 
     def __init__(
@@ -73,7 +72,6 @@ class Course:
         attached: Attached,
         head: Mapping[str, Tensor],
         folder: Path,
-        until: int | None = None,
     ) -> None:
         slot.reset()
         self.slot = slot
@@ -96,7 +94,6 @@ class Course:
         self._trainer = make_trainer(
             *(start, self._learned.encoded, self._validation, settings, folder),
             weights=weights,
-            until=until,
         )
         self._trainer.remove_callback(ProgressCallback)
         self._chance = Chance(settings.seed)
@@ -112,11 +109,11 @@ class Course:
         in_epoch = -(-len(loader) // size)
         optimizer: Any = trainer.optimizer
         schedule: Any = trainer.create_scheduler(trainer.most_steps)
-        while state.global_step < trainer.until and not trainer.control.should_training_stop:
+        while state.global_step < trainer.most_steps and not trainer.control.should_training_stop:
             total, norm, rate = 0.0, 0.0, 0.0
             with self._chance.drawn():
                 batches = iter(loader)
-            going = min(in_epoch, trainer.until - state.global_step)
+            going = min(in_epoch, trainer.most_steps - state.global_step)
             for _ in range(going):
                 with self._chance.drawn():
                     step = list(islice(batches, size))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hubkit.models.attach import Attached
 from hubkit.training.check import Checked
-from hubkit.training.choosing.trials import Outcome, Trial, best_of, losses, on_all_rows
+from hubkit.training.choosing.trials import Outcome, Trial, best_of, losses
 from hubkit.training.each.course import Course, Slot
 from hubkit.training.each.mixed import Asked
 from hubkit.training.fit import Fit
@@ -85,8 +85,7 @@ class EachTraining:
                 for parameter, value in zip(self.slot.parameters, weights, strict=True):
                     parameter.copy_(value)
         else:
-            settings, until = on_all_rows(best)
-            self.course = self._course(checked.for_all(settings), until)
+            self.course = self._course(checked.for_all(best.settings.learning_rate))
             yield from self.course.steps()
             if (result := _result(self.course)) is None:
                 return
@@ -94,8 +93,8 @@ class EachTraining:
         result = replace(best.result, seconds=seconds)
         self.found = Outcome(best.settings, result, losses(trials), self.cut)
 
-    def _course(self, checked: Checked, until: int | None = None) -> Course:
-        course = self._make(start=replace(self.start, checked=checked), until=until)
+    def _course(self, checked: Checked) -> Course:
+        course = self._make(start=replace(self.start, checked=checked))
         self._share(course)
         return course
 

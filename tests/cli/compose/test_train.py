@@ -296,8 +296,8 @@ def test_steps_and_several_learning_rates_are_told_by_show(train: Run, run: Run)
     assert " learning_rate=0.01 " in shown
     assert "tried={'0.01': " in shown
     assert re.search(
-        r"2: the best on 12 rows that were held out, which the metrics are of; then all 60 were "
-        r"trained on for as many",
+        r"measured on 12 rows that were held out at first, after 2 steps; then all 60 were "
+        r"trained on",
         " ".join(shown.split()),
     )
     refused = train("--name", "film", "--validation", "none", *rates, status=1).stderr
