@@ -66,7 +66,7 @@ def test_another_failure_is_not_tried_again(catalog: Catalog) -> None:
     ("state", "error", "cure"),
     [
         ("53100", StorageError, "Free some space on the server"),
-        ("42501", StorageError, "Check what this user may do"),
+        ("42501", StorageError, "Check the rights of this user"),
         ("55P03", DatabaseError, "another process has been writing"),
     ],
 )

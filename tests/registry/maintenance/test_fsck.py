@@ -132,7 +132,10 @@ def test_what_lies_among_the_blobs_and_is_none_is_noted_and_left(
     assert named == ", ".join(sorted(map(str, strays)))
     strays.append(root / "zz")
     strays[-1].mkdir()
-    assert texts(check_registry(catalog)).count(" and 1 more. Nothing reads it") == 1
+    assert (
+        texts(check_registry(catalog)).count(" and 1 more. hubkit neither reads nor removes them.")
+        == 1
+    )
     assert all(path.exists() for path in strays)
 
 
@@ -183,7 +186,7 @@ def test_an_entry_that_is_filed_under_another_name_is_named(
     report = check_registry(catalog, full=True, repair=True)
     assert report.status == 2
     assert "Entry 1 is filed under 'other': expected 'one'" in texts(report)
-    assert "does not tell of" not in texts(report)  # as if it were of before there was a log
+    assert "lacks the publication" not in texts(report)  # as if it were of before there was a log
     rebuild(catalog)
     assert check_registry(catalog, full=True).findings == ()
 

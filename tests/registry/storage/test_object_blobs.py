@@ -208,7 +208,7 @@ def test_garbage_in_object_storage_goes_with_the_second_collection(
     s3.put_object(Bucket=BUCKET, Key=stranger, Body=b"not of hubkit")
     garbage = {*keys(s3)} - {*before, stranger}
     (finding,) = check_registry(catalog).findings
-    assert f"s3://{BUCKET}/{stranger}. Nothing reads it" in finding.text
+    assert f"s3://{BUCKET}/{stranger}. hubkit neither reads" in finding.text
     assert collect_garbage(catalog) == Collection()  # younger than the grace period
     first = collect_garbage(catalog, grace=timedelta(0))
     assert (first.condemned, first.removed) == (len(garbage), 0)

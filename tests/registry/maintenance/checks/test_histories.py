@@ -1,6 +1,6 @@
 """Histories that differ from the log are reported, and written again from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -16,6 +16,8 @@ from registry.errors import AlteredRowsError
 from registry.history.versions import commit_version, complete_commits
 from registry.maintenance.checks import histories
 from registry.maintenance.checks.histories import check_histories, describe
+from registry.maintenance.checks.trees import check_trees
+from registry.maintenance.findings import Finding
 from registry.maintenance.fsck import check_registry
 from registry.maintenance.gc import collect_garbage
 from registry.maintenance.rebuild import rebuild
@@ -105,6 +107,11 @@ def described(catalog: Catalog) -> dict[str, Any]:
         return describe(connection, connection.scalars(select(REPOSITORIES.c.folded)).all())
 
 
+def checked(catalog: Catalog, *, repair: bool) -> Iterator[Finding]:
+    yield from check_trees(catalog, repair)
+    yield from check_histories(catalog, repair)
+
+
 def forget(catalog: Catalog, folded: str) -> None:
     """Remove all rows of the history of a repository."""
     with catalog.database.write() as connection:
@@ -126,11 +133,11 @@ def test_rows_that_differ_from_the_log_are_found_and_written_again(
         with hub.database.write() as connection:
             assert connection.execute(text(statement)).rowcount, change
         changed = described(hub)
-        found = [*check_histories(hub, repair=False)]
+        found = [*checked(hub, repair=False)]
         assert {finding.about for finding in found} == {AlteredRowsError}, change
         assert told in "\n".join(finding.text for finding in found), change
         assert described(hub) == changed, change
-        mended = [*check_histories(hub, repair=True)]
+        mended = [*checked(hub, repair=True)]
         assert {finding.state for finding in mended} == {"repaired"}, change
         assert described(hub) == before, change
     assert check_registry(hub, full=True).findings == ()
