@@ -21,6 +21,7 @@ from registry.errors import (
     OutdatedDatabaseError,
     RegistryNotFoundError,
 )
+from registry.home import find_catalog
 from registry.log.entry import Entry
 from registry.log.log import Log
 from registry.maintenance import rebuild as rebuild_module
@@ -28,6 +29,7 @@ from registry.maintenance.fsck import check_registry
 from registry.maintenance.rebuild import Rebuilt, rebuild
 from registry.tables.models import REPOSITORIES
 from tests.registry.maintenance.conftest import GONE, ONE, TWO, filled, make_busy
+from tests.support.power import PowerCut
 from tests.support.remembered import Remembered
 from tests.support.rows import Rows, rows_of, without_ids
 from tests.support.sweeps import on_one_each
@@ -440,3 +442,33 @@ def test_tables_that_are_made_anew_are_those_that_writers_go_on_in(
 
 def url_of(catalog: Catalog) -> str:
     return catalog.database.backend.engine.url.set(drivername="postgresql").render_as_string(False)
+
+
+@pytest.mark.sqlite
+def test_a_rebuild_that_was_killed_is_done_again(busy: Catalog, tmp_path: Path) -> None:
+    before = rows_of(busy)
+    lose(busy)
+    cut = PowerCut(busy.home, tmp_path / "images", slice(0, None, 9))
+    with cut.watching():
+        rebuild(busy)
+    assert len(cut.taken) > 3
+    for image in cut.taken:
+        again = rebuild_of(image)
+        try:
+            after = rows_of(again)
+            told = {row for row in after["log"] if row[3] == "rebuild"}
+            assert after["log"] - told == {row for row in before["log"] if row[3] != "rebuild"}
+            then, now = without_ids(before), without_ids(after)
+            for table in before.keys() - {"log", "log_head"}:
+                assert now[table] == then[table], (image, table)
+            assert check_registry(again, full=True).status == 0, image
+        finally:
+            again.close()
+
+
+def rebuild_of(home: Path) -> Catalog:
+    """The registry in a folder, after another try, in a process that knows nothing of the first."""
+    catalog = find_catalog(home)
+    done = rebuild(catalog)
+    assert done.problems == ()
+    return catalog
