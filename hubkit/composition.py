@@ -2,8 +2,8 @@
 
 The leaves are loaded adapters where a composition is to be attached to a model
 (``hubkit.adapters.tree.Leaf``), and references (:class:`registry.AdapterRef`) where it is only
-named. What is written here is true of both, so a part is any object; whoever needs loaded adapters
-asks for them by ``Tree.of``, whoever needs names by :func:`leaves`.
+named. What is written here is true of both, so a part is any object. ``Tree.of`` expects loaded
+adapters; :func:`leaves` gives either kind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from registry.errors import CompositionError
 from registry.refs import AdapterRef
 
 MAX_DEPTH = 8
-"""How deep compositions may nest."""
+"""The depth to which compositions may nest."""
 
 _NAME = re.compile(r"[^\s(),*=]+")
 
@@ -218,7 +218,7 @@ def depth(composition: object) -> int:
 
 
 def _key(part: object) -> Hashable:
-    """What is equal for equal parts: loaded adapters have no equality but their identity."""
+    """A key that is equal for equal parts: loaded adapters are only equal to themselves."""
     if isinstance(part, Composition):
         others = (getattr(part, name, None) for name in ("weights", "rows", "names"))
         return type(part), *others, *map(_key, part.parts)

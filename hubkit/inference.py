@@ -58,7 +58,7 @@ class AdaptedModel:
         composition: What is attached; None where PEFT runs the adapter.
         labels: Label names; the position is the label id.
         task: Its task type.
-        plan: What the outputs of its head mean.
+        plan: The meaning of the outputs of its head.
         text: How texts are cut.
         base_digest: Which base model is at hand: a digest of all that it is compared by.
     """
@@ -165,7 +165,7 @@ class AdaptedModel:
         Args:
             rows: As the task type reads them.
             batch_size: Rows at a time.
-            options: How the task type is to answer; default: as it does by itself.
+            options: Options of the task type's answers; default: its own.
 
         Raises:
             DataError: ``batch_size`` is less than one.
@@ -177,7 +177,7 @@ class AdaptedModel:
         """The mean weight that a fusion gives to each adapter, over the tokens of ``texts``.
 
         Raises:
-            CompositionError: The adapter is no fusion, or a decoder writes what it attends over.
+            CompositionError: The adapter is not a fusion, or a decoder writes what it attends over.
         """
         fusion = self.composition
         if not isinstance(fusion, Fusion):
@@ -195,7 +195,7 @@ class AdaptedModel:
         return mean_attention(self.model, fusion, read)
 
     def explain(self, text: Any, *, pieces: bool = False) -> TokenAttention:
-        """Which adapter of a fusion each word of a text listens to, layer by layer.
+        """Which adapter of a fusion each word of a text attends to, layer by layer.
 
         A stack that holds a fusion is explained for that fusion. In an encoder-decoder model, the
         words of the source listen in the encoder. Where a row is read in pieces, such as windows or
@@ -207,9 +207,9 @@ class AdaptedModel:
                 tokens give.
 
         Raises:
-            CompositionError: The adapter is no fusion, and no stack that holds one; or it reads no
+            CompositionError: It is neither a fusion nor a stack that holds one; or it reads no
                 text.
-            DataError: ``text`` is no row of its task type.
+            DataError: ``text`` is not a row of its task type.
         """
         fusion = fusion_in(self.composition)
         if fusion is None:
@@ -346,7 +346,7 @@ def load(
 
 @dataclass(frozen=True)
 class _Request:
-    """What is to be loaded, and the base model that was asked for."""
+    """A version to load, and the base model that was asked for."""
 
     catalog: Catalog
     version: Version
@@ -393,7 +393,7 @@ def _through_peft(request: _Request) -> AdaptedModel:
     if HeadPlan.of(request.manifest).outputs is None and not _base_has_head(request):
         raise _no_head(
             request,
-            f"Its method, {request.manifest.method.type}, is none that hubkit attaches: load its "
+            f"hubkit does not attach its method, {request.manifest.method.type}: load its "
             "folder into a model of your own with peft.PeftModel.from_pretrained.",
         )
     return _with_peft(request, _load_base(request))
@@ -409,12 +409,12 @@ def _with_peft(request: _Request, base: _Base) -> AdaptedModel:
 
 
 def _note_missing_below(request: _Request) -> None:
-    """Tell that an adapter runs without the one that it was trained over."""
+    """Warn that an adapter runs without the one that it was trained over."""
     training = request.manifest.training
     below: Any = None if training is None else training.arguments.get(OVER)
     if below is not None:
         logger.warning(
-            "%s was trained over %s, and runs without it here: its answers are other ones than in "
+            "%s was trained over %s, and runs without it here: its answers differ from those in "
             "training. Stack the two.",
             request.version.ref,
             below["ref"],
@@ -447,7 +447,7 @@ class _Base:
         described: What it is, without the head.
         processor: The base model's own: its tokenizer, or its image processor.
         task: What the head is for.
-        plan: What the outputs of the head mean.
+        plan: The meaning of the outputs of the head.
         text: How texts are cut.
     """
 

@@ -32,7 +32,7 @@ def parse(text: str) -> Composition | AdapterRef:
 
     Raises:
         CompositionError: Bad syntax, with the place; or a composition that makes no sense.
-        InvalidNameError: A leaf is no adapter reference.
+        InvalidNameError: A leaf is not an adapter reference.
     """
     if not isinstance(text, str):
         raise CompositionError(f"A composition is read from text, not from {text!r}.")
@@ -51,7 +51,7 @@ class _Parser:
 
     @property
     def next(self) -> str | None:
-        """The token at hand; None at the end."""
+        """The current token; None at the end."""
         return self._tokens[self._position] if self._position < len(self._tokens) else None
 
     def fail(self, reason: str) -> None:

@@ -44,10 +44,10 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> bytes:
 def confusion_matrix(
     labels: Sequence[str], expected: Sequence[int], predicted: Sequence[int]
 ) -> bytes:
-    """How many rows of each label are taken for each label.
+    """A picture of how many rows of each label are predicted as each label.
 
     Args:
-        labels: What the ids stand for; a row and a column each, in this order.
+        labels: The names of the ids; each has a row and a column, in this order.
         expected: The id of the right label, for each row of the data.
         predicted: The id that was predicted, for each row of the data.
     """
@@ -96,7 +96,7 @@ def attention_heat_map(attention: Mapping[str, Mapping[str, float]], title: str)
     Args:
         attention: By site, such as its layer and place, then by adapter. An adapter that is absent
             at a site is left out there.
-        title: What to write above.
+        title: The text above.
     """
     adapters = list(dict.fromkeys(name for row in attention.values() for name in row))
     weights = [[row.get(name, float("nan")) for name in adapters] for row in attention.values()]
@@ -113,10 +113,10 @@ def token_heat_map(
     """The weight that each token of a text gives to each adapter of a fusion.
 
     Args:
-        tokens: A row each, in this order.
+        tokens: One row for each, in this order.
         adapters: A column each.
         weights: By token, then by adapter.
-        title: What to write above.
+        title: The text above.
         unit: What a row is, such as a word.
     """
     return _heat_map(tokens, adapters, weights, title, unit, "attention")
@@ -130,7 +130,7 @@ def _heat_map(
     unit: str,
     meaning: str,
 ) -> bytes:
-    # A picture of a long text would be too large for anything to show it.
+    # A picture of a long text would be too large to show.
     size = (2.5 + 1.3 * len(columns), min(500.0, 1.6 + 0.4 * len(rows)))
     figure = _figure(*size)
     axes = figure.subplots()

@@ -24,11 +24,11 @@ T = TypeVar("T")
 _MEETING_PLACE = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _OTHER_WAYS = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_MEGATRON_LM")
 _LONG = timedelta(days=7)
-"""How long the others wait while the first one measures and publishes."""
+"""The time that the others wait while the first one measures and publishes."""
 
 
 def count() -> int:
-    """How many processes there are; 1 where no launcher started this one."""
+    """The number of processes; 1 if no launcher started this one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -43,7 +43,7 @@ def is_first() -> bool:
 
 
 def join() -> None:
-    """Meet the other processes, where there are any.
+    """Join the other processes, if there are any.
 
     Raises:
         TrainingError: What starts the processes does not say where they meet, or wants the model
@@ -101,7 +101,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def wait_for_all() -> None:
-    """Go on when each process has come here."""
+    """Wait until each process has come here."""
     if count() > 1:
         from torch.distributed import barrier
 
@@ -111,9 +111,9 @@ def wait_for_all() -> None:
 def sum_gradients(parameters: Iterable[Parameter]) -> None:
     """Give each parameter the sum of its gradients in all processes.
 
-    One that has a gradient in none stays without. What is trained of a frozen model is small, so
-    that one message at the end of a step takes the place of ``DistributedDataParallel``, which
-    asks that each parameter takes part in each batch, and each process in each step.
+    A parameter without a gradient in any process stays without. The trained part of a frozen model
+    is small, so one message at the end of a step is enough. ``DistributedDataParallel`` would
+    require each parameter to take part in each batch, and each process in each step.
     """
     import torch
     from torch.distributed import all_reduce
@@ -134,7 +134,7 @@ def sum_gradients(parameters: Iterable[Parameter]) -> None:
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """Let the first process print, and of those that fail the first to fail.
+    """Let only the first process print, and of failing processes only the first to fail.
 
     The block of every other one that fails ends in ``SystemExit``, without a word.
     """

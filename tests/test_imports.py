@@ -71,8 +71,8 @@ HUBKIT_ROOMS = {
         "tasks",
     ],
     "training": [
-        *("adapters", "bases", "composing", "composition", "inference", "measuring", "methods"),
-        *("models", "nn", "plots", "processes", "reports", "tasks"),
+        *("adapters", "bases", "composing", "composition", "methods", "models", "nn", "plots"),
+        *("processes", "reports", "tasks"),
     ],
     "comparing": [
         *("adapters", "bases", "composing", "composition", "measuring", "models"),

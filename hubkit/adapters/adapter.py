@@ -29,7 +29,7 @@ NAME_THE_BASE = (
     "Name it when the folder is loaded: "
     'Adapter.load(FOLDER, base=registry.BaseModelInfo(id="NAME")).'
 )
-"""What to do where nothing says which base model an adapter belongs to."""
+"""The advice if nothing says which base model an adapter belongs to."""
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -39,7 +39,7 @@ class Adapter:
     """One trained adapter.
 
     Attributes:
-        name: What it is called in messages, tables and files.
+        name: Its name in messages, tables and files.
         method: Its method and sizes.
         model_type: The architecture it fits, as ``config.json`` spells it (``bert``); None if its
             folder does not say.
@@ -94,7 +94,7 @@ class Adapter:
         Args:
             folder: A PEFT or an AdapterHub folder, with or without ``hubkit.json``.
                 ``hubkit.load_composition`` loads what is published.
-            name: What to call it; default: the name in the files, or that of a PEFT folder.
+            name: Its name; default: the name in the files, or that of a PEFT folder.
             base: The base model, where that is known; default: what ``hubkit.json`` says.
             with_head: Whether to read the head of the folder, too.
 
@@ -170,14 +170,14 @@ def folder_of(source: str | Place, kind: str) -> Place:
         kind: What is to be in it, for the message: ``adapter`` or ``fusion``.
 
     Raises:
-        AdapterError: It is none.
+        AdapterError: It is not the path of a folder.
     """
     if not isinstance(source, str | Place):
         raise AdapterError(f"The folder of the {kind} is a path, not {source!r}.")
     folder = Path(source) if isinstance(source, str) else source
     if not folder.is_dir():
         raise AdapterError(
-            f"{source} is no folder. A published {kind} is loaded by its name with "
+            f"{source} is not a folder. A published {kind} is loaded by its name with "
             "hubkit.load_composition(NAME)."
         )
     return folder

@@ -38,11 +38,11 @@ def average(mix: Mix, name: str = "average", *, align: bool = False) -> Adapter:
 
     Args:
         mix: Adapters with a weight each; without weights, all count the same.
-        name: What to call the adapter.
+        name: The name of the adapter.
         align: Whether to order the units first.
 
     Raises:
-        CompositionError: A part is no adapter, or an invertible one; or they differ in method,
+        CompositionError: A part is not an adapter, or is invertible; or they differ in method,
             activation, scaling, layers or width.
         BaseModelMismatchError: The parts belong to different base models.
 
@@ -165,7 +165,7 @@ def _narrowed(site: Site, delta: Delta, method: LoRA, rank: int) -> Delta:
 
 
 def _factors(delta: Delta, rank: int) -> tuple[Tensor, Tensor]:
-    """``D`` and ``U`` of that rank, whose product is nearest to that of ``delta``."""
+    """The ``D`` and ``U`` of that rank with the product nearest to that of ``delta``."""
     up, down = delta.up.detach().double(), delta.down.detach().double()
     left, inner_left = torch.linalg.qr(up)
     right, inner_right = torch.linalg.qr(down.T)

@@ -29,8 +29,8 @@ class Fusion(Trained):
     """AdapterFusion over adapters, stacks or other fusions.
 
     Attributes:
-        name: What it is called in messages, tables and files.
-        parts: What it fuses, in order.
+        name: Its name in messages, tables and files.
+        parts: Its parts, in order.
         layers: Its fusion layer at each site where a part has a delta; several sites have the same
             one where it is :attr:`shared`.
         kept: By site, the numbers of the parts that it still attends to after :meth:`prune`; all
@@ -129,8 +129,8 @@ class Fusion(Trained):
 
         Args:
             folder: Where it is.
-            adapters: What it fuses, in the folder's order.
-            name: What to call it; default: the name in the file.
+            adapters: Its parts, in the folder's order.
+            name: Its name; default: the name in the file.
             with_head: Whether to read the head of the folder, too.
 
         Raises:
@@ -275,7 +275,7 @@ class Fusion(Trained):
 
 
 def _names(tree: Tree) -> list[str]:
-    """What the folder of a fusion calls its parts: each by its last adapter."""
+    """The names of the parts in the folder of a fusion: each by its last adapter."""
     return names_of([part.adapters[-1] for part in tree.parts])
 
 
@@ -299,7 +299,7 @@ def _tensors(layer: FusionLayer) -> dict[str, Tensor]:
 
 
 def _shared_by(site: Site, shape: DeltaShape) -> Hashable:
-    """What the sites have in common that share one attention: all but the number of the layer."""
+    """The site without the number of its layer; sites that agree in it share one attention."""
     return without_number(site), shape.inputs, shape.outputs
 
 

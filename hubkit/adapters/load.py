@@ -69,7 +69,7 @@ def load_published(
 
     Args:
         catalog: The registry.
-        version: What to load.
+        version: The version to load.
         manifest: Its manifest, if the caller has it; default: it is read.
 
     Raises:
@@ -111,7 +111,7 @@ def require_labels(owner: str, head: Head | None, manifest: Manifest) -> None:
 
 
 def _read(folder: Copy, version: Version, manifest: Manifest, parts: list[Published]) -> Attachable:
-    """What a version computes."""
+    """The composition of a version."""
     name, with_head = str(version.ref.repository), not is_kept_only(folder)
     inner = [part.composition for part in parts]
     if manifest.method.type == "head":

@@ -43,8 +43,8 @@ class LearnedMix(Trained):
     for each output (ScaLearn); and each of them :attr:`shared` by all layers (with ``++``).
 
     Attributes:
-        name: What it is called in messages.
-        parts: What it mixes, in order.
+        name: Its name in messages.
+        parts: Its parts, in order.
         weights: Its weights at each site, for the parts that have a delta there; several sites
             have the same where they are shared.
         head: The head it was trained with; None if it has none.
@@ -81,11 +81,11 @@ class LearnedMix(Trained):
         """Equal weights, to be trained.
 
         Args:
-            mix: What to mix.
-            name: What to call it.
+            mix: The mix.
+            name: Its name.
             vectors: Whether to learn a weight for each output of a part, not one number.
             shared: Whether to learn one set of weights for all layers of the base model.
-            total: What the weights of a site add up to at first. The paper starts around 2.
+            total: The sum of the weights of a site at the start. The paper starts around 2.
             dropout: The probability that a weight is dropped in a pass of training. The paper has
                 0.3, and 0 for shared numbers.
 
@@ -131,8 +131,8 @@ class LearnedMix(Trained):
 
         Args:
             folder: Where it is.
-            parts: What it mixes, in its order.
-            name: What to call it.
+            parts: Its parts, in its order.
+            name: Its name.
             with_head: Whether to read the head of the folder, too.
 
         Raises:
@@ -210,7 +210,7 @@ def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
 
     Args:
         mix: Of adapters, with fixed or learned weights.
-        name: What to call the adapter.
+        name: The name of the adapter.
 
     Raises:
         CompositionError: The parts are no adapters, or add up to none: bottlenecks of different

@@ -84,7 +84,7 @@ def manifest_of(
 
     Args:
         composition: What the manifest is to describe.
-        parents: What a fusion is made of, pinned by digest, in its order.
+        parents: The parts of a fusion, pinned by digest, in its order.
         found: The base model that it was trained in, for what its adapters do not say of theirs.
         facts: Other fields, such as ``task``, ``metrics`` and ``training``.
 

@@ -26,8 +26,8 @@ class Trained(ABC):
     """A composition with weights of its own: a fusion, or a mix whose weights are learned.
 
     Attributes:
-        name: What it is called in messages, tables and files.
-        parts: What it combines, in order.
+        name: Its name in messages, tables and files.
+        parts: Its parts, in order.
         head: The head it was trained with; None if it has none.
     """
 
@@ -67,12 +67,12 @@ class Trained(ABC):
 
     @cached_property
     def tree(self) -> Tree:
-        """What it is made of."""
+        """Its parts."""
         return Tree(self, tuple(Tree.of(part) for part in self.parts))
 
 
 Leaf = Adapter | Trained
-"""What stands for itself in a composition: it has a name, weights, and maybe a head."""
+"""A part of a composition with a name, weights, and maybe a head."""
 
 Attachable = Leaf | Composition
 """What can be attached to a model: loaded adapters, or how they combine."""
@@ -83,7 +83,7 @@ class Tree:
     """A composition with the adapters and the sites of all its parts.
 
     Attributes:
-        value: What is composed.
+        value: The composition.
         parts: The trees of its parts, in order; none for an adapter.
     """
 
@@ -134,7 +134,7 @@ class Tree:
 
     @cached_property
     def row_choice(self) -> Batch | Parallel | None:
-        """What in it chooses by rows; there is one at most."""
+        """The part that chooses by rows; there is at most one."""
         values = (one.value for one in self.inside())
         return next((one for one in values if isinstance(one, Batch | Parallel)), None)
 
@@ -167,7 +167,7 @@ class Tree:
 
 
 def names_of(parts: Sequence[object]) -> list[str]:
-    """What the parts of a fusion or a mix are called: by themselves, or with a number if alike."""
+    """The names of the parts of a fusion or a mix, with a number if two are alike."""
     names: list[str] = []
     for part in parts:
         name, number = str(part), 1

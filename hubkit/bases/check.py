@@ -1,4 +1,4 @@
-"""Hold a loaded base model to the one that a version belongs to."""
+"""Compare a loaded base model with the one that a version belongs to."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def require_known_model(
 
     Args:
         home: The registry's folder.
-        version: What is to be attached.
+        version: The version to attach.
         manifest: Its manifest.
         model: The base model at hand, before anything is attached.
         processor: Its tokenizer or image processor.
-        base: What the base model at hand is called, for messages.
-        own: Parameters that are no part of the base model, by name: those that started at random,
+        base: The name of this base model, for messages.
+        own: Parameters that are not part of the base model, by name: those that started at random,
             and those of the version's head.
-        allow_mismatch: Go on with another base model, and note it.
+        allow_mismatch: Use another base model anyway, and note it.
 
     Returns:
         What the base model at hand is.
 
     Raises:
         OtherBaseError: It belongs to another one.
-        StorageError: What has to be noted cannot be written.
+        StorageError: The note cannot be written.
     """
     expected = expected_base(manifest, known_bases(home, version))
     found = describe(model, processor, like=expected, own=own)

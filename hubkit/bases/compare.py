@@ -14,7 +14,7 @@ _SET_IN_TRAINING = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
 """Ids that the base model may leave open; Trainer then writes the tokenizer's."""
 
 _OF_CHANCE = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p")
-"""What counts only where whoever asks for a text wants it drawn by chance."""
+"""Settings that count only if a text is drawn by chance."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -23,7 +23,7 @@ class Comparison:
     """What two descriptions of base models say of each other.
 
     Attributes:
-        differences: What tells them apart, such as ``the weights (expected 1234, found abcd)``.
+        differences: The differences, such as ``the weights (expected 1234, found abcd)``.
         notes: What differs and makes no difference to which base model it is, as sentences.
         unknown: What one of them does not record: among ``weights``, ``configuration`` and
             ``tokenizer``.
@@ -40,7 +40,7 @@ class Comparison:
 
 
 def identity(base: BaseModelInfo) -> str:
-    """What a base model is, as one digest: all that it is compared by."""
+    """One digest over all that a base model is compared by."""
     later = {"settings": base.tokenizer_settings, "generation": base.generation}
     return canonical_digest(
         {
@@ -103,7 +103,8 @@ def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
         if expected.parts[path] != found.parts[path]
     ]
     if changed and "float16" in (expected.dtype, found.dtype) and expected.dtype != found.dtype:
-        # Rounding to float16 and then to bfloat16 gives other weights than rounding to bfloat16.
+        # Rounding to float16 first and then to bfloat16 gives other weights than rounding to
+        # bfloat16 at once.
         notes.append(f"Not compared in float16: the weights of {', '.join(changed)}.")
     else:
         differences.extend(f"the weights of the {path}" for path in changed)
@@ -111,7 +112,7 @@ def compare(expected: BaseModelInfo, found: BaseModelInfo) -> Comparison:
 
 
 def _processor(base: BaseModelInfo) -> str:
-    """What turns rows into numbers for a base model."""
+    """The name of what turns rows into numbers: a tokenizer or an image processor."""
     return "image processor" if "num_channels" in (base.config or {}) else "tokenizer"
 
 
@@ -123,7 +124,7 @@ RECORDED_WITH = {
     "tokenizer_settings": ("tokenizer_settings",),
     "generation": ("generation",),
 }
-"""What is taken from another description, by the field that one lacks."""
+"""The fields that are taken together from another description, by the field that is missing."""
 NAMES = {
     "fingerprint": "weights",
     "config_digest": "configuration",
@@ -131,7 +132,7 @@ NAMES = {
     "tokenizer_settings": "settings of the tokenizer",
     "generation": "generation configuration",
 }
-"""What people call these fields."""
+"""The names of these fields in messages."""
 
 
 def lacking(base: BaseModelInfo, other: BaseModelInfo) -> list[str]:
@@ -227,7 +228,7 @@ def other_base(
         adapter: Which adapter.
         expected: The base model that it belongs to.
         found: The one at hand.
-        comparison: What tells them apart.
+        comparison: The differences.
         since: How the adapter came to belong to it.
     """
     return OtherBaseError(

@@ -42,8 +42,8 @@ _KINDS_THAT_DO_NOT_COUNT = re.compile(
 )
 _READ_NO_MORE = {"position_embedding_type", "global_attn_every_n_layers", "hidden_activation"}
 _IN_ROPE_PARAMETERS = {"rope_theta", "rope_scaling", "partial_rotary_factor", "rotary_pct"}
-"""What earlier versions of transformers wrote, and today's reads from elsewhere, if at all: it
-does not count where the class of the configuration does not have it."""
+"""Fields of earlier versions of transformers. They count only if today's class of the configuration
+has them."""
 
 
 def settings_of(config: PreTrainedConfig) -> dict[str, JsonValue]:
@@ -59,7 +59,7 @@ _GENERATION_DOES_NOT_COUNT = re.compile(
     # Versions, and how the same tokens are computed and returned.
     r"^_|^transformers_version$|cache|compile|^output_|^return_dict|low_memory|prefill_chunk_size"
     r"|continuous_batching|^is_assistant$|assistant_|^num_assistant"
-    # What hubkit sets itself, or whoever asks.
+    # What hubkit or the caller sets.
     r"|^(max_length|max_new_tokens|pad_token_id|bos_token_id|do_sample)$"
     r"|^num_return_sequences$"
 )

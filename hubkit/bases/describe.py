@@ -41,7 +41,7 @@ def describe(
             loaded from.
         like: A base model to compare it with: then its weights are rounded to other dtypes only
             if that is what tells the two apart.
-        own: Parameters that are no part of the base model, by name: those that started at random,
+        own: Parameters that are not part of the base model, by name: those that started at random,
             and those of an adapter's head. What `like` names among its parts is described all the
             same.
     """

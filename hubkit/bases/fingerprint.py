@@ -66,7 +66,7 @@ def fingerprints(model: PreTrainedModel, dtypes: tuple[torch.dtype | None, ...])
 
 
 def dtype_name(model: PreTrainedModel) -> str:
-    """What the backbone's weights are in, such as ``float32``; several are joined with ``+``."""
+    """The dtype of the backbone's weights, such as ``float32``; several are joined with ``+``."""
     dtypes = {p.dtype for p in backbone(model).parameters() if p.is_floating_point()}
     return "+".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes)) or "none"
 

@@ -3,9 +3,9 @@
 An adapter of another library does not say which weights its base model had, and one of an earlier
 hubkit does not say which configuration and tokenizer. What a manifest does not record is taken from
 the first base model that fits, and noted in the registry's folder. From then on another one is an
-error, as it is for adapters that record everything. So is noted who was told to go on with another
-base model. A backup has these notes, as without them the next base model would be taken for the
-right one. A bundle does not have them, as they tell of this registry.
+error, as it is for adapters that record everything. A base model that the user allowed is noted,
+too. A backup has these notes: without them, the next base model would be taken for the right one. A
+bundle does not have them, as they belong to this registry.
 
     known-bases/MANIFEST-DIGEST.json
         {"first": FINGERPRINT|null, "allowed": [DIGEST, ...], "base": BASE-MODEL|null}
@@ -96,10 +96,10 @@ def require_known_base(
 
     Args:
         home: The registry's folder.
-        version: What is to be attached.
+        version: The version to attach.
         manifest: Its manifest.
         found: The base model at hand.
-        base: What the base model at hand is called, for messages.
+        base: The name of this base model, for messages.
         allow_mismatch: Go on with another base model, and note it; it is not asked again.
 
     Returns:
@@ -108,7 +108,7 @@ def require_known_base(
 
     Raises:
         OtherBaseError: It belongs to another one.
-        StorageError: What has to be noted cannot be written.
+        StorageError: The note cannot be written.
     """
     found = found.model_copy(update={"id": base})
     known = known_bases(home, version)
@@ -145,7 +145,7 @@ def _note_what_is_new(
     expected: BaseModelInfo,
     found: BaseModelInfo,
 ) -> None:
-    """Note what nobody knew of a version's base model, and tell what could not be checked."""
+    """Note what was not known of a version's base model, and warn of what was not checked."""
     new = lacking(expected, found)
     if not new:
         return

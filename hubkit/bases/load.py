@@ -127,7 +127,7 @@ def load_for_head(
             raise
         model, new = _load(base, auto_class, **settings)
         logger.warning(
-            "The revision %s of the base model %s cannot be had: its main branch is taken.",
+            "The revision %s of the base model %s is not available: its main branch is used.",
             revision,
             base,
         )
@@ -175,8 +175,8 @@ def _in_backbone(model: PreTrainedModel, names: frozenset[str]) -> set[str]:
 def load_tokenizer(base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:
     """Load the tokenizer that belongs to a base model, and let it cut where ``model`` ends.
 
-    It tells what fills up the rows of a batch, wherever the model can be told: without that, what a
-    model says of a text would depend on the texts beside it.
+    The model's configuration gets the padding token. Otherwise, the answer to a text would depend
+    on the other texts of its batch.
 
     Raises:
         BaseModelNotFoundError: It is not there, cannot be read, or knows no word.

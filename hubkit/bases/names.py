@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 _SAYS_NOTHING = {"model", "base", "base_model", "checkpoint", "final", "best"}
-"""What folders of models are called that lie in one with a better name."""
+"""Names of folders of models that say less than the name of the folder above."""
 
 
 def short_name(base: str) -> str:
-    """What a table has room for: the last part of an id or a path, or two if one says nothing."""
+    """A name for a table: the last part of an id or a path, or two if one says nothing."""
     *_, folder, last = "", *base.rstrip("/").split("/")
     return f"{folder}/{last}" if folder and last in _SAYS_NOTHING else last or base
 

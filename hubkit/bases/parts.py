@@ -16,7 +16,7 @@ def parts_of(names: Collection[str], backbone: str) -> tuple[str, ...]:
 
     Args:
         names: Of parameters in a model, such as ``bert.pooler.dense.weight``.
-        backbone: What the model calls its backbone, such as ``bert``.
+        backbone: The name of the backbone in the model, such as ``bert``.
     """
     inside = f"{backbone}." if backbone else ""
     paths = (name.removeprefix(inside).partition(".")[0] for name in names)

@@ -47,7 +47,7 @@ class Pooling(nn.Module):
     """A text's vector from those of its tokens; it has no weights.
 
     Args:
-        kind: How.
+        kind: The way of pooling.
         normalize: Whether the result gets the length 1.
     """
 
@@ -132,7 +132,7 @@ def _read(base: str, name: str) -> Any:
     try:
         path = cached_file(base, name, _raise_exceptions_for_missing_entries=False)
     except OSError:
-        logger.warning("Whether %s has a file %s could not be asked: taken as no.", base, name)
+        logger.warning("Could not ask whether %s has a file %s: assumed that not.", base, name)
         return None
     if path is None:
         return None

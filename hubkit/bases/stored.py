@@ -1,7 +1,7 @@
-"""What a base model on disk is, with all its digests. Loads no torch when nothing changed.
+"""A base model on disk, described with all its digests. Loads no torch if nothing changed.
 
-The stock loader reads the tensors, so sharding, file format and head class make no difference; what
-they amount to is kept in the registry's cache for as long as the very same files are there.
+The stock loader reads the tensors, so sharding, file format and head class make no difference. The
+description is kept in the registry's cache as long as exactly the same files are there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _READ = (
     *("added_tokens.json", "preprocessor_config.json", "processor_config.json"),
 )
 _FORM = "3"
-"""Counts what is kept of a base model: another one than before is not read."""
+"""The version of this cache's format; files of another version are not read."""
 # A file written again within one tick of the clock has the same time stamps.
 _TICK = 20_000_000
 
@@ -85,7 +85,7 @@ def labels_in(folder: Path) -> tuple[str, ...]:
     """The labels of a base model's own head, by label id; empty where nothing names them."""
     try:
         given = json.loads((folder / "config.json").read_bytes()).get("id2label")
-    except (OSError, ValueError, AttributeError):  # told by what loads the base model
+    except (OSError, ValueError, AttributeError):  # the loader of the base model reports it
         return ()
     if not isinstance(given, dict):
         return ()

@@ -1,4 +1,4 @@
-"""What a tokenizer does, as a digest."""
+"""A digest of what a tokenizer does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MARKS = "#\u2581\u0120\u010a "
 def described_processor(
     processor: PreTrainedTokenizerBase | BaseImageProcessor,
 ) -> dict[str, Any]:
-    """What a manifest says of a base model's tokenizer, or image processor, by its fields."""
+    """The fields of a manifest about a base model's tokenizer or image processor."""
     if not isinstance(processor, PreTrainedTokenizerBase):
         return {"tokenizer_digest": image_processor_digest(processor)}
     return {
@@ -49,11 +49,10 @@ def described_processor(
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 (64 hex digits) over what a tokenizer makes of text.
 
-    It covers the vocabulary with its ids, merges and scores; and the ids that the tokenizer gives
-    to texts made to show how it normalises and cuts text, and which special tokens it adds. Two
-    ways to write down the same tokenizer therefore have one digest. What is decided anew for each
-    call does not count: padding, truncation and their sides, the length of the model, and which
-    token pads.
+    It covers the vocabulary with its ids, merges and scores, and the ids that the tokenizer gives
+    to certain texts: these show how it normalises and cuts text, and which special tokens it adds.
+    So two ways to write down the same tokenizer have one digest. Settings of each call do not
+    count: padding, truncation and their sides, the length of the model, and the padding token.
     """
     digest = hashlib.sha256()
     vocabulary = tokenizer.get_vocab()
@@ -72,7 +71,7 @@ def tokenizer_settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, JsonValu
 
     No set of texts shows all of them: how long a word may be, what an unknown character becomes,
     where a token ends in the text. Those of a tokenizer that is written in Python are what it is
-    made with. A text of more than 64 characters, and what is nested, is told by its digest. They
+    made with. A text of more than 64 characters, and what is nested, is given by its digest. They
     are equal for the files that transformers 4.57 and 5 write of one checkpoint; what the ids of
     texts show is left to :func:`tokenizer_digest`, as it is written down in several ways.
     """
@@ -138,7 +137,7 @@ def _plain(value: object) -> JsonValue:
 
 
 def image_processor_digest(processor: BaseImageProcessor) -> str:
-    """SHA-256 (64 hex digits) over what an image processor is told to do."""
+    """SHA-256 (64 hex digits) over the settings of an image processor."""
     told = json.loads(processor.to_json_string())
     names = {"image_processor_type", "processor_class", "feature_extractor_type", "device"}
     digest = hashlib.sha256()

@@ -1,7 +1,7 @@
-"""The command line: a file a command, each of which parses, makes one library call, and prints.
+"""The command line: one file for each command, which parses, makes one library call, and prints.
 
-A command's file is imported when it is asked for, and what it runs inside its body, so that a
-command does not wait for what only others need.
+A command's file is imported when the command runs. Heavy modules are imported in its body, so no
+command waits for modules that only others need.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hubkit.cli.output import one_line
 from hubkit.processes import one_voice
 from registry.errors import HubkitError, InvalidNameError, did_you_mean
 
-# What a command imports stays: to look for garbage in it every 700 objects, and once more when the
-# process ends, takes a quarter of the time of `hubkit list`.
+# Modules are never garbage: scanning them every 700 objects and at exit took a quarter of the time
+# of `hubkit list`.
 gc.set_threshold(50_000)
 atexit.register(gc.freeze)
 
@@ -93,7 +93,7 @@ class _Hubkit(click.Group):
                 formatter.write_dl([(name, self._sentence(ctx, name)) for name in names])
 
     def _sentence(self, ctx: click.Context, name: str) -> str:
-        """What a command does: the whole first line of its help, not cut as click does."""
+        """The whole first line of a command's help; click would cut it."""
         command = self.get_command(ctx, name)
         return ((command and command.help) or "").partition("\n\n")[0]
 
@@ -105,9 +105,9 @@ class _Hubkit(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        # Of each connection that breaks and is gone on with; one that stays broken is an error.
+        # Notes of connections that break and are resumed; one that stays broken is an error.
         logging.getLogger("huggingface_hub.file_download").setLevel(logging.ERROR)
-        # Of a commit that is there already, where only the tag was missing.
+        # Notes of a commit that is there already, if only the tag was missing.
         logging.getLogger("huggingface_hub.hf_api").setLevel(logging.ERROR)
         notes = logging.getLogger("hubkit")
         notes.addHandler(handler := _Notes(logging.WARNING))
@@ -129,7 +129,7 @@ class _Hubkit(click.Group):
             raise kind(with_cure(str(error), error, ran)) from error
         except KeyboardInterrupt as error:
             raise click.ClickException(
-                "Interrupted. The same command goes on with what is finished, if anything is."
+                "Interrupted. The same command resumes, if anything is finished."
             ) from error
 
 
@@ -139,7 +139,7 @@ def _write_out(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        # Python tries again when it ends: to where that works.
+        # Python writes again when it ends: let that succeed.
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         _refuse_output(error.strerror)
@@ -152,7 +152,7 @@ def _refuse_output(why: str | None) -> NoReturn:
 
 
 class _Notes(logging.Handler):
-    """Tells people what the library noted, beside the result.
+    """Prints the library's notes beside the result.
 
     A note may say with ``extra={"about": ...}`` which class of error it would be elsewhere.
     """

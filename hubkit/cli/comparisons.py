@@ -1,4 +1,4 @@
-"""How a comparison is printed: all of it where it was made, in short where it is shown."""
+"""Print a comparison: in full after it was made, in short by ``show``."""
 
 from __future__ import annotations
 

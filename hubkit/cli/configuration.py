@@ -40,7 +40,7 @@ config_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_read,
-    help="YAML file of any of these; what stands on the command line wins.",
+    help="YAML file with any of these options; those on the command line win.",
 )
 
 

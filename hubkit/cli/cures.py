@@ -56,21 +56,21 @@ def _others(error: errors.RefNotFoundError) -> tuple[str, ...]:
         return ()
     else:
         there = "hubkit list"
-    return (f"`{there}` shows those that there are.",)
+    return (f"`{there}` shows those that exist.",)
 
 
 def _of_base(error: errors.NoCandidateError) -> tuple[str, ...]:
-    return (f"`hubkit list --base {quote(str(error.subject))}` shows those that there are.",)
+    return (f"`hubkit list --base {quote(str(error.subject))}` shows those that exist.",)
 
 
 def _accounts(error: errors.AccountNotFoundError) -> tuple[str, ...]:
     kinds = {"user": ("user",), "organisation": ("org",)}
     shown = kinds.get(str(error.expected), ("user", "org"))
-    return tuple(f"`hubkit {kind} list` shows those that there are." for kind in shown)
+    return tuple(f"`hubkit {kind} list` shows those that exist." for kind in shown)
 
 
 def _tokens(error: errors.TokenNotFoundError) -> tuple[str, ...]:
-    return (f"`hubkit token list {quote(str(error.subject))}` shows those that there are.",)
+    return (f"`hubkit token list {quote(str(error.subject))}` shows those that exist.",)
 
 
 def _yank(error: errors.PartOfAdapterError) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def _yank(error: errors.PartOfAdapterError) -> tuple[str, ...]:
 
 
 def _come_with_token(error: errors.RemoteError) -> tuple[str, ...]:
-    """How to come with a token, where the hub wanted one."""
+    """Say how to send a token, if the hub wanted one."""
     if error.hub is None:
         return ()
     hub = Hub(error.hub)
@@ -113,7 +113,7 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.TooFewRowsError: ("Or pass rows to validate with as --validation.",),
     errors.NoFlexibleHeadError: ("Leave --head out.",),
     errors.AmbiguousDataSetError: ("Name one of them with --dataset.",),
-    errors.OtherKindError: ("Or take the name all the same with --replace.",),
+    errors.OtherKindError: ("Or use the name anyway with --replace.",),
     errors.TakenAddressError: ("Stop it, or choose another --port.",),
     errors.EarlierExportError: ("Take its place with --replace.",),
     errors.RareLabelError: ("Or pass rows to validate with as --validation.",),
@@ -147,12 +147,12 @@ CURES: Mapping[type[HubkitError], Cure] = {
     errors.DamagedIndexError: ("`hubkit fsck --full --repair` makes it anew.",),
     errors.AlteredLogError: _REBUILD,
     errors.AlteredRowsError: (
-        "`hubkit fsck --full --repair` writes again what manifests and log tell.",
+        "`hubkit fsck --full --repair` writes the rows again from the manifests and the log.",
     ),
     errors.BaseModelNotFoundError: ("Name a base model with --base.",),
     errors.OtherBaseError: (
         "Name the right base model with --base.",
-        "With --allow-base-mismatch it goes on all the same, and that is noted.",
+        "With --allow-base-mismatch it is used anyway, and that is noted.",
     ),
 }
 """The cure of each class of error that has one; a class without a row has that of its parent."""

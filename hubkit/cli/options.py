@@ -44,19 +44,19 @@ name_option = click.option(
 replace_option = click.option(
     "--replace",
     is_flag=True,
-    help="Take the name although it means another kind of adapter so far.",
+    help="Use the name even if it means another kind of adapter now.",
 )
 
 base_option = click.option(
     "--base",
     metavar="BASE",
-    help="Where the base model is, if no longer where it was: a folder or a hub id.",
+    help="The place of the base model, if it has moved: a folder or a hub id.",
 )
 
 allow_base_mismatch_option = click.option(
     "--allow-base-mismatch",
     is_flag=True,
-    help="Go on with another base model than it was trained on; that is noted.",
+    help="Use another base model than it was trained on; that is noted.",
 )
 
 drop_layers_option = click.option(
@@ -73,7 +73,7 @@ weights_option = click.option(
     "weights",
     type=Number(),
     multiple=True,
-    help="Weight of an adapter; once for each, in their order.  [default: equal, one in all]",
+    help="Weight of an adapter, in the order of the REFs; repeatable.  [default: equal, 1 in all]",
 )
 
 
@@ -94,7 +94,7 @@ def yes_option(
     """Ask before the command does anything; ``--yes`` answers.
 
     Args:
-        question: What the user is asked.
+        question: The question to the user.
         refusal: What has not happened if the answer is no, such as ``Not deleted``.
         note: Says what the user should know before; default: nothing.
     """
@@ -106,7 +106,7 @@ def yes_option(
             agreed = yes or click.confirm(question, err=True)
         except click.Abort as error:
             click.echo(err=True)  # ends the line of the question
-            raise click.ClickException(f"{refusal}: add --yes where nobody can answer.") from error
+            raise click.ClickException(f"{refusal}: add --yes if no user can answer.") from error
         if not agreed:
             raise click.ClickException(f"{refusal}.")
 
@@ -115,7 +115,7 @@ def yes_option(
         is_flag=True,
         expose_value=False,
         callback=ask,
-        help="Do not ask whether that is meant.",
+        help="Do not ask for confirmation.",
     )
 
 
@@ -133,12 +133,12 @@ def data_options(command: _Command) -> _Command:
         click.option(
             "--label-column",
             metavar="COLUMN",
-            help="Column of what is to be learned; default: label, or score for text-regression.",
+            help="Column of the labels; default: label, or score for text-regression.",
         ),
         click.option(
             "--labels-column",
             metavar="COLUMN",
-            help="Column of lists of labels, where several hold; default: labels.",
+            help="Column of lists of labels, if several hold; default: labels.",
         ),
     )
 
@@ -165,7 +165,7 @@ def input_options(command: _Command) -> _Command:
             "--separator",
             metavar="CHARACTER",
             callback=_separator,
-            help="What separates the columns of a CSV file; default: a comma.",
+            help="The separator of the columns of a CSV file; default: a comma.",
         ),
         click.option(
             "--encoding", default="utf-8", show_default=True, help="Of a CSV, TSV or JSON file."
@@ -191,7 +191,7 @@ def reading(task: TaskType[Any], options: dict[str, Any]) -> dict[str, Any]:
     """What ``read_rows`` and ``read_inputs`` take, from the options of `data_options`.
 
     Args:
-        task: What its columns are called.
+        task: The task type, which has the columns.
         options: The values by parameter; those for reading are taken out.
     """
     own = [column.name for column in task.columns]
@@ -268,15 +268,15 @@ def training_options(
                 type=click.Choice([*TASK_NAMES]),
                 default=task_type,
                 show_default=task_type or "that of the adapters",
-                help="How it works: which columns the data has, and what is predicted.",
+                help="The kind of task: which columns the data has, and what is predicted.",
             ),
             click.option(
                 "--validation",
                 metavar="FILE|FRACTION|none",
-                help="What to choose the best epoch by: other data, or the part of the data to "
-                "hold out; default: a fifth, at most 500 rows. With none, the last epoch is kept. "
-                f"Up to {FEW} rows, by default, are all trained on after a fifth of them was "
-                "measured.",
+                help="Rows that choose the best epoch: a file, or the fraction of the data to hold "
+                "out. Default: a fifth, at most 500 rows. none: hold out nothing, keep the last "
+                f"epoch. By default, {FEW} rows or fewer are all trained on after a fifth of them "
+                "was measured.",
             ),
             data_options,
             click.option(
@@ -284,7 +284,7 @@ def training_options(
                 type=click.Choice(["transformers", "flexible"]),
                 default="transformers",
                 show_default=True,
-                help="That of the base model's class, or AdapterHub's of two layers.",
+                help="The head of the base model's class, or AdapterHub's with two layers.",
             ),
             setting(
                 "epochs",
@@ -299,8 +299,8 @@ def training_options(
                 type=Number(min=0, min_open=True),
                 default=defaults.learning_rates,
                 show_default=True,
-                help="At its highest. If repeated, each is tried, and the one with the lowest "
-                "validation loss kept.",
+                help="The highest learning rate. If repeated, each is tried, and the one with the "
+                "lowest validation loss is kept.",
             ),
             setting(
                 "batch_size",
@@ -314,11 +314,9 @@ def training_options(
             click.option(
                 "--source-language",
                 metavar="CODE",
-                help="Language of what is read, as a base model of many calls it, such as en_XX.",
+                help="Language of the source, by its code in a multilingual base model: en_XX.",
             ),
-            click.option(
-                "--target-language", metavar="CODE", help="The same for what is to be written."
-            ),
+            click.option("--target-language", metavar="CODE", help="The same for the target."),
             setting(
                 "patience",
                 count,
@@ -328,16 +326,16 @@ def training_options(
             setting(
                 "warmup",
                 Number(min=0),
-                "Steps in which the learning rate rises; below 1, the part of all steps.",
+                "Steps in which the learning rate rises; below 1, the fraction of all steps.",
             ),
-            setting("schedule", click.Choice(SCHEDULES), "How the learning rate goes on."),
+            setting("schedule", click.Choice(SCHEDULES), "The course of the learning rate."),
             setting("weight_decay", Number(min=0), "Of AdamW."),
             click.option(
                 "--class-weights",
                 multiple=True,
                 metavar="balanced|LABEL=WEIGHT",
                 callback=_class_weights,
-                help="What classes weigh in the loss: balanced, or a weight each; repeatable; "
+                help="Weights of the classes in the loss: balanced, or one for each; repeatable; "
                 "default: 1.",
             ),
             click.option(
@@ -356,14 +354,14 @@ def training_options(
                 is_flag=False,
                 flag_value=str(CACHE_TRUNK),
                 metavar="[SIZE]",
-                help="Compute what is below the lowest trained layer once, without dropout, and "
-                "keep it on the disk until the run ends, such as 500MB; default: 4GB.",
+                help="Compute the layers below the lowest trained one once, without dropout, and "
+                "keep the results on the disk until the run ends, such as 500MB; default: 4GB.",
             ),
             click.option(
                 "--report-to",
                 multiple=True,
                 metavar="REPORTER",
-                help="Where to report to, such as tensorboard or wandb; repeatable.",
+                help="A tool to report to, such as tensorboard or wandb; repeatable.",
             ),
             setting("seed", click.IntRange(0, 2**32 - 1), "Of every random generator."),
             click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable."),
@@ -390,7 +388,7 @@ def read_jobs(data: str, name: AdapterRef, task: str, *, each: str, **options: A
     """The same for each value of the column ``each``, in the order in which they first occur.
 
     Args:
-        name: What the names of all begin with.
+        name: The start of all names.
     """
 
     def read(kind: TaskType[Any], table: Table, columns: Mapping[str, str]) -> dict[str, Rows]:
@@ -432,7 +430,7 @@ def task_in_common(
 
     Args:
         refs: The adapters, as a person wrote them.
-        chosen: What they mean.
+        chosen: The versions that they name.
 
     Raises:
         UsageError: One is not given, and they do not agree in it, or have none.
@@ -479,7 +477,7 @@ def _read(
     learning_rate: tuple[float, ...],
     **options: Any,
 ) -> tuple[partial[Job], Any, Any]:
-    """What makes a job, and what ``read`` makes of the data and of rows to validate with."""
+    """Return a maker of jobs, and the data and the validation rows as ``read`` returns them."""
     from hubkit.training.tables.read import read_table
 
     # Fail early: read the files before anything that takes seconds to load.
@@ -517,7 +515,7 @@ def _read(
 
 
 def _part(given: str | None) -> str | float | None:
-    """What ``--validation`` means: other data, or the part of the data to hold out."""
+    """The meaning of ``--validation``: other data, or the fraction of the data to hold out."""
     if given is None or given == "none":
         return None if given is None else 0.0
     try:

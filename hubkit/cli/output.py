@@ -45,7 +45,7 @@ def print_json(document: Any) -> None:
 
 
 def base_column(base_model: str) -> str:
-    """What a table says of a base model: in a pipe, all that there is."""
+    """A base model in a table: short on a terminal, in full in a pipe."""
     # A folder's path says little about a model, and would leave no room for the rest.
     return short_name(base_model) if sys.stdout.isatty() else base_model
 
@@ -112,7 +112,7 @@ def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
 
 
 def print_left_out(left_out: Mapping[str, int]) -> None:
-    """Tell how many adapters were not tried, by the reason."""
+    """Say how many adapters were not tried, by reason."""
     if left_out:
         listed = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         click.echo(f"Not tried: {listed}.", err=True)
@@ -144,7 +144,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
 
 
 def print_doing(what: str) -> None:
-    """Tell people on a terminal what they wait for; a line, so that bars can go on below it."""
+    """Say on a terminal what the user waits for; on a line of its own, so that bars can follow."""
     if sys.stderr.isatty():
         click.echo(f"{one_line(what)} ...", err=True)
 
@@ -160,7 +160,7 @@ def one_line(text: str) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes for people."""
+    """A number of bytes, readable."""
     amount = float(count)
     for unit in ("B", "kB", "MB"):
         if amount < 1000:
@@ -193,7 +193,7 @@ def print_published(version: Version, *, as_json: bool, then: str = "") -> None:
 
 
 def version_json(version: Version) -> dict[str, Any]:
-    """What every command says of a version; the keys are in docs/cli.md."""
+    """A version as every command prints it in JSON; the keys are in docs/cli.md."""
     return {
         "ref": str(version.ref),
         "digest": version.manifest_digest,

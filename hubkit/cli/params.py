@@ -39,7 +39,7 @@ class _Ref(click.ParamType[AdapterRef]):
 
 
 class _Name(click.ParamType[AdapterRef]):
-    """What to call a new adapter; refused before the work that would go into it."""
+    """The name of a new adapter; refused before any work is done for it."""
 
     name = "name"
 
@@ -115,7 +115,7 @@ class Number(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Refuse what is no number, not finite, or out of the range."""
+        """Refuse a value that is not a number, not finite, or out of the range."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)

@@ -50,7 +50,7 @@ def read_blocks(
     """What messages call the rows that are given, and these as they come, empty ones included.
 
     Args:
-        task: What its columns are called.
+        task: The task type, which has the columns.
         info: How texts were joined in training, as far as that is known.
         texts: Arguments.
         file: The value of ``--file``.

@@ -31,7 +31,7 @@ class Score:
     Attributes:
         metric: The one that sums the task type up.
         value: Of all rows.
-        of_rows: Of each row, where the value is their mean; None where it is no such mean.
+        of_rows: That of each row, if the value is their mean; else None.
     """
 
     metric: str
@@ -45,9 +45,10 @@ class Bench:
 
     Attributes:
         start: The base model, loaded once.
-        job: What a person asked for.
+        job: The job that the user asked for.
         donors: Frozen.
-        own: How the adapter of the rows themselves is trained that one fusion has.
+        own: How the own adapter, for the rows themselves, is trained. One fusion has it among its
+            parts.
         left_out: The numbers of the layers that fusions leave out.
     """
 
@@ -61,9 +62,9 @@ class Bench:
         """Train a contender on a fold, and measure it; or read what an earlier run has measured.
 
         Args:
-            contender: What is trained.
-            fold: Of the rows of the job.
-            seed: Of the training.
+            contender: The contender to train.
+            fold: The fold of the rows of the job.
+            seed: The seed of the training.
             done: The file of the score.
 
         Raises:

@@ -31,7 +31,7 @@ FOLDS = 6
 """The fewest that can show a difference where the scores of folds are paired."""
 
 PUBLISHABLE = ("alone", "donor", "mix", "learned mix", "fusion", "fusion with own")
-"""The kinds of contenders that can win; the base model by itself is nothing to publish."""
+"""The kinds of contenders that can win; the base model alone cannot be published."""
 
 
 def compare_fusion(
@@ -46,21 +46,23 @@ def compare_fusion(
 ) -> tuple[Comparison, Version]:
     """Measure whether fusing published adapters helps, and publish what wins.
 
-    Compared are, on the same folds and seeds: the base model with a new head; an adapter of the
-    rows alone; each donor with a new head; the donors' mix, with equal and with learned weights;
-    their fusion; their fusion with the adapter of the rows; and, as the control, the fusion of
-    random donors. The winner is the cheapest within one standard error of the best, the base model
-    and the control left out; it is trained on all rows and published with the comparison beside it.
+    On the same folds and seeds, these are compared: the base model with a new head; an adapter of
+    the rows alone; each donor with a new head; the donors' mix, with equal and with learned
+    weights; their fusion; their fusion with the adapter of the rows. The control is the fusion of
+    random donors. The winner is the cheapest within one standard error of the best; the base model
+    and the control cannot win. It is trained on all rows, and published with the comparison beside
+    it.
 
-    A run that was broken off goes on with the measurements that it has.
+    A run that was interrupted continues with the measurements that it has.
 
     Args:
         refs: The donors, two or more on one base model; or what :func:`choose` returned.
-        own: How the adapter of the rows is trained that one of the fusions has, as in
-            :func:`~hubkit.training.train.train_fusion`; ``none`` leaves that fusion out.
+        own: How the own adapter, for the rows themselves, is trained, as in
+            :func:`~hubkit.training.train.train_fusion`. One fusion has it among its parts;
+            ``none`` leaves that fusion out.
         folds: Into how many parts the rows are divided; each is measured on once.
         seeds: How often all is trained on each fold: with the seed of the job, and those after it.
-        options: What :func:`~hubkit.training.train.train_fusion` takes for a fusion.
+        options: Options of :func:`~hubkit.training.train.train_fusion` for the fusion.
 
     Raises:
         FoldsError: There are fewer rows, of a class or of all, than folds.

@@ -45,8 +45,8 @@ class Row(_Record):
     """A contender.
 
     Attributes:
-        name: What it is called.
-        kind: What it is.
+        name: Its name.
+        kind: Its kind.
         weights: How many numbers it adds to the base model, without the head.
         scores: By seed and fold.
         mean: Of the scores.
@@ -119,16 +119,16 @@ class Comparison(_Record):
 
     @property
     def too_few(self) -> str | None:
-        """One sentence, where no difference whatever could be shown; None where one could."""
+        """One sentence if these data could not show any difference; None otherwise."""
         pairs = self.folds * len(self.seeds)
-        # Each pair may as well have the other sign: of that many tables, two are as one-sided.
+        # By chance, each pair may have either sign: of all combinations, two are as one-sided.
         least = 2 / 2**pairs
         if self.paired_by == "row" or least < LEVEL:
             return None
         return (
-            f"No difference could be shown: {pairs} scores are paired, of {self.folds} folds and "
-            f"{len(self.seeds)} {'seed' if len(self.seeds) == 1 else 'seeds'}, for which p is at "
-            f"least {least:.4g}; it takes 6."
+            f"No difference could be shown: with {pairs} paired scores ({self.folds} folds, "
+            f"{len(self.seeds)} {'seed' if len(self.seeds) == 1 else 'seeds'}), p is at least "
+            f"{least:.4g}. At least 6 are needed."
         )
 
     @property
@@ -156,7 +156,7 @@ def _spelled(name: str) -> str:
 
 
 def comparison_in(catalog: Catalog, version: Version, manifest: Manifest) -> Comparison | None:
-    """What a version keeps of the comparison that it won; None if there is none to be read."""
+    """The comparison that a version won, from its files; None if there is none to be read."""
     if FILE_NAME not in manifest.files:
         return None
     try:
@@ -182,7 +182,7 @@ def compared(
     Args:
         facts: Fields of the comparison that are known already.
         contenders: Name, kind and weights of each.
-        scores: Of each contender, by seed and fold.
+        scores: The scores of each contender, by seed and fold.
         units: Of each contender, what the tests pair: a number for each row or for each fold,
             higher or lower as the metric is.
     """

@@ -59,7 +59,7 @@ class Given:
     Attributes:
         model: The base model.
         donors: Frozen.
-        seed: Of random donors.
+        seed: The seed of random donors.
         own: The adapter of the rows themselves, where it is trained before.
     """
 
@@ -74,8 +74,8 @@ class Contender:
     """One row of the comparison.
 
     Attributes:
-        name: What it is called in the table.
-        kind: What it is.
+        name: Its name in the table.
+        kind: Its kind.
         settings: How it is trained.
         make: What the base model is to carry, untrained.
         parts: The numbers of the donors that it is made of.
@@ -97,11 +97,11 @@ def contenders_of(
     rates that are usual for them.
 
     Args:
-        settings: Of the fusion.
-        names: Of the donors.
-        own: How the adapter is trained that one fusion has beside the donors; ``none`` leaves that
-            fusion out.
-        options: What :func:`new_fusion` takes.
+        settings: The settings of the fusion.
+        names: The names of the donors.
+        own: How the own adapter, for the rows themselves, is trained. One fusion has it beside the
+            donors; ``none`` leaves that fusion out.
+        options: Options of :func:`new_fusion`.
     """
     single = own_settings(settings)
 

@@ -25,7 +25,7 @@ def random_donors(donors: Sequence[Attachable], seed: int) -> list[Attachable]:
 
     Args:
         donors: They stay as they are.
-        seed: Of the order.
+        seed: The seed of the order.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = [deepcopy(donor) for donor in donors]

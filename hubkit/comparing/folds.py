@@ -20,8 +20,8 @@ class Fold:
     """Positions of rows.
 
     Attributes:
-        train: What is trained on.
-        test: What is measured on.
+        train: The rows to train on.
+        test: The rows to measure on.
     """
 
     train: Sequence[int]
@@ -36,7 +36,7 @@ def folds_of(task: TaskType[Any], rows: Rows, count: int, seed: int) -> list[Fol
 
     Args:
         count: How many folds.
-        seed: Of the division.
+        seed: The seed of the division.
 
     Raises:
         FoldsError: There is one fold only, or fewer different rows than folds, of all or of one

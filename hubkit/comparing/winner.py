@@ -30,8 +30,8 @@ class Winner:
         catalog: Where it is published.
         bench: The base model and the donors.
         parents: How the donors are named and pinned.
-        options: What a fusion takes.
-        chosen: What else a person chose.
+        options: Options of a fusion.
+        chosen: The user's other choices.
     """
 
     catalog: Catalog
@@ -85,7 +85,7 @@ class Winner:
             return run.publish(run.learn(folder), folder)
 
     def _made(self, contender: Contender) -> Made:
-        """What it is, under the name that it would be published by."""
+        """What it trains, under the name that it would be published by."""
         bench, name = self.bench, str(self.bench.job.name)
         made = contender.make(Given(bench.start.model, bench.donors, contender.settings.seed))
         composition = made.composition
@@ -120,7 +120,7 @@ class Winner:
 
 
 def _section(comparison: Comparison) -> Section:
-    """What the report of the winner tells of the comparison."""
+    """The section about the comparison in the winner's report."""
     to = (f"to {comparison.single}", "p", "to control", "p")
     return Section(
         "Comparison",

@@ -31,7 +31,7 @@ def publish_average(
 
     Args:
         catalog: The registry.
-        name: What to call it.
+        name: Its name.
         refs: Published adapters of one shape.
         weights: A number for each; none for equal ones that add up to one.
         align: As in :func:`~hubkit.adapters.average.average`.

@@ -21,7 +21,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         version: The version that a name meant.
-        manifest: What it is.
+        manifest: Its manifest.
     """
 
     version: Version
@@ -76,12 +76,12 @@ def pins(chosen: Sequence[Chosen]) -> list[Parent]:
 def require_same_kind(
     catalog: Catalog, name: AdapterRef, manifest: Manifest, *, replace_name: bool
 ) -> None:
-    """Make sure that a name goes on meaning what it means, unless it is to be replaced.
+    """Make sure that a name keeps its meaning, unless it is to be replaced.
 
     Args:
         catalog: The registry.
         name: What is to be published is to get this name.
-        manifest: What is to be published.
+        manifest: The manifest to publish.
         replace_name: Whether the name may mean something else from now on.
 
     Raises:
@@ -123,7 +123,7 @@ def publish_stack(
 
     Args:
         catalog: The registry.
-        name: What to call it.
+        name: Its name.
         refs: Published adapters, fusions or stacks.
         replace_name: Whether the name may mean another kind of thing so far.
 
@@ -145,7 +145,7 @@ def publish_mix(
 
     Args:
         catalog: The registry.
-        name: What to call it.
+        name: Its name.
         refs: Published adapters, fusions or stacks.
         weights: A number for each; none for equal ones that add up to one.
         replace_name: Whether the name may mean another kind of thing so far.

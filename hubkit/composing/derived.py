@@ -30,11 +30,11 @@ def publish_derived(
 
     Args:
         catalog: The registry.
-        name: What to call it.
+        name: Its name.
         composition: With its head.
-        manifest: Of the one whose task it does.
+        manifest: The manifest of the one whose task it does.
         parents: What it came from.
-        description: For people.
+        description: A text for readers.
         tags: Words to find it by.
         replace_name: Whether to take the name although it means another kind of thing so far.
 

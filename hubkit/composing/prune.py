@@ -27,7 +27,7 @@ def publish_pruned(
 
     Args:
         catalog: The registry.
-        name: What to call it.
+        name: Its name.
         ref: A fusion.
         texts: Texts, or rows by column, that the attention is averaged over.
         keep: How many adapters stay.
@@ -36,7 +36,7 @@ def publish_pruned(
         replace_name: Whether to take the name although it means another kind of thing so far.
 
     Raises:
-        CompositionError: ``ref`` is no fusion, or ``keep`` is under one.
+        CompositionError: ``ref`` is not a fusion, or ``keep`` is under one.
         HubkitError: As ``hubkit.load`` and ``Catalog.publish``.
     """
     model = load(ref, base=base, catalog=catalog)

@@ -1,1 +1,1 @@
-"""Write models for those who run them without hubkit."""
+"""Write models that run without hubkit."""

@@ -1,8 +1,8 @@
 """``hubkit.export_onnx("team/sentiment", "folder")``: a folder that onnxruntime serves.
 
-The folder has the graph (``model.onnx``), what turns rows into its inputs (the files of the
-tokenizer, or of the image processor), the model's ``config.json`` with its labels, and
-``serving.json``: what was exported, its inputs and outputs, and how texts are cut and joined.
+The folder has the graph (``model.onnx``), the files of the tokenizer or of the image processor, and
+the model's ``config.json`` with its labels. ``serving.json`` says what was exported, the inputs and
+outputs, and how texts are cut and joined.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ def export_onnx(
 ) -> Exported:
     """Write a published adapter with its base model as one ONNX graph, and check it.
 
-    Fusions are in their folded form. The graph takes any number of rows of any length. It is run by
-    onnxruntime on texts and on noise, in batches of several sizes and lengths, and each output has
-    to be within 1e-4 of the model's own, times the largest one where that is over 1. The folder is
-    there as a whole, or not at all.
+    Fusions are in their folded form. The graph takes any number of rows of any length. onnxruntime
+    runs it on texts and on noise, in batches of several sizes and lengths. Each output has to be
+    within 1e-4 of the model's own, times the largest output if that is over 1. The folder is
+    written as a whole, or not at all.
 
     Args:
         model: ``[owner/]name[@version|@alias]``; or what :func:`hubkit.load` returned, on the
             processor and in float32.
-        folder: Where to; it must not exist, or be empty.
+        folder: The folder to write; it must not exist, or be empty.
         base: As for :func:`hubkit.load`, where a name is given.
         allow_base_mismatch: Likewise.
         replace: Take the place of an earlier export.
@@ -185,7 +185,7 @@ def _write_beside(model: AdaptedModel, folder: Path, inputs: list[str], outputs:
 
 
 def _cut_as_in_training(path: Path, model: AdaptedModel) -> None:
-    """Have ``tokenizer.json`` cut and pad by itself: `tokenizers` alone reads no other file."""
+    """Store cutting and padding in ``tokenizer.json``: `tokenizers` alone reads no other file."""
     if not path.exists():  # a tokenizer in Python, or an image processor
         return
     words, text, processor = Tokenizer.from_file(str(path)), model.text, model.processor

@@ -24,7 +24,7 @@ AXES = {
     "token_type_ids": ("batch", "tokens"),
     "pixel_values": ("batch", "channels", "height", "width"),
 }
-"""What the axes of each input are."""
+"""The names of the axes of each input."""
 
 DYNAMIC = ("batch", "tokens")
 """The axes that may have any length."""
@@ -56,7 +56,7 @@ def require_onnx() -> Any:
 
 @contextmanager
 def _quiet_about_torchvision() -> Iterator[None]:
-    """Let torch not log that it has no operators of a library that no model here uses."""
+    """Silence torch's note that it lacks the operators of a library that no model here uses."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level
     log.setLevel(logging.ERROR)

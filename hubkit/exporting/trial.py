@@ -14,7 +14,8 @@ from hubkit.inference import AdaptedModel
 from registry.errors import ExportError
 
 TOLERANCE = 1e-4
-"""How far an output may be from the model's, times the model's largest one if that is over 1."""
+"""The largest allowed distance to the model's output, times the largest output if that is over 1.
+"""
 
 BATCHES = ((10, 1), (1,), (3,), (40, 2, 17), (25, 25, 25, 25, 25), (200, 1))
 """Words of the rows of each batch that is tried, as far as the adapter reads them."""

@@ -29,7 +29,7 @@ from registry.task_types import of_class
 VERSION = "adapters.1.3.0"
 """The version of the library whose format this is."""
 FLEXIBLE = "head"
-"""What a model with a flexible head calls it."""
+"""The name of a flexible head in its model."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Head:
             where the files do not say.
         labels: Label names; the position is the label id. Empty for a head without labels.
         tensors: By parameter name inside the model, such as ``classifier.weight``.
-        backbone: What the model calls its backbone, such as ``bert``.
+        backbone: The name of the backbone in the model, such as ``bert``.
         outputs: How many numbers it gives; None where nothing says.
         problem_type: What they mean, as transformers calls it; None where nothing says.
         flexible: How a flexible head is built; None for the head of a class of transformers.
@@ -134,7 +134,7 @@ def _labels(
     names = of_class(str(config.get("model_class"))) if built is None else None
     if names is not None and not names.classes:
         return ()  # the names that transformers has in any configuration
-    # The library numbers also what is no label: a number, the ends of an answer, choices.
+    # The library also numbers outputs that are not labels: numbers, ends of an answer, choices.
     named = built is None or (built.tells_classes and built.problem_type != "regression")
     return labels if named else ()
 
@@ -164,9 +164,9 @@ def write_head(
     """Write a head beside its adapter, so that ``load_adapter`` takes both.
 
     Args:
-        folder: Where to.
+        folder: The folder to write.
         head: The head.
-        name: What the library is to call a flexible head: as its adapter.
+        name: The library's name for a flexible head: that of its adapter.
         model_type: The architecture of the base model; None where the adapter does not say.
         base: The base model.
 

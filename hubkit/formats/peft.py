@@ -32,7 +32,7 @@ from registry.task_types import of_class
 
 _NAMES = {"down": "lora_A.weight", "up": "lora_B.weight", "up_bias": "lora_B.bias"}
 _CHAINED = "chained"
-"""What hubkit adds to the configuration of a LoRA that came from AdapterHub; peft ignores it."""
+"""A field that hubkit adds to the configuration of a LoRA from AdapterHub; peft ignores it."""
 
 
 def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
@@ -40,7 +40,7 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
 
     Args:
         folder: Where it is; its name is the adapter's.
-        source: What its ``adapter_config.json`` holds.
+        source: The content of its ``adapter_config.json``.
 
     Raises:
         AdapterError: A file is missing or malformed, hubkit does not compose the method, or a
@@ -117,7 +117,7 @@ def write_adapter(
     """Write a folder that ``PeftModel.from_pretrained(model, folder)`` takes.
 
     Args:
-        folder: Where to.
+        folder: The folder to write.
         method: The method.
         base: The base model.
         tensors: The deltas.
@@ -139,7 +139,7 @@ def write_adapter(
     write_tensors(folder / PEFT.weights, weights)
     paths = [f"{prefix}{site}" for site in tensors]
     modules = [] if head is None else sorted({_module(name, prefix) for name in head.tensors})
-    # What a stack of them would otherwise compute is another thing.
+    # Otherwise, a stack of them would compute something else.
     chained = {_CHAINED: True} if method.chained else {}
     write_json(
         folder / PEFT.config,
@@ -196,7 +196,7 @@ def _split(
                 path, name = path.removesuffix(f".{foreign}"), own
         if not key.startswith(PREFIX) or (name is None and "lora_" in path):
             raise AdapterError(
-                f"{folder}: the tensor {stored!r} is none of a LoRA; expected names such as "
+                f"{folder}: the tensor {stored!r} does not belong to a LoRA; expected names like "
                 f"'{PREFIX}encoder.layer.0.attention.self.query.lora_A.weight'."
             )
         if name is None:

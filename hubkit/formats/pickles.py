@@ -21,7 +21,7 @@ SECONDS = 20
 """Of processor time, for a small file; a larger one has one more for each `BYTES_A_SECOND`."""
 BYTES_A_SECOND = 20 * 1024 * 1024
 _WAITED = 6
-"""How many times longer it may take on a clock: on a busy machine, and with the start of torch."""
+"""The factor from CPU time to wall time, for a busy machine and the start of torch."""
 _LARGE = "reading it takes more memory or time than weights in a file of this size do"
 # By problem: what was expected, what was found, and the cure.
 _PROBLEMS = {
@@ -57,7 +57,7 @@ def convert(source: Place, target: Path, metadata: Mapping[str, str]) -> None:
     Raises:
         AdapterError: The pickle needs code to load, is damaged, holds no named tensors, or takes
             more memory or time than weights of its size do.
-        NotAFileError: It is no regular file.
+        NotAFileError: It is not a regular file.
         OSError: It cannot be read, or the new file not be written.
     """
     refused = run_child(source, target, {"format": "pt", **metadata})

@@ -20,7 +20,7 @@ class StoredAdapter:
     """An adapter as it lies in a folder.
 
     Attributes:
-        name: What the files call it.
+        name: Its name in the files.
         method: Its method.
         model_type: The architecture; None where the files do not say.
         tensors: The parameters of the delta at each site: ``down``, ``up``, ...

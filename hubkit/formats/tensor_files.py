@@ -48,8 +48,8 @@ def read_json(path: Place) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        AdapterError: The file is missing, no JSON, no object, or beyond a limit.
-        NotAFileError: It is no regular file.
+        AdapterError: The file is missing, not JSON, not an object, or beyond a limit.
+        NotAFileError: It is not a regular file.
     """
     try:
         return read_config(path)
@@ -71,7 +71,7 @@ def read_tensors(folder: Place, name: str, pickle_name: str | None = None) -> di
 
     Raises:
         AdapterError: Both are missing, or the file is damaged or needs code to load.
-        NotAFileError: It is no regular file.
+        NotAFileError: It is not a regular file.
     """
     path = folder / name
     if not path.exists():

@@ -19,7 +19,8 @@ import zipfile
 
 _MEBIBYTE = 1024 * 1024
 _COPIES = 8
-"""How much more memory than its file a sound pickle may take: tensors, copies, the new file."""
+"""The memory that a sound pickle may take, as a multiple of its file: tensors, copies, the new
+file."""
 # How torch names what a pickle wants to call or to make.
 _CODE = re.compile(r"(?:GLOBAL|unrecognized function|object of type) ([\w.]+)")
 _NO_MEMORY = re.compile(r"memory|alloc", re.IGNORECASE)

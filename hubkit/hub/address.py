@@ -46,14 +46,14 @@ class Hub:
         """Read a hub's URL, or ``hf:`` for the default hub.
 
         Raises:
-            InvalidNameError: It is neither, or goes on after the host.
+            InvalidNameError: It is neither, or has a path after the host.
         """
         if text == _SCHEME:
             return cls(default_hub().url)
         hub, path = _split(text)
         if path:
             raise InvalidNameError(
-                f"{text} goes on after the hub's host: expected the hub alone, {hub}.", text
+                f"{text} has a path after the hub's host: expected only the hub, {hub}.", text
             )
         return cls(hub)
 
@@ -90,7 +90,7 @@ class Repository:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a name that goes on, or that no hub has."""
+        """Refuse a name with a version or an alias, or one that no hub has."""
         ref = AdapterRef.parse(self.name)
         if ref.owner is None or ref != ref.repository or "--" in self.name:
             raise InvalidNameError(
@@ -132,7 +132,7 @@ class Repository:
 
     @property
     def owner(self) -> str:
-        """Whose it is."""
+        """Its owner."""
         return self.name.partition("/")[0]
 
     @property
@@ -147,7 +147,7 @@ class Repository:
 
     @property
     def origin(self) -> str:
-        """What the registry notes as the place that a version came from."""
+        """The origin of a version as the registry notes it."""
         return f"{self.url}@{self.revision}" if self.revision else self.url
 
 
@@ -155,7 +155,7 @@ def default_hub() -> Hub:
     """The hub that is meant where none is named: HF_ENDPOINT, else huggingface.co.
 
     Raises:
-        InvalidNameError: HF_ENDPOINT is no URL.
+        InvalidNameError: HF_ENDPOINT is not a URL.
     """
     named = os.environ.get("HF_ENDPOINT") or DEFAULT
     try:
@@ -202,7 +202,7 @@ def _split(text: str) -> tuple[str, list[str]]:
 
 def _invalid(text: str) -> InvalidNameError:
     return InvalidNameError(
-        f"{text} is no address on a hub: expected a URL such as {DEFAULT} or "
+        f"{text} is not an address on a hub: expected a URL such as {DEFAULT} or "
         f"{DEFAULT}/owner/name, or hf:owner/name@revision.",
         text,
     )

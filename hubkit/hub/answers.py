@@ -1,4 +1,4 @@
-"""What a hub says, as types: nothing of it goes on to the disk, a request or a screen before.
+"""What a hub says, as types: nothing of it reaches the disk, a request or a screen unchecked.
 
 A hub may be anyone's. What does not fit its type is refused, whatever it was meant to do.
 """
@@ -40,13 +40,13 @@ _MOST_WORDS = 2000
 
 
 class Answer(BaseModel):
-    """What all answers have in common; what they say beside that is not looked at."""
+    """The base of all answers; fields that they do not name are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", defer_build=True)
 
 
 class Account(Answer):
-    """Whose a token is."""
+    """The user of a token."""
 
     name: Word
 
@@ -110,7 +110,7 @@ class Refs(Answer):
 
 
 class LargeFile(Answer):
-    """What identifies a file that lies beside the repository."""
+    """The digest and size of a file that is stored beside the repository."""
 
     oid: Digest
     size: Size
@@ -152,7 +152,7 @@ FOUND: TypeAdapter[tuple[Listed, ...]] = TypeAdapter(tuple[Listed, ...])
 
 
 class Accepted(Answer):
-    """How a hub takes a file."""
+    """The way in which a hub takes a file."""
 
     path: str
     mode: Literal["regular", "lfs"] = Field(alias="uploadMode")
@@ -160,7 +160,7 @@ class Accepted(Answer):
 
 
 class AllAccepted(Answer):
-    """How a hub takes some files."""
+    """The ways in which a hub takes some files."""
 
     files: tuple[Accepted, ...]
 
@@ -176,7 +176,7 @@ class Link(Answer):
 
 
 class Actions(Answer):
-    """What is to be done to upload a large file."""
+    """The requests that upload a large file."""
 
     upload: Link | None = None
     verify: Link | None = None
@@ -189,7 +189,7 @@ class Refusal(Answer):
 
 
 class Transfer(Answer):
-    """How a large file is uploaded; without actions, the hub has it."""
+    """The upload of a large file; without actions, the hub has it."""
 
     oid: Digest
     size: Size
@@ -198,7 +198,7 @@ class Transfer(Answer):
 
 
 class Transfers(Answer):
-    """How large files are uploaded."""
+    """The uploads of large files."""
 
     transfer: Literal["basic"] = "basic"
     objects: tuple[Transfer, ...]
@@ -228,7 +228,7 @@ class RemoteFile:
     version: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a digest that is none, and a path that leads elsewhere.
+        """Refuse a malformed digest, and a path that leads elsewhere.
 
         Raises:
             InvalidNameError: One of them is not what it must be.
@@ -252,7 +252,7 @@ def parse_answer(kind: TypeAdapter[T] | type[T], content: bytes, what: str) -> T
         what: Who said it, for messages.
 
     Raises:
-        RemoteAnswerError: It is no JSON, or has another type.
+        RemoteAnswerError: It is not JSON, or has another type.
     """
     adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
     try:
@@ -268,7 +268,7 @@ def parse_answer(kind: TypeAdapter[T] | type[T], content: bytes, what: str) -> T
 
 
 def said(text: str) -> str:
-    """Return what somebody else says as a part of a sentence: one line, printable and short."""
+    """Return a text from outside as a part of a sentence: one line, printable and short."""
     lines = text.strip().splitlines()
     line = " ".join((lines[0] if lines else "")[:1000].split())
     line = "".join(c if c.isprintable() else "?" for c in line).rstrip(".")

@@ -55,7 +55,7 @@ class HubCache:
         self._stock = Path(constants.HF_HUB_CACHE) if hub.is_default else None
 
     def file(self, repository: Repository, file: RemoteFile) -> Path | None:
-        """Return where the bytes of a file are, None if they are nowhere or others.
+        """Return the path of a file's cached bytes; None if there are none with this digest.
 
         Raises:
             StorageError: They cannot be read.
@@ -129,7 +129,7 @@ class HubCache:
             return None
         folder = self._stock_folder(asked)
         refs = folder / "refs"
-        # A branch may have a slash in it; what leads out of the folder is no branch.
+        # A branch may have a slash in it; a path that leads out of the folder is not a branch.
         named = refs / revision if not {"", ".", ".."} & {*revision.split("/")} else refs
         commit = _commit_in(named, revision)
         if commit is None:

@@ -88,7 +88,7 @@ def _fields(manifest: Manifest) -> dict[str, Any]:
 
 
 def _results(manifest: Manifest, measurements: Sequence[Measurement]) -> list[EvalResult]:
-    """What the Hub shows as evaluation results, in its form of a ``model-index``."""
+    """The evaluation results that the Hub shows, as in its ``model-index``."""
 
     def result(dataset: str, split: str, metric: str, value: float, **more: Any) -> EvalResult:
         return EvalResult(
@@ -185,7 +185,7 @@ def _usage(manifest: Manifest, repository: str, revision: str, endpoint: str) ->
 
 
 def _stock(manifest: Manifest, repository: str, revision: str) -> list[str]:
-    # The id comes from whoever made the adapter, so it may hold anything.
+    # The author of the adapter chose the id, so it may hold anything.
     base = python_text(manifest.base_model.id)
     at = f'"{repository}", revision="{revision}"'
     if PEFT.weights in manifest.files:
@@ -210,7 +210,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-# YAML can say in a few lines what takes for ever to write out.
+# A few lines of YAML can stand for values that take very long to write out.
 _MOST_VALUES = 10_000
 
 # What the stock client's class of a card takes for its own settings.

@@ -15,13 +15,13 @@ from registry.errors import CorruptBlobError, RemoteAnswerError, RemoteUnreachab
 from registry.storage.files import CHUNK
 
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds before what broke off is gone on with."""
+"""Seconds before a download that broke off is resumed."""
 
 
 def download(
     session: HubSession, repository: Repository, file: RemoteFile, target: BinaryIO
 ) -> None:
-    """Write a file's bytes to an empty one; where a connection breaks, go on.
+    """Write a file's bytes to an empty one; if the connection breaks, resume.
 
     Args:
         session: The hub.
@@ -52,8 +52,8 @@ def download(
         if not done:
             raise CorruptBlobError(
                 f"{repository.url}: {file.path} is not the file that its hash promises, so "
-                "nothing was registered. Run it again; if it stays so, tell the owner of the "
-                "repository.",
+                "nothing was registered. Run it again; if that does not help, tell the owner of "
+                "the repository.",
                 file.path,
             )
         target.seek(0)
@@ -117,8 +117,8 @@ def _fetch_rest(
             done += len(piece)
             if done > file.size:
                 raise RemoteAnswerError(
-                    f"{what}: {file.path} was announced with {file.size} bytes, but goes on "
-                    "after them. Tell the owner of the hub.",
+                    f"{what}: {file.path} was announced with {file.size} bytes, but has more. "
+                    "Tell the owner of the hub.",
                     what,
                 )
             target.write(piece)

@@ -1,4 +1,4 @@
-"""What a hub or the way to it says no with, as errors of hubkit's one tree: two tables."""
+"""Failures of a hub and of the connection to it, as errors of hubkit's one tree: two tables."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FAILURES: tuple[tuple[type[Exception], type[RemoteError], str], ...] = (
     (
         httpx2.TimeoutException,
         RemoteUnreachableError,
-        "{what} does not go on: {why}. Check the connection, and run it again to go on.",
+        "{what} stopped answering: {why}. Check the connection, and run it again to resume.",
     ),
     (
         httpx2.LocalProtocolError,
@@ -69,12 +69,12 @@ FAILURES: tuple[tuple[type[Exception], type[RemoteError], str], ...] = (
     (
         httpx2.TransportError,
         RemoteUnreachableError,
-        "The connection to {what} broke off: {why}. Check it, and run it again to go on.",
+        "The connection to {what} broke off: {why}. Check it, and run it again to resume.",
     ),
     (
         httpx2.InvalidURL,
         RemoteAnswerError,
-        "{what} names an address that is none: {why}. Check that it is a hub.",
+        "{what} names a malformed address: {why}. Check that it is a hub.",
     ),
     (
         httpx2.HTTPError,
@@ -92,7 +92,7 @@ FAILURES: tuple[tuple[type[Exception], type[RemoteError], str], ...] = (
         "{what} answers what cannot be read: {why}. Check that it is a hub.",
     ),
 )
-"""What the client raises, what becomes of it, and how it is told; the most specific come first."""
+"""The client's exceptions, and the class and message that each becomes; the most specific first."""
 
 
 @contextmanager
@@ -103,8 +103,8 @@ def remote_errors(what: str) -> Iterator[None]:
         what: The hub's or the repository's URL.
 
     Raises:
-        RemoteUnreachableError: Nobody answers, or the connection stops half-way.
-        RemoteAnswerError: What is answered is no HTTP.
+        RemoteUnreachableError: There is no answer, or the connection breaks off.
+        RemoteAnswerError: The answer is not HTTP.
         RemoteError: The request cannot be made.
     """
     try:
@@ -124,14 +124,14 @@ def remote_errors(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An answer that is no success.
+    """An answer that reports a failure.
 
     Attributes:
         hub: Who answered.
         what: The hub's or the repository's URL.
-        status: Of HTTP.
-        code: What the hub calls the reason; empty if it does not.
-        message: What the hub says about it, as one printable line; may be empty.
+        status: The status of HTTP.
+        code: The hub's code for the reason; empty if it has none.
+        message: The text of the hub, as one printable line; may be empty.
         token_sent: Whether it was shown a token.
         writes: Whether something was to be changed.
     """
@@ -196,14 +196,14 @@ REFUSALS: tuple[tuple[str | range, Callable[[Refused], Maker]], ...] = (
         "NotHosted",
         lambda _: (
             RemoteNotFoundError,
-            "There is no repository {what}: nobody has that name on this hub. Check the name.",
+            "There is no repository {what}: this hub has no owner of that name. Check the name.",
         ),
     ),
     (range(401, 402), _unknown),
     (range(403, 404), _forbidden),
     (
         range(404, 405),
-        lambda _: (RemoteNotFoundError, "{what} has not what was asked for: {why}."),
+        lambda _: (RemoteNotFoundError, "{what} does not have what was asked for: {why}."),
     ),
     (
         range(412, 413),
@@ -222,7 +222,7 @@ REFUSALS: tuple[tuple[str | range, Callable[[Refused], Maker]], ...] = (
         range(300, 400),
         lambda _: (
             RemoteAnswerError,
-            "{what} sends the request elsewhere, where it is not taken: {why}.",
+            "{what} redirected the request to an address that refused it: {why}.",
         ),
     ),
     (range(1000), lambda _: (RemoteError, "{what} refuses with {why}.")),

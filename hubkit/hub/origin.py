@@ -33,16 +33,16 @@ class Origin:
         Args:
             base: The URL that was asked.
             href: What the answer names, from there.
-            what: What was asked about, for messages.
+            what: The URL that was asked about, for messages.
 
         Raises:
-            RemoteAnswerError: It is no URL, is not as safe as the hub's, or leads into this network
-                from a hub that is not in it.
+            RemoteAnswerError: It is malformed, is not as safe as the hub's, or leads into this
+                network from a hub that is not in it.
         """
         try:
             url = base.join(href)
         except (httpx2.InvalidURL, ValueError) as error:
-            raise RemoteAnswerError(f"{what} names an address that is none.", what) from error
+            raise RemoteAnswerError(f"{what} names a malformed address.", what) from error
         safe = url.scheme == "https" or (url.scheme == "http" and self._origin[0] == "http")
         if not safe or not url.host or url.userinfo:
             raise RemoteAnswerError(
@@ -67,7 +67,7 @@ class Origin:
         url = self.named(base, href, what)
         if not self.is_of(url):
             raise RemoteAnswerError(
-                f"{what} goes on at another host, {said(str(url.netloc, 'ascii'))}, which is not "
+                f"{what} leads to another host, {said(str(url.netloc, 'ascii'))}, which is not "
                 f"{self._hub.url}. Check the address.",
                 what,
             )

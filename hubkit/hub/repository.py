@@ -79,7 +79,7 @@ class Target:
             refs = self._session.refs(self.repository)
         if private and not self._session.describe(self.repository).private:
             raise RemoteConflictError(
-                f"{self.url} is there already, and public; only what is new is made private. "
+                f"{self.url} exists already and is public; only a new one is made private. "
                 "Change it in its settings.",
                 self.name,
             )
@@ -143,7 +143,7 @@ class Target:
         if there:
             raise RemoteConflictError(
                 f"{self.url} holds {', '.join(sorted(there)[:5])}, which hubkit did not put there, "
-                "and nothing of hubkit's.",
+                "and no version of hubkit.",
                 self.name,
             )
         return Head(head.sha, frozenset(), None)
@@ -177,7 +177,7 @@ class Target:
         # If all is there, only its tag was missing.
         if not newest or head.digest != digest or self._lacks(done, contents):
             if not newest:
-                self._unless_there("POST", beside, {})
+                self._unless_there(beside, {})
             self._put |= contents.keys()
             with self._numbered(tag):
                 made = upload.commit(
@@ -194,14 +194,16 @@ class Target:
             done = made.commit
             self.require_files(done, contents)
             self._require_bytes(done, made.unseen)
-        # A tag that is set last: whoever sees it sees the whole version.
-        self._unless_there("POST", f"{self._api}/tag/{done}", {"tag": tag})
+        # The tag is set last: a client that sees it sees the whole version.
+        self._unless_there(f"{self._api}/tag/{done}", {"tag": tag})
         if not newest:
             self._session.send("DELETE", beside, what=self.url)
 
     @contextmanager
     def _numbered(self, tag: str) -> Iterator[None]:
-        """Tell a hub that gives the number of a version to something else from one that fails."""
+        """Turn a conflict (409) into an error of its own: the hub has this version number for
+        something else.
+        """
         try:
             yield
         except RemoteError as error:
@@ -226,12 +228,12 @@ class Target:
         if lacking := self._lacks(revision, contents):
             raise RemoteConflictError(
                 f"{self.url} does not hold what was sent: {lacking}. The version is not published. "
-                "Run it again; if it stays so, tell the owner of the hub.",
+                "Run it again; if that does not help, tell the owner of the hub.",
                 self.name,
             )
 
     def _lacks(self, revision: str, contents: Mapping[str, Path | bytes]) -> str:
-        """What a revision has not of some files, as words; empty if nothing."""
+        """Say how the files of a revision differ from some files; empty if they do not."""
         found = list_revision(self._session, self.repository.at(revision)).files
         for path, content in sorted(contents.items()):
             # Where a hub published the version itself, its own card is the only one.
@@ -269,19 +271,17 @@ class Target:
         wanted: dict[str, str] = {"name": name, "organization": owner, "type": "model"}
         if private:
             wanted["visibility"] = "private"
-        try:
-            self._session.send("POST", "/api/repos/create", document=wanted, what=self.url)
-            self._made = True
-        except RemoteError as error:
-            if error.status != 409:  # made by someone else in the meantime
-                raise
+        self._made = self._unless_there("/api/repos/create", wanted)
 
-    def _unless_there(self, method: str, path: str, document: dict[str, str]) -> None:
+    def _unless_there(self, path: str, document: dict[str, str]) -> bool:
+        """Make something on the hub; return False if it was there already."""
         try:
-            self._session.send(method, path, document=document, what=self.url)
+            self._session.send("POST", path, document=document, what=self.url)
         except RemoteError as error:
             if error.status != 409:
                 raise
+            return False
+        return True
 
     def _take_back(self) -> None:
         owner, _, name = self.name.partition("/")
@@ -290,9 +290,9 @@ class Target:
             files = {one.rfilename for one in self._session.describe(self.repository).siblings}
             if files <= self._put:
                 self._session.send("DELETE", "/api/repos/delete", document=wanted, what=self.url)
-        except Exception:  # the reason for this is told by the error that is on its way
+        except Exception:  # the error that is on its way says the reason
             _log.warning(
-                "%s was made for this and is there still. Delete it on its page, or publish again.",
+                "%s was made for this and still exists. Delete it on its page, or publish again.",
                 self.url,
             )
 

@@ -1,8 +1,8 @@
 """Which revision of a repository is which version of an adapter.
 
-In a repository that hubkit made, the tag ``v2`` is version 2, and a hub of hubkit's says which
-version a commit holds, whoever made it. In any other repository, such a tag may mean anything: it
-has revisions, but no versions.
+In a repository that hubkit made, the tag ``v2`` is version 2. A hub of hubkit's says which version
+a commit holds, whatever tool made it. In any other repository, such a tag may mean anything: it has
+revisions, but no versions.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def version_at(
     if number is not None:
         raise RemoteNotFoundError(
             f"{repository.url} was not made by hubkit, so its tag {repository.revision} need not "
-            f"be version {number}. To have it all the same, pull {repository.page}.",
+            f"be version {number}. To have it anyway, pull {repository.page}.",
             repository.url,
         )
     return None

@@ -54,7 +54,7 @@ def open_session(hub: Hub) -> Iterator[HubSession]:
 
     Raises:
         RemoteUnreachableError: HF_HUB_OFFLINE is set.
-        RemoteAccessError: What should be a token is none.
+        RemoteAccessError: The stored token is malformed.
     """
     require_online(hub)
     with closing(HubSession(hub, token_for(hub))) as session:
@@ -66,7 +66,7 @@ def open_unless_offline(hub: Hub) -> Iterator[HubSession | None]:
     """Yield a session as :func:`open_session` does; None where HF_HUB_OFFLINE is set.
 
     Raises:
-        RemoteAccessError: What should be a token is none.
+        RemoteAccessError: The stored token is malformed.
     """
     if is_offline_mode():
         yield None
@@ -103,7 +103,7 @@ class HubSession:
 
     Args:
         hub: The hub.
-        token: What is shown to it; None to come without one.
+        token: The token that is sent to it; None for none.
     """
 
     def __init__(self, hub: Hub, token: str | None) -> None:
@@ -121,7 +121,7 @@ class HubSession:
             transport.close()
 
     def user(self) -> str:
-        """Return whose the token is.
+        """Return the name of the token's user.
 
         Raises:
             RemoteAccessError: There is none, or the hub does not know it.
@@ -158,7 +158,7 @@ class HubSession:
         Args:
             path: After the hub's URL; what is in it is quoted already.
             kind: The type of its answer.
-            what: What is asked about, a URL, for messages.
+            what: The URL that is asked about, for messages.
             query: Names and values.
 
         Raises:
@@ -394,7 +394,7 @@ class HubSession:
         response.request = request
         try:
             if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise RemoteAnswerError(f"{what} packs its answer, though told not to.", what)
+                raise RemoteAnswerError(f"{what} packs its answer, though asked not to.", what)
             yield response
         finally:
             response.close()
@@ -451,7 +451,7 @@ def _read(response: httpx2.Response, most: int, what: str, *, cut: bool = False)
 
 
 def _message_in(content: bytes) -> str:
-    """What the body of a refusal says: the protocol has it as JSON."""
+    """The reason in the body of a refusal, which is JSON in the protocol."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):

@@ -32,7 +32,7 @@ from registry.storage.durable import make_folders, storage_errors, write_file
 from registry.storage.files import MANIFEST_NAME, find_clash, hash_stream
 
 MOST_FILES = 10_000
-"""Files of a repository; what has more is no adapter."""
+"""The most files of a repository; one with more is not an adapter."""
 
 _WEIGHTS = {part.pickle for part in PARTS}
 
@@ -137,7 +137,7 @@ class Snapshot:
             if found != expected:
                 raise CorruptBlobError(
                     f"{self.repository.url}: {there}: {MANIFEST_NAME} says {expected}, found "
-                    f"{found}. Somebody changed the repository by hand; pull an earlier revision.",
+                    f"{found}. The repository was changed by hand; pull an earlier revision.",
                     path,
                 )
         write_file(folder / MANIFEST_NAME, manifest.to_json())
@@ -248,8 +248,8 @@ def _files_of_version(
     content = session.fetch(path, what=label, most=MAX_BYTES)
     if hashlib.sha256(content).hexdigest() != held.manifest:
         raise CorruptBlobError(
-            f"{label} is not the file that its hash promises. Run it again; if it stays so, tell "
-            "the owner of the hub.",
+            f"{label} is not the file that its hash promises. Run it again; if that does not help, "
+            "tell the owner of the hub.",
             MANIFEST_NAME,
         )
     own = RemoteFile(MANIFEST_NAME, len(content), held.manifest, held.number)
@@ -297,7 +297,7 @@ def list_files(session: HubSession, at: Repository) -> dict[str, RemoteFile]:
                 file.path, large.size if large else file.size, large.oid if large else file.oid
             )
         except InvalidNameError as error:
-            if own:  # what others put beside a version; a manifest lists no such path
+            if own:  # files that others put beside a version; a manifest lists no such path
                 continue
             raise RemoteAnswerError(f"{at.url}: {error}", at.url) from error
     if not own and (clash := find_clash(found)) is not None:
@@ -308,7 +308,7 @@ def list_files(session: HubSession, at: Repository) -> dict[str, RemoteFile]:
 
 
 def _no_revision(session: HubSession, repository: Repository) -> RemoteNotFoundError:
-    """What to raise where a repository lacks a revision; if it lacks all, the hub says so."""
+    """The error for a revision that a repository lacks; if all are missing, the hub says so."""
     refs = session.refs(repository)
     tags = sorted((tag.name for tag in refs.tags), key=lambda tag: (-(number_of(tag) or 0), tag))
     names = [*tags, *sorted(branch.name for branch in refs.branches)]

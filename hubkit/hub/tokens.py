@@ -21,10 +21,10 @@ def token_for(hub: Hub) -> str | None:
 
     The default hub gets HF_TOKEN, or what ``hf auth login`` stored. Another hub gets what
     :func:`keep_token` kept for it. If nothing was kept, a hub on this machine gets HF_TOKEN: the
-    token does not leave the machine, and whoever tries out a hub has not logged in yet.
+    token does not leave the machine, and a user who tries out a hub has not logged in yet.
 
     Raises:
-        RemoteAccessError: What stands there cannot be a token.
+        RemoteAccessError: The stored token is malformed.
     """
     if not hub.is_default:
         if kept := _kept().get(hub.url):
@@ -51,7 +51,7 @@ def keep_token(hub: Hub, token: str) -> None:
 
 
 def require_token(token: str, what: str, hub: Hub) -> str:
-    """Return a token that a header can carry; its text is never told.
+    """Return a token that a header can carry; no message contains its text.
 
     Args:
         token: The token.
@@ -63,7 +63,7 @@ def require_token(token: str, what: str, hub: Hub) -> str:
     """
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise RemoteAccessError(
-            f"{what} is no token for {hub.url}: expected one line of printable ASCII without "
+            f"{what} is not a token for {hub.url}: expected one line of printable ASCII without "
             "blanks. Copy it again from the hub's page of access tokens.",
             hub.url,
         )

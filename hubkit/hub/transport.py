@@ -1,7 +1,8 @@
-"""The way to a hub, on which nobody can keep a client waiting for ever.
+"""The connections to a hub, which cannot keep a client waiting for ever.
 
-A time limit for each read ends nothing: who sends a byte a second never meets it. So reading and
-writing have an allowance of seconds, which bytes earn back, and a request may have an end.
+A limit for each read is not enough: a server that sends one byte a second never exceeds it. So a
+connection has an allowance of seconds. Waiting uses it up, bytes refill it. A request may also have
+a deadline.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _AT_ONCE = 65536
 
 
 class Pace:
-    """How long the other side may take; shared by all connections of a session."""
+    """The time that the other side may take; shared by all connections of a session."""
 
     def __init__(self) -> None:
         """Begin without an allowance."""

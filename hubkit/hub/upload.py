@@ -79,12 +79,12 @@ def commit(
 
     Args:
         session: The hub.
-        repository: Where to.
-        contents: What to put, by its path there.
+        repository: The repository to put them into.
+        contents: The files to put, by their paths there.
         removed: Paths of files to remove.
         branch: The branch.
         message: One line.
-        description: What else to say.
+        description: The text below that line.
         parent: The commit that the branch must be at; None for any.
 
     Raises:

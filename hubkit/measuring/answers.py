@@ -23,7 +23,7 @@ class Answers:
 
     Attributes:
         task: The task type.
-        plan: What the outputs of the head mean.
+        plan: The meaning of the outputs of the head.
         rows: The rows, with what is to be learned.
         encoded: How they were encoded.
         outputs: What the model gave for each feature.
@@ -95,7 +95,7 @@ def learned_from(model: AdaptedModel, rows: Rows) -> bool:
 
 
 def how_learned(model: AdaptedModel, rows: Rows) -> str:
-    """What that means, in a sentence."""
+    """One sentence: the adapter was trained on these very rows."""
     return (
         f"{rows.name} holds the rows that {model.version.ref} was trained on: what is measured on "
         "them does not tell how good it is on others."

@@ -21,7 +21,7 @@ Interval = tuple[float, float]
 
 _OF_MEANS = 9999
 WHOLES = 1000
-"""How often metrics of the rows as a whole are computed again."""
+"""The number of resamples for metrics of the rows as a whole."""
 _BATCH = 100
 
 

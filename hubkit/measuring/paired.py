@@ -46,7 +46,7 @@ class Difference:
 
     @property
     def better(self) -> Literal["first", "second"] | None:
-        """Which adapter is better, where that is not put down to chance."""
+        """Which adapter is better; None if chance alone may explain it."""
         if self.p is None or self.p >= LEVEL or not self.difference:
             return None
         return "second" if (self.difference > 0) == self.higher_is_better else "first"
@@ -146,7 +146,7 @@ def _less(first: Answers, second: Answers, rows: Sequence[int]) -> dict[str, flo
 
 
 def _two_sided(differences: np.ndarray) -> float:
-    """How seldom resamples fall on the other side of no difference; never 0."""
+    """The two-sided p of resampled differences; never 0."""
     numbers = differences[np.isfinite(differences)]
     least = min(int((numbers <= 0).sum()), int((numbers >= 0).sum()))
     return min(1.0, 2 * (least + 1) / (len(numbers) + 1))

@@ -28,7 +28,7 @@ class Row:
 
     Attributes:
         places: The sub-blocks of each layer that carry a delta.
-        reads: What the deltas read.
+        reads: The input of the deltas.
         activation: Default activation.
         reduction_factor: Default ratio of hidden size to bottleneck size.
         scaling: Default factor of the delta.

@@ -21,7 +21,7 @@ from hubkit.methods.sites import LinearSite, Site, is_in
 from registry.errors import AdapterError
 
 ALL_LINEAR = "all-linear"
-"""Stands for every linear layer of the backbone."""
+"""The name for every linear layer of the backbone."""
 
 PARAMETERS = (
     "rank",
@@ -173,4 +173,4 @@ def _check_expression(expression: Any) -> None:
     try:
         re.compile(expression)
     except (re.error, TypeError) as error:
-        raise AdapterError(f"{expression!r} is no regular expression: {error}.") from error
+        raise AdapterError(f"{expression!r} is not a regular expression: {error}.") from error

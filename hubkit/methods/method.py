@@ -73,7 +73,7 @@ class CouplingForm(NamedTuple):
 
 
 class Host(Protocol):
-    """What a method asks of a base model; ``hubkit.nn.host.BaseModel`` answers."""
+    """What a method needs to know of a base model; ``hubkit.nn.host.BaseModel`` provides it."""
 
     @property
     def hidden_size(self) -> int:

@@ -72,8 +72,8 @@ class Attached:
         for row, name in enumerate(names):
             if name is not None and name not in places:
                 raise CompositionError(
-                    f"Row {row} asks for {name!r}, which is none of the {len(places)} names of the "
-                    f"batch.{did_you_mean(str(name), places)}"
+                    f"Row {row} asks for {name!r}, which is not one of the {len(places)} names of "
+                    f"the batch.{did_you_mean(str(name), places)}"
                 )
         with self._rows.chosen([None if name is None else places[name] for name in names]):
             yield
@@ -120,7 +120,8 @@ def attach(
             on: other weights, another configuration, or another pooler before the head.
 
     Raises:
-        UnsupportedModelError: ``model`` is none, or hubkit knows no sites for its architecture.
+        UnsupportedModelError: ``model`` is not a transformers model, or hubkit knows no sites for
+            its architecture.
         BaseModelMismatchError: An adapter was trained on other weights, on another configuration,
             or on a model of another architecture, depth or width; or what the model's head reads
             from, such as a pooler, has other weights than in training.
@@ -198,7 +199,7 @@ class _CheckRows:
 
 
 def _last(tree: Tree) -> Leaf | None:
-    """The part whose head predicts, as in what is published; None where rows choose it."""
+    """The part whose head predicts: the last one. None if rows choose."""
     while isinstance(tree.value, Stack | Mix):
         tree = tree.parts[-1]
     return tree.value if isinstance(tree.value, Leaf) else None

@@ -57,7 +57,7 @@ class Builder:
         by_rows = self._tree.row_choice
         numbers: list[int | None] = [0]
         if isinstance(by_rows, Batch):
-            # Rows without an entry still go through what the batch stands in.
+            # Rows without an entry still go through the rest of the composition.
             numbers = [None, *range(len(by_rows.parts))]
         entries = {number: _chain(self._tree, number) for number in numbers}
         placed = {i: [self._placed(one) for one in chain] for i, chain in entries.items() if chain}
@@ -110,7 +110,7 @@ def _check_chained(node: nn.Module, site: Site) -> None:
 
 
 def _rows(tree: Tree) -> Rows | None:
-    """Which entry each row uses, shared by all nodes; None where rows make no difference."""
+    """The choice by rows, shared by all nodes; None if all rows are treated alike."""
     by_rows = tree.row_choice
     if isinstance(by_rows, Batch):
         return Rows(by_rows.rows)

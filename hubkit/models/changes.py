@@ -59,8 +59,8 @@ def trained_outlet(model: PreTrainedModel, before: BaseState | None, name: str) 
 
     Args:
         model: A model in which an adapter was trained.
-        before: As it was before that; None where nobody looked.
-        name: What the adapter is called, for messages.
+        before: As it was before that; None if that is not known.
+        name: The name of the adapter, for messages.
 
     Raises:
         AdapterError: A tensor of the base model changed that the head cannot hold.

@@ -73,8 +73,8 @@ class _Repeat:
     def _repeated(self, value: Any, least: int = 1) -> Any:
         """``value`` with a copy of its rows for each task, if it has rows and at least so many.
 
-        What layers are given and is as long as the batch is batched: all else that they take, of
-        two axes or more, has one row or is a weight, of which only its first rows are read.
+        An argument as long as the batch has a row for each input. Other arguments with two axes or
+        more have one row, or are weights.
         """
         if isinstance(value, tuple):
             return tuple(self._repeated(one, least) for one in value)

@@ -96,8 +96,8 @@ class Fitting:
         if head_tensors(self.model):
             raise other_base(f"Adapter {value}", base, found, comparison)
         logger.warning(
-            "This %s differs from the base model of adapter %s in %s; a head would give other "
-            "outputs than in training.",
+            "This %s differs from the base model of adapter %s in %s; the outputs of a head would "
+            "differ from those in training.",
             self._name,
             value,
             ", ".join(comparison.differences),

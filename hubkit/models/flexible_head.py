@@ -208,7 +208,7 @@ class FlexibleHeadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         return output.to_tuple() if return_dict is False else output
 
     def _start_decoder(self, named: dict[str, Any], labels: Tensor | None) -> None:
-        """Let the decoder read what is to be learned, or the text itself, one token late."""
+        """Give the decoder the target, or the text itself, shifted by one token."""
         if named.get("decoder_input_ids") is not None or "decoder_inputs_embeds" in named:
             return
         source = labels if self.flexible.head_type == "seq2seq_lm" else None
@@ -286,7 +286,7 @@ def load_with_flexible_head(
     backbone, new = load_for_head(base, AutoModel, revision=revision, **settings)
     model = with_flexible_head(backbone, flexible)
     if model.can_generate():
-        # transformers reads it for classes that generate, and a backbone is none.
+        # transformers reads it only for classes that generate, and a backbone does not.
         with contextlib.suppress(OSError):  # most base models have no such file
             model.generation_config = GenerationConfig.from_pretrained(
                 base, revision=revision or "main"

@@ -33,9 +33,10 @@ def train_only(model: PreTrainedModel, *values: Trainable) -> None:
     """Freeze all of ``model`` but its head and the weights of ``values``, which it carries.
 
     A pooler that the head reads is trained with it, and belongs to the head from then on:
-    ``Attached.detach`` gives the base model its own back. It is left frozen where an adapter among
-    those attached changes it, and before a flexible head, unless the base model lacks it. The head
-    of a language model is frozen, too, unless the base model lacks it.
+    ``Attached.detach`` gives the base model its own back. The pooler stays frozen in two cases: an
+    attached adapter changes it, or the head is flexible. If the base model's files lack a pooler,
+    it is trained in any case. The head of a language model is frozen, too, unless the base model's
+    files lack it.
 
     The parts of a fusion or a mix stay frozen unless they are named too, so that an adapter can be
     trained together with the fusion that it is a part of: ``train_only(model, fusion, adapter)``.
@@ -69,7 +70,7 @@ def train_only(model: PreTrainedModel, *values: Trainable) -> None:
 
 
 def _outlet(model: PreTrainedModel) -> dict[str, Parameter]:
-    """What is trained of the outlet: what no adapter changes, or what was made new."""
+    """The trained part of the outlet: modules that no adapter changes, and new ones."""
     composition = attached_to(model)
     sites = () if composition is None else Tree.of(composition).sites
     changed = {site.path.partition(".")[0] for site in sites if isinstance(site, LinearSite)}

@@ -80,7 +80,7 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
             them.
 
     Raises:
-        AdapterError: A parameter is missing, is none of the model's head, or has another shape; or
+        AdapterError: A parameter is missing, is not in the model's head, or has another shape; or
             the model shares it with its embeddings, and those are others. Nothing is written.
     """
     if head.flexible is not None and flexible_of(model) != head.flexible:
@@ -132,7 +132,7 @@ def other_words(model: PreTrainedModel, head: Head) -> str | None:
 
 
 def _describe_outputs(model: PreTrainedModel, head: Head) -> None:
-    """Let the model call its outputs as the head does."""
+    """Give the outputs of the model the names that they have in the head."""
     config = model.config
     if head.labels:
         config.id2label = dict(enumerate(head.labels))  # which sets num_labels, too
@@ -173,11 +173,11 @@ def task_names(model: PreTrainedModel) -> TaskNames | None:
 
 
 def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
-    """Tell people whose model has the place of a head, but other weights in it.
+    """Warn if a model has the place of a head, but other weights in it.
 
     Args:
         model: What an adapter was just attached to.
-        name: What the adapter is called.
+        name: The name of the adapter.
         head: What it was trained with.
     """
     places = {**head_tensors(model), **outlet_tensors(model)}
@@ -196,7 +196,7 @@ def note_other_head(model: PreTrainedModel, name: str, head: Head) -> None:
 
 @contextmanager
 def wearing(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let the model have these weights inside the block, whatever their shape.
+    """Put these weights into the model inside the block, whatever their shape.
 
     Args:
         model: Gets them by name. Parameters are its own inside the block, so that what it computes
@@ -350,7 +350,7 @@ def outlet_to_keep(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def renew_head(model: PreTrainedModel) -> None:
-    """Give what the base model has no weights for, the head that is trained first of all, new ones.
+    """Draw new weights for each parameter that the base model's files lack: above all, the head.
 
     They are drawn as transformers draws them when it loads a model.
     """
@@ -373,7 +373,7 @@ def note_outlet(model: PreTrainedModel, names: Collection[str]) -> None:
 
 
 def restore_outlet(model: PreTrainedModel) -> None:
-    """Give the base model the outlet back that it had before it was trained, if any was."""
+    """Restore the base model's outlet, if it was trained."""
     noted: dict[str, Tensor] = vars(getattr(model, SUBMODULE, nn.Module())).pop(_NOTED, {})
     with torch.no_grad():
         for name, tensor in noted.items():

@@ -40,12 +40,12 @@ def insert_adapter(
 
     Args:
         model: A model of a supported architecture, with or without a head.
-        name: What to call the adapter.
+        name: The name of the adapter.
         method: ``seq_bn`` (Pfeiffer), ``double_seq_bn`` (Houlsby), ``par_bn`` (parallel),
             ``seq_bn_inv`` or ``double_seq_bn_inv`` (with an invertible adapter), or ``lora``.
-        parameters: What the method takes, such as ``bottleneck_size`` (default: hidden size / 16,
-            ``par_bn``: / 2) or ``rank`` (default: 8): see ``hubkit.methods.bottleneck.Bottleneck``
-            and ``hubkit.methods.lora.LoRA``.
+        parameters: Parameters of the method, such as ``bottleneck_size`` (default: hidden size /
+            16, ``par_bn``: / 2) or ``rank`` (default: 8): see
+            ``hubkit.methods.bottleneck.Bottleneck`` and ``hubkit.methods.lora.LoRA``.
 
     Raises:
         UnsupportedModelError: hubkit knows no sites for this architecture.
@@ -82,7 +82,7 @@ def save_adapter(
     Args:
         model: The model, also where it is wrapped by ``DataParallel``, ``DistributedDataParallel``
             or ``torch.compile``.
-        name: What the adapter is called.
+        name: The name of the adapter.
         folder: Where to; it is new, empty, or holds an adapter that is replaced.
         tokenizer: The one that the model was trained with, which is recorded and expected in use;
             default: the one that lies where the model was loaded from.
@@ -123,7 +123,7 @@ def unwrapped(model: nn.Module) -> PreTrainedModel:
     """The transformers model inside of what runs it on several devices, or compiled.
 
     Raises:
-        AdapterError: There is none, or it is cut into pieces that no single process holds.
+        AdapterError: It is not a transformers model, or its weights are cut into pieces.
     """
     inner: Any = model
     while not isinstance(inner, PreTrainedModel):

@@ -92,7 +92,7 @@ def merge(model: PreTrainedModel, adapter: Adapter | Mix | LearnedMix) -> Merged
         adapter: A LoRA adapter, or a mix of some.
 
     Raises:
-        AdapterError: The adapter is none of linear layers, or a layer lacks what it adds to.
+        AdapterError: The adapter is not at linear layers, or a layer lacks the weights to add to.
         BaseModelMismatchError: The adapter belongs to another base model.
         CompositionError: The model carries adapters or has one merged into it, or the mix does not
             collapse into one.

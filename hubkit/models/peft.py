@@ -24,7 +24,7 @@ from registry.folders.peft_names import KEPT
 from registry.folders.safetensors import read_header
 from registry.storage.place import Place
 
-# What PEFT raises, in the end, where a configuration asks for what it cannot do.
+# The exceptions that PEFT raises for a configuration that it cannot run.
 _REFUSALS = (
     *(AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError),
     ValueError,
@@ -44,7 +44,7 @@ def attach_peft(
     Args:
         model: The base model, with the head class that the adapter was trained with.
         folder: Holds the configuration and the weights as safetensors.
-        name: What the adapter is called, for messages.
+        name: The name of the adapter, for messages.
         new: The parameters of the model's head that the base model has no weights for, by name:
             the folder has to have these.
 
@@ -104,7 +104,7 @@ def try_peft(folder: Place, model: PreTrainedModel | None) -> list[str]:
             is not at hand: then PEFT is only asked about the configuration.
 
     Returns:
-        What a person should know of it, as sentences.
+        Notes for the user, as sentences.
 
     Raises:
         FolderError: PEFT refuses the configuration.
@@ -155,7 +155,7 @@ def _try_on(folder: Place, model: PreTrainedModel, options: Any, peft: Any) -> N
             warnings.simplefilter("ignore")
             adapted = peft.get_peft_model_state_dict(peft.get_peft_model(model, options))
     except RuntimeError:
-        return  # some methods start from numbers, which there are none of
+        return  # some methods start from the base model's numbers, and it has none here
     except _REFUSALS as error:
         raise AdapterError(
             f"PEFT {peft.__version__} cannot run {folder} on a {kind}: {_reason(error)}. Name the "

@@ -1,4 +1,4 @@
-"""Where a model computes, and in which numbers."""
+"""The device and the dtype of a model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def dtype_of(name: str | torch.dtype) -> torch.dtype:
     """A dtype by its name.
 
     Raises:
-        UnsupportedModelError: It is none of `DTYPES`.
+        UnsupportedModelError: It is not in `DTYPES`.
     """
     text = str(name).removeprefix("torch.")
     if text not in DTYPES:

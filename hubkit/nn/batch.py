@@ -1,8 +1,8 @@
 """Another adapter for every row of a batch, in one forward pass.
 
 Rows with plain deltas are computed together by batched matrix products over the weights that they
-use, gathered for this call: nothing is kept, so nothing can be stale, and a thousand adapters that
-no row asks for cost nothing. Other compositions run once for all the rows that use them.
+use. The weights are gathered for each call: nothing is kept, so nothing can be stale, and adapters
+that no row asks for cost nothing. Other compositions run once for all the rows that use them.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class BatchNode(nn.Module):
         return changed, torch.cat(deltas)[back]
 
     def _kind(self, place: int) -> object:
-        """What rows have in common that are computed together."""
+        """A key that is equal for rows that are computed together."""
         node = self.entries[place]
         if isinstance(node, Delta) and _is_alike(node):
             return node.form.reads, id(node.activation), node.dropping
@@ -261,7 +261,7 @@ def batched(deltas: Sequence[Delta | None], reading: Reading) -> Tensor:
 
 
 def _filled(delta: Delta | None, like: Delta, name: str, shape: tuple[int, ...]) -> Tensor:
-    """A weight of ``delta`` with zeros up to ``shape``; all zeros where there is none."""
+    """A weight of ``delta``, padded with zeros to ``shape``; all zeros if it has none."""
     tensor: Tensor | None = None if delta is None else getattr(delta, name)
     if tensor is None:
         return like.down.new_zeros(shape)

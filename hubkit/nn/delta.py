@@ -37,7 +37,7 @@ class Delta(LeanModule):
         form: All that it computes but its weights.
 
     Raises:
-        AdapterError: The activation is none of :data:`ACTIVATIONS`.
+        AdapterError: The activation is not in :data:`ACTIVATIONS`.
 
     Example:
         >>> form = DeltaForm(reads="norm", activation="relu", down_bias=True, up_bias=True)
@@ -125,7 +125,7 @@ def activation(name: str) -> Callable[[Tensor], Tensor] | None:
     """The activation of that name, one object for all deltas; None for the identity.
 
     Raises:
-        AdapterError: It is none of :data:`ACTIVATIONS`.
+        AdapterError: It is not in :data:`ACTIVATIONS`.
     """
     if name not in ACTIVATIONS:
         raise AdapterError(

@@ -1,9 +1,9 @@
 """When a fusion is computed in its folded form, and when that form must be made anew.
 
-A folded copy is not a weight: it is never trained, saved, copied or pickled, and is made anew as
-soon as a weight that it was made of is another or was written to. What torch does not count as a
-write to a frozen weight, one through ``weight.data``, ``weight.numpy()`` or DLPack, is seen only
-after the next ``train()``, ``eval()``, ``to()`` or ``load_state_dict()`` of the model.
+A folded copy is not a weight: it is never trained, saved, copied or pickled. It is made anew as
+soon as one of its weights is replaced or written to. Torch does not count a write through
+``weight.data``, ``weight.numpy()`` or DLPack. Such a write is seen only after the next ``train()``,
+``eval()``, ``to()`` or ``load_state_dict()`` of the model.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Foldable(nn.Module):
     def joins(self, branches: Sequence[nn.Module], layer: FusionLayer) -> bool:
         """Whether the fusion may be computed from the weights, without a call of its modules.
 
-        So it may where all it mixes are deltas that can be joined, narrow enough that this is
-        cheaper, and where nothing but the classes says what is computed and nobody listens.
+        That needs three things: all parts are plain deltas; they are narrow enough for this to be
+        cheaper; and no hook or subclass changes or observes what is computed.
         """
         if type(layer) is not FusionLayer or not can_join(branches):
             return False
@@ -57,7 +57,7 @@ class Foldable(nn.Module):
         Args:
             deltas: All that the fusion mixes; it :meth:`joins` them.
             layer: The fusion layer over them.
-            reads: What the query reads.
+            reads: The input of the query.
         """
         if self._held and self._kept is not None:
             return self._kept[1]
@@ -105,10 +105,10 @@ class Foldable(nn.Module):
 
 @contextmanager
 def folds_held(model: nn.Module) -> Iterator[None]:
-    """Go on with the folded copies that the last pass has used, while a model is traced.
+    """Keep the folded copies that the last pass has used, while a model is traced.
 
-    A trace sees stand-ins for the weights, of which no copy could be told to be right or not. No
-    weight may change inside the block.
+    A trace sees stand-ins for the weights, so no copy could be compared with them. No weight may
+    change inside the block.
     """
     foldable = [module for module in model.modules() if isinstance(module, Foldable)]
     for module in foldable:
@@ -143,7 +143,7 @@ class _Snapshot:
 
 
 def _are_alike(weights: Sequence[Tensor]) -> bool:
-    """Whether a copy would be exact, and can be told when one of ``weights`` is written to."""
+    """Whether a copy would be exact, and a write to one of ``weights`` can be noticed."""
     first = weights[0]
     return all(
         type(weight) in (Tensor, nn.Parameter)

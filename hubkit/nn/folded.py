@@ -38,7 +38,7 @@ class Folded:
     Args:
         deltas: The adapters' deltas.
         layer: The fusion layer over them.
-        reads: What the query reads.
+        reads: The input of the query.
 
     Example:
         >>> folded = Folded(deltas, layer, "norm")  # once

@@ -123,7 +123,7 @@ class FusionLayer(nn.Module):
         Args:
             deltas: Those of the ``N`` adapters.
             inputs: The site.
-            reads: What the query reads.
+            reads: The input of the query.
         """
         joined = JoinedDeltas(deltas, reads)
         asked, shift = self._ask(inputs.read(reads))

@@ -75,7 +75,7 @@ class Removable(Protocol):
 
 
 class Carried(nn.ModuleDict):
-    """What a model carries: the node at each site, and the composition that they compute."""
+    """The adapters in a model: the node at each site, and the composition that they compute."""
 
     def __init__(self, nodes: Mapping[str, nn.Module], composition: object) -> None:
         super().__init__(nodes)
@@ -99,7 +99,7 @@ class Attachment:
         model: The model.
         nodes: What is added at each site.
         couplings: The invertible adapters; None if there are none.
-        composition: What the nodes compute, for whoever asks the model.
+        composition: What the nodes compute, as ``attached_to`` returns it.
 
     Raises:
         CompositionError: The model carries adapters already.

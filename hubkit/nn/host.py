@@ -142,7 +142,7 @@ def module_at(model: PreTrainedModel, site: BlockSite, path: str) -> nn.Module:
     """The module at ``path``, which is relative to the layer of ``site``.
 
     Raises:
-        UnsupportedModelError: There is none: the layout is that of another architecture.
+        UnsupportedModelError: There is no such module: the layout is for another architecture.
     """
     try:
         return backbone(model).get_submodule(f"{site.layer}.{path}")

@@ -27,7 +27,7 @@ from hubkit.nn.plain import is_plain
 
 
 class Inputs(Protocol):
-    """What a site gives to read."""
+    """The inputs that a site offers."""
 
     def read(self, reads: Reads) -> Tensor:
         """The tensor that ``reads`` names. *Shape:* ``(..., d)``."""

@@ -86,7 +86,7 @@ class Reading:
 
 
 def add(node: nn.Module, reading: Reading) -> tuple[Reading, Tensor]:
-    """What ``node`` adds, and to which reading."""
+    """The delta of ``node``, and the reading that it is added to."""
     if isinstance(node, Delta):
         return reading, node(reading.read(node.form.reads))
     added: tuple[Reading, Tensor] = node(reading)
@@ -94,13 +94,13 @@ def add(node: nn.Module, reading: Reading) -> tuple[Reading, Tensor]:
 
 
 def reads_of(node: nn.Module) -> Reads:
-    """What ``node`` reads first of all."""
+    """The first input of ``node``."""
     reads: Reads = node.form.reads if isinstance(node, Delta) else node.reads  # type: ignore[assignment]
     return reads
 
 
 def common_reads(nodes: Sequence[nn.Module]) -> Reads:
-    """What all of ``nodes`` read; the normed state, where they do not agree."""
+    """The input of all ``nodes``; the normed state, if they do not agree."""
     reads = {reads_of(node) for node in nodes}
     return reads.pop() if len(reads) == 1 else "norm"
 
@@ -134,7 +134,7 @@ class MixWeights(nn.Module):
         count: ``N``, the number of parts.
         size: The width ``d`` of a delta, for a weight for each of its outputs, *shape* ``(N, d)``;
             None: one number for each part, *shape* ``(N,)``.
-        total: What the weights of the parts add up to at first; they start equal.
+        total: The sum of the parts' weights at the start; they start equal.
         dropout: The probability that a weight is dropped in a pass, while it is trained.
     """
 
@@ -217,7 +217,7 @@ class FusionNode(Foldable):
         return self._listeners > 0 and bool(self._heard.items)
 
     def heard(self) -> Tensor | None:
-        """The attention of the last pass, *shape* ``(..., N)``; nobody listens any more."""
+        """Return the attention of the last pass, *shape* ``(..., N)``, and stop listening."""
         self._listeners -= 1
         attention: Tensor | None = self._heard.items.pop()
         return attention

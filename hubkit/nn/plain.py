@@ -1,7 +1,7 @@
 """When a module may be computed from its weights, and modules that are little but weights.
 
-What joins several modules into one product, or folds them, does not call them. It may do so where
-nothing but their classes says what they compute, and nobody listens to them.
+Joining or folding modules does not call them. That is right only if a module's class alone says
+what it computes, and no hook listens.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether ``module`` computes what its class says, and nobody listens to it."""
+    """Whether ``module`` computes what its class says, and no hook listens to it."""
     return not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
@@ -22,7 +22,7 @@ _TABLES: dict[str, Callable[[], Any]] = {
     for name, table in vars(nn.Module()).items()
     if name.endswith("_hooks") or name == "_non_persistent_buffers_set"
 }
-"""What a module makes for its hooks, and of what type."""
+"""The attributes of a module for its hooks, and their types."""
 
 
 class LeanModule(nn.Module):

@@ -23,7 +23,7 @@ ARGUMENT = "output_fusion_attention"
 """The argument of the model that asks for it."""
 
 ATTRIBUTE = "fusion_attention"
-"""Where it is in the model's output."""
+"""Its name in the model's output."""
 
 
 def answer_for_attention(
@@ -42,7 +42,7 @@ def answer_for_attention(
     }
     if fusions:
         yield model.register_forward_pre_hook(_Start(fusions), with_kwargs=True)
-        # After an error, too: nothing may go on listening.
+        # After an error, too: no node may continue to listen.
         yield model.register_forward_hook(_Finish(fusions), always_call=True)
 
 

@@ -1,4 +1,4 @@
-"""What holds for one thread only: several may run a model, or choose its rows, at the same time."""
+"""Values of one thread: several may run a model, or choose its rows, at the same time."""
 
 from __future__ import annotations
 

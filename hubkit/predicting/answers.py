@@ -23,8 +23,8 @@ class Answer:
 
     Attributes:
         number: Of the row, from 1.
-        row: What was given, by the names of columns.
-        prediction: What the adapter says of it; None for an empty row.
+        row: The input, by the names of columns.
+        prediction: The answer of the adapter; None for an empty row.
     """
 
     number: int
@@ -43,7 +43,7 @@ class Answer:
 
 
 def input_name(column: str, kind: type[Prediction]) -> str:
-    """What a column of the input is called beside predictions of a class."""
+    """The name of an input column beside predictions of a class."""
     taken = {NUMBER, *(field.name for field in fields(kind))}
     return f"input_{column}" if column in taken else column
 
@@ -61,9 +61,9 @@ def answered(
     Args:
         model: A loaded adapter.
         blocks: Rows by the names of columns. One is empty where a value of it is.
-        source: What messages call them.
+        source: Their name in messages.
         start: How many rows came before.
-        how: What ``predict`` takes.
+        how: Options of ``predict``.
 
     Raises:
         DataError: No row says something, or as ``predict``.

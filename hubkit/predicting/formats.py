@@ -31,7 +31,7 @@ class Format(Protocol):
 
 
 class Csv:
-    """A header and a line a row; a value that is no text or number is JSON."""
+    """A header, then a line for each row. A value that is neither text nor number is JSON."""
 
     def part(self, answers: Sequence[Answer], kind: type[Prediction]) -> bytes:
         """Each part has the header, so that it is a file by itself."""

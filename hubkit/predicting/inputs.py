@@ -31,11 +31,11 @@ def rows_of_file(
     """The rows of a table, or the lines of any other file.
 
     Args:
-        task: What its columns are.
+        task: The task type, which has the columns.
         path: A file; how its name ends says what it is.
-        columns: What columns are called in the file, by the task type's names.
-        separator: What separates the columns of a CSV file.
-        encoding: Of a text file.
+        columns: The names of the columns in the file, by the task type's names.
+        separator: The separator of the columns of a CSV file.
+        encoding: The encoding of a text file.
         objects: Whether a line is a JSON object; see :func:`takes_objects`.
 
     Raises:
@@ -59,7 +59,7 @@ def rows_of_lines(
     """The lines that have come, again and again, each a row as :func:`row_of` reads it.
 
     Raises:
-        DataError: They are no text in that encoding, or not what the task type takes.
+        DataError: They are not text in that encoding, or not what the task type takes.
     """
     number = 0
     for lines in read_lines(stream, source, encoding):
@@ -74,7 +74,7 @@ def takes_objects(task: TaskType[Any], info: TextInfo | None) -> bool:
     """Whether a row is more than one text: the task type needs several columns, or it is a pair.
 
     Args:
-        task: What its columns are.
+        task: The task type, which has the columns.
         info: How texts were cut and joined in training, as far as that is known.
     """
     needed = [column for column in task.inputs if not column.optional and column.instead is None]
@@ -87,14 +87,14 @@ def row_of(
     """A row written as one text: the text itself, or a JSON object with a value for each column.
 
     Args:
-        task: What its columns are.
+        task: The task type, which has the columns.
         text: A line, or an argument; a blank one is an empty row.
         source: Where it is from, for messages.
         line: Its number there; None where the source is this text alone.
         objects: Which of the two it is; see :func:`takes_objects`.
 
     Raises:
-        DataError: It is no such object.
+        DataError: It is not such an object.
     """
     inputs = task.inputs
     names = [column.name for column in inputs]

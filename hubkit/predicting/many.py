@@ -48,7 +48,7 @@ class ManyAdapters:
     Attributes:
         model: The base model.
         processor: Its tokenizer.
-        names: What the adapters are called, as they were given.
+        names: The names of the adapters, as given.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ManyAdapters:
         for row, name in enumerate(chosen):
             if name not in self._ones:
                 raise DataError(
-                    f"Row {row + 1} asks for {name!r}, which is none of the {len(self.names)} "
+                    f"Row {row + 1} asks for {name!r}, which is not among the {len(self.names)} "
                     f"adapters.{did_you_mean(str(name), self.names)}",
                     name,
                 )

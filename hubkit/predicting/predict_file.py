@@ -1,4 +1,4 @@
-"""Predict the rows of a file of any size into another one; a run that broke off goes on.
+"""Predict the rows of a file of any size into another one; an interrupted run is resumed.
 
 What is done lies in a folder beside the output until all is there:
 
@@ -38,12 +38,12 @@ def check_output(out: Path) -> None:
 
     Raises:
         DataError: Its name does not say which format it is to have.
-        ConflictError: It is there already.
+        ConflictError: It exists already.
         StorageError: Its folder is not there.
     """
     format_of(out)
     if out.exists():
-        raise ConflictError(f"{out} is there already: remove it, or write to another.", str(out))
+        raise ConflictError(f"{out} exists already: remove it, or write to another.", str(out))
     with storage_errors("write to", out.absolute().parent):
         out.absolute().parent.stat()
 
@@ -60,24 +60,24 @@ def predict_file(
 ) -> int:
     """Predict each row of a file, and write a row for each, in order, with its number.
 
-    The whole input is checked before anything is computed. `out` appears when it is complete. A run
-    that broke off goes on where it was, if the input, the version and the options are the same.
+    The whole input is checked before anything is computed. `out` appears when it is complete. An
+    interrupted run is resumed, if the input, the version and the options are the same.
 
     Args:
         model: A loaded adapter.
-        source: A table, or any other file with a row a line.
+        source: A table, or any other file with a row in each line.
         out: A ``.csv``, ``.jsonl`` or ``.parquet`` file.
         batch_size: Rows at a time.
         max_length: Tokens of a row at most; default: as in training.
         options: Those of the task type.
-        reading: What :func:`~hubkit.predicting.inputs.rows_of_file` takes.
+        reading: Options of :func:`~hubkit.predicting.inputs.rows_of_file`.
 
     Returns:
         How many rows there are.
 
     Raises:
         DataError: The input cannot be read, or holds nothing.
-        ConflictError: `out` is there already, or an unfinished run for it is another one.
+        ConflictError: `out` exists, or an unfinished run for it computes something else.
         RunInUseError: Another process writes it.
         StorageError: The disk is full or not writable.
     """
@@ -159,7 +159,11 @@ def _alone(folder: Path, out: Path) -> Iterator[None]:
 
 
 def _require_same(folder: Path, out: Path, identity: dict[str, Any]) -> None:
-    """Note what is computed, or hold it to what the run that broke off computed."""
+    """Note what is computed, or make sure that the interrupted run computed the same.
+
+    Raises:
+        ConflictError: It did not.
+    """
     path = folder / "run.json"
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -173,7 +177,7 @@ def _require_same(folder: Path, out: Path, identity: dict[str, Any]) -> None:
     if other:
         raise ConflictError(
             f"{folder} holds what a run with another {' and another '.join(other)} has written of "
-            f"{out}. Run that one again to go on with it, or remove the folder.",
+            f"{out}. Run that one again to finish it, or remove the folder.",
             str(folder),
             expected=before,
             found=now,

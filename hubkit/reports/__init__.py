@@ -1,1 +1,1 @@
-"""Pages that people read: one file each, with all that it shows inside of it."""
+"""Pages for readers: one file for each, with all its pictures inside."""

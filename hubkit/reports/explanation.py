@@ -1,4 +1,4 @@
-"""A page that shows which adapter of a fusion each word of a text listens to."""
+"""A page that shows which adapter of a fusion each word of a text attends to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def explanation_page(found: TokenAttention, title: str, unit: str = "word") -> s
 
     Args:
         found: What is shown.
-        title: What stands above it, such as the name of the fusion.
+        title: The text above it, such as the name of the fusion.
         unit: What a row of it is.
     """
     return render(

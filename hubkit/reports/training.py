@@ -1,4 +1,4 @@
-"""The report of a trained version: what it is, what it learned from, how, and how well."""
+"""The report of a trained version: its facts, data, settings, course and metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Section:
     """A part of a report: a table, and a sentence before it.
 
     Attributes:
-        title: What stands above it.
+        title: The text above it.
         columns: Their headers; none for a table of names and values.
         rows: The cells.
         note: A sentence about them.
@@ -44,7 +44,7 @@ class RunFacts:
     """What a report tells of a run, beside what the manifest of its result does.
 
     Attributes:
-        name: What the result is called.
+        name: The name of the result.
         data: The name of the rows that were trained on.
         validation: How many rows it was measured on, and which; None if nothing was measured.
         whole: Whether all rows were trained on, once the settings were chosen.
@@ -52,11 +52,11 @@ class RunFacts:
         trained: How often each occurs in the rows that were trained on.
         held_out: The same for the rows that it was measured on, if any.
         cut: How many rows, those of the validation among them, are longer than what is read; None
-            where nobody counted.
+            if they were not counted.
         defaults: The names of the settings that are the defaults.
-        history: What the trainer logged.
+        history: The trainer's log.
         pictures: What a page shows, by file name.
-        more: What else is told, after the metrics.
+        more: Sections that follow the metrics.
     """
 
     name: str
@@ -78,7 +78,7 @@ def training_report(run: RunFacts, manifest: Manifest) -> dict[str, bytes]:
 
     Args:
         run: What was done.
-        manifest: Of the result, without its files.
+        manifest: The manifest of the result, without its files.
     """
     told = {
         "title": run.name,

@@ -1,8 +1,8 @@
-"""What others know a base model as: its id on a hub, not a folder on this machine.
+"""The id of a base model on a hub, in place of a folder on this machine.
 
-A manifest is what a version is, so the name of its base model cannot be changed on the way to a
-hub: what is published there would be another version than the one that is here. Instead the same
-files are published here once more, with the id in place of the path, and that version goes out.
+A version is its manifest, so the name of its base model cannot change on the way to a hub: the hub
+would get another version. Instead, the same files are published here once more, with the id in
+place of the path, and that version goes to the hub.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class BaseIds:
 
     Args:
         catalog: Where the version is.
-        version: What is to be published.
+        version: The version to publish.
         base: The base model's id; may be left out if the version names one.
 
     Raises:
         UnknownBaseError: It names a folder, and `base` is None.
         InvalidNameError: `base` is no id.
         ConflictError: It names another id than `base`.
-        ParentNotFoundError: What it is made of is not here.
+        ParentNotFoundError: A part of it is not here.
     """
 
     def __init__(self, catalog: Catalog, version: Version, base: str | None) -> None:
         if base is not None and not is_id(base):
             raise InvalidNameError(
-                f"{base} is no id of a base model: expected OWNER/NAME, as on a hub, or NAME.",
+                f"{base} is not the id of a base model: expected OWNER/NAME, as on a hub, or NAME.",
                 base,
             )
         self._catalog = catalog
@@ -60,9 +60,9 @@ class BaseIds:
         return self._to_rename.get(version.manifest_digest, False)
 
     def rename(self, version: Version) -> Version:
-        """Return a version that names its base model by an id, and so do all that it is made of.
+        """Return a version that names its base model by an id, as do all its parts.
 
-        That is the version itself, or else the same, published here under the next number.
+        That is the version itself, or the same, published here under the next number.
 
         Raises:
             HubkitError: As ``Catalog.publish``.

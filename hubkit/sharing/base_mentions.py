@@ -116,7 +116,7 @@ def _with_base(card: Card, base: str, named: Collection[str]) -> str:
 
 
 def _in_text(folder: str) -> re.Pattern[str]:
-    """What finds a folder by its whole path: /m is no part of https://x.org/m or /mnt."""
+    """A pattern that finds a folder by its whole path: /m is not in https://x.org/m or /mnt."""
     return re.compile(rf"(?<![\w/.~-]){re.escape(folder)}(?![\w-])")
 
 

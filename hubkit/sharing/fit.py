@@ -1,4 +1,4 @@
-"""Hold the tensors of a folder to a base model, of which only the configuration is loaded."""
+"""Check the tensors of a folder against a base model, of which only the configuration is loaded."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ _TARGETING = (
 def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]:
     """Make sure that every tensor of an adapter's folder has its place in its base model.
 
-    A LoRA of PEFT must also have tensors for each linear layer that it targets, if PEFT is here to
-    say which these are, and the folder names the class of the model that it was trained in.
+    A LoRA of PEFT must also have tensors for each linear layer that it targets. That is checked if
+    PEFT is installed, and the folder names the class of the model that it was trained in.
 
     Args:
         folder: Holds the weights as safetensors.
@@ -91,7 +91,7 @@ def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]
             then the names of bottleneck adapters are held to their architecture alone.
 
     Returns:
-        What a person should know of it, as sentences.
+        Notes for the user, as sentences.
 
     Raises:
         BaseModelMismatchError: A tensor has another shape than its place, or the base model is of
@@ -116,7 +116,7 @@ def check_fit(folder: Place, manifest: Manifest, base: Path | None) -> list[str]
         if base is not None:
             with torch.device("meta"):  # its sizes, without reading a number again
                 adapter = Adapter.load(folder, with_head=False)
-            # The name in the files says little to who has the folder at hand.
+            # The name in the files says little to a user who has the folder at hand.
             Fitting(_skeleton(base)).check(replace(adapter, name=str(folder)))
     if (folder / HEAD.weights).is_file() and base is not None:
         _check_head(folder, manifest, base)
@@ -297,9 +297,9 @@ def _check_peft(folder: Place, manifest: Manifest, base: Path) -> list[str]:
 def _check_whole(
     weights: Place, whole: Mapping[str, TensorInfo], models: Sequence[PreTrainedModel]
 ) -> None:
-    """Hold what replaces a parameter of the model as a whole to the shape that it has there.
+    """Check the shape of each tensor that replaces a whole parameter of the model.
 
-    What is no parameter there belongs to the method, whose library knows it.
+    Tensors that replace no parameter belong to the method, whose library knows them.
     """
     for name, tensor in whole.items():
         for model in models:
@@ -375,7 +375,7 @@ def _require_rest_of_head(
 
 
 def _check_head(folder: Place, manifest: Manifest, base: Path) -> None:
-    """Hold a head of a transformers class to that class on the base model."""
+    """Check a head of a transformers class against that class on the base model."""
     config = read_config(folder / HEAD.config)
     if isinstance(config.get("config"), dict):
         _check_flexible_head(folder, base)
@@ -396,7 +396,7 @@ def _check_head(folder: Place, manifest: Manifest, base: Path) -> None:
 
 
 def _check_flexible_head(folder: Place, base: Path) -> None:
-    """Hold the weights of a flexible head to what its configuration builds on the base model."""
+    """Check the weights of a flexible head against what its configuration builds on the base."""
     config = read_config(folder / HEAD.config)
     if is_kept_only(folder):
         kind = config["config"].get("head_type")
@@ -515,7 +515,7 @@ def _with_head(name: str | None, manifest: Manifest, base: Path) -> PreTrainedMo
 
 
 def _vision_names(path: str) -> str:
-    """What transformers 5 calls a layer of a ViT that was named by transformers 4."""
+    """The name in transformers 5 of a layer of a ViT that transformers 4 named."""
     prefix, dot, inner = path.partition(".")
     own = family("vit").linear
     return f"{prefix}{dot}{own(inner)}" if prefix == "vit" else str(own(path))

@@ -65,7 +65,7 @@ class HubOrigin:
                     with storage_errors("read", folder / path), open_file(folder / path) as stream:
                         if hash_stream(stream).sha256 == digest:
                             stream.seek(0)
-                            kept = cast(BinaryIO, TemporaryFile())  # noqa: SIM115  whoever reads it closes it
+                            kept = cast(BinaryIO, TemporaryFile())  # noqa: SIM115  the reader closes it
                             shutil.copyfileobj(stream, kept)
                             kept.seek(0)
                             return kept

@@ -84,7 +84,7 @@ def without_pickles(folder: Place) -> Iterator[tuple[Place, list[str]]]:
     with storage_errors("read", folder):
         foreign = folder.is_dir() and not (folder / MANIFEST_NAME).is_file()
         files = list_files(folder) if foreign else set()
-    # Checkpoints are not published: who reads the folder next leaves them out, and says so.
+    # Checkpoints are not published: the next reader of the folder leaves them out, and says so.
     files = {name for name in files if not is_in_checkpoint(name)} or files
     weights, others = _pickles_in(files)
     left_behind = {name for name in files if is_left_behind(name)}

@@ -52,17 +52,17 @@ def publish_folder(
 
     Args:
         base: The base model, in place of the one that the folder names: a folder, or a hub id.
-        parents: What a fusion is made of, in its order; default: what is called so here.
+        parents: The parts of a fusion, in its order; default: those of these names here.
         labels: Label names by label id, for a head whose files do not name them.
-        task: What the adapter does; this and the next four default to what the folder says.
+        task: The task of the adapter; this and the next four default to what the folder says.
         tags: Words to find it by, in place of those in the manifest.
         license: SPDX identifier.
         language: BCP 47 tag.
-        description: For people.
-        message: What to say about this version.
+        description: A text for readers.
+        message: A message about this version.
 
     Raises:
-        FolderError: ``path`` is no adapter's folder, its files contradict each other, or
+        FolderError: ``path`` is not an adapter's folder, its files contradict each other, or
             something has to be said that it does not say: one of the error's own classes.
         AdapterError: Its weights need code to load, or fit no place in the base model.
         BaseModelMismatchError: The base model is not the one that it was trained on.
@@ -102,8 +102,8 @@ def checked_folder(
         name: What it is to be called; a fusion's parents are looked for under its owner first.
         base: As in :func:`publish_folder`.
         parents: As in :func:`publish_folder`.
-        labels: As in :func:`publish_folder`; or None if nobody can be asked: classes that nothing
-            names are then numbered, with a note.
+        labels: As in :func:`publish_folder`; None if no user can be asked: classes without a name
+            are then numbered, with a note.
 
     Raises:
         HubkitError: As :func:`publish_folder`.
@@ -153,7 +153,7 @@ def checked_folder(
             )
         if left_out:
             _log.warning(
-                "Left out, because a pickle can run code: %s. All else is published.",
+                "Left out, because a pickle can run code: %s. The rest is published.",
                 ", ".join(left_out),
             )
         yield Folder(manifest, clean)
@@ -162,7 +162,7 @@ def checked_folder(
 def _check_tensors(
     catalog: Catalog, folder: Place, manifest: Manifest, base: Path | None, foreign: bool
 ) -> list[str]:
-    """Hold the tensors to the manifest and to the base model, and return what to note."""
+    """Check the tensors against the manifest and the base model; return notes for the user."""
     from hubkit.sharing.fit import check_fit, check_fusion, check_readable  # loads torch
     from hubkit.sharing.own_tokenizer import note_own_tokenizer
 
@@ -179,7 +179,7 @@ def _check_tensors(
 def _find_parents(
     catalog: Catalog, folder: Place, name: AdapterRef, given: Sequence[AdapterRef]
 ) -> tuple[Parent, ...]:
-    """Pin what a fusion folder is made of: what is given, or what is called so here."""
+    """Pin the parts of a fusion folder: the given ones, or those with these names here."""
     # Report a folder of no kind, or of two, before looking for its parents.
     names = fused_adapters(folder) if folder.is_dir() and FUSION in find_parts(folder) else ()
     if not names or given:

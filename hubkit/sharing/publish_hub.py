@@ -58,7 +58,7 @@ def publish_remote(
 
     Args:
         catalog: This registry.
-        ref: What to publish.
+        ref: The version to publish.
         to: The hub, or the repository there.
         name: The repository, if `to` is a hub; default: as it is called here, with the owner of
             the token where it has none.
@@ -132,21 +132,21 @@ class _Push:
             parent = self._ids.rename(parent)
             theirs = Repository(hub, str(parent.ref.repository))
             if self._is_there(parent, theirs):
-                if parent.ref.is_nameless:  # the hub keeps it itself, and nobody may write there
+                if parent.ref.is_nameless:  # the hub keeps it itself, and no user may write there
                     tag = tag_of(parent.number)
                     return Pushed(parent, theirs.name, tag, theirs.at(tag).page, new=False)
                 return self.push(parent, theirs)
         pushed = self.push(parent, Repository(hub, f"{owner}/{parent.ref.name}"))
         if pushed.new and parent.ref.owner not in (None, owner):
             _log.warning(
-                "%s was published as %s, too: under its own name, %s does not hold it with the "
-                "hubkit.json that whoever pulls it needs.",
+                "%s was also published as %s: under its own name, %s has no hubkit.json for it, "
+                "which a pull needs.",
                 *(parent.ref, pushed.repository, hub.url),
             )
         return pushed
 
     def _is_there(self, version: Version, theirs: Repository) -> bool:
-        """Whether a hub has a version under the name that it has here, whoever owns it."""
+        """Whether a hub has a version under the name that it has here, of whatever owner."""
         try:
             found = Target(self._session, theirs).manifest(tag_of(version.number))
         except HubkitError:

@@ -29,7 +29,7 @@ def pull(
         wanted: What it is called there: ``owner/name[@version|@alias]``, or on the default hub
             ``hf:owner/name[@revision]``.
         source: The URL of a hub, or the folder of a registry; default: the default hub.
-        name: What to call it here, under the next number; default: as there.
+        name: Its name here, under the next number; default: as there.
         base: The base model that it is to run on: a folder, or a hub id.
         allow_base_mismatch: Take it although `base` is not what it was trained on, and note that.
 

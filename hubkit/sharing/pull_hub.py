@@ -53,14 +53,14 @@ def pull_remote(
     """Bring a version from a hub into this registry, and first all that it is made of.
 
     Every byte is checked against the digests of its manifest, or, for a repository that hubkit
-    did not make, against those of the hub. A rerun changes nothing, and goes on where a broken
-    one stopped. With HF_HUB_OFFLINE, it works from what is here.
+    did not make, against those of the hub. A rerun changes nothing, and an interrupted one is
+    resumed. With HF_HUB_OFFLINE, it works from what is here.
 
     Args:
         catalog: This registry.
         repository: A repository on a hub.
         number: Which version; default: the newest, or the revision in `repository`.
-        name: What to call it here, under the next number; default: as there.
+        name: Its name here, under the next number; default: as there.
         base: The base model that it is to run on: a folder, or a hub id. A repository that hubkit
             did not make gets its fingerprint.
         must_fit: The base model whose weights it must have been trained on; default: any.
@@ -68,9 +68,9 @@ def pull_remote(
     Raises:
         RemoteError: The hub refuses, or cannot be reached.
         BaseModelMismatchError: It was trained on another base model.
-        CorruptBlobError: What arrived is not what its digest says.
+        CorruptBlobError: Bytes do not have their digest.
         ConflictError: The name and number hold other content here.
-        HubkitError: What arrived is no sound adapter; nothing of it is registered.
+        HubkitError: It is not a sound adapter; nothing of it is registered.
     """
     target = name or AdapterRef.parse(repository.name)
     if is_offline_mode() and (here := _registered(catalog, repository, number, target)):
@@ -95,7 +95,7 @@ def pull_remote(
 def _registered(
     catalog: Catalog, repository: Repository, number: int | None, target: AdapterRef
 ) -> Version | None:
-    """What is registered under the name already; if a revision is asked for, what was pulled so."""
+    """The version that the name has already; if a revision is asked for, the one pulled from it."""
     if repository.revision is not None:
         return catalog.find_pulled(target, repository.origin)
     try:
@@ -148,7 +148,7 @@ def _fetch_parent(
     places = {
         Repository(hub, f"{one}/{ref.name}"): ref.version for one in (ref.owner or owner, owner)
     }
-    # Under its digest alone, as it is called after it was deleted there, or elsewhere before.
+    # The name of a version that was deleted there, or elsewhere before: its digest alone.
     left = AdapterRef.nameless(parent.digest)
     deleted = {Repository(hub, str(left)): 1, Repository(hub, f"{owner}/{left.name}"): 1}
     reason: HubkitError | None = None

@@ -54,17 +54,17 @@ def search_remote(
 
     Args:
         hub: The hub.
-        text: What is part of their name.
+        text: A part of their name.
         base: The base model's hub id.
         task: A task or task type: one of their tags.
-        owner: Whose.
+        owner: The owner of the repositories.
         tags: Tags that all of them have.
         limit: At most this many.
 
     Raises:
         RemoteError: The hub refuses, or cannot be reached.
     """
-    # Whoever wrote the card: hubkit, PEFT and AdapterHub all name the base model as one that the
+    # hubkit, PEFT and AdapterHub all write cards that name the base model as one that the
     # repository adapts, which other models derived from it do not.
     wanted = [*tags, *([task] if task else []), f"{_RELATION}{base}" if base else "adapter"]
     query = [

@@ -38,7 +38,7 @@ class Candidates:
     Attributes:
         chosen: The newest version of each adapter: first those of the task type, then the others,
             of both the latest published first.
-        skipped: What cannot be read.
+        skipped: Those that cannot be read.
         left_out: How many adapters are not among them, by the reason.
     """
 
@@ -62,7 +62,7 @@ def find_candidates(
     Args:
         catalog: The registry.
         base: The base model, described.
-        task_type: What comes first.
+        task_type: The task type that comes first.
         most: How many are taken.
         rows: Digests of the rows that they are to help with.
 
@@ -108,7 +108,7 @@ def find_candidates(
 
 
 def _versions(catalog: Catalog, base: BaseModelInfo) -> Iterator[Version]:
-    """What has the weights of a base model, or its name; each once."""
+    """The versions with the weights of a base model, or its name; each once."""
     seen: set[str] = set()
     for asked in (base.fingerprint, *base.rounded.values(), base.id):
         after = None

@@ -1,4 +1,4 @@
-"""How well a linear map of what a model makes of rows tells what is to be learned of them."""
+"""How well a linear map learns the targets of rows from a model's hidden states."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from registry.manifest import TextInfo
 ALPHAS = tuple(10.0**power for power in range(-3, 7))
 """The penalties that a ridge regression chooses from, by its leave-one-out error.
 
-Features are not brought to one scale: of those that hardly differ, that would make noise.
+Features keep their scale: to scale up those that hardly vary would add noise.
 """
 
 _PASS = 64
@@ -104,7 +104,7 @@ class Probe:
         ]
         self._targets = [self._way.targets(one, self.plan) for one in self._encoded]
         counts = [len(one) for one in self._targets]
-        if sum(counts) - max(counts) < 2:  # what leave-one-out takes
+        if sum(counts) - max(counts) < 2:  # leave-one-out needs two
             raise FoldsError(
                 f"{rows.name} has {sum(counts)} things to learn in {len(folds)} folds, which "
                 "leaves fewer than two beside a fold.",
@@ -127,11 +127,11 @@ class Probe:
             pass
 
     def of_base(self) -> Vectors:
-        """What the base model makes of the rows without an adapter."""
+        """The vectors of the rows from the base model without an adapter."""
         return self._vectors([None])[0]
 
     def of_adapters(self, adapters: Mapping[str, Attachable]) -> dict[str, Vectors]:
-        """What the base model makes of the rows with each adapter, in mixed batches."""
+        """The vectors of the rows from the base model with each adapter, in mixed batches."""
         # They were compared with the base model when they were found.
         with attach(self._model, Batch(adapters), allow_base_mismatch=True) as attached:
             found = self._vectors([*adapters], attached)
@@ -227,7 +227,7 @@ def sample(task: TaskType[Any], rows: Rows, most: int, folds: int, seed: int) ->
         rows: All rows.
         most: How many are wanted; rare strata may add some.
         folds: How many rows of each stratum are wanted at least.
-        seed: Of the draw.
+        seed: The seed of the draw.
     """
     strata = task.strata(rows) or [""] * len(rows)
     keys = list(rows.keys(task.asked_and_answered[0]))

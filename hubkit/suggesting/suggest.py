@@ -27,7 +27,7 @@ from registry.errors import DataError, HubkitError, NoCandidateError, NoProbeErr
 logger = logging.getLogger(__name__)
 
 ROWS = 500
-"""Rows that the adapters are run over, where nobody says how many."""
+"""Rows that the adapters are run over by default."""
 FOLDS = 5
 """Parts of them that are each predicted from the others, likewise."""
 MOST = 300
@@ -36,7 +36,7 @@ MOST = 300
 _TOGETHER = 8
 """Adapters that are in memory at once."""
 _POOL = 12
-"""How many of the best are tried beside the donors that are taken."""
+"""The number of the best adapters that are tried beside the chosen donors."""
 
 
 @dataclass(frozen=True)
@@ -120,15 +120,14 @@ def suggest(
 ) -> Suggestions:
     """Rank the adapters on a base model by what they would help with new rows.
 
-    Each is run over a sample of the rows, without its head, and a ridge regression learns the
-    labels from the last hidden states: the mean over the tokens of a row, those of each token that
-    has a label, or the mean of each choice. It is measured on the folds that it did not learn from,
-    with the metric of the task type. Donors are so chosen by the rows they are for, not by what the
-    registry says of them (arXiv 2601.21795). Adapters that gain as much stand in the order of the
-    squared error.
+    Each is run over a sample of the rows, without its head. A ridge regression learns the labels
+    from the last hidden states: the mean over the tokens of a row, those of each token that has a
+    label, or the mean of each choice. It is measured on the folds that it did not learn from, with
+    the metric of the task type. So the rows choose the donors, not the words of the registry (arXiv
+    2601.21795). Adapters with an equal gain are in the order of the squared error.
 
     With ``take``, donors are taken one by one: first the best, then each time the one whose
-    vectors, beside those taken, score highest; from the third on only if that gains more than its
+    vectors, beside those taken, score highest. From the third on, it must gain more than its
     standard error. The best twelve are tried.
 
     Args:
@@ -140,7 +139,7 @@ def suggest(
         sample_rows: Rows to run, about.
         folds: Parts of them that are each predicted from the others.
         most: Adapters to run: those of the same task type and the latest come first.
-        seed: Of the sample and the folds.
+        seed: The seed of the sample and the folds.
         max_length: Tokens of a row at most; default: the task type's.
         device: Where to compute; default: the first CUDA GPU where there is one.
 
@@ -213,8 +212,8 @@ def probed(name: str) -> TaskType[Any]:
     if task.linear is None:
         able = [other.name for other in TASK_TYPES.values() if other.linear is not None]
         raise NoProbeError(
-            f"For {name}, adapters cannot be suggested: what is learned is none of the labels, "
-            f"numbers or choices that a linear map could learn. They can for {', '.join(able)}.",
+            f"For {name}, adapters cannot be suggested: a linear map learns labels, numbers or "
+            f"choices. They can for {', '.join(able)}.",
             name,
             given=name,
             expected=able,

@@ -20,7 +20,7 @@ LABEL_MOST = 256
 _FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
 _NO_LABEL = {"nan", "NaN", "NAN", "None", "null", "NULL", "NA", "N/A", "<NA>"}
-"""What programs write where a label is missing; the word none is left out."""
+"""Words that programs write for a missing label; the word none is left out."""
 
 
 class NotExpectedError(Exception):
@@ -95,14 +95,14 @@ def label(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        raise FractionError(f"{expected}; a number with a fraction is no class")
+        raise FractionError(f"{expected}; a number with a fraction is not a class")
     if not isinstance(value, str):
         raise NotExpectedError(expected)
     name = value.strip()
     if not (name and name.isprintable() and len(name) <= LABEL_MOST and is_unicode(name)):
         raise NotExpectedError(expected)
     if _FRACTION.fullmatch(name):
-        raise FractionError(f"{expected}; a number with a fraction is no class")
+        raise FractionError(f"{expected}; a number with a fraction is not a class")
     return name
 
 
@@ -154,7 +154,7 @@ def alike(text: str) -> str:
 
 
 def same_label(names: Sequence[str]) -> str:
-    """Two labels that are one in two spellings, and how; an empty text if there are none."""
+    """Describe two labels that are one text in two spellings; empty if there are none."""
     seen: dict[Any, str] = {}
     for name in names:
         key: Any = int(name) if _WHOLE.fullmatch(name) else alike(name)
@@ -166,10 +166,10 @@ def same_label(names: Sequence[str]) -> str:
 
 
 def note_labels(where: str, counts: Mapping[str, int]) -> None:
-    """Tell of labels that look like mistakes: in two cases or spacings, or of missing values.
+    """Warn of labels that look like mistakes: in two cases or spacings, or of missing values.
 
     Args:
-        where: What the data is called.
+        where: The name of the data.
         counts: How often each label occurs.
     """
     spellings: dict[str, list[str]] = {}

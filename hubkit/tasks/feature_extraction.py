@@ -30,7 +30,7 @@ from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
 
 SCALE = 20.0
-"""What cosines are multiplied by, before they become probabilities: as sentence-transformers."""
+"""Cosines are multiplied by this before they become probabilities, as in sentence-transformers."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class FeatureExtraction(TextTask):
     Without these files it is the mean. What was done in training is recorded.
 
     Training takes pairs. With a column ``score``, the cosine of a pair is brought to its score, by
-    the squared error; so the score is from -1 to 1. Without one, ``text_pair`` is what belongs to
-    ``text``, such as the answer to a question, and the texts of a batch's other pairs are what does
-    not: the cross-entropy over all of them, with cosines times 20, as in M. Henderson et al.,
+    the squared error; so the score is from -1 to 1. Without one, ``text_pair`` belongs to ``text``,
+    such as the answer to a question, and the texts of a batch's other pairs do not. The loss is the
+    cross-entropy over all of them, with cosines times 20, as in M. Henderson et al.,
     *Efficient Natural Language Response Suggestion for Smart Reply*, 2017
     (https://arxiv.org/abs/1705.00652). A larger batch is then a harder task.
     """
@@ -184,7 +184,7 @@ class FeatureExtraction(TextTask):
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
-        """A feature a row: lists with a value for each text. ``labels`` is the score."""
+        """A feature for each row: lists with a value for each text. ``labels`` is the score."""
         sides = [rows[name] for name in ("text", "text_pair") if name in rows]
         found = [encode_each(processor, side, None, text) for side in sides]
         features: dict[str, list[Any]] = {

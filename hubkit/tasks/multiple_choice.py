@@ -145,7 +145,7 @@ class MultipleChoice(TextTask):
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
-        """A feature a row: lists with a value for each choice. ``labels`` is the index."""
+        """A feature for each row: lists with a value for each choice. ``labels`` is the index."""
         row_of = [row for row, among in enumerate(rows["choices"]) for _ in among]
         prompts = [rows["prompt"][row] for row in row_of]
         flat = [choice for among in rows["choices"] for choice in among]

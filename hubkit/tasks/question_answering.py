@@ -111,7 +111,7 @@ class AnswerOptions(Options):
         top_k: How many answers; there are fewer where the context has no more.
         max_answer_length: Tokens of an answer at most.
         handle_impossible_answer: Whether there may be no answer: an empty one with the score of
-            that. None: as in training; no, where nobody recorded that.
+            that. None: as in training; no, if that was not recorded.
         align_to_words: Whether answers begin and end with words: what stands between two spaces,
             or less where the tokenizer cuts it. In scripts without spaces, each token is a word.
 
@@ -210,7 +210,7 @@ class QuestionAnswering(WindowTask):
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
-        """A feature a window, with the first answer's first and last token if it is in there.
+        """A feature for each window, with the first answer's first and last token if it is in it.
 
         Where the window has no answer, both are the token that stands for the whole text.
         """
@@ -274,8 +274,8 @@ class QuestionAnswering(WindowTask):
     ) -> dict[str, float]:
         """Exact match and F1 by the rules of SQuAD 2.0, from 0 to 1, of what `predict` answers.
 
-        There may be no answer where that holds of any row of training; where nobody recorded that,
-        of any of these rows.
+        An empty answer is allowed if a row of training had none. If that was not recorded: if any
+        of these rows has none.
         """
         values = self.row_values(outputs, encoded, rows, plan)
         return {name: float(of_row.mean()) for name, of_row in values.items()}
@@ -348,7 +348,7 @@ def _answers(
 
     Args:
         logits: *Shape* ``(tokens, 2)``.
-        encoding: Of the window.
+        encoding: The encoding of the window.
         words: Where the word of each token of the window's context is.
         null: The token that stands for no answer.
         context: The text that the window is of.
@@ -454,8 +454,8 @@ def _prediction(found: Sequence[Answer], null: float, options: AnswerOptions) ->
     return AnswersPrediction(best.answer, best.score, best.start, best.end, tuple(answers))
 
 
-# The rules of https://rajpurkar.github.io/SQuAD-explorer for version 2.0. The libraries of today
-# have those of 1.1 alone, which know no question without an answer.
+# The rules of https://rajpurkar.github.io/SQuAD-explorer for version 2.0. Today's libraries only
+# have those of 1.1, in which every question has an answer.
 
 
 def answer_scores(answer: str, right: Sequence[str]) -> tuple[float, float]:

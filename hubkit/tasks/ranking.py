@@ -32,7 +32,7 @@ from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
 
 PLACES = 10
-"""How far down nDCG and the hit rate look."""
+"""The number of first places that nDCG and the hit rate look at."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,14 @@ class Ranking(TextTask):
     A row of a table has a list of candidates and a relevance for each, or a single candidate, such
     as an item that a user rated. Rows with one query are taken together; the query may be a user's
     history, or no more than a name. A relevance of 0 says that a candidate does not fit, anything
-    above that it does, and how well, up to 1. Ratings, which are all above 0, first have to be told
-    apart, into liked and not.
+    above that it does, and how well, up to 1. Ratings, which are all above 0, first have to be
+    divided into liked and not liked.
 
     Training is pointwise: each pair counts for itself, with the binary cross-entropy to its
     relevance, as in R. Nogueira and K. Cho, *Passage Re-ranking with BERT*, 2019
     (https://arxiv.org/abs/1901.04085). A batch then has as many pairs as it says, however long the
-    lists are; and where an adapter belongs to one user, whose list is the only one, there is still
-    more than one step an epoch, which a loss over whole lists would not give.
+    lists are. And an adapter for one user, with a single list, still has several steps in an epoch;
+    a loss over whole lists would give it one.
 
     Metrics are means over queries, whose lists may be of any length:
 

@@ -15,7 +15,7 @@ class Rows:
     """Rows whose columns a task type has checked.
 
     Attributes:
-        name: What the data is called: the file's name, or the data set's id.
+        name: The name of the data: that of the file, or the data set's id.
         columns: The values by the names that the task type has for the columns. All have the same
             length.
     """
@@ -46,7 +46,7 @@ class Rows:
 
     @property
     def dataset(self) -> str:
-        """What metrics call the data: its name, and which rows exactly are meant by it."""
+        """The name of the data in metrics, with a digest of exactly these rows."""
         return f"{self.name[-200:]}#{self.sha256[:12]}"
 
     def select(self, indices: Sequence[int]) -> Rows:

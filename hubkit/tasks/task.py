@@ -51,7 +51,7 @@ class Prediction(ABC):
 
     @abstractmethod
     def cells(self) -> tuple[str, ...]:
-        """It for people: a text for each name in the task type's ``header``."""
+        """Its text for a table: one for each name in the task type's ``header``."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class HeadPlan:
         outputs: How many numbers it makes of a row, or of a token; None where the base model says.
         labels: What each output stands for; empty for numbers, words and the ends of answers.
         problem_type: As transformers calls it; None for models that are not for sequences.
-        no_answer: Whether they can say that a question has no answer; None where nobody knows, and
-            for other heads.
+        no_answer: Whether they can say that a question has no answer; None if unknown, and for
+            other heads.
     """
 
     outputs: int | None = None
@@ -78,7 +78,7 @@ class HeadPlan:
         return cls(outputs, manifest.labels, manifest.problem_type)
 
     def config(self) -> dict[str, Any]:
-        """What ``from_pretrained`` takes to make a model with such a head."""
+        """The arguments of ``from_pretrained`` that make a model with such a head."""
         settings: dict[str, Any] = {}
         if self.outputs is not None:
             settings["num_labels"] = self.outputs
@@ -171,7 +171,7 @@ class TaskType(ABC, Generic[Processor]):
 
     @property
     def name(self) -> str:
-        """What a manifest calls it."""
+        """Its name in a manifest."""
         return self.names.name
 
     @property
@@ -213,7 +213,7 @@ class TaskType(ABC, Generic[Processor]):
 
     @property
     def asked_and_answered(self) -> tuple[Sequence[str], Sequence[str]]:
-        """The columns by which two rows ask the same, and those in which they then should agree."""
+        """The columns of the question, and those of its answer: equal questions should agree."""
         return [one.name for one in self.inputs], [one.name for one in self.targets]
 
     def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
@@ -317,7 +317,7 @@ class TaskType(ABC, Generic[Processor]):
         """The head that AdapterHub's library would train on these rows: two layers, and a tanh.
 
         Args:
-            rows: What is to be trained on.
+            rows: The rows to train on.
             plan: What these rows can train.
 
         Raises:
@@ -351,7 +351,7 @@ class TaskType(ABC, Generic[Processor]):
         """
 
     def strata(self, rows: Rows) -> Sequence[str] | None:
-        """What is to be held out in proportion, a value for each row; None if nothing is."""
+        """A value for each row, which held-out rows have in proportion; None if none matters."""
         return None
 
     def class_counts(self, rows: Rows, plan: HeadPlan) -> Sequence[int] | None:
@@ -359,11 +359,10 @@ class TaskType(ABC, Generic[Processor]):
         return None
 
     def amount(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """How many things the loss of a batch is a mean over, a number.
+        """The number of items that the loss of a batch is a mean over.
 
-        Those of its labels that are not -100; its rows, where labels are no ids of a row's tokens.
-        The parts of a step that is computed in several batches, or by several processes, count by
-        it.
+        These are its labels other than -100, or its rows if labels are not for tokens. If a step is
+        computed in parts, each part is weighted by its number.
         """
         labels = inputs.get("labels")
         if labels is None:
@@ -401,8 +400,8 @@ class TaskType(ABC, Generic[Processor]):
         Args:
             processor: The base model's; it may be changed.
             model: With its head; its configuration may be changed.
-            plan: Of the head.
-            info: What was recorded in training; before it, what a person chose.
+            plan: The plan of the head.
+            info: As recorded in training; before training, as the user chose.
 
         Raises:
             UnsupportedModelError: The model cannot be run with that processor.
@@ -417,8 +416,8 @@ class TaskType(ABC, Generic[Processor]):
         Args:
             processor: The base model's, prepared.
             model: The base model.
-            asked: What a person chose, such as ``max_length``; None in it: as the base model does.
-            rows: What is to be trained on.
+            asked: The user's choices, such as ``max_length``; None in it: as the base model does.
+            rows: The rows to train on.
 
         Raises:
             DataError: Something was chosen that the task type does not have.
@@ -437,7 +436,7 @@ class TaskType(ABC, Generic[Processor]):
         """Make sure that rows have the form that training had, such as pairs.
 
         Args:
-            rows: What is to be encoded.
+            rows: The rows to encode.
             info: As recorded in training.
 
         Raises:
@@ -471,11 +470,11 @@ class TaskType(ABC, Generic[Processor]):
         return found.get("loss"), (found.logits,)
 
     def as_read(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the model is given of what the processor makes of rows; default: that."""
+        """The inputs of the model among the outputs of the processor; default: all."""
         return dict(inputs)
 
     def one_pass(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What one forward pass gives for those who answer without hubkit, by name.
+        """The outputs of one forward pass for programs without hubkit, by name.
 
         Args:
             model: With its head.
@@ -497,7 +496,9 @@ class TaskType(ABC, Generic[Processor]):
         """What `predict` returns: one prediction for each row, in the order of the rows."""
 
     def pictures(self, plan: HeadPlan) -> Mapping[str, Callable[[Outputs, Encoded, Rows], bytes]]:
-        """What shows how well it was learned: how each picture is drawn, by the PNG file's name."""
+        """The pictures of how well it was learned: a function that draws each, by its PNG file's
+        name.
+        """
         return {}
 
     @abstractmethod

@@ -54,8 +54,8 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
 
         A tokenizer without a token for padding gets one of its special tokens for it, and the
         model's configuration names that token. If ``info`` has no side for padding, a long and a
-        short text are run together and one by one: padded on the side that the tokenizer names,
-        then on the other, as far as the task type allows.
+        short text are run together and one by one. They are padded on the tokenizer's side first,
+        then on the other, if the task type allows it.
 
         Where training recorded how texts are cut, that holds, and no longer what the tokenizer says
         of its length.

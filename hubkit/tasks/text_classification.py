@@ -215,7 +215,7 @@ class Classification(TaskType[Processor]):
         return [_label(row, plan.labels, options) for row in softmax(outputs[0], axis=-1)]
 
     def pictures(self, plan: HeadPlan) -> Mapping[str, Callable[[Outputs, Encoded, Rows], bytes]]:
-        """Which labels are taken for which, where one holds."""
+        """Which labels are confused, if each row has one."""
 
         def draw(outputs: Outputs, encoded: Encoded, rows: Rows) -> bytes:
             predicted = outputs[0].argmax(-1).tolist()
@@ -228,7 +228,7 @@ class Classification(TaskType[Processor]):
     ) -> dict[str, float]:
         """Accuracy, F1 and Matthews of one label; F1 micro and macro of several."""
         expected = _targets(rows, plan)
-        # A class that nobody predicts counts as 0; that is the answer, not a problem to warn of.
+        # A class that is never predicted counts as 0; that is the answer, not a problem to warn of.
         if _several(plan):
             predicted = (expit(outputs[0]) >= THRESHOLD).astype(int)
             return {
@@ -248,7 +248,7 @@ class Classification(TaskType[Processor]):
     def row_values(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> Mapping[str, np.ndarray]:
-        """Which rows get their label, where one holds."""
+        """Which rows get their label, if each row has one."""
         if _several(plan):
             return {}
         return {"accuracy": (outputs[0].argmax(-1) == _targets(rows, plan)).astype(float)}
@@ -269,7 +269,7 @@ class TextClassification(TextTask, Classification[PreTrainedTokenizerBase]):
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
-        """A feature a row; ``labels`` is the id of its class, or a 0 or 1 for each class."""
+        """A feature for each row; ``labels`` is the id of its class, or 0 or 1 for each class."""
         encoded, cut = encode_texts(processor, rows["text"], rows.get("text_pair"), text)
         features = dict(encoded)
         if "label" in rows or "labels" in rows:

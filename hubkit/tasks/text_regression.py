@@ -73,7 +73,7 @@ class TextRegression(TextTask):
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
-        """A feature a row; ``labels`` is its number."""
+        """A feature for each row; ``labels`` is its number."""
         encoded, cut = encode_texts(processor, rows["text"], rows.get("text_pair"), text)
         features = dict(encoded)
         if "score" in rows:

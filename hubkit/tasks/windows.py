@@ -1,7 +1,7 @@
 """What task types share that point into texts: a long text is read in windows, and nothing is lost.
 
-A window takes up the last tokens of the one before it, so that what is cut at the end of the one
-is whole in the other. How many is recorded with the adapter, as its stride.
+A window starts with the last tokens of the one before. What the end of one cuts is whole in the
+next. How many tokens they share is recorded with the adapter, as its stride.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Windows:
 class WindowTask(TextTask):
     """A task type that reads long texts in windows."""
 
-    # What is said of a token is found by its place, which padding on the left would move.
+    # The outputs of a token are found by its place, which padding on the left would move.
     sides = ("right",)
 
     @staticmethod
     @abstractmethod
     def stride(limit: int) -> int:
-        """How many tokens two windows share, where nothing says, of ``limit`` at most."""
+        """How many of at most ``limit`` tokens two windows share by default."""
 
     def load_processor(self, base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:
         """The tokenizer of the base model, which has to know where its tokens are in a text."""
@@ -144,7 +144,7 @@ def _add(
     limit: int,
     stride: int,
 ) -> None:
-    """Put the windows of some rows, the first of which is ``start``, to those that were found."""
+    """Add the windows of some rows, the first of which is ``start``, to those that were found."""
     encoded = tokenizer(
         *given,
         truncation="only_first" if len(given) == 1 else "only_second",

@@ -34,9 +34,9 @@ class Checked:
         task: What the rows are for.
         settings: How to train.
         rates: The learning rates to try.
-        plan: Of the head.
-        train: What is trained on.
-        validation: What the best epoch is chosen by.
+        plan: The plan of the head.
+        train: The rows to train on.
+        validation: The rows that choose the best epoch.
         whole: All rows, where they are few: what is trained on once that was chosen.
         for_whole: How they are trained on, but for the learning rate.
     """
@@ -101,7 +101,7 @@ def checked_job(job: Job) -> Checked:
     _require_precision(settings)
     if settings.cache_trunk is not None and task.draws_rows:
         raise NoTrunkError(
-            f"{task.name} draws what is read of a row anew in each epoch, so that nothing could be "
+            f"{task.name} draws what is read of a row anew in each epoch, so nothing can be "
             "computed once.",
             task.name,
         )
@@ -143,11 +143,15 @@ def _parts(job: Job, task: TaskType[Any]) -> tuple[Rows, Rows | None]:
 
 
 def _join(settings: Decided) -> None:
-    """Meet the other processes of this training."""
+    """Join the other processes of this training.
+
+    Raises:
+        TrainingError: There are more processes than rows in a batch.
+    """
     if processes.count() > settings.batch_size:
         raise TrainingError(
             f"A batch of {settings.batch_size} rows is shared by {processes.count()} processes; "
-            "expected a row or more for each.",
+            "expected at least one row for each.",
             given=settings.batch_size,
             expected=processes.count(),
         )

@@ -1,4 +1,4 @@
-"""What repeats a run: a file of its settings, written beside what it gave."""
+"""The file of a run's settings that repeats it, written beside its result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONFIGURATION_NAME = "train.yaml"
 
 
 def configuration(job: Job, **more: Any) -> bytes:
-    """A YAML file that says all that a person chose for a run.
+    """A YAML file with all that the user chose for a run.
 
     Args:
         job: What was trained on, and how. A ``name`` in its source is that of the whole run, where

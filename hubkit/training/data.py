@@ -52,12 +52,12 @@ def read_rows(
         source: A ``.csv``, ``.tsv``, ``.json``, ``.jsonl`` or ``.parquet`` file, or one of CoNLL's
             form, such as ``.conll``; the id of a data set that ``datasets.load_dataset`` knows; or
             a ``datasets.Dataset`` or a ``pandas.DataFrame``; or a table that was read before.
-        columns: What columns are called in the source, by the task type's names; default: the
+        columns: The names of the columns in the source, by the task type's names; default: the
             same.
         split: The split of a data set id; a file has only one.
-        separator: What separates the columns of a CSV file; default: a comma, or a tab in a
+        separator: The separator of the columns of a CSV file; default: a comma, or a tab in a
             ``.tsv`` file.
-        encoding: Of a text file.
+        encoding: The encoding of a text file.
 
     Raises:
         DataError: There is no such data, it cannot be read, has no rows, lacks a column, or a value
@@ -170,7 +170,7 @@ def _present(columns: Sequence[Column], table: Table, named: Mapping[str, str]) 
 
 
 def _note_unused(present: Sequence[Column], table: Table, named: Mapping[str, str]) -> None:
-    """Tell of two columns that say what is to be learned, where nobody said which one is meant."""
+    """Warn of two columns that could each be what is to be learned, if neither was named."""
     for column in present:
         other = column.instead
         if column.target and column.name not in named and other in table.columns:
@@ -194,7 +194,7 @@ _FOREIGN = {
 def _suggest(
     task: TaskType[Any], table: Table, named: Mapping[str, str], error: MissingColumnError
 ) -> None:
-    """Say which other task types a table has the columns of, if nobody named any.
+    """Name the other task types that fit the columns of a table, unless columns were named.
 
     Raises:
         OtherTaskTypeError: There are some.
@@ -301,13 +301,13 @@ def hold_out(
     Args:
         rows: What there is.
         strata: The stratum of each row; None if nothing is to be in proportion.
-        seed: Of the choice.
+        seed: The seed of the choice.
         fraction: The part to validate with, over 0 and below 1; default: a fifth, at most 500 rows.
 
     Raises:
         RareLabelError: A stratum has a single row.
         TooFewRowsError: There are too few rows.
-        DataError: The part is none.
+        DataError: The fraction is out of range.
     """
     if fraction is not None and not 0 < fraction < 1:
         raise DataError(
@@ -350,7 +350,7 @@ def hold_out(
 
 
 def note_doubts(task: TaskType[Any], parts: Sequence[tuple[Rows, Rows | None]]) -> None:
-    """Tell once, and counted, what may make results look better than they are.
+    """Warn once, with a count, of what may make results look better than they are.
 
     Args:
         task: Says what is read and what is learned.
@@ -399,7 +399,7 @@ def note_doubts(task: TaskType[Any], parts: Sequence[tuple[Rows, Rows | None]]) 
 
 
 def _in_both(train: Rows, validation: Rows, inputs: Sequence[str]) -> int:
-    """How many rows of the second are in the first, but for what is to be learned."""
+    """How many rows of the second are in the first, whatever their targets."""
     seen = set(train.keys(inputs))
     return sum(key in seen for key in validation.keys(inputs))
 
@@ -407,7 +407,7 @@ def _in_both(train: Rows, validation: Rows, inputs: Sequence[str]) -> int:
 def _torn(
     train: Rows, validation: Rows | None, inputs: Sequence[str], targets: Sequence[str]
 ) -> list[str]:
-    """What is asked in several rows, and has different answers."""
+    """The inputs that several rows have, with different targets."""
     if not any(name in train for name in targets):
         return []
     meanings: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""One run of the trainer: early stopping, the best checkpoint, and going on after a break."""
+"""One run of the trainer: early stopping, the best checkpoint, and resuming after a break."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Fit:
 
     Attributes:
         metrics: Of the best epoch on the validation rows; ``loss`` is among them.
-        history: What the trainer logged, an entry for each epoch and kind.
+        history: The trainer's log, an entry for each epoch and kind.
         seconds: Wall-clock time of this process.
         steps: After how many steps the weights were as the model holds them.
         at_most: How many there could have been.
@@ -64,26 +64,26 @@ def fit(
 ) -> Fit:
     """Train the parameters of the model that require gradients.
 
-    Of several processes, each is called with the same arguments and computes its part of every
-    batch; the result is that of one, but for what chance draws in the model. The first alone has
-    pictures, and what a model that generates is measured by.
+    Each of several processes makes this call with the same arguments, and computes its part of
+    every batch. The result is that of one process, except for random numbers in the model. Only the
+    first returns pictures, and the metrics of a model that generates.
 
     Args:
         start: The model, and how rows are batched, run and measured. Its processor is kept with
             each checkpoint.
-        train: What is trained on.
-        validation: What the best epoch is chosen by; None: the last epoch is kept.
+        train: The rows to train on.
+        validation: The rows that choose the best epoch; None: the last epoch is kept.
         settings: How to train.
-        checkpoints: A folder for this run alone. When it holds a checkpoint, the run goes on
-            from there; if that run has ended, it gives what it gave.
+        checkpoints: A folder for this run alone. If it holds a checkpoint, the run is resumed from
+            there; if that run has ended, its result is returned again.
         reports: A folder for what TensorBoard shows; default: one in ``checkpoints``.
-        told: Whether people on a terminal see a line an epoch.
+        told: Whether people on a terminal see a line for each epoch.
 
     Raises:
         DivergedError: The loss is not a number.
-        LabelError: The settings weigh a class that there is not.
+        LabelError: The settings weigh a class that does not exist.
         DataError: They weigh classes, and the task type has none.
-        StorageError: The disk is full or not writable; the next run goes on from there.
+        StorageError: The disk is full or not writable; the next run resumes from there.
         NoTrunkError: The trunk is to be cached, and the model has none.
     """
     model, task, plan = start.model, start.checked.task, start.checked.plan
@@ -157,14 +157,14 @@ def _fitted(
         elif trainer.has_ended(resumed):
             trainer.take_from(resumed)
         else:
-            logger.warning("Going on from %s, epoch by epoch as before.", resumed.name)
+            logger.warning("Resuming from %s, epoch by epoch as before.", resumed.name)
             trainer.train(resume_from_checkpoint=str(resumed))
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
             raise
         raise StorageError(
-            f"Training broke off, because {checkpoints} cannot be written: {error}. Make room: the "
-            "same training goes on from the last checkpoint.",
+            f"Training stopped, because {checkpoints} cannot be written: {error}. Make room: the "
+            "same training resumes from the last checkpoint.",
             checkpoints,
         ) from error
     trained = [one for one in model.parameters() if one.requires_grad]
@@ -208,7 +208,7 @@ def result_of(
 def _require_finite(trained: Sequence[Tensor], settings: Decided) -> None:
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
         raise DivergedError(
-            f"The weights are no numbers any more: training diverged at a learning rate of "
+            f"The weights are no longer numbers: training diverged at a learning rate of "
             f"{settings.learning_rate}.",
             given=settings.learning_rate,
         )

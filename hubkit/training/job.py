@@ -20,7 +20,7 @@ class Job:
 
     Attributes:
         name: The name to publish under.
-        task: What the adapter does, for example ``sentiment``.
+        task: The task of the adapter, for example ``sentiment``.
         data: The rows to train on.
         validation: Rows to choose the best epoch by. Or the part of ``data`` that is held out for
             that, such as 0.1; 0 trains on all rows, and keeps the last epoch. None: a fifth, at
@@ -28,7 +28,7 @@ class Job:
             all of them are trained on after that, for all epochs.
         settings: How to train.
         tags: Words to find it by.
-        description: For people.
+        description: A text for readers.
         task_type: A key of ``hubkit.tasks.table.TASK_TYPES``.
         source_language: The tokenizer's code for the language of what is read, such as ``en_XX``;
             for base models of many languages.

@@ -26,8 +26,8 @@ class Plan:
         job: What is trained on, and how.
         checked: Its rows.
         manifest: Without metrics, training and files.
-        arguments: What a person chose, for the manifest.
-        asked: The job that a person asked for, which may be for more than this.
+        arguments: The user's choices, for the manifest.
+        asked: The job that the user asked for; this may be a part of it.
         with_head: Whether the head that is in the model belongs to it.
     """
 
@@ -73,11 +73,11 @@ def planned(
     """Make sure that what is to be trained could be published.
 
     Args:
-        composition: What is trained; the model carries it.
-        parents: What it is made of.
-        over: What it is trained over.
-        options: What a person chose of how the composition starts and learns.
-        asked: The job that a person asked for, where ``job`` is a part of it.
+        composition: The composition to train; the model carries it.
+        parents: Its parts.
+        over: The version that it is trained over.
+        options: The user's choices of how the composition starts and learns.
+        asked: The job that the user asked for, if ``job`` is a part of it.
         with_head: Whether the head that is in the model belongs to it.
 
     Raises:
@@ -121,7 +121,7 @@ def headed(composition: Leaf, start: Start, with_head: bool) -> Leaf:
 
 
 def _outputs(start: Start) -> dict[str, Any]:
-    """What a manifest says of what a head gives, and of how its texts are cut."""
+    """The fields of a manifest about the outputs of a head and how its texts are cut."""
     plan = start.checked.plan
     return {
         "labels": plan.labels,

@@ -1,4 +1,4 @@
-"""What people on a terminal see of a run: a bar, and a line an epoch."""
+"""What people on a terminal see of a run: a bar, and a line for each epoch."""
 
 from __future__ import annotations
 

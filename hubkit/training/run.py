@@ -27,7 +27,7 @@ from registry import Catalog, Metric, Training, Version
 from registry.folders import read_folder
 
 CHOSEN_ON = "chosen_on"
-"""The argument of a training that tells which rows chose how long all rows were trained on."""
+"""The argument of a training with the rows that chose for how long to train on all rows."""
 _LIBRARIES = ("hubkit", "torch", "transformers")
 
 
@@ -37,12 +37,12 @@ class Run:
 
     Attributes:
         catalog: Where its result is published.
-        plan: What is published.
+        plan: The plan of what is published.
         start: The rows, and the model that carries the composition.
-        composition: What is trained.
-        chosen: What else a person chose, for the file that repeats the run.
-        files: What else is published with it, by name.
-        more: What else its report tells.
+        composition: The composition to train.
+        chosen: The user's other choices, for the file that repeats the run.
+        files: Further files to publish with it, by name.
+        more: Further sections of its report.
     """
 
     catalog: Catalog
@@ -72,7 +72,7 @@ class Run:
         """Write what was trained, with the head that is in the model, as a folder to publish.
 
         Args:
-            found: What training gave.
+            found: The result of training.
             folder: Where to write; there is nothing yet.
             curves: Whether to draw how the loss fell, which takes a part of a second.
         """
@@ -109,7 +109,7 @@ class Run:
 def _told(
     plan: Plan, found: Outcome, pictures: Mapping[str, bytes], more: Sequence[Section]
 ) -> RunFacts:
-    """What the report tells of the run, beside the manifest."""
+    """The facts of the run for the report, beside the manifest."""
     checked, asked = plan.checked, asdict(plan.job.settings)
     learned, validation = checked.learned, checked.validation
     count = partial(checked.task.class_counts, plan=checked.plan)
@@ -131,7 +131,7 @@ def _told(
 
 
 def _choice(checked: Checked, found: Outcome) -> dict[str, Any]:
-    """What was chosen on the rows that were held out, for the manifest."""
+    """The choices made on the held-out rows, for the manifest."""
     told: dict[str, Any] = {}
     if found.tried:
         told |= {"learning_rate": found.settings.learning_rate, "tried": dict(found.tried)}
@@ -141,7 +141,7 @@ def _choice(checked: Checked, found: Outcome) -> dict[str, Any]:
 
 
 def _metrics(result: Fit, task: TaskType[Any], dataset: str) -> tuple[Metric, ...]:
-    """What was measured, the metric that sums it up first: lists of adapters show the first."""
+    """The metrics, the main one first: lists of adapters show the first."""
     ordered = (name for name in (*task.metrics_up, *result.metrics) if name in result.metrics)
     return tuple(
         Metric(

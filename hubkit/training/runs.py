@@ -69,7 +69,7 @@ def run_folder(home: Path, identity: dict[str, Any]) -> Iterator[Path]:
             if is_first():
                 shutil.rmtree(folder)
             raise
-        wait_for_all()  # until nobody reads checkpoints any more
+        wait_for_all()  # until no process reads checkpoints any more
         if is_first():
             shutil.rmtree(folder)
     finally:

@@ -45,7 +45,7 @@ class Settings:
         patience: Epochs without a better validation loss before training stops.
         warmup: Steps in which the learning rate rises to its highest; below 1, the part of all
             steps.
-        schedule: How the learning rate goes on from there: it falls to zero in a straight line or
+        schedule: The course of the learning rate from there: it falls to zero in a straight line or
             along a cosine, or stays.
         weight_decay: Of AdamW; biases and the weights of normalisations have none.
         class_weights: What the classes weigh in the loss: ``balanced``, in inverse proportion to
@@ -60,7 +60,7 @@ class Settings:
             epoch, with the dropout of the base model.
         report_to: Where the course of training is reported, by transformers' names, such as
             ``tensorboard``.
-        seed: Of every random generator.
+        seed: The seed of every random generator.
 
     Raises:
         TrainingError: One of them is out of range.

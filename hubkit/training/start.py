@@ -157,7 +157,7 @@ def _require_base_of(
 
 
 def _asked(job: Job, settings: Settings) -> TextInfo:
-    """What a person chose of how texts are cut and written."""
+    """The user's choices of how texts are cut and written."""
     with manifest_errors(f"What is asked for {job.name}"):
         return TextInfo(
             max_length=settings.max_length,
@@ -178,7 +178,7 @@ def keep_precision(model: PreTrainedModel, settings: Settings) -> None:
 
 
 def note_cut(cut: int, rows: int, text: TextInfo) -> None:
-    """Tell how many rows are longer than what is read of them."""
+    """Warn of rows that are cut, and count them."""
     if cut:
         logger.warning(
             "%d of %d rows have more than %s tokens; the rest of them is cut off.",

@@ -51,7 +51,7 @@ def train_adapter(
         base: A hub id, or a folder that holds a model.
         method: A key of ``hubkit.methods.table.METHODS``.
         over: A published adapter, fusion, stack or mix to train it over.
-        parameters: What the method takes, such as ``bottleneck_size`` or ``rank``.
+        parameters: Parameters of the method, such as ``bottleneck_size`` or ``rank``.
 
     Raises:
         BaseModelNotFoundError: The base model cannot be loaded.
@@ -100,7 +100,7 @@ def train_fusion(
             ``before`` the fusion, on the same rows; ``apart``, on one half of the rows, and the
             fusion on the other; or ``joint``, in the same steps. It is of the method and sizes of
             the first of ``refs``, and is published as the name of the job with ``-own``.
-        options: What :meth:`Fusion.create` takes, such as ``value`` or ``shared``.
+        options: Options of :meth:`Fusion.create`, such as ``value`` or ``shared``.
 
     Raises:
         AdapterError: The base model has no such layer, or no other one.
@@ -129,7 +129,7 @@ def train_mix(
 
     Args:
         refs: The adapters to mix, one or more on one base model; or what :func:`choose` returned.
-        options: What :meth:`LearnedMix.create` takes, such as ``vectors`` or ``shared``.
+        options: Options of :meth:`LearnedMix.create`, such as ``vectors`` or ``shared``.
 
     Raises:
         CompositionError: One of the adapters is given twice, or an option is out of range.

@@ -57,7 +57,7 @@ def make_trainer(
     when = "no" if validation is None else "epoch"
     divides = task.divides(train)
     steps = steps_in_all(math.ceil(len(train) / settings.batch_size), settings)
-    # As little memory as training takes; a loss over whole batches needs these.
+    # No more memory than training takes; a loss over whole batches needs whole batches.
     evaluated_together = max(1, 2 * settings.batch_size // (processes.count() if divides else 1))
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -149,9 +149,9 @@ def _stored_in(model: PreTrainedModel, dtype: torch.dtype, settings: Decided) ->
 class RowTrainer(Trainer):
     """The stock trainer, whose steps are those of one process that computes them at once.
 
-    A step may be computed in several batches, and each batch by several processes: a loss counts by
-    how many things it is a mean over, where the stock trainer leaves that to the model, and many
-    models do not do it.
+    A step gives the same result however it is cut into batches and shared by processes: each loss
+    is weighted by the number of items that it is a mean over. The stock trainer leaves that to the
+    model, and many models do not do it.
     """
 
     task: TaskType[Any]
@@ -169,9 +169,9 @@ class RowTrainer(Trainer):
         return state.global_step >= self.most_steps or waited >= self.patience
 
     def take_from(self, checkpoint: Path) -> None:
-        """Take what a run has given that ended with ``checkpoint``: its best weights, or the last.
+        """Take the result of a run that ended with ``checkpoint``: its best weights, or the last.
 
-        The stock trainer would go on with another step where an epoch was not complete.
+        The stock trainer would do another step if an epoch was not complete.
         """
         self.state = TrainerState.load_from_json(str(checkpoint / _STATE))
         if self.eval_dataset is None:
@@ -264,7 +264,7 @@ class RowTrainer(Trainer):
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        processes.wait_for_all()  # what is written after this says that the checkpoint is whole
+        processes.wait_for_all()  # the next file marks the checkpoint as complete
 
     def _load_best_model(self) -> None:
         processes.wait_for_all()  # until it is written
@@ -273,8 +273,8 @@ class RowTrainer(Trainer):
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
-        # Names as the model has them: in those of an earlier transformers, which some architectures
-        # are saved in by default, what is trained would not be found when it is loaded again.
+        # Names as the model has them. Some architectures are saved by default with the names of an
+        # earlier transformers, by which the trained weights would not be found again.
         model: Any = self.model
         model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
         try:
@@ -293,7 +293,7 @@ class RowTrainer(Trainer):
                 "folder, and train again.",
                 self.args.output_dir,
             )
-        # What else is missing is frozen, and still in the model, under each of its names.
+        # The other missing weights are frozen, and still in the model, under each of their names.
         model.tie_weights()
 
     def prediction_step(

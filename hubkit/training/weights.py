@@ -1,4 +1,4 @@
-"""What classes weigh in the loss, for task types that have classes."""
+"""The weights of classes in the loss, for task types that have classes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def class_weights(
     Args:
         wanted: ``balanced``, or weights by class; the others weigh 1.
         task: Knows how often each class occurs.
-        rows: What is trained on.
-        plan: Of the head.
+        rows: The rows to train on.
+        plan: The plan of the head.
 
     Raises:
         DataError: The task type has no classes.
@@ -60,9 +60,9 @@ def class_weights(
 class ClassWeights:
     """Lets a model compute its loss with a weight for each class.
 
-    Where one class holds, the loss is the mean of the cross entropies, weighted by the weight of
-    the right class: ``torch.nn.functional.cross_entropy(..., weight=values)``. Where several may
-    hold, the weight is that of the class where it holds:
+    If each row has one class, the loss is the mean of the cross entropies, weighted by the weight
+    of the right class: ``torch.nn.functional.cross_entropy(..., weight=values)``. If a row may have
+    several, a class has its weight in the rows that have it:
     ``binary_cross_entropy_with_logits(..., pos_weight=values)``.
 
     Args:
@@ -91,14 +91,14 @@ class ClassWeights:
         return total / self.amount(ids).clamp(min=1e-9)  # none may weigh anything
 
     def amount(self, labels: Tensor) -> Tensor:
-        """What the loss of a batch is a mean over: the weights of its classes, or its rows."""
+        """The divisor of a batch's loss: the sum of the weights of its classes, or its rows."""
         if self._several:
             return torch.tensor(float(len(labels)), device=labels.device)
         return self.values.to(labels.device)[labels[labels != -100]].sum()
 
     @contextmanager
     def inside(self, model: nn.Module) -> Iterator[None]:
-        """Let ``model`` compute its loss so, wherever it is given labels, inside the block."""
+        """Let ``model`` weigh the classes in its loss inside the block."""
         # First of all hooks: what others add to a loss stays in it.
         handle = model.register_forward_hook(_Weigh(self), prepend=True, with_kwargs=True)
         try:
@@ -119,11 +119,11 @@ class _Weigh:
 
 
 def _balance_one(counts: Sequence[int], rows: int) -> list[float]:
-    # As sklearn.utils.class_weight; what never occurs is weighed by nothing.
+    # As sklearn.utils.class_weight; a class that never occurs gets 1.
     total, classes = sum(counts), sum(count > 0 for count in counts)
     return [total / (classes * count) if count else 1.0 for count in counts]
 
 
 def _balance_several(counts: Sequence[int], rows: int) -> list[float]:
-    # Rows where it does not hold, to rows where it does, as torch has it for pos_weight.
+    # Rows without the label divided by rows with it, as torch defines pos_weight.
     return [(rows - count) / count if 0 < count < rows else 1.0 for count in counts]

@@ -67,10 +67,10 @@ def test_every_kind_is_loaded_by_name_as_the_refusal_of_hubkit_load_says(
 
 
 def test_what_reads_folders_points_to_it_for_what_is_published(catalog: Catalog) -> None:
-    with pytest.raises(AdapterError, match=r"a is no folder.*hubkit.load_composition\(NAME\)"):
+    with pytest.raises(AdapterError, match=r"a is not a folder.*hubkit.load_composition\(NAME\)"):
         Adapter.load("a")
     parts = [hubkit.load_composition(name) for name in "abc"]
-    with pytest.raises(AdapterError, match=r"all is no folder.*hubkit.load_composition\(NAME\)"):
+    with pytest.raises(AdapterError, match=r"all is not a folder.*hubkit.load_composition\(NAME\)"):
         Fusion.load("all", parts)
 
 
@@ -88,7 +88,7 @@ def test_a_method_that_only_peft_runs_is_sent_there(catalog: Catalog, tmp_path: 
         weights[place] = torch.ones(len(weights[name]))
     save_file(weights, folder / "adapter_model.safetensors")
     publish_folder(catalog, folder, AdapterRef.parse("scaled"), task="film", base=str(BASE))
-    with pytest.raises(AdapterError, match=r"Its method, dora, .* peft.PeftModel.from_pretrained"):
+    with pytest.raises(AdapterError, match=r"its method, dora: .* peft.PeftModel.from_pretrained"):
         hubkit.load("scaled")
     with pytest.raises(AdapterError, match="scaled@1"):
         hubkit.load_composition("scaled")

@@ -173,7 +173,7 @@ def test_error_of_hubkit_is_a_sentence(run: Run) -> None:
     result = run("show", "film", status=1)
     assert (result.stdout, result.stderr) == (
         "",
-        "Error: No adapter is called film. `hubkit list` shows those that there are.\n",
+        "Error: No adapter is called film. `hubkit list` shows those that exist.\n",
     )
 
 
@@ -185,7 +185,7 @@ def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["list"])
     assert result.exit_code == 1
     assert result.stderr == (
-        "Error: Interrupted. The same command goes on with what is finished, if anything is.\n"
+        "Error: Interrupted. The same command resumes, if anything is finished.\n"
     )
 
 

@@ -112,6 +112,6 @@ def test_pairs_of_scores_that_can_show_nothing_are_told_of(
 def test_what_is_too_few_is_told_with_the_least_p() -> None:
     found = of({}, folds=5, paired_by="fold")
     assert found.too_few == (
-        "No difference could be shown: 5 scores are paired, of 5 folds and 1 seed, for which p is "
-        "at least 0.0625; it takes 6."
+        "No difference could be shown: with 5 paired scores (5 folds, 1 seed), p is at least "
+        "0.0625. At least 6 are needed."
     )

@@ -47,10 +47,10 @@ def test_the_most_specific_come_first() -> None:
     [
         (httpx2.ConnectError("refused"), RemoteUnreachableError, "cannot be reached: refused"),
         (httpx2.ConnectTimeout("late"), RemoteUnreachableError, "cannot be reached: late"),
-        (httpx2.ReadTimeout("slow"), RemoteUnreachableError, "does not go on: slow"),
+        (httpx2.ReadTimeout("slow"), RemoteUnreachableError, "stopped answering: slow"),
         (httpx2.RemoteProtocolError("cut\nx"), RemoteUnreachableError, "broke off: cut. Check it"),
         (httpx2.ProxyError("no"), RemoteUnreachableError, "proxy on the way to"),
-        (httpx2.InvalidURL("\x1b[2J"), RemoteAnswerError, r"names an address that is none: \?\[2J"),
+        (httpx2.InvalidURL("\x1b[2J"), RemoteAnswerError, r"names a malformed address: \?\[2J"),
     ],
 )
 def test_what_stops_a_request_is_told(
@@ -86,11 +86,11 @@ def refused(status: int, code: str = "", *, token: bool = False, writes: bool = 
         (refused(404, "RepoNotFound", token=True), RemoteNotFoundError, "does not open it"),
         (refused(404, "RevisionNotFound"), RemoteNotFoundError, "no such revision"),
         (refused(404, "EntryNotFound"), RemoteNotFoundError, "lacks a file"),
-        (refused(404), RemoteNotFoundError, "has not what was asked for"),
+        (refused(404), RemoteNotFoundError, "does not have what was asked for"),
         (refused(412), RemoteError, "changed by someone else"),
-        (refused(302), RemoteAnswerError, "sends the request elsewhere"),
+        (refused(302), RemoteAnswerError, "redirected the request to an address that refused it"),
         (refused(400), RemoteError, r"refuses with status 400 \(No way\)"),
-        (refused(501, "NotHosted"), RemoteNotFoundError, "nobody has that name on this hub"),
+        (refused(501, "NotHosted"), RemoteNotFoundError, "this hub has no owner of that name"),
         (refused(501, "NotSupported"), RemoteError, r"does not do this: status 501 \(No way\)"),
         (refused(507), RemoteUnreachableError, r"failed with status 507 \(No way\)"),
     ],

@@ -34,7 +34,7 @@ def test_a_safe_address_elsewhere_is_named_but_not_the_hubs_own() -> None:
     origin, href = Origin(HUB), "https://cdn.example.org/x"
     url = origin.named(BASE, href, "it")
     assert (str(url), origin.is_of(url)) == (href, False)
-    with pytest.raises(RemoteAnswerError, match="goes on at another host"):
+    with pytest.raises(RemoteAnswerError, match="leads to another host"):
         origin.own(BASE, href, "it")
 
 

@@ -58,7 +58,7 @@ def test_questions_stay_on_the_hub(
             request.json([], link=f'<{place}>; rel="next"')
 
     hostile.answer = answer
-    with pytest.raises(RemoteAnswerError, match=r"at another host|not followed"):
+    with pytest.raises(RemoteAnswerError, match=r"to another host|not followed"):
         listing(session)
     assert hostile.lured == []
 
@@ -118,7 +118,7 @@ def test_what_drips_is_given_up(
 ) -> None:
     hostile.answer = lambda request: drip(request, begin, piece)
     started = time.monotonic()
-    with pytest.raises(RemoteUnreachableError, match="does not go on"):
+    with pytest.raises(RemoteUnreachableError, match="stopped answering"):
         ask(session)
     assert time.monotonic() - started < 6
 
@@ -189,12 +189,14 @@ def test_an_upload_goes_where_the_hub_says_without_the_token(
     url = session.elsewhere(f"{hostile.other}/put", "it", anywhere=True)
     session.send_bytes("PUT", url, [FILM], len(FILM), "", "it", with_token=False)
     assert hostile.lured == [("PUT", "/put", None)]
-    with pytest.raises(RemoteAnswerError, match="goes on at another host"):
+    with pytest.raises(RemoteAnswerError, match="leads to another host"):
         session.elsewhere(f"{hostile.other}/verify", "it", anywhere=False)
 
 
 def test_a_change_is_not_redirected(session: HubSession, hostile: Hostile) -> None:
     hostile.answer = lambda request: request.send(b"", 307, location=f"{hostile.other}/x")
-    with pytest.raises(RemoteAnswerError, match="sends the request elsewhere"):
+    with pytest.raises(
+        RemoteAnswerError, match="redirected the request to an address that refused it"
+    ):
         session.send("POST", "/api/repos/create", document={}, what="it")
     assert hostile.lured == []

@@ -106,7 +106,7 @@ def test_what_the_environment_holds_is_checked_and_never_told(
     monkeypatch: pytest.MonkeyPatch, token: str, variable: str
 ) -> None:
     monkeypatch.setenv(variable, token)
-    with pytest.raises(RemoteAccessError, match=f"^{variable} is no token for ") as caught:
+    with pytest.raises(RemoteAccessError, match=f"^{variable} is not a token for ") as caught:
         token_for(DEFAULT)
     assert "secret" not in str(caught.value)
 
@@ -115,7 +115,7 @@ def test_what_is_kept_is_checked_and_never_told(here: Address) -> None:
     path = Path(constants.HF_HOME) / FILE_NAME
     path.write_text(json.dumps({here.url: "secret words", "https://other.example.org": 7}))
     with pytest.raises(
-        RemoteAccessError, match=f"What {path} holds is no token for {here.url}"
+        RemoteAccessError, match=f"What {path} holds is not a token for {here.url}"
     ) as caught:
         token_for(here)
     assert "secret" not in str(caught.value)

@@ -133,10 +133,10 @@ def change(**changes: Any) -> Callable[[Lies], None]:
         (change(actions={"verify": {"href": "/verify"}}), r"does not say where w\.bin goes"),
         (change(upload="ftp://localhost/x"), "is not followed"),
         (change(upload="http://ada:pw@localhost/x"), "is not followed"),
-        (change(verify="OTHER/verify"), "goes on at another host"),
-        (change(verify="http://127.0.0.1:9/verify"), "goes on at another host"),
-        (change(redirected="preupload"), "sends the request elsewhere"),
-        (change(redirected="batch"), "sends the request elsewhere"),
+        (change(verify="OTHER/verify"), "leads to another host"),
+        (change(verify="http://127.0.0.1:9/verify"), "leads to another host"),
+        (change(redirected="preupload"), "redirected the request to an address that refused it"),
+        (change(redirected="batch"), "redirected the request to an address that refused it"),
         (
             change(object={"oid": DIGEST, "size": 80, "error": {"message": "\x1b[2Jfull\n"}}),
             r"does not take w\.bin: \?\[2Jfull",
@@ -156,7 +156,9 @@ def test_a_lie_before_the_bytes_go_sends_none(
 
 def test_storage_may_not_send_the_bytes_on(lies: Lies) -> None:
     change(upload="/put", redirected="/put")(lies)
-    with pytest.raises(RemoteAnswerError, match="sends the request elsewhere"):
+    with pytest.raises(
+        RemoteAnswerError, match="redirected the request to an address that refused it"
+    ):
         send(lies)
     assert lies.hub.lured == []
     assert ("PUT", "/put", None) in lies.hub.asked

@@ -96,7 +96,7 @@ def test_the_base_model_is_as_it_was_afterwards(many: ManyAdapters) -> None:
 
 
 def test_rows_without_a_known_adapter_are_refused(many: ManyAdapters) -> None:
-    with pytest.raises(DataError, match="Row 2 asks for 'a-1', which is none of the 24"):
+    with pytest.raises(DataError, match="Row 2 asks for 'a-1', which is not among the 24"):
         many.predict(TEXTS[:2], adapter=["a0", "a-1"])
     with pytest.raises(DataError, match="There are 2 rows, but adapters for 1"):
         many.predict(TEXTS[:2], adapter=["a0"])

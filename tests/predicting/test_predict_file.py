@@ -209,6 +209,6 @@ def test_what_is_there_is_not_written_over(
     model: AdaptedModel, source: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out.csv").write_text("mine")
-    with pytest.raises(ConflictError, match="is there already"):
+    with pytest.raises(ConflictError, match="exists already"):
         predict_file(model, source, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "mine"

@@ -211,7 +211,7 @@ def test_an_id_is_given_once(catalog: Catalog, hub: Hub) -> None:
     publish_head(catalog)
     with pytest.raises(ConflictError, match="its base model is team/tiny-bert, not team/other"):
         push(catalog, hub, "topic", base="team/other")
-    with pytest.raises(InvalidNameError, match="/models/bert is no id of a base model"):
+    with pytest.raises(InvalidNameError, match="/models/bert is not the id of a base model"):
         push(catalog, hub, "topic", base="/models/bert")
     assert hub.repos == {}
     assert push(catalog, hub, "topic", base="team/tiny-bert").new

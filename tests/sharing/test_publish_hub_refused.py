@@ -154,7 +154,7 @@ def test_an_empty_repository_that_cannot_be_deleted_is_told(
     misbehaving_hub.refusals = {"/commit/main": 507, "/repos/delete": 403}
     with pytest.raises(RemoteUnreachableError, match="failed with status 507"):
         push(catalog, misbehaving_hub, "film")
-    assert f"{misbehaving_hub.url}/ada/film was made for this and is there still" in caplog.text
+    assert f"{misbehaving_hub.url}/ada/film was made for this and still exists" in caplog.text
 
 
 def test_a_tag_that_fails_after_its_commit_is_set_by_the_next(
@@ -278,6 +278,6 @@ def test_files_that_others_added_stay(catalog: Catalog, hub: Hub, tmp_path: Path
 def test_what_is_public_is_not_taken_for_private(catalog: Catalog, hub: Hub) -> None:
     publish_lora(catalog)
     HfApi(endpoint=hub.url, token=hub.tokens["ada"]).create_repo("ada/film")
-    with pytest.raises(ConflictError, match="is there already, and public"):
+    with pytest.raises(ConflictError, match="exists already and is public"):
         push(catalog, hub, "film", private=True)
     assert len(hub.repos["ada/film"].commits) == 1

@@ -81,7 +81,9 @@ def test_a_repository_that_was_changed_by_hand_is_refused(
     push(catalog, hub, "film")
     repo = hub.repos["ada/film"]
     repo.put({WEIGHTS: bytes(len(LORA[WEIGHTS]))})
-    with pytest.raises(CorruptBlobError, match=f"{WEIGHTS}: hubkit.json says .* changed the repos"):
+    with pytest.raises(
+        CorruptBlobError, match=f"{WEIGHTS}: hubkit.json says .* was changed by hand"
+    ):
         pull(other_catalog, hub, "ada/film@main")
     repo.put({}, removed=[WEIGHTS])
     with pytest.raises(FolderError, match=f"lacks {WEIGHTS}, which its hubkit.json lists"):
@@ -290,7 +292,7 @@ def test_what_arrived_whole_is_not_fetched_twice(
     hub = misbehaving_hub
     hub.create("bob/film", LORA)
     hub.cut = {WEIGHTS: 100}
-    with pytest.raises(RemoteUnreachableError, match="run it again to go on"):
+    with pytest.raises(RemoteUnreachableError, match="run it again to resume"):
         pull(catalog, hub, "bob/film")
     hub.cut = {}
     hub.requests.clear()

@@ -146,7 +146,7 @@ def test_a_missing_value_is_refused_with_the_line(tmp_path: Path) -> None:
         ("d.csv", b"text,label\ngood,a\nb\xe4d,b\n", "line 3: the byte 0xe4 is not utf-8"),
         ("d.csv", b"text,label\ngood,a\nb\0d,b\n", "line 3: expected text, found a NUL byte"),
         ("d.jsonl", b'{"text": "a", "text": "b", "label": "x"}', "found 'text' twice"),
-        ("d.jsonl", b'{"text": "a", "label": NaN}', "NaN is no JSON value"),
+        ("d.jsonl", b'{"text": "a", "label": NaN}', "NaN is not a JSON value"),
         ("d.jsonl", b'{"text": "a", "label": "x"}\n\n{"text": "b"}', "line 2: .* an empty line"),
         ("d.json", b'["a"]', "row 1: expected an object"),
         ("d.csv", b"\x1f\x8b\x08\0", r"d\.csv is compressed by gzip; expected text"),
@@ -237,7 +237,7 @@ def test_numbers_with_fractions_and_mixed_types_are_no_classes(
     with pytest.raises(DataError, match=r"line [12]: expected (a label|values of one type)"):
         read_labelled_text(path)
     (tmp_path / "d.csv").write_text("text,label\na,1\nb,1.0\n")
-    with pytest.raises(DataError, match=r"line 3: .* a number with a fraction is no class"):
+    with pytest.raises(DataError, match=r"line 3: .* a number with a fraction is not a class"):
         read_labelled_text(tmp_path / "d.csv")
 
 

@@ -261,7 +261,7 @@ def test_a_full_disk_is_a_storage_error_and_the_next_run_goes_on(
         with pytest.raises(StorageError) as caught:
             train(start(), tmp_path / "full")
     assert str(tmp_path / "full") in str(caught.value)
-    assert "the same training goes on" in str(caught.value)
+    assert "the same training resumes" in str(caught.value)
     assert train(start(), tmp_path / "full").metrics == expected.metrics
 
 
@@ -395,7 +395,7 @@ def test_a_run_without_validation_that_diverges_says_so(tmp_path: Path) -> None:
     model = start()
     with torch.no_grad():
         model.classifier.bias.fill_(float("nan"))
-    with pytest.raises(DivergedError, match="weights are no numbers any more"):
+    with pytest.raises(DivergedError, match="weights are no longer numbers"):
         fit(started(model, settings()), measured(halves()[0]), None, settings(), tmp_path)
 
 

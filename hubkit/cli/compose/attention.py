@@ -22,7 +22,7 @@ from registry.storage.durable import storage_errors
     "--heat-map",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Draw it, too, as a PNG file.",
+    help="Also draw it as a PNG file.",
 )
 @base_option
 @json_option

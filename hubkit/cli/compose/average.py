@@ -16,8 +16,7 @@ from registry.refs import AdapterRef
 @click.option(
     "--align",
     is_flag=True,
-    help="First put the units of each bottleneck into the order nearest to that of the first "
-    "adapter.",
+    help="First reorder the units of each bottleneck to match those of the first adapter.",
 )
 @name_option
 @replace_option
@@ -32,8 +31,8 @@ def command(
 ) -> None:
     """Publish the average of the weights of adapters as one.
 
-    It has the shape and the speed of one of them, and the head of the last one. Unlike a mix, it
-    does not compute what they compute together. Nothing is trained.
+    It has the shape and the speed of one of them, and the head of the last one. A mix adds the
+    outputs of the adapters, an average their weights. Nothing is trained.
 
     \b
     Example:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--record",
     is_flag=True,
-    help="Keep what is measured beside the version, with 95 % confidence intervals.",
+    help="Keep the results beside the version, with 95 % confidence intervals.",
 )
 @click.option(
     "--paired",
@@ -183,7 +183,7 @@ def _difference(one: Difference) -> str:
 
 
 def _meaning(one: Difference, first: str, second: str) -> str:
-    """What the metric that sums up says, in plain words."""
+    """The meaning of the main metric's difference, in plain words."""
     if one.p is None:
         return f"One row does not show which is better in {one.metric}."
     if one.better is None:

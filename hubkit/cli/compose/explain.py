@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write a page, too, with the mean and each layer.",
+    help="Also write a page with the mean and each layer.",
 )
 @click.option(
     "--png",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Draw it, too: the layer of --layer, or the mean over all.",
+    help="Also draw the layer of --layer, or the mean over all.",
 )
 @base_option
 @json_option
@@ -51,10 +51,10 @@ def command(
     base: str | None,
     as_json: bool,
 ) -> None:
-    """Show which adapter of a fusion each word of a text listens to.
+    """Show which adapter of a fusion each word of a text attends to.
 
     Prints the weight that each word gives to each adapter, the mean over the layers. A word has the
-    mean of what its tokens give. Of a stack, the fusion in it is shown. Where a row has several
+    mean of the weights of its tokens. Of a stack, the fusion in it is shown. If a row has several
     columns, the text is a JSON object.
 
     \b

@@ -42,15 +42,14 @@ _OPTIONS: dict[str, Any] = {
 @click.command("fuse")
 @click.argument("refs", nargs=-1, type=REF, metavar="[REF REF...]")
 @click.option("--data", required=True, help="Labelled texts: a file, or the id of a data set.")
-@click.option("--task", help="What the fusion does; default: what all the adapters do.")
+@click.option("--task", help="The task of the fusion; default: that of all the adapters.")
 @click.option(
     "--auto",
     type=click.IntRange(2, 32),
     metavar="COUNT",
-    help="Fuse the adapters that help most, so many at most, in place of REFs; fewer where more do "
-    "not help.",
+    help="Choose the adapters that help most, at most this many, in place of REFs.",
 )
-@click.option("--base", metavar="BASE", help="With --auto: whose adapters are looked through.")
+@click.option("--base", metavar="BASE", help="With --auto: the base model of the adapters.")
 @click.option(
     "--own",
     type=click.Choice(["none", "before", "apart", "joint"]),
@@ -61,18 +60,18 @@ _OPTIONS: dict[str, Any] = {
 @click.option(
     "--compare",
     is_flag=True,
-    help="Measure first whether the fusion helps: beside each donor, the adapter alone, mixes, and "
-    "a fusion of random donors. Publish the cheapest of the best.",
+    help="Measure first whether the fusion helps: compare it with each donor, the adapter alone, "
+    "mixes, and a fusion of random donors. Publish the cheapest of the best.",
 )
 @click.option(
     "--folds",
     type=click.IntRange(min=2),
-    help="With --compare: the parts of the data, each of which is measured on; default: 6.",
+    help="With --compare: the number of parts of the data, each held out once; default: 6.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
-    help="With --compare: how often all is trained on each fold; default: 1.",
+    help="With --compare: how often each is trained on each fold; default: 1.",
 )
 @click.option(
     "--shared", is_flag=True, help="Learn one attention for all layers, not one for each."
@@ -95,14 +94,14 @@ _OPTIONS: dict[str, Any] = {
     type=Number(min=0),
     default=_OPTIONS["regularization"],
     show_default=True,
-    help="What the distance of value matrices from the identity counts in the loss.",
+    help="Factor of the regulariser that keeps value matrices near the identity.",
 )
 @click.option(
     "--temperature",
     type=Number(min=0, min_open=True),
     default=_OPTIONS["temperature"],
     show_default=True,
-    help="What scores are divided by: above 1, attention is more even.",
+    help="Scores are divided by it: above 1, attention is more even.",
 )
 @drop_layers_option
 @training_options(Settings(learning_rate=FUSION_LEARNING_RATE, batch_size=FUSION_BATCH_SIZE))
@@ -125,7 +124,7 @@ def command(
     """Train AdapterFusion over published adapters, and publish it.
 
     The base model and the adapters stay as they are; what is trained is the attention over them,
-    and a new head. A run that was broken off goes on when the same command is given again.
+    and a new head. The same command resumes an interrupted run.
 
     \b
     Example:

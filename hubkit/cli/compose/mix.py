@@ -26,14 +26,14 @@ _OPTIONS: dict[str, Any] = {"vectors": False, "shared": False, "total": 1.0, "dr
 """The options that are passed on to a learned mix where they are other than these."""
 
 _FIXED = {"refs", "weights", "name", "replace", "as_json", "data"}
-"""What a mix takes that is not learned."""
+"""The options of a mix whose weights are not learned."""
 
 
 @click.command("mix")
 @click.argument("refs", nargs=-1, required=True, type=REF, metavar="REF REF...")
 @weights_option
 @click.option("--data", help="Learn the weights, and a new head, from these rows.")
-@click.option("--task", help="With --data: what the mix does; default: what all the adapters do.")
+@click.option("--task", help="With --data: the task of the mix; default: that of all the adapters.")
 @click.option(
     "--vectors",
     is_flag=True,
@@ -49,14 +49,14 @@ _FIXED = {"refs", "weights", "name", "replace", "as_json", "data"}
     type=Number(),
     default=_OPTIONS["total"],
     show_default=True,
-    help="With --data: what the weights in a layer add up to at first.",
+    help="With --data: the sum of the weights in a layer at the start.",
 )
 @click.option(
     "--dropout",
     type=Number(0, 1, max_open=True),
     default=_OPTIONS["dropout"],
     show_default=True,
-    help="With --data: probability that a weight is dropped, while it is learned.",
+    help="With --data: probability that a weight is dropped during training.",
 )
 @training_options(Settings(learning_rate=MIX_LEARNING_RATE, batch_size=FUSION_BATCH_SIZE))
 def command(
@@ -69,11 +69,11 @@ def command(
 ) -> None:
     """Publish the weighted sum of adapters as one.
 
-    What each would add is added with its weight; the last one's head predicts. Nothing is trained.
+    A mix adds the outputs of the adapters, each times its weight; the head of the last one
+    predicts. Nothing is trained.
 
     With --data, the weights are learned, one for each adapter and layer, and so is a new head
-    (ScaLearn). The options from --config on are for this alone, but for --name, --replace and
-    --json.
+    (ScaLearn). The options from --config on need --data, except --name, --replace and --json.
 
     \b
     Example:

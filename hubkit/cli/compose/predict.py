@@ -42,9 +42,9 @@ def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
     "--out",
     type=click.Path(path_type=Path),
     metavar="OUT",
-    help="Write to a .csv, .jsonl or .parquet file; a run that broke off goes on.",
+    help="Write to a .csv, .jsonl or .parquet file; an interrupted run is resumed.",
 )
-@click.option("--top-k", type=click.IntRange(min=1), help="Give the so many best answers.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Number of best answers to give.")
 @click.option("--threshold", type=Number(0, 1), help="Probability from which a label holds.")
 @click.option(
     "--option",
@@ -85,12 +85,12 @@ def command(
     compile: bool,
     **columns: Any,
 ) -> None:
-    """Predict what an adapter says of each TEXT.
+    """Predict the answer of an adapter for each TEXT.
 
     Prints the answer, such as a label with its score (a probability), then the number of the row
     and what was given. The texts are arguments, the rows of a file, or the lines of standard input,
-    which are answered as they come. An empty row keeps its place, with a dash for an answer. Where
-    a row has several columns, a text is a JSON object with a value for each.
+    which are answered as they come. An empty row keeps its place, with a dash for an answer. If a
+    row has several columns, a text is a JSON object with a value for each.
 
     \b
     Example:
@@ -148,7 +148,7 @@ def _check_out(out: Path, file: str | None, as_json: bool) -> None:
     from hubkit.predicting.predict_file import check_output
 
     if file in (None, "-"):
-        raise click.UsageError("--out goes with --file FILE, so that a run can go on.")
+        raise click.UsageError("--out goes with --file FILE, so that a run can be resumed.")
     if as_json:
         raise click.UsageError("--json prints; a file of JSON is --out NAME.jsonl.")
     check_output(out)

@@ -20,7 +20,7 @@ from registry.refs import AdapterRef
     "--keep",
     type=click.IntRange(min=1),
     required=True,
-    help="How many adapters to keep at each site.",
+    help="The number of adapters to keep at each site.",
 )
 @base_option
 @name_option

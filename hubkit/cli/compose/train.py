@@ -26,7 +26,7 @@ _PARAMETERS = (
 @click.command("train")
 @click.argument("data")
 @click.option("--base", required=True, help="Base model: a folder, or a hub id.")
-@click.option("--task", required=True, help="What the adapter does, such as sentiment.")
+@click.option("--task", required=True, help="The task of the adapter, such as sentiment.")
 @click.option(
     "--method", type=click.Choice([*METHODS]), default="seq_bn", show_default=True, help="Adapter."
 )
@@ -35,12 +35,14 @@ _PARAMETERS = (
     type=click.IntRange(min=1),
     help="Width of a bottleneck; default: hidden size / 16 (par_bn: / 2).",
 )
-@click.option("--activation", help="Of a bottleneck; default: relu (double_seq_bn: swish).")
-@click.option("--rank", type=click.IntRange(min=1), help="Of LoRA; default: 8.")
+@click.option(
+    "--activation", help="Activation of a bottleneck; default: relu (double_seq_bn: swish)."
+)
+@click.option("--rank", type=click.IntRange(min=1), help="Rank of a LoRA; default: 8.")
 @click.option(
     "--alpha",
     type=Number(min=0, min_open=True),
-    help="Of LoRA, which is scaled by alpha / rank; default: 8.",
+    help="A LoRA is scaled by alpha / rank; default: 8.",
 )
 @click.option(
     "--target-module",
@@ -51,7 +53,7 @@ _PARAMETERS = (
 @click.option(
     "--dropout",
     type=Number(0, 1, max_open=True),
-    help="Of the adapter, while it is trained; default: none.",
+    help="Dropout in the adapter during training; default: none.",
 )
 @drop_layers_option
 @click.option(
@@ -68,7 +70,7 @@ _PARAMETERS = (
 @click.option(
     "--together",
     type=click.IntRange(min=1),
-    help="With --each: adapters in one pass at most, a batch of each; default: 8.",
+    help="With --each: the most adapters in one pass, with a batch of each; default: 8.",
 )
 @click.option(
     "--skip-unfit",
@@ -93,8 +95,8 @@ def command(
 
     DATA is a .csv, .tsv, .json, .jsonl or .parquet file with the columns of the task type, such as
     a text and a label; a .conll file of tagged tokens, a .json file in SQuAD's form, or a .txt file
-    with a text a line, where the task type reads these; or the id of a data set. A run that was
-    broken off goes on when the same command is given again.
+    with a text in each line, if the task type reads these; or the id of a data set. The same
+    command resumes an interrupted run.
 
     \b
     Example:

@@ -21,9 +21,8 @@ from registry.refs import AdapterRef
 def command(one: AdapterRef, other: AdapterRef, as_json: bool) -> None:
     """Show what differs between two versions.
 
-    Their configuration, metrics, files and tensors.
-
-    A tensor's change is the norm of the difference over the norm of what it was.
+    It compares configuration, metrics, files and tensors. A tensor's change is the norm of
+    the difference over the norm of the first tensor.
 
     \b
     Example:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command("leaderboard")
-@click.option("--dataset", required=True, help="What the adapters were measured on.")
-@click.option("--task", help="What they do, such as sentiment.")
+@click.option("--dataset", required=True, help="The data that the adapters were measured on.")
+@click.option("--task", help="Their task, such as sentiment.")
 @click.option("--base", help="Base model: hub id or folder, name, family or fingerprint.")
 @click.option("--metric", help="Name of the metric; default: the first in the alphabet.")
 @click.option("--split", help="Part of the data set; default: all.")

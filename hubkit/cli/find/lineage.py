@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def command(ref: AdapterRef, as_json: bool) -> None:
     """Show what an adapter is made of, and what is made of it.
 
-    Two trees: through all that lies between.
+    Prints two trees, with all adapters in between.
 
     \b
     Example:

@@ -28,15 +28,15 @@ SORTS = ("date", "score", "downloads")
 @click.command("list")
 @click.argument("words", nargs=-1)
 @click.option("--base", help="Base model: hub id or folder, name, family or fingerprint.")
-@click.option("--task", help="What it does, such as sentiment.")
-@click.option("--task-type", help="How, such as text-classification.")
-@click.option("--method", help="Such as seq_bn, fusion or stack.")
+@click.option("--task", help="Its task, such as sentiment.")
+@click.option("--task-type", help="Its task type, such as text-classification.")
+@click.option("--method", help="Its method, such as seq_bn, fusion or stack.")
 @click.option("--kind", type=click.Choice(KINDS), help="One adapter, or a combination of several.")
 @click.option("--tag", help="One of its tags.")
-@click.option("--owner", help="Whose adapters.")
+@click.option("--owner", help="The owner of the adapters.")
 @click.option("--language", help="BCP 47 tag, such as en.")
 @click.option("--license", help="SPDX identifier, such as apache-2.0.")
-@click.option("--max-size", type=SIZE, help="At most this large, such as 500kB or 20MB.")
+@click.option("--max-size", type=SIZE, help="The largest size, such as 500kB or 20MB.")
 @click.option("--metric", help="A bound, such as 'accuracy>=0.9'.")
 @click.option("--dataset", help="Measured on it; with --metric, the bound holds there.")
 @click.option(
@@ -143,7 +143,7 @@ def _row(version: Version, measured: Sequence[Measurement]) -> tuple[str, ...]:
 
 
 def _score(version: Version, measured: Sequence[Measurement]) -> str:
-    """What `--sort score` sorts by: what was measured last, else in training."""
+    """The score of `--sort score`: the last one measured, else that of training."""
     found = [(one.metric, one.value) for one in measured if one.higher_is_better]
     found += [(one.name, one.value) for one in version.metrics if one.higher_is_better]
     return f"{found[0][0]} {found[0][1]:.3f}" if found else "-"

@@ -13,9 +13,9 @@ from hubkit.cli.output import print_json, print_table
 @click.command("search")
 @click.argument("words", nargs=-1)
 @click.option("--base", help="Base model: its hub id.")
-@click.option("--task", help="What it does, such as sentiment, or how: text-classification.")
+@click.option("--task", help="Its task, such as sentiment, or its task type.")
 @click.option("--tag", "tags", multiple=True, help="One of its tags; repeatable.")
-@click.option("--owner", help="Whose adapters.")
+@click.option("--owner", help="The owner of the adapters.")
 @click.option(
     "--from",
     "--remote",  # what it was called before

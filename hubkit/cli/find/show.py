@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
     """Show all that is known of one version of an adapter.
 
-    What it does and on which base model, its metrics, labels and files, how it was trained, what
-    it is made of and what is made of it, and the other versions.
+    Prints its task, base model, metrics, labels, training and files, its parts and the adapters
+    made of it, and the other versions.
 
     \b
     Example:
@@ -106,7 +106,7 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
 
 
 def _print_commit_without_version(catalog: Catalog, version: Version) -> None:
-    """Say why what was pushed last is no version."""
+    """Say why the last push made no version."""
     head = catalog.history.head(version.ref)
     if head is not None and head.version is None:
         facts = [("commit", head.oid), ("title", head.title), ("no version", head.reason or "")]
@@ -208,7 +208,7 @@ def _print(
 
 
 def _claims(catalog: Catalog, version: Version, manifest: Manifest) -> list[Claim]:
-    """What the card says that a version came with."""
+    """The claims of the card that a version came with."""
     from registry.folders.card import CARD_NAME, read_card
 
     if CARD_NAME not in manifest.files:
@@ -230,7 +230,7 @@ def _measured(one: Measurement) -> str:
 
 
 def _digests(base: BaseModelInfo) -> list[str]:
-    """What a base model is held to, a line each."""
+    """The digests and settings that a base model must have, one in each line."""
     lines = [
         f"{name} {digest}"
         for name, digest in (
@@ -275,7 +275,7 @@ def _pairs(values: Mapping[str, object]) -> list[str]:
 
 
 def _choice(training: Training) -> str:
-    """What the metrics were measured on, where all rows were trained on after that."""
+    """The steps that were chosen on held-out rows, if all rows were trained on after that."""
     chosen: Any = training.arguments.get("chosen_on")
     if not chosen:
         return ""

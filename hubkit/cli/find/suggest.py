@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     type=click.Choice([*TASK_NAMES]),
     default="text-classification",
     show_default=True,
-    help="How the rows work: which columns the data has, and what is learned.",
+    help="The kind of task: which columns the data has, and what is learned.",
 )
 @data_options
 @click.option(
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
     type=click.IntRange(min=2),
     default=500,
     show_default=True,
-    help="Rows that the adapters are run over, about; of each label in proportion.",
+    help="About how many rows to run the adapters over, with the labels in proportion.",
 )
 @click.option(
     "--folds",
     type=click.IntRange(2, 20),
     default=5,
     show_default=True,
-    help="Parts of these rows, each of which is predicted from the others.",
+    help="The number of parts of these rows; each is predicted from the others.",
 )
 @click.option(
     "--most",
     type=click.IntRange(1, 100_000),
     default=300,
     show_default=True,
-    help="Adapters that are run; those of the same task type and the latest come first.",
+    help="The most adapters to run; those of the same task type and the latest come first.",
 )
 @click.option(
     "--max-length",
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 2**32 - 1),
     default=Settings.seed,
     show_default=True,
-    help="Of the sample and the folds.",
+    help="Seed of the sample and the folds.",
 )
 @click.option("--explain", is_flag=True, help="Say how it was measured, and what is known of each.")
 @limit_option(10)
@@ -162,7 +162,7 @@ def _explain(found: Suggestions, limit: int) -> None:
 
 
 def _verdict(one: Suggestion) -> str:
-    """What the gain says, beside how far the folds disagree."""
+    """The meaning of a gain, given how far the folds disagree."""
     if abs(one.gain) <= 2 * one.error:
         return "not told apart from the base model alone"
     return "helps" if one.gain > 0 else "hurts"

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @click.group("db")
 def command() -> None:
-    """Look at the tables of the database, or up- and downgrade them.
+    """Show, check, upgrade or downgrade the tables of the database.
 
-    hubkit brings its database up to date by itself; these are for whoever looks after a shared one.
+    hubkit brings its database up to date by itself; these are for the owner of a shared one.
 
     \b
     Example:
@@ -49,7 +49,7 @@ def upgrade() -> None:
     "Not taken back",
 )
 def downgrade(migration: str) -> None:
-    """Take the tables back to an earlier MIGRATION, for an older hubkit; make a backup first.
+    """Downgrade the tables to an earlier MIGRATION, for an older hubkit; make a backup first.
 
     This hubkit brings them up to date again as soon as it uses them, but what later migrations made
     room for is lost. Below 0006: accounts, and the commits of repositories, which `hubkit fsck
@@ -117,7 +117,7 @@ def check(as_json: bool) -> None:
         listed = "\n".join(f"  {line}" for line in found)
         raise DatabaseError(
             f"The tables of {label} are not those of its migration. To make them so would take:\n"
-            f"{listed}\nSomebody altered them: restore a backup, or run `hubkit rebuild`.",
+            f"{listed}\nThey were altered: restore a backup, or run `hubkit rebuild`.",
             label,
         )
     click.echo(f"{label} has the tables of migration {database.migration()}.")

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 @click.command("doctor")
 @json_option
 def command(as_json: bool) -> None:
-    """Look at what the registry rests on.
+    """Check what the registry needs to work.
 
-    Programs, file system, permissions, space, database.
-
-    The exit status is 1 if something keeps hubkit from working.
+    It looks at programs, file system, permissions, space and database. The exit status is
+    1 if something keeps hubkit from working.
 
     \b
     Example:
@@ -44,7 +43,7 @@ def command(as_json: bool) -> None:
 
 
 def _cure(check: Check) -> str:
-    """What no error is about, and a command mends all the same."""
+    """A finding that raises no error, but has a command that mends it."""
     if check.name == "leftovers" and check.state == "note":
         return " `hubkit gc` removes what is old of that."
     return ""

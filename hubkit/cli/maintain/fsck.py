@@ -13,7 +13,7 @@ from registry.errors import HubkitError
 
 @click.command("fsck")
 @click.option("--full", is_flag=True, help="Hash every byte; compare every row and the log, too.")
-@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 @json_option
 def command(full: bool, repair: bool, as_json: bool) -> None:
     """Check that everything is there, and is what it should be.
@@ -22,9 +22,9 @@ def command(full: bool, repair: bool, as_json: bool) -> None:
     right size. With --repair, damaged bytes are set aside and fetched again from where they were
     pulled from, and what can be derived is written again; nothing is deleted.
 
-    Each line says DAMAGED, repaired or note: what a note tells of works, and could be better. The
-    exit status is 0 if all is sound, 1 if all that was not is mended, 2 if something is damaged or
-    cannot be looked at.
+    Each line says DAMAGED, repaired or note. A note is about something that works, but could be
+    better. The exit status is 0 if all is sound, 1 if all damage was repaired, 2 if something is
+    damaged or cannot be checked.
 
     \b
     Example:

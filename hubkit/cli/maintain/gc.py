@@ -9,14 +9,14 @@ from hubkit.cli.output import print_json, progress_bar, size
 
 
 @click.command("gc")
-@click.option("--dry-run", is_flag=True, help="Change nothing; only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; only say what would be removed.")
 @json_option
 def command(dry_run: bool, as_json: bool) -> None:
     """Remove bytes that no version refers to.
 
-    They are of deleted adapters, or of publishes that failed.
+    They belong to deleted adapters, or to publishes that failed.
 
-    Safe while others publish. What nothing refers to is condemned when it is a day old, and removed
+    It is safe while others publish. Unused bytes are condemned when they are a day old, and removed
     by the next gc that runs a day after that.
 
     \b

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def command(name: AdapterRef | None, as_json: bool) -> None:
     """Show who did what to NAME, or to all adapters, and when.
 
-    Every entry's hash covers the one before it. That of the last one is printed, so that whoever
-    notes it can tell later that nothing up to it was changed. The whole log is verified each time;
-    if somebody altered it, this says where, and if it lost entries that are in records/, this says
-    so; the exit status is 1 then.
+    Every entry's hash covers the one before it. Note the printed hash of the last entry: later, it
+    proves that nothing up to that entry was changed. The whole log is verified each time. If it was
+    altered, this says where; if it lost entries that are in records/, this says so. The exit status
+    is 1 in both cases.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def command(name: AdapterRef | None, as_json: bool) -> None:
         for problem in problems:
             click.echo(printable(problem), err=True)
         if chain.problems:
-            click.echo("Somebody altered the log: `hubkit fsck --full` says what to do.", err=True)
+            click.echo("The log was altered: `hubkit fsck --full` says what to do.", err=True)
         if not problems:
             click.echo(f"{chain.length} entries, verified; last hash {chain.hash}", err=True)
             if behind is not None:

@@ -1,1 +1,1 @@
-"""Commands for whoever serves a registry as a hub."""
+"""Commands to serve a registry as a hub."""

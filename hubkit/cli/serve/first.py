@@ -37,7 +37,7 @@ def require_user(catalog: Catalog, *, is_open: bool, address: str) -> None:
             "NAME --name laptop --scope admin`."
         )
     if accounts.users():
-        return  # whoever made them makes their tokens, too
+        return  # the administrator who made the users makes their tokens, too
     name = _add(accounts)
     token = Tokens(catalog.store).create(name, "first", "admin")
     click.echo(

@@ -6,7 +6,7 @@ import click
 
 from hubkit.cli.options import json_option, yes_option
 from hubkit.cli.output import print_json, print_table
-from hubkit.cli.serve.user import (
+from hubkit.cli.serve.accounts import (
     account_json,
     list_claimed,
     open_accounts,
@@ -70,7 +70,7 @@ def list_organisations(as_json: bool) -> None:
 @click.option(
     "--role",
     type=click.Choice(["read", "write", "admin"]),
-    help="What they may do there: read private repositories, commit, or also change settings.",
+    help="The user's rights there: read private repositories, commit, or also change settings.",
 )
 @click.option("--remove", is_flag=True, help="End the membership.")
 def member(organisation: str, user: str, role: str | None, remove: bool) -> None:
@@ -93,13 +93,13 @@ def member(organisation: str, user: str, role: str | None, remove: bool) -> None
 @command.command()
 @click.argument("name")
 @yes_option(
-    "Remove the organisation for good? Nothing else can be called that afterwards",
+    "Remove the organisation for good? The name cannot be used again",
     "Not removed",
 )
 def remove(name: str) -> None:
     """Remove an organisation with its memberships; what it owns stays.
 
-    Nothing else can be called NAME afterwards.
+    NAME cannot be used again.
 
     \b
     Example:

@@ -29,32 +29,30 @@ LOOPBACK = "127.0.0.1"
     type=click.IntRange(1, 64),
     default=2,
     show_default=True,
-    help="How many processes answer.",
+    help="The number of processes that answer.",
 )
 @click.option(
     "--url",
     metavar="URL",
     callback=lambda ctx, param, value: _url(value),
-    help="The address that people use, such as https://hub.example.org.  [default: what a request "
-    "was sent to, if that is localhost, this machine's name, or in digits]",
+    help="The address that people use, such as https://hub.example.org.  [default: the host of the "
+    "request, if that is localhost, this machine's name, or in digits]",
 )
-@click.option(
-    "--sign-in-required", is_flag=True, help="Show nothing to whoever comes without a token."
-)
+@click.option("--sign-in-required", is_flag=True, help="Show nothing to requests without a token.")
 @click.option(
     "--scratch",
     type=click.IntRange(min=1),
     metavar="GIB",
     default=64,
     show_default=True,
-    help="GiB of disk at most for what comes by Xet, which is kept for two days.",
+    help="GiB of disk at most for uploads by Xet, which are kept for two days.",
 )
 def command(
     host: str, port: int, workers: int, url: str | None, sign_in_required: bool, scratch: int
 ) -> None:
     """Serve the registry as a hub, to clients of the Hugging Face Hub.
 
-    They need HF_ENDPOINT and HF_TOKEN. If nobody could sign in yet, a first user is made, whose
+    They need HF_ENDPOINT and HF_TOKEN. If no user could sign in yet, a first user is made, whose
     token is printed once.
 
     \b
@@ -105,7 +103,7 @@ def _url(text: str | None) -> str | None:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
         raise click.BadParameter(
-            f"{text!r} is no address of a hub: expected http(s)://HOST[:PORT] without a path, "
+            f"{text!r} is not the address of a hub: expected http(s)://HOST[:PORT] without a path, "
             "which not all clients can use."
         )
     return text.rstrip("/")

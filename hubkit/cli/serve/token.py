@@ -29,12 +29,12 @@ def command() -> None:
 
 @command.command()
 @click.argument("user")
-@click.option("--name", required=True, help="What to call it, such as where it is used.")
+@click.option("--name", required=True, help="A name for it, such as where it is used.")
 @click.option(
     "--scope",
     required=True,
     type=click.Choice(["read", "write", "admin"]),
-    help="The most that it allows, within what its user may do.",
+    help="The most that it allows, within the rights of its user.",
 )
 @click.option(
     "--repository",
@@ -78,7 +78,7 @@ def create(
         return
     click.echo(text)
     if sys.stdout.isatty():
-        click.echo("This is shown once. Keep it where nobody else reads it.", err=True)
+        click.echo("This is shown once. Keep it secret.", err=True)
 
 
 @command.command("list")
@@ -91,7 +91,7 @@ def list_tokens(user: str, as_json: bool) -> None:
     Example:
       hubkit token list alice
     """
-    from hubkit.cli.serve.user import open_accounts
+    from hubkit.cli.serve.accounts import open_accounts
 
     found = _open_tokens().of(open_accounts().require(user, "user"))
     if as_json:
@@ -130,7 +130,7 @@ def list_tokens(user: str, as_json: bool) -> None:
 @click.argument("user")
 @click.argument("name")
 def revoke(user: str, name: str) -> None:
-    """Let the token NAME of USER be valid no more.
+    """Revoke the token NAME of USER.
 
     \b
     Example:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from hubkit.cli.options import json_option, yes_option
 from hubkit.cli.output import print_json, print_table
-
-if TYPE_CHECKING:
-    from registry.accounts.access import Account
-    from registry.accounts.accounts import Accounts
+from hubkit.cli.serve.accounts import (
+    account_json,
+    list_claimed,
+    open_accounts,
+    print_added,
+    print_removed,
+    roles_text,
+)
 
 _password_option = click.option(
     "--password",
@@ -35,7 +38,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--admin", is_flag=True, help="They may do everything on the hub.")
+@click.option("--admin", is_flag=True, help="The user may do everything on the hub.")
 @_password_option
 @json_option
 def add(name: str, admin: bool, with_password: bool, as_json: bool) -> None:
@@ -82,10 +85,12 @@ def list_users(as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--admin/--no-admin", default=None, help="Whether they may do everything on the hub.")
+@click.option(
+    "--admin/--no-admin", default=None, help="Whether the user may do everything on the hub."
+)
 @_password_option
 def change(name: str, admin: bool | None, with_password: bool) -> None:
-    """Give a user another password, or another right to administer the hub.
+    """Change a user's password, or their right to administer the hub.
 
     \b
     Example:
@@ -103,13 +108,13 @@ def change(name: str, admin: bool | None, with_password: bool) -> None:
 @command.command()
 @click.argument("name")
 @yes_option(
-    "Remove the user for good? Their tokens stop working, and nobody else can be called that",
+    "Remove the user for good? Their tokens stop working, and the name cannot be used again",
     "Not removed",
 )
 def remove(name: str) -> None:
     """Remove a user with their tokens and memberships; what they own stays.
 
-    Nobody else can be called NAME afterwards.
+    NAME cannot be used again.
 
     \b
     Example:
@@ -124,57 +129,3 @@ def _ask() -> str:
     if sys.stdin.isatty():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     return sys.stdin.readline().rstrip("\r\n")
-
-
-def open_accounts() -> Accounts:
-    """The accounts of the user's registry."""
-    from registry import open_catalog
-    from registry.accounts.accounts import Accounts
-
-    return Accounts(open_catalog().store)
-
-
-def print_added(accounts: Accounts, account: Account, *, as_json: bool) -> None:
-    """Say what an account is, and what it owns already."""
-    document = account_json(accounts, account)
-    if as_json:
-        print_json(document)
-        return
-    kind = "a user" if account.kind == "user" else "an organisation"
-    click.echo(f"{account.name} is {kind}.")
-    if count := document["repositories"]:
-        what = "One adapter" if count == 1 else f"{count} adapters"
-        click.echo(f"{what} published as {account.name}/... so far: {account.name} owns that now.")
-
-
-def list_claimed() -> None:
-    """Let a hub list what a new account owns from now on."""
-    from registry import open_catalog
-
-    open_catalog().history.complete_listings()
-
-
-def print_removed(accounts: Accounts, account: Account) -> None:
-    """Say that an account is removed, and what it leaves."""
-    click.echo(f"{account.name} is removed; nobody else can be called that.")
-    if count := accounts.count_repositories(account):
-        things = "one repository" if count == 1 else f"{count} repositories"
-        click.echo(f"It leaves {things}, to which nobody but an administrator can commit.")
-
-
-def account_json(accounts: Accounts, account: Account) -> dict[str, Any]:
-    """What the commands say of an account; the keys are in docs/cli.md."""
-    document: dict[str, Any] = {
-        "name": account.name,
-        "created_at": account.created_at.isoformat(),
-        "repositories": accounts.count_repositories(account),
-    }
-    if account.kind == "user":
-        others = {one.account.name: one.role for one in accounts.memberships(account)}
-        return document | {"admin": account.admin, "organisations": others}
-    return document | {"members": {one.account.name: one.role for one in accounts.members(account)}}
-
-
-def roles_text(roles: dict[str, str]) -> str:
-    """Who has which role, for a table."""
-    return ", ".join(f"{name} ({role})" for name, role in roles.items()) or "-"

@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 def _made_of_it(ctx: click.Context) -> str:
-    """What is made of the adapter, and what becomes of that."""
+    """Say which adapters are made of this one, and what happens to them."""
     from registry import open_catalog
 
     with suppress(HubkitError):  # which the command tells
@@ -31,16 +31,16 @@ def _made_of_it(ctx: click.Context) -> str:
 @click.command("delete")
 @click.argument("name", type=REF)
 @yes_option(
-    "Delete it with all its versions? Nothing else ever gets the name",
+    "Delete it with all its versions? The name cannot be used again",
     "Not deleted",
     note=_made_of_it,
 )
 def command(name: AdapterRef) -> None:
     """Delete an adapter with all its versions.
 
-    Its name is never given to another adapter. What others are made of stays for these, without a
-    name, until they are deleted, too. The other bytes are removed by `hubkit gc`, not before two
-    days have passed.
+    Its name is never given to another adapter. Versions that other adapters are made of stay,
+    without a name, until those are deleted, too. `hubkit gc` removes the other bytes, after two
+    days at the earliest.
 
     \b
     Example:

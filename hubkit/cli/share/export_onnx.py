@@ -16,7 +16,7 @@ from registry.refs import AdapterRef
 @click.command("export-onnx")
 @click.argument("ref", type=REF)
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--replace", is_flag=True, help="Take the place of an earlier export in FOLDER.")
+@click.option("--replace", is_flag=True, help="Replace an earlier export in FOLDER.")
 @base_option
 @allow_base_mismatch_option
 @json_option

@@ -15,9 +15,9 @@ from hubkit.cli.output import one_line
 def command(to: str | None, token: str | None) -> None:
     """Keep an access token for a hub, after checking it there.
 
-    That of the default hub is kept where the stock client keeps its own, so `hf` and transformers
-    are logged in too. A token is shown to the hub that it is for, and to no other. HF_TOKEN stands
-    in place of the default hub's; of other hubs, only one on this machine sees it.
+    The token of the default hub is kept where the stock client keeps its own, so `hf` and
+    transformers are logged in, too. A token is only sent to its own hub. HF_TOKEN replaces the
+    token of the default hub; of other hubs, only one on this machine gets it.
 
     \b
     Example:

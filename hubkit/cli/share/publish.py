@@ -30,20 +30,20 @@ from registry.refs import AdapterRef
     "labels",
     type=TEXT,
     multiple=True,
-    help="A label of a head that names none; once for each, in the order of their ids.",
+    help="A label, if the head names none; repeat it for each, in the order of their ids.",
 )
 @click.option(
     "--parent",
     "parents",
     type=REF,
     multiple=True,
-    help="What a fusion is made of; once for each, in its order.",
+    help="A part of a fusion; repeat it for each, in the fusion's order.",
 )
 @click.option("--tag", "tags", type=TEXT, multiple=True, help="A word to find it by; repeatable.")
 @click.option("--license", type=TEXT, help="SPDX identifier, such as apache-2.0.")
 @click.option("--language", type=TEXT, help="BCP 47 tag, such as en.")
 @click.option("--description", help="For people.")
-@click.option("--message", help="What to say about this version.")
+@click.option("--message", help="A message about this version.")
 @click.option(
     "--to",
     metavar="URL",

@@ -16,13 +16,13 @@ from registry.refs import AdapterRef
     "--from",
     "source",
     metavar="URL|FOLDER",
-    help="A hub, or the folder that is another registry's HUBKIT_HOME; default: huggingface.co.",
+    help="A hub, or the HUBKIT_HOME of another registry; default: huggingface.co.",
 )
-@click.option("--name", type=NAME, help="What to call it here; default: as it is called there.")
+@click.option("--name", type=NAME, help="Its name here; default: its name there.")
 @click.option(
     "--base",
     metavar="BASE",
-    help="The base model that it is to run on: a folder or a hub id. Its weights are checked.",
+    help="The base model to run it on: a folder or a hub id. Its weights are checked.",
 )
 @allow_base_mismatch_option
 @json_option

@@ -10,7 +10,7 @@ from registry.refs import AdapterRef
 
 @click.command("yank")
 @click.argument("ref", type=REF)
-@click.option("--reason", help="Why, for those who meet the version.")
+@click.option("--reason", help="The reason, shown to users of the version.")
 @click.option("--undo", is_flag=True, help="Show the version again.")
 def command(ref: AdapterRef, reason: str | None, undo: bool) -> None:
     """Hide a version from everyone who does not ask for its number.

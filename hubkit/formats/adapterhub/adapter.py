@@ -49,7 +49,7 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
 
     Args:
         folder: Where it is.
-        source: What its configuration file holds.
+        source: The content of its configuration file.
 
     Raises:
         AdapterError: A file is missing or malformed, hubkit does not compute the method, or a
@@ -126,7 +126,7 @@ def foreign_name(name: str) -> str:
 
 
 def outer(name: str, model_type: str, base: BaseModelInfo) -> dict[str, Any]:
-    """What the library writes beside every configuration."""
+    """The fields that the library writes beside every configuration."""
     return {
         "hidden_size": base.hidden_size,
         "model_class": base.architecture,
@@ -228,8 +228,8 @@ def _by_linear(
         path, owner, rest = key.partition(f".loras.{name}.")
         if not owner or rest not in ours:
             raise AdapterError(
-                f"{folder}: the tensor {key!r} is none of a LoRA {name!r}; expected names that end "
-                f"in '.loras.{name}.lora_A' or '.lora_B'."
+                f"{folder}: the tensor {key!r} does not belong to a LoRA {name!r}; expected names "
+                f"that end in '.loras.{name}.lora_A' or '.lora_B'."
             )
         found.setdefault(names.linear(path), {})[ours[rest]] = tensor
     return dict(sorted(found.items(), key=lambda item: names.order(item[0])))

@@ -43,7 +43,7 @@ _COMPUTED = {
     for key in ("key", "query", "query_before_ln", "residual_before", "temperature")
 }
 _KEPT = "kept"
-"""What hubkit adds beside the configuration of a pruned fusion; the library ignores it."""
+"""A field that hubkit adds beside the configuration of a pruned fusion; the library ignores it."""
 _LEAVE_OUT = "leave_out"
 """The same for one that leaves out layers."""
 
@@ -56,7 +56,7 @@ class StoredFusion:
     """What a fusion folder holds.
 
     Attributes:
-        name: What the files call it.
+        name: Its name in the files.
         adapter_names: In the order of the attention.
         tensors: The parameters of the fusion layer at each site.
         regularized: Whether its value matrices are held to the identity in training.

@@ -55,7 +55,7 @@ class Family:
         return LinearSite(path)
 
     def order(self, site: Site) -> tuple[int, int, str]:
-        """What sorts sites from the first layer to the last."""
+        """A key that sorts sites from the first layer to the last."""
         lists = list(dict.fromkeys(layers for layers, _ in self.paths))
         for place, layers in enumerate(lists):
             if match := re.fullmatch(rf"{re.escape(layers)}\.(\d+)\.(.+)", str(site)):

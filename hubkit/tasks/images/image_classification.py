@@ -68,7 +68,7 @@ class ImageClassification(Classification[BaseImageProcessor]):
     def encode(
         self, processor: BaseImageProcessor, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
-        """A feature a row: where its image is. ``labels`` is as in text classification."""
+        """A feature for each row: where its image is. ``labels`` is as in text classification."""
         pictures = [asdict(picture(one)) for one in rows["image"]]
         features: dict[str, list[Any]] = {"pixel_values": pictures}
         if "label" in rows or "labels" in rows:
@@ -85,8 +85,8 @@ class _Collator:
     """Images to numbers, as the base model's image processor does it.
 
     Attributes:
-        processor: It.
-        model: Says in which dtype.
+        processor: The image processor.
+        model: The base model, whose dtype the numbers get.
     """
 
     processor: BaseImageProcessor

@@ -60,7 +60,7 @@ def picture(value: Any) -> Picture:
     """A path, an image of Pillow, or what `datasets` has of an image; it can be read as a whole.
 
     Raises:
-        NotExpectedError: It is none of these, or no file that Pillow reads.
+        NotExpectedError: It is not one of these, or not a file that Pillow reads.
         DataError: Pillow is not installed.
     """
     pillow = require_pillow()
@@ -97,7 +97,7 @@ def picture(value: Any) -> Picture:
 
 
 def given_picture(value: Any) -> Any:
-    """As :func:`picture`; a path stays one, for those who print what was given."""
+    """As :func:`picture`, but a path stays a path, so that it can be printed as given."""
     found = picture(value)
     return value if isinstance(value, str) else found
 

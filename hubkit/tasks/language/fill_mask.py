@@ -74,13 +74,13 @@ class FilledGaps(Prediction):
 
 @dataclass(frozen=True)
 class Filled(Options):
-    """How many words are told.
+    """How many words are given.
 
     Attributes:
-        top_k: For each gap.
+        top_k: The number for each gap.
 
     Raises:
-        DataError: It is no number over 0.
+        DataError: It is not over 0.
     """
 
     top_k: int = 5
@@ -144,7 +144,7 @@ class FillMask(TextTask):
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
-        """A feature a row. What is to be learned is hidden when batches are made."""
+        """A feature for each row. What is to be learned is hidden when batches are made."""
         gapped = rows.get("gapped")
         texts = rows["text"] if gapped is None else gapped
         encoded, cut = encode_each(processor, texts, None, text)
@@ -234,7 +234,7 @@ def _note_gaps(
     whole: Sequence[int],
     limit: int,
 ) -> None:
-    """Tell of texts without a gap, and of those with a gap that is cut off.
+    """Warn of texts without a gap, and of those with a gap that is cut off.
 
     Args:
         tokenizer: The base model's.
@@ -293,14 +293,14 @@ class _Gaps:
         """A row's tokens with gaps, and the tokens that were there; -100 elsewhere."""
         tokens = list(ids)
         special = self._tokenizer.get_special_tokens_mask(tokens, already_has_special_tokens=True)
-        # The same for a row in each batch, of whatever size; or as chance goes on.
+        # The same for a row in each batch, of whatever size; or drawn anew each time.
         seed = zlib.crc32(repr(tokens).encode())
         self._hide.generator = None if self._chance else torch.Generator().manual_seed(seed)
         while True:
             found: tuple[Tensor, Tensor] = self._hide.torch_mask_tokens(
                 torch.tensor([tokens]), torch.tensor([special])
             )
-            # A loss is a mean over what is hidden: a batch of short texts needs something.
+            # A loss is a mean over hidden tokens: a batch of short texts needs at least one.
             if all(special) or bool((found[1] != -100).any()):
                 return found[0][0], found[1][0]
 

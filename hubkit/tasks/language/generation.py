@@ -35,7 +35,7 @@ class Generating(Options):
         length_penalty: Over 0 prefers long texts among beams, under 0 short ones.
         repetition_penalty: Over 1 avoids tokens that are there already.
         no_repeat_ngram_size: So many tokens do not follow each other twice.
-        seed: Of the chance; every batch begins with it.
+        seed: The seed of the draws; every batch begins with it.
 
     Raises:
         DataError: One of them is out of range.
@@ -151,10 +151,10 @@ def generate(model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Opti
 
 
 def _counts_padding(config: GenerationConfig, decodes: bool) -> bool:
-    """Whether what is written depends on the tokens that are read, those that fill up, too.
+    """Whether padding changes what is written.
 
-    A penalty for tokens that are there already would hit the one that ends a text, if that fills
-    up shorter rows; and a least length counts what a decoder reads.
+    A penalty for repeated tokens would also hit the padding token, which may be the one that ends a
+    text; and a least length counts padding that a decoder reads.
     """
     if decodes:
         counts = bool(config.no_repeat_ngram_size or config.min_length)
@@ -164,10 +164,10 @@ def _counts_padding(config: GenerationConfig, decodes: bool) -> bool:
 
 
 def _ignores_places(model: PreTrainedModel) -> bool:
-    """Whether a text goes on otherwise where it is filled up at its beginning.
+    """Whether padding before a text changes how the text is continued.
 
-    PEFT puts the tokens of its own that a prompt is made of before what fills a row up, and does
-    not count places from where the text begins.
+    PEFT puts the tokens of a learned prompt before the padding, and does not count positions from
+    the start of the text.
     """
     method = getattr(model, "active_peft_config", None)
     return bool(getattr(method, "is_prompt_learning", False)) and not (
@@ -190,7 +190,7 @@ def written(outputs: Outputs, encoded: Encoded) -> Sequence[Prediction]:
 
 @contextlib.contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """Let chance begin at ``seed``, and leave the generators of everybody else as they are."""
+    """Draw from ``seed`` inside the block; after it, the generators are as before."""
     if seed is None:
         yield
         return

@@ -18,7 +18,7 @@ from registry.errors import DataError, UnsupportedModelError
 from registry.manifest import TextInfo
 
 NEW_TOKENS = 128
-"""How many tokens are written, at most, where nothing says."""
+"""The default of how many tokens are written at most."""
 
 
 class GeneratingTask(TextTask):
@@ -123,10 +123,10 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def opened(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """The tokens of texts that go on: with what a text begins with, without what ends it.
+    """The tokens of texts to be continued: with the start token, without the end token.
 
     Raises:
-        DataError: A text has no token, and nothing begins it.
+        DataError: A text has no token, and there is no start token.
     """
     if not texts:
         return []
@@ -167,6 +167,6 @@ def _require_alike(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, n
     if not close_enough(together, alone, model.dtype):
         raise UnsupportedModelError(
             f"The base model {model.config.name_or_path!r} ({type(model).__name__}) cannot be used "
-            f"for {name}: it goes on otherwise beside a longer text than alone.",
+            f"for {name}: it continues a text in another way beside a longer text than alone.",
             model.config.name_or_path,
         )

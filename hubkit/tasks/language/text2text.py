@@ -35,8 +35,8 @@ _SEPARATOR = "\n"
 class Text2Text(GeneratingTask):
     """An encoder reads the source and a decoder writes the target; or a decoder does both.
 
-    A decoder is given the source and a separator, and goes on with the target. It learns the target
-    alone. The separator is recorded, since the source has to end in it in use, too.
+    A decoder is given the source and a separator, and continues with the target. It learns only the
+    target. The separator is recorded, since the source has to end in it in use, too.
     """
 
     names = TASK_NAMES["text2text-generation"]
@@ -141,7 +141,7 @@ class Text2Text(GeneratingTask):
     def run(
         self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
     ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-        """What a target's tokens cost and how many they are; or the tokens that are written."""
+        """The loss of a target's tokens and their number; or the tokens that are written."""
         if "labels" not in inputs:
             return None, (generate(model, inputs, options),)
         found = model(**inputs)
@@ -236,7 +236,7 @@ def _separator(tokenizer: PreTrainedTokenizerBase) -> str:
 def _prompts(
     tokenizer: PreTrainedTokenizerBase, sources: Sequence[str], separator: str, most: int | None
 ) -> tuple[list[list[int]], int]:
-    """What a decoder goes on after, of so many tokens at most, and how many of them were cut."""
+    """The texts that a decoder continues, with at most so many tokens, and how many were cut."""
     middle = tokenizer(separator, add_special_tokens=False)["input_ids"]
     limit = tokens_read(tokenizer, most)
     room = limit - len(middle)

@@ -30,10 +30,10 @@ from registry.task_types import TASK_NAMES
 class TextGeneration(GeneratingTask):
     """A decoder with the head that it came with, trained to say the next token.
 
-    Each row is a text of its own, with the token that ends it. Texts are not joined. What is longer
-    than the limit goes on in another window, which begins with the last token of the one before:
+    Each row is a text of its own, with the token that ends it. Texts are not joined. A text longer
+    than the limit continues in another window, which begins with the last token of the one before:
     every token but the first of a text is learned once. A row that is read from data is learned;
-    one that is given to `predict` is gone on with.
+    one that is given to `predict` is continued.
     """
 
     names = TASK_NAMES["text-generation"]
@@ -48,14 +48,14 @@ class TextGeneration(GeneratingTask):
         found = super().load_class(base)
         if not is_decoder(config := load_config(base)):
             raise UnsupportedModelError(
-                f"The base model {base!r} is a {config.model_type}, which is no decoder; "
+                f"The base model {base!r} is a {config.model_type}, which is not a decoder; "
                 f"{self.name} takes models such as gpt2 or llama.",
                 base,
             )
         return found
 
     def given(self, items: Iterable[Any]) -> Rows:
-        """What is to be gone on with, as the column ``prompt``."""
+        """The texts to be continued, as the column ``prompt``."""
         rows = super().given(items)
         return Rows(rows.name, {"prompt": rows["text"]})
 
@@ -113,7 +113,7 @@ class TextGeneration(GeneratingTask):
     def run(
         self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
     ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-        """What a window's tokens cost and how many they are; or the tokens that are written."""
+        """The loss of a window's tokens and their number; or the tokens that are written."""
         read = dict(inputs)
         labels = read.pop("labels", None)
         if labels is None:

@@ -29,7 +29,7 @@ def some_tokens(value: Any) -> list[str]:
     if not (tokens := token_list(value)):
         raise NotExpectedError("at least one token")
     if not all(map(str.strip, tokens)):
-        raise NotExpectedError("tokens that are no spaces")
+        raise NotExpectedError("tokens that are not spaces")
     return tokens
 
 

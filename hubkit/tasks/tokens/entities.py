@@ -54,7 +54,7 @@ def entities_of(
         text: The text.
         pieces: Its sub-tokens.
         scores: Their probabilities, *shape* ``(sub-tokens, tags)``.
-        plan: Of the head.
+        plan: The plan of the head.
         aggregation: One of :data:`AGGREGATIONS`.
     """
     parts = [[at] for at in range(len(pieces))]

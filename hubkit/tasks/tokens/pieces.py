@@ -97,7 +97,7 @@ def _renumbered(text: str, pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def _goes_on(text: str, before: Piece, piece: Piece) -> bool:
-    """Whether a sub-token goes on with the word of the one before it."""
+    """Whether a sub-token continues the word of the one before it."""
     if piece.start < before.end:
         return True  # another byte of one character
     if before.end != piece.start or piece.start == piece.end:

@@ -30,7 +30,7 @@ def kind_of(tag: str) -> str:
 
 
 def chunked(plan: HeadPlan) -> bool:
-    """Whether tags say where an entity begins and goes on: B-PER, I-PER, O, and their like."""
+    """Whether tags say where an entity begins and continues: B-PER, I-PER, O, and their like."""
     return all(name == OUTSIDE or CHUNK.fullmatch(name) for name in plan.labels)
 
 
@@ -41,7 +41,7 @@ def count_unopened(tags: Sequence[str]) -> int:
 
 
 def tags_of_spans(spans: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The tags that spans may give to words: of each, one that begins and one that goes on."""
+    """The tags that spans may give to words: the B tag and the I tag of each."""
     return [f"{part}-{span['label']}" for span in spans for part in "BI"]
 
 
@@ -74,7 +74,7 @@ def words_inside(span: Mapping[str, Any], words: Sequence[tuple[int, int]]) -> l
 
 
 def note_moved(rows: Rows, pieces: Sequence[Sequence[Piece]]) -> None:
-    """Tell, counted, of spans that begin or end inside of a word: the whole word is tagged."""
+    """Warn, with a count, of spans that begin or end inside a word: the whole word is tagged."""
     moved = 0
     for row, spans in enumerate(rows.get("spans") or ()):
         words, text = word_ranges(pieces[row]), rows["text"][row]

@@ -215,9 +215,9 @@ class TokenClassification(WindowTask):
         return {**columns, "spans": spans}
 
     def fit_plan(self, rows: Rows) -> HeadPlan:
-        """The tags that occur, sorted; of entities, the one that begins and the one that goes on.
+        """The tags that occur, sorted; of each kind of entity, the B tag and the I tag.
 
-        Both, because an entity of several words may be met later, where all here have one.
+        Both, because entities of several words may come later, even if all here have one.
         """
         if "spans" in rows:
             counts = Counter(span["label"] for spans in rows["spans"] for span in spans)
@@ -295,7 +295,7 @@ class TokenClassification(WindowTask):
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
-        """A feature a window; ``labels`` is the id of a tag for each token that learns one."""
+        """A feature for each window; ``labels`` is the tag's id for each token that learns one."""
         texts, words = texts_of(rows)
         windows = self.windows(processor, text, texts)
         firsts, pieces = pieces_of(windows, texts, words)
@@ -342,7 +342,7 @@ class TokenClassification(WindowTask):
         return found
 
     def pictures(self, plan: HeadPlan) -> Mapping[str, Callable[[Outputs, Encoded, Rows], bytes]]:
-        """Which words are taken for which kind of entity, or for which tag where there are none."""
+        """Which kinds of entities are confused, or which tags if there are no entities."""
 
         def draw(outputs: Outputs, encoded: Encoded, rows: Rows) -> bytes:
             kind = kind_of if chunked(plan) else str

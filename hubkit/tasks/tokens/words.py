@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from hubkit.tasks.tokens.pieces import is_in_words
 
 _HALF = "\ufffd"
-"""What a tokenizer says of bytes that are a part of a character."""
+"""The character by which a tokenizer spells a part of a character's bytes."""
 
 
 def words_of(
@@ -32,7 +32,7 @@ def words_of(
 
 
 def _goes_on(tokenizer: PreTrainedTokenizerBase, before: str, token: str) -> bool:
-    """Whether ``token`` goes on with the word of the one before it."""
+    """Whether ``token`` continues the word of the one before it."""
     alone = tokenizer.convert_tokens_to_string([before]).lstrip()
     rest = tokenizer.convert_tokens_to_string([before, token]).lstrip()[len(alone) :]
     if not (alone and rest):

@@ -1,6 +1,6 @@
 """How long to train, by how many rows there are. Loads no torch.
 
-Few rows make few steps an epoch, and what an adapter needs is steps: after three epochs of 800
+Few rows make few steps in an epoch, and what an adapter needs is steps: after three epochs of 800
 tweets in batches of 32 it still answers with the more frequent class.
 """
 
@@ -26,7 +26,7 @@ def decided(settings: Settings, rows: int) -> Decided:
     """Settings with what was left open.
 
     Args:
-        settings: What a person chose. Of several learning rates, the first is taken.
+        settings: The user's choices. Of several learning rates, the first is taken.
         rows: How many are trained on.
     """
     batch_size = settings.batch_size or BATCH_SIZE

@@ -26,7 +26,7 @@ def learn(
         checkpoints: A folder for those of the first run, as :func:`~hubkit.training.fit.fit` takes
             it; those of further ones are beside it.
         reports: A folder for what the first run reports; those of further ones are in it.
-        told: Whether people see what is cut off of the rows, and a line an epoch.
+        told: Whether people see how many rows are cut, and a line for each epoch.
 
     Raises:
         HubkitError: As ``fit``.

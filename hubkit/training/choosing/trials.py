@@ -46,7 +46,7 @@ class Outcome:
     """What was trained, and how that was chosen.
 
     Attributes:
-        settings: Of the run that is kept.
+        settings: The settings of the run that is kept.
         result: Its metrics, history and pictures are those of the rows that were held out; the
             model may hold what all rows were trained to since.
         tried: The validation loss of each learning rate, if there were several; None if it
@@ -128,7 +128,7 @@ def losses(trials: Sequence[Trial]) -> dict[str, float | None]:
 
 
 def note_short(results: Sequence[Fit], name: str) -> None:
-    """Tell that runs were over while their validation loss was still falling.
+    """Warn of runs that ended while their validation loss was still falling.
 
     Args:
         results: Of one run, or of many that were trained together.
@@ -145,7 +145,7 @@ def note_short(results: Sequence[Fit], name: str) -> None:
 
 
 _STILL_FALLS = 0.05
-"""The part of the loss by which it fell in the second half of a run that was too short."""
+"""A run was too short if its loss fell by this part in its second half."""
 
 
 def _still_fell(result: Fit) -> bool:

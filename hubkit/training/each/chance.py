@@ -1,8 +1,8 @@
 """Random numbers of its own for each adapter of a mixed batch.
 
 An adapter that is trained beside others draws what it would draw alone: the order of its rows, and
-the dropout of the frozen model, which is drawn here for the rows of each adapter by themselves, in
-the shape that they would have without the others.
+the dropout of the frozen model. That dropout is drawn here for the rows of each adapter by
+themselves, in the shape that they would have without the others.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Chance:
     """The state of torch's generators for one run.
 
     Args:
-        seed: Of the run.
+        seed: The seed of the run.
 
     Example:
         >>> own = Chance(42)
         >>> with own.drawn():
-        ...     torch.rand(1)  # as after torch.manual_seed(42); the next block goes on from there
+        ...     torch.rand(1)  # as after torch.manual_seed(42); the next block continues from there
     """
 
     def __init__(self, seed: int) -> None:
@@ -85,7 +85,7 @@ class DropByRows(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Take the part of each run out of what is dropped from, and put the results together."""
+        """Apply dropout to the part of each run by itself, and join the results."""
         call = _DROPPING[func](*args, **(kwargs or {})) if func in _DROPPING else None
         if call is None or len(call.tensors[0]) != self._rows:
             return func(*args, **(kwargs or {}))

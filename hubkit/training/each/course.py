@@ -1,7 +1,8 @@
 """What one adapter goes through from its first step to its best epoch, as in a run of its own.
 
 The steps are those of the stock trainer, which decides on order, optimiser, schedule and early
-stopping. Only the forward and the backward pass are left to whoever computes them for several.
+stopping. Only the forward and the backward pass are left to the caller, who computes them for
+several adapters.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Course:
     Args:
         start: Its rows, and the base model.
         slot: Where its adapter is.
-        attached: What the model carries.
+        attached: The adapters in the model.
         head: The initial weights of what is trained beside it.
         folder: For what the trainer may write.
     """
@@ -78,8 +79,8 @@ class Course:
         self.start = start
         self._attached = attached
         self._began = time.monotonic()
-        self._learned, self._validation = start.features()
-        parts = [one for one in (self._learned, self._validation) if one is not None]
+        learned, self._validation = start.features()
+        parts = [one for one in (learned, self._validation) if one is not None]
         self.rows = sum(len(one.rows) for one in parts)
         self.cut = sum(one.encoded.cut for one in parts)
         checked, settings = start.checked, start.checked.settings
@@ -92,8 +93,7 @@ class Course:
                 settings.class_weights, checked.task, checked.train, checked.plan
             )
         self._trainer = make_trainer(
-            *(start, self._learned.encoded, self._validation, settings, folder),
-            weights=weights,
+            start, learned.encoded, self._validation, settings, folder, weights=weights
         )
         self._trainer.remove_callback(ProgressCallback)
         self._chance = Chance(settings.seed)
@@ -101,7 +101,9 @@ class Course:
         self._make_optimizer()
 
     def steps(self) -> Generator[Asked, float, None]:
-        """The batches, one after the other; each is sent its loss, once it has gradients."""
+        """Yield the batches one by one. The caller sends back the loss of each after its backward
+        pass.
+        """
         trainer, settings = self._trainer, self.start.checked.settings
         state = trainer.state
         loader = trainer.get_train_dataloader()
@@ -156,7 +158,7 @@ class Course:
         """What the run found; the best epoch's weights are in the slot and in the head.
 
         Raises:
-            DivergedError: The loss or the weights are no numbers.
+            DivergedError: The loss or the weights are not numbers.
         """
         seconds = time.monotonic() - self._began
         settings = self.start.checked.settings

@@ -107,7 +107,7 @@ class MixedPass:
         return losses.detach().tolist()
 
     def _together(self, parts: Sequence[Mapping[str, Tensor]], length: int) -> dict[str, Tensor]:
-        """What the backbone reads of all batches, filled up at the end to one length."""
+        """The inputs of the backbone for all batches, padded at the end to one length."""
         read = [name for name in parts[0] if name in self._takes and name != "labels"]
         joined = {}
         for name in read:

@@ -62,13 +62,13 @@ def train_each(
 ) -> list[Version]:
     """Train an adapter and a head for each job on one frozen base model, and publish them.
 
-    Each gets what :func:`~hubkit.training.train.train_adapter` would give it: the weights are the
-    same but for rounding, and its metrics, settings and data are its own. The base model is loaded
-    once, and runs on the rows of several adapters at a time, where these have the same labels and
-    settings; each has its own optimiser, schedule, early stopping, head and random numbers. When
-    one ends, it is published, and the next one takes its place. A run that was broken off goes on
-    with those that had not ended. No pictures are drawn: they would take longer than the training
-    of a small adapter.
+    Each becomes what :func:`~hubkit.training.train.train_adapter` would make of it: the weights are
+    the same but for rounding, and its metrics, settings and data are its own. The base model is
+    loaded once, and runs on the rows of several adapters at a time, if these have the same labels
+    and settings. Each has its own optimiser, schedule, early stopping, head and random numbers.
+    When one ends, it is published, and the next takes its place. An interrupted run resumes with
+    those that had not ended. No pictures are drawn: they would take longer than the training of a
+    small adapter.
 
     Args:
         catalog: Where they are published.
@@ -79,7 +79,7 @@ def train_each(
         together: How many adapters share a pass at most; each has a batch in it.
         skip_unfit: Whether to leave out jobs whose rows cannot be trained on, with a note; or else
             nothing is trained if there are any.
-        parameters: What the method takes, such as ``bottleneck_size`` or ``rank``.
+        parameters: Parameters of the method, such as ``bottleneck_size`` or ``rank``.
 
     Returns:
         The versions, in the order of the jobs; those that were left out are not among them.
@@ -150,8 +150,8 @@ class _Group:
     """Jobs with the same settings and the same outputs, and a model for them.
 
     Attributes:
-        runs: That of each.
-        attached: What the model carries.
+        runs: One run for each job.
+        attached: The adapters in the model.
         slots: The places for adapters in it.
         head: The initial weights of what is trained beside each adapter.
     """
@@ -294,7 +294,7 @@ def _alike(jobs: Sequence[tuple[Job, Checked]]) -> Iterable[list[tuple[Job, Chec
 
 
 def _share_memory(model: torch.nn.Module, other: torch.nn.Module) -> None:
-    """Let two models hold the frozen weights that they have in common once."""
+    """Let two models share the memory of the frozen weights that they have in common."""
     own = dict(model.named_parameters())
     for name, parameter in other.named_parameters():
         if not parameter.requires_grad and name in own and not own[name].requires_grad:
@@ -338,7 +338,7 @@ def _require_common(job: Job, checked: Checked) -> None:
     }
     if given := next((name for name, asked in alone.items() if asked), None):
         raise TrainingError(
-            f"{job.name} is trained together with others, where there is no place for {given}.",
+            f"{job.name} is trained together with others, which does not allow {given}.",
             given=given,
         )
 

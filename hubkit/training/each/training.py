@@ -37,7 +37,7 @@ class EachTraining:
     Args:
         start: Its rows, and the base model.
         slot: Where its adapter is.
-        attached: What the model carries.
+        attached: The adapters in the model.
         head: The initial weights of what is trained beside it.
         folder: For what the trainer may write.
         share: Called with each course before it begins.
@@ -63,7 +63,9 @@ class EachTraining:
         self.rows, self.cut = self.course.rows, self.course.cut
 
     def steps(self) -> Generator[Asked, float, None]:
-        """The batches, one after the other; each is sent its loss, once it has gradients."""
+        """Yield the batches one by one. The caller sends back the loss of each after its backward
+        pass.
+        """
         checked = self.start.checked
         trials: list[Trial] = []
         kept: list[tuple[Course, list[Tensor]]] = []

@@ -27,7 +27,7 @@ _DIGITS = 4
 def attention_files(start: Start, composition: Attachable) -> dict[str, bytes]:
     """Return the mean weight of each part at each site, as a file by its name.
 
-    There is none for what is no fusion, and where a decoder attends while it writes.
+    There is none for other compositions than a fusion, nor if a decoder attends while it writes.
 
     Args:
         start: Its model carries the composition, which is trained.

@@ -24,10 +24,10 @@ def new_fusion(
 
     Args:
         model: The base model.
-        name: What to call it.
-        parts: What is fused.
+        name: Its name.
+        parts: The parts to fuse.
         leave_out: The numbers of layers of the base model, from 0, in which nothing is fused.
-        options: What ``Fusion.create`` takes.
+        options: Options of ``Fusion.create``.
 
     Raises:
         CompositionError: An option is out of range.

@@ -47,7 +47,7 @@ def require_way(own: str) -> None:
 
 
 def own_name(name: AdapterRef) -> AdapterRef:
-    """What the adapter is called that is published with the fusion ``name``."""
+    """The name of the own adapter that is published with the fusion ``name``."""
     return AdapterRef(name.owner, f"{name.name}-own")
 
 

@@ -49,10 +49,10 @@ def train_with_own(
         donors: Frozen.
         parents: How the fusion names them.
         own: How the adapter is trained; not ``none``.
-        options: What :func:`new_fusion` takes.
-        chosen: What else a person chose, for the file that repeats the run.
-        files: What else is published with the fusion, by name.
-        more: What else its report tells.
+        options: Options of :func:`new_fusion`.
+        chosen: The user's other choices, for the file that repeats the run.
+        files: Further files to publish with the fusion, by name.
+        more: Further sections of its report.
     """
     own_job, fusion_job = own_jobs(job, own)
     first = replace(start, checked=checked_job(own_job))

@@ -7,7 +7,7 @@ import re
 from registry.errors import DataError
 
 SUFFIXES = (".conll", ".bio", ".bioes", ".iob", ".iob2", ".iobes")
-"""How the names of such files end."""
+"""The endings of such files."""
 
 _DOCUMENT = "-DOCSTART-"
 _SPACES = re.compile("[ \t]+")
@@ -21,7 +21,7 @@ def read_sentences(content: str, source: str) -> tuple[dict[str, list[list[str]]
 
     Args:
         content: The text of a file.
-        source: What messages call it.
+        source: Its name in messages.
 
     Returns:
         The columns ``tokens`` and ``tags``, and the places. A file of one column has no ``tags``.

@@ -25,7 +25,7 @@ def read_csv(path: Path, separator: str, encoding: str, size: int) -> Iterator[T
 
     Args:
         path: The file.
-        separator: What separates its columns: one character.
+        separator: The separator of its columns: one character.
         encoding: What it is in.
         size: Rows of a block.
 
@@ -65,8 +65,7 @@ def read_csv(path: Path, separator: str, encoding: str, size: int) -> Iterator[T
     if suspects:
         logger.warning(
             "%s: %d %s in quotes with what looks like whole rows inside; the first begins on line "
-            "%d. That is right for a text of several lines, and wrong where a quote was never "
-            "closed.",
+            "%d. That is right for a text of several lines, and wrong if a quote was never closed.",
             source,
             len(suspects),
             "field stands" if len(suspects) == 1 else "fields stand",
@@ -161,7 +160,7 @@ def _looks_like_rows(field: str, separator: str, fields: int) -> bool:
     if fields < 2 or "\n" not in field:
         return False
     first, *middle = field.split("\n")[:-1]
-    # The row that the field began in would have gone on for at least one more field.
+    # The row that the field began in would have had at least one more field.
     return first.count(separator) >= 1 or any(
         line.count(separator) == fields - 1 for line in middle
     )

@@ -15,7 +15,7 @@ from hubkit.training.tables.table import Table
 from registry.errors import DataError
 
 _AROUND = ("data", "rows", "examples", "train", "validation", "test")
-"""What objects of JSON call the list of their rows."""
+"""The keys by which a JSON object names the list of its rows."""
 
 
 def read_json(path: Path, encoding: str, size: int) -> Iterator[Table]:
@@ -72,7 +72,7 @@ def _one_object(content: str) -> Any:
     try:
         return json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        return None  # lines with an object each, or none; then what is wrong with them is told
+        return None  # lines with an object each; if they are not, their reader says what is wrong
 
 
 def _are_lines(begun: str) -> bool:
@@ -142,7 +142,7 @@ def load_json(text: str, source: str, line: int) -> Any:
     """What a JSON text says, with each name of an object once, and no NaN.
 
     Raises:
-        DataError: It is no JSON, or empty.
+        DataError: It is not JSON, or empty.
     """
     if not text.strip():
         raise DataError(f"{source}, line {line}: expected an object, found an empty line.", source)
@@ -172,7 +172,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _short(value: object) -> str:

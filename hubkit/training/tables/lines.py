@@ -23,7 +23,7 @@ _NO_TEXT = {
     b"PAR1": "is a Parquet file",
     b"%PDF": "is a PDF file",
 }
-"""What files that begin so are instead of text."""
+"""Kinds of files that are not text, by their first bytes."""
 
 
 @contextmanager
@@ -46,8 +46,8 @@ def read_lines(stream: BinaryIO, source: str, encoding: str = "utf-8") -> Iterat
     Lines are without their ends (``\n`` or ``\r\n``). After the last end there is no line.
 
     Args:
-        stream: A file, or standard input: nobody waits for more than its next bytes.
-        source: What messages call it.
+        stream: A file, or standard input: only its next bytes are waited for.
+        source: Its name in messages.
         encoding: What it is in; a byte order mark is left out.
 
     Raises:

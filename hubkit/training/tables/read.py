@@ -39,9 +39,9 @@ def read_table(
             ``datasets.Dataset`` or a ``pandas.DataFrame``. Of a data set with a transform, the
             rows are what the transform makes of them. A table is returned as it is.
         split: The split of a data set id; a file has only one.
-        separator: What separates the columns of a CSV file; default: a comma, in a ``.tsv`` file a
-            tab.
-        encoding: Of a text file; a byte order mark is left out.
+        separator: The separator of the columns of a CSV file; default: a comma, or a tab in a
+            ``.tsv`` file.
+        encoding: The encoding of a text file; a byte order mark is left out.
 
     Raises:
         DataError: There is no such data, or it cannot be read, or a row is not like the others.
@@ -88,7 +88,7 @@ def read_blocks(
         if path.exists():
             found = "is a folder" if path.is_dir() else f"has the ending {path.suffix!r}"
             if suffix in endings and not path.is_dir():
-                found = "is no regular file"
+                found = "is not a regular file"
         raise DataError(
             f"{text} {found}; expected a {', '.join(endings)} file, or a data set id.", text
         )

@@ -23,7 +23,7 @@ def read_questions(document: Any, source: str) -> tuple[dict[str, list[Any]], li
 
     Args:
         document: The JSON of a file; see https://rajpurkar.github.io/SQuAD-explorer.
-        source: What messages call it.
+        source: Its name in messages.
 
     Raises:
         DataError: A part is missing, or is of another kind.

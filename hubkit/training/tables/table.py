@@ -11,10 +11,10 @@ from hubkit.training.tables import conll
 from registry.errors import DataError, MissingColumnError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", *conll.SUFFIXES)
-"""How the names of files end that hold a table."""
+"""The endings of files that hold a table."""
 
 LINES = ".txt"
-"""How the name of a file ends whose lines are texts: a table with the one column ``text``."""
+"""The ending of a file whose lines are texts: a table with the one column ``text``."""
 
 BLOCK = 4096
 """Rows that are read at a time."""
@@ -25,8 +25,8 @@ class Table:
     """Columns of equal length, as a file or an object holds them.
 
     Attributes:
-        name: What the data is called: the file's name, or the data set's id.
-        source: What messages call it: the file's path.
+        name: The name of the data: that of the file, or the data set's id.
+        source: Its name in messages: the file's path.
         columns: The values by column.
         places: Where each row is, such as ``line 7``.
     """

@@ -31,7 +31,7 @@ from registry.errors import FullDiskError
 logger = logging.getLogger(__name__)
 
 _WHOLE = ("output_hidden_states", "output_attentions", "past_key_values")
-"""What a caller asks for that only the whole model gives."""
+"""Outputs that only the whole model gives."""
 
 
 @contextmanager
@@ -138,7 +138,7 @@ class _Run:
                 return new
         some = next(one for one in (new, *kept) if one is not None)
         width = main.shape[1] if lengths[0] is not None else some.shape[-2]
-        # What fills a row up is read by nobody.
+        # Padding is never read.
         states = torch.zeros(
             (len(main), width, some.shape[-1]), dtype=some.dtype, device=main.device
         )

@@ -53,7 +53,7 @@ class Cut:
         self._others: int | None = None
 
     def without_dropout(self) -> None:
-        """Put the trunk in eval mode; whoever trains the model puts it in train mode again."""
+        """Put the trunk in eval mode; the trainer puts it in train mode again."""
         for module in self._modules:
             module.eval()
 
@@ -140,7 +140,7 @@ def _trained(model: PreTrainedModel) -> Iterator[str]:
 
 
 def _place(base: nn.Module, layers: list[str], path: str) -> int:
-    """The number of the layer that ``path`` is in; 0 for what comes before, all for what follows.
+    """The number of the layer that holds ``path``; 0 before the layers, their number after them.
 
     Args:
         path: Of a module, or the name that a site's node has.

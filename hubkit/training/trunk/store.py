@@ -54,7 +54,7 @@ class RowStore:
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
 
     def put(self, key: bytes, rows: Tensor) -> bool:
-        """Keep ``rows``; False where that would be more than the limit.
+        """Keep ``rows``; return False if that would exceed the limit.
 
         Raises:
             FullDiskError: The disk is full.
@@ -78,7 +78,7 @@ class RowStore:
             return None
         count = entry.shape.numel() * entry.dtype.itemsize
         if self._map is None or len(self._map) < entry.start + count:
-            # A copy of what is written to, which nobody does: torch has no tensors to read only.
+            # Copied on write, though nothing is written: torch has no read-only tensors.
             self._map = mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_COPY)
         numbers = numpy.frombuffer(self._map, numpy.uint8, count, entry.start)
         return torch.from_numpy(numbers).view(entry.dtype).view(entry.shape)

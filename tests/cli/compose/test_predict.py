@@ -246,7 +246,7 @@ def test_a_file_is_written_with_a_row_for_each_row(
     assert written == json.loads(run(*arguments, "--json").stdout)
     assert [row["label"] is None for row in written] == [False, True, False]
     again = run(*arguments, "--out", tmp_path / "out.jsonl", status=1)
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
 
 
 @pytest.mark.parametrize(

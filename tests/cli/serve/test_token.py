@@ -101,8 +101,7 @@ def test_a_revoked_token_is_nobodys(run: Run) -> None:
     assert run("token", "revoke", "alice", "laptop").stdout == "The token laptop is revoked.\n"
     assert caller(text) is None
     assert run("token", "revoke", "alice", "laptop", status=1).stderr == (
-        "Error: alice has no token 'laptop'. "
-        "`hubkit token list alice` shows those that there are.\n"
+        "Error: alice has no token 'laptop'. `hubkit token list alice` shows those that exist.\n"
     )
 
 

@@ -159,8 +159,8 @@ def test_a_removed_user_leaves_what_they_own(run: Run, publish: Callable[..., Ve
     run("user", "add", "alice")
     assert "Not removed: add --yes" in run("user", "remove", "alice", status=1).stderr
     assert run("user", "remove", "alice", "--yes").stdout == (
-        "alice is removed; nobody else can be called that.\n"
-        "It leaves one repository, to which nobody but an administrator can commit.\n"
+        "alice is removed; the name cannot be used again.\n"
+        "It leaves one repository, to which only an administrator can commit.\n"
     )
     assert run("user", "list").stdout == ""
     assert "no other account gets its name" in run("user", "add", "alice", status=1).stderr
@@ -184,10 +184,10 @@ def test_who_is_not_there_is_listed_by(run: Run) -> None:
     result = run("user", "remove", "alise", "--yes", status=1)
     assert result.stderr == (
         "Error: No user is called alise. Did you mean alice? "
-        "`hubkit user list` shows those that there are.\n"
+        "`hubkit user list` shows those that exist.\n"
     )
     result = run("org", "member", "acme", "alice", "--role", "read", status=1)
-    assert "`hubkit org list` shows those that there are." in result.stderr
+    assert "`hubkit org list` shows those that exist." in result.stderr
 
 
 @pytest.mark.parametrize("name", ["api", "a b", "a--b"])

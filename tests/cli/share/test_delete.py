@@ -13,9 +13,9 @@ Publish = Callable[..., Version]
 
 def test_delete_asks_first(run: Run, film: Version) -> None:
     result = run("delete", "film", text="n\n", status=1)
-    assert "Nothing else ever gets the name" in result.output
+    assert "The name cannot be used again" in result.output
     nobody = run("delete", "film", status=1)
-    assert nobody.stderr.endswith("\nError: Not deleted: add --yes where nobody can answer.\n")
+    assert nobody.stderr.endswith("\nError: Not deleted: add --yes if no user can answer.\n")
     assert open_catalog().resolve(film.ref) == film
     assert run("delete", "film", text="y\n").output.endswith("film is deleted (1 version).\n")
 

@@ -88,7 +88,7 @@ def test_a_hub_is_told_from_a_folder(run: Run, hub: Hub, monkeypatch: pytest.Mon
 
 def test_what_is_no_address_is_told(run: Run, hub: Hub) -> None:
     assert "expected OWNER/NAME" in run("pull", "hf:film", status=2).stderr
-    assert "expected the hub alone" in (
+    assert "expected only the hub" in (
         run("pull", "bob/film", "--from", f"{hub.url}/bob/film", status=2).stderr
     )
     assert "There is no repository" in run("pull", "bob/film", "--from", hub.url, status=1).stderr

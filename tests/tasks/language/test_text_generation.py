@@ -99,7 +99,7 @@ def test_a_base_that_is_no_decoder_is_refused(
     architecture: str, auto_class: type, tmp_path: Path, catalog: Catalog
 ) -> None:
     other = language_base(tmp_path / "base", architecture, auto_class)
-    with pytest.raises(UnsupportedModelError, match=f"is a {architecture}, which is no decoder"):
+    with pytest.raises(UnsupportedModelError, match=f"is a {architecture}, which is not a decoder"):
         train_adapter(catalog, job("text-generation", texts()), base=str(other))
     assert not (catalog.home / "runs").exists()
 

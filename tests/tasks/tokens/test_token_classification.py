@@ -627,7 +627,7 @@ def test_a_row_with_tokens_tags_and_their_text_is_read_by_its_tokens(tmp_path: P
     ("row", "message"),
     [
         ({"tokens": ["a", "b"], "tags": [0, "1"]}, "labels of one type"),
-        ({"tokens": ["a", " "], "tags": ["O", "B-X"]}, "tokens that are no spaces"),
+        ({"tokens": ["a", " "], "tags": ["O", "B-X"]}, "tokens that are not spaces"),
     ],
 )
 def test_tokens_and_tags_say_something_of_one_kind(
