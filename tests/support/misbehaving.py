@@ -51,7 +51,7 @@ class MisbehavingHub(Hub):
 
     def know_no_versions(self) -> None:
         """Keep files and nothing else, as the hubs of others do: no commit is a version."""
-        committer = self.history._committer
+        committer = self.served.committer
         read = committer._read
         committer._read = lambda of, tree, _: read(of, tree, None)  # type: ignore[method-assign]
 
