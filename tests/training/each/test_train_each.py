@@ -273,7 +273,7 @@ def test_what_adapters_cannot_share_is_refused(empty_catalog: Catalog, base: Pat
     refuse(
         "Two adapters would be named u-0 and U.0", one, replace(one, name=AdapterRef(None, "U.0"))
     )
-    refuse("no place for gradient checkpointing", *jobs(16, gradient_checkpointing=True))
+    refuse("does not allow gradient checkpointing", *jobs(16, gradient_checkpointing=True))
     choices = Rows("c", {"prompt": ["a"], "choices": [["b", "c"]], "label": [0]})
     refuse("more than one pass", task_job("multiple-choice", choices))
     refuse("more than one pass", task_job("translation", pairs()))
