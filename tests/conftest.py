@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # The Hugging Face client reads this once, when a test module imports it.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # as the examples do, which some tests import
 
 # For this process and all that it starts: sums come out the same in each, and models this small
 # only lose by sharing the work.

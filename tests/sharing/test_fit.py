@@ -317,7 +317,7 @@ def test_a_base_model_that_cannot_do_the_task_is_noted(
         task="t",
     )
     assert "does not load it to predict: The base model" in caplog.text
-    assert "is a bert, which is no decoder" in caplog.text
+    assert "is a bert, which is not a decoder" in caplog.text
 
 
 def test_a_head_that_was_trained_apart_from_the_embeddings_runs_through_peft(
