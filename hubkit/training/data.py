@@ -415,3 +415,55 @@ def _torn(
         for key, target in zip(rows.keys(inputs), rows.keys(targets), strict=True):
             meanings.setdefault(key, set()).add(target)
     return [key for key, found in meanings.items() if len(found) > 1]
+
+
+class LabelledText(Rows):
+    """Texts with one label each: rows of text classification.
+
+    Args:
+        name: What the data is called in metrics.
+        texts: The texts.
+        labels: The name of each text's label.
+    """
+
+    def __init__(self, name: str, texts: Sequence[str], labels: Sequence[str]) -> None:
+        """Put the two columns under the names of the task type."""
+        super().__init__(name, {"text": texts, "label": labels})
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The texts."""
+        return self["text"]
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The name of each text's label."""
+        return self["label"]
+
+
+def read_labelled_text(
+    source: str | Path | Dataset | pandas.DataFrame,
+    *,
+    split: str = "train",
+    text_column: str = "text",
+    label_column: str = "label",
+    separator: str | None = None,
+    encoding: str = "utf-8",
+) -> LabelledText:
+    """Read texts with one label each; :func:`read_rows` reads those of any task type.
+
+    Raises:
+        DataError: As :func:`read_rows`.
+    """
+    from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
+
+    columns = {"text": text_column, "label": label_column}
+    rows = read_rows(
+        TEXT_CLASSIFICATION,
+        source,
+        columns=columns,
+        split=split,
+        separator=separator,
+        encoding=encoding,
+    )
+    return LabelledText(rows.name, rows["text"], rows["label"])

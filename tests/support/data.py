@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from hubkit.tasks.rows import Rows
-from hubkit.training.data import read_rows
+from hubkit.training.data import LabelledText
 from hubkit.training.job import Job
 from hubkit.training.settings import Settings
 from registry import AdapterRef
@@ -14,32 +12,6 @@ from registry import AdapterRef
 GOOD = ("good", "great")
 BAD = ("bad", "dull")
 TEXTS = ["the film was good", "a very dull plot", "bad ball not good at all the", "great"]
-
-
-class LabelledText(Rows):
-    """Rows of text classification: the name of the data, its texts, and the label of each."""
-
-    def __init__(self, name: str, texts: Sequence[str], labels: Sequence[str]) -> None:
-        super().__init__(name, {"text": texts, "label": labels})
-
-    @property
-    def texts(self) -> Sequence[str]:
-        return self["text"]
-
-    @property
-    def labels(self) -> Sequence[str]:
-        return self["label"]
-
-
-def read_labelled_text(
-    source: Any, *, text_column: str = "text", label_column: str = "label", **options: Any
-) -> LabelledText:
-    """Texts with one label each, read as rows of text classification."""
-    from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
-
-    columns = {"text": text_column, "label": label_column}
-    rows = read_rows(TEXT_CLASSIFICATION, source, columns=columns, **options)
-    return LabelledText(rows.name, rows["text"], rows["label"])
 
 
 def labelled_text(rows: int = 24, name: str = "films.csv") -> LabelledText:

@@ -15,7 +15,14 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.tasks.text_regression import TEXT_REGRESSION
-from hubkit.training.data import hold_out, note_doubts, read_inputs, read_rows
+from hubkit.training.data import (
+    LabelledText,
+    hold_out,
+    note_doubts,
+    read_inputs,
+    read_labelled_text,
+    read_rows,
+)
 from hubkit.training.tables.read import read_table
 from registry.errors import (
     DataError,
@@ -28,7 +35,6 @@ from registry.errors import (
     SingleLabelError,
     TooFewRowsError,
 )
-from tests.support.data import LabelledText, read_labelled_text
 
 ROWS = [('fine, "quoted"', "yes"), ("NA", "no"), ("two\nlines", "yes"), ("null", "nan")]
 
