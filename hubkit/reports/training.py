@@ -47,7 +47,7 @@ class RunFacts:
         name: The name of the result.
         data: The name of the rows that were trained on.
         validation: How many rows it was measured on, and which; None if nothing was measured.
-        whole: Whether all rows were trained on, once the settings were chosen.
+        whole: Whether all rows were trained on after the held-out ones were measured.
         labels: The classes; none where there are none to count.
         trained: How often each occurs in the rows that were trained on.
         held_out: The same for the rows that it was measured on, if any.
@@ -134,7 +134,7 @@ def _measured(run: RunFacts) -> str:
         return ""
     count, rows = run.validation
     how = f"Measured on {count} validation rows, {rows}, at the epoch with the lowest loss there."
-    more = " Then it was trained on all rows, these among them: what is published is that."
+    more = " Then all rows, these among them, were trained on to the last epoch: that is published."
     return how + more if run.whole else how
 
 

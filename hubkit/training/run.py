@@ -27,7 +27,8 @@ from registry import Catalog, Metric, Training, Version
 from registry.folders import read_folder
 
 CHOSEN_ON = "chosen_on"
-"""The argument of a training with the rows that chose for how long to train on all rows."""
+"""The argument of a training that says how its metrics were measured, if all rows were trained on
+after that: on how many rows that were held out at first, and after how many steps."""
 _LIBRARIES = ("hubkit", "torch", "transformers")
 
 
@@ -131,7 +132,7 @@ def _told(
 
 
 def _choice(checked: Checked, found: Outcome) -> dict[str, Any]:
-    """The choices made on the held-out rows, for the manifest."""
+    """The learning rate that held-out rows chose, and how they were measured, for the manifest."""
     told: dict[str, Any] = {}
     if found.tried:
         told |= {"learning_rate": found.settings.learning_rate, "tried": dict(found.tried)}

@@ -275,13 +275,13 @@ def _pairs(values: Mapping[str, object]) -> list[str]:
 
 
 def _choice(training: Training) -> str:
-    """The steps that were chosen on held-out rows, if all rows were trained on after that."""
+    """How held-out rows were measured, if all rows were trained on after that."""
     chosen: Any = training.arguments.get("chosen_on")
     if not chosen:
         return ""
     return (
         f"on {chosen['rows']} rows that were held out at first, after {chosen['steps']} steps; "
-        f"then all {training.examples} were trained on"
+        f"then all {training.examples} were trained on, to the last epoch"
     )
 
 

@@ -297,7 +297,7 @@ def test_steps_and_several_learning_rates_are_told_by_show(train: Run, run: Run)
     assert "tried={'0.01': " in shown
     assert re.search(
         r"measured on 12 rows that were held out at first, after 2 steps; then all 60 were "
-        r"trained on",
+        r"trained on, to the last epoch",
         " ".join(shown.split()),
     )
     refused = train("--name", "film", "--validation", "none", *rates, status=1).stderr
