@@ -10,6 +10,7 @@ from hubkit.cli.find.listing import KINDS
 from registry import Version
 from registry.manifest import Kind
 from tests.cli.conftest import BASE, terminal
+from tests.cli.find.conftest import measured
 
 Run = Callable[..., Result]
 Publish = Callable[..., Version]
@@ -134,3 +135,45 @@ def test_nothing_found_prints_nothing_to_the_pipe(run: Run) -> None:
 
 def test_bad_owner(run: Run) -> None:
     assert "An adapter's owner is " in run("list", "--owner", "a b", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--language", "en"),
+        ("--license", "mit"),
+        ("--metric", "accuracy>=0.9"),
+        ("--dataset", "imdb"),
+        ("--base", "roberta"),
+    ],
+)
+def test_list_finds_the_one_it_describes(
+    run: Run, publish: Publish, arguments: tuple[str, ...]
+) -> None:
+    publish("other")
+    publish(
+        "film",
+        language="en",
+        license="mit",
+        metrics=measured(0.9),
+        base_model=BASE | {"architecture": "RobertaModel"},
+    )
+    publish("another")
+    (line,) = run("list", *arguments).stdout.splitlines()
+    assert line.startswith("film@1\t")
+
+
+def test_list_sorts_by_score(run: Run, publish: Publish) -> None:
+    for name, value in (("low", 0.1), ("high", 0.9), ("middle", 0.5)):
+        publish(name, metrics=measured(value))
+    lines = run("list", "--sort", "score", "--limit", 2).stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["high@1", "middle@1"]
+
+
+def test_list_takes_sizes_with_units(run: Run, publish: Publish) -> None:
+    publish("film")
+    for size in ("1kB", "0.5 MB", "1000", "2GB"):
+        assert run("list", "--max-size", size).stdout.startswith("film@1\t")
+    assert run("list", "--max-size", 1).stdout == ""
+    assert "is no size" in run("list", "--max-size", "much", status=2).stderr
+    assert "written like" in run("list", "--metric", "accuracy", status=2).stderr

@@ -7,7 +7,7 @@ from registry import Parent, read_folder
 from registry.errors import FolderError
 from registry.folders import Given
 from registry.folders.adapterhub import fused_adapters
-from tests.support.foreign import ADAPTERHUB, HEAD, copy, edit, reshape
+from tests.support.foreign import ADAPTERHUB, copy, edit, reshape
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter.safetensors"
@@ -18,11 +18,6 @@ PARENTS = tuple(Parent(ref=f"{name}@1", digest=name * 64) for name in "abc")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return copy(ADAPTERHUB / "seq_bn" / "a", tmp_path / "a")
-
-
-@pytest.fixture
-def head(tmp_path: Path) -> Path:
-    return copy(HEAD, tmp_path / "topic")
 
 
 @pytest.mark.parametrize(
@@ -113,79 +108,6 @@ def test_a_fusion_may_have_a_name_of_its_own(tmp_path: Path) -> None:
     folder = copy(ADAPTERHUB / "seq_bn" / "fusion_abc", tmp_path / "f")
     edit(folder / FUSION, lambda config: config | {"adapter_names": ["x", "y", "z"]})
     assert read_folder(folder, Given(parents=PARENTS)).manifest.kind == "fusion"
-
-
-def test_a_head_beside_an_adapter_brings_its_labels() -> None:
-    manifest = read_folder(HEAD).manifest
-    assert (manifest.method.type, manifest.labels) == ("seq_bn", ("no", "yes"))
-    assert manifest.task_type == "text-classification"
-
-
-def test_a_head_alone_is_published_too(head: Path) -> None:
-    for name in (CONFIG, WEIGHTS):
-        (head / name).unlink()
-    manifest = read_folder(head).manifest
-    assert (manifest.kind, manifest.method.type) == ("adapter", "head")
-    assert manifest.labels == ("no", "yes")
-
-
-def test_the_head_of_a_transformers_class_is_read(head: Path) -> None:
-    edit(
-        head / "head_config.json",
-        lambda config: {
-            **config,
-            "config": None,
-            "label2id": {"b": 1, "a": 0},
-            "model_class": "BertForTokenClassification",
-        },
-    )
-    reshape(
-        head / "model_head.safetensors",
-        lambda _: {"classifier.bias": (2,), "classifier.weight": (2, 32)},
-    )
-    manifest = read_folder(head).manifest
-    assert (manifest.labels, manifest.task_type) == (("a", "b"), "token-classification")
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (
-            {"no": 0, "yes": 1, "maybe": 2},
-            "2 classes, but its configuration names 3",
-        ),
-        ({"no": 1, "yes": 2}, "label2id must number its labels from 0"),
-        ({"no": "0", "yes": "1"}, "label2id must number its labels from 0"),
-        ({"no": 0.0, "yes": 1.0}, "label2id must number its labels from 0"),
-        ({"no": False, "yes": True}, "label2id must number its labels from 0"),
-        (["no", "yes"], "label2id must number its labels from 0"),
-    ],
-)
-def test_labels_that_disagree_with_the_head_are_refused(
-    head: Path, labels: Any, message: str
-) -> None:
-    edit(head / "head_config.json", lambda config: config["config"].update(label2id=labels))
-    with pytest.raises(FolderError, match=message):
-        read_folder(head)
-
-
-@pytest.mark.parametrize("config", ["classification", ["classification"], False, {}])
-def test_a_head_whose_options_are_none_is_refused(head: Path, config: Any) -> None:
-    edit(head / "head_config.json", lambda content: content.update(config=config))
-    with pytest.raises(FolderError, match=r"config is .*; expected the options of a head"):
-        read_folder(head)
-
-
-def test_given_labels_name_those_of_a_head_that_does_not(head: Path) -> None:
-    with pytest.raises(FolderError, match="names its labels no, yes, but n, y were given"):
-        read_folder(head, Given(labels=("n", "y")))
-    assert read_folder(head, Given(labels=("no", "yes"))).manifest.labels == ("no", "yes")
-    edit(head / "head_config.json", lambda config: config["config"].pop("label2id") and None)
-    with pytest.raises(FolderError, match=r"2 classes,"):
-        read_folder(head)
-    assert read_folder(head, Given(labels=("n", "y"))).manifest.labels == ("n", "y")
-    with pytest.raises(FolderError, match="2 classes, but there are 1 labels"):
-        read_folder(head, Given(labels=("n",)))
 
 
 @pytest.mark.parametrize(

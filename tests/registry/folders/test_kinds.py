@@ -1,4 +1,6 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,3 +122,21 @@ def test_a_pickle_is_never_listed(tmp_path: Path) -> None:
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(FolderError, match=r"as a pickle, adapter_model\.bin"):
         read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "beside", "told"),
+    [
+        ({"fine_tune_type": "lora", "config": None}, "adapters.safetensors", "It is one of MLX"),
+        ({"lora_layers": 8, "lora_parameters": {}}, "adapters.npz", "It is one of MLX"),
+        ({"type": "act", "n_obs_steps": 1}, "train_config.json", "It is one of LeRobot"),
+        ({"r": 8}, "adapter_model.safetensors", "found the keys r"),
+    ],
+)
+def test_a_folder_of_another_tool_is_not_called_adapterhubs(
+    tmp_path: Path, config: dict[str, Any], beside: str, told: str
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / beside).write_bytes(b"")
+    with pytest.raises(FolderError, match=f"neither a configuration of PEFT.*{told}"):
+        read_folder(tmp_path)

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from registry import BaseModelInfo, read_folder
-from registry.errors import FolderError, ManifestError
-from registry.folders import Given
+from registry import BaseModelInfo
+from registry.errors import FolderError, ManifestError, UnknownBaseError
+from registry.folders import Given, read_folder
+from tests.registry.folders.conftest import BASE, DELTA, QUERY, lines, peft
 from tests.support.foreign import PEFT, copy, edit, reshape
 
-BASE = BaseModelInfo(id="team/other")
+OTHER = BaseModelInfo(id="team/other")
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-QUERY = "base_model.model.encoder.layer.0.attention.self.query"
+PLACE = "base_model.model.encoder.layer.0.attention.self.query"
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_a_card_that_claims_another_base_is_refused_unless_one_is_given(folder: 
     (folder / "README.md").write_text("---\nbase_model: team/tiny-roberta\n---\n")
     with pytest.raises(FolderError, match=r"is tiny-bert, but the card .* team/tiny-roberta"):
         read_folder(folder)
-    assert read_folder(folder, Given(base=BASE)).manifest.base_model == BASE
+    assert read_folder(folder, Given(base=OTHER)).manifest.base_model == OTHER
 
 
 @pytest.mark.parametrize("value", [None, ""])
@@ -178,11 +179,11 @@ def test_a_rank_of_another_shape_than_its_pattern_is_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        (f"{QUERY}.lora_A.weight", None, "query has no lora_A.weight"),
-        (f"{QUERY}.lora_B.weight", (32,), "lora_B.weight has the shape .32."),
-        (f"{QUERY}.lora_B.bias", (32,), "query has a lora_B.bias, but .* says lora_bias is False"),
-        (f"{QUERY}.lora_magnitude_vector", (32,), "lora_magnitude_vector' is not one of a LoRA"),
-        ("encoder.layer.0.attention.self.query.lora_A.weight", (4, 32), f"Did you mean {QUERY}"),
+        (f"{PLACE}.lora_A.weight", None, "query has no lora_A.weight"),
+        (f"{PLACE}.lora_B.weight", (32,), "lora_B.weight has the shape .32."),
+        (f"{PLACE}.lora_B.bias", (32,), "query has a lora_B.bias, but .* says lora_bias is False"),
+        (f"{PLACE}.lora_magnitude_vector", (32,), "lora_magnitude_vector' is not one of a LoRA"),
+        ("encoder.layer.0.attention.self.query.lora_A.weight", (4, 32), f"Did you mean {PLACE}"),
     ],
 )
 def test_tensors_that_are_no_lora_are_named(
@@ -245,3 +246,71 @@ def test_a_name_that_no_manifest_holds_is_refused(folder: Path) -> None:
     edit(folder / CONFIG, lambda config: config | {"base_model_name_or_path": "a\nb"})
     with pytest.raises(ManifestError, match="without control characters"):
         read_folder(folder)
+
+
+def test_tensors_that_zero_3_left_elsewhere_are_told(tmp_path: Path) -> None:
+    for empty in (dict.fromkeys(DELTA, (0,)), DELTA | {"base_model.model.classifier.weight": (0,)}):
+        with pytest.raises(FolderError, match=r"are empty, .*saved while they were sharded"):
+            read_folder(peft(tmp_path / "a", empty, modules_to_save=["classifier"]), BASE)
+
+
+@pytest.mark.parametrize("name", ["None", "null", " NULL ", "nan", "unknown", "", "."])
+def test_the_name_of_no_base_model_names_none(tmp_path: Path, name: str) -> None:
+    folder = peft(tmp_path / "a", DELTA, base_model_name_or_path=name)
+    with pytest.raises(UnknownBaseError, match="does not name its base model"):
+        read_folder(folder)
+    (folder / "README.md").write_text("---\nbase_model: bert-base-uncased\n---\n")
+    assert read_folder(folder).manifest.base_model.id == "bert-base-uncased"
+    (folder / "README.md").write_text("---\nbase_model: None\n---\n")
+    with pytest.raises(UnknownBaseError, match="does not name its base model"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "D:\\models\\Llama-3.1-8B",
+        "D:\\models\\Llama-3.1-8B\\",
+        "C:/models/Llama-3.1-8B",
+        "/data/llama/Llama-3.1-8B/",
+        "./Llama-3.1-8B",
+        "/root/.cache/huggingface/hub/models--meta-llama--Llama-3.1-8B/snapshots/0e9e39f",
+    ],
+)
+def test_a_folder_of_another_machine_is_the_model_on_the_card(tmp_path: Path, path: str) -> None:
+    folder = peft(tmp_path / "a", DELTA, base_model_name_or_path=path)
+    (folder / "README.md").write_text("---\nbase_model: meta-llama/Llama-3.1-8B\n---\n")
+    assert read_folder(folder).manifest.base_model.id == "meta-llama/Llama-3.1-8B"
+    (folder / "README.md").write_text("---\nbase_model: meta-llama/Llama-3.2-1B\n---\n")
+    with pytest.raises(UnknownBaseError, match=r"but the card .* says meta-llama/Llama-3\.2-1B"):
+        read_folder(folder)
+
+
+def test_an_option_that_nobody_knows_is_noted_where_it_is_on(tmp_path: Path) -> None:
+    folder = peft(tmp_path / "a", DELTA, use_hyperlora=True, hyper_rank=None, enable_lora=None)
+    notes = lines(read_folder(folder, BASE))
+    assert "the option 'use_hyperlora', which no known release of PEFT has" in notes
+    assert "hyper_rank" not in notes
+    assert "enable_lora" not in notes
+
+
+def test_what_peft_runs_is_told_by_its_option_or_method(tmp_path: Path) -> None:
+    dora = peft(tmp_path / "a", DELTA | {f"{QUERY}.lora_magnitude_vector": (8,)}, use_dora=True)
+    assert "as the option use_dora is True" in lines(read_folder(dora, BASE))
+    ia3 = peft(tmp_path / "b", {f"{QUERY}.ia3_l": (8, 1)}, peft_type="IA3")
+    assert "does not compose the method ia3: PEFT runs it" in lines(read_folder(ia3, BASE))
+
+
+def test_an_adapter_of_zeros_and_checkpoints_beside_it_are_noted(tmp_path: Path) -> None:
+    folder = peft(tmp_path / "a", DELTA)
+    for number in (500, 1000):
+        inner = peft(folder / f"checkpoint-{number}", DELTA)
+        (inner / "optimizer.pt").write_bytes(b"anything")
+    read = read_folder(folder, BASE)
+    assert "the adapter changes nothing" in lines(read)
+    assert "Left out, because checkpoints hold other weights" in lines(read)
+    assert "checkpoint-1000, checkpoint-500" in lines(read)
+    assert {*read.manifest.files} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert "Other adapters" not in lines(read)
+    peft(folder / "second", DELTA)
+    assert "Other adapters or heads lie in second: their files" in lines(read_folder(folder, BASE))

@@ -18,6 +18,7 @@ from registry.history.trees import TreeFile, is_large
 from registry.tables.models import ACCOUNTS
 
 Push: TypeAlias = Callable[..., Commit]
+REF = AdapterRef.parse("ada/x")
 
 
 @pytest.fixture
@@ -59,9 +60,7 @@ def puts(catalog: Catalog, files: Mapping[str, bytes]) -> list[Change]:
 
 @pytest.fixture
 def repository(catalog: Catalog, ada: int) -> Repository:
-    return catalog.history.create(
-        "model", AdapterRef.parse("ada/x"), account_id=ada, visibility="public", actor="ada"
-    )
+    return catalog.history.create("model", REF, account_id=ada, visibility="public", actor="ada")
 
 
 @pytest.fixture
@@ -89,3 +88,8 @@ def files_of(folder: Folder) -> dict[str, bytes]:
         for path in root.rglob("*")
         if path.is_file()
     }
+
+
+def paths(catalog: Catalog, repository: Repository, revision: str = "main") -> list[str]:
+    tree = catalog.history.tree(catalog.history.resolve(repository, revision))
+    return [file.path for file in tree.files if file.path != ".gitattributes"]

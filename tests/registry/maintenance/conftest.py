@@ -276,3 +276,8 @@ def damage(path: Path, content: bytes | None) -> None:
 
 def texts(report: Report) -> str:
     return "\n".join(finding.text for finding in report.findings)
+
+
+@pytest.fixture
+def version(stack: Version) -> Version:
+    return stack

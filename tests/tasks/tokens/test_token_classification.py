@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
-from tokenizers import Tokenizer
-from tokenizers.models import BPE, Unigram
-from tokenizers.pre_tokenizers import ByteLevel, Metaspace, WhitespaceSplit
-from tokenizers.processors import RobertaProcessing
-from transformers import (
-    AutoModelForTokenClassification,
-    PreTrainedTokenizerFast,
-    TokenClassificationPipeline,
-)
+from transformers import AutoModelForTokenClassification, TokenClassificationPipeline
 
 import hubkit
 from hubkit.cli import main
@@ -28,7 +19,6 @@ from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Outputs
-from hubkit.tasks.tokens.columns import span_list, tag_list, token_list
 from hubkit.tasks.tokens.entities import AGGREGATIONS
 from hubkit.tasks.tokens.token_classification import TOKEN_CLASSIFICATION as TASK
 from hubkit.tasks.tokens.token_classification import EntitiesPrediction, TagsPrediction
@@ -47,6 +37,7 @@ from registry.manifest import TextInfo
 from tests.support.models import base_folder, tiny_model, tokenizer
 from tests.support.predicting import predict
 from tests.support.whole_way import job, often, train_all
+from tests.tasks.tokens.conftest import facts, span
 
 PLAN = HeadPlan(5, ("B-LOC", "B-PER", "I-LOC", "I-PER", "O"))
 PLAIN = HeadPlan(4, ("ADJ", "DET", "NOUN", "VERB"))
@@ -64,10 +55,6 @@ TEXTS = [
 def model_of(plan: HeadPlan, architecture: str = "bert", seed: int = 0) -> Any:
     auto_class = AutoModelForTokenClassification
     return tiny_model(architecture, auto_class, seed=seed, **plan.config())
-
-
-def facts(prediction: Any) -> list[tuple[str, int, int]]:
-    return [(one.label, one.start, one.end) for one in prediction.entities]
 
 
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words:UserWarning")
@@ -237,132 +224,6 @@ def test_the_picture_shows_which_kinds_of_entities_are_confused(
     assert drawn == [(labels, expected, [0, 0])]
 
 
-@pytest.mark.parametrize("end", ["E", "L"])
-def test_tags_that_end_entities_are_understood(end: str) -> None:
-    single = {"E": "S", "L": "U"}[end]
-    plan = HeadPlan(5, (f"{single}-X", "B-X", "I-X", f"{end}-X", "O"))
-    tags = ["B-X", "I-X", f"{end}-X", f"{single}-X", "O", f"{single}-X"]
-    rows = Rows("r", {"tokens": [["a"] * 6], "tags": [tags]})
-    encoded = TASK.encode(tokenizer(), rows, plan, TextInfo())
-    logits = np.eye(5, dtype=np.float32)[[[4, *map(plan.labels.index, tags), 4]]]
-    assert set(TASK.metrics((logits,), encoded, rows, plan).values()) == {1.0}
-    (found,) = TASK.predictions((logits,), encoded, rows, plan, TASK.options())
-    assert facts(found) == [("X", 0, 5), ("X", 6, 7), ("X", 10, 11)]
-
-
-def test_the_words_of_a_span_learn_it(caplog: pytest.LogCaptureFixture) -> None:
-    text = "the badabe ball was good-bad."
-    spans = span_list(f"[{json.dumps(span(20, 28, 'LOC'))}, {json.dumps(span(4, 15, 'PER'))}]")
-    rows = Rows("r", {"text": [text], "spans": [spans]})
-    plan = TASK.fit_plan(rows)
-    assert plan.labels == ("O", "B-LOC", "B-PER", "I-LOC", "I-PER")
-    token = tokenizer()
-    encoded = TASK.encode(token, rows, plan, TextInfo())
-    (labels,) = encoded.features["labels"]
-    pieces = token.convert_ids_to_tokens(encoded.features["input_ids"][0])
-    learned = [plan.labels[one] if one != -100 else None for one in labels]
-    assert list(zip(pieces, learned, strict=True)) == [
-        ("[CLS]", None),
-        ("the", "O"),
-        *zip(["bad", "##a", "##b", "##e"], ["B-PER", None, None, None], strict=True),
-        ("ball", "I-PER"),
-        ("was", "O"),
-        *zip(["good", "[UNK]", "bad"], ["B-LOC", "I-LOC", "I-LOC"], strict=True),
-        ("[UNK]", "O"),
-        ("[SEP]", None),
-    ]
-    outputs = np.eye(5, dtype=np.float32)[[[max(one, 0) for one in labels]]] * 20
-    (found,) = TASK.predictions((outputs,), encoded, rows, plan, TASK.options())
-    assert facts(found) == [("PER", 4, 15), ("LOC", 20, 28)]
-    assert TASK.metrics((outputs,), encoded, rows, plan)["f1"] == 1.0
-    assert caplog.text == ""
-
-
-def test_spans_whose_labels_are_tags_already_are_noted(caplog: pytest.LogCaptureFixture) -> None:
-    rows = Rows("r", {"text": ["Ada wrote"], "spans": [[span(0, 3, "B-PER")]]})
-    assert TASK.fit_plan(rows).labels == ("O", "B-B-PER", "I-B-PER")
-    assert "r: spans have the label B-PER, which looks like a tag" in caplog.text
-
-
-def test_spans_inside_of_words_are_counted_and_noted(caplog: pytest.LogCaptureFixture) -> None:
-    spans = [span(0, 3), span(4, 9)]
-    rows = Rows("r", {"text": ["badabe ball"], "spans": [spans]})
-    encoded = TASK.encode(tokenizer(), rows, TASK.fit_plan(rows), TextInfo())
-    assert "r: 2 spans begin or end inside of a word" in caplog.text
-    assert encoded.features["labels"][0][1] != -100
-
-
-def spaced_tokenizer() -> PreTrainedTokenizerFast:
-    """One that takes all between two spaces for a word, as XLM-RoBERTa's does."""
-    letters = [(char, -2.0) for char in "\u2581abcdefghijklmnopqrstuvwxyzBP,.\u5317\u4eac\u6211"]
-    special = [("<unk>", 0.0), ("<pad>", 0.0), ("<s>", 0.0), ("</s>", 0.0)]
-    words = [("\u2581Paris", -1.0), ("\u2581Ber", -1.0), ("lin", -1.0)]
-    backend = Tokenizer(Unigram([*special, *words, *letters], unk_id=0))
-    backend.pre_tokenizer = Metaspace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>", model_max_length=99
-    )
-
-
-def test_a_vowel_upon_a_letter_is_a_part_of_its_word() -> None:
-    word = "\u0939\u093f\u0928\u094d\u0926\u0940"  # "Hindi", in Hindi
-    backend = Tokenizer(BPE({char: at for at, char in enumerate(dict.fromkeys("[]" + word))}, []))
-    backend.pre_tokenizer = WhitespaceSplit()
-    token = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[", cls_token="]", model_max_length=32
-    )
-    rows = Rows("r", {"text": [f"{word} {word}"]})
-    encoded = TASK.encode(token, rows, PLAN, TextInfo())
-    assert [piece.word for piece in encoded.beside["pieces"][0]] == [*[0] * 6, *[1] * 6]
-
-
-def test_words_hold_no_punctuation_whatever_the_tokenizer_takes_for_words() -> None:
-    token = spaced_tokenizer()
-    text = "Paris, \u6211 \u5317\u4eac Berlin."
-    spans = [span(0, 5), span(9, 11), span(12, 18)]
-    rows = Rows("r", {"text": [text], "spans": [spans]})
-    plan = TASK.fit_plan(rows)
-    encoded = TASK.encode(token, rows, plan, TextInfo())
-    pieces = token.convert_ids_to_tokens(encoded.features["input_ids"][0])
-    learned = [plan.labels[one] if one != -100 else None for one in encoded.features["labels"][0]]
-    assert list(zip(pieces, learned, strict=True)) == [
-        ("\u2581Paris", "B-A"),
-        (",", "O"),
-        *zip(["\u2581", "\u6211"], ["O", None], strict=True),
-        *zip(["\u2581", "\u5317", "\u4eac"], ["B-A", None, "I-A"], strict=True),
-        *zip(["\u2581Ber", "lin"], ["B-A", None], strict=True),
-        (".", "O"),
-    ]
-    logits = np.eye(3, dtype=np.float32)[[[max(n, 0) for n in encoded.features["labels"][0]]]]
-    (found,) = TASK.predictions((logits,), encoded, rows, plan, TASK.options())
-    assert facts(found) == [("A", 0, 5), ("A", 9, 11), ("A", 12, 18)]
-    assert TASK.metrics((logits,), encoded, rows, plan)["f1"] == 1.0
-
-
-@pytest.mark.parametrize("trim", [True, False])
-def test_bytes_of_a_character_are_one_word(trim: bool) -> None:
-    special = ("<s>", "<pad>", "</s>", "<unk>")
-    letters = {char: i for i, char in enumerate([*special, *sorted(ByteLevel.alphabet())])}
-    backend = Tokenizer(BPE(letters, [], unk_token="<unk>"))
-    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    backend.post_processor = RobertaProcessing(
-        ("</s>", 2), ("<s>", 0), trim_offsets=trim, add_prefix_space=False
-    )
-    token = PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>", model_max_length=99
-    )
-    text = "in Zo\u00e9\U0001f600, Z"
-    rows = Rows("r", {"text": [text], "spans": [[span(3, 6), span(9, 10)]]})
-    plan = TASK.fit_plan(rows)
-    encoded = TASK.encode(token, rows, plan, TextInfo())
-    labels = np.array([max(label, 0) for label in encoded.features["labels"][0]])
-    outputs = (np.eye(3, dtype=np.float32)[labels][None],)
-    (found,) = TASK.predictions(outputs, encoded, rows, plan, TASK.options())
-    assert facts(found) == [("A", 3, 6), ("A", 9, 10)]
-    assert TASK.metrics(outputs, encoded, rows, plan)["f1"] == 1.0
-    assert sum(label != -100 for label in encoded.features["labels"][0]) == 5
-
-
 def test_a_token_that_the_tokenizer_leaves_out_is_outside() -> None:
     model, items = model_of(PLAN), [["the", "\u200b", "film"], ["\u200b"], []]
     found = predict(TASK, model, tokenizer(), PLAN, items)
@@ -375,40 +236,6 @@ def test_a_token_that_the_tokenizer_leaves_out_is_outside() -> None:
 @pytest.mark.parametrize("text", ["", " \n "])
 def test_an_empty_text_has_no_entities(text: str) -> None:
     assert predict(TASK, model_of(PLAN), tokenizer(), PLAN, [text]) == [EntitiesPrediction(())]
-
-
-def test_tokens_and_tags_are_lists_or_separated_by_spaces() -> None:
-    assert token_list(" EU  rejects ") == token_list(("EU", "rejects")) == ["EU", "rejects"]
-    assert token_list(np.array(["EU"])) == ["EU"]
-    assert tag_list("B-ORG O") == tag_list(["B-ORG", "O"]) == ["B-ORG", "O"]
-    for value in (3, None, ["a", ""], ["a", 1], {"a": 1}, ["\ud800"]):
-        with pytest.raises(NotExpectedError, match="a list of tokens"):
-            token_list(value)
-    for value in (3, None, ["O", None], ["O", ""], {"a"}):
-        with pytest.raises(NotExpectedError):
-            tag_list(value)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        3,
-        "x",
-        ["a"],
-        [{"start": 1}],
-        [{"start": 2, "end": 2, "label": "A"}],
-        [{"start": -1, "end": 2, "label": "A"}],
-        [{"start": True, "end": 2, "label": "A"}],
-        [{"start": 0, "end": 2, "label": ""}],
-    ],
-)
-def test_spans_of_another_form_are_refused(value: Any) -> None:
-    with pytest.raises(NotExpectedError):
-        span_list(value)
-
-
-def span(start: int, end: int, label: str = "A") -> dict[str, Any]:
-    return {"start": start, "end": end, "label": label}
 
 
 @pytest.mark.parametrize(
@@ -441,16 +268,6 @@ def test_rows_with_nothing_to_tell_apart_are_refused() -> None:
         TASK.fit_plan(Rows("r", {"tokens": [["a"]], "tags": [["O"]]}))
     with pytest.raises(SingleLabelError, match="no span in any row"):
         TASK.fit_plan(Rows("r", {"text": ["a"], "spans": [[]]}))
-
-
-def test_entities_that_begin_with_an_i_are_counted_and_noted(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    tags = [["O", "I-PER", "I-PER", "B-LOC", "I-PER"], ["I-LOC", "B-LOC", "I-LOC"]]
-    rows = Rows("r", {"tokens": [["a"] * 5, ["a"] * 3], "tags": tags})
-    with caplog.at_level(logging.WARNING):
-        TASK.fit_plan(rows)
-    assert "r: 3 entities begin with an I tag" in caplog.text
 
 
 def test_what_is_neither_a_text_nor_tokens_is_refused() -> None:
@@ -655,18 +472,6 @@ def test_a_kind_of_entity_may_have_one_word_here_and_several_there(
     assert plan.labels == labels
     if "I-X" in labels:
         TASK.check(Rows("others", {"tokens": [["a", "b"]], "tags": [["B-X", "I-X"]]}), plan)
-
-
-def test_tags_that_look_like_mistakes_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    rows = Rows("rows", {"tokens": [["a", "b", "c"]], "tags": [["NOUN", "Noun", "nan"]]})
-    TASK.fit_plan(rows)
-    first, second = [record.getMessage() for record in caplog.records]
-    assert first.endswith("are classes of their own: 'NOUN', 'Noun'.")
-    assert second.startswith("rows: the label 'nan'")
-    assert second.endswith("occurs 1 times.")
-    twins = Rows("rows", {"tokens": [["a", "b"]], "tags": [["caf\u00e9", "cafe\u0301"]]})
-    with pytest.raises(LabelError, match="which are one text in two Unicode forms"):
-        TASK.fit_plan(twins)
 
 
 # PEFT asks transformers by a name that is to go.

@@ -1,4 +1,4 @@
-"""What is refused, and that nothing has been changed by then."""
+"""What does not fit a model is refused, and nothing has been changed by then."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ from typing import Any
 
 import pytest
 
-from hubkit import (
-    Adapter,
-    Batch,
-    Fuse,
-    Fusion,
-    Mix,
-    Parallel,
-    Stack,
-    attach,
-)
+from hubkit import Adapter, Batch, Fuse, Fusion, Mix, Parallel, Stack, attach
 from hubkit.bases.describe import describe
 from hubkit.methods.sites import LinearSite
 from registry.errors import (

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from registry.errors import FolderError
+from registry.folders import Given, read_folder
+from tests.registry.folders.conftest import BASE, DELTA, QUERY, Shapes, lines, peft
+
+HEAD: Shapes = {"base_model.model.classifier.weight": (2, 8)}
+
+
+@pytest.mark.parametrize(
+    ("modules", "held", "missing"),
+    [
+        (["classifier", "score"], HEAD, None),  # PEFT lists the heads of all architectures
+        (["classifier", "score"], {}, "classifier, score"),
+        (["word_embeddings", "classifier", "score"], HEAD, "word_embeddings"),
+        (["embed_tokens", "lm_head"], {"base_model.model.lm_head.weight": (9, 8)}, "embed_tokens"),
+        (
+            ["classifier"],
+            {
+                "base_model.model.classifier.dense.weight": (8, 8),
+                "base_model.model.classifier.out_proj.weight": (2, 8),
+            },
+            None,
+        ),
+    ],
+)
+def test_what_modules_to_save_names_is_in_the_weights(
+    tmp_path: Path, modules: list[str], held: Shapes, missing: str | None
+) -> None:
+    folder = peft(tmp_path / "a", DELTA | held, modules_to_save=modules)
+    given = Given(base=BASE.base, labels=None)
+    if missing is None:
+        assert read_folder(folder, given).manifest.labels == ("LABEL_0", "LABEL_1")
+        return
+    with pytest.raises(FolderError, match=f"modules_to_save names {missing}, of which"):
+        read_folder(folder, given)
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_a_wrapper_in_the_names_hides_no_head(tmp_path: Path, wrapper: str) -> None:
+    start = "base_model.model."
+    shapes = {name.replace(start, start + wrapper): shape for name, shape in (DELTA | HEAD).items()}
+    folder = peft(tmp_path / "a", shapes, modules_to_save=["classifier", "score"])
+    read = read_folder(folder, Given(base=BASE.base, labels=("a", "b")))
+    assert (read.manifest.method.type, read.manifest.labels) == ("lora", ("a", "b"))
+
+
+def test_the_inner_name_of_a_module_to_save_hides_no_head(tmp_path: Path) -> None:
+    inner = {"base_model.model.classifier.modules_to_save.default.weight": (2, 8)}
+    folder = peft(tmp_path / "a", DELTA | inner, modules_to_save=["classifier", "score"])
+    read = read_folder(folder, Given(base=BASE.base, labels=("a", "b")))
+    assert (read.manifest.method.type, read.manifest.labels) == ("lora", ("a", "b"))
+
+
+def test_wrappers_are_refused_where_peft_has_to_find_the_tensors(tmp_path: Path) -> None:
+    shapes = {name.replace(".model.bert", ".model._orig_mod.bert"): s for name, s in DELTA.items()}
+    vector = {f"{QUERY.replace('.bert', '._orig_mod.bert')}.lora_magnitude_vector": (8,)}
+    with pytest.raises(FolderError, match="was saved through a wrapper; expected 'base_model"):
+        read_folder(peft(tmp_path / "a", shapes | vector, use_dora=True), BASE)
+
+
+def test_a_task_type_as_python_prints_it_is_known(tmp_path: Path) -> None:
+    folder = peft(tmp_path / "a", DELTA, task_type="TaskType.CAUSAL_LM")
+    assert read_folder(folder, BASE).manifest.task_type == "text-generation"
+    assert "task_type" not in lines(read_folder(folder, BASE))
+    other = peft(tmp_path / "b", DELTA, task_type="IMAGINATION")
+    assert "the task_type 'IMAGINATION', which PEFT does not know" in lines(
+        read_folder(other, BASE)
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "of"), [("SEQ_CLS", "classifier"), ("QUESTION_ANS", "qa_outputs")]
+)
+def test_a_head_that_peft_saves_for_the_task_type_is_in_the_weights(
+    tmp_path: Path, task: str, of: str
+) -> None:
+    folder = peft(tmp_path / "a", DELTA, task_type=task)
+    with pytest.raises(FolderError, match=rf"a {task} has {of}.*, of which adapter_model"):
+        read_folder(folder, BASE)
