@@ -137,6 +137,9 @@ def test_the_documentation_builds_with_every_page(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     listed = {page for entry in settings()["nav"] for page in entry.values()}
     assert listed == {path.name for path in (ROOT / "docs").glob("*.md")}
+    commands = (tmp_path / "site" / "cli" / "index.html").read_text(encoding="utf-8")
+    for name in main.list_commands(click.Context(main)):
+        assert f"Usage: hubkit {name} " in commands
     reference = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
     assert all(
         f'id="{name}"' in reference
@@ -152,7 +155,7 @@ def test_a_dead_link_in_the_documentation_is_found(link: str, builds: bool, tmp_
     (tmp_path / "docs" / "index.md").write_text(f"[a page]({link})")
     (tmp_path / "docs" / "other.md").write_text("# There")
     pages = [{"One": "index.md"}, {"Other": "other.md"}]
-    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump({**settings(), "nav": pages}))
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump({**settings(), "nav": pages, "hooks": []}))
     done = build(tmp_path)
     assert (done.returncode == 0) is builds
     assert builds or link in done.stderr
