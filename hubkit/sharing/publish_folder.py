@@ -11,7 +11,7 @@ from hubkit.bases.compare import completed, require_base
 from hubkit.bases.parts import without_parts
 from hubkit.bases.stored import cache_in, describe_stored, find_base_folder, labels_in
 from hubkit.sharing.pickles import without_pickles
-from registry import AdapterRef, Catalog, Folder, Manifest, Parent, Version, read_folder
+from registry import AdapterRef, Catalog, Folder, Parent, Version, read_folder
 from registry.errors import (
     FusedAdapterNotFoundError,
     HeadLabelsError,
@@ -141,8 +141,11 @@ def checked_folder(
                 expected=len(manifest.labels),
                 found=manifest.labels,
             )
-        notes = [*folder.notes, *_check_tensors(catalog, clean, manifest, where, foreign)]
-        for note in notes:
+        # Not at the top: it loads torch.
+        from hubkit.sharing.fit.check import check_tensors
+
+        checked = check_tensors(catalog, clean, manifest, where, foreign=foreign)
+        for note in (*folder.notes, *checked):
             _log.warning("%s", note)
         numbers = numbered_labels(len(manifest.labels))
         if foreign and labels is None and numbers and manifest.labels == numbers:
@@ -157,23 +160,6 @@ def checked_folder(
                 ", ".join(left_out),
             )
         yield Folder(manifest, clean)
-
-
-def _check_tensors(
-    catalog: Catalog, folder: Place, manifest: Manifest, base: Path | None, foreign: bool
-) -> list[str]:
-    """Check the tensors against the manifest and the base model; return notes for the user."""
-    from hubkit.sharing.fit import check_fit, check_fusion, check_readable  # loads torch
-    from hubkit.sharing.own_tokenizer import note_own_tokenizer
-
-    notes = []
-    if foreign:
-        check_fusion(catalog, folder, manifest)
-        notes = check_fit(folder, manifest, base)
-        if base is not None:
-            notes += note_own_tokenizer(folder, base)
-    check_readable(folder, manifest)
-    return notes
 
 
 def _find_parents(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, TokenClassificationPipeline
 
@@ -20,28 +19,17 @@ from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.rows import Rows
 from hubkit.training.train import train_fusion
 from registry import AdapterRef, Catalog, Folder, Manifest, Version
-from registry.errors import AdapterError, BaseModelMismatchError, FolderError
+from registry.errors import AdapterError
 from registry.folders.hubkit import write_manifest
 from tests.support.data import TEXTS, job
-from tests.support.foreign import HEAD, copy, edit
-from tests.support.models import REFERENCES, reference_base, tokenizer
+from tests.support.foreign import HEAD, copy
+from tests.support.models import REFERENCES, tokenizer
 
 FLEXIBLE = REFERENCES / "bert" / "flexible"
 
 
 def ref(name: str) -> AdapterRef:
     return AdapterRef.parse(name)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The BERT of the reference folders, with a tokenizer."""
-    folder = tmp_path_factory.mktemp("base")
-    model = reference_base("bert")
-    model.config.pad_token_id = tokenizer().pad_token_id
-    model.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
-    return folder
 
 
 def publish(catalog: Catalog, base: Path, name: str) -> None:
@@ -183,79 +171,6 @@ def test_they_stack_mix_fuse_and_are_measured(catalog: Catalog, base: Path) -> N
     predicted = hubkit.load("classes", catalog=catalog).predict(TEXTS)
     share = sum(one.label == "low" for one in predicted) / len(TEXTS)
     assert found["accuracy"] == pytest.approx(share)
-
-
-def without_last(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: one for name, one in tensors.items() if name != "heads.topic.4.bias"}
-
-
-def wider(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return tensors | {"heads.topic.1.weight": torch.ones(48, 48)}
-
-
-def more(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return tensors | {"heads.topic.7.weight": torch.ones(2, 32)}
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (without_last, r"heads\.topic\.4\.bias is missing, but .* it has the shape \[2\]\."),
-        (
-            wider,
-            r"heads\.topic\.1\.weight has the shape \[48, 48\], but .* it has the shape \[32, 32\]",
-        ),
-        (more, r"heads\.topic\.7\.weight has the shape \[2, 32\], but .* it is missing"),
-    ],
-)
-def test_weights_that_are_not_those_of_the_configuration_are_refused(
-    catalog: Catalog,
-    tmp_path: Path,
-    base: Path,
-    change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-    told: str,
-) -> None:
-    folder = copy(HEAD, tmp_path / "topic")
-    weights = folder / "model_head.safetensors"
-    save_file(change(load_file(weights)), weights)
-    with pytest.raises(BaseModelMismatchError, match=told):
-        publish_folder(catalog, folder, ref("it"), base=str(base), task="t")
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "told"),
-    [
-        ({"head_type": "clasification"}, AdapterError, "did you mean classification"),
-        ({"use_magic": True}, FolderError, "the option 'use_magic' is True"),
-        ({"layers": 0}, FolderError, "layers is 0; expected a whole number from 1"),
-        ({"use_pooler": "yes"}, FolderError, "use_pooler is 'yes'; expected true or false"),
-        ({"dropout_prob": 1.0}, FolderError, "dropout_prob is 1.0; expected a number"),
-        ({"activation_function": "tahn"}, AdapterError, "'tahn', which transformers does not"),
-    ],
-)
-def test_a_configuration_that_cannot_be_built_is_refused(
-    catalog: Catalog,
-    tmp_path: Path,
-    base: Path,
-    changes: dict[str, Any],
-    error: type[Exception],
-    told: str,
-) -> None:
-    folder = copy(HEAD, tmp_path / "topic")
-    edit(folder / "head_config.json", lambda it: it["config"].update(changes))
-    with pytest.raises(error, match=f"(?i){told}"):
-        publish_folder(catalog, folder, ref("it"), base=str(base), task="t")
-
-
-@pytest.mark.parametrize("change", [wider, without_last, more])
-def test_a_head_of_other_layers_is_refused_where_no_base_model_is_at_hand(
-    catalog: Catalog, tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]
-) -> None:
-    folder = copy(HEAD, tmp_path / "topic")
-    weights = folder / "model_head.safetensors"
-    save_file(change(load_file(weights)), weights)
-    with pytest.raises(AdapterError, match=r"head that head_config\.json describes has the tens"):
-        publish_folder(catalog, folder, ref("it"), task="t")
 
 
 def test_labels_of_a_manifest_that_are_not_the_heads_are_refused(
