@@ -45,9 +45,7 @@ class Composition:
         seen = set()
         for part in parts:
             if _key(part) in seen:
-                raise CompositionError(
-                    f"{self.verb.capitalize()} was given {part} twice; each adapter once."
-                )
+                raise CompositionError(f"{part} is given twice; each part once.")
             seen.add(_key(part))
             self._check(part)
         object.__setattr__(self, "parts", parts)
@@ -117,12 +115,11 @@ class Mix(Composition):
             weights = tuple(weights)
             if len(weights) != len(parts):
                 raise CompositionError(
-                    f"A mix has a weight for each part: expected {len(parts)}, found "
-                    f"{len(weights)}."
+                    f"Each part has a weight: expected {len(parts)}, found {len(weights)}."
                 )
             for weight in weights:
                 if not is_finite(weight):
-                    raise CompositionError(f"A weight of a mix is a finite number, not {weight!r}.")
+                    raise CompositionError(f"A weight is a finite number, not {weight!r}.")
             weights = tuple(map(float, weights))
         object.__setattr__(self, "weights", weights)
 

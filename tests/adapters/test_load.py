@@ -87,7 +87,7 @@ def test_stacks_need_two_adapters_of_one_base(catalog: Catalog, tmp_path: Path) 
     name = AdapterRef.parse("s")
     with pytest.raises(BaseModelMismatchError, match="a@1 and far@1 belong to different base"):
         publish_stack(catalog, name, [REFS[0], AdapterRef.parse("far")])
-    with pytest.raises(CompositionError, match="Stack was given a@1 twice"):
+    with pytest.raises(CompositionError, match="a@1 is given twice"):
         publish_stack(catalog, name, [REFS[0], AdapterRef.parse("a@1")])
     with pytest.raises(CompositionError, match="at least two"):
         publish_stack(catalog, name, REFS[:1])

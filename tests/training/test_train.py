@@ -442,8 +442,8 @@ def test_validation_rows_can_be_given(empty_catalog: Catalog, base: Path) -> Non
     ("names", "error", "message"),
     [
         (["a"], CompositionError, "Fuse needs at least two adapters, found 1"),
-        (["a", "a"], CompositionError, "Fuse was given a@1 twice"),
-        (["a", "b", "a@1"], CompositionError, "Fuse was given a@1 twice"),
+        (["a", "a"], CompositionError, "a@1 is given twice"),
+        (["a", "b", "a@1"], CompositionError, "a@1 is given twice"),
         (["a", "nobody"], RefNotFoundError, "nobody"),
     ],
 )

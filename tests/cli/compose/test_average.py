@@ -46,9 +46,9 @@ def test_it_is_loaded_without_what_it_came_from(
     [
         (("film", "book"), "film and book do not average to one adapter: the method is seq_bn"),
         (("film", "both"), "both@1 is of the kind 'mix'; only adapters are averaged."),
-        (("film", "film@1"), "Mix was given film@1 twice"),
+        (("film", "film@1"), "film@1 is given twice"),
         (("film", "foreign"), "belong to different base models"),
-        (("film", "plot", "--weight", 1), "A mix has a weight for each part: expected 2, found 1"),
+        (("film", "plot", "--weight", 1), "Each part has a weight: expected 2, found 1"),
     ],
 )
 def test_what_does_not_average_publishes_nothing(

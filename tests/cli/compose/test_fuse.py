@@ -81,7 +81,7 @@ def test_one_adapter_is_not_enough(fuse: Run, trained: Catalog) -> None:
 
 def test_same_adapter_twice(fuse: Run, trained: Catalog) -> None:
     result = fuse("film", "film@1", status=1)
-    assert result.stderr == "Error: Fuse was given film@1 twice; each adapter once.\n"
+    assert result.stderr == "Error: film@1 is given twice; each part once.\n"
 
 
 def test_different_base_models(fuse: Run, trained: Catalog, base: Path, other_base: Path) -> None:

@@ -39,7 +39,7 @@ def test_without_weights_they_are_equal(run: Run, trained: Catalog) -> None:
 @pytest.mark.parametrize(
     ("weights", "message", "status"),
     [
-        ((1.0,), "A mix has a weight for each part: expected 2, found 1", 1),
+        ((1.0,), "Each part has a weight: expected 2, found 1", 1),
         ((1.0, float("nan")), "nan is not a finite number", 2),
     ],
 )
