@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -29,7 +28,7 @@ from hubkit.nn.host import BaseModel, backbone
 from registry.errors import CompositionError, did_you_mean
 
 
-class Attached:
+class Attached(AbstractContextManager["Attached"]):
     """A composition at work in a model: a context manager, or until :meth:`detach`.
 
     Attributes:
@@ -90,15 +89,7 @@ class Attached:
             with self._rows.generating(1):
                 yield
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.detach()
 
 

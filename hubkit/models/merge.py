@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -28,7 +28,7 @@ _merged: WeakSet[PreTrainedModel] = WeakSet()
 """The backbones that have something merged into them."""
 
 
-class Merged:
+class Merged(AbstractContextManager["Merged"]):
     """An adapter in the weights of a model: a context manager, or until :meth:`unmerge`.
 
     Attributes:
@@ -68,15 +68,7 @@ class Merged:
         self._swaps.clear()
         _merged.discard(backbone(self.model))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.unmerge()
 
 

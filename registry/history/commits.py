@@ -21,7 +21,7 @@ from registry.tables.versions import aliased_number, batches
 _ADD_COMMIT = insert(COMMITS).returning(COMMITS.c.id)
 _PARENTS = COMMITS.alias("parents_of_commits")
 _COMMITS = (
-    select(COMMITS, _PARENTS.c.oid.label("parent"), REVISIONS.c.number)
+    select(COMMITS, _PARENTS.c.oid.label("parent"), REVISIONS.c.number.label("version"))
     .outerjoin(_PARENTS, _PARENTS.c.id == COMMITS.c.parent_id)
     .outerjoin(REVISIONS, REVISIONS.c.id == COMMITS.c.revision_id)
 )
@@ -469,17 +469,4 @@ def _first(
 
 
 def _commit(row: Row[Any]) -> Commit:
-    return Commit(
-        id=row.id,
-        repository_id=row.repository_id,
-        oid=row.oid,
-        tree_id=row.tree_id,
-        parent_id=row.parent_id,
-        parent=row.parent,
-        author=row.author,
-        message=row.message,
-        created_at=row.created_at,
-        revision_id=row.revision_id,
-        version=row.number,
-        reason=row.reason,
-    )
+    return Commit(**row._mapping)

@@ -4,12 +4,12 @@ time; and passes for uploads by Xet.
 
 import hashlib
 from dataclasses import astuple, dataclass
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from registry.accounts.keys import signing_key
-from registry.errors import ForbiddenError, SignInError
+from registry.errors import ForbiddenError, HubkitError, SignInError
 from registry.storage.files import FileInfo
 from registry.store import Store
 
@@ -59,39 +59,6 @@ class Upload:
         return min(self.part_size, self.size - (self.part - 1) * self.part_size)
 
 
-class Signer:
-    """Signs uploads for URLs, and reads them back.
-
-    Args:
-        key: The secret. All processes that serve a registry share it, and a restart keeps it.
-    """
-
-    def __init__(self, key: str) -> None:
-        self._serializer = _serializer(key, "hubkit upload")
-
-    @classmethod
-    def of(cls, store: Store) -> Self:
-        """Return the signer of a registry, for all its processes."""
-        return cls(signing_key(store))
-
-    def sign(self, upload: Upload) -> str:
-        """Return the part of the URL with the signed upload."""
-        return self._serializer.dumps(astuple(upload)).replace("\n", "")
-
-    def read(self, text: str) -> Upload:
-        """Return the upload that a URL allows.
-
-        Raises:
-            ForbiddenError: It was not signed here, was altered, or is too old.
-        """
-        try:
-            return Upload(*self._serializer.loads(text, max_age=VALID))
-        except (BadSignature, TypeError) as error:
-            raise ForbiddenError(
-                "This URL is not valid, or not any more. Ask for a new one."
-            ) from error
-
-
 @dataclass(frozen=True, slots=True)
 class Pass:
     """A pass for uploads by Xet.
@@ -107,42 +74,61 @@ class Pass:
     repository_id: int
 
 
-class Passes:
-    """Signs passes, and reads them back.
+_Facts = TypeVar("_Facts", Upload, Pass)
+
+
+class _Signer(Generic[_Facts]):
+    """Signs facts, and reads them back.
 
     Args:
-        key: The secret, as for `Signer`.
+        key: The secret. All processes that serve a registry share it, and a restart keeps it.
     """
 
+    kind: type[_Facts]
+    salt: str
+    seconds: int
+    what: str
+    refusal: type[HubkitError]
+
     def __init__(self, key: str) -> None:
-        self._serializer = _serializer(key, "hubkit xet")
+        self._serializer = URLSafeTimedSerializer(
+            key,
+            salt=self.salt,
+            signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
+        )
 
     @classmethod
     def of(cls, store: Store) -> Self:
         """Return the signer of a registry, for all its processes."""
         return cls(signing_key(store))
 
-    def sign(self, one: Pass) -> str:
-        """Return the text of a pass."""
-        return self._serializer.dumps(astuple(one))
+    def sign(self, facts: _Facts) -> str:
+        """Return facts as a text that can be part of a URL."""
+        return str(self._serializer.dumps(astuple(facts)))
 
-    def read(self, text: str) -> Pass:
-        """Return the facts of a pass.
+    def read(self, text: str) -> _Facts:
+        """Return the facts in a text.
 
         Raises:
-            SignInError: It was not signed here, was altered, or is too old.
+            HubkitError: A `refusal`: it was not signed here, was altered, or is too old.
         """
         try:
-            return Pass(*self._serializer.loads(text, max_age=PASS_VALID))
+            return self.kind(*self._serializer.loads(text, max_age=self.seconds))
         except (BadSignature, TypeError) as error:
-            raise SignInError("This pass is not valid, or not any more. Ask for a new one.") from (
-                error
-            )
+            raise self.refusal(
+                f"This {self.what} is not valid, or not any more. Ask for a new one."
+            ) from error
 
 
-def _serializer(key: str, salt: str) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(
-        key,
-        salt=salt,
-        signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
-    )
+class Signer(_Signer[Upload]):
+    """Signs uploads for URLs."""
+
+    kind, salt, seconds = Upload, "hubkit upload", VALID
+    what, refusal = "URL", ForbiddenError
+
+
+class Passes(_Signer[Pass]):
+    """Signs passes for uploads by Xet."""
+
+    kind, salt, seconds = Pass, "hubkit xet", PASS_VALID
+    what, refusal = "pass", SignInError

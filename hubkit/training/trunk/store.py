@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy
 import torch
@@ -23,7 +22,7 @@ class _Entry:
     dtype: torch.dtype
 
 
-class RowStore:
+class RowStore(AbstractContextManager["RowStore"]):
     """Tensors by key, read through a memory map. A context manager, at whose end the file is gone.
 
     The file has no name, so that it goes with the process also where that is killed.
@@ -83,15 +82,7 @@ class RowStore:
         numbers = numpy.frombuffer(self._map, numpy.uint8, count, entry.start)
         return torch.from_numpy(numbers).view(entry.dtype).view(entry.shape)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._map = None
         self._entries.clear()
         self._file.close()
