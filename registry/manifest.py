@@ -320,6 +320,12 @@ class Manifest(_Part):
         """Bytes of all files together, without the manifest."""
         return sum(info.size for info in self.files.values())
 
+    @property
+    def outputs_text(self) -> str:
+        """A description such as ``2 (single label classification)``; empty if unknown."""
+        problem = (self.problem_type or "").replace("_", " ")
+        return " ".join(filter(None, (str(self.outputs or ""), problem and f"({problem})")))
+
     def to_json(self) -> bytes:
         """Return the canonical bytes of ``hubkit.json``."""
         content = self.model_dump(mode="json", by_alias=True)

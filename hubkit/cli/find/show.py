@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,58 +52,85 @@ def command(ref: AdapterRef, files: Path | None, as_json: bool) -> None:
       hubkit show reviews@2 --json
       hubkit show reviews --files reviews-files
     """
-    from hubkit.bases.known import known_bases
-    from hubkit.comparing.comparison import comparison_in
-    from hubkit.sharing.pickles import pickles_of
     from registry import open_catalog
 
     catalog = open_catalog()
     version = catalog.resolve(ref)
     if files is not None:
         catalog.materialize(version, files)
-    manifest, lineage = catalog.manifest(version), catalog.lineage(version)
-    versions = catalog.versions(ref)
-    origins, known = catalog.origins(version), known_bases(catalog.home, version)
-    pickles = pickles_of(catalog, manifest)
-    claims = _claims(catalog, version, manifest)
-    measurements = catalog.measurements([version]).get(version.ref, ())
-    comparison = comparison_in(catalog, version, manifest)
+    known = _look_up(catalog, version)
     if as_json:
-        print_json(
-            {
-                **version_json(version),
-                "measurements": [one.model_dump(mode="json") for one in measurements],
-                "claims": [one.model_dump(mode="json") for one in claims],
-                "manifest": manifest.model_dump(mode="json", by_alias=True),
-                "parents": [
-                    {
-                        "ref": None if _is_deleted(parent) else parent.ref,
-                        "digest": parent.digest,
-                        "here": str(parent.version.ref) if parent.version else None,
-                    }
-                    for parent in lineage.parents
-                ],
-                "used_by": [str(child.ref) for child in lineage.children],
-                "versions": [version_json(other) for other in versions],
-                "pickles": {
-                    path: {"name": pickle.name, "sha256": pickle.sha256}
-                    for path, pickle in pickles.items()
-                },
-                "comparison": comparison and comparison.model_dump(mode="json"),
-                "pulled_from": origins,
-                "known_bases": {
-                    "first": known.first,
-                    "allowed": [*known.allowed],
-                    "base": known.base and known.base.model_dump(mode="json"),
-                },
-            }
-        )
+        print_json(_document(known))
         return
-    _print(
-        *(version, manifest, measurements, claims, lineage, versions),
-        *(origins, known, pickles, comparison),
-    )
+    _print(known)
     _print_commit_without_version(catalog, version)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """All that is known of a version."""
+
+    version: Version
+    manifest: Manifest
+    measurements: Sequence[Measurement]
+    claims: Sequence[Claim]
+    lineage: Lineage
+    versions: Sequence[Version]
+    origins: Sequence[str]
+    bases: KnownBases
+    pickles: Mapping[str, Pickle]
+    comparison: Comparison | None
+
+
+def _look_up(catalog: Catalog, version: Version) -> _Known:
+    from hubkit.bases.known import known_bases
+    from hubkit.comparing.comparison import comparison_in
+    from hubkit.sharing.pickles import pickles_of
+
+    manifest = catalog.manifest(version)
+    return _Known(
+        version=version,
+        manifest=manifest,
+        measurements=catalog.measurements([version]).get(version.ref, ()),
+        claims=_claims(catalog, version, manifest),
+        lineage=catalog.lineage(version),
+        versions=catalog.versions(version.ref.repository),
+        origins=catalog.origins(version),
+        bases=known_bases(catalog.home, version),
+        pickles=pickles_of(catalog, manifest),
+        comparison=comparison_in(catalog, version, manifest),
+    )
+
+
+def _document(known: _Known) -> dict[str, Any]:
+    bases, comparison = known.bases, known.comparison
+    return {
+        **version_json(known.version),
+        "measurements": [one.model_dump(mode="json") for one in known.measurements],
+        "claims": [one.model_dump(mode="json") for one in known.claims],
+        "manifest": known.manifest.model_dump(mode="json", by_alias=True),
+        "parents": [
+            {
+                "ref": None if _is_deleted(parent) else parent.ref,
+                "digest": parent.digest,
+                "here": str(parent.version.ref) if parent.version else None,
+            }
+            for parent in known.lineage.parents
+        ],
+        "used_by": [str(child.ref) for child in known.lineage.children],
+        "versions": [version_json(other) for other in known.versions],
+        "pickles": {
+            path: {"name": pickle.name, "sha256": pickle.sha256}
+            for path, pickle in known.pickles.items()
+        },
+        "comparison": comparison and comparison.model_dump(mode="json"),
+        "pulled_from": known.origins,
+        "known_bases": {
+            "first": bases.first,
+            "allowed": [*bases.allowed],
+            "base": bases.base and bases.base.model_dump(mode="json"),
+        },
+    }
 
 
 def _print_commit_without_version(catalog: Catalog, version: Version) -> None:
@@ -113,19 +141,9 @@ def _print_commit_without_version(catalog: Catalog, version: Version) -> None:
         print_facts(facts, title="Pushed since")
 
 
-def _print(
-    version: Version,
-    manifest: Manifest,
-    measurements: Sequence[Measurement],
-    claims: Sequence[Claim],
-    lineage: Lineage,
-    versions: list[Version],
-    origins: list[str],
-    known: KnownBases,
-    pickles: dict[str, Pickle],
-    comparison: Comparison | None,
-) -> None:
-    base, training = manifest.base_model, manifest.training
+def _print(known: _Known) -> None:
+    version, manifest, measurements = known.version, known.manifest, known.measurements
+    base, training, first = manifest.base_model, manifest.training, known.bases.base
     click.echo(str(version.ref))
     print_facts(
         [
@@ -135,19 +153,19 @@ def _print(
             ("task type", version.task_type or ""),
             ("labels", ", ".join(manifest.labels)),
             ("base model", f"{base.id}{f' at {base.revision}' if base.revision else ''}"),
-            ("", manifest.base_model.shape),
+            ("", base.shape),
             *(("", line) for line in _digests(base)),
-            *(("", f"{line}, where it was first attached") for line in _noted(known)),
-            ("", f"also allowed: {', '.join(known.allowed)}" if known.allowed else ""),
+            *(("", f"{line}, where it was first attached") for line in _digests(first)),
+            ("", f"also allowed: {', '.join(known.bases.allowed)}" if known.bases.allowed else ""),
             ("head", ", ".join(manifest.head.modules) if manifest.head else ""),
-            ("outputs", _outputs(manifest)),
+            ("outputs", manifest.outputs_text),
             ("text", _text(manifest.text)),
             ("language", version.language or ""),
             ("license", version.license or ""),
             ("tags", ", ".join(version.tags)),
             ("description", version.description),
             ("published", f"{_date(version)} by {version.author}"),
-            ("pulled from", ", ".join(origins)),
+            ("pulled from", ", ".join(known.origins)),
             ("message", version.message),
             ("yanked", _yank(version)),
             ("digest", version.manifest_digest),
@@ -162,7 +180,10 @@ def _print(
         title="Metrics of training" if measurements else "Metrics",
     )
     print_facts(
-        [(one.metric, f"{one.value:g} ({_claimed_on(one)})") for one in claims],
+        [
+            (one.metric, f"{one.value:g} ({', '.join(filter(None, (one.dataset, one.split)))})")
+            for one in known.claims
+        ],
         title="Said by its card, not measured here",
     )
     if training:
@@ -178,29 +199,33 @@ def _print(
             ],
             title="Training",
         )
-    if comparison is not None:
-        print_comparison_in_short(comparison)
+    if known.comparison is not None:
+        print_comparison_in_short(known.comparison)
     print_facts(
         [
-            (_named(parent), parent.digest + _here(parent.ref, parent.version))
-            for parent in lineage.parents
+            (
+                "deleted" if _is_deleted(parent) else parent.ref,
+                parent.digest + _here(parent.ref, parent.version),
+            )
+            for parent in known.lineage.parents
         ],
         title="Made of",
     )
-    print_facts([(str(child.ref), child.kind) for child in lineage.children], title="Used by")
+    children = known.lineage.children
+    print_facts([(str(child.ref), child.kind) for child in children], title="Used by")
     print_facts(
         [
             (
                 str(other.number),
                 ", ".join(filter(None, [_date(other), *other.aliases, _yank(other)])),
             )
-            for other in versions
+            for other in known.versions
         ],
         title="Versions",
     )
     print_facts(
         [
-            (one_line(path), size(info.size) + _made_of(pickles.get(path)))
+            (one_line(path), size(info.size) + _made_of(known.pickles.get(path)))
             for path, info in sorted(manifest.files.items())
         ],
         title="Files",
@@ -218,10 +243,6 @@ def _claims(catalog: Catalog, version: Version, manifest: Manifest) -> list[Clai
     return claims_of(read_card(catalog.folder(version, manifest)).data)
 
 
-def _claimed_on(one: Claim) -> str:
-    return ", ".join(filter(None, (one.dataset, one.split)))
-
-
 def _measured(one: Measurement) -> str:
     return (
         f"{measured_text(one)} on {one.data}, {one.split}, {one.rows} rows; "
@@ -229,8 +250,10 @@ def _measured(one: Measurement) -> str:
     )
 
 
-def _digests(base: BaseModelInfo) -> list[str]:
+def _digests(base: BaseModelInfo | None) -> list[str]:
     """The digests and settings that a base model must have, one in each line."""
+    if base is None:
+        return []
     lines = [
         f"{name} {digest}"
         for name, digest in (
@@ -250,15 +273,6 @@ def _digests(base: BaseModelInfo) -> list[str]:
         if settings
     ]
     return [*lines, f"in {base.dtype}"] if base.dtype else lines
-
-
-def _noted(known: KnownBases) -> list[str]:
-    return [] if known.base is None else _digests(known.base)
-
-
-def _outputs(manifest: Manifest) -> str:
-    problem = (manifest.problem_type or "").replace("_", " ")
-    return " ".join(filter(None, (str(manifest.outputs or ""), problem and f"({problem})")))
 
 
 def _text(text: TextInfo | None) -> str:
@@ -299,10 +313,6 @@ def _made_of(pickle: Pickle | None) -> str:
 
 def _is_deleted(parent: ParentLink) -> bool:
     return parent.version is not None and parent.version.ref.is_nameless
-
-
-def _named(parent: ParentLink) -> str:
-    return "deleted" if _is_deleted(parent) else parent.ref
 
 
 def _here(ref: str, version: Version | None) -> str:

@@ -97,7 +97,7 @@ def facts_of_version(
         _fact("Method", Value(version.method, link(method=version.method))),
         _fact("Settings", *_settings(manifest.method.parameters if manifest else {})),
         _fact("Labels", *(manifest.labels if manifest else ())),
-        _fact("Outputs", _outputs(manifest) if manifest else None),
+        _fact("Outputs", manifest.outputs_text if manifest else None),
         _fact("Head", *(manifest.head.modules if manifest and manifest.head else ())),
         _fact("Text", *(_text(manifest.text) if manifest and manifest.text else ())),
         _fact("Size", size(version.size)),
@@ -189,11 +189,6 @@ def _named(relatives: Relatives) -> list[Value]:
         Value(name_of(one), None if one is None else page_of(one))
         for one in relatives.members.values()
     ]
-
-
-def _outputs(manifest: Manifest) -> str:
-    problem = (manifest.problem_type or "").replace("_", " ")
-    return " ".join(filter(None, (str(manifest.outputs or ""), problem and f"({problem})")))
 
 
 def _text(text: TextInfo) -> list[str]:
