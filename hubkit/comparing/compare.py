@@ -22,7 +22,9 @@ from hubkit.composition import Fuse
 from hubkit.training.fusing.own import Own, require_way
 from hubkit.training.job import Job
 from hubkit.training.runs import run_folder
+from hubkit.training.settings import CACHE_TRUNK
 from hubkit.training.start import start_of
+from hubkit.training.trunk.cut import can_be_cut
 from registry import AdapterRef, Catalog, Version
 from registry.errors import TrainingError
 from registry.storage.durable import storage_errors
@@ -86,7 +88,9 @@ def compare_fusion(
     task = start.checked.task
     parts = folds_of(task, job.data, folds, job.settings.seed)
     names = [str(version.ref) for version, _ in chosen]
-    contenders = contenders_of(job.settings, names, own, options)
+    # Where only the head is trained, the backbone gives the same for a row in every epoch.
+    cached = can_be_cut(start.model) and not task.draws_rows
+    contenders = contenders_of(job.settings, names, own, options, CACHE_TRUNK if cached else None)
     bench = Bench(start, job, donors, own, options.get("leave_out", ()))
     named = {"refs": names, "compare": True, "own": own, "folds": folds, "seeds": seeds, **options}
     winner = Winner(catalog, bench, pins(chosen), options, named)

@@ -89,7 +89,11 @@ class Contender:
 
 
 def contenders_of(
-    settings: Settings, names: Sequence[str], own: Own, options: Mapping[str, Any]
+    settings: Settings,
+    names: Sequence[str],
+    own: Own,
+    options: Mapping[str, Any],
+    cache: int | None = None,
 ) -> list[Contender]:
     """All that is compared.
 
@@ -102,8 +106,11 @@ def contenders_of(
         own: How the own adapter, for the rows themselves, is trained. One fusion has it beside the
             donors; ``none`` leaves that fusion out.
         options: Options of :func:`new_fusion`.
+        cache: The bytes on the disk for what the backbone gives, where only the head is trained;
+            None: it is computed in every epoch.
     """
     single = own_settings(settings)
+    still = replace(single, cache_trunk=single.cache_trunk or cache)
 
     def new(model: PreTrainedModel, name: str, parts: Sequence[Attachable]) -> Fusion:
         return new_fusion(model, name, parts, **options)
@@ -144,10 +151,10 @@ def contenders_of(
     everyone = range(len(names))
     rate = replace(settings, learning_rate=MIX_LEARNING_RATE)
     found = [
-        Contender("base model", "base", single, base),
+        Contender("base model", "base", still, base),
         Contender("alone", "alone", single, alone),
-        *(Contender(names[one], "donor", single, donor(one), [one]) for one in everyone),
-        Contender("mix", "mix", single, mix, everyone),
+        *(Contender(names[one], "donor", still, donor(one), [one]) for one in everyone),
+        Contender("mix", "mix", still, mix, everyone),
         Contender("learned mix", "learned mix", rate, learned, everyone),
         Contender("fusion", "fusion", settings, fusion, everyone),
     ]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import hubkit
 from hubkit.comparing import bench
@@ -14,7 +16,8 @@ from hubkit.comparing.compare import compare_fusion
 from hubkit.comparing.comparison import Comparison, comparison_in
 from hubkit.training.choosing import learn
 from hubkit.training.job import Job
-from hubkit.training.settings import Settings
+from hubkit.training.settings import CACHE_TRUNK, Settings
+from hubkit.training.trunk.cut import Cut
 from registry import AdapterRef, Catalog, Version
 from registry.errors import FoldsError, OtherKindError, StorageError
 from tests.support.data import LabelledText, labelled_text
@@ -52,6 +55,19 @@ def compare(catalog: Catalog, what: Job, **more: Any) -> tuple[Comparison, Versi
     return compare_fusion(catalog, what, refs=REFS, own="joint", **{"folds": 2, **more})
 
 
+def _score_only(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Train nothing to compare, and let that contender win."""
+    monkeypatch.setattr(
+        bench.Bench,
+        "measure",
+        lambda self, contender, fold, seed, done: bench.Score(
+            "accuracy",
+            float(contender.name == name),
+            [float(contender.name == name)] * len(fold.test),
+        ),
+    )
+
+
 def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +98,26 @@ def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
     assert not [one for one in (catalog.home / "runs").iterdir() if one.is_dir()]
 
 
+@pytest.mark.parametrize("name", ["b@1", "mix"])
+def test_where_only_a_head_is_trained_the_backbone_runs_once_for_each_row(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    states, ran = Cut.states, list[int]()
+
+    def counted(self: Cut, inputs: Mapping[str, Tensor]) -> Tensor:
+        ran.append(len(inputs["input_ids"]))
+        return states(self, inputs)
+
+    monkeypatch.setattr(Cut, "states", counted)
+    _score_only(monkeypatch, name)
+    data = noise()
+    _, version = compare(catalog, asked(data, epochs=3))
+    assert sum(ran) == len(data.texts)
+    settings = catalog.manifest(version).training
+    assert settings is not None
+    assert settings.arguments["cache_trunk"] == CACHE_TRUNK
+
+
 def test_nothing_is_trained_for_what_could_not_be_published_or_divided(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,15 +132,7 @@ def test_nothing_is_trained_for_what_could_not_be_published_or_divided(
 def test_each_contender_that_can_win_is_published_with_its_parts(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(
-        bench.Bench,
-        "measure",
-        lambda self, contender, fold, seed, done: bench.Score(
-            "accuracy",
-            float(contender.name == name),
-            [float(contender.name == name)] * len(fold.test),
-        ),
-    )
+    _score_only(monkeypatch, name)
     found, version = compare(catalog, asked(labelled_text()))
     assert found.winner == name
     parts = {

@@ -33,7 +33,7 @@ class Cut:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._base = base = backbone(model)
-        lists = [path for layout in layouts_of(model) for path in layout.layers]
+        lists = _lists(model)
         if len(lists) > 1:
             raise NoTrunkError(
                 f"A {type(model).__name__} ({model.config.model_type}) has layers in two places, "
@@ -99,6 +99,19 @@ class Cut:
             raise NoTrunkError(f"The layers of {name} hand on more than a hidden state.", name)
         self._others = len(others) if isinstance(output, tuple) else None
         raise _ReachedError(states)
+
+
+def can_be_cut(model: PreTrainedModel) -> bool:
+    """Whether the layers of a model are in one place, so that some can be below all others.
+
+    Raises:
+        UnsupportedModelError: hubkit knows no layers of its architecture.
+    """
+    return len(_lists(model)) == 1
+
+
+def _lists(model: PreTrainedModel) -> list[str]:
+    return [path for layout in layouts_of(model) for path in layout.layers]
 
 
 class _ReachedError(Exception):

@@ -24,7 +24,7 @@ from hubkit.training.settings import Decided
 from hubkit.training.start import Measured
 from hubkit.training.trainer import RowTrainer
 from hubkit.training.trunk.cache import trunk_cached
-from hubkit.training.trunk.cut import Cut
+from hubkit.training.trunk.cut import Cut, can_be_cut
 from registry.errors import FullDiskError, NoTrunkError, StorageError
 from registry.manifest import TextInfo
 from tests.support.data import job, labelled_text
@@ -87,6 +87,7 @@ def test_an_encoder_with_a_decoder_is_refused_by_name(architecture: str) -> None
     model = carrying(tiny_model(architecture))
     with pytest.raises(NoTrunkError, match=rf"\({architecture}\) has layers in two places, "):
         Cut(model)
+    assert not can_be_cut(model)
 
 
 @pytest.mark.parametrize("kind", ["seq_bn", "lora"])
@@ -99,6 +100,7 @@ def test_where_the_lowest_layer_is_trained_there_is_no_trunk(kind: str) -> None:
 
 def test_the_trunk_of_a_head_alone_is_all_of_the_layers(tmp_path: Path) -> None:
     model = tiny_classifier()
+    assert can_be_cut(model)
     model.bert.requires_grad_(False)
     inputs, expected = inputs_for(model), model(**inputs_for(model)).logits
     ran = _trunk_runs(model)
