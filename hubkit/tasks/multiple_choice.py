@@ -88,6 +88,7 @@ class MultipleChoice(TextTask):
     example = "prompt,choices,label\nWhere do fish live?,sea|tree|house,sea\n"
     metrics_up = MappingProxyType({"accuracy": True})
     shares_passes = False
+    always_pairs = True
     linear = "choices"
     header = ("choice", "score")
     one_vector_a_row = True
@@ -121,20 +122,6 @@ class MultipleChoice(TextTask):
     def plan_of(self, manifest: Manifest) -> HeadPlan:
         """One number for each choice, however many there are."""
         return HeadPlan()
-
-    def text_info(
-        self,
-        processor: PreTrainedTokenizerBase,
-        model: PreTrainedModel,
-        asked: TextInfo,
-        rows: Rows,
-    ) -> TextInfo:
-        """A prompt and a choice are a pair."""
-        found = super().text_info(processor, model, asked, rows)
-        return found.model_copy(update={"pair": "longest_first"})
-
-    def require_form(self, rows: Rows, info: TextInfo) -> None:
-        """Every row is a prompt and choices."""
 
     def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
         """Prompts of so many words, with as many choices each."""

@@ -124,6 +124,7 @@ class Ranking(TextTask):
     )
     header = ("candidates", "scores")
     groups = True
+    always_pairs = True
     linear = "rows"
 
     def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
@@ -180,20 +181,6 @@ class Ranking(TextTask):
                 rows.name,
             )
         return HeadPlan(1, (), "regression")
-
-    def text_info(
-        self,
-        processor: PreTrainedTokenizerBase,
-        model: PreTrainedModel,
-        asked: TextInfo,
-        rows: Rows,
-    ) -> TextInfo:
-        """A query and a candidate are a pair."""
-        found = super().text_info(processor, model, asked, rows)
-        return found.model_copy(update={"pair": "longest_first"})
-
-    def require_form(self, rows: Rows, info: TextInfo) -> None:
-        """Every row is a query and candidates."""
 
     def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
         """Queries of so many words, with a candidate each."""

@@ -35,9 +35,11 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
     Attributes:
         sides: Where rows may be padded. What is said of each token needs the right: a token has
             the same place in batches of any width.
+        always_pairs: Whether each row is read as pairs of texts, whatever columns it has.
     """
 
     sides: ClassVar[tuple[str, ...]] = ("right", "left")
+    always_pairs: ClassVar[bool] = False
 
     def load_processor(self, base: str, model: PreTrainedModel) -> PreTrainedTokenizerBase:
         """The tokenizer of the base model."""
@@ -135,7 +137,7 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
             max_length=limit if limit < _NO_LIMIT else None,  # a model may take texts of any length
             truncation_side=cast(Side, processor.truncation_side),
             padding_side=cast(Side, processor.padding_side),
-            pair="longest_first" if "text_pair" in rows else None,
+            pair="longest_first" if self.always_pairs or "text_pair" in rows else None,
         )
 
     def check_asked(self, asked: TextInfo) -> None:
@@ -153,7 +155,8 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
 
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Pairs where training had pairs, and single texts where it had those."""
-        if info.padding_side is None:  # an older manifest, which does not say what a row was
+        # An older manifest does not say what a row was.
+        if self.always_pairs or info.padding_side is None:
             return
         if ("text_pair" in rows) == (info.pair is not None):
             return

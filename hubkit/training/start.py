@@ -24,7 +24,7 @@ from hubkit.training.check import Checked, checked_job
 from hubkit.training.data import note_doubts
 from hubkit.training.job import Job
 from hubkit.training.settings import Settings
-from registry import Catalog, Manifest, Version
+from registry import Catalog
 from registry.manifest import BaseModelInfo, TextInfo, manifest_errors
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ def loaded(
     processor, asked = task.load_processor(base, model), _asked(job, settings)
     # Before it is prepared: that may give it another token for padding.
     for version, manifest in known:
-        _require_base_of(catalog, version, manifest, model, processor, base)
+        own = (*head_to_train(model), *made_outlet(model))
+        require_known_model(catalog.home, version, manifest, model, processor, base=base, own=own)
     described = describe(model)
     task.prepare(processor, model, plan, asked)
     return Start(checked, model, described, processor, text_of(job, checked, model, processor))
@@ -134,26 +135,6 @@ def text_of(job: Job, checked: Checked, model: PreTrainedModel, processor: Any) 
     if checked.validation is not None:
         checked.task.require_form(checked.validation, text)
     return text
-
-
-def _require_base_of(
-    catalog: Catalog,
-    version: Version,
-    manifest: Manifest,
-    model: PreTrainedModel,
-    processor: Any,
-    base: str,
-) -> None:
-    """Make sure that a published adapter fits the model that another is to be trained in."""
-    require_known_model(
-        catalog.home,
-        version,
-        manifest,
-        model,
-        processor,
-        base=base,
-        own=(*head_to_train(model), *made_outlet(model)),
-    )
 
 
 def _asked(job: Job, settings: Settings) -> TextInfo:

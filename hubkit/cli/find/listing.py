@@ -14,7 +14,6 @@ from hubkit.cli.params import SIZE
 
 if TYPE_CHECKING:
     from registry.refs import AdapterRef
-    from registry.search.pages import Sort
     from registry.tables.measurements import Measurement
     from registry.tables.versions import Version
 
@@ -51,20 +50,9 @@ SORTS = ("date", "score", "downloads")
 def command(
     words: tuple[str, ...],
     base: str | None,
-    task: str | None,
-    task_type: str | None,
-    method: str | None,
-    kind: str | None,
-    tag: str | None,
-    owner: str | None,
-    language: str | None,
-    license: str | None,
-    max_size: int | None,
-    metric: str | None,
-    dataset: str | None,
-    sort: Sort,
     limit: int,
     as_json: bool,
+    **conditions: Any,
 ) -> None:
     """List the adapters that match everything given.
 
@@ -87,20 +75,9 @@ def command(
             catalog,
             text=" ".join(words) if words else None,
             base=None if base is None else normalize(base),
-            task=task,
-            task_type=task_type,
-            method=method,
-            kind=kind,
-            language=language,
-            license=license,
-            tag=tag,
-            owner=owner,
-            max_size=max_size,
-            metric=metric,
-            dataset=dataset,
-            sort=sort,
             limit=limit - len(items),
             after=after,
+            **conditions,
         )
         items += page.items
         after = page.next

@@ -234,7 +234,25 @@ def _load(connection: Connection, names: Iterable[str]) -> dict[str, _Rows]:
 
 def _compare(logged: Logged, rows: _Rows) -> Iterator[str]:
     """Yield a sentence for each difference between the rows of an adapter and the log."""
-    ref, repository, matched = logged.ref, rows.repository, _match(logged, rows)
+    ref, matched = logged.ref, _match(logged, rows)
+    yield from _compare_repository(logged, rows, matched)
+    yield from _compare_versions(logged, matched)
+    for row in rows.revisions:
+        of_log = logged.measurements.get(row.number, [])
+        if rows.measurements.get(row.id, []) != measurement_rows(row.id, of_log):
+            yield f"{ref.at(row.number)}: its measurements differ from those in the log."
+    if logged.deleted_at is not None and rows.revisions:
+        yield f"{ref}: it was deleted, but {len(rows.revisions)} versions of it are there."
+    for alias in sorted(logged.aliases.keys() | _aliases(rows, matched).keys()):
+        wanted, found = logged.aliases.get(alias), rows.aliases.get(alias)
+        if wanted != found:
+            named = f"{ref}@{alias}"
+            shown = {None: "none", 0: "one of another adapter"}.get(found, found)
+            yield _differs(named, "version", wanted or "none", shown)
+
+
+def _compare_repository(logged: Logged, rows: _Rows, matched: dict[str, Any]) -> Iterator[str]:
+    ref, repository = logged.ref, rows.repository
     if repository is None:
         yield f"{ref}: the log has it, but it has no row."
     elif (repository.deleted_at is None) != (logged.deleted_at is None):
@@ -250,8 +268,11 @@ def _compare(logged: Logged, rows: _Rows) -> Iterator[str]:
             yield _differs(str(ref), "date", date, repository.created_at)
         if repository.next_number != (expected := _next_number(logged, rows, matched)):
             yield _differs(str(ref), "next number", expected, repository.next_number)
+
+
+def _compare_versions(logged: Logged, matched: dict[str, Any]) -> Iterator[str]:
     for digest, version in logged.versions.items():
-        row, named = matched.get(digest), str(ref.at(logged.numbers[digest]))
+        row, named = matched.get(digest), str(logged.ref.at(logged.numbers[digest]))
         if row is None:
             yield f"{named}: the log has it, but it has no rows."
             continue
@@ -262,18 +283,6 @@ def _compare(logged: Logged, rows: _Rows) -> Iterator[str]:
                 yield _differs(named, what, expected, found)
         if row.origin != version.origin:
             yield _differs(named, "origin", version.origin or "none", row.origin or "none")
-    for row in rows.revisions:
-        of_log = logged.measurements.get(row.number, [])
-        if rows.measurements.get(row.id, []) != measurement_rows(row.id, of_log):
-            yield f"{ref.at(row.number)}: its measurements differ from those in the log."
-    if logged.deleted_at is not None and rows.revisions:
-        yield f"{ref}: it was deleted, but {len(rows.revisions)} versions of it are there."
-    for alias in sorted(logged.aliases.keys() | _aliases(logged, rows, matched).keys()):
-        wanted, found = logged.aliases.get(alias), rows.aliases.get(alias)
-        if wanted != found:
-            named = f"{ref}@{alias}"
-            shown = {None: "none", 0: "one of another adapter"}.get(found, found)
-            yield _differs(named, "version", wanted or "none", shown)
 
 
 def _differs(named: str, what: str, expected: object, found: object) -> str:
@@ -293,7 +302,7 @@ def _match(logged: Logged, rows: _Rows) -> dict[str, Any]:
     }
 
 
-def _aliases(logged: Logged, rows: _Rows, matched: dict[str, Any]) -> dict[str, int]:
+def _aliases(rows: _Rows, matched: dict[str, Any]) -> dict[str, int]:
     """Return the aliases of the rows, without those of versions that the log does not have."""
     of_log = {row.number for row in matched.values()} | {0}
     unlogged = {row.number for row in rows.revisions} - of_log
@@ -380,7 +389,7 @@ def _write_measurements(connection: Connection, logged: Logged, repository_id: i
 def _write_aliases(
     connection: Connection, logged: Logged, rows: _Rows, matched: dict[str, Any]
 ) -> None:
-    doubtful = _aliases(logged, rows, matched).keys() | logged.aliases.keys()
+    doubtful = _aliases(rows, matched).keys() | logged.aliases.keys()
     of_repository = REFS.c.repository_id == rows.repository.id
     connection.execute(delete(REFS).where(of_repository, REFS.c.name.in_(doubtful)))
     for alias, number in logged.aliases.items():
