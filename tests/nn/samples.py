@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from hubkit.methods.method import DeltaForm, DeltaShape, Reads, Scaling
 from hubkit.nn.delta import Delta
 from hubkit.nn.fusion import FusionLayer
+from hubkit.nn.hooks import SUBMODULE
 from hubkit.nn.nodes import FusionNode, Reading
-from tests.support.models import randomize
+from tests.support.models import inputs_for, randomize, run, same, snapshot
 
 READS: dict[str, Reads] = {
     "seq_bn": "norm",
@@ -154,3 +156,11 @@ def folded(node: FusionNode) -> object:
     if not node.joins(branches, node.layer):
         return None
     return node.folded(branches, node.layer, node.reads)  # type: ignore[arg-type]
+
+
+def untouched(model: PreTrainedModel, state: dict[str, Tensor], outputs: Tensor) -> None:
+    """Make sure that a model is what it was when it had this state and these outputs."""
+    assert same(snapshot(model), state)
+    assert torch.equal(run(model, inputs_for(model)), outputs)
+    assert not hasattr(model, SUBMODULE)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

@@ -7,14 +7,20 @@ from weakref import ref
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from hubkit import Fuse, Fusion, Stack, attach
+from hubkit.methods.sites import BlockSite, LinearSite, Site
+from hubkit.nn.delta import Delta
 from hubkit.nn.fusion import FusionLayer
-from hubkit.nn.hooks import SUBMODULE
-from registry.errors import CompositionError
+from hubkit.nn.hooks import SUBMODULE, Attachment, node_name
+from hubkit.nn.host import linear_at
+from registry.errors import BaseModelMismatchError, CompositionError
+from tests.nn.samples import Part, delta, untouched
 from tests.support.models import (
     ARCHITECTURES,
     METHODS,
+    inputs_for,
     random_adapter,
     randomize,
     run,
@@ -125,8 +131,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(architecture: str, meth
         names = ["dropout", "attention_dropout", "seq_classif_dropout"]
     model = tiny_classifier(architecture, **dict.fromkeys(names, 0.0)).train()
     adapter = random_adapter(model, method=method)
-    for delta in adapter.deltas.values():
-        delta.requires_grad_(True)
+    for one in adapter.deltas.values():
+        one.requires_grad_(True)
     with attach(model, adapter):
         plain = gradients(model)
         model.activation_checkpointing_enable({"use_reentrant": False})
@@ -222,3 +228,134 @@ def test_only_the_fusions_that_train_are_penalised() -> None:
         output = model(**tiny_batch())
         expected = nn.functional.cross_entropy(output.logits, tiny_batch()["labels"])
         assert (output.loss - expected).item() == pytest.approx(penalty(nested), rel=1e-5)
+
+
+def lora(model: PreTrainedModel, path: str, seed: int = 0) -> tuple[LinearSite, Delta]:
+    site = LinearSite(path)
+    weight = linear_at(model, site).weight
+    outputs, inputs = weight.shape if type(linear_at(model, site)) is nn.Linear else weight.T.shape
+    part = Part("lora", 2, "linear", 1.5, False)
+    return site, delta(part, outputs, inputs=inputs, seed=seed).float()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "path"),
+    [
+        ("bert", "encoder.layer.0.attention.self.query"),
+        ("bert", "encoder.layer.1.intermediate.dense"),
+        ("gpt2", "h.0.attn.c_attn"),
+        ("gpt2", "h.1.mlp.c_proj"),
+        ("llama", "layers.1.mlp.down_proj"),
+        ("t5", "decoder.block.0.layer.1.EncDecAttention.k"),
+        ("bart", "decoder.layers.0.encoder_attn.v_proj"),
+        ("deberta-v2", "encoder.layer.0.attention.self.query_proj"),
+    ],
+)
+def test_a_delta_at_a_linear_layer_is_a_change_of_its_weight(architecture: str, path: str) -> None:
+    model, expected = tiny_model(architecture), tiny_model(architecture)
+    inputs, (site, made) = inputs_for(model), lora(model, path)
+    weight = expected.get_submodule(path).weight
+    change = 1.5 * made.up @ made.down
+    with torch.no_grad():
+        weight += change if type(expected.get_submodule(path)) is nn.Linear else change.T
+    before, state = run(model, inputs), snapshot(model)
+    attachment = Attachment(model, {site: made})
+    found = run(model, inputs)
+    attachment.detach()
+    torch.testing.assert_close(found, run(expected, inputs), rtol=0, atol=1e-4)
+    assert (found - before).abs().max().item() > 1e-3
+    untouched(model, state, before)
+
+
+def test_linear_layers_and_sub_blocks_carry_deltas_in_one_model() -> None:
+    model, expected = tiny_model(), tiny_model()
+    adapter = random_adapter(model)
+    path = "encoder.layer.0.output.dense"
+    site, made = lora(model, path)
+    with torch.no_grad():
+        expected.get_submodule(path).weight += 1.5 * made.up @ made.down
+    nodes: dict[Site, nn.Module] = {**adapter.deltas, site: made}
+    attachment = Attachment(model, nodes)
+    found = run(model)
+    attachment.detach()
+    alone = Attachment(expected, adapter.deltas)
+    torch.testing.assert_close(found, run(expected), rtol=0, atol=1e-5)
+    alone.detach()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_sub_block_reads_what_its_last_linear_layer_has_become(order: int) -> None:
+    """In BART, both are hooks of fc2, whichever of the sites is named first."""
+    model, expected = tiny_model("bart"), tiny_model("bart")
+    inputs = inputs_for(model)
+    site, made = lora(model, "encoder.layers.0.fc2")
+    # It reads h, so that its place before or after the LoRA makes a difference.
+    block = BlockSite("encoder.layers.0", "feed_forward")
+    reader = delta(Part("double_seq_bn", 3, "tanh"), 16, seed=3).float()
+    with torch.no_grad():
+        expected.get_submodule(site.path).weight += 1.5 * made.up @ made.down
+    nodes: list[tuple[Site, nn.Module]] = [(site, made), (block, reader)]
+    both = Attachment(model, dict(nodes[::order]))
+    found = run(model, inputs)
+    both.detach()
+    alone = Attachment(expected, {block: reader})
+    torch.testing.assert_close(found, run(expected, inputs), rtol=0, atol=1e-5)
+    alone.detach()
+
+
+def test_the_residual_of_a_sub_block_is_taken_before_its_first_linear_layer() -> None:
+    model = tiny_model("bart")
+    inputs, (site, made) = inputs_for(model), lora(model, "encoder.layers.0.fc1")
+    reader = delta(Part("par_bn", 3), 16, seed=3).float()
+    entered: list[Tensor] = []
+    model.get_submodule(site.path).register_forward_pre_hook(
+        lambda _m, arguments: entered.append(arguments[0])
+    )
+    reader.register_forward_hook(lambda _m, arguments, _o: entered.append(arguments[0]))
+    attachment = Attachment(
+        model, {site: made, BlockSite("encoder.layers.0", "feed_forward"): reader}
+    )
+    run(model, inputs)
+    attachment.detach()
+    assert len(entered) == 2
+    assert torch.equal(*entered)
+
+
+def test_names_inside_the_submodule_hold_no_dots() -> None:
+    model = tiny_model()
+    site, made = lora(model, "encoder.layer.0.attention.self.query")
+    attachment = Attachment(model, {site: made})
+    assert [n for n, _ in model.named_parameters() if n.startswith(SUBMODULE)] == [
+        f"{SUBMODULE}.encoder-layer-0-attention-self-query.{name}" for name in ("down", "up")
+    ]
+    assert node_name(BlockSite("h.0", "attention")) == "h-0-attention"
+    attachment.detach()
+
+
+MISSING: list[tuple[str, Site]] = [
+    ("bert", LinearSite("encoder.layer.9.output.dense")),
+    ("bert", LinearSite("encoder.layer.0")),
+    ("gpt2", LinearSite("encoder.layer.0.output.dense")),
+    ("bert", BlockSite("encoder.layer.9", "attention")),
+    ("bert", BlockSite("decoder.layer.0", "attention")),
+]
+
+
+@pytest.mark.parametrize(("architecture", "site"), MISSING)
+def test_a_site_that_the_model_lacks_leaves_it_as_it_was(architecture: str, site: Site) -> None:
+    model = tiny_model(architecture)
+    before, state = run(model), snapshot(model)
+    good = dict(random_adapter(model).deltas)
+    with pytest.raises(BaseModelMismatchError, match="Load the base model"):
+        Attachment(model, {**good, site: delta(Part(), 16).float()})
+    untouched(model, state, before)
+
+
+def test_without_any_site_it_is_taken_out_all_the_same() -> None:
+    model = tiny_model()
+    before, state = run(model), snapshot(model)
+    attachment = Attachment(model, {})
+    assert torch.equal(run(model), before)
+    attachment.detach()
+    untouched(model, state, before)
+    Attachment(model, {}).detach()

@@ -1,17 +1,31 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import AutoModelForMaskedLM
 
 from hubkit.methods.method import CouplingForm
+from hubkit.nn import layout
 from hubkit.nn.batch import Copies, Rows
+from hubkit.nn.hooks import EMBEDDINGS, Attachment
 from hubkit.nn.invertible import Coupling, CouplingNode
-from registry.errors import AdapterError, CompositionError
-from tests.nn.samples import activated
-from tests.support.models import randomize
+from registry.errors import AdapterError, CompositionError, UnsupportedModelError
+from tests.nn.samples import activated, untouched
+from tests.support.models import (
+    inputs_for,
+    random_adapter,
+    randomize,
+    run,
+    snapshot,
+    tiny_inputs,
+    tiny_model,
+)
 
 
 def coupling(
@@ -137,3 +151,56 @@ def test_as_many_rows_are_needed_as_entries() -> None:
     copies.check(2)
     torch.testing.assert_close(halves(embedded())[:2], coupling()(embedded()[:2]))
     assert torch.equal(halves(embedded())[2:], embedded()[2:])
+
+
+def test_couplings_of_a_model_without_embeddings_leave_it_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (row,) = layout._LAYOUTS["bert"]
+    monkeypatch.setitem(layout._LAYOUTS, "bert", (replace(row, embeddings=None),))
+    model = tiny_model()
+    before, state = run(model), snapshot(model)
+    node = CouplingNode({0: [Coupling(16, CouplingForm("relu", 2))]}, None)
+    with pytest.raises(UnsupportedModelError, match="names no embeddings"):
+        Attachment(model, random_adapter(model).deltas, node)
+    untouched(model, state, before)
+
+
+def couplings(width: int) -> tuple[Coupling, CouplingNode]:
+    made = Coupling(width, CouplingForm("relu", 2))
+    randomize(made, 3, sigma=0.3)
+    return made, CouplingNode({0: [made]}, None)
+
+
+def test_embeddings_go_through_the_coupling_and_the_head_through_its_inverse() -> None:
+    model = tiny_model("bert", AutoModelForMaskedLM)
+    made, node = couplings(16)
+    seen: dict[str, Any] = {}
+    model.bert.embeddings.register_forward_hook(lambda _m, _i, o: seen.update(embedded=o))
+    model.bert.encoder.register_forward_pre_hook(lambda _m, i: seen.update(entered=i[0]))
+    model.cls.predictions.transform.register_forward_hook(lambda _m, _i, o: seen.update(top=o))
+    attachment = Attachment(model, {}, node)
+    model.cls.predictions.decoder.register_forward_hook(lambda _m, i, o: seen.update(head=i[0]))
+    with torch.no_grad():
+        model(**tiny_inputs())
+        torch.testing.assert_close(seen["entered"], made(seen["embedded"]))
+        torch.testing.assert_close(seen["head"], made.inverse(seen["top"]))
+    assert EMBEDDINGS in attachment.nodes
+    attachment.detach()
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "t5", "bart", "electra"])
+def test_a_coupling_that_is_the_identity_changes_nothing(architecture: str) -> None:
+    model = tiny_model(architecture)
+    inputs = inputs_for(model)
+    before, state = run(model, inputs), snapshot(model)
+    width = getattr(model.config, "embedding_size", None) or 16
+    made, node = couplings(width)
+    attachment = Attachment(model, {}, node)
+    assert (run(model, inputs) - before).abs().max().item() > 1e-4
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(run(model, inputs), before, rtol=0, atol=0)
+    attachment.detach()
+    untouched(model, state, before)
