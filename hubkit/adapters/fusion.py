@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,6 +116,29 @@ class Fusion(Trained):
             },
             model_type=tree.model_type,
         )
+
+    @classmethod
+    def create_in(
+        cls,
+        model: PreTrainedModel,
+        fuse: Fuse,
+        name: str = "fusion",
+        *,
+        leave_out: Sequence[int] = (),
+        **options: Any,
+    ) -> Fusion:
+        """The same as :meth:`create`, for a model, which says what the adapters may not say.
+
+        Args:
+            model: The base model.
+            leave_out: The numbers of its layers, from 0, in which nothing is fused.
+            options: Those of :meth:`create`.
+
+        Raises:
+            HubkitError: As :meth:`create` and :meth:`leaving_out`.
+        """
+        fusion = replace(cls.create(fuse, name, **options), model_type=model.config.model_type)
+        return fusion.leaving_out(leave_out, model) if leave_out else fusion
 
     @classmethod
     def load(

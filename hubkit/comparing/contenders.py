@@ -13,9 +13,8 @@ from hubkit.adapters.fusion import Fusion
 from hubkit.adapters.mix import LearnedMix
 from hubkit.adapters.tree import Attachable, Leaf, Tree
 from hubkit.comparing.control import random_donors
-from hubkit.composition import Mix
+from hubkit.composition import Fuse, Mix
 from hubkit.models.freeze import Trainable
-from hubkit.training.fusing.new_fusion import new_fusion
 from hubkit.training.fusing.own import Own, own_adapter, own_settings
 from hubkit.training.settings import MIX_LEARNING_RATE, Settings
 
@@ -105,7 +104,7 @@ def contenders_of(
         names: The names of the donors.
         own: How the own adapter, for the rows themselves, is trained. One fusion has it beside the
             donors; ``none`` leaves that fusion out.
-        options: Options of :func:`new_fusion`.
+        options: Options of ``Fusion.create_in``.
         cache: The bytes on the disk for what the backbone gives, where only the head is trained;
             None: it is computed in every epoch.
     """
@@ -113,7 +112,7 @@ def contenders_of(
     still = replace(single, cache_trunk=single.cache_trunk or cache)
 
     def new(model: PreTrainedModel, name: str, parts: Sequence[Attachable]) -> Fusion:
-        return new_fusion(model, name, parts, **options)
+        return Fusion.create_in(model, Fuse(*parts), name, **options)
 
     def adapter(given: Given, name: str) -> Adapter:
         return own_adapter(given.model, name, given.donors, options.get("leave_out", ()))

@@ -13,9 +13,8 @@ from hubkit.comparing.bench import Bench
 from hubkit.comparing.comparison import FILE_NAME, Comparison
 from hubkit.comparing.contenders import Contender, Given, Made
 from hubkit.reports.training import Section
-from hubkit.training.fusing.own import own_adapter, own_jobs
+from hubkit.training.fusing.own import own_adapter, own_jobs, train_with_own
 from hubkit.training.fusing.reuse import carrying, started_anew
-from hubkit.training.fusing.with_own import train_with_own
 from hubkit.training.job import Job
 from hubkit.training.plan import Plan, planned
 from hubkit.training.run import Run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -121,7 +120,7 @@ def attach(
     """
     fitting = Fitting(model, allow_base_mismatch=allow_base_mismatch)
     if isinstance(composition, Fuse):
-        composition = replace(Fusion.create(composition), model_type=model.config.model_type)
+        composition = Fusion.create_in(model, composition)
     elif isinstance(composition, Mix) and composition.weights is None:
         composition = LearnedMix.create(composition)
     tree = Tree.of(composition)

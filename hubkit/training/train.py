@@ -21,9 +21,7 @@ from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
 from hubkit.nn.host import BaseModel
-from hubkit.training.fusing.new_fusion import new_fusion
-from hubkit.training.fusing.own import Own, require_way
-from hubkit.training.fusing.with_own import train_with_own
+from hubkit.training.fusing.own import Own, require_way, train_with_own
 from hubkit.training.job import Job
 from hubkit.training.plan import planned
 from hubkit.training.run import Run
@@ -115,7 +113,7 @@ def train_fusion(
     how = {**({"leave_out": [*leave_out]} if leave_out else {}), **options}
 
     def create(parts: Sequence[Attachable], model: PreTrainedModel) -> Fusion:
-        return new_fusion(model, str(job.name), parts, **how)
+        return Fusion.create_in(model, Fuse(*parts), str(job.name), **how)
 
     return _train_over(catalog, job, refs, Fuse, create, how, own)
 

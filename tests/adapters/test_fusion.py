@@ -286,3 +286,14 @@ def test_a_fusion_that_lost_a_layer_is_told_from_one_that_leaves_it_out(tmp_path
 
 def _first_layer(adapter: Adapter) -> dict[Site, Delta]:
     return {site: one for site, one in adapter.deltas.items() if is_in(site, "encoder.layer.0")}
+
+
+def test_adapters_that_do_not_say_their_architecture_are_fused_and_saved(tmp_path: Path) -> None:
+    model = tiny_model()
+    parts = [
+        replace(random_adapter(model, name, "lora"), base=describe(model), model_type=None)
+        for name in "ab"
+    ]
+    Fusion.create_in(model, Fuse(*parts), "both", leave_out=[0]).save(tmp_path)
+    loaded = Fusion.load(tmp_path, parts)
+    assert (loaded.model_type, loaded.leave_out) == (model.config.model_type, (0,))
