@@ -11,7 +11,7 @@ from typing import Any
 
 from registry.errors import FolderError, PickledWeightsError, did_you_mean
 from registry.folders.bounded import shown
-from registry.folders.card import read_card
+from registry.folders.card import Card, read_card
 from registry.folders.configs import count_of, read_config, text_of
 from registry.folders.folder import Folder, Given, choose_labels, find_base, make_folder
 from registry.folders.kinds import PEFT, Part
@@ -30,7 +30,7 @@ from registry.folders.peft_names import (
 from registry.folders.safetensors import TensorInfo, read_header, require_numbers, require_weights
 from registry.folders.source import Source
 from registry.manifest import HeadInfo, Method, manifest_errors
-from registry.task_types import of_class, of_peft, with_outputs
+from registry.task_types import TASK_NAMES, of_class, of_peft, with_outputs
 
 _METHODS = (
     *("LORA", "ADALORA", "DELORA", "GLORA", "GRALORA", "HIRA", "RANDLORA", "TINYLORA", "UNILORA"),
@@ -105,27 +105,12 @@ def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Fol
     if modules := _head_modules(tensors):
         facts["head"] = HeadInfo(modules=modules)
     outputs = _classes(tensors)
-    notes = _notes(config, lora, name)
-    if task_type := text_of(config, "task_type", where):
-        task_type = task_type.removeprefix("TaskType.")  # as Python prints it
-        names = of_peft(task_type)
-        if names is None:
-            notes.append(
-                f"{where.name} has the task_type {shown(task_type)}, which PEFT does not know."
-            )
-        known = names.name if names else task_type.lower().replace("_", "-")
-        facts["task_type"] = with_outputs(known, outputs)
-    elif modules and (names := of_class(_base_class(config, where))):
-        # PEFT writes the class of the model only if it does not know the task type.
-        facts["task_type"] = with_outputs(names.name, outputs)
-    elif modules:
-        notes.append(
-            f"{where.name} has no task_type, though there is a head: nothing says what the head "
-            "does, so that hubkit keeps it and does not run it. PEFT's task_type, such as SEQ_CLS, "
-            "says it."
-        )
-    if facts.get("task_type") == "text-regression":
-        outputs = None  # its output is a number, not a class
+    known, unknown = _task_type(config, card, bool(modules), where)
+    facts["task_type"] = with_outputs(known, outputs)
+    names = TASK_NAMES.get(facts["task_type"] or "")
+    if names is not None and not (names.classes or names.pretrained_head):
+        outputs = None  # they are numbers
+    notes = [*_notes(config, lora, name), *unknown]
     labels = choose_labels(path, (), outputs, given)
     return make_folder(
         path, method=method, base=base, card=card, given=given, labels=labels, notes=notes, **facts
@@ -192,6 +177,32 @@ def _require_saved(
             "it did in training. Save the adapter again, with all that was trained.",
             missing,
         )
+
+
+def _task_type(
+    config: dict[str, Any], card: Card, has_head: bool, where: Source
+) -> tuple[str | None, list[str]]:
+    """Return what the adapter is for, as far as its files say, and a note if nobody knows."""
+    if given := text_of(config, "task_type", where):
+        if names := of_peft(task_of(config)):
+            return names.name, []
+        note = (
+            f"{where.name} has the task_type {shown(given)}, which PEFT does not know: hubkit "
+            "keeps the adapter, and does not load it to predict."
+        )
+        return given.lower().replace("_", "-"), [note]
+    names = of_class(_base_class(config, where))
+    # PEFT writes the class of the model only if it does not know the task type.
+    if names and (has_head or names.pretrained_head):
+        return names.name, []
+    if card.task_type or not has_head:
+        return card.task_type, []
+    note = (
+        f"{where.name} has no task_type, though there is a head: nothing says what the head does, "
+        "so that hubkit keeps it, and does not load it to predict. PEFT's task_type, such as "
+        "SEQ_CLS, says it."
+    )
+    return None, [note]
 
 
 def _notes(config: Mapping[str, Any], lora: LoraConfig | None, method: str) -> list[str]:

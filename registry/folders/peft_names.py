@@ -83,9 +83,9 @@ def head_module(path: str, prefix: str) -> str | None:
 
 
 def task_of(config: Mapping[str, Any]) -> str | None:
-    """Return PEFT's task type of an adapter, in the file or as Python prints it."""
+    """Return PEFT's task type of an adapter, in any case, in the file or as Python prints it."""
     task = config.get("task_type")
-    return task.removeprefix("TaskType.") if isinstance(task, str) else None
+    return task.removeprefix("TaskType.").upper() if isinstance(task, str) else None
 
 
 def saved_modules(config: Mapping[str, Any]) -> tuple[str, ...]:

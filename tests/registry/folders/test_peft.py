@@ -61,6 +61,32 @@ def test_a_head_whose_task_type_is_null_is_noted(tmp_path: Path) -> None:
     assert (read.manifest.task_type, read.notes) == ("text-classification", ())
 
 
+@pytest.mark.parametrize(
+    ("model_class", "card", "task_type"),
+    [
+        ("BertForMultipleChoice", "", "multiple-choice"),
+        ("BertForSequenceClassification", "", "text-regression"),
+        (None, "pipeline_tag: text-classification", "text-regression"),
+    ],
+)
+def test_the_output_of_a_head_that_tells_no_classes_needs_no_label(
+    tmp_path: Path, model_class: str | None, card: str, task_type: str
+) -> None:
+    head = {"base_model.model.classifier.weight": (1, 8)}
+    mapping = model_class and {"base_model_class": model_class}
+    folder = peft(tmp_path / "a", DELTA | head, task_type=None, auto_mapping=mapping)
+    (folder / "README.md").write_text(f"---\n{card}\n---\n")
+    read = read_folder(folder, BASE)
+    assert (read.manifest.task_type, read.manifest.labels) == (task_type, ())
+    assert "task_type" not in lines(read)
+
+
+def test_a_language_model_has_its_head_without_saving_it(tmp_path: Path) -> None:
+    mapping = {"base_model_class": "LlamaForCausalLM"}
+    folder = peft(tmp_path / "a", DELTA, task_type=None, auto_mapping=mapping)
+    assert read_folder(folder, BASE).manifest.task_type == "text-generation"
+
+
 def test_labels_that_nothing_names_are_asked_for() -> None:
     folder = PEFT / "seq_cls" / "a"
     cure = "3 classes, and"

@@ -61,13 +61,21 @@ def test_wrappers_are_refused_where_peft_has_to_find_the_tensors(tmp_path: Path)
         read_folder(peft(tmp_path / "a", shapes | vector, use_dora=True), BASE)
 
 
-def test_a_task_type_as_python_prints_it_is_known(tmp_path: Path) -> None:
-    folder = peft(tmp_path / "a", DELTA, task_type="TaskType.CAUSAL_LM")
+@pytest.mark.parametrize("given", ["TaskType.CAUSAL_LM", "causal_lm"])
+def test_a_task_type_in_lower_case_or_as_python_prints_it_is_known(
+    tmp_path: Path, given: str
+) -> None:
+    folder = peft(tmp_path / "a", DELTA, task_type=given)
     assert read_folder(folder, BASE).manifest.task_type == "text-generation"
     assert "task_type" not in lines(read_folder(folder, BASE))
-    other = peft(tmp_path / "b", DELTA, task_type="IMAGINATION")
-    assert "the task_type 'IMAGINATION', which PEFT does not know" in lines(
-        read_folder(other, BASE)
+
+
+def test_a_task_type_that_peft_does_not_know_is_kept_and_noted(tmp_path: Path) -> None:
+    read = read_folder(peft(tmp_path / "a", DELTA, task_type="IMAGINATION"), BASE)
+    assert read.manifest.task_type == "imagination"
+    assert (
+        "the task_type 'IMAGINATION', which PEFT does not know: hubkit keeps the adapter, and does "
+        "not load it to predict" in lines(read)
     )
 
 
