@@ -107,8 +107,10 @@ class LoraConfig:
 
     def is_rank_at(self, module: str, rank: int) -> bool:
         """Whether tensors at a path may have that rank."""
-        expected = self.rank_at(module)
-        return rank == expected or (self.on_parameters and rank > 0 and rank % expected == 0)
+        if self.on_parameters:  # whose names in patterns are not in the weights
+            ranks = (self.rank, *self.rank_pattern.values())
+            return rank > 0 and any(rank % expected == 0 for expected in ranks)
+        return rank == self.rank_at(module)
 
     def is_target(self, module: str) -> bool:
         """Whether it adapts the layer at a path, as far as its configuration shows."""

@@ -70,6 +70,42 @@ CONFIGS: dict[str, Any] = {
         },
         **TARGETS,
     ),
+    "lora_variant ranks": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS",
+        r=2,
+        target_modules=["query"],
+        target_parameters=[PARAMETER],
+        rank_pattern={PARAMETER: 3},
+    ),
+    "lora_variant tokens": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, trainable_token_indices={"word_embeddings": [1, 4]}, **TARGETS
+    ),
+    "lora_with_biases own": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, bias="lora_only", **TARGETS
+    ),
+    "lora_with_modules nested": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, modules_to_save=["layer.1.output.dense"], **TARGETS
+    ),
+    "lora patterns": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS",
+        r=3,
+        lora_alpha=5,
+        use_rslora=True,
+        rank_pattern={"query": 4, r"layer\.1\.attention\.self\.value": 1},
+        alpha_pattern={"value": 2, r"0\.attention\.self\.query": 7},
+        **TARGETS,
+    ),
+    "lora layers": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, layers_to_transform=[1], layers_pattern=["layer", "h"], **TARGETS
+    ),
+    "lora excluded": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, exclude_modules=["layer.0.attention.self.query"], **TARGETS
+    ),
+    "lora biases": lambda: peft.LoraConfig(task_type="SEQ_CLS", r=2, lora_bias=True, **TARGETS),
+    # PEFT turns it off for the linear layers of torch.
+    "lora transposed": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, fan_in_fan_out=True, **TARGETS
+    ),
     "ia3": lambda: peft.IA3Config(
         task_type="SEQ_CLS",
         target_modules=["key", "value", "output.dense"],
@@ -97,7 +133,9 @@ def classifier(base: Path) -> Any:
 
 def save(method: str, base: Path, folder: Path, seed: int = 3, config: Any = None) -> Tensor:
     """Write a PEFT folder with PEFT itself, and return its logits for TEXTS."""
-    model = peft.get_peft_model(classifier(base), config or CONFIGS[method]())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT warns of options that it turns off or passes over
+        model = peft.get_peft_model(classifier(base), config or CONFIGS[method]())
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     assert trained
     generator = torch.Generator().manual_seed(seed)

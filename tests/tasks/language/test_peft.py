@@ -24,12 +24,15 @@ from tests.support.language import (
     pairs,
     texts,
 )
+from tests.support.models import tokenizer
 
 # PEFT asks transformers by a name that is to go.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
     pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning"),
 ]
+
+INVOKED = tokenizer()("film", add_special_tokens=False)["input_ids"]
 
 CONFIGS = {
     "lora": lambda kind, targets: peft.LoraConfig(
@@ -38,9 +41,20 @@ CONFIGS = {
     "dora": lambda kind, targets: peft.LoraConfig(
         task_type=kind, r=4, target_modules=targets, init_lora_weights=False, use_dora=True
     ),
+    "lora_variant": lambda kind, targets: peft.LoraConfig(
+        task_type=kind,
+        r=4,
+        target_modules=targets,
+        init_lora_weights=False,
+        alora_invocation_tokens=INVOKED,
+    ),
     "prompt_tuning": lambda kind, targets: peft.PromptTuningConfig(
         task_type=kind, num_virtual_tokens=3
     ),
+}
+SKIPPED = {
+    "prompt_tuning": "PEFT puts the prompt before the encoder of its own copy of the model",
+    "lora_variant": "PEFT waits for the tokens that invoke an adapter in decoders alone",
 }
 KINDS = {
     "CAUSAL_LM": ("llama", DECODER, ["q_proj", "v_proj"], "text-generation"),
@@ -54,8 +68,8 @@ def test_what_peft_saved_is_published_and_writes_what_it_writes_in_peft(
     kind: str, method: str, tmp_path: Path, catalog: Catalog
 ) -> None:
     architecture, auto_class, targets, task_type = KINDS[kind]
-    if method == "prompt_tuning" and kind == "SEQ_2_SEQ_LM":
-        pytest.skip("PEFT puts the prompt before the encoder of its own copy of the model")
+    if method in SKIPPED and kind == "SEQ_2_SEQ_LM":
+        pytest.skip(SKIPPED[method])
     base = language_base(tmp_path / "base", architecture, auto_class)
     torch.manual_seed(0)
     with warnings.catch_warnings():
