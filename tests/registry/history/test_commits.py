@@ -3,13 +3,12 @@ from collections.abc import Callable
 import pytest
 
 from registry import AdapterRef, Catalog, Folder
-from registry.errors import ConflictError, ExistsError, InvalidNameError, RevisionNotFoundError
+from registry.errors import ConflictError, ExistsError, RevisionNotFoundError
 from registry.history.changes import Remove
 from registry.history.committing import Committer
 from registry.history.repositories import Repository
 from registry.maintenance.rebuild import rebuild
 from tests.registry.history.conftest import REF, Push, files_of, puts
-from tests.support.sweeps import on_one_each
 
 
 def test_a_revision_is_a_branch_then_a_tag_then_an_id(
@@ -65,20 +64,6 @@ def test_branches_and_tags_are_made_once_and_can_go(
         history.delete_tag(repository, "v1.0", "ada")
     with pytest.raises(ConflictError):
         history.delete_branch(repository, "main", "ada")
-
-
-NAMES = ("", "a b", "a..b", ".a", "a/", "a.lock", "-a", "a~", "ab" * 20, "a\x7f", "x" * 245, "@")
-
-
-@on_one_each("name", [(name,) for name in NAMES])
-def test_names_that_git_refuses_are_refused(
-    catalog: Catalog, repository: Repository, push: Push, name: str
-) -> None:
-    head = push({"a.txt": b"1"})
-    with pytest.raises(InvalidNameError):
-        catalog.history.create_branch(repository, name, head, "ada")
-    with pytest.raises(InvalidNameError):
-        catalog.history.create_tag(repository, name, head, None, "ada")
 
 
 def test_squashing_leaves_one_commit_and_those_of_versions(

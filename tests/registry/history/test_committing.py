@@ -27,7 +27,6 @@ from registry.history.trees import TreeFile
 from registry.history.uploads import Reader
 from registry.storage.files import FileInfo
 from tests.registry.history.conftest import REF, Push, files_of, paths
-from tests.support.sweeps import on_one_each
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -64,19 +63,6 @@ def test_a_commit_that_removes_what_is_not_there_changes_nothing(
     head = push({"a.txt": b"1", "d/x": b"2"})
     with pytest.raises(EntryNotFoundError, match="with this name doesn't exist"):
         push({"b.txt": b"2"}, change)
-    assert catalog.history.resolve(repository, "main") == head
-
-
-PATHS = ("../x", "/x", "a//b", "a/./b", "", "a/", ".git/config", "a/.GIT/b", "a\0b", "a\\b")
-
-
-@on_one_each("path", [(path,) for path in PATHS])
-def test_a_path_that_git_refuses_changes_nothing(
-    catalog: Catalog, repository: Repository, push: Push, path: str
-) -> None:
-    head = push({"a.txt": b"1"})
-    with pytest.raises(InvalidNameError):
-        push({path: b"2"})
     assert catalog.history.resolve(repository, "main") == head
 
 

@@ -38,18 +38,11 @@ from tests.support.models import (
     tokenizer,
 )
 from tests.support.starts import start_with
+from tests.training.trunk.conftest import carrying
 
 TASK = TASK_TYPES["text-classification"]
 PLAN = TASK.fit_plan(labelled_text())
 LARGE = 10**9
-
-
-def carrying(model: PreTrainedModel, *, lowest: int = 1, kind: str = "seq_bn") -> PreTrainedModel:
-    """The model with an adapter to train from the layer `lowest` on."""
-    adapter = random_adapter(model, "a", kind, leave_out=tuple(range(lowest)))
-    attach(model, adapter)
-    train_only(model, adapter)
-    return model
 
 
 def fused(model: PreTrainedModel) -> PreTrainedModel:
@@ -80,22 +73,6 @@ def test_a_model_gives_what_it_gives_without_a_cache(architecture: str, tmp_path
         read = mask[order]
         assert torch.allclose(one[read], other[read], atol=1e-5), order
     assert torch.equal(after, expected[0])
-
-
-@pytest.mark.parametrize("architecture", ENCODER_DECODERS)
-def test_an_encoder_with_a_decoder_is_refused_by_name(architecture: str) -> None:
-    model = carrying(tiny_model(architecture))
-    with pytest.raises(NoTrunkError, match=rf"\({architecture}\) has layers in two places, "):
-        Cut(model)
-    assert not can_be_cut(model)
-
-
-@pytest.mark.parametrize("kind", ["seq_bn", "lora"])
-def test_where_the_lowest_layer_is_trained_there_is_no_trunk(kind: str) -> None:
-    with pytest.raises(NoTrunkError, match=r"encoder\.layer\.0, the lowest layer"):
-        Cut(carrying(tiny_model(), lowest=0, kind=kind))
-    with pytest.raises(NoTrunkError, match="or what is before it is trained"):
-        Cut(carrying(tiny_model(), kind="seq_bn_inv"))
 
 
 def test_the_trunk_of_a_head_alone_is_all_of_the_layers(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from registry.manifest import Manifest
 from registry.places import Kind, Visibility
 from registry.server.hub import Hub
 from tests.registry.history.conftest import puts
+from tests.support.foreign import PEFT
+from tests.support.html import Element
 from tests.support.people import People
 
 Publish = Callable[..., Version]
@@ -110,3 +112,20 @@ def metric() -> Callable[..., dict[str, Any]]:
         return {**facts, "value": value, **fields}
 
     return make
+
+
+LORA = {path.name: path.read_bytes() for path in (PEFT / "lora" / "a").iterdir()}
+
+
+def uses(page: Element) -> dict[str, str]:
+    """The lines to copy, by what they do."""
+    section = page.one("section", **{"aria-labelledby": "use"})
+    titles = [one.text for one in section.all("h3")]
+    lines = [one.one("code").raw for one in section.all("div", class_="command")]
+    return dict(zip(titles, lines, strict=True))
+
+
+def facts(page: Element, at: int = 0) -> dict[str, str]:
+    """What is known, by name, of one of the lists on a page."""
+    lists = page.all("dl", class_="known")
+    return {one.one("dt").text: one.one("dd").text for one in lists[at].all("div")}

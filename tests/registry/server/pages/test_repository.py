@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +16,7 @@ from registry.history.trees import SMALL_BYTES
 from registry.server.app import App
 from registry.server.hub import Hub, Settings
 from registry.server.pages.versions.facts import UNSEEN
-from tests.registry.server.pages.conftest import Publish, Push, set_visibility
+from tests.registry.server.pages.conftest import LORA, Publish, Push, facts, set_visibility, uses
 from tests.support.asgi import Ask, Client
 from tests.support.foreign import BERT, PEFT
 from tests.support.html import Element, read
@@ -27,13 +26,6 @@ pytestmark = pytest.mark.once
 
 METRIC = {"dataset": "films", "split": "test", "name": "accuracy", "higher_is_better": True}
 HOSTILE = "</bdi><script>alert(1)</script>\u05d0\"'"
-LORA = {path.name: path.read_bytes() for path in (PEFT / "lora" / "a").iterdir()}
-
-
-def facts(page: Element, at: int = 0) -> dict[str, str]:
-    """What is known, by name, of one of the lists on a page."""
-    lists = page.all("dl", class_="known")
-    return {one.one("dt").text: one.one("dd").text for one in lists[at].all("div")}
 
 
 def table(page: Element, start: str) -> list[list[str]]:
@@ -41,14 +33,6 @@ def table(page: Element, start: str) -> list[list[str]]:
     (found,) = [one for one in page.all("table") if one.one("caption").text.startswith(start)]
     rows = [[cell.text for cell in row if cell.tag in ("th", "td")] for row in found.all("tr")]
     return rows[1:]
-
-
-def uses(page: Element) -> dict[str, str]:
-    """The lines to copy, by what they do."""
-    section = page.one("section", **{"aria-labelledby": "use"})
-    titles = [one.text for one in section.all("h3")]
-    lines = [one.one("code").raw for one in section.all("div", class_="command")]
-    return dict(zip(titles, lines, strict=True))
 
 
 def test_a_page_tells_what_is_known_of_the_newest_version(asks: Ask, publish: Publish) -> None:
@@ -117,40 +101,6 @@ def test_what_was_recorded_is_shown_with_interval_rows_and_digest(
         *("f1", "0.5", "0.45 to 0.55", "higher", "films.csv, test", "1,200", "abababababab"),
         "2026-03-01 by ada",
     ]
-
-
-def test_a_fusion_names_what_it_is_made_of_and_what_uses_it(asks: Ask, publish: Publish) -> None:
-    one, other = publish("alice/one"), publish("bob/other")
-    both = publish("alice/both", parents=(one, other))
-    publish("bob/top", parents=(both,))
-    page = read(asks("GET", "/alice/both"))
-    known = facts(page)
-    assert (known["Made of"], known["Used by"]) == ("alice/one@1, bob/other@1", "bob/top@1")
-    assert page.links["bob/other@1"] == "/bob/other?revision=v1"
-    assert "Used by" in facts(read(asks("GET", "/alice/one")))
-
-
-def test_a_hidden_parent_or_user_is_never_named(asks: Ask, publish: Publish) -> None:
-    shown, secret = publish("alice/shown"), publish("bob/secret", visibility="private")
-    publish("alice/both", parents=(shown, secret))
-    publish("bob/hidden-user", parents=(shown,), visibility="private")
-    for by in (None, "carol"):
-        answer = asks("GET", "/alice/both", by=by)
-        assert facts(read(answer))["Made of"] == f"alice/shown@1, {UNSEEN}"
-        assert b"secret" not in answer.body
-        answer = asks("GET", "/alice/shown", by=by)
-        assert facts(read(answer))["Used by"] == "alice/both@1"
-        assert b"hidden-user" not in answer.body
-    assert "bob/secret@1" in facts(read(asks("GET", "/alice/both", by="bob")))["Made of"]
-
-
-def test_a_setting_that_names_another_adapter_is_not_shown(asks: Ask, publish: Publish) -> None:
-    over = {"ref": "bob/secret@1", "digest": "00" * 32}
-    training = {"arguments": {"epochs": 3, "over": over}, "seed": 1, "examples": 9, "seconds": 2.5}
-    publish("alice/a", training=training)
-    answer = asks("GET", "/alice/a")
-    assert facts(read(answer), 0)["Settings"] == "epochs = 3"
-    assert b"secret" not in answer.body
 
 
 def test_versions_are_listed_with_their_aliases_and_yanked_ones_say_so(
@@ -292,28 +242,6 @@ def test_what_a_fusion_attends_to_is_shown_by_the_names_that_may_be_seen(
     assert b"secret" not in answer.body
 
 
-def test_a_peft_folder_is_used_with_peft_and_hubkit(asks: Ask, push: Push) -> None:
-    push("alice/a", LORA)
-    page = read(asks("GET", "/alice/a"))
-    lines = uses(page)
-    assert [*lines] == [
-        "Say where this hub is, before anything else",
-        "With hubkit",
-        "With peft",
-        "Only its files",
-    ]
-    assert lines["Say where this hub is, before anything else"] == (
-        "export HF_ENDPOINT=http://127.0.0.1:8000"
-    )
-    assert lines["With hubkit"].startswith("hubkit pull alice/a@1 --from http://127.0.0.1:8000")
-    assert 'PeftModel.from_pretrained(model, "alice/a")' in lines["With peft"]
-    compile(lines["With peft"], "lines", "exec")
-    assert lines["Only its files"] == "hf download alice/a"
-    older = uses(read(asks("GET", "/alice/a?revision=v1")))
-    assert 'from_pretrained(model, "alice/a", revision="v1")' in older["With peft"]
-    assert older["Only its files"] == "hf download alice/a --revision v1"
-
-
 @pytest.mark.parametrize(
     ("folder", "only", "kind", "title"),
     [
@@ -333,70 +261,6 @@ def test_a_folder_of_another_library_is_understood(
     assert shown == ["With hubkit", *([title] if title else [])]
     for path in ("tree/main", "commits/main", "lineage"):
         read(asks("GET", f"/alice/a/{path}"))
-
-
-def test_a_fusion_without_its_parts_says_what_is_missing(asks: Ask, push: Push) -> None:
-    folder = BERT / "seq_bn" / "fusion_abc"
-    push("alice/f", {one.name: one.read_bytes() for one in folder.iterdir() if one.is_file()})
-    page = read(asks("GET", "/alice/f"))
-    assert page.one("p", class_="notice warn").text.startswith("It holds no version.")
-    assert "With adapters" in uses(page)
-
-
-@pytest.mark.parametrize(
-    ("files", "title", "line"),
-    [
-        (
-            {"adapter_config.json": b"{}", "adapter.safetensors": b"x"},
-            "With adapters",
-            'model.load_adapter("alice/a", use_safetensors=True, set_active=True)',
-        ),
-        (
-            {"adapter_config.json": b"{}", "pytorch_adapter.bin": b"x"},
-            "With adapters",
-            'model.load_adapter("alice/a", set_active=True)',
-        ),
-        (
-            {"adapter_fusion_config.json": b"{}", "model_adapter_fusion.safetensors": b"x"},
-            "With adapters",
-            "model.load_adapter_fusion(folder, use_safetensors=True)",
-        ),
-        (
-            {"config.json": b"{}", "model.safetensors": b"x"},
-            "With transformers",
-            'model = AutoModel.from_pretrained("alice/a")',
-        ),
-        (
-            {
-                "README.md": b"---\nlibrary_name: sentence-transformers\n---\n",
-                "modules.json": b"[]",
-            },
-            "With sentence-transformers",
-            'model = SentenceTransformer("alice/a")',
-        ),
-    ],
-)
-def test_a_repository_is_used_with_the_library_that_reads_it(
-    asks: Ask, push: Push, files: dict[str, bytes], title: str, line: str
-) -> None:
-    push("alice/a", files)
-    lines = uses(read(asks("GET", "/alice/a")))
-    assert [*lines] == ["Say where this hub is, before anything else", title, "Only its files"]
-    assert line in lines[title].splitlines()
-    compile(lines[title], "lines", "exec")
-
-
-def test_what_no_library_reads_can_be_downloaded(asks: Ask, push: Push) -> None:
-    push("alice/a", {"notes.txt": b"x"})
-    assert [*uses(read(asks("GET", "/alice/a")))][1:] == ["Only its files"]
-
-
-def test_a_private_repository_needs_a_token_in_its_lines(asks: Ask, publish: Publish) -> None:
-    publish("alice/a", visibility="private")
-    page = read(asks("GET", "/alice/a", by="alice"))
-    assert "private" in page.one("h1").text
-    first = uses(page)["Say where this hub is, before anything else"]
-    assert first.splitlines()[1] == "export HF_TOKEN=hubkit_..."
 
 
 def test_a_data_set_and_a_space_have_a_card_and_files_of_their_kind(asks: Ask, push: Push) -> None:
@@ -481,29 +345,6 @@ def test_hostile_names_are_shown_as_they_are(
     assert page.links["<b>x</b>"] == "/alice/a/tree/" + quote("<b>x</b>", safe="")
     assert page.links["a/'\"b"] == "/alice/a/tree/" + quote("a/'\"b", safe="")
     assert [one["src"] for one in page.all("script")] == ["/static/script.js"]
-
-
-def test_lines_quote_what_a_shell_or_python_would_take_apart(
-    asks: Ask, hub: Hub, push: Push
-) -> None:
-    push("alice/a", {**LORA, "README.md": b'---\nbase_model: a"b\n---\n'})
-    found = hub.history.find("model", AdapterRef.parse("alice/a"))
-    assert found is not None
-    revision = "$(reboot)'\""
-    hub.history.create_branch(found, revision, hub.history.resolve(found, "main"), "alice")
-    page = read(asks("GET", f"/alice/a?revision={quote(revision, safe='')}"))
-    lines = uses(page)
-    assert shlex.split(lines["Only its files"]) == [
-        *("hf", "download", "alice/a", "--revision", revision)
-    ]
-    compile(lines["With peft"], "lines", "exec")
-
-
-def test_many_labels_and_tags_are_cut_and_counted(asks: Ask, publish: Publish) -> None:
-    publish("alice/a", labels=[f"label-{number}" for number in range(1, 1201)])
-    shown = facts(read(asks("GET", "/alice/a")))["Labels"]
-    assert shown.startswith("label-1, label-2, ")
-    assert shown.endswith("label-50 and 1,150 more")
 
 
 def test_many_metrics_are_cut_and_counted(asks: Ask, publish: Publish) -> None:

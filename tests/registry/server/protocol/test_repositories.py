@@ -9,18 +9,11 @@ from typing import Any
 import pytest
 
 from registry import AdapterRef, Folder, Parent
-from registry.accounts.accounts import Accounts
-from registry.accounts.tokens import Tokens
 from registry.places import Visibility
+from tests.registry.server.protocol.conftest import create
 from tests.support.asgi import Answer, Ask
 from tests.support.people import People
 from tests.support.sweeps import on_one_each
-
-
-def create(asks: Ask, name: str, *, by: str | None, **more: Any) -> Answer:
-    owner, _, rest = name.rpartition("/")
-    body = {"name": rest, "organization": owner or None, **more}
-    return asks("POST", "/api/repos/create", by=by, body=body)
 
 
 def delete(asks: Ask, name: str, *, by: str | None, **more: Any) -> Answer:
@@ -167,15 +160,6 @@ def test_gated_repositories_are_not_supported(asks: Ask, people: People) -> None
     assert asks("PUT", settings, by="alice", body={"gated": False}).status == 200
 
 
-@pytest.mark.parametrize("kind", ["model", "dataset", "space"])
-def test_models_datasets_and_spaces_are_listed_apart(asks: Ask, kind: str) -> None:
-    for one in ("model", "dataset", "space"):
-        assert create(asks, "alice/mine", by="alice", type=one).status == 200
-    listed = asks("GET", f"/api/{kind}s").json
-    assert [one["id"] for one in listed] == ["alice/mine"]
-    assert create(asks, "alice/mine", by="alice", type="kernel").status == 501
-
-
 def test_a_copy_has_the_same_files_and_is_as_private(asks: Ask, people: People) -> None:
     people.make("alice/mine", "private")
     source = asks("GET", "/api/models/alice/mine/tree/main", by="alice").json
@@ -202,107 +186,6 @@ def test_a_public_copy_does_not_name_a_private_source(
     asks("POST", "/api/models/alice/mine/duplicate", by="alice", body=wanted)
     shown = asks("GET", "/api/models/acme/copy/commits/main").json
     assert ("alice/mine" in shown[0]["title"]) is named
-
-
-def test_listings_show_what_is_public_and_ones_own(asks: Ask, people: People) -> None:
-    for name in ("alice/open", "alice/secret", "bob/secret", "acme/secret"):
-        people.make(name, "public" if name.endswith("open") else "private")
-
-    def listed(by: str | None, query: str = "") -> set[str]:
-        return {one["id"] for one in asks("GET", f"/api/models{query}", by=by).json}
-
-    assert listed(None) == {"alice/open"}
-    assert listed("bob") == {"alice/open", "bob/secret"}
-    assert listed("carol") == {"alice/open", "acme/secret"}
-    assert listed("root") == {"alice/open", "alice/secret", "bob/secret", "acme/secret"}
-    assert listed("root writes") == {"alice/open"}
-    assert listed("bob", "?author=alice") == {"alice/open"}
-    assert listed("bob", "?author=nobody") == set()
-    assert listed("bob", "?search=SECR") == {"bob/secret"}
-
-
-def test_a_limited_token_lists_those_private_repositories_that_it_is_limited_to(
-    asks: Ask, people: People
-) -> None:
-    for name in ("alice/open", "alice/secret", "alice/other", "acme/secret"):
-        people.make(name, "public" if name.endswith("open") else "private")
-    limits = ["alice/secret", "acme/secret"]
-    made = Tokens(people.catalog.store).create("alice", "two", "read", repositories=limits)
-    people.tokens["two"] = made
-    listed = {one["id"] for one in asks("GET", "/api/models", by="two").json}
-    assert listed == {"alice/open", "alice/secret", "acme/secret"}
-
-
-def test_pages_follow_each_other_and_show_each_repository_once(asks: Ask, people: People) -> None:
-    names = [people.make(f"alice/r-{number}").full_name for number in range(7)]
-    seen, target, pages = [], "/api/models?limit=3&sort=createdAt", 0
-    while target:
-        answer = asks("GET", target)
-        seen += [one["id"] for one in answer.json]
-        link = answer.headers.get("link", "")
-        assert not link or link.startswith("<http://127.0.0.1:8000/api/models?limit=3&sort=")
-        target = link.partition(">")[0].removeprefix("<http://127.0.0.1:8000")
-        pages += 1
-    assert (seen, pages) == (names[::-1], 3)
-
-
-@pytest.mark.parametrize("query", ["?limit=0", "?sort=nonsense", "?cursor=x", "?limit=a"])
-def test_a_malformed_listing_is_refused(asks: Ask, query: str) -> None:
-    assert asks("GET", f"/api/models{query}").status == 400
-
-
-def test_ones_own_repositories_are_listed_with_what_they_take(asks: Ask, people: People) -> None:
-    people.make("alice/m", "private")
-    people.make("alice/d", kind="dataset")
-    people.make("bob/m")
-    target, found = "/api/settings/repositories", []
-    while target:
-        answer = asks("GET", target, by="alice")
-        found += answer.json
-        link = answer.headers.get("link", "")
-        target = link.partition(">")[0].removeprefix("<http://127.0.0.1:8000")
-    assert [(one["id"], one["type"], one["visibility"]) for one in found] == [
-        ("alice/m", "model", "private"),
-        ("alice/d", "dataset", "public"),
-    ]
-    assert all(one["storage"] > 0 for one in found)
-    of_acme = "/api/organizations/acme/settings/repositories"
-    assert asks("GET", of_acme, by="alice").status == 200
-    assert asks("GET", of_acme, by="bob").status == 403
-
-
-def test_accounts_are_described_by_what_is_no_secret(asks: Ask, people: People) -> None:
-    assert asks("GET", "/api/users/alice/overview").json["user"] == "alice"
-    assert asks("GET", "/api/organizations/acme/overview").json["numUsers"] == 3
-    members = asks("GET", "/api/organizations/acme/members").json
-    assert [one["user"] for one in members] == ["alice", "carol", "dora"]
-    for path in ("users/acme", "organizations/alice", "users/nobody", "users/.."):
-        assert asks("GET", f"/api/{path}/overview").status == 404
-    Accounts(people.catalog.store).remove("bob")
-    assert asks("GET", "/api/users/bob/overview").status == 404
-
-
-def test_whoami_tells_the_organisations_and_what_the_token_is_good_for(asks: Ask) -> None:
-    told = asks("GET", "/api/whoami-v2", by="alice").json
-    assert (told["name"], told["type"]) == ("alice", "user")
-    assert [(one["name"], one["roleInOrg"]) for one in told["orgs"]] == [("acme", "write")]
-    assert told["auth"]["accessToken"] == {"displayName": "laptop", "role": "write"}
-    reads = asks("GET", "/api/whoami-v2", by="alice reads").json["auth"]["accessToken"]
-    assert reads == {"displayName": "reads", "role": "read"}
-
-
-def test_an_owner_that_the_hub_does_not_have_is_not_hosted(asks: Ask, people: People) -> None:
-    people.make("alice/mine")
-    for path in (
-        "/api/models/google/gemma",
-        "/google/gemma/resolve/main/config.json",
-        "/api/models/gpt2",
-        "/gpt2/resolve/main/config.json",
-        "/api/models/..%2F/x",
-    ):
-        for by in (None, "bob"):
-            assert asks("GET", path, by=by).code == "NotHosted", path
-    assert asks("GET", "/api/models/alice/other", by="bob").code == "RepoNotFound"
 
 
 @pytest.mark.parametrize("visibility", ["public", "private"])
