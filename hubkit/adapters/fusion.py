@@ -109,7 +109,7 @@ class Fusion(Trained):
                 )
         return cls(
             name=name,
-            parts=tuple(part.value for part in tree.parts),
+            parts=tuple(part.composition for part in tree.parts),
             layers={
                 site: made[_shared_by(site, shape) if shared else site]
                 for site, shape in tree.sites.items()
@@ -192,7 +192,7 @@ class Fusion(Trained):
             layer.penalty = layer.penalty if stored.regularized else 0.0
         return cls(
             name=name or stored.name,
-            parts=tuple(part.value for part in tree.parts),
+            parts=tuple(part.composition for part in tree.parts),
             layers=_tied(owner, layers, shapes) if stored.shared else layers,
             kept=stored.kept,
             leave_out=stored.leave_out,

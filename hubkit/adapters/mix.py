@@ -114,7 +114,7 @@ class LearnedMix(Trained):
                 made[key] = MixWeights(len(here), size, total=total, dropout=dropout)
         return cls(
             name=name,
-            parts=tuple(part.value for part in tree.parts),
+            parts=tuple(part.composition for part in tree.parts),
             weights={site: made[key] for site, key in keys.items()},
         )
 
@@ -162,7 +162,7 @@ class LearnedMix(Trained):
                 made[key] = _frozen(f"{folder} at {site}", stored[key])
         return cls(
             name=name,
-            parts=tuple(part.value for part in tree.parts),
+            parts=tuple(part.composition for part in tree.parts),
             weights={site: made[key] for site, key in names.items()},
             head=read_head(folder) if with_head else None,
         )

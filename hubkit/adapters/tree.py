@@ -83,11 +83,11 @@ class Tree:
     """A composition with the adapters and the sites of all its parts.
 
     Attributes:
-        value: The composition.
+        composition: The composition.
         parts: The trees of its parts, in order; none for an adapter.
     """
 
-    value: Attachable
+    composition: Attachable
     parts: tuple[Tree, ...] = ()
 
     @classmethod
@@ -111,8 +111,8 @@ class Tree:
     @cached_property
     def adapters(self) -> tuple[Adapter, ...]:
         """Every adapter, from left to right, those inside fusions included."""
-        if isinstance(self.value, Adapter):
-            return (self.value,)
+        if isinstance(self.composition, Adapter):
+            return (self.composition,)
         return tuple(adapter for part in self.parts for adapter in part.adapters)
 
     @property
@@ -124,19 +124,19 @@ class Tree:
     @cached_property
     def sites(self) -> dict[Site, DeltaShape]:
         """The sites where something is added, with the shape of a delta there."""
-        value = self.value
-        if isinstance(value, Adapter):
-            return {site: delta.shape for site, delta in value.deltas.items()}
+        own = self.composition
+        if isinstance(own, Adapter):
+            return {site: delta.shape for site, delta in own.deltas.items()}
         found = {site: shape for part in self.parts for site, shape in part.sites.items()}
-        if isinstance(value, Trained):
-            return {site: shape for site, shape in found.items() if value.adds_at(site)}
+        if isinstance(own, Trained):
+            return {site: shape for site, shape in found.items() if own.adds_at(site)}
         return found
 
     @cached_property
     def row_choice(self) -> Batch | Parallel | None:
         """The part that chooses by rows; there is at most one."""
-        values = (one.value for one in self.inside())
-        return next((one for one in values if isinstance(one, Batch | Parallel)), None)
+        inside = (one.composition for one in self.inside())
+        return next((one for one in inside if isinstance(one, Batch | Parallel)), None)
 
     def at(self, site: Site) -> list[int]:
         """The numbers of the parts that add something at ``site``."""

@@ -40,7 +40,7 @@ class Made:
         """How many numbers it adds to the base model, without the head."""
         if self.composition is None:
             return 0
-        carried = [one.value for one in Tree.of(self.composition).inside()]
+        carried = [one.composition for one in Tree.of(self.composition).inside()]
         parameters = {
             id(parameter): parameter.numel()
             for one in carried

@@ -155,11 +155,11 @@ def _check_weights(tree: Tree, host: BaseModel) -> None:
     A fusion has none in the layers that it leaves out.
     """
     for one in tree.inside():
-        value = one.value
+        value = one.composition
         if isinstance(value, Fuse) or (isinstance(value, Mix) and value.weights is None):
             kind = "a fusion" if isinstance(value, Fuse) else "a mix"
             raise CompositionError(
-                f"{tree.value} holds {kind} without weights: train that one first."
+                f"{tree.composition} holds {kind} without weights: train that one first."
             )
         if not isinstance(value, Trained):
             continue
@@ -190,20 +190,20 @@ class _CheckRows:
 
 def _last(tree: Tree) -> Leaf | None:
     """The part whose head predicts: the last one. None if rows choose."""
-    while isinstance(tree.value, Stack | Mix):
+    while isinstance(tree.composition, Stack | Mix):
         tree = tree.parts[-1]
-    return tree.value if isinstance(tree.value, Leaf) else None
+    return tree.composition if isinstance(tree.composition, Leaf) else None
 
 
 def _predicting(tree: Tree) -> Iterator[Leaf]:
     """The parts whose heads may be meant to predict: several, where rows choose."""
-    while isinstance(tree.value, Stack | Mix):
+    while isinstance(tree.composition, Stack | Mix):
         tree = tree.parts[-1]
-    if isinstance(tree.value, Batch | Parallel):
+    if isinstance(tree.composition, Batch | Parallel):
         for part in tree.parts:
             yield from _predicting(part)
-    elif isinstance(tree.value, Leaf):
-        yield tree.value
+    elif isinstance(tree.composition, Leaf):
+        yield tree.composition
 
 
 def _layers_of(host: BaseModel, tree: Tree) -> list[str]:

@@ -67,7 +67,7 @@ class Builder:
 
     def _node(self, site: Site, tree: Tree) -> nn.Module:
         """What a composition computes at a ``site`` that it has."""
-        composition = tree.value
+        composition = tree.composition
         if isinstance(composition, Adapter):
             return self._placed(composition.deltas[site])
         numbers = composition.present(site) if isinstance(composition, Fusion) else tree.at(site)
@@ -124,7 +124,7 @@ def _chain(tree: Tree, entry: int | None) -> list[Coupling]:
         tree: What may hold some.
         entry: Which entry of a batch in it is asked for; None for the base model there.
     """
-    composition = tree.value
+    composition = tree.composition
     if isinstance(composition, Adapter):
         return [] if composition.coupling is None else [composition.coupling]
     if isinstance(composition, Batch):
@@ -143,9 +143,9 @@ def _only(tree: Tree, chains: Iterable[list[Coupling]]) -> list[Coupling]:
         if first and [id(one) for one in chain] != [id(one) for one in first]:
             names = ", ".join(str(a) for a in tree.adapters if a.coupling is not None)
             raise CompositionError(
-                f"{tree.value} holds the invertible adapters {names}: embeddings go through one, "
-                "which cannot be added up or chosen later. Stack the other adapters on the one "
-                "that is meant, or use a Batch."
+                f"{tree.composition} holds the invertible adapters {names}: embeddings go through "
+                "one, which cannot be added up or chosen later. Stack the other adapters on the "
+                "one that is meant, or use a Batch."
             )
         first = chain
     return first

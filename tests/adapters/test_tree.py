@@ -18,7 +18,7 @@ def test_a_tree_has_the_adapters_and_the_sites_of_its_parts() -> None:
     (first,) = two.deltas.keys() - one.deltas.keys()
     (last,) = one.deltas.keys()
     assert (tree.at(first), tree.at(last)) == ([1], [0, 1])
-    assert [type(part.value).__name__ for part in tree.inside()] == [
+    assert [type(part.composition).__name__ for part in tree.inside()] == [
         *("Stack", "Adapter", "Fusion", "Adapter", "Adapter")
     ]
 
