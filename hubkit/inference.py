@@ -33,7 +33,7 @@ from hubkit.models.head import other_words, set_head
 from hubkit.models.peft import attach_peft, runs_through_peft
 from hubkit.models.place import device_of, dtype_of
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.running import as_read, batches, encode, outputs_of
+from hubkit.tasks.running import Cut, as_read, batches, encode, outputs_of
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, TaskType
 from hubkit.tasks.tokens.words import words_of
@@ -61,10 +61,13 @@ class AdaptedModel:
         plan: The meaning of the outputs of its head.
         text: How texts are cut.
         base_digest: Which base model is at hand: a digest of all that it is compared by.
+        each: None: it answers all rows.
     """
 
+    each = None
+
     def __init__(
-        self, base: _Base, version: Version, manifest: Manifest, composition: Attachable | None
+        self, base: Base, version: Version, manifest: Manifest, composition: Attachable | None
     ) -> None:
         self.model = base.model
         self.processor = base.processor
@@ -100,41 +103,43 @@ class AdaptedModel:
                 rows are pairs where training had single texts, or the reverse, or the task type has
                 no such option.
         """
-        (found,) = self.predict_blocks(
-            [texts], batch_size=batch_size, max_length=max_length, **options
+        found, cut = self.predict_block(
+            texts, batch_size=batch_size, max_length=max_length, **options
         )
+        cut.note()
         return found
 
-    def predict_blocks(
+    def predict_block(
         self,
-        blocks: Iterable[Iterable[Any]],
+        block: Iterable[Any],
         *,
         batch_size: int = 32,
         max_length: int | None = None,
         **options: Any,
-    ) -> Iterator[Sequence[Prediction]]:
-        """As :meth:`predict`, for blocks of rows as they come; none is kept.
-
-        What was cut off is noted once, when all blocks have been answered.
+    ) -> tuple[Sequence[Prediction], Cut]:
+        """As :meth:`predict` for some of many rows, with what was cut off in place of a note.
 
         Raises:
             DataError: As :meth:`predict`.
         """
         how = self.task.options_of(options)
         self.task.check_options(how, self.plan)
-        count = cut = 0
-        limit: int | None = None
-        for block in blocks:
-            rows = self._given(block)
-            count += len(rows)
-            if not len(rows):
-                yield []
-                continue
-            encoded = self._encode(rows, max_length)
-            cut, limit = cut + encoded.cut, encoded.limit
-            outputs = self._run(encoded, how, batch_size)
-            yield self.task.predictions(outputs, encoded, rows, self.plan, how)
-        self._note_cut(cut, count, limit)
+        rows = self._given(block)
+        if not len(rows):
+            return [], Cut()
+        encoded = self._encode(rows, max_length)
+        outputs = self._run(encoded, how, batch_size)
+        found = self.task.predictions(outputs, encoded, rows, self.plan, how)
+        return found, self._cut(encoded, len(rows))
+
+    @property
+    def depends_on(self) -> dict[str, str]:
+        """What its answers depend on, beside the rows and the options."""
+        return {
+            "version": self.version.manifest_digest,
+            "base": self.base_digest,
+            "dtype": str(self.model.dtype),
+        }
 
     def logits(self, texts: Iterable[Any], *, batch_size: int = 32) -> Tensor:
         """The head's raw outputs. *Shape:* ``(rows, outputs)``, float32, on the CPU.
@@ -239,7 +244,7 @@ class AdaptedModel:
 
     def _noted(self, rows: Rows) -> Encoded:
         encoded = self._encode(rows)
-        self._note_cut(encoded.cut, len(rows), encoded.limit)
+        self._cut(encoded, len(rows)).note()
         return encoded
 
     def _read(
@@ -261,11 +266,7 @@ class AdaptedModel:
 
     def _encode(self, rows: Rows, max_length: int | None = None) -> Encoded:
         self.task.require_form(rows, self.text)
-        text = self.text
-        if max_length is not None:
-            if isinstance(max_length, bool) or max_length < 1:
-                raise DataError(f"max_length must be at least 1, not {max_length}.", max_length)
-            text = text.model_copy(update={"max_length": max_length})
+        text = self.text if max_length is None else shortened(self.text, max_length)
         return encode(self.task, self.processor, self.model, rows, self.plan, text)
 
     def _run(self, encoded: Encoded, options: Options, batch_size: int) -> Outputs:
@@ -282,16 +283,8 @@ class AdaptedModel:
                 str(self.version.ref),
             ) from error
 
-    def _note_cut(self, cut: int, rows: int, limit: int | None) -> None:
-        if cut:
-            logger.warning(
-                "%d of %d rows are longer than the %s tokens that %s reads; the rest of them is "
-                "cut off.",
-                cut,
-                rows,
-                limit,
-                self.version.ref,
-            )
+    def _cut(self, encoded: Encoded, rows: int) -> Cut:
+        return Cut(rows, encoded.cut, f"the {encoded.limit} tokens that {self.version.ref} reads")
 
 
 def load(
@@ -342,6 +335,17 @@ def load(
     if compile:
         found.model.compile(dynamic=True)
     return found
+
+
+def shortened(text: TextInfo, max_length: int) -> TextInfo:
+    """The same with another limit of the tokens of a row.
+
+    Raises:
+        DataError: The limit is less than one.
+    """
+    if isinstance(max_length, bool) or max_length < 1:
+        raise DataError(f"max_length must be at least 1, not {max_length}.", max_length)
+    return text.model_copy(update={"max_length": max_length})
 
 
 @dataclass(frozen=True)
@@ -399,7 +403,7 @@ def _through_peft(request: _Request) -> AdaptedModel:
     return _with_peft(request, _load_base(request))
 
 
-def _with_peft(request: _Request, base: _Base) -> AdaptedModel:
+def _with_peft(request: _Request, base: Base) -> AdaptedModel:
     folder, name = (
         request.catalog.folder(request.version, request.manifest),
         str(request.version.ref),
@@ -438,7 +442,7 @@ def _no_head(request: _Request, cure: str) -> AdapterError:
 
 
 @dataclass(frozen=True)
-class _Base:
+class Base:
     """A base model with the place of a head.
 
     Attributes:
@@ -460,7 +464,7 @@ class _Base:
     text: TextInfo
 
 
-def load_base(catalog: Catalog, published: Published, base: str | None = None) -> _Base:
+def load_base(catalog: Catalog, published: Published, base: str | None = None) -> Base:
     """The base model of a published adapter, checked, with a head that is still to be set.
 
     Raises:
@@ -471,7 +475,7 @@ def load_base(catalog: Catalog, published: Published, base: str | None = None) -
     return _load_base(request, published)
 
 
-def _load_base(request: _Request, published: Published | None = None) -> _Base:
+def _load_base(request: _Request, published: Published | None = None) -> Base:
     """The base model that a version was trained on, or the one that was asked for.
 
     Args:
@@ -504,4 +508,4 @@ def _load_base(request: _Request, published: Published | None = None) -> _Base:
     if request.dtype is not None:
         model.to(request.dtype)  # type: ignore[arg-type]
     task.prepare(processor, model, plan, text)
-    return _Base(model, new, described, processor, task, plan, text)
+    return Base(model, new, described, processor, task, plan, text)

@@ -79,7 +79,8 @@ HUBKIT_ROOMS = {
         *("processes", "reports", "tasks", "training"),
     ],
     "predicting": [
-        *("adapters", "composition", "formats", "inference", "models", "nn", "tasks", "training"),
+        *("adapters", "bases", "composition", "formats", "inference", "models", "nn", "tasks"),
+        "training",
     ],
     "exporting": ["adapters", "inference", "models", "nn", "tasks"],
     "cli": [

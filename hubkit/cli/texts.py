@@ -46,6 +46,7 @@ def read_blocks(
     texts: tuple[str, ...],
     file: str | None,
     options: dict[str, Any],
+    each: str | None = None,
 ) -> tuple[str, Iterator[list[dict[str, Any]]]]:
     """What messages call the rows that are given, and these as they come, empty ones included.
 
@@ -55,6 +56,7 @@ def read_blocks(
         texts: Arguments.
         file: The value of ``--file``.
         options: Those of ``input_options``; they are taken out.
+        each: The column of a table that names the adapter of a row.
     """
     from hubkit.predicting.inputs import row_of, rows_of_file, rows_of_lines, takes_objects
 
@@ -68,7 +70,7 @@ def read_blocks(
             for number, text in enumerate(texts, start=1)
         ]
         return "the arguments", iter([rows])
-    return file, rows_of_file(task, Path(file), objects=objects, **how)
+    return file, rows_of_file(task, Path(file), each=each, objects=objects, **how)
 
 
 def read_filled(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import types
 import typing
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
-from hubkit.inference import AdaptedModel
-from hubkit.tasks.task import Prediction
+from hubkit.tasks.running import Cut
+from hubkit.tasks.task import Prediction, TaskType
 from registry.errors import DataError
+from registry.manifest import TextInfo
 
 NUMBER = "row"
 """The name of the column with the number of a row."""
@@ -48,45 +48,79 @@ def input_name(column: str, kind: type[Prediction]) -> str:
     return f"input_{column}" if column in taken else column
 
 
-def answered(
-    model: AdaptedModel,
-    blocks: Iterable[Sequence[Mapping[str, Any]]],
-    *,
-    source: str,
-    start: int = 0,
-    **how: Any,
-) -> Iterator[list[Answer]]:
-    """What a model says of each row, in blocks as they come.
+class Predictor(Protocol):
+    """What answers rows: an adapter; or many, of which each row names one."""
+
+    @property
+    def task(self) -> TaskType[Any]:
+        """The task type of all answers."""
+
+    @property
+    def text(self) -> TextInfo | None:
+        """How texts were cut and joined in training, as far as that is known."""
+
+    @property
+    def each(self) -> str | None:
+        """The column that names the adapter of a row; None if one adapter answers all."""
+
+    @property
+    def depends_on(self) -> dict[str, str]:
+        """What its answers depend on, beside the rows and the options."""
+
+    def predict_block(
+        self,
+        block: Iterable[Any],
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        **options: Any,
+    ) -> tuple[Sequence[Prediction], Cut]:
+        """Answers to rows that say something, and how many of these were cut off."""
+
+
+def answer(
+    model: Predictor, rows: Iterable[Mapping[str, Any]], before: int, **how: Any
+) -> tuple[list[Answer], Cut]:
+    """What a model says of each of some rows, and how many of these were cut off.
 
     Args:
-        model: A loaded adapter.
-        blocks: Rows by the names of columns. One is empty where a value of it is.
-        source: Their name in messages.
-        start: How many rows came before.
+        model: Answers them.
+        rows: By the names of columns. One is empty where a value of it is.
+        before: How many rows came before.
         how: Options of ``predict``.
+
+    Raises:
+        DataError: As ``predict``.
+    """
+    rows = list(rows)
+    found, cut = model.predict_block([row for row in rows if says_something(row)], **how)
+    predictions = iter(found)
+    return [
+        Answer(number, row, next(predictions) if says_something(row) else None)
+        for number, row in enumerate(rows, start=before + 1)
+    ], cut
+
+
+def answered(
+    model: Predictor, blocks: Iterable[Sequence[Mapping[str, Any]]], *, source: str, **how: Any
+) -> Iterator[list[Answer]]:
+    """The same for blocks of rows as they come; what was cut off is noted once, at the end.
+
+    Args:
+        source: The name of the rows in messages.
 
     Raises:
         DataError: No row says something, or as ``predict``.
     """
-    waiting: deque[Sequence[Mapping[str, Any]]] = deque()
-    number, some = start, start > 0
-
-    def filled() -> Iterator[list[Mapping[str, Any]]]:
-        for block in blocks:
-            waiting.append(block)
-            yield [row for row in block if says_something(row)]
-
-    for found in model.predict_blocks(filled(), **how):
-        predictions = iter(found)
-        answers = []
-        for row in waiting.popleft():
-            number += 1
-            prediction = next(predictions) if says_something(row) else None
-            answers.append(Answer(number, row, prediction))
-        some = some or bool(found)
+    model.predict_block([], **how)  # refuses an option before any row is waited for
+    number, cut = 0, Cut()
+    for block in blocks:
+        answers, more = answer(model, block, number, **how)
+        number, cut = number + len(block), cut + more
         yield answers
-    if not some:
+    if not cut.rows:
         raise no_text(source)
+    cut.note()
 
 
 def with_kind(
@@ -110,11 +144,17 @@ def no_text(source: str) -> DataError:
     return DataError(f"There is no text in {source}: expected one in each row.", source)
 
 
-def says_something(row: Mapping[str, Any]) -> bool:
-    """Whether every value is there, and no text is blank."""
+def says_something(row: Mapping[str, Any], *, but: str | None = None) -> bool:
+    """Whether every value is there, and no text is blank.
+
+    Args:
+        row: By the names of columns.
+        but: A column that is not looked at.
+    """
     return all(
         bool(value.strip()) if isinstance(value, str) else value is not None and value != []
-        for value in row.values()
+        for name, value in row.items()
+        if name != but
     )
 
 

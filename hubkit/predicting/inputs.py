@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hubkit.predicting.answers import says_something
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.task import TaskType
 from hubkit.training.data import read_inputs
+from hubkit.training.each.split import read_value
 from hubkit.training.tables.json_file import load_json
 from hubkit.training.tables.lines import opened, read_lines
 from hubkit.training.tables.table import SUFFIXES
@@ -24,6 +26,7 @@ def rows_of_file(
     path: Path,
     *,
     columns: dict[str, str] | None = None,
+    each: str | None = None,
     separator: str | None = None,
     encoding: str = "utf-8",
     objects: bool = False,
@@ -34,6 +37,7 @@ def rows_of_file(
         task: The task type, which has the columns.
         path: A file; how its name ends says what it is.
         columns: The names of the columns in the file, by the task type's names.
+        each: The column of a table that says which adapter a row belongs to; rows have it, too.
         separator: The separator of the columns of a CSV file.
         encoding: The encoding of a text file.
         objects: Whether a line is a JSON object; see :func:`takes_objects`.
@@ -42,10 +46,26 @@ def rows_of_file(
         DataError: It cannot be read, or a row is not what the task type takes.
     """
     if path.suffix.lower() in SUFFIXES:
-        yield from read_inputs(task, path, columns=columns, separator=separator, encoding=encoding)
+        rows = read_inputs(
+            task, path, columns=columns, beside=each, separator=separator, encoding=encoding
+        )
+        yield from rows if each is None else _with_value(rows, each, str(path))
         return
+    if each is not None:
+        raise DataError(f"{path} has no columns: expected a {', '.join(SUFFIXES)} file.", str(path))
     with opened(path) as stream:
         yield from rows_of_lines(task, stream, str(path), encoding, objects=objects)
+
+
+def _with_value(blocks: Rows, each: str, source: str) -> Rows:
+    """The same blocks, in which every row that says something names its adapter."""
+    number = 0
+    for rows in blocks:
+        for row in rows:
+            number += 1
+            if says_something(row, but=each):
+                read_value(row[each], each, source, f"row {number}")
+        yield rows
 
 
 def rows_of_lines(

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from hubkit.adapters.load import Published, load_published
 from hubkit.adapters.older import completed
+from hubkit.bases.compare import identity
 from hubkit.composition import Batch
 from hubkit.formats.heads import Head
-from hubkit.inference import load_base
+from hubkit.inference import Base, load_base, shortened
 from hubkit.models.attach import Attached, attach
 from hubkit.models.head import head_alone, head_tensors, outlet_tensors, outlets_of_rows, wearing
 from hubkit.models.peft import runs_through_peft
 from hubkit.models.place import device_of
 from hubkit.nn.host import backbone
-from hubkit.tasks.running import encode
+from hubkit.tasks.running import Cut, encode
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Prediction, TaskType, in_order, joined
 from registry import AdapterRef, Catalog, open_catalog
 from registry.errors import AdapterError, DataError, did_you_mean
 from registry.manifest import TextInfo
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,13 @@ class ManyAdapters:
         model: The base model.
         processor: Its tokenizer.
         names: The names of the adapters, as given.
+        base_digest: Which base model it is: a digest of all that it is compared by.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, processor: Any, attached: Attached, ones: Mapping[str, _One]
-    ) -> None:
-        self.model = model
-        self.processor = processor
+    def __init__(self, loaded: Base, attached: Attached, ones: Mapping[str, _One]) -> None:
+        self.model = loaded.model
+        self.processor = loaded.processor
+        self.base_digest = identity(loaded.described)
         self.names = tuple(ones)
         self._attached = attached
         self._ones = ones
@@ -66,6 +63,7 @@ class ManyAdapters:
         adapter: Sequence[str],
         *,
         batch_size: int = 32,
+        max_length: int | None = None,
         **options: Any,
     ) -> list[Prediction]:
         """What each row's own adapter says of it, in the order of the rows.
@@ -76,10 +74,31 @@ class ManyAdapters:
             texts: As ``AdaptedModel.predict`` takes them.
             adapter: The name of an adapter for each row.
             batch_size: Rows at a time.
+            max_length: Tokens of a row at most; default: as in the training of its adapter.
             options: Those of the task types.
 
         Raises:
             DataError: There is not one known adapter for each row, or as ``AdaptedModel.predict``.
+        """
+        found, cut = self.predict_block(
+            texts, adapter, batch_size=batch_size, max_length=max_length, **options
+        )
+        cut.note()
+        return found
+
+    def predict_block(
+        self,
+        texts: Iterable[Any],
+        adapter: Sequence[str],
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        **options: Any,
+    ) -> tuple[list[Prediction], Cut]:
+        """As :meth:`predict` for some of many rows, with what was cut off in place of a note.
+
+        Raises:
+            DataError: As :meth:`predict`.
         """
         if isinstance(texts, str | bytes | Mapping) or isinstance(adapter, str):
             raise DataError(
@@ -108,13 +127,8 @@ class ManyAdapters:
         for name, rows in given.items():
             one = self._ones[name]
             one.task.require_form(rows, one.text)
-            encoded[name] = encode(one.task, self.processor, self.model, rows, one.plan, one.text)
-        if cut := sum(one.cut for one in encoded.values()):
-            logger.warning(
-                "%d of %d rows are longer than their adapters read; the rest of them is cut off.",
-                cut,
-                len(items),
-            )
+            text = one.text if max_length is None else shortened(one.text, max_length)
+            encoded[name] = encode(one.task, self.processor, self.model, rows, one.plan, text)
         found: dict[str, list[tuple[int, tuple[Tensor, ...]]]] = {name: [] for name in given}
         for batch in self._batches(encoded, batch_size):
             for name, positions, outputs in self._run(batch, encoded, how):
@@ -128,7 +142,8 @@ class ManyAdapters:
             said = one.task.predictions(arrays, encoded[name], rows, one.plan, how[name])
             for row_number, prediction in zip(rows_of[name], said, strict=True):
                 answers[row_number] = prediction
-        return answers
+        cut = sum(one.cut for one in encoded.values())
+        return answers, Cut(len(items), cut, "their adapters read")
 
     def _options(self, name: str, given: Mapping[str, Any]) -> Options:
         one = self._ones[name]
@@ -184,7 +199,7 @@ class ManyAdapters:
 
 
 def load_many(
-    base: str,
+    base: str | None,
     refs: Iterable[str],
     *,
     device: str | torch.device | None = None,
@@ -193,7 +208,8 @@ def load_many(
     """Load many published adapters on one base model, which is in memory once.
 
     Args:
-        base: Where the base model is: a hub id, or a folder.
+        base: Where the base model is: a hub id, or a folder. None: where it was in the training of
+            the first adapter.
         refs: ``[owner/]name[@version|@alias]`` of each; they name the adapters.
         device: Where to compute; default: the first CUDA GPU where there is one.
         catalog: The registry; default: the user's.
@@ -232,7 +248,7 @@ def load_many(
     model.train(False)
     attached = attach(model, Batch({name: one.published.composition for name, one in ones.items()}))
     model.to(place)  # type: ignore[arg-type]
-    return ManyAdapters(model, loaded.processor, attached, ones)
+    return ManyAdapters(loaded, attached, ones)
 
 
 def _load_one(catalog: Catalog, name: str) -> _One:

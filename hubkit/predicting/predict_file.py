@@ -22,10 +22,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from hubkit.inference import AdaptedModel
-from hubkit.predicting.answers import answered, no_text, says_something, with_kind
+from hubkit.predicting.answers import Predictor, answer, no_text, says_something
 from hubkit.predicting.formats import Format, format_of
 from hubkit.predicting.inputs import rows_of_file, takes_objects
+from hubkit.tasks.running import Cut
 from registry.errors import ConflictError, DataError, RunInUseError
 from registry.storage.durable import flush, scratch_file, settle, storage_errors, write_file
 
@@ -49,7 +49,7 @@ def check_output(out: Path) -> None:
 
 
 def predict_file(
-    model: AdaptedModel,
+    model: Predictor,
     source: Path,
     out: Path,
     *,
@@ -64,13 +64,14 @@ def predict_file(
     interrupted run is resumed, if the input, the version and the options are the same.
 
     Args:
-        model: A loaded adapter.
+        model: A loaded adapter, or one for each value of a column.
         source: A table, or any other file with a row in each line.
         out: A ``.csv``, ``.jsonl`` or ``.parquet`` file.
         batch_size: Rows at a time.
         max_length: Tokens of a row at most; default: as in training.
         options: Those of the task type.
-        reading: Options of :func:`~hubkit.predicting.inputs.rows_of_file`.
+        reading: Options of :func:`~hubkit.predicting.inputs.rows_of_file`: ``columns``,
+            ``separator`` and ``encoding``.
 
     Returns:
         How many rows there are.
@@ -82,56 +83,50 @@ def predict_file(
         StorageError: The disk is full or not writable.
     """
     check_output(out)
+    reading["each"] = model.each
     identity = {
         "input": _sha256(source),
         "reading": {name: value for name, value in reading.items() if value},
-        "version": model.version.manifest_digest,
-        "base": model.base_digest,
-        "dtype": str(model.model.dtype),
+        **model.depends_on,
         "max_length": max_length,
         "options": dict(options or {}),
         "rows": BLOCK,
     }
     reading["objects"] = takes_objects(model.task, model.text)
-    total = _count(rows_of_file(model.task, source, **reading), source)
+    how = {"batch_size": batch_size, "max_length": max_length, **(options or {})}
+    total, first = _look_through(rows_of_file(model.task, source, **reading), source)
+    # Each part has the columns of the answers, even if all of its rows are empty.
+    kind = type(model.predict_block([first], **how)[0][0])
     form, folder = format_of(out), out.with_name(f"{out.name}.partial")
+    parts = [folder / f"{number:06}{out.suffix}" for number in range(-(-total // BLOCK))]
     with _alone(folder, out):
         _require_same(folder, out, identity)
-        done = _parts_done(folder, out.suffix)
-        blocks = _blocks(rows_of_file(model.task, source, **reading))
-        for _ in range(done):
-            next(blocks)
-        found = answered(
-            model,
-            blocks,
-            source=str(source),
-            start=done * BLOCK,
-            batch_size=batch_size,
-            max_length=max_length,
-            **(options or {}),
-        )
-        with tqdm(
-            total=total, initial=done * BLOCK, unit="row", disable=None, leave=False, delay=1
-        ) as bar:
-            for answers, kind in with_kind(found):
-                content = form.part(answers, kind)
-                write_file(folder / _name(done, out.suffix), content)
-                done += 1
-                bar.update(len(answers))
-        _join(form, [folder / _name(number, out.suffix) for number in range(done)], out)
+        cut = Cut()
+        with tqdm(total=total, unit="row", disable=None, leave=False, delay=1) as bar:
+            blocks = _blocks(rows_of_file(model.task, source, **reading))
+            for number, (part, block) in enumerate(zip(parts, blocks, strict=True)):
+                if not part.exists():
+                    answers, more = answer(model, block, number * BLOCK, **how)
+                    write_file(part, form.part(answers, kind))
+                    cut += more
+                bar.update(len(block))
+        cut.note()
+        _join(form, parts, out)
         shutil.rmtree(folder)
     return total
 
 
-def _count(blocks: Iterator[list[dict[str, Any]]], source: Path) -> int:
-    """How many rows there are; each is looked at, and one must say something."""
-    count, some = 0, False
+def _look_through(
+    blocks: Iterator[list[dict[str, Any]]], source: Path
+) -> tuple[int, dict[str, Any]]:
+    """How many rows there are, and the first that says something; each is looked at."""
+    count, first = 0, None
     for block in blocks:
         count += len(block)
-        some = some or any(map(says_something, block))
-    if not some:
+        first = first or next(filter(says_something, block), None)
+    if first is None:
         raise no_text(str(source))
-    return count
+    return count, first
 
 
 def _blocks(rows: Iterator[Sequence[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
@@ -182,18 +177,6 @@ def _require_same(folder: Path, out: Path, identity: dict[str, Any]) -> None:
             expected=before,
             found=now,
         )
-
-
-def _parts_done(folder: Path, suffix: str) -> int:
-    """How many blocks are there, without a gap."""
-    done = 0
-    while (folder / _name(done, suffix)).exists():
-        done += 1
-    return done
-
-
-def _name(number: int, suffix: str) -> str:
-    return f"{number:06}{suffix}"
 
 
 def _join(form: Format, parts: Sequence[Path], out: Path) -> None:

@@ -128,17 +128,25 @@ class Ranking(TextTask):
     linear = "rows"
 
     def aligned(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-        """A row for each query, in the order in which they first occur."""
+        """A row for each query, in the order in which they first occur.
+
+        A query that differs in a column of another name, such as whose query it is, is another one.
+        """
         graded = "relevance" in columns
+        own = {column.name for column in self.columns}
+        others = {name: values for name, values in columns.items() if name not in own}
         groups: dict[Any, dict[str, float]] = {}
         known: dict[Any, set[str]] = {}
-        empty: dict[Any, tuple[Any, Any]] = {}  # rows for `predict` that say nothing keep a place
-        for row, (asked, among) in enumerate(
-            zip(columns["query"], columns["candidates"], strict=True)
+        first: dict[Any, tuple[Any, ...]] = {}  # the row that a group begins with
+        for row, values in enumerate(
+            zip(columns["query"], columns["candidates"], *others.values(), strict=True)
         ):
-            if not (asked and among):
-                groups[row], empty[row] = {}, (asked, among)
+            asked, among, *beside = values
+            if not (asked and among):  # rows for `predict` that say nothing keep a place
+                groups[row], first[row] = {}, values
                 continue
+            key = (asked, *beside)
+            first.setdefault(key, values)
             grades = columns["relevance"][row] if graded else [0.0] * len(among)
             if len(grades) != len(among):
                 raise NotAlignedError(
@@ -146,19 +154,19 @@ class Ranking(TextTask):
                     f"expected as many numbers as candidates, found a relevance of {len(grades)} "
                     f"for {len(among)}",
                 )
-            group = groups.setdefault(asked, {})
-            if twice := [one for one in among if alike(one) in known.get(asked, ())]:
+            group = groups.setdefault(key, {})
+            if twice := [one for one in among if alike(one) in known.get(key, ())]:
                 raise NotAlignedError(
                     row, f"expected each candidate once for a query, found {twice[0]!r} again"
                 )
             group.update(zip(among, grades, strict=True))
-            known.setdefault(asked, set()).update(map(alike, among))
+            known.setdefault(key, set()).update(map(alike, among))
         found: dict[str, Sequence[Any]] = {
-            "query": [empty[key][0] if key in empty else key for key in groups],
-            "candidates": [
-                empty[key][1] if key in empty else list(group) for key, group in groups.items()
-            ],
+            "query": [first[key][0] for key in groups],
+            "candidates": [list(group) or first[key][1] for key, group in groups.items()],
         }
+        for at, name in enumerate(others, start=2):
+            found[name] = [first[key][at] for key in groups]
         if graded:
             found["relevance"] = [list(group.values()) for group in groups.values()]
         return found

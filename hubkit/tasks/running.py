@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +16,36 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, TaskType, in_order, joined
 from registry.errors import DataError
 from registry.manifest import TextInfo
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How many rows were longer than what is read of them.
+
+    Attributes:
+        rows: All rows.
+        cut: Those that lost tokens.
+        reads: What is read of a row, such as ``the 128 tokens that reviews@1 reads``.
+    """
+
+    rows: int = 0
+    cut: int = 0
+    reads: str = ""
+
+    def __add__(self, other: Cut) -> Cut:
+        return Cut(self.rows + other.rows, self.cut + other.cut, other.reads or self.reads)
+
+    def note(self) -> None:
+        """Warn if there are any."""
+        if self.cut:
+            logger.warning(
+                "%d of %d rows are longer than %s; the rest of them is cut off.",
+                self.cut,
+                self.rows,
+                self.reads,
+            )
 
 
 def encode(

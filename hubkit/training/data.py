@@ -94,6 +94,7 @@ def read_inputs(
     source: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    beside: str | None = None,
     size: int = BLOCK,
     separator: str | None = None,
     encoding: str = "utf-8",
@@ -103,6 +104,9 @@ def read_inputs(
     A file of any size is gone through in little memory; but where the task type takes rows
     together, they may be anywhere, and the whole file is one block. A value that is missing is
     None, and an empty text stays as it is, whatever the column holds.
+
+    Args:
+        beside: Another column of the file that rows are to have, as it is and under its own name.
 
     Raises:
         DataError: As :func:`read_rows`; what is to be learned need not be there.
@@ -125,8 +129,23 @@ def read_inputs(
                 table.source,
             )
         checked = [_inputs(column, table, (columns or {}).get(column.name)) for column in present]
-        found = _aligned(task, dict(zip(names, checked, strict=True)), table)
+        columns_read = dict(zip(names, checked, strict=True))
+        if beside is not None:
+            columns_read[beside] = _beside(beside, columns_read, table, columns or {})
+        found = _aligned(task, columns_read, table)
         yield [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def _beside(
+    name: str, read: Mapping[str, Sequence[Any]], table: Table, named: Mapping[str, str]
+) -> Sequence[Any]:
+    if named.get(name, name) != name and name in read:
+        raise DataError(
+            f"{table.source}: {name!r} is the name of a column of the task type, which is read "
+            f"from {named[name]!r}; the column {name!r} of the file cannot stand beside it.",
+            table.source,
+        )
+    return table.column(name)
 
 
 def _inputs(column: Column, table: Table, called: str | None) -> Sequence[Any]:

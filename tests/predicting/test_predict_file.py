@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,26 +102,21 @@ def test_a_run_that_broke_off_goes_on_and_gives_the_same_bytes(
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
     predict_file(model, source, whole)
     asked: list[int] = []
-    predict_blocks = AdaptedModel.predict_blocks
+    predict_block = AdaptedModel.predict_block
 
-    def broken(self: AdaptedModel, blocks: Any, **how: Any) -> Iterator[Any]:
-        def counted() -> Iterator[Any]:
-            for block in blocks:
-                asked.append(len(block))
-                if len(asked) == 2:
-                    raise KeyboardInterrupt
-                yield block
-
-        return predict_blocks(self, counted(), **how)
+    def broken(self: AdaptedModel, block: Any, **how: Any) -> Any:
+        asked.append(len(block))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return predict_block(self, block, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(AdaptedModel, "predict_blocks", broken)
+        patch.setattr(AdaptedModel, "predict_block", broken)
         with pytest.raises(KeyboardInterrupt):
             predict_file(model, source, out)
         assert not out.exists()
-        asked[:] = [0, 0]  # and now to the end
         assert predict_file(model, source, out) == len(TEXTS)
-    assert asked == [0, 0, 4, 3], "the first block is not computed again"
+    assert asked == [1, 3, 4, 1, 4, 3], "the first block is not computed again"
     assert out.read_bytes() == whole.read_bytes()
     assert not (tmp_path / f"{out.name}.partial").exists()
 
@@ -168,6 +162,18 @@ def test_an_unfinished_run_is_gone_on_with_by_the_same_run_alone(
     source.write_text(before)
     predict_file(model, source, out)
     assert alike(read(out), expected(model))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_blocks_of_empty_rows_have_the_columns_of_the_others(
+    suffix: str, model: AdaptedModel, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / f"out{suffix}"
+    source.write_text("text\n" + "\n" * 4 + "good\n" * 4 + '""\n' * 4 + "bad\n")
+    assert predict_file(model, source, out) == 13
+    found = read(out)
+    assert [row["row"] for row in found if row["label"]] == [5, 6, 7, 8, 13]
+    assert len({(*row,) for row in found}) == 1
 
 
 def test_another_process_at_the_same_file_is_waited_for(

@@ -238,6 +238,17 @@ def test_the_rows_of_a_query_are_one_wherever_they_are_in_a_file(tmp_path: Path)
     ]
 
 
+def test_a_query_of_two_readers_is_two_rows(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("reader,query,candidates\nu,a,x\nv,a,x\nu,,z\nu,a,z\n")
+    (found,) = read_inputs(TASK, path, beside="reader")
+    assert found == [
+        {"query": "a", "candidates": ["x", "z"], "reader": "u"},
+        {"query": "a", "candidates": ["x"], "reader": "v"},
+        {"query": "", "candidates": ["z"], "reader": "u"},
+    ]
+
+
 def test_a_candidate_that_looks_like_another_of_its_query_is_refused() -> None:
     columns = {"query": ["q", "q"], "candidates": [["a"], ["a "]], "relevance": [[1.0], [0.0]]}
     with pytest.raises(NotAlignedError, match="each candidate once for a query, found 'a ' again"):

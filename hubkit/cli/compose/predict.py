@@ -18,8 +18,7 @@ from hubkit.cli.texts import check_texts, read_blocks, text_options
 from registry.refs import AdapterRef
 
 if TYPE_CHECKING:
-    from hubkit.inference import AdaptedModel
-    from hubkit.predicting.answers import Answer
+    from hubkit.predicting.answers import Answer, Predictor
 
 
 def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -38,6 +37,12 @@ def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 @click.command("predict")
 @click.argument("ref", type=REF)
 @text_options
+@click.option(
+    "--each",
+    metavar="COLUMN",
+    help="Answer each row of a table by the adapter REF-VALUE of its value in this column, as "
+    "`hubkit train --each` names them; all run in one pass.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -71,6 +76,7 @@ def command(
     ref: AdapterRef,
     texts: tuple[str, ...],
     file: str | None,
+    each: str | None,
     out: Path | None,
     batch_size: int,
     max_length: int | None,
@@ -97,8 +103,13 @@ def command(
       hubkit predict reviews "What a film!" "Two hours I will not get back."
       hubkit predict reviews --file new.csv --text-column review --out answers.csv
       hubkit predict reviews@best --file lines.txt --top-k 3 --json
+      hubkit predict team/user --each user --file ratings.csv --out answers.csv
     """
     check_texts(texts, file)
+    if each is not None and file in (None, "-"):
+        raise click.UsageError("--each goes with --file FILE, a table with that column.")
+    if each is not None and (dtype is not None or compile or allow_base_mismatch):
+        raise click.UsageError("--each goes without --dtype, --compile, --allow-base-mismatch.")
     if out is not None:
         _check_out(out, file, as_json)
     options = own | {
@@ -109,16 +120,23 @@ def command(
     how: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length}
     stdout = sys.stdout
     with quiet():
-        from hubkit.inference import load
+        model: Predictor
+        if each is not None:
+            from hubkit.predicting.each import load_each
 
-        model = load(
-            ref,
-            base=base,
-            allow_base_mismatch=allow_base_mismatch,
-            device=device,
-            dtype=dtype,
-            compile=compile,
-        )
+            written = {name: columns[name] for name in ("separator", "encoding")}
+            model = load_each(ref, Path(str(file)), each, base=base, device=device, **written)
+        else:
+            from hubkit.inference import load
+
+            model = load(
+                ref,
+                base=base,
+                allow_base_mismatch=allow_base_mismatch,
+                device=device,
+                dtype=dtype,
+                compile=compile,
+            )
         if out is not None:
             from hubkit.predicting.predict_file import predict_file
 
@@ -128,7 +146,9 @@ def command(
             return
         from hubkit.predicting.answers import answered
 
-        name, given = read_blocks(model.task, model.text, texts, file, columns)
+        name, given = read_blocks(model.task, model.text, texts, file, columns, each)
+        if each is not None:
+            given = iter([*given])  # each row has an adapter, or none is answered
         blocks = answered(model, given, source=name, **how, **options)
         lines = not stdout.isatty() or name == "standard input"
         if as_json:
@@ -154,7 +174,7 @@ def _check_out(out: Path, file: str | None, as_json: bool) -> None:
     check_output(out)
 
 
-def _cells(model: AdaptedModel, answer: Answer) -> list[str]:
+def _cells(model: Predictor, answer: Answer) -> list[str]:
     found = answer.prediction
     answers = ("-",) * len(model.task.header) if found is None else found.cells()
     return [*answers, str(answer.number), *map(_shown, answer.row.values())]

@@ -65,7 +65,7 @@ _PARAMETERS = (
     "--each",
     metavar="COLUMN",
     help="Train an adapter for each value of this column, such as user, all in one run; they are "
-    "called NAME-VALUE.",
+    "called NAME-VALUE; `hubkit predict --each` answers rows with them.",
 )
 @click.option(
     "--together",

@@ -49,18 +49,28 @@ def read_each(
     require_one_type(values, table, column)
     places: dict[str, list[int]] = {}
     for row, value in enumerate(values):
-        if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip():
-            raise DataError(
-                f"{table.source}, {table.places[row]}: expected a text or a whole number in "
-                f"{column!r}, which names the adapter of a row, found {value!r}.",
-                table.source,
-                expected="a text or a whole number",
-                found=value,
-            )
-        places.setdefault(str(value).strip(), []).append(row)
+        name = read_value(value, column, table.source, table.places[row])
+        places.setdefault(name, []).append(row)
     return {
         value: rows_of(task, _part(table, rows), columns or {}) for value, rows in places.items()
     }
+
+
+def read_value(value: Any, column: str, source: str, place: str) -> str:
+    """The text of a value that says which adapter a row belongs to.
+
+    Raises:
+        DataError: It is neither a text nor a whole number, or empty.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip():
+        raise DataError(
+            f"{source}, {place}: expected a text or a whole number in {column!r}, which names the "
+            f"adapter of a row, found {value!r}.",
+            source,
+            expected="a text or a whole number",
+            found=value,
+        )
+    return str(value).strip()
 
 
 def _part(table: Table, rows: list[int]) -> Table:
@@ -75,7 +85,7 @@ def names_of(prefix: AdapterRef, values: Iterable[str]) -> dict[str, AdapterRef]
     """The names of the adapters of some values, such as ``team/user-Zoe-K`` for ``Zoë K.``.
 
     Args:
-        prefix: What they all begin with, such as ``team/user``.
+        prefix: What they all begin with, such as ``team/user``; its version or alias is theirs.
         values: Letters lose their accents; what a name cannot hold becomes ``-``.
 
     Raises:
@@ -93,7 +103,7 @@ def names_of(prefix: AdapterRef, values: Iterable[str]) -> dict[str, AdapterRef]
                 f"hold after {prefix}-.",
                 value,
             )
-        ref = AdapterRef(prefix.owner, f"{prefix.name}-{word}")
+        ref = replace(prefix, name=f"{prefix.name}-{word}")
         if (other := taken.setdefault(ref.folded, value)) != value:
             raise DataError(
                 f"The values {other!r} and {value!r} would both be named {ref}; expected values "

@@ -268,3 +268,70 @@ def test_a_file_of_another_kind_is_refused_before_the_model_is_loaded(
     for out, message in (("a.xls", "a.xls ends in .xls"), ("no/a.csv", "Cannot write to")):
         arguments = ("--file", data, "--out", tmp_path / out)
         assert message in run("predict", "nobody", *arguments, status=1).stderr
+
+
+@pytest.fixture
+def ratings(run: Run, base: Path, data: Path, tmp_path: Path, hubkit_home: Path) -> Path:
+    """A file with rows of two users, for each of whom there is an adapter."""
+    header, *rows = data.read_text().splitlines()
+    lines = [f"user,{header}", *(f"{('ann', 'bob')[at % 2]},{row}" for at, row in enumerate(rows))]
+    (tmp_path / "ratings.csv").write_text("\n".join(lines) + "\n")
+    run(
+        *("train", tmp_path / "ratings.csv", "--base", base, "--task", "liking", "--epochs", 1),
+        *("--name", "team/user", "--each", "user", "--learning-rate", 0.03),
+    )
+    return tmp_path / "ratings.csv"
+
+
+def test_each_answers_rows_by_the_adapter_of_their_value(
+    run: Run, ratings: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new.csv"
+    new.write_text("user,text\nbob,good film\nann,good film\n,\nbob,dull plot\n")
+    predict = ("predict", "team/user", "--each", "user", "--file", new)
+    lines = [line.split("\t") for line in run(*predict).stdout.splitlines()]
+    assert [line[2:] for line in lines] == [
+        ["1", "good film", "bob"],
+        ["2", "good film", "ann"],
+        ["3", "", ""],
+        ["4", "dull plot", "bob"],
+    ]
+    assert lines[2][0] == "-"
+    document = json.loads(run(*predict, "--json").stdout)
+    for row, user in ((1, "bob"), (2, "ann"), (4, "bob")):
+        text = document[row - 1]["text"]
+        (alone,) = json.loads(run("predict", f"team/user-{user}", text, "--json").stdout)
+        assert document[row - 1]["label"] == alone["label"]
+        assert document[row - 1]["score"] == pytest.approx(alone["score"], abs=1e-5)
+    run(*predict, "--out", tmp_path / "out.jsonl")
+    written = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in written] == document
+    short = run(*predict, "--max-length", 3)
+    assert "3 of 3 rows are longer than their adapters read" in short.stderr
+
+
+def test_each_names_the_rows_that_no_adapter_answers(
+    run: Run, ratings: Path, tmp_path: Path
+) -> None:
+    with ratings.open("a") as file:
+        file.write("eve,good,positive\n")
+    result = run("predict", "team/user", "--each", "user", "--file", ratings, status=1)
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"Error: {ratings}: 1 of 3 values of 'user' have no adapter: 'eve' in row 61 (there is "
+        "no team/user-eve). `hubkit list` shows those that exist.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("good",), "--each goes with --file FILE, a table with that column."),
+        (("--file", "DATA", "--dtype", "bfloat16"), "--each goes without --dtype, --compile"),
+    ],
+)
+def test_each_is_refused_where_it_cannot_be(
+    run: Run, data: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    given = [data if one == "DATA" else one for one in arguments]
+    assert message in run("predict", "nobody", "--each", "user", *given, status=2).stderr

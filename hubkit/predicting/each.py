@@ -1,0 +1,173 @@
+"""Rows that are each answered by the adapter of its value in a column, such as its user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubkit.predicting.many import ManyAdapters, load_many
+from hubkit.tasks.running import Cut
+from hubkit.tasks.table import task_type
+from hubkit.tasks.task import Prediction, TaskType
+from hubkit.training.each.split import names_of, read_value
+from hubkit.training.tables.read import read_blocks
+from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
+from registry.errors import AdapterError, DataError, NotFoundError, RefNotFoundError
+from registry.manifest import TextInfo, canonical_digest
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class EachModel:
+    """A frozen base model that answers each row by the adapter of its value in a column.
+
+    Attributes:
+        many: The adapters, and the base model.
+        task: The task type of all of them.
+        each: The column.
+        versions: The adapter of each value.
+        text: Unknown: they may differ in it. Rows are those of a table, so nobody needs it.
+    """
+
+    many: ManyAdapters
+    task: TaskType[Any]
+    each: str
+    versions: Mapping[str, Version]
+    text: TextInfo | None = None
+
+    @property
+    def depends_on(self) -> dict[str, str]:
+        """What its answers depend on, beside the rows and the options."""
+        digests = {value: version.manifest_digest for value, version in self.versions.items()}
+        return {
+            "version": canonical_digest(digests),
+            "base": self.many.base_digest,
+            "dtype": str(self.many.model.dtype),
+        }
+
+    def predict_block(
+        self, block: Iterable[Mapping[str, Any]], **how: Any
+    ) -> tuple[Sequence[Prediction], Cut]:
+        """Answers to rows that have the column, too, and how many of these were cut off.
+
+        Raises:
+            DataError: As ``ManyAdapters.predict``.
+        """
+        rows, own = list(block), [column.name for column in self.task.inputs]
+        return self.many.predict_block(
+            [{name: row[name] for name in own if name in row} for row in rows],
+            [str(self.versions[str(row[self.each]).strip()].ref) for row in rows],
+            **how,
+        )
+
+
+def values_of(
+    source: Path, column: str, *, separator: str | None = None, encoding: str = "utf-8"
+) -> dict[str, list[int]]:
+    """The values of a column of a table, each with the numbers of its rows; not of empty ones.
+
+    Raises:
+        DataError: As ``read_value``, or the table cannot be read.
+    """
+    found: dict[str, list[int]] = {}
+    number = 0
+    for table in read_blocks(source, separator=separator, encoding=encoding):
+        for value in table.column(column):
+            number += 1
+            if value is not None and str(value).strip():
+                name = read_value(value, column, table.source, f"row {number}")
+                found.setdefault(name, []).append(number)
+    return found
+
+
+def load_each(
+    prefix: AdapterRef,
+    source: Path,
+    column: str,
+    *,
+    separator: str | None = None,
+    encoding: str = "utf-8",
+    base: str | None = None,
+    device: str | None = None,
+    catalog: Catalog | None = None,
+) -> EachModel:
+    """Load the adapters of the values in a column of a table, on one base model.
+
+    Args:
+        prefix: What their names begin with, as in ``hubkit.training.each.train_each``.
+        source: The table.
+        column: The column.
+        separator: The separator of the columns of a CSV file.
+        encoding: The encoding of a text file.
+        base: Where the base model is; default: where it was in training.
+        device: Where to compute, as for ``hubkit.load``.
+        catalog: The registry; default: the user's.
+
+    Raises:
+        RefNotFoundError: Values have no adapter.
+        DataError: The table cannot be read, or two values have one name.
+        AdapterError: The adapters do not answer alike, or cannot share a base model in memory.
+    """
+    catalog = catalog or open_catalog()
+    rows = values_of(source, column, separator=separator, encoding=encoding)
+    if not rows:
+        raise DataError(f"{source} has no value in {column!r}.", source)
+    found: dict[str, tuple[Version, Manifest]] = {}
+    missing = []
+    for value, ref in names_of(prefix, rows).items():
+        try:
+            found[value] = _trained_for(catalog, ref, value)
+        except NotFoundError as error:
+            missing.append(f"{value!r} in {_listed(rows[value])} ({error})")
+    if missing:
+        more = f", and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise RefNotFoundError(
+            f"{source}: {len(missing)} of {len(rows)} values of {column!r} have no adapter: "
+            f"{', '.join(missing[:_SHOWN])}{more}.",
+            source,
+        )
+    kinds = {
+        " ".join(filter(None, (manifest.task_type, manifest.problem_type))): version.ref
+        for version, manifest in found.values()
+    }
+    if len(kinds) > 1:
+        listed = ", ".join(f"{ref} for {kind}" for kind, ref in kinds.items())
+        raise AdapterError(f"The adapters of {column!r} answer in different ways: {listed}.")
+    many = load_many(
+        base, [str(version.ref) for version, _ in found.values()], device=device, catalog=catalog
+    )
+    _, manifest = next(iter(found.values()))
+    return EachModel(
+        many,
+        task_type(manifest.task_type, str(prefix)),
+        column,
+        {value: version for value, (version, _) in found.items()},
+    )
+
+
+def _trained_for(catalog: Catalog, ref: AdapterRef, value: str) -> tuple[Version, Manifest]:
+    """An adapter of that name, unless it was trained for a value that looks alike.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    try:
+        version = catalog.resolve(ref)
+    except NotFoundError:
+        raise RefNotFoundError(f"there is no {ref}", value) from None
+    manifest = catalog.manifest(version)
+    training = manifest.training
+    other: Any = None if training is None else training.arguments.get("each")
+    if other is not None and other["value"] != value:
+        raise RefNotFoundError(f"{version.ref} is for {other['value']!r}", value)
+    return version, manifest
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:_SHOWN]))
+    if len(numbers) == 1:
+        return f"row {shown}"
+    return f"rows {shown}" + (", ..." if len(numbers) > _SHOWN else "")
