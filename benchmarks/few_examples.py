@@ -6,6 +6,13 @@ alone, and publishes what wins; ``adapters`` trains its fusion of the same donor
 for as many epochs. All is measured on the whole test split, which nothing is chosen by.
 
     HF_HUB_OFFLINE=1 python benchmarks/few_examples.py DATA --seeds 2 --targets amazon
+
+A comparison on two cores takes long. Without it, contenders are only trained on the few rows, and
+measured; the last table says what hubkit would publish, by how far from the best still counts as
+good:
+
+    HF_HUB_OFFLINE=1 python benchmarks/few_examples.py DATA --seeds 2 --no-compare \
+        --contenders alone --contenders donor --contenders mix --contenders fusion
 """
 
 from __future__ import annotations
@@ -24,9 +31,10 @@ from os import environ
 from pathlib import Path
 from statistics import mean, stdev
 from subprocess import PIPE, Popen
-from typing import Any
+from typing import Any, get_args
 
 import click
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +47,8 @@ from benchmarks.support.few import MAX_LENGTH, Few, read
 from hubkit.adapters.load import load_published
 from hubkit.comparing.bench import Bench
 from hubkit.comparing.compare import compare_fusion
-from hubkit.comparing.contenders import contenders_of
+from hubkit.comparing.comparison import CLOSE, best_and_winner
+from hubkit.comparing.contenders import Given, Kind, contenders_of
 from hubkit.comparing.folds import Fold
 from hubkit.composing.combine import choose
 from hubkit.composition import Fuse
@@ -49,13 +58,14 @@ from hubkit.tasks.rows import Rows
 from hubkit.training.job import Job
 from hubkit.training.settings import (
     ADAPTER_LEARNING_RATE,
+    CACHE_TRUNK,
     FUSION_BATCH_SIZE,
     FUSION_LEARNING_RATE,
     Settings,
 )
 from hubkit.training.start import start_of
 from hubkit.training.train import train_adapter
-from registry import AdapterRef, open_catalog
+from registry import AdapterRef, Catalog, open_catalog
 
 DOMAINS = ("amazon", "movie", "tweets")
 TASK = "sentiment"
@@ -84,8 +94,8 @@ def train_donor(home: Path, base: str, data: Path, domain: str, rows: int, epoch
     return str(folder)
 
 
-def compare(home: Path, few: Few, folds: int) -> Found:
-    """What hubkit publishes for these rows, and how it and all contenders do on the test rows."""
+def measured(home: Path, few: Few, folds: int, kinds: Sequence[str]) -> Found:
+    """How contenders do on the test rows, and what hubkit publishes, if there are folds."""
     catalog = open_catalog(home)
     (texts, labels), (asked, right) = few.drawn(), few.tested()
     settings = Settings(
@@ -98,40 +108,56 @@ def compare(home: Path, few: Few, folds: int) -> Found:
     name = f"{few.target}-{few.seed}"
     rows = Rows(name, {"text": texts, "label": labels})
     job = Job(name=AdapterRef(None, name), task=TASK, data=rows, settings=settings)
+    test = Rows(name, {"text": asked, "label": right})
+    rows_right, weights = _contenders(catalog, few, job, test, kinds)
+    found: Found = {
+        "library": "hubkit",
+        "target": few.target,
+        "seed": few.seed,
+        "test": {name: mean(values) for name, values in rows_right.items()},
+        "right": rows_right,
+        "weights": weights,
+    }
+    if not folds:
+        return found
     refs = [AdapterRef(None, donor) for donor in few.donors]
     start = time.perf_counter()
     comparison, version = compare_fusion(catalog, job, refs=refs, folds=folds)
     seconds = time.perf_counter() - start
-    test = Rows(name, {"text": asked, "label": right})
     published = evaluate(load(version.ref, catalog=catalog), test)["accuracy"]
     return {
-        "library": "hubkit",
-        "target": few.target,
-        "seed": few.seed,
+        **found,
         "winner": comparison.row(comparison.winner).kind,
         "winner's name": comparison.winner,
         "helps": comparison.helps,
         "verdict": comparison.verdict,
         "folds": {row.name: row.mean for row in comparison.rows},
-        "test": {"published": published, **_contenders(catalog, few, job, test)},
+        "test": {"published": published, **found["test"]},
         "seconds": seconds,
     }
 
 
-def _contenders(catalog: Any, few: Few, job: Job, test: Rows) -> dict[str, float]:
-    """What each contender gets on the test rows, trained on all of the few."""
+def _contenders(
+    catalog: Catalog, few: Few, job: Job, test: Rows, kinds: Sequence[str]
+) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Which test rows each contender gets right, trained on all of the few, and its weights."""
     chosen = choose(catalog, [AdapterRef(None, donor) for donor in few.donors], Fuse)
     start = start_of(catalog, job, few.base, chosen)
     donors = [load_published(catalog, *one).composition for one in chosen]
     both = {name: [*job.data[name], *test[name]] for name in ("text", "label")}
     bench = Bench(start, replace(job, data=Rows(job.data.name, both)), donors, "before")
     fold = Fold(range(len(job.data)), range(len(job.data), len(both["text"])))
-    found = {}
+    all_of_them = contenders_of(job.settings, list(few.donors), "before", {}, CACHE_TRUNK)
+    right, weights = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for number, one in enumerate(contenders_of(job.settings, list(few.donors), "before", {})):
-            done = Path(folder, f"{number}.json")
-            found[one.name] = bench.measure(one, fold, few.seed, done).value
-    return found
+        for number, one in enumerate(all_of_them):
+            if one.kind in kinds:
+                score = bench.measure(one, fold, few.seed, Path(folder, f"{number}.json"))
+                assert score.of_rows is not None
+                right[one.name] = score.of_rows
+                given = Given(start.model, donors, few.seed)
+                weights[one.name] = one.make(given).weights
+    return right, weights
 
 
 def ask_peer(python: str, runs: Sequence[Few], threads: int) -> Iterator[Found]:
@@ -169,24 +195,57 @@ def print_tables(found: Sequence[Found]) -> None:
         }
         for name in peer[seeds[0]]["test"] if peer else ():
             columns[f"adapters: {name}"] = [peer[seed]["test"][name] for seed in seeds]
-        published = columns["hubkit: published"]
+        published = columns.get("hubkit: published")
         table = Table("", "accuracy", "spread", "published less it", title_justify="left")
         table.title = f"{target}, {len(seeds)} seeds"
         for name, values in columns.items():
-            gaps = [ours - other for ours, other in zip(published, values, strict=True)]
-            table.add_row(
-                name,
-                f"{mean(values):.1%}",
-                f"{_spread(values):.1%}",
-                f"{mean(gaps):+.1%} ± {_spread(gaps) / len(gaps) ** 0.5:.1%}",
-            )
+            less = ""
+            if published:
+                gaps = [ours - other for ours, other in zip(published, values, strict=True)]
+                less = f"{mean(gaps):+.1%} ± {_spread(gaps) / len(gaps) ** 0.5:.1%}"
+            table.add_row(name, f"{mean(values):.1%}", f"{_spread(values):.1%}", less)
         console = Console(width=110)
         console.print(table)
+        if not published:
+            continue
         winners = [own[seed]["winner's name"] for seed in seeds]
         counts = {name: winners.count(name) for name in dict.fromkeys(winners)}
         console.print("published:", ", ".join(f"{name} {count}" for name, count in counts.items()))
         helped = sum(own[seed]["helps"] for seed in seeds)
         console.print(f"the first line says that fusing helps: {helped} of {len(seeds)}")
+
+
+def print_rules(found: Sequence[Found], rows: int) -> None:
+    """What would be published, by how many standard errors from the best count as as good.
+
+    In place of folds, as many of the test rows are drawn as there are rows to train on, a thousand
+    times. The contenders are those that were trained on all of these.
+    """
+    runs = [one for one in found if one["library"] == "hubkit" and "right" in one]
+    targets = [*dict.fromkeys(one["target"] for one in runs)]
+    table = Table("within", *targets, "mean", title="Accuracy of what would be published")
+    for errors in (0.0, CLOSE, 0.5, 1.0):
+        by_target = [
+            mean(_published(one, rows, errors) for one in runs if one["target"] == target)
+            for target in targets
+        ]
+        cells = [f"{value:.1%}" for value in (*by_target, mean(by_target))]
+        table.add_row(f"{errors:g} standard errors", *cells)
+    Console(width=110).print(table)
+
+
+def _published(run: Found, rows: int, errors: float) -> float:
+    right = {name: np.asarray(values) for name, values in run["right"].items()}
+    able = [name for name in right if name not in ("base model", "control")]
+    chance, whole = np.random.default_rng(0), len(right[able[0]])
+    values = []
+    for _ in range(1000):
+        drawn = chance.choice(whole, rows, replace=False)
+        units = {name: right[name][drawn] for name in able}
+        means = {name: float(values.mean()) for name, values in units.items()}
+        _, winner = best_and_winner(means, run["weights"], units, errors)
+        values.append(float(right[winner].mean()))
+    return mean(values)
 
 
 def _spread(values: Sequence[float]) -> float:
@@ -201,6 +260,15 @@ def _spread(values: Sequence[float]) -> float:
 @click.option("--seeds", default=10, show_default=True, type=click.IntRange(1))
 @click.option("--epochs", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--folds", default=3, show_default=True, type=click.IntRange(2))
+@click.option("--compare/--no-compare", default=True, help="Compare on the few rows alone, too.")
+@click.option(
+    "--contenders",
+    "kinds",
+    multiple=True,
+    type=click.Choice(get_args(Kind)),
+    default=get_args(Kind),
+    help="To measure on the test rows.  [default: all]",
+)
 @click.option("--donor-rows", default=1500, show_default=True)
 @click.option("--donor-epochs", default=4, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="Processes for hubkit.")
@@ -225,6 +293,8 @@ def main(
     seeds: int,
     epochs: int,
     folds: int,
+    compare: bool,
+    kinds: tuple[str, ...],
     donor_rows: int,
     donor_epochs: int,
     workers: int,
@@ -273,7 +343,7 @@ def main(
             for target in targets
         ]
         waiting: list[Future[list[Found]]] = [
-            pool.submit(_listed, home, few, folds)
+            pool.submit(_listed, home, few, folds if compare else 0, kinds)
             for few in runs
             if ("hubkit", few.target, few.seed) not in done
         ]
@@ -297,10 +367,11 @@ def main(
                 if answer["library"] == "hubkit":
                     _keep(results, answer)
     print_tables(known)
+    print_rules(known, rows)
 
 
-def _listed(home: Path, few: Few, folds: int) -> list[Found]:
-    return [compare(home, few, folds)]
+def _listed(home: Path, few: Few, folds: int, kinds: Sequence[str]) -> list[Found]:
+    return [measured(home, few, folds, kinds)]
 
 
 def _keep(results: Path | None, answer: Found) -> None:

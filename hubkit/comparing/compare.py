@@ -51,9 +51,9 @@ def compare_fusion(
     On the same folds and seeds, these are compared: the base model with a new head; an adapter of
     the rows alone; each donor with a new head; the donors' mix, with equal and with learned
     weights; their fusion; their fusion with the adapter of the rows. The control is the fusion of
-    random donors. The winner is the cheapest within one standard error of the best; the base model
-    and the control cannot win. It is trained on all rows, and published with the comparison beside
-    it.
+    random donors. The winner is the best, or the cheapest of those that are as good as it
+    (:data:`~hubkit.comparing.comparison.CLOSE`); the base model and the control cannot win. It is
+    trained on all rows, and published with the comparison beside it.
 
     A run that was interrupted continues with the measurements that it has.
 

@@ -16,6 +16,12 @@ from registry.storage.place import Copy
 FILE_NAME = "comparison.json"
 """What the file is called in a version."""
 
+CLOSE = 0.25
+"""Standard errors of a difference within which two contenders are as good, and the cheaper wins.
+
+With few rows, a whole one is several points: it gives away most of what a fusion gains.
+"""
+
 _MOST = 1_000_000
 """Bytes of the file; one with a hundred contenders has some ten thousand."""
 
@@ -79,7 +85,8 @@ class Comparison(_Record):
         rows: The contenders.
         single: The name of the best single: the adapter alone, or a donor.
         best: The name of the best that can be published.
-        winner: The cheapest within one standard error of the best.
+        winner: The cheapest of those that are as good as the best.
+        close: Within how many standard errors of the best that is; of old files, 1.
     """
 
     data: str
@@ -93,6 +100,7 @@ class Comparison(_Record):
     single: str
     best: str
     winner: str
+    close: float = 1.0
 
     def row(self, name: str) -> Row:
         """The contender of that name."""
@@ -134,15 +142,10 @@ class Comparison(_Record):
     @property
     def choice(self) -> str:
         """One sentence: which contender wins, and why."""
+        winner, near = _spelled(self.winner), f"within {self.close:g} standard errors of"
         if self.winner == self.best:
-            return (
-                f"The winner is {_spelled(self.winner)}, the best; nothing cheaper is within one "
-                "standard error of it."
-            )
-        return (
-            f"The winner is {_spelled(self.winner)}, the cheapest within one standard error of the "
-            f"best, {_spelled(self.best)}."
-        )
+            return f"The winner is {winner}, the best; nothing cheaper is {near} it."
+        return f"The winner is {winner}, the cheapest {near} the best, {_spelled(self.best)}."
 
     def to_json(self) -> bytes:
         """The content of the file."""
@@ -195,9 +198,7 @@ def compared(
     costs = {name: weights for name, _, weights in contenders}
     single = max((n for n in kinds if kinds[n] in ("alone", "donor")), key=means.__getitem__)
     able = [name for name in kinds if kinds[name] not in ("base", "control")]
-    best = max(able, key=lambda name: (means[name], -costs[name]))
-    close = [name for name in able if _close(oriented[name], oriented[best])]
-    winner = min(close, key=lambda name: (costs[name], -means[name]))
+    best, winner = best_and_winner(means, costs, {name: oriented[name] for name in able})
     return Comparison(
         **facts,
         rows=tuple(
@@ -218,6 +219,7 @@ def compared(
         single=single,
         best=best,
         winner=winner,
+        close=CLOSE,
     )
 
 
@@ -229,10 +231,27 @@ def _difference(one: Any, other: Any) -> Difference:
     return Difference(mean=float(apart.mean()), p=paired_test(other, one)[0])
 
 
-def _close(one: Any, best: Any) -> bool:
-    """Within one standard error of the best (Breiman et al. 1984), paired."""
+def best_and_winner(
+    means: Mapping[str, float],
+    costs: Mapping[str, float],
+    units: Mapping[str, Any],
+    errors: float = CLOSE,
+) -> tuple[str, str]:
+    """The best contender, and the cheapest of those that are as good as it.
+
+    Args:
+        means: The score of each, higher if better.
+        costs: What each costs.
+        units: An array for each that can win: what is paired, higher if better.
+        errors: How many standard errors of the paired difference from the best still count as none.
+    """
     from scipy.stats import sem
 
-    apart = best - one
-    # Both are equal, but for rounding, where a single row differs.
-    return bool(apart.mean() <= sem(apart) * (1 + 1e-9))
+    def is_close(name: str) -> bool:
+        apart = units[best] - units[name]
+        # Both sides are equal, but for rounding, where a single row differs.
+        return bool(apart.mean() <= errors * sem(apart) * (1 + 1e-9))
+
+    best = max(units, key=lambda name: (means[name], -costs[name]))
+    winner = min(filter(is_close, units), key=lambda name: (costs[name], -means[name]))
+    return best, winner
