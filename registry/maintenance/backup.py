@@ -36,13 +36,13 @@ from registry.log.log import Log
 from registry.maintenance.blob_check import concerns_one_file
 from registry.maintenance.copying import copy_rows, is_empty, snapshot
 from registry.maintenance.gc import LOCK_NAME, collection_lock
-from registry.maintenance.integrity import expected_blobs, label
 from registry.manifest import MAX_BYTES as MAX_MANIFEST
 from registry.storage.blobs import BlobStore, read_blob
 from registry.storage.durable import fsync_folder, make_folders, storage_errors, write_file
 from registry.storage.files import FileInfo
 from registry.storage.folder_blobs import SCRATCH_NAME
 from registry.store import DATABASE_NAME
+from registry.tables.references import expected_blobs, owners_of
 
 Progress = Callable[[float], None]
 Check = Callable[[], None]
@@ -289,7 +289,7 @@ def _copy_blobs(
         if there is not None and there.sha256 == digest:
             continue
         with snapshot.read() as connection:
-            named = label(connection, digest)
+            named = owners_of(connection, digest)
         try:
             with _opened(catalog.blobs, digest, expected, named) as stream:
                 info = None if expected is None else FileInfo(sha256=digest, size=expected)

@@ -10,8 +10,8 @@ from registry.catalog.catalog import Catalog
 from registry.catalog.heal import describe, heal_blob
 from registry.errors import DamagedBlobError, StorageError
 from registry.maintenance.findings import Finding
-from registry.maintenance.integrity import expected_blobs, label
 from registry.storage.files import CHUNK, FileInfo
+from registry.tables.references import expected_blobs, owners_of
 
 _BATCH = 100
 _THREADS = 2
@@ -98,7 +98,7 @@ def _finding(
     catalog: Catalog, digest: str, size: int | None, looked: _Looked, repair: bool
 ) -> Finding | None:
     with catalog.database.read() as connection:
-        named = label(connection, digest)
+        named = owners_of(connection, digest)
     place = catalog.blobs.location(digest)
     text = f"{named}: expected SHA-256 {digest}, found {looked.found} at {place}."
     text += " It cannot be loaded or pulled."

@@ -1,21 +1,21 @@
 """Compare the rows of every version with its manifest, and write them again from it."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, select, update
+from sqlalchemy import Connection, ScalarSelect, Table, delete, func, select, update
 
 from registry.catalog.catalog import Catalog
 from registry.errors import AlteredRowsError, CorruptBlobError, ManifestError
-from registry.history.from_log.trails import read_trails
+from registry.history.from_log.trails import Trails, read_trails
 from registry.maintenance.findings import Finding
-from registry.maintenance.integrity import before, stray_parents, unlogged_ids
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.listings import list_newest, newest_listings
-from registry.tables.models import FILES, LISTINGS, REPOSITORIES, REVISIONS
+from registry.tables.models import FILES, LISTINGS, LOG, REPOSITORIES, REVISIONS
 from registry.tables.record import PARTS, add_parts, columns, part_rows
 from registry.tables.text_index import add_text, indexed_ids, remove_text, text_columns
 from registry.tables.versions import AnyRow, Version, load_rows, load_version, select_versions
@@ -117,7 +117,8 @@ def check_listings(catalog: Catalog, repair: bool) -> Iterator[Finding]:
 def check_parents(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield a finding if revisions do not name the one before them in their repository."""
     with catalog.database.read() as connection:
-        wrong = stray_parents(connection)
+        is_stray = REVISIONS.c.parent_id.is_distinct_from(_before())
+        wrong = sorted(connection.scalars(select(REVISIONS.c.id).where(is_stray)))
     if not wrong:
         return
     text = f"{len(wrong)} versions name another version than the one before them."
@@ -129,7 +130,7 @@ def check_parents(catalog: Catalog, repair: bool) -> Iterator[Finding]:
             connection.execute(
                 update(REVISIONS)
                 .where(REVISIONS.c.id.in_(wrong[start : start + _BATCH]))
-                .values(parent_id=before())
+                .values(parent_id=_before())
             )
     yield Finding(f"{text} They name that one again.", "repaired")
 
@@ -204,7 +205,7 @@ def check_publications(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Yield a finding if the log lacks the publication of some versions."""
     trails = read_trails(catalog.store)
     with catalog.database.read() as connection:
-        unlogged = unlogged_ids(connection, trails)
+        unlogged = _unlogged_ids(connection, trails)
     if not unlogged:
         return
     if not repair:
@@ -224,3 +225,45 @@ def check_publications(catalog: Catalog, repair: bool) -> Iterator[Finding]:
                     connection, "alias", version.ref, alias=alias, number=version.number
                 )
     yield Finding(f"{len(unlogged)} publications are added to the log.", "repaired")
+
+
+def _before() -> ScalarSelect[int]:
+    """The revision before one of `REVISIONS` in the same repository; NULL before the first."""
+    earlier = REVISIONS.alias()
+    return (
+        select(func.max(earlier.c.id))
+        .where(earlier.c.repository_id == REVISIONS.c.repository_id, earlier.c.id < REVISIONS.c.id)
+        .scalar_subquery()
+    )
+
+
+def _unlogged_ids(connection: Connection, trails: Trails) -> list[int]:
+    """Return the revisions whose publication is not in the log, oldest first.
+
+    They were published before the log existed, or inserted by another program.
+
+    Args:
+        connection: A transaction.
+        trails: The names of their repositories.
+    """
+    logged = {
+        (trails.now(folded), _digest(details))
+        for folded, details in connection.execute(
+            select(LOG.c.folded, LOG.c.details).where(LOG.c.action == "publish")
+        )
+    }
+    rows = connection.execute(
+        select(REVISIONS.c.id, REPOSITORIES.c.folded, REVISIONS.c.manifest_digest)
+        .join(REPOSITORIES, REPOSITORIES.c.id == REVISIONS.c.repository_id)
+        .where(REVISIONS.c.number.is_not(None))
+        .order_by(REVISIONS.c.id)
+    )
+    return [row.id for row in rows if (row.folded, row.manifest_digest) not in logged]
+
+
+def _digest(details: str) -> str | None:
+    try:
+        found = json.loads(details).get("digest")
+    except (ValueError, AttributeError):  # which the check of the log reports
+        return None
+    return found if isinstance(found, str) else None

@@ -7,9 +7,9 @@ from registry.history.listing import Query
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking
 from registry.server.hub import Hub
-from registry.server.pages.front import PAGE, entry_of, path_of_base
+from registry.server.pages.front import PAGE, entry_of
 from registry.server.pages.leaderboards import shown_boards
-from registry.server.pages.render import link, page
+from registry.server.pages.render import link, page, path_of_base
 
 LISTED = 100
 """The most base models in the list, and leaderboards on the page of one."""

@@ -11,7 +11,7 @@ from registry.places import Kind
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking
 from registry.server.hub import Hub
-from registry.server.pages.render import link, page
+from registry.server.pages.render import link, page, path_of_base
 
 PAGE = 30
 """Repositories on a page."""
@@ -115,11 +115,6 @@ def push_lines(ask: Asking, kind: Kind) -> str:
             f"hf upload {owner}/my-{_WHAT[kind]} ./my-{_WHAT[kind]}{option}",
         )
     )
-
-
-def path_of_base(name: str) -> str:
-    """Return the path of the page of a base model."""
-    return link("bases", *name.split("/"))
 
 
 def _list(hub: Hub, ask: Asking, kind: Kind, title: str, place: tuple[str, ...]) -> Response:

@@ -11,8 +11,7 @@ from registry.search.overview import Board
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking
 from registry.server.hub import Hub
-from registry.server.pages.front import path_of_base
-from registry.server.pages.render import link, page
+from registry.server.pages.render import link, page, path_of_base
 
 LISTED = 100
 """Leaderboards in the list."""

@@ -100,6 +100,11 @@ def link(*segments: str, **query: str | None) -> str:
     return f"{path}?{urlencode(given, quote_via=quote)}" if given else path
 
 
+def path_of_base(name: str) -> str:
+    """Return the path of the page of a base model."""
+    return link("bases", *name.split("/"))
+
+
 def size(count: int) -> str:
     """Return a number of bytes for people, such as ``1.5 MB``."""
     if count < 1000:

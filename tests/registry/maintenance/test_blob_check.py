@@ -8,10 +8,10 @@ import pytest
 
 from registry import AdapterRef, Catalog, Folder, Version
 from registry.errors import DamagedBlobError
-from registry.maintenance import integrity
 from registry.maintenance.fsck import check_registry
 from registry.storage import folder_blobs
 from registry.storage.files import CHUNK, open_file
+from registry.tables import references
 from tests.registry.maintenance.conftest import damage, texts
 
 MakeFolder = Callable[..., Folder]
@@ -114,8 +114,8 @@ def test_blobs_are_found_page_by_page(
     for number in range(5):
         catalog.publish(AdapterRef.parse(f"more-{number}"), make_folder(content=b"shared"))
     expected = {path.name for path in catalog.blobs.root.rglob("*/*/*")}
-    monkeypatch.setattr(integrity, "_PAGE", page)
-    found = [digest for digest, _ in integrity.expected_blobs(catalog.database)]
+    monkeypatch.setattr(references, "_PAGE", page)
+    found = [digest for digest, _ in references.expected_blobs(catalog.database)]
     assert found == sorted(expected)
 
 

@@ -9,7 +9,7 @@ from registry.history.cards import Facts
 from registry.history.repositories import Repository
 from registry.manifest import Manifest, TextInfo
 from registry.places import place_of
-from registry.server.pages.render import link, size
+from registry.server.pages.render import link, path_of_base, size
 from registry.tables.lineage import Relatives
 from registry.tables.versions import Version
 
@@ -68,11 +68,6 @@ def name_of(version: Version | None) -> str:
     return GONE if version.ref.is_nameless else str(version.ref)
 
 
-def base_page(base: str) -> str:
-    """Return the page of a base model."""
-    return link("bases", *base.split("/"))
-
-
 def facts_of_version(
     version: Version, manifest: Manifest | None, relatives: tuple[Relatives, Relatives]
 ) -> list[Fact]:
@@ -91,7 +86,7 @@ def facts_of_version(
         _fact("Task type", Value(version.task_type, link(task=version.task_type)))
         if version.task_type
         else None,
-        _fact("Base model", Value(version.base_model, base_page(version.base_model))),
+        _fact("Base model", Value(version.base_model, path_of_base(version.base_model))),
         _fact("Shape of the base model", base.shape if base else None),
         _fact("Type of its numbers", base.dtype if base else None),
         _fact("Method", Value(version.method, link(method=version.method))),
@@ -141,7 +136,7 @@ def facts_of_card(repository: Repository, facts: Facts, version: Version | None)
     found = [
         None
         if version
-        else _fact("Base model", *(Value(one, base_page(one)) for one in facts.base_models)),
+        else _fact("Base model", *(Value(one, path_of_base(one)) for one in facts.base_models)),
         None
         if version or not facts.pipeline_tag
         else _fact(
