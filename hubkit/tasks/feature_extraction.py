@@ -153,9 +153,6 @@ class FeatureExtraction(TextTask):
             )
         )
 
-    def require_form(self, rows: Rows, info: TextInfo) -> None:
-        """Each text is embedded by itself, whatever it was trained with."""
-
     def plan_of(self, manifest: Manifest) -> HeadPlan:
         """No head."""
         return HeadPlan()

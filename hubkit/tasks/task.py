@@ -431,7 +431,6 @@ class TaskType(ABC, Generic[Processor]):
             lengths: Words of each row; default: a long one and a short one. All images are as long.
         """
 
-    @abstractmethod
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Make sure that rows have the form that training had, such as pairs.
 

@@ -156,7 +156,7 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
     def require_form(self, rows: Rows, info: TextInfo) -> None:
         """Pairs where training had pairs, and single texts where it had those."""
         # An older manifest does not say what a row was.
-        if self.always_pairs or info.padding_side is None:
+        if info.padding_side is None or "text_pair" not in [one.name for one in self.inputs]:
             return
         if ("text_pair" in rows) == (info.pair is not None):
             return

@@ -80,9 +80,6 @@ class WindowTask(TextTask):
             return found
         return found.model_copy(update={"stride": self.stride(found.max_length)})
 
-    def require_form(self, rows: Rows, info: TextInfo) -> None:
-        """Rows have the columns of the task type, and no other form."""
-
     def windows(
         self,
         tokenizer: PreTrainedTokenizerBase,

@@ -62,9 +62,6 @@ class ImageClassification(Classification[BaseImageProcessor]):
         pixels = [draw.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in lengths]
         return Rows("probe", {"image": [image.fromarray(one) for one in pixels]})
 
-    def require_form(self, rows: Rows, info: TextInfo) -> None:
-        """An image has one form."""
-
     def encode(
         self, processor: BaseImageProcessor, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:

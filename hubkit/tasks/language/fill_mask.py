@@ -134,9 +134,6 @@ class FillMask(TextTask):
         rows = super().given(items)
         return Rows(rows.name, {"gapped": rows["text"]})
 
-    def require_form(self, rows: Rows, info: TextInfo) -> None:
-        """Every row is a text."""
-
     def probe(self, lengths: Sequence[int] = LENGTHS) -> Rows:
         """Texts of so many words, to be learned."""
         return Rows("probe", {"text": words(lengths)})

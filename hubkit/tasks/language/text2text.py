@@ -103,9 +103,6 @@ class Text2Text(GeneratingTask):
     def check_asked(self, asked: TextInfo) -> None:
         """What is written has a length and languages of its own."""
 
-    def require_form(self, rows: Rows, info: TextInfo) -> None:
-        """Every row is a source, and a target where there is something to learn."""
-
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:

@@ -70,9 +70,6 @@ class TextGeneration(GeneratingTask):
         found = super().text_info(processor, model, asked, rows)
         return found.model_copy(update={"stride": 1})
 
-    def require_form(self, rows: Rows, info: TextInfo) -> None:
-        """Every row is a text."""
-
     def encode(
         self, processor: PreTrainedTokenizerBase, rows: Rows, plan: HeadPlan, text: TextInfo
     ) -> Encoded:
