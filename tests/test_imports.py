@@ -90,7 +90,7 @@ HUBKIT_ROOMS = {
         *("tasks", "training"),
     ],
 }
-GROUND = {"errors", "fields", "manifest", "places", "refs", "task_types"}
+GROUND = {"errors", "fields", "labels", "manifest", "places", "refs", "task_types"}
 HEAVY = {"torch", "numpy", "transformers", "datasets", "sklearn", "matplotlib", "safetensors"}
 FORBIDDEN_IN_REGISTRY = HEAVY | {"click", "hubkit"}
 OF_A_HUB = {"starlette", "granian", "itsdangerous", "argon2", "pathspec", "anyio"}

@@ -6,11 +6,13 @@ import json
 import logging
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from registry.errors import did_you_mean
+from registry.labels import as_seen, same_label
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +20,6 @@ LABEL_MOST = 256
 """Characters of a label; a manifest holds no longer word."""
 
 _FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
-_WHOLE = re.compile(r"[+-]?\d+")
 _NO_LABEL = {"nan", "NaN", "NAN", "None", "null", "NULL", "NA", "N/A", "<NA>"}
 """Words that programs write for a missing label; the word none is left out."""
 
@@ -91,7 +92,9 @@ def text(value: Any) -> str:
 
 def label(value: Any) -> str:
     """The name of a class: a line of text, or a whole number."""
-    expected = f"a label (one line of text, at most {LABEL_MOST} characters, or a whole number)"
+    expected = (
+        f"a label (one line of printable text, at most {LABEL_MOST} characters, or a whole number)"
+    )
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
@@ -99,7 +102,7 @@ def label(value: Any) -> str:
     if not isinstance(value, str):
         raise NotExpectedError(expected)
     name = value.strip()
-    if not (name and name.isprintable() and len(name) <= LABEL_MOST and is_unicode(name)):
+    if not (as_seen(name) and name.isprintable() and len(name) <= LABEL_MOST and is_unicode(name)):
         raise NotExpectedError(expected)
     if _FRACTION.fullmatch(name):
         raise FractionError(f"{expected}; a number with a fraction is not a class")
@@ -148,21 +151,10 @@ def number(value: Any) -> float:
     return found
 
 
-def alike(text: str) -> str:
-    """A text as it looks: in one Unicode form, without space around it."""
-    return unicodedata.normalize("NFC", text).strip()
-
-
-def same_label(names: Sequence[str]) -> str:
-    """Describe two labels that are one text in two spellings; empty if there are none."""
-    seen: dict[Any, str] = {}
-    for name in names:
-        key: Any = int(name) if _WHOLE.fullmatch(name) else alike(name)
-        other = seen.setdefault(key, name)
-        if other != name:
-            how = "the same number" if isinstance(key, int) else "one text in two Unicode forms"
-            return f"{other!r} and {name!r}, which are {how}"
-    return ""
+def near_label(name: str, known: Sequence[str]) -> str:
+    """A sentence that names the label that was meant; empty if none is near."""
+    twins = same_label([name, *known])
+    return f" There are {twins}." if twins else did_you_mean(name, known)
 
 
 def note_labels(where: str, counts: Mapping[str, int]) -> None:

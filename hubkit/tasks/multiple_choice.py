@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, alike, listed, text
+from hubkit.tasks.columns import Column, NotAlignedError, NotExpectedError, listed, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import TextTask, encode_each, tokens_read, words
 from registry.folders.flexible_heads import FlexibleHead
+from registry.labels import as_seen
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
 
@@ -56,8 +57,8 @@ def choices(value: Any) -> list[str]:
     if not isinstance(found, list | tuple):
         raise NotExpectedError("a list of texts, or texts with | between them")
     found = [text(one) for one in found]
-    if len(found) < 2 or len(set(map(alike, found))) < len(found):
-        raise NotExpectedError("two choices or more, which differ in more than spaces around them,")
+    if len(found) < 2 or len(set(map(as_seen, found))) < len(found):
+        raise NotExpectedError("two choices or more, which look different,")
     return found
 
 
@@ -236,10 +237,10 @@ def _index(row: int, value: int | str, among: Sequence[str]) -> tuple[str, int]:
         raise NotAlignedError(
             row, f"expected the index of one of {last + 1} choices, from 0 to {last}, found {value}"
         )
-    texts = list(map(alike, among))
+    texts = list(map(as_seen, among))
     meant = {}
-    if alike(value) in texts:
-        meant["text"] = texts.index(alike(value))
+    if as_seen(value) in texts:
+        meant["text"] = texts.index(as_seen(value))
     if _INDEX.fullmatch(value.strip()) and int(value) <= last:
         meant["index"] = int(value)
     if len(set(meant.values())) == 2:

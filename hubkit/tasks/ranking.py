@@ -19,7 +19,6 @@ from hubkit.tasks.columns import (
     Column,
     NotAlignedError,
     NotExpectedError,
-    alike,
     listed,
     number,
     text,
@@ -28,6 +27,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import TextTask, encode_each, tokens_read, words
 from registry.errors import AdapterError, DataError
+from registry.labels import as_seen
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
 
@@ -68,7 +68,7 @@ def candidates(value: Any) -> list[str]:
     if not isinstance(found, list | tuple) or not found:
         raise NotExpectedError("a text, or a list of texts")
     texts = [text(one) for one in found]
-    if len(set(map(alike, texts))) < len(texts):
+    if len(set(map(as_seen, texts))) < len(texts):
         raise NotExpectedError("a text, or a list of texts, each of them once")
     return texts
 
@@ -155,12 +155,12 @@ class Ranking(TextTask):
                     f"for {len(among)}",
                 )
             group = groups.setdefault(key, {})
-            if twice := [one for one in among if alike(one) in known.get(key, ())]:
+            if twice := [one for one in among if as_seen(one) in known.get(key, ())]:
                 raise NotAlignedError(
                     row, f"expected each candidate once for a query, found {twice[0]!r} again"
                 )
             group.update(zip(among, grades, strict=True))
-            known.setdefault(key, set()).update(map(alike, among))
+            known.setdefault(key, set()).update(map(as_seen, among))
         found: dict[str, Sequence[Any]] = {
             "query": [first[key][0] for key in groups],
             "candidates": [list(group) or first[key][1] for key, group in groups.items()],

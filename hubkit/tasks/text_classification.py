@@ -16,7 +16,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from transformers import PreTrainedTokenizerBase
 
 from hubkit import plots
-from hubkit.tasks.columns import Column, label, label_list, note_labels, same_label, text
+from hubkit.tasks.columns import Column, label, label_list, near_label, note_labels, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import (
     Encoded,
@@ -28,7 +28,8 @@ from hubkit.tasks.task import (
     TaskType,
 )
 from hubkit.tasks.text import TextTask, encode_texts, tokens_read
-from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
+from registry.errors import AdapterError, DataError, LabelError, SingleLabelError
+from registry.labels import same_label
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
 
@@ -180,7 +181,7 @@ class Classification(TaskType[Processor]):
             name, count = unknown.most_common(1)[0]
             raise LabelError(
                 f"{rows.name} has the label {name!r} ({count} of {len(rows)} rows); expected one "
-                f"of {', '.join(map(repr, plan.labels))}.{did_you_mean(name, plan.labels)}",
+                f"of {', '.join(map(repr, plan.labels))}.{near_label(name, plan.labels)}",
                 name,
                 expected=plan.labels,
                 found=name,

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hubkit.tasks.columns import near_label
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import HeadPlan, TaskType
-from registry.errors import DataError, LabelError, did_you_mean
+from registry.errors import DataError, LabelError
 
 
 def class_weights(
@@ -48,7 +49,7 @@ def class_weights(
         if name not in plan.labels:
             raise LabelError(
                 f"There is no class {name!r} to weigh; there are "
-                f"{', '.join(map(repr, plan.labels))}.{did_you_mean(name, plan.labels)}",
+                f"{', '.join(map(repr, plan.labels))}.{near_label(name, plan.labels)}",
                 name,
                 given=name,
                 expected=plan.labels,

@@ -12,6 +12,7 @@ from registry.folders.card import Card
 from registry.folders.configs import text_of
 from registry.folders.contents import examine_all
 from registry.folders.source import Source, open_source
+from registry.labels import same_label
 from registry.manifest import BaseModelInfo, Manifest, Method, Parent, manifest_errors
 
 # Values that programs write if they know no name.
@@ -135,6 +136,8 @@ def make_folder(
             parents=given.parents,
             files=contents.files,
         )
+    if twins := same_label(manifest.labels):
+        notes = [*notes, f"Two of its labels are {twins}: they are classes of their own."]
     return Folder(manifest, path, (*notes, *contents.notes))
 
 

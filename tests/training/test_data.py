@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
+from hubkit.tasks.task import HeadPlan
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.tasks.text_regression import TEXT_REGRESSION
 from hubkit.training.data import (
@@ -345,9 +346,16 @@ def test_labels_that_look_like_mistakes_are_told_and_counted(
     assert "occurs 2 times" in second
 
 
-def test_one_label_in_two_unicode_forms_is_refused() -> None:
-    with pytest.raises(LabelError, match="which are one text in two Unicode forms; expected one"):
-        TEXT_CLASSIFICATION.fit_plan(LabelledText("d", ["a", "b"], ["caf\u00e9", "cafe\u0301"]))
+@pytest.mark.parametrize("labels", [["caf\u00e9", "cafe\u0301"], ["\u2764", "\u2764\ufe0f"]])
+def test_labels_that_look_the_same_are_refused(labels: list[str]) -> None:
+    with pytest.raises(LabelError, match="which look the same; expected one spelling"):
+        TEXT_CLASSIFICATION.fit_plan(LabelledText("d", ["a", "b"], labels))
+
+
+def test_a_label_that_looks_like_one_of_the_head_is_told_apart_from_it() -> None:
+    plan = HeadPlan(2, ("bad", "\u2764"), "single_label_classification")
+    with pytest.raises(LabelError, match=r"There are '\\u2764\\ufe0f' and '\\u2764', which look"):
+        TEXT_CLASSIFICATION.check(LabelledText("d", ["a"], ["\u2764\ufe0f"]), plan)
 
 
 def test_texts_that_are_given_twice_in_a_row_are_counted(caplog: pytest.LogCaptureFixture) -> None:

@@ -28,9 +28,9 @@ from hubkit.tasks.columns import (
     Column,
     NotExpectedError,
     any_text,
+    near_label,
     note_labels,
     place_of,
-    same_label,
     text,
 )
 from hubkit.tasks.rows import Rows
@@ -55,6 +55,7 @@ from hubkit.tasks.tokens.tags import (
 )
 from hubkit.tasks.windows import WindowTask
 from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
+from registry.labels import same_label
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
 
@@ -279,7 +280,7 @@ class TokenClassification(WindowTask):
             tag, count = unknown.most_common(1)[0]
             raise LabelError(
                 f"{rows.name} has the tag {tag!r} ({count} times in {len(rows)} rows); expected "
-                f"one of {', '.join(map(repr, plan.labels))}.{did_you_mean(tag, plan.labels)}",
+                f"one of {', '.join(map(repr, plan.labels))}.{near_label(tag, plan.labels)}",
                 tag,
                 expected=plan.labels,
                 found=tag,

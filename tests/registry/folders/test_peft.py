@@ -87,6 +87,13 @@ def test_a_language_model_has_its_head_without_saving_it(tmp_path: Path) -> None
     assert read_folder(folder, BASE).manifest.task_type == "text-generation"
 
 
+def test_labels_that_look_the_same_are_noted() -> None:
+    labels = ("good", "bad", "bad\ufe0f")
+    read = read_folder(PEFT / "seq_cls" / "a", Given(labels=labels))
+    assert read.manifest.labels == labels
+    assert r"Two of its labels are 'bad' and 'bad\ufe0f', which look the same" in lines(read)
+
+
 def test_labels_that_nothing_names_are_asked_for() -> None:
     folder = PEFT / "seq_cls" / "a"
     cure = "3 classes, and"
