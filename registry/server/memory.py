@@ -25,8 +25,11 @@ from registry.tables.models import LOG, LOG_HEAD
 KEPT = 10.0
 """Seconds that an answer is kept at most: downloads and last uses of tokens are not in the log."""
 
-MOST = 50_000
-"""Answers that are kept at most."""
+ROOM = 64 * 1024 * 1024
+"""Bytes that answers may take, with their questions, before they are forgotten."""
+
+_OBJECTS = 1024
+"""Bytes that a question and its answer take about, beside their texts."""
 
 QUICK = 0.02
 """Seconds: what was found in less is found again by whoever asks, once it may have changed."""
@@ -49,6 +52,16 @@ _HIDDEN = select(
 Answer = TypeVar("Answer")
 
 
+class _Answers(dict[Hashable, Any]):
+    """Answers by question, and about how many bytes they take."""
+
+    size = 0
+
+    def keep(self, question: Hashable, answer: object) -> None:
+        self[question] = answer
+        self.size += _OBJECTS + len(repr(question)) + len(repr(answer))
+
+
 class Memory:
     """Answers of a database, as of its last change.
 
@@ -60,7 +73,7 @@ class Memory:
         self._database = database
         self._lock = threading.Lock()
         self._state: Hashable = None
-        self._answers: dict[Hashable, Any] = {}
+        self._answers = _Answers()
         self._waiting: list[asyncio.Future[Moment]] = []
         self._looking: asyncio.Task[None] | None = None
 
@@ -103,8 +116,8 @@ class Memory:
         with self._database.read() as connection:
             state = (connection.scalar(_LAST), time.monotonic() // KEPT)
         with self._lock:
-            if state != self._state or len(self._answers) >= MOST:
-                self._state, self._answers = state, {}
+            if state != self._state or self._answers.size >= ROOM:
+                self._state, self._answers = state, _Answers()
             return Moment(self._answers)
 
 
@@ -115,7 +128,7 @@ class Moment:
         answers: Those that are known, by what was asked.
     """
 
-    def __init__(self, answers: dict[Hashable, Any]) -> None:
+    def __init__(self, answers: _Answers) -> None:
         # What is asked during this request is later than the moment, never earlier.
         self._answers = answers
 
@@ -129,14 +142,15 @@ class Moment:
 
     def remember(self, question: Hashable, answer: object) -> None:
         """Remember an answer that was found after this moment."""
-        self._answers[question] = answer
+        self._answers.keep(question, answer)
 
     def ask(self, question: Hashable, find: Callable[[], Answer]) -> Answer:
         """Return the answer to a question; `find` gives it if it is not known."""
         try:
             return cast(Answer, self._answers[question])
         except KeyError:
-            answer = self._answers[question] = find()
+            answer = find()
+            self._answers.keep(question, answer)
             return answer
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -48,12 +49,21 @@ def test_nothing_is_remembered_for_long(catalog: Catalog, monkeypatch: pytest.Mo
     assert known.now().ask("x", lambda: 2) == 2
 
 
-def test_the_memory_has_a_bound(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST", 2)
+@pytest.mark.parametrize(("length", "again"), [(10, "kept"), (100_000, "found again")])
+def test_what_is_remembered_is_bounded_in_bytes(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, length: int, again: str
+) -> None:
+    monkeypatch.setattr(memory.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(memory, "ROOM", 1_000_000)
     known = Memory(catalog.database)
-    for question in range(2):
-        known.now().ask(question, lambda: "kept")
-    assert known.now().ask(0, lambda: "asked again") == "asked again"
+    known.now().ask("first", lambda: "kept")
+    tracemalloc.start()
+    for question in range(100):
+        known.now().ask((question, "?" * length), lambda: ["!" * length])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * memory.ROOM
+    assert known.now().ask("first", lambda: "found again") == again
 
 
 def test_who_asks_during_a_look_at_the_database_shares_the_next_one(
