@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from transformers import PreTrainedModel
 
@@ -142,7 +143,9 @@ class Fitting:
 
     def _expected(self, method: Method) -> Mapping[Site, DeltaShape]:
         if self._known is None or self._known[0] != method:
-            self._known = method, method.shapes(self.host)
+            # AdapterHub's library passes over the numbers of layers that the base model lacks.
+            there = tuple(one for one in method.leave_out if one < len(self.host.layers))
+            self._known = method, replace(method, leave_out=there).shapes(self.host)
         return self._known[1]
 
     def _check_coupling(self, adapter: Adapter) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from hubkit.methods.bottleneck import ROWS, Bottleneck
@@ -127,11 +128,10 @@ def _reduction_factors(method: Bottleneck, hidden_size: int, layers: list[str]) 
     sizes = method.bottleneck_size
     if isinstance(sizes, int):
         return reduction_factor(hidden_size, sizes)
-    count = len(layers) + len(method.leave_out)
-    numbers = [number for number in range(count) if number not in method.leave_out]
+    kept = (number for number in count() if number not in method.leave_out)
     factors: dict[str, float] = {
         str(number): reduction_factor(hidden_size, sizes[layer])
-        for number, layer in zip(numbers, layers, strict=True)
+        for number, layer in zip(kept, layers, strict=False)
     }
     # The library wants one for all other layers.
     return {**factors, "default": ROWS[method.type].reduction_factor}

@@ -36,6 +36,7 @@ from tests.support.models import (
     REFERENCES,
     random_adapter,
     reference_base,
+    run,
     same,
     snapshot,
     tiny_model,
@@ -203,6 +204,18 @@ def test_a_missing_file_is_named(folder: Path, file: str) -> None:
     (folder / file).unlink()
     with pytest.raises(AdapterError, match=file.replace(".", r"\.")):
         Adapter.load(folder)
+
+
+def test_a_layer_that_the_base_model_lacks_can_be_left_out(tmp_path: Path) -> None:
+    model = tiny_model()
+    adapter = random_adapter(model, "mine", bottleneck_size=[3, 5])
+    with attach(model, adapter):
+        expected = run(model)
+    beyond = replace(adapter.method, leave_out=(9,))
+    replace(adapter, base=describe(model), method=beyond).save(tmp_path)
+    assert options_in(tmp_path)["config"]["leave_out"] == [9]
+    with attach(model, Adapter.load(tmp_path)):
+        assert torch.equal(run(model), expected)
 
 
 def test_a_missing_layer_is_noticed_when_the_adapter_is_attached(folder: Path) -> None:
