@@ -166,9 +166,10 @@ def note_version(
     connection.execute(update(COMMITS).where(COMMITS.c.id == id).values(late))
 
 
-def find_pending(connection: Connection, reason: str) -> list[Commit]:
-    """Return the commits without a version for a given reason, oldest first."""
-    rows = connection.execute(_COMMITS.where(COMMITS.c.reason == reason).order_by(COMMITS.c.id))
+def find_pending(connection: Connection, reasons: Sequence[str]) -> list[Commit]:
+    """Return the commits without a version for one of some reasons, oldest first."""
+    waiting = _COMMITS.where(COMMITS.c.reason.in_(reasons))
+    rows = connection.execute(waiting.order_by(COMMITS.c.id))
     return [_commit(row) for row in rows]
 
 

@@ -68,12 +68,14 @@ from registry.tables.record import (
 from registry.tables.versions import load_version
 
 LOOKED_AT = 256 * 1024 * 1024
-"""Bytes of weights whose numbers are looked at when they come, which takes about a millisecond a
-MiB."""
+"""Bytes of weights whose numbers are looked at while the client waits, which takes about a
+millisecond a MiB."""
 
 _TRIES = 100
 
-PENDING = "Its weights are pickled. They are being converted: the version appears after that."
+_PICKLED = "Its weights are pickled. They are being converted: the version appears after that."
+_LARGE = "Its weights are large. They are being looked at: the version appears after that."
+PENDING = (_PICKLED, _LARGE)
 """Why a commit has no version yet."""
 
 Convert = Callable[[BlobStore, Mapping[str, FileInfo], str], Mapping[str, FileInfo]]
@@ -147,7 +149,8 @@ class Committer:
         store: What holds the registry.
         convert: Makes safetensors of pickled weights, in another process: given the blobs, the
             files of a commit and the name of the repository for messages, it returns the files of
-            the version. Default: commits with pickled weights make no version.
+            the version. Default: commits with pickled weights make no version, and those with large
+            ones wait until these are looked at.
     """
 
     def __init__(self, store: Store, convert: Convert | None = None) -> None:
@@ -231,7 +234,7 @@ class Committer:
         )
 
     def pending(self) -> list[tuple[Repository, Commit]]:
-        """Return the commits whose pickled weights are not converted yet."""
+        """Return the commits whose weights are not converted, or looked at, yet."""
         with self._database.read() as connection:
             return [
                 (load_repository(connection, commit.repository_id), commit)
@@ -239,7 +242,7 @@ class Committer:
             ]
 
     def convert(self, repository: Repository, commit: Commit) -> None:
-        """Make the version of a commit with pickled weights, or note why there is none.
+        """Make the version of a commit with pickled or large weights, or note why there is none.
 
         Raises:
             StorageError: A disk is full or not writable; the commit is as it was.
@@ -273,7 +276,7 @@ class Committer:
     def _convert_late(self, wanted: _Committing, connection: Connection) -> None:
         repository = load_repository(connection, wanted.repository.id)
         commit = find_commit(connection, repository.id, wanted.head.oid)
-        if commit is None or commit.reason != PENDING:
+        if commit is None or commit.reason not in PENDING:
             return  # squashed, or another process was quicker
         try:
             revision, is_new, reason = self._make_version(
@@ -387,12 +390,17 @@ class Committer:
             try:
                 folder = read_tree(self._blobs, files, repository.full_name, _UNASKED)
                 _require_parents_once(folder)
-                _require_finite(folder, new)
-                manifest = folder.manifest
+                # Whether the committer may read what it is made of is only known now.
+                may_wait = self._convert is not None and not folder.manifest.parents
+                if may_wait and _are_large(folder, new):
+                    reason = _LARGE
+                else:
+                    _require_finite(folder, new)
+                    manifest = folder.manifest
             except DamagedBlobError:
                 raise
             except PickledWeightsError as error:
-                reason = str(error) if self._convert is None else PENDING
+                reason = str(error) if self._convert is None else _PICKLED
             except (CorruptBlobError, FolderError, InvalidNameError, ManifestError) as error:
                 reason = str(error)
         card = read_card_of(self._blobs, tree, repository.full_name)
@@ -446,20 +454,29 @@ def _require_parents_once(folder: Folder) -> None:
             )
 
 
+def _weights(folder: Folder, among: Collection[str]) -> dict[str, FileInfo]:
+    """Return the weights of a version that are among some digests, by path."""
+    files = folder.manifest.files.items()
+    return {path: i for path, i in files if i.sha256 in among and path.endswith(".safetensors")}
+
+
+def _are_large(folder: Folder, among: Collection[str]) -> bool:
+    """Whether to look at weights takes longer than a client waits."""
+    return sum(info.size for info in _weights(folder, among).values()) > LOOKED_AT
+
+
 def _require_finite(folder: Folder, among: Collection[str]) -> None:
     """Refuse weights with NaN or infinity.
 
     Args:
         folder: The version.
-        among: The digests of those that are looked at, if they are not too large for that.
+        among: The digests of those that are looked at.
 
     Raises:
         FolderError: Some hold it.
     """
-    for path, info in folder.manifest.files.items():
-        is_looked_at = info.sha256 in among and info.size <= LOOKED_AT
-        if is_looked_at and path.endswith(".safetensors"):
-            examine_weights(folder.path / path).require_finite(folder.path / path)
+    for path in _weights(folder, among):
+        examine_weights(folder.path / path).require_finite(folder.path / path)
 
 
 def _require_never_other(

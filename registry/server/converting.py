@@ -1,4 +1,4 @@
-"""Pickled weights that were pushed are converted beside the requests, one commit after another."""
+"""Pickled weights that were pushed are converted, and large ones looked at, beside the requests."""
 
 import logging
 import queue
@@ -26,8 +26,8 @@ class Conversions:
         self._thread: threading.Thread | None = None
 
     def add(self, repository: Repository, commit: Commit) -> None:
-        """Convert a commit soon, if it has pickled weights; return at once."""
-        if commit.reason != PENDING:
+        """Convert a commit soon, if its weights wait for that; return at once."""
+        if commit.reason not in PENDING:
             return
         self._waiting.put((repository, commit))
         with self._lock:

@@ -71,7 +71,7 @@ def commit(hub: Hub, ask: Asking) -> Response:
         "commit.html",
         about=about(repository, "Commits", revision),
         commit=found,
-        is_pending=found.reason == PENDING,
+        is_pending=found.reason in PENDING,
         changes=[_change(repository, found.oid, one) for one in differences[:MOST_CHANGES]],
         more=len(differences) > MOST_CHANGES,
         to=lambda *segments, **query: to(repository, *segments, **query),

@@ -170,7 +170,7 @@ def show(hub: Hub, ask: Asking) -> Response:
         "repository.html",
         about=about(repository, "Card", revision),
         commit=commit,
-        is_pending=commit.reason == PENDING,
+        is_pending=commit.reason in PENDING,
         version=version,
         is_of_commit=version is not None and version.number == commit.version,
         is_damaged=version is not None and manifest is None,

@@ -27,6 +27,7 @@ from registry.history.trees import TreeFile
 from registry.history.uploads import Reader
 from registry.storage.files import FileInfo
 from tests.registry.history.conftest import REF, Push, files_of, paths
+from tests.support.trees import info_of, stored
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -150,7 +151,7 @@ def test_weights_that_are_not_finite_are_kept_and_make_no_version(
     assert push({"adapter_model.safetensors": weights_of(1.0, 2.0)}).version == 1
 
 
-def test_only_weights_that_come_with_a_commit_are_looked_at_and_none_that_are_too_large(
+def test_only_weights_that_come_with_a_commit_are_looked_at(
     push: Push, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
@@ -166,8 +167,31 @@ def test_only_weights_that_come_with_a_commit_are_looked_at_and_none_that_are_to
     assert push({"README.md": b"# Words"}).version == 2
     assert len(looked_at) == 1
     monkeypatch.setattr(committing, "LOOKED_AT", len(weights) - 1)
-    assert push({"adapter_model.safetensors": weights_of(1.0, math.nan)}).version == 3
-    assert len(looked_at) == 1
+    large = push({"adapter_model.safetensors": weights_of(1.0, math.nan)})
+    assert "holds NaN" in str(large.reason), "where nothing converts, who pushes waits"
+
+
+@pytest.mark.parametrize("numbers", [(1.0, 2.0), (1.0, math.nan)])
+def test_who_pushes_large_weights_does_not_wait_until_they_are_looked_at(
+    catalog: Catalog,
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    numbers: tuple[float, float],
+) -> None:
+    committer = committing.Committer(catalog.store, lambda blobs, files, label: files)
+    files = {"adapter_config.json": CONFIG, "adapter_model.safetensors": weights_of(*numbers)}
+    monkeypatch.setattr(committing, "LOOKED_AT", 1)
+    stored(catalog.blobs, files)
+    changes = [Put(TreeFile.pointed(path, info_of(one))) for path, one in files.items()]
+    commit = committer.commit(repository, "main", changes, title="push", actor="ada")
+    assert commit.version is None
+    assert "large" in str(commit.reason)
+    assert committer.pending() == [(repository, commit)]
+    committer.convert(repository, commit)
+    assert committer.pending() == []
+    found = catalog.history.resolve(repository, "main")
+    assert found.version == (1 if math.isfinite(numbers[1]) else None)
+    assert ("holds NaN" in str(found.reason)) == (found.version is None)
 
 
 def test_an_adapter_on_main_becomes_a_version_with_a_tag(

@@ -40,7 +40,7 @@ def test_a_pending_version_is_said_to_be_pending(asks: Ask, push: Push, people: 
     commit = push("alice/a", {"a.txt": b"1"})
     with people.catalog.database.write() as connection:
         connection.exec_driver_sql(
-            f"UPDATE commits SET reason = '{PENDING}' WHERE id = {commit.id}"
+            f"UPDATE commits SET reason = '{PENDING[0]}' WHERE id = {commit.id}"
         )
     for path in ("commits/main", f"commit/{commit.oid}"):
         page = read(asks("GET", f"/alice/a/{path}"))

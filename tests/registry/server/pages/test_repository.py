@@ -160,7 +160,7 @@ def test_a_pending_version_is_no_warning(asks: Ask, people: People, publish: Pub
     publish("alice/a")
     with people.catalog.database.write() as connection:
         connection.exec_driver_sql("UPDATE commits SET revision_id = NULL")
-        connection.exec_driver_sql(f"UPDATE commits SET reason = '{PENDING}'")
+        connection.exec_driver_sql(f"UPDATE commits SET reason = '{PENDING[0]}'")
     page = read(asks("GET", "/alice/a"))
     assert "Its version is pending." in page.all("p", class_="notice")[0].text
     assert page.all("p", class_="notice warn") == []
