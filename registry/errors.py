@@ -57,6 +57,7 @@ HubkitError
 ├── CompositionError
 ├── UnsupportedModelError
 ├── ExportError
+├── EngineError
 ├── DataError
 │   ├── MissingColumnError
 │   ├── OtherTaskTypeError
@@ -362,6 +363,10 @@ class UnsupportedModelError(HubkitError):
 
 class ExportError(HubkitError):
     """A model cannot be written as a graph, or the graph computes other values."""
+
+
+class EngineError(HubkitError):
+    """What computes in other processes cannot be used, or ended before its work did."""
 
 
 class DataError(HubkitError):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from hubkit.cli.options import input_options, reading
-from registry.errors import DataError
 
 if TYPE_CHECKING:
     from hubkit.tasks.task import TaskType
@@ -26,7 +24,8 @@ def text_options(command: _Command) -> _Command:
         metavar="FILE",
         help="Read the texts from a file: the column of a .csv, .tsv, .json, .jsonl or .parquet "
         "file or of one in CoNLL's or SQuAD's form, the lines of any other; - for the lines of "
-        "standard input.",
+        "standard input. May be a pattern, such as 'rows/*.csv', and in object storage: "
+        "'s3://bucket/rows/*.parquet'.",
     )
     size = click.option(
         "--batch-size",
@@ -58,7 +57,7 @@ def read_blocks(
         options: Those of ``input_options``; they are taken out.
         each: The column of a table that names the adapter of a row.
     """
-    from hubkit.predicting.inputs import row_of, rows_of_file, rows_of_lines, takes_objects
+    from hubkit.predicting.inputs import row_of, rows_of_lines, takes_objects
 
     how, objects = reading(task, options), takes_objects(task, info)
     if file == "-" or texts == ("-",):
@@ -70,7 +69,18 @@ def read_blocks(
             for number, text in enumerate(texts, start=1)
         ]
         return "the arguments", iter([rows])
-    return file, rows_of_file(task, Path(file), each=each, objects=objects, **how)
+    return file, _rows_of_files(task, file, each=each, objects=objects, **how)
+
+
+def _rows_of_files(
+    task: TaskType[Any], source: str, **reading: Any
+) -> Iterator[list[dict[str, Any]]]:
+    from hubkit.predicting.files import files_of
+    from hubkit.predicting.inputs import rows_of_file
+
+    for file in files_of(source):
+        with file.at_hand() as path:
+            yield from rows_of_file(task, path, **reading)
 
 
 def read_filled(
@@ -100,11 +110,14 @@ def check_texts(texts: tuple[str, ...], file: str | None) -> None:
     Raises:
         UsageError: There are no texts, or both kinds, or an empty one.
         DataError: There is no such file.
+        StorageError: An object storage cannot be asked.
     """
     given = () if texts == ("-",) and file is None else texts
     if "-" in given or any(not text.strip() for text in given):
         raise click.UsageError("A text is empty, or - stands beside others.")
     if bool(given) == (file is not None or texts == ("-",)):
         raise click.UsageError("Give the texts as arguments, or with --file; - is standard input.")
-    if file not in (None, "-") and not Path(str(file)).exists():
-        raise DataError(f"{file} does not exist.", file)
+    if file not in (None, "-"):
+        from hubkit.predicting.files import files_of
+
+        files_of(str(file))

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hubkit.predicting.files import files_of
 from hubkit.predicting.many import ManyAdapters, load_many
 from hubkit.tasks.running import Cut
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Prediction, TaskType
 from hubkit.training.each.split import names_of, read_value
 from hubkit.training.tables.read import read_blocks
-from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
+from registry import AdapterRef, Catalog, Version, open_catalog
 from registry.errors import AdapterError, DataError, NotFoundError, RefNotFoundError
 from registry.manifest import TextInfo, canonical_digest
 
@@ -65,57 +66,55 @@ class EachModel:
 
 
 def values_of(
-    source: Path, column: str, *, separator: str | None = None, encoding: str = "utf-8"
+    source: str | Path, column: str, *, separator: str | None = None, encoding: str = "utf-8"
 ) -> dict[str, list[int]]:
-    """The values of a column of a table, each with the numbers of its rows; not of empty ones.
+    """The values of a column of tables, each with the numbers of its rows; not of empty ones.
 
     Raises:
-        DataError: As ``read_value``, or the table cannot be read.
+        DataError: As ``read_value``, or a table cannot be read.
     """
     found: dict[str, list[int]] = {}
     number = 0
-    for table in read_blocks(source, separator=separator, encoding=encoding):
-        for value in table.column(column):
-            number += 1
-            if value is not None and str(value).strip():
-                name = read_value(value, column, table.source, f"row {number}")
-                found.setdefault(name, []).append(number)
+    for file in files_of(str(source)):
+        with file.at_hand() as path:
+            for table in read_blocks(path, separator=separator, encoding=encoding):
+                for value in table.column(column):
+                    number += 1
+                    if value is not None and str(value).strip():
+                        name = read_value(value, column, str(source), f"row {number}")
+                        found.setdefault(name, []).append(number)
     return found
 
 
-def load_each(
+def versions_of(
     prefix: AdapterRef,
-    source: Path,
+    source: str | Path,
     column: str,
     *,
     separator: str | None = None,
     encoding: str = "utf-8",
-    base: str | None = None,
-    device: str | None = None,
     catalog: Catalog | None = None,
-) -> EachModel:
-    """Load the adapters of the values in a column of a table, on one base model.
+) -> dict[str, AdapterRef]:
+    """The newest version of the adapter of each value in a column of tables.
 
     Args:
-        prefix: What their names begin with, as in ``hubkit.training.each.train_each``.
-        source: The table.
+        prefix: What the names of the adapters begin with, as in
+            ``hubkit.training.each.train_each``; with an alias, that of each.
+        source: The table, or several, as in :func:`~hubkit.predicting.files.files_of`.
         column: The column.
         separator: The separator of the columns of a CSV file.
         encoding: The encoding of a text file.
-        base: Where the base model is; default: where it was in training.
-        device: Where to compute, as for ``hubkit.load``.
         catalog: The registry; default: the user's.
 
     Raises:
         RefNotFoundError: Values have no adapter.
-        DataError: The table cannot be read, or two values have one name.
-        AdapterError: The adapters do not answer alike, or cannot share a base model in memory.
+        DataError: A table cannot be read, or two values have one name.
     """
     catalog = catalog or open_catalog()
     rows = values_of(source, column, separator=separator, encoding=encoding)
     if not rows:
         raise DataError(f"{source} has no value in {column!r}.", source)
-    found: dict[str, tuple[Version, Manifest]] = {}
+    found: dict[str, AdapterRef] = {}
     missing = []
     for value, ref in names_of(prefix, rows).items():
         try:
@@ -129,26 +128,46 @@ def load_each(
             f"{', '.join(missing[:_SHOWN])}{more}.",
             source,
         )
-    kinds = {
-        " ".join(filter(None, (manifest.task_type, manifest.problem_type))): version.ref
-        for version, manifest in found.values()
-    }
+    return found
+
+
+def load_each(
+    refs: Mapping[str, AdapterRef],
+    column: str,
+    *,
+    base: str | None = None,
+    device: str | None = None,
+    catalog: Catalog | None = None,
+) -> EachModel:
+    """Load the adapters of values on one base model.
+
+    Args:
+        refs: The adapter of each value, as :func:`versions_of` finds them.
+        column: The column of the values.
+        base: Where the base model is; default: where it was in training.
+        device: Where to compute, as for ``hubkit.load``.
+        catalog: The registry; default: the user's.
+
+    Raises:
+        AdapterError: The adapters do not answer alike, or cannot share a base model in memory.
+        HubkitError: As ``load_many``.
+    """
+    catalog = catalog or open_catalog()
+    versions = {value: catalog.resolve(ref) for value, ref in refs.items()}
+    kinds: dict[tuple[str | None, str | None], AdapterRef] = {}
+    for version in versions.values():
+        manifest = catalog.manifest(version)
+        kinds.setdefault((manifest.task_type, manifest.problem_type), version.ref)
     if len(kinds) > 1:
-        listed = ", ".join(f"{ref} for {kind}" for kind, ref in kinds.items())
+        listed = ", ".join(f"{ref} for {' '.join(filter(None, k))}" for k, ref in kinds.items())
         raise AdapterError(f"The adapters of {column!r} answer in different ways: {listed}.")
-    many = load_many(
-        base, [str(version.ref) for version, _ in found.values()], device=device, catalog=catalog
-    )
-    _, manifest = next(iter(found.values()))
-    return EachModel(
-        many,
-        task_type(manifest.task_type, str(prefix)),
-        column,
-        {value: version for value, (version, _) in found.items()},
-    )
+    (((kind, _), first),) = kinds.items()
+    names = [str(version.ref) for version in versions.values()]
+    many = load_many(base, names, device=device, catalog=catalog)
+    return EachModel(many, task_type(kind, str(first)), column, versions)
 
 
-def _trained_for(catalog: Catalog, ref: AdapterRef, value: str) -> tuple[Version, Manifest]:
+def _trained_for(catalog: Catalog, ref: AdapterRef, value: str) -> AdapterRef:
     """An adapter of that name, unless it was trained for a value that looks alike.
 
     Raises:
@@ -158,12 +177,11 @@ def _trained_for(catalog: Catalog, ref: AdapterRef, value: str) -> tuple[Version
         version = catalog.resolve(ref)
     except NotFoundError:
         raise RefNotFoundError(f"there is no {ref}", value) from None
-    manifest = catalog.manifest(version)
-    training = manifest.training
+    training = catalog.manifest(version).training
     other: Any = None if training is None else training.arguments.get("each")
     if other is not None and other["value"] != value:
         raise RefNotFoundError(f"{version.ref} is for {other['value']!r}", value)
-    return version, manifest
+    return version.ref
 
 
 def _listed(numbers: Sequence[int]) -> str:

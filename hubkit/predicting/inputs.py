@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from hubkit.predicting.answers import says_something
@@ -16,6 +15,7 @@ from hubkit.training.tables.lines import opened, read_lines
 from hubkit.training.tables.table import SUFFIXES
 from registry.errors import DataError
 from registry.manifest import TextInfo
+from registry.storage.place import Place
 
 Rows = Iterator[list[dict[str, Any]]]
 """Rows by the names of the task type's columns, in blocks."""
@@ -23,7 +23,7 @@ Rows = Iterator[list[dict[str, Any]]]
 
 def rows_of_file(
     task: TaskType[Any],
-    path: Path,
+    path: Place,
     *,
     columns: dict[str, str] | None = None,
     each: str | None = None,

@@ -1,4 +1,4 @@
-"""Predict the rows of a file of any size into another one; an interrupted run is resumed.
+"""Predict the rows of files of any size into another one; an interrupted run is resumed.
 
 What is done lies in a folder beside the output until all is there:
 
@@ -10,22 +10,23 @@ What is done lies in a folder beside the output until all is there:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from hubkit.predicting.answers import Predictor, answer, no_text, says_something
+from hubkit.predicting.answers import Predictor, no_text, says_something
+from hubkit.predicting.blocks import Block, Engine, Work, here
+from hubkit.predicting.files import File, files_of
 from hubkit.predicting.formats import Format, format_of
 from hubkit.predicting.inputs import rows_of_file, takes_objects
 from hubkit.tasks.running import Cut
+from hubkit.tasks.task import TaskType
 from registry.errors import ConflictError, DataError, RunInUseError
 from registry.storage.durable import flush, scratch_file, settle, storage_errors, write_file
 
@@ -50,26 +51,29 @@ def check_output(out: Path) -> None:
 
 def predict_file(
     model: Predictor,
-    source: Path,
+    source: str | Path,
     out: Path,
     *,
     batch_size: int = 32,
     max_length: int | None = None,
     options: Mapping[str, Any] | None = None,
+    engine: Engine | None = None,
     **reading: Any,
 ) -> int:
-    """Predict each row of a file, and write a row for each, in order, with its number.
+    """Predict each row of files, and write a row for each, in order, with its number.
 
     The whole input is checked before anything is computed. `out` appears when it is complete. An
     interrupted run is resumed, if the input, the version and the options are the same.
 
     Args:
         model: A loaded adapter, or one for each value of a column.
-        source: A table, or any other file with a row in each line.
+        source: A table, or any other file with a row in each line; or several, as in
+            :func:`~hubkit.predicting.files.files_of`.
         out: A ``.csv``, ``.jsonl`` or ``.parquet`` file.
         batch_size: Rows at a time.
         max_length: Tokens of a row at most; default: as in training.
         options: Those of the task type.
+        engine: Answers the blocks; default: this process, with `model`.
         reading: Options of :func:`~hubkit.predicting.inputs.rows_of_file`: ``columns``,
             ``separator`` and ``encoding``.
 
@@ -80,12 +84,14 @@ def predict_file(
         DataError: The input cannot be read, or holds nothing.
         ConflictError: `out` exists, or an unfinished run for it computes something else.
         RunInUseError: Another process writes it.
-        StorageError: The disk is full or not writable.
+        StorageError: The disk is full or not writable, or an object cannot be fetched.
+        EngineError: The engine cannot be used, or ended early.
     """
     check_output(out)
+    files = files_of(str(source))
     reading["each"] = model.each
     identity = {
-        "input": _sha256(source),
+        "input": [file.digest for file in files],
         "reading": {name: value for name, value in reading.items() if value},
         **model.depends_on,
         "max_length": max_length,
@@ -94,45 +100,51 @@ def predict_file(
     }
     reading["objects"] = takes_objects(model.task, model.text)
     how = {"batch_size": batch_size, "max_length": max_length, **(options or {})}
-    total, first = _look_through(rows_of_file(model.task, source, **reading), source)
+    counts, first = _look_through(model.task, files, reading)
+    if first is None:
+        raise no_text(str(source))
     # Each part has the columns of the answers, even if all of its rows are empty.
     kind = type(model.predict_block([first], **how)[0][0])
+    blocks = list(_blocks(files, counts))
     form, folder = format_of(out), out.with_name(f"{out.name}.partial")
-    parts = [folder / f"{number:06}{out.suffix}" for number in range(-(-total // BLOCK))]
+    parts = {block: folder / f"{block.number:06}{out.suffix}" for block in blocks}
     with _alone(folder, out):
         _require_same(folder, out, identity)
-        cut = Cut()
-        with tqdm(total=total, unit="row", disable=None, leave=False, delay=1) as bar:
-            blocks = _blocks(rows_of_file(model.task, source, **reading))
-            for number, (part, block) in enumerate(zip(parts, blocks, strict=True)):
-                if not part.exists():
-                    answers, more = answer(model, block, number * BLOCK, **how)
-                    write_file(part, form.part(answers, kind))
-                    cut += more
-                bar.update(len(block))
+        todo = [block for block, part in parts.items() if not part.exists()]
+        cut, work = Cut(), Work(reading, how, kind, out.suffix.lower())
+        left = sum(block.size for block in todo)
+        with tqdm(total=left, unit="row", disable=None, leave=False, delay=1) as bar:
+            for part in (engine or here(model))(work, todo):
+                write_file(parts[part.block], part.content)
+                cut += part.cut
+                bar.update(part.block.size)
         cut.note()
-        _join(form, parts, out)
+        _join(form, list(parts.values()), out)
         shutil.rmtree(folder)
-    return total
+    return sum(counts)
 
 
 def _look_through(
-    blocks: Iterator[list[dict[str, Any]]], source: Path
-) -> tuple[int, dict[str, Any]]:
-    """How many rows there are, and the first that says something; each is looked at."""
-    count, first = 0, None
-    for block in blocks:
-        count += len(block)
-        first = first or next(filter(says_something, block), None)
-    if first is None:
-        raise no_text(str(source))
-    return count, first
+    task: TaskType[Any], files: Sequence[File], reading: Mapping[str, Any]
+) -> tuple[list[int], dict[str, Any] | None]:
+    """How many rows each file has, and the first that says something; each is looked at."""
+    counts, first = [], None
+    for file in files:
+        counts.append(0)
+        with file.at_hand() as path:
+            for rows in rows_of_file(task, path, **reading):
+                counts[-1] += len(rows)
+                first = first or next(filter(says_something, rows), None)
+    return counts, first
 
 
-def _blocks(rows: Iterator[Sequence[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    flat = chain.from_iterable(rows)
-    while block := list(islice(flat, BLOCK)):
-        yield block
+def _blocks(files: Sequence[File], counts: Sequence[int]) -> Iterator[Block]:
+    number = before = 0
+    for file, count in zip(files, counts, strict=True):
+        for start in range(0, count, BLOCK):
+            yield Block(number, file, start, before + start, min(BLOCK, count - start))
+            number += 1
+        before += count
 
 
 @contextmanager
@@ -185,8 +197,3 @@ def _join(form: Format, parts: Sequence[Path], out: Path) -> None:
         form.join(parts, file)
         flush(file)
         settle(file, out.absolute())
-
-
-def _sha256(path: Path) -> str:
-    with storage_errors("read", path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

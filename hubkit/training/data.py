@@ -21,6 +21,7 @@ from registry.errors import (
     RareLabelError,
     TooFewRowsError,
 )
+from registry.storage.place import Place
 
 if TYPE_CHECKING:
     import pandas
@@ -91,7 +92,7 @@ def rows_of(task: TaskType[Any], table: Table, columns: Mapping[str, str]) -> Ro
 
 def read_inputs(
     task: TaskType[Any],
-    source: str | Path,
+    source: str | Place,
     *,
     columns: Mapping[str, str] | None = None,
     beside: str | None = None,

@@ -7,9 +7,11 @@ Credentials, region and endpoint come from the environment, as the provider's ow
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import StorageError
+from registry.storage.durable import storage_errors
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https")
 _RETRYING: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _PAGE = 1000
+_CHUNK = 8 << 20
 
 
 class Bucket:
@@ -80,6 +83,40 @@ class Bucket:
             except FileNotFoundError:
                 return None
 
+    def tag(self, key: str) -> str | None:
+        """Return what changes with the content of an object; None if there is none.
+
+        Raises:
+            StorageError: It cannot be looked at.
+        """
+        with self.errors("read"):
+            try:
+                return _tag(self.obstore.head(self.store, key))
+            except FileNotFoundError:
+                return None
+
+    def tags(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys of all objects, each with its tag.
+
+        Raises:
+            StorageError: They cannot be listed.
+        """
+        return ((item["path"], _tag(item)) for item in self.objects(""))
+
+    def fetch(self, key: str, target: Path, tag: str) -> None:
+        """Write an object into a file.
+
+        Raises:
+            StorageError: It cannot be read, or has another tag, or the file cannot be written.
+        """
+        with self.errors("read"):
+            found = self.obstore.get(self.store, key)
+            if _tag(found.meta) != tag:
+                raise StorageError(f"{self.location(key)} has changed since it was looked at.", key)
+            with storage_errors("write", target), target.open("wb") as file:
+                for chunk in found.stream(min_chunk_size=_CHUNK):
+                    file.write(chunk)
+
     def folders(self, prefix: str) -> set[str]:
         """Return the names of the folders in a folder.
 
@@ -112,3 +149,8 @@ class Bucket:
                 "network, then run it again.",
                 self.url,
             ) from error
+
+
+def _tag(item: "ObjectMeta") -> str:
+    """Of a storage that has no tags, the time of the last change and the size."""
+    return item["e_tag"] or f"{item['last_modified']} {item['size']}"

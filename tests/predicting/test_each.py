@@ -10,7 +10,7 @@ import pytest
 
 import hubkit
 from hubkit.predicting import predict_file as module
-from hubkit.predicting.each import load_each, values_of
+from hubkit.predicting.each import EachModel, load_each, values_of, versions_of
 from hubkit.predicting.predict_file import predict_file
 from hubkit.tasks.rows import Rows
 from hubkit.training.each.train_each import train_each
@@ -60,6 +60,12 @@ def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
     return path
 
 
+def loaded(
+    source: Path, catalog: Catalog, column: str = "user", prefix: AdapterRef = USER
+) -> EachModel:
+    return load_each(versions_of(prefix, source, column, catalog=catalog), column, catalog=catalog)
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -68,7 +74,7 @@ def test_each_row_is_answered_by_the_adapter_of_its_value_and_keeps_its_place(
     catalog: Catalog, tmp_path: Path
 ) -> None:
     source = write(tmp_path / "rows.jsonl")
-    model = load_each(USER, source, "user", catalog=catalog)
+    model = loaded(source, catalog)
     assert predict_file(model, source, tmp_path / "out.jsonl") == len(ROWS)
     found = read(tmp_path / "out.jsonl")
     assert [(one["row"], one["user"], one["text"]) for one in found] == [
@@ -89,7 +95,7 @@ def test_blocks_that_are_done_are_not_computed_again(
 ) -> None:
     monkeypatch.setattr(module, "BLOCK", 4)
     source, out = write(tmp_path / "rows.jsonl"), tmp_path / "out.jsonl"
-    model = load_each(USER, source, "user", catalog=catalog)
+    model = loaded(source, catalog)
     predict_file(model, source, tmp_path / "whole.jsonl")
     with monkeypatch.context() as patch:
         patch.setattr(module, "_join", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -112,10 +118,10 @@ def test_values_without_an_adapter_are_named_with_their_rows(
     users = ("eve", "ann", "eve", "Ann", "zoe", *(f"u{number}" for number in range(9)))
     source = write(tmp_path / "rows.jsonl", [{"user": user, "text": "good"} for user in users])
     with pytest.raises(DataError, match=r"'ann' and 'Ann' would both be named team/user-Ann"):
-        load_each(USER, source, "user", catalog=catalog)
+        loaded(source, catalog)
     write(source, [row for row in read(source) if row["user"] != "ann"])
     with pytest.raises(RefNotFoundError) as caught:
-        load_each(USER, source, "user", catalog=catalog)
+        loaded(source, catalog)
     message = str(caught.value)
     assert "rows.jsonl: 12 of 12 values of 'user' have no adapter: 'eve' in rows 1, 2 (" in message
     assert "'Ann' in row 3 (team/user-ann@1 is for 'ann'), 'zoe' in row 4 (" in message
@@ -130,7 +136,7 @@ def test_a_row_that_names_no_adapter_is_refused_before_anything_is_computed(
     source = write(tmp_path / "rows.jsonl", [*ROWS, {"user": user, "text": "good"}])
 
     def both() -> None:
-        model = load_each(USER, source, "user", catalog=catalog)
+        model = loaded(source, catalog)
         predict_file(model, source, tmp_path / "out.jsonl")
 
     with pytest.raises(DataError, match=expected):
@@ -141,20 +147,20 @@ def test_a_row_that_names_no_adapter_is_refused_before_anything_is_computed(
 def test_a_column_without_a_value_is_refused(catalog: Catalog, tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", [{"user": None, "text": "good"}])
     with pytest.raises(DataError, match=r"rows.jsonl has no value in 'user'"):
-        load_each(USER, source, "user", catalog=catalog)
+        loaded(source, catalog)
     with pytest.raises(DataError, match="has no column 'users'; it has user, text"):
-        load_each(USER, source, "users", catalog=catalog)
+        loaded(source, catalog, "users")
 
 
 def test_a_column_that_stands_in_for_another_is_refused(catalog: Catalog, tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", [{"text": "ann", "review": "good"}])
-    model = load_each(USER, source, "text", catalog=catalog)
+    model = loaded(source, catalog, "text")
     with pytest.raises(DataError, match="'text' is the name of a column of the task type, which"):
         predict_file(model, source, tmp_path / "out.csv", columns={"text": "review"})
 
 
 def test_lines_name_no_adapter(catalog: Catalog, tmp_path: Path) -> None:
-    model = load_each(USER, write(tmp_path / "rows.jsonl"), "user", catalog=catalog)
+    model = loaded(write(tmp_path / "rows.jsonl"), catalog)
     (tmp_path / "rows.log").write_text("good\n")
     with pytest.raises(DataError, match=r"rows.log has no columns: expected a \.csv"):
         predict_file(model, tmp_path / "rows.log", tmp_path / "out.csv")
@@ -168,16 +174,16 @@ def test_adapters_that_answer_in_different_ways_are_refused(
     train_adapter(catalog, other, base=str(base))
     source = write(tmp_path / "rows.jsonl", [*ROWS, {"user": "eve", "text": "good"}])
     with pytest.raises(AdapterError, match="team/user-eve@1 for text-regression regression"):
-        load_each(USER, source, "user", catalog=catalog)
+        loaded(source, catalog)
 
 
 def test_an_alias_of_the_prefix_is_that_of_each(catalog: Catalog, tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", [{"user": 7, "text": "good"}])
     best = AdapterRef.parse("team/user@best")
     with pytest.raises(RefNotFoundError, match=r"'7' in row 1 \(there is no team/user-7@best\)"):
-        load_each(best, source, "user", catalog=catalog)
+        loaded(source, catalog, "user", best)
     catalog.set_alias(AdapterRef.parse("team/user-7"), "best")
-    model = load_each(best, source, "user", catalog=catalog)
+    model = loaded(source, catalog, "user", best)
     assert str(model.versions["7"].ref) == "team/user-7@1"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, TextIO
@@ -49,6 +50,18 @@ def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
     metavar="OUT",
     help="Write to a .csv, .jsonl or .parquet file; an interrupted run is resumed.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["ray"]),
+    help="What computes the rows of --out: Ray Data, on this machine or on the cluster that "
+    "RAY_ADDRESS names; default: this process.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="With --engine ray: how many models compute at a time; default: one for each GPU, or else "
+    "for each processor core.",
+)
 @click.option("--top-k", type=click.IntRange(min=1), help="Number of best answers to give.")
 @click.option("--threshold", type=Number(0, 1), help="Probability from which a label holds.")
 @click.option(
@@ -78,6 +91,8 @@ def command(
     file: str | None,
     each: str | None,
     out: Path | None,
+    engine: str | None,
+    workers: int | None,
     batch_size: int,
     max_length: int | None,
     top_k: int | None,
@@ -104,6 +119,7 @@ def command(
       hubkit predict reviews --file new.csv --text-column review --out answers.csv
       hubkit predict reviews@best --file lines.txt --top-k 3 --json
       hubkit predict team/user --each user --file ratings.csv --out answers.csv
+      hubkit predict reviews --file 's3://bucket/rows/*.parquet' --out answers.parquet --engine ray
     """
     check_texts(texts, file)
     if each is not None and file in (None, "-"):
@@ -112,6 +128,14 @@ def command(
         raise click.UsageError("--each goes without --dtype, --compile, --allow-base-mismatch.")
     if out is not None:
         _check_out(out, file, as_json)
+    if engine is not None:
+        from hubkit.predicting.with_ray import require_ray
+
+        require_ray()
+    if engine is not None and out is None:
+        raise click.UsageError("--engine goes with --out OUT.")
+    if workers is not None and engine is None:
+        raise click.UsageError("--workers goes with --engine ray.")
     options = own | {
         name: value
         for name, value in (("top_k", top_k), ("threshold", threshold))
@@ -120,28 +144,35 @@ def command(
     how: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length}
     stdout = sys.stdout
     with quiet():
-        model: Predictor
+        load: Callable[..., Predictor]
         if each is not None:
-            from hubkit.predicting.each import load_each
+            from hubkit.predicting.each import load_each, versions_of
 
             written = {name: columns[name] for name in ("separator", "encoding")}
-            model = load_each(ref, Path(str(file)), each, base=base, device=device, **written)
+            load = partial(load_each, versions_of(ref, str(file), each, **written), each, base=base)
         else:
-            from hubkit.inference import load
+            from hubkit import inference
+            from registry import open_catalog
 
-            model = load(
-                ref,
+            load = partial(
+                inference.load,
+                open_catalog().resolve(ref).ref,  # for each worker the same version
                 base=base,
                 allow_base_mismatch=allow_base_mismatch,
-                device=device,
                 dtype=dtype,
                 compile=compile,
             )
+        # What workers compute, this process only looks at.
+        model = load(device=device if engine is None else "cpu")
         if out is not None:
             from hubkit.predicting.predict_file import predict_file
 
             where = reading(model.task, columns)
-            rows = predict_file(model, Path(str(file)), out, options=options, **how, **where)
+            if engine is not None:
+                from hubkit.predicting.with_ray import RayEngine
+
+                where["engine"] = RayEngine(partial(load, device=device), workers)
+            rows = predict_file(model, str(file), out, options=options, **how, **where)
             click.echo(f"{out}: {rows} rows", file=stdout)
             return
         from hubkit.predicting.answers import answered

@@ -9,18 +9,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from itertools import islice
-from pathlib import Path
 
 from hubkit.training.tables.lines import opened, whole_lines
 from hubkit.training.tables.table import Table, require_unique
 from registry.errors import DataError, SeparatorError
+from registry.storage.place import Place
 
 logger = logging.getLogger(__name__)
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def read_csv(path: Path, separator: str, encoding: str, size: int) -> Iterator[Table]:
+def read_csv(path: Place, separator: str, encoding: str, size: int) -> Iterator[Table]:
     """The rows of a CSV file, in blocks of ``size`` rows.
 
     Args:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubkit.training.tables.table import BLOCK, SUFFIXES, Table, join, numbered, require_unique
 from registry.errors import DataError
+from registry.storage.place import Place
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def read_parquet(path: Path, size: int) -> Iterator[Table]:
+def read_parquet(path: Place, size: int) -> Iterator[Table]:
     """The rows of a Parquet file, in blocks of at most ``size`` rows.
 
     Raises:

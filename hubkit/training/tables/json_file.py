@@ -6,19 +6,19 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 from hubkit.training.tables import squad
 from hubkit.training.tables.lines import opened, whole_lines
 from hubkit.training.tables.table import Table
 from registry.errors import DataError
+from registry.storage.place import Place
 
 _AROUND = ("data", "rows", "examples", "train", "validation", "test")
 """The keys by which a JSON object names the list of its rows."""
 
 
-def read_json(path: Path, encoding: str, size: int) -> Iterator[Table]:
+def read_json(path: Place, encoding: str, size: int) -> Iterator[Table]:
     """The rows of a JSON list, of JSON lines or of a file like SQuAD's, in blocks of ``size`` rows.
 
     A file like SQuAD's is one block.

@@ -6,10 +6,10 @@ import codecs
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 from registry.errors import DataError, EncodingError
+from registry.storage.place import Place
 
 CHUNK = 2**18
 """Bytes that are read at a time."""
@@ -27,14 +27,14 @@ _NO_TEXT = {
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[io.BufferedReader]:
+def opened(path: Place) -> Iterator[io.BufferedReader]:
     """A file to read.
 
     Raises:
         DataError: It cannot be opened or read.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             yield file
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", str(path)) from error

@@ -7,6 +7,7 @@ for one of any size; :func:`read_table` joins them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from hubkit.training.tables.json_file import read_json
 from hubkit.training.tables.lines import opened, read_lines, whole_lines
 from hubkit.training.tables.table import BLOCK, LINES, SUFFIXES, Table, join
 from registry.errors import DataError
+from registry.storage.place import Place
 
 if TYPE_CHECKING:
     import pandas
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def read_table(
-    source: str | Path | Dataset | pandas.DataFrame | Table,
+    source: str | Place | Dataset | pandas.DataFrame | Table,
     *,
     split: str = "train",
     separator: str | None = None,
@@ -48,13 +50,13 @@ def read_table(
     """
     if isinstance(source, Table):
         return source
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | Place):
         return read_object(source)
     return join(read_blocks(source, split=split, separator=separator, encoding=encoding))
 
 
 def read_blocks(
-    source: str | Path,
+    source: str | Place,
     *,
     size: int = BLOCK,
     split: str = "train",
@@ -68,10 +70,10 @@ def read_blocks(
     Raises:
         DataError: As :func:`read_table`; what is wrong with a row, when its block is asked for.
     """
-    path, text = Path(source), str(source)
+    path, text = Path(source) if isinstance(source, str) else source, str(source)
     suffix, endings = path.suffix.lower(), (*SUFFIXES, LINES)
     if suffix in endings and path.is_file():
-        if path.stat().st_size == 0:
+        if os.stat(path).st_size == 0:
             raise DataError(f"{text} is an empty file.", text)
         if suffix == ".parquet":
             return read_parquet(path, size)
@@ -95,7 +97,7 @@ def read_blocks(
     return read_id(text, split, size)
 
 
-def _read_texts(path: Path, encoding: str, size: int) -> Iterator[Table]:
+def _read_texts(path: Place, encoding: str, size: int) -> Iterator[Table]:
     """A text a line; lines without text are left out."""
     source = str(path)
     with opened(path) as file:
@@ -110,7 +112,7 @@ def _read_texts(path: Path, encoding: str, size: int) -> Iterator[Table]:
             block = list(islice(placed, size))
 
 
-def _read_conll(path: Path, encoding: str) -> Iterator[Table]:
+def _read_conll(path: Place, encoding: str) -> Iterator[Table]:
     with opened(path) as file:
         content = "".join(whole_lines(file, str(path), encoding))
     yield Table(path.name, str(path), *conll.read_sentences(content, str(path)))

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -335,3 +336,39 @@ def test_each_is_refused_where_it_cannot_be(
 ) -> None:
     given = [data if one == "DATA" else one for one in arguments]
     assert message in run("predict", "nobody", "--each", "user", *given, status=2).stderr
+
+
+def test_the_files_of_a_pattern_are_one_table(run: Run, trained: Catalog, tmp_path: Path) -> None:
+    for name, rows in (("b", "dull\nbad"), ("a", "good")):
+        (tmp_path / f"{name}.csv").write_text(f"text\n{rows}\n")
+    lines = run("predict", "film", "--file", tmp_path / "?.csv").stdout.splitlines()
+    assert [line.split("\t")[2:] for line in lines] == [["1", "good"], ["2", "dull"], ["3", "bad"]]
+    missing = run("predict", "film", "--file", tmp_path / "x*.csv", status=1)
+    assert missing.stderr == f"Error: No file is called like {tmp_path / 'x*.csv'}.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--engine", "ray"), "--engine goes with --out OUT."),
+        (("--out", "a.csv", "--workers", "2"), "--workers goes with --engine ray."),
+    ],
+)
+def test_workers_write_to_a_file(
+    run: Run, data: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in run("predict", "nobody", "--file", data, *arguments, status=2).stderr
+
+
+def test_a_missing_ray_is_told_before_the_model_is_loaded(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("hubkit.predicting.with_ray.version", absent)
+    out = ("--out", tmp_path / "out.csv", "--engine", "ray")
+    result = run("predict", "nobody", "--file", data, *out, status=1)
+    assert result.stderr == (
+        "Error: Ray is not installed. Install it with: pip install 'hubkit[ray]'\n"
+    )
