@@ -31,6 +31,10 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # as the examples do, which so
 # only lose by sharing the work.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Else each process compiles hubkit anew, and pytest each file of tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Most tests wait for the disk, some hundreds of times, and nothing that they write outlives them.
 _MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30  # bytes: several times what the tests have there at once
@@ -60,15 +64,23 @@ def hubkit_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.fixture(scope="session")
+def frozen() -> set[str]:
+    """The modules that no collection of garbage goes through."""
+    return set()
+
+
 @pytest.fixture(autouse=True, scope="module")
-def quick_collection() -> None:
+def quick_collection(frozen: set[str]) -> None:
     """Leave what the libraries made on import out of every collection of garbage.
 
     Each training ends in one, which would go through all of torch and transformers: most of a
     second, and half of the time of a training this small.
     """
-    gc.collect()
-    gc.freeze()
+    if sys.modules.keys() - frozen:
+        gc.collect()
+        gc.freeze()
+        frozen.update(sys.modules)
 
 
 @pytest.fixture(autouse=True)
