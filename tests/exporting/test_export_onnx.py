@@ -78,8 +78,10 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "fill-mask": {"text": list(texts()["text"])},
 }
-# A graph takes seconds to make: these stand for one number a token, and embeddings. The classifier
-# whose folder has labels, below, stands for one number a row.
+# A graph takes seconds to make, most of them for its layers.
+ONE_LAYER = {"num_hidden_layers": 1}
+# These stand for one number a token, and embeddings. The classifier whose folder has labels,
+# below, stands for one number a row.
 QUICK = ("question-answering", "feature-extraction")
 OUTPUTS = {
     "question-answering": ("start_logits", "end_logits"),
@@ -89,8 +91,8 @@ OUTPUTS = {
 
 def base_for(folder: Path, task_type: str) -> Path:
     if task_type == "fill-mask":
-        return language_base(folder, "bert", AutoModelForMaskedLM)
-    return base_folder(folder)
+        return language_base(folder, "bert", AutoModelForMaskedLM, **ONE_LAYER)
+    return base_folder(folder, **ONE_LAYER)
 
 
 def served(folder: Path, rows: Sequence[Any]) -> dict[str, np.ndarray]:
@@ -259,7 +261,7 @@ def test_methods_that_run_through_peft_compute_the_same(
 
 def test_images_are_served_too(tmp_path: Path, empty_catalog: Catalog) -> None:
     pillow = pytest.importorskip("PIL.Image")
-    tiny_model("vit").save_pretrained(tmp_path / "base")
+    tiny_model("vit", **ONE_LAYER).save_pretrained(tmp_path / "base")
     ViTImageProcessorPil(size={"height": 8, "width": 8}).save_pretrained(tmp_path / "base")
     draw = np.random.default_rng(0)
     images = [pillow.fromarray(draw.integers(0, 256, (7, 9, 3), np.uint8)) for _ in range(6)]

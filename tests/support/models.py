@@ -198,9 +198,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def base_folder(
-    folder: Path, architecture: str = "bert", auto_class: Any = AutoModel, *, seed: int = 0
+    folder: Path,
+    architecture: str = "bert",
+    auto_class: Any = AutoModel,
+    *,
+    seed: int = 0,
+    **changes: Any,
 ) -> Path:
     """A base model, with its tokenizer, as `save_pretrained` writes it."""
-    tiny_model(architecture, auto_class, seed=seed, pad_token_id=1).save_pretrained(folder)
+    model = tiny_model(architecture, auto_class, seed=seed, pad_token_id=1, **changes)
+    model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder

@@ -47,7 +47,7 @@ from tests.support.language import (
 )
 from tests.support.models import WORDS
 from tests.support.predicting import predict
-from tests.support.whole_way import job, train_all
+from tests.support.whole_way import job, often, train_all
 
 PLAN = HeadPlan()
 KINDS = [
@@ -188,11 +188,10 @@ def test_a_model_that_has_learned_eight_pairs_translates_them_exactly(
         model.get_input_embeddings().weight.mul_(scale)
     model.save_pretrained(tmp_path / "base")
     words(auto_class).save_pretrained(tmp_path / "base")
-    often = Rows("often", {name: list(values) * 16 for name, values in pairs().columns.items()})
-    made = job("translation", pairs(), epochs=10, learning_rate=6e-3, batch_size=8)
+    made = often(job("translation", pairs(), epochs=2, learning_rate=6e-3, batch_size=8), 80)
     version = train_adapter(
         catalog,
-        replace(made, data=often),
+        made,
         base=str(tmp_path / "base"),
         method="lora",
         rank=16,
