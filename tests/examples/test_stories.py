@@ -32,8 +32,16 @@ Tell = Callable[..., list[Table]]
 
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
-    """Runs a story on the data in ``tmp_path``, and returns the tables that it wrote."""
+    """Runs a story on the data in ``tmp_path``, and returns the tables that it wrote.
+
+    It trains for at most four epochs: how well it learns is tested elsewhere.
+    """
     monkeypatch.syspath_prepend(str(EXAMPLES))
+    shared = importlib.import_module("story")
+    settings = shared.Settings
+    monkeypatch.setattr(
+        shared, "Settings", lambda *, epochs, **more: settings(epochs=min(epochs, 4), **more)
+    )
     encoder = language_base(tmp_path / "base", "bert", AutoModel)
 
     def run(name: str, *options: str, base: Path = encoder, tables: bool = True) -> list[Table]:
