@@ -19,6 +19,7 @@ from registry.errors import AdapterError, DataError, NotFoundError, RefNotFoundE
 from registry.manifest import TextInfo, canonical_digest
 
 _SHOWN = 5
+"""Values, and rows of each, that a message names."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class EachModel:
 def values_of(
     source: str | Path, column: str, *, separator: str | None = None, encoding: str = "utf-8"
 ) -> dict[str, list[int]]:
-    """The values of a column of tables, each with the numbers of its rows; not of empty ones.
+    """The values of a column of tables, each with the numbers of its first rows; not of empty ones.
 
     Raises:
         DataError: As ``read_value``, or a table cannot be read.
@@ -82,7 +83,9 @@ def values_of(
                     number += 1
                     if value is not None and str(value).strip():
                         name = read_value(value, column, str(source), f"row {number}")
-                        found.setdefault(name, []).append(number)
+                        rows = found.setdefault(name, [])
+                        if len(rows) <= _SHOWN:
+                            rows.append(number)
     return found
 
 

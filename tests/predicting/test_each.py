@@ -187,9 +187,11 @@ def test_an_alias_of_the_prefix_is_that_of_each(catalog: Catalog, tmp_path: Path
     assert str(model.versions["7"].ref) == "team/user-7@1"
 
 
-def test_values_have_the_numbers_of_their_rows(tmp_path: Path) -> None:
+def test_values_have_the_numbers_of_their_first_rows(tmp_path: Path) -> None:
     assert values_of(write(tmp_path / "rows.jsonl"), "user") == {
         "ann": [1, 4, 7, 8, 10],
         "Zoë K.": [2, 5],
         "7": [3, 6],
     }
+    many = write(tmp_path / "many.jsonl", ROWS * 3)
+    assert values_of(many, "user")["ann"] == [1, 4, 7, 8, 10, 11]
