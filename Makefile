@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup browser demo demo-full test test-stock test-oldest test-newest torture lint format docs clean
+.PHONY: help setup browser demo test test-stock test-oldest test-newest torture lint format docs clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -21,9 +21,6 @@ browser:  ## Install Debian's Chromium, with which the hub's pages are tested.
 
 demo: $(READY)  ## Train, publish, fuse and predict on real text: under 6 minutes on 2 cores.
 	$(BIN)/python examples/sentiment_demo.py
-
-demo-full: $(READY)  ## The same with more data and three seeds: half an hour on 2 cores.
-	$(BIN)/python examples/sentiment_demo.py --full
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
