@@ -125,7 +125,7 @@ def test_a_mix_keeps_its_weights(
 
 
 def test_a_mix_needs_a_weight_for_each(shelf: Catalog) -> None:
-    with pytest.raises(CompositionError, match="a weight for each part"):
+    with pytest.raises(CompositionError, match="Each part has a weight: expected 2, found 1"):
         publish_mix(shelf, ref("both"), [ref("film"), ref("book")], [1.0])
 
 
