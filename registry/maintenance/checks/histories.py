@@ -265,11 +265,13 @@ def missing_commits(catalog: Catalog) -> Iterator[str]:
     """
     lost = {*_lost_heads(catalog)}
     if lost:
-        # The log is read before the rows: a deletion in between is not a loss the next time.
-        yield from sorted(lost.intersection(_lost_heads(catalog)))
+        # The log is read before the rows: what others change in between is not lost the next time.
+        # They may change the same repository again, but not what the first look missed.
+        yield from sorted({place for place, _ in lost.intersection(_lost_heads(catalog))})
 
 
-def _lost_heads(catalog: Catalog) -> Iterator[str]:
+def _lost_heads(catalog: Catalog) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """Yield each repository and what the log has of it, but no row: table, name and commit."""
     for page in _pages(catalog):
         there = defaultdict(set)
         with catalog.database.read() as connection:
@@ -283,9 +285,10 @@ def _lost_heads(catalog: Catalog) -> Iterator[str]:
                 for row in rows:
                     there[row.folded].add((table.name, row.name, row.oid))
         for logged, _ in page:
-            lost = logged.named().keys() - there[logged.folded]
-            if any(catalog.blobs.size(logged.named()[one]) is not None for one in lost):
-                yield logged.place
+            named = logged.named()
+            for one in named.keys() - there[logged.folded]:
+                if catalog.blobs.size(named[one]) is not None:
+                    yield logged.place, one
 
 
 def _pages(catalog: Catalog) -> Iterator[list[tuple[LoggedHistory, frozenset[str]]]]:

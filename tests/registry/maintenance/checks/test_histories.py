@@ -9,7 +9,7 @@ import pytest
 from alembic import command
 from sqlalchemy import delete, select, text, update
 
-from registry import Catalog, Folder
+from registry import Catalog, Folder, Version
 from registry.catalog import publish
 from registry.database.database import alembic_config
 from registry.errors import AlteredRowsError
@@ -261,3 +261,19 @@ def test_a_database_that_was_taken_back_gets_its_histories_again(hub: Catalog) -
     for name, one in after.items():
         assert one == before[name], name
     assert after.keys() == before.keys()
+
+
+def test_a_repository_that_others_publish_to_during_each_look_has_lost_nothing(
+    catalog: Catalog, make_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.publish(ONE, make_folder())
+    pages, published = histories._pages, list[Version]()
+
+    def busy(of: Catalog) -> Iterator[Any]:
+        for page in pages(of):
+            published.append(catalog.publish(ONE, make_folder()))
+            yield page
+
+    monkeypatch.setattr(histories, "_pages", busy)
+    assert [*histories.missing_commits(catalog)] == []
+    assert len(published) == 2
