@@ -84,13 +84,14 @@ class Worker:
         """Answer a block.
 
         Raises:
-            DataError: As ``predict``, or the file cannot be read.
+            DataError: As ``predict``, or the file cannot be read or has changed.
         """
         if self._file != block.file or self._at > block.start:
             self.close()
             self._file, self._at, self._rows = block.file, 0, self._read(block.file)
         rows = list(islice(self._rows, block.start - self._at, block.start - self._at + block.size))
         self._at = block.start + block.size
+        block.file.require_same()
         answers, cut = answer(self._model, rows, block.before, **self._work.how)
         return Part(block, FORMATS[self._work.suffix].part(answers, self._work.kind), cut)
 

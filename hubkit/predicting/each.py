@@ -56,12 +56,15 @@ class EachModel:
         """Answers to rows that have the column, too, and how many of these were cut off.
 
         Raises:
-            DataError: As ``ManyAdapters.predict``.
+            DataError: As ``ManyAdapters.predict``, or a row has a value without an adapter.
         """
         rows, own = list(block), [column.name for column in self.task.inputs]
+        values = [str(row[self.each]).strip() for row in rows]
+        if odd := sorted({*values} - self.versions.keys()):
+            raise DataError(f"No adapter was loaded for {odd[0]!r} in {self.each!r}.", odd[0])
         return self.many.predict_block(
             [{name: row[name] for name in own if name in row} for row in rows],
-            [str(self.versions[str(row[self.each]).strip()].ref) for row in rows],
+            [str(self.versions[value].ref) for value in values],
             **how,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,10 +25,17 @@ class File:
     Attributes:
         called: Its path, or its URL.
         tag: What the storage calls its content, which changes with it; None for a path.
+        stamp: Its size and when it was last written; None if it is not to be compared.
     """
 
     called: str
     tag: str | None = None
+    stamp: tuple[int, int] | None = None
+
+    @classmethod
+    def at(cls, path: str) -> File:
+        """The file of a path, as it is now."""
+        return cls(path, stamp=_stamp(path))
 
     def __str__(self) -> str:
         return self.called
@@ -39,6 +47,16 @@ class File:
             return self.tag
         with storage_errors("read", self.called), open(self.called, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def require_same(self) -> None:
+        """Make sure that a path is as it was found; ``at_hand`` sees to objects.
+
+        Raises:
+            DataError: It has changed.
+            StorageError: It is gone.
+        """
+        if self.stamp is not None and self.stamp != _stamp(self.called):
+            raise DataError(f"{self} has changed since this run began.", self.called)
 
     @contextmanager
     def at_hand(self) -> Iterator[Place]:
@@ -71,13 +89,19 @@ def files_of(source: str) -> list[File]:
     if "://" in source:
         found = _objects(source)
     elif Path(source).exists():
-        found = [File(source)]
+        found = [File.at(source)]
     else:
-        found = [File(path) for path in glob(source) if Path(path).is_file()]
+        found = [File.at(path) for path in glob(source) if Path(path).is_file()]
     if not found:
         wanted = "No file is called like {}." if has_magic(source) else "{} does not exist."
         raise DataError(wanted.format(source), source)
     return sorted(found, key=lambda file: file.called)
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    with storage_errors("read", path):
+        found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
 
 
 def _objects(url: str) -> list[File]:

@@ -127,13 +127,23 @@ def predict_file(
 def _look_through(
     task: TaskType[Any], files: Sequence[File], reading: Mapping[str, Any]
 ) -> tuple[list[int], dict[str, Any] | None]:
-    """How many rows each file has, and the first that says something; each is looked at."""
-    counts, first = [], None
+    """How many rows each file has, and the first that says something; each is looked at.
+
+    Raises:
+        DataError: One cannot be read, or has other columns than those before it.
+    """
+    counts, first, names = [], None, None
     for file in files:
         counts.append(0)
         with file.at_hand() as path:
             for rows in rows_of_file(task, path, **reading):
                 counts[-1] += len(rows)
+                if [*rows[0]] != (names := names or [*rows[0]]):
+                    raise DataError(
+                        f"{file} has the columns {', '.join(rows[0])}, but the files before it "
+                        f"have {', '.join(names)}; expected the same in each.",
+                        file.called,
+                    )
                 first = first or next(filter(says_something, rows), None)
     return counts, first
 

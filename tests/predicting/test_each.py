@@ -159,6 +159,13 @@ def test_a_column_that_stands_in_for_another_is_refused(catalog: Catalog, tmp_pa
         predict_file(model, source, tmp_path / "out.csv", columns={"text": "review"})
 
 
+def test_a_value_whose_adapter_is_not_loaded_is_refused(catalog: Catalog, tmp_path: Path) -> None:
+    model = loaded(write(tmp_path / "rows.jsonl"), catalog)
+    other = write(tmp_path / "other.jsonl", [{"user": "eve", "text": "good"}])
+    with pytest.raises(DataError, match="No adapter was loaded for 'eve' in 'user'"):
+        predict_file(model, other, tmp_path / "out.csv")
+
+
 def test_lines_name_no_adapter(catalog: Catalog, tmp_path: Path) -> None:
     model = loaded(write(tmp_path / "rows.jsonl"), catalog)
     (tmp_path / "rows.log").write_text("good\n")

@@ -34,7 +34,7 @@ def test_a_pattern_names_files_in_order_and_no_folders(tmp_path: Path) -> None:
 def test_a_file_may_be_called_like_a_pattern(tmp_path: Path) -> None:
     for name in ("a[1].csv", "a1.csv"):
         (tmp_path / name).write_text(name)
-    assert files_of(str(tmp_path / "a[1].csv")) == [File(str(tmp_path / "a[1].csv"))]
+    assert files_of(str(tmp_path / "a[1].csv")) == [File.at(str(tmp_path / "a[1].csv"))]
 
 
 def test_what_names_no_file_is_refused(tmp_path: Path, memory: None) -> None:
@@ -126,3 +126,33 @@ def test_what_is_wrong_in_an_object_is_told_with_its_url(
     put("s3://bucket/rows/b.jsonl", b'{"text": 7}\n')
     with pytest.raises(DataError, match=r"s3://bucket/rows/b\.jsonl, line 1: expected Unicode"):
         predict_file(model, "s3://bucket/rows/*", tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_files_with_other_columns_are_refused_even_if_no_row_says_something(
+    trained_catalog: Catalog, tmp_path: Path, suffix: str
+) -> None:
+    (tmp_path / "rows-1.csv").write_text("text\ngood\n")
+    (tmp_path / "rows-2.csv").write_text('text,text_pair\n"",""\n')
+    model, out = hubkit.load("a", catalog=trained_catalog), tmp_path / f"out{suffix}"
+    with pytest.raises(DataError, match=r"rows-2.csv has the columns text, text_pair, but the "):
+        predict_file(model, tmp_path / "rows-*.csv", out)
+    assert list(tmp_path.glob("out*")) == []
+
+
+def test_a_file_that_changes_during_the_run_ends_it(
+    trained_catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "rows.csv"
+    source.write_text("text\ngood\nbad\n")
+    model, look = hubkit.load("a", catalog=trained_catalog), module._look_through
+
+    def looked(*given: Any) -> Any:
+        found = look(*given)
+        source.write_text("text\nbad\nterrible\n")
+        return found
+
+    monkeypatch.setattr(module, "_look_through", looked)
+    with pytest.raises(DataError, match=r"rows.csv has changed since this run began"):
+        predict_file(model, source, tmp_path / "out.csv")
+    assert list(tmp_path.glob("out*")) == []
