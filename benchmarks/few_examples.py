@@ -129,7 +129,7 @@ def measured(home: Path, few: Few, folds: int, kinds: Sequence[str]) -> Found:
         **found,
         "winner": comparison.row(comparison.winner).kind,
         "winner's name": comparison.winner,
-        "helps": comparison.helps,
+        "outcome": comparison.outcome,
         "verdict": comparison.verdict,
         "folds": {row.name: row.mean for row in comparison.rows},
         "test": {"published": published, **found["test"]},
@@ -211,8 +211,9 @@ def print_tables(found: Sequence[Found]) -> None:
         winners = [own[seed]["winner's name"] for seed in seeds]
         counts = {name: winners.count(name) for name in dict.fromkeys(winners)}
         console.print("published:", ", ".join(f"{name} {count}" for name, count in counts.items()))
-        helped = sum(own[seed]["helps"] for seed in seeds)
-        console.print(f"the first line says that fusing helps: {helped} of {len(seeds)}")
+        outcomes = [own[seed]["outcome"] for seed in seeds]
+        said = ", ".join(f"{one} {outcomes.count(one)}" for one in dict.fromkeys(outcomes))
+        console.print("what the first line says of fusing:", said)
 
 
 def print_rules(found: Sequence[Found], rows: int) -> None:

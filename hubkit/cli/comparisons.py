@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the verdict, what wins, and a line for each contender."""
-    click.echo(one_line(comparison.verdict))
-    if comparison.too_few:
-        click.echo(one_line(comparison.too_few))
-    click.echo(one_line(comparison.choice))
+    for sentence in comparison.sentences:
+        click.echo(one_line(sentence))
     print_table(
         (
             *("contender", "weights", comparison.metric, "spread"),
@@ -40,9 +38,7 @@ def print_comparison_in_short(comparison: Comparison) -> None:
     seeds = len(comparison.seeds)
     print_facts(
         [
-            ("", comparison.verdict),
-            *([("", comparison.too_few)] if comparison.too_few else []),
-            ("", comparison.choice),
+            *(("", sentence) for sentence in comparison.sentences),
             *((row.name, f"{row.mean:.4f} ± {row.spread:.4f}") for row in comparison.rows),
             (
                 "measured",
@@ -52,6 +48,17 @@ def print_comparison_in_short(comparison: Comparison) -> None:
         ],
         title="Comparison",
     )
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as a JSON document, with what it says."""
+    return {
+        "outcome": comparison.outcome,
+        "verdict": comparison.verdict,
+        "too_few": comparison.too_few,
+        "choice": comparison.choice,
+        **comparison.model_dump(mode="json"),
+    }
 
 
 def _cells(difference: Difference | None) -> tuple[str, str]:

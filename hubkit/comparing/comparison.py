@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +30,10 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
+Outcome = Literal["helps", "hurts", "not shown"]
+"""What the tests show of fusing: a gain, a loss, or neither."""
+
+
 class Difference(_Record):
     """How a contender compares with another one.
 
@@ -45,6 +49,18 @@ class Difference(_Record):
     def better(self) -> bool:
         """Whether it is shown to be better."""
         return self.mean > 0 and self.p < LEVEL
+
+    @property
+    def worse(self) -> bool:
+        """Whether it is shown to be worse."""
+        return self.mean < 0 and self.p < LEVEL
+
+    @property
+    def words(self) -> str:
+        """What is shown, before the name of the other one."""
+        if self.worse:
+            return "worse than"
+        return "better than" if self.better else "not shown to be better than"
 
 
 class Row(_Record):
@@ -107,23 +123,30 @@ class Comparison(_Record):
         return next(row for row in self.rows if row.name == name)
 
     @property
-    def helps(self) -> bool:
-        """Whether the fusion is shown to be better than the best single and than the control."""
+    def outcome(self) -> Outcome:
+        """Whether the fusion is shown to be better than both the best single and the control.
+
+        It hurts if it is shown to be worse than one of them.
+        """
         fusion = self.row("fusion")
-        return all(one is not None and one.better for one in (fusion.to_single, fusion.to_control))
+        tested = [one for one in (fusion.to_single, fusion.to_control) if one is not None]
+        if any(one.worse for one in tested):
+            return "hurts"
+        return "helps" if all(one.better for one in tested) else "not shown"
 
     @property
     def verdict(self) -> str:
-        """One sentence: whether fusing these donors helps."""
+        """One sentence: what is shown of fusing these donors."""
         fusion, said = self.row("fusion"), []
         for name, difference in ((self.single, fusion.to_single), ("control", fusion.to_control)):
             assert difference is not None
-            how = "better" if difference.better else "not shown to be better"
             chance = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
-            said.append(f"{how} than {_spelled(name)} with {self.row(name).mean:.4f} ({chance})")
+            said.append(
+                f"{difference.words} {_spelled(name)} with {self.row(name).mean:.4f} ({chance})"
+            )
+        what = "is not shown to help" if self.outcome == "not shown" else self.outcome
         joined = f"{said[0]}, and {said[1]}"
-        helps = "helps" if self.helps else "does not help"
-        return f"Fusing these donors {helps}: {self.metric} {fusion.mean:.4f} is {joined}."
+        return f"Fusing these donors {what}: {self.metric} {fusion.mean:.4f} is {joined}."
 
     @property
     def too_few(self) -> str | None:
@@ -146,6 +169,11 @@ class Comparison(_Record):
         if self.winner == self.best:
             return f"The winner is {winner}, the best; nothing cheaper is {near} it."
         return f"The winner is {winner}, the cheapest {near} the best, {_spelled(self.best)}."
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What it says, for people: the verdict first."""
+        return tuple(one for one in (self.verdict, self.too_few, self.choice) if one is not None)
 
     def to_json(self) -> bytes:
         """The content of the file."""

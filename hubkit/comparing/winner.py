@@ -135,6 +135,6 @@ def _section(comparison: Comparison) -> Section:
             )
             for row in comparison.rows
         ],
-        f"{comparison.verdict} {comparison.choice} Measured on {comparison.data}, "
+        f"{' '.join(comparison.sentences)} Measured on {comparison.data}, "
         f"{comparison.folds} folds.",
     )

@@ -37,8 +37,8 @@ def of(right: Mapping[str, float], rows: int = 100, **facts: Any) -> Comparison:
 
 def test_a_fusion_that_beats_the_best_single_and_the_control_helps_and_wins() -> None:
     found = of({"fusion": 0.9, "alone": 0.7, "donor": 0.65})
-    assert (found.helps, found.single, found.best, found.winner) == (
-        True,
+    assert (found.outcome, found.single, found.best, found.winner) == (
+        "helps",
         "alone",
         "fusion",
         "fusion",
@@ -50,11 +50,31 @@ def test_a_fusion_that_beats_the_best_single_and_the_control_helps_and_wins() ->
 
 
 @pytest.mark.parametrize("other", ["alone", "donor", "control"])
-def test_a_fusion_that_is_no_better_than_one_of_them_does_not_help(other: str) -> None:
+def test_a_fusion_that_is_as_good_as_one_of_them_is_not_shown_to_help(other: str) -> None:
     found = of({"fusion": 0.81, other: 0.8})
-    assert not found.helps
-    assert found.verdict.startswith("Fusing these donors does not help: accuracy 0.8100 is ")
+    assert found.outcome == "not shown"
+    assert found.verdict.startswith("Fusing these donors is not shown to help: accuracy 0.8100 is ")
     assert "not shown to be better than" in found.verdict
+
+
+@pytest.mark.parametrize("other", ["alone", "donor", "control"])
+def test_a_fusion_that_is_worse_than_one_of_them_hurts(other: str) -> None:
+    found = of({"fusion": 0.7, other: 0.8})
+    assert found.outcome == "hurts"
+    assert found.verdict.startswith("Fusing these donors hurts: accuracy 0.7000 is ")
+    spelled = {"alone": "the adapter alone", "control": "the control"}.get(other, other)
+    assert f"worse than {spelled}" in found.verdict
+
+
+@pytest.mark.parametrize(("rows", "outcome"), [(5, "not shown"), (6, "helps")])
+def test_a_gain_that_the_rows_are_too_few_to_show_is_not_called_a_loss(
+    rows: int, outcome: str
+) -> None:
+    # All rows differ: of 5, McNemar's p is 0.0625 at least, of 6 it is 0.031.
+    units = {kind: [float(kind == "fusion")] * rows for kind in KINDS}
+    found = compared(FACTS, [*zip(KINDS, KINDS, WEIGHTS, strict=True)], units, units)
+    assert found.outcome == outcome
+    assert ("not shown to be better than" in found.verdict) == (outcome == "not shown")
 
 
 @pytest.mark.parametrize(("more", "winner"), [(0, "mix"), (1, "mix"), (2, "fusion")])
@@ -89,7 +109,7 @@ def test_where_lower_is_better_the_lowest_wins_and_differences_say_how_much_bett
         metric="mae",
         higher_is_better=False,
     )
-    assert (found.single, found.winner, found.helps) == ("alone", "fusion", True)
+    assert (found.single, found.winner, found.outcome) == ("alone", "fusion", "helps")
     difference = found.row("fusion").to_single
     assert difference is not None
     assert difference.mean == pytest.approx(0.4)
@@ -115,7 +135,8 @@ def test_pairs_of_scores_that_can_show_nothing_are_told_of(
     scores["fusion"] = [0.9 + 0.01 * n for n in range(folds * seeds)]
     facts = {**FACTS, "folds": folds, "seeds": (*range(seeds),), "paired_by": "fold"}
     found = compared(facts, [*zip(KINDS, KINDS, WEIGHTS, strict=True)], scores, scores)
-    assert (found.too_few is not None, found.helps) == (few, not few)
+    assert (found.too_few is not None, found.outcome) == (few, "not shown" if few else "helps")
+    assert len(found.sentences) == (3 if few else 2)
     assert of({"fusion": 0.9}, folds=2).too_few is None, "rows are paired"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hubkit.cli.comparisons import comparison_json, print_comparison
 from hubkit.cli.options import (
     drop_layers_option,
     read_job,
@@ -185,13 +186,9 @@ def command(
 
             version = train_fusion(catalog, job, refs=chosen, own=own or "none", **how)
     if compare and as_json:
-        print_json(
-            {"comparison": comparison.model_dump(mode="json"), "version": version_json(version)}
-        )
+        print_json({"comparison": comparison_json(comparison), "version": version_json(version)})
         return
     if compare:
-        from hubkit.cli.comparisons import print_comparison
-
         print_comparison(comparison)
     print_published(version, as_json=as_json)
 

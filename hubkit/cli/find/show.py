@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubkit.cli.comparisons import print_comparison_in_short
+from hubkit.cli.comparisons import comparison_json, print_comparison_in_short
 from hubkit.cli.options import json_option
 from hubkit.cli.output import (
     measured_text,
@@ -123,7 +123,7 @@ def _document(known: _Known) -> dict[str, Any]:
             path: {"name": pickle.name, "sha256": pickle.sha256}
             for path, pickle in known.pickles.items()
         },
-        "comparison": comparison and comparison.model_dump(mode="json"),
+        "comparison": comparison and comparison_json(comparison),
         "pulled_from": known.origins,
         "known_bases": {
             "first": bases.first,

@@ -172,14 +172,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("measured")
-def test_a_comparison_says_first_that_donors_do_not_help_and_is_shown_in_short(
+def test_a_comparison_says_first_what_it_shows_of_donors_and_is_shown_in_short(
     fuse: Run, run: Run, trained: Catalog
 ) -> None:
     printed = fuse("film", "book", "--compare", "--own", "none").stdout
     first, second, *table, ref, _ = printed.split("\n", 11)
     assert first == (
-        "Fusing these donors does not help: accuracy 0.5000 is not shown to be better than the "
-        "adapter alone with 0.5000 (p = 1.000), and not shown to be better than the control of "
+        "Fusing these donors is not shown to help: accuracy 0.5000 is not shown to be better than "
+        "the adapter alone with 0.5000 (p = 1.000), and not shown to be better than the control of "
         "random donors with 0.5000 (p = 1.000)."
     )
     assert second.startswith("The winner is the adapter alone")
@@ -191,13 +191,16 @@ def test_a_comparison_says_first_that_donors_do_not_help_and_is_shown_in_short(
     assert "\nComparison\n" in shown
     assert first in shown
     assert "6 folds, 1 seed" in shown
-    assert json.loads(run("show", "both", "--json").stdout)["comparison"]["winner"] == "alone"
+    document = json.loads(run("show", "both", "--json").stdout)["comparison"]
+    assert (document["winner"], document["outcome"]) == ("alone", "not shown")
+    assert (document["verdict"], document["choice"]) == (first, second)
 
 
 @pytest.mark.usefixtures("measured")
 def test_a_comparison_as_json_is_one_document(fuse: Run, trained: Catalog) -> None:
     document = json.loads(fuse("film", "book", "--compare", "--folds", 2, "--json").stdout)
     assert document["version"]["ref"] == "both@1"
+    assert document["comparison"]["verdict"].startswith("Fusing these donors is not shown to help")
     assert [row["name"] for row in document["comparison"]["rows"]][-2:] == [
         *("fusion, own before", "control")
     ]
