@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hubkit.adapters.adapter import Adapter
@@ -50,6 +50,7 @@ class Bench:
         own: How the own adapter, for the rows themselves, is trained. One fusion has it among its
             parts.
         left_out: The numbers of the layers that fusions leave out.
+        alone: The adapter alone that was trained last, by the SHA-256 of its rows and its seed.
     """
 
     start: Start
@@ -57,6 +58,7 @@ class Bench:
     donors: Sequence[Attachable]
     own: Own
     left_out: Sequence[int] = ()
+    alone: dict[tuple[str, int], Adapter] = field(default_factory=dict)
 
     def measure(self, contender: Contender, fold: Fold, seed: int, done: Path) -> Score:
         """Train a contender on a fold, and measure it; or read what an earlier run has measured.
@@ -90,6 +92,10 @@ class Bench:
         made = contender.make(Given(start.model, self.donors, seed, given))
         with carrying(start, made.composition, made.trained):
             learn(start, scratch / "checkpoints", told=False)
+            if contender.kind == "alone":
+                assert isinstance(made.composition, Adapter)
+                self.alone.clear()
+                self.alone[job.data.sha256, seed] = made.composition
             return self._measured(start, self.job.data.select(fold.test))
 
     def _checked(self, job: Job) -> Checked:
@@ -100,6 +106,9 @@ class Bench:
         return checked.for_all()
 
     def _own(self, job: Job, checkpoints: Path) -> Adapter:
+        same = self.alone.get((job.data.sha256, job.settings.seed))
+        if same is not None and not self.left_out:
+            return replace(same, name="own")
         start = started_anew(self.start, self._checked(job))
         adapter = own_adapter(start.model, "own", self.donors, self.left_out)
         with carrying(start, adapter, [adapter]):

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 import hubkit
@@ -52,7 +53,7 @@ def asked(data: LabelledText, name: str = "new", epochs: int = 1) -> Job:
 
 
 def compare(catalog: Catalog, what: Job, **more: Any) -> tuple[Comparison, Version]:
-    return compare_fusion(catalog, what, refs=REFS, own="joint", **{"folds": 2, **more})
+    return compare_fusion(catalog, what, refs=REFS, **{"own": "joint", "folds": 2, **more})
 
 
 def _score_only(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -96,6 +97,39 @@ def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
     assert kept == found
     assert hubkit.load(version.ref, catalog=catalog).predict(["a good film"])
     assert not [one for one in (catalog.home / "runs").iterdir() if one.is_dir()]
+
+
+def test_the_adapter_alone_is_the_own_one_of_a_fusion_on_the_same_rows(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, calls = learn.fit, []  # type: ignore[attr-defined]
+    own, used = bench.Bench._own, []
+    measure = bench.Bench.measure
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return fit(*arguments, **named)
+
+    def noted(*arguments: Any) -> Any:
+        used.append(own(*arguments))
+        return used[-1]
+
+    def forgetting(self: bench.Bench, *arguments: Any) -> Any:
+        self.alone.clear()  # as after a break between the two
+        return measure(self, *arguments)
+
+    monkeypatch.setattr(learn, "fit", counted)
+    monkeypatch.setattr(bench.Bench, "_own", noted)
+    once, _ = compare(catalog, asked(noise(), "once"), own="before")
+    trainings = len(calls)
+    monkeypatch.setattr(bench.Bench, "measure", forgetting)
+    twice, _ = compare(catalog, asked(noise(), "twice"), own="before")
+    assert len(calls) - trainings == trainings + 2  # one more in each fold
+    assert [row.scores for row in twice.rows] == [row.scores for row in once.rows]
+    assert [one.name for one in used] == ["own"] * 4
+    for kept, anew in zip(used[:2], used[2:], strict=True):
+        for one, other in zip(kept.modules(), anew.modules(), strict=True):
+            torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["b@1", "mix"])
