@@ -192,7 +192,7 @@ class Catalog:
                 .where(REVISIONS.c.repository_id == repository.id)
                 .order_by(REVISIONS.c.number.desc())
             )
-            return [version for _, version in load_versions(connection, statement)]
+            return load_versions(connection, statement)
 
     def manifest(self, version: Version) -> Manifest:
         """Return a version's manifest, verified against its digest.

@@ -164,7 +164,7 @@ def _needed(connection: Connection, repository: Repository) -> list[Version]:
     while more := {digest for made, digest in links if made in needed} - needed:
         needed |= more
     versions = select_versions().where(own, REVISIONS.c.manifest_digest.in_(needed))
-    return [one for _, one in load_versions(connection, versions.order_by(REVISIONS.c.id))]
+    return load_versions(connection, versions.order_by(REVISIONS.c.id))
 
 
 def _keep(store: Store, repository: Repository, version: Version, actor: str | None) -> None:

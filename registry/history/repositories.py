@@ -13,7 +13,7 @@ from registry.tables.listings import list_newest
 from registry.tables.models import DOWNLOADS, FORMER_NAMES, REPOSITORIES, REVISIONS
 from registry.tables.record import require_never_moved
 from registry.tables.text_index import add_texts, remove_text, text_columns
-from registry.tables.versions import load_versions, select_versions
+from registry.tables.versions import load_rows, select_versions
 
 # Built once, as every request of a client asks these.
 _EVER = select(REPOSITORIES, DOWNLOADS.c.count.label("fetched")).outerjoin(
@@ -215,10 +215,10 @@ def _find_by_name(connection: Connection, id: int) -> None:
     """Write the new name of a repository to the search index."""
     list_newest(connection, id)
     of_repository = REVISIONS.c.repository_id == id
-    versions = load_versions(connection, select_versions().where(of_repository))
+    versions = load_rows(connection, select_versions().where(of_repository))
     remove_text(connection, select(REVISIONS.c.id).where(of_repository))
     if versions:
-        add_texts(connection, {key: text_columns(one.ref, one) for key, one in versions})
+        add_texts(connection, {row.id: text_columns(one.ref, one) for row, one in versions})
 
 
 def _first(connection: Connection, statement: Select[Any], key: str | int) -> Repository | None:

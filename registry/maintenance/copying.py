@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from registry.database.sqlite import Sqlite, copy_database
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
 from registry.tables.models import LOG_HEAD, METADATA, REPOSITORIES, REVISIONS
 from registry.tables.text_index import add_texts, text_columns
-from registry.tables.versions import load_versions, select_versions
+from registry.tables.versions import load_rows, select_versions
 
 _BATCH = 1000
 
@@ -26,19 +26,14 @@ def is_empty(connection: Connection) -> bool:
     )
 
 
-def copy_rows(
-    source: Connection, target: Connection, *, progress: Callable[[float], None] = lambda done: None
-) -> None:
+def copy_rows(source: Connection, target: Connection) -> None:
     """Copy every row with its id to an empty database, and make the search index.
 
     Args:
         source: A transaction that sees one unchanging state.
         target: A transaction in a database of the same migration, for which `is_empty` holds.
-        progress: Called now and then with the part that is done, from 0 to 1.
     """
-    tables = METADATA.sorted_tables
-    for number, current in enumerate(tables):
-        progress(number / (len(tables) + 1))
+    for current in METADATA.sorted_tables:
         target.execute(delete(current))  # a migration may have written the log's head
         # By key: a revision refers to an earlier one.
         statement = select(current).order_by(*current.primary_key)
@@ -48,21 +43,20 @@ def copy_rows(
     _copy_texts(source, target)
     if target.dialect.name == "postgresql":
         _move_counters(target)
-    progress(1.0)
 
 
 def _copy_texts(source: Connection, target: Connection) -> None:
     last = 0
     while True:
-        batch = load_versions(
+        batch = load_rows(
             source,
             select_versions().where(REVISIONS.c.id > last).order_by(REVISIONS.c.id).limit(_BATCH),
         )
         if not batch:
             return
-        texts = {key: text_columns(version.ref, version) for key, version in batch}
+        texts = {row.id: text_columns(version.ref, version) for row, version in batch}
         add_texts(target, texts)
-        last = batch[-1][0]
+        last = batch[-1][0].id
 
 
 def _move_counters(target: Connection) -> None:
@@ -77,15 +71,12 @@ def _move_counters(target: Connection) -> None:
         )
 
 
-def snapshot(
-    database: Database, target: Path, *, progress: Callable[[float], None] = lambda done: None
-) -> None:
+def snapshot(database: Database, target: Path) -> None:
     """Write a database, as it is now, to a new SQLite file.
 
     Args:
         database: The database, on SQLite or PostgreSQL.
         target: The file to make or replace; it needs no other beside it.
-        progress: Called now and then with the part that is done, from 0 to 1.
 
     Raises:
         DatabaseError: `database` cannot be read.
@@ -101,7 +92,7 @@ def snapshot(
             raise
         return
     with building(target) as new, database.read() as rows, new.write() as connection:
-        copy_rows(rows, connection, progress=progress)
+        copy_rows(rows, connection)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from registry.manifest import Metric
 from registry.search.conditions import has_base, may_read
 from registry.tables.measurements import Measurement, measurement_of
 from registry.tables.models import LISTINGS, MEASUREMENTS, METRICS, REVISIONS
-from registry.tables.versions import Version, load_versions, select_versions
+from registry.tables.versions import Version, load_rows, select_versions
 
 if TYPE_CHECKING:
     from registry.catalog.catalog import Catalog
@@ -180,7 +180,7 @@ def leaderboard(
         found.sort(key=lambda one: (one[1].value, one[0]), reverse=higher_is_better)
         del found[limit:]
         chosen = select_versions().where(REVISIONS.c.id.in_({one[0] for one in found}))
-        versions = dict(load_versions(connection, chosen))
+        versions = {row.id: version for row, version in load_rows(connection, chosen)}
     return tuple(Rank(versions[key], metric, recorded) for key, metric, recorded in found)
 
 

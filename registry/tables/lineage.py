@@ -50,7 +50,7 @@ def find_lineage(connection: Connection, manifest_digest: str) -> Lineage:
     children = load_versions(connection, named.order_by(REVISIONS.c.id))
     return Lineage(
         parents=_parent_links(connection, manifest_digest),
-        children=tuple(version for _, version in children),
+        children=tuple(children),
     )
 
 
@@ -66,7 +66,7 @@ def find_users(connection: Connection, repository_id: int) -> list[Version]:
     named = select_versions().where(
         REVISIONS.c.id.in_(newest), REPOSITORIES.c.owner.is_distinct_from(DELETED)
     )
-    return [one for _, one in load_versions(connection, named.order_by(REVISIONS.c.id))]
+    return load_versions(connection, named.order_by(REVISIONS.c.id))
 
 
 def find_parents(connection: Connection, version: Version) -> list[Version]:

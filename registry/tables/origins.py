@@ -43,7 +43,7 @@ def find_pulled(connection: Connection, ref: AdapterRef, location: str) -> Versi
         .order_by(REVISIONS.c.number.desc())
         .limit(1)
     )
-    return next((version for _, version in load_versions(connection, statement)), None)
+    return next(iter(load_versions(connection, statement)), None)
 
 
 def set_origin(connection: Connection, revision_id: int, location: str | None) -> None:

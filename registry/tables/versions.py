@@ -127,9 +127,9 @@ def select_versions() -> VersionSelect:
     )
 
 
-def load_versions(connection: Connection, statement: VersionSelect) -> list[tuple[int, Version]]:
-    """Return revision ids and versions in the statement's order, with two queries in all."""
-    return [(row[0], version) for row, version in load_rows(connection, statement)]
+def load_versions(connection: Connection, statement: VersionSelect) -> list[Version]:
+    """Return versions in the statement's order, with two queries in all."""
+    return [version for _, version in load_rows(connection, statement)]
 
 
 def load_rows(
@@ -162,7 +162,7 @@ def load_newest(
     if before is not None:
         statement = statement.where(REVISIONS.c.number < before)
     ordered = statement.order_by(REVISIONS.c.number.desc()).limit(limit)
-    return [version for _, version in load_versions(connection, ordered)]
+    return load_versions(connection, ordered)
 
 
 def newest_number(connection: Connection, repository_id: int) -> int | None:
@@ -199,7 +199,7 @@ def load_aliases(connection: Connection, repository_id: int) -> list[tuple[str, 
 def load_version(connection: Connection, revision_id: int) -> Version:
     """Return one version, which must exist."""
     statement = select_versions().where(REVISIONS.c.id == revision_id)
-    ((_, version),) = load_versions(connection, statement)
+    (version,) = load_versions(connection, statement)
     return version
 
 
@@ -223,7 +223,7 @@ def load_digests(
     for batch in batches(digests):
         statement = newest_first.where(REVISIONS.c.manifest_digest.in_(batch))
         # Of several, the last one stays.
-        found.update((one.manifest_digest, one) for _, one in load_versions(connection, statement))
+        found.update((one.manifest_digest, one) for one in load_versions(connection, statement))
     return found
 
 
