@@ -1,6 +1,5 @@
 """The steps of a publish, in the order that makes it safe."""
 
-import hashlib
 import io
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -107,8 +106,7 @@ def _arrivals(
     for path, info in sorted(manifest.files.items()):
         yield Arrival(partial(open_file, path), info, f"{label}: {path}")
     for name, content in ((MANIFEST_NAME, manifest.to_json()), ("its tree", tree.to_json())):
-        info = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-        yield Arrival(partial(io.BytesIO, content), info, f"{label}: {name}")
+        yield Arrival(partial(io.BytesIO, content), FileInfo.of(content), f"{label}: {name}")
 
 
 def _keep_from_collection(

@@ -31,6 +31,7 @@ from registry.history.commits import (
 from registry.history.deleting import delete_model
 from registry.history.listing import Listed, Query, list_page, load_facts
 from registry.history.names import MAIN
+from registry.history.reader import Reader
 from registry.history.repositories import (
     Repository,
     find_deleted_since,
@@ -59,7 +60,7 @@ from registry.history.trees import (
     load_folder,
     load_tree,
 )
-from registry.history.uploads import Reader, possessed, remember_uploads
+from registry.history.uploads import possessed, remember_uploads
 from registry.history.versions import details_of, facts_at, list_again
 from registry.places import Kind, Visibility, place_of
 from registry.refs import DELETED, AdapterRef

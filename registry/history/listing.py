@@ -18,8 +18,8 @@ from sqlalchemy import tuple_ as row_of
 from registry.errors import InvalidNameError
 from registry.history.cards import Facts, grams_of, load_tags
 from registry.history.commits import Commit, load_commits
+from registry.history.reader import Reader
 from registry.history.repositories import Repository, repository_of
-from registry.history.uploads import Reader
 from registry.places import Kind
 from registry.tables.column_types import MAX_ID, MAX_SIZE
 from registry.tables.models import (

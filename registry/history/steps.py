@@ -11,13 +11,14 @@ from registry.history.repositories import Repository
 from registry.log.entry import Action
 from registry.log.log import Log
 from registry.storage.blobs import BlobStore
+from registry.storage.files import FileInfo
 from registry.tables.references import spare
 
 
 def store_contents(blobs: BlobStore, *contents: bytes) -> None:
     """Store bytes that a commit needs beside its files."""
     for content in contents:
-        blobs.put(io.BytesIO(content), label="what a commit needs")
+        blobs.put(io.BytesIO(content), FileInfo.of(content), label="what a commit needs")
 
 
 def keep_bytes(connection: Connection, blobs: BlobStore, digests: set[str]) -> None:

@@ -70,8 +70,8 @@ class TreeFile:
     @classmethod
     def small(cls, path: str, content: bytes) -> Self:
         """Return the entry of a file that is in the tree itself."""
-        digest = hashlib.sha256(content).hexdigest()
-        return cls(path, digest, len(content), blob_id(content), False)
+        info = FileInfo.of(content)
+        return cls(path, info.sha256, info.size, blob_id(content), False)
 
     @classmethod
     def pointed(cls, path: str, info: FileInfo) -> Self:

@@ -1,7 +1,5 @@
 """The commit of a version: publishing makes one on ``main``, as a push does."""
 
-import hashlib
-import io
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -22,6 +20,7 @@ from registry.history.commits import (
 from registry.history.git import blob_id
 from registry.history.names import MAIN
 from registry.history.repositories import Repository, load_repository
+from registry.history.steps import store_contents
 from registry.history.trees import SMALL_BYTES, Tree, TreeFile, is_large, load_tree
 from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
@@ -52,7 +51,7 @@ def tree_of(manifest: Manifest, open_file: Callable[[str], BinaryIO]) -> Tree:
         OSError: A file cannot be read.
     """
     content = manifest.to_json()
-    files = [_file(MANIFEST_NAME, _info(content), lambda: content)]
+    files = [_file(MANIFEST_NAME, FileInfo.of(content), lambda: content)]
     for path, info in manifest.files.items():
 
         def read(path: str = path, size: int = info.size) -> bytes:
@@ -210,8 +209,7 @@ def prepare_commit(store: Store, ref: AdapterRef, manifest: Manifest) -> tuple[T
     open_file = opener(store, ref, manifest)
     tree = tree_of(manifest, open_file)
     facts = facts_of_version(manifest, tree, open_file)
-    content = tree.to_json()
-    store.blobs.put(io.BytesIO(content), _info(content), label=f"{ref}: its tree")
+    store_contents(store.blobs, tree.to_json())
     return tree, facts
 
 
@@ -284,7 +282,3 @@ def _file(path: str, info: FileInfo, read: Callable[[], bytes]) -> TreeFile:
         return TreeFile.pointed(path, info)
     # What was read is compared with the manifest when the bytes are stored.
     return TreeFile(path, info.sha256, info.size, blob_id(read()), False)
-
-
-def _info(content: bytes) -> FileInfo:
-    return FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
 
 from registry.errors import InvalidNameError
-from registry.history.uploads import Reader
+from registry.history.reader import Reader
 from registry.tables.listings import base_name, fold_family
 from registry.tables.models import LISTINGS, METRICS, REPOSITORIES, REVISIONS
 from registry.tables.versions import VersionSelect, select_versions
@@ -121,11 +121,7 @@ def has_base(connection: Connection, base: str) -> ColumnElement[bool] | None:
 
 def may_read(reader: Reader) -> ColumnElement[bool]:
     """Return the condition that a reader may read an adapter on a hub."""
-    return exists().where(
-        REPOSITORIES.c.id == LISTINGS.c.repository_id,
-        REPOSITORIES.c.account_id.is_not(None),
-        or_(REPOSITORIES.c.visibility == "public", reader.private),
-    )
+    return exists().where(REPOSITORIES.c.id == LISTINGS.c.repository_id, reader.readable)
 
 
 def versions_of(page: VersionSelect, *, extra: tuple[str, ...] = ()) -> VersionSelect:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from registry.errors import AmbiguousDataSetError, InvalidNameError, listed
 from registry.fields import check_texts
-from registry.history.uploads import Reader
+from registry.history.reader import Reader
 from registry.manifest import Metric
 from registry.search.conditions import has_base, may_read
 from registry.tables.measurements import Measurement, measurement_of

@@ -14,8 +14,8 @@ from registry.errors import (
     RepositoryNotFoundError,
     SignInError,
 )
+from registry.history.reader import Reader
 from registry.history.repositories import Repository
-from registry.history.uploads import Reader
 from registry.refs import DELETED, AdapterRef
 from registry.server.asking import Asking
 from registry.server.hub import Hub

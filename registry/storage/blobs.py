@@ -4,7 +4,6 @@
 storage; `registry.store` chooses. Functions for both are below the protocol.
 """
 
-import hashlib
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -184,7 +183,7 @@ def read_blob(blobs: BlobStore, digest: str, *, most: int, label: str = "the blo
     """
     with blobs.open(digest, label=label) as source:
         content = source.read(most)
-    found = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    found = FileInfo.of(content)
     _require_intact(blobs, label, FileInfo(sha256=digest, size=found.size), found)
     return content
 

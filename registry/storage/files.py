@@ -11,7 +11,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -238,6 +238,11 @@ class FileInfo(BaseModel):
 
     sha256: Digest
     size: Annotated[int, Field(ge=0, lt=2**63)]
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """Return the identity of some bytes."""
+        return cls(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
     def __str__(self) -> str:
         """Return size and digest, for messages."""

@@ -180,14 +180,14 @@ class ObjectBlobStore:
         if expected is None:
             # Its name is only known at its end: such bytes, as of a manifest, are few.
             content = stream.read()
-            expected = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+            expected = FileInfo.of(content)
             stream = io.BytesIO(content)
         with self.bucket.errors(f"store {label} in"):
             if self.bucket.size(_key(expected.sha256)) == expected.size:
                 return expected
             if expected.size <= PART:
                 content = stream.read(expected.size + 1)
-                found = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+                found = FileInfo.of(content)
                 _require_sent(label, expected, found)
                 try:
                     self._obstore.put(self._store, _key(found.sha256), content, mode="create")

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from registry.errors import ForbiddenError, NoSuchPageError, RequestError, UnsupportedRequestError
-from registry.history.uploads import Reader
+from registry.history.reader import Reader
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking, Body
 from registry.server.hub import Hub

@@ -18,8 +18,8 @@ from registry.errors import (
 )
 from registry.history.changes import Put
 from registry.history.names import MAIN
+from registry.history.reader import may_read_parents
 from registry.history.repositories import Repository
-from registry.history.uploads import may_read_parents
 from registry.places import KINDS, Kind, Visibility, place_of
 from registry.refs import AdapterRef
 from registry.server.admitting import admit_repository, reader_of, require

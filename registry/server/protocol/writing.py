@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, Response
 from registry.errors import ForbiddenError, RequestError
 from registry.history.changes import Change, Put, Remove, RemoveFolder
 from registry.history.commits import Commit
+from registry.history.reader import may_read_parents
 from registry.history.trees import TreeFile, is_large
-from registry.history.uploads import may_read_parents
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking, Body, Text, problem_of
 from registry.server.errors import header_text
@@ -253,7 +253,7 @@ def _store(hub: Hub, contents: Sequence[bytes]) -> None:
     hub.catalog.blobs.put_all(
         Arrival(
             partial(io.BytesIO, content),
-            FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=len(content)),
+            FileInfo.of(content),
             "a file of a commit",
         )
         for content in contents

@@ -10,7 +10,7 @@ import pytest
 from registry import AdapterRef, Catalog, Folder
 from registry.history import listing
 from registry.history.listing import Query, Sort
-from registry.history.uploads import Reader
+from registry.history.reader import Reader
 from registry.tables.listings import count_downloads
 from tests.support.people import with_people
 

@@ -15,6 +15,7 @@ from registry.errors import (
 from registry.history.committing import Committer
 from registry.history.repositories import Repository
 from registry.search.search import search
+from registry.tables.listings import count_downloads
 from tests.registry.history.conftest import REF, Push, files_of, paths, puts
 
 
@@ -180,3 +181,26 @@ def test_nothing_is_done_to_a_repository_that_was_deleted_meanwhile(
     ):
         with pytest.raises(RepositoryNotFoundError):
             change()  # type: ignore[no-untyped-call]
+
+
+def test_what_belongs_to_no_account_is_named(
+    catalog: Catalog, ada: int, make_folder: Callable[..., Folder]
+) -> None:
+    for ref in (AdapterRef("ada", "x"), AdapterRef(None, "y"), AdapterRef("zoe", "b")):
+        catalog.publish(ref, make_folder())
+    assert catalog.history.without_account() == [
+        AdapterRef(None, "y"),
+        AdapterRef("zoe", "b"),
+    ]
+
+
+def test_downloads_are_counted_where_they_are_listed(
+    catalog: Catalog, repository: Repository
+) -> None:
+    for count in (2, 3):
+        catalog.database.transact(
+            lambda connection, count=count: count_downloads(connection, {repository.id: count})
+        )
+    found = catalog.history.find("model", repository.ref)
+    assert found is not None
+    assert found.downloads == 5

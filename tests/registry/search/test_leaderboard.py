@@ -6,7 +6,7 @@ import pytest
 
 from registry import AdapterRef, Catalog, Folder
 from registry.errors import AmbiguousDataSetError, InvalidNameError
-from registry.history.uploads import Reader
+from registry.history.reader import Reader
 from registry.search.leaderboard import leaderboard
 from registry.server.admitting import reader_of
 from tests.support.measurements import measurement

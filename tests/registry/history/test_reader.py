@@ -1,4 +1,4 @@
-"""What somebody may name in a commit, and what belongs to nobody."""
+"""What a reader of a hub may read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import cast
 
 from registry import AdapterRef, Catalog, Folder
 from registry.history.history import History
-from registry.history.repositories import Repository
-from registry.history.uploads import Reader, may_read_parents
+from registry.history.reader import Reader, may_read_parents
 from registry.manifest import Manifest
-from registry.tables.listings import count_downloads
 
 
 def made_of(*digests: str) -> Manifest:
@@ -46,27 +44,3 @@ def test_parents_that_are_private_can_be_fused_by_those_who_read_them(
     with catalog.database.read() as connection:
         assert may_read_parents(Reader(), connection, made_of())
         assert not may_read_parents(Reader(everything=True), connection, made_of("ab" * 32))
-
-
-def test_what_belongs_to_no_account_is_named(
-    catalog: Catalog, ada: int, make_folder: Callable[..., Folder]
-) -> None:
-    for ref in (AdapterRef("ada", "x"), AdapterRef(None, "y"), AdapterRef("zoe", "b")):
-        catalog.publish(ref, make_folder())
-    assert History(catalog.store).without_account() == [
-        AdapterRef(None, "y"),
-        AdapterRef("zoe", "b"),
-    ]
-
-
-def test_downloads_are_counted_where_they_are_listed(
-    catalog: Catalog, repository: Repository
-) -> None:
-    for count in (2, 3):
-        catalog.database.transact(
-            lambda connection, count=count: count_downloads(connection, {repository.id: count})
-        )
-    history = History(catalog.store)
-    found = history.find("model", repository.ref)
-    assert found is not None
-    assert found.downloads == 5
