@@ -1,8 +1,9 @@
 """The parts of a registry as one value, for the steps of a change."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from registry.database.database import Database
 from registry.log.folder_records import FolderRecordStore
@@ -68,3 +69,12 @@ class Store:
         """
         label = f"{ref}: {MANIFEST_NAME}"
         return Manifest.from_json(read_blob(self.blobs, digest, most=MAX_BYTES, label=label), label)
+
+    def opener(self, ref: AdapterRef, manifest: Manifest) -> Callable[[str], BinaryIO]:
+        """Return a function that opens the files of a stored version by path.
+
+        Args:
+            ref: The version, for messages.
+            manifest: Its manifest.
+        """
+        return lambda path: self.blobs.open(manifest.files[path].sha256, label=f"{ref}: {path}")

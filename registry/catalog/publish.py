@@ -9,11 +9,12 @@ from typing import BinaryIO
 from sqlalchemy import Connection
 
 from registry.errors import CorruptBlobError
+from registry.history.steps import keep_bytes
 from registry.history.trees import Tree
 from registry.history.versions import commit_version, facts_of_version, tree_of
 from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.storage.blobs import Arrival, BlobStore
+from registry.storage.blobs import Arrival
 from registry.storage.durable import storage_errors
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.store import Store
@@ -24,7 +25,6 @@ from registry.tables.record import (
     require_number,
     require_publishable,
 )
-from registry.tables.references import spare
 from registry.tables.versions import Version, load_version
 
 _TRIES = 5
@@ -67,7 +67,13 @@ def publish_version(
             store.log.append_publication(
                 connection, version, origin=publication.origin, **committed
             )
-        _keep_from_collection(connection, store.blobs, manifest, tree)
+        # A blob that was there before may be condemned, or was just removed. Garbage is removed
+        # inside a write transaction, too: before this one, which then sees it, or after it.
+        files = {info.sha256 for info in manifest.files.values()}
+        try:
+            keep_bytes(connection, store.blobs, {manifest.digest, tree.digest, *files})
+        except CorruptBlobError as error:
+            raise _BlobsGoneError from error
         return version
 
     number = publication.number
@@ -107,15 +113,3 @@ def _arrivals(
         yield Arrival(partial(open_file, path), info, f"{label}: {path}")
     for name, content in ((MANIFEST_NAME, manifest.to_json()), ("its tree", tree.to_json())):
         yield Arrival(partial(io.BytesIO, content), FileInfo.of(content), f"{label}: {name}")
-
-
-def _keep_from_collection(
-    connection: Connection, blobs: BlobStore, manifest: Manifest, tree: Tree
-) -> None:
-    # A blob that was there before may be condemned, or was just removed. Garbage is removed inside
-    # a write transaction, too: before this one, which then sees it, or after it.
-    files = {info.sha256 for info in manifest.files.values()}
-    digests = {manifest.digest, tree.digest, *files}
-    spare(connection, digests)
-    if any(blobs.ensure_in_place(digest) is None for digest in digests):
-        raise _BlobsGoneError

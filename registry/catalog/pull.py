@@ -1,15 +1,12 @@
 """Copy versions from one registry to another on the same machine."""
 
 from contextlib import suppress
-from functools import partial
-from typing import BinaryIO
 
 from registry.catalog.checkout import read_manifest
 from registry.catalog.heal import healing
 from registry.catalog.measure import copy_measurements
 from registry.catalog.publish import publish_version
 from registry.errors import DatabaseError, StorageError
-from registry.manifest import Manifest
 from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.lineage import find_parents
@@ -63,17 +60,13 @@ def _copy(
         yank_reason=version.yank_reason,
         origin=str(source.home.resolve()),
     )
-    open_file = partial(_open, source, version, manifest)
+    open_file = source.opener(version.ref, manifest)
     # The target checks the bytes; damage in the source is repaired.
     copied = healing(
         source, version, lambda: publish_version(target, name, manifest, open_file, publication)
     )
     copy_measurements(version, source, target, copied)
     return copied
-
-
-def _open(source: Store, version: Version, manifest: Manifest, path: str) -> BinaryIO:
-    return source.blobs.open(manifest.files[path].sha256, label=f"{version.ref}: {path}")
 
 
 def ancestors(source: Store, version: Version) -> list[Version]:

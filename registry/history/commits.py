@@ -1,9 +1,9 @@
 """Commits: one state of a repository after another, and the branches and tags that name them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
@@ -16,6 +16,9 @@ from registry.tables.edit import remove_trees
 from registry.tables.models import BRANCHES, COMMIT_TAGS, COMMITS, REPOSITORIES, REVISIONS
 from registry.tables.record import MAX_GIVEN_NUMBER
 from registry.tables.versions import aliased_number, batches
+
+Id = TypeVar("Id", int, str)
+"""A commit by its row, or by its id in git."""
 
 # Built once, as in `registry.tables.record`.
 _ADD_COMMIT = insert(COMMITS).returning(COMMITS.c.id)
@@ -430,15 +433,14 @@ def forget_unreachable(connection: Connection, repository_id: int) -> None:
         select(COMMITS.c.id, COMMITS.c.parent_id).where(COMMITS.c.repository_id == repository_id)
     )
     parents = {row.id: row.parent_id for row in rows}
-    reached: set[int] = set()
-    for table in (BRANCHES, COMMIT_TAGS):
-        named = select(table.c.commit_id).where(table.c.repository_id == repository_id)
-        for start in connection.scalars(named):
-            current: int | None = start
-            while current is not None and current not in reached:
-                reached.add(current)
-                current = parents.get(current)
-    for batch in batches(sorted(parents.keys() - reached)):
+    named = [
+        commit_id
+        for table in (BRANCHES, COMMIT_TAGS)
+        for commit_id in connection.scalars(
+            select(table.c.commit_id).where(table.c.repository_id == repository_id)
+        )
+    ]
+    for batch in batches(sorted(parents.keys() - reachable(named, parents))):
         lost = COMMITS.c.id.in_(batch)
         trees = {*connection.scalars(select(COMMITS.c.tree_id).where(lost))}
         # Those in another batch would have to go before their parents.
@@ -447,6 +449,22 @@ def forget_unreachable(connection: Connection, repository_id: int) -> None:
         )
         connection.execute(delete(COMMITS).where(lost))
         remove_trees(connection, trees)
+
+
+def reachable(named: Iterable[Id], parents: Mapping[Id, Id | None]) -> set[Id]:
+    """Return the commits that some commits lead to, themselves included.
+
+    Args:
+        named: Where to start.
+        parents: The commit before each; None for the first.
+    """
+    reached: set[Id] = set()
+    for start in named:
+        current: Id | None = start
+        while current is not None and current not in reached:
+            reached.add(current)
+            current = parents.get(current)
+    return reached
 
 
 def check_message(title: str, description: str) -> str:

@@ -46,13 +46,14 @@ from registry.history.names import MAIN
 from registry.history.repositories import Repository, load_repository
 from registry.history.steps import (
     account_name,
+    details_of,
+    full_details_of,
     keep_bytes,
     log_change,
     store_contents,
     whole_seconds,
 )
 from registry.history.trees import Tree, load_tree
-from registry.history.versions import details_of
 from registry.manifest import Manifest
 from registry.storage.blobs import BlobStore
 from registry.storage.files import FileInfo
@@ -355,26 +356,16 @@ class Committer:
         branch: str | None,
     ) -> None:
         """Tag the version in a commit if it is new, and log it; else log the commit alone."""
-        committed = details_of(commit, wanted.content.tree, branch)
-        if is_new:
-            assert commit.revision_id is not None
-            tag_version(connection, repository.full_name, commit, commit.created_at)
-            version = load_version(connection, commit.revision_id)
-            self._log.append_publication(connection, version, actor=wanted.actor, **committed)
+        tree, actor = wanted.content.tree, wanted.actor
+        if not is_new:
+            details = full_details_of(commit, tree, branch)
+            log_change(self._log, connection, "commit", repository, actor, **details)
             return
-        log_change(
-            self._log,
-            connection,
-            "commit",
-            repository,
-            wanted.actor,
-            author=commit.author,
-            message=commit.message,
-            created_at=commit.created_at.isoformat(),
-            number=commit.version,
-            reason=commit.reason,
-            **committed,
-        )
+        assert commit.revision_id is not None
+        tag_version(connection, repository.full_name, commit, commit.created_at)
+        version = load_version(connection, commit.revision_id)
+        committed = details_of(commit, tree, branch)
+        self._log.append_publication(connection, version, actor=actor, **committed)
 
     def _read(self, repository: Repository, tree: Tree, new: set[str] | None) -> _Content:
         """Read the content of a commit, and store what a version needs beside its files.

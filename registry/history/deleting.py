@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection, exists, select, update
+from sqlalchemy import ColumnElement, Connection, exists, select
 
 from registry.errors import ConflictError
-from registry.history.repositories import Repository, load_repository
+from registry.history.repositories import Repository, load_repository, set_visibility
 from registry.history.steps import keep_bytes, log_change
 from registry.history.versions import commit_version, prepare_commit
 from registry.refs import DELETED, AdapterRef
@@ -123,19 +123,23 @@ def _remove(
     """Delete one, and return its parents; None if it is needed, or was deleted."""
     if not _unneeded(connection, [digest]):
         return None
-    at, ref = datetime.now(UTC), AdapterRef.nameless(digest)
-    parents = _made_of(connection, require_row(connection, ref).id)
+    _, parents = _delete_all(store, connection, AdapterRef.nameless(digest), actor)
+    return parents
+
+
+def _delete_all(
+    store: Store, connection: Connection, ref: AdapterRef, actor: str | None
+) -> tuple[list[int], set[str]]:
+    """Delete an adapter; return its version numbers, and the digests of its parents."""
+    of_repository = REVISIONS.c.repository_id == require_row(connection, ref).id
+    links = select(PARENTS.c.digest).join(REVISIONS, REVISIONS.c.id == PARENTS.c.child_id)
+    parents = {*connection.scalars(links.where(of_repository))}
+    at = datetime.now(UTC)
     numbers = delete_adapter(connection, ref, at)
     store.log.append(
         connection, "delete", ref, actor=actor, numbers=numbers, deleted_at=at.isoformat()
     )
-    return parents
-
-
-def _made_of(connection: Connection, repository_id: int) -> set[str]:
-    of_repository = REVISIONS.c.repository_id == repository_id
-    links = select(PARENTS.c.digest).join(REVISIONS, REVISIONS.c.id == PARENTS.c.child_id)
-    return {*connection.scalars(links.where(of_repository))}
+    return numbers, parents
 
 
 def _require_name(ref: AdapterRef) -> None:
@@ -199,8 +203,7 @@ def _keep(store: Store, repository: Repository, version: Version, actor: str | N
             return
         kept = load_repository(connection, require_row(connection, ref).id)
         if of.visibility == "public" and kept.visibility == "private":
-            of_kept = REPOSITORIES.c.id == kept.id
-            connection.execute(update(REPOSITORIES).where(of_kept).values(visibility="public"))
+            set_visibility(connection, kept.id, "public")
             by = actor or DELETED
             log_change(store.log, connection, "settings", kept, by, visibility="public")
 
@@ -213,21 +216,15 @@ def _delete(
     actor: str | None,
     connection: Connection,
 ) -> tuple[list[int], set[str]]:
-    """Delete an adapter; return its version numbers, and the digests of its parents."""
-    repository, at = find(connection), datetime.now(UTC)
+    """As `_delete_all`, unless others are made of a version that is not kept.
+
+    Raises:
+        _StillNeededError: They are.
+    """
+    repository = find(connection)
     _require_name(repository.ref)
     digests = {version.manifest_digest for version in _needed(connection, repository)}
     kept = select(REPOSITORIES.c.name).where(_named(digests), REPOSITORIES.c.deleted_at.is_(None))
     if digests - {*connection.scalars(kept)}:
         raise _StillNeededError
-    parents = _made_of(connection, repository.id)
-    numbers = delete_adapter(connection, repository.ref, at)
-    store.log.append(
-        connection,
-        "delete",
-        repository.ref,
-        actor=actor,
-        numbers=numbers,
-        deleted_at=at.isoformat(),
-    )
-    return numbers, parents
+    return _delete_all(store, connection, repository.ref, actor)

@@ -1,11 +1,12 @@
 """The history of repositories: all that a hub reads and changes, except for new commits."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from registry.errors import EntryNotFoundError
 from registry.history.cards import Facts
@@ -31,18 +32,20 @@ from registry.history.commits import (
 from registry.history.deleting import delete_model
 from registry.history.listing import Listed, Query, list_page, load_facts
 from registry.history.names import MAIN
-from registry.history.reader import Reader
 from registry.history.repositories import (
     Repository,
+    delete_repository,
     find_deleted_since,
     find_repository,
     list_without_account,
     load_repository,
     make_repository,
     rename_repository,
+    set_visibility,
 )
 from registry.history.steps import (
     account_name,
+    full_details_of,
     keep_bytes,
     log_change,
     store_contents,
@@ -61,17 +64,19 @@ from registry.history.trees import (
     load_tree,
 )
 from registry.history.uploads import possessed, remember_uploads
-from registry.history.versions import details_of, facts_at, list_again
+from registry.history.versions import facts_at, list_again
 from registry.places import Kind, Visibility, place_of
 from registry.refs import DELETED, AdapterRef
 from registry.storage.files import FileInfo
 from registry.store import Store
-from registry.tables.edit import remove_history
 from registry.tables.lineage import Relatives, find_relatives
 from registry.tables.models import BRANCHES, HUB_LISTINGS, REPOSITORIES
+from registry.tables.reader import Reader
 from registry.tables.versions import Version, load_aliases, load_newest, load_version, newest_number
 
-_TRIES = 100
+_LOOKED_BACK = 1000
+"""Commits that the last change of a file is looked for in."""
+
 _FIRST_FILE = ".gitattributes"
 
 
@@ -139,20 +144,10 @@ class History:
                 at=at,
             )
             point_branch(connection, head)
-            list_again(self._blobs, connection, made)
-            log_change(
-                self._log,
-                connection,
-                "create",
-                made,
-                actor,
-                visibility=visibility,
-                account=ref.owner,
-                author=head.author,
-                message=head.message,
-                created_at=at.isoformat(),
-                **details_of(head, tree, MAIN),
-            )
+            list_again(self._store, connection, made)
+            details = full_details_of(head, tree, MAIN)
+            details |= {"visibility": visibility, "account": ref.owner}
+            log_change(self._log, connection, "create", made, actor, **details)
             return made
 
         with self._database.read() as connection:
@@ -182,15 +177,7 @@ class History:
             current = load_repository(connection, repository.id)
             if current.visibility == visibility:
                 return
-            of_repository = REPOSITORIES.c.id == repository.id
-            connection.execute(
-                update(REPOSITORIES).where(of_repository).values(visibility=visibility)
-            )
-            connection.execute(
-                update(HUB_LISTINGS)
-                .where(HUB_LISTINGS.c.repository_id == repository.id)
-                .values(visibility=visibility)
-            )
+            set_visibility(connection, current.id, visibility)
             log_change(self._log, connection, "settings", current, actor, visibility=visibility)
 
         self._database.transact(change)
@@ -209,7 +196,7 @@ class History:
             current = load_repository(connection, repository.id)
             rename_repository(connection, current, ref, account_id)
             moved = load_repository(connection, repository.id)
-            list_again(self._blobs, connection, moved)
+            list_again(self._store, connection, moved)
             log_change(
                 self._log, connection, "move", current, actor, to=moved.place, account=ref.owner
             )
@@ -232,18 +219,9 @@ class History:
         def change(connection: Connection) -> None:
             at = datetime.now(UTC)
             current = load_repository(connection, repository.id)
-            remove_history(connection, current.id)
-            of_repository = REPOSITORIES.c.id == current.id
-            connection.execute(update(REPOSITORIES).where(of_repository).values(deleted_at=at))
-            log_change(
-                self._log,
-                connection,
-                "delete",
-                current,
-                actor,
-                numbers=[],
-                deleted_at=at.isoformat(),
-            )
+            delete_repository(connection, current.id, at)
+            details = {"numbers": [], "deleted_at": at.isoformat()}
+            log_change(self._log, connection, "delete", current, actor, **details)
 
         self._database.transact(change)
 
@@ -275,7 +253,7 @@ class History:
             ).all()
 
         def change(connection: Connection, id: int) -> None:
-            list_again(self._blobs, connection, load_repository(connection, id))
+            list_again(self._store, connection, load_repository(connection, id))
 
         for id in missing:
             self._database.transact(partial(change, id=id))
@@ -293,11 +271,22 @@ class History:
         Raises:
             RevisionNotFoundError: It is no longer there.
         """
-        with self._database.read() as connection:
-            require_commit(connection, commit)
-            return facts_at(self._blobs, connection, repository.full_name, commit)
+        with self._reading(commit) as connection:
+            return facts_at(self._store, connection, repository, commit)
 
     # Reading
+
+    @contextmanager
+    def _reading(self, *commits: Commit) -> Iterator[Connection]:
+        """Yield a connection that sees these commits, which were found before.
+
+        Raises:
+            RevisionNotFoundError: One of them is no longer there.
+        """
+        with self._database.read() as connection:
+            for commit in commits:
+                require_commit(connection, commit)
+            yield connection
 
     def head(self, ref: AdapterRef) -> Commit | None:
         """Return the last commit on ``main`` of an adapter; None if there is none."""
@@ -320,8 +309,7 @@ class History:
         Raises:
             RevisionNotFoundError: It is no longer there.
         """
-        with self._database.read() as connection:
-            require_commit(connection, commit)
+        with self._reading(commit) as connection:
             return load_tree(connection, commit.tree_id)
 
     def file(self, commit: Commit, path: str) -> TreeFile:
@@ -331,8 +319,7 @@ class History:
             EntryNotFoundError: There is none of that path.
             RevisionNotFoundError: The commit is no longer there.
         """
-        with self._database.read() as connection:
-            require_commit(connection, commit)
+        with self._reading(commit) as connection:
             found = None if "\0" in path else find_file(connection, commit.tree_id, path)
         if found is None:
             raise EntryNotFoundError(f"The commit {commit.oid} has no file {path!r}.", path)
@@ -344,8 +331,7 @@ class History:
         Raises:
             RevisionNotFoundError: The commit is no longer there.
         """
-        with self._database.read() as connection:
-            require_commit(connection, commit)
+        with self._reading(commit) as connection:
             return find_files(connection, commit.tree_id, paths)
 
     def has_ending(self, commit: Commit, endings: Collection[str]) -> bool:
@@ -354,8 +340,7 @@ class History:
         Raises:
             RevisionNotFoundError: The commit is no longer there.
         """
-        with self._database.read() as connection:
-            require_commit(connection, commit)
+        with self._reading(commit) as connection:
             return has_ending(connection, commit.tree_id, endings)
 
     def folder(self, commit: Commit, folder: str) -> list[tuple[str, int, str]]:
@@ -364,8 +349,7 @@ class History:
         Raises:
             RevisionNotFoundError: The commit is no longer there.
         """
-        with self._database.read() as connection:
-            require_commit(connection, commit)
+        with self._reading(commit) as connection:
             return load_folder(connection, commit.tree_id, folder)
 
     def differences(self, before: Commit | None, after: Commit, limit: int) -> list[ChangedFile]:
@@ -374,10 +358,7 @@ class History:
         Raises:
             RevisionNotFoundError: One of them is no longer there.
         """
-        with self._database.read() as connection:
-            for one in (before, after):
-                if one is not None:
-                    require_commit(connection, one)
+        with self._reading(*filter(None, (before, after))) as connection:
             first = None if before is None else before.tree_id
             return find_differences(connection, first, after.tree_id, limit)
 
@@ -387,8 +368,7 @@ class History:
         Raises:
             RevisionNotFoundError: It is no longer there.
         """
-        with self._database.read() as connection:
-            require_commit(connection, start)
+        with self._reading(start) as connection:
             return walk(connection, start, limit)
 
     def last_changes(self, start: Commit, paths: Collection[str]) -> dict[str, Commit]:
@@ -399,9 +379,8 @@ class History:
         """
         found: dict[str, Commit] = {}
         pending = set(paths)
-        with self._database.read() as connection:
-            require_commit(connection, start)
-            line = walk(connection, start, _TRIES * 10)
+        with self._reading(start) as connection:
+            line = walk(connection, start, _LOOKED_BACK)
             after = _states(load_tree(connection, start.tree_id), pending)
             for commit, before in zip(line, [*line[1:], None], strict=True):
                 earlier: dict[str, Any] = {}
@@ -431,8 +410,7 @@ class History:
         """Return the version that a commit holds; None if it holds none."""
         if commit.revision_id is None:
             return None
-        with self._database.read() as connection:
-            require_commit(connection, commit)
+        with self._reading(commit) as connection:
             return load_version(connection, commit.revision_id)
 
     def newest_number(self, repository: Repository) -> int | None:
@@ -516,10 +494,8 @@ class History:
 
         def change(connection: Connection) -> None:
             now = datetime.now(UTC)
-            current, there = (
-                load_repository(connection, repository.id),
-                require_commit(connection, at),
-            )
+            current = load_repository(connection, repository.id)
+            there = require_commit(connection, at)
             make_tag(connection, current.full_name, name, there, message=message, created_at=now)
             details = {"tag": name, "commit": at.oid, "created_at": now.isoformat()}
             log_change(self._log, connection, "tag", current, actor, message=message, **details)
@@ -549,7 +525,7 @@ class History:
         """
 
         def change(connection: Connection) -> Commit:
-            at, current = whole_seconds(), load_repository(connection, repository.id)
+            current = load_repository(connection, repository.id)
             head = require_branch(connection, current, branch)
             tree = load_tree(connection, head.tree_id)
             made = add_commit(
@@ -559,27 +535,16 @@ class History:
                 parent=None,
                 author=account_name(actor),
                 message=message,
-                at=at,
+                at=whole_seconds(),
                 revision_id=head.revision_id,
                 reason=head.reason,
             )
             point_branch(connection, made, branch)
             if branch == MAIN:
-                list_again(self._blobs, connection, current)
+                list_again(self._store, connection, current)
             forget_unreachable(connection, current.id)
-            log_change(
-                self._log,
-                connection,
-                "squash",
-                current,
-                actor,
-                author=made.author,
-                message=message,
-                created_at=at.isoformat(),
-                number=made.version,
-                reason=made.reason,
-                **details_of(made, tree, branch),
-            )
+            details = full_details_of(made, tree, branch)
+            log_change(self._log, connection, "squash", current, actor, **details)
             return made
 
         return self._database.transact(change)

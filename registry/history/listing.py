@@ -18,7 +18,6 @@ from sqlalchemy import tuple_ as row_of
 from registry.errors import InvalidNameError
 from registry.history.cards import Facts, grams_of, load_tags
 from registry.history.commits import Commit, load_commits
-from registry.history.reader import Reader
 from registry.history.repositories import Repository, repository_of
 from registry.places import Kind
 from registry.tables.column_types import MAX_ID, MAX_SIZE
@@ -29,6 +28,7 @@ from registry.tables.models import (
     NAME_GRAMS,
     REPOSITORIES,
 )
+from registry.tables.reader import Reader
 
 Sort = Literal["modified", "created", "downloads"]
 

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, Row, Select, bindparam, insert, or_, select, 
 from registry.errors import ConflictError, ExistsError, InvalidNameError, RepositoryNotFoundError
 from registry.places import Kind, Visibility, folded_name, place_of
 from registry.refs import DELETED, AdapterRef
+from registry.tables.edit import remove_history
 from registry.tables.listings import list_newest
-from registry.tables.models import DOWNLOADS, FORMER_NAMES, REPOSITORIES, REVISIONS
+from registry.tables.models import DOWNLOADS, FORMER_NAMES, HUB_LISTINGS, REPOSITORIES, REVISIONS
 from registry.tables.record import require_never_moved
 from registry.tables.text_index import add_texts, remove_text, text_columns
 from registry.tables.versions import load_rows, select_versions
@@ -173,6 +174,22 @@ def make_repository(
         .values(deleted_at=None, created_at=at, **facts)
     )
     return load_repository(connection, row.id)
+
+
+def set_visibility(connection: Connection, repository_id: int, visibility: Visibility) -> None:
+    """Make a repository public or private."""
+    for table, key in (
+        (REPOSITORIES, REPOSITORIES.c.id),
+        (HUB_LISTINGS, HUB_LISTINGS.c.repository_id),
+    ):
+        connection.execute(update(table).where(key == repository_id).values(visibility=visibility))
+
+
+def delete_repository(connection: Connection, repository_id: int, at: datetime) -> None:
+    """Delete a repository that is no adapter; its name stays with its account."""
+    remove_history(connection, repository_id)
+    of_repository = REPOSITORIES.c.id == repository_id
+    connection.execute(update(REPOSITORIES).where(of_repository).values(deleted_at=at))
 
 
 def rename_repository(

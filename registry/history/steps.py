@@ -7,7 +7,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from registry.errors import CorruptBlobError
+from registry.history.commits import Commit
 from registry.history.repositories import Repository
+from registry.history.trees import Tree
 from registry.log.entry import Action
 from registry.log.log import Log
 from registry.storage.blobs import BlobStore
@@ -49,6 +51,29 @@ def log_change(
         log.append(connection, action, repository.ref, actor=actor, **details)
     else:
         log.append(connection, action, actor=actor, repository=repository.place, **details)
+
+
+def details_of(commit: Commit, tree: Tree, branch: str | None) -> dict[str, Any]:
+    """Return the facts of a commit for the log, beside those of a version.
+
+    Args:
+        commit: The commit.
+        tree: Its files.
+        branch: The branch that it was made on; None if no branch has it.
+    """
+    return {"branch": branch, "commit": commit.oid, "parent": commit.parent, "tree": tree.digest}
+
+
+def full_details_of(commit: Commit, tree: Tree, branch: str | None) -> dict[str, Any]:
+    """Return all facts of a commit for the log, for a change that publishes no version."""
+    return {
+        "author": commit.author,
+        "message": commit.message,
+        "created_at": commit.created_at.isoformat(),
+        "number": commit.version,
+        "reason": commit.reason,
+        **details_of(commit, tree, branch),
+    }
 
 
 def account_name(actor: str) -> str:

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select
 
-from registry.history.reader import Reader
 from registry.storage.files import FileInfo
 from registry.tables.models import COMMITS, REPOSITORIES, TREE_FILES, UPLOADS
+from registry.tables.reader import Reader
 from registry.tables.versions import batches
 
 KEPT = timedelta(days=1)

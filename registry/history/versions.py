@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, select
@@ -20,11 +21,10 @@ from registry.history.commits import (
 from registry.history.git import blob_id
 from registry.history.names import MAIN
 from registry.history.repositories import Repository, load_repository
-from registry.history.steps import store_contents
+from registry.history.steps import details_of, store_contents
 from registry.history.trees import SMALL_BYTES, Tree, TreeFile, is_large, load_tree
-from registry.manifest import MAX_BYTES, Manifest
+from registry.manifest import Manifest
 from registry.refs import AdapterRef
-from registry.storage.blobs import BlobStore, read_blob
 from registry.storage.files import MANIFEST_NAME, FileInfo
 from registry.store import Store
 from registry.tables.models import COMMITS, REVISIONS
@@ -135,9 +135,9 @@ def message_of(message: str, number: int) -> str:
 
 
 def facts_at(
-    blobs: BlobStore,
+    store: Store,
     connection: Connection,
-    named: str,
+    repository: Repository,
     commit: Commit,
     *,
     strict: bool = False,
@@ -145,9 +145,9 @@ def facts_at(
     """Return the listing of a repository at a commit, from its card, files and version.
 
     Args:
-        blobs: Where their bytes are.
+        store: Where their bytes are.
         connection: A transaction.
-        named: The repository, for messages.
+        repository: The repository.
         commit: One of its commits.
         strict: Whether damaged bytes are an error; default: they are ignored.
 
@@ -155,46 +155,34 @@ def facts_at(
         CorruptBlobError: With `strict`, the card or the manifest is damaged.
     """
     tree = load_tree(connection, commit.tree_id)
-    card = read_card_of(blobs, tree, named, strict=strict)
-    return facts_of(tree, card, _manifest_of(blobs, connection, named, commit, strict))
+    card = read_card_of(store.blobs, tree, repository.full_name, strict=strict)
+    return facts_of(tree, card, _manifest_of(store, connection, repository, commit, strict))
 
 
 def list_again(
-    blobs: BlobStore, connection: Connection, repository: Repository, *, strict: bool = False
+    store: Store, connection: Connection, repository: Repository, *, strict: bool = False
 ) -> None:
     """Write the listing of a repository, from its last commit on ``main``; see `facts_at`."""
     head = find_branch(connection, repository.id)
     if head is not None:
-        facts = facts_at(blobs, connection, repository.full_name, head, strict=strict)
+        facts = facts_at(store, connection, repository, head, strict=strict)
         write_listing(connection, repository, head, facts)
 
 
 def _manifest_of(
-    blobs: BlobStore, connection: Connection, named: str, commit: Commit, strict: bool
+    store: Store, connection: Connection, repository: Repository, commit: Commit, strict: bool
 ) -> Manifest | None:
     if commit.revision_id is None:
         return None
     digest = connection.scalar(
         select(REVISIONS.c.manifest_digest).where(REVISIONS.c.id == commit.revision_id)
     )
-    label = f"{named}: {MANIFEST_NAME}"
     try:
-        return Manifest.from_json(read_blob(blobs, str(digest), most=MAX_BYTES, label=label), label)
+        return store.manifest(repository.ref, str(digest))
     except (CorruptBlobError, ManifestError):
         if strict:
             raise
     return None  # a check of the blobs reports it
-
-
-def details_of(commit: Commit, tree: Tree, branch: str | None) -> dict[str, Any]:
-    """Return the facts of a commit for the log, beside those of a version.
-
-    Args:
-        commit: The commit.
-        tree: Its files.
-        branch: The branch that it was made on; None if no branch has it.
-    """
-    return {"branch": branch, "commit": commit.oid, "parent": commit.parent, "tree": tree.digest}
 
 
 def prepare_commit(store: Store, ref: AdapterRef, manifest: Manifest) -> tuple[Tree, Facts]:
@@ -206,7 +194,7 @@ def prepare_commit(store: Store, ref: AdapterRef, manifest: Manifest) -> tuple[T
         CorruptBlobError: A small file of it is missing or altered.
         StorageError: The list cannot be written.
     """
-    open_file = opener(store, ref, manifest)
+    open_file = store.opener(ref, manifest)
     tree = tree_of(manifest, open_file)
     facts = facts_of_version(manifest, tree, open_file)
     store_contents(store.blobs, tree.to_json())
@@ -242,27 +230,16 @@ def complete_commits(store: Store) -> None:
             author=version.author, message=version.message, created_at=version.created_at
         )
 
-        def complete(
-            connection: Connection,
-            revision: int = row.id,
-            publication: Publication = publication,
-            tree: Tree = tree,
-            facts: Facts = facts,
-        ) -> None:
-            if not is_committed(connection, revision):
-                commit_version(connection, revision, publication, tree, facts)
-
+        complete = partial(_complete, row.id, publication, tree, facts)
         with suppress(ConflictError):  # its tag names another commit
             store.database.transact(complete)
 
 
-def opener(store: Store, named: AdapterRef, manifest: Manifest) -> Callable[[str], BinaryIO]:
-    """Return a function that opens the files of a stored version by path."""
-
-    def open_file(path: str) -> BinaryIO:
-        return store.blobs.open(manifest.files[path].sha256, label=f"{named}: {path}")
-
-    return open_file
+def _complete(
+    revision_id: int, publication: Publication, tree: Tree, facts: Facts, connection: Connection
+) -> None:
+    if not is_committed(connection, revision_id):
+        commit_version(connection, revision_id, publication, tree, facts)
 
 
 def _before(connection: Connection, repository_id: int, number: int) -> Commit | None:

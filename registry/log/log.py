@@ -158,7 +158,7 @@ class Log:
             version: The version.
             actor: Who published it; default: the user of this process.
             origin: Where it was pulled from; default: not pulled.
-            committed: The result of `registry.history.versions.details_of` for its commit.
+            committed: The result of `registry.history.steps.details_of` for its commit.
         """
         self.append(
             connection,

@@ -172,7 +172,7 @@ def _publish(catalog: Catalog, ref: AdapterRef, manifest: Manifest, packed: _Pac
         catalog.store,
         ref.repository,
         manifest,
-        lambda path: catalog.blobs.open(manifest.files[path].sha256, label=f"{ref}: {path}"),
+        catalog.store.opener(ref, manifest),
         publication,
     )
 

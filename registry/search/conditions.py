@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
 
 from registry.errors import InvalidNameError
-from registry.history.reader import Reader
 from registry.tables.listings import base_name, fold_family
 from registry.tables.models import LISTINGS, METRICS, REPOSITORIES, REVISIONS
+from registry.tables.reader import Reader
 from registry.tables.versions import VersionSelect, select_versions
 
 _FINGERPRINT_PREFIX = re.compile(r"[0-9a-f]{8,64}")

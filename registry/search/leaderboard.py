@@ -22,11 +22,11 @@ from sqlalchemy import (
 
 from registry.errors import AmbiguousDataSetError, InvalidNameError, listed
 from registry.fields import check_texts
-from registry.history.reader import Reader
 from registry.manifest import Metric
 from registry.search.conditions import has_base, may_read
 from registry.tables.measurements import Measurement, measurement_of
 from registry.tables.models import LISTINGS, MEASUREMENTS, METRICS, REVISIONS
+from registry.tables.reader import Reader
 from registry.tables.versions import Version, load_rows, select_versions
 
 if TYPE_CHECKING:

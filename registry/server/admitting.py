@@ -14,12 +14,12 @@ from registry.errors import (
     RepositoryNotFoundError,
     SignInError,
 )
-from registry.history.reader import Reader
 from registry.history.repositories import Repository
 from registry.refs import DELETED, AdapterRef
 from registry.server.asking import Asking
 from registry.server.hub import Hub
 from registry.server.routes import Open, Route
+from registry.tables.reader import Reader
 
 
 def admit(hub: Hub, ask: Asking, route: Route) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, delete, insert, select, update
 
 from registry.errors import NotFoundError
+from registry.history.commits import reachable
 from registry.history.from_log.replay import HISTORY, replay_change
 from registry.history.from_log.trails import subject
 from registry.history.names import version_tag
@@ -80,12 +81,8 @@ class State:
             self._forget_unreachable()
 
     def _forget_unreachable(self) -> None:
-        reached = set[str]()
-        for start in [*self.branches.values(), *(one[0] for one in self.tags.values())]:
-            current: str | None = start
-            while current is not None and current not in reached:
-                reached.add(current)
-                current = self.commits[current][1]
+        named = [*self.branches.values(), *(one[0] for one in self.tags.values())]
+        reached = reachable(named, {oid: one[1] for oid, one in self.commits.items()})
         self.commits = {oid: one for oid, one in self.commits.items() if oid in reached}
 
 
@@ -243,7 +240,7 @@ def remake(
         # As in a rebuild, skip an entry about something lost, such as the commit of a branch.
         with suppress(NotFoundError), connection.begin_nested():
             replay_change(store, connection, repository, entry, revision_id=revision)
-    list_again(store.blobs, connection, repository, strict=True)
+    list_again(store, connection, repository, strict=True)
 
 
 def _is_committed(entry: Entry) -> bool:

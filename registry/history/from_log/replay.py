@@ -24,11 +24,13 @@ from registry.history.commits import (
 from registry.history.names import MAIN
 from registry.history.repositories import (
     Repository,
+    delete_repository,
     find_deleted,
     find_repository,
     load_repository,
     make_repository,
     rename_repository,
+    set_visibility,
 )
 from registry.history.trees import Tree
 from registry.history.versions import commit_version, list_again, message_of, prepare_commit
@@ -37,8 +39,7 @@ from registry.manifest import Manifest
 from registry.places import Kind, parse_place
 from registry.refs import AdapterRef
 from registry.store import Store
-from registry.tables.edit import remove_history
-from registry.tables.models import HUB_LISTINGS, REPOSITORIES, REVISIONS
+from registry.tables.models import REPOSITORIES, REVISIONS
 from registry.tables.record import Publication, account_of
 
 HISTORY = frozenset(
@@ -85,24 +86,14 @@ def replay_history(
         return  # it could not be brought back, which is reported
     match entry.action:
         case "settings":
-            visibility = details["visibility"]
-            for table, key in (
-                (REPOSITORIES, REPOSITORIES.c.id),
-                (HUB_LISTINGS, HUB_LISTINGS.c.repository_id),
-            ):
-                connection.execute(
-                    update(table).where(key == repository.id).values(visibility=visibility)
-                )
+            set_visibility(connection, repository.id, details["visibility"])
         case "move":
             _, to = parse_place(details["to"])
             rename_repository(connection, repository, to, account_of(connection, to.owner))
-            list_again(store.blobs, connection, load_repository(connection, repository.id))
+            list_again(store, connection, load_repository(connection, repository.id))
         case "delete":  # an adapter's is applied with its versions
-            remove_history(connection, repository.id)
             at = datetime.fromisoformat(details["deleted_at"])
-            connection.execute(
-                update(REPOSITORIES).where(REPOSITORIES.c.id == repository.id).values(deleted_at=at)
-            )
+            delete_repository(connection, repository.id, at)
         case "tag" if is_gone:
             take_number(connection, repository.id, details["tag"])
         case "publish" if details.get("tree") is None:
@@ -153,7 +144,7 @@ def _list_again(store: Store, connection: Connection, repository: Repository, en
     """Update the listing of a repository, if an entry is about its last commit."""
     head = find_branch(connection, repository.id)
     if head is not None and "tree" in entry.details and head.oid == entry.details["commit"]:
-        list_again(store.blobs, connection, repository)
+        list_again(store, connection, repository)
 
 
 def replay_change(

@@ -220,7 +220,7 @@ def _is_listed(
     head = None if repository is None else find_branch(connection, repository.id)
     if repository is None or head is None:
         return False
-    facts = facts_at(catalog.blobs, connection, repository.full_name, head, strict=True)
+    facts = facts_at(catalog.store, connection, repository, head, strict=True)
     row = listing_row(repository, head, facts)
     return [found[part] for part in _LISTED] == [
         {(head.oid, found["account"], *(row[name] for name in _COPIED))},

@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from registry.errors import ForbiddenError, NoSuchPageError, RequestError, UnsupportedRequestError
-from registry.history.reader import Reader
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking, Body
 from registry.server.hub import Hub
 from registry.server.signing import Upload
 from registry.storage.files import Digest, FileInfo
+from registry.tables.reader import Reader
 
 LARGEST = 1024**5
 """Most bytes of a file."""

@@ -18,7 +18,6 @@ from registry.errors import (
 )
 from registry.history.changes import Put
 from registry.history.names import MAIN
-from registry.history.reader import may_read_parents
 from registry.history.repositories import Repository
 from registry.places import KINDS, Kind, Visibility, place_of
 from registry.refs import AdapterRef
@@ -26,6 +25,7 @@ from registry.server.admitting import admit_repository, reader_of, require
 from registry.server.asking import Asking, Body
 from registry.server.errors import refuse
 from registry.server.hub import Hub
+from registry.tables.reader import may_read_parents
 
 
 class _Named(Body):

@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, Response
 from registry.errors import ForbiddenError, RequestError
 from registry.history.changes import Change, Put, Remove, RemoveFolder
 from registry.history.commits import Commit
-from registry.history.reader import may_read_parents
 from registry.history.trees import TreeFile, is_large
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking, Body, Text, problem_of
@@ -24,6 +23,7 @@ from registry.server.hub import Hub
 from registry.server.protocol.lfs import LARGEST, possessed
 from registry.storage.blobs import Arrival, read_blob
 from registry.storage.files import Digest, FileInfo
+from registry.tables.reader import may_read_parents
 
 MOST_LINE_BYTES = 4 * 1024 * 1024
 """Most bytes of a line of a commit: more than a file of 1 MiB in base64."""

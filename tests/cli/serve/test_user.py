@@ -15,7 +15,7 @@ from click.testing import Result
 from registry import Version, open_catalog
 from registry.accounts.accounts import Accounts
 from registry.history.listing import Query
-from registry.history.reader import Reader
+from registry.tables.reader import Reader
 
 Run = Callable[..., Result]
 

@@ -22,10 +22,10 @@ from registry.folders.weights import Weights, examine_weights
 from registry.history import committing
 from registry.history.changes import Put, Remove, RemoveFolder
 from registry.history.git import blob_id, commit_id, tree_id
-from registry.history.reader import Reader
 from registry.history.repositories import Repository
 from registry.history.trees import TreeFile
 from registry.storage.files import FileInfo
+from registry.tables.reader import Reader
 from tests.registry.history.conftest import REF, Push, files_of, paths
 from tests.support.trees import info_of, stored
 

@@ -10,8 +10,8 @@ import pytest
 from registry import AdapterRef, Catalog, Folder
 from registry.history import listing
 from registry.history.listing import Query, Sort
-from registry.history.reader import Reader
 from registry.tables.listings import count_downloads
+from registry.tables.reader import Reader
 from tests.support.people import with_people
 
 SORTS: tuple[Sort, ...] = ("modified", "created", "downloads")

@@ -6,9 +6,9 @@ import pytest
 
 from registry import AdapterRef, Catalog, Folder
 from registry.errors import AmbiguousDataSetError, InvalidNameError
-from registry.history.reader import Reader
 from registry.search.leaderboard import leaderboard
 from registry.server.admitting import reader_of
+from registry.tables.reader import Reader
 from tests.support.measurements import measurement
 from tests.support.people import with_people
 

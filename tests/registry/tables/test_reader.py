@@ -7,9 +7,10 @@ from types import SimpleNamespace
 from typing import cast
 
 from registry import AdapterRef, Catalog, Folder
+from registry.accounts.accounts import Accounts
 from registry.history.history import History
-from registry.history.reader import Reader, may_read_parents
 from registry.manifest import Manifest
+from registry.tables.reader import Reader, may_read_parents
 
 
 def made_of(*digests: str) -> Manifest:
@@ -19,8 +20,9 @@ def made_of(*digests: str) -> Manifest:
 
 
 def test_parents_that_are_private_can_be_fused_by_those_who_read_them(
-    catalog: Catalog, ada: int, bob: int, make_folder: Callable[..., Folder]
+    catalog: Catalog, make_folder: Callable[..., Folder]
 ) -> None:
+    ada, bob = (Accounts(catalog.store).add_user(name).id for name in ("ada", "bob"))
     digest = catalog.publish(AdapterRef("ada", "x"), make_folder()).manifest_digest
     found = History(catalog.store).find("model", AdapterRef("ada", "x"))
     assert found is not None
