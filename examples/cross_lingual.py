@@ -7,10 +7,11 @@ names learns over the English one. Then the English one is swapped for that of t
 (Pfeiffer et al. 2020, arXiv 2005.00052). DATA holds plain sentences (crosslingual/mono) and WikiANN
 (ner/wikiann_XX).
 
-The other language is Portuguese, on multilingual-e5 cut to the words of English and Portuguese, and
-German, on multilingual-e5 cut to the pieces of words that the data has: with all 250,000 the output
-layer would take hours. The base model comes without an output layer for words. Its first part is
-trained once, on both languages, and frozen with the rest; its second part is the embeddings.
+The other language is Portuguese, on multilingual-e5 with the words of English and Portuguese, and
+German, on multilingual-e5. Of each vocabulary, the pieces of words are kept that the data has: with
+all 250,000 the output layer would take hours. The base model comes without an output layer for
+words. Its first part is trained once, on both languages, and frozen with the rest; its second part
+is the embeddings. Nothing is dropped out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 from pathlib import Path
 
 from base_models import base_model
-from story import Story, console, story_options
+from story import NO_DROPOUT, Story, console, story_options
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -36,7 +37,10 @@ from registry import AdapterRef, Version
 
 TASK = "token-classification"
 SENTENCES = 1500
+VALIDATION = 300
+TEST = 1000
 PLAIN = 2000
+WORDS = 1000
 
 
 @story_options("languages-output")
@@ -54,19 +58,19 @@ def swap(story: Story, data: Path, name: str, target: str) -> None:
     plain = {language: sentences(story, data, language) for language in ("en", target)}
     texts = [text for rows in plain.values() for text in rows["text"]]
     names = {
-        language: story.read(TASK, data / "ner" / f"wikiann_{language}" / "test.conll")
+        language: story.read(TASK, data / "ner" / f"wikiann_{language}" / "test.conll", TEST)
         for language in ("en", target)
     }
     english = data / "ner" / "wikiann_en"
     train = story.read(TASK, english / "train.conll", SENTENCES)
-    validation = story.read(TASK, english / "validation.conll")
+    validation = story.read(TASK, english / "validation.conll", VALIDATION)
     base = base_model(name)
-    if name == "me5":
-        words = [
-            " ".join(row) for part in (train, validation, *names.values()) for row in part["tokens"]
-        ]
-        base = cut(base, story.output / f"me5-en{target}", [*texts, *words])
-    base = with_words(story, base, texts)
+    words = [
+        " ".join(row) for part in (train, validation, *names.values()) for row in part["tokens"]
+    ]
+    base = cut(base, story.output / f"{name}-en-{target}", [*texts, *words])
+    few = [text for rows in plain.values() for text in rows["text"][:WORDS]]
+    base = with_words(story, base, few)
     languages = {
         language: story.train(
             f"{language}-for-{target}",
@@ -115,7 +119,7 @@ def stacked(story: Story, language: Version, names: Version) -> Version:
 
 
 def cut(base: Path, folder: Path, texts: list[str]) -> Path:
-    """The base model with those words of its vocabulary alone that the texts have.
+    """The base model with those words of its vocabulary alone that the texts have, and no dropout.
 
     The tokenizer is a unigram model: it splits the texts as before, since the best split of a text
     is still there.
@@ -131,7 +135,7 @@ def cut(base: Path, folder: Path, texts: list[str]) -> Path:
         token["id"] = new[token["id"]]
     for token in rules["post_processor"]["special_tokens"].values():
         token["ids"] = [new[number] for number in token["ids"]]
-    model = AutoModel.from_pretrained(base)
+    model = AutoModel.from_pretrained(base, **NO_DROPOUT)
     embeddings = model.get_input_embeddings().weight.detach()[kept]
     model.resize_token_embeddings(len(kept))
     model.get_input_embeddings().weight.data.copy_(embeddings)

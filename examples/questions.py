@@ -18,8 +18,8 @@ import re
 from pathlib import Path
 
 from base_models import base_model
-from story import Story, console, story_options
-from transformers import AutoModel, AutoTokenizer
+from story import Story, console, story_options, without_dropout
+from transformers import AutoConfig
 
 from hubkit.tasks.question_answering import answer_scores
 from hubkit.tasks.rows import Rows
@@ -44,7 +44,8 @@ def main(data: Path, output: Path, rows: int | None) -> None:
     found = {name: [nearest_sentence(test)] for name, test in tests.items()}
     for name in ("minilm", "me5"):
         console.rule(f"Questions on {name}")
-        base, layers = without_dropout(base_model(name), output / name)
+        base = without_dropout(base_model(name), output / name)
+        layers = AutoConfig.from_pretrained(base).num_hidden_layers
         version = story.train(
             f"questions-{name}",
             TASK,
@@ -68,15 +69,6 @@ def main(data: Path, output: Path, rows: int | None) -> None:
         [(name, f"{len(tests[name])}", *cells) for name, cells in found.items()],
     )
     story.end()
-
-
-def without_dropout(base: Path, folder: Path) -> tuple[Path, int]:
-    """The base model as it is, but without dropout, and the number of its layers."""
-    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model = AutoModel.from_pretrained(base, **rates)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
-    return folder, model.config.num_hidden_layers
 
 
 def nearest_sentence(rows: Rows) -> str:
