@@ -9,7 +9,7 @@ import click
 from hubkit.cli.output import one_line, print_facts, print_table
 
 if TYPE_CHECKING:
-    from hubkit.comparing.comparison import Comparison, Difference
+    from hubkit.comparing.comparison import Comparison, Row
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -17,18 +17,8 @@ def print_comparison(comparison: Comparison) -> None:
     for sentence in comparison.sentences:
         click.echo(one_line(sentence))
     print_table(
-        (
-            *("contender", "weights", comparison.metric, "spread"),
-            *(f"to {comparison.single}", "p", "to control", "p"),
-        ),
-        [
-            (
-                *(row.name, f"{row.weights:,}", f"{row.mean:.4f}", f"{row.spread:.4f}"),
-                *_cells(row.to_single),
-                *_cells(row.to_control),
-            )
-            for row in comparison.rows
-        ],
+        comparison.columns,
+        [row.cells for row in comparison.rows],
         lesser=("spread", "weights"),
     )
 
@@ -39,7 +29,7 @@ def print_comparison_in_short(comparison: Comparison) -> None:
     print_facts(
         [
             *(("", sentence) for sentence in comparison.sentences),
-            *((row.name, f"{row.mean:.4f} ± {row.spread:.4f}") for row in comparison.rows),
+            *((row.name, _mean(row)) for row in comparison.rows),
             (
                 "measured",
                 f"{comparison.metric} on {comparison.data}, {comparison.folds} folds, "
@@ -56,11 +46,12 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "outcome": comparison.outcome,
         "verdict": comparison.verdict,
         "too_few": comparison.too_few,
+        "left_out": comparison.left_out,
         "choice": comparison.choice,
         **comparison.model_dump(mode="json"),
     }
 
 
-def _cells(difference: Difference | None) -> tuple[str, str]:
-    """How much better it is, and how often chance alone gives that."""
-    return ("", "") if difference is None else (f"{difference.mean:+.4f}", f"{difference.p:.3f}")
+def _mean(row: Row) -> str:
+    """The mean of its scores, and their spread."""
+    return f"{row.mean_text} ± {row.spread_text}" if row.spread_text else row.mean_text

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.tree import Attachable
@@ -21,7 +24,10 @@ from hubkit.training.fusing.own import Own, own_adapter, own_jobs
 from hubkit.training.fusing.reuse import carrying, started_anew
 from hubkit.training.job import Job
 from hubkit.training.start import Start
+from registry.errors import DivergedError
 from registry.storage.durable import write_file
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,14 +35,18 @@ class Score:
     """How good a contender is on the rows of a fold.
 
     Attributes:
-        metric: The one that sums the task type up.
-        value: Of all rows.
+        metric: The one that sums the task type up; empty if nothing was measured.
+        value: Of all rows; None if it is undefined.
         of_rows: That of each row, if the value is their mean; else None.
     """
 
     metric: str
-    value: float
+    value: float | None
     of_rows: list[float] | None
+
+
+UNDEFINED = Score("", None, None)
+"""Of what could not be trained, or answers with what is no number."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,8 @@ class Bench:
     def measure(self, contender: Contender, fold: Fold, seed: int, done: Path) -> Score:
         """Train a contender on a fold, and measure it; or read what an earlier run has measured.
 
+        The score of a contender whose training diverged is undefined.
+
         Args:
             contender: The contender to train.
             fold: The fold of the rows of the job.
@@ -76,7 +88,13 @@ class Bench:
             known = json.loads(done.read_text())
             return Score(known["metric"], known["value"], known["of_rows"])
         scratch = done.with_suffix("")
-        found = self._trained(contender, fold, seed, scratch)
+        try:
+            found = self._trained(contender, fold, seed, scratch)
+        except DivergedError as error:
+            logger.warning(
+                "%s has no score: %s", contender.name, error, extra={"about": type(error)}
+            )
+            found = UNDEFINED
         write_file(done, json.dumps(asdict(found)).encode())
         shutil.rmtree(scratch, ignore_errors=True)
         return found
@@ -120,8 +138,12 @@ class Bench:
         encoded = start.encode(task.rows_for_metrics(rows))
         size = 2 * start.checked.settings.batch_size
         outputs = outputs_of(task, start.processor, start.model, encoded, task.options(), size)
+        if any(np.isnan(array).any() for array in outputs):
+            return UNDEFINED
         answers = Answers(task, plan, rows, encoded, outputs)
         metrics = answers.metrics()
         metric = next(name for name in task.metrics_up if name in metrics)
+        if metric in answers.undefined() or not np.isfinite(metrics[metric]):
+            return Score(metric, None, None)
         of_rows = answers.row_values().get(metric)
         return Score(metric, metrics[metric], None if of_rows is None else of_rows.tolist())

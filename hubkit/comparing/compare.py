@@ -131,12 +131,13 @@ def _compared(
 ) -> Comparison:
     task, rows = bench.start.checked.task, bench.job.data
     scores = {name: [one.value for one in measured] for name, measured in found.items()}
-    units: Mapping[str, Sequence[float]] = scores
-    by_row = all(one.of_rows is not None for measured in found.values() for one in measured)
+    units: Mapping[str, Sequence[float | None]] = scores
+    every = [one for measured in found.values() for one in measured]
+    by_row = all(one.of_rows is not None for one in every if one.value is not None)
     if by_row:
-        order = [row for _ in seeds for fold in folds for row in fold.test]
-        units = {name: _by_row(order, measured, len(rows)) for name, measured in found.items()}
-    metric = found[contenders[0].name][0].metric
+        tested = [fold.test for _ in seeds for fold in folds]
+        units = {name: _by_row(tested, measured, len(rows)) for name, measured in found.items()}
+    metric = next((one.metric for one in every if one.metric), next(iter(task.metrics_up)))
     given = Given(bench.start.model, bench.donors, seeds[0])
     return compared(
         {
@@ -154,9 +155,14 @@ def _compared(
     )
 
 
-def _by_row(order: Sequence[int], measured: Sequence[Score], rows: int) -> list[float]:
-    """The metric of each row: the mean over seeds."""
-    values = [one for each in measured for one in each.of_rows or ()]
+def _by_row(tested: Sequence[Sequence[int]], measured: Sequence[Score], rows: int) -> list[float]:
+    """The metric of each row: the mean over seeds. NaN where it is undefined."""
+    values = [
+        one
+        for fold, score in zip(tested, measured, strict=True)
+        for one in score.of_rows or [np.nan] * len(fold)
+    ]
+    order = [row for fold in tested for row in fold]
     sums: list[float] = np.bincount(order, values, rows).tolist()
     seeds = len(order) // rows
     return [total / seeds for total in sums]

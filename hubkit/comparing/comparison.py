@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hubkit.measuring.significance import LEVEL, paired_test
 from registry import Catalog, Manifest, Version
-from registry.errors import HubkitError
+from registry.errors import HubkitError, TrainingError
 from registry.folders.bounded import parse_json, read_bytes
 from registry.storage.place import Copy
 
@@ -70,21 +70,42 @@ class Row(_Record):
         name: Its name.
         kind: Its kind.
         weights: How many numbers it adds to the base model, without the head.
-        scores: By seed and fold.
-        mean: Of the scores.
-        spread: Their standard deviation.
-        to_single: Compared with the best of the singles; None for that one.
-        to_control: Compared with the fusion of random donors; None for that one.
+        scores: By seed and fold; None where it is undefined, as a correlation of numbers all equal.
+        mean: Of the scores; None if one of them is undefined that is defined for others.
+        spread: Their standard deviation; None where there is none.
+        to_single: Compared with the best of the singles; None for that one, and if one of both has
+            no mean.
+        to_control: The same, compared with the fusion of random donors.
     """
 
     name: str
     kind: str
     weights: int
-    scores: tuple[float, ...]
-    mean: float
-    spread: float
+    scores: tuple[float | None, ...]
+    mean: float | None
+    spread: float | None
     to_single: Difference | None = None
     to_control: Difference | None = None
+
+    @property
+    def mean_text(self) -> str:
+        """The mean, for people."""
+        return "undefined" if self.mean is None else f"{self.mean:.4f}"
+
+    @property
+    def spread_text(self) -> str:
+        """The spread, for people; empty where there is none."""
+        return "" if self.spread is None else f"{self.spread:.4f}"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table for people: one cell for each of the comparison's columns."""
+        tests = [
+            cell
+            for one in (self.to_single, self.to_control)
+            for cell in (("", "") if one is None else (f"{one.mean:+.4f}", f"{one.p:.3f}"))
+        ]
+        return self.name, f"{self.weights:,}", self.mean_text, self.spread_text, *tests
 
 
 class Comparison(_Record):
@@ -129,29 +150,34 @@ class Comparison(_Record):
         It hurts if it is shown to be worse than one of them.
         """
         fusion = self.row("fusion")
-        tested = [one for one in (fusion.to_single, fusion.to_control) if one is not None]
-        if any(one.worse for one in tested):
+        tested = (fusion.to_single, fusion.to_control)
+        if any(one is not None and one.worse for one in tested):
             return "hurts"
-        return "helps" if all(one.better for one in tested) else "not shown"
+        helps = all(one is not None and one.better for one in tested)
+        return "helps" if helps else "not shown"
 
     @property
     def verdict(self) -> str:
         """One sentence: what is shown of fusing these donors."""
         fusion, said = self.row("fusion"), []
+        what = "is not shown to help" if self.outcome == "not shown" else self.outcome
+        if fusion.mean is None:
+            return f"Fusing these donors {what}: the {self.metric} of the fusion is undefined."
         for name, difference in ((self.single, fusion.to_single), ("control", fusion.to_control)):
-            assert difference is not None
+            if difference is None:
+                said.append(f"not compared with {_spelled(name)}, of which it is undefined")
+                continue
             chance = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
             said.append(
-                f"{difference.words} {_spelled(name)} with {self.row(name).mean:.4f} ({chance})"
+                f"{difference.words} {_spelled(name)} with {self.row(name).mean_text} ({chance})"
             )
-        what = "is not shown to help" if self.outcome == "not shown" else self.outcome
         joined = f"{said[0]}, and {said[1]}"
-        return f"Fusing these donors {what}: {self.metric} {fusion.mean:.4f} is {joined}."
+        return f"Fusing these donors {what}: {self.metric} {fusion.mean_text} is {joined}."
 
     @property
     def too_few(self) -> str | None:
         """One sentence if these data could not show any difference; None otherwise."""
-        pairs = self.folds * len(self.seeds)
+        pairs = sum(self._defined)
         # By chance, each pair may have either sign: of all combinations, two are as one-sided.
         least = 2 / 2**pairs
         if self.paired_by == "row" or least < LEVEL:
@@ -161,6 +187,29 @@ class Comparison(_Record):
             f"{len(self.seeds)} {'seed' if len(self.seeds) == 1 else 'seeds'}), p is at least "
             f"{least:.4g}. At least 6 are needed."
         )
+
+    @property
+    def left_out(self) -> str | None:
+        """One sentence if some folds have no score of any contender; None otherwise."""
+        missing = len(self._defined) - sum(self._defined)
+        if not missing:
+            return None
+        return (
+            f"Of {len(self._defined)} scores of each, {missing} {'is' if missing == 1 else 'are'} "
+            f"left out: there, the {self.metric} of all contenders is undefined."
+        )
+
+    @property
+    def _defined(self) -> list[bool]:
+        """Whether any contender has a score, by seed and fold."""
+        by_fold = zip(*(row.scores for row in self.rows), strict=True)
+        return [any(score is not None for score in fold) for fold in by_fold]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The header of a table for people."""
+        tests = (f"to {self.single}", "p", "to control", "p")
+        return "contender", "weights", self.metric, "spread", *tests
 
     @property
     def choice(self) -> str:
@@ -173,7 +222,8 @@ class Comparison(_Record):
     @property
     def sentences(self) -> tuple[str, ...]:
         """What it says, for people: the verdict first."""
-        return tuple(one for one in (self.verdict, self.too_few, self.choice) if one is not None)
+        said = (self.verdict, self.too_few, self.left_out, self.choice)
+        return tuple(one for one in said if one is not None)
 
     def to_json(self) -> bytes:
         """The content of the file."""
@@ -194,39 +244,61 @@ def comparison_in(catalog: Catalog, version: Version, manifest: Manifest) -> Com
         folder = Copy(catalog.folder(version, manifest), str(version.ref))
         found = Comparison.model_validate(parse_json(read_bytes(folder / FILE_NAME, _MOST)))
         names = {row.name for row in found.rows}
-        whole = names >= {found.single, found.best, found.winner, "fusion", "control"}
-        fusion = found.row("fusion") if whole else None
+        scores = {len(row.scores) for row in found.rows}
     except (HubkitError, OSError, ValueError, ValidationError):
         return None  # of another make: it is a file like any other
-    tested = fusion is not None and None not in (fusion.to_single, fusion.to_control)
-    return found if tested else None
+    whole = names >= {found.single, found.best, found.winner, "fusion", "control"}
+    return found if whole and len(scores) == 1 else None
 
 
 def compared(
     facts: Mapping[str, Any],
     contenders: Sequence[tuple[str, str, int]],
-    scores: Mapping[str, Sequence[float]],
-    units: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Sequence[float | None]],
+    units: Mapping[str, Sequence[float | None]],
 ) -> Comparison:
     """Test the scores, and choose.
 
     Args:
         facts: Fields of the comparison that are known already.
         contenders: Name, kind and weights of each.
-        scores: The scores of each contender, by seed and fold.
+        scores: The scores of each contender, by seed and fold; None or NaN where it is undefined.
         units: Of each contender, what the tests pair: a number for each row or for each fold,
-            higher or lower as the metric is.
+            higher or lower as the metric is; the same where it takes no part.
+
+    Raises:
+        TrainingError: No contender that can be published has a score.
     """
     import numpy as np
 
     sign = 1.0 if facts["higher_is_better"] else -1.0
-    oriented = {name: sign * np.asarray(values, dtype=float) for name, values in units.items()}
-    means = {name: sign * float(np.mean(values)) for name, values in scores.items()}
+    oriented = {name: sign * np.array(values, dtype=float) for name, values in units.items()}
+    numbers = {name: np.array(values, dtype=float) for name, values in scores.items()}
+    # Where a fold tells nothing of anybody, it counts for nobody.
+    telling = np.isfinite(np.stack([*numbers.values()])).any(axis=0)
+    counted = {name: values[telling] for name, values in numbers.items() if telling.any()}
+    means = {
+        name: sign * float(values.mean())
+        for name, values in counted.items()
+        if np.isfinite(values).all()
+    }
     kinds = {name: kind for name, kind, _ in contenders}
     costs = {name: weights for name, _, weights in contenders}
-    single = max((n for n in kinds if kinds[n] in ("alone", "donor")), key=means.__getitem__)
-    able = [name for name in kinds if kinds[name] not in ("base", "control")]
+    singles = [name for name in kinds if kinds[name] in ("alone", "donor")]
+    single = max(singles, key=lambda name: means.get(name, -np.inf))
+    able = [name for name in means if kinds[name] not in ("base", "control")]
+    if not able:
+        raise TrainingError(
+            f"No contender that could be published has a {facts['metric']} in each fold: training "
+            "diverged, or all that it answers is equal. Nothing is published.",
+        )
     best, winner = best_and_winner(means, costs, {name: oriented[name] for name in able})
+
+    def difference(name: str, other: str) -> Difference | None:
+        if name == other or not {name, other} <= means.keys():
+            return None
+        return _difference(oriented[name], oriented[other])
+
     return Comparison(
         **facts,
         rows=tuple(
@@ -234,13 +306,15 @@ def compared(
                 name=name,
                 kind=kind,
                 weights=weights,
-                scores=tuple(scores[name]),
-                mean=float(np.mean(scores[name])),
-                spread=float(np.std(scores[name], ddof=1)),
-                to_single=None if name == single else _difference(oriented[name], oriented[single]),
-                to_control=(
-                    None if kind == "control" else _difference(oriented[name], oriented["control"])
+                scores=tuple(None if np.isnan(one) else float(one) for one in numbers[name]),
+                mean=sign * means[name] if name in means else None,
+                spread=(
+                    float(np.std(counted[name], ddof=1))
+                    if name in means and len(counted[name]) > 1
+                    else None
                 ),
+                to_single=difference(name, single),
+                to_control=difference(name, "control"),
             )
             for name, kind, weights in contenders
         ),
@@ -253,10 +327,14 @@ def compared(
 
 def _difference(one: Any, other: Any) -> Difference:
     """How much better the first is, and how often chance alone gives that."""
-    apart = one - other
+    import numpy as np
+
+    both = np.isfinite(one) & np.isfinite(other)
+    apart = (one - other)[both]
     if not apart.any():
         return Difference(mean=0.0, p=1.0)
-    return Difference(mean=float(apart.mean()), p=paired_test(other, one)[0])
+    p = paired_test(other[both], one[both])[0] if len(apart) > 1 else 1.0
+    return Difference(mean=float(apart.mean()), p=p)
 
 
 def best_and_winner(
@@ -270,15 +348,18 @@ def best_and_winner(
     Args:
         means: The score of each, higher if better.
         costs: What each costs.
-        units: An array for each that can win: what is paired, higher if better.
+        units: An array for each that can win: what is paired, higher if better; NaN for nothing.
         errors: How many standard errors of the paired difference from the best still count as none.
     """
+    import numpy as np
     from scipy.stats import sem
 
     def is_close(name: str) -> bool:
         apart = units[best] - units[name]
+        apart = apart[np.isfinite(apart)]
+        error = sem(apart) if len(apart) > 1 else 0.0
         # Both sides are equal, but for rounding, where a single row differs.
-        return bool(apart.mean() <= errors * sem(apart) * (1 + 1e-9))
+        return bool(apart.mean() <= errors * error * (1 + 1e-9))
 
     best = max(units, key=lambda name: (means[name], -costs[name]))
     winner = min(filter(is_close, units), key=lambda name: (costs[name], -means[name]))

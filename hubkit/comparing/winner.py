@@ -120,21 +120,10 @@ class Winner:
 
 def _section(comparison: Comparison) -> Section:
     """The section about the comparison in the winner's report."""
-    to = (f"to {comparison.single}", "p", "to control", "p")
     return Section(
         "Comparison",
-        ("contender", "weights", comparison.metric, "spread", *to),
-        [
-            (
-                *(row.name, f"{row.weights:,}", f"{row.mean:.4f}", f"{row.spread:.4f}"),
-                *(
-                    cell
-                    for one in (row.to_single, row.to_control)
-                    for cell in (("", "") if one is None else (f"{one.mean:+.4f}", f"{one.p:.3f}"))
-                ),
-            )
-            for row in comparison.rows
-        ],
+        comparison.columns,
+        [row.cells for row in comparison.rows],
         f"{' '.join(comparison.sentences)} Measured on {comparison.data}, "
         f"{comparison.folds} folds.",
     )

@@ -69,6 +69,10 @@ class Answers:
         outputs = tuple(array[features] for array in self.outputs)
         return Answers(self.task, self.plan, self.rows.select(indices), encoded, outputs)
 
+    def undefined(self) -> frozenset[str]:
+        """Those of the metrics that have no value, as a correlation of numbers all equal."""
+        return self.task.undefined(self.outputs, self.encoded, self.rows, self.plan)
+
     def row_values(self) -> Mapping[str, np.ndarray]:
         """The metrics that are means over rows: their value for each row, *shape* ``(rows,)``.
 

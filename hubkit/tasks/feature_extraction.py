@@ -24,7 +24,7 @@ from hubkit.tasks.columns import Column, NotExpectedError, number, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import TextTask, encode_each, tokens_read
-from hubkit.tasks.text_regression import correlations
+from hubkit.tasks.text_regression import CORRELATIONS, can_correlate, correlations
 from registry.errors import DataError
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
@@ -243,7 +243,7 @@ class FeatureExtraction(TextTask):
         Among the second texts of all rows: ``recall_at_1`` is how often it is the nearest, ``mrr``
         the mean of one over its place. Of equally near ones, its own comes last.
         """
-        first, second = (_unit(outputs[0][:, side].astype(np.float64)) for side in (0, 1))
+        first, second = _sides(outputs)
         if "score" in rows:
             return correlations(rows["score"], (first * second).sum(-1))
         # Rows with the same second text have the same pair.
@@ -255,6 +255,16 @@ class FeatureExtraction(TextTask):
             "mrr": float((1 / places).mean()),
             "recall_at_1": float((places == 1).mean()),
         }
+
+    def undefined(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> frozenset[str]:
+        """The correlations, where all cosines or all scores are equal."""
+        if "score" not in rows:
+            return frozenset()
+        first, second = _sides(outputs)
+        found = (first * second).sum(-1)
+        return frozenset(() if can_correlate(rows["score"], found) else CORRELATIONS)
 
 
 class _Backbone:
@@ -293,6 +303,12 @@ class _Collator:
         if "labels" in features[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in features])
         return batch
+
+
+def _sides(outputs: Outputs) -> tuple[np.ndarray, np.ndarray]:
+    """The embeddings of the two texts of each row, of length 1."""
+    first, second = (_unit(outputs[0][:, side].astype(np.float64)) for side in (0, 1))
+    return first, second
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

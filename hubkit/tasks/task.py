@@ -506,6 +506,12 @@ class TaskType(ABC, Generic[Processor]):
     ) -> dict[str, float]:
         """The numbers that ``metrics_up`` names; the rows have what is to be learned."""
 
+    def undefined(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> frozenset[str]:
+        """Those of the metrics that have no value here, though ``metrics`` gives a number."""
+        return frozenset()
+
     def row_values(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> Mapping[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,6 +19,9 @@ from hubkit.tasks.text import TextTask, encode_texts, tokens_read
 from registry.errors import AdapterError, DataError
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
+
+CORRELATIONS = ("pearson", "spearman")
+_ROUNDED = 8 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,12 @@ class TextRegression(TextTask):
         error = float(mean_absolute_error(np.array(expected), found))
         return {**correlations(expected, found), "mae": error}
 
+    def undefined(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> frozenset[str]:
+        """The correlations, where all numbers are equal."""
+        return frozenset(() if can_correlate(rows["score"], _numbers(outputs)) else CORRELATIONS)
+
     def row_values(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> Mapping[str, np.ndarray]:
@@ -111,14 +119,24 @@ class TextRegression(TextTask):
 
 def correlations(expected: Sequence[float], found: np.ndarray) -> dict[str, float]:
     """Pearson's and Spearman's correlation; 0 where there is none, as of numbers all equal."""
-    values = {"pearson": 0.0, "spearman": 0.0}
-    if len(expected) > 1:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numbers that are all equal have no correlation
-            for name, of in (("pearson", pearsonr), ("spearman", spearmanr)):
-                value = float(of(np.array(expected), found)[0])
-                values[name] = value if np.isfinite(value) else 0.0
-    return values
+    if not can_correlate(expected, found):
+        return dict.fromkeys(CORRELATIONS, 0.0)
+    numbers = np.array(expected)
+    return {
+        "pearson": float(pearsonr(numbers, found)[0]),
+        "spearman": float(spearmanr(numbers, found)[0]),
+    }
+
+
+def can_correlate(expected: Sequence[float], found: np.ndarray) -> bool:
+    """Whether there are different numbers on both sides.
+
+    Args:
+        expected: What is right.
+        found: What a model gave, in float32: what it rounds alone makes no difference.
+    """
+    largest, apart = float(np.abs(found).max(initial=0)), float(np.ptp(found)) if len(found) else 0
+    return len(set(expected)) > 1 and apart > _ROUNDED * largest
 
 
 def _numbers(outputs: Outputs) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,12 +16,13 @@ import hubkit
 from hubkit.comparing import bench
 from hubkit.comparing.compare import compare_fusion
 from hubkit.comparing.comparison import Comparison, comparison_in
+from hubkit.tasks.rows import Rows
 from hubkit.training.choosing import learn
 from hubkit.training.job import Job
 from hubkit.training.settings import CACHE_TRUNK, Settings
 from hubkit.training.trunk.cut import Cut
 from registry import AdapterRef, Catalog, Version
-from registry.errors import FoldsError, OtherKindError, StorageError
+from registry.errors import DivergedError, FoldsError, OtherKindError, StorageError
 from tests.support.data import LabelledText, labelled_text
 
 pytest_plugins = ("tests.support.published",)
@@ -97,6 +99,59 @@ def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
     assert kept == found
     assert hubkit.load(version.ref, catalog=catalog).predict(["a good film"])
     assert not [one for one in (catalog.home / "runs").iterdir() if one.is_dir()]
+
+
+def test_what_diverges_or_answers_no_number_has_no_score_and_does_not_win(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    learned, outputs = bench.learn, bench.outputs_of  # type: ignore[attr-defined]
+    calls: list[int] = []
+
+    def diverging(start: Any, *arguments: Any, **named: Any) -> Any:
+        calls.append(len(calls))
+        if len(calls) == NAMES.index("fusion") + 1:
+            raise DivergedError("The weights are no longer numbers.")
+        return learned(start, *arguments, **named)
+
+    def without_numbers(*arguments: Any) -> Any:
+        found = outputs(*arguments)
+        broken = len(calls) == NAMES.index("control") + 1
+        return tuple(array * np.nan if broken else array for array in found)
+
+    monkeypatch.setattr(bench, "learn", diverging)
+    monkeypatch.setattr(bench, "outputs_of", without_numbers)
+    found, version = compare(catalog, asked(noise()))
+    assert [row.name for row in found.rows if row.mean is None] == ["fusion", "control"]
+    assert "fusion has no score: The weights are no longer numbers." in caplog.text
+    assert found.verdict.endswith("the accuracy of the fusion is undefined.")
+    assert comparison_in(catalog, version, catalog.manifest(version)) == found
+    report = html.unescape((catalog.folder(version) / "report.md").read_text())
+    assert "| undefined |" in report
+
+
+def test_a_correlation_of_equal_answers_is_undefined_and_does_not_win(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs, calls = bench.outputs_of, []  # type: ignore[attr-defined]
+
+    def opposed(*arguments: Any) -> Any:
+        # What is right, upside down; of the fusion, all the same.
+        encoded = arguments[3]
+        calls.append(len(calls))
+        (found,) = outputs(*arguments)
+        right = -np.array(encoded.features["labels"], np.float32)[:, None]
+        is_fusion = (len(calls) - 1) % len(NAMES) == NAMES.index("fusion")
+        return (np.ones_like(found) if is_fusion else right + found / 100,)
+
+    monkeypatch.setattr(bench, "outputs_of", opposed)
+    texts = [f"a film {'very ' * number}good" for number in range(12)]
+    data = Rows("scores.csv", {"text": texts, "score": [float(len(one)) for one in texts]})
+    job = replace(asked(noise()), data=data, task_type="text-regression")
+    found, _ = compare(catalog, job)
+    assert found.metric == "pearson"
+    assert [row.name for row in found.rows if row.mean is None] == ["fusion"]
+    assert all(row.mean < 0 for row in found.rows if row.mean is not None)
+    assert found.winner != "fusion"
 
 
 def test_the_adapter_alone_is_the_own_one_of_a_fusion_on_the_same_rows(

@@ -8,7 +8,9 @@ import pytest
 from scipy.stats import binomtest
 
 from hubkit.comparing.comparison import Comparison, best_and_winner, compared
+from registry.errors import TrainingError
 
+NAN = float("nan")
 KINDS = ("base", "alone", "donor", "mix", "learned mix", "fusion", "control")
 WEIGHTS = (0, 10, 10, 20, 22, 80, 80)
 FACTS: Mapping[str, Any] = {
@@ -121,6 +123,81 @@ def test_spread_is_the_standard_deviation_of_the_scores() -> None:
     assert row.spread == pytest.approx(float(np.std(row.scores, ddof=1)))
 
 
+def scored(scores: Mapping[str, list[float]], **facts: Any) -> Comparison:
+    """Of these scores in folds; the other contenders have 0.1, 0.2 and so on."""
+    usual = [0.1 + 0.1 * fold for fold in range(6)]
+    units = {kind: scores.get(kind, usual) for kind in KINDS}
+    given = {**FACTS, "folds": 6, "metric": "pearson", "paired_by": "fold", **facts}
+    return compared(given, [*zip(KINDS, KINDS, WEIGHTS, strict=True)], units, units)
+
+
+@pytest.mark.parametrize("undefined", [[NAN] * 6, [0.99] * 5 + [NAN]])
+@pytest.mark.parametrize("up", [True, False])
+def test_a_contender_with_an_undefined_score_never_wins(undefined: list[float], up: bool) -> None:
+    low = [-0.9 + 0.01 * fold for fold in range(6)]
+    others = dict.fromkeys(KINDS, low)
+    found = scored({**others, "fusion": undefined, "alone": undefined}, higher_is_better=up)
+    assert found.single == "donor"
+    assert found.winner in ("donor", "mix", "learned mix")
+    fusion = found.row("fusion")
+    assert (fusion.mean, fusion.spread, fusion.to_single, fusion.to_control) == (None,) * 4
+    assert fusion.cells == ("fusion", "80", "undefined", "", "", "", "", "")
+    assert fusion.scores == tuple(None if score != score else score for score in undefined)
+    assert found.outcome == "not shown"
+    assert found.verdict == (
+        "Fusing these donors is not shown to help: the pearson of the fusion is undefined."
+    )
+    assert Comparison.model_validate_json(found.to_json()) == found
+
+
+def test_what_the_fusion_cannot_be_compared_with_is_told() -> None:
+    high = [0.8 + 0.01 * fold for fold in range(6)]
+    found = scored({"fusion": high, "control": [NAN] * 6})
+    assert (found.outcome, found.winner) == ("not shown", "fusion")
+    assert found.verdict == (
+        "Fusing these donors is not shown to help: pearson 0.8250 is better than the adapter alone "
+        "with 0.3500 (p = 0.031), and not compared with the control of random donors, of which it "
+        "is undefined."
+    )
+    lost = scored({"fusion": [-one for one in high], "control": [NAN] * 6})
+    assert lost.outcome == "hurts"
+    alone = scored({"fusion": high, "alone": [NAN] * 6, "donor": [NAN] * 6})
+    assert (alone.single, alone.outcome) == ("alone", "not shown")
+
+
+def test_a_fold_that_tells_nothing_of_anybody_counts_for_nobody() -> None:
+    scores = {kind: [0.1, 0.2, 0.3, 0.4, 0.5, NAN] for kind in KINDS}
+    scores["fusion"] = [0.6, 0.7, 0.8, 0.9, 0.99, NAN]
+    found = scored(scores)
+    assert found.row("alone").mean == pytest.approx(0.3)
+    assert found.winner == "fusion"
+    assert found.left_out == (
+        "Of 6 scores of each, 1 is left out: there, the pearson of all contenders is undefined."
+    )
+    assert found.too_few is not None
+    assert "with 5 paired scores" in found.too_few
+    assert len(found.sentences) == 4
+
+
+def test_nothing_wins_where_all_is_undefined() -> None:
+    with pytest.raises(TrainingError, match="has a pearson in each fold: training diverged"):
+        scored({kind: [NAN] * 6 for kind in KINDS})
+    with pytest.raises(TrainingError):
+        scored({kind: [NAN] * 6 for kind in KINDS if kind not in ("base", "control")})
+
+
+def test_rows_that_take_no_part_are_not_paired() -> None:
+    units = {kind: [0.0] * 8 + [NAN] * 4 for kind in KINDS}
+    units["fusion"] = [1.0] * 8 + [NAN] * 4
+    scores = {kind: [float(kind == "fusion")] * 2 for kind in KINDS}
+    found = compared(FACTS, [*zip(KINDS, KINDS, WEIGHTS, strict=True)], scores, units)
+    difference = found.row("fusion").to_single
+    assert difference is not None
+    assert difference.mean == 1
+    assert difference.p == pytest.approx(binomtest(8, 8).pvalue)
+    assert found.winner == "fusion"
+
+
 def test_json_is_read_as_it_was_written() -> None:
     found = of({"fusion": 0.9})
     assert Comparison.model_validate_json(found.to_json()) == found
@@ -141,7 +218,7 @@ def test_pairs_of_scores_that_can_show_nothing_are_told_of(
 
 
 def test_what_is_too_few_is_told_with_the_least_p() -> None:
-    found = of({}, folds=5, paired_by="fold")
+    found = scored({kind: [0.1, 0.2, 0.3, 0.4, 0.5] for kind in KINDS}, folds=5)
     assert found.too_few == (
         "No difference could be shown: with 5 paired scores (5 folds, 1 seed), p is at least "
         "0.0625. At least 6 are needed."

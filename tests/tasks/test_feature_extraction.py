@@ -164,6 +164,15 @@ def test_metrics_of_scores_are_those_of_scipy() -> None:
     )
 
 
+def test_correlations_of_cosines_that_are_all_equal_are_undefined() -> None:
+    vectors = np.random.default_rng(0).normal(size=(6, 2, 8)).astype(np.float32)
+    equal, encoded = np.ones_like(vectors), Encoded({}, range(6))
+    both = {"pearson", "spearman"}
+    assert TASK.undefined((equal,), encoded, rows_of(score=True), PLAN) == both
+    assert TASK.undefined((vectors,), encoded, rows_of(score=True), PLAN) == set()
+    assert TASK.undefined((equal,), encoded, rows_of(score=False), PLAN) == set()
+
+
 def test_metrics_of_pairs_are_the_places_of_their_own() -> None:
     first = np.eye(3)[[0, 1, 2, 0]]
     second = np.array([[1.0, 0, 0], [0, 0.5, 0.6], [0, 1.0, 0.0], [1.0, 0, 0]])

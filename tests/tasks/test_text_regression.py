@@ -44,6 +44,25 @@ def test_scores_that_are_all_equal_have_no_correlation() -> None:
     assert found == {"pearson": 0.0, "spearman": 0.0, "mae": 0.5}
 
 
+@pytest.mark.parametrize(
+    ("expected", "found", "undefined"),
+    [
+        ([1.0, 2.0, 3.0], [0.5, 0.25, 0.0], False),
+        ([1.0, 2.0, 3.0], [3.0, 3.0, 3.0], True),
+        ([1.0, 2.0, 3.0], [3.0, 3.0, np.nextafter(np.float32(3), np.float32(4))], True),
+        ([2.0, 2.0, 2.0], [0.5, 0.25, 0.0], True),
+        ([2.0], [0.5], True),
+    ],
+)
+def test_correlations_of_numbers_that_are_all_equal_are_undefined(
+    expected: list[float], found: list[float], undefined: bool
+) -> None:
+    rows = Rows("r", {"text": ["a"] * len(expected), "score": expected})
+    outputs = np.array(found, np.float32)[:, None]
+    told = TASK.undefined((outputs,), Encoded({}, range(len(expected))), rows, PLAN)
+    assert told == ({"pearson", "spearman"} if undefined else set())
+
+
 def test_a_number_with_underscores_is_text() -> None:
     with pytest.raises(NotExpectedError, match="a number"):
         number("1_5")
