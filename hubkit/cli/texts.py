@@ -76,11 +76,10 @@ def _rows_of_files(
     task: TaskType[Any], source: str, **reading: Any
 ) -> Iterator[list[dict[str, Any]]]:
     from hubkit.predicting.files import files_of
-    from hubkit.predicting.inputs import rows_of_file
+    from hubkit.predicting.inputs import rows_of_files
 
-    for file in files_of(source):
-        with file.at_hand() as path:
-            yield from rows_of_file(task, path, **reading)
+    for _, rows in rows_of_files(task, files_of(source), **reading):
+        yield rows
 
 
 def read_filled(

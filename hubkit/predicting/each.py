@@ -81,7 +81,8 @@ def values_of(
     number = 0
     for file in files_of(str(source)):
         with file.at_hand() as path:
-            for table in read_blocks(path, separator=separator, encoding=encoding):
+            tables = read_blocks(path, separator=separator, encoding=encoding, may_be_empty=True)
+            for table in tables:
                 for value in table.column(column):
                     number += 1
                     if value is not None and str(value).strip():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any, BinaryIO
 
-from hubkit.predicting.answers import says_something
+from hubkit.predicting.answers import NUMBER, says_something
+from hubkit.predicting.files import File
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.task import TaskType
 from hubkit.training.data import read_inputs
 from hubkit.training.each.split import read_value
 from hubkit.training.tables.json_file import load_json
 from hubkit.training.tables.lines import opened, read_lines
+from hubkit.training.tables.read import read_blocks
 from hubkit.training.tables.table import SUFFIXES
 from registry.errors import DataError
 from registry.manifest import TextInfo
@@ -55,6 +58,57 @@ def rows_of_file(
         raise DataError(f"{path} has no columns: expected a {', '.join(SUFFIXES)} file.", str(path))
     with opened(path) as stream:
         yield from rows_of_lines(task, stream, str(path), encoding, objects=objects)
+
+
+def rows_of_files(
+    task: TaskType[Any], files: Sequence[File], **reading: Any
+) -> Iterator[tuple[File, list[dict[str, Any]]]]:
+    """The rows of files that are one table together, in blocks; an empty file is an empty block.
+
+    Args:
+        task: The task type, which has the columns.
+        files: The files, in their order.
+        reading: Options of :func:`rows_of_file`.
+
+    Raises:
+        DataError: One cannot be read, or has other columns than those before it; or some are
+            predictions that were written before, and others are not.
+    """
+    names: list[str] = []
+    plain = predicted = None
+    for file in files:
+        with file.at_hand() as path:
+            if len(files) > 1 and _is_predicted(path, **reading):
+                predicted = file
+            else:
+                plain = file
+            if plain and predicted:
+                raise DataError(
+                    f"{predicted} begins with the column {NUMBER!r}, as predictions do that were "
+                    f"written before, and {plain} does not; expected files of one table.",
+                    predicted.called,
+                )
+            for rows in rows_of_file(task, path, **reading):
+                own = [*rows[0]] if rows else names
+                names = names or own
+                if own != names:
+                    raise DataError(
+                        f"{file} has the columns {', '.join(own)}, but the files before it "
+                        f"have {', '.join(names)}; expected the same in each.",
+                        file.called,
+                    )
+                yield file, rows
+
+
+def _is_predicted(
+    path: Place, *, separator: str | None = None, encoding: str = "utf-8", **_: Any
+) -> bool:
+    """Whether a file is a table as predictions are written: with the number of the row first."""
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    blocks = read_blocks(path, size=1, separator=separator, encoding=encoding, may_be_empty=True)
+    with closing(blocks):  # type: ignore[type-var]
+        return next(iter(next(blocks).columns), None) == NUMBER
 
 
 def _with_value(blocks: Rows, each: str, source: str) -> Rows:

@@ -24,7 +24,7 @@ from hubkit.predicting.answers import Predictor, no_text, says_something
 from hubkit.predicting.blocks import Block, Engine, Work, here
 from hubkit.predicting.files import File, files_of
 from hubkit.predicting.formats import Format, format_of
-from hubkit.predicting.inputs import rows_of_file, takes_objects
+from hubkit.predicting.inputs import rows_of_files, takes_objects
 from hubkit.tasks.running import Cut
 from hubkit.tasks.task import TaskType
 from registry.errors import ConflictError, DataError, RunInUseError
@@ -130,22 +130,13 @@ def _look_through(
     """How many rows each file has, and the first that says something; each is looked at.
 
     Raises:
-        DataError: One cannot be read, or has other columns than those before it.
+        DataError: As :func:`~hubkit.predicting.inputs.rows_of_files`.
     """
-    counts, first, names = [], None, None
-    for file in files:
-        counts.append(0)
-        with file.at_hand() as path:
-            for rows in rows_of_file(task, path, **reading):
-                counts[-1] += len(rows)
-                if [*rows[0]] != (names := names or [*rows[0]]):
-                    raise DataError(
-                        f"{file} has the columns {', '.join(rows[0])}, but the files before it "
-                        f"have {', '.join(names)}; expected the same in each.",
-                        file.called,
-                    )
-                first = first or next(filter(says_something, rows), None)
-    return counts, first
+    counts, first = dict.fromkeys(files, 0), None
+    for file, rows in rows_of_files(task, files, **reading):
+        counts[file] += len(rows)
+        first = first or next(filter(says_something, rows), None)
+    return [*counts.values()], first
 
 
 def _blocks(files: Sequence[File], counts: Sequence[int]) -> Iterator[Block]:

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from hubkit.tasks.columns import Column, FractionError, NotAlignedError, NotExpectedError, label
 from hubkit.tasks.rows import Rows
 from hubkit.training.tables.read import read_blocks, read_table
-from hubkit.training.tables.table import BLOCK, Table
+from hubkit.training.tables.table import BLOCK, Table, join
 from registry.errors import (
     DataError,
     MissingColumnError,
@@ -103,8 +103,9 @@ def read_inputs(
     """The input columns of a file, in blocks of rows: what ``AdaptedModel.predict`` takes.
 
     A file of any size is gone through in little memory; but where the task type takes rows
-    together, they may be anywhere, and the whole file is one block. A value that is missing is
-    None, and an empty text stays as it is, whatever the column holds.
+    together, they may be anywhere, and the whole file is one block. A Parquet or CSV file that has
+    the columns and no rows is an empty block. A value that is missing is None, and an empty text
+    stays as it is, whatever the column holds.
 
     Args:
         beside: Another column of the file that rows are to have, as it is and under its own name.
@@ -113,11 +114,11 @@ def read_inputs(
         DataError: As :func:`read_rows`; what is to be learned need not be there.
     """
     chosen: list[str] = []
-    tables: Iterable[Table]
+    tables: Iterable[Table] = read_blocks(
+        source, size=size, separator=separator, encoding=encoding, may_be_empty=True
+    )
     if task.groups:
-        tables = [read_table(source, separator=separator, encoding=encoding)]
-    else:
-        tables = read_blocks(source, size=size, separator=separator, encoding=encoding)
+        tables = [join(tables)]
     for table in tables:
         present = _present(task.inputs, table, columns or {})
         names = [column.name for column in present]

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 import hubkit
@@ -138,6 +139,58 @@ def test_files_with_other_columns_are_refused_even_if_no_row_says_something(
     with pytest.raises(DataError, match=r"rows-2.csv has the columns text, text_pair, but the "):
         predict_file(model, tmp_path / "rows-*.csv", out)
     assert list(tmp_path.glob("out*")) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("name", ["answers", "zzz"])
+def test_predictions_of_an_earlier_run_are_no_rows_of_the_next(
+    trained_catalog: Catalog, tmp_path: Path, suffix: str, name: str
+) -> None:
+    (tmp_path / "rows-1.csv").write_text("text\ngood\n")
+    (tmp_path / "rows-2.csv").write_text("text\nbad\n")
+    model = hubkit.load("a", catalog=trained_catalog)
+    earlier, out = tmp_path / f"{name}{suffix}", tmp_path / "out.txt.csv"
+    assert predict_file(model, tmp_path / "*.*", earlier) == 2
+    with pytest.raises(DataError, match=rf"{name}\{suffix} begins with the column 'row', as pred"):
+        predict_file(model, tmp_path / "*.*", out)
+    assert not list(tmp_path.glob("out*"))
+    # By itself, or beside others of its kind, it is a table like any other.
+    assert predict_file(model, earlier, out) == 2
+    assert predict_file(model, tmp_path / "[az]*.*", tmp_path / "again.csv") == 2
+
+
+@pytest.mark.parametrize("empty", [0, 1, 2])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_an_empty_part_has_no_rows(
+    trained_catalog: Catalog, tmp_path: Path, empty: int, suffix: str
+) -> None:
+    texts = [["good"], ["bad", "dull"], ["great"]]
+    texts[empty] = []
+    for number, part in enumerate(texts):
+        frame, path = pandas.DataFrame({"text": part}, dtype="str"), tmp_path / f"rows-{number}"
+        if suffix == ".csv":
+            frame.to_csv(f"{path}{suffix}", index=False)
+        else:
+            frame.to_parquet(f"{path}{suffix}", index=False)
+    model, out = hubkit.load("a", catalog=trained_catalog), tmp_path / "out.csv"
+    left = [text for part in texts for text in part]
+    assert predict_file(model, tmp_path / f"rows-*{suffix}", out) == len(left)
+    assert [line.split(",")[:2] for line in out.read_text().splitlines()[1:]] == [
+        [str(number), text] for number, text in enumerate(left, start=1)
+    ]
+
+
+def test_an_empty_part_has_the_columns_of_the_others(
+    trained_catalog: Catalog, tmp_path: Path
+) -> None:
+    pandas.DataFrame({"text": ["good"]}).to_parquet(tmp_path / "rows-1.parquet")
+    pandas.DataFrame({"words": []}, dtype="str").to_parquet(tmp_path / "rows-2.parquet")
+    model, out = hubkit.load("a", catalog=trained_catalog), tmp_path / "out.csv"
+    with pytest.raises(DataError, match=r"rows-2.parquet has no column 'text'; it has words"):
+        predict_file(model, tmp_path / "rows-*.parquet", out)
+    pandas.DataFrame({"text": []}, dtype="str").to_parquet(tmp_path / "rows-3.parquet")
+    with pytest.raises(DataError, match=r"There is no text in .*rows-3.parquet"):
+        predict_file(model, tmp_path / "rows-3.parquet", out)
 
 
 def test_a_file_that_changes_during_the_run_ends_it(

@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def read_csv(path: Place, separator: str, encoding: str, size: int) -> Iterator[Table]:
+def read_csv(
+    path: Place, separator: str, encoding: str, size: int, *, may_be_empty: bool = False
+) -> Iterator[Table]:
     """The rows of a CSV file, in blocks of ``size`` rows.
 
     Args:
@@ -28,6 +30,7 @@ def read_csv(path: Place, separator: str, encoding: str, size: int) -> Iterator[
         separator: The separator of its columns: one character.
         encoding: What it is in.
         size: Rows of a block.
+        may_be_empty: Whether a header alone is a table without rows.
 
     Raises:
         SeparatorError: The columns cannot be, or are not, separated by ``separator``.
@@ -60,8 +63,10 @@ def read_csv(path: Place, separator: str, encoding: str, size: int) -> Iterator[
             ]
             columns = {name: [row[i] for _, row in block] for i, name in enumerate(header)}
             yield Table(path.name, source, columns, [f"line {line}" for line, _ in block])
-    if not count:
+    if not count and not may_be_empty:
         raise DataError(f"{source} has no rows.", source)
+    if not count:
+        yield Table(path.name, source, {name: [] for name in header}, [])
     if suspects:
         logger.warning(
             "%s: %d %s in quotes with what looks like whole rows inside; the first begins on line "

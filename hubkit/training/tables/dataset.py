@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def read_parquet(path: Place, size: int) -> Iterator[Table]:
+def read_parquet(path: Place, size: int, *, may_be_empty: bool = False) -> Iterator[Table]:
     """The rows of a Parquet file, in blocks of at most ``size`` rows.
+
+    Args:
+        path: The file.
+        size: Rows of a block.
+        may_be_empty: Whether a file without rows is a table without rows.
 
     Raises:
         DataError: The file cannot be read, or has no rows, or two columns of one name.
@@ -28,15 +33,20 @@ def read_parquet(path: Place, size: int) -> Iterator[Table]:
     try:
         # Buffering ahead would hold a whole group of rows, which may be the whole file.
         with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-            require_unique(list(file.schema_arrow.names), source)
+            names = list(file.schema_arrow.names)
+            require_unique(names, source)
             for batch in file.iter_batches(batch_size=size):
+                if not batch.num_rows:
+                    continue
                 rows = Dataset(pyarrow.Table.from_batches([batch]))
                 yield from _of_dataset(rows, path.name, source, size, start)
                 start += len(rows)
     except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
         raise DataError(f"{source} cannot be read as Parquet: {_reason(error)}", source) from error
-    if not start:
+    if not start and not may_be_empty:
         raise DataError(f"{source} has no rows.", source)
+    if not start:
+        yield Table(path.name, source, {name: [] for name in names}, [])
 
 
 def read_id(text: str, split: str, size: int) -> Iterator[Table]:

@@ -62,10 +62,20 @@ def read_blocks(
     split: str = "train",
     separator: str | None = None,
     encoding: str = "utf-8",
+    may_be_empty: bool = False,
 ) -> Iterator[Table]:
     """As :func:`read_table`, in blocks of ``size`` rows; the last may have fewer.
 
     No more than a block is in memory at a time, but of a file that is one JSON list.
+
+    Args:
+        source: A file, or the id of a data set.
+        size: Rows of a block.
+        split: As :func:`read_table`.
+        separator: As :func:`read_table`.
+        encoding: As :func:`read_table`.
+        may_be_empty: Whether a Parquet or CSV file that has columns and no rows is one block
+            without rows, such as the empty part of a table.
 
     Raises:
         DataError: As :func:`read_table`; what is wrong with a row, when its block is asked for.
@@ -76,10 +86,10 @@ def read_blocks(
         if os.stat(path).st_size == 0:
             raise DataError(f"{text} is an empty file.", text)
         if suffix == ".parquet":
-            return read_parquet(path, size)
+            return read_parquet(path, size, may_be_empty=may_be_empty)
         if suffix in (".csv", ".tsv"):
             separator = separator or ("\t" if suffix == ".tsv" else ",")
-            return read_csv(path, separator, encoding, size)
+            return read_csv(path, separator, encoding, size, may_be_empty=may_be_empty)
         if suffix in conll.SUFFIXES:
             return _read_conll(path, encoding)
         if suffix == LINES:

@@ -343,6 +343,12 @@ def test_the_files_of_a_pattern_are_one_table(run: Run, trained: Catalog, tmp_pa
         (tmp_path / f"{name}.csv").write_text(f"text\n{rows}\n")
     lines = run("predict", "film", "--file", tmp_path / "?.csv").stdout.splitlines()
     assert [line.split("\t")[2:] for line in lines] == [["1", "good"], ["2", "dull"], ["3", "bad"]]
+    run("predict", "film", "--file", tmp_path / "?.csv", "--out", tmp_path / "c.csv")
+    again = run("predict", "film", "--file", tmp_path / "?.csv", status=1)
+    assert again.stderr == (
+        f"Error: {tmp_path / 'c.csv'} begins with the column 'row', as predictions do that were "
+        f"written before, and {tmp_path / 'b.csv'} does not; expected files of one table.\n"
+    )
     missing = run("predict", "film", "--file", tmp_path / "x*.csv", status=1)
     assert missing.stderr == f"Error: No file is called like {tmp_path / 'x*.csv'}.\n"
 
