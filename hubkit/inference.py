@@ -464,14 +464,20 @@ class Base:
     text: TextInfo
 
 
-def load_base(catalog: Catalog, published: Published, base: str | None = None) -> Base:
+def load_base(
+    catalog: Catalog,
+    published: Published,
+    base: str | None = None,
+    *,
+    allow_base_mismatch: bool = False,
+) -> Base:
     """The base model of a published adapter, checked, with a head that is still to be set.
 
     Raises:
         BaseModelNotFoundError: It cannot be loaded.
         BaseModelMismatchError: It is not the one that the adapter was trained on.
     """
-    request = _Request(catalog, published.version, published.manifest, base, False)
+    request = _Request(catalog, published.version, published.manifest, base, allow_base_mismatch)
     return _load_base(request, published)
 
 

@@ -143,7 +143,9 @@ def load_each(
     column: str,
     *,
     base: str | None = None,
+    allow_base_mismatch: bool = False,
     device: str | None = None,
+    dtype: str | None = None,
     catalog: Catalog | None = None,
 ) -> EachModel:
     """Load the adapters of values on one base model.
@@ -152,7 +154,9 @@ def load_each(
         refs: The adapter of each value, as :func:`versions_of` finds them.
         column: The column of the values.
         base: Where the base model is; default: where it was in training.
+        allow_base_mismatch: As for :func:`~hubkit.predicting.many.load_many`.
         device: Where to compute, as for ``hubkit.load``.
+        dtype: What the base model computes in, as for ``hubkit.load``.
         catalog: The registry; default: the user's.
 
     Raises:
@@ -170,7 +174,14 @@ def load_each(
         raise AdapterError(f"The adapters of {column!r} answer in different ways: {listed}.")
     (((kind, _), first),) = kinds.items()
     names = [str(version.ref) for version in versions.values()]
-    many = load_many(base, names, device=device, catalog=catalog)
+    many = load_many(
+        base,
+        names,
+        allow_base_mismatch=allow_base_mismatch,
+        device=device,
+        dtype=dtype,
+        catalog=catalog,
+    )
     return EachModel(many, task_type(kind, str(first)), column, versions)
 
 

@@ -18,7 +18,7 @@ from hubkit.inference import Base, load_base, shortened
 from hubkit.models.attach import Attached, attach
 from hubkit.models.head import head_alone, head_tensors, outlet_tensors, outlets_of_rows, wearing
 from hubkit.models.peft import runs_through_peft
-from hubkit.models.place import device_of
+from hubkit.models.place import device_of, dtype_of
 from hubkit.nn.host import backbone
 from hubkit.tasks.running import Cut, encode
 from hubkit.tasks.table import task_type
@@ -202,7 +202,9 @@ def load_many(
     base: str | None,
     refs: Iterable[str],
     *,
+    allow_base_mismatch: bool = False,
     device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
     catalog: Catalog | None = None,
 ) -> ManyAdapters:
     """Load many published adapters on one base model, which is in memory once.
@@ -211,17 +213,23 @@ def load_many(
         base: Where the base model is: a hub id, or a folder. None: where it was in the training of
             the first adapter.
         refs: ``[owner/]name[@version|@alias]`` of each; they name the adapters.
+        allow_base_mismatch: Go on with another base model than they were trained on, and note
+            that. They were all trained on one.
         device: Where to compute; default: the first CUDA GPU where there is one.
+        dtype: What the base model and the heads compute in, as for ``hubkit.load``; adapters stay
+            in float32. Default: as the base model is stored.
         catalog: The registry; default: the user's.
 
     Raises:
         DataError: No adapter is named, or one twice.
         NotFoundError: There is no such adapter.
+        UnsupportedModelError: There is no such device or dtype.
         BaseModelMismatchError: One was trained on another base model.
         AdapterError: One runs through PEFT only, has no head of transformers' classes, or needs
             another model class than the others.
     """
     place, catalog = device_of(device), catalog or open_catalog()
+    numbers = None if dtype is None else dtype_of(dtype)
     names = list(refs)
     if isinstance(refs, str) or not names or len(set(names)) < len(names):
         raise DataError("load_many takes a list of adapters, at least one, each once.", refs)
@@ -236,7 +244,7 @@ def load_many(
             )
         if one.text.padding_side != first.text.padding_side:
             raise AdapterError(f"{name} and {names[0]} were padded on different sides in training.")
-    loaded = load_base(catalog, first.published, base)
+    loaded = load_base(catalog, first.published, base, allow_base_mismatch=allow_base_mismatch)
     places = {**head_tensors(loaded.model), **outlet_tensors(loaded.model)}
     for name, one in ones.items():
         if odd := one.head.tensors.keys() - places.keys():
@@ -246,7 +254,13 @@ def load_many(
     model = loaded.model
     model.requires_grad_(False)
     model.train(False)
-    attached = attach(model, Batch({name: one.published.composition for name, one in ones.items()}))
+    batch = Batch({name: one.published.composition for name, one in ones.items()})
+    attached = attach(model, batch, allow_base_mismatch=allow_base_mismatch)
+    if numbers is not None:
+        # Each was compared with the base model as it is stored; adapters keep their own numbers.
+        attached.detach()
+        model.to(numbers)  # type: ignore[arg-type]
+        attached = attach(model, batch, allow_base_mismatch=True)
     model.to(place)  # type: ignore[arg-type]
     return ManyAdapters(loaded, attached, ones)
 

@@ -10,12 +10,13 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 import hubkit
 from hubkit import AdaptedModel
+from hubkit.nn.hooks import SUBMODULE
 from hubkit.predicting.many import ManyAdapters, load_many
 from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.rows import Rows
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog
-from registry.errors import AdapterError, DataError
+from registry.errors import AdapterError, DataError, UnsupportedModelError
 from tests.support.data import TEXTS
 from tests.support.language import language_base
 from tests.support.learned import publish_learned
@@ -76,6 +77,24 @@ def test_each_row_has_the_answer_of_its_adapter_alone(
             one = found[row]
             assert one.label == expected.label  # type: ignore[attr-defined]
             assert one.scores == pytest.approx(expected.scores, abs=1e-5)  # type: ignore[attr-defined]
+
+
+def test_the_base_model_computes_in_another_dtype_and_adapters_in_their_own(
+    many_catalog: Catalog, base: Path
+) -> None:
+    names = [f"a{row}" for row in range(8)]
+    texts = [TEXTS[row % len(TEXTS)] for row in range(8)]
+    half = load_many(str(base), names, dtype="bfloat16", catalog=many_catalog)
+    backbone = half.model.get_input_embeddings().weight
+    adapters = half.model.get_submodule(SUBMODULE)
+    assert backbone.dtype == torch.bfloat16
+    assert {one.dtype for one in adapters.parameters()} == {torch.float32}
+    for name, text, one in zip(names, texts, half.predict(texts, adapter=names), strict=True):
+        alone = hubkit.load(name, dtype="bfloat16", catalog=many_catalog)
+        (expected,) = alone.predict([text])
+        assert one.scores == pytest.approx(expected.scores, abs=0.02)  # type: ignore[attr-defined]
+    with pytest.raises(UnsupportedModelError, match="not in 'int8'"):
+        load_many(str(base), names, dtype="int8", catalog=many_catalog)
 
 
 def test_batches_and_order_change_no_answer(many: ManyAdapters) -> None:

@@ -124,8 +124,11 @@ def command(
     check_texts(texts, file)
     if each is not None and file in (None, "-"):
         raise click.UsageError("--each goes with --file FILE, a table with that column.")
-    if each is not None and (dtype is not None or compile or allow_base_mismatch):
-        raise click.UsageError("--each goes without --dtype, --compile, --allow-base-mismatch.")
+    if each is not None and compile:
+        raise click.UsageError(
+            "--each goes without --compile: the rows of a batch have adapters of their own, and "
+            "torch would compile the model anew for each mix of them."
+        )
     if out is not None:
         _check_out(out, file, as_json)
     if engine is not None:
@@ -149,19 +152,14 @@ def command(
             from hubkit.predicting.each import load_each, versions_of
 
             written = {name: columns[name] for name in ("separator", "encoding")}
-            load = partial(load_each, versions_of(ref, str(file), each, **written), each, base=base)
+            load = partial(load_each, versions_of(ref, str(file), each, **written), each)
         else:
             from hubkit import inference
             from registry import open_catalog
 
-            load = partial(
-                inference.load,
-                open_catalog().resolve(ref).ref,  # for each worker the same version
-                base=base,
-                allow_base_mismatch=allow_base_mismatch,
-                dtype=dtype,
-                compile=compile,
-            )
+            # For each worker the same version.
+            load = partial(inference.load, open_catalog().resolve(ref).ref, compile=compile)
+        load = partial(load, base=base, allow_base_mismatch=allow_base_mismatch, dtype=dtype)
         # What workers compute, this process only looks at.
         model = load(device=device if engine is None else "cpu")
         if out is not None:

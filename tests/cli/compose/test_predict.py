@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -311,6 +312,34 @@ def test_each_answers_rows_by_the_adapter_of_their_value(
     assert "3 of 3 rows are longer than their adapters read" in short.stderr
 
 
+def test_each_computes_in_other_numbers_and_on_another_base_model_as_one_adapter_does(
+    run: Run, ratings: Path, other_base: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text("user,text\nbob,good film\nann,dull plot\n")
+
+    def scores(*more: object) -> tuple[list[Any], list[Any]]:
+        each = ("predict", "team/user", "--each", "user", "--file", tmp_path / "new.csv")
+        together = json.loads(run(*each, *more, "--json").stdout)
+        alone = [
+            json.loads(run("predict", f"team/user-{user}", text, *more, "--json").stdout)[0]
+            for user, text in (("bob", "good film"), ("ann", "dull plot"))
+        ]
+        return [one["score"] for one in together], [one["score"] for one in alone]
+
+    whole, _ = scores()
+    half, alone = scores("--dtype", "bfloat16")
+    assert half != whole
+    assert half == pytest.approx(alone, abs=0.02)
+    each = ("predict", "team/user", "--each", "user", "--file", tmp_path / "new.csv")
+    refused = run(*each, "--base", other_base, status=1)
+    assert "With --allow-base-mismatch it is used anyway" in refused.stderr
+    allowed = ("--base", other_base, "--allow-base-mismatch")
+    assert "runs on" in run(*each, *allowed).stderr
+    other, alone = scores(*allowed)
+    assert other != whole
+    assert other == pytest.approx(alone, abs=1e-5)
+
+
 def test_each_names_the_rows_that_no_adapter_answers(
     run: Run, ratings: Path, tmp_path: Path
 ) -> None:
@@ -328,7 +357,10 @@ def test_each_names_the_rows_that_no_adapter_answers(
     ("arguments", "message"),
     [
         (("good",), "--each goes with --file FILE, a table with that column."),
-        (("--file", "DATA", "--dtype", "bfloat16"), "--each goes without --dtype, --compile"),
+        (
+            ("--file", "DATA", "--compile"),
+            "--each goes without --compile: the rows of a batch have adapters of their own",
+        ),
     ],
 )
 def test_each_is_refused_where_it_cannot_be(
