@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hubkit.training.tables.table import BLOCK, SUFFIXES, Table, join, numbered, require_unique
@@ -33,14 +34,19 @@ def read_parquet(path: Place, size: int, *, may_be_empty: bool = False) -> Itera
     try:
         # Buffering ahead would hold a whole group of rows, which may be the whole file.
         with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-            names = list(file.schema_arrow.names)
+            names, kinds = file.schema_arrow.names, file.schema_arrow.types
             require_unique(names, source)
+            # datasets knows none of these; hubkit itself writes some.
+            maps = [n for n, kind in zip(names, kinds, strict=True) if pyarrow.types.is_map(kind)]
             for batch in file.iter_batches(batch_size=size):
                 if not batch.num_rows:
                     continue
-                rows = Dataset(pyarrow.Table.from_batches([batch]))
-                yield from _of_dataset(rows, path.name, source, size, start)
-                start += len(rows)
+                whole = pyarrow.Table.from_batches([batch])
+                (read,) = _of_dataset(Dataset(whole.drop(maps)), path.name, source, size, start)
+                mappings = {name: _mappings(whole.column(name)) for name in maps}
+                found = {**read.columns, **mappings}
+                yield replace(read, columns={name: found[name] for name in names})
+                start += len(whole)
     except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
         raise DataError(f"{source} cannot be read as Parquet: {_reason(error)}", source) from error
     if not start and not may_be_empty:
@@ -134,6 +140,11 @@ def _block(dataset: Dataset, start: int, size: int) -> dict[str, list[Any]]:
         return {name: [_plain(row.get(name)) for row in rows] for name in names}
     block = dataset.with_format("arrow", columns=dataset.format["columns"])[start:end]
     return {name: block.column(name).to_pylist() for name in block.column_names}
+
+
+def _mappings(column: Any) -> list[dict[Any, Any] | None]:
+    """The values of a column of maps."""
+    return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
 
 
 def _class_names(value: object, names: list[str], where: str, column: str) -> Any:

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
@@ -40,3 +42,14 @@ def test_a_format_of_a_data_set_hides_columns_and_changes_no_value(kind: str) ->
     rows = Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"], "score": [0.1, 0.2]})
     shown = rows.with_format(kind, columns=["text", "score"])
     assert read_table(shown).columns == {"text": ["a", "b"], "score": [0.1, 0.2]}
+
+
+def test_maps_of_a_parquet_file_are_mappings_in_their_place(tmp_path: Path) -> None:
+    kind = pyarrow.map_(pyarrow.string(), pyarrow.float64())
+    scores = pyarrow.array([[("good", 0.25), ("bad", 0.75)], None, []], kind)
+    table = pyarrow.table({"row": [1, 2, 3], "scores": scores, "text": ["a", "b", "c"]})
+    pyarrow.parquet.write_table(table, tmp_path / "answers.parquet")
+    found = read_table(tmp_path / "answers.parquet")
+    assert [*found.columns] == ["row", "scores", "text"]
+    assert found.columns["scores"] == [{"good": 0.25, "bad": 0.75}, None, {}]
+    assert found.columns["text"] == ["a", "b", "c"]
