@@ -566,15 +566,14 @@ def reason_of(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def listed(texts: Collection[str], most: int = 5, between: str = ", ") -> str:
+def listed(texts: Collection[str], most: int = 5) -> str:
     """Return the first texts of several, such as ``a, b and 3 more``.
 
     Args:
         texts: All of them, in their order.
         most: How many to name.
-        between: What separates them.
     """
-    shown = between.join(islice(texts, most))
+    shown = ", ".join(islice(texts, most))
     return shown if len(texts) <= most else f"{shown} and {len(texts) - most} more"
 
 

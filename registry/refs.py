@@ -136,6 +136,16 @@ class AdapterRef:
         return replace(self, version=version, alias=None)
 
 
+def fold_owner(owner: str) -> str:
+    """Return the key of an owner: the same for all spellings of the name, as in `folded`.
+
+    Raises:
+        InvalidNameError: No owner can have this name.
+    """
+    _check_name("owner", owner)
+    return _fold(owner)
+
+
 def _fold(part: str) -> str:
     return _SEPARATORS.sub("-", part.lower())
 

@@ -15,12 +15,12 @@ from registry.accounts.rows import (
     add_account,
     count_repositories,
     find_account,
-    fold,
     remove_account,
     require_account,
     set_role,
 )
 from registry.errors import InvalidNameError
+from registry.refs import fold_owner
 from registry.store import Store
 from registry.tables.models import ACCOUNTS, MEMBERS, TOKENS
 
@@ -295,7 +295,7 @@ def _check_name(name: str) -> None:
     Raises:
         InvalidNameError: The name is refused.
     """
-    if fold(name) in RESERVED:
+    if fold_owner(name) in RESERVED:
         raise InvalidNameError(
             f"No account can be called {name}: a hub has a page or an endpoint of that name. "
             "Choose another name.",

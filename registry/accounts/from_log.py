@@ -16,13 +16,13 @@ from registry.accounts.access import Level
 from registry.accounts.rows import (
     Kind,
     add_account,
-    fold,
     remove_account,
     remove_token,
     require_account,
     set_role,
 )
 from registry.log.entry import Entry
+from registry.refs import fold_owner
 from registry.tables.models import ACCOUNTS, MEMBERS, TOKEN_REPOSITORIES, TOKENS
 
 ACTIONS = ("account", "member", "token")
@@ -105,12 +105,12 @@ class LoggedAccounts:
             case "account":
                 self._add_account(details)
             case "member":
-                member = (fold(details["organisation"]), fold(details["user"]))
+                member = (fold_owner(details["organisation"]), fold_owner(details["user"]))
                 self.members.pop(member, None)
                 if "role" in details:
                     self.members[member] = details["role"]
             case "token":
-                token = (fold(details["account"]), str(details["token"]))
+                token = (fold_owner(details["account"]), str(details["token"]))
                 self.tokens.pop(token, None)
                 if details["change"] == "created":
                     self.tokens[token] = _Token(
@@ -123,7 +123,7 @@ class LoggedAccounts:
                     )
 
     def _add_account(self, details: dict[str, Any]) -> None:
-        folded = fold(details["account"])
+        folded = fold_owner(details["account"])
         account = self.accounts.setdefault(folded, _Account(details["account"]))
         match details["change"]:
             case "added":

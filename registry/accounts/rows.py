@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_
 from registry.accounts.access import Account, Level
 from registry.errors import AccountNotFoundError, ConflictError, did_you_mean
 from registry.places import PREFIXES
-from registry.refs import DELETED, AdapterRef
+from registry.refs import DELETED, fold_owner
 from registry.tables.models import (
     ACCOUNTS,
     HUB_LISTINGS,
@@ -17,6 +17,7 @@ from registry.tables.models import (
     TOKEN_REPOSITORIES,
     TOKENS,
 )
+from registry.tables.versions import AnyRow
 
 Kind = Literal["user", "organisation"]
 
@@ -24,16 +25,7 @@ _MOST_NAMES = 5000
 _KINDS = {None: "user or organisation", "user": "user", "organisation": "organisation"}
 
 
-def fold(name: str) -> str:
-    """Return the key of an account: the same for all spellings of its name.
-
-    Raises:
-        InvalidNameError: No account can have this name.
-    """
-    return AdapterRef(name, "any").folded.partition("/")[0]
-
-
-def account_of(row: Row[Any]) -> Account:
+def account_of(row: AnyRow) -> Account:
     """Return the account of a row of its table."""
     return Account(row.id, row.name, row.kind, row.created_at, bool(row.admin))
 
@@ -46,7 +38,7 @@ def find_account(connection: Connection, name: str) -> Row[Any] | None:
     Raises:
         InvalidNameError: No account can have this name.
     """
-    found = ACCOUNTS.c.folded == fold(name)
+    found = ACCOUNTS.c.folded == fold_owner(name)
     return connection.execute(
         select(ACCOUNTS).where(found, ACCOUNTS.c.deleted_at.is_(None))
     ).one_or_none()
@@ -88,7 +80,7 @@ def add_account(
         InvalidNameError: No account can have this name.
         ConflictError: An account has this name, or had it.
     """
-    folded = fold(name)
+    folded = fold_owner(name)
     taken = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.folded == folded)).one_or_none()
     if taken is not None:
         what = "a user" if taken.kind == "user" else "an organisation"

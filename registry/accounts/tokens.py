@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
 from registry.accounts.access import LEVELS, Account, Caller, Level
-from registry.accounts.rows import remove_token, require_account
+from registry.accounts.rows import account_of, remove_token, require_account
 from registry.accounts.token_text import hash_token, hint, is_well_formed, make_token
 from registry.errors import (
     ConflictError,
@@ -175,7 +175,7 @@ class Tokens:
             roles = connection.execute(_ROLES, {"user_id": row.id}).all()
             limits = connection.scalars(_LIMITS, {"token_id": row.token_id}).all()
         return Caller(
-            account=Account(row.id, row.name, row.kind, row.created_at, bool(row.admin)),
+            account=account_of(row),
             token_id=row.token_id,
             token=row.token,
             scope=row.scope,

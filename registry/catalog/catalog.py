@@ -35,14 +35,14 @@ from registry.storage.files import is_digest
 from registry.store import Store
 from registry.tables.edit import drop_alias, point_alias, set_yank
 from registry.tables.lineage import Lineage, find_lineage, find_parents, find_users
-from registry.tables.lookup import find_version, require_row
+from registry.tables.lookup import find_version, require_repository
 from registry.tables.measurements import Measurement, load_measurements
 from registry.tables.models import REVISIONS
 from registry.tables.origins import find_origins, find_pulled
 from registry.tables.record import (
     MAX_GIVEN_NUMBER,
     Publication,
-    account_of,
+    find_account_id,
     require_number,
     require_publishable,
 )
@@ -186,7 +186,7 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
         """
         with self.database.read() as connection:
-            repository = require_row(connection, ref)
+            repository = require_repository(connection, ref)
             statement = (
                 select_versions()
                 .where(REVISIONS.c.repository_id == repository.id)
@@ -362,7 +362,7 @@ class Catalog:
             )
 
         def find(connection: Connection) -> Repository:
-            return load_repository(connection, require_row(connection, ref).id)
+            return load_repository(connection, require_repository(connection, ref).id)
 
         return delete_model(self.store, find)
 
@@ -373,7 +373,7 @@ class Catalog:
             RefNotFoundError: There is no adapter of that name.
         """
         with self.database.read() as connection:
-            return find_users(connection, require_row(connection, ref).id)
+            return find_users(connection, require_repository(connection, ref).id)
 
     def move(self, ref: AdapterRef, to: AdapterRef) -> None:
         """Give an adapter another name; it then belongs to the account of its new owner.
@@ -397,8 +397,8 @@ class Catalog:
                     given=one,
                 )
         with self.database.read() as connection:
-            repository = require_row(connection, ref)
-            account = account_of(connection, to.owner)
+            repository = require_repository(connection, ref)
+            account = find_account_id(connection, to.owner)
         moved = self.history.get(repository.id)
         self.history.move(moved, to, account_id=account, actor=current_user())
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from registry.errors import CorruptBlobError, FolderError
-from registry.folders.card import CARD_NAME, Card, parse_card
+from registry.folders.card import BASE_TAG, CARD_NAME, Card, parse_card
 from registry.folders.kinds import ADAPTER, FUSION, HEAD, PEFT
 from registry.history.commits import Commit
 from registry.history.repositories import Repository
@@ -24,7 +24,6 @@ _LONGEST_TAG = 512
 _LONGEST_WORD = 256
 _MOST_TAGS = 500
 _DEEPEST = 16
-_BASE = "base_model:"
 _ADAPTER_LIBRARIES = {"peft", "adapter-transformers"}
 
 
@@ -47,7 +46,7 @@ class Facts:
     @property
     def base_models(self) -> tuple[str, ...]:
         """The base models that the tags name, without the relation to each."""
-        named = {tag.removeprefix(_BASE) for tag in self.tags if tag.startswith(_BASE)}
+        named = {tag.removeprefix(BASE_TAG) for tag in self.tags if tag.startswith(BASE_TAG)}
         return tuple(sorted(one for one in named if one.partition(":")[2] not in named))
 
 
@@ -93,8 +92,8 @@ def facts_of(tree: Tree, card: Card, manifest: Manifest | None) -> Facts:
         task_type,
         *_texts(data.get("language")),
         *(f"dataset:{one}" for one in _texts(data.get("datasets"))),
-        *(f"{_BASE}{one}" for one in bases),
-        *(f"{_BASE}{relation}:{one}" for one in bases if relation),
+        *(f"{BASE_TAG}{one}" for one in bases),
+        *(f"{BASE_TAG}{relation}:{one}" for one in bases if relation),
         f"license:{card.license}" if card.license else None,
         # Last: however many there are, the tags that the hub searches by are kept.
         *card.tags,

@@ -23,7 +23,7 @@ from registry.history.versions import commit_version, prepare_commit
 from registry.refs import DELETED, AdapterRef
 from registry.store import Store
 from registry.tables.edit import delete_adapter
-from registry.tables.lookup import require_row
+from registry.tables.lookup import require_repository
 from registry.tables.models import ACCOUNTS, PARENTS, REPOSITORIES, REVISIONS
 from registry.tables.record import Publication, record_version
 from registry.tables.versions import Version, batches, load_version, load_versions, select_versions
@@ -131,7 +131,7 @@ def _delete_all(
     store: Store, connection: Connection, ref: AdapterRef, actor: str | None
 ) -> tuple[list[int], set[str]]:
     """Delete an adapter; return its version numbers, and the digests of its parents."""
-    of_repository = REVISIONS.c.repository_id == require_row(connection, ref).id
+    of_repository = REVISIONS.c.repository_id == require_repository(connection, ref).id
     links = select(PARENTS.c.digest).join(REVISIONS, REVISIONS.c.id == PARENTS.c.child_id)
     parents = {*connection.scalars(links.where(of_repository))}
     at = datetime.now(UTC)
@@ -201,7 +201,7 @@ def _keep(store: Store, repository: Repository, version: Version, actor: str | N
                 **committed,
             )
             return
-        kept = load_repository(connection, require_row(connection, ref).id)
+        kept = load_repository(connection, require_repository(connection, ref).id)
         if of.visibility == "public" and kept.visibility == "private":
             set_visibility(connection, kept.id, "public")
             by = actor or DELETED

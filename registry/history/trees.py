@@ -7,9 +7,9 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import Connection, and_, bindparam, insert, or_, select
+from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select
 
 from registry.errors import DamagedBlobError, InvalidNameError, reason_of
 from registry.history.git import blob_id, pointer, tree_id
@@ -197,17 +197,13 @@ def load_tree(connection: Connection, id: int) -> Tree:
     rows = connection.execute(
         select(TREE_FILES).where(TREE_FILES.c.tree_id == id).order_by(TREE_FILES.c.path)
     )
-    return Tree.of(
-        TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large)) for row in rows
-    )
+    return Tree.of(map(_file_of, rows))
 
 
 def find_file(connection: Connection, id: int, path: str) -> TreeFile | None:
     """Return a file of a tree; None if there is none of that path."""
     row = connection.execute(_FILE, {"of_tree": id, "at": path}).first()
-    if row is None:
-        return None
-    return TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large))
+    return None if row is None else _file_of(row)
 
 
 def load_folder(connection: Connection, id: int, folder: str) -> list[tuple[str, int, str]]:
@@ -288,6 +284,8 @@ def find_files(connection: Connection, id: int, paths: Collection[str]) -> dict[
     rows = connection.execute(
         select(TREE_FILES).where(TREE_FILES.c.tree_id == id, TREE_FILES.c.path.in_(paths))
     )
-    return {
-        row.path: TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large)) for row in rows
-    }
+    return {row.path: _file_of(row) for row in rows}
+
+
+def _file_of(row: Row[Any]) -> TreeFile:
+    return TreeFile(row.path, row.sha256, row.size, row.oid, bool(row.large))

@@ -126,9 +126,8 @@ def collect_garbage(
         if not dry_run:
             with _turn(catalog, dry_run) as connection:
                 catalog.log.lock(connection)  # so that no process writes after this is read
-                catalog.log.require_own_records(
-                    connection
-                )  # bytes of another registry are not garbage
+                # The bytes of another registry are not garbage.
+                catalog.log.require_own_records(connection)
             remove_unneeded(catalog.store)
         with _turn(catalog, dry_run) as connection:
             doomed = condemned_prefixes(connection, before=before)

@@ -81,20 +81,20 @@ class Records:
             chosen = self._choose(number, here, then, after)
             if chosen is not None:
                 yield chosen
-            elif (
-                number <= self._settled
-            ):  # a record that was only put may be half-written: that is no loss
-                self._lost.append(number)
-                place = self._records.location(number)
-                found = (
-                    "other content than the entry after it says"
-                    if here
-                    else ("no entry that can be read" if self._records.has(number) else "nothing")
-                )
-                self.problems.append(
-                    f"Entry {number} of the log is lost: expected it in {place}, found {found}."
-                )
+            elif number <= self._settled:  # one that was only put may be half-written: no loss
+                self._note_lost(number, here)
             here, then = then, after
+
+    def _note_lost(self, number: int, here: list[Entry]) -> None:
+        if here:
+            found = "other content than the entry after it says"
+        else:
+            found = "no entry that can be read" if self._records.has(number) else "nothing"
+        self._lost.append(number)
+        place = self._records.location(number)
+        self.problems.append(
+            f"Entry {number} of the log is lost: expected it in {place}, found {found}."
+        )
 
     def _following(self, number: int) -> list[Entry]:
         """Return the candidates for the entry after the database's last one."""
@@ -228,10 +228,8 @@ class Replay:
             manifest = self._store.manifest(named, details["digest"])
         except (CorruptBlobError, ManifestError) as error:
             self.problems.append(f"{named} cannot be brought back. {error}")
-            with (
-                suppress(HubkitError),
-                connection.begin_nested(),
-            ):  # later commits can be brought back
+            # Later commits can be brought back.
+            with suppress(HubkitError), connection.begin_nested():
                 replay_history(self._store, connection, entry, "model", ref)
             return
         publication = Publication.from_log(details)

@@ -24,7 +24,7 @@ from registry.errors import AmbiguousDataSetError, InvalidNameError, listed
 from registry.fields import check_texts
 from registry.manifest import Metric
 from registry.search.conditions import has_base, may_read
-from registry.tables.measurements import Measurement, measurement_of
+from registry.tables.measurements import DIGITS, Measurement, measurement_of
 from registry.tables.models import LISTINGS, MEASUREMENTS, METRICS, REVISIONS
 from registry.tables.reader import Reader
 from registry.tables.versions import Version, load_rows, select_versions
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from registry.catalog.catalog import Catalog
 
 
-_DIGITS = 12
 _WITH_DIGEST = re.compile(r"(.+)#([0-9a-f]{12,64}|)", re.DOTALL)
 """The name of a data set, with digits of the digest of its rows; none if it has no digest."""
 
@@ -297,7 +296,7 @@ def _find_data(view: _View, dataset: str) -> _Data | None:
         for row in connection.execute(named)
         if (one := _WITH_DIGEST.fullmatch(row.dataset)) and one[1] == dataset
     }
-    found |= {f"{dataset}#{digest[:_DIGITS]}" for digest in connection.scalars(recorded)}
+    found |= {f"{dataset}#{digest[:DIGITS]}" for digest in connection.scalars(recorded)}
     if connection.execute(exact).first() is not None:
         found.add(f"{dataset}#")
     if len(found) > 1:
@@ -322,5 +321,5 @@ def _with_digest(view: _View, name: str, digest: str) -> _Data:
         .where(_has_digest(digest), *view.seen(MEASUREMENTS))
         .distinct()
     )
-    short = digest[:_DIGITS]
+    short = digest[:DIGITS]
     return _Data(frozenset(f"{one}#{short}" for one in {name, *others}), digest)

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from registry.database.database import Database
+from registry.tables.measurements import DIGITS
 from registry.tables.models import HUB_LISTINGS, HUB_TAGS, LISTINGS, MEASUREMENTS, METRICS
 
 MOST = 1_000
@@ -30,7 +31,6 @@ MOST_BOARDS = 5_000
 """The most leaderboards that are kept."""
 
 _BASE = "base_model:"
-_DIGITS = 12
 _PUBLIC = (HUB_LISTINGS.c.kind == "model", HUB_LISTINGS.c.visibility == "public")
 
 
@@ -138,7 +138,7 @@ def _tags(connection: Connection, column: Column[str]) -> tuple[str, ...]:
 
 
 def _boards(connection: Connection) -> tuple[Board, ...]:
-    digits = func.substr(MEASUREMENTS.c.data_sha256, 1, _DIGITS)
+    digits = func.substr(MEASUREMENTS.c.data_sha256, 1, DIGITS)
     recorded = (MEASUREMENTS.c.dataset + "#" + digits, MEASUREMENTS.c.metric)
     measured = union(
         _of_public(METRICS, METRICS.c.dataset, METRICS.c.name), _of_public(MEASUREMENTS, *recorded)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from registry.errors import InvalidNameError
 from registry.fields import check_texts
-from registry.refs import AdapterRef
+from registry.refs import fold_owner
 from registry.search.conditions import Threshold, has_base, is_measured
 from registry.search.pages import Asked, End, Sort, last_candidate, select_page
 from registry.tables.column_types import MAX_ID, MAX_SIZE
@@ -116,9 +116,7 @@ def search(
         LISTINGS.c.kind: kind,
         LISTINGS.c.language: language,
         LISTINGS.c.license: license,
-        LISTINGS.c.owner: None
-        if owner is None
-        else AdapterRef(owner, "x").folded.partition("/")[0],
+        LISTINGS.c.owner: None if owner is None else fold_owner(owner),
     }
     conditions = [column == value for column, value in exact.items() if value is not None]
     if max_size is not None:

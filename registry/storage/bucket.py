@@ -77,11 +77,8 @@ class Bucket:
         Raises:
             StorageError: It cannot be looked at.
         """
-        with self.errors("read"):
-            try:
-                return self.obstore.head(self.store, key)["size"]
-            except FileNotFoundError:
-                return None
+        found = self._head(key)
+        return None if found is None else found["size"]
 
     def tag(self, key: str) -> str | None:
         """Return what changes with the content of an object; None if there is none.
@@ -89,9 +86,13 @@ class Bucket:
         Raises:
             StorageError: It cannot be looked at.
         """
+        found = self._head(key)
+        return None if found is None else _tag(found)
+
+    def _head(self, key: str) -> "ObjectMeta | None":
         with self.errors("read"):
             try:
-                return _tag(self.obstore.head(self.store, key))
+                return self.obstore.head(self.store, key)
             except FileNotFoundError:
                 return None
 

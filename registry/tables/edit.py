@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from registry.errors import ConflictError, InvalidNameError
 from registry.refs import LATEST, AdapterRef
 from registry.tables.listings import list_newest
-from registry.tables.lookup import alias_not_found, find_row, require_row
+from registry.tables.lookup import alias_not_found, find_row, require_repository
 from registry.tables.models import (
     BRANCHES,
     COMMIT_TAGS,
@@ -76,7 +76,7 @@ def drop_alias(connection: Connection, ref: AdapterRef, alias: str) -> None:
         AliasNotFoundError: There is no such alias.
     """
     named = AdapterRef(ref.owner, ref.name, alias=alias)
-    repository = require_row(connection, named)
+    repository = require_repository(connection, named)
     dropped = connection.execute(
         delete(REFS).where(REFS.c.repository_id == repository.id, REFS.c.name == alias)
     )
@@ -113,7 +113,7 @@ def delete_adapter(connection: Connection, ref: AdapterRef, at: datetime) -> lis
     Raises:
         RefNotFoundError: There is no adapter of that name.
     """
-    repository = require_row(connection, ref)
+    repository = require_repository(connection, ref)
     ids = select(REVISIONS.c.id).where(REVISIONS.c.repository_id == repository.id)
     numbers = connection.scalars(
         select(REVISIONS.c.number)

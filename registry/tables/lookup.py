@@ -1,7 +1,5 @@
 """Find the version of a ref, with a helpful error if there is none."""
 
-from typing import TypeAlias
-
 from sqlalchemy import Connection, bindparam, select
 
 from registry.errors import (
@@ -44,9 +42,6 @@ _TAGGED = (
 )
 _NEWEST = _NAMED.where(REVISIONS.c.yanked_at.is_(None)).order_by(REVISIONS.c.number.desc()).limit(1)
 
-Repository: TypeAlias = AnyRow
-"""A row of the table of repositories."""
-
 
 def find_version(connection: Connection, ref: AdapterRef) -> Version:
     """Return the version that `ref` names: by number, alias or tag, or else the latest.
@@ -77,7 +72,7 @@ def find_row(connection: Connection, ref: AdapterRef) -> tuple[AnyRow, Version]:
     return found[0]
 
 
-def require_row(connection: Connection, ref: AdapterRef) -> Repository:
+def require_repository(connection: Connection, ref: AdapterRef) -> AnyRow:
     """Return the row of the repository of `ref`, in any spelling.
 
     Raises:
@@ -99,7 +94,7 @@ def require_row(connection: Connection, ref: AdapterRef) -> Repository:
 
 
 def alias_not_found(
-    connection: Connection, repository: Repository, ref: AdapterRef
+    connection: Connection, repository: AnyRow, ref: AdapterRef
 ) -> AliasNotFoundError:
     """Return the error for a missing alias, which names the existing ones."""
     known = connection.scalars(
@@ -115,7 +110,7 @@ def _not_found(connection: Connection, ref: AdapterRef) -> NotFoundError:
     Raises:
         RefNotFoundError: There is no adapter of that name at all.
     """
-    repository = require_row(connection, ref)
+    repository = require_repository(connection, ref)
     if ref.version is not None:
         return VersionNotFoundError(
             f"{ref.repository} has no version {ref.version}; it has "
@@ -142,7 +137,7 @@ def _not_found(connection: Connection, ref: AdapterRef) -> NotFoundError:
     )
 
 
-def _why_empty(connection: Connection, repository: Repository) -> str:
+def _why_empty(connection: Connection, repository: AnyRow) -> str:
     """Return why a repository has no version, from its last commit on ``main``."""
     row = connection.execute(
         select(COMMITS.c.oid, COMMITS.c.reason)
@@ -154,7 +149,7 @@ def _why_empty(connection: Connection, repository: Repository) -> str:
     return f"its last commit ({row.oid[:12]}) makes none: {row.reason.rstrip('.')}"
 
 
-def _no_alias(connection: Connection, repository: Repository, ref: AdapterRef) -> NotFoundError:
+def _no_alias(connection: Connection, repository: AnyRow, ref: AdapterRef) -> NotFoundError:
     row = connection.execute(
         select(REVISIONS.c.number, REVISIONS.c.yank_reason)
         .join(REFS, REFS.c.revision_id == REVISIONS.c.id)
@@ -169,7 +164,7 @@ def _no_alias(connection: Connection, repository: Repository, ref: AdapterRef) -
     )
 
 
-def _numbers(connection: Connection, repository: Repository) -> str:
+def _numbers(connection: Connection, repository: AnyRow) -> str:
     """Return the highest version numbers, the highest one last."""
     numbers = connection.scalars(
         select(REVISIONS.c.number)

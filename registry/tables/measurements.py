@@ -16,6 +16,9 @@ from registry.tables.listings import list_newest
 from registry.tables.models import MEASUREMENTS, REPOSITORIES, REVISIONS
 from registry.tables.versions import AnyRow, Version, batches
 
+DIGITS = 12
+"""Digits of the digest of rows that stand after the name of a data set."""
+
 
 class Measurement(BaseModel):
     """A number, measured on rows with a known digest.
@@ -53,7 +56,7 @@ class Measurement(BaseModel):
     @property
     def data(self) -> str:
         """The name of the data with the digest of its rows, as in metrics of trainings."""
-        return f"{self.dataset}#{self.data_sha256[:12]}"
+        return f"{self.dataset}#{self.data_sha256[:DIGITS]}"
 
 
 _COLUMNS = (*Measurement.model_fields,)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, func, insert, select, update
 from registry.errors import ConflictError, InvalidNameError, ParentNotFoundError
 from registry.fields import check_text, check_texts
 from registry.manifest import Manifest
-from registry.refs import DELETED, MAX_NUMBER, AdapterRef
+from registry.refs import DELETED, MAX_NUMBER, AdapterRef, fold_owner
 from registry.tables.column_types import MAX_SIZE
 from registry.tables.listings import base_family, base_name, list_newest
 from registry.tables.models import (
@@ -328,7 +328,7 @@ def _claim(connection: Connection, ref: AdapterRef, now: datetime) -> tuple[int,
             "folded": ref.folded,
             "created_at": now,
             "next_number": 1,
-            "account_id": account_of(connection, ref.owner),
+            "account_id": find_account_id(connection, ref.owner),
         },
     )
     assert repository is not None
@@ -342,18 +342,18 @@ def _give_back(connection: Connection, repository: int, publication: Publication
         .where(REPOSITORIES.c.id == repository)
         .values(
             deleted_at=None,
-            account_id=account_of(connection, publication.account),
+            account_id=find_account_id(connection, publication.account),
             visibility=publication.visibility,
         )
     )
 
 
-def account_of(connection: Connection, owner: str | None) -> int | None:
+def find_account_id(connection: Connection, owner: str | None) -> int | None:
     """Return the id of an owner's account, which may be removed; None if there is none."""
     if owner is None:
         return None
-    folded = AdapterRef(None, owner).folded
-    found: int | None = connection.scalar(select(ACCOUNTS.c.id).where(ACCOUNTS.c.folded == folded))
+    of_owner = ACCOUNTS.c.folded == fold_owner(owner)
+    found: int | None = connection.scalar(select(ACCOUNTS.c.id).where(of_owner))
     return found
 
 

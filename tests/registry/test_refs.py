@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from registry import AdapterRef
 from registry.errors import InvalidNameError
-from registry.refs import MAX_NUMBER
+from registry.refs import MAX_NUMBER, fold_owner
 
 names = st.from_regex(r"[A-Za-z0-9]([-_]?[A-Za-z0-9]){0,20}", fullmatch=True)
 numbers = st.integers(1, MAX_NUMBER)
@@ -128,6 +128,16 @@ def test_other_differences_do(one: str, other: str) -> None:
 def test_folding_again_changes_nothing(ref: AdapterRef) -> None:
     assert re.fullmatch(r"[a-z0-9/-]+", ref.folded)
     assert AdapterRef.parse(ref.folded).folded == ref.folded
+
+
+@given(names, names)
+def test_an_owner_has_the_key_that_starts_those_of_its_adapters(owner: str, name: str) -> None:
+    assert AdapterRef(owner, name).folded.startswith(f"{fold_owner(owner)}/")
+
+
+def test_a_name_that_no_owner_can_have_has_no_key() -> None:
+    with pytest.raises(InvalidNameError, match="An adapter's owner is"):
+        fold_owner("no one")
 
 
 def test_repository_and_at_change_only_the_selector() -> None:

@@ -21,7 +21,7 @@ from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.edit import remove_history
 from registry.tables.models import BRANCHES, COMMIT_TAGS, FORMER_NAMES, REPOSITORIES, REVISIONS
-from registry.tables.record import Publication, account_of
+from registry.tables.record import Publication, find_account_id
 
 
 @dataclass(slots=True)
@@ -253,7 +253,7 @@ def _write_row(connection: Connection, logged: LoggedHistory) -> int | None:
     facts: dict[str, Any] = {
         "kind": logged.kind,
         "visibility": logged.visibility,
-        "account_id": account_of(connection, logged.owner),
+        "account_id": find_account_id(connection, logged.owner),
     }
     if logged.kind != "model":  # the row of an adapter is written with its versions
         facts |= {

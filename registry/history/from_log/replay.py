@@ -40,7 +40,7 @@ from registry.places import Kind, parse_place
 from registry.refs import AdapterRef
 from registry.store import Store
 from registry.tables.models import REPOSITORIES, REVISIONS
-from registry.tables.record import Publication, account_of
+from registry.tables.record import Publication, find_account_id
 
 HISTORY = frozenset(
     ("create", "commit", "squash", "branch", "unbranch", "tag", "untag", "settings", "move")
@@ -80,7 +80,7 @@ def replay_history(
         repository = find_deleted(connection, kind, ref)
         if repository is not None:
             _, to = parse_place(details["to"])
-            rename_repository(connection, repository, to, account_of(connection, to.owner))
+            rename_repository(connection, repository, to, find_account_id(connection, to.owner))
         return
     if repository is None:
         return  # it could not be brought back, which is reported
@@ -89,7 +89,7 @@ def replay_history(
             set_visibility(connection, repository.id, details["visibility"])
         case "move":
             _, to = parse_place(details["to"])
-            rename_repository(connection, repository, to, account_of(connection, to.owner))
+            rename_repository(connection, repository, to, find_account_id(connection, to.owner))
             list_again(store, connection, load_repository(connection, repository.id))
         case "delete":  # an adapter's is applied with its versions
             at = datetime.fromisoformat(details["deleted_at"])
@@ -104,7 +104,7 @@ def replay_history(
 
 
 def _create(connection: Connection, kind: Kind, ref: AdapterRef, details: dict[str, Any]) -> None:
-    account, visibility = account_of(connection, details["account"]), details["visibility"]
+    account, visibility = find_account_id(connection, details["account"]), details["visibility"]
     at = datetime.fromisoformat(details["created_at"])
     there = find_repository(connection, kind, ref)
     if there is None:

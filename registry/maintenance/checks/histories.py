@@ -50,7 +50,7 @@ from registry.tables.models import (
     REVISIONS,
     TREES,
 )
-from registry.tables.record import account_of
+from registry.tables.record import find_account_id
 from registry.tables.versions import batches
 
 _BATCH = 200
@@ -180,7 +180,7 @@ def _doubtful(
 
 
 def _account(connection: Connection, owner: str | None) -> str | None:
-    id = account_of(connection, owner)
+    id = find_account_id(connection, owner)
     return connection.scalar(select(ACCOUNTS.c.folded).where(ACCOUNTS.c.id == id))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from registry import AdapterRef, Catalog, Folder
 from registry.tables import versions as module
-from registry.tables.lookup import require_row
+from registry.tables.lookup import require_repository
 
 SQLITE_MOST_VALUES = 32_766
 
@@ -41,7 +41,7 @@ def test_the_newest_versions_of_a_repository_come_in_pages_with_yanked_ones(
     catalog.set_alias(AdapterRef.parse("alice/sst2@2"), "best")
     catalog.set_alias(AdapterRef.parse("alice/sst2@4"), "a")
     with catalog.database.read() as connection:
-        found = require_row(connection, ref)
+        found = require_repository(connection, ref)
         first = module.load_newest(connection, found.id, 2)
         rest = module.load_newest(connection, found.id, 9, before=3)
         aliases = module.load_aliases(connection, found.id)
