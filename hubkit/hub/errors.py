@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -187,7 +187,7 @@ def _forbidden(refused: Refused) -> Maker:
     )
 
 
-REFUSALS: tuple[tuple[str | range, Callable[[Refused], Maker]], ...] = (
+REFUSALS: tuple[tuple[str | Container[int], Callable[[Refused], Maker]], ...] = (
     ("GatedRepo", _gated),
     ("RevisionNotFound", lambda _: (RemoteNotFoundError, "{what} has no such revision: {why}.")),
     ("EntryNotFound", lambda _: (RemoteNotFoundError, "{what} lacks a file: {why}.")),
@@ -199,21 +199,21 @@ REFUSALS: tuple[tuple[str | range, Callable[[Refused], Maker]], ...] = (
             "There is no repository {what}: this hub has no owner of that name. Check the name.",
         ),
     ),
-    (range(401, 402), _unknown),
-    (range(403, 404), _forbidden),
+    ((401,), _unknown),
+    ((403,), _forbidden),
     (
-        range(404, 405),
+        (404,),
         lambda _: (RemoteNotFoundError, "{what} does not have what was asked for: {why}."),
     ),
     (
-        range(412, 413),
+        (412,),
         lambda _: (
             RemoteError,
             "{what} was changed by someone else in the meantime; nothing was published. Run it "
             "again.",
         ),
     ),
-    (range(501, 502), lambda _: (RemoteError, "{what} does not do this: {why}.")),
+    ((501,), lambda _: (RemoteError, "{what} does not do this: {why}.")),
     (
         range(500, 600),
         lambda _: (RemoteUnreachableError, "{what} failed with {why}. Run it again later."),

@@ -152,33 +152,32 @@ class HubSession:
         """
         return self.get(f"/api/models/{repository.name}/refs", Refs, what=repository.url)
 
-    def get(self, path: str, kind: TypeAdapter[T] | type[T], *, what: str, query: Query = ()) -> T:
+    def get(self, path: str, kind: TypeAdapter[T] | type[T], *, what: str) -> T:
         """Ask a question.
 
         Args:
             path: After the hub's URL; what is in it is quoted already.
             kind: The type of its answer.
             what: The URL that is asked about, for messages.
-            query: Names and values.
 
         Raises:
             RemoteError: The hub refuses, cannot be reached, or answers something else.
         """
-        return parse_answer(kind, self.fetch(path, what=what, query=query), what)
+        return parse_answer(kind, self.fetch(path, what=what), what)
 
-    def fetch(self, path: str, *, what: str, most: int | None = None, query: Query = ()) -> bytes:
+    def fetch(self, path: str, *, what: str, most: int = MOST_JSON) -> bytes:
         """Return the whole answer to a question.
 
         Args:
-            path: As for :meth:`get`, and so are `what` and `query`.
-            most: Bytes that it may have; default: `MOST_JSON`.
+            path: As for :meth:`get`, and so is `what`.
+            most: Bytes that it may have.
 
         Raises:
             RemoteError: As for :meth:`get`.
         """
         self._pace.start(3 * self._patience, within=10 * self._patience)
-        with self._reading(self._url(path, query), what) as response:
-            return _read(response, MOST_JSON if most is None else most, what)
+        with self._reading(self._url(path), what) as response:
+            return _read(response, most, what)
 
     def ask(self, path: str, *, what: str, writes: bool = False) -> None:
         """Ask a question whose answer is the status alone: a success, or an error.
@@ -206,9 +205,10 @@ class HubSession:
         """Ask for a list that may have several pages.
 
         Args:
-            path: As for :meth:`get`, and so are `what` and `query`.
+            path: As for :meth:`get`, and so is `what`.
             kind: The type of a page.
             most: Elements after which no further page is asked for.
+            query: Names and values.
 
         Raises:
             RemoteAnswerError: A page is on another host, comes twice, or they do not end.
@@ -313,9 +313,7 @@ class HubSession:
         Raises:
             RemoteAnswerError: It may not.
         """
-        base = httpx2.URL(self.hub.url)
-        follow = self._origin.named if anywhere else self._origin.own
-        return follow(base, href, what)
+        return self._follow(httpx2.URL(self.hub.url), href, what, anywhere)
 
     @contextmanager
     def reading_file(
@@ -364,9 +362,12 @@ class HubSession:
                     yield response
                     return
                 location = response.headers.get("location", "")
-            follow = self._origin.named if anywhere else self._origin.own
-            url = follow(url, location, what)
+            url = self._follow(url, location, what, anywhere)
         raise RemoteAnswerError(f"{what} redirects more than {MOST_REDIRECTS} times.", what)
+
+    def _follow(self, base: httpx2.URL, href: str, what: str, anywhere: bool) -> httpx2.URL:
+        follow = self._origin.named if anywhere else self._origin.own
+        return follow(base, href, what)
 
     @contextmanager
     def _answer(
@@ -411,9 +412,7 @@ class HubSession:
     def _url(self, path: str, query: Query = ()) -> httpx2.URL:
         return httpx2.URL(f"{self.hub.url}{path}{f'?{urlencode(query)}' if query else ''}")
 
-    def _require_success(
-        self, response: httpx2.Response, what: str, *, writes: bool = False
-    ) -> None:
+    def _require_success(self, response: httpx2.Response, what: str, *, writes: bool) -> None:
         if 200 <= response.status_code < 300:
             return
         message = response.headers.get("x-error-message", "")

@@ -136,6 +136,16 @@ def listed(value: Any) -> Any:
     return value
 
 
+def parsed(value: Any, expected: str) -> Any:
+    """What a text holds as JSON; any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise NotExpectedError(expected) from None
+
+
 def number(value: Any) -> float:
     """A finite number, or text that reads as one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):

@@ -21,7 +21,7 @@ from tokenizers import Encoding
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hubkit.tasks.columns import Column, NotExpectedError, is_unicode, place_of, text
+from hubkit.tasks.columns import Column, NotExpectedError, is_unicode, parsed, place_of, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import words
@@ -37,11 +37,7 @@ _PLAN = HeadPlan(2)
 def answer_list(value: Any) -> dict[str, list[Any]]:
     """Answers in the form of SQuAD: texts, and where each starts; a question may have none."""
     expected = "answers: an object with the lists text and answer_start, of one length"
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise NotExpectedError(expected) from None
+    value = parsed(value, expected)
     if isinstance(value, Sequence) and all(isinstance(one, Mapping) for one in value):
         value = {name: [one.get(name) for one in value] for name in ("text", "answer_start")}
     if not isinstance(value, Mapping):

@@ -12,7 +12,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import HeadPlan, TaskType
 from hubkit.training.choosing.budget import FEW, decided
-from hubkit.training.data import hold_out
+from hubkit.training.choosing.hold_out import hold_out
 from hubkit.training.job import Job
 from hubkit.training.progress import require_reporters
 from hubkit.training.settings import Decided, Settings

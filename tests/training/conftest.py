@@ -15,7 +15,7 @@ from hubkit import attach
 from hubkit.models.freeze import train_only
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
-from hubkit.training.data import hold_out
+from hubkit.training.choosing.hold_out import hold_out
 from hubkit.training.fit import Fit, fit
 from hubkit.training.settings import Decided
 from hubkit.training.start import Measured, Start

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
@@ -17,7 +14,6 @@ from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.tasks.text_regression import TEXT_REGRESSION
 from hubkit.training.data import (
     LabelledText,
-    hold_out,
     note_doubts,
     read_inputs,
     read_labelled_text,
@@ -29,9 +25,7 @@ from registry.errors import (
     LabelError,
     MissingColumnError,
     OtherTaskTypeError,
-    RareLabelError,
     SingleLabelError,
-    TooFewRowsError,
 )
 from tests.training.conftest import ROWS, write
 
@@ -213,50 +207,6 @@ def test_an_unknown_label_is_counted_and_the_nearest_named() -> None:
     assert "Did you mean positive?" in message
 
 
-labelled = st.lists(st.sampled_from("abc"), min_size=2, max_size=60).filter(
-    lambda labels: min(Counter(labels).values()) >= 2
-)
-
-
-@settings(max_examples=60)
-@given(labelled, st.integers(0, 2**31))
-def test_the_two_parts_are_disjoint_complete_stratified_and_the_same_every_time(
-    labels: list[str], seed: int
-) -> None:
-    data = LabelledText("d", [f"text {i}" for i in range(len(labels))], labels)
-    train, held_out = hold_out(data, data.labels, seed)
-    texts = [*train["text"], *held_out["text"]]
-    assert sorted(texts) == sorted(data.texts)
-    of = dict(zip(data.texts, data.labels, strict=True))
-    for part in (train, held_out):
-        assert [of[text] for text in part["text"]] == part["label"]
-    assert set(train["label"]) == set(labels)
-    classes = len(set(labels))
-    assert len(held_out) == max(classes, len(labels) // 5)
-    for label, rows in Counter(labels).items():
-        expected = rows * len(held_out) / len(labels)
-        assert abs(Counter(held_out["label"])[label] - expected) <= 1
-    assert hold_out(data, data.labels, seed) == (train, held_out)
-
-
-def test_seeds_split_differently() -> None:
-    data = LabelledText("d", [f"text {i}" for i in range(40)], ["a", "b"] * 20)
-    assert hold_out(data, data.labels, 1)[1]["text"] != hold_out(data, data.labels, 2)[1]["text"]
-
-
-def test_at_most_five_hundred_rows_are_held_out() -> None:
-    data = LabelledText("d", [f"text {i}" for i in range(4000)], ["a", "b"] * 2000)
-    train, held_out = hold_out(data, data.labels, 0)
-    assert (len(train), len(held_out)) == (3500, 500)
-    assert Counter(held_out["label"]) == {"a": 250, "b": 250}
-
-
-def test_a_label_with_a_single_row_cannot_be_split() -> None:
-    data = LabelledText("d", list("abcde"), ["x", "x", "x", "x", "rare"])
-    with pytest.raises(RareLabelError, match="a single row with the label 'rare'"):
-        hold_out(data, data.labels, 0)
-
-
 def test_lists_of_classes_are_lists_of_their_names() -> None:
     from datasets import Sequence as Several
 
@@ -363,14 +313,6 @@ def test_texts_that_are_given_twice_in_a_row_are_counted(caplog: pytest.LogCaptu
     note_doubts(TASK_TYPES["translation"], [(rows, None)])
     (record,) = caplog.records
     assert record.getMessage() == "d: 2 of 3 rows have the same text as source and as target."
-
-
-@pytest.mark.parametrize(("rows", "fraction"), [(1, None), (4, 0.9)])
-def test_too_few_rows_to_hold_some_out_are_told(rows: int, fraction: float | None) -> None:
-    data = LabelledText("d", [f"t{row}" for row in range(rows)], ["x", "y"] * 2)
-    strata = None if rows == 1 else data.labels
-    with pytest.raises(TooFewRowsError, match=r"^d has (a single row|4 rows)"):
-        hold_out(data.select(range(rows)), strata, 0, fraction)
 
 
 def test_two_columns_to_learn_from_are_noted_unless_one_is_named(

@@ -19,7 +19,7 @@ from hubkit.composing.combine import publish_stack
 from hubkit.measuring.measure import evaluate
 from hubkit.models.attach import attached_to
 from hubkit.training import plan as module
-from hubkit.training.data import hold_out
+from hubkit.training.choosing.hold_out import hold_out
 from hubkit.training.job import Job
 from hubkit.training.train import train_adapter, train_fusion, train_mix
 from registry import AdapterRef, Catalog, open_catalog

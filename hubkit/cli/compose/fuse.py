@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hubkit.cli.comparisons import comparison_json, print_comparison
-from hubkit.cli.options import (
-    drop_layers_option,
-    read_job,
-    take_changed,
-    task_in_common,
-    training_options,
-)
+from hubkit.cli.jobs import read_job, take_changed, task_in_common
+from hubkit.cli.options import drop_layers_option, training_options
 from hubkit.cli.output import (
     print_json,
     print_left_out,

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from hubkit.cli.options import (
-    read_job,
-    take_changed,
-    task_in_common,
-    training_options,
-    weights_option,
-)
+from hubkit.cli.jobs import read_job, take_changed, task_in_common
+from hubkit.cli.options import training_options, weights_option
 from hubkit.cli.output import print_published, quiet
 from hubkit.cli.params import REF, Number
 from hubkit.training.settings import FUSION_BATCH_SIZE, MIX_LEARNING_RATE, Settings

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubkit.cli.options import drop_layers_option, read_job, read_jobs, training_options
+from hubkit.cli.jobs import read_job, read_jobs
+from hubkit.cli.options import drop_layers_option, training_options
 from hubkit.cli.output import print_json, print_published, print_table, quiet, version_json
 from hubkit.cli.params import REF, Number
 from hubkit.methods.table import METHODS

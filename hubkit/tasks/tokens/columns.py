@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from hubkit.tasks.columns import (
     is_unicode,
     label,
     labels_of,
+    parsed,
 )
 
 
@@ -47,11 +47,7 @@ def span_list(value: Any) -> list[dict[str, Any]]:
     A span may have its text, which then has to stand there.
     """
     expected = "a list of spans, each an object with a start, an end and a label"
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise NotExpectedError(expected) from None
+    value = parsed(value, expected)
     if not isinstance(value, Sequence) or not all(isinstance(one, Mapping) for one in value):
         raise NotExpectedError(expected)
     spans = []

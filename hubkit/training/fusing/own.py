@@ -23,8 +23,8 @@ from hubkit.models.freeze import Trainable
 from hubkit.reports.training import Section
 from hubkit.tasks.table import task_type
 from hubkit.training.check import checked_job
+from hubkit.training.choosing.hold_out import hold_out
 from hubkit.training.choosing.learn import learn
-from hubkit.training.data import hold_out
 from hubkit.training.fusing.reuse import carrying, started_anew
 from hubkit.training.job import Job
 from hubkit.training.plan import planned

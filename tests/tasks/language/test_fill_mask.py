@@ -20,7 +20,7 @@ from hubkit.tasks.language.fill_mask import FilledGaps
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import outputs_of
 from hubkit.tasks.task import HeadPlan
-from hubkit.training.data import hold_out
+from hubkit.training.choosing.hold_out import hold_out
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog
 from registry.errors import AdapterError, DataError, UnsupportedModelError

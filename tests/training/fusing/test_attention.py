@@ -9,7 +9,7 @@ import pytest
 
 import hubkit
 from hubkit.models.attention import layers_and_places
-from hubkit.training.data import hold_out
+from hubkit.training.choosing.hold_out import hold_out
 from hubkit.training.fusing.attention import ATTENTION_NAME, MOST_ROWS
 from hubkit.training.train import train_fusion
 from registry import AdapterRef, Catalog

@@ -18,7 +18,7 @@ from hubkit.tasks.table import TASK_TYPES
 from hubkit.tasks.task import Encoded
 from hubkit.training import fit as module
 from hubkit.training.check import checked_job
-from hubkit.training.data import hold_out
+from hubkit.training.choosing.hold_out import hold_out
 from hubkit.training.fit import Fit, fit
 from hubkit.training.settings import Decided
 from hubkit.training.start import Measured
