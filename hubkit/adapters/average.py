@@ -53,7 +53,7 @@ def average(mix: Mix, name: str = "average", *, align: bool = False) -> Adapter:
     """
     if not isinstance(mix, Mix):
         raise CompositionError(f"Only a mix is averaged; found {type(mix).__name__}.")
-    Tree.of(mix).check_one_base()
+    Tree.of_one_base(mix)
     parts = [part for part in mix.parts if isinstance(part, Adapter)]
     if len(parts) < len(mix.parts):
         raise CompositionError(f"Only adapters are averaged; {mix} holds other compositions.")

@@ -93,8 +93,7 @@ class Fusion(Trained):
             raise CompositionError(
                 f"A fusion is made of a hubkit.Fuse, not of {type(fuse).__name__}."
             )
-        tree = Tree.of(fuse)
-        tree.check_one_base()
+        tree = Tree.of_one_base(fuse)
         made: dict[Hashable, FusionLayer] = {}
         for site, shape in tree.sites.items():
             key = _shared_by(site, shape) if shared else site
@@ -160,8 +159,7 @@ class Fusion(Trained):
         Raises:
             AdapterError: A file is missing or malformed, or its tensors do not fit the adapters.
         """
-        tree = Tree.of(Fuse(*adapters))
-        tree.check_one_base()
+        tree = Tree.of_one_base(Fuse(*adapters))
         folder = folder_of(folder, "fusion")
         stored = read_fusion(folder)
         owner = f"{folder}: fusion {stored.name!r}"

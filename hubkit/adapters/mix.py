@@ -94,8 +94,7 @@ class LearnedMix(Trained):
             CompositionError: A part is only the name of an adapter, a number is out of range, or
                 weights are to be shared where a part leaves out a layer.
         """
-        tree = Tree.of(mix)
-        tree.check_one_base()
+        tree = Tree.of_one_base(mix)
         made: dict[str, MixWeights] = {}
         present: dict[str, list[int]] = {}
         keys = {site: without_number(site) if shared else str(site) for site in tree.sites}
@@ -138,8 +137,7 @@ class LearnedMix(Trained):
         Raises:
             AdapterError: A file is missing or malformed, or its tensors do not fit the parts.
         """
-        tree = Tree.of(Mix(*parts))
-        tree.check_one_base()
+        tree = Tree.of_one_base(Mix(*parts))
         folder = folder_of(folder, "mix")
         stored, made = read_tensors(folder, MIX_WEIGHTS), dict[str, MixWeights]()
         names = {
@@ -219,8 +217,7 @@ def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
     """
     if not isinstance(mix, Mix | LearnedMix):
         raise CompositionError(f"Only a mix collapses, not a {type(mix).__name__}.")
-    tree = Tree.of(mix)
-    tree.check_one_base()
+    tree = Tree.of_one_base(mix)
     parts = [part for part in mix.parts if isinstance(part, Adapter)]
     if len(parts) < len(mix.parts):
         raise CompositionError(

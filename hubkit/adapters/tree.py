@@ -148,12 +148,19 @@ class Tree:
         for part in self.parts:
             yield from part.inside()
 
-    def check_one_base(self) -> None:
-        """Make sure that all adapters belong to one base model.
+    @classmethod
+    def of_one_base(cls, value: object) -> Tree:
+        """The tree of ``value``, whose adapters all belong to one base model.
 
         Raises:
-            BaseModelMismatchError: Two of them do not; the message names both.
+            CompositionError: As :meth:`of`.
+            BaseModelMismatchError: Two adapters do not; the message names both.
         """
+        tree = cls.of(value)
+        tree._check_one_base()
+        return tree
+
+    def _check_one_base(self) -> None:
         first, *others = self.adapters
         for other in others:
             if first.base is not None and other.base is not None:

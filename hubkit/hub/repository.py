@@ -18,7 +18,7 @@ from hubkit.hub.revisions import number_of
 from hubkit.hub.session import HubSession
 from hubkit.hub.snapshot import fetch_manifest, list_files, list_revision
 from registry import Manifest
-from registry.errors import RemoteConflictError, RemoteError, RemoteNotFoundError
+from registry.errors import RemoteConflictError, RemoteError, RemoteNotFoundError, listed
 from registry.folders.card import CARD_NAME
 from registry.folders.hubkit import OWN_CARD, path_there
 from registry.folders.kinds import PARTS
@@ -142,7 +142,7 @@ class Target:
             return Head(head.sha, own & there, earlier.digest)
         if there:
             raise RemoteConflictError(
-                f"{self.url} holds {', '.join(sorted(there)[:5])}, which hubkit did not put there, "
+                f"{self.url} holds {listed(sorted(there))}, which hubkit did not put there, "
                 "and no version of hubkit.",
                 self.name,
             )

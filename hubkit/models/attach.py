@@ -123,8 +123,7 @@ def attach(
         composition = Fusion.create_in(model, composition)
     elif isinstance(composition, Mix) and composition.weights is None:
         composition = LearnedMix.create(composition)
-    tree = Tree.of(composition)
-    tree.check_one_base()
+    tree = Tree.of_one_base(composition)
     _check_weights(tree, fitting.host)
     for adapter in {id(one): one for one in tree.adapters}.values():
         fitting.check(adapter)

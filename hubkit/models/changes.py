@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hubkit.bases.describe import describe
-from hubkit.models.head import head_to_keep, made_outlet, module_paths, outlet_tensors
+from hubkit.models.head import head_to_keep, made_outlet, outlet_tensors, whole_modules
 from hubkit.nn.hooks import SUBMODULE
-from registry.errors import AdapterError
+from registry.errors import AdapterError, listed
 from registry.manifest import BaseModelInfo
 
 _NOTED = "_hubkit_base_state"
@@ -75,11 +75,10 @@ def trained_outlet(model: PreTrainedModel, before: BaseState | None, name: str) 
         names = (digests.keys() | old) - head_to_keep(model).keys()
         changed = {name for name in names if digests.get(name) != old.get(name)}
     if lost := sorted(changed - outlet.keys()):
-        shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         kinds = {str(now[name].dtype) for name in lost if name in now}
         seen = "were trained along" if before is None else f"changed since {name} was inserted"
         raise AdapterError(
-            f"{shown} of the base model {seen} (now {', '.join(sorted(kinds)) or 'gone'}), and an "
+            f"{listed(lost)} of the base model {seen} (now {', '.join(sorted(kinds)) or 'gone'}), and an "
             f"adapter cannot hold them: without them, {name} would compute something else. Train "
             "only what insert_adapter leaves trainable, on the base model as it is.",
             tuple(lost),
@@ -87,9 +86,7 @@ def trained_outlet(model: PreTrainedModel, before: BaseState | None, name: str) 
     made = made_outlet(model) if before is None else before.made
     # A bare model has no head that reads them.
     made = made if head_to_keep(model) else frozenset()
-    # A head has all of a module, or nothing.
-    kept = module_paths(model, outlet.keys() & (changed | trainable | made))
-    return tuple(name for name in outlet if module_paths(model, [name])[0] in kept)
+    return whole_modules(model, outlet, changed | trainable | made)
 
 
 def base_tensors(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from hubkit.bases.fingerprint import BESIDE_BACKBONE
+from hubkit.bases.parts import parts_of
 from hubkit.formats.heads import Head
 from hubkit.nn.hooks import SUBMODULE
 from hubkit.nn.host import backbone
@@ -345,7 +346,18 @@ def outlet_to_keep(model: PreTrainedModel) -> tuple[str, ...]:
     if not head_to_keep(model):
         return ()
     outlet, made = outlet_tensors(model), made_outlet(model)
-    kept = module_paths(model, [n for n, one in outlet.items() if one.requires_grad or n in made])
+    trained = {name for name, one in outlet.items() if one.requires_grad}
+    return whole_modules(model, outlet, trained | made)
+
+
+def whole_modules(
+    model: PreTrainedModel, outlet: Collection[str], names: Collection[str]
+) -> tuple[str, ...]:
+    """The tensors of the outlet in each module that one of ``names`` is in.
+
+    A head has all of a module, or nothing.
+    """
+    kept = module_paths(model, [name for name in outlet if name in names])
     return tuple(name for name in outlet if module_paths(model, [name])[0] in kept)
 
 
@@ -439,8 +451,7 @@ def _was_read(tensor: Tensor) -> bool:
 
 def module_paths(model: PreTrainedModel, tensors: Collection[str]) -> tuple[str, ...]:
     """The modules that tensors of a head belong to, as a manifest names them: ``classifier``."""
-    prefix = f"{model.base_model_prefix}."
-    return tuple(dict.fromkeys(name.removeprefix(prefix).partition(".")[0] for name in tensors))
+    return parts_of(tensors, model.base_model_prefix)
 
 
 def missing_beside(model: PreTrainedModel, tensors: Collection[str]) -> list[str]:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hubkit.adapters.adapter import Adapter
 from hubkit.adapters.save import manifest_of, save_folder
 from hubkit.bases.describe import describe
+from hubkit.bases.parts import without_parts
 from hubkit.bases.tokenization import described_processor
 from hubkit.methods.table import new_method
 from hubkit.models.attach import Attached, attach, attached_to
@@ -106,8 +107,7 @@ def save_adapter(
     if tokenizer is not None:
         base = base.model_copy(update=described_processor(tokenizer))
     modules = () if head is None else module_paths(model, head.tensors)
-    parts = {path: digest for path, digest in base.parts.items() if path not in modules}
-    complete = replace(adapter, base=base.model_copy(update={"parts": parts}), head=head)
+    complete = replace(adapter, base=without_parts(base, modules), head=head)
     names, outputs = task_names(model), None if head is None else head.outputs
     manifest = manifest_of(
         complete,

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from hubkit.methods.table import METHODS
 from registry import Manifest
-from registry.errors import AdapterError, FolderError, reason_of
+from registry.errors import AdapterError, FolderError, listed, reason_of
 from registry.folders.bounded import shown
 from registry.folders.configs import read_config
 from registry.folders.expressions import require_quick
@@ -181,7 +181,7 @@ def _require_names(
     if odd := {*expected} ^ {*found}:
         raise AdapterError(
             f"{name} has {len(found)} tensors, but on this {type(model).__name__} PEFT expects "
-            f"{len(expected)}; only one of both has {', '.join(sorted(odd)[:5])}. Load the base "
+            f"{len(expected)}; only one of both has {listed(sorted(odd))}. Load the base "
             "model that the adapter was trained on."
         )
 

@@ -6,12 +6,13 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from registry.errors import did_you_mean
+from registry.errors import LabelError, did_you_mean
 from registry.labels import as_seen, same_label
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,33 @@ def near_label(name: str, known: Sequence[str]) -> str:
     """A sentence that names the label that was meant; empty if none is near."""
     twins = same_label([name, *known])
     return f" There are {twins}." if twins else did_you_mean(name, known)
+
+
+def check_known(
+    where: str, what: str, names: Iterable[str], known: Sequence[str], among: str
+) -> None:
+    """Make sure that a head knows all labels of the rows that it is measured on.
+
+    Args:
+        where: The name of the data.
+        what: What is named, such as ``label``.
+        names: Those of the rows, each as often as it occurs.
+        known: Those of the head.
+        among: What follows the number of times in the message.
+
+    Raises:
+        LabelError: It does not; the message has the most frequent one of the others.
+    """
+    unknown = Counter(name for name in names if name not in known)
+    if unknown:
+        name, count = unknown.most_common(1)[0]
+        raise LabelError(
+            f"{where} has the {what} {name!r} ({count} {among}); expected one of "
+            f"{', '.join(map(repr, known))}.{near_label(name, known)}",
+            name,
+            expected=known,
+            found=name,
+        )
 
 
 def note_labels(where: str, counts: Mapping[str, int]) -> None:

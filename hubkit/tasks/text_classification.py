@@ -16,7 +16,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from transformers import PreTrainedTokenizerBase
 
 from hubkit import plots
-from hubkit.tasks.columns import Column, label, label_list, near_label, note_labels, text
+from hubkit.tasks.columns import Column, check_known, label, label_list, note_labels, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import (
     Encoded,
@@ -176,16 +176,7 @@ class Classification(TaskType[Processor]):
                 rows.name,
             )
         found = [name for row in rows["labels"] for name in row] if several else rows["label"]
-        unknown = Counter(name for name in found if name not in plan.labels)
-        if unknown:
-            name, count = unknown.most_common(1)[0]
-            raise LabelError(
-                f"{rows.name} has the label {name!r} ({count} of {len(rows)} rows); expected one "
-                f"of {', '.join(map(repr, plan.labels))}.{near_label(name, plan.labels)}",
-                name,
-                expected=plan.labels,
-                found=name,
-            )
+        check_known(rows.name, "label", found, plan.labels, f"of {len(rows)} rows")
 
     def strata(self, rows: Rows) -> Sequence[str] | None:
         """The classes; several labels at once have no strata."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from registry.errors import listed
+
 if TYPE_CHECKING:
     from registry.catalog.catalog import Catalog
 
@@ -82,8 +84,8 @@ def command(
 def _tell_left_out(catalog: Catalog) -> None:
     left_out = catalog.history.without_account()
     if left_out:
-        shown = ", ".join(map(str, left_out[:5])) + (", ..." if left_out[5:] else "")
-        click.echo(f"Note: not served, as they belong to no account: {shown}", err=True)
+        names = listed([str(ref) for ref in left_out])
+        click.echo(f"Note: not served, as they belong to no account: {names}", err=True)
 
 
 def _is_loopback(host: str) -> bool:

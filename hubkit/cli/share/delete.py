@@ -8,10 +8,8 @@ import click
 
 from hubkit.cli.options import yes_option
 from hubkit.cli.params import REF
-from registry.errors import HubkitError
+from registry.errors import HubkitError, listed
 from registry.refs import AdapterRef
-
-_SHOWN = 5
 
 
 def _made_of_it(ctx: click.Context) -> str:
@@ -21,10 +19,9 @@ def _made_of_it(ctx: click.Context) -> str:
     with suppress(HubkitError):  # which the command tells
         users = open_catalog(create=False).users(ctx.params["name"])
         if users:
-            shown = ", ".join(str(one.ref.repository) for one in users[:_SHOWN])
-            more = f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""
+            names = listed([str(one.ref.repository) for one in users])
             are = "is" if len(users) == 1 else "are"
-            return f"{shown}{more} {are} made of it. What that needs stays, without a name."
+            return f"{names} {are} made of it. What that needs stays, without a name."
     return ""
 
 

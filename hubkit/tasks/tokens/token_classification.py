@@ -28,7 +28,7 @@ from hubkit.tasks.columns import (
     Column,
     NotExpectedError,
     any_text,
-    near_label,
+    check_known,
     note_labels,
     place_of,
     text,
@@ -275,16 +275,8 @@ class TokenClassification(WindowTask):
     def check(self, rows: Rows, plan: HeadPlan) -> None:
         """Every tag of the rows is one of the head's."""
         tags = map(tags_of_spans, rows["spans"]) if "spans" in rows else rows["tags"]
-        unknown = Counter(tag for row in tags for tag in row if tag not in plan.labels)
-        if unknown:
-            tag, count = unknown.most_common(1)[0]
-            raise LabelError(
-                f"{rows.name} has the tag {tag!r} ({count} times in {len(rows)} rows); expected "
-                f"one of {', '.join(map(repr, plan.labels))}.{near_label(tag, plan.labels)}",
-                tag,
-                expected=plan.labels,
-                found=tag,
-            )
+        found = [tag for row in tags for tag in row]
+        check_known(rows.name, "tag", found, plan.labels, f"times in {len(rows)} rows")
 
     def class_counts(self, rows: Rows, plan: HeadPlan) -> Sequence[int] | None:
         """How many words have each tag; None for spans, whose words are not known yet."""
