@@ -78,9 +78,9 @@ def trained_outlet(model: PreTrainedModel, before: BaseState | None, name: str) 
         kinds = {str(now[name].dtype) for name in lost if name in now}
         seen = "were trained along" if before is None else f"changed since {name} was inserted"
         raise AdapterError(
-            f"{listed(lost)} of the base model {seen} (now {', '.join(sorted(kinds)) or 'gone'}), and an "
-            f"adapter cannot hold them: without them, {name} would compute something else. Train "
-            "only what insert_adapter leaves trainable, on the base model as it is.",
+            f"{listed(lost)} of the base model {seen} (now {', '.join(sorted(kinds)) or 'gone'}), "
+            f"and an adapter cannot hold them: without them, {name} would compute something else. "
+            "Train only what insert_adapter leaves trainable, on the base model as it is.",
             tuple(lost),
         )
     made = made_outlet(model) if before is None else before.made

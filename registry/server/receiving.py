@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from registry.storage.durable import (
     storage_errors,
 )
 from registry.storage.files import CHUNK, FileInfo
+from registry.storage.receiver import Receiver as BlobReceiver
 from registry.store import Store
 
 PIECE = 256 * 1024
@@ -60,7 +61,7 @@ Made = TypeVar("Made", covariant=True)
 
 
 class Receiver(Protocol[Made]):
-    """What bytes are pushed to; see `registry.storage.blobs.Receiver`."""
+    """What bytes are pushed to; see `registry.storage.receiver.Receiver`."""
 
     def write(self, piece: bytes) -> None:
         """Take some bytes."""
@@ -195,10 +196,21 @@ class Uploads:
     def part(self, upload: Upload, request_id: str) -> ASGIApp:
         """Return what takes a part of a file, and answers with the tag that names it."""
 
+        place = self._folder(upload) / str(upload.part)
+
+        def begin() -> Receiver[FileInfo]:
+            with storage_errors("write", place):
+                make_folders(place.parent)
+            scratch = scratch_file(place.parent)
+            return BlobReceiver(scratch, put, None, "a part of an upload", place.parent)
+
+        def put(info: FileInfo, file: BinaryIO) -> None:
+            flush(file)
+            settle(file, place)
+
         def answer(info: FileInfo) -> Response:
             return Response(status_code=200, headers={"ETag": f'"{info.sha256}"'})
 
-        begin = partial(_Part, self._folder(upload) / str(upload.part))
         return Taking(self, upload.length, begin, answer, request_id)
 
     def complete(self, upload: Upload) -> FileInfo:
@@ -245,39 +257,6 @@ class Uploads:
     def _folder(self, upload: Upload) -> Path:
         whose = f"{upload.account_id} {upload.repository_id} {upload.sha256} {upload.size}"
         return self._parts / hashlib.sha256(f"{whose} {upload.part_size}".encode()).hexdigest()
-
-
-class _Part:
-    """Writes a part of a file; it appears when all of it is on the disk.
-
-    Args:
-        place: Where.
-    """
-
-    def __init__(self, place: Path) -> None:
-        self._place, self._size, self._sha256 = place, 0, hashlib.sha256()
-        with storage_errors("write", place), ExitStack() as stack:
-            make_folders(place.parent)
-            self._file = stack.enter_context(scratch_file(place.parent))
-            self._stack = stack.pop_all()
-
-    def write(self, piece: bytes) -> None:
-        """Take some bytes."""
-        with storage_errors("write", self._place):
-            self._file.write(piece)
-        self._sha256.update(piece)
-        self._size += len(piece)
-
-    def finish(self) -> FileInfo:
-        """Put the part in its place; return what it is."""
-        with storage_errors("write", self._place), self._stack:
-            flush(self._file)
-            settle(self._file, self._place)
-        return FileInfo(sha256=self._sha256.hexdigest(), size=self._size)
-
-    def give_up(self) -> None:
-        """Keep nothing of it."""
-        self._stack.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Listings of repositories, a page at a time, for whoever asks."""
 
-from typing import Any, get_args
+from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from registry.accounts.access import Account, Need, Place
-from registry.errors import InvalidNameError, RequestError, UnsupportedRequestError
+from registry.errors import RequestError, UnsupportedRequestError
 from registry.history.listing import MOST, Listed, Query, Sort
-from registry.places import Kind
+from registry.places import KINDS
 from registry.server.admitting import reader_of, require
 from registry.server.asking import Asking
 from registry.server.hub import Hub
@@ -41,7 +41,7 @@ _SORTS: dict[str, Sort] = {
 def list_repositories(hub: Hub, ask: Asking) -> Response:
     """List the repositories of a kind that whoever asks may read."""
     author = ask.value("author")
-    account = None if author is None else _find(hub, author)
+    account = None if author is None else hub.accounts.find(author)
     if author is not None and account is None:
         return JSONResponse([])
     query = Query(
@@ -84,16 +84,15 @@ def _page(hub: Hub, ask: Asking, query: Query) -> Response:
 
 def _storage(hub: Hub, ask: Asking, account: Account) -> Response:
     """List what an account owns: models, then datasets, then spaces, each a page or more."""
-    kinds = get_args(Kind)
-    named, _, after = (ask.value("cursor") or kinds[0]).partition(" ")
-    kind: Kind | None = next((one for one in kinds if one == named), None)
+    named, _, after = (ask.value("cursor") or KINDS[0]).partition(" ")
+    kind = next((one for one in KINDS if one == named), None)
     if kind is None:
         raise RequestError("This is no cursor of a listing.")
     query = Query(kind=kind, account_id=account.id)
     found, cursor = hub.history.page(
         query, reader_of(ask.caller), limit=_STORAGE_PAGE, after=after or None
     )
-    following = kinds[kinds.index(kind) + 1 :]
+    following = KINDS[KINDS.index(kind) + 1 :]
     more = f"{kind} {cursor}" if cursor else following[0] if following else None
     headers = {} if more is None else ask.next_page(cursor=more)
     return JSONResponse([_stored(hub, one) for one in found], headers=headers)
@@ -108,13 +107,6 @@ def _stored(hub: Hub, one: Listed) -> dict[str, Any]:
         "storage": hub.history.tree(one.head).size,
         "storagePercent": 0,
     }
-
-
-def _find(hub: Hub, name: str) -> Account | None:
-    try:
-        return hub.accounts.find(name)
-    except InvalidNameError:
-        return None
 
 
 def _sort(ask: Asking) -> Sort:

@@ -34,7 +34,7 @@ def _find(hub: Hub, ask: Asking, number: str, path: str) -> tuple[Commit, FileIn
         raise EntryNotFoundError(f"{named}.", number)
     manifest = hub.catalog.store.manifest(version.ref, version.manifest_digest)
     if path == MANIFEST_NAME:
-        return commit, FileInfo(sha256=manifest.digest, size=len(manifest.to_json()))
+        return commit, FileInfo.of(manifest.to_json())
     if path not in manifest.files:
         raise EntryNotFoundError(f"{named} with a file {path!r}.", path)
     return commit, manifest.files[path]
