@@ -113,6 +113,11 @@ def make_trainer(
         }
         callbacks.append(EarlyStoppingCallback(settings.patience))
     trainer = RowTrainer(
+        task,
+        weights,
+        divides=divides,
+        most_steps=steps,
+        patience=settings.patience,
         model=model,
         args=arguments,
         train_dataset=_Features(train, range(len(train))),
@@ -121,14 +126,8 @@ def make_trainer(
         callbacks=callbacks,
         **evaluated,
     )
-    trainer.most_steps, trainer.patience = steps, settings.patience
-    trainer.task, trainer.weights, trainer.trained = task, weights, model
-    trainer.divides = divides
     if not processes.is_first():
         set_seed(settings.seed + processes.rank())  # other rows, other chance
-    # A model may take these counts for its loss, and many that do ignore them.
-    trainer.model_accepts_loss_kwargs = False
-    trainer.loss_is_scaled_for_ga = True
     # Quiet in pipes and logs: the result is what the caller prints.
     trainer.remove_callback(ProgressCallback if interactive else PrinterCallback)
     if interactive:
@@ -152,14 +151,34 @@ class RowTrainer(Trainer):
     A step gives the same result however it is cut into batches and shared by processes: each loss
     is weighted by the number of items that it is a mean over. The stock trainer leaves that to the
     model, and many models do not do it.
+
+    Args:
+        task: What the rows are for.
+        weights: Those of the classes in the loss; None for none.
+        divides: Whether a batch can be computed in parts.
+        most_steps: Steps after which the run has ended.
+        patience: Epochs without a better loss after which it has.
+        model: The model, in which some parameters require gradients.
+        stock: What the stock trainer takes beside it.
     """
 
-    task: TaskType[Any]
-    weights: ClassWeights | None
-    trained: PreTrainedModel
-    divides: bool
-    most_steps: int
-    patience: int
+    def __init__(
+        self,
+        task: TaskType[Any],
+        weights: ClassWeights | None,
+        *,
+        divides: bool,
+        most_steps: int,
+        patience: int,
+        model: PreTrainedModel,
+        **stock: Any,
+    ) -> None:
+        super().__init__(model=model, **stock)
+        self.task, self.weights, self.trained = task, weights, model
+        self.divides, self.most_steps, self.patience = divides, most_steps, patience
+        # A model may take these counts for its loss, and many that do ignore them.
+        self.model_accepts_loss_kwargs = False
+        self.loss_is_scaled_for_ga = True
 
     def has_ended(self, checkpoint: Path) -> bool:
         """Whether there is nothing to do any more after ``checkpoint``."""
