@@ -8,11 +8,15 @@ Kind = Literal["model", "dataset", "space"]
 """What a repository holds. Models may hold adapters; the others are kept as files."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
 Visibility = Literal["public", "private"]
 
 PREFIXES: dict[Kind, str] = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 """What stands before the name of a repository, by its kind."""
+
+
+def kind_called(text: str) -> Kind | None:
+    """Return the kind of this name; None if there is none."""
+    return next((kind for kind in KINDS if kind == text), None)
 
 
 def place_of(kind: Kind, ref: AdapterRef) -> str:

@@ -24,7 +24,7 @@ REGISTRY_ROOMS = {
     "store": ["database", "log", "storage"],
     "history": ["database", "folders", "log", "storage", "store", "tables"],
     "catalog": ["database", "folders", "history", "log", "storage", "store", "tables"],
-    "search": ["catalog", "database", "history", "tables"],
+    "search": ["catalog", "database", "folders", "history", "tables"],
     "home": ["catalog", "history", "storage", "store"],
     "accounts": ["database", "log", "store", "tables"],
     "runs": [],

@@ -9,9 +9,9 @@ from datetime import datetime
 from hubkit.hub.address import Hub
 from hubkit.hub.answers import FOUND, Listed
 from hubkit.hub.session import open_session
+from registry.folders.card import BASE_TAG
 
-_BASE = "base_model:"
-_RELATION = "base_model:adapter:"
+_RELATION = f"{BASE_TAG}adapter:"
 _FIELDS = ("tags", "pipeline_tag", "library_name", "lastModified", "downloads", "likes")
 
 
@@ -86,7 +86,7 @@ def _found(model: Listed) -> Found:
         base_models=tuple(dict.fromkeys(bases)),
         task_type=model.task_type,
         library=model.library,
-        tags=tuple(tag for tag in model.tags if not tag.startswith(_BASE)),
+        tags=tuple(tag for tag in model.tags if not tag.startswith(BASE_TAG)),
         downloads=model.downloads,
         likes=model.likes,
         updated_at=model.updated_at,

@@ -46,8 +46,14 @@ class Facts:
     @property
     def base_models(self) -> tuple[str, ...]:
         """The base models that the tags name, without the relation to each."""
-        named = {tag.removeprefix(BASE_TAG) for tag in self.tags if tag.startswith(BASE_TAG)}
-        return tuple(sorted(one for one in named if one.partition(":")[2] not in named))
+        return base_models_in(self.tags)
+
+
+def base_models_in(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the base models that some tags name, sorted."""
+    named = {tag.removeprefix(BASE_TAG) for tag in tags if tag.startswith(BASE_TAG)}
+    # Another tag may have one again with the relation to it, such as adapter:bert.
+    return tuple(sorted(one for one in named if one.partition(":")[2] not in named))
 
 
 def read_card_of(blobs: BlobStore, tree: Tree, named: str, *, strict: bool = False) -> Card:

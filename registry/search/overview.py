@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 
 from registry.database.database import Database
+from registry.folders.card import BASE_TAG
+from registry.history.cards import base_models_in
 from registry.tables.measurements import DIGITS
 from registry.tables.models import HUB_LISTINGS, HUB_TAGS, LISTINGS, MEASUREMENTS, METRICS
 
@@ -30,7 +32,6 @@ MOST = 1_000
 MOST_BOARDS = 5_000
 """The most leaderboards that are kept."""
 
-_BASE = "base_model:"
 _PUBLIC = (HUB_LISTINGS.c.kind == "model", HUB_LISTINGS.c.visibility == "public")
 
 
@@ -103,17 +104,16 @@ def _bases(connection: Connection) -> tuple[Base, ...]:
     rows = connection.execute(
         select(HUB_TAGS.c.tag, HUB_LISTINGS.c.pipeline_tag, func.count().label("times"))
         .join(HUB_LISTINGS, HUB_LISTINGS.c.repository_id == HUB_TAGS.c.repository_id)
-        .where(*_PUBLIC, HUB_TAGS.c.tag.startswith(_BASE, autoescape=True))
+        .where(*_PUBLIC, HUB_TAGS.c.tag.startswith(BASE_TAG, autoescape=True))
         .group_by(HUB_TAGS.c.tag, HUB_LISTINGS.c.pipeline_tag)
     ).all()
     counts: dict[str, Counter[str | None]] = {}
     for row in rows:
-        counts.setdefault(row.tag.removeprefix(_BASE), Counter())[row.pipeline_tag] += row.times
-    # A base model also has a tag with its relation, such as adapter:bert.
+        counts.setdefault(row.tag, Counter())[row.pipeline_tag] += row.times
     found = [
         Base(name, by_type.total(), _most_frequent(by_type))
-        for name, by_type in counts.items()
-        if name.partition(":")[2] not in counts
+        for name in base_models_in(counts)
+        for by_type in [counts[f"{BASE_TAG}{name}"]]
     ]
     return tuple(sorted(found, key=lambda base: (-base.repositories, base.name))[:MOST])
 

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from registry.errors import NoSuchPageError, RequestError
 from registry.history.listing import Query
-from registry.places import Kind
+from registry.places import Kind, kind_called
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking
 from registry.server.hub import Hub
@@ -22,7 +22,7 @@ def account(hub: Hub, ask: Asking) -> Response:
     if found is None:
         raise NoSuchPageError(f"This hub has no user and no organisation {name!r}.")
     asked, cursor = ask.value("kind") or "model", ask.value("cursor")
-    kind: Kind | None = next((one for one in KINDS if one == asked), None)
+    kind = kind_called(asked)
     if kind is None:
         raise RequestError(f"An account has models, datasets and spaces, not {asked[:40]!r}.")
     query = Query(kind=kind, account_id=found.id)

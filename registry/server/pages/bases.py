@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from registry.errors import NoSuchPageError
+from registry.folders.card import BASE_TAG
 from registry.history.listing import Query
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking
@@ -36,7 +37,7 @@ def bases(hub: Hub, ask: Asking) -> Response:
 def base(hub: Hub, ask: Asking) -> Response:
     """Show the repositories for a base model that the reader may see."""
     name, cursor = ask.params["base"], ask.value("cursor")
-    query = Query(tags=(f"base_model:{name}",))
+    query = Query(tags=(f"{BASE_TAG}{name}",))
     listed, following = hub.history.page(query, reader_of(ask.caller), limit=PAGE, after=cursor)
     if not listed and cursor is None:
         raise NoSuchPageError(

@@ -6,6 +6,7 @@ from datetime import datetime
 from starlette.responses import Response
 
 from registry.errors import RequestError
+from registry.folders.card import BASE_TAG
 from registry.history.listing import Listed, Query, Sort
 from registry.places import Kind
 from registry.server.admitting import reader_of
@@ -130,7 +131,7 @@ def _list(hub: Hub, ask: Asking, kind: Kind, title: str, place: tuple[str, ...])
     query = Query(
         kind=kind,
         words=tuple(split),
-        tags=tuple(one for one in (base and f"base_model:{base}", *tags) if one),
+        tags=tuple(one for one in (base and f"{BASE_TAG}{base}", *tags) if one),
         pipeline_tag=filters["task"],
         sort=sort,
     )

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from registry.accounts.access import Account, Need, Place
 from registry.errors import RequestError, UnsupportedRequestError
 from registry.history.listing import MOST, Listed, Query, Sort
-from registry.places import KINDS
+from registry.places import KINDS, kind_called
 from registry.server.admitting import reader_of, require
 from registry.server.asking import Asking
 from registry.server.hub import Hub
@@ -85,7 +85,7 @@ def _page(hub: Hub, ask: Asking, query: Query) -> Response:
 def _storage(hub: Hub, ask: Asking, account: Account) -> Response:
     """List what an account owns: models, then datasets, then spaces, each a page or more."""
     named, _, after = (ask.value("cursor") or KINDS[0]).partition(" ")
-    kind = next((one for one in KINDS if one == named), None)
+    kind = kind_called(named)
     if kind is None:
         raise RequestError("This is no cursor of a listing.")
     query = Query(kind=kind, account_id=account.id)

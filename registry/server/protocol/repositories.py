@@ -19,7 +19,7 @@ from registry.errors import (
 from registry.history.changes import Put
 from registry.history.names import MAIN
 from registry.history.repositories import Repository
-from registry.places import KINDS, Kind, Visibility, place_of
+from registry.places import Kind, Visibility, kind_called, place_of
 from registry.refs import AdapterRef
 from registry.server.admitting import admit_repository, reader_of, require
 from registry.server.asking import Asking, Body
@@ -182,10 +182,10 @@ def _split(full_name: str) -> tuple[str, str]:
 
 
 def _kind(text: str | None) -> Kind:
-    for kind in KINDS:
-        if kind == (text or "model"):
-            return kind
-    raise UnsupportedRequestError(f"This hub has no repositories of the type {text!r}.")
+    kind = kind_called(text or "model")
+    if kind is None:
+        raise UnsupportedRequestError(f"This hub has no repositories of the type {text!r}.")
+    return kind
 
 
 def _visibility(text: str | None, private: bool | None) -> Visibility | None:

@@ -8,7 +8,6 @@ from sqlalchemy import delete, insert, select, update
 from registry import AdapterRef, Catalog, Folder
 from registry.accounts.access import Level
 from registry.accounts.accounts import RESERVED, Accounts
-from registry.accounts.rows import fold
 from registry.accounts.tokens import Tokens
 from registry.errors import (
     AccountNotFoundError,
@@ -18,6 +17,7 @@ from registry.errors import (
     PasswordError,
 )
 from registry.log.log import current_user
+from registry.refs import fold_owner
 from registry.tables.models import ACCOUNTS, COMMITS, HUB_LISTINGS, REPOSITORIES, TREES
 from tests.support.sweeps import on_one_each
 
@@ -76,7 +76,7 @@ def test_a_name_that_a_hub_needs_for_itself_is_refused(accounts: Accounts, name:
 
 
 def test_reserved_names_are_folded_as_accounts_are() -> None:
-    assert {fold(name) for name in RESERVED} == RESERVED
+    assert {fold_owner(name) for name in RESERVED} == RESERVED
 
 
 def test_a_removed_account_keeps_its_name_from_others(accounts: Accounts) -> None:
