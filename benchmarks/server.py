@@ -16,6 +16,7 @@ import hashlib
 import http.client
 import json
 import os
+import queue
 import selectors
 import shutil
 import signal
@@ -164,13 +165,15 @@ class Bench:
     def large_file(self, size: int) -> None:
         """One client reads a large file twice: the first read verifies it."""
         content = os.urandom(MIB) * (size // MIB)
-        path = self.put("large", content)
         file = self.folder / "large.bin"
         file.write_bytes(content)
         bare = best(3, lambda: sendfile(file, size))
-        hashing = best(2, lambda: hashlib.sha256(content))
-        first = timed(lambda: self.read(path, size))
-        second = best(3, lambda: self.read(path, size))
+        hashing = best(3, lambda: hashlib.sha256(content))
+        both = best(3, lambda: hash_and_send(file, size))
+        # Only the first read of a file verifies it, so each try has a file of its own.
+        paths = [self.put(f"large-{n}", content[:-1] + bytes([n])) for n in range(3)]
+        first = min(timed(lambda path=path: self.read(path, size)) for path in paths)
+        second = best(3, lambda: self.read(paths[0], size))
         say(
             f"one file of {size // MIB} MiB, second read / sendfile loop",
             f"{size / MIB / second:.0f} MiB/s",
@@ -180,6 +183,7 @@ class Bench:
             "the first read, which verifies / sha256 alone",
             f"{size / MIB / first:.0f} MiB/s",
             f"{hashing / first:.2f}",
+            f"{both / first:.2f} of a loop that hashes and sends",
         )
 
     def many_clients(self, size: int, seconds: float) -> None:
@@ -257,14 +261,17 @@ class Bench:
     def uploads(self, size: int) -> None:
         """A large file by LFS, and a loop that hashes, writes and waits for the disk."""
         content = os.urandom(MIB) * (size // MIB)
-        info = FileInfo(sha256=hashlib.sha256(content).hexdigest(), size=size)
-        href = self.lfs("private", info)
-        ours = timed(lambda: self.send(href, content))
-        bare = timed(lambda: durable_copy(content, self.folder / "copy.bin"))
+        ours, bare = [], []
+        for number in range(3):  # the disk is not as fast each time
+            own = content[:-1] + bytes([number])
+            info = FileInfo(sha256=hashlib.sha256(own).hexdigest(), size=size)
+            href = self.lfs("private", info)
+            ours.append(timed(lambda href=href, own=own: self.send(href, own)))
+            bare.append(timed(lambda own=own: durable_copy(own, self.folder / "copy.bin")))
         say(
             f"LFS PUT of {size // MIB} MiB / hash, write, fsync",
-            f"{size / MIB / ours:.0f} MiB/s",
-            f"{bare / ours:.2f}",
+            f"{size / MIB / min(ours):.0f} MiB/s",
+            f"{min(bare) / min(ours):.2f}",
         )
 
     def commits(self, size: int) -> None:
@@ -479,12 +486,44 @@ def ask_often(port: int, method: str, path: str, token: str | None, calls: int =
 
 def sendfile(file: Path, size: int) -> None:
     """Send a file over a socket of this machine, as the system can."""
-    with socket.create_server(("127.0.0.1", 0)) as server, file.open("rb") as stream:
+
+    def send(peer: socket.socket) -> None:
+        with file.open("rb") as stream:
+            peer.sendfile(stream)
+
+    fetch(send, size)
+
+
+def hash_and_send(file: Path, size: int) -> None:
+    """Send what a second thread hashes, half a MiB at a time, over a socket of this machine."""
+    pieces: queue.Queue[bytes] = queue.Queue(8)
+
+    def read() -> None:
+        digest = hashlib.sha256()
+        with file.open("rb", buffering=0) as stream:
+            while piece := stream.read(MIB // 2):
+                digest.update(piece)
+                pieces.put(piece)
+        pieces.put(b"")
+
+    def send(peer: socket.socket) -> None:
+        thread = threading.Thread(target=read)
+        thread.start()
+        while piece := pieces.get():
+            peer.sendall(piece)
+        thread.join()
+
+    fetch(send, size)
+
+
+def fetch(send: Callable[[socket.socket], None], size: int) -> None:
+    """Take what is sent over a socket of this machine, and throw it away."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             peer, _ = server.accept()
             with peer:
-                peer.sendfile(stream)
+                send(peer)
 
         thread = threading.Thread(target=serve)
         thread.start()
