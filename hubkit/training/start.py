@@ -119,7 +119,7 @@ def loaded(
     for version, manifest in known:
         own = (*head_to_train(model), *made_outlet(model))
         require_known_model(catalog.home, version, manifest, model, processor, base=base, own=own)
-    described = describe(model)
+    described = describe(model, processor)
     task.prepare(processor, model, plan, asked)
     return Start(checked, model, described, processor, text_of(job, checked, model, processor))
 
