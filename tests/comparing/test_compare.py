@@ -187,6 +187,20 @@ def test_the_adapter_alone_is_the_own_one_of_a_fusion_on_the_same_rows(
             torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
 
 
+def test_an_own_adapter_that_leaves_layers_out_is_not_the_adapter_alone(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, used = bench.Bench._own, []
+
+    def noted(*arguments: Any) -> Any:
+        used.append(own(*arguments))
+        return used[-1]
+
+    monkeypatch.setattr(bench.Bench, "_own", noted)
+    compare(catalog, asked(noise()), own="before", leave_out=[0])
+    assert [one.method.leave_out for one in used] == [(0,)] * 2
+
+
 @pytest.mark.parametrize("name", ["b@1", "mix"])
 def test_where_only_a_head_is_trained_the_backbone_runs_once_for_each_row(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch, name: str
