@@ -15,7 +15,7 @@ from hubkit.tasks.task import Prediction, TaskType
 from hubkit.training.each.split import names_of, read_value
 from hubkit.training.tables.read import read_blocks
 from registry import AdapterRef, Catalog, Version, open_catalog
-from registry.errors import AdapterError, DataError, NotFoundError, RefNotFoundError
+from registry.errors import AdapterError, DataError, NotFoundError, RefNotFoundError, listed
 from registry.manifest import TextInfo, canonical_digest
 
 _SHOWN = 5
@@ -129,10 +129,9 @@ def versions_of(
         except NotFoundError as error:
             missing.append(f"{value!r} in {_listed(rows[value])} ({error})")
     if missing:
-        more = f", and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise RefNotFoundError(
             f"{source}: {len(missing)} of {len(rows)} values of {column!r} have no adapter: "
-            f"{', '.join(missing[:_SHOWN])}{more}.",
+            f"{listed(missing)}.",
             source,
         )
     return found
@@ -170,8 +169,8 @@ def load_each(
         manifest = catalog.manifest(version)
         kinds.setdefault((manifest.task_type, manifest.problem_type), version.ref)
     if len(kinds) > 1:
-        listed = ", ".join(f"{ref} for {' '.join(filter(None, k))}" for k, ref in kinds.items())
-        raise AdapterError(f"The adapters of {column!r} answer in different ways: {listed}.")
+        ways = ", ".join(f"{ref} for {' '.join(filter(None, k))}" for k, ref in kinds.items())
+        raise AdapterError(f"The adapters of {column!r} answer in different ways: {ways}.")
     (((kind, _), first),) = kinds.items()
     names = [str(version.ref) for version in versions.values()]
     many = load_many(

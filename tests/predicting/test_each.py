@@ -125,7 +125,7 @@ def test_values_without_an_adapter_are_named_with_their_rows(
     message = str(caught.value)
     assert "rows.jsonl: 12 of 12 values of 'user' have no adapter: 'eve' in rows 1, 2 (" in message
     assert "'Ann' in row 3 (team/user-ann@1 is for 'ann'), 'zoe' in row 4 (" in message
-    assert message.endswith(", and 7 more.")
+    assert message.endswith(") and 7 more.")
 
 
 @pytest.mark.parametrize("user", [None, "", True, 1.5])

@@ -20,10 +20,10 @@ from registry.history.history import History
 from registry.history.listing import Query
 from registry.history.repositories import Repository
 from registry.history.trees import TreeFile, is_large
-from registry.history.uploads import Reader
 from registry.places import Visibility
 from registry.server.app import App
 from registry.server.hub import Hub as Served
+from registry.tables.reader import Reader
 from tests.support.trees import info_of, stored
 
 PEOPLE = ("ada", "bob", "eve")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from registry.errors import DataError
 from registry.storage.place import Place
 
 if TYPE_CHECKING:
+    import pyarrow
     from datasets import Dataset
 
 
@@ -34,18 +35,16 @@ def read_parquet(path: Place, size: int, *, may_be_empty: bool = False) -> Itera
     try:
         # Buffering ahead would hold a whole group of rows, which may be the whole file.
         with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-            names, kinds = file.schema_arrow.names, file.schema_arrow.types
+            schema, names = file.schema_arrow, file.schema_arrow.names
             require_unique(names, source)
-            # datasets knows none of these; hubkit itself writes some.
-            maps = [n for n, kind in zip(names, kinds, strict=True) if pyarrow.types.is_map(kind)]
+            maps = [name for name in names if pyarrow.types.is_map(schema.field(name).type)]
             for batch in file.iter_batches(batch_size=size):
                 if not batch.num_rows:
                     continue
-                whole = pyarrow.Table.from_batches([batch])
-                (read,) = _of_dataset(Dataset(whole.drop(maps)), path.name, source, size, start)
-                mappings = {name: _mappings(whole.column(name)) for name in maps}
-                found = {**read.columns, **mappings}
-                yield replace(read, columns={name: found[name] for name in names})
+                whole = _with_lists(pyarrow.Table.from_batches([batch]), maps)
+                (read,) = _of_dataset(Dataset(whole), path.name, source, size, start)
+                mappings = {name: _mappings(read.columns[name]) for name in maps}
+                yield replace(read, columns={**read.columns, **mappings})
                 start += len(whole)
     except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
         raise DataError(f"{source} cannot be read as Parquet: {_reason(error)}", source) from error
@@ -142,9 +141,24 @@ def _block(dataset: Dataset, start: int, size: int) -> dict[str, list[Any]]:
     return {name: block.column(name).to_pylist() for name in block.column_names}
 
 
-def _mappings(column: Any) -> list[dict[Any, Any] | None]:
-    """The values of a column of maps."""
-    return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
+def _with_lists(table: pyarrow.Table, maps: Sequence[str]) -> pyarrow.Table:
+    """The table with each map as the list of its entries: datasets reads no maps."""
+    import pyarrow
+
+    for name in maps:
+        kind = table.schema.field(name).type
+        entry = pyarrow.struct([("key", kind.key_type), ("value", kind.item_type)])
+        column = table.column(name).cast(pyarrow.list_(entry))
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
+
+
+def _mappings(values: Sequence[Any]) -> list[dict[Any, Any] | None]:
+    """Maps of lists of their entries."""
+    return [
+        None if entries is None else {one["key"]: one["value"] for one in entries}
+        for entries in values
+    ]
 
 
 def _class_names(value: object, names: list[str], where: str, column: str) -> Any:

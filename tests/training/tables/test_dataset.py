@@ -53,3 +53,12 @@ def test_maps_of_a_parquet_file_are_mappings_in_their_place(tmp_path: Path) -> N
     assert [*found.columns] == ["row", "scores", "text"]
     assert found.columns["scores"] == [{"good": 0.25, "bad": 0.75}, None, {}]
     assert found.columns["text"] == ["a", "b", "c"]
+
+
+def test_a_parquet_file_of_maps_alone_has_its_rows(tmp_path: Path) -> None:
+    kind = pyarrow.map_(pyarrow.string(), pyarrow.float64())
+    table = pyarrow.table({"scores": pyarrow.array([[("good", 0.25)], [("bad", 0.75)]], kind)})
+    pyarrow.parquet.write_table(table, tmp_path / "answers.parquet")
+    assert read_table(tmp_path / "answers.parquet").columns == {
+        "scores": [{"good": 0.25}, {"bad": 0.75}]
+    }
