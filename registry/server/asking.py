@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from starlette.datastructures import Headers
 
 from registry.errors import RequestError, TooLargeError
+from registry.fields import require_text
 
 if TYPE_CHECKING:
     from registry.accounts.access import Caller
@@ -30,13 +31,7 @@ MOST_FORM_FIELDS = 50_000
 """Fields of a form, such as the paths that a client asks about at once."""
 
 
-def _clean(text: str) -> str:
-    if any(c < " " and c not in "\n\r\t" for c in text):
-        raise ValueError("a control character stands in it")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_clean)]
+Text = Annotated[str, AfterValidator(require_text)]
 """A text of several lines that databases and logs accept."""
 
 _TRUE = frozenset({"true", "1", "yes", "on"})

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from registry.accounts.access import Account
 from registry.errors import FolderError, NoSuchPageError
 from registry.folders.card import CARD_NAME, parse_card
-from registry.server.asking import Asking, Body, Text
+from registry.server.asking import Asking, Body
 from registry.server.hub import Hub
 
 
@@ -39,7 +39,7 @@ def whoami(hub: Hub, ask: Asking) -> Response:
 
 
 class _Yaml(Body):
-    content: Text
+    content: str
 
 
 def validate_yaml(hub: Hub, ask: Asking) -> Response:

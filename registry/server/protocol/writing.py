@@ -1,9 +1,9 @@
 """Writes of a client: it asks how to send each file, and then makes a commit."""
 
 import base64
-import binascii
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
@@ -48,7 +48,7 @@ class _Announced(Body):
 
 class _Preupload(Body):
     files: Annotated[list[_Announced], Field(max_length=1000)]
-    gitIgnore: Text | None = None
+    gitIgnore: str | None = None
 
 
 def preupload(hub: Hub, ask: Asking) -> Response:
@@ -89,7 +89,7 @@ def _advised(
 def _is_binary(sample: str) -> bool:
     try:
         return b"\0" in base64.b64decode(sample)
-    except binascii.Error as error:
+    except ValueError as error:
         raise RequestError("A sample is not base64.") from error
 
 
@@ -99,7 +99,15 @@ def _ignored(hub: Hub, sent: str | None, there: TreeFile | None) -> GitIgnoreSpe
         content = read_blob(hub.catalog.blobs, there.sha256, most=_MOST_IGNORED_BYTES)
         text = content.decode(errors="replace")
     lines = text[:_MOST_IGNORED_BYTES].splitlines()
-    return GitIgnoreSpec.from_lines(filter(_is_quick, lines))
+    return GitIgnoreSpec.from_lines(filter(_is_pattern, lines))
+
+
+def _is_pattern(line: str) -> bool:
+    """Whether a line can be matched, and quickly; git, too, passes over what is malformed."""
+    try:
+        return _is_quick(line) and bool(GitIgnoreSpec.from_lines([line]))
+    except (ValueError, re.error):
+        return False
 
 
 def _is_quick(line: str) -> bool:
@@ -244,7 +252,7 @@ def _content(file: _File) -> bytes:
         return file.content.encode()
     try:
         return base64.b64decode(file.content, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise RequestError(f"The content of {file.path[:200]!r} is not base64.") from error
 
 

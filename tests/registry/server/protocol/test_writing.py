@@ -225,6 +225,21 @@ def test_a_pattern_that_takes_for_ever_is_left_out(asks: Ask) -> None:
     assert [one["shouldIgnore"] for one in told] == [False, False, True]
 
 
+@pytest.mark.parametrize("line", ["!", "a\\", "\\", "[z-a]", "**/[b-a]/x", "!/"])
+def test_a_pattern_that_is_none_is_passed_over_as_by_git(asks: Ask, line: str) -> None:
+    described = [{"path": path, "size": 3} for path in ("run.log", "a.txt")]
+    rules = f"{line}\n*.log\n"
+    told = advise(asks, *described, gitIgnore=rules)
+    assert [one["shouldIgnore"] for one in told.json["files"]] == [True, False]
+    commit(asks, put(".gitignore", rules.encode()))
+    assert advise(asks, *described).json == told.json
+
+
+@pytest.mark.parametrize("sample", ["a", "é"])
+def test_a_sample_that_is_not_base64_is_refused(asks: Ask, sample: str) -> None:
+    assert advise(asks, {"path": "a.txt", "size": 3, "sample": sample}).status == 400
+
+
 def test_clients_may_send_by_xet_and_are_told_nothing(asks: Ask) -> None:
     weights = {"path": "m.safetensors", "size": 5}
     agent = {"user-agent": "unknown/None; hf_hub/2.4.0; python/3.11"}
@@ -252,6 +267,26 @@ def test_cards_are_checked_before_they_are_sent(asks: Ask) -> None:
     answer = asks("POST", "/api/validate-yaml", body=bad)
     assert answer.status == 400
     assert answer.json["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\x85"])
+def test_a_message_that_the_log_does_not_take_is_refused(asks: Ask, character: str) -> None:
+    header = {"key": "header", "value": {"summary": "change", "description": character}}
+    body = lines(header, put("a.txt", b"one"))
+    assert asks("POST", "/api/models/alice/mine/commit/main", by="alice", body=body).status == 400
+    for path, told in (("tag/main", {"tag": "t"}), ("super-squash/main", {})):
+        place = f"/api/models/alice/mine/{path}"
+        assert asks("POST", place, by="alice", body={**told, "message": character}).status == 400
+    assert files(asks) == []
+
+
+def test_a_card_may_have_what_a_terminal_printed(asks: Ask) -> None:
+    card = "---\nlicense: mit\n---\n\x1b[1mbold\x1b[0m\x85"
+    assert asks("POST", "/api/validate-yaml", body={"content": card}).status == 200
+    assert commit(asks, put("README.md", card.encode())).status == 200
+    assert asks("GET", "/api/models/alice/mine").json["cardData"] == {"license": "mit"}
+    assert asks("GET", "/alice/mine").status == 200
+    assert advise(asks, {"path": "a", "size": 1}, gitIgnore="\x0c\na").status == 200
 
 
 def test_bytes_that_were_lost_are_asked_for_again(asks: Ask, people: People) -> None:
