@@ -230,6 +230,12 @@ def find_tag(connection: Connection, repository_id: int, name: str) -> Commit | 
     return _first(connection, _BY_TAG, repository_id, name)
 
 
+def find_version(connection: Connection, repository_id: int, tag: str) -> Commit | None:
+    """Return the commit of a version by its tag; None if that is no tag of a version."""
+    found = None if tagged_version(tag) is None else find_tag(connection, repository_id, tag)
+    return found if found is not None and found.version == tagged_version(tag) else None
+
+
 def resolve_revision(
     connection: Connection, repository_id: int, named: str, revision: str
 ) -> Commit:
@@ -247,10 +253,8 @@ def resolve_revision(
         RevisionNotFoundError: The repository has no such branch, tag or commit.
     """
     if revision and "\0" not in revision:  # PostgreSQL refuses a text with a zero byte
-        if (number := tagged_version(revision)) is not None:
-            tagged = find_tag(connection, repository_id, revision)
-            if tagged is not None and tagged.version == number:
-                return tagged
+        if (held := find_version(connection, repository_id, revision)) is not None:
+            return held
         for find in (find_branch, find_tag):
             if (found := find(connection, repository_id, revision)) is not None:
                 return found
@@ -312,6 +316,20 @@ def point_branch(connection: Connection, commit: Commit, name: str = MAIN) -> No
     if not moved.rowcount:
         new = {"repository_id": commit.repository_id, "name": name, "commit_id": commit.id}
         connection.execute(insert(BRANCHES), new)
+
+
+def require_no_version(connection: Connection, repository: Repository, branch: str) -> None:
+    """Refuse the name of a branch that is the tag of a version.
+
+    Raises:
+        InvalidNameError: It is.
+    """
+    if find_version(connection, repository.id, branch) is not None:
+        raise InvalidNameError(
+            f"{branch} is the tag of a version of {repository.full_name}, and no branch takes its "
+            "place. Choose another name.",
+            branch,
+        )
 
 
 def make_branch(connection: Connection, named: str, name: str, at: Commit) -> None:

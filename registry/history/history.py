@@ -26,6 +26,7 @@ from registry.history.commits import (
     point_branch,
     require_branch,
     require_commit,
+    require_no_version,
     resolve_revision,
     walk,
 )
@@ -399,6 +400,15 @@ class History:
         with self._database.read() as connection:
             return list_branches(connection, repository.id)
 
+    def branch(self, repository: Repository, name: str) -> Commit:
+        """Return the last commit of a branch.
+
+        Raises:
+            RevisionNotFoundError: There is no such branch.
+        """
+        with self._database.read() as connection:
+            return require_branch(connection, repository, name)
+
     def tags(self, repository: Repository) -> list[Tag]:
         """Return the tags of a repository by name."""
         with self._database.read() as connection:
@@ -454,13 +464,15 @@ class History:
         """Make a branch.
 
         Raises:
-            InvalidNameError: git would refuse its name.
+            InvalidNameError: git would refuse its name, or it is the tag of a version: nobody would
+                find the branch by it.
             ExistsError: There is one of that name.
             RevisionNotFoundError: The commit is no longer there.
         """
 
         def change(connection: Connection) -> None:
             current = load_repository(connection, repository.id)
+            require_no_version(connection, current, name)
             make_branch(connection, current.full_name, name, require_commit(connection, at))
             log_change(self._log, connection, "branch", current, actor, branch=name, commit=at.oid)
 

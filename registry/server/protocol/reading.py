@@ -82,7 +82,8 @@ def large_files(hub: Hub, ask: Asking) -> Response:
     """List the large files of the last commit of each branch."""
     found: dict[str, dict[str, Any]] = {}
     for branch in hub.history.branches(ask.repository):
-        commit = hub.history.resolve(ask.repository, branch.name)
+        # By its id, since the tag of a version may have its name.
+        commit = hub.history.resolve(ask.repository, branch.oid)
         for file in hub.history.tree(commit).files:
             if file.large:
                 found.setdefault(

@@ -55,7 +55,7 @@ def preupload(hub: Hub, ask: Asking) -> Response:
     """Return for each file how to send it, and the id of the file at its path."""
     _require_no_pull_request(ask)
     wanted = ask.read(_Preupload)
-    commit = hub.history.resolve(ask.repository, ask.params["revision"])
+    commit = hub.history.branch(ask.repository, ask.params["revision"])
     there = {file.path: file for file in hub.history.tree(commit).files}
     ignored = _ignored(hub, wanted.gitIgnore, there.get(_IGNORED_NAME))
     files = [_advised(one, _intact(hub, there.get(one.path)), ignored) for one in wanted.files]

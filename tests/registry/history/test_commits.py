@@ -3,7 +3,12 @@ from collections.abc import Callable
 import pytest
 
 from registry import AdapterRef, Catalog, Folder
-from registry.errors import ConflictError, ExistsError, RevisionNotFoundError
+from registry.errors import (
+    ConflictError,
+    ExistsError,
+    InvalidNameError,
+    RevisionNotFoundError,
+)
 from registry.history.changes import Remove
 from registry.history.committing import Committer
 from registry.history.repositories import Repository
@@ -44,6 +49,16 @@ def test_no_branch_takes_the_place_of_the_tag_of_a_version(
     assert history.resolve(repository, "v1") == version
     assert beside.oid in {branch.oid for branch in history.branches(repository)}
     assert history.resolve(repository, "v2") == start
+
+
+def test_the_tag_of_a_version_is_no_name_for_a_branch(
+    catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
+) -> None:
+    history, version = catalog.history, push(files_of(make_folder()))
+    assert version.version == 1
+    with pytest.raises(InvalidNameError, match="v1 is the tag of a version of ada/x"):
+        history.create_branch(repository, "v1", version, "ada")
+    history.create_branch(repository, "v2", version, "ada")
 
 
 def test_branches_and_tags_are_made_once_and_can_go(

@@ -12,6 +12,7 @@ from registry import AdapterRef, Folder
 from registry.history.changes import Put, Remove
 from registry.history.committing import Committer
 from registry.history.history import History
+from registry.history.repositories import Repository
 from registry.history.trees import TreeFile
 from tests.support.asgi import Ask
 from tests.support.people import People
@@ -21,13 +22,17 @@ from tests.support.trees import info_of, stored
 PLACE = "/api/models/alice/film"
 
 
-@pytest.fixture
-def pushed(people: People) -> str:
-    """alice/film, to which another tool pushed an adapter; return the digest of its manifest."""
-    repository = people.make("alice/film")
+def push(people: People, repository: Repository) -> None:
+    """Push an adapter as another tool does."""
     stored(people.catalog.blobs, LORA)
     changes = [Put(TreeFile.pointed(path, info_of(content))) for path, content in LORA.items()]
     Committer(people.catalog.store).commit(repository, "main", changes, title="Push", actor="alice")
+
+
+@pytest.fixture
+def pushed(people: People) -> str:
+    """alice/film, to which another tool pushed an adapter; return the digest of its manifest."""
+    push(people, people.make("alice/film"))
     return people.catalog.resolve(AdapterRef.parse("alice/film@1")).manifest_digest
 
 
@@ -76,6 +81,23 @@ def test_an_alias_is_a_revision_after_branches_and_tags(
     history.create_branch(found, "best", head, "alice")
     assert asks("GET", f"{PLACE}/revision/best").json["sha"] == head.oid
     assert asks("GET", f"{PLACE}/revision/worst").code == "RevisionNotFound"
+
+
+def test_a_branch_that_was_called_so_before_the_version_is_told_by_what_it_holds(
+    asks: Ask, people: People
+) -> None:
+    repository = people.make("alice/film")
+    assert asks("POST", f"{PLACE}/branch/v1", by="alice", body={}).status == 200
+    push(people, repository)
+    history = History(people.catalog.store)
+    assert history.resolve(repository, "v1").version == 1
+    weights = {"path": "adapter_model.safetensors", "size": 3}
+    told = asks("POST", f"{PLACE}/preupload/v1", by="alice", body={"files": [weights]})
+    assert "oid" not in told.json["files"][0]
+    Committer(people.catalog.store).commit(
+        repository, "main", [Remove(path) for path in LORA], title="Remove", actor="alice"
+    )
+    assert asks("GET", f"{PLACE}/lfs-files").json == []
 
 
 def test_the_files_of_a_version_are_those_of_its_manifest(asks: Ask, pushed: str) -> None:
