@@ -283,7 +283,7 @@ class Committer:
             revision, is_new, reason = self._make_version(
                 connection, repository, wanted, commit.author, commit.created_at
             )
-        except ConflictError as error:
+        except (ConflictError, InvalidNameError) as error:
             revision, is_new, reason = None, False, str(error)
         note_version(connection, commit.id, revision, reason)
         commit = load_commit(connection, commit.id)

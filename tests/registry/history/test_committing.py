@@ -194,6 +194,24 @@ def test_who_pushes_large_weights_does_not_wait_until_they_are_looked_at(
     assert ("holds NaN" in str(found.reason)) == (found.version is None)
 
 
+def test_a_version_that_cannot_be_made_late_is_not_waited_for_without_end(
+    catalog: Catalog, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committer = committing.Committer(catalog.store, lambda blobs, files, label: files)
+    files = {"adapter_config.json": CONFIG, "adapter_model.safetensors": weights_of(1.0, 2.0)}
+    monkeypatch.setattr(committing, "LOOKED_AT", 1)
+    stored(catalog.blobs, files)
+    changes = [Put(TreeFile.pointed(path, info_of(one))) for path, one in files.items()]
+    commit = committer.commit(
+        repository, "main", changes, title="push", description="x" * 70_000, actor="ada"
+    )
+    committer.convert(repository, commit)
+    assert committer.pending() == []
+    found = catalog.history.resolve(repository, "main")
+    assert found.version is None
+    assert "message has 70006 characters" in str(found.reason)
+
+
 def test_an_adapter_on_main_becomes_a_version_with_a_tag(
     catalog: Catalog, repository: Repository, push: Push, make_folder: Callable[..., Folder]
 ) -> None:
