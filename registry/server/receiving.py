@@ -214,7 +214,7 @@ class Uploads:
         return Taking(self, upload.length, begin, answer, request_id)
 
     def complete(self, upload: Upload) -> FileInfo:
-        """Make a file of its parts, which are gone afterwards.
+        """Make a file of its parts. If that fails, they are gone: the client sends them again.
 
         Raises:
             RequestError: One has not come.
@@ -234,10 +234,13 @@ class Uploads:
             info = receiver.finish()
         except BaseException:
             receiver.give_up()
+            self.remove_parts(upload)
             raise
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         return info
+
+    def remove_parts(self, upload: Upload) -> None:
+        """Remove the parts of a file, if there are any."""
+        shutil.rmtree(self._folder(upload), ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove the parts of files that can no longer be completed."""

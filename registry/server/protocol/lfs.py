@@ -11,7 +11,13 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from registry.errors import ForbiddenError, NoSuchPageError, RequestError, UnsupportedRequestError
+from registry.errors import (
+    ForbiddenError,
+    NoSuchPageError,
+    RequestError,
+    StorageError,
+    UnsupportedRequestError,
+)
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking, Body
 from registry.server.hub import Hub
@@ -32,6 +38,10 @@ class _Object(Body):
     oid: Digest
     size: Annotated[int, Field(ge=0, le=LARGEST)]
 
+    @property
+    def info(self) -> FileInfo:
+        return FileInfo(sha256=self.oid, size=self.size)
+
 
 class _Batch(Body):
     operation: str
@@ -47,7 +57,7 @@ def batch(hub: Hub, ask: Asking) -> Response:
         raise UnsupportedRequestError("This hub sends files by /resolve, not by Git LFS.")
     known = possessed(hub, ask, [one.oid for one in wanted.objects])
     # Lost bytes are accepted again.
-    there = {one.oid for one in wanted.objects if one.oid in known and _is_stored(hub, one)}
+    there = {one.oid for one in wanted.objects if one.oid in known and _is_stored(hub, one.info)}
     in_parts = "multipart" in wanted.transfers
     objects = [
         {"oid": one.oid, "size": one.size}
@@ -57,8 +67,8 @@ def batch(hub: Hub, ask: Asking) -> Response:
     return JSONResponse({"transfer": "basic", "objects": objects}, media_type=MEDIA_TYPE)
 
 
-def _is_stored(hub: Hub, one: _Object) -> bool:
-    return hub.catalog.blobs.size(one.oid) == one.size
+def _is_stored(hub: Hub, info: FileInfo) -> bool:
+    return hub.catalog.blobs.size(info.sha256) == info.size
 
 
 def _actions(hub: Hub, ask: Asking, one: _Object, in_parts: bool) -> dict[str, Any]:
@@ -124,10 +134,21 @@ def complete(hub: Hub, ask: Asking) -> Response:
     named = [one.partNumber for one in ask.read(_Completion).parts]
     if named != [*range(1, upload.parts + 1)]:
         raise RequestError(f"Expected the parts 1 to {upload.parts}, in this order.")
-    # The client may not have received the first answer.
-    if not hub.history.possessed([upload.sha256], account_id=upload.account_id, reader=Reader()):
-        _remember(hub, upload, hub.uploads.complete(upload))
+    # The client may not have received the first answer, or not waited for it.
+    if not _has_come(hub, upload):
+        try:
+            _remember(hub, upload, hub.uploads.complete(upload))
+        except (RequestError, StorageError):
+            if not _has_come(hub, upload):
+                raise
+    hub.uploads.remove_parts(upload)
     return JSONResponse({})
+
+
+def _has_come(hub: Hub, upload: Upload) -> bool:
+    """Whether the account possesses a file, and its bytes are not lost."""
+    known = hub.history.possessed([upload.sha256], account_id=upload.account_id, reader=Reader())
+    return upload.sha256 in known and _is_stored(hub, upload.info)
 
 
 def possessed(hub: Hub, ask: Asking, digests: Collection[str]) -> dict[str, int]:

@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 
 from registry.accounts.tokens import Tokens
+from registry.errors import BusyDatabaseError
+from registry.history.history import History
 from registry.server.app import App
 from registry.server.hub import Hub, Settings
-from registry.server.receiving import PARTS_NAME
+from registry.server.receiving import PARTS_NAME, Uploads
+from registry.server.signing import Upload
+from registry.storage.files import FileInfo
+from registry.storage.folder_blobs import FolderBlobStore
 from tests.support.asgi import Answer, Ask, Client
 from tests.support.people import People
 
@@ -243,6 +248,56 @@ class TestParts:
         assert asks("POST", href, body={"parts": named["parts"][:1]}).status == 400
         assert asks("POST", href, body=named).status == 400
         assert people.catalog.blobs.size(digest(content)) is None
+
+    def sent(self, asks: Ask, here: str, content: bytes) -> tuple[str, dict[str, Any]]:
+        """Send all parts; return what is asked for then, and with which body."""
+        href, urls = self.parts(asks, here, content)
+        for number, url in enumerate(urls):
+            piece = content[number * 1_000_000 : (number + 1) * 1_000_000]
+            assert asks("PUT", url, body=piece).status == 200
+        parts = [{"partNumber": n, "etag": "any"} for n in range(1, len(urls) + 1)]
+        return href, {"oid": digest(content), "parts": parts}
+
+    def test_after_a_busy_database_the_parts_are_still_there(
+        self, asks: Ask, here: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def busy(*_: object) -> None:
+            raise BusyDatabaseError("it is busy", "here")
+
+        href, body = self.sent(asks, here, CONTENT)
+        with monkeypatch.context() as patch:
+            patch.setattr(History, "remember_upload", busy)
+            assert asks("POST", href, body=body).status == 503
+        assert asks("POST", href, body=body).status == 200
+        assert commit(asks, here, CONTENT, by="alice").status == 200
+
+    def test_who_completes_a_file_while_it_is_completed_is_told_that_it_is_there(
+        self, asks: Ask, here: str, people: People, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        href, body = self.sent(asks, here, CONTENT)
+        complete, answers = Uploads.complete, list[Answer]()
+
+        def overtaken(uploads: Uploads, upload: Upload) -> FileInfo:
+            monkeypatch.setattr(Uploads, "complete", complete)
+            answers.append(asks("POST", href, body=body))
+            return complete(uploads, upload)
+
+        monkeypatch.setattr(Uploads, "complete", overtaken)
+        answers.append(asks("POST", href, body=body))
+        assert [answer.status for answer in answers] == [200, 200]
+        assert not any((people.catalog.home / PARTS_NAME).iterdir())
+
+    def test_parts_bring_back_bytes_that_were_lost(
+        self, asks: Ask, here: str, people: People
+    ) -> None:
+        send(asks, here, CONTENT, by="alice")
+        assert commit(asks, here, CONTENT, by="alice").status == 200
+        blobs = people.catalog.blobs
+        assert isinstance(blobs, FolderBlobStore)
+        blobs.path(digest(CONTENT)).unlink()
+        href, body = self.sent(asks, here, CONTENT)
+        assert asks("POST", href, body=body).status == 200
+        assert blobs.size(digest(CONTENT)) == len(CONTENT)
 
     def test_the_url_of_a_part_takes_no_file_and_ends_nothing(self, asks: Ask, here: str) -> None:
         href, urls = self.parts(asks, here, CONTENT)
