@@ -48,6 +48,8 @@ def send_file(hub: Hub, ask: Asking, commit: Commit, file: TreeFile) -> ASGIApp 
     if headers["ETag"] in ask.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={key: headers[key] for key in _UNCHANGED})
     asked = ask.headers.get("range")
+    if ask.headers.get("if-range", headers["ETag"]) != headers["ETag"]:
+        asked = None  # the client has a part of other bytes
     if not asked:
         whole = raw({**headers, "Content-Length": str(file.size)})
 

@@ -181,6 +181,8 @@ HOUR = timedelta(hours=1)
     [
         ({"range": "bytes=2-4"}, 206, b"234"),
         ({"range": "bytes=99-"}, 416, None),
+        ({"range": "bytes=2-4", "if-range": f'"{info_of(SMALL).sha256}"'}, 206, b"234"),
+        ({"range": "bytes=2-4", "if-range": '"other"'}, 200, SMALL),
         ({"if-none-match": f'"{info_of(SMALL).sha256}"'}, 304, b""),
         ({"if-none-match": '"other"'}, 200, SMALL),
     ],
