@@ -16,7 +16,7 @@ from registry.errors import (
     RequestError,
     UnsupportedRequestError,
 )
-from registry.history.changes import Put
+from registry.history.changes import Put, RemoveFolder
 from registry.history.names import MAIN
 from registry.history.repositories import Repository
 from registry.places import Kind, Visibility, kind_called, place_of
@@ -45,10 +45,19 @@ def create(hub: Hub, ask: Asking) -> Response:
     owner, name = _full_name(ask, wanted)
     account = _owner(hub, ask, owner)
     kind = _kind(wanted.type)
-    ref = AdapterRef(account.name, name)
     visibility = _visibility(wanted.visibility, wanted.private) or "public"
+    made = _make(hub, ask, kind, AdapterRef(account.name, name), account, visibility)
+    if isinstance(made, Response):
+        return made
+    return JSONResponse({"url": f"{ask.base}/{made.place}", "name": made.full_name})
+
+
+def _make(
+    hub: Hub, ask: Asking, kind: Kind, ref: AdapterRef, account: Account, visibility: Visibility
+) -> Repository | Response:
+    """Make a repository; if that is refused, return the answer that says why."""
     try:
-        made = hub.history.create(
+        return hub.history.create(
             kind, ref, account_id=account.id, visibility=visibility, actor=ask.actor
         )
     except ExistsError as error:
@@ -58,7 +67,6 @@ def create(hub: Hub, ask: Asking) -> Response:
     except ConflictError as error:
         # For clients, any 409 means that the repository is there.
         return refuse(400, str(error))
-    return JSONResponse({"url": f"{ask.base}/{made.place}", "name": made.full_name})
 
 
 def delete(hub: Hub, ask: Asking) -> Response:
@@ -125,19 +133,16 @@ def duplicate(hub: Hub, ask: Asking) -> Response:
     account = _owner(hub, ask, owner)
     source = ask.repository
     files = hub.history.tree(hub.history.resolve(source, MAIN)).files
-    made = hub.history.create(
-        source.kind,
-        AdapterRef(account.name, name),
-        account_id=account.id,
-        # The copy of a private repository is private, unless the caller says otherwise.
-        visibility=_visibility(wanted.visibility, wanted.private) or source.visibility,
-        actor=ask.actor,
-    )
+    # The copy of a private repository is private, unless the caller says otherwise.
+    visibility = _visibility(wanted.visibility, wanted.private) or source.visibility
+    made = _make(hub, ask, source.kind, AdapterRef(account.name, name), account, visibility)
+    if isinstance(made, Response):
+        return made
     try:
         hub.committer.commit(
             made,
             MAIN,
-            [Put(file) for file in files],
+            [RemoveFolder(""), *map(Put, files)],
             # Readers of the copy may have no right to know of a private source.
             title=f"Copy {source.full_name if source.visibility == 'public' else 'a repository'}",
             actor=ask.actor,

@@ -172,6 +172,31 @@ def test_a_copy_has_the_same_files_and_is_as_private(asks: Ask, people: People) 
     assert asks("GET", "/api/models/acme/copy", by="bob").code == "RepoNotFound"
 
 
+def test_a_copy_of_what_is_there_is_told_with_its_url(asks: Ask, people: People) -> None:
+    people.make("alice/mine")
+    copy = "/api/models/alice/mine/duplicate"
+    assert asks("POST", copy, by="alice", body={"repository": "acme/copy"}).status == 200
+    answer = asks("POST", copy, by="alice", body={"repository": "acme/copy"})
+    assert answer.status == 409
+    assert answer.json["url"] == "http://127.0.0.1:8000/acme/copy"
+    assert asks("POST", copy, by="alice", body={"repository": "acme/Copy"}).status == 400
+
+
+def test_a_copy_has_no_file_that_is_not_in_its_source(asks: Ask, people: People) -> None:
+    people.make("alice/mine")
+    lines = (
+        b'{"key": "header", "value": {"summary": "Replace"}}\n'
+        b'{"key": "file", "value": {"path": "a.txt", "content": "YQ=="}}\n'
+        b'{"key": "deletedFile", "value": {"path": ".gitattributes"}}'
+    )
+    assert asks("POST", "/api/models/alice/mine/commit/main", by="alice", body=lines).status == 200
+    copy = {"repository": "alice/copy"}
+    assert asks("POST", "/api/models/alice/mine/duplicate", by="alice", body=copy).status == 200
+    assert [one["path"] for one in asks("GET", "/api/models/alice/copy/tree/main").json] == [
+        "a.txt"
+    ]
+
+
 @pytest.mark.parametrize(("visibility", "named"), [("private", False), ("public", True)])
 def test_a_public_copy_does_not_name_a_private_source(
     asks: Ask, people: People, visibility: str, named: bool
