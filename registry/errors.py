@@ -15,6 +15,7 @@ HubkitError
 │   ├── RepositoryNotFoundError
 │   │   └── HiddenFromStrangersError
 │   ├── RevisionNotFoundError
+│   │   └── RemovedCommitError
 │   ├── EntryNotFoundError
 │   └── ParentNotFoundError
 │       └── FusedAdapterNotFoundError
@@ -188,6 +189,10 @@ class HiddenFromStrangersError(RepositoryNotFoundError):
 
 class RevisionNotFoundError(NotFoundError):
     """A repository has no such branch, tag or commit."""
+
+
+class RemovedCommitError(RevisionNotFoundError):
+    """A squash or a deletion removed a commit after it was found."""
 
 
 class EntryNotFoundError(NotFoundError):

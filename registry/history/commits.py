@@ -7,7 +7,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
-from registry.errors import ConflictError, ExistsError, InvalidNameError, RevisionNotFoundError
+from registry.errors import (
+    ConflictError,
+    ExistsError,
+    InvalidNameError,
+    RemovedCommitError,
+    RevisionNotFoundError,
+)
 from registry.history.git import commit_id
 from registry.history.names import MAIN, check_ref, is_commit_id, tagged_version, version_tag
 from registry.history.repositories import Repository
@@ -198,11 +204,11 @@ def require_commit(connection: Connection, commit: Commit) -> Commit:
     Its row may be gone, or be that of another commit by now: SQLite uses ids again.
 
     Raises:
-        RevisionNotFoundError: A squash or a deletion removed it.
+        RemovedCommitError: A squash or a deletion removed it.
     """
     found = find_commit(connection, commit.repository_id, commit.oid)
     if found is None or (found.id, found.tree_id) != (commit.id, commit.tree_id):
-        raise RevisionNotFoundError(f"The commit {commit.oid[:12]} is no longer there.", commit.oid)
+        raise RemovedCommitError(f"The commit {commit.oid[:12]} is no longer there.", commit.oid)
     return found
 
 

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.accounts.access import Caller, Need
-from registry.errors import HubkitError
+from registry.errors import HubkitError, RemovedCommitError
 from registry.server.admitting import admit, use_token
 from registry.server.asking import Asking, NeedsThread
 from registry.server.counting import EVERY
@@ -168,7 +168,12 @@ class App:
         return self._answer_of(match.route, ask)
 
     def _answer_of(self, route: Route, ask: Asking) -> ASGIApp:
-        answer = route.handler(self.hub, ask)
+        try:
+            answer = route.handler(self.hub, ask)
+        except RemovedCommitError:
+            if route.method not in ("GET", "HEAD"):
+                raise
+            answer = route.handler(self.hub, ask)  # what led to the commit leads to another now
         if not isinstance(answer, Again):
             return answer
         if ask.known is not None and ask.key is not None:

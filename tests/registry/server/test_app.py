@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.errors import BusyDatabaseError, FullDiskError, HostError
+from registry.history.commits import Commit
+from registry.history.history import History
+from registry.history.trees import Tree
 from registry.server.app import App
 from registry.server.hub import Hub, Settings
 from registry.server.table import ROUTES
@@ -150,6 +153,21 @@ def test_reads_do_not_wait_for_a_writer(asks: Ask, people: People) -> None:
         ):
             assert asks("GET", path, by="alice").status == 200
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("path", ["/api/models/alice/mine/tree/main", "/api/models?full=true"])
+def test_a_squash_between_two_looks_at_a_branch_is_not_seen(
+    asks: Ask, people: People, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    mine, history, tree = people.make("alice/mine"), people.catalog.history, History.tree
+
+    def squashed(self: History, commit: Commit) -> Tree:
+        monkeypatch.setattr(History, "tree", tree)
+        history.squash(mine, "main", "Squash", "alice")
+        return tree(self, commit)
+
+    monkeypatch.setattr(History, "tree", squashed)
+    assert asks("GET", path).status == 200
 
 
 def test_what_was_counted_is_kept_until_it_can_be_written(
