@@ -21,6 +21,8 @@ LABEL_MOST = 256
 """Characters of a label; a manifest holds no longer word."""
 
 _FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
+_PRINTED = re.compile(r"""\[\s*(['"].*['"]|\d+(\s+\d+)+)\s*\]""", re.DOTALL)
+"""A list as Python or NumPy prints it."""
 _NO_LABEL = {"nan", "NaN", "NAN", "None", "null", "NULL", "NA", "N/A", "<NA>"}
 """Words that programs write for a missing label; the word none is left out."""
 
@@ -111,10 +113,13 @@ def label(value: Any) -> str:
 
 
 def label_list(value: Any) -> list[str]:
-    """The names of all classes that hold: a list of labels, or one text with | between them."""
+    """The names of all classes that hold: a list of labels, a JSON list as text, or one text with |
+    between them.
+    """
+    value = listed(value)
     if isinstance(value, str):
         value = [part for part in value.split("|") if part.strip()]
-    if not isinstance(value, Sequence):
+    if not isinstance(value, Sequence) or isinstance(value, bytes):
         raise NotExpectedError("a list of labels")
     names = labels_of(value)
     if len(set(names)) != len(names):
@@ -130,10 +135,16 @@ def labels_of(values: Sequence[Any]) -> list[str]:
 
 
 def listed(value: Any) -> Any:
-    """A list that is written in JSON in a text; any other value as it is."""
+    """A list that is written in JSON in a text; any other value as it is.
+
+    Raises:
+        NotExpectedError: It is a list as Python prints it, which would be taken for one text.
+    """
     if isinstance(value, str) and value.lstrip().startswith("["):
-        with suppress(ValueError):  # a text may start with a bracket
+        with suppress(ValueError, RecursionError):  # a text may start with a bracket
             return json.loads(value)
+        if _PRINTED.fullmatch(value.strip()):
+            raise NotExpectedError("a list in JSON, not as Python prints it,")
     return value
 
 
@@ -143,7 +154,7 @@ def parsed(value: Any, expected: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NotExpectedError(expected) from None
 
 

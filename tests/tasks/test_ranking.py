@@ -15,9 +15,9 @@ from transformers import TextClassificationPipeline
 import hubkit
 from hubkit.cli import main
 from hubkit.measuring.measure import evaluate
-from hubkit.tasks.columns import NotAlignedError
+from hubkit.tasks.columns import NotAlignedError, NotExpectedError
 from hubkit.tasks.ranking import RANKING as TASK
-from hubkit.tasks.ranking import RankingPrediction
+from hubkit.tasks.ranking import RankingPrediction, candidates
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan
 from hubkit.training.data import read_inputs, read_rows
@@ -255,9 +255,16 @@ def test_a_candidate_that_looks_like_another_of_its_query_is_refused() -> None:
         TASK.aligned(columns)
 
 
+def test_candidates_as_python_prints_a_list_are_refused() -> None:
+    assert candidates('["a", "b"]') == ["a", "b"]
+    assert candidates("[1] A title") == ["[1] A title"]
+    with pytest.raises(NotExpectedError, match="a list in JSON, not as Python prints it"):
+        candidates("['a', 'b']")
+
+
 def test_candidates_with_any_signs_in_them_are_told_apart() -> None:
     among = ("Alien (1979) | Horror", 'a "b", c', "Amélie")
-    candidates, scores = RankingPrediction(among, (0, 2, 1), (0.9, 0.5, 0.1)).cells()
-    assert json.loads(candidates) == [*among]
-    assert "Amélie" in candidates
+    listed, scores = RankingPrediction(among, (0, 2, 1), (0.9, 0.5, 0.1)).cells()
+    assert json.loads(listed) == [*among]
+    assert "Amélie" in listed
     assert scores == "0.9000, 0.5000, 0.1000"

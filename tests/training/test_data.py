@@ -325,3 +325,16 @@ def test_two_columns_to_learn_from_are_noted_unless_one_is_named(
     caplog.clear()
     assert "labels" in read_rows(TEXT_CLASSIFICATION, path, columns={"labels": "labels"})
     assert caplog.text == ""
+
+
+def test_several_labels_in_a_cell_are_a_json_list_or_texts_with_bars_between(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text('text,labels\na,"[""x"", ""y""]"\nb,x|y\nc,[]\nd,[dull]\ne,"[1, 2]"\n')
+    found = read_rows(TEXT_CLASSIFICATION, path)["labels"]
+    assert found == [["x", "y"], ["x", "y"], [], ["[dull]"], ["1", "2"]]
+    for printed in ("['x', 'y']", "['x' 'y']", "[ 4 27]"):
+        path.write_text(f'text,labels\na,"{printed}"\n')
+        with pytest.raises(DataError, match="line 2: expected a list in JSON, not as Python"):
+            read_rows(TEXT_CLASSIFICATION, path)

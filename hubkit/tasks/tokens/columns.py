@@ -10,13 +10,19 @@ from hubkit.tasks.columns import (
     is_unicode,
     label,
     labels_of,
+    listed,
     parsed,
 )
 
 
 def token_list(value: Any) -> list[str]:
-    """Tokens: a list, or one text with spaces between."""
-    tokens = value.split() if isinstance(value, str) else getattr(value, "tolist", lambda: value)()
+    """Tokens: a list, a JSON list as text, or one text with spaces between."""
+    if isinstance(value, str):
+        # Other brackets are tokens of a text.
+        found = listed(value) if value.startswith(('["', "['")) else value
+        tokens = found.split() if isinstance(found, str) else found
+    else:
+        tokens = getattr(value, "tolist", lambda: value)()
     if not isinstance(tokens, Sequence) or not all(
         isinstance(one, str) and one and is_unicode(one) for one in tokens
     ):
@@ -34,9 +40,10 @@ def some_tokens(value: Any) -> list[str]:
 
 
 def tag_list(value: Any) -> list[str]:
-    """Tags: a list, or one text with spaces between."""
-    tags = value.split() if isinstance(value, str) else value
-    if not isinstance(tags, Sequence):
+    """Tags: a list, a JSON list as text, or one text with spaces between."""
+    found = listed(value)
+    tags = found.split() if isinstance(found, str) else found
+    if not isinstance(tags, Sequence) or isinstance(tags, bytes):
         raise NotExpectedError("a list of tags, or tags separated by spaces")
     return labels_of(tags)
 

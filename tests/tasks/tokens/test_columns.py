@@ -21,6 +21,22 @@ def test_tokens_and_tags_are_lists_or_separated_by_spaces() -> None:
             tag_list(value)
 
 
+def test_lists_in_json_are_lists_and_lists_as_python_prints_them_are_refused() -> None:
+    assert token_list('["EU", "rejects"]') == ["EU", "rejects"]
+    assert tag_list('["B-ORG", "O"]') == ["B-ORG", "O"]
+    assert tag_list("[0, 3]") == ["0", "3"]
+    assert token_list("[ 1 2 ] EU [") == ["[", "1", "2", "]", "EU", "["]
+    assert tag_list("[ CD ]") == ["[", "CD", "]"]
+    for check in (token_list, tag_list):
+        for value in ("['B-ORG', 'O']", "['B-ORG' 'O']", """["it's", 'O']"""):
+            with pytest.raises(NotExpectedError, match="a list in JSON, not as Python prints it"):
+                check(value)
+    with pytest.raises(NotExpectedError, match="a list in JSON"):
+        tag_list("[0 3]")
+    with pytest.raises(NotExpectedError, match="a list of tags"):
+        tag_list(b"O O")
+
+
 @pytest.mark.parametrize(
     "value",
     [
