@@ -88,7 +88,7 @@ def read_object(source: Any) -> Table:
     if isinstance(source, Dataset):
         name = source.info.dataset_name or "a data set"
         return join(_of_dataset(source, name, name, BLOCK))
-    if hasattr(source, "to_dict") and hasattr(source, "columns") and hasattr(source, "dtypes"):
+    if hasattr(source, "iloc") and hasattr(source, "columns"):
         name = "a data frame"
         names = [str(column) for column in source.columns]
         require_unique(names, name)
@@ -186,7 +186,8 @@ def _plain(value: Any) -> Any:
     """A value of pandas or numpy as Python has it; a missing one as None."""
     if hasattr(value, "tolist") and not isinstance(value, str):
         value = value.tolist()
-    if value is None or value != value or type(value).__name__ in ("NAType", "NaTType"):
+    # Python cannot tell whether pandas' NA differs from itself, and raises.
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
     return value
 

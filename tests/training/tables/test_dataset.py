@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -62,3 +63,22 @@ def test_a_parquet_file_of_maps_alone_has_its_rows(tmp_path: Path) -> None:
     assert read_table(tmp_path / "answers.parquet").columns == {
         "scores": [{"good": 0.25}, {"bad": 0.75}]
     }
+
+
+@pytest.mark.parametrize("kind", ["string", "Int64", "boolean", "str"])
+def test_what_is_missing_in_a_data_frame_is_none(kind: str) -> None:
+    values = {"Int64": 1, "boolean": True}
+    column = pandas.array([values.get(kind, "a"), None], dtype=kind)
+    found = read_table(pandas.DataFrame({"label": column})).columns
+    assert found == {"label": [values.get(kind, "a"), None]}
+
+
+def test_a_data_frame_of_another_library_is_refused() -> None:
+    class Frame:
+        columns, dtypes = ("text",), (str,)
+
+        def to_dict(self) -> dict[str, Any]:
+            return {"text": ["a"]}
+
+    with pytest.raises(DataError, match=r"or a pandas.DataFrame, found Frame"):
+        read_table(Frame())  # type: ignore[arg-type]
