@@ -133,6 +133,15 @@ def test_an_image_that_cannot_be_read_is_told_with_its_line(
         read_rows(TASK, source)
 
 
+def test_an_image_of_pillow_lies_as_its_file_does(tmp_path: Path) -> None:
+    path, lies = tmp_path / "turned.jpg", pillow.Exif()
+    lies[0x0112] = 6  # turned by a quarter, as a phone writes it
+    image(0).save(path, exif=lies)
+    found = picture(pillow.open(path)).open()
+    assert found.size == (7, 9)
+    assert found.tobytes() == picture(str(path)).open().tobytes()
+
+
 def test_a_file_that_changes_after_it_was_checked_is_refused(tmp_path: Path) -> None:
     image(1).save(tmp_path / "a.png")
     found = picture(str(tmp_path / "a.png"))
