@@ -36,11 +36,8 @@ class Csv:
     def part(self, answers: Sequence[Answer], kind: type[Prediction]) -> bytes:
         """Each part has the header, so that it is a file by itself."""
         records = [answer.record(kind) for answer in answers]
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(v) for name, v in record.items()} for record in records)
-        return text.getvalue().encode()
+        rows = [list(records[0]), *([*map(_cell, record.values())] for record in records)]
+        return "".join(map(_line, rows)).encode()
 
     def join(self, parts: Sequence[Path], target: BinaryIO) -> None:
         """The header of the first part, and the rows of all."""
@@ -119,6 +116,15 @@ def format_of(path: Path) -> Format:
 def _cell(value: Any) -> Any:
     plain = value is None or isinstance(value, str | int | float)
     return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _line(cells: Sequence[Any]) -> str:
+    r"""A line of a CSV file, with ``\n`` at its end."""
+    text = io.StringIO(newline="")
+    # What ends a line stands in quotes inside of a cell; Python's module asks for the line's own
+    # end alone, and readers take a ``\r`` for one, too.
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _type(hint: Any) -> Any:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pyarrow.parquet
 import pytest
 
@@ -12,6 +13,7 @@ import hubkit
 from hubkit import AdaptedModel
 from hubkit.predicting import predict_file as module
 from hubkit.predicting.predict_file import predict_file
+from hubkit.training.tables.read import read_table
 from registry import Catalog
 from registry.errors import ConflictError, DataError, RunInUseError
 from tests.support.models import base_folder
@@ -218,3 +220,15 @@ def test_what_is_there_is_not_written_over(
     with pytest.raises(ConflictError, match="exists already"):
         predict_file(model, source, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "mine"
+
+
+def test_a_text_with_any_end_of_a_line_is_one_cell_of_csv(
+    model: AdaptedModel, tmp_path: Path
+) -> None:
+    texts = ["good\rfilm", "good\nfilm", "good\r\nfilm", "\rgood", 'a "film"\r', "a, b", "good"]
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    predict_file(model, source, out)
+    assert [row["text"] for row in read(out)] == texts
+    assert read_table(out).column("text") == texts
+    assert pandas.read_csv(out)["text"].tolist() == texts
