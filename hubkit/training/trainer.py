@@ -176,6 +176,7 @@ class RowTrainer(Trainer):
         super().__init__(model=model, **stock)
         self.task, self.weights, self.trained = task, weights, model
         self.divides, self.most_steps, self.patience = divides, most_steps, patience
+        self._measured: list[tuple[Tensor, Tensor]] = []  # the loss of each batch, and its amount
         # A model may take these counts for its loss, and many that do ignore them.
         self.model_accepts_loss_kwargs = False
         self.loss_is_scaled_for_ga = True
@@ -278,7 +279,12 @@ class RowTrainer(Trainer):
 
     def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
         """Measure; where numbers differ by rounding, all go by those of the first process."""
+        self._measured = []
         found: Any = super().evaluation_loop(*arguments, **named)
+        if self._measured:
+            # The stock trainer takes the mean over batches, however much is in each.
+            losses, amounts = map(torch.stack, zip(*self._measured, strict=True))
+            found.metrics["eval_loss"] = float((losses * amounts).sum() / amounts.sum())
         return found._replace(metrics=processes.from_first(lambda: found.metrics))
 
     def _save_rng_state(self, output_dir: str) -> None:
@@ -327,11 +333,10 @@ class RowTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.task.run(model, inputs, self.task.options())
         if loss is not None:
-            # The trainer takes the mean over batches, and the last one may be smaller.
-            rows: Any = self.eval_dataset
-            batches = math.ceil(len(rows) / self.args.eval_batch_size)
-            share = len(outputs[0]) * batches / len(rows)
-            loss = loss.detach().mean().float() * share
+            amount = self._amount(inputs).to(loss.device)
+            # A batch in which nothing is to be learned has a mean over nothing.
+            loss = loss.detach().mean().float() if amount else torch.zeros_like(amount)
+            self._measured.append((loss, amount))
         if prediction_loss_only:
             return loss, None, None
         kept = tuple(output.detach() for output in outputs)

@@ -8,7 +8,9 @@ import torch
 from transformers import (
     AutoModel,
     AutoModelForMultipleChoice,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedModel,
     set_seed,
 )
@@ -24,6 +26,7 @@ from hubkit.training import trainer as module
 from hubkit.training.fit import fit
 from hubkit.training.start import Measured
 from registry.manifest import TextInfo
+from tests.support.language import words
 from tests.support.models import (
     random_adapter,
     randomize,
@@ -198,3 +201,67 @@ def test_one_of_several_gpus_is_taken_and_the_batch_stays(
 def _gpus(arguments: Any) -> int:
     """Two, until the trainer is told to take one."""
     return 1 if arguments.__dict__.get("_n_gpu") == 1 else 2
+
+
+def validated(
+    task_type: str, model: PreTrainedModel, rows: Rows, folder: Path, **how: Any
+) -> float:
+    """The validation loss of rows after a step that changes nothing."""
+    task, info, decided = TASK_TYPES[task_type], TextInfo(), settings(epochs=1, **how)
+    plan, processor = task.fit_plan(rows), words()
+    task.prepare(processor, model, plan, info)
+    attach(model, adapter := random_adapter(model))
+    train_only(model, adapter)
+    encoded = Measured(rows, task.encode(processor, rows, plan, info))
+    start = start_with(model, decided, task, rows, processor)
+    return fit(start, encoded, encoded, decided, folder).metrics["loss"]
+
+
+ONE_BY_ONE = {
+    "token-classification": (
+        AutoModelForTokenClassification,
+        {"tokens": [["the"], ["a"] * 9, ["was", "not"]], "tags": [["X"], ["O"] * 9, ["O", "X"]]},
+    ),
+    "text2text-generation": (
+        AutoModelForSeq2SeqLM,
+        {"source": ["the", "a film", "a"], "target": ["good", "a very very very bad plot", "a"]},
+    ),
+    "text-classification": (
+        AutoModelForSequenceClassification,
+        {"text": ["the", "a film", "a"], "label": ["good", "bad", "bad"]},
+    ),
+}
+"""Rows that do not weigh the same in the loss."""
+
+
+@pytest.mark.parametrize("name", ONE_BY_ONE)
+def test_the_validation_loss_is_that_of_one_batch_whatever_the_batches(
+    name: str, tmp_path: Path
+) -> None:
+    auto_class, columns = ONE_BY_ONE[name]
+    weights = {"good": 9.0} if name == "text-classification" else None
+    architecture = "t5" if name == "text2text-generation" else "bert"
+    plan = TASK_TYPES[name].fit_plan(Rows("r", columns))
+
+    def loss(batch_size: int) -> float:
+        ids = {"pad_token_id": 1, "decoder_start_token_id": 1}
+        model = tiny_model(architecture, auto_class, **ids, **plan.config(), **SURE)
+        how = {"batch_size": batch_size, "class_weights": weights, "learning_rate": 1e-12}
+        return validated(name, model, Rows("r", columns), tmp_path / f"{batch_size}", **how)
+
+    assert loss(1) == pytest.approx(loss(3), rel=1e-5)  # evaluated two and six at a time
+
+
+def test_rows_without_anything_to_learn_count_for_nothing_in_the_loss(tmp_path: Path) -> None:
+    tokens, tags = [["the", "film"], ["a"], ["\u0000"]], [["X", "O"], ["O"], ["O"]]
+    plan = TASK_TYPES["token-classification"].fit_plan(Rows("r", {"tokens": tokens, "tags": tags}))
+
+    def loss(rows: int) -> float:
+        columns = {"tokens": tokens[:rows], "tags": tags[:rows]}
+        auto_class = AutoModelForTokenClassification
+        model = tiny_model("bert", auto_class, pad_token_id=1, **plan.config())
+        how = {"batch_size": 1, "learning_rate": 1e-12}
+        name, folder = "token-classification", tmp_path / f"{rows}"
+        return validated(name, model, Rows("r", columns), folder, **how)
+
+    assert loss(3) == pytest.approx(loss(2), rel=1e-5)
