@@ -254,14 +254,7 @@ class AdaptedModel:
         return as_read(self.task, self.processor, found)
 
     def _given(self, texts: Iterable[Any]) -> Rows:
-        # Going through a table of pandas gives the names of its columns.
-        table = hasattr(texts, "iterrows")
-        if table or isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
-            raise DataError(
-                f"Expected an iterable of texts, found a {type(texts).__name__}. Put a single text "
-                "in a list.",
-                texts,
-            )
+        require_rows(texts)
         return self.task.given(texts)
 
     def _encode(self, rows: Rows, max_length: int | None = None) -> Encoded:
@@ -335,6 +328,22 @@ def load(
     if compile:
         found.model.compile(dynamic=True)
     return found
+
+
+def require_rows(texts: Any) -> None:
+    """Make sure that something gives rows when it is gone through.
+
+    Raises:
+        DataError: It is a single text, a table, or nothing to go through.
+    """
+    # Going through a table of pandas gives the names of its columns.
+    table = hasattr(texts, "iterrows")
+    if table or isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+        raise DataError(
+            f"Expected an iterable of texts, found a {type(texts).__name__}. Put a single text "
+            "in a list.",
+            texts,
+        )
 
 
 def shortened(text: TextInfo, max_length: int) -> TextInfo:

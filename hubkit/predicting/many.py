@@ -14,7 +14,7 @@ from hubkit.adapters.older import completed
 from hubkit.bases.compare import identity
 from hubkit.composition import Batch
 from hubkit.formats.heads import Head
-from hubkit.inference import Base, load_base, shortened
+from hubkit.inference import Base, load_base, require_rows, shortened
 from hubkit.models.attach import Attached, attach
 from hubkit.models.head import head_alone, head_tensors, outlet_tensors, outlets_of_rows, wearing
 from hubkit.models.peft import runs_through_peft
@@ -100,9 +100,11 @@ class ManyAdapters:
         Raises:
             DataError: As :meth:`predict`.
         """
-        if isinstance(texts, str | bytes | Mapping) or isinstance(adapter, str):
+        require_rows(texts)
+        if isinstance(adapter, str) or not isinstance(adapter, Iterable):
             raise DataError(
-                "Expected an iterable of texts and an iterable of adapter names, one for each text."
+                f"Expected an iterable of adapter names, one for each text, found {adapter!r}.",
+                adapter,
             )
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
@@ -245,6 +247,9 @@ def load_many(
         if one.text.padding_side != first.text.padding_side:
             raise AdapterError(f"{name} and {names[0]} were padded on different sides in training.")
     loaded = load_base(catalog, first.published, base, allow_base_mismatch=allow_base_mismatch)
+    if first.text.padding_side is not None:  # each may read more than those before it
+        for one in ones.values():
+            one.task.prepare(loaded.processor, loaded.model, one.plan, one.text)
     places = {**head_tensors(loaded.model), **outlet_tensors(loaded.model)}
     for name, one in ones.items():
         if odd := one.head.tensors.keys() - places.keys():

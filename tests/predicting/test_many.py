@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
@@ -20,7 +21,7 @@ from registry.errors import AdapterError, DataError, UnsupportedModelError
 from tests.support.data import TEXTS
 from tests.support.language import language_base
 from tests.support.learned import publish_learned
-from tests.support.models import randomize
+from tests.support.models import base_folder, randomize, tokenizer
 from tests.support.whole_way import job as task_job
 
 pytest_plugins = ("tests.support.published",)
@@ -185,3 +186,32 @@ def test_what_takes_more_than_a_pass_is_refused(empty_catalog: Catalog, tmp_path
     train_adapter(empty_catalog, task_job("multiple-choice", rows), base=str(base))
     with pytest.raises(AdapterError, match=r"multiple-choice; expected one whose answers .* pass"):
         load_many(str(base), ["a"], catalog=empty_catalog)
+
+
+def test_each_adapter_reads_as_much_of_a_text_as_alone(
+    empty_catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base", max_position_embeddings=64)  # the tokenizer says 32
+    for name, most in (("short", 8), ("long", 60)):
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+        hubkit.insert_adapter(model, "a", bottleneck_size=4)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        randomize(torch.nn.ParameterList(trained), 1)
+        own = tokenizer()
+        own.model_max_length = most
+        hubkit.save_adapter(model, "a", tmp_path / name, tokenizer=own)
+        ref = AdapterRef.parse(name)
+        publish_folder(empty_catalog, tmp_path / name, ref, task="test")
+    many = load_many(str(base), ["short", "long"], catalog=empty_catalog)
+    text = "the film was " * 10 + "very bad dull great good " * 5
+    for name in ("short", "long"):
+        (expected,) = hubkit.load(name, catalog=empty_catalog).predict([text])
+        (found,) = many.predict([text], [name])
+        assert found.scores == pytest.approx(expected.scores, abs=1e-5)  # type: ignore[attr-defined]
+
+
+def test_a_table_gives_no_rows(many: ManyAdapters) -> None:
+    for texts in (pandas.DataFrame({"text": ["good"], "other": ["bad"]}), "good", 3):
+        with pytest.raises(DataError, match="Expected an iterable of texts"):
+            many.predict(texts, adapter=["a0", "a1"])  # type: ignore[arg-type]
