@@ -90,6 +90,7 @@ class MultipleChoice(TextTask):
     metrics_up = MappingProxyType({"accuracy": True})
     shares_passes = False
     always_pairs = True
+    filler = -np.inf
     linear = "choices"
     header = ("choice", "score")
     one_vector_a_row = True

@@ -138,4 +138,4 @@ def outputs_of(
     for inputs in batches(task, processor, model, encoded, order, batch_size):
         with torch.inference_mode():
             found.append(task.run(model, inputs, options)[1])
-    return in_order(joined(found), order)
+    return in_order(joined(found, task.filler), order)

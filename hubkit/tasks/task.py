@@ -150,6 +150,7 @@ class TaskType(ABC, Generic[Processor]):
         shares_passes: Whether each feature is one row of a single pass through the backbone in
             training, so that features of several adapters can share it.
         one_vector_a_row: Whether its first output has the shape ``(rows, outputs)``.
+        filler: What fills outputs up that are narrower than those of other batches.
         linear: What a linear map of the last hidden states can learn ``labels`` from, so that its
             outputs can be measured as those of a head; None where no such map says much.
     """
@@ -167,6 +168,7 @@ class TaskType(ABC, Generic[Processor]):
     one_vector_a_row: ClassVar[bool] = False
     shares_passes: ClassVar[bool] = True
     draws_rows: ClassVar[bool] = False
+    filler: ClassVar[float] = -100.0
     linear: ClassVar[Learner | None] = None
 
     @property
@@ -522,9 +524,9 @@ class TaskType(ABC, Generic[Processor]):
         return {}
 
 
-def joined(batches: Sequence[tuple[Tensor, ...]]) -> Outputs:
-    """The outputs of batches as one, filled up with -100 where their widths differ."""
-    return tuple(_joined([batch[index] for batch in batches]) for index in range(len(batches[0])))
+def joined(batches: Sequence[tuple[Tensor, ...]], filler: float = TaskType.filler) -> Outputs:
+    """The outputs of batches as one, filled up where their widths differ."""
+    return tuple(_joined([batch[at] for batch in batches], filler) for at in range(len(batches[0])))
 
 
 def in_order(outputs: Outputs, order: Sequence[int]) -> Outputs:
@@ -533,10 +535,10 @@ def in_order(outputs: Outputs, order: Sequence[int]) -> Outputs:
     return tuple(array[places] for array in outputs)
 
 
-def _joined(parts: Sequence[Tensor]) -> np.ndarray:
+def _joined(parts: Sequence[Tensor], filler: float) -> np.ndarray:
     arrays = [part.detach().to("cpu", torch.float32).numpy() for part in parts]
     shape = [max(array.shape[axis] for array in arrays) for axis in range(1, arrays[0].ndim)]
-    whole = np.full((sum(map(len, arrays)), *shape), -100.0, dtype=np.float32)
+    whole = np.full((sum(map(len, arrays)), *shape), filler, dtype=np.float32)
     start = 0
     for array in arrays:
         whole[(slice(start, start + len(array)), *(slice(0, size) for size in array.shape[1:]))] = (

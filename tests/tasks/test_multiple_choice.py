@@ -21,6 +21,7 @@ from hubkit.tasks.multiple_choice import ChoicePrediction, choices
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options
 from hubkit.training.data import read_inputs, read_rows
+from hubkit.training.train import train_adapter
 from registry import Catalog
 from registry.errors import DataError
 from registry.manifest import TextInfo
@@ -219,3 +220,14 @@ def test_choices_that_look_alike_are_refused(twin: str) -> None:
     first = "s\u00e9a" if "\u0301" in twin else "sea"
     with pytest.raises(NotExpectedError, match="which look different"):
         choices([first, twin])
+
+
+def test_logits_end_in_minus_infinity_whatever_stands_in_a_batch(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base")
+    train_adapter(catalog, job("multiple-choice", rows_of(6)), base=str(base))
+    model = hubkit.load("a", catalog=catalog)
+    together, alone = (model.logits(ITEMS, batch_size=size) for size in (3, 1))
+    assert torch.isneginf(together).sum(1).tolist() == [1, 2, 0]
+    torch.testing.assert_close(alone, together)
