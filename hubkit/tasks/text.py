@@ -239,6 +239,7 @@ def encode_each(
     if pairs is not None and how in ("only_first", "only_second"):
         _require_room(tokenizer, pairs if how == "only_first" else texts, how, limit - special)
     encoded: BatchEncoding = tokenizer(*given, truncation=how, max_length=limit, **settings)
+    require_tokens(texts, encoded["input_ids"])
     full = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) >= limit]
     if encoded.encodings is not None:
         return encoded, [i for i in full if encoded.encodings[i].overflowing]
@@ -247,6 +248,17 @@ def encode_each(
         return len(tokenizer(*(of[i] for of in given), truncation=False)["input_ids"])
 
     return encoded, [i for i in full if length(i) > limit]
+
+
+def require_tokens(texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
+    """Make sure that there is something to read: some tokenizers add no special token to a text.
+
+    Raises:
+        DataError: A text has no token.
+    """
+    for text, tokens in zip(texts, ids, strict=True):
+        if not tokens:
+            raise DataError(f"The text {text[:80]!r} has no token; expected at least one.", text)
 
 
 def _require_room(

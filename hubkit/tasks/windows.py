@@ -16,7 +16,7 @@ from tokenizers import Encoding
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.tasks.rows import Rows
-from hubkit.tasks.text import TextTask, tokens_read
+from hubkit.tasks.text import TextTask, require_tokens, tokens_read
 from registry.errors import TextLengthError, UnsupportedModelError
 from registry.manifest import TextInfo
 
@@ -103,7 +103,7 @@ class WindowTask(TextTask):
         if short is not None:
             raise TextLengthError(
                 f"A window has {limit} tokens, and {limit - rooms[short]} of them are taken before "
-                f"the text of row {short + 1} begins: expected room for one more."
+                "the text of a row begins: expected room for one more."
                 + ("" if seconds is None else f" The row is about {texts[short][:80]!r}."),
                 limit,
                 given=limit,
@@ -150,6 +150,7 @@ def _add(
         return_overflowing_tokens=True,
     )
     rows = encoded["overflow_to_sample_mapping"]
+    require_tokens([given[-1][row] for row in rows], encoded["input_ids"])
     found.row_of.extend(start + row for row in rows)
     found.shared.extend(
         stride if row == before else 0 for before, row in zip([None, *rows], rows, strict=False)

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import BertTokenizer
 
 from hubkit.tasks.rows import Rows
+from hubkit.tasks.table import TASK_TYPES
+from hubkit.tasks.task import HeadPlan
 from hubkit.tasks.text import close_enough, encode_texts
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from registry.errors import DataError, TextLengthError
 from registry.manifest import TextInfo
+from tests.support.models import tokenizer
 
 SINGLE = Rows("new.csv", {"text": ["a"]})
 PAIRS = Rows("new.csv", {"text": ["a"], "text_pair": ["b"]})
@@ -57,3 +61,12 @@ def test_a_pair_whose_uncut_text_leaves_no_room_is_refused() -> None:
     second = info.model_copy(update={"pair": "only_second"})
     with pytest.raises(TextLengthError, match=r"only the second text is cut \(only_second\)"):
         encode_texts(tokenizer, ["a a a a"], ["a"], second)
+
+
+@pytest.mark.parametrize("name", ["text-classification", "feature-extraction"])
+def test_a_text_without_a_token_is_refused(name: str) -> None:
+    token = tokenizer()
+    token.backend_tokenizer.post_processor = TemplateProcessing(single="$A")
+    task = TASK_TYPES[name]
+    with pytest.raises(DataError, match="The text '' has no token; expected at least one"):
+        task.encode(token, task.given(["good", ""]), HeadPlan(), TextInfo())

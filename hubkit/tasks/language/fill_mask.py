@@ -164,11 +164,11 @@ class FillMask(TextTask):
 
     def collator(self, processor: PreTrainedTokenizerBase, model: PreTrainedModel) -> Any:
         """Batches with the same gaps each time."""
-        return _Gaps(processor, chance=False)
+        return _Gaps(processor, model, chance=False)
 
     def training_collator(self, processor: PreTrainedTokenizerBase, model: PreTrainedModel) -> Any:
         """Batches with gaps by chance."""
-        return _Gaps(processor, chance=True)
+        return _Gaps(processor, model, chance=True)
 
     def run(
         self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
@@ -243,17 +243,17 @@ def _note_gaps(
     without = [row for row, count in enumerate(whole) if not count]
     if without:
         logger.warning(
-            "%d of %d rows have no gap, such as row %d (%r), so nothing is filled: expected %s "
+            "%d of %d rows have no gap, such as %r, so nothing is filled: expected %s "
             "where a word is to be found.",
-            *(len(without), len(texts), without[0] + 1, texts[without[0]][:80]),
+            *(len(without), len(texts), texts[without[0]][:80]),
             tokenizer.mask_token,
         )
     lost = [row for row, count in enumerate(whole) if count > read[row]]
     if lost:
         logger.warning(
-            "%d of %d rows have a gap that is cut off, such as row %d (%r), and is not filled: "
+            "%d of %d rows have a gap that is cut off, such as %r, and is not filled: "
             "the adapter reads %d tokens.",
-            *(len(lost), len(texts), lost[0] + 1, texts[lost[0]][:80]),
+            *(len(lost), len(texts), texts[lost[0]][:80]),
             limit,
         )
 
@@ -263,11 +263,15 @@ class _Gaps:
 
     Args:
         tokenizer: The base model's.
+        model: The base model.
         chance: Whether other tokens are hidden each time.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, chance: bool) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, *, chance: bool
+    ) -> None:
         self._tokenizer = tokenizer
+        self._known = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
         self._chance = chance
         self._hide = DataCollatorForLanguageModeling(tokenizer, mlm_probability=SHARE)
         self._pad = DataCollatorWithPadding(tokenizer)
@@ -299,7 +303,10 @@ class _Gaps:
             )
             # A loss is a mean over hidden tokens: a batch of short texts needs at least one.
             if all(special) or bool((found[1] != -100).any()):
-                return found[0][0], found[1][0]
+                # Chance draws from the tokenizer, which may have more tokens than the model.
+                read = found[0][0]
+                read[read >= self._known] = int(self._tokenizer.mask_token_id)
+                return read, found[1][0]
 
 
 FILL_MASK = FillMask()

@@ -102,6 +102,13 @@ class Generating(Options):
         if not self.do_sample:
             for name in (*_OF_SAMPLING, "min_p", "typical_p"):
                 setattr(config, name, None)  # a model may have been saved with what it is drawn by
+        least, most = self.min_new_tokens or 0, config.max_new_tokens
+        if most is not None and least > most:
+            raise DataError(
+                f"min_new_tokens is {least}, more than the {most} tokens that are written at most: "
+                "expected a max_new_tokens, too.",
+                least,
+            )
         # One text for each row, and nothing beside it.
         config.num_return_sequences, config.return_dict_in_generate = 1, False
         if not (config.num_beams or 1) > 1:
@@ -132,9 +139,12 @@ def generate(model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Opti
     config, read = options.config(model), inputs["input_ids"].shape[1]
     decodes = not model.config.is_encoder_decoder
     places = getattr(model.config, "max_position_embeddings", None)
-    room = places - read if decodes and places is not None else None
+    # Behind what it reads, or behind the token that begins what it writes.
+    room = None if places is None else places - (read if decodes else 1)
     short = room is not None and room < (config.max_new_tokens or 0)
-    reads_padding = short or _ignores_places(model) or _counts_padding(config, decodes)
+    reads_padding = (
+        (short and decodes) or _ignores_places(model) or _counts_padding(config, decodes)
+    )
     if reads_padding and mask is not None and not bool(mask.all()):
         rows = [ids[there.bool()] for ids, there in zip(inputs["input_ids"], mask, strict=True)]
         ones = [
@@ -145,6 +155,7 @@ def generate(model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Opti
         return pad_sequence(alone, batch_first=True, padding_value=-100)
     if room is not None and short:
         config.max_new_tokens = max(1, room)
+        config.min_new_tokens = min(config.min_new_tokens or 0, config.max_new_tokens)
     with _seeded(options.seed):
         tokens: Tensor = run.generate(**inputs, generation_config=config)
     return tokens[:, read:] if decodes else tokens

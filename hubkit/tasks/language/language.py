@@ -13,8 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, HeadPlan
-from hubkit.tasks.text import TextTask, close_enough, words
-from registry.errors import DataError, UnsupportedModelError
+from hubkit.tasks.text import TextTask, close_enough, require_tokens, words
+from registry.errors import UnsupportedModelError
 from registry.manifest import TextInfo
 
 NEW_TOKENS = 128
@@ -130,13 +130,10 @@ def opened(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
     """
     if not texts:
         return []
-    end, found = end_token(tokenizer), []
-    for text, ids in zip(texts, tokenizer(list(texts), truncation=False)["input_ids"], strict=True):
-        if ids and ids[-1] == end:
-            ids = ids[:-1]
-        if not ids:
-            raise DataError(f"The text {text[:80]!r} has no token; expected at least one.", text)
-        found.append(ids)
+    end = end_token(tokenizer)
+    whole = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+    found = [ids[:-1] if ids and ids[-1] == end else ids for ids in whole]
+    require_tokens(texts, found)
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.bases.decoders import is_decoder
-from hubkit.bases.load import load_config
+from hubkit.bases.load import load_config, positions
 from hubkit.tasks.columns import Column, text
 from hubkit.tasks.language.generation import Generating, generate, texts, written
 from hubkit.tasks.language.language import (
@@ -24,7 +24,7 @@ from hubkit.tasks.language.language import (
 from hubkit.tasks.language.losses import shifted_losses, token_losses
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import encode_texts, tokens_read, words
+from hubkit.tasks.text import encode_each, tokens_read, words
 from registry.errors import LanguageCodeError, TextLengthError, UnsupportedModelError, did_you_mean
 from registry.manifest import TextInfo
 from registry.task_types import TASK_NAMES
@@ -91,9 +91,16 @@ class Text2Text(GeneratingTask):
     ) -> TextInfo:
         """The limits of both texts, and what stands between them."""
         found = super().text_info(processor, model, asked, rows)
+        source, target = found.max_length, asked.target_max_length or found.max_length
+        if not model.config.is_encoder_decoder and source is not None and target is not None:
+            # Both are in one text. Where it has too few places, each may have half of them.
+            places = positions(model)
+            source = min(source, max(places - target, places // 2))
+            target = min(target, places - source)
         return found.model_copy(
             update={
-                "target_max_length": asked.target_max_length or found.max_length,
+                "max_length": source,
+                "target_max_length": target,
                 "separator": None if model.config.is_encoder_decoder else _separator(processor),
                 "source_language": asked.source_language,
                 "target_language": asked.target_language,
@@ -116,24 +123,26 @@ class Text2Text(GeneratingTask):
         limit = tokens_read(processor, text.max_length)
         features: dict[str, list[Any]]
         if text.separator is None:
-            encoded, cut = encode_texts(processor, rows["source"], None, text)
+            encoded, lost = encode_each(processor, rows["source"], None, text)
+            cut = {*lost}
             features = {name: encoded[name] for name in ("input_ids", "attention_mask")}
             if "target" in rows:
-                features["labels"], lost = _cut_targets(processor, rows["target"], text)
-                cut += lost
-            return Encoded(features, range(len(rows)), cut, limit, processor=processor)
+                features["labels"], shortened = _cut_targets(processor, rows["target"], text)
+                cut |= shortened
+            return Encoded(features, range(len(rows)), len(cut), limit, processor=processor)
         prompts, cut = _prompts(processor, rows["source"], text.separator, text.max_length)
         if "target" not in rows:
             return Encoded(
-                {"input_ids": prompts}, range(len(rows)), cut, limit, processor=processor
+                {"input_ids": prompts}, range(len(rows)), len(cut), limit, processor=processor
             )
-        targets, lost = _cut_targets(processor, rows["target"], text)
+        targets, shortened = _cut_targets(processor, rows["target"], text)
         pairs = list(zip(prompts, targets, strict=True))
         features = {
             "input_ids": [[*prompt, *target] for prompt, target in pairs],
             "labels": [[*[-100] * len(prompt), *target] for prompt, target in pairs],
         }
-        return Encoded(features, range(len(rows)), cut + lost, limit, processor=processor)
+        both = len(cut | shortened)
+        return Encoded(features, range(len(rows)), both, limit, processor=processor)
 
     def run(
         self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
@@ -232,36 +241,39 @@ def _separator(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _prompts(
     tokenizer: PreTrainedTokenizerBase, sources: Sequence[str], separator: str, most: int | None
-) -> tuple[list[list[int]], int]:
-    """The texts that a decoder continues, with at most so many tokens, and how many were cut."""
+) -> tuple[list[list[int]], set[int]]:
+    """The texts that a decoder continues, with at most so many tokens, and which were cut."""
     middle = tokenizer(separator, add_special_tokens=False)["input_ids"]
     limit = tokens_read(tokenizer, most)
     room = limit - len(middle)
     _require_room(room, limit)
     whole = opened(tokenizer, sources)
-    return [[*ids[:room], *middle] for ids in whole], sum(len(ids) > room for ids in whole)
+    cut = {at for at, ids in enumerate(whole) if len(ids) > room}
+    return [[*ids[:room], *middle] for ids in whole], cut
 
 
 def _cut_targets(
     tokenizer: PreTrainedTokenizerBase, targets: Sequence[str], info: TextInfo
-) -> tuple[list[list[int]], int]:
-    """The tokens to be written, with one that ends each, and how many texts were cut."""
+) -> tuple[list[list[int]], set[int]]:
+    """The tokens to be written, with one that ends each, and which texts were cut."""
     if info.target_language is not None:
         tokenizer.tgt_lang = info.target_language
     limit = tokens_read(tokenizer, info.target_max_length)
     written: list[list[int]]
+    uncut: Any = {"truncation": False, "verbose": False}
     if info.separator is None:
-        written = tokenizer(text_target=list(targets), truncation=False)["input_ids"]
+        written = tokenizer(text_target=list(targets), **uncut)["input_ids"]
     else:
-        written = tokenizer(list(targets), truncation=False, add_special_tokens=False)["input_ids"]
-    end, found, cut = end_token(tokenizer), [], 0
-    for ids in written:
+        written = tokenizer(list(targets), **uncut, add_special_tokens=False)["input_ids"]
+    end, found, cut = end_token(tokenizer), [], set()
+    for at, ids in enumerate(written):
         # mBART has the language after the end.
-        last = next((at for at in range(max(0, len(ids) - 2), len(ids)) if ids[at] == end), None)
+        last = next((i for i in range(max(0, len(ids) - 2), len(ids)) if ids[i] == end), None)
         body, tail = (ids, [end]) if last is None else (ids[:last], ids[last:])
         room = limit - len(tail)
         _require_room(room, limit)
-        cut += len(body) > room
+        if len(body) > room:
+            cut.add(at)
         found.append([*body[:room], *tail])
     return found, cut
 

@@ -249,9 +249,9 @@ def test_each_row_has_its_answer_where_some_gaps_are_missing_or_cut_off(
     given = ["a [MASK]", "the <mask>", "[MASK] film was not very [MASK]", f"{'very ' * 30}[MASK]"]
     found = model.predict(given, max_length=6)
     assert [[len(gap) for gap in gaps_of(one)] for one in found] == [[5], [], [5, 0], [0]]
-    assert "1 of 4 rows have no gap, such as row 2 ('the <mask>')" in caplog.text
+    assert "1 of 4 rows have no gap, such as 'the <mask>'" in caplog.text
     assert "expected [MASK] where a word is to be found" in caplog.text
-    assert "2 of 4 rows have a gap that is cut off, such as row 3 ('[MASK] film" in caplog.text
+    assert "2 of 4 rows have a gap that is cut off, such as '[MASK] film" in caplog.text
     (alone,) = model.predict(given[:1], max_length=6)
     assert [row[0] for row in gaps_of(found[0])[0]] == [row[0] for row in gaps_of(alone)[0]]
     model.text = model.text.model_copy(update={"truncation_side": "left"})
@@ -280,3 +280,14 @@ def test_the_command_line_fills_gaps(base: Path, tmp_path: Path) -> None:
     (row,) = json.loads(done.output)
     assert len(row["gaps"][0]) == 5
     assert set(row["gaps"][0][0]) == {"word", "token", "score"}
+
+
+def test_chance_draws_no_token_that_the_model_does_not_know() -> None:
+    token, model = words(), language_model("bert", ENCODER)
+    token.add_tokens([f"new{number}" for number in range(400)])
+    encoded = TASK.encode(token, texts(), PLAN, TextInfo())
+    features = [encoded.feature(at) for at in range(len(encoded))]
+    known = model.config.vocab_size
+    for make in (TASK.collator, TASK.training_collator):
+        collate = make(token, model)
+        assert all(int(collate(features)["input_ids"].max()) < known for _ in range(20))

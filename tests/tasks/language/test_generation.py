@@ -141,3 +141,21 @@ def test_a_decoder_stops_where_it_can_tell_no_more_places() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Generating(**options)
+
+
+@pytest.mark.parametrize("architecture", ["bart", "marian"])
+def test_what_an_encoder_decoder_writes_ends_where_it_can_tell_no_more_places(
+    architecture: str,
+) -> None:
+    changes = {"max_position_embeddings": 10, "forced_eos_token_id": None}
+    model = language_model(architecture, ENCODER_DECODER, **changes)
+    how = Generating(max_new_tokens=50, min_new_tokens=50)
+    assert generate(model, INPUTS, how).shape == (1, 10)  # with the token that begins it
+
+
+def test_a_least_length_over_what_is_written_at_most_is_refused() -> None:
+    model = language_model("gpt2", DECODER)
+    model.generation_config.max_new_tokens = 8
+    with pytest.raises(DataError, match="min_new_tokens is 9, more than the 8 tokens"):
+        generate(model, INPUTS, Generating(min_new_tokens=9))
+    assert generate(model, INPUTS, Generating(min_new_tokens=8)).shape == (1, 8)

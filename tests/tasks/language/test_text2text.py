@@ -88,13 +88,13 @@ def test_what_is_too_long_is_cut_and_keeps_its_end() -> None:
     encoded = TRANSLATION.encode(token, long, PLAN, limits)
     assert encoded.features["input_ids"] == [token("the film")["input_ids"]]
     assert encoded.features["labels"] == [[*token("a")["input_ids"][:2], 3]]
-    assert encoded.cut == 2
+    assert encoded.cut == 1
     token = words(DECODER)
     limits = limits.model_copy(update={"separator": "[SEP]"})
     encoded = TRANSLATION.encode(token, long, PLAN, limits)
     read, learned = token("the film")["input_ids"], token("a very")["input_ids"][1:]
     assert encoded.features["input_ids"] == [[*read, 3, *learned, 3]]
-    assert encoded.cut == 2
+    assert encoded.cut == 1
     with pytest.raises(TextLengthError, match="no room for text"):
         TRANSLATION.encode(token, long, PLAN, limits.model_copy(update={"max_length": 1}))
 
@@ -363,3 +363,22 @@ def test_the_command_line_translates(bases: dict[str, Path], tmp_path: Path) -> 
     assert [set(row) for row in json.loads(done.output)] == [{"row", "source", "generated_text"}]
     done = run.invoke(main, ["evaluate", "de", str(data), "--json", *named])
     assert set(json.loads(done.stdout)["metrics"]) == {"chrf", "bleu"}
+
+
+def test_a_source_and_its_target_share_the_places_of_a_decoder(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = language_base(tmp_path / "gpt2", "gpt2", DECODER)  # 40 places
+    long = {"source": ["the film was very good " * 8] * 4, "target": ["a very bad plot " * 8] * 4}
+    rows = Rows("long.csv", long)
+
+    def limits(**settings: Any) -> tuple[int | None, int | None]:
+        made = job("summarization", rows, f"a{len(settings)}", epochs=1, **settings)
+        info = catalog.manifest(train_adapter(catalog, made, base=str(base))).text
+        assert info is not None
+        return info.max_length, info.target_max_length
+
+    assert limits(max_length=32) == (20, 20)
+    assert limits(max_length=32, target_max_length=10) == (30, 10)
+    (found,) = hubkit.load("a1", catalog=catalog).predict(rows["source"][:1])
+    assert len(found.generated_text.split()) <= 20
