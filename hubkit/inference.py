@@ -162,21 +162,18 @@ class AdaptedModel:
             return torch.empty(0, self.plan.outputs or 0)
         return torch.from_numpy(self.outputs(rows, batch_size=batch_size)[0][0])
 
-    def outputs(
-        self, rows: Rows, *, batch_size: int = 32, options: Options | None = None
-    ) -> tuple[Outputs, Encoded]:
+    def outputs(self, rows: Rows, *, batch_size: int = 32) -> tuple[Outputs, Encoded]:
         """What the model gives for rows of its task type, and how they were encoded.
 
         Args:
             rows: As the task type reads them.
             batch_size: Rows at a time.
-            options: Options of the task type's answers; default: its own.
 
         Raises:
             DataError: ``batch_size`` is less than one.
         """
         encoded = self._noted(rows)
-        return self._run(encoded, options or self.task.options(), batch_size), encoded
+        return self._run(encoded, self.task.options(), batch_size), encoded
 
     def attention(self, texts: Iterable[Any], *, batch_size: int = 32) -> SiteAttention:
         """The mean weight that a fusion gives to each adapter, over the tokens of ``texts``.

@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.tasks.task import HeadPlan
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
 from hubkit.tasks.text_regression import TEXT_REGRESSION
 from hubkit.training.data import (
     LabelledText,
-    note_doubts,
     read_inputs,
     read_labelled_text,
     read_rows,
@@ -158,20 +156,6 @@ def test_inputs_need_nothing_that_is_to_be_learned(tmp_path: Path) -> None:
     assert list(found) == [[{"text": "a"}, {"text": ""}]]
 
 
-def test_doubts_are_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    train = LabelledText("t.csv", ["a", "b", "a"], ["x", "y", "y"])
-    note_doubts(TEXT_CLASSIFICATION, [(train, LabelledText("v.csv", ["b", "c"], ["y", "x"]))])
-    assert "1 of the 2 rows of v.csv" in caplog.text
-    assert "1 text is in several rows with different label" in caplog.text
-    caplog.clear()
-    note_doubts(TEXT_CLASSIFICATION, [(train, train)])
-    assert "t.csv, which the best epoch is chosen by, has the same rows" in caplog.text
-    caplog.clear()
-    clean = LabelledText("t.csv", ["a", "b"], ["x", "y"])
-    note_doubts(TEXT_CLASSIFICATION, [(clean, LabelledText("v.csv", ["c"], ["y"]))])
-    assert caplog.text == ""
-
-
 def test_two_files_of_one_name_are_two_data_sets() -> None:
     one, other = (LabelledText("data.csv", ["a"], [label]) for label in "xy")
     assert one.dataset != other.dataset
@@ -306,13 +290,6 @@ def test_a_label_that_looks_like_one_of_the_head_is_told_apart_from_it() -> None
     plan = HeadPlan(2, ("bad", "\u2764"), "single_label_classification")
     with pytest.raises(LabelError, match=r"There are '\\u2764\\ufe0f' and '\\u2764', which look"):
         TEXT_CLASSIFICATION.check(LabelledText("d", ["a"], ["\u2764\ufe0f"]), plan)
-
-
-def test_texts_that_are_given_twice_in_a_row_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    rows = Rows("d", {"source": ["a", "b", "c"], "target": ["a", "b", "d"]})
-    note_doubts(TASK_TYPES["translation"], [(rows, None)])
-    (record,) = caplog.records
-    assert record.getMessage() == "d: 2 of 3 rows have the same text as source and as target."
 
 
 def test_two_columns_to_learn_from_are_noted_unless_one_is_named(
