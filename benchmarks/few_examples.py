@@ -45,7 +45,7 @@ sys.path[0] = str(Path(__file__).parents[1])
 from benchmarks.composition import packaged_model
 from benchmarks.support.few import MAX_LENGTH, Few, read
 from hubkit.adapters.load import load_published
-from hubkit.comparing.bench import Bench
+from hubkit.comparing.bench import Bench, Score
 from hubkit.comparing.compare import compare_fusion
 from hubkit.comparing.comparison import CLOSE, best_and_winner
 from hubkit.comparing.contenders import Given, Kind, contenders_of
@@ -53,6 +53,7 @@ from hubkit.comparing.folds import Fold
 from hubkit.composing.combine import choose
 from hubkit.composition import Fuse
 from hubkit.inference import load
+from hubkit.measuring.calibration import brier
 from hubkit.measuring.measure import evaluate
 from hubkit.tasks.rows import Rows
 from hubkit.training.job import Job
@@ -109,13 +110,15 @@ def measured(home: Path, few: Few, folds: int, kinds: Sequence[str]) -> Found:
     rows = Rows(name, {"text": texts, "label": labels})
     job = Job(name=AdapterRef(None, name), task=TASK, data=rows, settings=settings)
     test = Rows(name, {"text": asked, "label": right})
-    rows_right, weights = _contenders(catalog, few, job, test, kinds)
+    scores, weights = _contenders(catalog, few, job, test, kinds)
     found: Found = {
         "library": "hubkit",
         "target": few.target,
         "seed": few.seed,
-        "test": {name: mean(values) for name, values in rows_right.items()},
-        "right": rows_right,
+        "test": {name: score.value for name, score in scores.items()},
+        "right": {name: score.of_rows for name, score in scores.items()},
+        "choices": {name: score.choices for name, score in scores.items()},
+        "places": next((score.right for score in scores.values()), []),
         "weights": weights,
     }
     if not folds:
@@ -139,8 +142,8 @@ def measured(home: Path, few: Few, folds: int, kinds: Sequence[str]) -> Found:
 
 def _contenders(
     catalog: Catalog, few: Few, job: Job, test: Rows, kinds: Sequence[str]
-) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Which test rows each contender gets right, trained on all of the few, and its weights."""
+) -> tuple[dict[str, Score], dict[str, int]]:
+    """What each contender makes of the test rows, trained on all of the few, and its weights."""
     chosen = choose(catalog, [AdapterRef(None, donor) for donor in few.donors], Fuse)
     start = start_of(catalog, job, few.base, chosen)
     donors = [load_published(catalog, *one).composition for one in chosen]
@@ -148,16 +151,15 @@ def _contenders(
     bench = Bench(start, replace(job, data=Rows(job.data.name, both)), donors, "before")
     fold = Fold(range(len(job.data)), range(len(job.data), len(both["text"])))
     all_of_them = contenders_of(job.settings, list(few.donors), "before", {}, CACHE_TRUNK)
-    right, weights = {}, {}
+    scores, weights = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for number, one in enumerate(all_of_them):
             if one.kind in kinds:
-                score = bench.measure(one, fold, few.seed, Path(folder, f"{number}.json"))
-                assert score.of_rows is not None
-                right[one.name] = score.of_rows
+                done = Path(folder, f"{number}.json")
+                scores[one.name] = bench.measure(one, fold, few.seed, done)
                 given = Given(start.model, donors, few.seed)
                 weights[one.name] = one.make(given).weights
-    return right, weights
+    return scores, weights
 
 
 def ask_peer(python: str, runs: Sequence[Few], threads: int) -> Iterator[Found]:
@@ -217,32 +219,36 @@ def print_tables(found: Sequence[Found]) -> None:
 
 
 def print_rules(found: Sequence[Found], rows: int) -> None:
-    """What would be published, by how many standard errors from the best count as as good.
+    """What would be published, by what is compared and how near to the best is as good.
 
     In place of folds, as many of the test rows are drawn as there are rows to train on, a thousand
     times. The contenders are those that were trained on all of these.
     """
-    runs = [one for one in found if one["library"] == "hubkit" and "right" in one]
+    runs = [one for one in found if one["library"] == "hubkit" and one["places"]]
     targets = [*dict.fromkeys(one["target"] for one in runs)]
-    table = Table("within", *targets, "mean", title="Accuracy of what would be published")
-    for errors in (0.0, CLOSE, 0.5, 1.0):
-        by_target = [
-            mean(_published(one, rows, errors) for one in runs if one["target"] == target)
-            for target in targets
-        ]
-        cells = [f"{value:.1%}" for value in (*by_target, mean(by_target))]
-        table.add_row(f"{errors:g} standard errors", *cells)
+    table = Table("by", "within", *targets, "mean", title="Accuracy of what would be published")
+    for by_brier in (False, True):
+        for errors in (0.0, CLOSE, 0.5, 1.0):
+            by_run = [(one["target"], _published(one, rows, errors, by_brier)) for one in runs]
+            by_target = [mean(v for name, v in by_run if name == target) for target in targets]
+            cells = [f"{value:.1%}" for value in (*by_target, mean(by_target))]
+            by = "Brier score" if by_brier else "accuracy"
+            table.add_row(by, f"{errors:g} standard errors", *cells)
     Console(width=110).print(table)
 
 
-def _published(run: Found, rows: int, errors: float) -> float:
+def _published(run: Found, rows: int, errors: float, by_brier: bool) -> float:
     right = {name: np.asarray(values) for name, values in run["right"].items()}
+    choices = {name: np.asarray(values) for name, values in run["choices"].items()}
+    places = np.asarray(run["places"])
     able = [name for name in right if name not in ("base model", "control")]
     chance, whole = np.random.default_rng(0), len(right[able[0]])
     values = []
     for _ in range(1000):
         drawn = chance.choice(whole, rows, replace=False)
         units = {name: right[name][drawn] for name in able}
+        if by_brier:
+            units = {name: -brier(choices[name][drawn], places[drawn]) for name in able}
         means = {name: float(values.mean()) for name, values in units.items()}
         _, winner = best_and_winner(means, run["weights"], units, errors)
         values.append(float(right[winner].mean()))

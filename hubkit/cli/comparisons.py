@@ -16,11 +16,7 @@ def print_comparison(comparison: Comparison) -> None:
     """Print the verdict, what wins, and a line for each contender."""
     for sentence in comparison.sentences:
         click.echo(one_line(sentence))
-    print_table(
-        comparison.columns,
-        [row.cells for row in comparison.rows],
-        lesser=("spread", "weights"),
-    )
+    print_table(comparison.columns, comparison.cells, lesser=("spread", "weights"))
 
 
 def print_comparison_in_short(comparison: Comparison) -> None:

@@ -38,14 +38,18 @@ class Score:
         metric: The one that sums the task type up; empty if nothing was measured.
         value: Of all rows; None if it is undefined.
         of_rows: That of each row, if the value is their mean; else None.
+        choices: The scores of the choices of each row, if each answer is one of several; else None.
+        right: The position of the right one of each row; None if there are no choices.
     """
 
     metric: str
     value: float | None
-    of_rows: list[float] | None
+    of_rows: list[float] | None = None
+    choices: list[list[float]] | None = None
+    right: list[int] | None = None
 
 
-UNDEFINED = Score("", None, None)
+UNDEFINED = Score("", None)
 """Of what could not be trained, or answers with what is no number."""
 
 
@@ -85,8 +89,7 @@ class Bench:
             HubkitError: As ``fit``.
         """
         if done.is_file():
-            known = json.loads(done.read_text())
-            return Score(known["metric"], known["value"], known["of_rows"])
+            return Score(**json.loads(done.read_text()))
         scratch = done.with_suffix("")
         try:
             found = self._trained(contender, fold, seed, scratch)
@@ -144,6 +147,11 @@ class Bench:
         metrics = answers.metrics()
         metric = next(name for name in task.metrics_up if name in metrics)
         if metric in answers.undefined() or not np.isfinite(metrics[metric]):
-            return Score(metric, None, None)
-        of_rows = answers.row_values().get(metric)
-        return Score(metric, metrics[metric], None if of_rows is None else of_rows.tolist())
+            return Score(metric, None)
+        of_rows, choices = answers.row_values().get(metric), answers.row_choices()
+        return Score(
+            metric,
+            metrics[metric],
+            None if of_rows is None else of_rows.tolist(),
+            *(() if choices is None else (one.tolist() for one in choices)),
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from hubkit.comparing.folds import Fold, folds_of
 from hubkit.comparing.winner import Winner
 from hubkit.composing.combine import Chosen, choose, pins
 from hubkit.composition import Fuse
+from hubkit.measuring.calibration import brier
 from hubkit.training.fusing.own import Own, require_way
 from hubkit.training.job import Job
 from hubkit.training.runs import run_folder
@@ -52,8 +54,10 @@ def compare_fusion(
     the rows alone; each donor with a new head; the donors' mix, with equal and with learned
     weights; their fusion; their fusion with the adapter of the rows. The control is the fusion of
     random donors. The winner is the best, or the cheapest of those that are as good as it
-    (:data:`~hubkit.comparing.comparison.CLOSE`); the base model and the control cannot win. It is
-    trained on all rows, and published with the comparison beside it.
+    (:data:`~hubkit.comparing.comparison.CLOSE`); the base model and the control cannot win. Where
+    an answer is one of several choices, the best is the one with the lowest Brier score, which
+    needs fewer rows than accuracy to tell contenders apart. The winner is trained on all rows, and
+    published with the comparison beside it.
 
     A run that was interrupted continues with the measurements that it has.
 
@@ -134,9 +138,18 @@ def _compared(
     units: Mapping[str, Sequence[float | None]] = scores
     every = [one for measured in found.values() for one in measured]
     by_row = all(one.of_rows is not None for one in every if one.value is not None)
+    briers = None
     if by_row:
         tested = [fold.test for _ in seeds for fold in folds]
-        units = {name: _by_row(tested, measured, len(rows)) for name, measured in found.items()}
+        units = {
+            name: _by_row(tested, [one.of_rows for one in measured], len(rows))
+            for name, measured in found.items()
+        }
+        briers = {
+            name: _by_row(tested, _briers(measured), len(rows))
+            for name, measured in found.items()
+            if all(one.choices is not None for one in measured)
+        }
     metric = next((one.metric for one in every if one.metric), next(iter(task.metrics_up)))
     given = Given(bench.start.model, bench.donors, seeds[0])
     return compared(
@@ -152,15 +165,29 @@ def _compared(
         [(one.name, one.kind, one.make(given).weights) for one in contenders],
         scores,
         units,
+        briers,
     )
 
 
-def _by_row(tested: Sequence[Sequence[int]], measured: Sequence[Score], rows: int) -> list[float]:
-    """The metric of each row: the mean over seeds. NaN where it is undefined."""
+def _briers(measured: Sequence[Score]) -> list[list[float]]:
+    """The Brier score of each row of each fold, all calibrated together."""
+    choices = [row for one in measured for row in one.choices or ()]
+    right = [place for one in measured for place in one.right or ()]
+    scores = np.full((len(choices), max(map(len, choices))), -np.inf)
+    for row, own in zip(scores, choices, strict=True):
+        row[: len(own)] = own
+    found = iter(brier(scores, np.array(right)).tolist())
+    return [[*islice(found, len(one.right or ()))] for one in measured]
+
+
+def _by_row(
+    tested: Sequence[Sequence[int]], measured: Sequence[Sequence[float] | None], rows: int
+) -> list[float]:
+    """What was measured of each row: the mean over seeds. NaN where it is undefined."""
     values = [
         one
-        for fold, score in zip(tested, measured, strict=True)
-        for one in score.of_rows or [np.nan] * len(fold)
+        for fold, of_rows in zip(tested, measured, strict=True)
+        for one in of_rows or [np.nan] * len(fold)
     ]
     order = [row for fold in tested for row in fold]
     sums: list[float] = np.bincount(order, values, rows).tolist()

@@ -73,6 +73,8 @@ class Row(_Record):
         scores: By seed and fold; None where it is undefined, as a correlation of numbers all equal.
         mean: Of the scores; None if one of them is undefined that is defined for others.
         spread: Their standard deviation; None where there is none.
+        brier: The mean Brier score of its calibrated probabilities, lower if better; None where an
+            answer is no choice of one among several, or there is no mean.
         to_single: Compared with the best of the singles; None for that one, and if one of both has
             no mean.
         to_control: The same, compared with the fusion of random donors.
@@ -84,6 +86,7 @@ class Row(_Record):
     scores: tuple[float | None, ...]
     mean: float | None
     spread: float | None
+    brier: float | None = None
     to_single: Difference | None = None
     to_control: Difference | None = None
 
@@ -97,15 +100,15 @@ class Row(_Record):
         """The spread, for people; empty where there is none."""
         return "" if self.spread is None else f"{self.spread:.4f}"
 
-    @property
-    def cells(self) -> tuple[str, ...]:
+    def cells(self, by_brier: bool) -> tuple[str, ...]:
         """The row of a table for people: one cell for each of the comparison's columns."""
         tests = [
             cell
             for one in (self.to_single, self.to_control)
             for cell in (("", "") if one is None else (f"{one.mean:+.4f}", f"{one.p:.3f}"))
         ]
-        return self.name, f"{self.weights:,}", self.mean_text, self.spread_text, *tests
+        brier = ("" if self.brier is None else f"{self.brier:.4f}",) if by_brier else ()
+        return self.name, f"{self.weights:,}", self.mean_text, self.spread_text, *brier, *tests
 
 
 class Comparison(_Record):
@@ -121,7 +124,8 @@ class Comparison(_Record):
         random_donors: How those of the control are drawn.
         rows: The contenders.
         single: The name of the best single: the adapter alone, or a donor.
-        best: The name of the best that can be published.
+        best: The name of the best that can be published: by the Brier score where there is one,
+            else by the mean.
         winner: The cheapest of those that are as good as the best.
         close: Within how many standard errors of the best that is; of old files, 1.
     """
@@ -209,15 +213,29 @@ class Comparison(_Record):
     def columns(self) -> tuple[str, ...]:
         """The header of a table for people."""
         tests = (f"to {self.single}", "p", "to control", "p")
-        return "contender", "weights", self.metric, "spread", *tests
+        brier = ("Brier",) if self._by_brier else ()
+        return "contender", "weights", self.metric, "spread", *brier, *tests
+
+    @property
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows of a table for people."""
+        return [row.cells(self._by_brier) for row in self.rows]
+
+    @property
+    def _by_brier(self) -> bool:
+        return any(row.brier is not None for row in self.rows)
 
     @property
     def choice(self) -> str:
         """One sentence: which contender wins, and why."""
         winner, near = _spelled(self.winner), f"within {self.close:g} standard errors of"
+        brier = self.row(self.best).brier
+        best = "the best" if brier is None else f"the best by its Brier score of {brier:.4f}"
         if self.winner == self.best:
-            return f"The winner is {winner}, the best; nothing cheaper is {near} it."
-        return f"The winner is {winner}, the cheapest {near} the best, {_spelled(self.best)}."
+            return f"The winner is {winner}, {best}; nothing cheaper is {near} it."
+        if brier is not None:
+            best = f"the best by the Brier score, with {brier:.4f}"
+        return f"The winner is {winner}, the cheapest {near} {_spelled(self.best)}, {best}."
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -256,6 +274,7 @@ def compared(
     contenders: Sequence[tuple[str, str, int]],
     scores: Mapping[str, Sequence[float | None]],
     units: Mapping[str, Sequence[float | None]],
+    briers: Mapping[str, Sequence[float]] | None = None,
 ) -> Comparison:
     """Test the scores, and choose.
 
@@ -265,6 +284,8 @@ def compared(
         scores: The scores of each contender, by seed and fold; None or NaN where it is undefined.
         units: Of each contender, what the tests pair: a number for each row or for each fold,
             higher or lower as the metric is; the same where it takes no part.
+        briers: The Brier score of each row, of each contender that has a mean; None: the means
+            choose.
 
     Raises:
         TrainingError: No contender that can be published has a score.
@@ -292,7 +313,12 @@ def compared(
             f"No contender that could be published has a {facts['metric']} in each fold: training "
             "diverged, or all that it answers is equal. Nothing is published.",
         )
-    best, winner = best_and_winner(means, costs, {name: oriented[name] for name in able})
+    # Of a probability, a row tells more than of what is right or wrong.
+    sure = {name: -np.array((briers or {}).get(name, ()), dtype=float) for name in means}
+    by_brier = all(len(sure[name]) for name in able)
+    chosen_by = {name: float(sure[name].mean()) for name in able} if by_brier else means
+    compared_by = sure if by_brier else oriented
+    best, winner = best_and_winner(chosen_by, costs, {name: compared_by[name] for name in able})
 
     def difference(name: str, other: str) -> Difference | None:
         if name == other or not {name, other} <= means.keys():
@@ -313,6 +339,7 @@ def compared(
                     if name in means and len(counted[name]) > 1
                     else None
                 ),
+                brier=-float(sure[name].mean()) if by_brier and len(sure.get(name, ())) else None,
                 to_single=difference(name, single),
                 to_control=difference(name, "control"),
             )

@@ -123,7 +123,7 @@ def _section(comparison: Comparison) -> Section:
     return Section(
         "Comparison",
         comparison.columns,
-        [row.cells for row in comparison.rows],
+        comparison.cells,
         f"{' '.join(comparison.sentences)} Measured on {comparison.data}, "
         f"{comparison.folds} folds.",
     )

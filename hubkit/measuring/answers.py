@@ -80,6 +80,12 @@ class Answers:
         """
         return self.task.row_values(self.outputs, self.encoded, self.rows, self.plan)
 
+    def row_choices(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The scores of the choices of each row, *shape* ``(rows, choices)``, and the position of
+        the right one, *shape* ``(rows,)``; None where an answer is no choice of one among several.
+        """
+        return self.task.row_choices(self.outputs, self.encoded, self.rows, self.plan)
+
     @cached_property
     def _features(self) -> list[list[int]]:
         of_row: list[list[int]] = [[] for _ in range(len(self.rows))]

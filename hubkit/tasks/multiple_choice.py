@@ -199,6 +199,15 @@ class MultipleChoice(TextTask):
         found = [int(scores.argmax()) for scores in _own(outputs, rows)]
         return {"accuracy": np.equal(found, rows["label"]).astype(float)}
 
+    def row_choices(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The choices of each row."""
+        scores = np.full((len(rows), max(map(len, rows["choices"]))), -np.inf)
+        for row, own in zip(scores, _own(outputs, rows), strict=True):
+            row[: len(own)] = own
+        return scores, np.array(rows["label"], dtype=np.int64)
+
 
 @dataclass(frozen=True)
 class _Collator:

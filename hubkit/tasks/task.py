@@ -523,6 +523,18 @@ class TaskType(ABC, Generic[Processor]):
         """
         return {}
 
+    def row_choices(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The scores of the choices of each row, and the position of the right one.
+
+        Returns:
+            Scores before the softmax, *shape* ``(rows, choices)``, with -inf for a choice that a
+            row does not have; and positions, *shape* ``(rows,)``. None where an answer is no choice
+            of one among several.
+        """
+        return None
+
 
 def joined(batches: Sequence[tuple[Tensor, ...]], filler: float = TaskType.filler) -> Outputs:
     """The outputs of batches as one, filled up where their widths differ."""

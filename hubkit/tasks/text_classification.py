@@ -245,6 +245,12 @@ class Classification(TaskType[Processor]):
             return {}
         return {"accuracy": (outputs[0].argmax(-1) == _targets(rows, plan)).astype(float)}
 
+    def row_choices(
+        self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The labels, if each row has one."""
+        return None if _several(plan) else (outputs[0], _targets(rows, plan))
+
 
 class TextClassification(TextTask, Classification[PreTrainedTokenizerBase]):
     """A text, or a pair of texts, and its labels."""

@@ -93,6 +93,8 @@ def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
     assert [row.name for row in found.rows] == NAMES
     assert [len(row.scores) for row in found.rows] == [2] * len(NAMES)
     assert found.outcome != "helps"
+    briers = {row.name: row.brier for row in found.rows if row.kind not in ("base", "control")}
+    assert found.best == min(briers, key=lambda name: briers[name])
     assert found.row("base model").weights == 0 < found.row("alone").weights
     assert found.row("mix").weights < found.row("fusion").weights == found.row("control").weights
     kept = comparison_in(catalog, version, catalog.manifest(version))

@@ -93,6 +93,44 @@ def test_the_cheapest_within_a_quarter_of_a_standard_error_of_the_best_wins(
     assert found == ("fusion" if more else "mix", winner)
 
 
+def sure(briers: Mapping[str, float], rows: int = 100) -> Comparison:
+    """All have half of the rows right, and these mean Brier scores, each with some spread."""
+    units = {kind: [1.0, 0.0] * (rows // 2) for kind in KINDS}
+    apart = {
+        kind: [briers.get(kind, 0.9) + 0.1 * (-1) ** (row // (place + 1)) for row in range(rows)]
+        for place, kind in enumerate(KINDS)
+    }
+    scores = {kind: [0.5, 0.5] for kind in KINDS}
+    contenders = [*zip(KINDS, KINDS, WEIGHTS, strict=True)]
+    return compared(FACTS, contenders, scores, units, apart)
+
+
+def test_where_there_are_brier_scores_the_lowest_is_the_best() -> None:
+    found = sure({"fusion": 0.4, "donor": 0.5, "base": 0.1, "control": 0.1})
+    assert (found.best, found.winner) == ("fusion", "fusion")
+    assert found.row("fusion").brier == pytest.approx(0.4, abs=0.02)
+    assert found.choice.startswith("The winner is the fusion, the best by its Brier score of 0.4")
+    # The mean and the tests are of the metric.
+    assert (found.row("fusion").mean, found.outcome) == (0.5, "not shown")
+    assert found.columns[4] == "Brier"
+    assert [len(row) for row in found.cells] == [len(found.columns)] * len(KINDS)
+
+
+def test_where_brier_scores_are_as_low_the_cheaper_contender_wins() -> None:
+    found = sure({"fusion": 0.4, "mix": 0.4001})
+    assert (found.best, found.winner) == ("fusion", "mix")
+    assert found.choice == (
+        "The winner is the mix, the cheapest within 0.25 standard errors of the fusion, the best "
+        f"by the Brier score, with {found.row('fusion').brier:.4f}."
+    )
+
+
+def test_without_brier_scores_no_column_is_for_them() -> None:
+    found = of({"fusion": 0.9})
+    assert "Brier" not in found.columns
+    assert [len(row) for row in found.cells] == [len(found.columns)] * len(KINDS)
+
+
 def test_neither_the_base_model_nor_the_control_can_win() -> None:
     assert of({"base": 0.9, "control": 0.9, "alone": 0.8}).winner == "alone"
 
@@ -141,7 +179,7 @@ def test_a_contender_with_an_undefined_score_never_wins(undefined: list[float], 
     assert found.winner in ("donor", "mix", "learned mix")
     fusion = found.row("fusion")
     assert (fusion.mean, fusion.spread, fusion.to_single, fusion.to_control) == (None,) * 4
-    assert fusion.cells == ("fusion", "80", "undefined", "", "", "", "", "")
+    assert found.cells[KINDS.index("fusion")] == ("fusion", "80", "undefined", "", "", "", "", "")
     assert fusion.scores == tuple(None if score != score else score for score in undefined)
     assert found.outcome == "not shown"
     assert found.verdict == (

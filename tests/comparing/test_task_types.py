@@ -138,6 +138,9 @@ def test_a_task_type_is_compared_and_what_wins_answers(
     manifest = empty_catalog.manifest(version)
     assert comparison_in(empty_catalog, version, manifest) == found
     assert all(row.mean is not None for row in found.rows)
+    # Only what chooses one of several is compared by its probabilities, too.
+    by_brier = case in ("choices", "pictures")
+    assert [row.brier is not None for row in found.rows] == [by_brier] * len(found.rows)
     given = data.without([one.name for one in TASK_TYPES[task].targets]).columns
     items = [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
     assert len(hubkit.load(version.ref, catalog=empty_catalog).predict(items[:2])) == 2
