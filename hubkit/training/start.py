@@ -21,7 +21,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.running import encode
 from hubkit.tasks.task import Encoded
 from hubkit.training.check import Checked, checked_job
-from hubkit.training.doubts import note_doubts
+from hubkit.training.choosing.doubts import note_doubts
 from hubkit.training.job import Job
 from hubkit.training.settings import Settings
 from registry import Catalog

@@ -19,8 +19,8 @@ from hubkit.measuring.measure import evaluate
 from hubkit.tasks.feature_extraction import FEATURE_EXTRACTION as TASK
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan
+from hubkit.training.choosing.doubts import note_doubts
 from hubkit.training.data import read_rows
-from hubkit.training.doubts import note_doubts
 from hubkit.training.train import train_adapter
 from registry import Catalog
 from registry.errors import DataError, UnsupportedModelError

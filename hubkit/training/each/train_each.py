@@ -24,8 +24,8 @@ from hubkit.models.freeze import train_only
 from hubkit.models.head import head_to_train, outlet_tensors, outlet_to_keep
 from hubkit.nn.host import BaseModel
 from hubkit.training.check import Checked, checked_job
+from hubkit.training.choosing.doubts import note_doubts
 from hubkit.training.choosing.trials import note_short
-from hubkit.training.doubts import note_doubts
 from hubkit.training.each.course import Course, Slot
 from hubkit.training.each.mixed import Asked, MixedPass
 from hubkit.training.each.training import EachTraining

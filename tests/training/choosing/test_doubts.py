@@ -5,8 +5,8 @@ import pytest
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
+from hubkit.training.choosing.doubts import note_doubts
 from hubkit.training.data import LabelledText
-from hubkit.training.doubts import note_doubts
 
 
 def test_doubts_are_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
