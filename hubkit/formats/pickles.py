@@ -6,8 +6,10 @@ They are read once, as weights only, by a child process with limits of memory an
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -58,9 +60,11 @@ def convert(source: Place, target: Path, metadata: Mapping[str, str]) -> None:
         AdapterError: The pickle needs code to load, is damaged, holds no named tensors, or takes
             more memory or time than weights of its size do.
         NotAFileError: It is not a regular file.
-        OSError: It cannot be read, or the new file not be written.
+        OSError: It cannot be read, or the new file not be written, or the process was stopped.
     """
     refused = run_child(source, target, {"format": "pt", **metadata})
+    if refused is not None and refused["problem"] == "system":
+        raise _os_error(int(refused["found"]))
     if refused is not None:
         message = _PROBLEMS[refused["problem"]]
         size = os.stat(source).st_size
@@ -81,7 +85,13 @@ def run_child(source: Place, target: Path, metadata: Mapping[str, str]) -> dict[
         )
     except subprocess.TimeoutExpired:
         return {"problem": "large", "found": ""}
+    if -child.returncode in (signal.SIGINT, signal.SIGTERM):  # with who waits for it
+        raise _os_error(errno.EINTR)
     if child.returncode != 0:  # ended by the system
         return {"problem": "large", "found": ""}
     answer: dict[str, str] | None = json.loads(child.stdout) if child.stdout else None
     return answer
+
+
+def _os_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

@@ -8,6 +8,7 @@ It runs as a script, without hubkit, so that a pickle that takes too much memory
 process with it, and nothing else.
 """
 
+import errno
 import json
 import math
 import os
@@ -131,5 +132,8 @@ if __name__ == "__main__":
         unpickle(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
     except MemoryError:
         print(json.dumps({"problem": "large", "found": ""}))
+    except OSError as error:  # such as a full disk
+        problem = "large" if error.errno == errno.ENOMEM else "system"
+        print(json.dumps({"problem": problem, "found": str(error.errno)}))
     except RefusedError as refused:
         print(json.dumps({"problem": refused.problem, "found": refused.found}))

@@ -127,7 +127,7 @@ def convert_blobs(
         return dict(files)
     weights, others = _pickles_in({name for name in files if not is_in_checkpoint(name)})
     found = {name: files[name] for name in files.keys() - weights.keys() - {*others}}
-    with TemporaryDirectory() as scratch:
+    with storage_errors("convert", label), TemporaryDirectory() as scratch:
         for name, safe in weights.items():
             source, target = Path(scratch, name), Path(scratch, safe)
             called = f"{label}/{name}"

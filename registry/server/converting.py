@@ -47,3 +47,5 @@ class Conversions:
                 self._committer.convert(repository, commit)
             except HubkitError as error:
                 logger.warning("%s is not converted: %s", repository.full_name, error)
+            except Exception:  # a mistake of hubkit, which the next commit does not wait for
+                logger.exception("%s is not converted", repository.full_name)

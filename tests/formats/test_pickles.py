@@ -76,6 +76,20 @@ def test_a_pickle_that_never_ends_is_given_up(
 
 
 @pytest.mark.usefixtures("started")
+def test_what_says_nothing_of_the_weights_is_not_said_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"a": torch.zeros(4)}, tmp_path / "w.bin")
+    with pytest.raises(FileNotFoundError):
+        convert(tmp_path / "w.bin", tmp_path / "missing" / "w.safetensors", {})
+    stopped = tmp_path / "stopped.py"
+    stopped.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    monkeypatch.setattr(pickles, "_CHILD", stopped)
+    with pytest.raises(InterruptedError):
+        convert(tmp_path / "w.bin", tmp_path / "w.safetensors", {})
+
+
+@pytest.mark.usefixtures("started")
 def test_tensors_that_share_a_part_of_their_memory_are_taken(tmp_path: Path) -> None:
     whole = torch.arange(4096.0).reshape(64, 64)
     torch.save(OrderedDict(all=whole, again=whole, row=whole[3]), tmp_path / "w.bin")

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from safetensors.torch import load_file, save_file
 from hubkit.formats import pickles
 from hubkit.sharing.pickles import convert_blobs, without_pickles
 from registry import read_folder
-from registry.errors import AdapterError, DamagedBlobError, FolderError, PickledWeightsError
+from registry.errors import (
+    AdapterError,
+    DamagedBlobError,
+    FolderError,
+    PickledWeightsError,
+    StorageError,
+)
 from registry.folders import Given, read_tree
 from registry.folders.adapterhub import fused_adapters
 from registry.folders.source import BlobFolder
@@ -264,6 +271,15 @@ def test_a_pickle_of_a_tree_that_is_refused_is_a_sentence_and_leaves_nothing(
         convert_blobs(blobs, tree, "bob/film")
     assert files_in(blobs.root) == before
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_disk_that_takes_no_copy_is_told_as_that_and_not_of_the_weights(
+    blobs: FolderBlobStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = stored(blobs, files_in(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StorageError, match="Cannot convert bob/film"):
+        convert_blobs(blobs, tree, "bob/film")
 
 
 def test_a_child_that_is_killed_is_a_sentence(
