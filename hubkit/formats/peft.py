@@ -213,7 +213,7 @@ def _require_composable(
 ) -> None:
     """Refuse what is more than updates of the backbone's layers, with a head beside them."""
     reason = None
-    if on_head := [path for path in deltas if in_head(path)]:
+    if on_head := [path for path in deltas if in_head(path, prefix or "")]:
         reason = f"it updates {on_head[0]}, which is a part of the head"
     elif prefix is not None:  # else nothing says where the backbone is
         inside = [

@@ -14,7 +14,7 @@ from hubkit.bases.compare import compare, other_base, require_base
 from hubkit.bases.describe import describe_model
 from hubkit.bases.parts import parts_of, without_parts
 from hubkit.methods.method import DeltaShape, Method
-from hubkit.methods.sites import BlockSite, Site
+from hubkit.methods.sites import BlockSite, Site, is_in
 from hubkit.models.head import head_tensors
 from hubkit.nn.host import BaseModel, embedding_size, embeddings, site_sizes
 from hubkit.nn.layout import has_layouts
@@ -110,13 +110,19 @@ class Fitting:
 
     def _check_sites(self, adapter: Adapter) -> None:
         try:
-            expected = self._expected(adapter.method)
+            targeted = self._expected(adapter.method)
         except AdapterError as error:
             raise BaseModelMismatchError(
                 f"Adapter {adapter} does not fit this {self._name}: {error} {_CURE}"
             ) from error
+        # Some classes of a model have more beside its layers than others, such as a pooler.
+        expected = {
+            site
+            for site in targeted
+            if site in adapter.deltas or any(is_in(site, one) for one in self.host.layers)
+        }
         model_type = self.model.config.model_type
-        if adapter.model_type not in (None, model_type) or expected.keys() != adapter.deltas.keys():
+        if adapter.model_type not in (None, model_type) or expected != adapter.deltas.keys():
             deltas = others = ""
             if len(adapter.deltas) != len(expected):
                 deltas = f" with deltas at {len(adapter.deltas)} sites"

@@ -226,10 +226,12 @@ class FlexibleHeadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         # The library reads the first token of a BERT also where it runs as a decoder.
         if type(self.config) in MODEL_FOR_MASKED_LM_MAPPING or not is_decoder(self.config):
             return hidden[:, 0]
-        counted = named.get("attention_mask")
-        if ids is not None and self.config.pad_token_id is not None:
-            counted = ids != self.config.pad_token_id
-        return hidden[:, -1] if counted is None else _at(hidden, _last(counted))
+        mask, padding = named.get("attention_mask"), self.config.pad_token_id
+        if ids is None or padding is None:
+            return hidden[:, -1] if mask is None else _at(hidden, _last(mask))
+        # The library counts the tokens that are no padding, also where one stands inside of a text.
+        start = 0 if mask is None else mask.argmax(-1)  # padding may come before the text
+        return _at(hidden, start + (ids != padding).sum(-1) - 1)
 
     def _end(self, ids: Tensor | None) -> Tensor:
         """Where the last token of each text is that ends it."""

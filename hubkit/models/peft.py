@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from hubkit.methods.table import METHODS
@@ -80,9 +81,9 @@ def attach_peft(
             f"PEFT {peft.__version__} cannot run {name} on this {type(model).__name__}: "
             f"{_reason(error)}. Load the base model that the adapter was trained on."
         ) from error
-    expected = peft.get_peft_model_state_dict(adapted).keys()
+    expected = _state(adapted, peft)
     found = read_header(folder / PEFT.weights).keys()
-    _require_names(name, found, expected, model)
+    _require_names(name, found, expected.keys(), adapted)
     # How the paths start depends on the method.
     if missing := [part for part in new if not any(key.endswith(f".{part}") for key in found)]:
         raise AdapterError(
@@ -153,7 +154,8 @@ def _try_on(folder: Place, model: PreTrainedModel, options: Any, peft: Any) -> N
     try:
         with warnings.catch_warnings(), torch.device("meta"):
             warnings.simplefilter("ignore")
-            adapted = peft.get_peft_model_state_dict(peft.get_peft_model(model, options))
+            adapted = peft.get_peft_model(model, options)
+            expected = _state(adapted, peft)
     except RuntimeError:
         return  # some methods start from the base model's numbers, and it has none here
     except _REFUSALS as error:
@@ -163,8 +165,8 @@ def _try_on(folder: Place, model: PreTrainedModel, options: Any, peft: Any) -> N
             folder,
         ) from error
     found = read_header(folder / PEFT.weights)
-    _require_names(str(folder), found.keys(), adapted.keys(), model)
-    for name, tensor in adapted.items():
+    _require_names(str(folder), found.keys(), expected.keys(), adapted)
+    for name, tensor in expected.items():
         if tuple(tensor.shape) != found[name].shape:
             raise AdapterError(
                 f"{folder / PEFT.weights}: the tensor {name!r} has the shape "
@@ -174,13 +176,25 @@ def _try_on(folder: Place, model: PreTrainedModel, options: Any, peft: Any) -> N
             )
 
 
+def _state(adapted: Any, peft: Any) -> dict[str, Tensor]:
+    """The tensors of an adapter, as PEFT saves them, without the embeddings that it may add.
+
+    To tell whether these were resized, it would look for the base model on the Hub.
+    """
+    found: dict[str, Tensor] = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    return found
+
+
 def _require_names(
-    name: str, found: Collection[str], expected: Collection[str], model: PreTrainedModel
+    name: str, found: Collection[str], expected: Collection[str], adapted: Any
 ) -> None:
-    """Make sure that tensors are those that PEFT expects."""
-    if odd := {*expected} ^ {*found}:
+    """Make sure that PEFT takes each tensor: those it expects, and weights of the model itself."""
+    beside = {*found} - {*expected}
+    beside -= adapted.state_dict().keys() if beside else set()
+    if odd := ({*expected} - {*found}) | beside:
+        kind = type(adapted.get_base_model()).__name__
         raise AdapterError(
-            f"{name} has {len(found)} tensors, but on this {type(model).__name__} PEFT expects "
+            f"{name} has {len(found)} tensors, but on this {kind} PEFT expects "
             f"{len(expected)}; only one of both has {listed(sorted(odd))}. Load the base "
             "model that the adapter was trained on."
         )

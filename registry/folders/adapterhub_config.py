@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from registry.errors import FolderError, did_you_mean
+from registry.folders.adapterhub_interface import odd_interface
 from registry.folders.bounded import shown
 from registry.folders.configs import count_of, text_of
 from registry.folders.source import Source
@@ -204,6 +205,12 @@ def read_adapter_config(
     if is_bare and text_of(source, "type", where) == "text_task":
         options["inv_adapter"] = options["inv_adapter_reduction_factor"] = None
     method, obstacle = _method(options, where)
+    if obstacle is None:
+        layers = (int(found[1]) for name in tensors if (found := _LAYER.match(name)))
+        model_type = text_of(source, "model_type", where)
+        obstacle = odd_interface(where.parent, model_type, options, layers)
+        if obstacle is not None:
+            method = "lora_variant" if method == "lora" else "bottleneck"
     if obstacle is None:
         _require_meaning(options, where)
         _require_places(options, tensors, where)

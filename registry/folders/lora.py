@@ -39,8 +39,8 @@ _KNOWN_OPTIONS = {
     "chained",  # hubkit's own
 }
 
-# How PEFT finds the number of a layer in the path of a module.
-_LAYER = re.compile(r".*\.[^.]*\.(\d+)\.")
+# How PEFT finds the number of a layer in the path of a module: the first, as experts have one, too.
+_LAYER = re.compile(r".*?\.[^.]*\.(\d+)\.")
 
 _Number = TypeVar("_Number", int, float)
 
@@ -122,9 +122,10 @@ class LoraConfig:
             return True
         if not self._names(self.targets, module):
             return False
+        if self.layers is None or isinstance(self.targets, str) or module in self.targets:
+            return True  # a whole path is taken in any layer
         number = _LAYER.match(module)
-        asked = self.layers is not None and not isinstance(self.targets, str)
-        return not asked or number is None or int(number[1]) in (self.layers or ())
+        return number is not None and int(number[1]) in self.layers
 
     def _names(self, names: tuple[str, ...] | str, module: str) -> bool:
         if isinstance(names, str):

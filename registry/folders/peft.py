@@ -56,7 +56,7 @@ _BEYOND = {
     "lora_with_modules": "modules of the base model as a whole",
     "lora_on_convolutions": "convolutions",
 }
-_HEAD = re.compile(r"(?:.+\.)?(?:classifier|score)(?:\.out_proj)?\.weight")
+_HEAD = re.compile(r"(?:.+\.)?(?:classifier|score|classification_head)(?:\.out_proj)?\.weight")
 
 
 def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Folder:
@@ -270,10 +270,10 @@ def _what_else(
     deltas: Mapping[str, Mapping[str, TensorInfo]], tensors: Mapping[str, TensorInfo]
 ) -> str | None:
     """Return the name of a LoRA that changes more than linear layers of the backbone."""
-    if any(in_head(module) for module in deltas):
+    prefix = backbone_prefix(deltas) or ""
+    if any(in_head(module, prefix) for module in deltas):
         return "lora_on_head"
     # Modules of modules_to_save: a head is published along, others are parts of the base model.
-    prefix = backbone_prefix(deltas) or ""
     if not all(head_module(path, prefix) for path in _whole(tensors)):
         return "lora_with_modules"
     sides = (tensor for delta in deltas.values() for tensor in delta.values())
@@ -289,7 +289,9 @@ def _head_modules(tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
 
 def _whole(tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
     """Return the paths of the modules that were trained as a whole, not by a LoRA."""
-    return (name.removeprefix(PREFIX) for name in tensors if ".lora_" not in name)
+    # Beside the model, a method has tensors of its own, such as VeRA.
+    own = (name for name in tensors if name.startswith(PREFIX) and ".lora_" not in name)
+    return (name.removeprefix(PREFIX) for name in own)
 
 
 def _check_lora(

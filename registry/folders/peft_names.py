@@ -51,9 +51,16 @@ def plain_name(tensor: str) -> str:
     return prefix + _WRAPPERS.sub("", tensor.removeprefix(prefix))
 
 
-def in_head(path: str) -> bool:
-    """Whether a module or a tensor is of the head, by its path inside the trained model."""
-    return path.partition(".")[0] in _HEAD_MODULES
+def in_head(path: str, prefix: str = "") -> bool:
+    """Whether a module or a tensor is of the head.
+
+    Args:
+        path: Its path inside the trained model.
+        prefix: The prefix of the backbone's own paths there; what lies beside the backbone is the
+            head, whatever it is called: DeBERTa's pooler.
+    """
+    first = path.partition(".")[0]
+    return first in _HEAD_MODULES or (prefix != "" and first != prefix.partition(".")[0])
 
 
 def backbone_prefix(paths: Iterable[str]) -> str | None:
@@ -76,7 +83,7 @@ def head_module(path: str, prefix: str) -> str | None:
     Returns:
         None for a part of the base model.
     """
-    if in_head(path):
+    if in_head(path, prefix):
         return path.partition(".")[0]
     inside = path.removeprefix(prefix).partition(".")[0]
     return inside if path.startswith(prefix) and inside in _OUTLETS else None

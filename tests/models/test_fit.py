@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForTokenClassification
 
 from hubkit import Adapter, Batch, Fuse, Fusion, Mix, Parallel, Stack, attach
 from hubkit.bases.describe import describe
@@ -19,7 +21,7 @@ from registry.errors import (
     UnsupportedModelError,
 )
 from tests.support.compositions import adapter_of_kind, random_fusion, random_mix
-from tests.support.models import random_adapter, tiny_model
+from tests.support.models import random_adapter, run, tiny_model
 from tests.support.untouched import untouched
 
 
@@ -268,3 +270,15 @@ def nested(depth: int, wrap: Callable[..., Any]) -> Any:
     for level in range(depth):
         composition = wrap(composition, one("left_out", f"level-{level}"))
     return composition
+
+
+def test_a_lora_of_a_model_without_a_pooler_fits_one_that_has_a_pooler() -> None:
+    whole = tiny_model()
+    plain = tiny_model(auto_class=AutoModelForTokenClassification)
+    adapter = random_adapter(plain, method="lora", target_modules=("query", "dense"))
+    assert LinearSite("pooler.dense") not in adapter.deltas
+    whole.load_state_dict(plain.base_model.state_dict(), strict=False)
+    with attach(plain.base_model, adapter):
+        expected = run(plain.base_model)
+    with attach(whole, adapter):
+        assert torch.equal(run(whole), expected)

@@ -146,6 +146,16 @@ def test_a_decoder_classifies_by_the_last_word_wherever_it_is_padded(side: str) 
     torch.testing.assert_close(together, expected, rtol=0, atol=1e-5)
 
 
+def test_padding_inside_of_a_text_moves_the_place_as_in_the_library() -> None:
+    model, _ = rebuilt(REFERENCES / "llama" / "flexible" / "classes")
+    ids = torch.tensor([[5, int(model.config.pad_token_id), 9, 7]])
+    with torch.no_grad():
+        hidden = model.base_model(input_ids=ids).last_hidden_state
+        found = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        # It takes the number of tokens that are no padding for the number of the last one.
+        torch.testing.assert_close(found, model.head(hidden[:, 2]), rtol=0, atol=1e-5)
+
+
 def test_a_text_without_its_end_is_refused_where_the_end_is_read() -> None:
     model, _ = rebuilt(REFERENCES / "bart" / "flexible" / "classes")
     with pytest.raises(DataError, match=r"reads the token that ends a text \(id 2\); a row has"):

@@ -315,6 +315,21 @@ def test_tensors_that_are_missing_or_left_over_are_refused(base: Path, tmp_path:
             attach_peft(classifier(base), tmp_path / "a", "a@1")
 
 
+def test_embeddings_that_were_saved_along_are_loaded(catalog: Catalog, tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", "bert", AutoModelForSequenceClassification, num_labels=3)
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, **TARGETS)
+    model: Any = peft.get_peft_model(classifier(base), config)
+    with torch.no_grad():
+        model.get_input_embeddings().weight += 0.5
+    model.save_pretrained(tmp_path / "a", save_embedding_layers=True)
+    ref = AdapterRef.parse("a")
+    publish_folder(catalog, tmp_path / "a", ref, task="film", labels=LABELS, base=str(base))
+    inputs = AutoTokenizer.from_pretrained(base)(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model.eval()(**inputs).logits
+    assert (load("a", catalog=catalog).logits(TEXTS) - expected).abs().max() <= 1e-5
+
+
 def test_another_base_model_is_refused_by_its_fingerprint(
     catalog: Catalog, base: Path, tmp_path: Path
 ) -> None:

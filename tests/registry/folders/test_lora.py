@@ -10,6 +10,7 @@ from typing import Any
 
 import peft
 import pytest
+from peft.tuners.tuners_utils import check_target_module_exists
 
 from registry.errors import FolderError
 from registry.folders.lora import read_lora
@@ -60,6 +61,24 @@ def test_targets_are_ends_of_paths_or_whole_ones(targets: Any, reached: list[str
     found = read_lora(PLAIN | {"target_modules": targets}, WHERE)
     modules = ["layer.0.query", "layer.0.key"]
     assert [module for module in modules if found.is_target(module)] == reached
+
+
+@pytest.mark.parametrize(
+    ("module", "reached"),
+    [
+        ("encoder.block.1.layer.0.SelfAttention.q", True),
+        ("encoder.block.0.layer.1.SelfAttention.q", False),
+        ("model.layers.1.mlp.experts.0.q", True),
+        ("model.layers.0.mlp.experts.1.q", False),
+        ("model.q", False),
+        ("model.layers.0.own", True),
+    ],
+)
+def test_the_number_of_a_layer_is_the_first_in_a_path(module: str, reached: bool) -> None:
+    targets = {"target_modules": ["q", "model.layers.0.own"], "layers_to_transform": [1]}
+    assert read_lora(PLAIN | targets, WHERE).is_target(module) == reached
+    theirs = peft.LoraConfig(**targets)
+    assert bool(check_target_module_exists(theirs, module)) == reached
 
 
 @pytest.mark.parametrize(

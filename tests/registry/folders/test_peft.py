@@ -347,3 +347,27 @@ def test_an_adapter_of_zeros_and_checkpoints_beside_it_are_noted(tmp_path: Path)
     assert "Other adapters" not in lines(read)
     peft(folder / "second", DELTA)
     assert "Other adapters or heads lie in second: their files" in lines(read_folder(folder, BASE))
+
+
+def test_a_head_that_is_called_classification_head_has_classes(tmp_path: Path) -> None:
+    place = "base_model.model.model.encoder.layers.0.self_attn.q_proj"
+    shapes = {f"{place}.lora_A.weight": (4, 8), f"{place}.lora_B.weight": (8, 4)}
+    head = "base_model.model.classification_head"
+    shapes |= {f"{head}.dense.weight": (8, 8), f"{head}.out_proj.weight": (2, 8)}
+    modules = ["classification_head", "classifier", "score"]
+    options = {"task_type": "SEQ_CLS", "target_modules": ["q_proj"], "modules_to_save": modules}
+    folder = peft(tmp_path / "a", shapes, **options)
+    assert read_folder(folder, Given(labels=("no", "yes"))).manifest.labels == ("no", "yes")
+
+
+def test_what_lies_beside_the_backbone_is_the_head(tmp_path: Path) -> None:
+    pooler = "base_model.model.pooler.dense"
+    whole = {f"{pooler}.weight": (8, 8), "base_model.model.classifier.weight": (2, 8)}
+    folder = peft(tmp_path / "a", DELTA | whole, modules_to_save=["pooler", "classifier"])
+    manifest = read_folder(folder, Given(base=BASE.base, labels=("no", "yes"))).manifest
+    assert manifest.method.type == "lora"
+    assert manifest.head is not None
+    assert manifest.head.modules == ("pooler", "classifier")
+    delta = {f"{pooler}.lora_A.weight": (4, 8), f"{pooler}.lora_B.weight": (8, 4)}
+    folder = peft(tmp_path / "b", DELTA | delta, target_modules=["query", "pooler.dense"])
+    assert read_folder(folder, BASE).manifest.method.type == "lora_on_head"
