@@ -47,6 +47,8 @@ class Adapter:
         coupling: Its invertible adapter; None for a method without one.
         base: The base model it was trained on; None if its folder does not say.
         head: The head it was trained with; None if it has none.
+        backbone: The name of the backbone in the model with a head that it was trained in, by which
+            PEFT names the tensors of a LoRA; empty if it was trained in the backbone itself.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Adapter:
     coupling: Coupling | None = None
     base: BaseModelInfo | None = None
     head: Head | None = None
+    backbone: str = ""
 
     def __str__(self) -> str:
         return self.name
@@ -78,6 +81,7 @@ class Adapter:
                 for site, shape in method.shapes(host).items()
             },
             coupling=None if form is None else Coupling(host.embedding_size, form),
+            backbone="" if model.base_model is model else model.base_model_prefix,
         )
 
     @classmethod
@@ -122,6 +126,7 @@ class Adapter:
             coupling=_coupling(f"{owner}, its invertible part", stored),
             base=base,
             head=stored.head,
+            backbone=stored.backbone,
         )
         return adapter if manifest is None else adapter.described_by(manifest)
 
@@ -153,6 +158,7 @@ class Adapter:
             tensors={site: _tensors(delta) for site, delta in self.deltas.items()},
             coupling={} if self.coupling is None else _tensors(self.coupling),
             head=self.head,
+            backbone=self.backbone,
         )
 
     def modules(self) -> Iterator[nn.Module]:

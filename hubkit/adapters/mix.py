@@ -244,6 +244,7 @@ def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
         model_type=next((p.model_type for p in parts if p.model_type is not None), None),
         deltas={site: _delta(method, site, tensors) for site, tensors in deltas.items()},
         base=next((base for base in bases if base is not None), None),
+        backbone=parts[0].backbone,
     )
 
 

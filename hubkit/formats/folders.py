@@ -63,6 +63,7 @@ def write_adapter(
     tensors: Mapping[Site, Mapping[str, Tensor]],
     coupling: Mapping[str, Tensor],
     head: Head | None,
+    backbone: str = "",
 ) -> None:
     """Write an adapter so that the library of its method reads it.
 
@@ -73,7 +74,15 @@ def write_adapter(
     apart = head is not None and head.flexible is not None
     if isinstance(method, LoRA):
         inside = None if apart else head
-        peft.write_adapter(folder, method=method, base=base, tensors=tensors, head=inside)
+        peft.write_adapter(
+            folder,
+            method=method,
+            base=base,
+            tensors=tensors,
+            head=inside,
+            # A flexible head is of no class: PEFT reads the backbone alone.
+            backbone="" if apart else backbone,
+        )
         head = head if apart else None
     elif isinstance(method, Bottleneck) and model_type is not None:
         adapterhub.write_adapter(

@@ -103,7 +103,10 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
         head = Head(
             model_class=None, labels=(), tensors=others, backbone=(prefix or "").rstrip(".")
         )
-    return StoredAdapter(folder.name, method, _model_type(source), sites, head=head)
+    backbone = (prefix or "").rstrip(".")
+    return StoredAdapter(
+        folder.name, method, _model_type(source), sites, head=head, backbone=backbone
+    )
 
 
 def write_adapter(
@@ -113,6 +116,7 @@ def write_adapter(
     base: BaseModelInfo,
     tensors: Mapping[Site, Mapping[str, Tensor]],
     head: Head | None,
+    backbone: str = "",
 ) -> None:
     """Write a folder that ``PeftModel.from_pretrained(model, folder)`` takes.
 
@@ -121,14 +125,16 @@ def write_adapter(
         method: The method.
         base: The base model.
         tensors: The deltas.
-        head: The head; ``model`` is then of its class, else a model without a head.
+        head: The head; ``model`` is then of its class.
+        backbone: Without one, the name of the backbone in ``model``; empty if that is the backbone.
 
     Raises:
         StorageError: The folder cannot be written.
     """
     model_class = head.model_class if head is not None else base.architecture
     names = of_class(model_class)
-    prefix = f"{head.backbone}." if head is not None and head.backbone else ""
+    inside = backbone if head is None else head.backbone
+    prefix = f"{inside}." if inside else ""
     weights = {
         f"{PREFIX}{prefix}{site}.{_NAMES[name]}": tensor
         for site, of_site in tensors.items()

@@ -26,6 +26,8 @@ class StoredAdapter:
         tensors: The parameters of the delta at each site: ``down``, ``up``, ...
         coupling: The parameters of its invertible adapter; empty if it has none.
         head: Its head; None if it has none.
+        backbone: The name of the backbone in the model that a LoRA of PEFT was trained in; empty if
+            that is the backbone.
     """
 
     name: str
@@ -34,3 +36,4 @@ class StoredAdapter:
     tensors: SiteTensors
     coupling: Mapping[str, Tensor] = field(default_factory=dict)
     head: Head | None = None
+    backbone: str = ""

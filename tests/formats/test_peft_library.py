@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from hubkit import Adapter, Mix, attach, collapse
 from hubkit.bases.describe import describe
@@ -105,3 +105,21 @@ def test_peft_loads_the_head_too(tmp_path: Path) -> None:
     other_head = tiny_classifier()
     randomize(other_head.classifier, 8)  # type: ignore[arg-type]
     torch.testing.assert_close(by_peft(other_head, tmp_path, tiny_inputs()), expected)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "bart", "t5"])
+def test_peft_loads_the_lora_of_a_language_model_in_that_model(
+    architecture: str, tmp_path: Path
+) -> None:
+    decoder = architecture in ("gpt2", "llama")
+    auto_class = AutoModelForCausalLM if decoder else AutoModelForSeq2SeqLM
+    model = tiny_model(architecture, auto_class)
+    inputs = inputs_for(model)
+    lora(model, rank=3, alpha=5).save(tmp_path / "a")
+    read = replace(Adapter.load(tmp_path / "a"), base=describe(model))
+    with attach(model, read):
+        expected = run(model, inputs)
+    read.save(tmp_path / "b")
+    for folder in ("a", "b"):
+        found = by_peft(model, tmp_path / folder, inputs)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
