@@ -139,8 +139,9 @@ _ATTENTION = {
 }
 _MERGED = ("c_attn", "in_proj")
 _LORA_PLACE = re.compile(r"(?:.+\.)?([^.]+)\.loras\.[^.]+\.lora_[AB]")
-# In a model of two parts, the numbers of the decoder's layers continue those of the encoder.
-_LAYER = re.compile(r"(?!.*\bdecoder\.)[^\d]*\.(\d+)\.")
+# In a model of two parts, the numbers of the decoder's layers continue those of the encoder. The
+# networks of an invertible part have numbers, too.
+_LAYER = re.compile(r"(?!.*\b(?:decoder|invertible_adapters)\.)[^\d]*\.(\d+)\.")
 
 # Where a bottleneck is (mh_adapter, output_adapter), and whether it is parallel or reads the norm.
 _BOTTLENECKS = {

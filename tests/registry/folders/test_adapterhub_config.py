@@ -121,3 +121,16 @@ def test_a_parallel_adapter_with_an_invertible_part_is_kept(tmp_path: Path) -> N
     assert "Kept, not attached by hubkit: is_parallel and inv_adapter are on together" in lines(
         read
     )
+
+
+def test_the_networks_of_an_invertible_part_are_in_no_layer(tmp_path: Path) -> None:
+    coupling = {
+        f"bert.invertible_adapters.x.{net}.{layer}.{kind}": shape
+        for net in "FG"
+        for layer, shapes in ((0, ((2, 4), (2,))), (2, ((4, 2), (4,))))
+        for kind, shape in zip(("weight", "bias"), shapes, strict=True)
+    }
+    inverse = {"inv_adapter": "nice", "inv_adapter_reduction_factor": 2, "leave_out": [0, 2]}
+    second = {name.replace("layer.0", "layer.1"): shape for name, shape in bottleneck().items()}
+    folder = adapterhub(tmp_path / "a", {**SEQ, **inverse}, second | coupling)
+    assert method_of(read_folder(folder, BASE))[0] == "seq_bn_inv"
