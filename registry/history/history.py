@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from itertools import pairwise
 
 from sqlalchemy import Connection, select
 
@@ -54,6 +54,7 @@ from registry.history.steps import (
 )
 from registry.history.trees import (
     LARGE_ENDINGS,
+    MOST_FILES,
     ChangedFile,
     Tree,
     TreeFile,
@@ -382,17 +383,16 @@ class History:
         pending = set(paths)
         with self._reading(start) as connection:
             line = walk(connection, start, _LOOKED_BACK)
-            after = _states(load_tree(connection, start.tree_id), pending)
-            for commit, before in zip(line, [*line[1:], None], strict=True):
-                earlier: dict[str, Any] = {}
-                if before is not None:
-                    earlier = _states(load_tree(connection, before.tree_id), pending)
-                for path in [one for one in pending if earlier.get(one) != after.get(one)]:
-                    found[path] = commit
-                    pending.discard(path)
+            for commit, before in pairwise(line):
                 if not pending:
                     break
-                after = earlier
+                # Not their trees: to load a thousand large ones takes minutes.
+                changed = find_differences(
+                    connection, before.tree_id, commit.tree_id, 2 * MOST_FILES
+                )
+                last = pending & {one for file in changed for one in _places_of(file.path)}
+                found |= dict.fromkeys(last, commit)
+                pending -= last
         return found | dict.fromkeys(pending, line[-1])
 
     def branches(self, repository: Repository) -> list[Branch]:
@@ -579,13 +579,8 @@ class History:
             return possessed(connection, digests, account_id=account_id, reader=reader, now=now)
 
 
-def _states(tree: Tree, paths: set[str]) -> dict[str, Any]:
-    """Return the state of each path of a tree: a file's id, or all files of a folder."""
-    states: dict[str, Any] = {}
-    for file in tree.files:
-        if file.path in paths:
-            states[file.path] = file.oid
-        for end, letter in enumerate(file.path):
-            if letter == "/" and (folder := file.path[:end]) in paths:
-                states.setdefault(folder, []).append((file.path, file.oid))
-    return states
+def _places_of(path: str) -> Iterator[str]:
+    """Yield a path, and the folders that it is in."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]

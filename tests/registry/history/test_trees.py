@@ -25,6 +25,14 @@ def test_each_file_and_folder_names_the_last_commit_that_changed_it(
     second = push({"d/y": b"2"})
     found = catalog.history.last_changes(second, {"a.txt", "d", "d/x", "d/y"})
     assert found == {"a.txt": first, "d/x": first, "d": second, "d/y": second}
+    third = push({"a.txt": b"2", "e": b"1"}, Remove("d/x"))
+    fourth = push({"e/f/g": b"1"}, Remove("e"))
+    found = catalog.history.last_changes(fourth, {"a.txt", "d", "d/y", "e", "e/f", "e/f/g"})
+    assert found == {
+        **{"a.txt": third, "d": third, "d/y": second},
+        **{"e": fourth, "e/f": fourth, "e/f/g": fourth},
+    }
+    assert catalog.history.last_changes(first, {"a.txt", "d"}) == {"a.txt": first, "d": first}
 
 
 def test_some_files_of_a_commit_can_be_asked_for(
