@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -67,7 +68,9 @@ def encode(
         return encoded
     known = getattr(model.get_input_embeddings(), "num_embeddings", None)
     if known is not None and len(processor) > known:  # else there is nothing to go through
-        for number in _tokens(encoded.features.get("input_ids", ())):
+        # What an encoder-decoder is to write are lists of tokens, too.
+        written = (one for one in encoded.features.get("labels", ()) if isinstance(one, list))
+        for number in _tokens(chain(encoded.features.get("input_ids", ()), written)):
             if number >= known:
                 token = processor.convert_ids_to_tokens(number)
                 raise DataError(
