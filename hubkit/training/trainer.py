@@ -284,7 +284,9 @@ class RowTrainer(Trainer):
         if self._measured:
             # The stock trainer takes the mean over batches, however much is in each.
             losses, amounts = map(torch.stack, zip(*self._measured, strict=True))
-            found.metrics["eval_loss"] = float((losses * amounts).sum() / amounts.sum())
+            found.metrics["eval_loss"] = float(
+                (losses * amounts).sum() / amounts.sum().clamp(min=1e-9)  # none may weigh anything
+            )
         return found._replace(metrics=processes.from_first(lambda: found.metrics))
 
     def _save_rng_state(self, output_dir: str) -> None:

@@ -265,3 +265,12 @@ def test_rows_without_anything_to_learn_count_for_nothing_in_the_loss(tmp_path: 
         return validated(name, model, Rows("r", columns), folder, **how)
 
     assert loss(3) == pytest.approx(loss(2), rel=1e-5)
+
+
+def test_classes_that_all_weigh_nothing_cost_nothing(tmp_path: Path) -> None:
+    auto_class, columns = ONE_BY_ONE["text-classification"]
+    rows = Rows("r", columns)
+    plan = TASK_TYPES["text-classification"].fit_plan(rows)
+    model = tiny_model("bert", auto_class, pad_token_id=1, **plan.config())
+    weights = {"good": 0.0, "bad": 0.0}
+    assert validated("text-classification", model, rows, tmp_path, class_weights=weights) == 0.0
