@@ -60,6 +60,8 @@ def similarity(
     Returns:
         *Shape:* ``(len(one), len(other))``, float32.
     """
+    if not (one and other):
+        return np.zeros((len(one), len(other)), np.float32)
     first, second = (
         _unit(np.array([p.embedding for p in side], np.float32)) for side in (one, other)
     )

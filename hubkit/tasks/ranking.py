@@ -237,7 +237,10 @@ class Ranking(TextTask):
     ) -> dict[str, float]:
         """The means over queries."""
         values = self.row_values(outputs, encoded, rows, plan)
-        return {name: float(np.nanmean(of_query)) for name, of_query in values.items()}
+        return {
+            name: float(np.nanmean(of_query) if np.isfinite(of_query).any() else np.nan)
+            for name, of_query in values.items()
+        }
 
     def row_values(
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
@@ -273,6 +276,8 @@ def _prediction(numbers: np.ndarray, among: Sequence[str]) -> RankingPrediction:
 
 
 def _ndcg(numbers: np.ndarray, grades: np.ndarray) -> float:
+    if not np.isfinite(numbers).all():  # of training that diverged; scikit-learn refuses them
+        return float("nan")
     if len(grades) < 2:  # scikit-learn refuses a list of one
         return float((grades > 0).any())
     return float(ndcg_score(grades[None], numbers[None], k=PLACES))
@@ -280,7 +285,8 @@ def _ndcg(numbers: np.ndarray, grades: np.ndarray) -> float:
 
 def _area(numbers: np.ndarray, grades: np.ndarray) -> float:
     relevant = grades > 0
-    if relevant.all() or not relevant.any():  # there is nothing to tell apart
+    # There is nothing to tell apart, or training diverged.
+    if relevant.all() or not relevant.any() or not np.isfinite(numbers).all():
         return float("nan")
     return float(roc_auc_score(relevant, numbers))
 

@@ -240,6 +240,7 @@ def test_similarity_is_the_cosine_of_each_with_each(catalog: Catalog, tmp_path: 
         dim=-1,
     )
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
+    assert hubkit.similarity(one, []).shape == (len(TEXTS), 0)
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")

@@ -167,6 +167,16 @@ def test_candidates_of_one_relevance_teach_nothing() -> None:
         TASK.fit_plan(rows_of([([0.0, 0.0], [1.0, 1.0])])[1])
 
 
+def test_scores_of_training_that_diverged_have_no_ndcg() -> None:
+    among, grades = [["a", "b"], ["c", "d"]], [[1.0, 0.0], [0.0, 1.0]]
+    rows = Rows("r", {"query": ["p", "q"], "candidates": among, "relevance": grades})
+    broken = np.array([[np.nan], [np.nan], [1.0], [2.0]], np.float32)
+    found = TASK.metrics((broken,), Encoded({}, [0, 0, 1, 1]), rows, PLAN)
+    assert (found["ndcg_at_10"], found["auc"]) == (1.0, 1.0)  # of the other query
+    found = TASK.metrics((np.full_like(broken, np.nan),), Encoded({}, [0, 0, 1, 1]), rows, PLAN)
+    assert np.isnan(found["ndcg_at_10"])
+
+
 def tastes() -> Rows:
     """Users who like what is good, and a list of another length for each."""
     words = {"good": 1.0, "bad": 0.0, "great": 1.0, "dull": 0.0}

@@ -75,3 +75,9 @@ def test_the_picture_has_a_point_for_each_row(monkeypatch: pytest.MonkeyPatch) -
     outputs = np.array([[0.5], [3.0]], np.float32)
     picture = TASK.pictures(PLAN)["scatter.png"]((outputs,), Encoded({}, range(2)), rows)
     assert (picture, drawn) == (b"picture", [([1.0, 2.0], [0.5, 3.0])])
+
+
+def test_numbers_of_training_that_diverged_have_no_error() -> None:
+    rows = Rows("r", {"text": ["a", "b"], "score": [1.0, 2.0]})
+    found = TASK.metrics((np.full((2, 1), np.nan, np.float32),), Encoded({}, range(2)), rows, PLAN)
+    assert np.isnan(found["mae"])
