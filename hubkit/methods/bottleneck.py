@@ -77,12 +77,15 @@ class Bottleneck(Method):
         scaling: As in :class:`DeltaForm`.
         coupling_factor: Ratio of half the embedding's width to the bottleneck of the invertible
             adapter.
+        undone: Whether the invertible adapter is undone before a language model's head; the library
+            of AdapterHub does so before the heads that it builds, not before those of transformers.
     """
 
     bottleneck_size: int | Mapping[str, int]
     activation: str
     scaling: Scaling
     coupling_factor: float = 2
+    undone: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -174,7 +177,7 @@ class Bottleneck(Method):
         """The form of the invertible adapter; None for a type without one."""
         if not ROWS[self.type].invertible:
             return None
-        return CouplingForm(self.activation, self.coupling_factor)
+        return CouplingForm(self.activation, self.coupling_factor, self.undone)
 
 
 def _per_layer(name: str, given: Any, default: float, host: Host) -> list[Any]:

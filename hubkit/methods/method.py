@@ -66,10 +66,12 @@ class CouplingForm(NamedTuple):
     Attributes:
         activation: Between the two layers of each half.
         reduction_factor: Ratio of half the embedding's width to the width between the layers.
+        undone: Whether what a language model's head is given goes through the inverse.
     """
 
     activation: str
     reduction_factor: float
+    undone: bool = True
 
 
 class Host(Protocol):

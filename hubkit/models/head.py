@@ -275,7 +275,9 @@ def head_to_keep(model: PreTrainedModel) -> dict[str, Tensor]:
 def _shared(model: PreTrainedModel) -> dict[str, Tensor]:
     """The tensors outside the backbone that are tensors of the backbone, too, by name."""
     if model.base_model is model:
-        return {}
+        beside, saved = (*BESIDE_BACKBONE, "lm_head."), _saved(model)
+        own = {id(tensor) for name, tensor in saved.items() if not name.startswith(beside)}
+        return {n: t for n, t in saved.items() if n.startswith(beside) and id(t) in own}
     inside = {id(tensor) for tensor in _saved(backbone(model)).values()}
     prefix = f"{model.base_model_prefix}."
     return {

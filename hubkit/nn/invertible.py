@@ -40,6 +40,7 @@ class Coupling(nn.Module):
         super().__init__()
         self.width = width
         first, second = width // 2, width - width // 2
+        self.undone = form.undone
         self.activation = activation(form.activation)
         self.F = _network(second, first, form)
         self.G = _network(first, second, form)
@@ -108,5 +109,8 @@ class CouplingNode(nn.Module):
     def _through(self, place: int, x: Tensor, inverse: bool) -> Tensor:
         chain: Any = self.chains[place]
         for coupling in reversed(chain) if inverse else chain:
-            x = coupling.inverse(x) if inverse else coupling(x)
+            if not inverse:
+                x = coupling(x)
+            elif coupling.undone:
+                x = coupling.inverse(x)
         return x

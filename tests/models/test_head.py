@@ -171,3 +171,13 @@ def test_one_output_is_a_number_and_has_no_label() -> None:
     other = tiny_model("bert", AutoModelForSequenceClassification, seed=1, num_labels=1)
     set_head(other, head)
     assert (other.config.problem_type, other.config.num_labels) == ("regression", 1)
+
+
+def test_the_words_of_a_t5_that_a_head_repeats_are_its_embeddings() -> None:
+    model = tiny_model("t5", AutoModelForSeq2SeqLM)
+    words = {"lm_head.weight": model.get_input_embeddings().weight.detach().clone()}
+    head = Head(model_class="T5ForConditionalGeneration", labels=(), tensors=words, backbone="")
+    set_head(model, head)
+    changed = replace(head, tensors={"lm_head.weight": words["lm_head.weight"] + 1})
+    with pytest.raises(AdapterError, match=r"makes words by lm_head\.weight, which in a T5"):
+        set_head(model, changed)

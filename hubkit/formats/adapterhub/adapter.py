@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from hubkit.methods.method import is_finite
 from hubkit.methods.sites import BlockSite, Site
 from registry.errors import AdapterError, FolderError, did_you_mean
 from registry.folders.adapterhub_config import AdapterConfig, current_name, read_adapter_config
+from registry.folders.adapterhub_interface import INTERFACE
 from registry.folders.kinds import ADAPTER
 from registry.manifest import BaseModelInfo
 from registry.storage.place import Place
+from registry.task_types import of_class
 
 _DELTA_NAMES = {
     "down": "adapter_down.0.weight",
@@ -42,6 +45,10 @@ _COUPLING_NAMES = {
     for ours, theirs in ((0, 0), (1, 2))
     for kind in ("weight", "bias")
 }
+
+
+_UNDONE = "undone"
+"""A field that hubkit adds beside the configuration; the library ignores it."""
 
 
 def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
@@ -89,7 +96,22 @@ def read_adapter(folder: Place, source: Mapping[str, Any]) -> StoredAdapter:
                 f"{site.layer}; hubkit computes one size for a layer."
             )
     method = bottleneck(config, sizes, folder)
+    if coupling:
+        method = replace(method, undone=_is_undone(source, folder))
     return StoredAdapter(name, method, model_type, sites, coupling)
+
+
+def _is_undone(source: Mapping[str, Any], folder: Place) -> bool:
+    """Whether an invertible part is undone before the head of a language model.
+
+    The library does so before the heads that it builds itself, and in models that it knows through
+    an interface; adapter-transformers, before it, did so in all.
+    """
+    names = of_class(source.get("model_class") or None)
+    is_stock = names is not None and names.pretrained_head
+    is_old = not str(source.get("version")).startswith("adapters.")
+    undone = is_old or not is_stock or (folder / INTERFACE).is_file()
+    return bool(source.get(_UNDONE, undone))
 
 
 def write_adapter(
@@ -117,7 +139,9 @@ def write_adapter(
     write_tensors(folder / ADAPTER.weights, flat)
     width = next(iter(tensors.values()))["up"].shape[0]
     config = bottleneck_config(method, width, layers)
-    write_json(folder / ADAPTER.config, {"config": config, **outer(name, model_type, base)})
+    own = {} if method.undone else {_UNDONE: False}
+    content = {"config": config, **outer(name, model_type, base), **own}
+    write_json(folder / ADAPTER.config, content)
 
 
 def foreign_name(name: str) -> str:

@@ -5,12 +5,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from transformers import GPT2LMHeadModel
 
 from hubkit import Adapter, attach
 from hubkit.bases.describe import describe
@@ -30,18 +32,20 @@ from tests.support.folders import (
     put,
     without_prefix,
 )
+from tests.support.foreign import copy, edit
 from tests.support.models import (
     METHODS,
     REFERENCED,
     REFERENCES,
     random_adapter,
     reference_base,
+    reference_outputs,
     run,
     same,
     snapshot,
     tiny_model,
 )
-from tests.support.references import base, in_folder
+from tests.support.references import base, check_close, in_folder
 
 BASE = BaseModelInfo(id="tiny", architecture="BertModel", hidden_size=32, num_layers=2)
 
@@ -227,3 +231,28 @@ def test_a_missing_layer_is_noticed_when_the_adapter_is_attached(folder: Path) -
         BaseModelMismatchError, match=r"deltas at 1 sites; DistilBertModel .* with 2"
     ):
         attach(reference_base("distilbert"), Adapter.load(folder))
+
+
+@pytest.mark.parametrize(
+    ("fields", "undone"),
+    [
+        ({"model_class": "GPT2LMHeadModel"}, False),
+        ({"model_class": "GPT2AdapterModel"}, True),
+        ({"model_class": "GPT2LMHeadModel", "version": "3.2.1"}, True),
+    ],
+)
+def test_an_invertible_part_is_undone_where_the_library_undoes_it(
+    tmp_path: Path, fields: dict[str, Any], undone: bool
+) -> None:
+    folder = copy(REFERENCES / "gpt2" / "madx" / "language", tmp_path / "a")
+    edit(folder / "adapter_config.json", lambda one: one.update(fields))
+    adapter = replace(Adapter.load(folder), base=BaseModelInfo(id="tiny"))
+    model = GPT2LMHeadModel.from_pretrained(REFERENCES / "gpt2" / "base").eval()
+    expected = reference_outputs(REFERENCES / "gpt2" / "madx")[1]
+    states, words = expected["language"], expected["language_logits"]
+    assert adapter.coupling is not None
+    adapter.save(tmp_path / "b")
+    for one in (adapter, Adapter.load(tmp_path / "b")):
+        with attach(model, one), torch.no_grad():
+            found = run(model, reference_outputs(REFERENCES / "gpt2" / "madx")[0])
+        check_close(found, words if undone else states @ model.lm_head.weight.T)
