@@ -14,6 +14,9 @@ FUSION_LEARNING_RATE = 5e-4
 FUSION_BATCH_SIZE = 32
 MIX_LEARNING_RATE = 6e-3  # of ScaLearn's authors
 
+SEEDS = 2**32
+"""How many seeds NumPy takes, from 0."""
+
 CACHE_TRUNK = 4_000_000_000
 """Bytes that what lies below the lowest trained layer may take on the disk."""
 
@@ -105,6 +108,8 @@ class Settings:
                 f"warmup must be a whole number of steps, or a part of all steps below 1, not "
                 f"{self.warmup}."
             )
+        if not 0 <= self.seed < SEEDS:
+            raise TrainingError(f"seed must be from 0 to {SEEDS - 1}, not {self.seed}.")
         _require_one_of("schedule", self.schedule, SCHEDULES)
         if self.precision is not None:
             _require_one_of("precision", self.precision, PRECISIONS)

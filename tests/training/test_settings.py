@@ -31,6 +31,8 @@ def test_counts_start_at_one(name: str) -> None:
         ({"warmup": -0.1}, r"warmup must be a number of at least 0, not -0\.1"),
         ({"warmup": 2.5}, r"warmup must be a whole number of steps, or a part .*not 2\.5"),
         ({"weight_decay": float("nan")}, r"weight_decay must be a number of at least 0, not nan"),
+        ({"seed": -1}, r"seed must be from 0 to 4294967295, not -1"),
+        ({"seed": 2**32}, r"seed must be from 0 to 4294967295, not 4294967296"),
         ({"class_weights": "equal"}, r"class_weights must be one of balanced, not 'equal'"),
         ({"class_weights": {"a": -1.0}}, r"weight of the class 'a' .* at least 0, not -1"),
     ],

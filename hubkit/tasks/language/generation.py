@@ -61,6 +61,8 @@ class Generating(Options):
         for name in ("temperature", "top_p", "repetition_penalty"):
             self._require(name, int | float, over=0)
         self._require("length_penalty", int | float)
+        if self.seed is not None and self.seed >= 2**64:
+            raise DataError(f"seed must be below 2 to the 64, not {self.seed!r}.", self.seed)
         if not isinstance(self.do_sample, bool):
             raise DataError(f"do_sample is True or False, not {self.do_sample!r}.", self.do_sample)
         if self.top_p is not None and self.top_p > 1:

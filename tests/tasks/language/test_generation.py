@@ -133,6 +133,7 @@ def test_a_decoder_stops_where_it_can_tell_no_more_places() -> None:
         ({"temperature": 0}, "temperature must be a number over 0, not 0"),
         ({"do_sample": 1}, "do_sample is True or False, not 1"),
         ({"do_sample": True, "top_p": 1.5}, "top_p must be at most 1, not 1.5"),
+        ({"seed": 2**64}, "seed must be below 2 to the 64, not 18446744073709551616"),
         ({"top_k": 5}, "top_k says how tokens are drawn by chance, but do_sample is False"),
         ({"max_new_tokens": 2, "min_new_tokens": 3}, "min_new_tokens is 3, more than max_new_t"),
     ],
