@@ -400,7 +400,10 @@ def _composed(request: _Request) -> AdaptedModel:
 
 def _through_peft(request: _Request) -> AdaptedModel:
     """With an adapter of a method that hubkit does not compute itself."""
-    if HeadPlan.of(request.manifest).outputs is None and not _base_has_head(request):
+    names = TASK_NAMES.get(request.manifest.task_type or "")
+    # What the outputs of a head for answers are, nothing has to say; PEFT looks for its weights.
+    told = HeadPlan.of(request.manifest).outputs is not None or (names and not names.classes)
+    if not told and not _base_has_head(request):
         raise _no_head(
             request,
             f"hubkit does not attach its method, {request.manifest.method.type}: load its "

@@ -221,7 +221,10 @@ class FeatureExtraction(TextTask):
         """``embeddings``: the vectors of texts, *shape* ``(texts, width)``."""
         pool = next(module for module in model.modules() if isinstance(module, Pooling))
         hidden = model(**inputs).last_hidden_state
-        return {"embeddings": pool(hidden, inputs["attention_mask"])}
+        mask = inputs["attention_mask"]
+        # The tokens that PEFT puts before a text count, as in sentence-transformers.
+        own = mask.new_ones(len(mask), hidden.shape[1] - mask.shape[1])
+        return {"embeddings": pool(hidden, torch.cat([own, mask], dim=1))}
 
     def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor | None:
         """The loss of pairs."""

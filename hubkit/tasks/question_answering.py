@@ -25,7 +25,7 @@ from hubkit.tasks.columns import Column, NotExpectedError, is_unicode, parsed, p
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import words
-from hubkit.tasks.windows import Windows, WindowTask, spelled_together
+from hubkit.tasks.windows import Windows, WindowTask, of_tokens, spelled_together
 from registry.errors import AdapterError, DataError
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, TextInfo
@@ -234,7 +234,8 @@ class QuestionAnswering(WindowTask):
     ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """The loss, and the outputs of each token, *shape* ``(batch, tokens, 2)``."""
         found = model(**inputs)
-        return found.get("loss"), (torch.stack((found.start_logits, found.end_logits), dim=-1),)
+        ends = torch.stack((found.start_logits, found.end_logits), dim=-1)
+        return found.get("loss"), (of_tokens(ends, inputs),)
 
     def one_pass(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``start_logits`` and ``end_logits`` of each token, *shape* ``(windows, tokens)``."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Encoding
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hubkit.tasks.rows import Rows
@@ -42,6 +43,16 @@ class Windows:
     row_of: list[int]
     shared: list[int]
     encodings: list[Encoding]
+
+
+def of_tokens(outputs: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The outputs of the tokens that are read, without those that PEFT puts before them.
+
+    Args:
+        outputs: *Shape* ``(batch, tokens, ...)``.
+        inputs: What the model read.
+    """
+    return outputs[:, outputs.shape[1] - inputs["input_ids"].shape[1] :]
 
 
 class WindowTask(TextTask):

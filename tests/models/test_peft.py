@@ -14,8 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
 )
 
@@ -386,3 +390,69 @@ def test_a_lora_for_an_architecture_without_a_layout_equals_that_of_peft(
     model = load("a", catalog=catalog)
     assert model.composition is None, "PEFT runs it"
     assert (model.logits(TEXTS) - expected).abs().max() <= 1e-5
+
+
+WORDS = "the film was very good a dull plot"
+
+
+def prompted(
+    task: str, auto_class: Any, folder: Path, catalog: Catalog, architecture: str = "bert"
+) -> tuple[Any, Any]:
+    """A model of PEFT with a learned prompt, and the same by hubkit."""
+    classes = {"num_labels": 3} if task == "TOKEN_CLS" else {}
+    base = base_folder(folder / "base", architecture, auto_class, **classes)
+    config = peft.PromptTuningConfig(task_type=task, num_virtual_tokens=3)
+    torch.manual_seed(0)
+    model: Any = peft.get_peft_model(auto_class.from_pretrained(base), config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.5 * torch.randn_like(parameter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save_pretrained(folder / "a")
+    labels = LABELS if classes else ()
+    ref = AdapterRef.parse("a")
+    publish_folder(catalog, folder / "a", ref, task="t", labels=labels, base=str(base))
+    return model, load("a", catalog=catalog)
+
+
+def test_the_tags_of_tokens_are_theirs_where_a_prompt_was_learned(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    theirs, ours = prompted("TOKEN_CLS", AutoModelForTokenClassification, tmp_path, catalog)
+    inputs = tokenizer()(WORDS, return_tensors="pt")
+    with torch.no_grad():
+        expected = theirs(**inputs).logits[0, 3:][1:-1].argmax(-1).tolist()
+    assert len(set(expected)) > 1
+    (found,) = ours.predict([WORDS.split()])
+    assert [LABELS.index(tag) for tag in found.tags] == expected
+
+
+def test_the_ends_of_an_answer_are_in_the_text_where_a_prompt_was_learned(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    theirs, ours = prompted("QUESTION_ANS", AutoModelForQuestionAnswering, tmp_path, catalog)
+    inputs = dict(tokenizer()("was it good", WORDS, return_tensors="pt"))
+    with torch.no_grad():
+        found = theirs(**inputs)
+    (ends,) = ours.task.run(ours.model, inputs, ours.task.options())[1]
+    assert torch.equal(ends[..., 0], found.start_logits[:, 3:])
+    assert ours.predict([{"question": "was it good", "context": WORDS}])[0].answer in WORDS
+
+
+def test_a_learned_prompt_counts_in_an_embedding(catalog: Catalog, tmp_path: Path) -> None:
+    theirs, ours = prompted("FEATURE_EXTRACTION", AutoModel, tmp_path, catalog)
+    inputs = tokenizer()(WORDS, return_tensors="pt")
+    with torch.no_grad():
+        expected = theirs(**inputs).last_hidden_state[0].mean(0)
+    (found,) = ours.predict([WORDS])
+    torch.testing.assert_close(torch.tensor(found.embedding), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported")
+def test_a_learned_prompt_takes_places_from_what_is_written(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    _, ours = prompted("CAUSAL_LM", AutoModelForCausalLM, tmp_path, catalog, "gpt2")
+    assert ours.predict([WORDS], max_new_tokens=100)

@@ -176,6 +176,12 @@ def _counts_padding(config: GenerationConfig, decodes: bool) -> bool:
     return penalty != 1.0 or bool(config.encoder_no_repeat_ngram_size)
 
 
+def _learned(model: PreTrainedModel) -> int:
+    """How many places the tokens of a prompt take that PEFT learned."""
+    method = getattr(model, "active_peft_config", None)
+    return int(getattr(method, "num_virtual_tokens", None) or 0)
+
+
 def _ignores_places(model: PreTrainedModel) -> bool:
     """Whether padding before a text changes how the text is continued.
 

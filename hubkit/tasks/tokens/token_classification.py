@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
+from torch import Tensor
 from transformers import (
     DataCollatorForTokenClassification,
     PreTrainedModel,
@@ -53,7 +54,7 @@ from hubkit.tasks.tokens.tags import (
     tags_of_spans,
     word_tags,
 )
-from hubkit.tasks.windows import WindowTask
+from hubkit.tasks.windows import WindowTask, of_tokens
 from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
 from registry.labels import same_label
 from registry.manifest import Manifest, TextInfo
@@ -214,6 +215,13 @@ class TokenClassification(WindowTask):
             for row in columns["spans"]
         ]
         return {**columns, "spans": spans}
+
+    def run(
+        self, model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Options
+    ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """The loss, and the outputs of each token, *shape* ``(batch, tokens, tags)``."""
+        loss, (logits,) = super().run(model, inputs, options)
+        return loss, (of_tokens(logits, inputs),)
 
     def fit_plan(self, rows: Rows) -> HeadPlan:
         """The tags that occur, sorted; of each kind of entity, the B tag and the I tag.
