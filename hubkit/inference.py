@@ -344,14 +344,14 @@ def require_rows(texts: Any) -> None:
 
 
 def shortened(text: TextInfo, max_length: int) -> TextInfo:
-    """The same with another limit of the tokens of a row.
+    """The same with another limit of the tokens of a row; windows share as much as suits it.
 
     Raises:
         DataError: The limit is less than one.
     """
     if isinstance(max_length, bool) or max_length < 1:
         raise DataError(f"max_length must be at least 1, not {max_length}.", max_length)
-    return text.model_copy(update={"max_length": max_length})
+    return text.model_copy(update={"max_length": max_length, "stride": None})
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,8 @@ class TextGeneration(GeneratingTask):
             # The base model sets this limit, not the windows; what is written needs room, too.
             whole, most = opened(processor, rows["prompt"]), processor.model_max_length
             room = most - min(NEW_TOKENS, most // 2)
+            if text.stride is None:  # the limit is not that of windows, but was asked for
+                room = min(room, limit)
             read = [ids[-room:] for ids in whole]
             cut = sum(len(ids) > room for ids in whole)
             return Encoded({"input_ids": read}, range(len(rows)), cut, room, processor=processor)

@@ -11,6 +11,7 @@ from transformers import AutoModel, pipeline
 
 import hubkit
 from hubkit.cli import main
+from hubkit.inference import shortened
 from hubkit.measuring.measure import evaluate
 from hubkit.tasks.language.text_generation import TEXT_GENERATION as TASK
 from hubkit.tasks.rows import Rows
@@ -223,3 +224,13 @@ def test_a_base_that_writes_otherwise_is_refused_and_a_template_for_chats_is_not
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_beams": 4}))
     with pytest.raises(OtherBaseError, match="num_beams of the generation configuration"):
         hubkit.load(str(version.ref), catalog=catalog)
+
+
+def test_a_limit_that_is_asked_for_is_that_of_prompts_and_one_of_windows_is_not() -> None:
+    token, prompt = words(DECODER), "the film was very good"
+    ids, given = token(prompt)["input_ids"], TASK.given([prompt])
+    learned = TextInfo(max_length=3, stride=1)
+    assert TASK.encode(token, given, PLAN, learned).features["input_ids"] == [ids]
+    asked = TASK.encode(token, given, PLAN, shortened(learned, 3))
+    assert asked.features["input_ids"] == [ids[-3:]]
+    assert (asked.cut, asked.limit) == (1, 3)

@@ -14,6 +14,7 @@ from transformers import AutoModelForTokenClassification, TokenClassificationPip
 
 import hubkit
 from hubkit.cli import main
+from hubkit.inference import shortened
 from hubkit.measuring.measure import evaluate
 from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.columns import NotExpectedError
@@ -494,3 +495,9 @@ def test_a_folder_of_peft_predicts(catalog: Catalog, tmp_path: Path) -> None:
     found = hubkit.load("ner", catalog=catalog).predict(TEXTS, aggregation="simple")
     for one, expected in zip(found, pipeline(TEXTS), strict=True):
         assert facts(one) == [(e["entity_group"], e["start"], e["end"]) for e in expected]
+
+
+def test_windows_of_another_length_share_as_much_as_suits_it() -> None:
+    rows = TASK.given([" ".join(["good"] * 60)])
+    info = shortened(TextInfo(max_length=128, stride=32), 10)
+    assert len(TASK.encode(tokenizer(), rows, PLAN, info)) == 10  # of 8 tokens, 2 of them shared
