@@ -67,9 +67,8 @@ def picture(value: Any) -> Picture:
     if isinstance(value, Picture):
         return value
     if isinstance(value, pillow.Image):
-        value = import_module("PIL.ImageOps").exif_transpose(
-            value
-        )  # PNG would not keep how it lies
+        # PNG would not keep how it lies.
+        value = import_module("PIL.ImageOps").exif_transpose(value)
         buffer = io.BytesIO()
         pixels = hashlib.sha256(f"{value.mode} {value.size}".encode() + value.tobytes())
         try:
