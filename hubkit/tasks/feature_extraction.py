@@ -23,7 +23,7 @@ from hubkit.bases.pooling import Pooling, read_pooling
 from hubkit.tasks.columns import Column, NotExpectedError, number, text
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
-from hubkit.tasks.text import TextTask, encode_each, tokens_read
+from hubkit.tasks.text import TextTask, encode_each, learned_places, tokens_read
 from hubkit.tasks.text_regression import CORRELATIONS, can_correlate, correlations
 from registry.errors import DataError
 from registry.manifest import Manifest, TextInfo
@@ -222,9 +222,10 @@ class FeatureExtraction(TextTask):
         pool = next(module for module in model.modules() if isinstance(module, Pooling))
         hidden = model(**inputs).last_hidden_state
         mask = inputs["attention_mask"]
-        # The tokens that PEFT puts before a text count, as in sentence-transformers.
-        own = mask.new_ones(len(mask), hidden.shape[1] - mask.shape[1])
-        return {"embeddings": pool(hidden, torch.cat([own, mask], dim=1))}
+        if learned_places(model):  # those before a text count, as in sentence-transformers
+            own = mask.new_ones(len(mask), hidden.shape[1] - mask.shape[1])
+            mask = torch.cat([own, mask], dim=1)
+        return {"embeddings": pool(hidden, mask)}
 
     def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor | None:
         """The loss of pairs."""

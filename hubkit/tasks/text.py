@@ -312,3 +312,9 @@ def close_enough(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
     tolerance = 1e-3 if dtype in (torch.float32, torch.float64) else 0.1
     scale = float(expected.float().abs().max()) or 1.0
     return not float((found.float() - expected.float()).abs().max()) > scale * tolerance
+
+
+def learned_places(model: PreTrainedModel) -> int:
+    """How many places the prompt or prefix takes that PEFT learned; 0 where there is none."""
+    method = getattr(model, "active_peft_config", None)
+    return int(getattr(method, "num_virtual_tokens", None) or 0)

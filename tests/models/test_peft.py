@@ -455,4 +455,4 @@ def test_a_learned_prompt_takes_places_from_what_is_written(
     catalog: Catalog, tmp_path: Path
 ) -> None:
     _, ours = prompted("CAUSAL_LM", AutoModelForCausalLM, tmp_path, catalog, "gpt2")
-    assert ours.predict([WORDS], max_new_tokens=100)
+    assert ours.predict([WORDS], max_new_tokens=100, min_new_tokens=100)

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, PreTrainedModel
 
 from hubkit.tasks.task import Encoded, Options, Outputs, Prediction
+from hubkit.tasks.text import learned_places
 from registry.errors import DataError
 
 _OF_SAMPLING = ("temperature", "top_k", "top_p")
@@ -142,7 +143,7 @@ def generate(model: PreTrainedModel, inputs: Mapping[str, Tensor], options: Opti
     decodes = not model.config.is_encoder_decoder
     places = getattr(model.config, "max_position_embeddings", None)
     # Behind what it reads, or behind the token that begins what it writes.
-    room = None if places is None else places - (read if decodes else 1)
+    room = None if places is None else places - (learned_places(model) + read if decodes else 1)
     short = room is not None and room < (config.max_new_tokens or 0)
     reads_padding = (
         (short and decodes) or _ignores_places(model) or _counts_padding(config, decodes)
@@ -174,12 +175,6 @@ def _counts_padding(config: GenerationConfig, decodes: bool) -> bool:
         return counts or (config.repetition_penalty or 1.0) != 1.0
     penalty = config.encoder_repetition_penalty or 1.0
     return penalty != 1.0 or bool(config.encoder_no_repeat_ngram_size)
-
-
-def _learned(model: PreTrainedModel) -> int:
-    """How many places the tokens of a prompt take that PEFT learned."""
-    method = getattr(model, "active_peft_config", None)
-    return int(getattr(method, "num_virtual_tokens", None) or 0)
 
 
 def _ignores_places(model: PreTrainedModel) -> bool:
