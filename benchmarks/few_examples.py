@@ -224,7 +224,7 @@ def print_rules(found: Sequence[Found], rows: int) -> None:
     In place of folds, as many of the test rows are drawn as there are rows to train on, a thousand
     times. The contenders are those that were trained on all of these.
     """
-    runs = [one for one in found if one["library"] == "hubkit" and one["places"]]
+    runs = [one for one in found if one["library"] == "hubkit" and one.get("places")]
     targets = [*dict.fromkeys(one["target"] for one in runs)]
     table = Table("by", "within", *targets, "mean", title="Accuracy of what would be published")
     for by_brier in (False, True):

@@ -141,7 +141,8 @@ class Bench:
         encoded = start.encode(task.rows_for_metrics(rows))
         size = 2 * start.checked.settings.batch_size
         outputs = outputs_of(task, start.processor, start.model, encoded, task.options(), size)
-        if any(np.isnan(array).any() for array in outputs):
+        # Minus infinity stands for a choice that a row does not have.
+        if any((np.isnan(array) | np.isposinf(array)).any() for array in outputs):
             return UNDEFINED
         answers = Answers(task, plan, rows, encoded, outputs)
         metrics = answers.metrics()

@@ -203,10 +203,7 @@ class MultipleChoice(TextTask):
         self, outputs: Outputs, encoded: Encoded, rows: Rows, plan: HeadPlan
     ) -> tuple[np.ndarray, np.ndarray]:
         """The choices of each row."""
-        scores = np.full((len(rows), max(map(len, rows["choices"]))), -np.inf)
-        for row, own in zip(scores, _own(outputs, rows), strict=True):
-            row[: len(own)] = own
-        return scores, np.array(rows["label"], dtype=np.int64)
+        return outputs[0], np.array(rows["label"], dtype=np.int64)
 
 
 @dataclass(frozen=True)

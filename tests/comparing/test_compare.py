@@ -103,8 +103,12 @@ def test_random_labels_do_not_make_donors_help_and_a_broken_off_run_goes_on(
     assert not [one for one in (catalog.home / "runs").iterdir() if one.is_dir()]
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_what_diverges_or_answers_no_number_has_no_score_and_does_not_win(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    number: float,
+    catalog: Catalog,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     learned, outputs = bench.learn, bench.outputs_of  # type: ignore[attr-defined]
     calls: list[int] = []
@@ -118,7 +122,7 @@ def test_what_diverges_or_answers_no_number_has_no_score_and_does_not_win(
     def without_numbers(*arguments: Any) -> Any:
         found = outputs(*arguments)
         broken = len(calls) == NAMES.index("control") + 1
-        return tuple(array * np.nan if broken else array for array in found)
+        return tuple(np.full_like(array, number) if broken else array for array in found)
 
     monkeypatch.setattr(bench, "learn", diverging)
     monkeypatch.setattr(bench, "outputs_of", without_numbers)
