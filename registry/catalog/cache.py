@@ -146,16 +146,17 @@ def _is_ours(folder: Path) -> bool:
 def _verified(store: Store, manifest: Manifest, folder: Path, label: str) -> Path:
     if _is_intact(folder, manifest):
         return folder
-    if folder.is_dir() and not folder.is_symlink():
+    # Another process may write the same folder at any of these steps.
+    with storage_errors("replace", folder), suppress(IsADirectoryError):
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            folder.unlink(missing_ok=True)
+    if folder.is_dir():
         # File by file, and in place: a process may use it.
         _mend(store, manifest, folder, label)
     else:
-        with storage_errors("replace", folder):
-            folder.unlink(missing_ok=True)
         try:
             write_folder(store.blobs, manifest, folder, label)
         except (FolderError, StorageError):
-            # Another process may have written the same folder a moment earlier.
             if not _is_intact(folder, manifest):
                 raise
     return folder
