@@ -22,9 +22,7 @@ from registry.folders.peft_names import (
     backbone_prefix,
     head_module,
     in_head,
-    is_saved,
     plain_name,
-    saved_modules,
     task_of,
 )
 from registry.folders.safetensors import TensorInfo, read_header, require_numbers, require_weights
@@ -79,7 +77,7 @@ def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Fol
         )
     tensors = _read_tensors(weights)
     name = type.lower() if lora is None else _lora_name(tensors, lora, weights)
-    _require_saved(config, tensors, where)
+    _require_module_names(config, where)
     if name != "lora":
         _require_plain_names(weights, name)
     with manifest_errors(f"The method in {where}"):
@@ -145,37 +143,14 @@ def _require_plain_names(weights: Source, method: str) -> None:
         )
 
 
-def _require_saved(
-    config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], where: Source
-) -> None:
-    """Check that the weights have the modules that were trained as a whole.
-
-    PEFT lists the heads of all architectures, of which a model has one.
-    """
+def _require_module_names(config: Mapping[str, Any], where: Source) -> None:
+    """Check the option that names the modules that were trained as a whole."""
     given = config.get("modules_to_save") or ()
     if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
         raise FolderError(
             f"{where}: modules_to_save is {shown(given)}; expected names of modules, or null. Mend "
             "the file.",
             where,
-        )
-    paths = [
-        name.removeprefix(PREFIX).removeprefix("base_model.")
-        for name in tensors
-        if ".lora_" not in name
-    ]
-    named = saved_modules(config)
-    missing = [module for module in named if not is_saved(module, paths)]
-    heads = [module for module in named if in_head(module.rpartition(".")[2])]
-    if set(heads) - set(missing):  # it has one of them
-        missing = [module for module in missing if module not in heads]
-    if missing:
-        by = "modules_to_save names" if set(missing) & set(given) else f"a {task_of(config)} has"
-        raise FolderError(
-            f"{where.parent}: {by} {', '.join(missing)}, of which "
-            f"{PEFT.weights} holds nothing: without it, the adapter computes something else than "
-            "it did in training. Save the adapter again, with all that was trained.",
-            missing,
         )
 
 

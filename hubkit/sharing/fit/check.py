@@ -16,7 +16,6 @@ from hubkit.formats.adapterhub.names import family
 from hubkit.formats.heads import described, is_kept_only, read_head
 from hubkit.methods.table import METHODS
 from hubkit.models.fit import Fitting
-from hubkit.models.peft import runs_through_peft, try_peft
 from hubkit.sharing.fit.heads import check_head, require_layers
 from hubkit.sharing.fit.peft import check_peft
 from hubkit.sharing.fit.skeleton import skeleton
@@ -71,10 +70,7 @@ def _check_places(folder: Place, manifest: Manifest, base: Path | None) -> list[
     """
     notes: list[str] = []
     if (folder / PEFT.weights).is_file():
-        if base is not None:
-            notes += check_peft(folder, manifest, base)
-        elif runs_through_peft(manifest):
-            notes += try_peft(folder, None)
+        notes += check_peft(folder, manifest, base)
     elif (folder / ADAPTER.weights).is_file() and manifest.method.type in METHODS:
         model_type = read_config(folder / ADAPTER.config).get("model_type")
         if not _knows_names(model_type):

@@ -16,7 +16,7 @@ from hubkit.bases.parts import parts_of
 from hubkit.formats.adapterhub.names import family
 from hubkit.models.fit import has_sites
 from hubkit.models.head import head_tensors, missing_beside, outlet_tensors
-from hubkit.models.peft import try_peft
+from hubkit.models.peft import runs_through_peft, try_peft
 from hubkit.sharing.fit.skeleton import check_shapes, find_in, model_of_class, place_in, skeleton
 from registry import Manifest
 from registry.errors import AdapterError, BaseModelMismatchError, FolderError, did_you_mean, listed
@@ -24,7 +24,14 @@ from registry.folders.configs import read_config
 from registry.folders.expressions import require_quick
 from registry.folders.kinds import PEFT
 from registry.folders.lora import ALL_LINEAR, read_lora
-from registry.folders.peft_names import PREFIX, plain_name, saved_modules, task_of
+from registry.folders.peft_names import (
+    PREFIX,
+    in_head,
+    is_saved,
+    plain_name,
+    saved_modules,
+    task_of,
+)
 from registry.folders.safetensors import TensorInfo, read_header
 from registry.storage.place import Place
 from registry.task_types import of_peft
@@ -54,19 +61,24 @@ _TARGETING = (
 )
 
 
-def check_peft(folder: Place, manifest: Manifest, base: Path) -> list[str]:
+def check_peft(folder: Place, manifest: Manifest, base: Path | None) -> list[str]:
     """Check a folder of PEFT, and return notes for the user: see ``check_tensors``."""
+    if base is None:
+        _require_named_modules(folder)
+        return try_peft(folder, None) if runs_through_peft(manifest) else []
     model = skeleton(base)
     trained_in = model_of_class(_class_of_peft(folder), manifest, base)
     models = [model] if trained_in is None else [model, trained_in]
     adapted, whole = _check_adapted(folder, manifest, models)
     check_shapes(folder / PEFT.weights, whole, models)
     composed = manifest.method.type == "lora"
-    if trained_in is not None:
+    if trained_in is None:
+        _require_named_modules(folder)
+    else:
         places = trained_in.state_dict()
         found = {place for path in whole if (place := place_in(path, places)) is not None}
         _require_saved_modules(folder, found, trained_in, composed=composed)
-        if manifest.head is not None:
+        if manifest.head is not None or saved_modules(read_config(folder / PEFT.config)):
             _require_rest_of_head(folder, found, trained_in, base, manifest)
         # A variant, such as one that repeats layers, may put them elsewhere.
         if adapted and manifest.method.type != "lora_variant":
@@ -130,6 +142,31 @@ def _check_adapted(
         if kind == "lora_A":
             adapted.add(path)
     return adapted, whole
+
+
+def _require_named_modules(folder: Place) -> None:
+    """Make sure that the weights hold the modules that were trained as a whole, by their names.
+
+    Where the model is at hand, :func:`_require_saved_modules` looks at the modules that it has.
+    PEFT lists the heads of all architectures, of which a model has one.
+    """
+    config, weights = read_config(folder / PEFT.config), folder / PEFT.weights
+    names = (plain_name(name) for name in read_header(weights) if ".lora_" not in name)
+    paths = [name.removeprefix(PREFIX).removeprefix("base_model.") for name in names]
+    named = saved_modules(config)
+    missing = [module for module in named if not is_saved(module, paths)]
+    heads = [module for module in named if in_head(module.rpartition(".")[2])]
+    if set(heads) - set(missing):  # it has one of them
+        missing = [module for module in missing if module not in heads]
+    if missing:
+        given = {*(config.get("modules_to_save") or ())}
+        by = "modules_to_save names" if given & {*missing} else f"a {task_of(config)} has"
+        raise FolderError(
+            f"{folder}: {by} {', '.join(missing)}, of which {PEFT.weights} holds nothing, and the "
+            "model that it was trained in is not at hand to tell whether it has any. Name its base "
+            "model, or save the adapter again, with all that was trained.",
+            missing,
+        )
 
 
 def _require_saved_modules(

@@ -9,35 +9,6 @@ from tests.registry.folders.conftest import BASE, DELTA, QUERY, Shapes, lines, p
 HEAD: Shapes = {"base_model.model.classifier.weight": (2, 8)}
 
 
-@pytest.mark.parametrize(
-    ("modules", "held", "missing"),
-    [
-        (["classifier", "score"], HEAD, None),  # PEFT lists the heads of all architectures
-        (["classifier", "score"], {}, "classifier, score"),
-        (["word_embeddings", "classifier", "score"], HEAD, "word_embeddings"),
-        (["embed_tokens", "lm_head"], {"base_model.model.lm_head.weight": (9, 8)}, "embed_tokens"),
-        (
-            ["classifier"],
-            {
-                "base_model.model.classifier.dense.weight": (8, 8),
-                "base_model.model.classifier.out_proj.weight": (2, 8),
-            },
-            None,
-        ),
-    ],
-)
-def test_what_modules_to_save_names_is_in_the_weights(
-    tmp_path: Path, modules: list[str], held: Shapes, missing: str | None
-) -> None:
-    folder = peft(tmp_path / "a", DELTA | held, modules_to_save=modules)
-    given = Given(base=BASE.base, labels=None)
-    if missing is None:
-        assert read_folder(folder, given).manifest.labels == ("LABEL_0", "LABEL_1")
-        return
-    with pytest.raises(FolderError, match=f"modules_to_save names {missing}, of which"):
-        read_folder(folder, given)
-
-
 @pytest.mark.parametrize("wrapper", ["_orig_mod.", "module.", "module._orig_mod."])
 def test_a_wrapper_in_the_names_hides_no_head(tmp_path: Path, wrapper: str) -> None:
     start = "base_model.model."

@@ -31,6 +31,7 @@ from registry import AdapterRef, Catalog
 from registry.errors import (
     AdapterError,
     BaseModelMismatchError,
+    FolderError,
     HubkitError,
     NotFoundError,
     OtherBaseError,
@@ -287,6 +288,71 @@ def test_what_peft_did_not_save_of_a_head_is_in_the_base_model_or_was_lost(
     with torch.no_grad():
         ours = hubkit.load(NAME, catalog=catalog).model(**tiny_inputs()).logits
         torch.testing.assert_close(ours, run_by_peft(model, folder))
+
+
+def test_a_head_that_peft_does_not_know_is_that_of_the_base_model(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base", "bart", AutoModelForSequenceClassification)
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    folder = trained(tmp_path / "a", model, target_modules=["q_proj"], task_type="SEQ_CLS")
+    publish_folder(catalog, folder, NAME, base=str(base), task="t")
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    inputs = tiny_inputs()
+    with torch.no_grad(), hubkit.attach(model, hubkit.load_composition(NAME, catalog=catalog)):
+        ours = model(**inputs).logits
+    torch.testing.assert_close(ours, run_by_peft(model, folder))
+
+
+def test_a_head_that_peft_did_not_know_is_lost_if_the_base_model_has_none(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base", "bart", AutoModel)
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    folder = trained(tmp_path / "a", model, target_modules=["q_proj"], task_type="SEQ_CLS")
+    with pytest.raises(AdapterError, match=r"Neither .* nor the base model has classification_h"):
+        publish_folder(catalog, folder, NAME, base=str(base), task="t")
+
+
+def test_modules_without_weights_need_not_be_in_the_folder(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base", "bert", AutoModel)
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    folder = trained(
+        *(tmp_path / "a", model),
+        target_modules=["query"],
+        modules_to_save=["classifier", "dropout", "vocab_projector"],
+    )
+    publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b"))
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    with torch.no_grad():
+        ours = hubkit.load(NAME, catalog=catalog).model(**tiny_inputs()).logits
+        torch.testing.assert_close(ours, run_by_peft(model, folder))
+
+
+@pytest.mark.parametrize(
+    ("modules", "held", "missing"),
+    [
+        (["classifier", "score"], ["classifier"], None),  # PEFT lists heads of all architectures
+        (["classifier", "score"], [], "classifier, score"),
+        (["word_embeddings", "classifier", "score"], ["classifier"], "word_embeddings"),
+        (["embed_tokens", "lm_head"], ["lm_head"], "embed_tokens"),
+        (["classifier"], ["classifier.dense", "classifier.out_proj"], None),
+    ],
+)
+def test_where_the_model_is_not_at_hand_all_that_is_named_is_in_the_folder(
+    catalog: Catalog, tmp_path: Path, modules: list[str], held: list[str], missing: str | None
+) -> None:
+    tensors = {f"base_model.model.{name}.weight": torch.randn(2, 16) for name in held}
+    options = {"modules_to_save": modules, "task_type": None}
+    folder = lora(tmp_path / "a", deltas() | tensors, **options)
+    labels = ("a", "b") if any("classifier" in name for name in held) else ()
+    if missing is None:
+        assert publish_folder(catalog, folder, NAME, task="t", labels=labels).method == "lora"
+        return
+    with pytest.raises(FolderError, match=f"modules_to_save names {missing}, of which"):
+        publish_folder(catalog, folder, NAME, task="t", labels=labels)
 
 
 def test_an_adapter_of_the_encoder_alone_is_held_to_the_whole_base_model(
