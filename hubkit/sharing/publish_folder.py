@@ -127,7 +127,7 @@ def checked_folder(
             if manifest.head is not None:  # which brings these parts
                 found = without_parts(found, manifest.head.modules)
             require_base(str(path), manifest.base_model, found)
-            if manifest.base_model.fingerprint is None:
+            if foreign or manifest.base_model.fingerprint is None:
                 manifest = manifest.changed(str(path), base_model=found)
             else:
                 known = completed(manifest.base_model, found)

@@ -245,12 +245,14 @@ def trained(folder: Path, model: PreTrainedModel, **options: Any) -> Path:
 
 
 @torch.no_grad()
-def run_by_peft(model: PreTrainedModel, folder: Path) -> Tensor:
+def run_by_peft(
+    model: PreTrainedModel, folder: Path, inputs: dict[str, Tensor] | None = None
+) -> Tensor:
     """The logits that PEFT computes with an adapter's folder."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adapted = peft.PeftModel.from_pretrained(model, folder).eval()
-    logits: Tensor = adapted(**tiny_inputs()).logits
+    logits: Tensor = adapted(**(inputs or tiny_inputs())).logits
     return logits
 
 
@@ -299,9 +301,12 @@ def test_a_head_that_peft_does_not_know_is_that_of_the_base_model(
     publish_folder(catalog, folder, NAME, base=str(base), task="t")
     model = AutoModelForSequenceClassification.from_pretrained(base)
     inputs = tiny_inputs()
+    inputs["input_ids"][inputs["input_ids"] == model.config.eos_token_id] += 1
+    inputs["input_ids"][:, -1] = model.config.eos_token_id  # which its head reads
+    inputs["attention_mask"][:] = 1
     with torch.no_grad(), hubkit.attach(model, hubkit.load_composition(NAME, catalog=catalog)):
         ours = model(**inputs).logits
-    torch.testing.assert_close(ours, run_by_peft(model, folder))
+    torch.testing.assert_close(ours, run_by_peft(model, folder, inputs))
 
 
 def test_a_head_that_peft_did_not_know_is_lost_if_the_base_model_has_none(
@@ -314,7 +319,21 @@ def test_a_head_that_peft_did_not_know_is_lost_if_the_base_model_has_none(
         publish_folder(catalog, folder, NAME, base=str(base), task="t")
 
 
-def test_modules_without_weights_need_not_be_in_the_folder(
+def test_a_head_of_the_folder_takes_the_place_of_that_in_the_base_model(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base", "t5", AutoModelForTokenClassification)
+    other = {"num_labels": 3, "ignore_mismatched_sizes": True}
+    model = AutoModelForTokenClassification.from_pretrained(base, **other)
+    folder = trained(tmp_path / "a", model, target_modules=["q"], task_type="TOKEN_CLS")
+    publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b", "c"))
+    model = AutoModelForTokenClassification.from_pretrained(base, **other)
+    with torch.no_grad():
+        ours = hubkit.load(NAME, catalog=catalog).model(**tiny_inputs()).logits
+        torch.testing.assert_close(ours, run_by_peft(model, folder))
+
+
+def test_names_of_modules_that_the_model_lacks_are_passed_over(
     catalog: Catalog, tmp_path: Path
 ) -> None:
     base = base_folder(tmp_path / "base", "bert", AutoModel)
@@ -322,7 +341,7 @@ def test_modules_without_weights_need_not_be_in_the_folder(
     folder = trained(
         *(tmp_path / "a", model),
         target_modules=["query"],
-        modules_to_save=["classifier", "dropout", "vocab_projector"],
+        modules_to_save=["classifier", "embed_tokens"],
     )
     publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b"))
     model = AutoModelForSequenceClassification.from_pretrained(base)
