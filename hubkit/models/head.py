@@ -77,8 +77,8 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
         model: Has the head's place, as a model of the class that the adapter was trained in has.
         head: The weights; ``head`` of an adapter or a fusion.
         new: The parameters of the model's head that the base model has no weights for, by name:
-            ``head`` has at least these, and all of each module that it has a part of. None: all of
-            them.
+            ``head`` has at least these, and all of each module that it has a part of. None: those
+            that transformers did not read from its files.
 
     Raises:
         AdapterError: A parameter is missing, is not in the model's head, or has another shape; or
@@ -92,7 +92,7 @@ def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = N
         )
     own = head_tensors(model)
     places = {**own, **outlet_tensors(model), **_shared(model)}
-    missing = (own.keys() if new is None else set(new)) - head.tensors.keys()
+    missing = set(_made(model, own) if new is None else new) - head.tensors.keys()
     if missing := missing | set(missing_beside(model, head.tensors)):
         raise AdapterError(
             f"The adapter's head ({head.model_class or 'of an unnamed class'}) has no weights for "
@@ -314,9 +314,16 @@ def made_outlet(model: PreTrainedModel) -> frozenset[str]:
     transformers makes them at random, and marks what it read from the files. Of a model that it
     made from a configuration alone nothing is marked, and all of it is the base model.
     """
-    tensors = outlet_tensors(model)
+    return _made(model, outlet_tensors(model)) if _is_marked(model) else frozenset()
+
+
+def _made(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> frozenset[str]:
+    """The names of those of ``tensors`` that were not read from files.
+
+    Of a model that was not read at all, these are all.
+    """
     marked = _is_marked(model)
-    return frozenset(name for name, one in tensors.items() if marked and not _was_read(one))
+    return frozenset(name for name, one in tensors.items() if not (marked and _was_read(one)))
 
 
 def outlet_to_train(model: PreTrainedModel) -> dict[str, Parameter]:

@@ -338,7 +338,7 @@ def _require_meaning(options: Mapping[str, Any], where: Source) -> None:
     """Check that the library could build an adapter with these options."""
     left_out = options.get("leave_out", [])
     if left_out is not None and (
-        not isinstance(left_out, list) or not all(type(n) is int and n >= 0 for n in left_out)
+        not isinstance(left_out, list) or not all(type(number) is int for number in left_out)
     ):
         raise FolderError(
             f"{where}: leave_out is {shown(left_out)}; expected the numbers of layers, from 0, in "

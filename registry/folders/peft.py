@@ -54,7 +54,9 @@ _BEYOND = {
     "lora_with_modules": "modules of the base model as a whole",
     "lora_on_convolutions": "convolutions",
 }
-_HEAD = re.compile(r"(?:.+\.)?(?:classifier|score|classification_head)(?:\.out_proj)?\.weight")
+_HEAD = re.compile(
+    r"(?:.+\.)?(?:classifier|score|classification_head)(?:\.out_proj)?\.(?:lora_B\.)?weight"
+)
 
 
 def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Folder:
@@ -103,7 +105,8 @@ def read_peft_folder(path: Source, parts: tuple[Part, ...], given: Given) -> Fol
     if modules := _head_modules(tensors):
         facts["head"] = HeadInfo(modules=modules)
     outputs = _classes(tensors)
-    known, unknown = _task_type(config, card, bool(modules), where)
+    has_head = bool(modules) or _adapts_head(tensors)
+    known, unknown = _task_type(config, card, has_head, where)
     facts["task_type"] = with_outputs(known, outputs)
     names = TASK_NAMES.get(facts["task_type"] or "")
     if names is not None and not (names.classes or names.pretrained_head):
@@ -260,6 +263,12 @@ def _head_modules(tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
     prefix = backbone_prefix(name.removeprefix(PREFIX) for name in tensors) or ""
     modules = (head_module(path, prefix) for path in _whole(tensors))
     return tuple(dict.fromkeys(module for module in modules if module))
+
+
+def _adapts_head(tensors: Iterable[str]) -> bool:
+    paths = [name.removeprefix(PREFIX) for name in tensors if name.startswith(PREFIX)]
+    prefix = backbone_prefix(paths) or ""
+    return any(in_head(path, prefix) for path in paths)
 
 
 def _whole(tensors: Mapping[str, TensorInfo]) -> Iterator[str]:

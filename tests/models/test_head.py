@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,6 +93,29 @@ def test_what_the_base_model_has_of_a_head_need_not_be_in_the_adapter() -> None:
         set_head(model, head)
     set_head(model, head, new=weights.keys())
     assert same(dict(head_tensors(model)), {**inherited, **weights})
+
+
+@pytest.mark.parametrize("architecture", ["modernbert", "deberta-v2"])
+def test_what_was_read_from_the_base_model_of_a_head_stays(
+    architecture: str, tmp_path: Path
+) -> None:
+    tiny_classifier(architecture).save_pretrained(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    weights = {"classifier.weight": torch.ones(2, 16), "classifier.bias": torch.ones(2)}
+    inherited = {name: p.clone() for name, p in head_tensors(model).items()}
+    assert inherited.keys() > weights.keys()
+    set_head(model, Head(None, ("x", "y"), weights, model.base_model_prefix))
+    assert same(dict(head_tensors(model)), {**inherited, **weights})
+
+
+def test_what_was_not_read_from_the_base_model_of_a_head_has_to_be_in_the_adapter(
+    tmp_path: Path,
+) -> None:
+    tiny_model("modernbert").save_pretrained(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    weights = {"classifier.weight": torch.ones(2, 16), "classifier.bias": torch.ones(2)}
+    with pytest.raises(AdapterError, match=r"no weights for head\.dense\.weight, head\.norm"):
+        set_head(model, Head(None, ("x", "y"), weights, "model"))
 
 
 @pytest.mark.parametrize(

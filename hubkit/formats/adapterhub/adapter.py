@@ -13,6 +13,7 @@ from torch import Tensor
 from hubkit.formats.adapterhub.bottleneck import (
     bottleneck,
     bottleneck_config,
+    left_out,
     said_in,
 )
 from hubkit.formats.adapterhub.names import Family, family
@@ -296,7 +297,7 @@ def _lora(
             rank_pattern=ranks,
             alpha_pattern=alphas,
             dropout=config.get("dropout") or 0.0,
-            leave_out=config.get("leave_out") or (),
+            leave_out=left_out(config),
             chained=True,
         )
     return method, widened

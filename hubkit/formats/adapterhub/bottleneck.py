@@ -54,9 +54,17 @@ def bottleneck(config: AdapterConfig, sizes: Mapping[str, int], folder: Place) -
             activation=activation,
             scaling=_scaling(given["scaling"]),
             dropout=given["dropout"] or 0.0,
-            leave_out=given["leave_out"] or (),
+            leave_out=left_out(given),
             coupling_factor=given["inv_adapter_reduction_factor"] if given["inv_adapter"] else 2,
         ).with_sizes(sizes)
+
+
+def left_out(options: Mapping[str, Any]) -> tuple[int, ...]:
+    """The numbers of the layers without deltas.
+
+    The library compares them with those of its layers, so that one below 0 leaves out none.
+    """
+    return tuple(number for number in options.get("leave_out") or () if number >= 0)
 
 
 def _activation(given: Any) -> str:

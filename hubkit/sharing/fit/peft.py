@@ -78,7 +78,8 @@ def check_peft(folder: Place, manifest: Manifest, base: Path | None) -> list[str
         places = trained_in.state_dict()
         found = {place for path in whole if (place := place_in(path, places)) is not None}
         _require_saved_modules(folder, found, trained_in, composed=composed)
-        if manifest.head is not None or saved_modules(read_config(folder / PEFT.config)):
+        has_head = manifest.head is not None or manifest.method.type == "lora_on_head"
+        if has_head or saved_modules(read_config(folder / PEFT.config)):
             _require_rest_of_head(folder, found, trained_in, base, manifest)
         # A variant, such as one that repeats layers, may put them elsewhere.
         if adapted and manifest.method.type != "lora_variant":

@@ -152,6 +152,13 @@ def test_a_layer_that_is_left_out_and_has_tensors_is_refused(folder: Path) -> No
         Adapter.load(folder)
 
 
+def test_a_layer_below_the_first_leaves_out_none(folder: Path) -> None:
+    whole = Adapter.load(folder)
+    edit_options(folder, leave_out=[-1])
+    adapter = Adapter.load(folder)
+    assert (adapter.method, adapter.deltas.keys()) == (whole.method, whole.deltas.keys())
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -48,14 +48,3 @@ def test_a_task_type_that_peft_does_not_know_is_kept_and_noted(tmp_path: Path) -
         "the task_type 'IMAGINATION', which PEFT does not know: hubkit keeps the adapter, and does "
         "not load it to predict" in lines(read)
     )
-
-
-@pytest.mark.parametrize(
-    ("task", "of"), [("SEQ_CLS", "classifier"), ("QUESTION_ANS", "qa_outputs")]
-)
-def test_a_head_that_peft_saves_for_the_task_type_is_in_the_weights(
-    tmp_path: Path, task: str, of: str
-) -> None:
-    folder = peft(tmp_path / "a", DELTA, task_type=task)
-    with pytest.raises(FolderError, match=rf"a {task} has {of}.*, of which adapter_model"):
-        read_folder(folder, BASE)

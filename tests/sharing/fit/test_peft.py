@@ -333,6 +333,31 @@ def test_a_head_of_the_folder_takes_the_place_of_that_in_the_base_model(
         torch.testing.assert_close(ours, run_by_peft(model, folder))
 
 
+@pytest.mark.parametrize("dora", [False, True])
+def test_what_adapts_the_head_of_the_base_model_predicts(
+    catalog: Catalog, tmp_path: Path, dora: bool
+) -> None:
+    base = base_folder(tmp_path / "base", "bert", AutoModelForSequenceClassification)
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    labels = ("a", "b", "c")[: model.config.num_labels]
+    folder = trained(tmp_path / "a", model, target_modules="all-linear", use_dora=dora)
+    publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=labels)
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    with torch.no_grad():
+        ours = hubkit.load(NAME, catalog=catalog).model(**tiny_inputs()).logits
+        torch.testing.assert_close(ours, run_by_peft(model, folder))
+
+
+def test_what_adapts_a_head_that_the_base_model_lacks_is_lost(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    base = base_folder(tmp_path / "base", "bert", AutoModel)
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    folder = trained(tmp_path / "a", model, target_modules="all-linear")
+    with pytest.raises(AdapterError, match=r"Neither .* nor the base model has classifier\.w"):
+        publish_folder(catalog, folder, NAME, base=str(base), task="t", labels=("a", "b"))
+
+
 def test_names_of_modules_that_the_model_lacks_are_passed_over(
     catalog: Catalog, tmp_path: Path
 ) -> None:
@@ -372,6 +397,17 @@ def test_where_the_model_is_not_at_hand_all_that_is_named_is_in_the_folder(
         return
     with pytest.raises(FolderError, match=f"modules_to_save names {missing}, of which"):
         publish_folder(catalog, folder, NAME, task="t", labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("task", "of"), [("SEQ_CLS", "classifier, score"), ("QUESTION_ANS", "qa_outputs")]
+)
+def test_where_the_model_is_not_at_hand_the_head_of_the_task_type_is_in_the_folder(
+    catalog: Catalog, tmp_path: Path, task: str, of: str
+) -> None:
+    folder = lora(tmp_path / "a", deltas(), task_type=task)
+    with pytest.raises(FolderError, match=rf"a {task} has {of}, of which adapter_model"):
+        publish_folder(catalog, folder, NAME, task="t")
 
 
 def test_an_adapter_of_the_encoder_alone_is_held_to_the_whole_base_model(
