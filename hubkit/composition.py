@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hubkit.methods.method import is_finite
+from registry.arguments import checked
 from registry.errors import CompositionError
 from registry.refs import AdapterRef
 
@@ -107,11 +108,10 @@ class Mix(Composition):
     least = 1
     weights: tuple[float, ...] | None
 
-    def __init__(self, *parts: object, weights: Sequence[float] | None = None) -> None:
+    @checked
+    def __init__(self, *parts: object, weights: Iterable[float] | None = None) -> None:
         super().__init__(*parts)
         if weights is not None:
-            if isinstance(weights, str) or not isinstance(weights, Iterable):
-                raise CompositionError(f"Mix takes a list with a weight for each, not {weights!r}.")
             weights = tuple(weights)
             if len(weights) != len(parts):
                 raise CompositionError(

@@ -38,6 +38,7 @@ from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, TaskType
 from hubkit.tasks.tokens.words import words_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
+from registry.arguments import checked
 from registry.errors import AdapterError, CompositionError, DataError, UnsupportedModelError
 from registry.folders.kinds import HEAD, PEFT
 from registry.manifest import BaseModelInfo, TextInfo
@@ -80,6 +81,7 @@ class AdaptedModel:
         self.text = base.text
         self.base_digest = identity(base.described)
 
+    @checked
     def predict(
         self,
         texts: Iterable[Any],
@@ -109,6 +111,7 @@ class AdaptedModel:
         cut.note()
         return found
 
+    @checked
     def predict_block(
         self,
         block: Iterable[Any],
@@ -141,6 +144,7 @@ class AdaptedModel:
             "dtype": str(self.model.dtype),
         }
 
+    @checked
     def logits(self, texts: Iterable[Any], *, batch_size: int = 32) -> Tensor:
         """The head's raw outputs. *Shape:* ``(rows, outputs)``, float32, on the CPU.
 
@@ -162,6 +166,7 @@ class AdaptedModel:
             return torch.empty(0, self.plan.outputs or 0)
         return torch.from_numpy(self.outputs(rows, batch_size=batch_size)[0][0])
 
+    @checked
     def outputs(self, rows: Rows, *, batch_size: int = 32) -> tuple[Outputs, Encoded]:
         """What the model gives for rows of its task type, and how they were encoded.
 
@@ -175,6 +180,7 @@ class AdaptedModel:
         encoded = self._noted(rows)
         return self._run(encoded, self.task.options(), batch_size), encoded
 
+    @checked
     def attention(self, texts: Iterable[Any], *, batch_size: int = 32) -> SiteAttention:
         """The mean weight that a fusion gives to each adapter, over the tokens of ``texts``.
 
@@ -196,6 +202,7 @@ class AdaptedModel:
         read = self._read(encoded, encoded.by_length(), batch_size)
         return mean_attention(self.model, fusion, read)
 
+    @checked
     def explain(self, text: Any, *, pieces: bool = False) -> TokenAttention:
         """Which adapter of a fusion each word of a text attends to, layer by layer.
 
@@ -277,6 +284,7 @@ class AdaptedModel:
         return Cut(rows, encoded.cut, f"the {encoded.limit} tokens that {self.version.ref} reads")
 
 
+@checked
 def load(
     ref: str | AdapterRef,
     *,
@@ -327,15 +335,15 @@ def load(
     return found
 
 
-def require_rows(texts: Any) -> None:
+def require_rows(texts: Iterable[Any]) -> None:
     """Make sure that something gives rows when it is gone through.
 
     Raises:
-        DataError: It is a single text, a table, or nothing to go through.
+        DataError: It is a single text or a table.
     """
     # Going through a table of pandas gives the names of its columns.
     table = hasattr(texts, "iterrows")
-    if table or isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+    if table or isinstance(texts, str | bytes | Mapping):
         raise DataError(
             f"Expected an iterable of texts, found a {type(texts).__name__}. Put a single text "
             "in a list.",
@@ -349,7 +357,7 @@ def shortened(text: TextInfo, max_length: int) -> TextInfo:
     Raises:
         DataError: The limit is less than one.
     """
-    if isinstance(max_length, bool) or max_length < 1:
+    if max_length < 1:
         raise DataError(f"max_length must be at least 1, not {max_length}.", max_length)
     return text.model_copy(update={"max_length": max_length, "stride": None})
 

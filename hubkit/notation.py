@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 
 from hubkit.composition import MAX_DEPTH, Batch, Composition, Fuse, Mix, Parallel, Stack
+from registry.arguments import checked
 from registry.errors import CompositionError, did_you_mean
 from registry.refs import AdapterRef
 
@@ -27,6 +28,7 @@ _Item = tuple[str | None, Composition | AdapterRef | None]
 """A part, with the weight or the name before it; None for a row without an adapter."""
 
 
+@checked
 def parse(text: str) -> Composition | AdapterRef:
     """Read the text form of a composition.
 
@@ -34,8 +36,6 @@ def parse(text: str) -> Composition | AdapterRef:
         CompositionError: Bad syntax, with the place; or a composition that makes no sense.
         InvalidNameError: A leaf is not an adapter reference.
     """
-    if not isinstance(text, str):
-        raise CompositionError(f"A composition is read from text, not from {text!r}.")
     parser = _Parser(text)
     composition = parser.composition(depth=0)
     if parser.next is not None:

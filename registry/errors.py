@@ -1,6 +1,7 @@
 """Every error that hubkit raises on purpose.
 
 HubkitError
+├── ArgumentError
 ├── InvalidNameError
 │   └── PartOfAdapterError
 ├── NotFoundError
@@ -133,6 +134,10 @@ class HubkitError(Exception):
         self.given = given
         self.expected = expected
         self.found = found
+
+
+class ArgumentError(HubkitError):
+    """A caller passed a value of a type, or a choice, that a function does not take."""
 
 
 class InvalidNameError(HubkitError):

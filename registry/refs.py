@@ -61,12 +61,13 @@ class AdapterRef:
                 f"A ref has a version or an alias, not both: {self.version} and {self.alias!r}.",
                 self.name,
             )
-        if self.version is not None and not 1 <= self.version <= MAX_NUMBER:
+        if self.version is not None and not _is_number(self.version):
             raise InvalidNameError(
-                f"A version number is from 1 to {MAX_NUMBER}, but {self.name} got {self.version}.",
+                f"A version number is a whole number from 1 to {MAX_NUMBER}, but {self.name} got "
+                f"{self.version!r}.",
                 self.version,
             )
-        if self.alias is not None and not _ALIAS.fullmatch(self.alias):
+        if self.alias is not None and not _fits(_ALIAS, self.alias):
             raise InvalidNameError(f"An alias is {_ALIAS_RULE}, not {self.alias!r}.", self.alias)
 
     @classmethod
@@ -76,6 +77,8 @@ class AdapterRef:
         Raises:
             InvalidNameError: `text` is none of these.
         """
+        if not isinstance(text, str):
+            raise InvalidNameError(f"An adapter is named by text, not by {text!r}.", text)
         path, at, selector = text.partition("@")
         owner, slash, name = path.rpartition("/")
         if "/" in owner:
@@ -150,6 +153,14 @@ def _fold(part: str) -> str:
     return _SEPARATORS.sub("-", part.lower())
 
 
+def _is_number(version: object) -> bool:
+    return type(version) is int and 1 <= version <= MAX_NUMBER
+
+
+def _fits(rule: re.Pattern[str], text: object) -> bool:
+    return isinstance(text, str) and rule.fullmatch(text) is not None
+
+
 def _check_name(role: str, text: str) -> None:
-    if not _NAME.fullmatch(text) or ".." in text or text.lower().endswith(".lock"):
+    if not _fits(_NAME, text) or ".." in text or text.lower().endswith(".lock"):
         raise InvalidNameError(f"An adapter's {role} is {_NAME_RULE}, not {text!r}.", text)

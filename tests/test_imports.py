@@ -14,7 +14,7 @@ import registry
 from tests.support.imports import ROOT, circles, graph_of, imported, rooms, source_files
 
 # The rooms of each package, and the rooms of the same package that each may use. Every room may use
-# those right inside of `registry`: errors, refs, places, fields, manifest, task_types.
+# those right inside of `registry`: arguments, errors, refs, places, fields, manifest, task_types.
 REGISTRY_ROOMS = {
     "storage": [],
     "database": ["storage"],
@@ -90,7 +90,7 @@ HUBKIT_ROOMS = {
         *("tasks", "training"),
     ],
 }
-GROUND = {"errors", "fields", "labels", "manifest", "places", "refs", "task_types"}
+GROUND = {"arguments", "errors", "fields", "labels", "manifest", "places", "refs", "task_types"}
 HEAVY = {"torch", "numpy", "transformers", "datasets", "sklearn", "matplotlib", "safetensors"}
 FORBIDDEN_IN_REGISTRY = HEAVY | {"click", "hubkit"}
 OF_A_HUB = {"starlette", "granian", "itsdangerous", "argon2", "pathspec", "anyio"}

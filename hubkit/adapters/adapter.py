@@ -19,6 +19,7 @@ from hubkit.methods.sites import LinearSite, Site
 from hubkit.nn.delta import Delta
 from hubkit.nn.host import BaseModel
 from hubkit.nn.invertible import Coupling
+from registry.arguments import checked
 from registry.errors import AdapterError
 from registry.folders import read_folder
 from registry.manifest import BaseModelInfo, Manifest
@@ -64,6 +65,7 @@ class Adapter:
         return self.name
 
     @classmethod
+    @checked
     def create(cls, model: PreTrainedModel, name: str, method: Method) -> Adapter:
         """A new adapter for ``model``, at its initial weights.
 
@@ -85,6 +87,7 @@ class Adapter:
         )
 
     @classmethod
+    @checked
     def load(
         cls,
         folder: str | Place,
@@ -136,6 +139,7 @@ class Adapter:
             return self
         return replace(self, head=described(self.head, manifest))
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write the adapter and its head, with safetensors, as the library of its method does.
 

@@ -17,9 +17,11 @@ from hubkit.methods.lora import LoRA
 from hubkit.methods.method import DeltaShape
 from hubkit.methods.sites import Site
 from hubkit.nn.delta import Delta
+from registry.arguments import checked
 from registry.errors import CompositionError
 
 
+@checked
 def average(mix: Mix, name: str = "average", *, align: bool = False) -> Adapter:
     """One adapter of the shape of each part, whose weights are the weighted sum of theirs.
 
@@ -51,8 +53,6 @@ def average(mix: Mix, name: str = "average", *, align: bool = False) -> Adapter:
         >>> one.deltas.keys() == film.deltas.keys()
         True
     """
-    if not isinstance(mix, Mix):
-        raise CompositionError(f"Only a mix is averaged; found {type(mix).__name__}.")
     Tree.of_one_base(mix)
     parts = [part for part in mix.parts if isinstance(part, Adapter)]
     if len(parts) < len(mix.parts):

@@ -21,6 +21,7 @@ from hubkit.methods.method import DeltaShape, kept_layers
 from hubkit.methods.sites import Site, is_in
 from hubkit.nn.fusion import FusionLayer, ValueInit
 from hubkit.nn.host import BaseModel
+from registry.arguments import checked
 from registry.errors import AdapterError, CompositionError
 from registry.storage.place import Place
 
@@ -63,6 +64,7 @@ class Fusion(Trained):
         return len(set(self.layers.values())) < len(self.layers)
 
     @classmethod
+    @checked
     def create(
         cls,
         fuse: Fuse,
@@ -89,10 +91,6 @@ class Fusion(Trained):
             BaseModelMismatchError: The parts belong to different base models.
             CompositionError: A part is only the name of an adapter, or a number is out of range.
         """
-        if not isinstance(fuse, Fuse):
-            raise CompositionError(
-                f"A fusion is made of a hubkit.Fuse, not of {type(fuse).__name__}."
-            )
         tree = Tree.of_one_base(fuse)
         made: dict[Hashable, FusionLayer] = {}
         for site, shape in tree.sites.items():
@@ -117,6 +115,7 @@ class Fusion(Trained):
         )
 
     @classmethod
+    @checked
     def create_in(
         cls,
         model: PreTrainedModel,
@@ -140,6 +139,7 @@ class Fusion(Trained):
         return fusion.leaving_out(leave_out, model) if leave_out else fusion
 
     @classmethod
+    @checked
     def load(
         cls,
         folder: str | Place,
@@ -198,6 +198,7 @@ class Fusion(Trained):
             head=read_head(folder) if with_head else None,
         )
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write the fusion layers and the head as an AdapterHub folder; the adapters stay apart.
 
@@ -233,6 +234,7 @@ class Fusion(Trained):
             name = ",".join(map(foreign_name, _names(self.tree)))
             write_head(Path(folder), self.head, name=name, model_type=model_type, base=base)
 
+    @checked
     def leaving_out(self, layers: Sequence[int], model: PreTrainedModel) -> Fusion:
         """The same fusion without some layers: its parts add nothing there, either.
 
@@ -260,6 +262,7 @@ class Fusion(Trained):
         pruned = {name: numbers for name, numbers in self.kept.items() if name in names}
         return replace(self, layers=own, kept=pruned, leave_out=left_out)
 
+    @checked
     def prune(self, attention: Mapping[str, Mapping[str, float]], keep: int) -> Fusion:
         """The same fusion over the ``keep`` most attended parts at each site.
 
@@ -274,8 +277,8 @@ class Fusion(Trained):
         Raises:
             CompositionError: ``keep`` is under one, or ``attention`` is of another fusion.
         """
-        if not isinstance(keep, int) or keep < 1:
-            raise CompositionError(f"A fusion keeps one adapter or more at a site, not {keep!r}.")
+        if keep < 1:
+            raise CompositionError(f"A fusion keeps one adapter or more at a site, not {keep}.")
         names = names_of(self.parts)
         kept = {}
         for site in self.layers:

@@ -12,6 +12,7 @@ from hubkit.adapters.tree import Attachable, Leaf, Trained
 from hubkit.composition import Mix, Stack
 from hubkit.formats.heads import Head, described, is_kept_only
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
+from registry.arguments import checked
 from registry.errors import AdapterError
 from registry.storage.place import Copy
 
@@ -40,6 +41,7 @@ class Published:
     foreign_head: bool = False
 
 
+@checked
 def load_composition(ref: str | AdapterRef, *, catalog: Catalog | None = None) -> Attachable:
     """Load a published adapter, fusion, stack or mix with its parts, for ``hubkit.attach``.
 

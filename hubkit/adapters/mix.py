@@ -23,6 +23,7 @@ from hubkit.methods.sites import BlockSite, Site
 from hubkit.nn.delta import Delta
 from hubkit.nn.joined import JoinedDeltas
 from hubkit.nn.nodes import MixWeights
+from registry.arguments import checked
 from registry.errors import AdapterError, CompositionError
 from registry.storage.place import Place
 
@@ -68,6 +69,7 @@ class LearnedMix(Trained):
         return len(set(self.weights.values())) < len(self.weights)
 
     @classmethod
+    @checked
     def create(
         cls,
         mix: Mix,
@@ -118,6 +120,7 @@ class LearnedMix(Trained):
         )
 
     @classmethod
+    @checked
     def load(
         cls,
         folder: str | Place,
@@ -165,6 +168,7 @@ class LearnedMix(Trained):
             head=read_head(folder) if with_head else None,
         )
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write the weights and the head; the parts stay apart.
 
@@ -201,6 +205,7 @@ def _frozen(owner: str, values: Tensor) -> MixWeights:
     )
 
 
+@checked
 def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
     """One adapter that adds what ``mix`` adds, as wide as all of its adapters together.
 
@@ -215,8 +220,6 @@ def collapse(mix: Mix | LearnedMix, name: str = "mix") -> Adapter:
             types or activations, LoRA beside a bottleneck, or invertible adapters.
         BaseModelMismatchError: The parts belong to different base models.
     """
-    if not isinstance(mix, Mix | LearnedMix):
-        raise CompositionError(f"Only a mix collapses, not a {type(mix).__name__}.")
     tree = Tree.of_one_base(mix)
     parts = [part for part in mix.parts if isinstance(part, Adapter)]
     if len(parts) < len(mix.parts):

@@ -21,13 +21,14 @@ from hubkit.comparing.winner import Winner
 from hubkit.composing.combine import Chosen, choose, pins
 from hubkit.composition import Fuse
 from hubkit.measuring.calibration import brier
-from hubkit.training.fusing.own import Own, require_way
+from hubkit.training.fusing.own import Own
 from hubkit.training.job import Job
 from hubkit.training.runs import run_folder
 from hubkit.training.settings import CACHE_TRUNK
 from hubkit.training.start import start_of
 from hubkit.training.trunk.cut import can_be_cut
 from registry import AdapterRef, Catalog, Version
+from registry.arguments import checked
 from registry.errors import TrainingError
 from registry.storage.durable import storage_errors
 
@@ -38,6 +39,7 @@ PUBLISHABLE = ("alone", "donor", "mix", "learned mix", "fusion", "fusion with ow
 """The kinds of contenders that can win; the base model alone cannot be published."""
 
 
+@checked
 def compare_fusion(
     catalog: Catalog,
     job: Job,
@@ -75,7 +77,6 @@ def compare_fusion(
         TrainingError: Several processes were started.
         HubkitError: As ``train_fusion``.
     """
-    require_way(own)
     if processes.count() > 1:
         raise TrainingError(
             f"A comparison runs in one process, not in {processes.count()}.",

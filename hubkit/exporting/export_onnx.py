@@ -25,6 +25,7 @@ from hubkit.exporting.trial import batches, check_graph
 from hubkit.inference import AdaptedModel, load
 from hubkit.models.attach import attached_to
 from registry import AdapterRef, Catalog
+from registry.arguments import checked
 from registry.errors import CompositionError, ConflictError, EarlierExportError, ExportError
 from registry.storage.durable import fsync_folder, make_folders, storage_errors
 
@@ -49,6 +50,7 @@ class Exported:
     difference: float
 
 
+@checked
 def export_onnx(
     model: str | AdapterRef | AdaptedModel,
     folder: str | Path,

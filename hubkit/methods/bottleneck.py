@@ -92,6 +92,8 @@ class Bottleneck(Method):
         sizes = self.bottleneck_size
         for size in sizes.values() if isinstance(sizes, Mapping) else [sizes]:
             check_size("bottleneck_size", size)
+        if not isinstance(self.activation, str):
+            raise AdapterError(f"activation must be a name, not {self.activation!r}.")
         if not isinstance(self.scaling, str):
             check_number("scaling", self.scaling, float("-inf"))
         elif self.scaling not in ("learned", "channel"):

@@ -215,7 +215,7 @@ def is_finite(number: Any) -> bool:
 def check_layer_numbers(numbers: Any) -> None:
     """Raise AdapterError unless ``numbers`` are whole and not negative."""
     usable = isinstance(numbers, Sequence) and not isinstance(numbers, str)
-    if not usable or not all(isinstance(n, int) and 0 <= n < MAX_SIZE for n in numbers):
+    if not usable or not all(type(n) is int and 0 <= n < MAX_SIZE for n in numbers):
         raise AdapterError(f"leave_out takes the numbers of layers, from 0, not {numbers!r}.")
 
 

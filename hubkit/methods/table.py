@@ -9,6 +9,7 @@ adapter of MAD-X (Pfeiffer et al. 2020, arXiv 2005.00052). As in PEFT: ``lora`` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hubkit.methods.bottleneck import ROWS, Bottleneck
@@ -31,11 +32,18 @@ def new_method(type: str, host: Host, **parameters: Any) -> Method:
     Raises:
         AdapterError: The method or a parameter is unknown, or a parameter is out of range.
     """
-    try:
-        method = METHODS[type]
-    except KeyError:
+    if type not in METHODS:
         raise AdapterError(
             f"Unknown method {type!r}; hubkit composes {', '.join(METHODS)}."
             f"{did_you_mean(type, METHODS)}"
-        ) from None
-    return method.create(type, host, **parameters)
+        )
+    return METHODS[type].create(type, host, **_plain(parameters))
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of NumPy and torch as those of Python, which a manifest can hold."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -24,6 +24,7 @@ from hubkit.models.head import note_other_head, restore_outlet
 from hubkit.nn.batch import Copies, Rows
 from hubkit.nn.hooks import SUBMODULE, Attachment
 from hubkit.nn.host import BaseModel, backbone
+from registry.arguments import checked
 from registry.errors import CompositionError, did_you_mean
 
 
@@ -48,6 +49,7 @@ class Attached(AbstractContextManager["Attached"]):
         self._attachment.detach()
 
     @contextmanager
+    @checked
     def rows(self, names: Sequence[str | None]) -> Iterator[None]:
         """Choose a named entry of a batch for every row of the input, inside the block.
 
@@ -58,8 +60,6 @@ class Attached(AbstractContextManager["Attached"]):
             CompositionError: The composition holds no batch with named entries, or has none of
                 that name.
         """
-        if isinstance(names, str) or not isinstance(names, Sequence):
-            raise CompositionError(f"Rows are a list with a name for each, not {names!r}.")
         batch = Tree.of(self.composition).row_choice
         if not isinstance(batch, Batch) or batch.names is None or self._rows is None:
             raise CompositionError(
@@ -77,6 +77,7 @@ class Attached(AbstractContextManager["Attached"]):
             yield
 
     @contextmanager
+    @checked
     def every_row(self, name: str) -> Iterator[None]:
         """Choose one named entry for all rows, however many an input has, inside the block.
 
@@ -92,6 +93,7 @@ class Attached(AbstractContextManager["Attached"]):
         self.detach()
 
 
+@checked
 def attach(
     model: PreTrainedModel, composition: Attachable, *, allow_base_mismatch: bool = False
 ) -> Attached:

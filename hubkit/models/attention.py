@@ -16,12 +16,14 @@ from hubkit.composition import Stack
 from hubkit.methods.sites import Site, is_in
 from hubkit.models.attach import attached_to
 from hubkit.nn.host import BaseModel, backbone
+from registry.arguments import checked
 from registry.errors import CompositionError
 
 SiteAttention = dict[str, dict[str, float]]
 """By site (``encoder.layer.0.feed_forward``), then by adapter; each site sums to one."""
 
 
+@checked
 def mean_attention(
     model: PreTrainedModel, fusion: Fusion, batches: Iterable[Mapping[str, Any]]
 ) -> SiteAttention:
@@ -85,6 +87,7 @@ class TokenAttention:
         """The mean over the layers. *Shape:* ``(tokens, adapters)``."""
         return self.weights.mean(0)
 
+    @checked
     def in_layer(self, number: int) -> Tensor:
         """The weights in one layer. *Shape:* ``(tokens, adapters)``.
 

@@ -47,6 +47,7 @@ from hubkit.bases.decoders import is_decoder
 from hubkit.bases.load import load_for_head
 from hubkit.formats.heads import FLEXIBLE
 from hubkit.models.head import head_tensors
+from registry.arguments import checked
 from registry.errors import AdapterError, DataError, did_you_mean
 from registry.folders.flexible_heads import FlexibleHead
 
@@ -254,6 +255,7 @@ class FlexibleHeadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         return functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
+@checked
 def with_flexible_head(backbone: PreTrainedModel, flexible: FlexibleHead) -> FlexibleHeadModel:
     """A model that has ``backbone`` inside, with a new flexible head at initial weights.
 

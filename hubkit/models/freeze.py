@@ -19,6 +19,7 @@ from hubkit.models.head import (
     note_outlet,
     outlet_to_train,
 )
+from registry.arguments import checked
 from registry.errors import CompositionError
 
 
@@ -29,6 +30,7 @@ class Trainable(Protocol):
         """All that has weights of its own."""
 
 
+@checked
 def train_only(model: PreTrainedModel, *values: Trainable) -> None:
     """Freeze all of ``model`` but its head and the weights of ``values``, which it carries.
 

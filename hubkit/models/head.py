@@ -23,6 +23,7 @@ from hubkit.formats.heads import Head
 from hubkit.nn.hooks import SUBMODULE
 from hubkit.nn.host import backbone
 from hubkit.nn.layout import layouts_of
+from registry.arguments import checked
 from registry.errors import AdapterError, UnsupportedModelError
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import ProblemType
@@ -65,6 +66,7 @@ def head_of(model: PreTrainedModel, outlet: Collection[str] = ()) -> Head | None
     )
 
 
+@checked
 def set_head(model: PreTrainedModel, head: Head, new: Collection[str] | None = None) -> None:
     """Write ``head`` into ``model``, where it stays: its weights, its labels, what they mean.
 

@@ -20,14 +20,16 @@ from hubkit.models.changes import BaseState, trained_outlet
 from hubkit.models.freeze import train_only
 from hubkit.models.head import head_of, module_paths, task_names
 from hubkit.nn.host import BaseModel
-from registry.errors import AdapterError, InvalidNameError
+from registry.arguments import checked
+from registry.errors import AdapterError
 from registry.manifest import HeadInfo
 from registry.refs import AdapterRef
 from registry.task_types import with_outputs
 
 
+@checked
 def insert_adapter(
-    model: PreTrainedModel,
+    model: nn.Module,
     name: str,
     *,
     method: str = "seq_bn",
@@ -55,8 +57,6 @@ def insert_adapter(
         InvalidNameError: ``name`` is not an adapter's name, or has an owner or a version, which
             it gets when it is published.
     """
-    if not isinstance(name, str):
-        raise InvalidNameError(f"An adapter's name is text, not {name!r}.", name)
     AdapterRef(None, name)
     model = unwrapped(model)
     settings = new_method(method, BaseModel(model), **parameters)
@@ -67,6 +67,7 @@ def insert_adapter(
     return attached
 
 
+@checked
 def save_adapter(
     model: nn.Module,
     name: str,

@@ -20,6 +20,7 @@ from hubkit.models.fit import Fitting
 from hubkit.nn.delta import Delta
 from hubkit.nn.hooks import require_bare
 from hubkit.nn.host import backbone, linear_at
+from registry.arguments import checked
 from registry.errors import AdapterError, CompositionError
 
 _Change = tuple[nn.Module, str, Tensor]
@@ -72,6 +73,7 @@ class Merged(AbstractContextManager["Merged"]):
         self.unmerge()
 
 
+@checked
 def merge(model: PreTrainedModel, adapter: Adapter | Mix | LearnedMix) -> Merged:
     """Add LoRA, or a mix of LoRA, to the weights of ``model``.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedModel
 
 from hubkit.methods.sites import Place
+from registry.arguments import check_fields, checked
 from registry.errors import UnsupportedModelError
 
 
@@ -30,6 +31,9 @@ class SubBlock:
     residual: str
     residual_argument: int
     norm: str | None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Layout:
     feed_forward: SubBlock
     embeddings: str | None = None
     queries_and_values: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def sub_block(self, place: Place) -> SubBlock:
         """The sub-block at ``place``."""
@@ -166,6 +173,7 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
 }
 
 
+@checked
 def register_layout(model_type: str, *layouts: Layout) -> None:
     """Teach hubkit the architecture whose ``config.json`` says ``"model_type": model_type``.
 

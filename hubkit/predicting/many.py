@@ -24,6 +24,7 @@ from hubkit.tasks.running import Cut, encode
 from hubkit.tasks.table import task_type
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Prediction, TaskType, in_order, joined
 from registry import AdapterRef, Catalog, open_catalog
+from registry.arguments import checked
 from registry.errors import AdapterError, DataError, did_you_mean
 from registry.manifest import TextInfo
 
@@ -57,10 +58,11 @@ class ManyAdapters:
         self._attached = attached
         self._ones = ones
 
+    @checked
     def predict(
         self,
         texts: Iterable[Any],
-        adapter: Sequence[str],
+        adapter: Iterable[str],
         *,
         batch_size: int = 32,
         max_length: int | None = None,
@@ -86,10 +88,11 @@ class ManyAdapters:
         cut.note()
         return found
 
+    @checked
     def predict_block(
         self,
         texts: Iterable[Any],
-        adapter: Sequence[str],
+        adapter: Iterable[str],
         *,
         batch_size: int = 32,
         max_length: int | None = None,
@@ -101,11 +104,6 @@ class ManyAdapters:
             DataError: As :meth:`predict`.
         """
         require_rows(texts)
-        if isinstance(adapter, str) or not isinstance(adapter, Iterable):
-            raise DataError(
-                f"Expected an iterable of adapter names, one for each text, found {adapter!r}.",
-                adapter,
-            )
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1, not {batch_size}.", batch_size)
         items, chosen = list(texts), list(adapter)
@@ -200,6 +198,7 @@ class ManyAdapters:
             yield name, [batch[place][1] for place in places], outputs
 
 
+@checked
 def load_many(
     base: str | None,
     refs: Iterable[str],
@@ -233,7 +232,7 @@ def load_many(
     place, catalog = device_of(device), catalog or open_catalog()
     numbers = None if dtype is None else dtype_of(dtype)
     names = list(refs)
-    if isinstance(refs, str) or not names or len(set(names)) < len(names):
+    if not names or len(set(names)) < len(names):
         raise DataError("load_many takes a list of adapters, at least one, each once.", refs)
     ones = {name: _load_one(catalog, name) for name in names}
     first = ones[names[0]]

@@ -27,6 +27,7 @@ from hubkit.predicting.formats import Format, format_of
 from hubkit.predicting.inputs import rows_of_files, takes_objects
 from hubkit.tasks.running import Cut
 from hubkit.tasks.task import TaskType
+from registry.arguments import checked
 from registry.errors import ConflictError, DataError, RunInUseError
 from registry.storage.durable import flush, scratch_file, settle, storage_errors, write_file
 
@@ -49,6 +50,7 @@ def check_output(out: Path) -> None:
         out.absolute().parent.stat()
 
 
+@checked
 def predict_file(
     model: Predictor,
     source: str | Path,
@@ -159,8 +161,9 @@ def _alone(folder: Path, out: Path) -> Iterator[None]:
             raise RunInUseError(f"Another process writes {out}. Wait for it.", str(out)) from None
     try:
         yield
-    except DataError:  # which the same run would meet again
-        shutil.rmtree(folder)
+    except DataError:
+        if not any(folder.glob(f"*{out.suffix}")):  # nothing is done that a next run could keep
+            shutil.rmtree(folder)
         raise
     finally:
         lock.release()

@@ -25,6 +25,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import TextTask, encode_each, learned_places, tokens_read
 from hubkit.tasks.text_regression import CORRELATIONS, can_correlate, correlations
+from registry.arguments import checked
 from registry.errors import DataError
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
@@ -48,6 +49,7 @@ class EmbeddingPrediction(Prediction):
         return (f"{' '.join(f'{x:.4f}' for x in self.embedding[:4])} ... ({len(self.embedding)})",)
 
 
+@checked
 def similarity(
     one: Sequence[EmbeddingPrediction], other: Sequence[EmbeddingPrediction]
 ) -> np.ndarray:

@@ -121,14 +121,11 @@ class AnswerOptions(Options):
     align_to_words: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("top_k", "max_answer_length"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise DataError(f"{name} is a whole number from 1, not {value!r}.", value)
-        for name in ("handle_impossible_answer", "align_to_words"):
-            value = getattr(self, name)
-            if type(value) is not bool and (value is not None or name == "align_to_words"):
-                raise DataError(f"{name} is True or False, not {value!r}.", value)
+            if value < 1:
+                raise DataError(f"{name} must be at least 1, not {value}.", value)
 
 
 class QuestionAnswering(WindowTask):

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from hubkit.bases.load import load_config
 from hubkit.tasks.columns import Column, NotExpectedError
 from hubkit.tasks.rows import Rows
+from registry.arguments import check_fields
 from registry.errors import DataError, NoFlexibleHeadError, UnsupportedModelError, did_you_mean
 from registry.folders.flexible_heads import FlexibleHead
 from registry.manifest import Manifest, ProblemType, TextInfo
@@ -42,7 +43,14 @@ Processor = TypeVar("Processor")
 
 @dataclass(frozen=True)
 class Options:
-    """How `predict` is to answer. A task type with choices has a class of its own for them."""
+    """How `predict` is to answer. A task type with choices has a class of its own for them.
+
+    Raises:
+        ArgumentError: One of them has another type, or is none of its choices.
+    """
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -279,6 +287,7 @@ class TaskType(ABC, Generic[Processor]):
         """The options of `predict`, from what a caller names.
 
         Raises:
+            ArgumentError: An option has a value of another type.
             DataError: The task type has no such option, or not with that value.
         """
         known = [one.name for one in fields(self.options)]

@@ -99,13 +99,12 @@ class ClassificationOptions(Options):
     threshold: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         top_k, threshold = self.top_k, self.threshold
-        if top_k is not None and (not isinstance(top_k, int) or top_k is True or top_k < 1):
-            raise DataError(f"top_k is a whole number from 1, not {top_k!r}.", top_k)
-        if threshold is not None and not (
-            isinstance(threshold, int | float) and 0 <= threshold <= 1
-        ):
-            raise DataError(f"threshold is a number from 0 to 1, not {threshold!r}.", threshold)
+        if top_k is not None and top_k < 1:
+            raise DataError(f"top_k must be at least 1, not {top_k}.", top_k)
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise DataError(f"threshold must be from 0 to 1, not {threshold}.", threshold)
 
 
 class Classification(TaskType[Processor]):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hubkit.tasks.rows import Rows
 from hubkit.training.settings import Settings
 from registry import AdapterRef
+from registry.arguments import check_fields
 
 HeadKind = Literal["transformers", "flexible"]
 """Whose head is trained."""
@@ -40,6 +41,9 @@ class Job:
         part: The column and the value in it that chose the rows of ``data`` out of more, as one of
             many adapters that are trained in one run; None: there are no others.
         replace_name: Whether the name may mean another kind of thing so far.
+
+    Raises:
+        ArgumentError: One of them has another type, or is none of its choices.
     """
 
     name: AdapterRef
@@ -56,3 +60,6 @@ class Job:
     source: Mapping[str, Any] = field(default_factory=dict)
     part: tuple[str, str] | None = None
     replace_name: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from registry.errors import TrainingError, did_you_mean
+from registry.arguments import check_fields
+from registry.errors import TrainingError
 
 ADAPTER_LEARNING_RATE = 1e-3
 FUSION_LEARNING_RATE = 5e-4
@@ -66,6 +67,7 @@ class Settings:
         seed: The seed of every random generator.
 
     Raises:
+        ArgumentError: One of them has another type, or is none of its choices.
         TrainingError: One of them is out of range.
     """
 
@@ -88,6 +90,7 @@ class Settings:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for rate in self.learning_rates:
             if not (math.isfinite(rate) and rate > 0):
                 raise TrainingError(
@@ -110,12 +113,7 @@ class Settings:
             )
         if not 0 <= self.seed < SEEDS:
             raise TrainingError(f"seed must be from 0 to {SEEDS - 1}, not {self.seed}.")
-        _require_one_of("schedule", self.schedule, SCHEDULES)
-        if self.precision is not None:
-            _require_one_of("precision", self.precision, PRECISIONS)
-        if isinstance(self.class_weights, str):
-            _require_one_of("class_weights", self.class_weights, ("balanced",))
-        elif self.class_weights is not None:
+        if isinstance(self.class_weights, Mapping):
             _require_weights(self.class_weights)
 
     @property
@@ -132,15 +130,6 @@ class Decided(Settings):
     learning_rate: float
     batch_size: int
     patience: int
-
-
-def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise TrainingError(
-            f"{name} must be one of {', '.join(known)}, not {value!r}.{did_you_mean(value, known)}",
-            given=value,
-            expected=known,
-        )
 
 
 def _require_weights(weights: Mapping[str, float]) -> None:

@@ -21,15 +21,17 @@ from hubkit.methods.table import new_method
 from hubkit.models.attach import attach
 from hubkit.models.freeze import train_only
 from hubkit.nn.host import BaseModel
-from hubkit.training.fusing.own import Own, require_way, train_with_own
+from hubkit.training.fusing.own import Own, train_with_own
 from hubkit.training.job import Job
 from hubkit.training.plan import planned
 from hubkit.training.run import Run
 from hubkit.training.runs import run_folder
 from hubkit.training.start import Start, keep_precision, start_of
 from registry import AdapterRef, Catalog, Parent, Version
+from registry.arguments import checked
 
 
+@checked
 def train_adapter(
     catalog: Catalog,
     job: Job,
@@ -77,6 +79,7 @@ def train_adapter(
     return _run(catalog, job, start, adapter, chosen, over=below)
 
 
+@checked
 def train_fusion(
     catalog: Catalog,
     job: Job,
@@ -108,7 +111,6 @@ def train_fusion(
             not the one that they were trained on.
         HubkitError: As :func:`train_adapter`.
     """
-    require_way(own)
 
     how = {**({"leave_out": [*leave_out]} if leave_out else {}), **options}
 
@@ -118,6 +120,7 @@ def train_fusion(
     return _train_over(catalog, job, refs, Fuse, create, how, own)
 
 
+@checked
 def train_mix(
     catalog: Catalog, job: Job, *, refs: Sequence[AdapterRef | Chosen], **options: Any
 ) -> Version:

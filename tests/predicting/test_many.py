@@ -17,7 +17,7 @@ from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.rows import Rows
 from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog
-from registry.errors import AdapterError, DataError, UnsupportedModelError
+from registry.errors import AdapterError, ArgumentError, DataError, UnsupportedModelError
 from tests.support.data import TEXTS
 from tests.support.language import language_base
 from tests.support.learned import publish_learned
@@ -120,7 +120,7 @@ def test_rows_without_a_known_adapter_are_refused(many: ManyAdapters) -> None:
         many.predict(TEXTS[:2], adapter=["a0", "a-1"])
     with pytest.raises(DataError, match="There are 2 rows, but adapters for 1"):
         many.predict(TEXTS[:2], adapter=["a0"])
-    with pytest.raises(DataError, match="an iterable of adapter names, one for each text"):
+    with pytest.raises(ArgumentError, match="adapter must be an iterable, not"):
         many.predict(TEXTS, adapter="a0")
 
 
@@ -212,6 +212,6 @@ def test_each_adapter_reads_as_much_of_a_text_as_alone(
 
 
 def test_a_table_gives_no_rows(many: ManyAdapters) -> None:
-    for texts in (pandas.DataFrame({"text": ["good"], "other": ["bad"]}), "good", 3):
+    for texts in (pandas.DataFrame({"text": ["good"], "other": ["bad"]}), "good"):
         with pytest.raises(DataError, match="Expected an iterable of texts"):
             many.predict(texts, adapter=["a0", "a1"])  # type: ignore[arg-type]

@@ -123,6 +123,26 @@ def test_a_run_that_broke_off_goes_on_and_gives_the_same_bytes(
     assert not (tmp_path / f"{out.name}.partial").exists()
 
 
+def test_blocks_that_are_done_stay_when_a_later_one_is_refused(
+    model: AdaptedModel, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.csv"
+    predict_block = AdaptedModel.predict_block
+
+    def refuses(self: AdaptedModel, block: Any, **how: Any) -> Any:
+        if (tmp_path / "out.csv.partial" / "000000.csv").exists():
+            raise DataError("no")
+        return predict_block(self, block, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AdaptedModel, "predict_block", refuses)
+        with pytest.raises(DataError):
+            predict_file(model, source, out)
+    assert [path.name for path in tmp_path.glob("out.csv.partial/*.csv")] == ["000000.csv"]
+    predict_file(model, source, out)
+    assert alike(read(out), expected(model))
+
+
 def test_an_unfinished_run_is_gone_on_with_by_the_same_run_alone(
     model: AdaptedModel,
     source: Path,

@@ -13,7 +13,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION as TASK
 from hubkit.tasks.text_classification import LabelPrediction, LabelsPrediction
-from registry.errors import DataError, UnsupportedModelError
+from registry.errors import ArgumentError, DataError, HubkitError, UnsupportedModelError
 from tests.support.models import tiny_classifier, tokenizer
 from tests.support.predicting import TEXTS, predict
 
@@ -132,10 +132,18 @@ def test_a_threshold_says_from_where_on_a_label_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"top_k": 0}, {"top_k": True}, {"top_k": "2"}, {"threshold": 1.5}]
+    ("options", "error"),
+    [
+        ({"top_k": 0}, DataError),
+        ({"top_k": True}, ArgumentError),
+        ({"top_k": "2"}, ArgumentError),
+        ({"threshold": 1.5}, DataError),
+    ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=r"(top_k|threshold) is a .*number from"):
+def test_options_that_make_no_sense_are_refused(
+    options: dict[str, Any], error: type[HubkitError]
+) -> None:
+    with pytest.raises(error, match=f"{min(options)} must be"):
         TASK.options_of(options)
 
 

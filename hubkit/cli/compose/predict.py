@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from hubkit.predicting.answers import Answer, Predictor
 
 
+_AS_JSON = {"True": "true", "False": "false", "None": "null"}
+"""What Python and the documents of the options call the values of JSON."""
+
+
 def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for value in values:
@@ -29,7 +33,7 @@ def _options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
         if not (name and equals) or name in found:
             raise click.BadParameter(f"{value!r}: expected NAME=VALUE, once for each name.")
         try:
-            found[name.replace("-", "_")] = json.loads(text)
+            found[name.replace("-", "_")] = json.loads(_AS_JSON.get(text, text))
         except ValueError:
             found[name.replace("-", "_")] = text
     return found

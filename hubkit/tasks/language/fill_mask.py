@@ -86,8 +86,9 @@ class Filled(Options):
     top_k: int = 5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.top_k, int) or isinstance(self.top_k, bool) or self.top_k < 1:
-            raise DataError(f"top_k must be a whole number over 0, not {self.top_k!r}.", self.top_k)
+        super().__post_init__()
+        if self.top_k < 1:
+            raise DataError(f"top_k must be at least 1, not {self.top_k}.", self.top_k)
 
 
 class FillMask(TextTask):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -55,17 +56,16 @@ class Generating(Options):
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("max_new_tokens", "num_beams", "top_k"):
-            self._require(name, int, least=1)
+            self._require(name, least=1)
         for name in ("min_new_tokens", "no_repeat_ngram_size", "seed"):
-            self._require(name, int, least=0)
+            self._require(name, least=0)
         for name in ("temperature", "top_p", "repetition_penalty"):
-            self._require(name, int | float, over=0)
-        self._require("length_penalty", int | float)
+            self._require(name, over=0)
+        self._require("length_penalty")
         if self.seed is not None and self.seed >= 2**64:
             raise DataError(f"seed must be below 2 to the 64, not {self.seed!r}.", self.seed)
-        if not isinstance(self.do_sample, bool):
-            raise DataError(f"do_sample is True or False, not {self.do_sample!r}.", self.do_sample)
         if self.top_p is not None and self.top_p > 1:
             raise DataError(f"top_p must be at most 1, not {self.top_p!r}.", self.top_p)
         given = [name for name in _OF_SAMPLING if getattr(self, name) is not None]
@@ -81,19 +81,15 @@ class Generating(Options):
                 self.min_new_tokens,
             )
 
-    def _require(
-        self, name: str, kind: Any, *, least: float | None = None, over: float | None = None
-    ) -> None:
+    def _require(self, name: str, *, least: float = -math.inf, over: float = -math.inf) -> None:
         value = getattr(self, name)
         if value is None:
             return
-        fits = isinstance(value, kind) and not isinstance(value, bool)
-        fits = fits and (least is None or value >= least) and (over is None or value > over)
-        if not fits:
-            expected = "a whole number" if kind is int else "a number"
-            bound = "" if least is None else f" of at least {least:g}"
-            bound = bound if over is None else f" over {over:g}"
-            raise DataError(f"{name} must be {expected}{bound}, not {value!r}.", value)
+        if not math.isfinite(value):
+            raise DataError(f"{name} must be finite, not {value}.", value)
+        if value < least or value <= over:
+            bound = f"over {over:g}" if least == -math.inf else f"at least {least:g}"
+            raise DataError(f"{name} must be {bound}, not {value}.", value)
 
     def config(self, model: PreTrainedModel) -> GenerationConfig:
         """What ``generate`` of ``model`` takes: the model's own configuration, with these."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from hubkit.tasks.task import HeadPlan
 from hubkit.tasks.tokens.pieces import Piece
 from hubkit.tasks.tokens.tags import CHUNK, OUTSIDE, chunked
 
-AGGREGATIONS = ("none", "simple", "first", "average", "max")
+Aggregation = Literal["none", "simple", "first", "average", "max"]
 """How sub-tokens are put together, by the names of transformers' pipeline."""
 
 
@@ -55,7 +56,7 @@ def entities_of(
         pieces: Its sub-tokens.
         scores: Their probabilities, *shape* ``(sub-tokens, tags)``.
         plan: The plan of the head.
-        aggregation: One of :data:`AGGREGATIONS`.
+        aggregation: One of ``Aggregation``.
     """
     parts = [[at] for at in range(len(pieces))]
     if aggregation not in ("none", "simple"):

@@ -38,7 +38,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, Encoded, HeadPlan, Options, Outputs, Prediction
 from hubkit.tasks.text import words
 from hubkit.tasks.tokens.columns import some_tokens, span_list, tag_list, token_list
-from hubkit.tasks.tokens.entities import AGGREGATIONS, Entity, entities_of
+from hubkit.tasks.tokens.entities import Aggregation, Entity, entities_of
 from hubkit.tasks.tokens.pieces import pieces_of, texts_of, whole_rows
 from hubkit.tasks.tokens.tags import (
     CHUNK,
@@ -55,7 +55,7 @@ from hubkit.tasks.tokens.tags import (
     word_tags,
 )
 from hubkit.tasks.windows import WindowTask, of_tokens
-from registry.errors import AdapterError, DataError, LabelError, SingleLabelError, did_you_mean
+from registry.errors import AdapterError, DataError, LabelError, SingleLabelError
 from registry.labels import same_label
 from registry.manifest import Manifest, TextInfo
 from registry.task_types import TASK_NAMES
@@ -102,21 +102,9 @@ class TokenOptions(Options):
             which is the one that learned it and that `metrics` measures, that of their
             ``average``, or that of the surest (``max``). These are the aggregation strategies of
             the pipeline of transformers, whose default is ``none``.
-
-    Raises:
-        DataError: It is none of these.
     """
 
-    aggregation: str = "first"
-
-    def __post_init__(self) -> None:
-        if self.aggregation not in AGGREGATIONS:
-            raise DataError(
-                f"aggregation is one of {', '.join(AGGREGATIONS)}, not {self.aggregation!r}."
-                f"{did_you_mean(str(self.aggregation), AGGREGATIONS)}",
-                self.aggregation,
-                expected=AGGREGATIONS,
-            )
+    aggregation: Aggregation = "first"
 
 
 class TokenClassification(WindowTask):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from transformers import PreTrainedModel
 
@@ -33,7 +33,6 @@ from hubkit.training.runs import run_folder
 from hubkit.training.settings import ADAPTER_LEARNING_RATE, Settings
 from hubkit.training.start import Start
 from registry import AdapterRef, Catalog, Parent, Version
-from registry.errors import TrainingError, did_you_mean
 from registry.folders import read_folder
 from registry.storage.files import MANIFEST_NAME
 
@@ -43,22 +42,6 @@ Own = Literal["none", "before", "apart", "joint"]
 ``none``: only the donors. ``before``: on the same rows, before the fusion. ``apart``: on one half
 of the rows, and the fusion on the other. ``joint``: together with the fusion, in the same steps.
 """
-
-WAYS: tuple[Own, ...] = get_args(Own)
-
-
-def require_way(own: str) -> None:
-    """Make sure that there is such a way.
-
-    Raises:
-        TrainingError: There is none.
-    """
-    if own not in WAYS:
-        raise TrainingError(
-            f"own must be one of {', '.join(WAYS)}, not {own!r}.{did_you_mean(own, WAYS)}",
-            given=own,
-            expected=WAYS,
-        )
 
 
 def own_name(name: AdapterRef) -> AdapterRef:

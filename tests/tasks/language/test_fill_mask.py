@@ -258,7 +258,7 @@ def test_each_row_has_its_answer_where_some_gaps_are_missing_or_cut_off(
     (found_left,) = model.predict(given[2:3], max_length=6)
     assert [len(gap) for gap in gaps_of(found_left)] == [0, 5]
     assert model.predict(["the film"]) == [FilledGaps(())]
-    with pytest.raises(DataError, match="top_k must be a whole number over 0, not 0"):
+    with pytest.raises(DataError, match="top_k must be at least 1, not 0"):
         model.predict(["a [MASK]"], top_k=0)
     assert len(model.predict(["a [MASK]"], top_k=1000)[0].gaps[0]) == 40  # type: ignore[attr-defined]
 

@@ -7,7 +7,7 @@ import torch
 from transformers import GenerationConfig
 
 from hubkit.tasks.language.generation import Generating, generate
-from registry.errors import DataError
+from registry.errors import ArgumentError, DataError
 from tests.support.language import DECODER, ENCODER_DECODER, language_model
 from tests.support.models import randomize, tiny_inputs
 
@@ -127,11 +127,9 @@ def test_a_decoder_stops_where_it_can_tell_no_more_places() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_beams": 0}, "num_beams must be a whole number of at least 1, not 0"),
-        ({"num_beams": 2.5}, "num_beams must be a whole number of at least 1, not 2.5"),
-        ({"max_new_tokens": "8"}, "max_new_tokens must be a whole number of at least 1, not '8'"),
-        ({"temperature": 0}, "temperature must be a number over 0, not 0"),
-        ({"do_sample": 1}, "do_sample is True or False, not 1"),
+        ({"num_beams": 0}, "num_beams must be at least 1, not 0"),
+        ({"temperature": 0}, "temperature must be over 0, not 0"),
+        ({"length_penalty": float("nan")}, "length_penalty must be finite, not nan"),
         ({"do_sample": True, "top_p": 1.5}, "top_p must be at most 1, not 1.5"),
         ({"seed": 2**64}, "seed must be below 2 to the 64, not 18446744073709551616"),
         ({"top_k": 5}, "top_k says how tokens are drawn by chance, but do_sample is False"),
@@ -142,6 +140,12 @@ def test_a_decoder_stops_where_it_can_tell_no_more_places() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Generating(**options)
+
+
+@pytest.mark.parametrize("wrong", [{"num_beams": 2.5}, {"max_new_tokens": "8"}, {"do_sample": 1}])
+def test_options_of_another_type_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=f"{min(wrong)} must be"):
+        Generating(**wrong)
 
 
 @pytest.mark.parametrize("architecture", ["bart", "marian"])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import peft
@@ -20,7 +20,7 @@ from hubkit.sharing.publish_folder import publish_folder
 from hubkit.tasks.columns import NotExpectedError
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import Encoded, HeadPlan, Outputs
-from hubkit.tasks.tokens.entities import AGGREGATIONS
+from hubkit.tasks.tokens.entities import Aggregation
 from hubkit.tasks.tokens.token_classification import TOKEN_CLASSIFICATION as TASK
 from hubkit.tasks.tokens.token_classification import EntitiesPrediction, TagsPrediction
 from hubkit.training.data import read_rows
@@ -28,6 +28,7 @@ from hubkit.training.train import train_adapter
 from registry import AdapterRef, Catalog
 from registry.errors import (
     AdapterError,
+    ArgumentError,
     DataError,
     LabelError,
     MissingColumnError,
@@ -59,7 +60,7 @@ def model_of(plan: HeadPlan, architecture: str = "bert", seed: int = 0) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words:UserWarning")
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize("aggregation", get_args(Aggregation))
 @pytest.mark.parametrize("plan", [PLAN, PLAIN], ids=["chunks", "plain"])
 @pytest.mark.parametrize("words", [False, True], ids=["texts", "tokens"])
 def test_entities_are_those_of_the_pipeline_of_transformers(
@@ -279,7 +280,7 @@ def test_what_is_neither_a_text_nor_tokens_is_refused() -> None:
     assert TASK.given([{"text": "a"}]).columns == {"text": ["a"]}
     assert TASK.given([{"tokens": ["a"]}]).columns == {"tokens": [["a"]]}
     with pytest.raises(
-        DataError, match=r"aggregation is one of none, .*, not 'frist'. Did you mean first"
+        ArgumentError, match=r"aggregation must be 'none', .*, not 'frist' .*Did you mean first"
     ):
         TASK.options_of({"aggregation": "frist"})
 

@@ -13,7 +13,7 @@ from hubkit.training.choosing import learn
 from hubkit.training.fusing.own import own_adapter, own_jobs
 from hubkit.training.train import train_fusion
 from registry import AdapterRef, Catalog, Manifest, Version
-from registry.errors import OtherKindError, StorageError, TrainingError
+from registry.errors import ArgumentError, OtherKindError, StorageError
 from registry.search.search import search
 from tests.support.data import job, labelled_text
 from tests.support.models import random_adapter, tiny_model
@@ -120,7 +120,7 @@ def test_a_name_that_means_something_else_is_refused_before_training(
     monkeypatch.setattr(learn, "fit", None)
     with pytest.raises(OtherKindError, match="new-own"):
         train_fusion(catalog, job("new-own", task="sentiment"), refs=REFS, own="before")
-    with pytest.raises(TrainingError, match="before, apart, joint, not 'befor'"):
+    with pytest.raises(ArgumentError, match="'apart' or 'joint', not 'befor'"):
         fused(catalog, "befor")
 
 
