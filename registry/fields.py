@@ -2,12 +2,14 @@
 
 import math
 import re
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, FailFast, Field, JsonValue, StringConstraints
 
 from registry.errors import InvalidNameError
 from registry.refs import AdapterRef
+
+T = TypeVar("T")
 
 _MAX_DEPTH = 16
 
@@ -73,6 +75,11 @@ Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Ref = Annotated[str, AfterValidator(_check_ref)]
 """An adapter's ref, as `AdapterRef.parse` reads it."""
+
+
+Several = Annotated[tuple[T, ...], FailFast()]
+"""Values of one kind, of which only the first wrong one is told: the errors of a million that are
+wrong would take gigabytes."""
 
 
 def check_text(role: str, text: str, *, most: int = 65536) -> str:

@@ -10,6 +10,7 @@ it is optional. A manifest of schema 1 keeps its bytes and its digest.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, Self
@@ -23,8 +24,8 @@ from pydantic import (
     model_validator,
 )
 
-from registry.errors import ManifestError
-from registry.fields import Count, Finite, Json, Positive, Ref, Text, Word
+from registry.errors import ManifestError, listed
+from registry.fields import Count, Finite, Json, Positive, Ref, Several, Text, Word
 from registry.storage.files import Digest, FileInfo, RelPath, find_clash
 
 SCHEMA: Literal[2] = 2
@@ -129,7 +130,7 @@ class HeadInfo(_Part):
             ``classifier``.
     """
 
-    modules: Annotated[tuple[Word, ...], Field(max_length=256)]
+    modules: Annotated[Several[Word], Field(max_length=256)]
 
 
 class TextInfo(_Part):
@@ -248,13 +249,13 @@ class Manifest(_Part):
     base_model: BaseModelInfo
     task: Word | None = None
     task_type: Word | None = None
-    labels: tuple[Word, ...] = ()
+    labels: Several[Word] = ()
     language: Word | None = None
     license: Word | None = None
-    tags: tuple[Word, ...] = ()
+    tags: Several[Word] = ()
     description: Text = ""
-    metrics: tuple[Metric, ...] = ()
-    parents: tuple[Parent, ...] = ()
+    metrics: Several[Metric] = ()
+    parents: Several[Parent] = ()
     training: Training | None = None
     files: Mapping[RelPath, FileInfo] = Field(default_factory=dict)
     problem_type: ProblemType | None = None
@@ -267,9 +268,9 @@ class Manifest(_Part):
     @field_validator("labels", "tags")
     @classmethod
     def _no_duplicates(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({word for word in words if words.count(word) > 1})
+        twice = sorted(word for word, times in Counter(words).items() if times > 1)
         if twice:
-            raise ValueError(f"expected no duplicates, found {twice} more than once")
+            raise ValueError(f"expected no duplicates, found {listed(twice)} more than once")
         return words
 
     @field_validator("files")

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from registry.errors import InvalidNameError, RemoteAnswerError
-from registry.fields import Word
+from registry.fields import Several, Word
 from registry.refs import MAX_NUMBER
 from registry.storage.files import MANIFEST_NAME, Digest, parse_path
 
@@ -87,7 +87,7 @@ class Description(Answer):
     id: RepositoryName
     sha: GitHash
     private: bool = False
-    siblings: tuple[Sibling, ...] = ()
+    siblings: Several[Sibling] = ()
     hubkit: Versions = Versions()
 
     def lists(self, path: str) -> bool:
@@ -105,8 +105,8 @@ class Ref(Answer):
 class Refs(Answer):
     """The branches and tags of a repository."""
 
-    branches: tuple[Ref, ...]
-    tags: tuple[Ref, ...]
+    branches: Several[Ref]
+    tags: Several[Ref]
 
 
 class LargeFile(Answer):
@@ -133,14 +133,14 @@ class FolderEntry(Answer):
 
 
 Entry = Annotated[FileEntry | FolderEntry, Field(discriminator="type")]
-LISTING: TypeAdapter[tuple[Entry, ...]] = TypeAdapter(tuple[Entry, ...])
+LISTING: TypeAdapter[tuple[Entry, ...]] = TypeAdapter(Several[Entry])
 
 
 class Listed(Answer):
     """A repository that a search found."""
 
     id: RepositoryName
-    tags: Annotated[tuple[Word, ...], Field(max_length=_MOST_WORDS)] = ()
+    tags: Annotated[Several[Word], Field(max_length=_MOST_WORDS)] = ()
     task_type: Word | None = Field(default=None, alias="pipeline_tag")
     library: Word | None = Field(default=None, alias="library_name")
     downloads: Size = 0
@@ -148,7 +148,7 @@ class Listed(Answer):
     updated_at: datetime | None = Field(default=None, alias="lastModified")
 
 
-FOUND: TypeAdapter[tuple[Listed, ...]] = TypeAdapter(tuple[Listed, ...])
+FOUND: TypeAdapter[tuple[Listed, ...]] = TypeAdapter(Several[Listed])
 
 
 class Accepted(Answer):
@@ -162,7 +162,7 @@ class Accepted(Answer):
 class AllAccepted(Answer):
     """The ways in which a hub takes some files."""
 
-    files: tuple[Accepted, ...]
+    files: Several[Accepted]
 
 
 class Link(Answer):
@@ -201,7 +201,7 @@ class Transfers(Answer):
     """The uploads of large files."""
 
     transfer: Literal["basic"] = "basic"
-    objects: tuple[Transfer, ...]
+    objects: Several[Transfer]
 
 
 class CommitMade(Answer):

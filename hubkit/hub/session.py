@@ -35,8 +35,9 @@ from registry.storage.files import CHUNK
 T = TypeVar("T")
 Query = Sequence[tuple[str, str]]
 
-MOST_JSON = 32 * 1024 * 1024
-"""Bytes of an answer; a listing of a thousand files takes about 0.3 MiB."""
+MOST_JSON = 8 * 1024 * 1024
+"""Bytes of an answer; a listing of a thousand files takes about 0.3 MiB. To read JSON may take 50
+times its bytes of memory."""
 
 MOST_PAGES = 100
 MOST_REDIRECTS = 5

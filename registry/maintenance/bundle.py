@@ -23,7 +23,7 @@ from registry.catalog.measure import record_measurements
 from registry.catalog.publish import publish_version
 from registry.catalog.pull import ancestors
 from registry.errors import BundleError, CorruptBlobError
-from registry.fields import Ref
+from registry.fields import Ref, Several
 from registry.manifest import MAX_BYTES, Manifest
 from registry.refs import AdapterRef
 from registry.storage.blobs import read_blob, verify_blob
@@ -52,7 +52,7 @@ class _Packed(BaseModel):
     message: str
     yanked_at: AwareDatetime | None = None
     yank_reason: str | None = None
-    measurements: Annotated[tuple[Measurement, ...], Field(max_length=MAX_MEASUREMENTS)] = ()
+    measurements: Annotated[Several[Measurement], Field(max_length=MAX_MEASUREMENTS)] = ()
 
 
 class Index(BaseModel):
@@ -61,7 +61,7 @@ class Index(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: Literal[1] = 1
-    versions: Annotated[tuple[_Packed, ...], Field(min_length=1, max_length=MAX_VERSIONS)]
+    versions: Annotated[Several[_Packed], Field(min_length=1, max_length=MAX_VERSIONS)]
 
 
 def export_bundle(catalog: Catalog, ref: AdapterRef, target: BinaryIO) -> Version:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from contextlib import closing
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from hubkit.hub import session as module
 from hubkit.hub.address import Hub
-from hubkit.hub.answers import FOUND, Account
+from hubkit.hub.answers import (
+    FOUND,
+    LISTING,
+    Account,
+    AllAccepted,
+    Description,
+    Refs,
+    Transfers,
+    parse_answer,
+)
 from hubkit.hub.session import HubSession
 from registry.errors import RemoteAnswerError, RemoteError, RemoteUnreachableError
 from tests.support.hostile import Answer, Hostile, drip
@@ -165,6 +177,27 @@ def test_an_answer_of_another_type_is_refused(
     with pytest.raises(RemoteAnswerError, match="does not answer as a hub") as caught:
         ask(session)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside"),
+    [
+        (LISTING, ()),
+        (FOUND, ()),
+        (Description, ("siblings",)),
+        (Refs, ("branches", "tags")),
+        (AllAccepted, ("files",)),
+        (Transfers, ("objects",)),
+    ],
+)
+def test_an_answer_is_read_to_its_first_mistake(kind: Any, inside: tuple[str, ...]) -> None:
+    # An error for each of the millions that fit into an answer would take all memory.
+    wrong = [[]] * 100
+    content = {"id": "a/b", "sha": "0" * 40, **dict.fromkeys(inside, wrong)} if inside else wrong
+    with pytest.raises(RemoteAnswerError) as caught:
+        parse_answer(kind, json.dumps(content).encode(), "the hub")
+    assert isinstance(caught.value.__cause__, ValidationError)
+    assert caught.value.__cause__.error_count() <= 2
 
 
 def test_what_a_refusal_says_is_one_printable_line(session: HubSession, hostile: Hostile) -> None:

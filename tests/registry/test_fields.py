@@ -6,7 +6,18 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from registry.errors import InvalidNameError
-from registry.fields import Count, Finite, Json, Positive, Ref, Text, Word, check_text, check_texts
+from registry.fields import (
+    Count,
+    Finite,
+    Json,
+    Positive,
+    Ref,
+    Several,
+    Text,
+    Word,
+    check_text,
+    check_texts,
+)
 
 
 def accepts(kind: Any, value: object) -> bool:
@@ -61,3 +72,9 @@ def test_texts_that_are_not_given_are_not_checked() -> None:
     check_texts(task="sentiment", base=None)
     with pytest.raises(InvalidNameError, match="The task type is refused"):
         check_texts(task="sentiment", task_type="\x1b")
+
+
+def test_of_several_values_the_first_wrong_one_is_told() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(Several[Word]).validate_json(b'["good", 0, 1, 2]')
+    assert [error["loc"] for error in caught.value.errors()] == [(1,)]

@@ -18,6 +18,7 @@ from registry.errors import (
     StorageError,
     UnsupportedRequestError,
 )
+from registry.fields import Several
 from registry.server.admitting import reader_of
 from registry.server.asking import Asking, Body
 from registry.server.hub import Hub
@@ -45,7 +46,7 @@ class _Object(Body):
 
 class _Batch(Body):
     operation: str
-    transfers: tuple[str, ...] = ("basic",)
+    transfers: Several[str] = ("basic",)
     hash_algo: Literal["sha256"] = "sha256"
     objects: Annotated[list[_Object], Field(max_length=1000)]
 
@@ -123,7 +124,7 @@ class _Part(Body):
 
 
 class _Completion(Body):
-    parts: list[_Part]
+    parts: Annotated[list[_Part], Field(max_length=MOST_PARTS)]
 
 
 def complete(hub: Hub, ask: Asking) -> Response:

@@ -14,6 +14,7 @@ from registry.errors import BusyDatabaseError
 from registry.history.history import History
 from registry.server.app import App
 from registry.server.hub import Hub, Settings
+from registry.server.protocol.lfs import MOST_PARTS
 from registry.server.receiving import PARTS_NAME, Uploads
 from registry.server.signing import Upload
 from registry.storage.files import FileInfo
@@ -248,6 +249,11 @@ class TestParts:
         assert asks("POST", href, body={"parts": named["parts"][:1]}).status == 400
         assert asks("POST", href, body=named).status == 400
         assert people.catalog.blobs.size(digest(content)) is None
+
+    def test_more_parts_than_a_file_has_are_not_read(self, asks: Ask, here: str) -> None:
+        href, _ = self.parts(asks, here, CONTENT[:2_000_000])
+        answer = asks("POST", href, body={"parts": [{}] * (MOST_PARTS + 1)})
+        assert (answer.status, f"at most {MOST_PARTS} items" in answer.json["error"]) == (400, True)
 
     def sent(self, asks: Ask, here: str, content: bytes) -> tuple[str, dict[str, Any]]:
         """Send all parts; return what is asked for then, and with which body."""
