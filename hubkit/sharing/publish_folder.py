@@ -12,6 +12,7 @@ from hubkit.bases.parts import without_parts
 from hubkit.bases.stored import cache_in, describe_stored, find_base_folder, labels_in
 from hubkit.sharing.pickles import without_pickles
 from registry import AdapterRef, Catalog, Folder, Parent, Version, read_folder
+from registry.arguments import checked
 from registry.errors import (
     FusedAdapterNotFoundError,
     HeadLabelsError,
@@ -29,6 +30,7 @@ from registry.storage.place import Place
 _log = logging.getLogger(__name__)
 
 
+@checked
 def publish_folder(
     catalog: Catalog,
     path: Path,

@@ -14,6 +14,7 @@ from hubkit.hub.revisions import number_of, require_free_paths, tag_of
 from hubkit.hub.session import HubSession, open_session
 from hubkit.sharing.base_ids import BaseIds
 from registry import AdapterRef, Catalog, Measurement, Version
+from registry.arguments import checked
 from registry.errors import HubkitError, RemoteConflictError
 from registry.folders.card import CARD_NAME, read_card
 from registry.folders.hubkit import path_there
@@ -42,6 +43,7 @@ class Pushed:
     new: bool
 
 
+@checked
 def publish_remote(
     catalog: Catalog,
     ref: AdapterRef,

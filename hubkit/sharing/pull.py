@@ -9,10 +9,12 @@ from hubkit.bases.known import require_known_base
 from hubkit.bases.stored import cache_in, describe_stored
 from hubkit.hub.address import Hub, Repository, default_hub, is_remote
 from registry import AdapterRef, Catalog, Version, open_catalog
+from registry.arguments import checked
 from registry.errors import InvalidNameError, RefNotFoundError
 from registry.manifest import BaseModelInfo
 
 
+@checked
 def pull(
     catalog: Catalog,
     wanted: str,

@@ -9,6 +9,7 @@ from datetime import datetime
 from hubkit.hub.address import Hub
 from hubkit.hub.answers import FOUND, Listed
 from hubkit.hub.session import open_session
+from registry.arguments import checked
 from registry.folders.card import BASE_TAG
 
 _RELATION = f"{BASE_TAG}adapter:"
@@ -40,6 +41,7 @@ class Found:
     updated_at: datetime | None
 
 
+@checked
 def search_remote(
     hub: Hub,
     *,

@@ -22,6 +22,7 @@ from hubkit.tasks.rows import Rows
 from hubkit.tasks.table import TASK_TYPES, task_type
 from hubkit.tasks.task import TaskType
 from registry import Catalog, Version
+from registry.arguments import checked
 from registry.errors import DataError, HubkitError, NoCandidateError, NoProbeError
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ class Suggestions:
     taken: tuple[Taken, ...] = ()
 
 
+@checked
 def suggest(
     catalog: Catalog,
     rows: Rows,
