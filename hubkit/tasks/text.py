@@ -19,7 +19,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from hubkit.bases.load import load_tokenizer, positions
 from hubkit.tasks.rows import Rows
 from hubkit.tasks.task import LENGTHS, HeadPlan, TaskType
-from registry.errors import DataError, TextLengthError, UnsupportedModelError
+from registry.errors import DataError, TextLengthError, UnsupportedModelError, reason_of
 from registry.folders.bounded import shown
 from registry.manifest import Side, TextInfo
 
@@ -110,9 +110,8 @@ class TextTask(TaskType[PreTrainedTokenizerBase]):
 
         try:
             together, alone = run(features), [run([feature]) for feature in features]
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            return f"a batch of two texts ends in: {reason.rstrip('.')}"
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            return f"a batch of two texts ends in: {reason_of(error)[:200]}"
         for index, parts in enumerate(alone):
             for whole, part in zip(together, parts, strict=True):
                 width = part.shape[1] if part.ndim > 2 else None

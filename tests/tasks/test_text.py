@@ -10,9 +10,9 @@ from hubkit.tasks.table import TASK_TYPES
 from hubkit.tasks.task import HeadPlan
 from hubkit.tasks.text import close_enough, encode_texts
 from hubkit.tasks.text_classification import TEXT_CLASSIFICATION
-from registry.errors import DataError, TextLengthError
+from registry.errors import DataError, TextLengthError, UnsupportedModelError
 from registry.manifest import TextInfo
-from tests.support.models import tokenizer
+from tests.support.models import tiny_classifier, tokenizer
 
 SINGLE = Rows("new.csv", {"text": ["a"]})
 PAIRS = Rows("new.csv", {"text": ["a"], "text_pair": ["b"]})
@@ -70,3 +70,9 @@ def test_a_text_without_a_token_is_refused(name: str) -> None:
     task = TASK_TYPES[name]
     with pytest.raises(DataError, match="The text '' has no token; expected at least one"):
         task.encode(token, task.given(["good", ""]), HeadPlan(), TextInfo())
+
+
+def test_a_base_model_whose_configuration_lacks_what_its_code_reads_is_refused() -> None:
+    model = tiny_classifier("t5", pad_token_id=1)  # without decoder_start_token_id
+    with pytest.raises(UnsupportedModelError, match="no attribute 'decoder_start_token_id'"):
+        TEXT_CLASSIFICATION.prepare(tokenizer(), model, HeadPlan(2, ("a", "b")), TextInfo())
