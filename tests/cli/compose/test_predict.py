@@ -211,6 +211,8 @@ def test_options_are_those_of_the_task_type(run: Run, trained: Catalog) -> None:
     assert list(found["scores"]) == [found["label"]]
     (same,) = json.loads(run("predict", "film", "good", "--option", "top-k=1", "--json").stdout)
     assert same == found
+    (whole,) = json.loads(run("predict", "film", "good", "--option", "top_k=None", "--json").stdout)
+    assert len(whole["scores"]) == 2, "the values of options are called as in Python, too"
     result = run("predict", "film", "good", "--option", "num_beams=4", status=1)
     assert "text-classification has no option 'num_beams'" in result.stderr
     result = run("predict", "film", "good", "--threshold", 0.3, status=1)
