@@ -218,6 +218,7 @@ class Fusion(Trained):
                 f"{self.name!r}, so it cannot be saved. Attach the hubkit.Fuse of its parts to the "
                 "model, and save attach(...).composition."
             )
+        head = self.head
         write_fusion(
             Path(folder),
             adapter_names=_names(self.tree),
@@ -229,6 +230,7 @@ class Fusion(Trained):
             tensors={site: _tensors(layer) for site, layer in self.layers.items()},
             kept=self.kept,
             leave_out=self.leave_out,
+            backbone=None if head is None or head.flexible is not None else head.backbone,
         )
         if self.head is not None:
             name = ",".join(map(foreign_name, _names(self.tree)))

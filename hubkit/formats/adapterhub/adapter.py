@@ -134,7 +134,7 @@ def write_adapter(
     layers = list(dict.fromkeys(site.layer for site in tensors if isinstance(site, BlockSite)))
     flat = flat_tensors(tensors, f"adapters.{name}.", names, _DELTA_NAMES)
     flat |= {
-        f"{names.prefix}.{names.couplings}.{name}.{_COUPLING_NAMES[ours]}": tensor
+        f"{names.couplings}.{name}.{_COUPLING_NAMES[ours]}": tensor
         for ours, tensor in coupling.items()
     }
     write_tensors(folder / ADAPTER.weights, flat)

@@ -141,10 +141,15 @@ def write_fusion(
     tensors: Mapping[Site, Mapping[str, Tensor]],
     kept: Mapping[str, tuple[int, ...]],
     leave_out: tuple[int, ...],
+    backbone: str | None,
 ) -> None:
     """Write a fusion folder that ``load_adapter_fusion(folder, use_safetensors=True)`` takes.
 
     A fusion over LoRA adapters, a pruned one and one without some layers are for hubkit alone.
+
+    Args:
+        backbone: The backbone's name in the model with the head; None where there is no head. The
+            library does not find a fusion without it.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -152,9 +157,11 @@ def write_fusion(
     adapter_names = [foreign_name(adapter) for adapter in adapter_names]
     name = ",".join(adapter_names)
     owner = f"adapter_fusion_layer.{name}."
+    names = family(model_type)
+    prefix = f"{backbone or names.prefix}."
+    flat = flat_tensors(tensors, owner, names, _NAMES)
     write_tensors(
-        folder / FUSION.weights,
-        flat_tensors(tensors, owner, family(model_type), _NAMES),
+        folder / FUSION.weights, {f"{prefix}{path}": tensor for path, tensor in flat.items()}
     )
     content = {
         "adapter_names": adapter_names,

@@ -30,14 +30,16 @@ class Family:
     merged: str | None = None
 
     def name(self, site: Site) -> str:
-        """The path of ``site`` in the library's files, with the prefix.
+        """The path of ``site`` in the library's files, inside the backbone.
 
-        The library has no fusions at linear layers, so those go by their own path.
+        The library finds adapters by it in any model; the backbone's name, which may stand before
+        it, is another one in models for some tasks. It has no fusions at linear layers, so those
+        go by their own path.
         """
         if isinstance(site, LinearSite):
-            return f"{self.prefix}.{site.path}"
+            return site.path
         layers, _, index = site.layer.rpartition(".")
-        return f"{self.prefix}.{self.paths[layers, site.place].format(index)}"
+        return self.paths[layers, site.place].format(index)
 
     def block(self, name: str) -> tuple[BlockSite, str] | None:
         """The sub-block that a tensor belongs to, and what follows its path in the name."""
@@ -49,7 +51,9 @@ class Family:
 
     def linear(self, path: str) -> LinearSite:
         """The linear layer at a path of the library's."""
-        path = path.removeprefix(f"{self.prefix}.")
+        # The backbone has another name in models for some tasks.
+        lists = "|".join(re.escape(one.partition(".{}")[0]) for one in self.paths.values())
+        path = re.sub(rf"^\w+\.(?=(?:{lists})\.\d+\.)", "", path)
         for theirs, ours in self.linears:
             path = re.sub(theirs, ours, path)
         return LinearSite(path)

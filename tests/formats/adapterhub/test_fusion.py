@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForQuestionAnswering
 
-from hubkit import Adapter, Fusion
+from hubkit import Adapter, Fuse, Fusion, attach
+from hubkit.bases.describe import describe
 from hubkit.formats.tensor_files import read_tensors
+from hubkit.models.head import head_of
 from registry.errors import AdapterError
 from registry.manifest import BaseModelInfo
 from tests.support.folders import (
@@ -29,8 +32,10 @@ from tests.support.models import (
     METHODS,
     REFERENCED,
     REFERENCES,
+    random_adapter,
     same,
     snapshot,
+    tiny_config,
 )
 from tests.support.references import in_folder
 
@@ -190,3 +195,15 @@ def test_a_fusion_has_the_options_of_the_set_that_it_names(tmp_path: Path) -> No
         file.write_text(json.dumps(content | {"config": config}))
         with pytest.raises(AdapterError, match=message):
             Fusion.load(folder, adapters)
+
+
+def test_a_fusion_with_a_head_has_the_name_of_the_backbone_in_that_model(tmp_path: Path) -> None:
+    model = AutoModelForQuestionAnswering.from_config(tiny_config("qwen2"))
+    described = describe(model)
+    parts = [replace(random_adapter(model, name), base=described) for name in "ab"]
+    attached = attach(model, Fuse(*parts))
+    assert isinstance(attached.composition, Fusion)
+    replace(attached.composition, head=head_of(model)).save(tmp_path)
+    assert model.base_model_prefix == "transformer"
+    written = load_file(tmp_path / "model_adapter_fusion.safetensors")
+    assert all(key.startswith("transformer.layers.") for key in written)
