@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from registry.arguments import checked
 from registry.catalog.cache import cached_folder
 from registry.catalog.checkout import materialize, read_manifest
 from registry.catalog.measure import record_measurements
@@ -145,6 +146,7 @@ class Catalog:
             publication,
         )
 
+    @checked
     def check(self, ref: AdapterRef, manifest: Manifest) -> None:
         """Check that a version could be published, before the work to make it.
 
@@ -160,6 +162,7 @@ class Catalog:
         with self.database.read() as connection:
             require_publishable(connection, ref, manifest)
 
+    @checked
     def resolve(self, ref: AdapterRef) -> Version:
         """Return the version that a ref names; without version or alias, the latest.
 
@@ -179,6 +182,7 @@ class Catalog:
         with self.database.read() as connection:
             return load_digests(connection, [manifest_digest]).get(manifest_digest)
 
+    @checked
     def versions(self, ref: AdapterRef) -> list[Version]:
         """Return all versions of an adapter, yanked ones too, newest first.
 
@@ -233,6 +237,7 @@ class Catalog:
         """
         return cached_folder(self.store, version, manifest)
 
+    @checked
     def set_alias(self, ref: AdapterRef, alias: str) -> Version:
         """Point ``name@alias`` to the version that `ref` names now, and return that version.
 
@@ -251,6 +256,7 @@ class Catalog:
 
         return self.database.transact(change)
 
+    @checked
     def remove_alias(self, ref: AdapterRef, alias: str) -> None:
         """Remove an alias of the adapter that `ref` names; the version stays.
 
@@ -265,6 +271,7 @@ class Catalog:
 
         self.database.transact(change)
 
+    @checked
     def yank(self, ref: AdapterRef, reason: str) -> Version:
         """Hide a version: only its number finds it from now on; its bytes stay.
 
@@ -293,6 +300,7 @@ class Catalog:
 
         return self.database.transact(change)
 
+    @checked
     def unyank(self, ref: AdapterRef) -> Version:
         """Undo `yank`.
 
@@ -308,6 +316,7 @@ class Catalog:
 
         return self.database.transact(change)
 
+    @checked
     def record(self, ref: AdapterRef, measurements: Sequence[Measurement]) -> list[Measurement]:
         """Record measurements of a version, beside it.
 
@@ -333,6 +342,7 @@ class Catalog:
         with self.database.read() as connection:
             return load_measurements(connection, versions)
 
+    @checked
     def delete(self, ref: AdapterRef) -> list[int]:
         """Delete an adapter with all its versions; no other adapter gets its name.
 
@@ -366,6 +376,7 @@ class Catalog:
 
         return delete_model(self.store, find)
 
+    @checked
     def users(self, ref: AdapterRef) -> list[Version]:
         """Return the adapters that were made from any version of this one: of each, the newest.
 
@@ -375,6 +386,7 @@ class Catalog:
         with self.database.read() as connection:
             return find_users(connection, require_repository(connection, ref).id)
 
+    @checked
     def move(self, ref: AdapterRef, to: AdapterRef) -> None:
         """Give an adapter another name; it then belongs to the account of its new owner.
 

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from registry import AdapterRef, Catalog, Folder, Version
-from registry.errors import ConflictError, InvalidNameError, RefNotFoundError, VersionNotFoundError
+from registry.errors import (
+    ArgumentError,
+    ConflictError,
+    InvalidNameError,
+    RefNotFoundError,
+    VersionNotFoundError,
+)
 from registry.search.search import search
 
 MakeFolder = Callable[..., Folder]
@@ -115,3 +121,8 @@ def test_only_a_whole_adapter_can_be_deleted(catalog: Catalog, make_folder: Make
 def test_a_catalog_can_be_made_without_touching_anything(tmp_path: Path) -> None:
     Catalog(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_text_is_no_ref(catalog: Catalog) -> None:
+    with pytest.raises(ArgumentError, match="ref must be an AdapterRef, not 'alice/sst2'"):
+        catalog.resolve("alice/sst2")  # type: ignore[arg-type]
