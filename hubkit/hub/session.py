@@ -329,8 +329,9 @@ class HubSession:
         Raises:
             RemoteError: As for :meth:`get`.
         """
-        self._pace.start(self._patience)
+        self._pace.start(self._patience, within=10 * self._patience)
         with self._reading(self._url(path), what, headers, anywhere=True) as response:
+            self._pace.start(self._patience)  # bytes may come for as long as there are some
             yield response
 
     @contextmanager

@@ -135,6 +135,20 @@ def test_what_drips_is_given_up(
     assert time.monotonic() - started < 6
 
 
+def test_a_file_that_is_only_ever_announced_is_given_up(
+    session: HubSession, hostile: Hostile
+) -> None:
+    flood = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 200
+    hostile.answer = lambda request: request.raw(*itertools.repeat(flood, 200_000))
+    started = time.monotonic()
+    with (
+        pytest.raises(RemoteUnreachableError, match="stopped answering"),
+        session.reading_file("/ada/films/resolve/main/film", hostile.url, {}),
+    ):
+        pytest.fail("no answer came")
+    assert time.monotonic() - started < 30
+
+
 def test_an_answer_without_an_end_is_cut(session: HubSession, hostile: Hostile) -> None:
     pieces = itertools.repeat(b"10000\r\n" + b" " * 65536 + b"\r\n", 1000)
     head = OK + b"transfer-encoding: chunked\r\n\r\n"
