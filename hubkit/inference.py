@@ -39,7 +39,14 @@ from hubkit.tasks.task import Encoded, HeadPlan, Options, Outputs, Prediction, T
 from hubkit.tasks.tokens.words import words_of
 from registry import AdapterRef, Catalog, Manifest, Version, open_catalog
 from registry.arguments import checked
-from registry.errors import AdapterError, CompositionError, DataError, UnsupportedModelError
+from registry.errors import (
+    AdapterError,
+    CompositionError,
+    DataError,
+    HubkitError,
+    UnsupportedModelError,
+    reason_of,
+)
 from registry.folders.kinds import HEAD, PEFT
 from registry.manifest import BaseModelInfo, TextInfo
 from registry.task_types import TASK_NAMES
@@ -278,6 +285,13 @@ class AdaptedModel:
                 f"torch cannot compile the {type(self.model).__name__} of {self.version.ref} here: "
                 f"{reason}",
                 str(self.version.ref),
+            ) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            if self.composition is not None or isinstance(error, HubkitError):
+                raise
+            raise AdapterError(
+                f"PEFT cannot run {self.version.ref} ({self.manifest.method.type}) for "
+                f"{self.task.name} on this architecture: {reason_of(error)[:300]}"
             ) from error
 
     def _cut(self, encoded: Encoded, rows: int) -> Cut:

@@ -456,3 +456,13 @@ def test_a_learned_prompt_takes_places_from_what_is_written(
 ) -> None:
     _, ours = prompted("CAUSAL_LM", AutoModelForCausalLM, tmp_path, catalog, "gpt2")
     assert ours.predict([WORDS], max_new_tokens=100, min_new_tokens=100)
+
+
+def test_what_peft_does_not_run_on_an_architecture_is_an_error(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    _, ours = prompted(
+        "QUESTION_ANS", AutoModelForQuestionAnswering, tmp_path, catalog, architecture="bart"
+    )
+    with pytest.raises(AdapterError, match=r"PEFT cannot run a@1 \(prompt_tuning\) for question"):
+        ours.predict([{"question": "was it good", "context": WORDS}])
