@@ -93,7 +93,6 @@ class Attached(AbstractContextManager["Attached"]):
         self.detach()
 
 
-@checked
 def attach(
     model: PreTrainedModel, composition: Attachable, *, allow_base_mismatch: bool = False
 ) -> Attached:

@@ -51,6 +51,7 @@ class Family:
 
     def linear(self, path: str) -> LinearSite:
         """The linear layer at a path of the library's."""
+        path = path.removeprefix(f"{self.prefix}.")
         # The backbone has another name in models for some tasks.
         lists = "|".join(re.escape(one.partition(".{}")[0]) for one in self.paths.values())
         path = re.sub(rf"^\w+\.(?=(?:{lists})\.\d+\.)", "", path)
