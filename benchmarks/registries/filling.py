@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ from benchmarks.registries.made_up import SHARED, WEIGHTS, make_manifest, name
 from registry import AdapterRef, Catalog, Manifest
 from registry.database.journal import journal_mode
 from registry.database.sqlite import Sqlite
+from registry.history.git import commit_id
+from registry.history.names import MAIN, version_tag
+from registry.history.trees import Tree, tree_rows
+from registry.history.versions import message_of, tree_of
 from registry.log.entry import Entry, canonical
 from registry.log.log import START, current_user
 from registry.tables.listings import NO_SCORE
@@ -28,6 +33,7 @@ _BATCH = 10_000
 _USER = current_user()
 _TABLES = METADATA.tables
 _START = datetime(2026, 1, 1, tzinfo=UTC)
+_AUTHOR = "filler"
 
 
 def fill(catalog: Catalog, size: int) -> None:
@@ -42,7 +48,10 @@ def fill(catalog: Catalog, size: int) -> None:
 
 
 def _fill_tables(catalog: Catalog, size: int, pool: Pool) -> None:
-    tables = ("repositories", "revisions", "files", "metrics", "tags", "listings", "log")
+    tables = (
+        *("repositories", "revisions", "files", "metrics", "tags", "listings"),
+        *("trees", "tree_files", "commits", "branches", "commit_tags", "log"),
+    )
     indexes = [index for table in tables for index in sorted_indexes(_TABLES[table])]
     previous = START
     written: AsyncResult[None] | None = None
@@ -61,7 +70,10 @@ def _fill_tables(catalog: Catalog, size: int, pool: Pool) -> None:
                 files.append((str(catalog.blobs.path(digest)), content))
                 _add_rows(rows, number, ref, manifest, digest)
                 texts.append((number, ref, manifest))
-                entry = _log_entry(number, ref, digest, previous)
+                tree = tree_of(manifest, lambda _: io.BytesIO(WEIGHTS))
+                files.append((str(catalog.blobs.path(tree.digest)), tree.to_json()))
+                commit = _add_commit(rows, number, tree)
+                entry = _log_entry(number, ref, digest, commit, tree, previous)
                 content = entry.to_json()
                 previous = hashlib.sha256(content).hexdigest()
                 files.append((str(catalog.log.records.path(number)), content))
@@ -80,9 +92,9 @@ def _fill_tables(catalog: Catalog, size: int, pool: Pool) -> None:
             index.create(connection)
         connection.commit()
         if connection.dialect.name == "postgresql":
-            for table, column in (("repositories", "id"), ("revisions", "id")):
+            for table in ("repositories", "revisions", "trees", "commits"):
                 connection.exec_driver_sql(
-                    f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), {size})"
+                    f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {size})"
                 )
             connection.exec_driver_sql("ANALYZE")  # as the server does by itself after a while
             connection.commit()
@@ -136,7 +148,7 @@ def _add_rows(
             "repository_id": number,
             "number": 1,
             "manifest_digest": digest,
-            "author": "filler",
+            "author": _AUTHOR,
             "message": "",
             "created_at": at,
             **facts,
@@ -167,14 +179,46 @@ def _add_rows(
     )
 
 
-def _log_entry(number: int, ref: AdapterRef, digest: str, previous: str) -> Entry:
+def _add_commit(rows: dict[str, list[dict[str, Any]]], number: int, tree: Tree) -> str:
+    """Add the commit of a version, with its branch and tag; return its id in git."""
+    at = _START + timedelta(seconds=number)
+    message = message_of("", 1)
+    oid = commit_id(tree.oid, None, _AUTHOR, at, message)
+    sizes = {"files": len(tree.files), "size": tree.size}
+    rows["trees"].append({"id": number, "digest": tree.digest, "oid": tree.oid, **sizes})
+    rows["tree_files"] += tree_rows(number, tree)
+    rows["commits"].append(
+        {
+            "id": number,
+            "repository_id": number,
+            "oid": oid,
+            "tree_id": number,
+            "author": _AUTHOR,
+            "message": message,
+            "created_at": _stored(at),
+            "revision_id": number,
+        }
+    )
+    of_commit = {"repository_id": number, "commit_id": number}
+    rows["branches"].append({**of_commit, "name": MAIN})
+    rows["commit_tags"].append({**of_commit, "name": version_tag(1), "created_at": _stored(at)})
+    return oid
+
+
+def _log_entry(
+    number: int, ref: AdapterRef, digest: str, commit: str, tree: Tree, previous: str
+) -> Entry:
     at = (_START + timedelta(seconds=number)).isoformat()
     details = {
         "number": 1,
         "digest": digest,
-        "author": "filler",
+        "author": _AUTHOR,
         "message": "",
         "created_at": at,
+        "branch": MAIN,
+        "commit": commit,
+        "parent": None,
+        "tree": tree.digest,
     }
     return Entry(
         sequence=number,

@@ -47,8 +47,8 @@ def look_after(
 
         spent = timed(check)
         assert report is not None
-        findings = f", {len(report.findings)} findings" if report.findings else ""
-        yield f"fsck, {what}", f"{spent:.1f} s{findings}"
+        assert not report.findings, report.findings[0]
+        yield f"fsck, {what}", f"{spent:.1f} s"
 
 
 @contextmanager
