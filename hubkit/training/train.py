@@ -111,7 +111,6 @@ def train_fusion(
             not the one that they were trained on.
         HubkitError: As :func:`train_adapter`.
     """
-
     how = {**({"leave_out": [*leave_out]} if leave_out else {}), **options}
 
     def create(parts: Sequence[Attachable], model: PreTrainedModel) -> Fusion:
